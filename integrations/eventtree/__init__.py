@@ -1,0 +1,83 @@
+"""One callback handler for LangChain, LangGraph and LlamaIndex; event trees for several vendors; nothing lost.
+
+    from eventtree.langchain import CallbackHandler
+    from eventtree.vendors import Braintrust, HoneyHive
+
+    handler = CallbackHandler(vendors=[HoneyHive(project="rag"), Braintrust(project="rag")])
+    chain.invoke({"question": "…"}, config={"callbacks": [handler]})
+
+Everything here is imported when it is first used: `import eventtree` loads no framework and no HTTP library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventtree.config import configure
+    from eventtree.context import Session, session
+    from eventtree.delivery.flush import aflush, flush
+    from eventtree.delivery.report import Report, Sums
+    from eventtree.errors import ConfigError, EventTreeError, JournalError
+    from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
+    from eventtree.serializer import serialize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "Cost",
+    "Event",
+    "EventError",
+    "EventTree",
+    "EventTreeError",
+    "JournalError",
+    "Kind",
+    "Note",
+    "Report",
+    "Session",
+    "Status",
+    "Sums",
+    "Usage",
+    "__version__",
+    "aflush",
+    "configure",
+    "flush",
+    "serialize",
+    "session",
+]
+
+_HOMES = {
+    "ConfigError": "errors",
+    "Cost": "event",
+    "Event": "event",
+    "EventError": "event",
+    "EventTree": "event",
+    "EventTreeError": "errors",
+    "JournalError": "errors",
+    "Kind": "event",
+    "Note": "event",
+    "Report": "delivery.report",
+    "Session": "context",
+    "Status": "event",
+    "Sums": "delivery.report",
+    "Usage": "event",
+    "aflush": "delivery.flush",
+    "configure": "config",
+    "flush": "delivery.flush",
+    "serialize": "serializer",
+    "session": "context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

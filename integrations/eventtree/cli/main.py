@@ -1,0 +1,120 @@
+"""`eventtree COMMAND`: look at the journal, deliver it, clear it; run the demo.
+
+Errors of ours end in one line that says what to do, and exit status 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from eventtree import __version__
+from eventtree.errors import EventTreeError
+
+journal_option = click.option(
+    "--journal", metavar="DIR", help="The journal's folder. Default: EVENTTREE_JOURNAL, else the user's state folder."
+)
+
+
+def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Show our errors as one line, without a traceback."""
+
+    @wraps(command)
+    def shown(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except EventTreeError as error:
+            click.echo(f"eventtree: {error}", err=True)
+            sys.exit(2)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(0)
+
+    return shown
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="eventtree")
+def main() -> None:
+    """One handler, event trees, several vendors, nothing lost."""
+
+
+@main.command()
+@journal_option
+@click.option("--last", default=5, show_default=True, metavar="N", help="How many trees.")
+@click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
+@click.option("--json", "as_json", is_flag=True, help="Every event of the journal, one JSON object a line.")
+@plain_errors
+def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> None:
+    """Print the last trees."""
+    from eventtree.cli.look import show_json, show_trees
+
+    if as_json:
+        show_json(journal, tree_id)
+    else:
+        show_trees(journal, last, tree_id)
+
+
+@main.command()
+@journal_option
+@click.option("--vendor", required=True, metavar="NAME", help="honeyhive, humanloop_v5, humanloop_v4, braintrust, nebuly.")
+@click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
+@plain_errors
+def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
+    """Print the exact requests a vendor would get, one JSON object a line; needs no key."""
+    from eventtree.cli.look import export_requests
+
+    export_requests(journal, vendor, tree_id)
+
+
+@main.command()
+@journal_option
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@plain_errors
+def report(journal: str | None, as_json: bool) -> None:
+    """Per vendor: accepted = delivered + waiting + dead + dropped(reason), in events."""
+    from eventtree.cli.look import show_report
+
+    show_report(journal, as_json)
+
+
+@main.command()
+@journal_option
+@click.option("--vendor", "vendors", multiple=True, metavar="NAME", help="Default: those the trees name. May be repeated.")
+@click.option("--follow", is_flag=True, help="Go on delivering until stopped.")
+@click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Without --follow: give up after.")
+@plain_errors
+def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> None:
+    """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
+    from eventtree.cli.send import ship_all
+
+    sys.exit(ship_all(journal, vendors, follow=follow, replay=replay, timeout=timeout))
+
+
+@main.command()
+@journal_option
+@click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@plain_errors
+def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
+    """Delete local content. What still waits for a vendor is dropped, and counted as dropped by_user."""
+    from eventtree.cli.look import clear_trees
+
+    clear_trees(journal, tree_id, ask=not yes)
+
+
+@main.command()
+@click.argument("question", default="What happens to my events while a vendor is down?")
+@click.option("--model", metavar="openai:NAME", help="A real model instead of the built-in one; its key in the environment.")
+@click.option("--out", metavar="DIR", help="Where to put the journal and the requests. Default: a new temporary folder.")
+@plain_errors
+def demo(question: str, model: str | None, out: str | None) -> None:
+    """A LangChain chain, a LangGraph agent and a LlamaIndex query, as trees, at five vendors (all on this machine)."""
+    from eventtree.demo import run_demo
+
+    sys.exit(run_demo(question, model=model, out=out))

@@ -1,0 +1,120 @@
+"""Settings: one frozen object, built at the edge from arguments, `configure(...)` and the environment, in that order.
+
+======================  ==========================================================================================
+EVENTTREE_JOURNAL       folder of the journal, or `:memory:`; else the user's state folder
+EVENTTREE_VENDORS       comma-separated vendor names (`honeyhive,braintrust`); a key alone switches no vendor on
+EVENTTREE_ENABLED       `0` switches all recording off
+EVENTTREE_DELIVER       `0` leaves sending to `eventtree ship` in a process of its own
+EVENTTREE_CONTENT       `off` records structure, times, tokens and cost, but no inputs or outputs
+EVENTTREE_ENVIRONMENT   label of the deployment (`production`, …)
+EVENTTREE_SAMPLE_RATE   share of trees to record, 0 to 1
+EVENTTREE_STRICT        `1` lets errors of the handler through (for tests)
+======================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eventtree.errors import ConfigError
+
+MEMORY = ":memory:"
+"""As `journal=`: keep the journal in memory, bounded, gone with the process."""
+
+
+class Settings(BaseModel):
+    """What a handler was told. All fields have defaults; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    vendors: tuple[Any, ...] = ()
+    """Vendor values, or names whose settings come from the environment."""
+    journal: str = ""
+    session: str | None = None
+    user: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    environment: str | None = None
+    sample_rate: float = Field(default=1.0, ge=0, le=1)
+    enabled: bool = True
+    deliver: bool = True
+    content: bool = True
+    redact: Callable[[str], str] | None = None
+    exit_timeout: float = Field(default=2.0, ge=0)
+    """Seconds that the interpreter's exit may wait for delivery; the journal keeps the rest."""
+    prices: Any = None
+    """The user's own price table: a dict or the path of a JSON or TOML file."""
+    strict: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where the journal lives: a path, or `:memory:`."""
+        return self.journal or str(platformdirs.user_state_path("eventtree", appauthor=False))
+
+
+def _switch(text: str) -> bool:
+    return text.strip().lower() not in ("0", "false", "no", "off", "")
+
+
+_FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "journal": ("EVENTTREE_JOURNAL", str),
+    "vendors": ("EVENTTREE_VENDORS", lambda text: tuple(part.strip() for part in text.split(",") if part.strip())),
+    "enabled": ("EVENTTREE_ENABLED", _switch),
+    "deliver": ("EVENTTREE_DELIVER", _switch),
+    "content": ("EVENTTREE_CONTENT", _switch),
+    "environment": ("EVENTTREE_ENVIRONMENT", str),
+    "sample_rate": ("EVENTTREE_SAMPLE_RATE", str),
+    "strict": ("EVENTTREE_STRICT", _switch),
+}
+
+_configured: dict[str, Any] = {}
+
+
+def configure(**settings: Any) -> None:
+    """Set this process's defaults for handlers made afterwards; takes every field of `Settings`.
+
+    A second call replaces the first; without arguments it goes back to the environment.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value; the old defaults stay.
+    """
+    _build({**_environment(), **settings})
+    _configured.clear()
+    _configured.update(settings)
+
+
+def resolve(**settings: Any) -> Settings:
+    """The settings of one handler: its arguments, else `configure(...)`, else the environment."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return _build({**_environment(), **_configured, **given})
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        field: read(os.environ[name])
+        for field, (name, read) in _FROM_ENVIRONMENT.items()
+        if os.environ.get(name) is not None and (os.environ[name] != "" or field == "enabled")
+    }
+
+
+def _build(values: dict[str, Any]) -> Settings:
+    for listed in ("vendors", "tags"):
+        if isinstance(values.get(listed), str):
+            values[listed] = (values[listed],)
+    if isinstance(values.get("journal"), Path):
+        values["journal"] = str(values["journal"])
+    # EVENTTREE_ENABLED=0 is the operator's switch: it wins over what the code asks for.
+    if os.environ.get("EVENTTREE_ENABLED") is not None and not _switch(os.environ["EVENTTREE_ENABLED"]):
+        values["enabled"] = False
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        setting = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(setting, first["msg"], f"Settings are {', '.join(Settings.model_fields)}") from None

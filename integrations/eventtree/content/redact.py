@@ -1,0 +1,321 @@
+"""Redactors: text in, text out, run once on every string that is recorded, dict keys included.
+
+A redactor is any callable of one str. It may also have a method `hides_key(key) -> bool`; the values under such keys
+are replaced whole. A redactor that raises, or returns anything but a str, fails closed: the text is replaced.
+
+`known_secrets` finds what begins in a known way. It looks for the fixed beginning of each kind (a plain substring
+search, next to free where there is none) and only there tries one anchored pattern. No pattern can run over the same
+text twice, so the time is linear in the text, whatever the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+Redactor = Callable[[str], str]
+Span = tuple[int, int]
+
+MASK = "**********"
+FAILED = "[redaction failed]"
+
+
+class Guarded:
+    """A redactor that fails closed; `failures` counts how often that was needed."""
+
+    __slots__ = ("failures", "redact")
+
+    def __init__(self, redact: Redactor) -> None:
+        """Guard `redact`."""
+        self.redact = redact
+        self.failures = 0
+
+    def __call__(self, text: str) -> str:
+        """`text` redacted, or a marker in its place."""
+        try:
+            redacted = self.redact(text)
+        except Exception:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
+            self.failures += 1
+            return FAILED
+        if type(redacted) is str:
+            return redacted
+        self.failures += 1
+        return FAILED
+
+
+class GuardedKeys:
+    """A redactor's `hides_key` that fails closed."""
+
+    __slots__ = ("guard", "hides_key")
+
+    def __init__(self, hides_key: Callable[[str], bool], guard: Guarded) -> None:
+        """Guard `hides_key`, counting with `guard`."""
+        self.hides_key = hides_key
+        self.guard = guard
+
+    def __call__(self, key: str) -> bool:
+        """Whether the value under `key` is secret; yes where that can't be told."""
+        try:
+            return bool(self.hides_key(key))
+        except Exception:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
+            self.guard.failures += 1
+            return True
+
+
+# --- what secrets look like ---------------------------------------------------------------------------------------
+
+START = r"(?<![A-Za-z0-9_-])"  # tokens begin at a boundary, so each run of token characters is tried at most once
+SOLID = r"(?=[A-Za-z_-]{0,64}[0-9])"  # a digit soon: `sk-learn-pipelines-and-more` is no key
+
+
+class Token(NamedTuple):
+    """A secret with a fixed beginning, and the pattern that is tried there. Group 1, if any, is what is replaced."""
+
+    start: str
+    pattern: re.Pattern[str]
+
+
+def token(start: str, rest: str, before: str = START) -> Token:
+    """A token that begins with `start` at a boundary."""
+    return Token(start, re.compile(before + re.escape(start) + rest))
+
+
+WORD = r"[A-Za-z0-9_-]"
+NAMED = r"[A-Za-z0-9_]"
+
+WITH_DASH = (
+    token("sk-", SOLID + WORD + r"{16,}"),  # OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse, LiteLLM
+    token("xox", r"[abeoprs](?:\.[a-z]+)?-[A-Za-z0-9-]{10,}"),  # Slack
+    token("xapp-", r"[A-Za-z0-9-]{10,}"),  # Slack
+    token("glpat-", WORD + r"{18,}"),  # GitLab
+    token("pypi-", WORD + r"{32,}"),  # PyPI
+    token("xai-", SOLID + WORD + r"{20,}"),  # xAI
+    token("pplx-", SOLID + WORD + r"{20,}"),  # Perplexity
+    token("tvly-", SOLID + WORD + r"{16,}"),  # Tavily
+    token("GOCSPX-", WORD + r"{20,}"),  # Google OAuth client
+    token("AGE-SECRET-KEY-", r"[A-Z0-9]{40,}"),  # age
+    Token(
+        "-----BEGIN ",  # a key cut off before its end is still a key: to the end of what can belong to it
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s\\:,.()]*"
+            r"(?:-(?!----END)[A-Za-z0-9+/=\s\\:,.()]*)*(?:-----END [A-Z0-9 ]{0,40}-----)?"
+        ),
+    ),
+)
+WITH_UNDERSCORE = (
+    *(token(f"gh{kind}_", NAMED + r"{30,}") for kind in "pousr"),  # GitHub
+    token("github_pat_", NAMED + r"{30,}"),
+    *(token(f"{kind}_{mode}_", NAMED + r"{16,}") for kind in ("sk", "rk") for mode in ("live", "test")),  # Stripe
+    token("whsec_", r"[A-Za-z0-9+/=]{20,}"),  # Stripe, Svix
+    token("hf_", r"[A-Za-z0-9]{30,}"),  # Hugging Face
+    token("gsk_", r"[A-Za-z0-9]{30,}"),  # Groq
+    token("lsv2_", r"(?:pt|sk)_[A-Za-z0-9_]{20,}"),  # LangSmith
+    token("pcsk_", NAMED + r"{30,}"),  # Pinecone
+    token("npm_", r"[A-Za-z0-9]{30,}"),
+    token("dop_v1_", r"[a-f0-9]{40,}"),  # DigitalOcean
+    *(token(f"shp{kind}_", r"[A-Fa-f0-9]{32,}") for kind in ("at", "ca", "pa", "ss")),  # Shopify
+    token("r8_", r"[A-Za-z0-9]{30,}"),  # Replicate
+    token("sbp_", r"[a-f0-9]{40,}"),  # Supabase
+    token("lin_api_", r"[A-Za-z0-9]{30,}"),  # Linear
+    token("ntn_", r"[A-Za-z0-9]{30,}"),  # Notion
+    token("figd_", WORD + r"{30,}"),  # Figma
+    token("glsa_", NAMED + r"{30,}"),  # Grafana
+)
+WITH_DOT = (
+    token("eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),  # JWT
+    token("SG.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),  # SendGrid
+    token("ya29.", r"[A-Za-z0-9_-]{20,}"),  # Google OAuth
+    token("hvs.", r"[A-Za-z0-9_-]{20,}"),  # Vault
+)
+ANYWHERE = (
+    token("AKIA", r"[A-Z0-9]{16}(?![A-Z0-9])"),  # AWS
+    token("ASIA", r"[A-Z0-9]{16}(?![A-Z0-9])"),
+    token("AIza", WORD + r"{35}"),  # Google
+    token("dapi", r"[a-f0-9]{32}"),  # Databricks
+)
+WITH_SLASH = (
+    # https://user:password@host: the password; https://token@host: the token
+    Token("://", re.compile(r"://[^\s/?#@:\"'<>]{0,256}:([^\s/?#@\"'<>]{1,512})@")),
+    Token("://", re.compile(r"://([^\s/?#@:\"'<>]{16,512})@")),
+    Token("hooks.slack.com/services/", re.compile(r"hooks\.slack\.com/services/([A-Za-z0-9/]{10,})")),
+)
+GROUPS = (
+    ("-", WITH_DASH),
+    ("_", WITH_UNDERSCORE),
+    (".", WITH_DOT),
+    ("/", WITH_SLASH),
+    ("A", ANYWHERE[:3]),
+    ("dapi", ANYWHERE[3:]),
+)
+"""A character without which a text can hold none of the tokens, and these tokens."""
+
+# name = value, "name": "value", \"name\": \"value\", name: value, ?name=value — after the name's last word
+SET = r"(?:[_-][\w-]{0,24})?\\?[\"']?[ \t]{0,4}(?:=>|:=|=|:)[ \t]{0,4}"
+QUOTED = r"""(?:\\"((?:[^"\\\n]|\\[^"\n])+)|"((?:[^"\\\n]|\\.)+)|'((?:[^'\\\n]|\\.)+)"""
+BEARER = r"(?:(?:bearer|basic|token|digest|apikey)[ \t]+)?"
+PLAIN = r"[^\s\"'`,;&{}\[\]()<>\\]"
+
+
+def setting(rest: str) -> re.Pattern[str]:
+    """The pattern that follows a telling word: a sign and a value, quoted or as `rest` says."""
+    return re.compile(f"(?i:{SET}{BEARER}){QUOTED}|({rest}))")
+
+
+STRONG = setting(PLAIN + r"{4,}")
+WEAK = setting(rf"(?=[^\s\"'`,;&{{}}\[\]()<>\\]{{0,64}}[A-Za-z]){PLAIN}{{12,}}")
+SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    *((word, STRONG) for word in ("password", "passwd", "passphrase", "pwd", "secret", "authorization", "credential")),
+    *((word, STRONG) for word in ("api_key", "api-key", "apikey", "access_key", "access-key", "accesskey")),
+    *((word, STRONG) for word in ("private_key", "privatekey", "accountkey", "signing_key", "encryption_key")),
+    *((word, WEAK) for word in ("token", "signature", "cookie", "?key", "&key", "sig")),
+)
+"""Words (in lower case) after which a value is secret. After the weak ones it must also look like one."""
+
+SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("bearer ", re.compile(r"(?=[A-Za-z._~+/=-]{0,64}[0-9])([A-Za-z0-9._~+/=-]{12,})")),
+    ("basic ", re.compile(r"(?=[A-Za-z+/]{0,64}[0-9=])([A-Za-z0-9+/]{12,}={0,2})")),
+)
+"""Words (in lower case) that introduce a credential in a header."""
+
+EMAIL_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
+EMAIL_HOST = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])")
+
+# --- what keys of secret values look like -------------------------------------------------------------------------
+
+HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+SECRET_WORDS = re.compile(
+    r"password|passwd|passphrase|(?:^|_)(?:pwd|secrets?|credentials?|authorization|auth|cookies?|bearer|jwt|dsn)(?:_|$)"
+    r"|(?:^|_)(?:api|access|account|private|secret|signing|encryption|master|service|ssh|license)_?keys?(?:_|$)"
+    r"|connection_string|set_cookie"
+)
+TOKEN_WORD = re.compile(r"(?:^|_)token$|^(?:auth|access|api|refresh|id|bearer|session|csrf|xsrf)_?tokens?$")
+COUNTED = re.compile(
+    r"(?:^|_)(?:max|min|num|total|first|last|next|prev|page|pad|eos|bos|unk|sep|cls|mask|stop|start|end|per|new|special"
+    r"|text|continuation|cost|price|usd|to|each)_token$"
+)
+HARMLESS = re.compile(
+    r"_(?:counts?|length|len|limit|type|name|required|enabled|valid|policy|usage|expir\w*|at|url|uri|method|mode|status)$"
+)
+
+
+@lru_cache(maxsize=1024)
+def is_secret_key(key: str) -> bool:
+    """Whether the value under this key is secret by the key's own words; counts of tokens are not."""
+    name = HUMPS.sub("_", key).strip("_").lower()
+    if HARMLESS.search(name):
+        return False
+    return bool(SECRET_WORDS.search(name) or (TOKEN_WORD.search(name) and not COUNTED.search(name)))
+
+
+LONGEST_KEY = 64
+
+
+SHORTEST = 8
+"""No text shorter than this holds a secret that can be told by its looks."""
+
+
+class KnownSecrets:
+    """Replaces secrets that can be told by their looks, and all values under keys that name a secret."""
+
+    __slots__ = ("also", "email")
+
+    def __init__(self, *, email: bool = False, also: Redactor | None = None) -> None:
+        """Find e-mail addresses too if `email`; hand what is left to `also`."""
+        self.email = email
+        self.also = also
+
+    def hides_key(self, key: str) -> bool:
+        """Whether the value under `key` is replaced whole."""
+        return len(key) <= LONGEST_KEY and is_secret_key(key)
+
+    def __call__(self, text: str) -> str:
+        """`text` with every secret in it replaced."""
+        if len(text) >= SHORTEST:
+            spans: list[Span] = []
+            for sign, tokens in GROUPS:
+                if sign in text:
+                    find_tokens(text, tokens, spans)
+            find_told(text, spans)
+            if self.email and "@" in text:
+                spans.extend(email_spans(text))
+            if spans:
+                text = masked(text, spans)
+        return text if self.also is None else self.also(text)
+
+
+def known_secrets(*, email: bool = False, also: Redactor | None = None) -> KnownSecrets:
+    """The built-in redactor: API keys, tokens, passwords, private keys, credentials in URLs and headers.
+
+    `email=True` replaces e-mail addresses too. `also` is a redactor of yours that sees the text afterwards.
+    """
+    return KnownSecrets(email=email, also=also)
+
+
+def find_tokens(text: str, tokens: tuple[Token, ...], spans: list[Span]) -> None:
+    """Note where tokens with a known beginning stand."""
+    for start, pattern in tokens:
+        if start in text:
+            spans.extend(spans_after(text, text, start, pattern, 0))
+
+
+def find_told(text: str, spans: list[Span]) -> None:
+    """Note where values stand that a word before them tells."""
+    lowered = lower(text)
+    if "=" in text or ":" in text:
+        for word, pattern in SETTINGS:
+            if word in lowered:
+                spans.extend(spans_after(text, lowered, word, pattern, len(word)))
+    for word, pattern in SCHEMES:
+        if word in lowered:
+            spans.extend(spans_after(text, lowered, word, pattern, len(word)))
+
+
+def spans_after(text: str, lookup: str, start: str, pattern: re.Pattern[str], skip: int) -> Iterator[Span]:
+    """Every match of `pattern` that begins `skip` characters after a `start` in `lookup`."""
+    at = lookup.find(start)
+    while at >= 0:
+        found = pattern.match(text, at + skip)
+        end = at + len(start)
+        if found:
+            span = found.span(found.lastindex or 0)
+            yield span
+            end = max(end, span[1])
+        at = lookup.find(start, end)
+
+
+def email_spans(text: str) -> Iterator[Span]:
+    """Where e-mail addresses stand."""
+    at = text.find("@")
+    while at >= 0:
+        found = EMAIL_HOST.match(text, at)
+        begin = at
+        while found and begin > max(0, at - 64) and text[begin - 1] in EMAIL_LOCAL:
+            begin -= 1
+        if found and begin < at:
+            yield begin, found.end()
+        at = text.find("@", found.end() if found else at + 1)
+
+
+UPPER_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def lower(text: str) -> str:
+    """`text` in lower case with every character in its old place."""
+    lowered = text.lower()
+    return lowered if len(lowered) == len(text) else text.translate(UPPER_TO_LOWER)
+
+
+def masked(text: str, spans: list[Span]) -> str:
+    """`text` with the spans, which may overlap, replaced."""
+    pieces: list[str] = []
+    done = 0
+    for begin, end in sorted(spans):
+        if begin >= done:
+            pieces += (text[done:begin], MASK)
+            done = end
+        elif end > done:  # overlaps the one before: one mask for both
+            done = end
+    pieces.append(text[done:])
+    return "".join(pieces)

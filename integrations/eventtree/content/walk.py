@@ -1,0 +1,268 @@
+"""One walk over one value: what is left of its limits, where it has been, and the text it lets through.
+
+A walk lives for a single call. It asks the table of converters for the class of each thing it meets (one dict lookup),
+and is the one place where a broken object is caught: whatever user code raises becomes a marker in the record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from eventtree.content.redact import FAILED, MASK, Redactor
+from eventtree.content.shorten import cut_marker
+from eventtree.event import JsonValue
+
+Converter = Callable[["Walk", Any, int], JsonValue]
+Rule = Callable[[type], Converter | None]
+
+MAX_KINDS = 1024
+"""Classes remembered; classes made at run time (a model per request) must not pile up."""
+SHORT = 200
+"""Texts up to this many characters are kept even when a value has long used up its size."""
+KEY_LENGTH = 64
+"""Longer dict keys are worked out anew each time."""
+MARGIN = 4096
+"""A long text is redacted with this much more than is kept, so that no secret is cut in two and missed."""
+TOO_DEEP = "…[deeper levels cut]…"
+CYCLE = "…[the same object again]…"
+CUT = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of one value is kept. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
+
+    max_depth: int = 24
+    max_items: int = 10_000
+    max_nodes: int = 100_000
+    max_bytes: int = 1 << 20
+
+
+DEFAULT = Limits()
+
+
+class Converters(dict[type, Converter]):
+    """Class → converter: the exact ones to begin with, others found by rules when first met, bounded in number."""
+
+    def __init__(self) -> None:
+        """Start empty; `seed` fills in what is known."""
+        super().__init__()
+        self.exact: dict[type, Converter] = {}
+        self.rules: tuple[Rule, ...] = ()
+
+    def seed(self, exact: dict[type, Converter], *rules: Rule) -> None:
+        """Know `exact` for good, and try `rules` in this order for every other class."""
+        self.exact = exact
+        self.rules = rules
+        self.update(exact)
+
+    def __missing__(self, kind: type) -> Converter:
+        """Find and remember the converter of a class met for the first time."""
+        convert = self.exact.get(kind) or next(found for rule in self.rules if (found := rule(kind)))
+        if len(self) >= MAX_KINDS:
+            self.clear()
+            self.update(self.exact)
+        self[kind] = convert
+        return convert
+
+
+CONVERTERS = Converters()
+
+MODULE_OF = type.__dict__["__module__"].__get__
+QUALNAME_OF = type.__dict__["__qualname__"].__get__
+MRO_OF = type.__dict__["__mro__"].__get__
+ARGS_OF = BaseException.__dict__["args"].__get__
+
+
+def qualified(kind: type) -> str:
+    """`module.Class`, read past anything a metaclass may have put in the way; builtins go without a module."""
+    module, name = MODULE_OF(kind), QUALNAME_OF(kind)
+    if type(module) is not str or module == "builtins":
+        return str(name)
+    return f"{module}.{name}"
+
+
+def clean(text: str) -> str:
+    """`text` as valid Unicode: surrogate pairs joined, lone surrogates replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+class Names:
+    """Dict keys as they are recorded, and which of them have secret values. Keys repeat, so the answers are kept."""
+
+    __slots__ = ("hides", "known", "redact")
+
+    def __init__(self, redact: Redactor | None, hides: Callable[[str], bool] | None) -> None:
+        """Keys are redacted by `redact`; `hides` says which have secret values. Neither may raise."""
+        self.redact = redact
+        self.hides = hides
+        self.known: dict[str, tuple[str, bool]] = {}
+
+    def learn(self, key: str) -> tuple[str, bool]:
+        """How `key` is recorded and whether its value is secret; remembered if short, in bounded number."""
+        name = clean(key)
+        hidden = self.hides is not None and self.hides(name)
+        if self.redact is not None:
+            name = clean(self.redact(name))
+        if len(key) <= KEY_LENGTH and name is not FAILED:
+            if len(self.known) >= MAX_KINDS:
+                self.known.clear()
+            self.known[key] = (name, hidden)
+        return name, hidden
+
+
+class Walk:
+    """The state of one conversion. `depth` of the value handed in is 0."""
+
+    __slots__ = ("limits", "names", "nodes", "path", "redact", "spent")
+
+    def __init__(self, limits: Limits, redact: Redactor | None, names: Names) -> None:
+        """Begin with nothing spent. `redact` must not raise."""
+        self.limits = limits
+        self.redact = redact
+        self.names = names
+        self.path: set[int] = set()
+        self.nodes = limits.max_nodes
+        self.spent = 0
+
+    def value(self, value: Any, depth: int, convert: Converter | None = None) -> JsonValue:
+        """Anything as plain JSON, by `convert` or by what is known of its class.
+
+        The boundary: what the value's code raises becomes a marker. KeyboardInterrupt and its like pass.
+        """
+        try:
+            return (convert or CONVERTERS[type(value)])(self, value, depth)
+        except Exception as problem:  # noqa: BLE001 - the boundary
+            return self.unreadable(type(value), problem)
+
+    def unreadable(self, kind: type, problem: Exception) -> JsonValue:
+        """The marker for an object that raised; built without running any of its code."""
+        said = ARGS_OF(problem)
+        name = qualified(type(problem))
+        words = f"{name}: {self.text(said[0][:SHORT])}" if said and type(said[0]) is str else name
+        return {"unreadable": qualified(kind), "problem": words}
+
+    def string(self, value: str) -> JsonValue:
+        """A str as a value: text, or a part where it is a data URL that carries a file."""
+        if len(value) > SHORT and value.startswith("data:"):
+            return CONVERTERS[DataUrl](self, value, 0)
+        return self.text(value)
+
+    def text(self, value: str) -> str:
+        """A str, redacted, cut to size and valid as UTF-8."""
+        if len(value) > SHORT and len(value) > (room := self.room()):
+            return self.cut(value, room)
+        if self.redact is not None:
+            value = self.redact(value if value.isascii() else clean(value))
+        if value.isascii():
+            self.spent += len(value)
+            return value
+        value = clean(value)
+        self.spent += len(value.encode())
+        return value
+
+    def room(self) -> int:
+        """The longest text still welcome. `shorten` shares out the size fairly later; this only stops a flood."""
+        return self.limits.max_bytes if self.spent <= 4 * self.limits.max_bytes else SHORT
+
+    def cut(self, value: str, room: int) -> str:
+        """Head and tail of a text that is longer than `room`."""
+        half = room // 2
+        if self.redact is None:
+            head, tail = value[:half], value[-half:] if half else ""
+        elif len(value) <= 2 * (half + MARGIN):
+            whole = self.redact(clean(value))
+            if len(whole) <= room:
+                head, tail, half = whole, "", len(value)
+            else:
+                head, tail = whole[:half], whole[-half:] if half else ""
+        else:
+            head = self.redact(clean(value[: half + MARGIN]))[:-MARGIN]
+            tail = self.redact(clean(value[-(half + MARGIN) :]))[MARGIN:]
+        lost = len(value) - 2 * half
+        self.spent += len(head) + len(tail)
+        return clean(head + cut_marker(lost) + tail if lost > 0 else head)
+
+    def take(self, size: int) -> int:
+        """How many of `size` items may be kept; they are counted as met."""
+        kept = min(size, self.limits.max_items, self.nodes)
+        self.nodes -= kept
+        return kept
+
+    def enter(self, value: object, depth: int) -> str | None:
+        """Go into a container; a marker where that must not be. Every None is followed by one `leave`."""
+        if depth >= self.limits.max_depth:
+            return TOO_DEEP
+        if id(value) in self.path:
+            return CYCLE
+        self.path.add(id(value))
+        return None
+
+    def leave(self, value: object) -> None:
+        """Come back out of a container."""
+        self.path.discard(id(value))
+
+    def pairs(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, JsonValue]:
+        """A dict from keys of any type and values of any type; both stand at `depth`."""
+        out: dict[str, JsonValue] = {}
+        known = self.names.known
+        for key, item in pairs:
+            name, hidden = (known.get(key) if type(key) is str else None) or self.key(key, depth)
+            self.spent += len(name)
+            if name in out:
+                name = apart(name, out)
+            if type(item) is str:
+                out[name] = MASK if hidden else self.string(item)
+            elif hidden and item is not None and type(item) is not bool:
+                out[name] = MASK
+            else:
+                out[name] = self.value(item, depth)
+        return out
+
+    def items(self, items: Iterable[Any], depth: int) -> list[JsonValue]:
+        """A list of anything; the items stand at `depth`."""
+        return [self.string(item) if type(item) is str else self.value(item, depth) for item in items]
+
+    def key(self, key: Any, depth: int) -> tuple[str, bool]:
+        """A dict key as it is recorded, and whether its value is secret."""
+        if type(key) is not str:
+            plain = self.value(key, depth)
+            return (plain if type(plain) is str else compact(plain)), False
+        if len(key) > SHORT and len(key) > (room := self.room()):
+            return self.cut(key, room), False
+        return self.names.learn(key)
+
+
+class DataUrl:
+    """Stands for texts that begin with `data:` in the table of converters."""
+
+
+BARE = {None: "null", True: "true", False: "false"}
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def compact(value: JsonValue) -> str:
+    """A plain value as one line of text, for keys and sorting."""
+    if value is None or value is True or value is False:
+        return BARE[value]
+    return repr(value)
+
+
+def apart(name: str, taken: dict[str, JsonValue]) -> str:
+    """A key like `name` that is not `taken` yet, for keys that look alike as text."""
+    number = len(taken) + 1
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
+
+
+def name_of(value: object) -> JsonValue:
+    """The object by its class alone."""
+    return {"object": qualified(type(value))}

@@ -1,0 +1,106 @@
+"""What belongs to the caller's context: the session, and the id of the tree recorded last."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventtree.door import Door
+
+
+class Session:
+    """A group of trees. `tree_ids` fills while the `with` block runs, in the order the trees opened."""
+
+    __slots__ = ("id", "tree_ids", "user")
+
+    def __init__(self, session_id: str, user: str | None) -> None:
+        """Name the session and its user."""
+        self.id = session_id
+        self.user = user
+        self.tree_ids: list[str] = []
+
+
+_session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
+
+
+@contextmanager
+def session(session_id: str | None = None, *, user: str | None = None) -> Iterator[Session]:
+    """Group all trees that open inside the block, in tasks and threads that inherit its context too.
+
+    Yields the `Session`: its `id` (a fresh UUID where none is given), `user` and `tree_ids`.
+    """
+    token = _session.set(Session(session_id or str(uuid.uuid4()), user))
+    try:
+        found = _session.get()
+        assert found is not None
+        yield found
+    finally:
+        _session.reset(token)
+
+
+def current_session() -> Session | None:
+    """The session of this context."""
+    return _session.get()
+
+
+class _LastTree:
+    """The tree recorded last in one flow of control, shared with the callback tasks that flow spawns."""
+
+    __slots__ = ("id", "owner")
+
+    def __init__(self, owner: weakref.ref[Any] | None) -> None:
+        self.owner = owner
+        self.id: str | None = None
+
+
+_last: ContextVar[_LastTree | None] = ContextVar("eventtree_last_tree", default=None)
+
+_CALLBACK_TASKS = frozenset({"_ahandle_event_for_handler", "ahandle_event"})
+"""LangChain runs each handler's async callback in a task of its own, in a copy of the caller's context."""
+
+
+def claim() -> None:
+    """Called in the caller's own context before it spawns callback tasks: what they remember becomes visible to it."""
+    task = _task()
+    if task is None:
+        return
+    found = _last.get()
+    if found is None or not (_owned(found, task) or _is_callback(task)):
+        _last.set(_LastTree(weakref.ref(task)))
+
+
+def remember_tree(door: Door, tree_id: str) -> None:
+    """Keep `tree_id` as the last one of this context (and of the door, for contexts that have none)."""
+    door.last_tree = tree_id
+    task = _task()
+    found = _last.get()
+    if found is None or not (_owned(found, task) or _is_callback(task)):
+        found = _LastTree(weakref.ref(task) if task is not None else None)
+        _last.set(found)
+    found.id = tree_id
+
+
+def last_tree(door: Door) -> str | None:
+    """The tree opened last in this context, else the last this door saw."""
+    found = _last.get()
+    return found.id if found is not None and found.id is not None else door.last_tree
+
+
+def _task() -> asyncio.Task[Any] | None:
+    if asyncio._get_running_loop() is None:
+        return None
+    return asyncio.current_task()
+
+
+def _owned(found: _LastTree, task: asyncio.Task[Any] | None) -> bool:
+    return (found.owner() if found.owner is not None else None) is task
+
+
+def _is_callback(task: asyncio.Task[Any] | None) -> bool:
+    return task is not None and getattr(task.get_coro(), "__name__", "") in _CALLBACK_TASKS

@@ -1,0 +1,50 @@
+"""`flush` and `aflush`: wait for delivery, whoever ships."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from eventtree import config
+from eventtree.delivery.report import Report, Sums, make_report
+from eventtree.delivery.shipper import all_shippers
+from eventtree.journal import open_journal
+
+
+def flush(timeout: float | None = 30.0) -> Report:
+    """Wait until what this process recorded has been settled at every vendor, or `timeout` seconds have passed.
+
+    Runs that are still open are not waited for. Returns the report; what is left stands in its `waiting`. With
+    `timeout=None` it waits as long as it takes. Never raises because of a vendor.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    shippers = all_shippers()
+    if not shippers:
+        return make_report(open_journal(config.resolve().folder))
+    reports = [
+        shipper.flush(None if deadline is None else max(0.0, deadline - time.monotonic())) for shipper in shippers
+    ]
+    return reports[0] if len(reports) == 1 else _together(reports)
+
+
+async def aflush(timeout: float | None = 30.0) -> Report:
+    """`flush` without blocking the event loop."""
+    return await asyncio.to_thread(flush, timeout)
+
+
+def _together(reports: list[Report]) -> Report:
+    """One report for a process that records in several journals."""
+    vendors: dict[str, Sums] = {}
+    for report in reports:
+        for label, sums in report.vendors.items():
+            vendors[label if label not in vendors else f"{label} in {report.journal}"] = sums
+    first = reports[0]
+    return first.model_copy(
+        update={
+            "journal": ", ".join(report.journal for report in reports),
+            "events": sum(report.events for report in reports),
+            "vendors": vendors,
+            "damaged_lines": sum(report.damaged_lines for report in reports),
+            "lost_lines": sum(report.lost_lines for report in reports),
+        }
+    )

@@ -1,0 +1,243 @@
+"""One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
+
+    send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
+                        └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
+
+- `deadline` covers the whole exchange: connecting, TLS, a slow upload, silence, a body that drips.
+- A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib is told the bound, so
+  a bomb is never inflated beyond it). Header blocks over 100 kB are refused by the protocol library below.
+- Nothing is followed and nothing is added to what delivery asked for: no redirects, no cookies, no .netrc.
+  Proxies of the environment apply, except to loopback.
+- TLS is always verified, 1.2 at least. There is no switch to turn that off.
+- An error's text names the failure and `base_url`, never a header, a payload or what a server wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import zlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Literal, cast
+
+from eventtree.errors import ConfigError, RequestError
+from eventtree.vendors.vendor import LOOPBACK, Request
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_REPLY_BYTES = 1_048_576
+KEEPALIVE = 15.0
+"""Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
+
+SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
+"""Header values. Checked here because the libraries below quote a bad one, the key included, in errors and debug logs."""
+
+WORDS: Mapping[str, str | None] = {
+    "ConnectTimeout": "no connection within {connect:g} s. Check base_url {origin}",
+    "ConnectError": "{error}. Check base_url {origin}",
+    "TimeoutException": "no answer within {deadline:g} s",
+    "TimeoutError": "no answer within {deadline:g} s",
+    "RemoteProtocolError": "the answer is cut or not valid HTTP",
+    "LocalProtocolError": "cannot be sent: base_url holds a character that HTTP forbids",
+    "UnsupportedProtocol": "cannot be sent. Check base_url {origin} and the proxy settings of the environment",
+    "InvalidURL": "cannot be sent. Check base_url and the proxy settings of the environment",
+    "ValueError": "cannot be sent. Check base_url and the proxy settings of the environment",
+    "ExceptionGroup": "no connection. Check base_url {origin}",
+    "ImportError": "the proxy of the environment needs a package that is not installed (socks: `httpx[socks]`)",
+    "NetworkError": "{error}",
+    "OSError": "{error}",
+}
+"""Class of a failure → what is said of it; the nearest class wins. Only texts of the operating system are passed on:
+the others may quote a header (the key) or an answer (the payload, echoed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a vendor answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case; repeated ones joined by commas."""
+    body: bytes
+    truncated: bool
+    """The body is not all the vendor sent: too long, cut off, too slow or not decodable."""
+
+
+class Http:
+    """Sends requests over one pool of connections. Belongs to the event loop it is first used in."""
+
+    def __init__(
+        self,
+        *,
+        deadline: float = 30.0,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
+        connect_timeout: float = 5.0,
+        verify: ssl.SSLContext | Literal[True] = True,
+    ) -> None:
+        """Take the bounds; `verify` may be a context with a private authority's certificates, never a lax one."""
+        if verify is not True:
+            check_context(verify)
+        self._deadline = deadline
+        self._connect_timeout = connect_timeout
+        self._max_reply_bytes = max_reply_bytes
+        self._verify = verify
+        self._client: httpx.AsyncClient | None = None
+
+    async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
+        """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
+        import httpx
+
+        if not all(SENDABLE.fullmatch(value) for value in (*request.headers.values(), *auth.values())):
+            raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
+        until = asyncio.get_running_loop().time() + self._deadline
+        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+        try:
+            async with asyncio.timeout_at(until):
+                response = await self._answer(request, auth)
+        except failures as error:
+            failure = self._words(error, request.url)
+        else:
+            return await self._read(response, until)
+        raise RequestError(failure)  # outside the handler: it must not carry the original, which may hold the key
+
+    async def close(self) -> None:
+        """Close all connections; `send` opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _answer(self, request: Request, auth: Mapping[str, str]) -> httpx.Response:
+        import httpx
+
+        client = self._opened()
+        headers = httpx.Headers(dict(request.headers))
+        headers.update(dict(auth))
+        outgoing = client.build_request(request.method, request.url, content=request.content, headers=headers)
+        # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
+        return await client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            import httpx
+
+            self._client = httpx.AsyncClient(
+                verify=strict_context() if self._verify is True else self._verify,
+                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
+                mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                headers={"User-Agent": "eventtree", "Accept-Encoding": "identity"},
+                follow_redirects=False,
+            )
+        return self._client
+
+    async def _read(self, response: httpx.Response, until: float) -> Reply:
+        import httpx
+
+        body = Body(response.headers.get("content-encoding", ""), self._max_reply_bytes)
+        ended = False
+        try:
+            pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+            async with asyncio.timeout_at(until), aclosing(pieces):
+                async for piece in pieces:
+                    if not body.take(piece):
+                        break
+                else:
+                    ended = True
+        except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError):
+            pass  # the vendor has answered: what is known goes back, marked
+        finally:
+            await response.aclose()
+        whole = body.is_whole and ended
+        return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
+
+    def _words(self, error: Exception, url: str) -> str:
+        origin = origin_of(url)
+        broken_tls = tls_error(error)
+        if broken_tls is not None:
+            reason = getattr(broken_tls, "verify_message", "") or broken_tls.reason or "handshake failed"
+            return f"{type(error).__name__}: TLS: {reason}. Check base_url {origin}"
+        template = next((WORDS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in WORDS), None)
+        if template is None:
+            return type(error).__name__
+        words = template.format(
+            error=str(error)[:200] or "the connection broke", origin=origin,
+            deadline=self._deadline, connect=self._connect_timeout,
+        )  # fmt: skip
+        return f"{type(error).__name__}: {words}"
+
+
+class Body:
+    """Collects a reply's body up to `limit` bytes, decompressing on the way."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        """Prepare for a `Content-Encoding`; one that is not known here makes the body unreadable."""
+        coding = encoding.strip().lower()
+        self.kept = bytearray()
+        self._received = 0
+        self._limit = limit
+        self._readable = coding in ("", "identity", "gzip", "x-gzip", "deflate")
+        self._inflate = zlib.decompressobj(wbits=47) if coding.endswith(("gzip", "deflate")) else None  # 47: either
+
+    @property
+    def is_whole(self) -> bool:
+        """Everything taken so far was kept, and a compressed body has come to its end."""
+        return self._readable and (self._inflate is None or self._received == 0 or self._inflate.eof)
+
+    def take(self, piece: bytes) -> bool:
+        """Add what was received; False once nothing more is wanted."""
+        self._received += len(piece)
+        if self._readable:
+            try:
+                self._keep(piece)
+            except zlib.error:
+                self._readable = False
+        self._readable = self._readable and self._received <= self._limit
+        return self._readable
+
+    def _keep(self, piece: bytes) -> None:
+        room = self._limit - len(self.kept)
+        if self._inflate is not None:
+            piece = self._inflate.decompress(piece, max_length=room + 1)  # one more, to see that there is more
+        self.kept += piece[:room]
+        self._readable = len(piece) <= room
+
+
+def strict_context() -> ssl.SSLContext:
+    """Verification against the usual authorities (or SSL_CERT_FILE, SSL_CERT_DIR), TLS 1.2 at least."""
+    import httpx
+
+    context = httpx.create_ssl_context(verify=True, trust_env=True)
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    return context
+
+
+def check_context(context: ssl.SSLContext) -> None:
+    """Refuse anything that would weaken TLS."""
+    if not isinstance(context, ssl.SSLContext):
+        raise ConfigError("verify", "TLS cannot be switched off", "Pass an ssl.SSLContext that trusts your authority")
+    if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
+        raise ConfigError("verify", "the context verifies no certificate or no name", "Use ssl.create_default_context")
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        raise ConfigError("verify", "the context allows TLS below 1.2", "Set its minimum_version to TLSv1_2")
+
+
+def tls_error(error: BaseException) -> ssl.SSLError | None:
+    """The TLS failure at the bottom of `error`, if that is what it is."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, however odd, without credentials, path or query."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"

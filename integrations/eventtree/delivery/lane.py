@@ -1,0 +1,412 @@
+"""One vendor's way from the journal to the wire. Whoever holds the vendor's lock ships for all processes.
+
+    index ──due trees──▶ fold ──▶ encode ──items, by wave──▶ requests ──▶ answers ──▶ cursor
+
+An answer settles items one request at a time, so that after a crash at most the requests under way are sent again.
+A tree is settled when all its items are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pydantic_core
+
+from eventtree import guard
+from eventtree.delivery.dead import WORDS, DeadLetters
+from eventtree.delivery.http import Http, Reply
+from eventtree.delivery.pace import Pace
+from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
+from eventtree.delivery.split import halves, shorten_item
+from eventtree.errors import RequestError
+from eventtree.event import EventTree
+from eventtree.journal.cursor import COMPACT_TREES, Cursor
+from eventtree.journal.files import Held
+from eventtree.journal.index import Index, Refs, TreeRanges
+from eventtree.journal.journal import Journal
+from eventtree.serializer import fill, pack, request, waves
+from eventtree.tree import Price, TreeBuilder
+from eventtree.vendors import Encoded, Item, Lookup, Request, Vendor, Verdict
+
+BATCH_EVENTS = 500
+"""Events taken at once: enough to fill a vendor's largest request."""
+POLL_SECONDS = 0.25
+LOCK_SECONDS = 1.0
+"""How often to ask for a lock that another process holds."""
+COMPACT_SECONDS = 60.0
+SHORTEST_WAIT = 0.01
+LONE_TRIES = 3
+"""How often one event that a vendor leaves out of a partial success is sent before it is a dead letter."""
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """A tree on its way: what is left to send, and what will never be."""
+
+    ranges: TreeRanges
+    events: int
+    items: list[Item] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class Lane:
+    """Ships to one vendor. `run` is a task that never ends by itself; `step` is one round of it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        vendor: Vendor,
+        *,
+        price: Price | None = None,
+        all_trees: bool = False,
+        grace: float | None = None,
+        http: Http | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Ship trees of `journal` that name `vendor` (or, with `all_trees`, every tree)."""
+        self.journal = journal
+        self.vendor = vendor
+        self.fingerprint = vendor.fingerprint(journal.salt)
+        self.name = f"{vendor.name}.{self.fingerprint}"
+        self.price = price
+        self.all_trees = all_trees
+        self.grace = grace
+        self.http = http or Http()
+        self.backoff = backoff or Backoff()
+        self.circuit = Circuit()
+        self.pace = Pace(lambda: journal.appended)
+        self.dead = DeadLetters(journal.files, f"{self.name}.dead")
+        self.cursor: Cursor | None = None
+        self.index: Index | None = None
+        self.idle = False
+        """Nothing was due at the last look."""
+        self.parked: Parked | None = None
+        self.unverified = 0
+        self.requests = 0
+        self._lock: Held | None = None
+        self._wake = asyncio.Event()
+        self._compacted = time.monotonic()
+        self._said: set[str] = set()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ship until cancelled; whatever goes wrong is logged once and tried again."""
+        try:
+            while True:
+                try:
+                    await self.step()
+                except Exception as error:  # the boundary of a lane: one vendor's trouble is no other's
+                    guard.failed(f"delivery to {self.vendor.name}", error)
+                    await asyncio.sleep(LOCK_SECONDS)
+        finally:
+            self.release()
+            await self.http.close()
+
+    async def step(self) -> None:
+        """Take the lock if it is free, then send what is due, or wait for a moment."""
+        if not self._hold():
+            self.idle = False
+            await self._pause(LOCK_SECONDS)
+            return
+        index = self._reading()
+        more = index.read()
+        due = index.take(BATCH_EVENTS)
+        if due:
+            self.idle = False
+            await self._ship(due)
+        elif not more:
+            self.idle = True
+            self._tidy(index)
+            await self._pause(POLL_SECONDS)
+        else:
+            await asyncio.sleep(0)
+
+    @property
+    def growing(self) -> bool:
+        """Whether a tree is only waiting for its grace to end."""
+        return self.index is not None and any(tree.root_closed for tree in self.index.growing.values())
+
+    def wake(self) -> None:
+        """Look at once (called in the loop's thread)."""
+        self._wake.set()
+
+    def release(self) -> None:
+        """Let another process ship."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _hold(self) -> bool:
+        if self._lock is None:
+            self._lock = self.journal.files.lock(f"{self.name}.lock")
+            self.cursor = None
+        return self._lock is not None
+
+    def _reading(self) -> Index:
+        if self.index is None or self.cursor is None:
+            self.cursor = Cursor(self.journal.files, f"{self.name}.cursor")
+            # Rewritten at once: the last holder may have died in the middle of a line.
+            self.cursor.advance({})
+            options = {} if self.grace is None else {"grace": self.grace}
+            self.index = Index(self.journal, self.cursor, self._is_mine, on_line=self.pace, **options)
+        return self.index
+
+    def _is_mine(self, refs: Refs | None) -> bool:
+        if self.all_trees:
+            return True
+        return {"name": self.vendor.name, "fingerprint": self.fingerprint} in (refs or [])
+
+    def _tidy(self, index: Index) -> None:
+        cursor = self._cursor
+        now = time.monotonic()
+        if len(cursor.settled) > COMPACT_TREES and now - self._compacted > COMPACT_SECONDS:
+            self._compacted = now
+            cursor.advance(index.offsets())
+
+    @property
+    def _cursor(self) -> Cursor:
+        assert self.cursor is not None
+        return self.cursor
+
+    # -- from trees to items ----------------------------------------------------------------------------------------
+
+    async def _ship(self, due: Sequence[TreeRanges]) -> None:
+        parcels = [self._parcel(ranges) for ranges in due]
+        for wave in waves(item for parcel in parcels for item in parcel.items):
+            await self._send_wave(wave)
+        for parcel in parcels:
+            self._cursor.settle(parcel.ranges.id, parcel.events, parcel.dropped, parcel.ranges.spans)
+
+    def _parcel(self, ranges: TreeRanges) -> _Parcel:
+        if ranges.dropped is not None:
+            events, reason = ranges.dropped
+            return _Parcel(ranges, events, dropped=Counter({reason: events}))
+        if ranges.late and not self.vendor.takes_late:
+            return _Parcel(ranges, ranges.events, dropped=Counter(late=ranges.events))
+        tree = self._tree(ranges)
+        if tree is None:
+            # Its lines were cleared after they had been counted.
+            return _Parcel(ranges, ranges.events, dropped=Counter(by_user=ranges.events))
+        encoded = self._encoded(tree)
+        parcel = _Parcel(ranges, len(tree.events), dropped=Counter(encoded.dropped.values()))
+        done = self._cursor.partly.get(tree.id, set())
+        parcel.items = [item for item in encoded.items if item.key not in done and (item.event_ids or not ranges.late)]
+        for reason in parcel.dropped:
+            self._say_drop(reason)
+        self.pace()
+        return parcel
+
+    def _tree(self, ranges: TreeRanges) -> EventTree | None:
+        assert self.index is not None
+        builder = TreeBuilder(ranges.id)
+        for entry in self.index.load(ranges):
+            builder.add(entry)
+            self.pace()
+        return builder.build(self.price, part=ranges.late)
+
+    def _encoded(self, tree: EventTree) -> Encoded:
+        try:
+            return self.vendor.encode(tree)
+        except Exception as error:  # a tree that one vendor's code chokes on must not stop the others
+            guard.failed(f"encoding for {self.vendor.name}", error)
+            words = f"eventtree could not encode this tree: {type(error).__name__}"
+            ids = tuple(event.id for event in tree.events)
+            self._bury((Item(tree.id, tree.id, ids, next(iter(self.vendor.routes)), b"null"),), None, words)
+            return Encoded(())
+
+    def _say_drop(self, reason: str) -> None:
+        mend = self.vendor.drop_mends.get(reason)
+        if mend is not None and reason not in self._said:
+            self._said.add(reason)
+            guard.logger.warning("%s takes no tree with reason %s. %s", self.vendor.name, reason, mend)
+
+    # -- from items to answers --------------------------------------------------------------------------------------
+
+    async def _send_wave(self, wave: Sequence[Item]) -> None:
+        room = asyncio.Semaphore(self.vendor.concurrency)
+
+        async def one(made: Request) -> None:
+            async with room:
+                await self._settle_items(made.items)
+
+        # gather, not TaskGroup: a lane that is cancelled lets each request end or be cut by itself.
+        await asyncio.gather(*(one(made) for made in pack(wave, self.vendor)))
+
+    async def _settle_items(self, items: tuple[Item, ...]) -> None:
+        """Send items until each is delivered or dead."""
+        work = deque([items])
+        lone_tries: Counter[str] = Counter()
+        while work:
+            part = work.popleft()
+            made = request(part, self.vendor)
+            act, reply, verdict = await self._answer(made)
+            if verdict is not None:
+                again = self._take(made, reply, verdict)
+                work.extend(self._again(again, reply, lone_tries))
+            elif act is Act.DELIVERED:
+                self._take(made, reply, Verdict(verified=False))
+            elif len(part) > 1:
+                work.extendleft(reversed(halves(part)))
+            elif act is Act.SPLIT and (smaller := shorten_item(part[0], self._smaller(part[0]))) is not None:
+                work.appendleft((smaller,))
+            else:
+                self._bury(part, reply.status, _words(reply))
+
+    @staticmethod
+    def _smaller(item: Item) -> int:
+        return len(item.content) // 2
+
+    def _again(self, items: tuple[Item, ...], reply: Reply, tries: Counter[str]) -> list[tuple[Item, ...]]:
+        """What a partial success left out: halved at once, and alone only a few times."""
+        if len(items) > 1:
+            return list(halves(items))
+        for item in items:
+            tries[item.key] += 1
+            if tries[item.key] >= LONE_TRIES:
+                self._bury((item,), reply.status, _words(reply))
+                return []
+        return [items] if items else []
+
+    def _take(self, made: Request, reply: Reply, verdict: Verdict) -> tuple[Item, ...]:
+        """Note what an answer says; the items that have to be sent again are returned."""
+        if not verdict.verified:
+            self.unverified += 1
+            self._once("unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status)
+        if verdict.learned:
+            self._cursor.learn(verdict.learned)
+        left = {*verdict.refused, *verdict.again}
+        self._ack([item for item in made.items if item.key not in left], dead=False)
+        for item in made.items:
+            if item.key in verdict.refused:
+                self._bury((item,), reply.status, verdict.refused[item.key])
+        return tuple(item for item in made.items if item.key in verdict.again)
+
+    def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
+        self.dead.add(items, status, words)
+        self._ack(items, dead=True)
+        self._once("dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status)
+
+    def _ack(self, items: Sequence[Item], *, dead: bool) -> None:
+        per_tree: dict[str, tuple[list[str], int, int]] = {}
+        for item in items:
+            keys, delivered, lost = per_tree.get(item.tree_id, ([], 0, 0))
+            count = len(item.event_ids)
+            per_tree[item.tree_id] = ([*keys, item.key], delivered + (not dead) * count, lost + dead * count)
+        if per_tree:
+            self._cursor.ack(per_tree)
+
+    async def _answer(self, made: Request) -> tuple[Act, Reply, Verdict | None]:
+        """Ask until there is an answer that is about these items, however long the vendor is away."""
+        while True:
+            async with _Turn(self):
+                try:
+                    reply = await self._send(made)
+                except RequestError as error:
+                    self._failed(str(error), None)
+                    continue
+                act = act_of(reply.status, self.vendor.acts, keyed=self.vendor.keyed)
+                verdict = self.vendor.read_reply(made, reply.status, reply.body)
+                if verdict is None and act is Act.AGAIN:
+                    self._failed(f"HTTP {reply.status}", reply)
+                elif verdict is None and act is Act.PARK:
+                    self._park(f"HTTP {reply.status}: {_words(reply)}")
+                else:
+                    self._succeeded()
+                    return act, reply, verdict
+
+    async def _send(self, made: Request) -> Reply:
+        for lookup in self.vendor.lookups():
+            await self._look_up(lookup)
+        url = fill(made.url, self._cursor.learned)
+        self.requests += 1
+        filled = Request(made.method, url, made.content, made.items, made.headers)
+        return await self.http.send(filled, self.vendor.auth())
+
+    async def _look_up(self, lookup: Lookup) -> None:
+        if lookup.name in self._cursor.learned:
+            return
+        known = self._cursor.learned
+        content = fill(lookup.content.decode(), known).encode()
+        url = self.vendor.base_url + fill(lookup.path, known)
+        self.requests += 1
+        reply = await self.http.send(Request(lookup.method, url, content, (), _JSON), self.vendor.auth())
+        if not 200 <= reply.status < 300:
+            act = act_of(reply.status, self.vendor.acts, keyed=True)
+            if act is not Act.AGAIN:
+                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {_words(reply)}")
+            raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
+        found = lookup.read(_parsed(reply))
+        if not found:
+            raise RequestError(f"no {lookup.name} in the answer")
+        self._cursor.learn({lookup.name: found})
+
+    # -- patience ---------------------------------------------------------------------------------------------------
+
+    def _failed(self, why: str, reply: Reply | None) -> None:
+        wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
+        delay = self.backoff.delay(self.circuit.failures + 1, wanted)
+        self.circuit.failed(time.monotonic(), delay, wanted)
+        self._once("failing", "is not taking events (%s); they wait in the journal and are tried again", why)
+
+    def _park(self, why: str) -> None:
+        self.parked = Parked(why, time.monotonic())
+        self.circuit.released()
+        self._cursor.park(why[:WORDS])
+        self._once("parked", "is parked (%s). Nothing is lost; mend its settings and start again", why)
+
+    def _succeeded(self) -> None:
+        self.circuit.succeeded()
+        self.parked = None
+        self._cursor.park(None)
+
+    def _once(self, kind: str, text: str, value: object) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            guard.logger.warning(f"%s {text}", self.vendor.name, value)
+
+
+class _Turn:
+    """Waits until the vendor may be asked; while its circuit is open, one request at a time asks."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+
+    async def __aenter__(self) -> None:
+        circuit = self.lane.circuit
+        while True:
+            now = time.monotonic()
+            wait = self.lane.parked.wait(now) if self.lane.parked is not None else 0.0
+            if wait <= 0 and circuit.begin(now):
+                return
+            await asyncio.sleep(max(wait, circuit.wait(now), SHORTEST_WAIT))
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.lane.circuit.released()
+
+
+_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
+
+
+def _words(reply: Reply) -> str:
+    return reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")[:WORDS]
+
+
+def _parsed(reply: Reply) -> object:
+    try:
+        return pydantic_core.from_json(reply.body)
+    except ValueError:
+        return None

@@ -1,0 +1,165 @@
+"""When to try again: what a status means, how long to wait, and when to leave a vendor alone. Pure: no clock, no sleep.
+
+A vendor's requests all pass its one `Circuit`:
+
+    closed ──5 failures in a row──▶ open: one probe per interval, 15-30 s ──any answer──▶ closed
+
+so that an outage of ten minutes costs a vendor fewer than 60 requests, and its end is noticed within 35 s. Intervals
+count from a probe's start: one that hangs until its deadline delays the next by nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+FIRST_DELAY = 0.5
+LONGEST_BACKOFF = 30.0
+LONGEST_DELAY = 300.0
+"""No `Retry-After` keeps a vendor waiting longer."""
+OPEN_AFTER = 5
+PROBE_POLL = 0.5
+"""How soon to ask again while another request is the probe."""
+PROBE_LEASE = 60.0
+"""A probe that has reported nothing for so long is taken for lost."""
+PARKED_SECONDS = 300.0
+
+
+class Act(StrEnum):
+    """What to do with a request after its answer."""
+
+    DELIVERED = "delivered"
+    AGAIN = "again"
+    """The same request later."""
+    SPLIT = "split"
+    """Too large: halve; a single item is shortened, then a dead letter."""
+    BISECT = "bisect"
+    """Something in it is refused: halve down to the item, which is a dead letter."""
+    PARK = "park"
+    """Nothing will be taken as things are set up: keep all, say so once, look again every five minutes."""
+
+
+BY_STATUS: Mapping[int, Act] = {
+    **dict.fromkeys((408, 425, 429, 499), Act.AGAIN),
+    413: Act.SPLIT,
+    # Who we are, where we send and how, not what: key, payment, route, method, proxy, format, protocol, law.
+    **dict.fromkeys((401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426, 431, 451), Act.PARK),
+    **dict.fromkeys((501, 505, 511), Act.PARK),
+}
+BY_CLASS: Mapping[int, Act] = {2: Act.DELIVERED, 3: Act.PARK, 4: Act.BISECT}
+"""First digit → act, where the status itself is not named. What is in neither (1xx, 5xx, nonsense) is tried again."""
+
+
+def act_of(status: int, overrides: Mapping[int, str], *, keyed: bool = False) -> Act:
+    """What an answer's status asks for. `overrides` are the vendor's own; `keyed`: a conflict means it has the item.
+
+    For a request of several items a 409 tells nothing about each: pass `keyed` for single items only.
+    """
+    if status in overrides:
+        return Act(overrides[status])
+    if status == 409 and keyed:
+        return Act.DELIVERED
+    return BY_STATUS.get(status) or BY_CLASS.get(status // 100, Act.AGAIN)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds the vendor asks to wait, at most 300; None if it asks nothing that makes sense. `now` is aware."""
+    text = headers.get("retry-after", "").strip()
+    if not text or len(text) > 100:
+        return None
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[0-9]{1,2})?", text, re.ASCII | re.IGNORECASE):
+        return min(float(text), LONGEST_DELAY)
+    try:
+        date = parsedate_to_datetime(text)
+        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(seconds, LONGEST_DELAY) if seconds > 0 else None
+
+
+class Backoff:
+    """Delays that double from 0.5 s to 30 s, with full jitter while a vendor may just be hiccuping.
+
+    Once the circuit is open (from the fifth failure on) the jitter covers the upper half only: enough to keep many
+    processes apart, and a floor under the interval.
+    """
+
+    def __init__(self, *, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        """Take the source of chance."""
+        import tenacity  # on first use, not at import: delivery runs in a thread of its own
+
+        self._uniform = uniform
+        self._state = tenacity.RetryCallState(tenacity.Retrying(), fn=None, args=(), kwargs={})
+        self._ceiling = tenacity.wait_exponential(multiplier=FIRST_DELAY, max=LONGEST_BACKOFF)
+
+    def delay(self, attempt: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after the `attempt`-th failure in a row (from 1), at least what the vendor asked."""
+        self._state.attempt_number = max(attempt, 1)
+        ceiling = self._ceiling(self._state)
+        backoff = self._uniform(ceiling / 2 if attempt >= OPEN_AFTER else 0.0, ceiling)
+        return min(max(backoff, retry_after or 0.0), LONGEST_DELAY)
+
+
+@dataclass(slots=True)
+class Circuit:
+    """One vendor's state of health, shared by all its requests. Times are monotonic seconds given by the caller.
+
+    Every attempt asks `begin(now)` and, once it may, ends in `failed`, `succeeded` or `released`.
+    """
+
+    failures: int = 0
+    """In a row, over all requests of the vendor: the attempt number for `Backoff`."""
+    not_before: float = float("-inf")
+    probe_since: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Only one request at a time is let through."""
+        return self.failures >= OPEN_AFTER
+
+    def wait(self, now: float) -> float:
+        """Seconds before the next attempt may begin; 0 if it may now."""
+        if self.probe_since is not None and now - self.probe_since < PROBE_LEASE:
+            return PROBE_POLL
+        return min(max(self.not_before - now, 0.0), LONGEST_DELAY)
+
+    def begin(self, now: float) -> bool:
+        """True if the caller may send now; while the circuit is open it is then the one probe."""
+        if self.wait(now) > 0:
+            return False
+        self.probe_since = now if self.is_open else None
+        return True
+
+    def failed(self, now: float, delay: float, retry_after: float | None = None) -> None:
+        """No answer, or "later": wait `delay` from the probe's start (or from now), and `retry_after` from now."""
+        begun = now if self.probe_since is None else self.probe_since
+        self.failures += 1
+        self.probe_since = None
+        self.not_before = max(self.not_before, begun + delay, now + (retry_after or 0.0))
+
+    def succeeded(self) -> None:
+        """The vendor answered, in whatever words but "later": requests flow again."""
+        self.failures = 0
+        self.probe_since = None
+        self.not_before = float("-inf")
+
+    def released(self) -> None:
+        """The attempt was given up without a result (cancelled): another may be the probe."""
+        self.probe_since = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A vendor that takes nothing as it is set up: why, and since when (monotonic). Park anew after a failed probe."""
+
+    reason: str
+    since: float
+
+    def wait(self, now: float) -> float:
+        """Seconds until the vendor is worth another look."""
+        return min(max(self.since + PARKED_SECONDS - now, 0.0), PARKED_SECONDS)

@@ -1,0 +1,210 @@
+"""The thread that delivers: one per journal and process, one asyncio loop in it, a lane per vendor.
+
+It starts with the first handler that names a vendor, again after a fork, and again should it ever have died. At exit
+it gets `exit_timeout` seconds; what is not sent then stays in the journal for the next start or `eventtree ship`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401  (its exit hook must be registered before ours: hooks run in reverse)
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from eventtree import guard
+from eventtree.config import Settings
+from eventtree.delivery.lane import Lane
+from eventtree.delivery.report import Census, Report, make_report
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.journal import Journal
+from eventtree.vendors import Vendor
+
+FLUSH_POLL_SECONDS = 0.02
+
+
+class Shipper:
+    """Delivers one journal's trees to the vendors this process has settings for."""
+
+    def __init__(self, journal: Journal, *, all_trees: bool = False) -> None:
+        """Nothing runs before `serve`. With `all_trees`, send also what does not name the vendor."""
+        self.journal = journal
+        self.all_trees = all_trees
+        self.vendors: dict[str, Vendor] = {}
+        self.deliver = True
+        self.exit_timeout = 2.0
+        self.prices: Any = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.lanes: dict[str, Lane] = {}
+        self.pricer: Any = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._guard = threading.Lock()
+        self._census_guard = threading.Lock()
+        self._census = Census(self.journal)
+        self._stopping = False
+
+    def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
+        """Deliver to these vendors too; starts the thread unless delivery is left to another process."""
+        self.deliver = settings.deliver
+        self.exit_timeout = settings.exit_timeout
+        self.prices = settings.prices if settings.prices is not None else self.prices
+        fresh = [v for v in vendors if self.vendors.get(_lane_name(v, self.journal)) != v]
+        self.vendors.update({_lane_name(v, self.journal): v for v in fresh})
+        if self._loop is not None and fresh:
+            self._call(self._add_lanes)
+        self.ensure()
+
+    def ensure(self) -> None:
+        """Start the thread if it should run and does not; costs next to nothing when it does."""
+        thread = self._thread
+        if (thread is not None and thread.is_alive()) or not self.deliver or not self.vendors or self._stopping:
+            return
+        with self._guard:
+            if self._thread is None or not self._thread.is_alive():
+                self._loop = None
+                self._thread = threading.Thread(target=self._main, name="eventtree-shipper", daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Make every lane look for work now."""
+        self._call(lambda: [lane.wake() for lane in self.lanes.values()])
+
+    def flush(self, timeout: float | None = None) -> Report:
+        """Wait until every finished tree of this process is settled at every vendor, or `timeout` seconds have passed.
+
+        Returns the report; what is still waiting stands in it. Does not raise.
+        """
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        self.journal.flush_held()
+        self.ensure()
+        while True:
+            self.wake()
+            if self._left() == 0 or time.monotonic() >= deadline or not self._somebody_ships():
+                return self.report()
+            time.sleep(max(0.0, min(FLUSH_POLL_SECONDS, deadline - time.monotonic())))
+
+    def report(self) -> Report:
+        """The sums as they stand."""
+        unknown = dict(getattr(self.pricer, "unknown", {}) or {})
+        with self._census_guard:
+            return make_report(self.journal, self._census, {"unknown_models": unknown, "failures": dict(guard.failures)})
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """End the thread; requests under way are cut and sent again by whoever ships next."""
+        self._stopping = True
+        loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None and thread.is_alive():
+            self._call(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+            thread.join(timeout)
+        self._stopping = False
+
+    def _left(self) -> int:
+        left = 0
+        with self._census_guard:
+            self._census.read()
+            for key in self._census.keys():
+                name = f"{key[0]}.{key[1]}"
+                lane = self.lanes.get(name)
+                held = lane.cursor if lane is not None else None
+                cursor = held or Cursor(self.journal.files, f"{name}.cursor")
+                left += self._census.waiting(key, cursor)[1]
+        return left
+
+    def _somebody_ships(self) -> bool:
+        return not self._stopping and (not self.deliver or (self._thread is not None and self._thread.is_alive()))
+
+    def _call(self, what: Any) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(what)
+            except RuntimeError:
+                return
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # the thread's own boundary; `ensure` starts it anew
+            guard.failed("delivery", error)
+
+    async def _serve(self) -> None:
+        from eventtree.usage import Pricer
+
+        self.pricer = Pricer(self.prices)
+        self.lanes = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._add_lanes()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _add_lanes(self) -> None:
+        for name, vendor in self.vendors.items():
+            if name not in self.lanes:
+                self.lanes[name] = Lane(self.journal, vendor, price=self.pricer.price, all_trees=self.all_trees)
+                self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run()))
+
+    def after_fork(self) -> None:
+        """In the child: the parent's thread is not here; `ensure` starts one of our own."""
+        self._reset()
+
+
+def _lane_name(vendor: Vendor, journal: Journal) -> str:
+    return f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
+
+
+_shippers: weakref.WeakKeyDictionary[Journal, Shipper] = weakref.WeakKeyDictionary()
+
+
+def shipper_of(journal: Journal) -> Shipper:
+    """The journal's shipper in this process."""
+    if journal not in _shippers:
+        _shippers[journal] = Shipper(journal)
+    return _shippers[journal]
+
+
+def all_shippers() -> list[Shipper]:
+    """Every shipper of this process."""
+    return list(_shippers.values())
+
+
+_exit_seconds = 0.0
+"""Seconds the interpreter's exit has waited for delivery so far."""
+
+
+def _flush_at_exit() -> None:
+    global _exit_seconds
+    for shipper in all_shippers():
+        left = shipper.exit_timeout - _exit_seconds
+        if shipper.deliver and shipper.vendors and left > 0:
+            began = time.monotonic()
+            shipper.flush(left)
+            _exit_seconds += time.monotonic() - began
+
+
+def _at_exit() -> None:
+    _flush_at_exit()
+    for shipper in all_shippers():
+        shipper.stop(0.2)
+
+
+def _after_fork_in_child() -> None:
+    for shipper in all_shippers():
+        shipper.after_fork()
+
+
+atexit.register(_at_exit)
+# Host names cannot be resolved once the interpreter has closed its thread pools: most is sent before that. What other
+# threads record while they end is sent by the second call.
+getattr(threading, "_register_atexit", atexit.register)(_flush_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

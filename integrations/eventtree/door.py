@@ -1,0 +1,61 @@
+"""What a handler brings to the recorder: its settings, its journal, its vendors, and how it makes objects plain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from eventtree import config
+from eventtree.content import Plain
+from eventtree.context import last_tree
+from eventtree.delivery.shipper import Shipper, shipper_of
+from eventtree.journal import Journal, open_journal
+from eventtree.vendors import Vendor, resolve_vendors
+
+
+class Door:
+    """One handler's way in. Made at construction, where every wrong setting shows."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Resolve settings; open the journal; hand the vendors to the journal's shipper, which starts to deliver.
+
+        Raises:
+            ConfigError: a setting is wrong or missing.
+            JournalError: the journal's folder cannot be used.
+        """
+        self.settings = config.resolve(**settings)
+        self.enabled = self.settings.enabled
+        self.content = self.settings.content
+        self.last_tree: str | None = None
+        self.plain = Plain(redact=self.settings.redact)
+        self.text: Callable[[str], str] = self.plain.text
+        self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
+        self.vendor_refs: tuple[dict[str, str], ...] = ()
+        if self.enabled:
+            self._connect()
+
+    def _connect(self) -> None:
+        salt = self.journal.salt if self.vendors else b""
+        self.vendor_refs = tuple({"name": v.name, "fingerprint": v.fingerprint(salt)} for v in self.vendors)
+        self.shipper.serve(self.vendors, self.settings)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Where this door records."""
+        return open_journal(self.settings.folder)
+
+    @cached_property
+    def shipper(self) -> Shipper:
+        """Who delivers what is recorded there."""
+        return shipper_of(self.journal)
+
+    def wake(self) -> None:
+        """Make sure somebody delivers; cheap when somebody does."""
+        if self.vendors:
+            self.shipper.ensure()
+
+    @property
+    def last_tree_id(self) -> str | None:
+        """Id of the tree opened last in this context."""
+        return last_tree(self)

@@ -1,0 +1,62 @@
+"""Which run of the other framework, or of the same one, encloses the code that is running now. Imports no framework.
+
+Both frameworks keep what is needed; it is found through `sys.modules`, so what is not loaded costs one dict lookup.
+Both functions may name a run that nobody records, or one that has ended: the caller asks the recorder.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+MAX_FRAMES = 64
+"""Calling frames looked at; a framework's own calls between a run and what it encloses are far fewer."""
+
+UUID_LENGTH = 36
+
+
+def langchain_run() -> str | None:
+    """Id of the LangChain run that encloses this code.
+
+    That of the `run_manager` in the nearest calling frame, which is exact inside retrievers, tools and models; without
+    one (another task or thread) the parent that LangChain's context variable holds for nested calls.
+    """
+    if "langchain_core.callbacks.manager" not in sys.modules:
+        return None
+    return _in_frames(sys._getframe(1)) or context_run()
+
+
+def context_run() -> str | None:
+    """Id of the run that LangChain's context variable names as the parent of nested calls."""
+    config_module = sys.modules.get("langchain_core.runnables.config")
+    variable = getattr(config_module, "var_child_runnable_config", None)
+    config = variable.get() if variable is not None else None
+    return _id_of(config.get("callbacks"), "parent_run_id") if isinstance(config, dict) else None
+
+
+def llama_index_span() -> str | None:
+    """Id of the LlamaIndex span that encloses this code: the uuid at the end of `Class.method-<uuid4>`."""
+    span_module = sys.modules.get("llama_index_instrumentation.span")
+    variable = getattr(span_module, "active_span_id", None)
+    span = variable.get() if variable is not None else None
+    return span[-UUID_LENGTH:] if isinstance(span, str) and len(span) > UUID_LENGTH else None
+
+
+def _in_frames(frame: FrameType | None) -> str | None:
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            return None
+        code = frame.f_code
+        # Asking for f_locals copies them, so the names are looked at first.
+        if "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars:
+            found = _id_of(frame.f_locals.get("run_manager"), "run_id")
+            if found is not None:
+                return found
+        frame = frame.f_back
+    return None
+
+
+def _id_of(holder: Any, attribute: str) -> str | None:
+    found = getattr(holder, attribute, None)
+    return str(found) if found is not None else None

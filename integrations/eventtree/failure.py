@@ -1,0 +1,33 @@
+"""Exceptions as events keep them: type, message, shortened traceback."""
+
+from __future__ import annotations
+
+import traceback
+
+FRAMES = 12
+"""Frames of a traceback that are kept: the innermost, where it happened."""
+
+
+def describe(error: BaseException) -> dict[str, str | None]:
+    """`{"type": "package.Class", "message", "traceback"}`; never raises for an Exception of the error's own making."""
+    kind = type(error)
+    module = getattr(kind, "__module__", None)
+    qualified = kind.__qualname__ if module in (None, "builtins") else f"{module}.{kind.__qualname__}"
+    return {"type": qualified, "message": _message(error), "traceback": _frames(error)}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (a user's __str__ may do anything)
+        return f"<{type(error).__name__} whose message cannot be read>"
+
+
+def _frames(error: BaseException) -> str | None:
+    if error.__traceback__ is None:
+        return None
+    # extract_tb with lookup_lines off reads no source files on the app's thread; names and numbers are enough.
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(error.__traceback__), limit=-FRAMES, lookup_lines=False, capture_locals=False
+    )
+    return "".join(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames)

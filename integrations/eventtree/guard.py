@@ -1,0 +1,48 @@
+"""The one boundary between the app and us: nothing of ours reaches the app, every failure is counted and said once."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+logger = logging.getLogger("eventtree")
+
+P = ParamSpec("P")
+
+failures: Counter[str] = Counter()
+"""Kind of failure → how often, since the process started. `strict` doors let them through as well."""
+
+
+def failed(where: str, error: BaseException) -> None:
+    """Count a failure; log the first of its kind, without anything the user passed."""
+    kind = f"{where}: {type(error).__name__}"
+    failures[kind] += 1
+    if failures[kind] == 1:
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        line = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "unknown place"
+        logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
+
+
+def guarded(method: Callable[..., Any]) -> Callable[..., None]:
+    """Make a handler's method harmless: errors are counted and logged, raised only when the door is strict.
+
+    The method's object has a `door`; a door that is switched off is not called at all.
+    """
+
+    @functools.wraps(method)
+    def safe(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not self.door.enabled:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # the one boundary
+            failed(method.__name__, error)
+            if self.door.settings.strict:
+                raise
+
+    return safe

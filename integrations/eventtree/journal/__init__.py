@@ -1,0 +1,19 @@
+"""The journal: append-only logs on disk (or in memory) that are the queue, the cursors of vendors, and dead letters.
+
+    FOLDER/                       0700
+      salt                        32 random bytes: keys' fingerprints differ from journal to journal
+      PROCESS.0000.log            what a process recorded; rolled by size to .0001.log, …
+      PROCESS.alive               locked as long as that process lives
+      NAME.FINGERPRINT.cursor     how far a vendor got, its sums, what was learned from its replies
+      NAME.FINGERPRINT.dead       what that vendor refused, with its words
+      NAME.FINGERPRINT.lock       held by whoever ships to that vendor
+
+All files are 0600. Every line of a log, a cursor and a dead-letter file has one form: `crc32 seq json\\n`; crc32 is of
+everything behind it, in 8 hex digits; seq counts up by one. So a flipped byte, a cut and a gap are seen and counted.
+"""
+
+from eventtree.journal.files import DiskFiles, Files, MemoryFiles
+from eventtree.journal.journal import Journal, open_journal
+from eventtree.journal.line import Damage, LineReader, frame
+
+__all__ = ["Damage", "DiskFiles", "Files", "Journal", "LineReader", "MemoryFiles", "frame", "open_journal"]

@@ -1,0 +1,94 @@
+"""The whole journal, for looking at, exporting and clearing: where each tree's lines stand, and their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eventtree import record
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.line import Line, LineReader, frame
+
+Ranges = list[tuple[str, int, int, int]]
+"""Lines of a tree: log, offset, length, sequence number."""
+
+
+def trees_in(journal: Journal) -> dict[str, Ranges]:
+    """Every tree's lines, trees in the order they opened."""
+    found: dict[str, Ranges] = {}
+    for line in _lines(journal):
+        try:
+            _, _, tree_id = record.head(line.payload)
+        except ValueError:
+            continue
+        if tree_id:
+            found.setdefault(tree_id, []).append((line.name, line.offset, line.length, line.seq))
+    return found
+
+
+def records_of(journal: Journal, ranges: Ranges) -> Iterator[record.Record]:
+    """The records at `ranges`; lines that are damaged are left out."""
+    for name, offset, length, _ in ranges:
+        data = journal.files.read(name, offset, length)
+        try:
+            yield record.decode(data[data.index(b" ", 9) + 1 :])
+        except ValueError:
+            continue
+
+
+def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
+    """Delete the contents of some trees, or all; returns how many. What still waited counts as dropped `by_user`.
+
+    Lines are overwritten where they stand, since the process that wrote them may still be writing; logs of processes
+    that have ended are removed when nothing is left in them.
+    """
+    found = trees_in(journal)
+    gone = {tree: ranges for tree, ranges in found.items() if tree_ids is None or tree in tree_ids}
+    _settle(journal, gone)
+    for ranges in gone.values():
+        for name, offset, length, seq in ranges:
+            journal.files.overwrite(name, offset, _blank(seq, length))
+    for name in journal.logs():
+        if all(name != log for ranges in trees_in(journal).values() for log, *_ in ranges):
+            if process_of(name) != journal.process and not journal.is_alive(process_of(name)):
+                journal.files.remove(name)
+    return len(gone)
+
+
+def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
+    for name in [name for name in journal.files.names() if name.endswith(".cursor")]:
+        lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
+        if lock is None:
+            continue  # whoever ships finds the lines blank and counts them itself
+        try:
+            cursor = Cursor(journal.files, name)
+            cursor.advance({})
+            for tree_id, ranges in gone.items():
+                spans = {log: offset + length for log, offset, length, _ in ranges}
+                heads = [entry for entry in records_of(journal, ranges) if entry["r"] == record.OPEN]
+                if _names(heads, tree_id, name) and not cursor.is_settled(tree_id, spans):
+                    sent = len(cursor.partly.get(tree_id, ()))
+                    cursor.settle(tree_id, len(heads), {"by_user": max(0, len(heads) - sent)}, spans)
+        finally:
+            lock.release()
+
+
+def _names(heads: list[record.Record], tree_id: str, cursor_name: str) -> bool:
+    refs = next((entry.get("vendors", []) for entry in heads if entry["id"] == tree_id), [])
+    return any(f"{ref['name']}.{ref['fingerprint']}.cursor" == cursor_name for ref in refs)
+
+
+def _blank(seq: int, length: int) -> bytes:
+    """A whole line of that length which says nothing."""
+    empty = frame(seq, b'{"r":"gone","id":"","tree":""}')
+    padding = length - len(empty)
+    if padding < 0:
+        return b" " * (length - 1) + b"\n"
+    return frame(seq, b'{"r":"gone","id":"","tree":""' + b" " * padding + b"}")
+
+
+def _lines(journal: Journal) -> Iterator[Line]:
+    for name in journal.logs():
+        reader = LineReader(journal.files, name)
+        while lines := reader.read():
+            yield from lines

@@ -1,0 +1,245 @@
+"""The disk behind one small object, so that faults can be injected and the same journal runs in memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from eventtree.errors import JournalError
+
+
+class Held(Protocol):
+    """A lock that is held."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+
+class Files(Protocol):
+    """A flat folder of append-only files. Every method may raise OSError."""
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add `data` at the end, all of it or nothing; makes the file if it is not there."""
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`."""
+
+    def size(self, name: str) -> int:
+        """Length in bytes; 0 where there is no such file."""
+
+    def names(self) -> list[str]:
+        """All files, sorted."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Make `name` hold exactly `data`, in one step."""
+
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        """Put `data` over bytes that are there already."""
+
+    def remove(self, name: str) -> None:
+        """Delete; no error where there is none."""
+
+    def lock(self, name: str) -> Held | None:
+        """Take the lock of that name for this process, or None while somebody else holds it."""
+
+    def forget(self) -> None:
+        """Close what is open (after a fork: without disturbing the parent)."""
+
+
+class DiskFiles:
+    """Files in a folder: 0600 in 0700. Appends go by one `write` to a descriptor that stays open."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, made if missing.
+
+        Raises:
+            JournalError: it is a symlink, somebody else's, open to others, or cannot be written.
+        """
+        self.folder = folder
+        self._open: dict[str, tuple[int, int]] = {}
+        self._guard = Lock()
+        _make_private(folder)
+
+    def append(self, name: str, data: bytes) -> None:
+        """See `Files`. A short write is cut off again, so that no torn line stands before the next."""
+        fd, end = self._open.get(name) or self._descriptor(name)
+        try:
+            written = os.write(fd, data)
+        except OSError:
+            self._close(name)
+            raise
+        if written != len(data):
+            os.ftruncate(fd, end)
+            self._close(name)
+            raise OSError(28, "short write", name)
+        self._open[name] = (fd, end + written)
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """See `Files`."""
+        with open(self.folder / name, "rb", buffering=0) as file:  # noqa: PTH123
+            file.seek(offset)
+            return file.read(size)
+
+    def size(self, name: str) -> int:
+        """See `Files`."""
+        try:
+            return os.stat(self.folder / name).st_size  # noqa: PTH116
+        except FileNotFoundError:
+            return 0
+
+    def names(self) -> list[str]:
+        """See `Files`."""
+        return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        fresh = self.folder / f"{name}.new"
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
+        self._close(name)
+        fresh.replace(self.folder / name)
+
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        """See `Files`."""
+        fd = os.open(self.folder / name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, offset)
+        finally:
+            os.close(fd)
+
+    def remove(self, name: str) -> None:
+        """See `Files`."""
+        self._close(name)
+        (self.folder / name).unlink(missing_ok=True)
+
+    def lock(self, name: str) -> Held | None:
+        """See `Files`. The system frees it when the process dies, however it dies."""
+        lock = FileLock(self.folder / name, mode=0o600, thread_local=False, blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
+        return lock
+
+    def forget(self) -> None:
+        """See `Files`."""
+        self._guard = Lock()
+        for name in list(self._open):
+            self._close(name)
+
+    def _descriptor(self, name: str) -> tuple[int, int]:
+        with self._guard:
+            if name not in self._open:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+                fd = os.open(self.folder / name, flags, 0o600)
+                self._open[name] = (fd, os.fstat(fd).st_size)
+            return self._open[name]
+
+    def _close(self, name: str) -> None:
+        held = self._open.pop(name, None)
+        if held is not None:
+            os.close(held[0])
+
+
+class MemoryFiles:
+    """The same in memory: what a process without a disk uses, and tests."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._files: dict[str, bytearray] = {}
+        self._locks: set[str] = set()
+
+    def append(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        self._files.setdefault(name, bytearray()).extend(data)
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """See `Files`."""
+        return bytes(self._files.get(name, b"")[offset : offset + size])
+
+    def size(self, name: str) -> int:
+        """See `Files`."""
+        return len(self._files.get(name, b""))
+
+    def names(self) -> list[str]:
+        """See `Files`."""
+        return sorted(self._files)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        self._files[name] = bytearray(data)
+
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        """See `Files`."""
+        self._files[name][offset : offset + len(data)] = data
+
+    def remove(self, name: str) -> None:
+        """See `Files`."""
+        self._files.pop(name, None)
+
+    def lock(self, name: str) -> Held | None:
+        """See `Files`."""
+        if name in self._locks:
+            return None
+        self._locks.add(name)
+        return _MemoryLock(self._locks, name)
+
+    def forget(self) -> None:
+        """After a fork the child starts empty: what the parent holds in memory is the parent's to send."""
+        self._files.clear()
+        self._locks.clear()
+
+
+class _MemoryLock:
+    def __init__(self, locks: set[str], name: str) -> None:
+        self._locks = locks
+        self._name = name
+
+    def release(self) -> None:
+        self._locks.discard(self._name)
+
+
+def _make_private(folder: Path) -> None:
+    with _explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            raise JournalError(f"journal {folder}: it is a symlink. Name the folder it points to")
+        if not stat.S_ISDIR(found.st_mode):
+            raise JournalError(f"journal {folder}: it is not a folder. Name another with journal= or EVENTTREE_JOURNAL")
+        if hasattr(os, "getuid") and found.st_uid != os.getuid():
+            raise JournalError(f"journal {folder}: it belongs to another user. Name a folder of your own")
+        if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+            _tighten(folder)
+
+
+def _tighten(folder: Path) -> None:
+    """An empty folder somebody made beforehand is taken over; one with files in it is not touched."""
+    if any(folder.iterdir()):
+        raise JournalError(f"journal {folder}: others may read it. Run: chmod 700 {folder}")
+    folder.chmod(0o700)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        mend = "Name a writable folder with journal= or EVENTTREE_JOURNAL, or journal=':memory:'"
+        raise JournalError(f"journal {folder}: {error.strerror}. {mend}") from error

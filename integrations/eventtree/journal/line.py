@@ -1,0 +1,100 @@
+"""Lines as they stand in a file: `crc32 seq json\\n`. Framing, and reading that survives damage at any byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from zlib import crc32
+
+from eventtree.journal.files import Files
+
+READ_BYTES = 256 * 1024
+"""One read; a longer line is read on its own."""
+
+
+def frame(seq: int, payload: bytes) -> bytes:
+    """A line: checksum, sequence number and payload."""
+    body = b"%d %b" % (seq, payload)
+    return b"%08x %b\n" % (crc32(body), body)
+
+
+def unframe(line: bytes) -> tuple[int, bytes]:
+    """Sequence number and payload of a line without its newline.
+
+    Raises:
+        ValueError: the checksum does not fit or the form is wrong.
+    """
+    body = line[9:]
+    if len(line) < 12 or line[8:9] != b" " or int(line[:8], 16) != crc32(body):
+        raise ValueError("damaged line")
+    seq, _, payload = body.partition(b" ")
+    return int(seq), payload
+
+
+@dataclass(slots=True)
+class Damage:
+    """What was found broken in a file. `lost` counts lines that are gone, by the gaps in the sequence."""
+
+    bad_lines: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A whole line: where it stands, and its payload."""
+
+    name: str
+    offset: int
+    length: int
+    seq: int
+    payload: bytes
+
+
+class LineReader:
+    """Follows one file from an offset; each call of `read` yields the whole lines that came since the last."""
+
+    def __init__(self, files: Files, name: str, offset: int = 0) -> None:
+        """Start at `offset`, which is the start of a line."""
+        self.files = files
+        self.name = name
+        self.offset = offset
+        self.next_seq: int | None = None
+        self.damage = Damage()
+
+    def read(self, limit: int = READ_BYTES) -> list[Line]:
+        """The next whole lines, up to about `limit` bytes; a torn last line stays for a later call.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        data = self.files.read(self.name, self.offset, limit)
+        end = data.rfind(b"\n") + 1
+        while end == 0 and len(data) == limit:
+            limit *= 4
+            data = self.files.read(self.name, self.offset, limit)
+            end = data.rfind(b"\n") + 1
+        lines = list(self._lines(data[:end]))
+        self.offset += end
+        return lines
+
+    def torn(self) -> int:
+        """Bytes behind the last whole line: a line being written, or cut by the death of its writer."""
+        return max(0, self.files.size(self.name) - self.offset)
+
+    def _lines(self, data: bytes) -> Iterator[Line]:
+        start = 0
+        while start < len(data):
+            stop = data.index(b"\n", start)
+            try:
+                seq, payload = unframe(data[start:stop])
+            except ValueError:
+                self.damage.bad_lines += 1
+            else:
+                self._gap(seq)
+                yield Line(self.name, self.offset + start, stop + 1 - start, seq, payload)
+            start = stop + 1
+
+    def _gap(self, seq: int) -> None:
+        if self.next_seq is not None and seq > self.next_seq:
+            self.damage.lost += seq - self.next_seq
+        self.next_seq = seq + 1

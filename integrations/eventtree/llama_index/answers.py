@@ -1,0 +1,139 @@
+"""What a model's responses say of themselves: text, usage, the model that answered. Strings and plain JSON are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventtree.event import JsonValue
+from eventtree.llama_index.values import Shaper
+
+USAGE_KEYS = (
+    "usage", "usage_metadata", "usageMetadata", "token_usage", "meta", "x_groq", "service_tier", "prompt_eval_count", "eval_count",
+    "amazon-bedrock-invocationMetrics",
+)  # fmt: skip
+"""Where providers keep usage in the body of an answer."""
+
+NESTED = ("response", "message", "metadata", "result")
+"""Events of a provider's stream that wrap the body."""
+
+KWARGS = frozenset({"usage", "token_usage", "usage_metadata", "total_tokens"})
+"""Keys of `additional_kwargs` that are usage; so is every key that ends in `_tokens`."""
+
+MODEL_KEYS = ("model", "model_name", "modelVersion", "model_version")
+FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+
+
+class Answer:
+    """Gathers what one model run's responses say, chunk by chunk or at once."""
+
+    __slots__ = ("additional", "finish", "model", "outputs", "parts", "raw", "streamed")
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.parts: list[str] = []
+        self.raw: dict[str, JsonValue] = {}
+        self.additional: dict[str, JsonValue] = {}
+        self.model: str | None = None
+        self.finish: str | None = None
+        self.outputs: JsonValue = None
+        self.streamed = False
+
+    def progress(self, response: Any) -> bool:
+        """Take a chunk of a stream; whether it had content."""
+        self.streamed = True
+        delta = getattr(response, "delta", None)
+        if isinstance(delta, str) and delta:
+            self.parts.append(delta)
+        self.read(response)
+        return bool(delta) or has_tool_call(response)
+
+    def end(self, shaper: Shaper, response: Any) -> None:
+        """Take the last response; of a stream it holds the full text."""
+        if response is None:
+            return
+        self.read(response)
+        if shaper.door.content:
+            self.outputs = shaper.value(response)
+            self._add_finish()
+
+    def read(self, response: Any) -> None:
+        """Keep usage, model and finish reason; a later chunk's value wins, an absent one changes nothing."""
+        raw = getattr(response, "raw", None)
+        for body in (raw, *(field(raw, name) for name in NESTED)) if raw is not None else ():
+            if body is None or isinstance(body, str):
+                continue
+            self.raw.update({key: plain for key in USAGE_KEYS if (plain := figures(field(body, key)))})
+            self.model = next((name for key in MODEL_KEYS if isinstance(name := field(body, key), str) and name), self.model)
+            self.finish = next((str(why) for key in FINISH_KEYS if (why := _finish(body, key))), self.finish)
+        message = getattr(response, "message", None)
+        for place in (getattr(message, "additional_kwargs", None), getattr(response, "additional_kwargs", None)):
+            if isinstance(place, dict):
+                self.additional.update({k: plain for k, v in place.items() if is_usage(k) and (plain := figures(v)) is not None})
+
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return "".join(self.parts)
+
+    def partial(self, shaper: Shaper, chat: bool) -> JsonValue:
+        """Outputs of a stream that ended early."""
+        if not self.parts or not shaper.door.content:
+            return None
+        text = shaper.text(self.text)
+        return {"messages": [{"role": "assistant", "content": text}]} if chat else {"text": text}
+
+    def usage(self, provider: str | None) -> JsonValue:
+        """What is recorded under `usage`, or None where nothing arrived."""
+        if not self.raw and not self.additional:
+            return None
+        return {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
+
+    def _add_finish(self) -> None:
+        if self.finish and isinstance(self.outputs, dict):
+            for message in self.outputs.get("messages", ()):
+                message.setdefault("finish_reason", self.finish)
+
+
+def has_tool_call(response: Any) -> bool:
+    """Whether a chunk brings a part of a tool call."""
+    message = getattr(response, "message", None)
+    return bool(getattr(message, "additional_kwargs", None) and message.additional_kwargs.get("tool_calls"))
+
+
+def is_usage(key: object) -> bool:
+    """Whether a key of `additional_kwargs` counts tokens."""
+    return isinstance(key, str) and (key in KWARGS or key.endswith("_tokens"))
+
+
+def field(body: Any, name: str) -> Any:
+    """An entry of a dict or an attribute of a provider's object, or None; properties that raise are None."""
+    if isinstance(body, Mapping):
+        return body.get(name)
+    try:
+        return getattr(body, name, None)
+    except Exception:  # noqa: BLE001  (a provider's class may do anything)
+        return None
+
+
+def figures(value: Any, depth: int = 0) -> JsonValue:
+    """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value[:200]
+    if depth > 6:
+        return None
+    if isinstance(value, list | tuple):
+        return [figures(one, depth + 1) for one in value[:100]]
+    if not isinstance(value, Mapping):
+        value = getattr(value, "__dict__", None) or {}
+    return {str(key): plain for key, one in value.items() if (plain := figures(one, depth + 1)) is not None}
+
+
+def _finish(body: Any, key: str) -> Any:
+    choices = field(body, "choices")
+    if isinstance(choices, list) and choices:
+        body = choices[0]
+    why = field(body, key)
+    return getattr(why, "value", why) if why is not None else None

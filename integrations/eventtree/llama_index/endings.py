@@ -1,0 +1,57 @@
+"""How a span ended, by the exception that ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from eventtree.event import Status
+from eventtree.llama_index.kinds import lookup
+
+STATUSES: Mapping[str, Status] = {
+    "builtins.GeneratorExit": Status.CANCELLED,
+    "asyncio.exceptions.CancelledError": Status.CANCELLED,
+    "concurrent.futures._base.CancelledError": Status.CANCELLED,
+    "workflows.errors.WorkflowCancelledByUser": Status.CANCELLED,
+    "workflows.runtime.types.results.WaitingForEvent": Status.INTERRUPTED,
+    "langgraph.errors.GraphBubbleUp": Status.INTERRUPTED,
+}
+"""Exceptions that are control flow, by class path. All others are errors."""
+
+NEAR = 8
+"""How many frames the dispatcher's may be away from ours."""
+
+
+def status_of(error: BaseException | None) -> Status:
+    """The status of a run that ended with `error`."""
+    return Status.OK if error is None else lookup(error, STATUSES) or Status.ERROR
+
+
+def future_behind(frame: FrameType | None) -> Any:
+    """The future whose completion ends a span right now, or None.
+
+    The dispatcher lets a span that returned a future exit with None even if that failed, and leaves the span active in
+    its caller's context. Both can only be told from the dispatcher's own frame.
+    """
+    for _ in range(NEAR):
+        if frame is None:
+            return None
+        if frame.f_code.co_name == "handle_future_result":
+            return frame.f_locals.get("future")
+        frame = frame.f_back
+    return None
+
+
+def waits(frame: FrameType | None) -> bool:
+    """Whether the step that exits right now paused for an event (from a human, say): the workflow hides that from us."""
+    for _ in range(NEAR):
+        if frame is None:
+            return False
+        step = frame.f_locals.get("func") if frame.f_code.co_name == "async_wrapper" else None
+        code = getattr(step, "__code__", None)
+        if code is not None and "captured_waiting" in code.co_freevars:
+            cell = step.__closure__[code.co_freevars.index("captured_waiting")]
+            return cell.cell_contents is not None
+        frame = frame.f_back
+    return False

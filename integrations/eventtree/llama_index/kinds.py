@@ -1,0 +1,147 @@
+"""What a span is, told by the class path in its object's MRO and by its method: tables, and no import of the framework.
+
+A name alone proves nothing (a chain called `travel_agent_prompt` is a chain), so only classes of the framework and what
+is derived from them count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from eventtree.event import Kind
+
+T = TypeVar("T")
+
+LLM, EMBEDDER, RETRIEVER, RERANKER, TOOL, AGENT, WORKFLOW, PARSER, FRAMEWORK = (
+    "llm", "embedder", "retriever", "reranker", "tool", "agent", "workflow", "parser", "framework",
+)  # fmt: skip
+
+FILTERS = (
+    "node.SimilarityPostprocessor",
+    "node.KeywordNodePostprocessor",
+    "node.PrevNextNodePostprocessor",
+    "node.AutoPrevNextNodePostprocessor",
+    "node.LongContextReorder",
+    "metadata_replacement.MetadataReplacementPostProcessor",
+    "node_recency.FixedRecencyPostprocessor",
+    "node_recency.EmbeddingRecencyPostprocessor",
+    "node_recency.TimeWeightedPostprocessor",
+    "optimizer.SentenceEmbeddingOptimizer",
+    "pii.PIINodePostprocessor",
+    "pii.NERPIINodePostprocessor",
+)
+"""Postprocessors of the framework that do not score nodes anew."""
+
+FAMILIES: Mapping[str, str] = {
+    "llama_index.core.base.llms.base.BaseLLM": LLM,
+    "llama_index.core.multi_modal_llms.base.MultiModalLLM": LLM,
+    "llama_index.core.base.embeddings.base.BaseEmbedding": EMBEDDER,
+    "llama_index.core.base.embeddings.base_sparse.BaseSparseEmbedding": EMBEDDER,
+    "llama_index.core.base.base_retriever.BaseRetriever": RETRIEVER,
+    **{f"llama_index.core.postprocessor.{name}": FRAMEWORK for name in FILTERS},
+    "llama_index.core.postprocessor.types.BaseNodePostprocessor": RERANKER,
+    "llama_index.core.tools.types.BaseTool": TOOL,
+    "llama_index.core.agent.workflow.base_agent.BaseWorkflowAgent": AGENT,
+    "llama_index.core.agent.workflow.multi_agent_workflow.AgentWorkflow": AGENT,
+    "workflows.workflow.Workflow": WORKFLOW,
+    "llama_index.core.node_parser.interface.NodeParser": PARSER,
+}
+"""Class path → family. The first class in the MRO that stands here decides."""
+
+KINDS: Mapping[tuple[str, str], Kind] = {
+    **{(LLM, method): Kind.MODEL for method in ("chat", "complete", "stream_chat", "stream_complete")},
+    **{
+        (EMBEDDER, f"get_{what}{number}"): Kind.EMBEDDING
+        for what in ("query_embedding", "text_embedding", "image_embedding")
+        for number in ("", "s", "_batch")
+    },
+    (RETRIEVER, "retrieve"): Kind.RETRIEVER,
+    (RERANKER, "postprocess_nodes"): Kind.RERANKER,
+    (TOOL, "call"): Kind.TOOL,
+    (AGENT, "run"): Kind.AGENT,
+}
+"""(family, method without underscores and the `a` of async) → kind. All else is a chain."""
+
+PLUMBING = frozenset({(LLM, "prepare_chat_with_tools"), (PARSER, "split_text"), (PARSER, "split_texts"),
+                      (PARSER, "split_text_metadata_aware"), ("", "run_jobs"), ("", "worker")})  # fmt: skip
+"""(family, method) that add nothing under another span; "" is a plain function."""
+
+WRAPPERS = frozenset({"predict", "apredict", "stream", "astream"})
+"""Methods of a model that only format a prompt and call another method of it."""
+
+PROVIDERS: Mapping[str, str | None] = {
+    "azure_openai": "azure",
+    "bedrock_converse": "aws",
+    "bedrock": "aws",
+    "google_genai": "google",
+    "gemini": "google",
+    "vertex": "google",
+    "mistralai": "mistral",
+    "openai_like": None,
+}
+"""Name of the integration (`llama_index.llms.NAME`) → provider, where the two differ."""
+
+INTEGRATIONS = ("llama_index.llms.", "llama_index.embeddings.", "llama_index.multi_modal_llms.", "llama_index.postprocessor.")
+
+
+class Facts(NamedTuple):
+    """What is known of every span of one class and method."""
+
+    kind: Kind
+    family: str
+    method: str
+    """As it stands in the code."""
+    verb: str
+    """Without underscores and the `a` of async."""
+    provider: str | None
+
+
+_paths: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+_facts: WeakKeyDictionary[type, dict[str, Facts]] = WeakKeyDictionary()
+
+
+def paths(cls: type) -> tuple[str, ...]:
+    """`module.Class` of the class and all it derives from, in order."""
+    found = _paths.get(cls)
+    if found is None:
+        found = _paths[cls] = tuple(f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__)
+    return found
+
+
+def lookup(value: object, table: Mapping[str, T]) -> T | None:
+    """What `table` holds for the first class of the value's MRO that stands in it."""
+    return next((table[path] for path in paths(type(value)) if path in table), None)
+
+
+def facts(instance: Any, method: str) -> Facts:
+    """What a span is that runs `method` of `instance` (None for a plain function or a workflow's step)."""
+    of_class = _facts.get(type(instance))
+    if of_class is None:
+        of_class = _facts[type(instance)] = {}
+    found = of_class.get(method)
+    if found is None:
+        found = of_class[method] = _find(instance, method)
+    return found
+
+
+def _find(instance: Any, method: str) -> Facts:
+    family = "" if instance is None else lookup(instance, FAMILIES) or _framework(instance)
+    bare = method.strip("_")
+    short = bare.removeprefix("a")
+    verb = bare if (family, bare) in KINDS or (family, short) not in KINDS else short
+    return Facts(KINDS.get((family, verb), Kind.CHAIN), family, method, verb, _provider(instance))
+
+
+def _framework(instance: Any) -> str:
+    return FRAMEWORK if any(path.startswith("llama_index.") for path in paths(type(instance))) else "other"
+
+
+def _provider(instance: Any) -> str | None:
+    for path in paths(type(instance)):
+        for prefix in INTEGRATIONS:
+            if path.startswith(prefix):
+                name = path[len(prefix) :].partition(".")[0]
+                return PROVIDERS.get(name, name)
+    return None

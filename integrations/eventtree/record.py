@@ -1,0 +1,72 @@
+"""The records, as they stand on disk. Format version 1.
+
+A record is one JSON object whose first keys are always `r`, `id` and `tree`, in this order, so that a reader can sort
+lines into trees without parsing their contents:
+
+    {"r": "open",  "id", "tree", "parent", "kind", "name", "start", …}       a run opened: all that is known then
+    {"r": "note",  "id", "tree", "name", "at", "value"}                      something happened during a run
+    {"r": "close", "id", "tree", "duration", "status", …}                    a run closed: all that was learned since
+    {"r": "vendors", "id", "tree", "vendors"}                                a second handler saw the root: its vendors too
+    {"r": "feedback", "id", "tree", "at", …}                                 feedback on an event or tree, maybe much later
+    {"r": "drop",  "id", "tree", "vendors", "reason", "events"}              a tree that was not recorded, counted
+    {"r": "log", "id", "tree", …}                                            the first line of a file: version and process
+
+`start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
+A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
+repeats them, so that one of the two may be damaged. A value may be {"$same": [record id, path]}, which stands for the
+value at that path of that record of the same tree; writers of this version make none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pydantic_core
+
+VERSION = 1
+
+OPEN = "open"
+NOTE = "note"
+CLOSE = "close"
+VENDORS = "vendors"
+FEEDBACK = "feedback"
+DROP = "drop"
+LOG = "log"
+
+FIRST_TOKEN = "first_token"  # noqa: S105  (a note's name)
+
+HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
+"""Matches the start of every record this version writes."""
+
+Record = dict[str, Any]
+
+
+def encode(record: Record) -> bytes:
+    """One record as compact JSON, one line, no trailing newline."""
+    return pydantic_core.to_json(record)
+
+
+def decode(line: bytes) -> Record:
+    """The record of a line.
+
+    Raises:
+        ValueError: it is no JSON object with `r`, `id` and `tree`.
+    """
+    record = pydantic_core.from_json(line)
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("r", "id", "tree")):
+        raise ValueError("no record")
+    return record
+
+
+def head(line: bytes) -> tuple[str, str, str]:
+    """`(r, id, tree)` of a line, without parsing the rest.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    found = HEAD.match(line)
+    if found is not None:
+        return found[1].decode(), found[2].decode(), found[3].decode()
+    record = decode(line)
+    return record["r"], record["id"], record["tree"]

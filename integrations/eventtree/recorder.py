@@ -1,0 +1,384 @@
+"""The seam both doors call: open, note, close. Owns ids, clocks and the one table of open runs of the process.
+
+A door (a handler of a framework) reads its arguments and calls here; here a run gets its id, its tree and its place,
+and one line goes to the journal. What is kept between the open and the close of a run is ids and clocks, no object of
+the user. Several doors may see one run: the first records it, the others only add their vendors to its tree.
+
+`Recorder` methods raise whatever goes wrong; the guard at the door (`guard.py`) catches, counts and logs it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from eventtree import record
+from eventtree.context import Session, current_session, remember_tree
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.failure import describe
+
+if TYPE_CHECKING:
+    from eventtree.door import Door
+    from eventtree.journal import Journal
+
+ENDED_RUNS = 10_000
+ENDED_SECONDS = 600.0
+"""A run that ended stays known as a parent for this many runs and seconds."""
+OPEN_RUNS = 100_000
+OPEN_SECONDS = 86_400.0
+"""Open runs beyond this number or age are forgotten, oldest first (their records stay; they arrive as incomplete)."""
+
+SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
+USER_KEYS = ("user_id", "user")
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Tree:
+    """What a process keeps of a tree with open or lately ended runs."""
+
+    __slots__ = ("doors", "events", "id", "journal", "open", "session", "skipped", "vendors")
+
+    def __init__(self, tree_id: str, door: Door) -> None:
+        self.id = tree_id
+        self.journal = recorder.diverted or door.journal
+        self.doors: list[Door] = [door]
+        self.vendors: list[dict[str, str]] = [] if recorder.diverted else list(door.vendor_refs)
+        self.session: Session | None = None
+        self.skipped = False
+        self.events = 0
+        self.open: dict[str, None] = {}
+        """Keys of its open runs, as given by the framework."""
+
+
+class Run:
+    """An open run: ids and clocks."""
+
+    __slots__ = ("doors", "id", "late", "memo", "older", "parent", "start", "token_seen", "tree")
+
+    def __init__(self, run_id: str, parent: str | None, tree: Tree, door: Door, older: Run | None) -> None:
+        self.id = run_id
+        self.parent = parent
+        self.tree = tree
+        self.doors: tuple[Door, ...] = (door,)
+        self.start = time.monotonic_ns()
+        self.token_seen = False
+        self.older = older
+        """An open run that was started under the same id before."""
+        self.memo: Mapping[str, Any] = NOTHING
+        """What its door wants back later: small plain values, nothing of the user's."""
+        self.late: dict[str, JsonValue] | None = None
+        """What was learned of it since it opened; its close record will say it."""
+
+
+class Recorder:
+    """The open runs of one process, and what may be done with them. Safe for threads."""
+
+    def __init__(self) -> None:
+        """Start with no open runs."""
+        self.runs: dict[str, Run] = {}
+        self.ended: OrderedDict[str, tuple[str, Tree, float, Run | None]] = OrderedDict()
+        """Id of a run that ended → its event's id, tree and time; and the run itself where only its root has ended."""
+        self.diverted: Journal | None = None
+        """Where trees go instead of their door's journal and vendors (`testing.capture`)."""
+        self.lost_track = 0
+        """Open runs forgotten because there were too many, or for their age."""
+        self.left_open = 0
+        """Runs that were still open when their root ended; an end that comes late is still recorded."""
+        self._guard = threading.RLock()
+
+    def open(
+        self,
+        door: Door,
+        run_id: str,
+        parent_id: str | None,
+        *,
+        kind: Kind,
+        name: str,
+        inputs: Any = None,
+        shape: Callable[[Any], JsonValue] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] | None = None,
+        memo: Mapping[str, Any] = NOTHING,
+        **known: JsonValue,
+    ) -> None:
+        """Record that a run opened.
+
+        `inputs` is the user's object and `shape` turns it into plain JSON (default `door.plain`); it is only called
+        when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`, `session`,
+        `user` (all plain); `memo` is what `recall` gives back while the run is open. A run that another door has opened
+        is not recorded again: its tree gains this door's vendors. A run that this door has opened before gets a fresh
+        id and keeps the given one in `metadata.run_id`.
+        """
+        with self._guard:
+            found = self.runs.get(run_id)
+            if found is not None and door not in found.doors:
+                found.doors = (*found.doors, door)
+                self._join(found.tree, door)
+                return
+            event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
+            parent, tree = self._place(door, event_id, parent_id)
+            run = Run(event_id, parent, tree, door, found)
+            run.memo = memo
+            tree.events += 1
+            tree.open[run_id] = None
+            self.runs[run_id] = run
+            if parent is None or len(self.runs) > OPEN_RUNS:
+                self._forget_oldest()
+        entry: record.Record = {
+            "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind, "name": door.text(name),
+            "start": time.time_ns(),
+        }  # fmt: skip
+        if parent is None:
+            self._root(door, tree, entry, metadata, tags, known, parent_id)
+        if tree.skipped:
+            return
+        if inputs is not None and door.content:
+            entry["inputs"] = (shape or door.plain)(inputs)
+        if tags and "tags" not in entry:
+            entry["tags"] = door.plain(list(tags))
+        if metadata and "metadata" not in entry:
+            entry["metadata"] = door.plain(dict(metadata))
+        if event_id != run_id:
+            entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
+        entry.update(known)
+        tree.journal.append(record.encode(entry))
+
+    def close(
+        self,
+        door: Door,
+        run_id: str,
+        *,
+        status: Status = Status.OK,
+        outputs: Any = None,
+        shape: Callable[[Any], JsonValue] | None = None,
+        error: BaseException | Mapping[str, Any] | None = None,
+        inputs: Any = None,
+        unseen: Mapping[str, Any] | None = None,
+        **learned: JsonValue,
+    ) -> None:
+        """Record that a run closed.
+
+        `outputs` and `inputs` (those a streamed chain learns at its end) are the user's objects. `learned` may hold
+        `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost`.
+        `unseen` holds arguments for `open` (`parent_id`, `kind`, `name`, …) for a run whose start this door was never
+        told; without it such an end is ignored, as is a second end.
+        """
+        with self._guard:
+            run = self.find(run_id)
+            if run is None:
+                if unseen is None or run_id in self.ended:
+                    return
+                self.open(door, run_id, **unseen)
+                run = self.runs[run_id]
+            self._take(run_id, run)
+            tree = run.tree
+        if tree.skipped:
+            if run.id == tree.id:
+                self._count_skipped(tree)
+            return
+        entry: record.Record = {
+            "r": record.CLOSE, "id": run.id, "tree": tree.id, "duration": time.monotonic_ns() - run.start,
+            "status": status,
+        }  # fmt: skip
+        if door.content:
+            if outputs is not None:
+                entry["outputs"] = (shape or door.plain)(outputs)
+            if inputs is not None:
+                entry["inputs"] = door.plain(inputs)
+        if error is not None:
+            entry["error"] = door.plain(describe(error) if isinstance(error, BaseException) else error)
+        if run.id == tree.id:
+            entry["vendors"] = tree.vendors
+        entry.update({key: value for key, value in learned.items() if value is not None})
+        if run.late is not None:
+            entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
+        tree.journal.append(record.encode(entry))
+
+    def note(self, run_id: str, name: str, value: JsonValue = None, *, door: Door | None = None) -> None:
+        """Record something that happened during an open run; nothing if the run is unknown. `value` is plain.
+
+        With `door`, nothing either if another door records the run: both are told of what happens.
+        """
+        run = self.find(run_id)
+        if run is None or run.tree.skipped or (door is not None and run.doors[0] is not door):
+            return
+        entry = {
+            "r": record.NOTE, "id": run.id, "tree": run.tree.id, "name": name, "at": time.time_ns(),
+            "after": time.monotonic_ns() - run.start,
+        }  # fmt: skip
+        if value is not None:
+            entry["value"] = value
+        run.tree.journal.append(record.encode(entry))
+
+    def first_token(self, run_id: str) -> None:
+        """Record, once, that the run's first token with content has come. Cheap when it has come before."""
+        run = self.runs.get(run_id) or self.find(run_id)
+        if run is not None and not run.token_seen:
+            run.token_seen = True
+            self.note(run_id, record.FIRST_TOKEN)
+
+    def learn(self, run_id: str, **facts: JsonValue) -> None:
+        """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
+        run = self.find(run_id)
+        if run is not None:
+            run.late = {**(run.late or {}), **facts}
+
+    def recall(self, run_id: str | None) -> Mapping[str, Any]:
+        """The `memo` an open run was given; empty for others."""
+        run = self.find(run_id) if run_id is not None else None
+        return NOTHING if run is None else run.memo
+
+    def find(self, run_id: str) -> Run | None:
+        """The run if it is open; also one whose root has ended before it."""
+        run = self.runs.get(run_id)
+        if run is None:
+            ended = self.ended.get(run_id)
+            run = ended[3] if ended is not None else None
+        return run
+
+    def knows(self, run_id: str) -> bool:
+        """Whether the run is open, or ended a short while ago."""
+        return run_id in self.runs or run_id in self.ended
+
+    def is_open(self, run_id: str) -> bool:
+        """Whether the run is open."""
+        return self.find(run_id) is not None
+
+    def descends(self, run_id: str, ancestor_id: str) -> bool:
+        """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""
+        run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
+        return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
+
+    def _place(self, door: Door, event_id: str, parent_id: str | None) -> tuple[str | None, Tree]:
+        if parent_id is not None:
+            parent = self.runs.get(parent_id)
+            if parent is not None:
+                return parent.id, parent.tree
+            ended = self.ended.get(parent_id)
+            if ended is not None:
+                return ended[0], ended[1]
+        return None, Tree(event_id, door)
+
+    def _root(
+        self,
+        door: Door,
+        tree: Tree,
+        entry: record.Record,
+        metadata: Mapping[str, Any] | None,
+        tags: Iterable[str] | None,
+        known: dict[str, JsonValue],
+        foreign_parent: str | None,
+    ) -> None:
+        own = dict(metadata or {})
+        session = current_session()
+        entry["session"] = (
+            (session and session.id) or door.settings.session or known.pop("session", None) or _first(own, SESSION_KEYS)
+        )
+        entry["user"] = (
+            (session and session.user) or door.settings.user or known.pop("user", None) or _first(own, USER_KEYS)
+        )
+        if session is not None:
+            session.tree_ids.append(tree.id)
+        remember_tree(door, tree.id)
+        tree.skipped = door.settings.sample_rate < 1 and _share(tree.id) >= door.settings.sample_rate
+        entry["metadata"] = door.plain({**door.settings.metadata, **own})
+        if foreign_parent is not None:
+            entry["metadata"]["parent_run_id"] = foreign_parent
+        entry["tags"] = door.plain([*door.settings.tags, *(tag for tag in tags or () if tag not in door.settings.tags)])
+        entry["environment"] = door.settings.environment
+        entry["vendors"] = tree.vendors
+        for key in ("session", "user", "environment"):
+            if entry[key] is not None:
+                entry[key] = door.text(str(entry[key]))
+        door.wake()
+
+    def _join(self, tree: Tree, door: Door) -> None:
+        if door in tree.doors:
+            return
+        tree.doors.append(door)
+        fresh = [ref for ref in door.vendor_refs if ref not in tree.vendors and self.diverted is None]
+        remember_tree(door, tree.id)
+        if fresh:
+            tree.vendors = [*tree.vendors, *fresh]
+            entry = {"r": record.VENDORS, "id": tree.id, "tree": tree.id, "vendors": tree.vendors}
+            tree.journal.append(record.encode(entry))
+            door.wake()
+
+    def _take(self, run_id: str, run: Run) -> None:
+        """Take a run that ends off the table; a root takes with it what is still open below."""
+        if self.runs.get(run_id) is run:
+            if run.older is None:
+                del self.runs[run_id]
+                run.tree.open.pop(run_id, None)
+            else:
+                self.runs[run_id] = run.older
+        self._end(run_id, run, None)
+        if run.id == run.tree.id and run.tree.open:
+            self._leave(run.tree)
+
+    def _leave(self, tree: Tree) -> None:
+        """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""
+        for run_id in tree.open:
+            left = self.runs.pop(run_id, None)
+            if left is not None:
+                self._end(run_id, left, left)
+                self.left_open += 1
+        tree.open.clear()
+
+    def _end(self, run_id: str, run: Run, left: Run | None) -> None:
+        now = time.monotonic()
+        self.ended[run_id] = (run.id, run.tree, now, left)
+        self.ended.move_to_end(run_id)
+        while len(self.ended) > ENDED_RUNS or next(iter(self.ended.values()))[2] < now - ENDED_SECONDS:
+            self.ended.popitem(last=False)
+
+    def _forget_oldest(self) -> None:
+        """Bound the table by number and age; looked at whenever a root opens."""
+        limit = time.monotonic_ns() - int(OPEN_SECONDS * 1e9)
+        while len(self.runs) > OPEN_RUNS or next(iter(self.runs.values())).start < limit:
+            oldest = next(iter(self.runs))
+            run = self.runs.pop(oldest)
+            run.tree.open.pop(oldest, None)
+            self._end(oldest, run, None)
+            self.lost_track += 1
+
+    def _count_skipped(self, tree: Tree) -> None:
+        entry = {
+            "r": record.DROP, "id": tree.id, "tree": tree.id, "vendors": tree.vendors, "reason": "sampled",
+            "events": tree.events,
+        }  # fmt: skip
+        tree.journal.append(record.encode(entry))
+
+
+def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        value = metadata.get(key)
+        if isinstance(value, str | int) and value != "":
+            return str(value)
+    return None
+
+
+def _share(tree_id: str) -> float:
+    """A number in [0, 1) that is the same for every handler that sees the tree."""
+    return random.Random(tree_id).random()
+
+
+recorder = Recorder()
+"""The one of this process."""
+
+
+def _after_fork_in_child() -> None:
+    recorder._guard = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,8 @@
+"""What eventtree ships for tests: `VendorServer`, a real HTTP server that knows what the vendors published."""
+
+from __future__ import annotations
+
+from eventtree.testing.rules.terms import Repeats
+from eventtree.testing.server import Answer, Received, VendorServer
+
+__all__ = ["Answer", "Received", "Repeats", "VendorServer"]

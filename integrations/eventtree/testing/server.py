@@ -1,0 +1,393 @@
+"""`VendorServer`: all five vendors on one loopback port, as their contracts describe them.
+
+    with VendorServer() as server:
+        vendor = Braintrust(project="rag", **server.settings("braintrust"))
+        server.script("braintrust", [503, Answer(cut=True, apply=True)])
+        ...
+        assert not server.refused
+
+A request is looked at in this order: the script, its size (413), its key (401), its path and method (404, 405), its
+content type and JSON, then the vendor's rules. What was received is on record before the answer goes out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from eventtree.errors import ConfigError
+from eventtree.testing.rules import VENDORS
+from eventtree.testing.rules.terms import (
+    Call,
+    Dialect,
+    Json,
+    Kind,
+    Ledger,
+    Options,
+    Refusal,
+    Repeats,
+    Reply,
+    VendorRules,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from eventtree.testing.listener import Incoming, Listener, Outgoing
+
+ANY_KEY = "test-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A scripted answer.
+
+    Without `status` the rules answer as ever, only `delay` seconds later and with these `headers` added. With it they
+    do not see the request, unless `apply`: then it takes effect, whatever the answer says. `cut` closes the connection
+    instead of answering. `body` is text, bytes, or whatever goes into JSON; None stands for the vendor's error body.
+    """
+
+    status: int | None = None
+    body: Json = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    apply: bool = False
+    cut: bool = False
+
+    @property
+    def asks_rules(self) -> bool:
+        """Whether the vendor's rules get to see the request."""
+        return self.apply or (self.status is None and not self.cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request and what became of it.
+
+    `vendor` is empty where the path is nobody's. Header names are lowercase. `body` is the parsed JSON, or the raw
+    bytes where it is none. `status` is 0 where the connection was cut. `problem` is why the request, or a part of its
+    batch, was refused. `at` is monotonic seconds.
+    """
+
+    vendor: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Json
+    status: int
+    problem: str | None
+    at: float
+    scripted: bool = False
+
+
+class VendorServer:
+    """A loopback HTTP server that holds requests against what the vendors published; see the module's example."""
+
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        script: Mapping[str, Iterable[int | Answer]] | None = None,
+        humanloop_dialect: Dialect = "log_status",
+        open_rows: bool = False,
+        refuse_repeats: bool = False,
+        braintrust_projects: Collection[str] = (),
+        max_bytes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Prepare a server; nothing listens before `start` or `with`.
+
+        :param key: the only key that is accepted; None accepts any that stands in the right header.
+        :param script: answers per vendor, as for `script`.
+        :param humanloop_dialect: which vintage of Humanloop v5 bodies is accepted.
+        :param open_rows: let unknown keys pass where the published schema is open (HoneyHive legacy events and
+            sessions, Braintrust rows, Humanloop v4 logs).
+        :param refuse_repeats: refuse ids already seen even with the same content.
+        :param braintrust_projects: project ids that exist without having been asked for by name.
+        :param max_bytes: per vendor, from which size on a body is answered with 413.
+        """
+        self._key = key
+        self._options = Options(humanloop_dialect, open_rows, refuse_repeats, frozenset(braintrust_projects))
+        self._max_bytes = {name: rules.max_bytes for name, rules in VENDORS.items()} | dict(max_bytes or {})
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._listener: Listener | None = None
+        self._port = 0
+        self._forget()
+        for vendor, answers in (script or {}).items():
+            self.script(vendor, answers)
+
+    def __enter__(self) -> VendorServer:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def start(self) -> VendorServer:
+        """Listen; after a `stop`, at the same address and with all that was received before."""
+        try:
+            from eventtree.testing.listener import Listener
+        except ImportError as error:
+            mend = "Run pip install 'eventtree[testing]'"
+            raise ConfigError("VendorServer", f"{error.name} is not installed", mend) from error
+        if self._listener is None:
+            self._stopping.clear()
+            routes = [route for rules in VENDORS.values() for route in rules.routes]
+            self._listener = Listener(routes, self._respond, self._port)
+            self._port = self._listener.port
+        return self
+
+    def stop(self) -> None:
+        """Stop listening and cut every connection; what was received stays."""
+        if self._listener is not None:
+            self._stopping.set()
+            self._listener.close()
+            self._listener = None
+
+    @property
+    def url(self) -> str:
+        """Where the server listens, without a slash at the end."""
+        if not self._port:
+            raise ConfigError("VendorServer", "not started", "Use it in a with block, or call start()")
+        return f"http://127.0.0.1:{self._port}"
+
+    def settings(self, vendor: str) -> dict[str, str]:
+        """Return the `api_key` and `base_url` with which this vendor reaches the server."""
+        return {"api_key": self._key or ANY_KEY, "base_url": self.url + known(vendor).base}
+
+    def script(self, vendor: str, answers: Iterable[int | Answer]) -> None:
+        """Queue answers for the next requests to `vendor`; they may be endless, as `itertools.repeat(503)`.
+
+        A bare number is a status; a bare 2xx lets the rules answer.
+        """
+        known(vendor)
+        with self._lock:
+            self._scripts[vendor] = itertools.chain(self._scripts.get(vendor, iter(())), map(as_answer, answers))
+
+    def unscript(self, vendor: str) -> None:
+        """Drop the queued answers of `vendor`."""
+        with self._lock:
+            self._scripts.pop(known(vendor).name, None)
+
+    def clear(self) -> None:
+        """Forget what was received, what the vendors knew, and the scripts."""
+        with self._lock:
+            self._forget()
+
+    @property
+    def requests(self) -> list[Received]:
+        """Every request so far, in order of arrival."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def refused(self) -> list[Received]:
+        """The requests that had a problem."""
+        return [one for one in self.requests if one.problem is not None]
+
+    def events(self, vendor: str) -> list[Json]:
+        """Return the events (rows, logs, interactions) `vendor` accepted, in order of arrival; repeats stand twice."""
+        return self._kept(vendor, "event")
+
+    def event_ids(self, vendor: str) -> list[str]:
+        """Return the ids of `events`: the client's own, else the server's."""
+        with self._lock:
+            return [kept.id for kept in self._ledger(vendor).kept if kept.kind == "event"]
+
+    def sessions(self, vendor: str) -> list[Json]:
+        """Return the sessions `vendor` accepted."""
+        return self._kept(vendor, "session")
+
+    def updates(self, vendor: str) -> list[Json]:
+        """Return the bodies of updates (PUT, PATCH) `vendor` accepted."""
+        return self._kept(vendor, "update")
+
+    def feedback(self, vendor: str) -> list[Json]:
+        """Return the feedback `vendor` accepted."""
+        return self._kept(vendor, "feedback")
+
+    def tags(self, vendor: str) -> list[Json]:
+        """Return the late tags `vendor` accepted."""
+        return self._kept(vendor, "tags")
+
+    def repeats(self, vendor: str) -> Repeats:
+        """Return how many ids of events and sessions came again: with the same content, and with changed content."""
+        with self._lock:
+            return self._ledger(vendor).repeats
+
+    def _forget(self) -> None:
+        self._requests: list[Received] = []
+        self._scripts: dict[str, Iterator[Answer]] = {}
+        self._ledgers: dict[str, Ledger] = {name: rules.ledger(self._options) for name, rules in VENDORS.items()}
+
+    def _ledger(self, vendor: str) -> Ledger:
+        return self._ledgers[known(vendor).name]
+
+    def _kept(self, vendor: str, kind: Kind) -> list[Json]:
+        with self._lock:
+            return [kept.body for kept in self._ledger(vendor).kept if kept.kind == kind]
+
+    def _respond(self, incoming: Incoming) -> Outgoing:
+        """Answer one request; called on the connection's thread."""
+        at = time.monotonic()
+        rules = vendor_of(incoming.path)
+        try:
+            body, unreadable = read_json(incoming), None
+        except Refusal as refusal:
+            body, unreadable = incoming.body, refusal
+        with self._lock:
+            answer = self._next_answer(rules)
+            reply = self._judge(rules, incoming, body, unreadable) if answer.asks_rules else Reply()
+            outgoing = to_wire(rules, reply, answer)
+            received = to_record(rules, incoming, body, reply, outgoing, at)
+            self._requests.append(replace(received, scripted=answer != Answer()))
+        if answer.delay:
+            self._stopping.wait(answer.delay)
+        return outgoing
+
+    def _next_answer(self, rules: VendorRules | None) -> Answer:
+        script = self._scripts.get(rules.name) if rules else None
+        return next(script, Answer()) if script else Answer()
+
+    def _judge(self, rules: VendorRules | None, incoming: Incoming, body: Json, unreadable: Refusal | None) -> Reply:
+        try:
+            if rules is None:
+                raise refuse("unknown path", status=404)
+            self._check_size(rules, incoming)
+            self._check_key(rules, incoming)
+            if incoming.route is None:
+                raise refuse("unknown path" if incoming.miss == 404 else "wrong method", status=incoming.miss)
+            if incoming.route.has_body and unreadable is not None:
+                raise unreadable
+            call = Call(body, incoming.args, incoming.query, self.url)
+            return incoming.route.handle(call, self._ledgers[rules.name])
+        except Refusal as refusal:
+            return refused(rules, refusal)
+
+    def _check_size(self, rules: VendorRules, incoming: Incoming) -> None:
+        limit = self._max_bytes[rules.name]
+        if limit is not None and len(incoming.body) > limit:
+            raise refuse(f"body is larger than {limit} bytes", status=413)
+
+    def _check_key(self, rules: VendorRules, incoming: Incoming) -> None:
+        header, prefix = ("authorization", "Bearer ") if rules.auth == "bearer" else ("x-api-key", "")
+        sent = incoming.headers.get(header)
+        if sent is None:
+            raise refuse(f"header {header} is missing", status=401)
+        if not sent.startswith(prefix) or not sent[len(prefix) :].strip():
+            raise refuse(f"header {header} is not of the form '{prefix}<key>'", status=401)
+        if self._key is not None and sent != prefix + self._key:
+            raise refuse("wrong key", status=401)
+
+
+def known(vendor: str) -> VendorRules:
+    """Look a vendor up by name."""
+    if vendor not in VENDORS:
+        raise ConfigError("vendor", f"{vendor!r} is unknown", f"Use one of {', '.join(VENDORS)}")
+    return VENDORS[vendor]
+
+
+def vendor_of(path: str) -> VendorRules | None:
+    """Tell whose path this is."""
+    for rules in VENDORS.values():
+        if any(path == prefix or path.startswith(f"{prefix}/") for prefix in rules.prefixes):
+            return rules
+    return None
+
+
+def as_answer(answer: int | Answer) -> Answer:
+    """Make an answer of a bare status."""
+    if isinstance(answer, Answer):
+        return answer
+    return Answer() if 200 <= answer < 300 else Answer(answer)
+
+
+def refused(rules: VendorRules | None, refusal: Refusal) -> Reply:
+    """Word a refusal as the vendor does."""
+    if rules is None:
+        return Reply(str(refusal), refusal.status or 404, problem=str(refusal))
+    status = refusal.status or rules.refusal_status
+    return Reply(rules.error_body(status, refusal.flaws), status, problem=str(refusal))
+
+
+def read_json(incoming: Incoming) -> Json:
+    """Parse a body, strictly: JSON by its content type, UTF-8, only numbers and text that JSON knows."""
+    if not incoming.body:
+        raise refuse("body is empty")
+    content_type = incoming.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise refuse(f"content type is {content_type or 'missing'}, not application/json")
+    try:
+        body = json.loads(incoming.body.decode(), parse_constant=no_constant, parse_float=finite)
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise refuse("body is not UTF-8") from None
+    except UnicodeEncodeError:
+        raise refuse("body has half a surrogate pair") from None
+    except ValueError:
+        raise refuse("body is not JSON") from None
+    return body
+
+
+def no_constant(name: str) -> float:
+    """Refuse what Python reads and JSON does not know."""
+    raise refuse(f"{name} is not JSON")
+
+
+def finite(digits: str) -> float:
+    """Refuse a number that no double holds."""
+    number = float(digits)
+    if math.isinf(number):
+        raise refuse(f"{digits} is too large a number")
+    return number
+
+
+def to_wire(rules: VendorRules | None, reply: Reply, answer: Answer) -> Outgoing:
+    """Join what the rules reply and what the script says."""
+    from eventtree.testing.listener import Outgoing
+
+    status = reply.status if answer.status is None else answer.status
+    body = reply.body if answer.status is None else answer.body
+    if answer.status is not None and body is None and rules is not None:
+        body = rules.error_body(status, refuse(f"scripted {status}").flaws)
+    content_type, raw = encode(body)
+    return Outgoing(status, {"Content-Type": content_type, **answer.headers}, raw, cut=answer.cut)
+
+
+def encode(body: Json) -> tuple[str, bytes]:
+    """Turn an answer's body into a content type and bytes; text goes as it is."""
+    if isinstance(body, bytes):
+        return "application/octet-stream", body
+    if isinstance(body, str):
+        return "text/plain; charset=utf-8", body.encode()
+    return "application/json", json.dumps(body).encode()
+
+
+def to_record(
+    rules: VendorRules | None, incoming: Incoming, body: Json, reply: Reply, outgoing: Outgoing, at: float
+) -> Received:
+    """Write down a request and what became of it."""
+    return Received(
+        vendor=rules.name if rules else "",
+        method=incoming.method,
+        path=incoming.path,
+        query=incoming.query,
+        headers=incoming.headers,
+        body=body,
+        status=0 if outgoing.cut else outgoing.status,
+        problem=reply.problem,
+        at=at,
+    )
+
+
+__all__ = ["Answer", "Received", "VendorServer"]

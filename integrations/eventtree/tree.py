@@ -1,0 +1,282 @@
+"""Records in, trees out. No thread, clock, file or socket: the same records give the same tree, in any order.
+
+Each run of a tree is in one of four states, told by which of its records have been seen. `RULES` says what a record
+does in each; nothing else decides. Then `build` makes events of the runs:
+
+- a run without a close is `incomplete`; one without an open keeps what its close says and is marked `damaged`;
+- of two closes the earlier one counts (by duration), so a repeated end changes nothing;
+- a parent that is not in the tree, or that would make a ring, is replaced by the root;
+- what a close learned (model, params, inputs of a streamed chain, …) wins over what the open knew;
+- usage stands on the innermost model run: one around another that has usage loses its own (scenario C7);
+- session, user and environment are the root's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from eventtree import record
+from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Note, Status, Usage
+from eventtree.record import Record
+from eventtree.usage import normalise
+
+Price = Callable[..., Cost | None]
+"""`price(usage, model=, provider=, at=, given=)`; see usage/price.py."""
+
+UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
+
+RULES: Mapping[tuple[str, str], tuple[str, str]] = {
+    # (state, record): (what is done, state afterwards)
+    (UNSEEN, record.OPEN): ("keep_open", OPENED),
+    (UNSEEN, record.NOTE): ("keep_note", UNSEEN),
+    (UNSEEN, record.CLOSE): ("keep_close", CLOSED),
+    (OPENED, record.OPEN): ("ignore", OPENED),
+    (OPENED, record.NOTE): ("keep_note", OPENED),
+    (OPENED, record.CLOSE): ("keep_close", WHOLE),
+    (CLOSED, record.OPEN): ("keep_open", WHOLE),
+    (CLOSED, record.NOTE): ("keep_note", CLOSED),
+    (CLOSED, record.CLOSE): ("keep_earlier", CLOSED),
+    (WHOLE, record.OPEN): ("ignore", WHOLE),
+    (WHOLE, record.NOTE): ("keep_note", WHOLE),
+    (WHOLE, record.CLOSE): ("keep_earlier", WHOLE),
+}
+
+
+@dataclass(slots=True)
+class _Run:
+    id: str
+    state: str = UNSEEN
+    open: Record = field(default_factory=dict)
+    close: Record = field(default_factory=dict)
+    notes: list[Record] = field(default_factory=list)
+
+    def keep_open(self, entry: Record) -> None:
+        self.open = entry
+
+    def keep_close(self, entry: Record) -> None:
+        self.close = entry
+
+    def keep_earlier(self, entry: Record) -> None:
+        if entry.get("duration", 0) < self.close.get("duration", 0):
+            self.close = entry
+
+    def keep_note(self, entry: Record) -> None:
+        self.notes.append(entry)
+
+    def ignore(self, entry: Record) -> None:
+        """Nothing: it is a repetition."""
+
+    def learned(self, key: str) -> Any:
+        value = self.close.get(key)
+        return self.open.get(key) if value is None else value
+
+
+class TreeBuilder:
+    """One tree growing from its records. `build` may be called at any time, and again after more records."""
+
+    def __init__(self, tree_id: str) -> None:
+        """Start an empty tree."""
+        self.id = tree_id
+        self._runs: dict[str, _Run] = {}
+        self._feedback: list[Record] = []
+
+    def add(self, entry: Record) -> None:
+        """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
+        if entry["r"] == record.FEEDBACK:
+            self._feedback.append(entry)
+        elif (UNSEEN, entry["r"]) in RULES:
+            run = self._runs.setdefault(entry["id"], _Run(entry["id"]))
+            act, run.state = RULES[run.state, entry["r"]]
+            getattr(run, act)(entry)
+
+    def build(self, price: Price | None = None, *, part: bool = False) -> EventTree | None:
+        """The tree as far as its records tell, or None if they hold no run.
+
+        With `part`, the records are a later part of a tree that has gone out: parents are kept though unknown here.
+        """
+        runs = {run.id: run for run in self._runs.values() if run.state != UNSEEN}
+        if not runs:
+            return None
+        _resolve_same(runs)
+        start = min((run.open["start"] for run in runs.values() if run.open), default=0)
+        root = self._root(runs)
+        parents = {run.id: run.open.get("parent") for run in runs.values()}
+        if not part:
+            parents = _rooted(parents, root.id)
+        shared = {key: root.learned(key) for key in ("session", "user", "environment")}
+        outermost = _wrappers(runs, parents)
+        events = [
+            _event(run, self.id, parents[run.id], shared, start, None if run.id in outermost else price, run.id in outermost)
+            for run in runs.values()
+        ]
+        feedback = tuple(sorted(self._feedback, key=lambda entry: entry.get("at", 0)))
+        return EventTree(id=self.id, events=_ordered(events), feedback=feedback)
+
+    def _root(self, runs: Mapping[str, _Run]) -> _Run:
+        own = runs.get(self.id)
+        if own is not None:
+            return own
+        orphans = [run for run in runs.values() if run.open.get("parent") not in runs]
+        return min(orphans or runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
+
+
+def fold(records: Iterable[Record], price: Price | None = None) -> list[EventTree]:
+    """All trees in `records`, in the order they first appear; records may come in any order."""
+    growing: dict[str, TreeBuilder] = {}
+    for entry in records:
+        if entry["tree"]:
+            growing.setdefault(entry["tree"], TreeBuilder(entry["tree"])).add(entry)
+    built = (builder.build(price) for builder in growing.values())
+    return [tree for tree in built if tree is not None]
+
+
+def _rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None]:
+    """Parents such that everything hangs, directly or not, under `root`."""
+    safe: dict[str, str | None] = {root: None}
+    for start in parents:
+        path: list[str] = []
+        node: str | None = start
+        while node is not None and node not in safe and node not in path:
+            path.append(node)
+            node = parents.get(node)
+        # `node` is now known to be safe, or missing, or on the path itself (a ring).
+        top = node if node in safe else root
+        for child in reversed(path):
+            safe[child] = top
+            top = child
+    return safe
+
+
+def _wrappers(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> set[str]:
+    """Model runs around another model run that has usage of its own."""
+    found: set[str] = set()
+    for run in runs.values():
+        if run.open.get("kind") != Kind.MODEL or not run.close.get("usage"):
+            continue
+        above = parents[run.id]
+        while above is not None and above in runs:
+            if runs[above].open.get("kind") == Kind.MODEL:
+                found.add(above)
+            above = parents[above]
+    return found
+
+
+def _ordered(events: list[Event]) -> tuple[Event, ...]:
+    """By start, but never a child before its parent."""
+    children: dict[str | None, list[Event]] = {}
+    ids = {event.id for event in events}
+    for event in sorted(events, key=lambda event: (event.start, event.id)):
+        children.setdefault(event.parent_id if event.parent_id in ids else None, []).append(event)
+    placed: list[Event] = []
+    wave = children.get(None, [])
+    while wave:
+        placed.extend(wave)
+        wave = [child for event in wave for child in children.get(event.id, ())]
+    return tuple(placed)
+
+
+def _event(
+    run: _Run,
+    tree_id: str,
+    parent: str | None,
+    shared: Mapping[str, Any],
+    earliest: int,
+    price: Price | None,
+    wraps: bool,
+) -> Event:
+    start = _time(run.open.get("start", earliest))
+    duration = run.close.get("duration")
+    raw_usage = None if wraps else run.close.get("usage")
+    usage = normalise(raw_usage) if raw_usage else None
+    metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {})}
+    error = run.close.get("error")
+    return Event(
+        id=run.id,
+        parent_id=parent,
+        tree_id=tree_id,
+        session_id=shared["session"],
+        kind=run.learned("kind") or Kind.CHAIN,
+        name=run.open.get("name", "unknown"),
+        status=run.close.get("status", Status.INCOMPLETE),
+        error=EventError(**error) if isinstance(error, dict) else None,
+        internal=bool(run.learned("internal")),
+        inputs=run.learned("inputs"),
+        outputs=run.close.get("outputs"),
+        model=run.learned("model"),
+        provider=run.learned("provider"),
+        params={**(run.open.get("params") or {}), **(run.close.get("params") or {})} or None,
+        usage=usage,
+        cost=_cost(run, usage, start, metadata, price),
+        start=start,
+        duration=None if duration is None else max(0, duration) / 1e9,
+        time_to_first_token=_first_token(run),
+        tags=tuple(run.open.get("tags", ())),
+        metadata=metadata,
+        user=shared["user"],
+        environment=shared["environment"],
+        framework=run.open.get("framework"),
+        notes=_notes(run),
+    )
+
+
+def _cost(run: _Run, usage: Usage | None, at: datetime, metadata: Mapping[str, Any], price: Price | None) -> Cost | None:
+    given = run.close.get("cost", metadata.get("eventtree_cost"))
+    if price is None or (usage is None and given is None):
+        return None
+    return price(
+        usage, model=run.learned("model"), provider=run.learned("provider"), base_url=run.learned("base_url"), at=at, given=given
+    )
+
+
+def _first_token(run: _Run) -> float | None:
+    times = [note["after"] for note in run.notes if note["name"] == record.FIRST_TOKEN and "after" in note]
+    return min(times) / 1e9 if times else None
+
+
+def _notes(run: _Run) -> tuple[Note, ...]:
+    found = [
+        Note(name=note["name"], at=_time(note["at"]), value=note.get("value"))
+        for note in sorted(run.notes, key=lambda note: note["at"])
+        if note["name"] != record.FIRST_TOKEN
+    ]
+    if not run.open:
+        found.append(Note(name="damaged", at=_time(0), value="the record of its start was lost"))
+    return tuple(found)
+
+
+def _time(at_ns: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_ns // 1000)
+
+
+def _resolve_same(runs: Mapping[str, _Run]) -> None:
+    """Put the values in place that {"$same": [record id, path]} points to; pointers to nothing stay as they are."""
+    for run in runs.values():
+        for entry in (run.open, run.close):
+            for key in ("inputs", "outputs"):
+                if isinstance(entry.get(key), dict | list):
+                    entry[key] = _same(entry[key], runs, 0)
+
+
+def _same(value: JsonValue, runs: Mapping[str, _Run], hops: int) -> JsonValue:
+    if isinstance(value, dict):
+        if value.keys() == {"$same"} and hops < 100:
+            return _target(value, runs, hops)
+        return {key: _same(inner, runs, hops) for key, inner in value.items()} if value else value
+    if isinstance(value, list):
+        return [_same(inner, runs, hops) for inner in value]
+    return value
+
+
+def _target(pointer: JsonValue, runs: Mapping[str, _Run], hops: int) -> JsonValue:
+    try:
+        run_id, path = pointer["$same"]
+        run = runs[run_id]
+        found: JsonValue = {"inputs": run.open.get("inputs"), "outputs": run.close.get("outputs")}
+        for step in path:
+            found = found[step]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return pointer
+    return _same(found, runs, hops + 1)

@@ -1,0 +1,160 @@
+"""Counting tokens where a model reported none. What is counted is marked `inferred`, and what is left out is said.
+
+A tokenizer is at hand if the user gave one, or if tiktoken and the file of the model's encoding are on this machine:
+llama-index-core ships the files of cl100k and o200k. Nothing is ever downloaded; without a tokenizer it is None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from eventtree.event import JsonValue, Usage
+
+Tokenizer = Callable[[str], int]
+"""The number of tokens in a text."""
+
+FILES: dict[str, tuple[str, str]] = {
+    "cl100k_base": ("cl100k_base", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"),
+    "o200k_base": ("o200k_base", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"),
+    "o200k_harmony": ("o200k_base", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"),
+}
+"""Encoding → the file it is read from and its sha256: tiktoken deletes and downloads a file that does not match."""
+
+URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
+"""tiktoken names a cached file by the sha1 of where it came from."""
+
+CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
+MOST_CHARACTERS = 1_000_000
+"""Longer texts are not counted: tiktoken's time grows with the square of a run without spaces."""
+
+PER_MESSAGE = 3
+PRIMING = 3
+"""OpenAI's cookbook, "How to count tokens with tiktoken": three tokens around each message, three for the reply."""
+
+LEFT_OUT = "counted without tools and images"
+_loading = Lock()
+
+
+def infer(inputs: JsonValue, outputs: JsonValue, model: str | None, tokenizer: Tokenizer | None = None) -> Usage | None:
+    """The usage of a model event, counted from its `inputs` and `outputs` (shapes: `eventtree.event`), or None."""
+    sent = count_tokens(_content(inputs), model, tokenizer)
+    answered = count_tokens(_content(outputs), model, tokenizer, is_answer=True)
+    if sent is None and answered is None:
+        return None
+    total = None if sent is None or answered is None else sent + answered
+    return Usage(
+        input_tokens=sent,
+        output_tokens=answered,
+        total_tokens=total,
+        inferred=True,
+        problems=(f"inferred: {LEFT_OUT}",),
+    )
+
+
+def count_tokens(
+    content: JsonValue, model: str | None, tokenizer: Tokenizer | None = None, is_answer: bool = False
+) -> int | None:
+    """Tokens of a text or a list of messages, or None where nothing can count them. Tools and images are left out."""
+    if not isinstance(content, str | list):
+        return None
+    tokenizer = tokenizer or _of_model(model)
+    if tokenizer is None:
+        return None
+    texts = list(_texts(content))
+    if sum(len(text) for text in texts) > MOST_CHARACTERS:
+        return None
+    messages = sum(isinstance(one, dict) for one in content) if isinstance(content, list) else 0
+    overhead = 0 if is_answer or not messages else PER_MESSAGE * messages + PRIMING
+    try:
+        counts = [tokenizer(text) for text in texts]
+    except Exception:  # noqa: BLE001 - a user's tokenizer, or text that tiktoken cannot take: then it is not known
+        return None
+    return sum(counts) + overhead if all(type(one) is int and one >= 0 for one in counts) else None
+
+
+def _content(value: JsonValue) -> JsonValue:
+    """The messages or the text of a model event's inputs or outputs."""
+    if not isinstance(value, dict):
+        return value
+    return next((value[key] for key in ("messages", "prompt", "text", "texts") if value.get(key) is not None), None)
+
+
+def _texts(content: JsonValue) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+        return
+    for message in content:
+        if isinstance(message, str):
+            yield message
+        elif isinstance(message, dict):
+            yield from (message[key] for key in ("role", "name") if isinstance(message.get(key), str))
+            yield from _part_texts(message.get("content"))
+
+
+def _part_texts(content: JsonValue) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        parts = (part.get("text") if isinstance(part, dict) else part for part in content)
+        yield from (part for part in parts if isinstance(part, str))
+
+
+def _of_model(model: str | None) -> Tokenizer | None:
+    """tiktoken's encoding of that model; None for models it does not know: another's tokenizer would be a guess."""
+    if not model or importlib.util.find_spec("tiktoken") is None:
+        return None
+    from tiktoken.model import encoding_name_for_model
+
+    try:
+        encoding = _load(encoding_name_for_model(model.rpartition("/")[2]))
+    except KeyError:
+        return None
+    return None if encoding is None else (lambda text: len(encoding.encode(text, disallowed_special=())))
+
+
+@lru_cache(maxsize=8)
+def _load(name: str) -> Any:
+    """The encoding, if its file is on this machine and whole; else None, and nothing is downloaded."""
+    if name not in FILES:
+        return None
+    import tiktoken
+
+    with _loading:
+        folder = next((folder for folder in _folders() if _has_file(folder, *FILES[name])), None)
+        if folder is None:
+            return None
+        before = os.environ.get(CACHE_VARIABLES[0])
+        os.environ[CACHE_VARIABLES[0]] = str(folder)
+        try:
+            return tiktoken.get_encoding(name)
+        except (OSError, ValueError):
+            return None
+        finally:
+            if before is None:
+                del os.environ[CACHE_VARIABLES[0]]
+            else:
+                os.environ[CACHE_VARIABLES[0]] = before
+
+
+def _folders() -> Iterator[Path]:
+    """Where the files may be: the user's cache, then llama-index-core's (found without importing it)."""
+    yield from (Path(os.environ[name]) for name in CACHE_VARIABLES if os.environ.get(name))
+    package = importlib.util.find_spec("llama_index")
+    for folder in (package.submodule_search_locations if package else None) or ():
+        yield Path(folder) / "core" / "_static" / "tiktoken_cache"
+
+
+def _has_file(folder: Path, file: str, sha256: str) -> bool:
+    # sha1 is tiktoken's name of the file, no protection.
+    path = folder / hashlib.sha1(URL.format(file).encode(), usedforsecurity=False).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False

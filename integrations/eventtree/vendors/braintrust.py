@@ -1,0 +1,383 @@
+"""Braintrust: one complete row for each event, into a project's logs or an experiment (contracts/braintrust.md).
+
+Rows go to `/v1/project_logs/{id}/insert`, or with `experiment="…"` to `/v1/experiment/{id}/insert`. Ids are looked up
+once by name (get-or-create); `project_id` needs no lookup. An id in an object is one row: sending it twice is harmless.
+
+=====================  =================================================================================================
+ours                   Braintrust
+=====================  =================================================================================================
+id, parent, tree       `id` and `span_id`, `span_parents`, `root_span_id`
+kind                   `span_attributes.type`: model → llm; tool → tool; retriever, embedding, reranker → function;
+                       chain, agent → task; the kind itself in `metadata.kind`
+name                   `span_attributes.name`
+inputs, outputs        `input`, `output`: of a model OpenAI messages and a list of choices; of a retriever the query and
+                       the list of documents; of anything else the value, messages in it in OpenAI form
+error                  `error`: type, message and traceback as text, as the vendor's own SDK writes it
+model, provider        `metadata.model`, `metadata.provider`
+params                 `metadata`: those of `PARAMS` and `tools` under the vendor's names, the rest in `metadata.params`
+usage                  `metrics`: those of `TOKENS`; how they came about in `metadata.usage`
+cost                   `metrics.estimated_cost` (USD), its parts and source in `metadata.cost`
+times                  `metrics.start`, `metrics.end`, `metrics.time_to_first_token` (seconds), `created`
+other statuses         `metadata.status`, `metadata.status_reason`
+tags                   `tags` on the root's row, `metadata.tags` below it (a trace shows the tags of its root)
+session, user          `metadata.session_id`, `metadata.user_id`
+metadata               `metadata.metadata` (where the vendor's own handlers put it), so that no key can collide
+notes                  `metadata.notes`
+environment            `context.span_origin.environment`; its `instrumentation` is the framework
+scores                 `scores` where 0 ≤ score ≤ 1; all feedback as it was given in `metadata.feedback`
+correction, expected   `expected`
+dataset row            `origin` where dataset and row are known; `metadata.run_id`, `metadata.experiment` otherwise
+=====================  =================================================================================================
+
+No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up),
+token details that the vendor does not list as metrics (in `metadata.usage` instead). Left to the server: facets.
+Not used: `_is_merge` (rows are whole), `caller_*` (deprecated in metrics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import pydantic_core
+from pydantic import Field, model_validator
+
+from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.vendors import family as families
+from eventtree.vendors.chat import Message, as_text, messages_in, messages_out, open_message, openai_form, tools_of
+from eventtree.vendors.family import Family
+from eventtree.vendors.times import in_utc, iso
+from eventtree.vendors.vendor import (
+    Encoded,
+    Item,
+    Lookup,
+    Request,
+    Route,
+    Vendor,
+    Verdict,
+    in_waves,
+    to_json,
+    without_nulls,
+)
+
+TYPES: Mapping[Kind, str] = {
+    Kind.MODEL: "llm",
+    Kind.TOOL: "tool",
+    Kind.RETRIEVER: "function",
+    Kind.EMBEDDING: "function",
+    Kind.RERANKER: "function",
+    Kind.CHAIN: "task",
+    Kind.AGENT: "task",
+}
+
+TOKENS: Mapping[str, str] = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "tokens": "total_tokens",
+    "prompt_cached_tokens": "cache_read_tokens",
+    "prompt_cache_creation_tokens": "cache_write_tokens",
+    "prompt_cache_creation_5m_tokens": "cache_write_5m_tokens",
+    "prompt_cache_creation_1h_tokens": "cache_write_1h_tokens",
+    "completion_reasoning_tokens": "reasoning_tokens",
+    "prompt_audio_tokens": "input_audio_tokens",
+    "completion_audio_tokens": "output_audio_tokens",
+    "completion_image_tokens": "output_image_tokens",
+}
+"""Their name in `metrics` → ours in `Usage`; the vendor asks for no other keys."""
+
+PARAMS = frozenset(
+    {
+        "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "stop", "response_format",
+        "tool_choice", "parallel_tool_calls",
+    }
+)  # fmt: skip
+"""Parameters that the vendor reads from `metadata`."""
+
+SINGLE: Mapping[Kind, tuple[str, str]] = {
+    Kind.RETRIEVER: ("query", "documents"),
+    Kind.RERANKER: ("query", "documents"),
+    Kind.EMBEDDING: ("texts", "count"),
+}
+"""Keys of inputs and outputs that stand alone where they are the only ones."""
+
+PARTS: Mapping[str, str] = {
+    "prompt_cached_tokens": "prompt_tokens",
+    "prompt_cache_creation_tokens": "prompt_tokens",
+    "prompt_cache_creation_5m_tokens": "prompt_tokens",
+    "prompt_cache_creation_1h_tokens": "prompt_tokens",
+    "prompt_audio_tokens": "prompt_tokens",
+    "completion_reasoning_tokens": "completion_tokens",
+    "completion_audio_tokens": "completion_tokens",
+    "completion_image_tokens": "completion_tokens",
+}
+"""A metric → what it is a subset of: one that is larger contradicts it and stays out (`metadata.usage` has it)."""
+
+ROLES: Mapping[str, str] = {
+    "system": "system", "developer": "developer", "user": "user", "assistant": "assistant", "tool": "tool",
+    "function": "function", "human": "user", "ai": "assistant", "model": "assistant",
+}  # fmt: skip
+"""Roles the vendor shows; another one is the user's or the assistant's, its own name kept as `original_role`."""
+
+USAGE_REMARKS = ("inferred", "cached", "service_tier", "problems", "input_image_tokens")
+
+
+class Braintrust(Vendor):
+    """Send trees to Braintrust: `Braintrust(project="rag")`, the key from `BRAINTRUST_API_KEY`."""
+
+    kind: ClassVar[str] = "braintrust"
+    env: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "api_key": ("BRAINTRUST_API_KEY",),
+        "base_url": ("BRAINTRUST_API_URL", "BRAINTRUST_BASE_URL"),
+        "project": ("BRAINTRUST_PROJECT",),
+        "project_id": ("BRAINTRUST_PROJECT_ID",),
+        "org_name": ("BRAINTRUST_ORG_NAME",),
+    }
+    default_url: ClassVar[str] = "https://api.braintrust.dev"
+    routes: ClassVar[Mapping[str, Route]] = {
+        "logs": Route("POST", "/v1/project_logs/{project_id}/insert", (b'{"events":[', b"]}"), max_items=100),
+        "experiment": Route("POST", "/v1/experiment/{experiment_id}/insert", (b'{"events":[', b"]}"), max_items=100),
+    }
+    max_bytes: ClassVar[int] = 6_000_000
+    """Below the 6 MiB of the vendor's gateway, with room for the envelope."""
+
+    project: str = Field("default", min_length=1)
+    project_id: str = ""
+    """Wins over `project`, and saves the lookup; one of the environment does not win over an argument `project=`."""
+    experiment: str = ""
+    """Name of an experiment: rows go there and not to the project's logs."""
+    org_name: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_project(cls, given: Any) -> Any:
+        named = given.get("project") is not None and given.get("project_id") is None
+        return {**given, "project_id": ""} if named else given
+
+    def identity(self) -> tuple[str, ...]:
+        """Host, organisation, project and experiment."""
+        return (*super().identity(), self.org_name, self.project_id or f"name:{self.project}", self.experiment)
+
+    def lookups(self) -> tuple[Lookup, ...]:
+        """The project's id by its name, then the experiment's."""
+        project = self.get_or_create(
+            "project_id", "/v1/project", self.project, {"name": self.project, "org_name": self.org_name or None}
+        )
+        experiment = self.get_or_create(
+            "experiment_id", "/v1/experiment", self.experiment,
+            {"project_id": self.project_id or "{project_id}", "name": self.experiment, "ensure_new": False},
+        )  # fmt: skip
+        return ((project,) if not self.project_id else ()) + ((experiment,) if self.experiment else ())
+
+    @staticmethod
+    def get_or_create(name: str, path: str, export_as: str, fields: dict[str, Any]) -> Lookup:
+        """A call that gives the id of what has a name, and makes it if need be."""
+        return Lookup(name, "POST", path, to_json(without_nulls(fields)), id_of, quote(export_as, safe=""))
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """A row for each event, parents first, a wave for each batch of them."""
+        family = Family.of(tree)
+        route = "experiment" if self.experiment else "logs"
+        place = (("project_id", quote(self.project_id, safe="")),) if self.project_id and not self.experiment else ()
+        rows = [
+            Item(event.id, tree.id, (event.id,), route, to_json(row(event, family)), place=place)
+            for event in family.tree.events
+        ]
+        return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), family.dropped(tree))
+
+    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+        """All rows or none: a 2xx is verified by as many `row_ids` as rows were sent."""
+        if not 200 <= status < 300:
+            return None
+        try:
+            answer = pydantic_core.from_json(body)
+        except ValueError:
+            return Verdict(verified=False)
+        ids = answer.get("row_ids") if isinstance(answer, dict) else None
+        return Verdict(verified=isinstance(ids, list) and len(ids) == len(request.items))
+
+
+def id_of(answer: JsonValue) -> str | None:
+    """The id in the answer to a lookup."""
+    found = answer.get("id") if isinstance(answer, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def row(event: Event, family: Family) -> dict[str, Any]:
+    """One event as a row."""
+    parent = family.parent_id(event)
+    return without_nulls(
+        {
+            "id": event.id,
+            "span_id": event.id,
+            "root_span_id": family.tree.id,
+            "span_parents": [] if parent is None else [parent],
+            "span_attributes": {"name": event.name or str(event.kind), "type": TYPES[event.kind]},
+            "created": iso(event.start),
+            "input": input_of(event),
+            "output": output_of(event),
+            "expected": family.expected(event),
+            "error": error_of(event),
+            "scores": scores_of(event, family) or None,
+            "metrics": metrics_of(event),
+            "metadata": metadata_of(event, family),
+            "tags": (list(dict.fromkeys(event.tags)) or None) if parent is None else None,
+            "context": context_of(event, family),
+            "origin": origin_of(family) if parent is None else None,
+        }
+    )
+
+
+# Contents
+
+
+def input_of(event: Event) -> JsonValue:
+    """What went in."""
+    if event.kind is Kind.MODEL:
+        return [known_role(message, "user") for message in messages_in(event)]
+    return (
+        single(openai_form(event.inputs), SINGLE[event.kind][0]) if event.kind in SINGLE else openai_form(event.inputs)
+    )
+
+
+def output_of(event: Event) -> JsonValue:
+    """What came out."""
+    if event.kind is Kind.MODEL:
+        return [choice(at, message) for at, message in enumerate(messages_out(event))] or None
+    if event.kind in SINGLE:
+        return single(event.outputs, SINGLE[event.kind][1])
+    return openai_form(event.outputs)
+
+
+def known_role(message: Message, otherwise: str) -> dict[str, JsonValue]:
+    """A message in OpenAI form, in a role that the vendor shows."""
+    form = open_message(message, otherwise)
+    role = ROLES.get(form["role"])
+    return {**form, "role": role} if role else {**form, "role": otherwise, "original_role": form["role"]}
+
+
+def choice(at: int, message: Message) -> dict[str, JsonValue]:
+    """One generation as a choice of the OpenAI API."""
+    said = {key: value for key, value in message.items() if key != "finish_reason"}
+    reason = as_text(message.get("finish_reason")) or None
+    return {"index": at, "finish_reason": reason, "message": known_role(said, "assistant")}
+
+
+def single(value: JsonValue, key: str) -> JsonValue:
+    """The one field of an object, where it has no other."""
+    return value[key] if isinstance(value, dict) and value.keys() == {key} else value
+
+
+def error_of(event: Event) -> str | None:
+    """Type, message and traceback of a failure; None for everything that is no error."""
+    failed = families.failure(event)
+    if failed is None or event.error is None or not event.error.traceback:
+        return failed
+    return f"{failed}\n\n{event.error.traceback}"
+
+
+# Numbers
+
+
+def metrics_of(event: Event) -> dict[str, int | float]:
+    """Times, tokens and dollars: known ones only, and none that contradict each other."""
+    start = in_utc(event.start).timestamp()
+    duration = families.seconds(event.duration)
+    total = event.cost.total_usd if event.cost else None
+    return without_nulls(
+        {
+            "start": start,
+            "end": None if duration is None else start + duration,
+            "time_to_first_token": families.first_token(event),
+            **tokens_of(event),
+            "estimated_cost": None if total is None else float(total),
+        }
+    )
+
+
+def tokens_of(event: Event) -> dict[str, int]:
+    """The tokens used, without parts that are larger than their whole."""
+    counts = without_nulls({theirs: getattr(event.usage, ours, None) for theirs, ours in TOKENS.items()})
+    return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
+
+
+def scores_of(event: Event, family: Family) -> dict[str, float]:
+    """Scores of the range the vendor knows."""
+    return {name: score for name, score in family.scores(event).items() if 0 <= score <= 1}
+
+
+# What describes it
+
+
+def metadata_of(event: Event, family: Family) -> dict[str, JsonValue]:
+    """All that describes an event, the run's own metadata one level down."""
+    is_root = event.id == family.root.id
+    return without_nulls(
+        {
+            **params_of(event),
+            "model": event.model,
+            "provider": event.provider,
+            "tools": tools_of(event) or None,
+            "kind": str(event.kind),
+            "session_id": family.session_id(event),
+            "user_id": family.user(event),
+            "metadata": families.own_metadata(event) or None,
+            "tags": None if is_root else list(event.tags) or None,
+            "notes": families.notes_of(event) or None,
+            "usage": usage_remarks(event) or None,
+            "cost": event.cost.model_dump(mode="json", exclude_none=True) if event.cost else None,
+            "feedback": family.feedback(event) or None,
+            **families.ended(event),
+            **({name: family.link(name) for name in ("run_id", "experiment", "datapoint_id")} if is_root else {}),
+        }
+    )
+
+
+def params_of(event: Event) -> dict[str, JsonValue]:
+    """Parameters under the vendor's names; those it has no name for together in `params`."""
+    params = {key: value for key, value in (event.params or {}).items() if key != "tools" and value is not None}
+    named = {key: value for key, value in params.items() if key in PARAMS}
+    others = {key: value for key, value in params.items() if key not in PARAMS}
+    return {**named, "params": others or None}
+
+
+def usage_remarks(event: Event) -> dict[str, JsonValue]:
+    """What is known of the tokens beside the metrics."""
+    if event.usage is None:
+        return {}
+    told = tokens_of(event)
+    silent = {ours for theirs, ours in TOKENS.items() if theirs not in told}
+    found = event.usage.model_dump(mode="json", exclude_none=True, include={*USAGE_REMARKS, *silent})
+    return {key: value for key, value in found.items() if value is not False and value != []}
+
+
+def context_of(event: Event, family: Family) -> dict[str, JsonValue]:
+    """Who made the row, and where."""
+    framework = event.framework or family.root.framework
+    environment = event.environment or family.root.environment
+    origin = {
+        "name": "eventtree",
+        "version": own_version(),
+        "instrumentation": {"name": framework} if framework else None,
+        "environment": {"name": environment} if environment else None,
+    }
+    return {"span_origin": without_nulls(origin)}
+
+
+@cache
+def own_version() -> str | None:
+    """The version of this package, where it is installed."""
+    try:
+        return version("eventtree")
+    except PackageNotFoundError:
+        return None
+
+
+def origin_of(family: Family) -> dict[str, JsonValue] | None:
+    """The dataset's row that the tree answers."""
+    dataset, row_id = family.link("dataset_id"), family.link("datapoint_id")
+    if not (isinstance(dataset, str) and isinstance(row_id, str)):
+        return None
+    return {"object_type": "dataset", "object_id": dataset, "id": row_id}

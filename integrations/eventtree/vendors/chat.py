@@ -1,0 +1,251 @@
+"""From our neutral messages to the OpenAI chat form that most vendors display. Pure, and at home with any JSON.
+
+The neutral shapes are those of `event.py`. What is well formed comes out as the OpenAI API would take it; what is not
+(a run's inputs may be anything) comes out as text, never as an exception:
+
+===========================================  =======================================================================
+neutral                                      OpenAI form
+===========================================  =======================================================================
+content text, or text parts alone            text
+parts with others among them                 parts: `text`, `image_url`; audio, files, video and bytes that were not
+                                             kept become a text part that names them; other dicts stay as they are
+no content                                   no `content` key; empty text beside tool calls counts as none
+tool_calls [{id, name, arguments}]           [{id, type, function {name, arguments: text}}]; no id: `call_0`, `call_1`
+reasoning, status, finish_reason, id, other  no place; `open_message` keeps them as further keys
+===========================================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pydantic_core
+
+from eventtree.event import Event, JsonValue
+
+Message = dict[str, JsonValue]
+
+PLACED = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
+"""Keys of a neutral message that have a place in the OpenAI form."""
+
+
+def as_text(value: JsonValue) -> str:
+    """A string as it is, nothing as no text, anything else as compact JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else pydantic_core.to_json(value, inf_nan_mode="null").decode()
+
+
+def finite(value: JsonValue) -> float | int | None:
+    """The value if it is a number that JSON and a float can hold, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+# Content
+
+
+def text_of(content: JsonValue) -> str:
+    """The text of a message's content: parts joined, media named in brackets."""
+    if isinstance(content, list):
+        return "".join(part_text(part) for part in content)
+    return part_text(content) if isinstance(content, dict) else as_text(content)
+
+
+def part_text(part: JsonValue) -> str:
+    """The text of one part."""
+    if not isinstance(part, dict):
+        return as_text(part)
+    if part.get("type") in TEXT_TYPES and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if part.get("type") in MEDIA_TYPES:
+        return media_text(part)
+    return as_text(part)
+
+
+def media_text(part: Mapping[str, JsonValue]) -> str:
+    """A medium that has no place of its own, named: `[image/png, 1204 bytes, sha256 9f…]` or `[audio https://…]`."""
+    said = [as_text(part.get("mime_type") or part.get("type"))]
+    if part.get("url"):
+        return f"[{said[0]} {as_text(part['url'])}]"
+    said += [f"{as_text(part['bytes'])} bytes"] if part.get("bytes") is not None else []
+    said += [f"sha256 {as_text(part['sha256'])}"] if part.get("sha256") else []
+    return f"[{', '.join(said)}]"
+
+
+def openai_part(part: JsonValue) -> dict[str, JsonValue]:
+    """One part of a message's content."""
+    if isinstance(part, dict) and isinstance(part.get("type"), str):
+        if part["type"] == "image" and isinstance(part.get("url"), str):
+            return {"type": "image_url", "image_url": {"url": part["url"]}}
+        if part["type"] not in TEXT_TYPES | MEDIA_TYPES:
+            return part
+    return {"type": "text", "text": part_text(part)}
+
+
+def openai_content(content: JsonValue) -> str | list[dict[str, JsonValue]]:
+    """Content as text where it is text alone, else as a list of parts."""
+    if not isinstance(content, list):
+        return text_of(content)
+    parts = [openai_part(part) for part in content]
+    if all(part["type"] == "text" for part in parts):
+        return "".join(as_text(part.get("text")) for part in parts)
+    return parts
+
+
+TEXT_TYPES = frozenset({"text"})
+MEDIA_TYPES = frozenset({"image", "audio", "file", "video"})
+
+
+# Messages
+
+
+def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
+    """A message with the OpenAI keys only; `role` is for what does not name its own."""
+    if not isinstance(message, dict):
+        return {"role": role, "content": openai_content(message)}
+    said = message.get("role")
+    form: dict[str, Any] = {"role": said if isinstance(said, str) and said else role}
+    calls = openai_tool_calls(message.get("tool_calls"))
+    content = message.get("content")
+    if content is not None and not (calls and content in ("", [])):
+        form["content"] = openai_content(content)
+    for key in ("name", "tool_call_id"):
+        if message.get(key) not in (None, ""):
+            form[key] = as_text(message[key])
+    if calls:
+        form["tool_calls"] = calls
+    return form
+
+
+def open_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
+    """A message in OpenAI form that keeps its other keys, for vendors that take any."""
+    extra = {k: v for k, v in message.items() if k not in PLACED} if isinstance(message, dict) else {}
+    return {**openai_message(message, role), **{k: v for k, v in extra.items() if v is not None}}
+
+
+def openai_tool_calls(calls: JsonValue) -> list[dict[str, Any]]:
+    """Tool calls with their arguments as text."""
+    return [openai_tool_call(call, at) for at, call in enumerate(calls)] if isinstance(calls, list) else []
+
+
+def openai_tool_call(call: JsonValue, at: int) -> dict[str, Any]:
+    """The tool call that stands at index `at` of its message."""
+    if not isinstance(call, dict):
+        call = {"name": "unknown", "arguments": call}
+    inner = call.get("function")
+    named = inner if isinstance(inner, dict) else call
+    function = {"name": as_text(named.get("name")) or "unknown", "arguments": as_text(named.get("arguments")) or "{}"}
+    return {"id": as_text(call.get("id")) or f"call_{at}", "type": "function", "function": function}
+
+
+def is_message(value: JsonValue) -> bool:
+    """Whether a value is one of our messages, and not just any object."""
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        return False
+    return "content" in value or "tool_calls" in value
+
+
+def is_messages(value: JsonValue) -> bool:
+    """Whether a value is a list of messages, at least one."""
+    return isinstance(value, list) and bool(value) and all(is_message(item) for item in value)
+
+
+def openai_form(value: JsonValue) -> JsonValue:
+    """Any run's inputs or outputs with the messages in it (itself, its items, its fields) in OpenAI form."""
+    if is_message(value):
+        return open_message(value)
+    if is_messages(value):
+        return [open_message(item) for item in value]
+    if isinstance(value, dict):
+        return {k: openai_form(v) if is_message(v) or is_messages(v) else v for k, v in value.items()}
+    return value
+
+
+# What a model was given and what it said
+
+
+def messages_in(event: Event) -> list[Message]:
+    """The messages a model was given; anything else it was given is one user message. Each has a `role`."""
+    return gathered(event.inputs, "user", ("messages", "prompt", "prompts"))
+
+
+def messages_out(event: Event) -> list[Message]:
+    """What a model said, one message for each generation; text is an assistant message. Each has a `role`."""
+    return gathered(event.outputs, "assistant", ("messages", "texts", "text"))
+
+
+def gathered(value: JsonValue, role: str, keys: Sequence[str]) -> list[Message]:
+    """The messages under the first of `keys` that holds something, else the value itself as one."""
+    if isinstance(value, dict) and not is_message(value):
+        value = next((value[key] for key in keys if value.get(key) is not None), value or None)
+    return [with_role(item, role) for item in flat(value)]
+
+
+def flat(value: JsonValue) -> Iterator[JsonValue]:
+    """The items of a list and of the lists in it, a lone value as one item, nothing for None."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(reversed(item))
+        elif item is not None:
+            yield item
+
+
+def with_role(item: JsonValue, role: str) -> Message:
+    """The item as a message that names its role."""
+    if not isinstance(item, dict):
+        return {"role": role, "content": as_text(item)}
+    if isinstance(item.get("role"), str) and item["role"]:
+        return item
+    is_roleless = "content" in item or "tool_calls" in item
+    return {**item, "role": role} if is_roleless else {"role": role, "content": as_text(item)}
+
+
+# Tools
+
+
+def tools_of(event: Event) -> list[dict[str, Any]]:
+    """The tools a model was offered (`params["tools"]`), in OpenAI form whichever provider's they were."""
+    tools = (event.params or {}).get("tools")
+    return [form for tool in flat(tools) for form in openai_tools(tool)]
+
+
+def openai_tools(tool: JsonValue) -> list[dict[str, Any]]:
+    """One tool (Google puts several into one)."""
+    if not isinstance(tool, dict):
+        return [{"type": "function", "function": {"name": as_text(tool)}}]
+    declared = tool.get("function_declarations")
+    if isinstance(declared, list):
+        return [form for item in flat(declared) for form in openai_tools(item)]
+    if isinstance(tool.get("function"), dict):
+        return [{**tool, "type": "function"}]
+    return [function_tool(tool)] if isinstance(tool.get("name"), str) and is_function(tool) else [tool]
+
+
+def is_function(tool: Mapping[str, JsonValue]) -> bool:
+    """Whether a named tool is a function, not one the provider runs itself (a web search)."""
+    return tool.get("type") in (None, "function", "custom") or any(key in tool for key in SCHEMA_KEYS)
+
+
+def function_tool(tool: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """A function given flat: name, description and a schema under the provider's own name for it."""
+    schema = next((tool[key] for key in SCHEMA_KEYS if isinstance(tool.get(key), dict)), None)
+    function = {"name": tool["name"], "description": tool.get("description"), "parameters": schema}
+    return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
+
+
+SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "args_schema")
+"""OpenAI, Anthropic, Bedrock, LangChain."""
+
+__all__ = [
+    "Message", "as_text", "messages_in", "messages_out", "open_message", "openai_form", "openai_message",
+    "openai_tools", "text_of", "tools_of",
+]  # fmt: skip

@@ -1,0 +1,140 @@
+"""A tree as vendors look at it: who hangs under whom, what failed, what was thought of it.
+
+Metadata keys that begin with `eventtree_` are ours: they tie a tree to a row of a dataset (`eventtree_run_id`,
+`eventtree_dataset_id`, `eventtree_datapoint_id`, `eventtree_experiment`, `eventtree_expected`, `eventtree_scores`).
+They are read from the root alone, because frameworks hand a root's metadata down to all its children.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from eventtree.event import Event, EventTree, JsonValue, Status
+from eventtree.vendors.chat import finite
+from eventtree.vendors.times import iso
+
+OWN = "eventtree_"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A tree without framework plumbing, and how its events hang together."""
+
+    tree: EventTree
+
+    @classmethod
+    def of(cls, tree: EventTree) -> Family:
+        """The family of a finished tree."""
+        return cls(tree.without_internal())
+
+    @property
+    def root(self) -> Event:
+        """The root event."""
+        return self.tree.root
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of all events in it."""
+        return frozenset(event.id for event in self.tree.events)
+
+    def parent_id(self, event: Event) -> str | None:
+        """The id of the event above; the root's where that one is unknown, None for the root itself."""
+        if event.id == self.root.id:
+            return None
+        return event.parent_id if event.parent_id in self.ids else self.root.id
+
+    def user(self, event: Event) -> str | None:
+        """The event's user, else the tree's."""
+        return event.user or self.root.user
+
+    def session_id(self, event: Event) -> str | None:
+        """The event's session, else the tree's."""
+        return event.session_id or self.root.session_id
+
+    def dropped(self, tree: EventTree) -> dict[str, str]:
+        """The events of the whole `tree` that are not in it, with the reason."""
+        return {event.id: "internal" for event in tree.events if event.id not in self.ids}
+
+    def link(self, name: str) -> JsonValue:
+        """What ties the tree to a dataset: `run_id`, `dataset_id`, `datapoint_id`, `experiment` or `expected`."""
+        return self.root.metadata.get(OWN + name)
+
+    def feedback(self, event: Event) -> list[dict[str, JsonValue]]:
+        """Feedback on the event; what names the tree, or nothing known, is on the root."""
+        here = {event.id, self.tree.id} if event.id == self.root.id else {event.id}
+        known = self.ids | {self.tree.id}
+        return [said for said in self.tree.feedback if about(said, known, self.root.id) in here]
+
+    def expected(self, event: Event) -> JsonValue:
+        """What the answer should have been: the newest correction, else the dataset's word on the root."""
+        corrections = [said["correction"] for said in self.feedback(event) if said.get("correction") is not None]
+        if corrections:
+            return corrections[-1]
+        return self.link("expected") if event.id == self.root.id else None
+
+    def scores(self, event: Event) -> dict[str, float]:
+        """Numbers by name from feedback and, on the root, from `eventtree_scores`."""
+        named = self.link("scores") if event.id == self.root.id else None
+        found = dict(named) if isinstance(named, dict) else {}
+        for said in self.feedback(event):
+            score = said.get("score")
+            name = said.get("name")
+            found.update(
+                score if isinstance(score, dict) else {name if isinstance(name, str) and name else "score": score}
+            )
+        numbers = {name: number(score) for name, score in found.items()}
+        return {name: score for name, score in numbers.items() if score is not None}
+
+
+def about(said: dict[str, JsonValue], known: frozenset[str], otherwise: str) -> str:
+    """The id of the event that feedback is on."""
+    return next((said[key] for key in ("event_id", "id") if said.get(key) in known), otherwise)
+
+
+def number(value: JsonValue) -> float | None:
+    """A finite number, true and false as 1 and 0; None for anything else."""
+    known = int(value) if isinstance(value, bool) else finite(value)
+    return None if known is None else float(known)
+
+
+def own_metadata(event: Event) -> dict[str, JsonValue]:
+    """The run's own metadata, without the keys that are ours."""
+    return {key: value for key, value in event.metadata.items() if not key.startswith(OWN)}
+
+
+def error_line(event: Event) -> str | None:
+    """`Type: message` of what an event ended with, whatever its status."""
+    if event.error is None:
+        return None
+    return ": ".join(part for part in (event.error.type, event.error.message) if part) or "error"
+
+
+def failure(event: Event) -> str | None:
+    """`Type: message` of a failed event; None for every other status, since control flow is no error."""
+    return (error_line(event) or "error") if event.status is Status.ERROR else None
+
+
+def ended(event: Event) -> dict[str, JsonValue]:
+    """How an event ended, where that is neither well nor by an error: its status, and why."""
+    if event.status in (Status.OK, Status.ERROR):
+        return {}
+    return {"status": str(event.status), "status_reason": error_line(event)}
+
+
+def notes_of(event: Event) -> list[dict[str, JsonValue]]:
+    """What happened during an event, in order."""
+    notes = ({"name": note.name, "at": iso(note.at), "value": note.value} for note in event.notes)
+    return [{key: value for key, value in note.items() if value is not None} for note in notes]
+
+
+def seconds(value: float | None) -> float | None:
+    """A duration that a vendor can take: finite and not negative; None where it is unknown or neither."""
+    return max(value, 0.0) if value is not None and math.isfinite(value) else None
+
+
+def first_token(event: Event) -> float | None:
+    """Seconds to the first token, unless they contradict the duration."""
+    first, duration = seconds(event.time_to_first_token), seconds(event.duration)
+    return None if first is None or (duration is not None and first > duration) else first

@@ -1,0 +1,415 @@
+"""HoneyHive: a session for each tree, then its events in batches (contracts/honeyhive.md).
+
+`generation="legacy"` (default, the most widely served) uses `/session/start` and `/events/batch`; `"v1"` uses
+`/v1/sessions` and `/v1/events/batch`, whose schemas are closed and know no project (the key decides).
+
+=====================  =================================================================================================
+ours                   HoneyHive
+=====================  =================================================================================================
+tree                   session with `session_id` = uuid5 of the tree's id, carrying the root's inputs, outputs, times
+kind                   `event_type`: model → model; tool, retriever, embedding, reranker → tool; chain, agent → chain;
+                       the kind itself in `metadata.kind`
+parent                 `parent_id`; the session's id for the root
+inputs                 `inputs`: messages as `chat_history` in OpenAI form; what is no object as `{"input": …}`
+outputs                `outputs`: a message as `role`, `content`, `tool_calls`, further generations in `generations`;
+                       a list of messages as `chat_history`; text as `{"text": …}`, else `{"value": …}`
+model, provider        `config.model`, `config.provider`; `config.type` is chat or completion
+params                 `config.hyperparameters`; tools, tool_choice, response_format, template directly in `config`
+usage                  `metadata`: prompt_tokens, completion_tokens, total_tokens, cache_read_input_tokens,
+                       cache_write_input_tokens, reasoning_tokens and those of `TOKENS`
+cost                   `metadata.cost` (USD), its parts and source in `metadata.cost_details`
+times                  `start_time`, `end_time` (ms, integers), `duration` (ms), `metadata.time_to_first_token_ms`
+error                  `error`, its traceback in `metadata.traceback` (v1 sessions have no error: the root event has it)
+other statuses         `metadata.status`, `metadata.status_reason`
+tags, notes            `metadata.tags`, `metadata.notes`
+session, user          `metadata.conversation_id`, `user_properties.user_id`
+environment            `source` (else the setting)
+metadata               `metadata`, key by key; a key that has a meaning of its own there goes to `metadata.metadata`
+name of tool, agent    `metadata.tool_name`, `metadata.tool_call_id`, `metadata.agent_name`
+scores, feedback       `metrics.<name>`; `feedback.rating`, `feedback.comment`, `feedback.ground_truth`
+dataset row            `metadata.run_id`, `metadata.dataset_id`, `metadata.datapoint_id` on session and root
+=====================  =================================================================================================
+
+No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up).
+Left to the server: project_id, children_ids (informational), sums of a session. The legacy schema requires `duration`:
+for an event that never closed it is the time to its first token, else 0, with no `end_time` and a status that says so.
+
+What a repeated `event_id` does is not documented; a session may be started any number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+from uuid import NAMESPACE_OID, uuid5
+
+import pydantic_core
+from pydantic import Field
+
+from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
+from eventtree.vendors import family as families
+from eventtree.vendors.chat import is_messages, messages_in, messages_out, open_message, openai_form, tools_of
+from eventtree.vendors.family import Family
+from eventtree.vendors.times import in_utc
+from eventtree.vendors.vendor import Encoded, Item, Request, Route, Vendor, Verdict, in_waves, to_json, without_nulls
+
+EVENT_TYPES: Mapping[Kind, str] = {
+    Kind.MODEL: "model",
+    Kind.TOOL: "tool",
+    Kind.RETRIEVER: "tool",
+    Kind.EMBEDDING: "tool",
+    Kind.RERANKER: "tool",
+    Kind.CHAIN: "chain",
+    Kind.AGENT: "chain",
+}
+
+TOKENS: Mapping[str, str] = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "total_tokens": "total_tokens",
+    "cache_read_input_tokens": "cache_read_tokens",
+    "cache_write_input_tokens": "cache_write_tokens",
+    "cache_write_5m_input_tokens": "cache_write_5m_tokens",
+    "cache_write_1h_input_tokens": "cache_write_1h_tokens",
+    "reasoning_tokens": "reasoning_tokens",
+    "input_audio_tokens": "input_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+    "input_image_tokens": "input_image_tokens",
+    "output_image_tokens": "output_image_tokens",
+}
+"""Their name in `metadata` → ours in `Usage`."""
+
+CONFIG_PARAMS = ("tool_choice", "response_format", "template")
+"""Parameters of a model that stand in `config` itself, beside the hyperparameters and the tools."""
+
+LINKS = ("run_id", "dataset_id", "datapoint_id")
+
+RESERVED = frozenset(
+    {
+        *TOKENS, *LINKS, "input_tokens", "output_tokens", "cost", "cost_details", "latency_ms", "time_to_first_token",
+        "time_to_first_token_ms", "finish_reason", "finish_reasons", "model_name", "response_model", "provider",
+        "tool_name", "tool_call_id", "agent_name", "user_id", "tags", "notes", "conversation_id", "kind", "framework",
+        "status", "status_reason", "traceback", "cached", "tokens_inferred", "usage_problems", "service_tier",
+        "metadata", "num_events", "num_model_events", "has_feedback",
+    }
+)  # fmt: skip
+"""Names in `metadata` that the vendor reads, or that are ours: a run's own key of that name moves one level down."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class HoneyHive(Vendor):
+    """Send trees to HoneyHive: `HoneyHive(project="rag")`, the key from `HH_API_KEY`."""
+
+    kind: ClassVar[str] = "honeyhive"
+    env: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "api_key": ("HH_API_KEY", "HONEYHIVE_API_KEY"),
+        "base_url": ("HH_API_URL", "HONEYHIVE_SERVER_URL", "HH_SERVER_URL"),
+        "project": ("HH_PROJECT",),
+        "source": ("HH_SOURCE",),
+    }
+    default_url: ClassVar[str] = "https://api.dp1.us.honeyhive.ai"
+    routes: ClassVar[Mapping[str, Route]] = {
+        "session": Route("POST", "/session/start", (b'{"session":', b"}")),
+        "events": Route("POST", "/events/batch", (b'{"events":[', b"]}"), max_items=100),
+        "v1_session": Route("POST", "/v1/sessions"),
+        "v1_events": Route("POST", "/v1/events/batch", (b'{"events":[', b"]}"), max_items=100),
+    }
+
+    project: str = Field("default", min_length=1)
+    source: str = Field("dev", min_length=1)
+    """Label of the place a tree comes from; an event's `environment` wins."""
+    generation: Literal["legacy", "v1"] = "legacy"
+
+    def identity(self) -> tuple[str, ...]:
+        """Host and project: both generations write to one place."""
+        return (*super().identity(), self.project)
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """A session (wave 0), then the events, parents first, a wave for each batch of them."""
+        family = Family.of(tree)
+        session_route, events_route = ROUTE_NAMES[self.generation]
+        start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(family)))
+        events = [
+            Item(event.id, tree.id, (event.id,), events_route, to_json(self.event(event, family)))
+            for event in family.tree.events
+        ]
+        waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
+        return Encoded((start, *waves), family.dropped(tree))
+
+    def session(self, family: Family) -> dict[str, Any]:
+        """The session of a tree."""
+        root = family.root
+        legacy = {
+            "project": self.project,
+            "error": families.failure(root),
+            "metrics": family.scores(root) or None,
+            "feedback": feedback_of(root, family),
+        }
+        shared = {
+            "session_id": session_id(family),
+            "session_name": name_of(root),
+            "source": root.environment or self.source,
+            "config": {},
+            "inputs": inputs_of(root),
+            "outputs": outputs_of(root),
+            "metadata": session_metadata(root, family),
+            "user_properties": user_properties(root, family),
+            **times(root),
+        }
+        return without_nulls(shared | (legacy if self.generation == "legacy" else {}))
+
+    def event(self, event: Event, family: Family) -> dict[str, Any]:
+        """One event."""
+        session = session_id(family)
+        return without_nulls(
+            {
+                "project": self.project if self.generation == "legacy" else None,
+                "source": event.environment or family.root.environment or self.source,
+                "event_name": name_of(event),
+                "event_type": EVENT_TYPES[event.kind],
+                "event_id": event.id,
+                "session_id": session,
+                "parent_id": family.parent_id(event) or session,
+                "config": config_of(event),
+                "inputs": inputs_of(event),
+                "outputs": outputs_of(event),
+                "error": families.failure(event),
+                "metadata": event_metadata(event, family),
+                "metrics": family.scores(event) or None,
+                "feedback": feedback_of(event, family),
+                "user_properties": user_properties(event, family),
+                **times(event),
+            }
+        )
+
+    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+        """A 500 that lists `event_ids` took those and no others, as may a 200; anything else goes by its status."""
+        answer = read_object(body)
+        ids = answer.get("event_ids") if answer else None
+        if isinstance(ids, list) and (200 <= status < 300 or status == 500):
+            return Verdict(again=missing(request, ids))
+        return Verdict(verified=answer is not None) if 200 <= status < 300 else None
+
+
+ROUTE_NAMES = MappingProxyType({"legacy": ("session", "events"), "v1": ("v1_session", "v1_events")})
+
+
+def read_object(body: bytes) -> dict[str, JsonValue] | None:
+    """The answer's JSON object, or None where it is none."""
+    try:
+        answer = pydantic_core.from_json(body)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def missing(request: Request, ids: list[JsonValue]) -> frozenset[str]:
+    """Keys of the items whose ids an answer leaves out; none where it lists one id for each item."""
+    taken = {one for one in ids if isinstance(one, str)}
+    if len(taken) >= len(request.items):
+        return frozenset()
+    return frozenset(item.key for item in request.items if item.event_ids and not taken.issuperset(item.event_ids))
+
+
+def session_id(family: Family) -> str:
+    """The id of a tree's session: never that of an event."""
+    return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{family.tree.id}"))
+
+
+def name_of(event: Event) -> str:
+    """The event's name; its kind where that is blank, which the vendor refuses."""
+    return event.name if event.name.strip() else str(event.kind)
+
+
+# Times
+
+
+def times(event: Event) -> dict[str, int | float]:
+    """`start_time`, `end_time` and `duration`; an open end is left out."""
+    start_ms = (in_utc(event.start) - EPOCH) // timedelta(milliseconds=1)
+    duration = families.seconds(event.duration)
+    if duration is None:
+        return {"start_time": start_ms, "duration": to_ms(families.seconds(event.time_to_first_token)) or 0}
+    return {"start_time": start_ms, "end_time": start_ms + round(duration * 1000), "duration": to_ms(duration) or 0}
+
+
+def to_ms(duration: float | None) -> float | None:
+    """Seconds in milliseconds, to the microsecond."""
+    return None if duration is None else round(duration * 1000, 3)
+
+
+# Contents
+
+
+def inputs_of(event: Event) -> dict[str, JsonValue]:
+    """An object, with the conversation so far as `chat_history`."""
+    inputs = event.inputs
+    if event.kind is Kind.MODEL and isinstance(inputs, dict) and inputs.get("messages") is not None:
+        rest = {key: value for key, value in inputs.items() if key not in ("messages", "chat_history")}
+        return {**rest, "chat_history": [open_message(message) for message in messages_in(event)]}
+    if inputs is None:
+        return {}
+    return as_object(inputs, "input", "input")
+
+
+def outputs_of(event: Event) -> dict[str, JsonValue] | None:
+    """An object, with a model's answer as a message or as text; None where nothing came out."""
+    outputs = event.outputs
+    if outputs is None:
+        return None
+    if event.kind is Kind.MODEL and isinstance(outputs, dict):
+        return model_outputs(event, outputs)
+    return as_object(outputs, "text", "value")
+
+
+def model_outputs(event: Event, outputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The first generation as the answer, all of them in `generations` where there are more."""
+    rest = {key: value for key, value in outputs.items() if key not in ("messages", "texts")}
+    said = [open_message(message, "assistant") for message in messages_out(event)]
+    several = {"generations": said} if len(said) > 1 else {}
+    if outputs.get("messages") is not None:
+        return {**rest, **(said[0] if said else {}), **several}
+    if outputs.get("texts") is not None:
+        return {"text": said[0]["content"] if said else "", **rest, **several}
+    return rest
+
+
+def as_object(value: JsonValue, text_key: str, other_key: str) -> dict[str, JsonValue]:
+    """Any run's inputs or outputs as an object: a list of messages becomes `chat_history`, wherever it stands."""
+    form = openai_form(value)
+    if is_messages(value):
+        return {"chat_history": form}
+    if not isinstance(form, dict):
+        return {text_key if isinstance(form, str) else other_key: form}
+    if not is_messages(value.get("messages")) or "chat_history" in form:
+        return form
+    rest = {key: item for key, item in form.items() if key != "messages"}
+    return {"chat_history": form["messages"], **rest}
+
+
+def config_of(event: Event) -> dict[str, JsonValue]:
+    """Model, provider, parameters and tools; empty for what has none."""
+    params = {key: value for key, value in (event.params or {}).items() if value is not None}
+    hyper = {key: value for key, value in params.items() if key not in (*CONFIG_PARAMS, "tools")}
+    return without_nulls(
+        {
+            "model": event.model,
+            "provider": event.provider,
+            "type": model_type(event),
+            "hyperparameters": hyper or None,
+            "tools": tools_of(event) or None,
+            **{key: params.get(key) for key in CONFIG_PARAMS},
+        }
+    )
+
+
+def model_type(event: Event) -> str | None:
+    """Whether a model was asked in messages or in text; None for what is no model."""
+    if event.kind is not Kind.MODEL:
+        return None
+    is_text = isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
+    return "completion" if is_text else "chat"
+
+
+# Metadata
+
+
+def own_metadata(event: Event) -> dict[str, JsonValue]:
+    """The run's own metadata; keys that mean something to the vendor one level down."""
+    own = families.own_metadata(event)
+    moved = {key: value for key, value in own.items() if key in RESERVED}
+    free = {key: value for key, value in own.items() if key not in RESERVED}
+    return {**free, "metadata": moved} if moved else free
+
+
+def session_metadata(root: Event, family: Family) -> dict[str, JsonValue]:
+    """Metadata of a session: nothing the server sums up itself."""
+    ours = {
+        "tags": list(root.tags) or None,
+        "conversation_id": family.session_id(root),
+        "framework": root.framework,
+        **families.ended(root),
+        **{link: family.link(link) for link in LINKS},
+    }
+    return {**own_metadata(root), **without_nulls(ours)}
+
+
+def event_metadata(event: Event, family: Family) -> dict[str, JsonValue]:
+    """Metadata of an event."""
+    ours = {
+        "kind": str(event.kind),
+        "tags": list(event.tags) or None,
+        "conversation_id": family.session_id(event),
+        "framework": event.framework,
+        "traceback": event.error.traceback if event.error else None,
+        "notes": families.notes_of(event) or None,
+        "time_to_first_token_ms": to_ms(families.first_token(event)),
+        **families.ended(event),
+        **usage_metadata(event.usage),
+        **cost_metadata(event),
+        **names(event),
+        **({link: family.link(link) for link in LINKS} if event.id == family.root.id else {}),
+    }
+    return {**own_metadata(event), **without_nulls(ours)}
+
+
+def usage_metadata(usage: Usage | None) -> dict[str, JsonValue]:
+    """Tokens under the names the vendor reads, and how they came about."""
+    if usage is None:
+        return {}
+    counts = {theirs: getattr(usage, ours) for theirs, ours in TOKENS.items()}
+    return counts | {
+        "tokens_inferred": usage.inferred or None,
+        "cached": usage.cached or None,
+        "service_tier": usage.service_tier,
+        "usage_problems": list(usage.problems) or None,
+    }
+
+
+def cost_metadata(event: Event) -> dict[str, JsonValue]:
+    """Dollars of an event, with their parts and where they come from."""
+    if event.cost is None or event.cost.total_usd is None:
+        return {}
+    return {"cost": float(event.cost.total_usd), "cost_details": event.cost.model_dump(mode="json", exclude_none=True)}
+
+
+def names(event: Event) -> dict[str, JsonValue]:
+    """What the vendor calls the event by, beside its name."""
+    if event.kind is Kind.TOOL:
+        return {"tool_name": name_of(event), "tool_call_id": tool_call_id(event)}
+    if event.kind is Kind.AGENT:
+        return {"agent_name": name_of(event)}
+    return {"finish_reason": finish_reason(event)} if event.kind is Kind.MODEL else {}
+
+
+def tool_call_id(event: Event) -> str | None:
+    """The call a tool answers, where its output is a message that says so or its metadata does."""
+    for place in (event.outputs, event.metadata):
+        if isinstance(place, dict) and isinstance(place.get("tool_call_id"), str):
+            return str(place["tool_call_id"])
+    return None
+
+
+def finish_reason(event: Event) -> str | None:
+    """Why the model stopped, in its first answer that says so."""
+    reasons = (message.get("finish_reason") for message in messages_out(event))
+    return next((reason for reason in reasons if isinstance(reason, str)), None)
+
+
+def user_properties(event: Event, family: Family) -> dict[str, str] | None:
+    """The user, where there is one."""
+    user = family.user(event)
+    return {"user_id": user} if user else None
+
+
+def feedback_of(event: Event, family: Family) -> dict[str, JsonValue] | None:
+    """What people said: the newest rating and comment, and what the answer should have been."""
+    found: dict[str, JsonValue] = {}
+    for said in family.feedback(event):
+        found |= without_nulls(
+            {"rating": said.get("score"), "comment": said.get("comment"), "user_id": said.get("user")}
+        )
+    return {**found, **without_nulls({"ground_truth": family.expected(event)})} or None

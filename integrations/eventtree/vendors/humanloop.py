@@ -1,0 +1,364 @@
+"""What both generations of Humanloop's API share: settings, messages, model settings, and what goes to `metadata`.
+
+The hosted service closed in September 2025: set `base_url` (or HUMANLOOP_API_URL, HUMANLOOP_BASE_URL, HUMANLOOP_URL) to
+an installation of your own, with or without the version path. The default still names the old host.
+
+Neither API has a place for tags, a session's name, a status, notes, the run's own name, cached tokens, the time to the
+first token or a traceback: the function `metadata` collects them for a log's field of that name, beside the run's own.
+Where the user has a key of the same name, the user's stays and ours is `eventtree.<key>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+from eventtree.event import Event, JsonValue, Kind
+from eventtree.vendors import family as families
+from eventtree.vendors.chat import (
+    as_text,
+    finite,
+    is_message,
+    is_messages,
+    messages_in,
+    messages_out,
+    openai_message,
+    text_of,
+    tools_of,
+)
+from eventtree.vendors.family import Family
+from eventtree.vendors.vendor import Vendor, without_nulls
+
+Fields = dict[str, Any]
+
+
+class Humanloop(Vendor):
+    """Settings of both generations."""
+
+    env: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "api_key": ("HUMANLOOP_API_KEY", "HUMANLOOP_KEY"),
+        "base_url": ("HUMANLOOP_API_URL", "HUMANLOOP_BASE_URL", "HUMANLOOP_URL"),
+        "project": ("HUMANLOOP_PROJECT",),
+    }
+    version: ClassVar[str]
+    """The last part of the base url: v4 or v5."""
+
+    project: str = "default"
+    """v5: the folder that holds the Files; v4: the project. It comes into being with the first log."""
+
+    @classmethod
+    def normal_url(cls, url: str) -> str:
+        """`url` with this generation's version path, whichever it had."""
+        return re.sub(r"/v[45]$", "", url.rstrip("/")) + f"/{cls.version}"
+
+    def auth(self) -> dict[str, str]:
+        """The header that carries the key."""
+        return {"X-API-KEY": self.api_key.get_secret_value()}
+
+    def identity(self) -> tuple[str, ...]:
+        """The project is part of the destination."""
+        return (*super().identity(), self.project)
+
+
+def slug(name: str) -> str:
+    """A name as one part of a path: letters, digits, `_ . -`, at most 100 characters."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:100] or "unnamed"
+
+
+# Messages
+
+ROLES = {
+    "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "model": "assistant",
+    "chatbot": "assistant", "system": "system", "developer": "system", "tool": "tool", "function": "tool",
+}  # fmt: skip
+"""Any role → one that both APIs know in every edition (`developer` came with 0.8.38 alone)."""
+
+DETAILS = ("high", "low", "auto")
+
+
+def message(value: JsonValue, role: str = "user") -> Fields:
+    """A message as Humanloop takes it: no nulls, parts of text and images only, a speaker it does not know by name."""
+    form = openai_message(value, role)
+    said = str(form["role"])
+    form["role"] = ROLES.get(said.lower(), "user")
+    if said.lower() not in ROLES:
+        form.setdefault("name", said)
+    if isinstance(form.get("content"), list):
+        form["content"] = [part(item) for item in form["content"]]
+    return form
+
+
+def part(value: Mapping[str, JsonValue]) -> Fields:
+    """A part of a message: text, or an image by its address; anything else as text."""
+    image = value.get("image_url") if value.get("type") == "image_url" else None
+    if isinstance(image, str):
+        image = {"url": image}
+    if isinstance(image, dict) and isinstance(image.get("url"), str):
+        detail = next((name for name in DETAILS if name == image.get("detail")), None)
+        return {"type": "image_url", "image_url": without_nulls({"url": image["url"], "detail": detail})}
+    return {"type": "text", "text": text_of(value)}
+
+
+def asked(event: Event) -> tuple[list[Fields] | None, Fields]:
+    """What a run was given, as (messages, the rest as an object); messages is None where it was given none."""
+    inputs = event.inputs
+    listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
+    if not (is_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
+        return None, as_object(inputs)
+    rest = {key: value for key, value in inputs.items() if key != "messages"} if isinstance(inputs, dict) else {}
+    return [message(item) for item in messages_in(event)], rest
+
+
+def answered(event: Event) -> tuple[Fields | None, str | None]:
+    """What came out of a run, as (the message it stands in, the text); a model's is its first generation."""
+    found, text = said(event.outputs), output_text(event.outputs)
+    spoken = messages_out(event) if event.kind is Kind.MODEL else []
+    if spoken:
+        found, text = (spoken[0] if found else None), text_of(spoken[0].get("content"))
+    return message(found, "assistant") if found else None, text
+
+
+def as_object(value: JsonValue) -> Fields:
+    """An object as it is, nothing as {}, anything else under `input`."""
+    if isinstance(value, dict):
+        return value
+    return {} if value is None else {"input": value}
+
+
+def said(outputs: JsonValue) -> Mapping[str, JsonValue] | None:
+    """The message in which a run's answer stands: itself, or the last of its `messages` that the model spoke."""
+    if is_message(outputs):
+        return dict(outputs)
+    messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
+    if not is_messages(messages):
+        return None
+    return next((dict(item) for item in reversed(messages) if ROLES.get(item["role"]) == "assistant"), None)
+
+
+def output_text(outputs: JsonValue) -> str | None:
+    """Outputs as the one string both APIs ask for: a message's text, else text as it is, else JSON."""
+    if outputs is None:
+        return None
+    return text_of(outputs.get("content")) if is_message(outputs) else as_text(outputs)
+
+
+def called(event: Event) -> str:
+    """The event's name, never blank."""
+    return event.name.strip() or event.kind.value
+
+
+def model(event: Event) -> str:
+    """The model's name, which both APIs insist on."""
+    return (event.model or "").strip() or "unknown"
+
+
+# Model settings: they make a version of a File, so nothing that belongs to one call may be among them
+
+PROVIDERS = {
+    "openai": "openai", "azure": "openai_azure", "azure_openai": "openai_azure", "openai_azure": "openai_azure",
+    "anthropic": "anthropic", "bedrock": "bedrock", "amazon_bedrock": "bedrock", "aws": "bedrock",
+    "aws_bedrock": "bedrock", "bedrock_converse": "bedrock", "cohere": "cohere", "deepseek": "deepseek",
+    "google": "google", "google_genai": "google", "google_gla": "google", "google_vertexai": "google",
+    "vertexai": "google", "vertex_ai": "google", "gemini": "google", "groq": "groq", "replicate": "replicate",
+    "mock": "mock",
+}  # fmt: skip
+"""Names in use → Humanloop's list. What is not here is left out of `provider` and named beside it."""
+
+
+def provider(event: Event, known: Collection[str]) -> str | None:
+    """The event's provider, if it is among those `known`."""
+    name = PROVIDERS.get(re.sub(r"[^a-z]+", "_", (event.provider or "").lower()))
+    return name if name in known else None
+
+
+def whole(value: JsonValue) -> int | None:
+    """The value if it is a whole number."""
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def tokens(value: JsonValue) -> int | None:
+    """The value if it can be a limit on tokens; -1 is none."""
+    limit = whole(value)
+    return limit if limit is not None and limit >= -1 else None
+
+
+def stops(value: JsonValue) -> str | list[str] | None:
+    """The value if it is a text, or a list of texts, that ends a generation."""
+    texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return value if isinstance(value, str) else texts or None
+
+
+def response_format(value: JsonValue) -> Fields | None:
+    """The value if it asks for JSON in the way Humanloop knows."""
+    if not isinstance(value, dict) or value.get("type") not in ("json_object", "json_schema"):
+        return None
+    schema = value.get("json_schema")
+    return {"type": value["type"], **({"json_schema": schema} if isinstance(schema, dict) else {})}
+
+
+def effort(value: JsonValue) -> str | None:
+    """The value if it is one of OpenAI's words."""
+    return value if isinstance(value, str) and value in ("low", "medium", "high") else None
+
+
+Check = Callable[[JsonValue], Any]
+
+SETTINGS: Mapping[str, tuple[tuple[str, ...], Check]] = {
+    "max_tokens": (("max_tokens", "max_completion_tokens", "max_output_tokens"), tokens),
+    "temperature": (("temperature",), finite),
+    "top_p": (("top_p",), finite),
+    "stop": (("stop", "stop_sequences"), stops),
+    "presence_penalty": (("presence_penalty",), finite),
+    "frequency_penalty": (("frequency_penalty",), finite),
+    "seed": (("seed",), whole),
+    "response_format": (("response_format",), response_format),
+    "reasoning_effort": (("reasoning_effort",), effort),
+}
+"""Humanloop's field → names of the parameter, and what makes a value of it. Other parameters go to `metadata`."""
+
+NAMED_ELSEWHERE = frozenset({"model", "model_name", "tools"})
+
+
+def settings(event: Event, fields: Collection[str]) -> Fields:
+    """Those of `fields` that the event's parameters set."""
+    params = event.params or {}
+    found: Fields = {}
+    for field, (names, check) in SETTINGS.items():
+        if field in fields:
+            found[field] = next((v for v in (check(params.get(name)) for name in names) if v is not None), None)
+    return without_nulls(found)
+
+
+def unplaced(event: Event, fields: Collection[str]) -> Fields:
+    """The parameters that `settings` has no place for."""
+    placed = {name for field in settings(event, fields) for name in SETTINGS[field][0]}
+    return {k: v for k, v in (event.params or {}).items() if k not in placed | NAMED_ELSEWHERE and v is not None}
+
+
+def tool_functions(event: Event) -> list[Fields]:
+    """The tools a model was offered: flat, with a description even where none was given."""
+    return [tool_function(tool) for tool in tools_of(event)]
+
+
+def tool_function(tool: Mapping[str, JsonValue]) -> Fields:
+    """One tool; one that the provider runs itself is known by its name or type."""
+    given = tool.get("function")
+    function = given if isinstance(given, dict) else tool
+    name = as_text(function.get("name") or tool.get("type")) or "unknown"
+    schema, strict = function.get("parameters"), function.get("strict")
+    return without_nulls(
+        {
+            "name": name,
+            "description": as_text(function.get("description")) or name,
+            "strict": strict if isinstance(strict, bool) else None,
+            "parameters": schema if isinstance(schema, dict) else None,
+        }
+    )
+
+
+# What is known and has no field of its own
+
+USAGE_FIELDS = frozenset({"input_tokens", "output_tokens"})
+
+
+def metadata(
+    event: Event, family: Family, more: Mapping[str, JsonValue], placed: Collection[str] = USAGE_FIELDS
+) -> Fields:
+    """The run's own, then `more` and all else that has no field (tokens of the names `placed` have one)."""
+    ours = without_nulls(
+        {
+            "kind": event.kind.value,
+            "name": event.name,
+            "status": event.status.value,
+            "tree_id": event.tree_id,
+            "session_id": family.session_id(event),
+            "tags": list(event.tags) or None,
+            "framework": event.framework,
+            "time_to_first_token": families.seconds(event.time_to_first_token),
+            "usage": usage_rest(event, placed) or None,
+            "cost": cost_rest(event) or None,
+            "traceback": event.error.traceback if event.error else None,
+            "notes": families.notes_of(event) or None,
+            **{key: family.link(key) for key in LINKS if event.id == family.root.id},
+            **more,
+        }
+    )
+    own = families.own_metadata(event)
+    return {**own, **{f"eventtree.{key}" if key in own else key: value for key, value in ours.items()}}
+
+
+LINKS = ("dataset_id", "experiment", "expected", "scores")
+"""What ties a tree to a dataset, apart from what has a field."""
+
+
+def usage_rest(event: Event, placed: Collection[str]) -> Fields:
+    """Token counts without a field: details, marks, contradictions."""
+    if event.usage is None:
+        return {}
+    fields = event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})
+    return {} if set(fields) == {"total_tokens"} and placed else fields
+
+
+def cost_rest(event: Event) -> Fields:
+    """The total in dollars and where the figures come from."""
+    return event.cost.model_dump(mode="json", exclude_none=True, include={"total_usd", "source"}) if event.cost else {}
+
+
+def tokens_and_cost(event: Event) -> Fields:
+    """Tokens and US dollars under the names both APIs share."""
+    usage, cost = event.usage, event.cost
+    return {
+        "prompt_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "prompt_cost": float(cost.input_usd) if cost and cost.input_usd is not None else None,
+        "output_cost": float(cost.output_usd) if cost and cost.output_usd is not None else None,
+    }
+
+
+def other_words(event: Event) -> Fields:
+    """Of a model's answer, what has no field: further generations, and the reasoning of the first."""
+    outputs = event.outputs if event.kind is Kind.MODEL and isinstance(event.outputs, dict) else {}
+    several: list[Any] = next((outputs[key] for key in ("messages", "texts") if isinstance(outputs.get(key), list)), [])
+    first = several[0] if several and isinstance(several[0], dict) else {}
+    return {"generations": several if len(several) > 1 else None, "reasoning": first.get("reasoning")}
+
+
+def finish_reason(event: Event) -> str | None:
+    """Why a model stopped, in its first generation."""
+    spoken = messages_out(event) if event.kind is Kind.MODEL else []
+    reason = spoken[0].get("finish_reason") if spoken else None
+    return reason if isinstance(reason, str) else None
+
+
+def is_text_model(event: Event) -> bool:
+    """Whether a model was given a prompt and no messages."""
+    return isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
+
+
+def datapoint(event: Event, family: Family) -> str | None:
+    """The dataset row the tree was made from; it stands on the root."""
+    return text_or_none(family.link("datapoint_id")) if event.id == family.root.id else None
+
+
+def text_or_none(value: JsonValue) -> str | None:
+    """A text that says something."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def judgments(said: Mapping[str, JsonValue]) -> list[tuple[str, str | float]]:
+    """Feedback as (what is judged, the judgment): scores by their names, a nameless one as `rating` good or bad."""
+    score, name = said.get("score"), text_or_none(said.get("name"))
+    named = score if isinstance(score, dict) else {name: score} if name else {}
+    numbers = {key: families.number(value) for key, value in named.items() if key.strip()}
+    found: list[tuple[str, str | float]] = [(key, value) for key, value in numbers.items() if value is not None]
+    rating = None if named else families.number(score)
+    if rating is not None:
+        found.append(("rating", "good" if rating >= GOOD else "bad"))
+    return found + [(key, as_text(said[key])) for key in ("correction", "comment") if said.get(key) not in (None, "")]
+
+
+GOOD = 0.5
+"""From this score on, feedback without a name is a good rating."""

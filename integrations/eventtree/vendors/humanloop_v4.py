@@ -1,0 +1,158 @@
+"""Humanloop v4: Logs in bare arrays, one array per depth of the tree. Source: contracts/humanloop-v4.md.
+
+========================================  ==========================================================================
+event                                     Log
+========================================  ==========================================================================
+model                                     `config` of type `model`
+chain, agent, tool, retriever,            `config` of type `tool` (the API's later editions know no other), its kind in
+embedding, reranker                       `config.other`
+internal                                  dropped; its children hang under the nearest shown ancestor
+========================================  ==========================================================================
+
+Where things go: tree → `session_reference_id`; id → `reference_id`; parent → `parent_reference_id`, never in the
+parent's own request (a wave is a depth); start → `created_at`; `duration` seconds; costs US dollars; inputs → `inputs`,
+messages → `messages`; outputs → `output` (always text: JSON where they are none) and `output_message`; error → `error`;
+environment → `environment`; `eventtree_datapoint_id` of the root's metadata → `source_datapoint_id`; `source` is
+`eventtree`; feedback that is known by then → `feedback` (named scores, `rating` good or bad, `correction`, `comment`).
+
+No place of their own: user, finish reason, tool choice, the user's session, other parameters, and what
+`humanloop.metadata` lists; all go to `metadata`. A provider outside the closed list is named in `config.other`.
+
+An answer is a list as long as the request's; from it the server's id of each event is learned (`data_id:EVENT`), the
+only name under which feedback can be given later. Nothing says that a repeated `reference_id` is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pydantic_core
+
+from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.vendors import family as families
+from eventtree.vendors import humanloop
+from eventtree.vendors.chat import as_text
+from eventtree.vendors.family import Family
+from eventtree.vendors.humanloop import Fields, Humanloop
+from eventtree.vendors.times import iso
+from eventtree.vendors.vendor import Encoded, Item, Request, Route, Verdict, to_json, without_nulls
+
+PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"bedrock", "deepseek"}
+"""The closed list of the earlier of the two specifications."""
+SETTINGS = frozenset(humanloop.SETTINGS) - {"reasoning_effort"}
+
+
+class HumanloopV4(Humanloop):
+    """Humanloop's v4 API, on an installation of your own: the hosted service closed in September 2025."""
+
+    kind: ClassVar[str] = "humanloop_v4"
+    version: ClassVar[str] = "v4"
+    default_url: ClassVar[str] = "https://api.humanloop.com/v4"
+    routes: ClassVar[Mapping[str, Route]] = {"logs": Route("POST", "/logs", (b"[", b"]"), max_items=100)}
+    max_bytes: ClassVar[int] = 4_000_000
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """One item per event; its wave is its depth."""
+        family = Family.of(tree)
+        depths: dict[str | None, int] = {None: -1}
+        items = []
+        for event in family.tree.events:
+            depth = depths[event.id] = depths[family.parent_id(event)] + 1
+            items.append(Item(event.id, tree.id, (event.id,), "logs", to_json(self.log(event, family)), depth))
+        return Encoded(tuple(items), family.dropped(tree))
+
+    def log(self, event: Event, family: Family) -> Fields:
+        """The Log of an event."""
+        messages, inputs = humanloop.asked(event)
+        spoken, text = humanloop.answered(event)
+        is_model = event.kind is Kind.MODEL
+        return without_nulls(
+            {
+                "project": self.project,
+                "session_reference_id": event.tree_id,
+                "reference_id": event.id,
+                "parent_reference_id": family.parent_id(event),
+                "config": model_config(event) if is_model else tool_config(event),
+                "inputs": inputs,
+                "messages": messages,
+                "output": text,
+                "output_message": spoken,
+                "error": families.error_line(event),
+                "created_at": iso(event.start),
+                "duration": families.seconds(event.duration),
+                **(humanloop.tokens_and_cost(event) if is_model else {}),
+                "source": "eventtree",
+                "metadata": metadata(event, family),
+                "feedback": feedback(event, family) or None,
+                "environment": humanloop.text_or_none(event.environment),
+                "source_datapoint_id": humanloop.datapoint(event, family),
+            }
+        )
+
+    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+        """Match the answer to the request by position: the server's ids, and whether each Log was answered."""
+        if not 200 <= status < 300:
+            return None
+        try:
+            answers = pydantic_core.from_json(body)
+        except ValueError:
+            answers = None
+        ids = [answer_id(answer) for answer in answers] if isinstance(answers, list) else []
+        if len(ids) != len(request.items):
+            return Verdict(verified=False)
+        learned = {f"data_id:{item.key}": told for item, told in zip(request.items, ids, strict=True) if told}
+        return Verdict(learned=learned, verified=len(learned) == len(ids))
+
+
+def answer_id(answer: JsonValue) -> str | None:
+    """The server's id of a Log."""
+    told = answer.get("id") if isinstance(answer, dict) else None
+    return told if isinstance(told, str) and told else None
+
+
+def model_config(event: Event) -> Fields:
+    """What makes a version of a model: closed keys, nothing of a single call."""
+    provider = humanloop.provider(event, PROVIDERS)
+    tools = [{key: value for key, value in tool.items() if key != "strict"} for tool in humanloop.tool_functions(event)]
+    return without_nulls(
+        {
+            "type": "model",
+            "model": humanloop.model(event),
+            "provider": provider,
+            "endpoint": "complete" if humanloop.is_text_model(event) else "chat",
+            "tools": tools or None,
+            "other": {"provider": event.provider} if event.provider and provider is None else None,
+            **humanloop.settings(event, SETTINGS),
+        }
+    )
+
+
+def tool_config(event: Event) -> Fields:
+    """What makes a version of anything that is no model call."""
+    kind, name = event.kind.value, humanloop.called(event)
+    other = without_nulls({"kind": kind, "model": event.model, "provider": event.provider})
+    return {"type": "tool", "name": name, "description": f"{kind} {name}", "other": other}
+
+
+def metadata(event: Event, family: Family) -> Fields:
+    """All that has no field in this generation."""
+    is_model = event.kind is Kind.MODEL
+    params = humanloop.unplaced(event, SETTINGS) if is_model else event.params
+    more = {
+        "user": family.user(event),
+        "params": params or None,
+        "run_id": family.link("run_id") if event.id == family.root.id else None,
+        "finish_reason": humanloop.finish_reason(event),
+        **humanloop.other_words(event),
+    }
+    return humanloop.metadata(event, family, more, humanloop.USAGE_FIELDS if is_model else ())
+
+
+def feedback(event: Event, family: Family) -> list[Fields]:
+    """What people said about a run; values are text, which both specifications take."""
+    return [
+        without_nulls({"type": name, "value": as_text(value), "user": humanloop.text_or_none(said.get("user"))})
+        for said in family.feedback(event)
+        for name, value in humanloop.judgments(said)
+    ]

@@ -1,0 +1,362 @@
+"""Humanloop v5: one Log per request, a trace of Flow, Agent, Prompt and Tool Logs. Source: contracts/humanloop-v5.md.
+
+========================================  ==========================================================================
+event                                     Log
+========================================  ==========================================================================
+root; nested chain                        flow, opened `incomplete`, completed by PATCH after all below it
+nested agent whose model is known         agent (dialect `log_status`); any other agent is a flow
+model                                     prompt
+tool, retriever, embedding, reranker      tool
+root that is neither chain nor agent      childless: stands alone, in no trace. With children: as above, in a flow made
+                                          for it (id derived from the tree's; it repeats the root's inputs and outputs)
+internal                                  dropped; its children hang under the nearest shown ancestor
+========================================  ==========================================================================
+
+Where things go: id → `log_id`; name → `path` (`project/flows/name`, `project/prompts/name`, …: a path holds one File of
+one type, so each type has its folder); parent → `trace_parent_id`; times ISO, `provider_latency` seconds, costs US
+dollars; inputs → `inputs`, messages → `messages`; outputs → `output` (always text: JSON where they are none) and
+`output_message`; error → `error` (type and message); user → `user`; environment → the body's `environment` (a label,
+not a deployment); `eventtree_datapoint_id` and `eventtree_run_id` of the root's metadata →
+`source_datapoint_id` and `run_id`; feedback → `evaluators/log`, after everything else: a nameless score is judged by
+`rating` (good, bad), a correction by `correction`, named scores and comments by external evaluators made for them.
+`source` is `eventtree`.
+
+No place of their own: what `humanloop.metadata` lists; it goes to `metadata`. Media without an address become text that
+names them. Parameters Humanloop does not know stay out of the kernel: whatever changes with a call would make a new
+version of the File with every call. A provider it does not know is named in the kernel's `attributes`.
+
+Dialect `trace_status` is for installations older than SDK 0.8.27: that name for `log_status`, `log_id` on flows alone
+(so children and feedback hang on the nearest flow, other Logs have the server's ids), no messages on flows, no agents.
+
+Whether a repeated `log_id` is refused, ignored or overwrites is nowhere said. 404 and 409 speak of one Log (unknown
+parent, completed flow), never of the project, hence `acts`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+from urllib.parse import quote
+
+import pydantic_core
+
+from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.vendors import family as families
+from eventtree.vendors import humanloop
+from eventtree.vendors.family import Family
+from eventtree.vendors.humanloop import Fields, Humanloop
+from eventtree.vendors.times import ended, iso
+from eventtree.vendors.vendor import Encoded, Item, Request, Route, Verdict, to_json, without_nulls
+
+Dialect = Literal["log_status", "trace_status"]
+Form = Literal["flow", "agent", "prompt", "tool"]
+
+FORMS: Mapping[Kind, Form] = {
+    Kind.CHAIN: "flow", Kind.AGENT: "flow", Kind.MODEL: "prompt", Kind.TOOL: "tool", Kind.RETRIEVER: "tool",
+    Kind.EMBEDDING: "tool", Kind.RERANKER: "tool",
+}  # fmt: skip
+
+FOLDERS: Mapping[Form, str] = {"flow": "flows", "agent": "agents", "prompt": "prompts", "tool": "tools"}
+
+FLOW: Fields = {"attributes": {"made_by": "eventtree"}}
+"""The kernel of every flow: constant, so that a flow has one version."""
+
+EVALUATOR: Fields = {"evaluator_type": "external", "arguments_type": "target_free"}
+"""The specification of evaluators made for scores with names (numbers) and for comments (text)."""
+
+JUDGED = {"number": "scores", "text": "remarks"}
+"""The folders of those evaluators, by what they return."""
+
+SPEC5_PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"deepseek"}
+SPEC5_SETTINGS = frozenset(humanloop.SETTINGS) - {"reasoning_effort"}
+
+CHOICES = {"none": "none", "auto": "auto", "required": "required", "any": "required"}
+
+
+@dataclass(slots=True)
+class Log:
+    """One Log of a trace: where it hangs, and in which wave it goes out and (a flow) is completed."""
+
+    id: str
+    event: Event
+    form: Form
+    parent: Log | None
+    wave: int
+    last: int
+    """The highest wave of this Log and of all below it; a flow's completion comes after it."""
+    made: bool = False
+    """A flow that stands for no event of its own."""
+
+
+class HumanloopV5(Humanloop):
+    """Humanloop's v5 API, on an installation of your own: the hosted service closed in September 2025."""
+
+    kind: ClassVar[str] = "humanloop_v5"
+    version: ClassVar[str] = "v5"
+    default_url: ClassVar[str] = "https://api.humanloop.com/v5"
+    routes: ClassVar[Mapping[str, Route]] = {
+        "flow": Route("POST", "/flows/log"),
+        "agent": Route("POST", "/agents/log"),
+        "prompt": Route("POST", "/prompts/log"),
+        "tool": Route("POST", "/tools/log"),
+        "complete": Route("PATCH", "/flows/logs/{log_id}"),
+        "judge": Route("POST", "/evaluators/log"),
+    }
+    acts: ClassVar[Mapping[int, str]] = {404: "bisect", 409: "bisect"}
+
+    dialect: Dialect = "log_status"
+    """`trace_status` for installations older than March 2025 (SDK 0.8.27)."""
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """One item for each Log, one for each flow's completion, one for each judgment."""
+        family = Family.of(tree)
+        logs = trace(family, self.dialect)
+        items = [self.opening(log, family) for log in logs]
+        items += [self.completion(log) for log in reversed(logs) if log.form == "flow"]
+        for log in logs:
+            items += [] if log.made else self.feedback(log, family, logs[0].last + 2)
+        return Encoded(tuple(items), family.dropped(tree))
+
+    def opening(self, log: Log, family: Family) -> Item:
+        """The POST that makes a Log."""
+        fields = without_nulls({**self.shared(log, family), **BODIES[log.form](log.event, family, self.dialect)})
+        event_ids = () if log.made else (log.event.id,)
+        return Item(log.id, family.tree.id, event_ids, log.form, to_json(fields), log.wave)
+
+    def completion(self, log: Log) -> Item:
+        """The PATCH that completes a flow; it repeats how the flow ended, which has to be known by then."""
+        fields = without_nulls({self.dialect: "complete", **ending(log.event)})
+        place = (("log_id", quote(log.id, safe="")),)
+        return Item(f"{log.id}:complete", log.event.tree_id, (), "complete", to_json(fields), log.last + 1, place)
+
+    def feedback(self, log: Log, family: Family, wave: int) -> list[Item]:
+        """The POSTs that judge a Log; where only flows have ids of ours, the flow above it."""
+        judged = nearest_flow(log) if self.dialect == "trace_status" else log
+        if self.dialect == "trace_status" and judged.form != "flow":
+            return []
+        items = []
+        for at, said in enumerate(family.feedback(log.event)):
+            for each, (name, judgment) in enumerate(humanloop.judgments(said)):
+                key = f"{log.id}:feedback:{at}.{each}"
+                content = to_json(self.judgment(key, judged.id, name, judgment, said))
+                items.append(Item(key, family.tree.id, (), "judge", content, wave))
+        return items
+
+    def judgment(
+        self, key: str, judged: str, name: str, judgment: str | float, said: Mapping[str, JsonValue]
+    ) -> Fields:
+        """An Evaluator's Log: `rating` and `correction` are there from the start, others are made as they come."""
+        returns = "number" if isinstance(judgment, float) else "text"
+        known = returns == "text" and name in ("rating", "correction")
+        return without_nulls(
+            {
+                "path": name if known else f"{self.project}/{JUDGED[returns]}/{humanloop.slug(name)}",
+                "log_id": derived_id(key) if self.dialect == "log_status" else None,
+                "parent_id": judged,
+                "judgment": judgment,
+                "spec": None if known else {**EVALUATOR, "return_type": returns},
+                "source": "eventtree",
+                "user": humanloop.text_or_none(said.get("user")),
+                "metadata": {"score": said["score"]} if known and name == "rating" else None,
+            }
+        )
+
+    def shared(self, log: Log, family: Family) -> Fields:
+        """Fields that every type of Log has."""
+        event, end = log.event, ended(log.event)
+        return {
+            "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(humanloop.called(event))}",
+            "log_id": log.id if log.form == "flow" or self.dialect == "log_status" else None,
+            "trace_parent_id": log.parent.id if log.parent else None,
+            "start_time": iso(event.start),
+            "end_time": iso(end) if end else None,
+            "provider_latency": families.seconds(event.duration),
+            "error": families.error_line(event),
+            "source": "eventtree",
+            "user": humanloop.text_or_none(family.user(event)),
+            "environment": humanloop.text_or_none(event.environment),
+            "source_datapoint_id": humanloop.datapoint(event, family),
+            "run_id": self.run_id(log, family),
+        }
+
+    def run_id(self, log: Log, family: Family) -> str | None:
+        """The Evaluation run the tree belongs to; tools have no field for it, older installations none at all."""
+        if log.parent is not None or log.form == "tool" or self.dialect == "trace_status":
+            return None
+        return humanloop.text_or_none(family.link("run_id"))
+
+    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+        """A taken Log is answered with its id."""
+        if not 200 <= status < 300:
+            return None
+        try:
+            answer = pydantic_core.from_json(body)
+        except ValueError:
+            answer = None
+        return Verdict(verified=isinstance(answer, dict) and isinstance(answer.get("id"), str))
+
+
+# The trace
+
+
+def trace(family: Family, dialect: Dialect) -> list[Log]:
+    """The Logs of a tree, parents first."""
+    root = first_log(family)
+    logs = {root.id: root}
+    for event in family.tree.events if root.made else family.tree.events[1:]:
+        parent = logs.get(family.parent_id(event) or "", root)
+        parent = nearest_flow(parent) if dialect == "trace_status" else parent
+        logs[event.id] = Log(event.id, event, form_of(event, dialect), parent, parent.wave + 1, parent.wave + 1)
+    found = list(logs.values())
+    close(found)
+    return found
+
+
+def first_log(family: Family) -> Log:
+    """The Log a trace begins with: the root's, or a flow made for a root that cannot hold a trace."""
+    root = family.root
+    form = FORMS[root.kind]
+    if form == "flow" or len(family.tree.events) == 1:
+        return Log(root.id, root, form, None, 0, 0)
+    return Log(derived_id(f"trace:{family.tree.id}"), root, "flow", None, 0, 0, made=True)
+
+
+def derived_id(name: str) -> str:
+    """An id for what is no event: the same whenever it is asked for."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"eventtree:{name}"))
+
+
+def form_of(event: Event, dialect: Dialect) -> Form:
+    """The type of Log that a nested event becomes."""
+    if event.kind is Kind.AGENT and event.model and dialect == "log_status":
+        return "agent"
+    return FORMS[event.kind]
+
+
+def nearest_flow(log: Log) -> Log:
+    """The Log itself if it is a flow, else the flow above it."""
+    while log.form != "flow" and log.parent is not None:
+        log = log.parent
+    return log
+
+
+def close(logs: list[Log]) -> None:
+    """Find, from the leaves up, the wave after which each flow may be completed."""
+    for log in reversed(logs):
+        if log.parent is not None:
+            completed = log.last + (log.form == "flow")
+            log.parent.last = max(log.parent.last, completed)
+
+
+# The bodies
+
+
+def flow_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+    """A flow, opened; its outputs are told at once, so that nothing is lost where the completion is refused."""
+    messages, inputs = humanloop.asked(event)
+    spoken, _ = humanloop.answered(event)
+    fields = {"flow": FLOW, dialect: "incomplete", "inputs": inputs, **ending(event)}
+    fields["metadata"] = humanloop.metadata(event, family, {"params": event.params or None}, ())
+    if dialect == "trace_status":
+        return {**fields, "inputs": humanloop.as_object(event.inputs)}
+    return {**fields, "messages": messages, "output_message": spoken}
+
+
+def ending(event: Event) -> Fields:
+    """How a flow ended: its output (empty where nothing is known) and its error."""
+    _, text = humanloop.answered(event)
+    error = families.error_line(event)
+    return {"output": "" if text is None and error is None else text, "error": error}
+
+
+def agent_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+    """A nested agent; the model calls below it have their own Logs."""
+    messages, inputs = humanloop.asked(event)
+    spoken, text = humanloop.answered(event)
+    return {
+        "agent": kernel(event, dialect),
+        "inputs": inputs,
+        "messages": messages,
+        "output": text,
+        "output_message": spoken,
+        **humanloop.tokens_and_cost(event),
+        "metadata": humanloop.metadata(
+            event, family, {"params": humanloop.unplaced(event, humanloop.SETTINGS) or None}
+        ),
+    }
+
+
+def prompt_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+    """A model call."""
+    messages, inputs = humanloop.asked(event)
+    spoken, text = humanloop.answered(event)
+    settings, counted = edition(dialect)
+    params = humanloop.unplaced(event, settings)
+    choice = tool_choice(params.get("tool_choice"))
+    params = {key: value for key, value in params.items() if key != "tool_choice" or choice is None}
+    offered = humanloop.tool_functions(event)
+    reasoned = event.usage.reasoning_tokens if event.usage and "reasoning_tokens" in counted else None
+    return {
+        "prompt": {**kernel(event, dialect), **({"tools": offered} if offered else {})},
+        "inputs": inputs,
+        "messages": messages,
+        "output": text,
+        "output_message": spoken,
+        "tool_choice": choice,
+        "finish_reason": humanloop.finish_reason(event),
+        **humanloop.tokens_and_cost(event),
+        "reasoning_tokens": reasoned,
+        "metadata": humanloop.metadata(
+            event, family, {"params": params or None, **humanloop.other_words(event)}, counted
+        ),
+    }
+
+
+def tool_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+    """A tool, or what Humanloop knows as one: retriever, embedding, reranker."""
+    _, text = humanloop.answered(event)
+    kind, name = event.kind.value, humanloop.called(event)
+    attributes = without_nulls({"kind": kind, "model": event.model, "provider": event.provider})
+    return {
+        "tool": {"function": {"name": name, "description": f"{kind} {name}"}, "attributes": attributes},
+        "inputs": humanloop.as_object(event.inputs),
+        "output": text,
+        "metadata": humanloop.metadata(event, family, {"params": event.params or None}, ()),
+    }
+
+
+BODIES = {"flow": flow_body, "agent": agent_body, "prompt": prompt_body, "tool": tool_body}
+
+
+def edition(dialect: Dialect) -> tuple[frozenset[str], frozenset[str]]:
+    """The kernel's settings and the counts of tokens that this generation has fields for."""
+    if dialect == "trace_status":
+        return SPEC5_SETTINGS, humanloop.USAGE_FIELDS
+    return frozenset(humanloop.SETTINGS), humanloop.USAGE_FIELDS | {"reasoning_tokens"}
+
+
+def kernel(event: Event, dialect: Dialect) -> Fields:
+    """What makes a version of a Prompt or an Agent: model, provider, settings; nothing of a single call."""
+    known = SPEC5_PROVIDERS if dialect == "trace_status" else frozenset(humanloop.PROVIDERS.values())
+    provider = humanloop.provider(event, known)
+    return without_nulls(
+        {
+            "model": humanloop.model(event),
+            "endpoint": "complete" if humanloop.is_text_model(event) else "chat",
+            "provider": provider,
+            "attributes": {"provider": event.provider} if event.provider and provider is None else None,
+            **humanloop.settings(event, edition(dialect)[0]),
+        }
+    )
+
+
+def tool_choice(value: object) -> str | Fields | None:
+    """The choice in OpenAI's form; None where it is in another's."""
+    if isinstance(value, str):
+        return CHOICES.get(value)
+    function = value.get("function") if isinstance(value, dict) else None
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
+        return {"type": "function", "function": {"name": function["name"]}}
+    return None

@@ -1,0 +1,401 @@
+"""Nebuly: one interaction per tree, its steps as a flat list in order of time. Source: contracts/nebuly.md.
+
+========================================  ==========================================================================
+event                                     place
+========================================  ==========================================================================
+root                                      the interaction; and a step, if it is of a kind that makes one
+model                                     LLM step: model, messages, output, tokens; v3: cost in whole micro-dollars
+tool, retriever, reranker                 Retrieval step: source is its name, input the arguments, outputs the texts
+embedding                                 Embedding step: model, input, tokens
+any other chain, agent                    dropped, `no_place`: nesting cannot be told
+internal                                  dropped, `internal`
+========================================  ==========================================================================
+
+The interaction's `input` is what the user wrote: found in the root's inputs (`QUESTION`), else the last user message of
+the first model, else the query of the first retriever. Its `output` is what the user saw: the root's (`ANSWER`), else
+the last model's text, else the error or the status in brackets. A tree without a user (its own, or `end_user`) is
+dropped as `no_end_user`, one without user text as `no_user_text`. `end_user` goes out as given: hash it if need be.
+
+`conversation_id` is the session, else the tree's id. `tags`, all text, hold the tags (`k:v` → k, a bare one → "true"),
+the root's metadata (dotted), the ties to a dataset, the tree's id, and the status and error of a root that did not end
+well. Feedback on anything in the tree is the interaction's: a score is a thumb, a correction an edit.
+
+No place: errors (a failed step says so in its output), the times, parents and ids of steps, parameters, reasoning,
+notes, cached tokens, metadata and tags below the root. Messages become text: media are named, tool calls spelled out;
+messages end on a user turn, an empty one if need be. In v2 Nebuly finds the cost itself, by model and tokens.
+A/B flags, group profiles and earlier turns are not ours to know.
+
+Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (`keyed` is False);
+the tag `tree_id` tells them apart. Any 2xx is an acceptance, whatever its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, ClassVar, Literal, Self
+
+from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.vendors.chat import as_text, is_message, is_messages, messages_in, messages_out, text_of
+from eventtree.vendors.family import Family, number, own_metadata
+from eventtree.vendors.times import ended, in_utc, iso_ms
+from eventtree.vendors.vendor import Encoded, Item, Route, Vendor, to_json, without_nulls
+
+Fields = dict[str, Any]
+Version = Literal["v2", "v3"]
+
+
+class Nebuly(Vendor):
+    """Nebuly, hosted (EU: base_url="https://backend.eu.nebuly.com") or your own."""
+
+    kind: ClassVar[str] = "nebuly"
+    env: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "api_key": ("NEBULY_API_KEY",),
+        "base_url": ("NEBULY_ENDPOINT_URL", "NEBULY_API_URL", "NEBULY_ENDPOINT"),
+    }
+    default_url: ClassVar[str] = "https://backend.nebuly.com"
+    routes: ClassVar[Mapping[str, Route]] = {
+        version: Route("POST", f"/event-ingestion/api/{version}/events/trace_interaction") for version in ("v2", "v3")
+    }
+    keyed: ClassVar[bool] = False
+
+    version: Version = "v2"
+    """v2 is the documented one; v3 is what Nebuly's own tools send since June 2026."""
+    anonymize: bool = True
+    """Let Nebuly remove personal data; always said, since its own clients disagree on the default."""
+    end_user: str | None = None
+    """The user of trees that name none."""
+    hide_content: bool = False
+    """Hide input and output in Nebuly's interface."""
+
+    @classmethod
+    def normal_url(cls, url: str) -> str:
+        """The host, whichever of Nebuly's own settings `url` comes from: some hold the path of an endpoint."""
+        return url.split("/event-ingestion", 1)[0].rstrip("/")
+
+    @classmethod
+    def keyless(cls, **settings: Any) -> Self:
+        """A value for looking at requests: trees without a user get `unknown`."""
+        return super().keyless(**{"end_user": "unknown", **settings})
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """One item, or none with the reason for every event."""
+        family = Family.of(tree)
+        shown = family.tree
+        user, question = self.user_of(shown), question_of(shown)
+        reason = "no_end_user" if not user else "no_user_text" if not question else None
+        if reason:
+            return Encoded((), {event.id: reason for event in tree.events})
+        placed = [event for event in shown.events if event is shown.root or event.kind in STEPS]
+        fields = self.interaction(shown, user, question)
+        item = Item(tree.id, tree.id, tuple(event.id for event in placed), self.version, to_json(fields))
+        no_place = {event.id: "no_place" for event in shown.events if event.id not in item.event_ids}
+        return Encoded((item,), {**no_place, **family.dropped(tree)})
+
+    def user_of(self, tree: EventTree) -> str:
+        """The tree's user, the root's first; blank names are none."""
+        named = (event.user for event in tree.events if event.user and event.user.strip())
+        return next(named, (self.end_user or "").strip())
+
+    def interaction(self, tree: EventTree, user: str, question: str) -> Fields:
+        """The body of a request."""
+        start, end = span(tree)
+        said = {
+            "conversation_id": (tree.root.session_id or "").strip() or tree.id,
+            "input": question,
+            "output": answer_of(tree),
+            "time_start": iso_ms(start),
+            "time_end": iso_ms(end),
+            "end_user": user,
+            "tags": tags(tree.root),
+            **({"hide_content": True} if self.hide_content else {}),
+        }
+        feedback = {FEEDBACK_FIELD[self.version]: [item for given in tree.feedback for item in feedback_items(given)]}
+        if self.version == "v2":
+            feedback = {field: items for field, items in feedback.items() if items}
+        return {"interaction": said, "traces": steps(tree, self.version), **feedback, "anonymize": self.anonymize}
+
+
+FEEDBACK_FIELD: Mapping[Version, str] = {"v2": "feedback_actions", "v3": "user_feedback"}
+
+
+# What the user wrote, and what the user saw
+
+QUESTION = (
+    "question", "input", "query", "user_input", "user_message", "query_str", "str_or_query_bundle", "message", "prompt",
+    "text", "content", "messages",
+)  # fmt: skip
+"""Where the user's text stands in an object, likeliest first."""
+
+ANSWER = (
+    "answer", "output", "response", "result", "final_answer", "final_output", "completion", "generation", "message",
+    "text", "content", "texts", "messages", "documents",
+)  # fmt: skip
+"""Where the answer stands in an object, likeliest first."""
+
+DEPTH = 8
+"""Objects within objects that are looked through for a text."""
+
+
+def question_of(tree: EventTree) -> str:
+    """The user's text; empty where there is none."""
+    candidates: list[Iterable[str]] = [
+        (user_text(tree.root.inputs) for _ in (1,)),
+        (last_by(messages_in(event), "user") for event in of_kind(tree, Kind.MODEL)),
+        (user_text(event.inputs) for event in of_kind(tree, Kind.RETRIEVER)),
+    ]
+    return next((text for texts in candidates for text in texts if text.strip()), "")
+
+
+def answer_of(tree: EventTree) -> str:
+    """What the user saw; never empty."""
+    root = tree.root
+    found = shown_text(root.outputs)
+    if not found.strip() and root.error is None:
+        spoken = (text_of_model(event) for event in reversed(of_kind(tree, Kind.MODEL)))
+        found = next((text for text in spoken if text.strip()), "")
+    return found if found.strip() else failure(root) or "[no output]"
+
+
+def of_kind(tree: EventTree, kind: Kind) -> list[Event]:
+    """Events of a kind, by time."""
+    return in_time(event for event in tree.events if event.kind is kind)
+
+
+def in_time(events: Iterable[Event]) -> list[Event]:
+    """Events by start."""
+    return sorted(events, key=lambda event: in_utc(event.start))
+
+
+def user_text(value: JsonValue, depth: int = DEPTH) -> str:
+    """The user's words in a run's inputs."""
+    if isinstance(value, str):
+        return value
+    if is_message(value) or is_messages(value):
+        return last_by(value if isinstance(value, list) else [value], "user")
+    return first_text(value, QUESTION, user_text, depth) if isinstance(value, dict) and depth else ""
+
+
+def shown_text(value: JsonValue, depth: int = DEPTH) -> str:
+    """The words in a run's outputs that a user would be shown; JSON where there are none in a known place."""
+    if is_message(value) or is_messages(value):
+        messages = value if isinstance(value, list) else [value]
+        return last_by(messages, "assistant") or next((t for t in map(words, reversed(messages)) if t.strip()), "")
+    if isinstance(value, list):
+        return "\n\n".join(shown_text(item, depth - 1) for item in value) if depth else as_text(value)
+    if isinstance(value, dict) and value and depth:
+        return first_text(value, ANSWER, shown_text, depth) or as_text(value)
+    return "" if value == {} else as_text(value)
+
+
+def first_text(
+    value: Mapping[str, JsonValue], keys: Iterable[str], find: Callable[[JsonValue, int], str], depth: int
+) -> str:
+    """The first text under one of `keys`, else the only value if that is text."""
+    texts = (find(value[key], depth - 1) for key in keys if key in value)
+    alone = next(iter(value.values())) if len(value) == 1 else None
+    return next((text for text in texts if text.strip()), alone if isinstance(alone, str) else "")
+
+
+def last_by(messages: Iterable[Mapping[str, JsonValue]], role: str) -> str:
+    """The last words someone in a role spoke."""
+    spoken = [text_of(message.get("content")) for message in messages if role_of(message) == role]
+    return next((text for text in reversed(spoken) if text.strip()), "")
+
+
+def failure(event: Event) -> str | None:
+    """How a run that did not end well ended, in brackets; None for one that did."""
+    if event.error:
+        return f"[error] {event.error.type}: {event.error.message}"
+    return None if event.status is Status.OK else f"[{event.status.value}]"
+
+
+def span(tree: EventTree) -> tuple[datetime, datetime]:
+    """When the interaction began and ended: with its root, or with what is known of it."""
+    start = in_utc(tree.root.start)
+    end = ended(tree.root)
+    if end is None:
+        end = max((in_utc(ended(event) or event.start) for event in tree.events), default=start)
+    return start, max(start, in_utc(end))
+
+
+# Messages as text
+
+ROLES = {
+    "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
+    "ai": "assistant", "model": "assistant", "chatbot": "assistant", "tool": "tool", "function": "tool",
+}  # fmt: skip
+
+
+def role_of(message: Mapping[str, JsonValue]) -> str:
+    """One of Nebuly's four roles."""
+    return ROLES.get(as_text(message.get("role")).lower(), "user")
+
+
+def words(message: Mapping[str, JsonValue]) -> str:
+    """A message's text, its tool calls spelled out."""
+    calls = message.get("tool_calls")
+    lines = [text_of(message.get("content"))]
+    lines += [call_text(call) for call in calls] if isinstance(calls, list) else []
+    return "\n".join(line for line in lines if line)
+
+
+def call_text(call: JsonValue) -> str:
+    """A tool call as text: `search({"q": "…"})`."""
+    if not isinstance(call, dict):
+        return as_text(call)
+    return f"{as_text(call.get('name')) or 'unknown'}({as_text(call.get('arguments'))})"
+
+
+def conversation(event: Event) -> list[Fields]:
+    """What a model was given, ending on a user turn."""
+    messages = [{"role": role_of(message), "content": words(message)} for message in messages_in(event)]
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
+    if not messages or messages[-1]["role"] != "user":
+        messages.append({"role": "user", "content": ""})
+    return messages
+
+
+def text_of_model(event: Event) -> str:
+    """What a model said, all generations."""
+    return "\n\n".join(words(message) for message in messages_out(event))
+
+
+# Steps
+
+
+def steps(tree: EventTree, version: Version) -> list[Fields]:
+    """The tree's steps, by time."""
+    return [STEPS[event.kind](event, version) for event in in_time(tree.events) if event.kind in STEPS]
+
+
+def model_step(event: Event, version: Version) -> Fields:
+    """A model call."""
+    usage = event.usage
+    return without_nulls(
+        {
+            "model": model(event),
+            "messages": conversation(event),
+            "output": text_of_model(event) or failure(event) or "",
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "cost": micro_dollars(event.cost.total_usd if event.cost else None) if version == "v3" else None,
+        }
+    )
+
+
+def retrieval_step(event: Event, version: Version) -> Fields:
+    """A retriever, a reranker or a tool."""
+    inputs = event.inputs
+    alone = inputs.get("query", inputs.get("input")) if isinstance(inputs, dict) else inputs
+    known = isinstance(alone, str) and (event.kind is not Kind.TOOL or not isinstance(inputs, dict) or len(inputs) == 1)
+    outputs = texts_out(event.outputs) or [text for text in (failure(event),) if text]
+    return {
+        "source": event.name.strip() or event.kind.value,
+        "input": as_text(alone if known else inputs),
+        "outputs": outputs,
+    }
+
+
+def embedding_step(event: Event, version: Version) -> Fields:
+    """An embedding."""
+    texts = event.inputs.get("texts") if isinstance(event.inputs, dict) else event.inputs
+    tokens = event.usage.input_tokens if event.usage else None
+    text = "\n".join(map(as_text, texts)) if isinstance(texts, list) else as_text(texts)
+    return without_nulls({"model": model(event), "input": text, "input_tokens": tokens})
+
+
+STEPS: Mapping[Kind, Callable[[Event, Version], Fields]] = {
+    Kind.MODEL: model_step,
+    Kind.TOOL: retrieval_step,
+    Kind.RETRIEVER: retrieval_step,
+    Kind.RERANKER: retrieval_step,
+    Kind.EMBEDDING: embedding_step,
+}
+
+
+def texts_out(value: JsonValue) -> list[str]:
+    """What a retriever found or a tool returned, as texts."""
+    documents = value.get("documents") if isinstance(value, dict) else None
+    if isinstance(documents, list):
+        return [as_text(item.get("text", item) if isinstance(item, dict) else item) for item in documents]
+    if value is None:
+        return []
+    return [words(value) if is_message(value) else as_text(value)]
+
+
+def model(event: Event) -> str:
+    """The model's name, as Nebuly's own client says it where it is not known."""
+    return (event.model or "").strip() or "unknown"
+
+
+def micro_dollars(usd: Decimal | None) -> int | None:
+    """US dollars in whole millionths."""
+    if usd is None or not usd.is_finite():
+        return None
+    return max(int((usd * 1_000_000).to_integral_value(ROUND_HALF_UP)), 0)
+
+
+# Tags and feedback
+
+
+def tags(root: Event) -> dict[str, str]:
+    """Everything a tag can say about the tree, as text; the user's own win."""
+    known = {
+        "tree_id": root.tree_id,
+        "name": root.name,
+        "environment": root.environment,
+        "framework": root.framework,
+        "status": root.status.value if root.status is not Status.OK else None,
+        "error": "true" if root.error else None,
+        "error_type": root.error.type if root.error else None,
+        **{name: as_text(root.metadata.get(f"eventtree_{name}")) for name in LINKS},
+    }
+    ours = {key: value for key, value in known.items() if value}
+    return {**ours, **dotted(own_metadata(root)), **listed(root.tags)}
+
+
+LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected", "scores")
+"""What ties a tree to a dataset."""
+
+
+def listed(given: Iterable[str]) -> dict[str, str]:
+    """A list of tags as a map: `k:v` → k, a bare one → "true", what comes twice joined."""
+    found: dict[str, list[str]] = {}
+    for tag in given:
+        key, _, value = (part.strip() for part in tag.partition(":"))
+        if key and value:
+            found.setdefault(key, []).append(value)
+        elif tag.strip():
+            found.setdefault(tag.strip(), []).append("true")
+    return {key: ", ".join(dict.fromkeys(values)) for key, values in found.items()}
+
+
+def dotted(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Metadata as flat text, the way Nebuly's own converters do: nested keys joined with dots."""
+    found: dict[str, str] = {}
+    pending = list(metadata.items())[::-1]
+    while pending:
+        key, value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend((f"{key}.{inner}", each) for inner, each in list(value.items())[::-1])
+        elif value is not None and key.strip():
+            found[key] = tag_text(value)
+    return found
+
+
+def tag_text(value: JsonValue) -> str:
+    """A scalar as text, scalars joined with commas, a list that holds more as JSON."""
+    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+        return ", ".join(as_text(item) for item in value)
+    return as_text(value)
+
+
+def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
+    """One feedback in Nebuly's words: a score as a thumb, a comment, a correction as an edit."""
+    rated = number(given.get("score"))
+    items: list[Fields] = [] if rated is None else [{"slug": "thumbs_up" if rated >= 0.5 else "thumbs_down"}]
+    texts = (("comment", given.get("comment")), ("edit", given.get("correction")))
+    return items + [{"slug": slug, "text": as_text(text)} for slug, text in texts if text not in (None, "")]

@@ -1,0 +1,95 @@
+"""Who judges the requests in tests: the contract's rules, a loopback server, the vendors' own models."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpx
+
+from eventtree.event import EventTree
+from eventtree.serializer import serialize
+from eventtree.testing import VendorServer
+from eventtree.testing.rules import VENDORS
+from eventtree.testing.rules.terms import Call, Options, Refusal
+from eventtree.vendors.vendor import Request, Vendor
+
+
+def problems(vendor: Vendor, requests: Iterable[Request], options: Options | None = None) -> list[str]:
+    """What the contract's rules find wrong with requests sent in this order; an answer is read as delivery would."""
+    rules = VENDORS[vendor.kind]
+    ledger = rules.ledger(options or Options())
+    found = []
+    for request in requests:
+        path = request.url.removeprefix(vendor.base_url)
+        handle, args = next(
+            (route.handle, match.groupdict())
+            for route in rules.routes
+            if (match := re.fullmatch(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", route.path), path))
+            and route.method == request.method
+        )
+        try:
+            reply = handle(Call(json.loads(request.content), args, {}, ""), ledger)
+        except Refusal as refusal:
+            found.append(str(refusal))
+            continue
+        found += [reply.problem] if reply.problem else []
+        verdict = vendor.read_reply(request, reply.status, json.dumps(reply.body).encode())
+        assert verdict is not None
+        assert verdict.verified
+        assert not verdict.refused
+        assert bool(verdict.again) == bool(reply.problem)
+    return found
+
+
+def check_encoding(vendor: Vendor, tree: EventTree) -> list[Request]:
+    """What holds for every vendor that sends each event once: nothing lost, nothing twice, within limits, stable."""
+    encoded = vendor.encode(tree)
+    sent = [event_id for item in encoded.items for event_id in item.event_ids]
+    assert sorted([*sent, *encoded.dropped]) == sorted(event.id for event in tree.events)
+    keys = [item.key for item in encoded.items]
+    assert len(set(keys)) == len(keys)
+    assert vendor.encode(tree) == encoded
+    requests = list(serialize([tree], vendor))
+    for request in requests:
+        json.loads(request.content, parse_constant=lambda name: 1 / 0)
+        assert len(request.items) <= vendor.routes[request.items[0].route].max_items
+    return requests
+
+
+def post_all(server: VendorServer, vendor: Vendor, trees: Iterable[EventTree], learned: dict[str, str]) -> None:
+    """Post everything `serialize` yields over loopback, after the lookups."""
+    with httpx.Client(headers=vendor.auth()) as client:
+        for lookup in vendor.lookups():
+            content = lookup.content.decode()
+            for name, value in learned.items():
+                content = content.replace("{" + name + "}", value)
+            answer = client.request(
+                lookup.method,
+                vendor.base_url + lookup.path,
+                content=content,
+                headers={"Content-Type": "application/json"},
+            )
+            learned[lookup.name] = lookup.read(answer.json()) or ""
+        for request in serialize(trees, vendor):
+            url = request.url
+            for name, value in learned.items():
+                url = url.replace("{" + name + "}", value)
+            answer = client.request(request.method, url, content=request.content, headers=request.headers)
+            verdict = vendor.read_reply(request, answer.status_code, answer.content)
+            assert verdict is not None and verdict.verified and not verdict.again, answer.text
+    assert not server.refused
+
+
+def run_in_own_venv(folder: Path, packages: list[str], script: str, requests: Iterable[Request]) -> None:
+    """Run `script` in a venv of its own that holds a vendor's released package; the requests' JSON is its input."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
+    bodies = json.dumps([{"url": request.url, "body": request.body} for request in requests])
+    done = subprocess.run([str(python), "-c", script], input=bodies, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
