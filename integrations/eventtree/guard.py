@@ -28,21 +28,23 @@ def failed(where: str, error: BaseException) -> None:
         logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
 
 
-def guarded(method: Callable[..., Any]) -> Callable[..., None]:
+def guarded(method: Callable[..., Any], result: Any = None) -> Callable[..., Any]:
     """Make a handler's method harmless: errors are counted and logged, raised only when the door is strict.
 
     The method's object has a `door`; a door that is switched off is not called at all.
+    `result` is what the framework gets back in every case.
     """
 
     @functools.wraps(method)
-    def safe(self: Any, *args: Any, **kwargs: Any) -> None:
+    def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not self.door.enabled:
-            return
+            return result
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # the one boundary
             failed(method.__name__, error)
             if self.door.settings.strict:
                 raise
+        return result
 
     return safe

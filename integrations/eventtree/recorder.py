@@ -14,6 +14,7 @@ import random
 import threading
 import time
 import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -73,7 +74,7 @@ class Run:
         self.token_seen = False
         self.older = older
         """An open run that was started under the same id before."""
-        self.memo: Mapping[str, Any] = NOTHING
+        self.memo: dict[str, Any] = {}
         """What its door wants back later: small plain values, nothing of the user's."""
         self.late: dict[str, JsonValue] | None = None
         """What was learned of it since it opened; its close record will say it."""
@@ -89,6 +90,8 @@ class Recorder:
         """Id of a run that ended → its event's id, tree and time; and the run itself where only its root has ended."""
         self.diverted: Journal | None = None
         """Where trees go instead of their door's journal and vendors (`testing.capture`)."""
+        self.waiting: weakref.WeakSet[Any] = weakref.WeakSet()
+        """What has a `settle` to call when the state of the process matters."""
         self.lost_track = 0
         """Open runs forgotten because there were too many, or for their age."""
         self.left_open = 0
@@ -108,13 +111,15 @@ class Recorder:
         metadata: Mapping[str, Any] | None = None,
         tags: Iterable[str] | None = None,
         memo: Mapping[str, Any] = NOTHING,
+        start_ns: int | None = None,
         **known: JsonValue,
     ) -> None:
         """Record that a run opened.
 
         `inputs` is the user's object and `shape` turns it into plain JSON (default `door.plain`); it is only called
         when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`, `session`,
-        `user` (all plain); `memo` is what `recall` gives back while the run is open. A run that another door has opened
+        `user` (all plain); `memo` is what `recall` gives back while the run is open; `start_ns` is the wall clock for a
+        run that began before we were told. A run that another door has opened
         is not recorded again: its tree gains this door's vendors. A run that this door has opened before gets a fresh
         id and keeps the given one in `metadata.run_id`.
         """
@@ -127,7 +132,9 @@ class Recorder:
             event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
             parent, tree = self._place(door, event_id, parent_id)
             run = Run(event_id, parent, tree, door, found)
-            run.memo = memo
+            run.memo.update(memo)
+            if start_ns is not None:
+                run.start -= max(0, time.time_ns() - start_ns)
             tree.events += 1
             tree.open[run_id] = None
             self.runs[run_id] = run
@@ -135,7 +142,7 @@ class Recorder:
                 self._forget_oldest()
         entry: record.Record = {
             "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind, "name": door.text(name),
-            "start": time.time_ns(),
+            "start": time.time_ns() if start_ns is None else start_ns,
         }  # fmt: skip
         if parent is None:
             self._root(door, tree, entry, metadata, tags, known, parent_id)
@@ -232,6 +239,12 @@ class Recorder:
         if run is not None:
             run.late = {**(run.late or {}), **facts}
 
+    def remember(self, run_id: str, **facts: Any) -> None:
+        """Add to an open run's `memo`."""
+        run = self.find(run_id)
+        if run is not None:
+            run.memo.update(facts)
+
     def recall(self, run_id: str | None) -> Mapping[str, Any]:
         """The `memo` an open run was given; empty for others."""
         run = self.find(run_id) if run_id is not None else None
@@ -252,6 +265,16 @@ class Recorder:
     def is_open(self, run_id: str) -> bool:
         """Whether the run is open."""
         return self.find(run_id) is not None
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether the run is open, or has ended in a tree whose root is open."""
+        ended = self.ended.get(run_id)
+        return run_id in self.runs or (ended is not None and ended[1].id in self.runs)
+
+    def settle(self) -> None:
+        """Let doors close what ended unseen (streams that were read to their end). Before a flush, and at exit."""
+        for door in list(self.waiting):
+            door.settle()
 
     def descends(self, run_id: str, ancestor_id: str) -> bool:
         """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""

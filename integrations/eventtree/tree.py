@@ -103,7 +103,8 @@ class TreeBuilder:
         _resolve_same(runs)
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
-        parents = {run.id: run.open.get("parent") for run in runs.values()}
+        in_order = sorted(runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
+        parents = {run.id: run.open.get("parent") for run in in_order}
         if not part:
             parents = _rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
@@ -139,9 +140,9 @@ def _rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | Non
     for start in parents:
         path: list[str] = []
         node: str | None = start
-        while node is not None and node not in safe and node not in path:
+        while node is not None and node in parents and node not in safe and node not in path:
             path.append(node)
-            node = parents.get(node)
+            node = parents[node]
         # `node` is now known to be safe, or missing, or on the path itself (a ring).
         top = node if node in safe else root
         for child in reversed(path):

@@ -12,6 +12,7 @@ from eventtree.serializer import serialize
 from eventtree.vendors.vendor import Vendor
 
 FOLDER = Path(__file__).parent / "golden"
+WRITE = os.environ.get("EVENTTREE_GOLDEN") == "write"  # read before a test's environment is cleaned
 
 
 def requests_of(vendor: Vendor, *trees: EventTree) -> list[dict[str, Any]]:
@@ -23,7 +24,7 @@ def hold_against_golden(place: str, vendor: Vendor, *trees: EventTree) -> None:
     """Compare the requests of `trees` with the golden ones at `place`."""
     path = FOLDER / place
     found = requests_of(vendor, *trees)
-    if os.environ.get("EVENTTREE_GOLDEN") == "write":
+    if WRITE:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     assert found == json.loads(path.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ def problems(vendor: Vendor, requests: Iterable[Request], options: Options | Non
     ledger = rules.ledger(options or Options())
     found = []
     for request in requests:
-        path = request.url.removeprefix(vendor.base_url)
+        path = rules.base + request.url.removeprefix(vendor.base_url)
         handle, args = next(
             (route.handle, match.groupdict())
             for route in rules.routes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -179,7 +179,7 @@ def test_model_row_has_messages_choices_and_the_vendors_metrics() -> None:
     assert [call["function"]["arguments"] for call in choice["message"]["tool_calls"]] == [
         '{"query":"tides"}', '{"numbers": [1, 2]}',
     ]  # fmt: skip
-    assert "content" not in choice["message"]
+    assert choice["message"]["content"] is None
     assert said["metrics"] == {
         "start": pytest.approx(1772600767.990123, abs=1e-6), "end": pytest.approx(1772600768.990123, abs=1e-6),
         "time_to_first_token": 0.34567, "prompt_tokens": 900, "completion_tokens": 120, "tokens": 1020,
@@ -284,6 +284,7 @@ def test_requests_stay_below_six_mebibytes() -> None:
     assert judges.problems(vendor, requests, KNOWN) == []
 
 
+@settings(max_examples=40, deadline=None)
 @given(tree=trees())
 def test_any_tree_gives_valid_requests(tree: Any) -> None:
     vendor = braintrust(project_id=PROJECT)
@@ -319,11 +320,11 @@ def test_other_statuses_decide_alone(status: int) -> None:
 # Judges
 
 
-@pytest.mark.parametrize("settings", [{}, {"experiment": "nightly"}])
-def test_server_of_the_contract_refuses_nothing(settings: dict[str, str]) -> None:
+@pytest.mark.parametrize("target", [{}, {"experiment": "nightly"}])
+def test_server_of_the_contract_refuses_nothing(target: dict[str, str]) -> None:
     with VendorServer() as server:
-        vendor = Braintrust(project="rag", **settings, **server.settings("braintrust"))
-        judges.post_all(server, vendor, [rich_tree(), wide_tree(1)], {})
+        vendor = Braintrust(project="rag", **target, **server.settings("braintrust"))
+        judges.post_all(server, vendor, [rich_tree()], {})
         judges.post_all(server, vendor, [rich_tree()], {})
         assert len(set(server.event_ids("braintrust"))) == 12
 
@@ -331,13 +332,13 @@ def test_server_of_the_contract_refuses_nothing(settings: dict[str, str]) -> Non
 STAINLESS = """
 import json, sys
 from pydantic import TypeAdapter
-from braintrust_api import types
-from braintrust_api.types import project_logs_insert_response, shared_params
-event = TypeAdapter(shared_params.InsertProjectLogsEvent)
+from braintrust_api.types.shared_params import InsertProjectLogsEvent
+row_type = TypeAdapter(InsertProjectLogsEvent)
+newer_than_this_client = {"origin"}
 for request in json.load(sys.stdin):
     for row in request["body"]["events"]:
-        assert set(row) <= set(shared_params.InsertProjectLogsEvent.__annotations__), row.keys()
-        event.validate_python(row)
+        assert set(row) <= set(InsertProjectLogsEvent.__annotations__) | newer_than_this_client, row.keys()
+        row_type.validate_python(row)
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of, trees, wide_tree
@@ -172,6 +172,7 @@ SAID = {"role": "assistant", "content": "a"}
         ({"outputs": {"messages": []}, "kind": Kind.MODEL}, {}),
         ({"outputs": {"text": "a"}, "kind": Kind.MODEL}, {"text": "a"}),
         ({"outputs": {"texts": ["a", "a"]}, "kind": Kind.MODEL}, {"text": "a", "generations": [SAID, SAID]}),
+        ({"outputs": {"texts": {"role": "system"}}, "kind": Kind.MODEL}, {"text": ""}),
         ({"outputs": "a", "kind": Kind.MODEL}, {"text": "a"}),
     ],
 )
@@ -221,6 +222,7 @@ def test_blank_names_give_way_to_the_kind() -> None:
 
 def test_environment_is_the_source() -> None:
     assert child(environment="prod")["source"] == "prod"
+    assert child(environment=" ")["source"] == "dev"
     assert sent(chain_root(), event(2))["source"] == "staging"
     assert sent(event(1, None), source="ci")["source"] == "ci"
 
@@ -251,6 +253,7 @@ def test_batches_stay_below_five_megabytes() -> None:
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
+@settings(max_examples=40, deadline=None)
 @given(tree=trees())
 def test_any_tree_gives_valid_requests(generation: str, tree: Any) -> None:
     vendor = honeyhive(generation=generation)

@@ -102,7 +102,7 @@ def chat_model(number: int, parent: int | None = 1, **fields: Any) -> Event:
         },
         "outputs": {
             "messages": [
-                {"role": "assistant", "content": "", "tool_calls": CALLS, "reasoning": "Two.", "finish_reason": "tool_use"}
+                {"role": "assistant", "content": "", "tool_calls": CALLS, "reasoning": "2", "finish_reason": "tool_use"}
             ]
         },
         "usage": Usage(
@@ -221,7 +221,7 @@ METADATA = st.dictionaries(
     JSON, max_size=3,
 )  # fmt: skip
 COUNTS = st.none() | st.integers(0, 10**12)
-SECONDS = st.none() | st.floats(0, 10**6) | st.floats()
+SECONDS = st.none() | st.floats(0, 10**6) | st.sampled_from([-1.0, float("nan"), float("inf")])
 USD = st.none() | st.decimals(0, 10**6, allow_nan=False, allow_infinity=False)
 USAGES = st.builds(
     Usage, input_tokens=COUNTS, output_tokens=COUNTS, total_tokens=COUNTS, cache_read_tokens=COUNTS,
@@ -260,7 +260,7 @@ FEEDBACK = st.fixed_dictionaries(
 
 
 @st.composite
-def trees(draw: st.DrawFn, max_events: int = 10) -> EventTree:
+def trees(draw: st.DrawFn, max_events: int = 5) -> EventTree:
     """Any tree: parents before children, else of any shape, any content, any contradiction."""
     count = draw(st.integers(1, max_events))
     events = []
@@ -268,3 +268,10 @@ def trees(draw: st.DrawFn, max_events: int = 10) -> EventTree:
         parent = None if number == 1 else draw(st.integers(1, number - 1))
         events.append(event(number, parent, **draw(st.fixed_dictionaries(dict(FIELDS)))))
     return tree_of(*events, feedback=tuple(draw(st.lists(FEEDBACK, max_size=3))))
+
+
+def bounded(tree: EventTree) -> EventTree:
+    """The tree with durations of a day at most: the judges take longer ones for a wrong unit."""
+    durations = (None if e.duration is None else min(max(e.duration, 0.0), 86_400.0) for e in tree.events)
+    events = (e.model_copy(update={"duration": d}) for e, d in zip(tree.events, durations, strict=True))
+    return tree.model_copy(update={"events": tuple(events)})

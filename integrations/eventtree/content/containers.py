@@ -22,9 +22,17 @@ AT_ONCE = 1000
 
 def snapshot(items: Iterable[Any], kept: int, size: int) -> list[Any]:
     """The first `kept` of `size` items. Another thread may change the size meanwhile: then once more from the start."""
+    try:
+        return list(items) if kept == size <= AT_ONCE else list(islice(items, kept))
+    except RuntimeError:
+        return again(items, kept)
+
+
+def again(items: Iterable[Any], kept: int) -> list[Any]:
+    """The first `kept` items of what another thread keeps changing; at last the error, for the boundary."""
     for _ in range(ATTEMPTS):
         try:
-            return list(items) if kept == size and size <= AT_ONCE else list(islice(items, kept))
+            return list(islice(items, kept))
         except RuntimeError:
             continue
     return list(islice(items, kept))
@@ -40,7 +48,8 @@ def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
         size = dict.__len__(value)
         kept = walk.take(size)
         pairs = snapshot(dict.items(value), kept, size)
-        return cut_dict(walk.pairs(pairs, depth + 1), size - kept)
+        out = walk.pairs(pairs, depth + 1)
+        return out if kept == size else cut_dict(out, size - kept)
     finally:
         walk.path.discard(id(value))
 
@@ -66,7 +75,8 @@ def from_list(walk: Walk, value: list[Any], depth: int) -> JsonValue:
     try:
         size = list.__len__(value)
         kept = walk.take(size)
-        return cut_list(walk.items(list.__getitem__(value, slice(kept)), depth + 1), size - kept)
+        out = walk.items(list.__getitem__(value, slice(kept)), depth + 1)
+        return out if kept == size else cut_list(out, size - kept)
     finally:
         walk.path.discard(id(value))
 

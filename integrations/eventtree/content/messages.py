@@ -288,7 +288,8 @@ def from_block(walk: Walk, block: object, depth: int) -> JsonValue:
 
 def with_audio(walk: Walk, content: JsonValue, audio: Fields, depth: int) -> JsonValue:
     """The content with the answer OpenAI gave as speech."""
-    part = walk.value({"type": "audio", "mime_type": "audio", **audio}, depth)
+    rest = {key: item for key, item in audio.items() if key != "data"}
+    part = walk.value({"type": "audio", "base64": audio.get("data"), **rest}, depth)
     if isinstance(content, str):
         content = [{"type": "text", "text": content}] if content else []
     return [*content, part] if isinstance(content, list) else content
@@ -300,14 +301,12 @@ def from_pair(walk: Walk, role: str, content: object, depth: int) -> JsonValue:
 
 
 def is_pair(value: object) -> bool:
-    """Whether a tuple or list of two is (role, content)."""
+    """Whether this is (role, content)."""
     return isinstance(value, tuple | list) and len(value) == 2 and type(value[0]) is str and value[0] in SPOKEN
 
 
-def is_message_dict(value: object) -> bool:
+def is_message_dict(value: dict[Any, Any]) -> bool:
     """Whether a dict is a message."""
-    if not isinstance(value, dict):
-        return False
     kind = value.get("role") or value.get("type")
     named = isinstance(kind, str) and ("role" in value or kind in SPOKEN)
     return named and ("content" in value or "data" in value or "tool_calls" in value)

@@ -14,7 +14,7 @@ from typing import Any
 
 from eventtree.content import containers, scalars
 from eventtree.content.redact import MASK
-from eventtree.content.walk import ADDRESS, MRO_OF, Converter, Walk, clean, name_of, qualified
+from eventtree.content.walk import ADDRESS, MRO_OF, Converter, Walk, name_of, qualified
 from eventtree.event import JsonValue
 
 SMALL_ARRAY = 64
@@ -60,10 +60,9 @@ def from_stream(walk: Walk, value: object, _depth: int) -> JsonValue:
 
 def from_repr(walk: Walk, value: object, _depth: int) -> JsonValue:
     """An object that says of itself what it is; without its address, which differs from run to run."""
-    said = str.__str__(repr(value))
-    if len(said) > REPR_LENGTH:
-        said = said[:REPR_LENGTH] + "…"
-    return {"object": qualified(type(value)), "repr": walk.text(ADDRESS.sub("", clean(said)))}
+    said = ADDRESS.sub("", str.__str__(repr(value)))
+    short = walk.text(said) if len(said) <= REPR_LENGTH else walk.cut(said, REPR_LENGTH)
+    return {"object": qualified(type(value)), "repr": short}
 
 
 def from_array(walk: Walk, value: Any, depth: int) -> JsonValue:
@@ -109,11 +108,12 @@ def from_model(kind: type) -> Converter:
 
 
 def extras(value: object) -> list[tuple[str, Any]]:
-    """What a pydantic model holds beside its fields, or a workflow event in its own dict."""
+    """What a pydantic model holds beside its fields, and what a workflow event keeps in private ones."""
     found = slot(value, "__pydantic_extra__")
     more = slot(value, "__pydantic_private__")
-    dynamic = more.get("_data") if type(more) is dict else None
-    return [pair for held in (found, dynamic) if type(held) is dict for pair in list(held.items())]
+    dynamic, result = (more.get("_data"), more.get("_result")) if type(more) is dict else (None, None)
+    pairs = [pair for held in (found, dynamic) if type(held) is dict for pair in list(held.items())]
+    return pairs if result is None else [*pairs, ("result", result)]
 
 
 def slot(value: object, name: str) -> Any:

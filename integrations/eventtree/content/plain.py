@@ -98,14 +98,14 @@ def plain(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = Non
 
 def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
     """One Message from anything."""
+    convert = None
     if type(value) is str:
         return {"role": "user", "content": walk.string(value)}
-    if chat.is_message_dict(value):
-        found = walk.value(value, depth, chat.from_dict)
-    elif chat.is_pair(value):
-        found = walk.value(value, depth, from_pair)
-    else:
-        found = walk.value(value, depth)
+    if isinstance(value, dict) and chat.is_message_dict(value):
+        convert = chat.from_dict
+    elif isinstance(value, tuple | list) and chat.is_pair(value):
+        convert = from_pair
+    found = walk.value(value, depth, convert)
     if type(found) is dict and "role" in found:
         return found
     return {"role": "unknown", "content": found}

@@ -100,7 +100,7 @@ WITH_DASH = (
         "-----BEGIN ",  # a key cut off before its end is still a key: to the end of what can belong to it
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s\\:,.()]*"
-            r"(?:-(?!----END)[A-Za-z0-9+/=\s\\:,.()]*)*(?:-----END [A-Z0-9 ]{0,40}-----)?"
+            r"(?:-[A-Za-z0-9+/=\s\\:,.()]+)*(?:-----END [A-Z0-9 ]{0,40}-----)?"
         ),
     ),
 )
@@ -193,7 +193,7 @@ SECRET_WORDS = re.compile(
 TOKEN_WORD = re.compile(r"(?:^|_)token$|^(?:auth|access|api|refresh|id|bearer|session|csrf|xsrf)_?tokens?$")
 COUNTED = re.compile(
     r"(?:^|_)(?:max|min|num|total|first|last|next|prev|page|pad|eos|bos|unk|sep|cls|mask|stop|start|end|per|new|special"
-    r"|text|continuation|cost|price|usd|to|each)_token$"
+    r"|text|continuation|cost|price|usd|to|each|input|output|prompt|completion|reasoning|cached|audio)_token$"
 )
 HARMLESS = re.compile(
     r"_(?:counts?|length|len|limit|type|name|required|enabled|valid|policy|usage|expir\w*|at|url|uri|method|mode|status)$"

@@ -10,7 +10,6 @@ time is bounded by the size asked for, not by the size of what came in. Nothing 
 from __future__ import annotations
 
 from itertools import islice
-from json import dumps
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -63,9 +62,13 @@ def json_bytes(text: str) -> int:
 
 
 def bare_bytes(value: JsonValue) -> int:
-    """Bytes of numbers, true, false, null, or a list of these. Encoders write 1e-05 in up to two bytes more."""
-    written = dumps(value, separators=(",", ":"))
-    return len(written) + 2 * written.count("e-0")
+    """Bytes of a number, true, false or null, or of a list of these: as many as Python's own spelling has.
+
+    Where Python writes 1e-05, some encoders take up to two bytes more.
+    """
+    written = repr(value)
+    spaces = len(value) - 1 if type(value) is list and value else 0
+    return len(written) - spaces + 2 * written.count("e-0")
 
 
 def shorten(value: JsonValue, max_bytes: int) -> JsonValue:
@@ -155,7 +158,7 @@ class Fitting:
         if lost > 0:
             tail = kept // 2
             value = [*value[: kept - tail], self.marked(cut_marker(lost, "items")), *value[size - tail :]]
-        if len(value) > self.free:
+        if 2 * len(value) > self.free + 1:  # an item and its comma
             raise TooLarge
         if BARE.issuperset(map(type, value)):
             self.pay(bare_bytes(value))
@@ -173,6 +176,8 @@ class Fitting:
         """A copy of a dict, cut to its telling and its first entries; its values are placed later."""
         copy: dict[str, JsonValue] = {}
         kept = value if len(value) <= self.step.entries else first_entries(value, self.step.entries)
+        if 5 * len(kept) > self.free:  # two quotes, colon, value, comma
+            raise TooLarge
         self.pay(1 + max(1, len(kept)))
         for key, item in kept.items():
             name = key if len(key) <= FLOOR else self.shorter_key(key, copy)

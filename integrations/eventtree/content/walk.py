@@ -145,8 +145,9 @@ class Walk:
     def unreadable(self, kind: type, problem: Exception) -> JsonValue:
         """The marker for an object that raised; built without running any of its code."""
         said = ARGS_OF(problem)
-        name = qualified(type(problem))
-        words = f"{name}: {self.text(said[0][:SHORT])}" if said and type(said[0]) is str else name
+        words = qualified(type(problem))
+        if said and type(said[0]) is str:
+            words += ": " + (self.text(said[0]) if len(said[0]) <= SHORT else self.cut(said[0], SHORT))
         return {"unreadable": qualified(kind), "problem": words}
 
     def string(self, value: str) -> JsonValue:
@@ -170,7 +171,10 @@ class Walk:
 
     def room(self) -> int:
         """The longest text still welcome. `shorten` shares out the size fairly later; this only stops a flood."""
-        return self.limits.max_bytes if self.spent <= 4 * self.limits.max_bytes else SHORT
+        whole = self.limits.max_bytes
+        if self.spent <= 4 * whole:
+            return whole
+        return max(SHORT, whole >> 6) if self.spent <= 64 * whole else SHORT
 
     def cut(self, value: str, room: int) -> str:
         """Head and tail of a text that is longer than `room`."""
@@ -184,25 +188,32 @@ class Walk:
             else:
                 head, tail = whole[:half], whole[-half:] if half else ""
         else:
-            head = self.redact(clean(value[: half + MARGIN]))[:-MARGIN]
-            tail = self.redact(clean(value[-(half + MARGIN) :]))[MARGIN:]
+            head = self.redact(clean(value[: half + MARGIN]))
+            tail = self.redact(clean(value[-(half + MARGIN) :]))
+            if head == FAILED or tail == FAILED:
+                return FAILED
+            head, tail = head[:-MARGIN], tail[MARGIN:]
         lost = len(value) - 2 * half
         self.spent += len(head) + len(tail)
         return clean(head + cut_marker(lost) + tail if lost > 0 else head)
 
     def take(self, size: int) -> int:
         """How many of `size` items may be kept; they are counted as met."""
-        kept = min(size, self.limits.max_items, self.nodes)
-        self.nodes -= kept
-        return kept
+        if size > self.limits.max_items:
+            size = self.limits.max_items
+        if size > self.nodes:
+            size = self.nodes
+        self.nodes -= size
+        return size
 
     def enter(self, value: object, depth: int) -> str | None:
         """Go into a container; a marker where that must not be. Every None is followed by one `leave`."""
         if depth >= self.limits.max_depth:
             return TOO_DEEP
-        if id(value) in self.path:
+        here = id(value)
+        if here in self.path:
             return CYCLE
-        self.path.add(id(value))
+        self.path.add(here)
         return None
 
     def leave(self, value: object) -> None:
@@ -212,14 +223,14 @@ class Walk:
     def pairs(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, JsonValue]:
         """A dict from keys of any type and values of any type; both stand at `depth`."""
         out: dict[str, JsonValue] = {}
-        known = self.names.known
+        known, text = self.names.known, self.text
         for key, item in pairs:
             name, hidden = (known.get(key) if type(key) is str else None) or self.key(key, depth)
             self.spent += len(name)
             if name in out:
                 name = apart(name, out)
-            if type(item) is str:
-                out[name] = MASK if hidden else self.string(item)
+            if type(item) is str and not hidden:
+                out[name] = text(item) if len(item) <= SHORT else self.string(item)
             elif hidden and item is not None and type(item) is not bool:
                 out[name] = MASK
             else:

@@ -2,6 +2,7 @@
 
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
                         └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
+                                                (UnansweredError, where a smaller request may help)
 
 - `deadline` covers the whole exchange: connecting, TLS, a slow upload, silence, a body that drips.
 - A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib is told the bound, so
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES = 1_048_576
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
+PIECES_IN_A_ROW = 256
+"""How much of a body is taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
 SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
-"""Header values. Checked here because the libraries below quote a bad one, the key included, in errors and debug logs."""
+"""Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
 
-WORDS: Mapping[str, str | None] = {
+WORDS: Mapping[str, str] = {
     "ConnectTimeout": "no connection within {connect:g} s. Check base_url {origin}",
     "ConnectError": "{error}. Check base_url {origin}",
     "TimeoutException": "no answer within {deadline:g} s",
@@ -54,6 +57,19 @@ WORDS: Mapping[str, str | None] = {
 }
 """Class of a failure → what is said of it; the nearest class wins. Only texts of the operating system are passed on:
 the others may quote a header (the key) or an answer (the payload, echoed)."""
+
+
+UNANSWERED = frozenset(
+    {"ReadError", "WriteError", "ReadTimeout", "WriteTimeout", "RemoteProtocolError", "TimeoutError"}
+)
+
+
+class UnansweredError(RequestError):
+    """A request went out, wholly or in part, and no answer came back: a smaller one may get through.
+
+    A server that refuses a large body by closing at once (its 413 is lost in the reset), or an uplink too slow for
+    the deadline, looks like this each time.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +116,11 @@ class Http:
             async with asyncio.timeout_at(until):
                 response = await self._answer(request, auth)
         except failures as error:
-            failure = self._words(error, request.url)
+            kind = UnansweredError if type(error).__name__ in UNANSWERED else RequestError
+            failure = kind(self._words(error, request.url))
         else:
             return await self._read(response, until)
-        raise RequestError(failure)  # outside the handler: it must not carry the original, which may hold the key
+        raise failure  # outside the handler: it must not carry the original, which may hold the key
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
@@ -147,6 +164,8 @@ class Http:
                 async for piece in pieces:
                     if not body.take(piece):
                         break
+                    if body.pieces % PIECES_IN_A_ROW == 0:
+                        await asyncio.sleep(0)
                 else:
                     ended = True
         except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError):
@@ -179,6 +198,7 @@ class Body:
         """Prepare for a `Content-Encoding`; one that is not known here makes the body unreadable."""
         coding = encoding.strip().lower()
         self.kept = bytearray()
+        self.pieces = 0
         self._received = 0
         self._limit = limit
         self._readable = coding in ("", "identity", "gzip", "x-gzip", "deflate")
@@ -191,6 +211,7 @@ class Body:
 
     def take(self, piece: bytes) -> bool:
         """Add what was received; False once nothing more is wanted."""
+        self.pieces += 1
         self._received += len(piece)
         if self._readable:
             try:

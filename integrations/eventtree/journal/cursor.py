@@ -25,6 +25,9 @@ from eventtree.journal.line import LineReader, frame
 COMPACT_TREES = 5_000
 """Settled trees remembered by id before the file is rewritten."""
 
+KEPT_TREES = 1_000
+"""Trees settled last that stay known by id, so that what comes late is recognised."""
+
 Spans = Mapping[str, int]
 """Log → offset behind a tree's last record there."""
 
@@ -70,7 +73,14 @@ class Cursor:
 
     def is_settled(self, tree: str, spans: Spans) -> bool:
         """Whether a tree whose records end at `spans` is done with."""
-        return tree in self.settled or (bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items()))
+        known = self.settled.get(tree)
+        if known is not None:
+            return all(end <= known.get(log, 0) for log, end in spans.items())
+        return bool(spans) and self._is_behind(spans)
+
+    def _is_behind(self, spans: Spans) -> bool:
+        """Whether all of it lies before the offsets; a log that is not among them any more is gone."""
+        return all(end <= self.offsets.get(log, end if self.offsets else 0) for log, end in spans.items())
 
     def ack(self, items: Mapping[str, tuple[list[str], int, int]]) -> None:
         """Per tree: keys of items that were answered, events delivered by them, events dead-lettered by them."""
@@ -99,17 +109,19 @@ class Cursor:
             self._write({"c": "parked", "why": why})
 
     def advance(self, offsets: Mapping[str, int]) -> None:
-        """Everything before `offsets` is done with: rewrite the file, forgetting what lies before them.
+        """Everything before `offsets` (all logs that are left) is done with: rewrite the file, forgetting it.
+
+        Without offsets the file is rewritten as it is.
 
         Raises:
             OSError: the disk refuses; the old file stays.
         """
-        self.offsets = {log: max(end, self.offsets.get(log, 0)) for log, end in offsets.items()}
-        self.settled = {
-            tree: spans
-            for tree, spans in self.settled.items()
-            if any(end > self.offsets[log] for log, end in spans.items() if log in self.offsets)
-        }
+        if offsets:
+            self.offsets = {log: max(end, self.offsets.get(log, 0)) for log, end in offsets.items()}
+            recent = set(list(self.settled)[-KEPT_TREES:])
+            self.settled = {
+                tree: spans for tree, spans in self.settled.items() if tree in recent or not self._is_behind(spans)
+            }
         line = frame(0, pydantic_core.to_json(self._state()))
         self.files.replace(self.name, line)
         self._reader = LineReader(self.files, self.name, len(line))
@@ -141,7 +153,9 @@ class Cursor:
 
     def _on_settle(self, entry: dict[str, Any]) -> None:
         self.partly.pop(entry["tree"], None)
-        self.settled[entry["tree"]] = entry["spans"]
+        spans = self.settled.setdefault(entry["tree"], {})
+        for log, end in entry["spans"].items():
+            spans[log] = max(end, spans.get(log, 0))
         self.accepted += entry["events"]
         self.dropped.update(entry["dropped"])
 

@@ -179,21 +179,26 @@ class Index:
         now = self.clock()
         if now - self._asked >= ALIVE_SECONDS:
             self._asked = now
-            self._dead = {p for p in {process_of(name) for name in self.readers} if not self.journal.is_alive(p)}
+            self._bury_writers()
         for tree in list(self.growing.values()):
             orphaned = all(process_of(name) in self._dead and self._at_end(name) for name in tree.spans)
             if orphaned or tree.is_due(now, self.grace):
                 self._finish(tree)
 
+    def _bury_writers(self) -> None:
+        processes = {process_of(name) for name in self.readers} - self._dead
+        self._dead |= {process for process in processes if not self.journal.is_alive(process)}
+        for name, reader in self.readers.items():
+            if process_of(name) in self._dead:
+                for line in reader.last_words():
+                    self._feed(line)
+
     def _at_end(self, name: str) -> bool:
         reader = self.readers.get(name)
-        return reader is None or self.journal.files.size(name) - reader.offset < 1 << 16 and not _has_line(reader)
+        return reader is None or self.journal.files.size(name) <= reader.offset
 
     def _finish(self, tree: TreeRanges) -> None:
         self.growing.pop(tree.id, None)
         if self.mine(tree.vendors) if not tree.late else True:
             self.due.append(tree)
 
-
-def _has_line(reader: LineReader) -> bool:
-    return b"\n" in reader.files.read(reader.name, reader.offset, 1 << 16)

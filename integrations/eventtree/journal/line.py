@@ -77,9 +77,14 @@ class LineReader:
         self.offset += end
         return lines
 
-    def torn(self) -> int:
-        """Bytes behind the last whole line: a line being written, or cut by the death of its writer."""
-        return max(0, self.files.size(self.name) - self.offset)
+    def last_words(self) -> list[Line]:
+        """What stands behind the last newline of a writer that is gone: a whole line, or one more that is damaged."""
+        data = self.files.read(self.name, self.offset, self.files.size(self.name) - self.offset)
+        if not data or b"\n" in data:
+            return []
+        lines = list(self._lines(data + b"\n"))
+        self.offset += len(data)
+        return lines
 
     def _lines(self, data: bytes) -> Iterator[Line]:
         start = 0

@@ -9,8 +9,8 @@ from eventtree.event import JsonValue
 from eventtree.llama_index.values import Shaper
 
 USAGE_KEYS = (
-    "usage", "usage_metadata", "usageMetadata", "token_usage", "meta", "x_groq", "service_tier", "prompt_eval_count", "eval_count",
-    "amazon-bedrock-invocationMetrics",
+    "usage", "usage_metadata", "usageMetadata", "token_usage", "meta", "x_groq", "service_tier", "prompt_eval_count",
+    "eval_count", "amazon-bedrock-invocationMetrics",
 )  # fmt: skip
 """Where providers keep usage in the body of an answer."""
 
@@ -55,7 +55,7 @@ class Answer:
         self.read(response)
         if shaper.door.content:
             self.outputs = shaper.value(response)
-            self._add_finish()
+            self._complete(shaper)
 
     def read(self, response: Any) -> None:
         """Keep usage, model and finish reason; a later chunk's value wins, an absent one changes nothing."""
@@ -64,12 +64,13 @@ class Answer:
             if body is None or isinstance(body, str):
                 continue
             self.raw.update({key: plain for key in USAGE_KEYS if (plain := figures(field(body, key)))})
-            self.model = next((name for key in MODEL_KEYS if isinstance(name := field(body, key), str) and name), self.model)
+            names = (field(body, key) for key in MODEL_KEYS)
+            self.model = next((name for name in names if isinstance(name, str) and name), self.model)
             self.finish = next((str(why) for key in FINISH_KEYS if (why := _finish(body, key))), self.finish)
-        message = getattr(response, "message", None)
-        for place in (getattr(message, "additional_kwargs", None), getattr(response, "additional_kwargs", None)):
-            if isinstance(place, dict):
-                self.additional.update({k: plain for k, v in place.items() if is_usage(k) and (plain := figures(v)) is not None})
+        for holder in (getattr(response, "message", None), response):
+            place = getattr(holder, "additional_kwargs", None)
+            counts = [(key, figures(value)) for key, value in place.items() if is_usage(key)] if place else []
+            self.additional.update({key: plain for key, plain in counts if plain is not None})
 
     @property
     def text(self) -> str:
@@ -89,16 +90,28 @@ class Answer:
             return None
         return {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
 
-    def _add_finish(self) -> None:
-        if self.finish and isinstance(self.outputs, dict):
-            for message in self.outputs.get("messages", ()):
+    def _complete(self, shaper: Shaper) -> None:
+        """Add why it ended, and text that came in deltas only (some models' last chunk lacks it)."""
+        if not isinstance(self.outputs, dict):
+            return
+        for message in self.outputs.get("messages", ()):
+            if self.finish:
                 message.setdefault("finish_reason", self.finish)
+            if isinstance(message.get("content"), str):
+                message["content"] = self.longer(shaper, message["content"])
+        if isinstance(self.outputs.get("text"), str):
+            self.outputs["text"] = self.longer(shaper, self.outputs["text"])
+
+    def longer(self, shaper: Shaper, text: str) -> str:
+        """`text`, or all deltas where it is only their beginning."""
+        whole = self.text
+        return shaper.text(whole) if len(whole) > len(text) and whole.startswith(text) else text
 
 
 def has_tool_call(response: Any) -> bool:
     """Whether a chunk brings a part of a tool call."""
-    message = getattr(response, "message", None)
-    return bool(getattr(message, "additional_kwargs", None) and message.additional_kwargs.get("tool_calls"))
+    place = getattr(getattr(response, "message", None), "additional_kwargs", None)
+    return isinstance(place, dict) and bool(place.get("tool_calls"))
 
 
 def is_usage(key: object) -> bool:

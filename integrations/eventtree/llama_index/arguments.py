@@ -19,6 +19,10 @@ NAMES: Mapping[str, str] = {
 }
 """Names of parameters that are one thing to a reader."""
 
+QUERIES = ("str_or_query_bundle", "query_bundle", "query", "query_str")
+UNNAMED = frozenset({"", "unknown"})
+"""Names of models that are none."""
+
 HIDDEN = frozenset({"ctx", "init_state", "tags", "memory", "show_progress", "jobs", "semaphore", "job"})
 """Parameters that are the framework's own state, no input of the user."""
 
@@ -26,9 +30,10 @@ CONTEXTS: Mapping[str, bool] = {"workflows.context.context.Context": True}
 """Classes whose values the framework injects into a call."""
 
 PARAMS = (
-    "temperature", "max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k", "stop", "seed",
-    "presence_penalty", "frequency_penalty", "reasoning_effort", "logprobs", "top_logprobs", "tool_choice", "tools", "functions",
-    "parallel_tool_calls", "response_format", "modalities", "dimensions", "top_n", "similarity_top_k",
+    "temperature", "max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k",
+    "stop", "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "logprobs", "top_logprobs",
+    "tool_choice", "tools", "functions", "parallel_tool_calls", "response_format", "modalities", "dimensions", "top_n",
+    "similarity_top_k",
 )  # fmt: skip
 """Settings of a model worth recording, by the name of the attribute or of the call's keyword."""
 
@@ -57,8 +62,8 @@ def settings(shaper: Shaper, instance: Any, bound: inspect.BoundArguments) -> di
     called = named(bound)[1]
     params = {name: own.get(name) for name in PARAMS} | {name: called[name] for name in PARAMS if name in called}
     known: dict[str, JsonValue] = {"params": {k: shaper.plain(v) for k, v in params.items() if _is_setting(v)} or None}
-    known["model"] = next((own[name] for name in MODEL_NAMES if isinstance(own.get(name), str) and own[name]), None)
-    url = next((own[name] for name in URLS if isinstance(own.get(name), str) and own[name]), None)
+    known["model"] = _first_text(own, MODEL_NAMES)
+    url = _first_text(own, URLS)
     known["base_url"] = shaper.text(url) if url else None
     return {key: value for key, value in known.items() if value is not None}
 
@@ -68,8 +73,12 @@ def _attributes(instance: Any) -> Mapping[str, Any]:
     return getattr(instance, "__dict__", None) or {}
 
 
+def _first_text(own: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((own[name] for name in names if isinstance(own.get(name), str) and own[name] not in UNNAMED), None)
+
+
 def _is_setting(value: Any) -> bool:
-    return value is not None and isinstance(value, str | int | float | list | dict | tuple) and value not in ({}, [], ())
+    return isinstance(value, bool | int | float) or (isinstance(value, str | list | dict | tuple) and bool(value))
 
 
 def shape(shaper: Shaper, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
@@ -87,7 +96,7 @@ def _model(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]
 
 
 def _retriever(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
-    query = next((found[name] for name in ("str_or_query_bundle", "query_bundle", "query", "query_str") if name in found), None)
+    query = next((found[name] for name in QUERIES if name in found), None)
     return {"query": shaper.text(text_of_query(loose[0] if query is None and loose else query))}
 
 

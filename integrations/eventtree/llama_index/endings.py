@@ -44,11 +44,11 @@ def future_behind(frame: FrameType | None) -> Any:
 
 
 def waits(frame: FrameType | None) -> bool:
-    """Whether the step that exits right now paused for an event (from a human, say): the workflow hides that from us."""
+    """Whether the step that exits right now paused for an event (from a human, say), which the workflow hides."""
     for _ in range(NEAR):
         if frame is None:
             return False
-        step = frame.f_locals.get("func") if frame.f_code.co_name == "async_wrapper" else None
+        step: Any = frame.f_locals.get("func") if frame.f_code.co_name == "async_wrapper" else None
         code = getattr(step, "__code__", None)
         if code is not None and "captured_waiting" in code.co_freevars:
             cell = step.__closure__[code.co_freevars.index("captured_waiting")]

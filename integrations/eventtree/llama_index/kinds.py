@@ -83,7 +83,12 @@ PROVIDERS: Mapping[str, str | None] = {
 }
 """Name of the integration (`llama_index.llms.NAME`) → provider, where the two differ."""
 
-INTEGRATIONS = ("llama_index.llms.", "llama_index.embeddings.", "llama_index.multi_modal_llms.", "llama_index.postprocessor.")
+INTEGRATIONS = (
+    "llama_index.llms.",
+    "llama_index.embeddings.",
+    "llama_index.multi_modal_llms.",
+    "llama_index.postprocessor.",
+)
 
 
 class Facts(NamedTuple):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from eventtree.event import Status
+from eventtree.event import JsonValue, Status
 
 HOLDERS = ("response_gen", "chat_stream", "achat_stream")
 """Attributes in which the framework's responses hold the generator they return."""
@@ -33,7 +33,7 @@ class Ending(NamedTuple):
 
     status: Status
     text: str | None = None
-    error: BaseException | None = None
+    error: JsonValue = None
 
 
 class Stream:

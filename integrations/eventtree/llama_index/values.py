@@ -1,8 +1,8 @@
-"""LlamaIndex's own classes in the vocabulary of `eventtree.event`; what they don't cover is left to `eventtree.content`."""
+"""LlamaIndex's own classes in the vocabulary of `eventtree.event`; all else is left to `eventtree.content`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventtree.event import JsonValue
@@ -34,16 +34,17 @@ class Shaper:
         convert = lookup(value, VALUES)
         return self.plain(value) if convert is None else convert(self, value)
 
-    def documents(self, nodes: Any) -> list[JsonValue]:
+    def documents(self, nodes: Any) -> JsonValue:
         """Nodes (scored or not) as documents."""
-        return [self.plain.document(node) for node in nodes or ()]
+        return self.plain.documents(list(nodes or ()))
 
     def sources(self, nodes: Any) -> list[JsonValue]:
         """Nodes by id and score; the retriever's event below has their text."""
         found = []
         for node in nodes or ():
             inner = getattr(node, "node", node)
-            found.append({"id": self.text(str(getattr(inner, "node_id", ""))), "score": self.plain(getattr(node, "score", None))})
+            name, score = getattr(inner, "node_id", ""), getattr(node, "score", None)
+            found.append({"id": self.text(str(name)), "score": self.plain(score)})
         return found
 
     def answer(self, response: Any, text: JsonValue) -> JsonValue:
@@ -81,8 +82,8 @@ def _stop(shaper: Shaper, value: Any) -> JsonValue:
 
 
 def _agent_output(shaper: Shaper, value: Any) -> JsonValue:
-    fields = {"response": value.response, "structured_response": value.structured_response, "tool_calls": value.tool_calls or None}
-    kept = {name: shaper.value(field) for name, field in fields.items() if field is not None}
+    fields = {name: getattr(value, name, None) for name in ("response", "structured_response", "tool_calls")}
+    kept = {name: shaper.value(field) for name, field in fields.items() if field}
     return kept | {"agent": shaper.text(value.current_agent_name)}
 
 
@@ -103,6 +104,8 @@ def _prompt(shaper: Shaper, value: Any) -> JsonValue:
     template = getattr(value, "template", None)
     if isinstance(template, str):
         return shaper.text(template)
+    if (default := getattr(value, "default_template", None)) is not None:
+        return _prompt(shaper, default)
     messages = getattr(value, "message_templates", None)
     return shaper.messages(messages) if messages else shaper.text(type(value).__name__)
 
@@ -146,9 +149,10 @@ def is_error(value: Any) -> bool:
 
 def dimensions(result: Any) -> dict[str, JsonValue]:
     """Of embeddings only how many and how long: never the vectors."""
-    vectors: Iterable[Any] = result if isinstance(result, list) and result and not isinstance(result[0], int | float) else [result]
-    first = next(iter(vectors), None)
-    out: dict[str, JsonValue] = {"count": len(list(vectors)) if result else 0}
+    is_single = not isinstance(result, list) or (bool(result) and isinstance(result[0], int | float))
+    vectors = [result] if is_single else result
+    out: dict[str, JsonValue] = {"count": len(vectors)}
+    first = vectors[0] if vectors else None
     if isinstance(first, list) and first:
         out["dimensions"] = len(first)
     return out

@@ -212,5 +212,5 @@ def _lines(key: str, price: Any) -> list[PriceLine]:
     name, per = key.removesuffix(ending) if ending else key, PER.get(ending, "1")
     if isinstance(price, Decimal):
         return [PriceLine(name=name, usd=price, per=per)]
-    base = PriceLine(name=name, usd=price.base, per=per)
-    return [base, *(PriceLine(name=name, usd=tier.price, per=per, above=tier.start) for tier in price.tiers)]
+    first = PriceLine(name=name, usd=price.base, per=per)
+    return [first, *(PriceLine(name=name, usd=tier.price, per=per, above=tier.start) for tier in price.tiers)]

@@ -128,6 +128,7 @@ class Braintrust(Vendor):
     """Send trees to Braintrust: `Braintrust(project="rag")`, the key from `BRAINTRUST_API_KEY`."""
 
     kind: ClassVar[str] = "braintrust"
+    takes_late: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api_key": ("BRAINTRUST_API_KEY",),
         "base_url": ("BRAINTRUST_API_URL", "BRAINTRUST_BASE_URL"),
@@ -253,7 +254,7 @@ def output_of(event: Event) -> JsonValue:
 
 def known_role(message: Message, otherwise: str) -> dict[str, JsonValue]:
     """A message in OpenAI form, in a role that the vendor shows."""
-    form = open_message(message, otherwise)
+    form = {"content": None, **open_message(message, otherwise)}
     role = ROLES.get(form["role"])
     return {**form, "role": role} if role else {**form, "role": otherwise, "original_role": form["role"]}
 
@@ -328,11 +329,17 @@ def metadata_of(event: Event, family: Family) -> dict[str, JsonValue]:
             "notes": families.notes_of(event) or None,
             "usage": usage_remarks(event) or None,
             "cost": event.cost.model_dump(mode="json", exclude_none=True) if event.cost else None,
-            "feedback": family.feedback(event) or None,
+            "feedback": feedback_of(event, family) or None,
             **families.ended(event),
             **({name: family.link(name) for name in ("run_id", "experiment", "datapoint_id")} if is_root else {}),
         }
     )
+
+
+def feedback_of(event: Event, family: Family) -> list[dict[str, JsonValue]]:
+    """Feedback as it was given, without what says where it belongs."""
+    addressed = ("r", "id", "tree", "event_id")
+    return [{key: value for key, value in said.items() if key not in addressed} for said in family.feedback(event)]
 
 
 def params_of(event: Event) -> dict[str, JsonValue]:

@@ -40,7 +40,12 @@ class Family:
         return frozenset(event.id for event in self.tree.events)
 
     def parent_id(self, event: Event) -> str | None:
-        """The id of the event above; the root's where that one is unknown, None for the root itself."""
+        """The id of the event above; the root's where that one is unknown, None for the root itself.
+
+        In a late part (its first event has a parent) the parents went out before, and are named as they are.
+        """
+        if self.root.parent_id is not None:
+            return event.parent_id
         if event.id == self.root.id:
             return None
         return event.parent_id if event.parent_id in self.ids else self.root.id
@@ -90,7 +95,8 @@ class Family:
 
 def about(said: dict[str, JsonValue], known: frozenset[str], otherwise: str) -> str:
     """The id of the event that feedback is on."""
-    return next((said[key] for key in ("event_id", "id") if said.get(key) in known), otherwise)
+    named = (said.get(key) for key in ("event_id", "id"))
+    return next((one for one in named if isinstance(one, str) and one in known), otherwise)
 
 
 def number(value: JsonValue) -> float | None:

@@ -50,7 +50,7 @@ from pydantic import Field
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
 from eventtree.vendors import family as families
-from eventtree.vendors.chat import is_messages, messages_in, messages_out, open_message, openai_form, tools_of
+from eventtree.vendors.chat import is_messages, messages_in, messages_out, open_message, openai_form, text_of, tools_of
 from eventtree.vendors.family import Family
 from eventtree.vendors.times import in_utc
 from eventtree.vendors.vendor import Encoded, Item, Request, Route, Vendor, Verdict, in_waves, to_json, without_nulls
@@ -104,6 +104,7 @@ class HoneyHive(Vendor):
     """Send trees to HoneyHive: `HoneyHive(project="rag")`, the key from `HH_API_KEY`."""
 
     kind: ClassVar[str] = "honeyhive"
+    takes_late: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api_key": ("HH_API_KEY", "HONEYHIVE_API_KEY"),
         "base_url": ("HH_API_URL", "HONEYHIVE_SERVER_URL", "HH_SERVER_URL"),
@@ -151,7 +152,7 @@ class HoneyHive(Vendor):
         shared = {
             "session_id": session_id(family),
             "session_name": name_of(root),
-            "source": root.environment or self.source,
+            "source": self.source_of(root, family),
             "config": {},
             "inputs": inputs_of(root),
             "outputs": outputs_of(root),
@@ -167,7 +168,7 @@ class HoneyHive(Vendor):
         return without_nulls(
             {
                 "project": self.project if self.generation == "legacy" else None,
-                "source": event.environment or family.root.environment or self.source,
+                "source": self.source_of(event, family),
                 "event_name": name_of(event),
                 "event_type": EVENT_TYPES[event.kind],
                 "event_id": event.id,
@@ -184,6 +185,11 @@ class HoneyHive(Vendor):
                 **times(event),
             }
         )
+
+    def source_of(self, event: Event, family: Family) -> str:
+        """The environment of the event, else of its root, else the setting; a blank one is refused, so it is none."""
+        labels = (event.environment, family.root.environment)
+        return next((label for label in labels if label and label.strip()), self.source)
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """A 500 that lists `event_ids` took those and no others, as may a 200; anything else goes by its status."""
@@ -273,7 +279,7 @@ def model_outputs(event: Event, outputs: dict[str, JsonValue]) -> dict[str, Json
     if outputs.get("messages") is not None:
         return {**rest, **(said[0] if said else {}), **several}
     if outputs.get("texts") is not None:
-        return {"text": said[0]["content"] if said else "", **rest, **several}
+        return {"text": text_of(said[0].get("content")) if said else "", **rest, **several}
     return rest
 
 

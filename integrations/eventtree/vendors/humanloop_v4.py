@@ -47,6 +47,7 @@ class HumanloopV4(Humanloop):
     """Humanloop's v4 API, on an installation of your own: the hosted service closed in September 2025."""
 
     kind: ClassVar[str] = "humanloop_v4"
+    takes_late: ClassVar[bool] = True
     version: ClassVar[str] = "v4"
     default_url: ClassVar[str] = "https://api.humanloop.com/v4"
     routes: ClassVar[Mapping[str, Route]] = {"logs": Route("POST", "/logs", (b"[", b"]"), max_items=100)}
@@ -58,7 +59,7 @@ class HumanloopV4(Humanloop):
         depths: dict[str | None, int] = {None: -1}
         items = []
         for event in family.tree.events:
-            depth = depths[event.id] = depths[family.parent_id(event)] + 1
+            depth = depths[event.id] = depths.get(family.parent_id(event), -1) + 1
             items.append(Item(event.id, tree.id, (event.id,), "logs", to_json(self.log(event, family)), depth))
         return Encoded(tuple(items), family.dropped(tree))
 
@@ -78,7 +79,7 @@ class HumanloopV4(Humanloop):
                 "messages": messages,
                 "output": text,
                 "output_message": spoken,
-                "error": families.error_line(event),
+                "error": families.failure(event),
                 "created_at": iso(event.start),
                 "duration": families.seconds(event.duration),
                 **(humanloop.tokens_and_cost(event) if is_model else {}),

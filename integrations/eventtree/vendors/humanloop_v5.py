@@ -15,7 +15,7 @@ internal                                  dropped; its children hang under the n
 Where things go: id → `log_id`; name → `path` (`project/flows/name`, `project/prompts/name`, …: a path holds one File of
 one type, so each type has its folder); parent → `trace_parent_id`; times ISO, `provider_latency` seconds, costs US
 dollars; inputs → `inputs`, messages → `messages`; outputs → `output` (always text: JSON where they are none) and
-`output_message`; error → `error` (type and message); user → `user`; environment → the body's `environment` (a label,
+`output_message`; error → `error` (type and message; being interrupted or cancelled is none); user → `user`; environment → the body's `environment` (a label,
 not a deployment); `eventtree_datapoint_id` and `eventtree_run_id` of the root's metadata →
 `source_datapoint_id` and `run_id`; feedback → `evaluators/log`, after everything else: a nameless score is judged by
 `rating` (good, bad), a correction by `correction`, named scores and comments by external evaluators made for them.
@@ -173,7 +173,7 @@ class HumanloopV5(Humanloop):
             "start_time": iso(event.start),
             "end_time": iso(end) if end else None,
             "provider_latency": families.seconds(event.duration),
-            "error": families.error_line(event),
+            "error": families.failure(event),
             "source": "eventtree",
             "user": humanloop.text_or_none(family.user(event)),
             "environment": humanloop.text_or_none(event.environment),
@@ -267,7 +267,7 @@ def flow_body(event: Event, family: Family, dialect: Dialect) -> Fields:
 def ending(event: Event) -> Fields:
     """How a flow ended: its output (empty where nothing is known) and its error."""
     _, text = humanloop.answered(event)
-    error = families.error_line(event)
+    error = families.failure(event)
     return {"output": "" if text is None and error is None else text, "error": error}
 
 

@@ -37,8 +37,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal, Self
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.vendors import family as families
 from eventtree.vendors.chat import as_text, is_message, is_messages, messages_in, messages_out, text_of
-from eventtree.vendors.family import Family, number, own_metadata
+from eventtree.vendors.family import Family
 from eventtree.vendors.times import ended, in_utc, iso_ms
 from eventtree.vendors.vendor import Encoded, Item, Route, Vendor, to_json, without_nulls
 
@@ -152,7 +153,7 @@ def answer_of(tree: EventTree) -> str:
     """What the user saw; never empty."""
     root = tree.root
     found = shown_text(root.outputs)
-    if not found.strip() and root.error is None:
+    if not found.strip() and root.status is not Status.ERROR:
         spoken = (text_of_model(event) for event in reversed(of_kind(tree, Kind.MODEL)))
         found = next((text for text in spoken if text.strip()), "")
     return found if found.strip() else failure(root) or "[no output]"
@@ -205,10 +206,10 @@ def last_by(messages: Iterable[Mapping[str, JsonValue]], role: str) -> str:
 
 
 def failure(event: Event) -> str | None:
-    """How a run that did not end well ended, in brackets; None for one that did."""
-    if event.error:
-        return f"[error] {event.error.type}: {event.error.message}"
-    return None if event.status is Status.OK else f"[{event.status.value}]"
+    """How a run that did not end well ended; None for one that did."""
+    if event.status is Status.OK:
+        return None
+    return f"[{event.status.value}] {families.error_line(event) or ''}".strip()
 
 
 def span(tree: EventTree) -> tuple[datetime, datetime]:
@@ -349,12 +350,12 @@ def tags(root: Event) -> dict[str, str]:
         "environment": root.environment,
         "framework": root.framework,
         "status": root.status.value if root.status is not Status.OK else None,
-        "error": "true" if root.error else None,
+        "error": "true" if root.status is Status.ERROR else None,
         "error_type": root.error.type if root.error else None,
         **{name: as_text(root.metadata.get(f"eventtree_{name}")) for name in LINKS},
     }
     ours = {key: value for key, value in known.items() if value}
-    return {**ours, **dotted(own_metadata(root)), **listed(root.tags)}
+    return {**ours, **dotted(families.own_metadata(root)), **listed(root.tags)}
 
 
 LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected", "scores")
@@ -395,7 +396,7 @@ def tag_text(value: JsonValue) -> str:
 
 def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
     """One feedback in Nebuly's words: a score as a thumb, a comment, a correction as an edit."""
-    rated = number(given.get("score"))
+    rated = families.number(given.get("score"))
     items: list[Fields] = [] if rated is None else [{"slug": "thumbs_up" if rated >= 0.5 else "thumbs_down"}]
     texts = (("comment", given.get("comment")), ("edit", given.get("correction")))
     return items + [{"slug": slug, "text": as_text(text)} for slug, text in texts if text not in (None, "")]

@@ -1,0 +1,47 @@
+"""`eventtree demo`: a LangChain chain, a LangGraph agent and a LlamaIndex query, as trees, at five vendors.
+
+Nothing leaves the machine: the models are deterministic and in process, the vendors are played by
+`eventtree.testing.VendorServer`. With `--model openai:NAME` a real model answers instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+from eventtree.errors import ConfigError
+
+__all__ = ["run_demo"]
+
+NEEDED = ("langchain", "langchain_core", "langgraph", "llama_index.core", "numpy", "werkzeug")
+
+
+def run_demo(question: str, *, model: str | None, out: str | None, documents: str | Path | None = None) -> int:
+    """Ask `question` in three ways and print what arrived where.
+
+    Args:
+        question: what to ask; the answers are looked up in the documents.
+        model: None for the built-in one, or `openai:NAME`, with its key in the environment.
+        out: folder for the journal and the requests; None makes a temporary one.
+        documents: folder of `*.md` files to answer from; None takes those that ship with the package.
+
+    Returns:
+        The exit status: 0 if every vendor's sums add up with nothing waiting or refused.
+
+    Raises:
+        ConfigError: a package or a key is missing, or a folder cannot be used.
+    """
+    for package in NEEDED:
+        if not _is_installed(package):
+            raise ConfigError("demo", f"{package} is not installed", "Run pip install 'eventtree[all]'")
+    run = importlib.import_module("eventtree.demo.run")  # only now: it imports both frameworks
+    status: int = run.run(question, model=model, out=out, documents=documents)
+    return status
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False

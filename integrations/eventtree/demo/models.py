@@ -1,0 +1,49 @@
+"""Which models answer: the built-in ones, or real ones of OpenAI."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from langchain_core.language_models import BaseChatModel
+from llama_index.core.llms import LLM
+
+from eventtree.demo.chat_model import DocumentChatModel
+from eventtree.demo.llm import DocumentLLM
+from eventtree.errors import ConfigError
+
+KEY = "OPENAI_API_KEY"
+
+
+class Models(NamedTuple):
+    """A model for each framework."""
+
+    chat: BaseChatModel
+    llm: LLM
+
+
+def choose(model: str | None) -> Models:
+    """The models that `--model` names.
+
+    Raises:
+        ConfigError: it names no model that there is a class for, or the class or the key is missing.
+    """
+    if model is None:
+        return Models(DocumentChatModel(streaming=True), DocumentLLM())
+    provider, _, name = model.partition(":")
+    if provider != "openai" or not name:
+        mend = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
+        raise ConfigError("--model", f"{model!r} is not known", mend)
+    if not os.environ.get(KEY):
+        raise ConfigError("--model", f"{KEY} is not set", f"Set {KEY}, or leave --model away: the built-in model needs no key")
+    return _openai(name)
+
+
+def _openai(name: str) -> Models:
+    try:
+        from langchain_openai import ChatOpenAI
+        from llama_index.llms.openai import OpenAI
+    except ImportError as error:
+        mend = "Run pip install 'eventtree[all]' llama-index-llms-openai"
+        raise ConfigError("--model", f"{error.name} is not installed", mend) from error
+    return Models(ChatOpenAI(model=name, streaming=True, stream_usage=True, temperature=0), OpenAI(model=name, temperature=0))

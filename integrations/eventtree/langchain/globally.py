@@ -1,0 +1,73 @@
+"""One handler for every run of the process, without passing it: LangChain asks registered context variables for one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from eventtree.errors import ConfigError
+from eventtree.langchain.handler import CallbackHandler
+
+NEW: Final = object()
+
+
+class EveryContext:
+    """Answers like a context variable, but alike in every thread and task: new threads have empty contexts."""
+
+    name = "eventtree_handler"
+
+    def __init__(self) -> None:
+        """Start without a handler."""
+        self.handler: CallbackHandler | None = None
+        self.registered = False
+
+    def get(self, default: Any = None) -> Any:
+        """The global handler."""
+        return default if self.handler is None else self.handler
+
+
+_everywhere = EveryContext()
+
+
+def set_global_handler(handler: CallbackHandler | object | None = NEW, **settings: Any) -> CallbackHandler | None:
+    """Record every LangChain and LangGraph run of this process, in raw threads too, and return the handler.
+
+    Without a handler, makes one of `settings` (those of `CallbackHandler`). Replaces the one before; None puts
+    everything back as it was. A run that an explicit handler records too is recorded once, for the vendors of both.
+
+    Raises:
+        ConfigError: a setting is wrong, or settings come with a handler that has its own.
+    """
+    if handler is NEW:
+        handler = CallbackHandler(**settings)
+    elif settings:
+        raise ConfigError("set_global_handler", "settings beside a handler", "Give the handler its settings")
+    if handler is not None and not isinstance(handler, CallbackHandler):
+        raise ConfigError("set_global_handler", f"{type(handler).__name__} is no handler", "Pass a CallbackHandler")
+    _everywhere.handler = handler
+    if handler is None:
+        _unregister()
+    else:
+        _register()
+    return handler
+
+
+def global_handler() -> CallbackHandler | None:
+    """The handler of `set_global_handler`, if there is one."""
+    return _everywhere.handler
+
+
+def _register() -> None:
+    from langchain_core.tracers.context import register_configure_hook  # slow to import
+
+    if not _everywhere.registered:
+        register_configure_hook(_everywhere, inheritable=True)  # type: ignore[arg-type]
+        _everywhere.registered = True
+
+
+def _unregister() -> None:
+    """Take our entry off LangChain's list; where there is no such list, an entry without a handler does nothing."""
+    hooks = getattr(sys.modules.get("langchain_core.tracers.context"), "_configure_hooks", None)
+    if isinstance(hooks, list):
+        hooks[:] = [hook for hook in hooks if hook[0] is not _everywhere]
+        _everywhere.registered = False

@@ -1,0 +1,371 @@
+"""The handler: each callback reads its arguments and calls the recorder. How they are read stands in the files beside.
+
+What a callback may never do: raise, block, keep or change an object of the user, or hide an event from another handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from eventtree import context
+from eventtree.door import Door
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.langchain import answers, graphs, kinds, models, pickling, usage
+from eventtree.langchain.awaitable import callback
+from eventtree.langchain.names import name_of, started_ns
+from eventtree.langchain.notes import retry_note
+from eventtree.langchain.parents import parent_of
+from eventtree.langchain.status import status_of
+from eventtree.langchain.tokens import carries_content, event_carries_content
+from eventtree.record import FIRST_TOKEN
+from eventtree.recorder import recorder
+
+Tags = Sequence[str] | None
+About = Mapping[str, Any]
+
+
+class CallbackHandler(BaseCallbackHandler):
+    """Records LangChain and LangGraph runs: `chain.invoke(…, config={"callbacks": [CallbackHandler()]})`.
+
+    One handler serves any number of threads, tasks and runs. A copy is the handler itself; a pickle holds no keys.
+    """
+
+    def __init__(
+        self,
+        *,
+        vendors: Sequence[Any] | None = None,
+        journal: Any = None,
+        session: str | None = None,
+        user: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        environment: str | None = None,
+        sample_rate: float | None = None,
+        **further: Any,
+    ) -> None:
+        """Resolve the settings: these, else those of `eventtree.configure`, else the environment's.
+
+        Raises:
+            ConfigError: a setting is wrong or missing.
+            JournalError: the journal's folder cannot be used.
+        """
+        super().__init__()
+        given = {"vendors": vendors, "journal": journal, "session": session, "user": user, "tags": tags}
+        given |= {"metadata": metadata, "environment": environment, "sample_rate": sample_rate}
+        self.door = Door(**given, **further)
+        self.raise_error = self.door.settings.strict
+        graphs.become_graph_handler(self)
+
+    @property
+    def last_tree_id(self) -> str | None:
+        """Id of the tree that opened last in this context, for feedback."""
+        return self.door.last_tree_id
+
+    # Chains, agents, graphs
+
+    @callback
+    def on_chain_start(
+        self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        metadata: About | None = None, name: str | None = None, defers_inputs: bool = False, **_: Any,
+    ) -> None:  # fmt: skip
+        """A chain, graph, node, prompt, parser or agent starts."""
+        about = metadata or {}
+        name = name_of(name, serialized, "chain")
+        parent = parent_of(parent_run_id)
+        agent = kinds.agent_around(about)
+        kind = kinds.chain_kind(agent, recorder.recall(parent).get("agent"), tags)
+        memo: dict[str, Any] = {} if agent is None else {"agent": agent}
+        if name == kinds.FALLBACKS and not defers_inputs:
+            memo["attempts"] = 0
+        self._open(run_id, parent, kind, name, tags, about, inputs=None if defers_inputs else inputs, memo=memo)
+        if "ls_integration" in about:
+            self._in_graph(str(run_id), parent, name, about, tags, inputs)
+
+    @callback
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
+        """A chain is done; one that streamed says now what its input was."""
+        key = str(run_id)
+        memo = recorder.recall(key)
+        if "interrupts" in memo and "interrupt_noted" not in memo:
+            recorder.note(key, "interrupt", {"interrupts": memo["interrupts"]}, door=self.door)
+        self._close(run_id, Kind.CHAIN, more, outputs=outputs, inputs=inputs)
+
+    @callback
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
+        """A chain raised, was cancelled, or was left by control flow."""
+        self._fail(run_id, error, Kind.CHAIN, more, inputs=inputs)
+
+    # Models
+
+    @callback
+    def on_chat_model_start(
+        self, serialized: Any, messages: Sequence[Any], *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: Tags = None, metadata: About | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """A chat model is asked."""
+        asked = messages[0] if len(messages) == 1 else [one for each in messages for one in each]
+        self._open_model(serialized, asked, self._messages, run_id, parent_run_id, tags, metadata or {}, more)
+
+    @callback
+    def on_llm_start(
+        self, serialized: Any, prompts: Sequence[str], *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: Tags = None, metadata: About | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """A text model is asked."""
+        self._open_model(serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata or {}, more)
+
+    @callback
+    def on_llm_new_token(self, token: Any = "", *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
+        """A chunk of the answer came. Only the first with content is of interest."""
+        key = str(run_id)
+        run = recorder.runs.get(key)
+        if run is not None and run.token_seen:
+            return
+        if run is None and not recorder.knows(key):
+            recorder.open(self.door, key, **self._unseen(run_id, Kind.MODEL, more))
+        recorder.remember(key, streamed=True)
+        if carries_content(token, chunk):
+            recorder.first_token(key)
+
+    @callback
+    def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
+        """A protocol event of the answer came (`stream_events(version="v3")`)."""
+        run = recorder.runs.get(key := str(run_id))
+        if run is not None and not run.token_seen:
+            run.memo["streamed"] = True
+            if event_carries_content(event):
+                recorder.first_token(key)
+
+    @callback
+    def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
+        """A model answered."""
+        learned = self._answer(response, str(run_id))
+        self._close(run_id, Kind.MODEL, more, outputs=response, shape=self._reply, **learned)
+
+    @callback
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **more: Any) -> None:
+        """A model raised or was cancelled; `response` holds what had come until then."""
+        learned = {} if response is None else self._answer(response, str(run_id))
+        some = response if answers.has_content(response) else None
+        self._fail(run_id, error, Kind.MODEL, more, outputs=some, shape=self._reply, **learned)
+
+    # Tools
+
+    @callback
+    def on_tool_start(
+        self, serialized: Any, input_str: str, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        metadata: About | None = None, inputs: Any = None, name: str | None = None, tool_call_id: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
+        """A tool is called."""
+        about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
+        given = {"input": input_str} if inputs is None else inputs
+        name = name_of(name, serialized, "tool")
+        self._open(run_id, parent_of(parent_run_id), Kind.TOOL, name, tags, about, inputs=given)
+
+    @callback
+    def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
+        """A tool returned; an error it has handled comes as a `ToolMessage` that says so."""
+        error = answers.handled_error(output)
+        status = Status.OK if error is None else Status.ERROR
+        self._close(run_id, Kind.TOOL, more, status=status, error=error, outputs=output)
+
+    @callback
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
+        """A tool raised."""
+        self._fail(run_id, error, Kind.TOOL, more)
+
+    # Retrievers
+
+    @callback
+    def on_retriever_start(
+        self, serialized: Any, query: str, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        metadata: About | None = None, name: str | None = None, **_: Any,
+    ) -> None:  # fmt: skip
+        """A retriever is asked."""
+        name = name_of(name, serialized, "retriever")
+        self._open(
+            run_id, parent_of(parent_run_id), Kind.RETRIEVER, name, tags, metadata or {}, inputs={"query": query}
+        )
+
+    @callback
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **more: Any) -> None:
+        """A retriever found documents."""
+        self._close(run_id, Kind.RETRIEVER, more, outputs=documents, shape=self._documents)
+
+    @callback
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
+        """A retriever raised."""
+        self._fail(run_id, error, Kind.RETRIEVER, more)
+
+    # Notes on the run around
+
+    @callback
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
+        """The app dispatched an event of its own inside a run."""
+        name = f"custom {name}" if name == FIRST_TOKEN else name
+        recorder.note(str(run_id), self.door.text(name), self.door.plain(data), door=self.door)
+
+    @callback
+    def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
+        """A model of an older integration tries again."""
+        recorder.note(str(run_id), "retry", self.door.plain(retry_note(retry_state)), door=self.door)
+
+    @callback
+    def on_agent_action(self, action: Any, *, run_id: UUID, **_: Any) -> None:
+        """A classic agent executor chose a tool: the run is an agent's."""
+        recorder.learn(str(run_id), kind=Kind.AGENT)
+
+    @callback
+    def on_agent_finish(self, finish: Any, *, run_id: UUID, **_: Any) -> None:
+        """A classic agent executor is done."""
+        recorder.learn(str(run_id), kind=Kind.AGENT)
+
+    @callback
+    def on_text(self, text: str, **_: Any) -> None:
+        """Nothing: what is printed here is in the runs' inputs and outputs."""
+
+    @callback
+    def on_interrupt(self, event: Any) -> None:
+        """A graph pauses."""
+        key = str(event.run_id)
+        questions = graphs.list_interrupts(event.interrupts)
+        value = {**graphs.checkpoint_of(event), "interrupts": questions}
+        recorder.learn(key, status=Status.INTERRUPTED)
+        recorder.remember(key, interrupt_noted=True)
+        recorder.note(key, "interrupt", self.door.plain(value), door=self.door)
+
+    @callback
+    def on_resume(self, event: Any) -> None:
+        """A graph goes on from a checkpoint."""
+        recorder.note(str(event.run_id), "resume", self.door.plain(graphs.checkpoint_of(event)), door=self.door)
+
+    # What the callbacks share
+
+    def _open(
+        self, run_id: UUID, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, **more: Any
+    ) -> None:
+        attempt = kinds.attempt_of(tags) or self._fallback_attempt(parent)
+        if attempt is not None:
+            about = {**about, "attempt": attempt}
+        if kinds.is_internal(name, tags):
+            more["internal"] = True
+        recorder.open(self.door, str(run_id), parent, kind=kind, name=name, tags=tags, metadata=about,
+                      framework="langchain", **more)  # fmt: skip
+
+    def _close(self, run_id: UUID, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
+        key = str(run_id)
+        unseen = None if key in recorder.runs else self._unseen(run_id, kind, more)
+        recorder.close(self.door, key, unseen=unseen, **learned)
+
+    def _open_model(
+        self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
+        about: About, more: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        invocation = more.get("invocation_params") or {}
+        provider = about.get("ls_provider")
+        params = models.params_of(invocation, about)
+        self._open(
+            run_id, parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags, about,
+            inputs=asked, shape=shape, provider=provider, model=models.requested_model(invocation, about),
+            params=self.door.plain(params) if params else None,
+            memo={"provider": provider, "batch_size": more.get("batch_size") or 1},
+        )  # fmt: skip
+
+    def _in_graph(self, key: str, parent: str | None, name: str, about: About, tags: Tags, inputs: Any) -> None:
+        """What only runs of graphs have: agents known by what is below them, and resuming."""
+        graphs.become_graph_handler(self)
+        levels = kinds.makes_agent(name, about, tags)
+        for _ in range(levels - 1):
+            run = recorder.find(parent) if parent is not None else None
+            parent = run.parent if run is not None else None
+        if levels and parent is not None:
+            recorder.learn(parent, kind=Kind.AGENT)
+        answer = graphs.resume_of(inputs)
+        if answer is not None:
+            recorder.note(key, "resume", self.door.plain({"resume": answer}), door=self.door)
+
+    def _fallback_attempt(self, parent: str | None) -> int | None:
+        """Number of an attempt below a `with_fallbacks`."""
+        attempts = recorder.recall(parent).get("attempts")
+        if attempts is None or parent is None:
+            return None
+        recorder.remember(parent, attempts=attempts + 1)
+        return int(attempts) + 1
+
+    def _fail(self, run_id: UUID, error: BaseException, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
+        key = str(run_id)
+        status, control = status_of(error)
+        if status is Status.INTERRUPTED:
+            self._interrupt(key, error, more)
+        elif status is not Status.ERROR:
+            note = {"type": control or type(error).__name__, "message": str(error)}
+            recorder.note(key, "control_flow" if control else "cancelled", self.door.plain(note), door=self.door)
+        shown = error if status is Status.ERROR else None
+        self._close(run_id, kind, more, status=status, error=shown, **learned)
+
+    def _interrupt(self, key: str, error: BaseException, more: Mapping[str, Any]) -> None:
+        """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""
+        questions = self.door.plain(graphs.interrupts_of(error))
+        recorder.note(key, "interrupt", {"interrupts": questions}, door=self.door)
+        graph = more.get("parent_run_id")
+        if graph is not None and kinds.is_node(more.get("tags")):
+            recorder.learn(str(graph), status=Status.INTERRUPTED)
+            recorder.remember(str(graph), interrupts=questions)
+
+    def _answer(self, response: Any, key: str) -> dict[str, JsonValue]:
+        generations = answers.generations_of(response)
+        memo = recorder.recall(key)
+        plain = self.door.plain
+        raw = usage.raw_usage(response, generations, memo, streamed=bool(memo.get("streamed")), plain=plain)
+        return {"usage": raw or None, "model": usage.response_model(response, generations)}
+
+    def _unseen(self, run_id: UUID, kind: Kind, more: Mapping[str, Any]) -> dict[str, Any]:
+        """What can be said of a run whose start another handler has hidden from us (scenario A9)."""
+        parent = more.get("parent_run_id")
+        return {
+            "parent_id": None if parent is None else str(parent), "kind": kind, "name": more.get("name") or kind.value,
+            "tags": more.get("tags"), "framework": "langchain", "start_ns": started_ns(run_id),
+        }  # fmt: skip
+
+    def _messages(self, messages: Any) -> JsonValue:
+        return {"messages": self.door.plain.messages(messages)}
+
+    def _prompt(self, prompts: Sequence[str]) -> JsonValue:
+        texts = self.door.plain(list(prompts))
+        return {"prompt": texts[0]} if len(texts) == 1 else {"prompts": texts}
+
+    def _documents(self, documents: Any) -> JsonValue:
+        return {"documents": self.door.plain.documents(list(documents))}
+
+    def _reply(self, response: Any) -> JsonValue:
+        return answers.reply(response, self.door.plain)
+
+    # How LangChain sees the handler
+
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]
+        """False: an inline handler hides `on_llm_start` from the others. Read in the caller's own task, so claim it."""
+        context.claim()
+        return False
+
+    def _is_off(self) -> bool:
+        return not self.door.enabled
+
+    ignore_llm = ignore_retry = ignore_chain = ignore_agent = property(_is_off)
+    ignore_retriever = ignore_chat_model = ignore_custom_event = property(_is_off)
+
+    def __copy__(self) -> Self:
+        """Be one's own copy: frameworks copy configurations, and a copy must not record twice."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """As `__copy__`."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the settings without keys."""
+        return pickling.unpickle, (CallbackHandler, pickling.without_secrets(self.door.settings))

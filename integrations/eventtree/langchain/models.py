@@ -1,0 +1,34 @@
+"""What a model run's start says: which model, of which provider, with which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PARAMS = frozenset({
+    *("temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "top_p", "top_k", "n"),
+    *("stop", "stop_sequences", "seed", "logprobs", "top_logprobs", "logit_bias", "presence_penalty", "min_p"),
+    *("frequency_penalty", "repetition_penalty", "tools", "functions", "function_call", "tool_choice", "tool_config"),
+    *("parallel_tool_calls", "response_format", "ls_structured_output_format", "reasoning", "reasoning_effort"),
+    *("thinking", "thinking_budget", "verbosity", "effort", "service_tier", "stream", "streaming", "modalities"),
+    *("audio", "best_of", "num_ctx", "truncation", "prediction", "include", "safety_settings", "candidate_count"),
+})  # fmt: skip
+"""Taken from the invocation's parameters. Others are not: among them are headers, clients and keys."""
+FROM_METADATA = {"temperature": "ls_temperature", "max_tokens": "ls_max_tokens", "stop": "ls_stop"}
+
+MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
+
+
+def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
+    """The model that was asked for."""
+    named = metadata.get("ls_model_name") or next((invocation[key] for key in MODEL_KEYS if invocation.get(key)), None)
+    return str(named) if named is not None else None
+
+
+def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that shape the answer; those that are not set are left out."""
+    found = {key: value for key, value in invocation.items() if key in PARAMS and value is not None}
+    for key, source in FROM_METADATA.items():
+        if key not in found and metadata.get(source) is not None:
+            found[key] = metadata[source]
+    return found

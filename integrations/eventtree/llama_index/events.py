@@ -1,0 +1,134 @@
+"""Events → what they add to the run of their span: a table of event classes.
+
+Most events repeat what a span's arguments and result say already; those that are not in the table add nothing. An
+event class of the user's own is noted on the run it happened in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eventtree.event import Kind, Status
+from eventtree.guard import guarded
+from eventtree.llama_index.answers import Answer
+from eventtree.llama_index.arguments import UNNAMED
+from eventtree.llama_index.endings import status_of
+from eventtree.llama_index.kinds import paths
+from eventtree.llama_index.spans import Span, Spans
+from eventtree.llama_index.streams import Ending
+from eventtree.recorder import recorder
+
+OURS = ("llama_index", "workflows")
+"""Packages whose events are the framework's."""
+
+PLACE = frozenset({"timestamp", "id_", "span_id", "tags"})
+
+
+class Events:
+    """Takes the dispatcher's events for one handler."""
+
+    def __init__(self, spans: Spans) -> None:
+        """Add to the runs of `spans`."""
+        self.spans = spans
+        self.door = spans.door
+
+    @guarded
+    def take(self, event: Any) -> None:
+        """One event."""
+        self.spans.settle()
+        act = action_of(type(event))
+        span = self.spans.open.get(event.span_id) if act is not None and event.span_id else None
+        if act is not None and span is not None:
+            act(self.spans, span, event)
+
+
+def action_of(cls: type) -> Callable[[Spans, Span, Any], None] | None:
+    """What to do with events of a class."""
+    for path in paths(cls):
+        package, _, name = path.partition(".")
+        if package in OURS or package == "llama_index_instrumentation":
+            return ACTIONS.get(name.rpartition(".")[2])
+        if cls.__module__.partition(".")[0] not in OURS:
+            return _note
+    return None
+
+
+def _begun(spans: Spans, span: Span, event: Any) -> None:
+    span.answer = span.answer or Answer()
+    _model_named(spans, span, event)
+
+
+def _model_named(spans: Spans, span: Span, event: Any) -> None:
+    """The model's name from the event, where the object itself does not say it."""
+    name = getattr(event, "model_name", None) or (getattr(event, "model_dict", None) or {}).get("model_name")
+    if isinstance(name, str) and name not in UNNAMED and not span.asked:
+        span.learned["model"] = spans.shaper.text(name)
+
+
+def _progressed(spans: Spans, span: Span, event: Any) -> None:
+    span.answer = span.answer or Answer()
+    if span.answer.progress(event.response):
+        recorder.first_token(span.run)
+
+
+def _ended(spans: Spans, span: Span, event: Any) -> None:
+    answer = span.answer = span.answer or Answer()
+    answer.end(spans.shaper, event.response)
+    if span.waiting:
+        spans.finish_stream(span, Ending(Status.OK, text_of(answer, event.response)))
+
+
+def text_of(answer: Answer, response: Any) -> str:
+    """The full text of a stream."""
+    full = getattr(response, "text", None) or getattr(getattr(response, "message", None), "content", None)
+    return full if isinstance(full, str) and len(full) >= len(answer.text) else answer.text
+
+
+def _raised(spans: Spans, span: Span, event: Any) -> None:
+    """A stream that was handed out ended early. What raises before its span exits is told by the drop."""
+    if span.waiting:
+        span.error = spans.told(event.exception)
+        text = span.answer.text if span.answer is not None else None
+        spans.finish_stream(span, Ending(status_of(event.exception), text, span.error))
+
+
+def _cancelled(spans: Spans, span: Span, event: Any) -> None:
+    span.status = Status.CANCELLED
+    span.metadata["cancelled"] = spans.shaper.text(str(event.reason))
+
+
+def _tool_called(spans: Spans, span: Span, event: Any) -> None:
+    tool = getattr(event.tool, "name", None)
+    recorder.note(
+        span.run, "tool_call", {"name": spans.shaper.plain(tool), "arguments": spans.shaper.plain(event.arguments)}
+    )
+
+
+def _note(spans: Spans, span: Span, event: Any) -> None:
+    own = {name: value for name, value in vars(event).items() if name not in PLACE}
+    recorder.note(
+        span.run, spans.shaper.text(type(event).__name__), spans.shaper.plain(own) if spans.door.content else None
+    )
+
+
+def _reranked(spans: Spans, span: Span, event: Any) -> None:
+    if span.facts.kind is Kind.RERANKER:
+        _model_named(spans, span, event)
+
+
+ACTIONS: Mapping[str, Callable[[Spans, Span, Any], None]] = {
+    "LLMChatStartEvent": _begun,
+    "LLMCompletionStartEvent": _begun,
+    "LLMChatInProgressEvent": _progressed,
+    "LLMCompletionInProgressEvent": _progressed,
+    "LLMChatEndEvent": _ended,
+    "LLMCompletionEndEvent": _ended,
+    "EmbeddingStartEvent": _model_named,
+    "SparseEmbeddingStartEvent": _model_named,
+    "ReRankStartEvent": _reranked,
+    "AgentToolCallEvent": _tool_called,
+    "ExceptionEvent": _raised,
+    "SpanCancelledEvent": _cancelled,
+}
+"""Name of the framework's event class → what it adds."""

@@ -1,0 +1,193 @@
+"""The handler: one door, one span handler and one event handler on the root dispatcher."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.event_handlers import BaseEventHandler
+from llama_index_instrumentation.span import BaseSpan, active_span_id
+from llama_index_instrumentation.span_handlers import BaseSpanHandler
+from pydantic import PrivateAttr
+
+from eventtree.door import Door
+from eventtree.llama_index import propagation
+from eventtree.llama_index.events import Events
+from eventtree.llama_index.spans import Spans, run_id
+from eventtree.recorder import recorder
+
+
+class SpanHandler(BaseSpanHandler[BaseSpan]):
+    """Hands the dispatcher's spans on."""
+
+    _spans: Spans = PrivateAttr()
+
+    def __init__(self, spans: Spans) -> None:
+        """Hand on to `spans`."""
+        super().__init__()
+        self._spans = spans
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name the framework shows."""
+        return "EventtreeSpanHandler"
+
+    def span_enter(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any | None = None,
+        parent_id: str | None = None,
+        tags: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A span began."""
+        self._spans.enter(id_, bound_args, instance, parent_id, tags)
+
+    def span_exit(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any | None = None,
+        result: Any | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A span returned."""
+        self._spans.exit(id_, result)
+
+    def span_drop(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any | None = None,
+        err: BaseException | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A span raised."""
+        self._spans.drop(id_, err)
+
+    def capture_propagation_context(self) -> dict[str, Any]:
+        """Name the active run for whoever continues it."""
+        active = active_span_id.get()
+        return propagation.capture(run_id(active) if active is not None else propagation.restored_run())
+
+    def restore_propagation_context(self, context: dict[str, Any]) -> None:
+        """Continue the run that was active where the context was captured."""
+        propagation.restore(context)
+
+    def close(self) -> None:
+        """The dispatcher shuts down: whatever is still open was given up."""
+        for span_id in list(self._spans.open):
+            self._spans.drop(span_id, RuntimeError("dispatcher shutdown"))
+
+    def new_span(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `span_enter` does it."""
+
+    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `span_exit` does it."""
+
+    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `span_drop` does it."""
+
+
+class EventHandler(BaseEventHandler):
+    """Hands the dispatcher's events on."""
+
+    _events: Events = PrivateAttr()
+
+    def __init__(self, events: Events) -> None:
+        """Hand on to `events`."""
+        super().__init__()
+        self._events = events
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name the framework shows."""
+        return "EventtreeEventHandler"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        """One event."""
+        self._events.take(event)
+
+
+class DispatcherHandler:
+    """Records what LlamaIndex runs while it is attached to the root dispatcher.
+
+    Takes the settings every handler takes: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`,
+    `sample_rate`. Most programs call `set_global_handler` instead.
+
+    Raises:
+        ConfigError: a setting is wrong or missing.
+        JournalError: the journal's folder cannot be used.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        """Resolve the settings; nothing is recorded before `attach`."""
+        self.door = Door(**settings)
+        self._spans = Spans(self.door)
+        self._span_handler = SpanHandler(self._spans)
+        self._event_handler = EventHandler(Events(self._spans))
+        recorder.waiting.add(self._spans)
+
+    def attach(self) -> None:
+        """Start to record. Attaching twice changes nothing."""
+        root = get_dispatcher()
+        if not any(one is self._span_handler for one in root.span_handlers):
+            root.add_span_handler(self._span_handler)
+            root.add_event_handler(self._event_handler)
+
+    def detach(self) -> None:
+        """Stop to record; the dispatcher is as it was."""
+        root = get_dispatcher()
+        root.span_handlers[:] = [one for one in root.span_handlers if one is not self._span_handler]
+        root.event_handlers[:] = [one for one in root.event_handlers if one is not self._event_handler]
+
+    @property
+    def last_tree_id(self) -> str | None:
+        """Id of the tree opened last in this context, for feedback."""
+        return self.door.last_tree_id
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DispatcherHandler:
+        """Itself: there is one dispatcher."""
+        return self
+
+
+MAKE = DispatcherHandler
+"""`set_global_handler`'s default: make a handler of the settings."""
+
+_global: DispatcherHandler | None = None
+
+
+def set_global_handler(
+    handler: DispatcherHandler | type[DispatcherHandler] | None = MAKE, **settings: Any
+) -> DispatcherHandler | None:
+    """Record everything LlamaIndex runs in this process.
+
+    A second call replaces the handler of the first; `None` removes it and leaves the dispatcher as it was.
+
+    Args:
+        handler: a handler made before; by default one is made of the settings.
+        settings: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`, `sample_rate`.
+
+    Returns:
+        The handler, with its `last_tree_id`; None where it was removed.
+
+    Raises:
+        ConfigError: a setting is wrong or missing; the old handler stays.
+        JournalError: the journal's folder cannot be used; the old handler stays.
+    """
+    global _global
+    fresh = handler(**settings) if isinstance(handler, type) else handler
+    if _global is not None and _global is not fresh:
+        _global.detach()
+    _global = fresh
+    if fresh is not None:
+        fresh.attach()
+    return fresh
+
+
+def global_handler() -> DispatcherHandler | None:
+    """The handler that `set_global_handler` installed, or None."""
+    return _global

@@ -1,0 +1,36 @@
+"""Every test has a journal of its own, no vendor of the environment, and leaves no thread behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eventtree import config, guard
+from eventtree.delivery import shipper as shipper_module
+from eventtree.delivery.shipper import all_shippers
+from eventtree.journal import journal as journal_module
+from eventtree.recorder import recorder
+
+VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_")
+
+
+@pytest.fixture(autouse=True)
+def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A journal folder for this test, and a clean environment."""
+    for name in list(os.environ):
+        if name.startswith(VENDOR_PREFIXES) and name != "EVENTTREE_PRICE_DATASET":
+            monkeypatch.delenv(name)
+    folder = tmp_path / "journal"
+    monkeypatch.setenv("EVENTTREE_JOURNAL", str(folder))
+    yield folder
+    config.configure()
+    for shipper in all_shippers():
+        shipper.stop()
+    shipper_module._shippers.clear()
+    journal_module._opened.clear()
+    recorder.runs.clear()
+    recorder.ended.clear()
+    guard.failures.clear()

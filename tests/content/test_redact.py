@@ -1,0 +1,332 @@
+"""No secret that can be told by its looks or its key gets through (F22, F2)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.schema import NodeWithScore, TextNode
+
+from eventtree.content import FAILED, MASK, Plain, known_secrets
+from eventtree.content.redact import is_secret_key
+
+A = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7"  # 39 characters, like the body of many keys
+HEX = "0123456789abcdef0123456789abcdef01234567"
+
+SECRETS = {
+    "OpenAI": f"sk-{A}",
+    "OpenAI project": f"sk-proj-{A}_{A}",
+    "OpenAI service": f"sk-svcacct-{A}",
+    "Anthropic": f"sk-ant-api03-{A}-{A}",
+    "OpenRouter": f"sk-or-v1-{HEX}",
+    "Langfuse": "sk-lf-12345678-1234-1234-1234-123456789012",
+    "AWS id": "AKIAIOSFODNN7EXAMPLE",
+    "AWS session": "ASIAIOSFODNN7EXAMPLE",
+    "GitHub personal": f"ghp_{A[:36]}",
+    "GitHub OAuth": f"gho_{A[:36]}",
+    "GitHub server": f"ghs_{A[:36]}",
+    "GitHub fine": f"github_pat_{A}_{A}",
+    "GitLab": f"glpat-{A[:20]}",
+    "Slack bot": f"xoxb-123456789012-{A[:24]}",
+    "Slack user": f"xoxp-123456789012-{A[:24]}",
+    "Slack app": "xapp-1-A0123456789-0123456789-abcdef",
+    "Slack hook": "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
+    "Google": f"AIza{A[:35]}",
+    "Google OAuth": f"ya29.{A}",
+    "Google client": f"GOCSPX-{A[:28]}",
+    "Stripe": f"sk_live_{A[:24]}",
+    "Stripe test": f"rk_test_{A[:24]}",
+    "Stripe hook": f"whsec_{A[:32]}",
+    "Hugging Face": f"hf_{A[:34]}",
+    "Groq": f"gsk_{A}{A[:13]}",
+    "xAI": f"xai-{A}",
+    "Perplexity": f"pplx-{A}",
+    "Tavily": f"tvly-dev-{A}",
+    "LangSmith": f"lsv2_pt_{HEX[:32]}_abcdef0123",
+    "Pinecone": f"pcsk_{A}_{A}",
+    "Replicate": f"r8_{A[:37]}",
+    "npm": f"npm_{A[:36]}",
+    "PyPI": f"pypi-AgEIcHlwaS5vcmc{A}",
+    "SendGrid": f"SG.{A[:22]}.{A}",
+    "DigitalOcean": f"dop_v1_{HEX}",
+    "Shopify": f"shpat_{HEX[:32]}",
+    "Supabase": f"sbp_{HEX}",
+    "Linear": f"lin_api_{A}",
+    "Notion": f"ntn_{A}",
+    "Figma": f"figd_{A}",
+    "Grafana": f"glsa_{A}",
+    "Databricks": f"dapi{HEX[:32]}",
+    "Vault": f"hvs.{A}",
+    "JWT": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    "age": "AGE-SECRET-KEY-1QQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQ",
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("around", ["{}", "use {} please", "({})", '"{}"', "a\n{}\nb", "x={}", "x: {}.", "İ {}"])
+def test_known_tokens_are_replaced_wherever_they_stand(name: str, around: str) -> None:
+    """F22."""
+    secret = SECRETS[name]
+    told = secret.rsplit("/", 1)[-1]
+    out = known_secrets()(around.format(secret))
+    assert told not in out
+    assert MASK in out
+    assert out.startswith(around.split("{")[0].split("=")[0])
+
+
+TOLD = {
+    "shell": ("export PGPASSWORD=hunter22 ok", "hunter22"),
+    "env": ("MY_API_KEY=abcd1234", "abcd1234"),
+    "json": ('{"password": "two words"}', "two words"),
+    "json in json": ('"{\\"client_secret\\": \\"s3cr3t value\\"}"', "s3cr3t value"),
+    "json with a quote in it": ('{"password": "one\\"two"}', "two"),
+    "python": ("{'api_key': 'my own key'}", "my own key"),
+    "keyword argument": ("Client(api_key='abcdefg')", "abcdefg"),
+    "yaml": ("secret: topsecret1", "topsecret1"),
+    "arrow": ("password => hunter22", "hunter22"),
+    "long name": ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI"),
+    "header": ("Authorization: Bearer opaque-token-value", "opaque-token-value"),
+    "header, basic": ("authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+    "bearer alone": ("curl -H 'bearer abcdef0123456789'", "abcdef0123456789"),
+    "x-api-key": ("x-api-key: abcdef123", "abcdef123"),
+    "token": ("access_token=abcDEF123456xyz", "abcDEF123456xyz"),
+    "query": ("https://h/p?a=1&token=abcdefghijk123&b=2", "abcdefghijk123"),
+    "query key": ("https://h/p?key=abcdefghijk123", "abcdefghijk123"),
+    "signed url": ("https://h/b?X-Amz-Signature=0123456789abcdef&x=1", "0123456789abcdef"),
+    "sas": ("https://h/b?sv=1&sig=abcdefgh%2Fijkl123%3D", "abcdefgh"),
+    "url": ("postgresql://ann:s3cret@db:5432/x", "s3cret"),
+    "url, user only": ("https://0123456789abcdef0123@sentry.io/1", "0123456789abcdef0123"),
+    "azure": ("AccountName=x;AccountKey=abcdefghijk123==;End", "abcdefghijk123"),
+    "cookie": ("Cookie: session=abcdefghijklmnop1", "abcdefghijklmnop1"),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_values_told_by_the_word_before_them_are_replaced(name: str) -> None:
+    """F22."""
+    text, secret = TOLD[name]
+    out = known_secrets()(text)
+    assert secret not in out
+    assert MASK in out
+
+
+PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{A}\n{A}==\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("pem", [PEM, PEM.replace("\n", "\\n"), PEM[:60], PEM.replace("RSA ", "OPENSSH ")])
+def test_private_keys_are_replaced_even_when_cut_off(pem: str) -> None:
+    """F22."""
+    out = known_secrets()(f"key:\n{pem}")
+    assert A[:12] not in out
+
+
+HARMLESS = [
+    "Passwords should be long. A secret is a secret.",
+    "The token count is 12; max_tokens=4096, total_tokens: 1234567890123",
+    "usage={'input_tokens': 5, 'output_tokens': 7}",
+    "sk-learn-pipelines-and-transformers-explained",
+    "ask-for-something-you-really-want-today",
+    "https://example.com/path?page=2#part and ssh://git@github.com/a/b",
+    "a basic understanding of bearer instruments",
+    "def f(password: str, token: int) -> None",
+    "https://docs.python.org/3/library/re.html",
+    "eyJ is how a token begins. So is sk-. And AKIA.",
+    "2026-01-02T03:04:05 10.0.0.1:8080 key=value mail me: ann at example",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_harmless_text_is_left_alone(text: str) -> None:
+    """A redactor that eats prose is switched off."""
+    assert known_secrets()(text) == text
+
+
+def test_email_addresses_are_replaced_on_request() -> None:
+    """F22."""
+    text = "write to ann.b+c@mail.example.org, or @here, a@b"
+    assert known_secrets()(text) == text
+    assert known_secrets(email=True)(text) == f"write to {MASK}, or @here, a@b"
+
+
+def test_own_redactor_sees_what_is_left() -> None:
+    """Both may be wanted."""
+    redact = known_secrets(also=lambda text: text.replace("Ann", "X"))
+    assert redact(f"Ann has {SECRETS['OpenAI']}") == f"X has {MASK}"
+
+
+@given(st.text())
+@settings(max_examples=200, deadline=None)
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    """Masks are no secrets."""
+    once = known_secrets(email=True)(text + " password=abcd1234 " + SECRETS["AWS id"])
+    assert known_secrets(email=True)(once) == once
+
+
+SECRET_KEYS = """
+api_key apiKey API_KEY OPENAI_API_KEY openaiApiKey x-api-key authorization Authorization password passwd
+PGPASSWORD userPassword db_password token access_token accessToken refresh_token id_token GITHUB_TOKEN
+client_secret secret SECRET_KEY aws_secret_access_key AWS_ACCESS_KEY_ID private_key credentials cookie
+Set-Cookie bearer auth jwt passphrase connection_string hf_token session_token secrets access_tokens APIKey
+"""
+OPEN_KEYS = """
+input_tokens output_tokens max_tokens total_tokens prompt_tokens completion_tokens token_count tokens
+num_tokens max_token tokenizer token_type next_token next_page_token pad_token eos_token author authors key
+keys keyboard secretary password_required auth_type max_completion_tokens cached_tokens public_key question
+token_usage total_token tokens_per_second first_token time_to_first_token content name id passenger
+"""
+
+
+@pytest.mark.parametrize("key", SECRET_KEYS.split())
+def test_secret_keys_are_known(key: str) -> None:
+    """F22."""
+    assert is_secret_key(key)
+
+
+@pytest.mark.parametrize("key", OPEN_KEYS.split())
+def test_other_keys_are_not(key: str) -> None:
+    """Counts of tokens least of all."""
+    assert not is_secret_key(key)
+
+
+def test_values_under_secret_keys_are_replaced_whole_but_not_none_and_flags() -> None:
+    """F22."""
+    value = {"api_key": {"nested": ["canary"]}, "password": 12345, "token": None, "secret": False, "input_tokens": 7}
+    out = Plain(redact=known_secrets())(value)
+    assert out == {"api_key": MASK, "password": MASK, "token": None, "secret": False, "input_tokens": 7}
+
+
+def test_keys_that_are_redacted_alike_stay_apart() -> None:
+    """F22: dict keys are strings too."""
+    out = Plain(redact=lambda text: "x" if text.startswith("canary") else text)({"canary1": 1, "canary2": 2})
+    assert out == {"x": 1, "x (2)": 2}
+
+
+# --- everything that holds text -----------------------------------------------------------------------------------
+
+CANARY = "canary-0815"
+
+
+class Talkative:
+    def __repr__(self) -> str:
+        return f"<{CANARY}>"
+
+
+class Raising:
+    def __repr__(self) -> str:
+        raise ValueError(CANARY)
+
+
+HOLDERS: list[Callable[[], Any]] = [
+    lambda: CANARY,
+    lambda: "x" * 3_000_000 + CANARY,
+    lambda: CANARY + "x" * 3_000_000,
+    lambda: [CANARY, (CANARY,), {CANARY}],
+    lambda: {CANARY: CANARY},
+    lambda: {(CANARY, 1): 1},
+    lambda: ValueError(CANARY),
+    lambda: Talkative(),
+    lambda: Raising(),
+    lambda: HumanMessage(CANARY, name=CANARY, id=CANARY),
+    lambda: HumanMessage([{"type": "text", "text": CANARY}, {"type": "image", "url": f"https://h/{CANARY}"}]),
+    lambda: AIMessage("", tool_calls=[{"name": CANARY, "args": {CANARY: CANARY}, "id": CANARY}]),
+    lambda: AIMessage("", additional_kwargs={"reasoning_content": CANARY}),
+    lambda: AIMessage("", response_metadata={"finish_reason": CANARY}),
+    lambda: ToolMessage(CANARY, tool_call_id=CANARY),
+    lambda: Document(page_content=CANARY, metadata={"source": CANARY}, id=CANARY),
+    lambda: ChatMessage(CANARY, additional_kwargs={"tool_call_id": CANARY}),
+    lambda: NodeWithScore(node=TextNode(text=CANARY, metadata={CANARY: CANARY}), score=1),
+    lambda: {"type": "image", "url": f"https://h/{CANARY}", "detail": CANARY},
+    lambda: f"data:text/{CANARY};base64," + "QUJD" * 100,
+]
+
+
+@pytest.mark.parametrize("make", HOLDERS)
+def test_redactor_sees_every_text(make: Callable[[], Any]) -> None:
+    """F2, F22: canaries."""
+    writer = Plain(redact=lambda text: text.replace(CANARY, "[gone]"))
+    for write in (writer, writer.message, writer.messages, writer.document):
+        out = json.dumps(write(make()))
+        assert CANARY not in out
+    assert "[gone]" in json.dumps(writer(make()))
+
+
+def fails(_text: str) -> str:
+    raise ValueError("canary")
+
+
+@pytest.mark.parametrize("redact", [fails, lambda _text: None, lambda _text: b"x", lambda text: int(text)])
+@pytest.mark.parametrize("make", HOLDERS)
+def test_redactor_that_fails_lets_nothing_through_and_is_counted(redact: Any, make: Callable[[], Any]) -> None:
+    """F22: fail closed."""
+    writer = Plain(redact=redact)
+    out = json.dumps(writer(make()))
+    assert CANARY not in out
+    assert FAILED in out
+    assert writer.failures > 0
+
+
+def test_redactor_whose_keys_fail_hides_the_values() -> None:
+    """F22: fail closed."""
+
+    class Broken:
+        def __call__(self, text: str) -> str:
+            return text
+
+        def hides_key(self, key: str) -> bool:
+            raise ValueError(key)
+
+    assert Plain(redact=Broken())({"a": "canary"}) == {"a": MASK}
+
+
+def test_secret_across_the_place_of_a_cut_is_not_kept_in_part() -> None:
+    """F22: a text is redacted beyond what is kept of it."""
+    half = (1 << 20) // 2
+    for shift in range(0, 50, 7):
+        secret, edge, middle = " password=" + "Z" * 40 + " ", "x" * (half - shift), "y" * 2_000_000
+        assert "ZZ" not in Plain(redact=known_secrets())(edge + secret + middle)
+        assert "ZZ" not in Plain(redact=known_secrets())(middle + secret + edge)
+
+
+FLOODS = {
+    "sk": "sk-" * 350_000,
+    "jwt": "eyJ" * 350_000,
+    "jwt dotted": "eyJaaaaaaaa." * 90_000,
+    "password": "password" * 130_000,
+    "password=": "password=" * 110_000,
+    "password:": "password : " * 95_000,
+    "quotes": 'password="' * 100_000,
+    "token": "token=1 " * 130_000,
+    "urls": "://" * 350_000,
+    "urls with users": "://" + "a" * 1_000_000,
+    "colons": "://" + "a:" * 500_000,
+    "mail": "a@" * 500_000,
+    "mail long": "a" * 1_000_000 + "@",
+    "mail hosts": "a@" + "a." * 500_000,
+    "keys": "-----BEGIN PRIVATE KEY-----" * 38_000,
+    "dashes": "-----BEGIN PRIVATE KEY-----" + "-" * 1_000_000,
+    "bearer": "bearer " * 150_000,
+    "bearer long": "bearer " + "a" * 1_000_000,
+    "upper": "İ" + "PASSWORD " * 110_000,
+    "prose": "The quick brown fox jumps over the lazy dog. It asks: why? It's 3/4 well-known_text. " * 12_000,
+    "words": "a" * 1_000_000,
+    "json": json.dumps([{"id": n, "text": "word", "token": "x"} for n in range(25_000)]),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_time_is_linear_whatever_the_text(name: str) -> None:
+    """F20: 50 ms per MB on a machine of its own; floods made to be slow get ten times that, nothing quadratic would."""
+    text = FLOODS[name]
+    redact = known_secrets(email=True)
+    began = time.thread_time()
+    redact(text)
+    took = time.thread_time() - began
+    assert took < 0.5 * max(1.0, len(text) / 1e6)

@@ -1,0 +1,225 @@
+"""From recorder to vendor over loopback, with what goes wrong on the way. Every test ends with the law."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from eventtree import flush
+from eventtree.delivery.report import Report
+from eventtree.door import Door
+from eventtree.event import Kind
+from eventtree.recorder import recorder
+from eventtree.testing import Answer, VendorServer
+from eventtree.testing.rules.terms import Reply
+from eventtree.vendors import KINDS, Vendor, vendor_class
+from tests.recording import new_id, record_tree
+
+
+class PickyServer(VendorServer):
+    """Refuses every whole request in which there is poison."""
+
+    def _judge(self, rules: Any, incoming: Any, body: Any, unreadable: Any) -> Reply:
+        if b"poison" in incoming.body:
+            return Reply(status=400, body={"error": "I will not take poison"})
+        return super()._judge(rules, incoming, body, unreadable)
+
+
+@pytest.fixture
+def picky() -> Iterator[PickyServer]:
+    with PickyServer() as running:
+        yield running
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delays of the retry table in milliseconds instead of seconds."""
+    monkeypatch.setattr("eventtree.delivery.retry.FIRST_DELAY", 0.005)
+    monkeypatch.setattr("eventtree.delivery.retry.LONGEST_BACKOFF", 0.02)
+    monkeypatch.setattr("eventtree.delivery.retry.PROBE_POLL", 0.005)
+
+
+def vendor(server: VendorServer, kind: str, **more: object) -> Vendor:
+    return vendor_class(kind)(**server.settings(kind), **more)
+
+
+def lawful(report: Report) -> Report:
+    for sums in report.vendors.values():
+        assert sums.unexplained == 0, sums
+    return report
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_vendor_gets_every_event(server: VendorServer, kind: str) -> None:
+    door = Door(vendors=[vendor(server, kind)], user="u", session="s")
+    trees = [record_tree(door, question=f"Where is {n}?", children=3) for n in range(5)]
+    report = lawful(flush(10))
+    sums = report.vendors[kind]
+    assert (sums.accepted, sums.delivered, sums.waiting, sums.dead) == (20, 20, 0, 0)
+    assert report.settled
+    assert not server.refused
+    if kind != "nebuly":
+        assert set(trees) <= set(server.event_ids(kind))
+
+
+def test_a_tree_with_a_thousand_events_goes_out_in_several_requests(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, kind) for kind in ("braintrust", "honeyhive", "humanloop_v4")], user="u")
+    record_tree(door, children=999)
+    report = lawful(flush(30))
+    assert {sums.delivered for sums in report.vendors.values()} == {1000}
+    assert not server.refused
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 520])
+def test_f03_a_passing_fault_is_outlived(server: VendorServer, status: int) -> None:
+    door = Door(vendors=[vendor(server, "braintrust")])
+    server.script("braintrust", [status] * 3)
+    record_tree(door)
+    assert lawful(flush(10)).vendors["braintrust"].delivered == 3
+    assert len(server.events("braintrust")) == 3
+
+
+def test_f08_a_lost_answer_repeats_the_request_with_equal_content(server: VendorServer) -> None:
+    """R2"""
+    door = Door(vendors=[vendor(server, "braintrust", project_id=None)])
+    record_tree(door)
+    flush(10)
+    server.script("braintrust", [Answer(cut=True, apply=True)])
+    record_tree(door)
+    assert lawful(flush(10)).vendors["braintrust"].delivered == 6
+    assert server.repeats("braintrust").changed == 0
+    assert server.repeats("braintrust").same == 3
+
+
+def test_f04_a_request_too_large_is_halved_until_it_fits(server: VendorServer) -> None:
+    """R5, D6"""
+    with VendorServer(max_bytes={"braintrust": 4_000}) as small:
+        door = Door(vendors=[vendor(small, "braintrust")])
+        record_tree(door, children=40)
+        report = lawful(flush(20))
+        assert report.vendors["braintrust"].delivered == 41
+        assert len(set(small.event_ids("braintrust"))) == 41
+
+
+def test_f04_one_event_too_large_is_shortened_not_dropped() -> None:
+    """R5, D6"""
+    with VendorServer(max_bytes={"braintrust": 6_000}) as small:
+        door = Door(vendors=[vendor(small, "braintrust")])
+        tree = record_tree(door, question="begin " + "x" * 50_000 + " end")
+        report = lawful(flush(20))
+        assert report.vendors["braintrust"].delivered == 3
+        row = next(row for row in small.events("braintrust") if row["id"] == tree)
+        assert row["input"]["question"].startswith("begin")
+        assert "cut" in row["input"]["question"]
+
+
+@pytest.mark.parametrize("poison", [1, 3, 10])
+def test_f05_poison_is_isolated_and_keeps_the_vendors_words(picky: PickyServer, poison: int) -> None:
+    """R4: 99 / 97 / 90 of 100 delivered, within 19 / 49 / 129 requests."""
+    door = Door(vendors=[vendor(picky, "honeyhive", generation="v1")])
+    tree = new_id()
+    recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+    for number in range(99):
+        child = new_id()
+        recorder.open(door, child, tree, kind=Kind.TOOL, name="poison" if number % 9 == 0 and number < 9 * poison else "tool")
+        recorder.close(door, child, outputs="x")
+    recorder.close(door, tree)
+    report = lawful(flush(20))
+    sums = report.vendors["honeyhive"]
+    assert (sums.delivered, sums.dead, sums.waiting) == (100 - poison, poison, 0)
+    letters = next(lane for lane in door.shipper.lanes.values()).dead.read()
+    assert len(letters) == poison
+    assert all("poison" in letter["words"] and letter["status"] == 400 for letter in letters)
+    assert len(picky.requests) <= {1: 19, 3: 49, 10: 129}[poison] + 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 501, 307])
+def test_f06_a_wrong_setting_parks_the_vendor_and_keeps_everything(
+    server: VendorServer, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F06, F07"""
+    door = Door(vendors=[vendor(server, "braintrust"), vendor(server, "nebuly")], user="u")
+    server.script("braintrust", [Answer(status=status, headers={"Location": "http://127.0.0.1:9/"})] * 50)
+    for _ in range(3):
+        record_tree(door)
+    report = lawful(flush(1.0))
+    assert report.vendors["nebuly"].delivered == 9
+    parked = report.vendors["braintrust"]
+    assert (parked.waiting, parked.delivered, parked.dead) == (9, 0, 0)
+    assert str(status) in (parked.parked or "")
+    assert sum("parked" in message for message in caplog.messages) == 1
+    assert sum(call.vendor == "braintrust" for call in server.requests) == 1
+
+
+def test_f24_a_dead_vendor_delays_no_other(server: VendorServer) -> None:
+    dead = vendor_class("braintrust")(api_key="k", base_url="http://127.0.0.1:9")
+    door = Door(vendors=[dead, vendor(server, "honeyhive")])
+    began = time.monotonic()
+    record_tree(door)
+    while len(server.events("honeyhive")) < 3:
+        assert time.monotonic() - began < 5
+        time.sleep(0.01)
+    report = lawful(flush(0.2))
+    assert report.vendors["honeyhive"].delivered == 3
+    assert report.vendors["braintrust"].waiting == 3
+
+
+def test_a_tree_without_a_user_is_dropped_by_reason_at_nebuly_only(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, "nebuly"), vendor(server, "honeyhive")])
+    record_tree(door)
+    report = lawful(flush(10))
+    assert report.vendors["nebuly"].dropped == {"no_end_user": 3}
+    assert report.vendors["honeyhive"].delivered == 3
+
+
+def test_what_was_not_sampled_is_counted(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, "braintrust")], sample_rate=0.5)
+    for _ in range(40):
+        record_tree(door)
+    sums = lawful(flush(10)).vendors["braintrust"]
+    assert sums.accepted == 120
+    assert sums.delivered + sums.dropped["sampled"] == 120
+    assert 0 < sums.delivered < 120
+
+
+def test_two_doors_record_a_run_once_and_both_vendors_get_it(server: VendorServer) -> None:
+    first = Door(vendors=[vendor(server, "braintrust")])
+    second = Door(vendors=[vendor(server, "honeyhive")])
+    tree = new_id()
+    for door in (first, second):
+        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+    for door in (first, second):
+        recorder.close(door, tree, outputs="x")
+    report = lawful(flush(10))
+    assert {name: sums.delivered for name, sums in report.vendors.items()} == {"braintrust": 1, "honeyhive": 1}
+
+
+def test_a_child_that_comes_after_its_tree_went_out_is_sent_or_counted(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, kind) for kind in ("braintrust", "nebuly")], user="u")
+    tree = record_tree(door)
+    lawful(flush(10))
+    late = new_id()
+    recorder.open(door, late, tree, kind=Kind.TOOL, name="late")
+    recorder.close(door, late, outputs="x")
+    deadline = time.monotonic() + 5
+    while door.shipper.report().waiting and time.monotonic() < deadline:
+        time.sleep(0.02)
+    report = lawful(door.shipper.report())
+    assert report.vendors["nebuly"].dropped == {"late": 1}
+    assert report.vendors["braintrust"].delivered == 4
+    assert server.events("braintrust")[-1]["span_parents"] == [tree]
+
+
+def test_the_memory_journal_delivers_too(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, "braintrust")], journal=":memory:")
+    record_tree(door)
+    assert lawful(flush(10)).vendors["braintrust"].delivered == 3

@@ -1,0 +1,100 @@
+"""Lines: framing, and reading at any damage (R11, F12)."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import pytest
+
+from eventtree.journal import Journal, LineReader, MemoryFiles, frame
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.index import Index
+from eventtree.record import encode
+
+
+def entry(kind: str, tree: str, **more: object) -> bytes:
+    return encode({"r": kind, "id": tree, "tree": tree, **more})
+
+
+def journal_of(trees: int) -> Journal:
+    journal = Journal(MemoryFiles())
+    for number in range(trees):
+        vendors = [{"name": "v", "fingerprint": "f"}]
+        journal.append(entry("open", f"t{number}", parent=None, vendors=vendors))
+        journal.append(entry("close", f"t{number}", status="ok", vendors=vendors))
+    return journal
+
+
+def read_all(journal: Journal) -> tuple[list[str], Index]:
+    index = Index(journal, Cursor(journal.files, "v.f.cursor"), lambda refs: refs is not None, grace=0.0)
+    found: list[str] = []
+    for _ in range(5):
+        index.read()
+        found += [tree.id for tree in index.take(1_000)]
+    return found, index
+
+
+def test_a_line_holds_checksum_sequence_and_payload() -> None:
+    assert frame(7, b'{"a":1}') == b"%08x 7 " % crc32(b'7 {"a":1}') + b'{"a":1}\n'
+
+
+def test_records_come_back_in_order_across_rolled_logs() -> None:
+    journal = Journal(MemoryFiles(), roll_bytes=500)
+    for number in range(50):
+        journal.append(entry("note", "t", n=number))
+    assert len(journal.logs()) > 5
+    seqs = []
+    for name in journal.logs():
+        seqs += [line.seq for line in LineReader(journal.files, name).read(10_000)]
+    assert seqs == list(range(len(seqs)))
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_f12_any_flipped_byte_leaves_every_other_tree_readable(step: int) -> None:
+    """R11: 20 events, each byte in turn."""
+    whole = journal_of(10)
+    name = whole.logs()[0]
+    data = whole.files.read(name, 0, 1 << 20)
+    for position in range(step - 1, len(data), step):
+        journal = Journal(MemoryFiles())
+        damaged = bytearray(data)
+        damaged[position] ^= 0x01
+        journal.files.append(name, bytes(damaged))
+        found, index = read_all(journal)
+        hit = data[:position].count(b"\n")
+        touched = {f"t{(line - 1) // 2}" for line in (hit, hit + 1 if data[position : position + 1] == b"\n" else hit)}
+        assert {f"t{n}" for n in range(10)} - touched <= set(found), position
+        assert index.readers[name].damage.bad_lines >= 1, position
+
+
+def test_f12_a_log_cut_anywhere_opens_and_keeps_what_is_whole() -> None:
+    """R11: every truncation."""
+    whole = journal_of(5)
+    name = whole.logs()[0]
+    data = whole.files.read(name, 0, 1 << 20)
+    for length in range(len(data)):
+        journal = Journal(MemoryFiles())
+        journal.files.append(name, data[:length])
+        found, _ = read_all(journal)
+        # A line that lacks only its newline is whole.
+        lines = data[:length].count(b"\n") + (data[length : length + 1] == b"\n")
+        opened = lines // 2
+        assert found == [f"t{n}" for n in range(opened)], length
+
+
+def test_f12_foreign_empty_and_zeroed_files_do_no_harm() -> None:
+    journal = journal_of(2)
+    journal.files.append("a.0000.log", b"")
+    journal.files.append("b.0000.log", b"\0" * 5_000)
+    journal.files.append("c.0000.log", b"hello\nworld\n" * 10)
+    journal.files.append("notes.txt", b"hello")
+    assert read_all(journal)[0] == ["t0", "t1"]
+
+
+def test_a_missing_line_is_counted() -> None:
+    journal = journal_of(3)
+    name = journal.logs()[0]
+    lines = journal.files.read(name, 0, 1 << 20).splitlines(keepends=True)
+    journal.files.replace(name, b"".join(lines[:2] + lines[4:]))
+    _, index = read_all(journal)
+    assert index.readers[name].damage.lost == 2

@@ -1,0 +1,362 @@
+"""Every run stands under its true parent, in a tree of its own root (scenarios A)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel, RunnablePassthrough
+from langchain_core.tools import tool
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from eventtree.event import EventTree, Kind
+from eventtree.langchain import CallbackHandler
+from eventtree.recorder import ENDED_RUNS, recorder
+from tests.langchain.conftest import named, shape
+from tests.langchain.fakes import Library, Model, call, raising, tool_caller
+
+Trees = Callable[[], list[EventTree]]
+One = Callable[[], EventTree]
+
+PROMPT = ChatPromptTemplate.from_messages([("system", "Be brief."), ("user", "{question}")])
+CHAIN = PROMPT | Model() | StrOutputParser()
+CHAIN_SHAPE = ["chain RunnableSequence", "  chain ChatPromptTemplate", "  model Model", "  chain StrOutputParser"]
+ASKED = {"question": "Who?"}
+
+
+@pytest.fixture
+def config(handler: CallbackHandler) -> RunnableConfig:
+    return {"callbacks": [handler]}
+
+
+def test_batch_gives_one_tree_for_each_input(config: RunnableConfig, trees: Trees) -> None:
+    """A1"""
+    CHAIN.batch([{"question": str(n)} for n in range(3)], config)
+    assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 3
+    assert {tree.root.inputs["question"] for tree in trees()} == {"0", "1", "2"}
+
+
+async def test_abatch_gives_one_tree_for_each_input(config: RunnableConfig, trees: Trees) -> None:
+    """A1"""
+    await CHAIN.abatch([{"question": str(n)} for n in range(3)], config)
+    assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 3
+
+
+async def test_batch_as_completed_gives_one_tree_for_each_input(config: RunnableConfig, trees: Trees) -> None:
+    """A1"""
+    list(CHAIN.batch_as_completed([{"question": str(n)} for n in range(3)], config))
+    async for _ in CHAIN.abatch_as_completed([{"question": str(n)} for n in range(3)], config):
+        pass
+    assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 6
+
+
+async def test_awaits_in_a_row_give_separate_trees(config: RunnableConfig, handler: CallbackHandler, trees: Trees) -> None:
+    """A2"""
+    ids = []
+    for _ in range(5):
+        await CHAIN.ainvoke(ASKED, config)
+        ids.append(handler.last_tree_id)
+    assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 5
+    assert ids == [tree.id for tree in trees()]
+
+
+async def test_no_context_residue(config: RunnableConfig) -> None:
+    """A2: what is left in the caller's context is our note of the last tree, nothing of LangChain's or of a run."""
+    before = dict(copy_context().items())
+    await CHAIN.ainvoke(ASKED, config)
+    assert {var.name for var in dict(copy_context().items()).keys() - before.keys()} <= {"eventtree_last_tree"}
+
+
+async def test_concurrent_awaits_give_separate_trees(
+    config: RunnableConfig, handler: CallbackHandler, trees: Trees
+) -> None:
+    """A4"""
+
+    async def one(number: int) -> tuple[str | None, int]:
+        await CHAIN.ainvoke({"question": str(number)}, config)
+        return handler.last_tree_id, number
+
+    answers = await asyncio.gather(*(one(number) for number in range(50)))
+    assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 50
+    assert {(tree.id, int(tree.root.inputs["question"])) for tree in trees()} == set(answers)
+
+
+def test_a_handler_shared_by_threads_keeps_trees_apart(
+    config: RunnableConfig, handler: CallbackHandler, trees: Trees
+) -> None:
+    """A4"""
+
+    def one(number: int) -> tuple[str | None, int]:
+        CHAIN.invoke({"question": str(number)}, config)
+        return handler.last_tree_id, number
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = set(pool.map(one, range(100)))
+    assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 100
+    assert {(tree.id, int(tree.root.inputs["question"])) for tree in trees()} == answers
+
+
+async def test_nothing_is_logged(config: RunnableConfig, caplog: pytest.LogCaptureFixture) -> None:
+    """A3"""
+    caplog.set_level(logging.DEBUG)
+    await CHAIN.ainvoke(ASKED, config)
+    async for _ in CHAIN.astream(ASKED, config):
+        break
+    stream = CHAIN.astream(ASKED, config)
+    await anext(stream)
+    await stream.aclose()
+    assert [r for r in caplog.records if r.name != "asyncio"] == []
+
+
+def test_a_handler_only_on_the_model_makes_a_root_that_keeps_the_foreign_parent(
+    handler: CallbackHandler, trees: Trees
+) -> None:
+    """A5, A6"""
+    chain = PROMPT | Model(callbacks=[handler])
+    for _ in range(3):
+        chain.invoke(ASKED)
+    assert [shape(tree) for tree in trees()] == [["model Model"]] * 3
+    for tree in trees():
+        assert uuid.UUID(tree.root.metadata["parent_run_id"]) != uuid.UUID(tree.id)
+    assert not recorder.runs
+
+
+def test_a_config_passed_inside_a_step_does_not_lose_the_tree(
+    config: RunnableConfig, handler: CallbackHandler, tree: One
+) -> None:
+    """A7"""
+
+    def step(_: object) -> str:
+        return CHAIN.invoke(ASKED, {"callbacks": [handler]})
+
+    RunnableLambda(step).invoke("x", config)
+    assert shape(tree()) == ["chain step", *(f"  {line}" for line in CHAIN_SHAPE)]
+
+
+async def test_a_config_passed_inside_an_async_step_does_not_lose_the_tree(
+    config: RunnableConfig, handler: CallbackHandler, tree: One
+) -> None:
+    """A7, A8"""
+
+    async def step(_: object) -> str:
+        return await asyncio.create_task(CHAIN.ainvoke(ASKED, {"callbacks": [handler]}))
+
+    await RunnableLambda(step).ainvoke("x", config)
+    assert shape(tree()) == ["chain step", *(f"  {line}" for line in CHAIN_SHAPE)]
+
+
+def test_parallel_branches_stand_side_by_side(config: RunnableConfig, tree: One) -> None:
+    RunnableParallel(a=CHAIN, b=RunnablePassthrough(), c=Library() | (lambda found: len(found))).invoke(ASKED | {}, config) if 0 else None
+    RunnableParallel(a=CHAIN, b=RunnablePassthrough()).invoke(ASKED, config)
+    lines = shape(tree())
+    assert lines[0] == "chain RunnableParallel<a,b>"
+    assert sorted(lines[1:]) == sorted([*(f"  {line}" for line in CHAIN_SHAPE), "  chain RunnablePassthrough"])
+
+
+def test_threads_and_tasks_of_the_user_keep_parents_where_the_context_is_copied(config: RunnableConfig, tree: One) -> None:
+    def step(_: object) -> str:
+        context = copy_context()
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(context.run, CHAIN.invoke, ASKED).result()
+
+    RunnableLambda(step).invoke("x", config)
+    assert shape(tree()) == ["chain step", *(f"  {line}" for line in CHAIN_SHAPE)]
+
+
+def test_a_subagent_called_by_a_tool_stands_under_the_tool(config: RunnableConfig, tree: One) -> None:
+    """A11, F6: agents are told by structure, with and without a name of their own."""
+    named_one = create_agent(Model(), [], name="librarian")
+    nameless = create_agent(Model(), [])
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask others."""
+        nameless.invoke({"messages": [("user", question)]})
+        return str(named_one.invoke({"messages": [("user", question)]})["messages"][-1].content)
+
+    outer = create_agent(Model(reply=tool_caller("ask", question="Who?")), [ask], name="desk")
+    outer.invoke({"messages": [("user", "Who?")]}, config)
+    assert shape(tree()) == [
+        "agent desk",
+        "  chain model",
+        "    model Model",
+        "  chain tools",
+        "    tool ask",
+        "      agent LangGraph",
+        "        chain model",
+        "          model Model",
+        "      agent librarian",
+        "        chain model",
+        "          model Model",
+        "  chain model",
+        "    model Model",
+    ]
+
+
+def test_a_chain_is_no_agent_for_its_name(config: RunnableConfig, tree: One) -> None:
+    """F6"""
+    CHAIN.with_config(run_name="travel_agent_prompt").invoke(ASKED, config)
+    assert tree().root.kind is Kind.CHAIN
+
+
+def test_a_chain_inside_an_agents_tool_is_a_chain(config: RunnableConfig, tree: One) -> None:
+    """F6: the mark that an agent leaves in the metadata is inherited by what its tools run."""
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask a chain."""
+        return CHAIN.invoke({"question": question})
+
+    agent = create_agent(Model(reply=tool_caller("ask", question="Who?")), [ask])
+    agent.invoke({"messages": [("user", "Who?")]}, config)
+    assert [event.name for event in tree().events if event.kind is Kind.AGENT] == ["LangGraph"]
+
+
+def test_a_subgraph_stands_under_its_node(config: RunnableConfig, tree: One) -> None:
+    """A11"""
+    inner = StateGraph(MessagesState)
+    inner.add_node("think", lambda state: {"messages": [Model().invoke(state["messages"])]})
+    inner.add_edge(START, "think")
+    outer = StateGraph(MessagesState)
+    outer.add_node("sub", inner.compile())
+    outer.add_edge(START, "sub")
+    outer.add_edge("sub", END)
+    outer.compile().invoke({"messages": [("user", "Who?")]}, config)
+    assert shape(tree()) == [
+        "chain LangGraph",
+        "  chain sub",
+        "    chain LangGraph",
+        "      chain think",
+        "        model Model",
+    ]
+
+
+def test_a_given_id_and_name_are_kept(config: RunnableConfig, tree: One) -> None:
+    given = uuid.uuid4()
+    CHAIN.invoke(ASKED, {**config, "run_id": given, "run_name": "ask"})
+    assert (tree().id, tree().root.name) == (str(given), "ask")
+
+
+def test_an_id_used_twice_keeps_both_runs(config: RunnableConfig, trees: Trees) -> None:
+    given = uuid.uuid4()
+    for _ in range(2):
+        CHAIN.invoke(ASKED, {**config, "run_id": given})
+    first, second = trees()
+    assert first.id == str(given) != second.id
+    assert second.root.metadata["run_id"] == str(given)
+    assert [shape(first), shape(second)] == [CHAIN_SHAPE] * 2
+
+
+def test_an_id_used_twice_at_once_keeps_both_runs(handler: CallbackHandler, trees: Trees) -> None:
+    given = uuid.uuid4()
+    handler.on_chain_start(None, "a", run_id=given, name="outer")
+    handler.on_chain_start(None, "b", run_id=given, name="inner", parent_run_id=given)
+    handler.on_chain_end("b", run_id=given, parent_run_id=given)
+    handler.on_chain_end("a", run_id=given)
+    (found,) = trees()
+    assert shape(found) == ["chain outer", "  chain inner"]
+    assert named(found, "inner").metadata["run_id"] == str(given)
+
+
+def test_a_late_child_finds_its_ended_parent(handler: CallbackHandler, tree: One) -> None:
+    root, child = uuid.uuid4(), uuid.uuid4()
+    handler.on_chain_start(None, "a", run_id=root, name="root")
+    handler.on_chain_end("a", run_id=root)
+    handler.on_chain_start(None, "b", run_id=child, parent_run_id=root, name="late")
+    handler.on_chain_end("b", run_id=child, parent_run_id=root)
+    assert shape(tree()) == ["chain root", "  chain late"]
+
+
+def test_a_parent_that_ended_long_ago_is_unknown(handler: CallbackHandler, trees: Trees) -> None:
+    root, child = uuid.uuid4(), uuid.uuid4()
+    handler.on_chain_start(None, "a", run_id=root, name="root")
+    handler.on_chain_end("a", run_id=root)
+    for _ in range(ENDED_RUNS):
+        recorder.ended[str(uuid.uuid4())] = recorder.ended[str(root)]
+    handler.on_chain_start(None, "x", run_id=(other := uuid.uuid4()), name="other")
+    handler.on_chain_end("x", run_id=other)
+    handler.on_chain_start(None, "b", run_id=child, parent_run_id=root, name="late")
+    handler.on_chain_end("b", run_id=child, parent_run_id=root)
+    assert len(recorder.ended) == ENDED_RUNS
+    assert [shape(tree) for tree in trees()] == [["chain root"], ["chain other"], ["chain late"]]
+
+
+def test_retries_are_numbered_and_the_whole_is_ok(config: RunnableConfig, tree: One) -> None:
+    """B10"""
+    failures = iter([ValueError("once"), ValueError("twice")])
+
+    def flaky(_: object) -> str:
+        for error in failures:
+            raise error
+        return "done"
+
+    RunnableLambda(flaky).with_retry(wait_exponential_jitter=False, stop_after_attempt=3).invoke("x", config)
+    root = tree().root
+    attempts = tree().children(root)
+    assert root.status == "ok"
+    assert [event.status.value for event in attempts] == ["error", "error", "ok"]
+    assert [event.metadata.get("attempt") for event in attempts] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_fallback_attempts_stand_under_the_whole(config: RunnableConfig, tree: One, inside: bool) -> None:
+    """B10: LangChain itself reports the attempts of `invoke` as siblings of the whole."""
+    good, bad = Model(name="good"), Model(name="bad", reply=raising(ValueError("no")))
+    whole = bad.with_fallbacks([good])
+    (PROMPT | whole if inside else whole).invoke(ASKED if inside else "Who?", config)
+    found = named(tree(), "RunnableWithFallbacks")
+    attempts = tree().children(found)
+    assert [(event.name, event.status.value, event.metadata["attempt"]) for event in attempts] == [
+        ("bad", "error", 1),
+        ("good", "ok", 2),
+    ]
+    assert found.status == "ok"
+
+
+async def test_async_fallback_attempts_stand_under_the_whole(config: RunnableConfig, tree: One) -> None:
+    """B10"""
+    good, bad = Model(name="good"), Model(name="bad", reply=raising(ValueError("no")))
+    await (PROMPT | bad.with_fallbacks([good])).ainvoke(ASKED, config)
+    found = named(tree(), "RunnableWithFallbacks")
+    assert [event.metadata["attempt"] for event in tree().children(found)] == [1, 2]
+
+
+def test_streaming_steps_are_siblings(config: RunnableConfig, tree: One) -> None:
+    assert "".join(CHAIN.stream(ASKED, config)) == "blue whale"
+    assert sorted(shape(tree())) == sorted(CHAIN_SHAPE)
+
+
+def test_the_last_tree_of_another_thread_is_not_ours(config: RunnableConfig, handler: CallbackHandler) -> None:
+    CHAIN.invoke(ASKED, config)
+    mine = handler.last_tree_id
+    thread = threading.Thread(target=CHAIN.invoke, args=(ASKED, config))
+    thread.start()
+    thread.join()
+    assert handler.last_tree_id == mine
+
+
+def test_a_tool_called_twice_is_two_runs(config: RunnableConfig, tree: One) -> None:
+    @tool
+    def look(word: str) -> str:
+        """Look up."""
+        return word
+
+    both = call("look", word="a")
+    both.tool_calls.append({"name": "look", "args": {"word": "b"}, "id": "call_2", "type": "tool_call"})
+    replies = iter([both, call("look", word="c")])
+    agent = create_agent(Model(reply=lambda _: next(replies, Model()._answer([]))), [look])
+    agent.invoke({"messages": [("user", "x")]}, config)
+    assert [(e.inputs, e.metadata["tool_call_id"]) for e in tree().events if e.kind is Kind.TOOL] == [
+        ({"word": "a"}, "call_look"),
+        ({"word": "b"}, "call_2"),
+        ({"word": "c"}, "call_look"),
+    ]
