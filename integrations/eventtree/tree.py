@@ -3,7 +3,8 @@
 Each run of a tree is in one of four states, told by which of its records have been seen. `RULES` says what a record
 does in each; nothing else decides. Then `build` makes events of the runs:
 
-- a run without a close is `incomplete`; one without an open keeps what its close says and is marked `damaged`;
+- a run without a close is `incomplete`, or `cancelled` where the nearest run above that closed was (a cancelled
+  retriever of LangChain never closes); one without an open keeps what its close says and is marked `damaged`;
 - of two closes the earlier one counts (by duration), so a repeated end changes nothing;
 - a parent that is not in the tree, or that would make a ring, is replaced by the root;
 - what a close learned (model, params, inputs of a streamed chain, …) wins over what the open knew;
@@ -52,6 +53,8 @@ class _Run:
     open: Record = field(default_factory=dict)
     close: Record = field(default_factory=dict)
     notes: list[Record] = field(default_factory=list)
+    is_cancelled: bool = False
+    """It never closed, and what was around it was cancelled."""
 
     def keep_open(self, entry: Record) -> None:
         self.open = entry
@@ -109,8 +112,18 @@ class TreeBuilder:
             parents = _rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
         outermost = _wrappers(runs, parents)
+        _number_first_attempts(runs, parents)
+        _settle_unclosed(runs, parents)
         events = [
-            _event(run, self.id, parents[run.id], shared, start, None if run.id in outermost else price, run.id in outermost)
+            _event(
+                run,
+                self.id,
+                parents[run.id],
+                shared,
+                start,
+                None if run.id in outermost else price,
+                run.id in outermost,
+            )
             for run in runs.values()
         ]
         feedback = tuple(sorted(self._feedback, key=lambda entry: entry.get("at", 0)))
@@ -165,6 +178,32 @@ def _wrappers(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> se
     return found
 
 
+def _number_first_attempts(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> None:
+    """LangChain tags the attempts of a retry from the second on: the run before the second one was the first."""
+    for run in [run for run in runs.values() if "retry:attempt:2" in (run.open.get("tags") or ())]:
+        before = [
+            other
+            for other in runs.values()
+            if parents[other.id] == parents[run.id]
+            and other.open.get("name") == run.open["name"]
+            and other.open["start"] <= run.open["start"]
+            and "attempt" not in (other.open.get("metadata") or {})
+        ]
+        if before:
+            first = max(before, key=lambda other: other.open["start"])
+            first.open = {**first.open, "metadata": {**(first.open.get("metadata") or {}), "attempt": 1}}
+
+
+def _settle_unclosed(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> None:
+    for run in runs.values():
+        if run.close:
+            continue
+        above = parents[run.id]
+        while above in runs and not runs[above].close:
+            above = parents[above]
+        run.is_cancelled = above in runs and runs[above].close.get("status") == Status.CANCELLED
+
+
 def _ordered(events: list[Event]) -> tuple[Event, ...]:
     """By start, but never a child before its parent."""
     children: dict[str | None, list[Event]] = {}
@@ -201,7 +240,7 @@ def _event(
         session_id=shared["session"],
         kind=run.learned("kind") or Kind.CHAIN,
         name=run.open.get("name", "unknown"),
-        status=run.close.get("status", Status.INCOMPLETE),
+        status=run.close.get("status", Status.CANCELLED if run.is_cancelled else Status.INCOMPLETE),
         error=EventError(**error) if isinstance(error, dict) else None,
         internal=bool(run.learned("internal")),
         inputs=run.learned("inputs"),
@@ -223,12 +262,19 @@ def _event(
     )
 
 
-def _cost(run: _Run, usage: Usage | None, at: datetime, metadata: Mapping[str, Any], price: Price | None) -> Cost | None:
+def _cost(
+    run: _Run, usage: Usage | None, at: datetime, metadata: Mapping[str, Any], price: Price | None
+) -> Cost | None:
     given = run.close.get("cost", metadata.get("eventtree_cost"))
     if price is None or (usage is None and given is None):
         return None
     return price(
-        usage, model=run.learned("model"), provider=run.learned("provider"), base_url=run.learned("base_url"), at=at, given=given
+        usage,
+        model=run.learned("model"),
+        provider=run.learned("provider"),
+        base_url=run.learned("base_url"),
+        at=at,
+        given=given,
     )
 
 

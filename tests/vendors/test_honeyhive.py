@@ -329,6 +329,12 @@ for request in json.load(sys.stdin):
     parsed = unmarshal_json(json.dumps(request["body"]), model)
     if path == "/events/batch":
         assert len(parsed.events) == len(request["body"]["events"])
+request["body"]["events"][0]["end_time"] += 0.5
+try:
+    unmarshal_json(json.dumps(request["body"]), model)
+except Exception:
+    sys.exit(0)
+sys.exit("takes anything")
 """
 
 

@@ -217,12 +217,14 @@ def test_messages_hold_no_nulls_and_only_known_roles_and_parts() -> None:
         },
         {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {"a": 1}}]},
     ]
+    call = {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    first, second = ({"type": "image_url", "image_url": {"url": url}} for url in ("https://x.test", "https://y.test"))
     assert child(kind=Kind.MODEL, inputs={"messages": asked})["messages"] == [
         {"role": "system", "content": "rules"},
-        {"role": "user", "name": "critic", "content": [{"type": "image_url", "image_url": {"url": "https://x.test"}}]},
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://y.test"}}, {"type": "text", "text": "[audio z]"}]},
-        {"role": "assistant", "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]},
-    ]  # fmt: skip
+        {"role": "user", "name": "critic", "content": [first]},
+        {"role": "user", "content": [second, {"type": "text", "text": "[audio z]"}]},
+        {"role": "assistant", "tool_calls": [call]},
+    ]
 
 
 def test_output_is_text_whatever_came_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,7 @@ from eventtree.delivery.report import Report
 from eventtree.event import Event, EventTree, Kind, Status
 
 PIPED_WIDTH = 200
+REQUESTS = ("requests", "refused")
 
 KIND_STYLES = {
     Kind.CHAIN: "cyan",
@@ -43,10 +45,11 @@ def draw_tree(out: Console, tree: EventTree) -> None:
     out.print(Text(f"sum: {_number(tree.total_tokens)} tokens, {_usd(tree.total_usd)}", "dim"), "")
 
 
-def draw_report(out: Console, report: Report) -> None:
-    """The sums, a vendor a line."""
+def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
+    """The sums, a vendor a line; `requests` adds how many requests each vendor took and refused."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("vendor", "accepted", "delivered", "waiting", "dead", "dropped"):
+    headings = ("vendor", "accepted", "delivered", "waiting", "dead", *REQUESTS[: 2 if requests else 0], "dropped")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading in ("vendor", "dropped") else "right", no_wrap=True)
     for label, sums in report.vendors.items():
         dropped = ", ".join(f"{reason} {count}" for reason, count in sums.dropped.items()) or "0"
@@ -55,8 +58,9 @@ def draw_report(out: Console, report: Report) -> None:
             state.append(f"  parked: {sums.parked}", "bold red")
         if sums.unexplained:
             state.append(f"  {sums.unexplained} unexplained", "bold red")
-        counts = (str(count) for count in (sums.accepted, sums.delivered, sums.waiting, sums.dead))
-        table.add_row(label, *counts, state)
+        counts = (sums.accepted, sums.delivered, sums.waiting, sums.dead)
+        sent = requests.get(label, (0, 0)) if requests else ()
+        table.add_row(label, *map(str, (*counts, *sent)), state)
     out.print(f"{report.events} events in {report.journal}")
     if report.vendors:
         out.print(table)

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from eventtree.content import messages
-from eventtree.content.objects import Path, class_path, fields_of, from_model, from_name, slot, with_fields
+from eventtree.content.objects import Path, class_path, fields_of, slot, with_fields
 from eventtree.content.walk import MRO_OF, Converter, Walk, name_of
 from eventtree.event import JsonValue
 
 Fields = dict[str, Any]
 Pairs = list[tuple[str, Any]]
-EMPTY: tuple[object, ...] = (None, (), [], {}, "")
 
 
 def renamed(**names: str) -> Converter:
@@ -211,12 +210,7 @@ TABLE: dict[Path, Converter] = {
 }
 """Path of a framework's class → converter of it and of what inherits from it."""
 
-MESSAGE_PATHS = frozenset({(f"{LC}.messages.base", "BaseMessage"), (BLOCKS, "ChatMessage")})
-
 
 def by_framework(kind: type) -> Converter | None:
     """Classes of the frameworks, the nearest in line first."""
     return next((TABLE[path] for each in MRO_OF(kind) if (path := class_path(each)) in TABLE), None)
-
-
-__all__ = ["MESSAGE_PATHS", "TABLE", "by_framework", "from_model", "from_name"]

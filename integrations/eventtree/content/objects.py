@@ -94,7 +94,9 @@ def with_fields(walk: Walk, value: object, pairs: list[tuple[str, Any]], depth: 
 
 def from_model(kind: type) -> Converter:
     """Converter of a pydantic model: fields and extras as they are held, no serializer run, excluded ones left out."""
-    known: dict[str, Any] = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "__fields__", {})
+    # Later names are older; asking a current model for an old one warns.
+    held = (getattr(kind, name, None) for name in ("__pydantic_fields__", "model_fields", "__fields__"))
+    known: dict[str, Any] = next((found for found in held if isinstance(found, dict)), {})
     names = frozenset(name for name, field in known.items() if not getattr(field, "exclude", None))
 
     def convert(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -114,6 +116,11 @@ def extras(value: object) -> list[tuple[str, Any]]:
     dynamic, result = (more.get("_data"), more.get("_result")) if type(more) is dict else (None, None)
     pairs = [pair for held in (found, dynamic) if type(held) is dict for pair in list(held.items())]
     return pairs if result is None else [*pairs, ("result", result)]
+
+
+def from_own_fields(walk: Walk, value: object, depth: int) -> JsonValue:
+    """An object that is nothing but its attributes."""
+    return with_fields(walk, value, list(fields_of(value).items()), depth)
 
 
 def slot(value: object, name: str) -> Any:
@@ -164,6 +171,8 @@ PATHS: dict[Path, Callable[[type], Converter]] = {
     ("pydantic_core", "Url"): lambda _kind: scalars.from_text_of,
     ("httpx", "URL"): lambda _kind: scalars.from_text_of,
     ("numpy", "generic"): lambda _kind: from_number,
+    ("types", "SimpleNamespace"): lambda _kind: from_own_fields,
+    ("argparse", "Namespace"): lambda _kind: from_own_fields,
     ("os", "_Environ"): lambda _kind: from_name,
     ("unittest.mock", "NonCallableMock"): lambda _kind: from_name,
 }

@@ -17,35 +17,41 @@ from eventtree.content import objects
 from eventtree.content.frameworks import by_framework
 from eventtree.content.redact import Guarded, GuardedKeys, Redactor
 from eventtree.content.shorten import shorten
-from eventtree.content.walk import CONVERTERS, DEFAULT, Limits, Names, Walk
+from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, Lasting, Limits, Walk
 from eventtree.event import JsonValue
 
 CONVERTERS.seed(objects.EXACT, by_framework, *objects.RULES)
 
-NODE_BYTES = 4
-"""Least bytes of JSON a node costs beside its text; only to tell when a value must be measured."""
+TEXT_BYTES, NODE_BYTES = 6, 160
+"""Most bytes of JSON that a byte of text (as \\u0000) and a node with its marks may become: only what may be too large
+by this count is measured."""
 
 
 class Plain:
     """Turns anything into plain JSON, within `limits` and past `redact`."""
 
-    __slots__ = ("guard", "limits", "names")
+    __slots__ = ("guard", "lasting", "limits")
 
     def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None) -> None:
         """Bind the limits and the redactor."""
         self.limits = limits
         self.guard = None if redact is None else Guarded(redact)
         hides = getattr(redact, "hides_key", None)
-        self.names = Names(self.guard, GuardedKeys(hides, self.guard) if hides and self.guard else None)
+        self.lasting = Lasting(self.guard, GuardedKeys(hides, self.guard) if hides and self.guard else None)
 
     @property
     def failures(self) -> int:
         """How often the redactor failed and the text was replaced."""
         return 0 if self.guard is None else self.guard.failures
 
+    @property
+    def unreadable(self) -> int:
+        """How many objects raised while they were read and were marked instead."""
+        return self.lasting.unreadable
+
     def __call__(self, value: Any) -> JsonValue:
         """`value` as plain JSON."""
-        walk = Walk(self.limits, self.guard, self.names)
+        walk = Walk(self.limits, self.guard, self.lasting)
         return self.fitted(walk, walk.value(value, 0))
 
     def text(self, value: str) -> str:
@@ -55,24 +61,24 @@ class Plain:
 
     def message(self, value: Any) -> dict[str, JsonValue]:
         """A message of any spelling as one Message: an object, a dict, (role, content), or a text of the user."""
-        walk = Walk(self.limits, self.guard, self.names)
+        walk = Walk(self.limits, self.guard, self.lasting)
         plain: dict[str, JsonValue] = self.fitted(walk, as_message(walk, value, 0))
         return plain
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
-        walk = Walk(self.limits, self.guard, self.names)
+        walk = Walk(self.limits, self.guard, self.lasting)
         return self.listed(walk, values, as_message, is_single=chat.is_pair)
 
     def document(self, value: Any) -> dict[str, JsonValue]:
         """A document of any spelling as one Document: an object, a dict or a text."""
-        walk = Walk(self.limits, self.guard, self.names)
+        walk = Walk(self.limits, self.guard, self.lasting)
         plain: dict[str, JsonValue] = self.fitted(walk, as_document(walk, value, 0))
         return plain
 
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""
-        walk = Walk(self.limits, self.guard, self.names)
+        walk = Walk(self.limits, self.guard, self.lasting)
         return self.listed(walk, values, as_document, is_single=lambda _value: False)
 
     def listed(
@@ -87,8 +93,8 @@ class Plain:
 
     def fitted(self, walk: Walk, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if its text and nodes may be too large."""
-        used = walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
-        return plain if used <= self.limits.max_bytes else shorten(plain, self.limits.max_bytes)
+        most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
+        return plain if most <= self.limits.max_bytes else shorten(plain, self.limits.max_bytes)
 
 
 def plain(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:
@@ -98,7 +104,7 @@ def plain(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = Non
 
 def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
     """One Message from anything."""
-    convert = None
+    convert: Converter | None = None
     if type(value) is str:
         return {"role": "user", "content": walk.string(value)}
     if isinstance(value, dict) and chat.is_message_dict(value):

@@ -94,16 +94,17 @@ def clean(text: str) -> str:
     return text
 
 
-class Names:
-    """Dict keys as they are recorded, and which of them have secret values. Keys repeat, so the answers are kept."""
+class Lasting:
+    """What outlasts a walk: dict keys as they are recorded (they repeat), and a count of objects that raised."""
 
-    __slots__ = ("hides", "known", "redact")
+    __slots__ = ("hides", "known", "redact", "unreadable")
 
     def __init__(self, redact: Redactor | None, hides: Callable[[str], bool] | None) -> None:
         """Keys are redacted by `redact`; `hides` says which have secret values. Neither may raise."""
         self.redact = redact
         self.hides = hides
         self.known: dict[str, tuple[str, bool]] = {}
+        self.unreadable = 0
 
     def learn(self, key: str) -> tuple[str, bool]:
         """How `key` is recorded and whether its value is secret; remembered if short, in bounded number."""
@@ -121,13 +122,13 @@ class Names:
 class Walk:
     """The state of one conversion. `depth` of the value handed in is 0."""
 
-    __slots__ = ("limits", "names", "nodes", "path", "redact", "spent")
+    __slots__ = ("lasting", "limits", "nodes", "path", "redact", "spent")
 
-    def __init__(self, limits: Limits, redact: Redactor | None, names: Names) -> None:
+    def __init__(self, limits: Limits, redact: Redactor | None, lasting: Lasting) -> None:
         """Begin with nothing spent. `redact` must not raise."""
         self.limits = limits
         self.redact = redact
-        self.names = names
+        self.lasting = lasting
         self.path: set[int] = set()
         self.nodes = limits.max_nodes
         self.spent = 0
@@ -144,6 +145,7 @@ class Walk:
 
     def unreadable(self, kind: type, problem: Exception) -> JsonValue:
         """The marker for an object that raised; built without running any of its code."""
+        self.lasting.unreadable += 1
         said = ARGS_OF(problem)
         words = qualified(type(problem))
         if said and type(said[0]) is str:
@@ -223,7 +225,7 @@ class Walk:
     def pairs(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, JsonValue]:
         """A dict from keys of any type and values of any type; both stand at `depth`."""
         out: dict[str, JsonValue] = {}
-        known, text = self.names.known, self.text
+        known, text = self.lasting.known, self.text
         for key, item in pairs:
             name, hidden = (known.get(key) if type(key) is str else None) or self.key(key, depth)
             self.spent += len(name)
@@ -248,7 +250,7 @@ class Walk:
             return (plain if type(plain) is str else compact(plain)), False
         if len(key) > SHORT and len(key) > (room := self.room()):
             return self.cut(key, room), False
-        return self.names.learn(key)
+        return self.lasting.learn(key)
 
 
 class DataUrl:

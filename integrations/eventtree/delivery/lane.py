@@ -19,7 +19,7 @@ import pydantic_core
 
 from eventtree import guard
 from eventtree.delivery.dead import WORDS, DeadLetters
-from eventtree.delivery.http import Http, Reply
+from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.pace import Pace
 from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
 from eventtree.delivery.split import halves, shorten_item
@@ -39,6 +39,9 @@ POLL_SECONDS = 0.25
 LOCK_SECONDS = 1.0
 """How often to ask for a lock that another process holds."""
 COMPACT_SECONDS = 60.0
+CUT_OFF_TRIES = 3
+LARGE_BYTES = 512 * 1024
+"""A request larger than this that is cut off so often is halved."""
 SHORTEST_WAIT = 0.01
 LONE_TRIES = 3
 """How often one event that a vendor leaves out of a partial success is sent before it is a dead letter."""
@@ -61,11 +64,11 @@ class Lane:
         self,
         journal: Journal,
         vendor: Vendor,
+        http: Http,
         *,
         price: Price | None = None,
         all_trees: bool = False,
         grace: float | None = None,
-        http: Http | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         """Ship trees of `journal` that name `vendor` (or, with `all_trees`, every tree)."""
@@ -76,7 +79,7 @@ class Lane:
         self.price = price
         self.all_trees = all_trees
         self.grace = grace
-        self.http = http or Http()
+        self.http = http
         self.backoff = backoff or Backoff()
         self.circuit = Circuit()
         self.pace = Pace(lambda: journal.appended)
@@ -106,7 +109,6 @@ class Lane:
                     await asyncio.sleep(LOCK_SECONDS)
         finally:
             self.release()
-            await self.http.close()
 
     async def step(self) -> None:
         """Take the lock if it is free, then send what is due, or wait for a moment."""
@@ -252,7 +254,11 @@ class Lane:
         while work:
             part = work.popleft()
             made = request(part, self.vendor)
-            act, reply, verdict = await self._answer(made)
+            try:
+                act, reply, verdict = await self._answer(made)
+            except UnansweredError:
+                work.extendleft(reversed(halves(part)))
+                continue
             if verdict is not None:
                 again = self._take(made, reply, verdict)
                 work.extend(self._again(again, reply, lone_tries))
@@ -309,15 +315,26 @@ class Lane:
             self._cursor.ack(per_tree)
 
     async def _answer(self, made: Request) -> tuple[Act, Reply, Verdict | None]:
-        """Ask until there is an answer that is about these items, however long the vendor is away."""
+        """Ask until there is an answer that is about these items, however long the vendor is away.
+
+        Raises:
+            UnansweredError: a large request of several items was cut off again and again. Servers that refuse its
+                size (413) and close at once look like this: the answer is lost in the reset.
+        """
+        cut_off = 0
+        # A conflict is about one id; whether a whole batch was taken before cannot be told from it.
+        keyed = self.vendor.keyed and len(made.items) == 1
         while True:
             async with _Turn(self):
                 try:
                     reply = await self._send(made)
                 except RequestError as error:
                     self._failed(str(error), None)
+                    cut_off += isinstance(error, UnansweredError)
+                    if cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
+                        raise UnansweredError(str(error)) from None
                     continue
-                act = act_of(reply.status, self.vendor.acts, keyed=self.vendor.keyed)
+                act = act_of(reply.status, self.vendor.acts, keyed=keyed)
                 verdict = self.vendor.read_reply(made, reply.status, reply.body)
                 if verdict is None and act is Act.AGAIN:
                     self._failed(f"HTTP {reply.status}", reply)

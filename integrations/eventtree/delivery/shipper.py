@@ -18,6 +18,7 @@ from typing import Any
 
 from eventtree import guard
 from eventtree.config import Settings
+from eventtree.delivery.http import Http
 from eventtree.delivery.lane import Lane
 from eventtree.delivery.report import Census, Report, make_report
 from eventtree.journal.cursor import Cursor
@@ -130,7 +131,8 @@ class Shipper:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._serve())
+            # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
+            asyncio.run(self._serve(), debug=False)
         except Exception as error:  # the thread's own boundary; `ensure` starts it anew
             guard.failed("delivery", error)
 
@@ -139,6 +141,8 @@ class Shipper:
 
         self.pricer = Pricer(self.prices)
         self.lanes = {}
+        # One client for all lanes: loading certificates takes longer than a thousand events.
+        self._http = Http()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._add_lanes()
@@ -146,11 +150,15 @@ class Shipper:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self._http.close()
 
     def _add_lanes(self) -> None:
         for name, vendor in self.vendors.items():
             if name not in self.lanes:
-                self.lanes[name] = Lane(self.journal, vendor, price=self.pricer.price, all_trees=self.all_trees)
+                self.lanes[name] = Lane(
+                    self.journal, vendor, self._http, price=self.pricer.price, all_trees=self.all_trees
+                )
                 self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run()))
 
     def after_fork(self) -> None:

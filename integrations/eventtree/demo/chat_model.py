@@ -93,19 +93,15 @@ class DocumentChatModel(BaseChatModel):
 
 def next_step(messages: Sequence[BaseMessage], tools: Sequence[str]) -> AIMessage:
     """What the model says now: it searches, counts the words of its draft, and answers with both."""
-    question, context = _asked(messages)
-    results = {message.name: message.text for message in messages if isinstance(message, ToolMessage)}
+    asked = max((place for place, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
+    question, context = read_prompt(messages[asked].text)
+    results = {message.name: message.text for message in messages[asked:] if isinstance(message, ToolMessage)}
     if SEARCH in tools and SEARCH not in results:
         return _call(SEARCH, {"query": question})
     draft = answer(question, results.get(SEARCH, context))
     if COUNT in tools and COUNT not in results:
         return _call(COUNT, {"text": draft})
     return AIMessage(f"{draft} ({results[COUNT]} words)" if COUNT in results else draft)
-
-
-def _asked(messages: Sequence[BaseMessage]) -> tuple[str, str]:
-    asked = [message for message in messages if isinstance(message, HumanMessage)]
-    return read_prompt(asked[-1].text) if asked else ("", "")
 
 
 def _call(tool: str, arguments: dict[str, str]) -> AIMessage:

@@ -63,6 +63,7 @@ class DiskFiles:
             JournalError: it is a symlink, somebody else's, open to others, or cannot be written.
         """
         self.folder = folder
+        self._at = f"{folder}{os.sep}"
         self._open: dict[str, tuple[int, int]] = {}
         self._guard = Lock()
         _make_private(folder)
@@ -83,14 +84,16 @@ class DiskFiles:
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """See `Files`."""
-        with open(self.folder / name, "rb", buffering=0) as file:  # noqa: PTH123
-            file.seek(offset)
-            return file.read(size)
+        fd = os.open(self._at + name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, size, offset)
+        finally:
+            os.close(fd)
 
     def size(self, name: str) -> int:
         """See `Files`."""
         try:
-            return os.stat(self.folder / name).st_size  # noqa: PTH116
+            return os.stat(self._at + name).st_size  # noqa: PTH116  (called often: no Path objects)
         except FileNotFoundError:
             return 0
 
@@ -113,7 +116,7 @@ class DiskFiles:
 
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
         """See `Files`."""
-        fd = os.open(self.folder / name, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(self._at + name, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(fd, data, offset)
         finally:
@@ -143,7 +146,7 @@ class DiskFiles:
         with self._guard:
             if name not in self._open:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-                fd = os.open(self.folder / name, flags, 0o600)
+                fd = os.open(self._at + name, flags, 0o600)
                 self._open[name] = (fd, os.fstat(fd).st_size)
             return self._open[name]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import Line, LineReader
+from eventtree.journal.line import READ_BYTES, Line, LineReader
 
 GRACE_SECONDS = 2.0
 """How long a tree whose root has closed waits for children that are still open."""
@@ -19,6 +19,8 @@ PINNED_SECONDS = 86_400.0
 """A tree that holds back more than this goes out as it is."""
 AHEAD_TREES = 2_000
 """Finished trees that may wait to be taken before reading stops: what bounds memory while a vendor is down."""
+NEAR_BYTES = 32 * 1024
+"""Records of a tree no further apart than this are read together."""
 ALIVE_SECONDS = 2.0
 """How often to ask whether the writers of other logs still live."""
 
@@ -137,12 +139,17 @@ class Index:
 
     def load(self, tree: TreeRanges) -> Iterator[record.Record]:
         """The tree's records, read again from the logs; what was deleted or damaged meanwhile is left out."""
-        for name, offset, length in tree.ranges:
+        for name, start, end, ranges in _neighbours(tree.ranges):
             try:
-                data = self.journal.files.read(name, offset, length)
-                yield record.decode(data[data.index(b" ", 9) + 1 :])
-            except (OSError, ValueError):
+                data = self.journal.files.read(name, start, end - start)
+            except OSError:
                 continue
+            for offset, length in ranges:
+                line = data[offset - start : offset - start + length]
+                try:
+                    yield record.decode(line[line.index(b" ", 9) + 1 :])
+                except ValueError:
+                    continue
 
     def offsets(self, unsettled: Iterable[TreeRanges] = ()) -> dict[str, int]:
         """Per log, where the oldest record stands that is not done with: `growing`, `due` and `unsettled` count."""
@@ -202,3 +209,17 @@ class Index:
         if self.mine(tree.vendors) if not tree.late else True:
             self.due.append(tree)
 
+
+
+def _neighbours(ranges: list[tuple[str, int, int]]) -> Iterator[tuple[str, int, int, list[tuple[int, int]]]]:
+    """Ranges that stand close together in one log, as one stretch to read: `(log, start, end, ranges)`."""
+    name, start, end, group = "", 0, 0, list[tuple[int, int]]()
+    for log, offset, length in ranges:
+        if log != name or offset - end > NEAR_BYTES or offset < end or end - start > READ_BYTES:
+            if group:
+                yield name, start, end, group
+            name, start, group = log, offset, []
+        group.append((offset, length))
+        end = offset + length
+    if group:
+        yield name, start, end, group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,8 @@ def become_graph_handler(handler: Any) -> None:
 
 
 @cache
-def _with(cls: type, wanted: type) -> type:
+def _with(cls: Hashable, wanted: Hashable) -> type:
+    assert isinstance(cls, type)
     return type(cls.__name__, (cls, wanted), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 

@@ -22,7 +22,7 @@ from eventtree.langchain.parents import parent_of
 from eventtree.langchain.status import status_of
 from eventtree.langchain.tokens import carries_content, event_carries_content
 from eventtree.record import FIRST_TOKEN
-from eventtree.recorder import recorder
+from eventtree.recorder import NOTHING, recorder
 
 Tags = Sequence[str] | None
 About = Mapping[str, Any]
@@ -78,9 +78,7 @@ class CallbackHandler(BaseCallbackHandler):
         parent = parent_of(parent_run_id)
         agent = kinds.agent_around(about)
         kind = kinds.chain_kind(agent, recorder.recall(parent).get("agent"), tags)
-        memo: dict[str, Any] = {} if agent is None else {"agent": agent}
-        if name == kinds.FALLBACKS and not defers_inputs:
-            memo["attempts"] = 0
+        memo = {"attempts": 0} if name == kinds.FALLBACKS and not defers_inputs else {}
         self._open(run_id, parent, kind, name, tags, about, inputs=None if defers_inputs else inputs, memo=memo)
         if "ls_integration" in about:
             self._in_graph(str(run_id), parent, name, about, tags, inputs)
@@ -246,14 +244,17 @@ class CallbackHandler(BaseCallbackHandler):
     # What the callbacks share
 
     def _open(
-        self, run_id: UUID, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, **more: Any
-    ) -> None:
+        self, run_id: UUID, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, *,
+        memo: About = NOTHING, **more: Any,
+    ) -> None:  # fmt: skip
+        agent = kinds.agent_around(about)
         attempt = kinds.attempt_of(tags) or self._fallback_attempt(parent)
         if attempt is not None:
             about = {**about, "attempt": attempt}
         if kinds.is_internal(name, tags):
             more["internal"] = True
-        recorder.open(self.door, str(run_id), parent, kind=kind, name=name, tags=tags, metadata=about,
+        memo = memo if agent is None else {**memo, "agent": agent}
+        recorder.open(self.door, str(run_id), parent, kind=kind, name=name, tags=tags, metadata=about, memo=memo,
                       framework="langchain", **more)  # fmt: skip
 
     def _close(self, run_id: UUID, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:

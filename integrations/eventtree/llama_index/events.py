@@ -36,7 +36,7 @@ class Events:
     @guarded
     def take(self, event: Any) -> None:
         """One event."""
-        self.spans.settle()
+        self.spans.look()
         act = action_of(type(event))
         span = self.spans.open.get(event.span_id) if act is not None and event.span_id else None
         if act is not None and span is not None:
@@ -99,17 +99,17 @@ def _cancelled(spans: Spans, span: Span, event: Any) -> None:
 
 
 def _tool_called(spans: Spans, span: Span, event: Any) -> None:
-    tool = getattr(event.tool, "name", None)
-    recorder.note(
-        span.run, "tool_call", {"name": spans.shaper.plain(tool), "arguments": spans.shaper.plain(event.arguments)}
-    )
+    plain = spans.shaper.plain
+    called = {"name": plain(getattr(event.tool, "name", None))}
+    if spans.door.content:
+        called["arguments"] = plain(event.arguments)
+    recorder.note(span.run, "tool_call", called)
 
 
 def _note(spans: Spans, span: Span, event: Any) -> None:
     own = {name: value for name, value in vars(event).items() if name not in PLACE}
-    recorder.note(
-        span.run, spans.shaper.text(type(event).__name__), spans.shaper.plain(own) if spans.door.content else None
-    )
+    value = spans.shaper.plain(own) if spans.door.content else None
+    recorder.note(span.run, spans.shaper.text(type(event).__name__), value)
 
 
 def _reranked(spans: Spans, span: Span, event: Any) -> None:

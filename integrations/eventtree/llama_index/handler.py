@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
+import weakref
 from typing import Any
 
 from llama_index_instrumentation import get_dispatcher
@@ -130,6 +132,8 @@ class DispatcherHandler:
         self._span_handler = SpanHandler(self._spans)
         self._event_handler = EventHandler(Events(self._spans))
         recorder.waiting.add(self._spans)
+        # Registered after the shipper's own, so it runs before: the shipper still sees what is closed here.
+        atexit.register(_give_up, weakref.ref(self._spans))
 
     def attach(self) -> None:
         """Start to record. Attaching twice changes nothing."""
@@ -186,6 +190,12 @@ def set_global_handler(
     if fresh is not None:
         fresh.attach()
     return fresh
+
+
+def _give_up(held: weakref.ref[Spans]) -> None:
+    spans = held()
+    if spans is not None:
+        spans.give_up()
 
 
 def global_handler() -> DispatcherHandler | None:

@@ -42,17 +42,17 @@ class Span:
     """An open span."""
 
     __slots__ = (
-        "answer", "asked", "error", "facts", "id", "internal", "learned", "metadata", "outputs", "owner", "parent", "run",
+        "above", "answer", "asked", "error", "facts", "id", "internal", "learned", "metadata", "outputs", "owner", "run",
         "status", "waiting",
     )  # fmt: skip
 
-    def __init__(self, span_id: str, found: Facts, owner: int, parent: str | None) -> None:
-        """Know the span `span_id`; `owner` is the id of its object, `parent` the span it hangs under."""
+    def __init__(self, span_id: str, found: Facts, owner: int, above: Span | None) -> None:
+        """Know the span `span_id`; `owner` is the id of its object, `above` the span it hangs under."""
         self.id = span_id
         self.run = run_id(span_id)
         self.facts = found
         self.owner = owner
-        self.parent = parent
+        self.above = above
         self.internal = False
         self.answer: Answer | None = None
         """What its model said, once an event brought something."""
@@ -65,6 +65,13 @@ class Span:
         self.status: Status | None = None
         self.error: JsonValue = None
         self.waiting = False
+
+    def ancestors(self) -> Iterator[Span]:
+        """The spans around this one, innermost first."""
+        above = self.above
+        while above is not None:
+            yield above
+            above = above.above
 
 
 def run_id(span_id: str) -> str:
@@ -97,11 +104,12 @@ class Spans:
         tags: Mapping[str, Any] | None,
     ) -> None:
         """A span began."""
-        self.settle()
+        self.look()
         name = id_[:-37] if run_id(id_) == id_[-36:] else id_
         found = facts(instance, name.rpartition(".")[2])
         parent, enclosing = self._parent(parent_id)
-        span = Span(id_, found, id(instance) if instance is not None else 0, parent)
+        above = self.open.get(parent) if parent is not None else None
+        span = Span(id_, found, id(instance) if instance is not None else 0, above)
         span.internal = enclosing is not None and self._is_plumbing(span)
         self.open[id_] = span
         if len(self.open) > OPEN_RUNS:
@@ -127,7 +135,7 @@ class Spans:
     @guarded
     def exit(self, id_: str, result: Any) -> None:
         """A span returned `result`, which may be a stream that has not begun."""
-        self.settle()
+        self.look()
         span = self.open.get(id_)
         if span is None:
             return
@@ -150,24 +158,44 @@ class Spans:
     @guarded
     def drop(self, id_: str, error: BaseException | None) -> None:
         """A span raised `error`."""
-        self.settle()
+        self.look()
         span = self.open.get(id_)
         if span is not None:
             span.error = self.told(error)
             self._close(span, status=status_of(error))
 
+    def look(self) -> None:
+        """Close what waited for streams that were about to end, and have."""
+        for stream in self.streams.pending[:] if self.streams.pending else ():
+            if stream.is_over:
+                self._dropped(stream)
+
     def settle(self) -> None:
-        """Close what waited for streams that have ended since."""
-        for stream in self.streams.settled() if self.streams.pending else ():
+        """Close what waited for any stream that has ended, seen or unseen."""
+        for stream in self.streams.all():
+            if stream.is_over:
+                self._dropped(stream)
+
+    def give_up(self) -> None:
+        """At exit: nobody will read the streams that are left."""
+        self.settle()
+        for stream in self.streams.all():
             self._dropped(stream)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
         """A model's stream ended: the spans whose streams it ran inside end with it, if nothing can follow."""
-        around = list(self.streams.around())
         self._close(span, status=ending.status)
-        for stream, tail in around:
+        self._pass_on(span, ending)
+
+    def _pass_on(self, span: Span, ending: Ending) -> None:
+        """End the streams a model's stream ran inside, or look at them when something happens next."""
+        above = {one.id for one in span.ancestors()}
+        tails = dict(self.streams.around())
+        # A closed generator lets go of what it iterated when its own frame has left the stack.
+        tails |= {one: one.is_over for one in self.streams.all() if one not in tails and above.intersection(one.spans)}
+        for stream, is_tail in tails.items():
             stream.ending = ending
-            if tail:
+            if is_tail:
                 self._end_stream(stream, ending)
             elif stream not in self.streams.pending:
                 self.streams.pending.append(stream)
@@ -197,7 +225,7 @@ class Spans:
         mine = span.facts
         if (mine.family, mine.verb) in kinds.PLUMBING:
             return True
-        above = self.open.get(span.parent) if span.parent is not None else None
+        above = span.above
         if above is None or span.owner == 0 or above.owner != span.owner or mine.kind is Kind.MODEL:
             return False
         is_private = mine.method.startswith("_") and not mine.method.startswith("__")
@@ -207,20 +235,14 @@ class Spans:
         """The innermost call of a model is the event; calls of the same model around it are plumbing."""
         if span.facts.kind is not Kind.MODEL:
             return
-        for above in self._ancestors(span):
+        for above in span.ancestors():
             if above.owner == span.owner and (above.facts.kind is Kind.MODEL or above.facts.method in kinds.WRAPPERS):
                 above.internal = True
-
-    def _ancestors(self, span: Span) -> Iterator[Span]:
-        parent = span.parent
-        while parent is not None and (above := self.open.get(parent)) is not None:
-            yield above
-            parent = above.parent
 
     def _left_behind(self, span: Span) -> None:
         if len(self.left_behind) > 1000:
             self.left_behind.pop(next(iter(self.left_behind)))
-        self.left_behind[span.id] = span.parent
+        self.left_behind[span.id] = None if span.above is None else span.above.id
 
     # --- closing ---
 
@@ -259,7 +281,11 @@ class Spans:
         return None if result is None else OUTPUTS.get(span.facts.kind, _value)(self.shaper, result)
 
     def _dropped(self, stream: Stream) -> None:
-        self._end_stream(stream, stream.ending or self._unsaid(stream))
+        ending = stream.ending or self._unsaid(stream)
+        models = [span for one in stream.spans if (span := self.open.get(one)) is not None and span.answer is not None]
+        self._end_stream(stream, ending)
+        for span in models:
+            self._pass_on(span, ending)
 
     def _unsaid(self, stream: Stream) -> Ending:
         """How a stream ended of which no model told: unread, where it was the framework's own, else it is not known."""
@@ -267,9 +293,9 @@ class Spans:
         inside = [
             one
             for one in self.open.values()
-            if one.answer is not None and any(above in spans for above in self._ancestors(one))
+            if one.answer is not None and any(above in spans for above in one.ancestors())
         ]
-        text = next((one.answer.text for one in inside if one.answer is not None and one.answer.parts), None)
+        text = next((one.answer.text for one in inside + spans if one.answer is not None and one.answer.parts), None)
         is_told = any(span.answer is not None for span in spans)
         expected = any(span.facts.family not in ("", "other") and span.facts.kind is not Kind.MODEL for span in spans)
         return Ending(Status.CANCELLED if inside or is_told or expected else Status.OK, text)

@@ -96,7 +96,11 @@ class Streams:
 
     def __len__(self) -> int:
         """How many are waited for."""
-        return sum(map(len, self._by_code.values()))
+        return len(self.all())
+
+    def all(self) -> list[Stream]:
+        """All that are waited for."""
+        return [stream for waiting in self._by_code.values() for stream in waiting]
 
     def hold(self, generator: Any, span: str) -> None:
         """Let `span` wait for `generator`."""
@@ -136,12 +140,8 @@ class Streams:
         """The span that returned the innermost stream this call runs in."""
         return next((stream.spans[0] for stream, _tail in self.around()), None)
 
-    def settled(self) -> list[Stream]:
-        """Those of `pending` that are over."""
-        return [stream for stream in list(self.pending) if stream.is_over]
-
     def _gone(self, ref: Any) -> None:
-        stream = next((one for waiting in self._by_code.values() for one in waiting if one.ref is ref), None)
+        stream = next((one for one in self.all() if one.ref is ref), None)
         if stream is None:
             return
         # The collector may run this inside one of our own locks; then it has to wait.

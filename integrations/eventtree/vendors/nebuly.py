@@ -88,10 +88,9 @@ class Nebuly(Vendor):
         reason = "no_end_user" if not user else "no_user_text" if not question else None
         if reason:
             return Encoded((), {event.id: reason for event in tree.events})
-        placed = [event for event in shown.events if event is shown.root or event.kind in STEPS]
-        fields = self.interaction(shown, user, question)
-        item = Item(tree.id, tree.id, tuple(event.id for event in placed), self.version, to_json(fields))
-        no_place = {event.id: "no_place" for event in shown.events if event.id not in item.event_ids}
+        placed = tuple(event.id for event in shown.events if event is shown.root or event.kind in STEPS)
+        item = Item(tree.id, tree.id, placed, self.version, to_json(self.interaction(shown, user, question)))
+        no_place = dict.fromkeys(family.ids - set(placed), "no_place")
         return Encoded((item,), {**no_place, **family.dropped(tree)})
 
     def user_of(self, tree: EventTree) -> str:
@@ -142,7 +141,7 @@ DEPTH = 8
 def question_of(tree: EventTree) -> str:
     """The user's text; empty where there is none."""
     candidates: list[Iterable[str]] = [
-        (user_text(tree.root.inputs) for _ in (1,)),
+        [user_text(tree.root.inputs)],
         (last_by(messages_in(event), "user") for event in of_kind(tree, Kind.MODEL)),
         (user_text(event.inputs) for event in of_kind(tree, Kind.RETRIEVER)),
     ]

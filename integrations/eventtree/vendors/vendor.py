@@ -169,17 +169,26 @@ class Vendor(BaseModel):
                 if found is not None:
                     values[setting] = found
         values.setdefault("name", cls.kind)
+        if isinstance(values.get("api_key"), str):
+            values["api_key"] = values["api_key"].strip()
         values["base_url"] = cls.normal_url(str(values.get("base_url") or cls.default_url))
         return values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.api_key.get_secret_value():
+        key = self.api_key.get_secret_value()
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigError(f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more")
+        if not key:
             names = " or ".join(self.env.get("api_key", ()))
             raise ConfigError(f"{type(self).__name__}.api_key", "no key", f"Pass api_key=… or set {names}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
             raise ConfigError(f"{type(self).__name__}.name", f"{self.name!r} is no name", "Use letters, digits, _ . -")
         url = urlsplit(self.base_url)
+        try:
+            _ = url.port
+        except ValueError as error:
+            raise ConfigError(f"{type(self).__name__}.base_url", str(error), "Give https://host[:port][/path]") from None
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", f"{self.base_url!r} is no URL", "Give https://host[/path]"

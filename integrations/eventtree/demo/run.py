@@ -1,0 +1,140 @@
+"""The demo from beginning to end: ask in three ways, deliver, write down the requests, print what arrived."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from eventtree import session
+from eventtree.cli.draw import console, draw_report, draw_tree
+from eventtree.cli.look import read_trees
+from eventtree.context import Session
+from eventtree.delivery.report import Report
+from eventtree.delivery.shipper import Shipper, shipper_of
+from eventtree.demo import runs
+from eventtree.demo.library import Passage, read_library
+from eventtree.demo.models import Models, choose
+from eventtree.demo.stage import counts, quiet_environment, vendors_at, write_requests
+from eventtree.errors import ConfigError
+from eventtree.event import EventTree
+from eventtree.journal import Journal, open_journal
+from eventtree.langchain import CallbackHandler
+from eventtree.llama_index import set_global_handler
+from eventtree.testing import VendorServer
+from eventtree.vendors import KINDS
+
+USER = "demo-user"
+SESSION = "demo-session"
+DELIVERY_SECONDS = 60.0
+
+
+class Answered(NamedTuple):
+    """One of the three programs, and what came of it."""
+
+    title: str
+    answer: str
+    tree_ids: tuple[str, ...]
+
+
+def run(question: str, *, model: str | None, out: str | None, documents: str | Path | None) -> int:
+    """Run the demo; the exit status."""
+    models = choose(model)
+    library = read_library(documents)
+    folder = _folder(out)
+    warnings.filterwarnings("ignore", module=r"(langchain|langgraph|llama_index)")
+    with quiet_environment(), VendorServer() as server:
+        journal = open_journal(str(folder / "journal"))
+        shipper = shipper_of(journal)
+        answered = _ask(question, library, models, journal, server)
+        report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
+        shipper.stop()
+        write_requests(server, folder / "requests")
+        trees = [[tree for tree_id in one.tree_ids for tree in read_trees(journal, tree_id)] for one in answered]
+    return _print(question, answered, trees, report, server, folder)
+
+
+def _folder(out: str | None) -> Path:
+    try:
+        folder = Path(out or tempfile.mkdtemp(prefix="eventtree-demo-")).expanduser().absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        mend = "Name a folder that can be written: --out DIR"
+        raise ConfigError("--out", f"{out} cannot be used ({error.strerror})", mend) from error
+    return folder
+
+
+def _ask(
+    question: str, library: list[Passage], models: Models, journal: Journal, server: VendorServer
+) -> list[Answered]:
+    """Run the three programs, recorded in `journal` for all vendors."""
+    settings = {
+        "vendors": vendors_at(server), "journal": str(journal.files.folder), "tags": ("demo",), "environment": "demo",
+        "enabled": True, "deliver": True, "content": True, "sample_rate": 1.0,
+    }  # fmt: skip
+    handler = CallbackHandler(**settings)
+    engine = runs.query_engine(library, models)  # before anybody listens: filling an index is no question
+    with session(SESSION, user=USER) as current:
+        answered = [
+            _note("LangChain chain", current, lambda: runs.ask_chain(question, library, models, handler)),
+            _note("LangGraph agent", current, lambda: runs.ask_agent(question, library, models, handler)),
+        ]
+        set_global_handler(**settings)
+        try:
+            answered.append(
+                _note("LlamaIndex query engine", current, lambda: runs.ask_query_engine(question, engine))
+            )
+        finally:
+            set_global_handler(None)
+    return answered
+
+
+def _note(title: str, current: Session, ask: Callable[[], str]) -> Answered:
+    before = len(current.tree_ids)
+    answer = ask()
+    return Answered(title, answer, tuple(current.tree_ids[before:]))
+
+
+def _own(report: Report, shipper: Shipper) -> Report:
+    """The report of this run's vendors only: the folder may hold earlier runs, whose server is gone."""
+    own = set(shipper.lanes)
+    vendors = {sums.name: sums for sums in report.vendors.values() if f"{sums.name}.{sums.fingerprint}" in own}
+    return report.model_copy(update={"vendors": vendors})
+
+
+def _print(
+    question: str,
+    answered: list[Answered],
+    trees: list[list[EventTree]],
+    report: Report,
+    server: VendorServer,
+    folder: Path,
+) -> int:
+    out = console()
+    _line(out, Text.assemble(("question  ", "dim"), (question, "bold")))
+    for one, grown in zip(answered, trees, strict=True):
+        _line(out, Text(f"\n{one.title}", "bold underline"))
+        _line(out, Text.assemble(("answer  ", "dim"), one.answer))
+        for tree in grown:
+            draw_tree(out, tree)
+    requests = counts(server)
+    draw_report(out, report, requests)
+    _line(out, Text(f"\nrequests  {folder / 'requests'}"))
+    _line(out, Text(f"journal   {folder / 'journal'}"))
+    complete = all(grown for grown in trees)
+    arrived = complete and all(report.vendors.get(kind) and server.event_ids(kind) for kind in KINDS)
+    if arrived and report.settled and not server.refused:
+        _line(out, Text(f"All {len(KINDS)} vendors have everything: nothing waits, nothing was refused.", "green"))
+        return 0
+    _line(out, Text("Not everything arrived: see the sums above and the requests.", "bold red"))
+    return 1
+
+
+def _line(out: Console, text: Text) -> None:
+    """Wrapped to the terminal; as long as it is where piped, and paths never cut."""
+    out.print(text, soft_wrap=not out.is_terminal or "/" in text.plain[:12])

@@ -1,0 +1,113 @@
+"""The three programs that are recorded: a LangChain chain, a LangGraph agent and a LlamaIndex query engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_core.documents import Document
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnablePassthrough
+from langchain_core.tools import BaseTool, tool
+from langchain_core.vectorstores import InMemoryVectorStore
+from llama_index.core import PromptTemplate, VectorStoreIndex, get_response_synthesizer
+from llama_index.core.base.response.schema import StreamingResponse
+from llama_index.core.indices.prompt_helper import PromptHelper
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import TextNode
+
+from eventtree.demo.answer import INSTRUCTION, PROMPT
+from eventtree.demo.embedding import WordEmbedding, WordEmbeddings
+from eventtree.demo.library import Passage
+from eventtree.demo.models import Models
+from eventtree.demo.tokens import pieces
+from eventtree.demo.words import Rarity
+from eventtree.langchain import CallbackHandler
+
+PASSAGES = 3
+"""How many a retriever finds."""
+AGENT_INSTRUCTION = (
+    "You answer questions about eventtree, a library that records what LangChain and LlamaIndex run as event trees. "
+    "Always search the documents before you answer. Answer with sentences of the passages that the search returns, "
+    "name the file they come from in square brackets, and add nothing of your own. Before you answer, count the words "
+    "of your draft with the tool for it, and end the answer with that number in round brackets, as in (12 words). If "
+    "the passages do not answer the question, say that the documents do not answer it."
+)  # fmt: skip
+
+
+def ask_chain(question: str, library: Sequence[Passage], models: Models, handler: CallbackHandler) -> str:
+    """Retriever ‖ passthrough → prompt → streaming model → parser."""
+    prompt = ChatPromptTemplate.from_messages([("system", INSTRUCTION), ("human", PROMPT)])
+    context = (retriever(library) | _as_context).with_config(run_name="passages")
+    chain: Runnable[str, str] = (
+        {"context": context, "question": RunnablePassthrough()} | prompt | models.chat | StrOutputParser()
+    ).with_config(run_name="chain")
+    return "".join(chain.stream(question, config={"callbacks": [handler]}))
+
+
+def ask_agent(question: str, library: Sequence[Passage], models: Models, handler: CallbackHandler) -> str:
+    """A LangGraph agent that searches the documents and counts the words of its draft."""
+    agent: Any = create_agent(
+        models.chat, agent_tools(retriever(library)), system_prompt=AGENT_INSTRUCTION, name="librarian"
+    )
+    state = agent.invoke({"messages": [("user", question)]}, config={"callbacks": [handler]})
+    return str(state["messages"][-1].text)
+
+
+def ask_query_engine(question: str, engine: RetrieverQueryEngine) -> str:
+    """A LlamaIndex query; whoever listens to the dispatcher records it."""
+    response = engine.query(question)
+    if isinstance(response, StreamingResponse):
+        return "".join(response.response_gen)
+    return str(response)
+
+
+def query_engine(library: Sequence[Passage], models: Models) -> RetrieverQueryEngine:
+    """A streaming query engine over an index of the passages."""
+    nodes = [TextNode(text=passage.text, metadata=passage.metadata) for passage in library]
+    index = VectorStoreIndex(nodes, embed_model=WordEmbedding(rarity(library)))
+    synthesizer = get_response_synthesizer(
+        llm=models.llm,
+        # A tokenizer of our own: the default one may have to be downloaded.
+        prompt_helper=PromptHelper.from_llm_metadata(models.llm.metadata, tokenizer=pieces),
+        text_qa_template=PromptTemplate(
+            PROMPT, template_var_mappings={"context_str": "context", "query_str": "question"}
+        ),
+        streaming=True,
+    )
+    return RetrieverQueryEngine(index.as_retriever(similarity_top_k=PASSAGES), response_synthesizer=synthesizer)
+
+
+def retriever(library: Sequence[Passage]) -> BaseRetriever:
+    """The passages in LangChain's vector store."""
+    store = InMemoryVectorStore(WordEmbeddings(rarity(library)))
+    store.add_documents([Document(passage.text, metadata=passage.metadata) for passage in library])
+    return store.as_retriever(search_kwargs={"k": PASSAGES})
+
+
+def rarity(library: Sequence[Passage]) -> Rarity:
+    """How rare words are among the passages."""
+    return Rarity(passage.headed for passage in library)
+
+
+def agent_tools(documents: BaseRetriever) -> list[BaseTool]:
+    """What the agent can do."""
+
+    @tool
+    def search_documents(query: str) -> str:
+        """Search the documents and return the passages that fit the query best, each with its file and title."""
+        return _as_context(documents.invoke(query))
+
+    @tool
+    def count_words(text: str) -> int:
+        """Count the words of a text."""
+        return len(text.split())
+
+    return [search_documents, count_words]
+
+
+def _as_context(documents: list[Document]) -> str:
+    return "\n\n".join(Passage(text=one.page_content, **one.metadata).headed for one in documents)

@@ -1,0 +1,71 @@
+"""What the demo plays on: vendors that all lead to one loopback server, and an environment without settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eventtree.testing import Received, VendorServer
+from eventtree.vendors import Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly, Vendor
+
+PROJECT = "eventtree-demo"
+OURS = ("EVENTTREE_", "LANGSMITH_", "LANGCHAIN_")
+"""Beginnings of environment names that would change what is recorded, or send it elsewhere too."""
+KEPT_HEADERS = ("content-type", "user-agent")
+
+
+@contextmanager
+def quiet_environment() -> Iterator[None]:
+    """Take settings of ours, and other tracers', out of the environment while the block runs."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(OURS)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def vendors_at(server: VendorServer) -> tuple[Vendor, ...]:
+    """All five, every setting given, so that none is taken from the environment."""
+    return (
+        HoneyHive(project=PROJECT, source="demo", **server.settings("honeyhive")),
+        HumanloopV5(project=PROJECT, **server.settings("humanloop_v5")),
+        HumanloopV4(project=PROJECT, **server.settings("humanloop_v4")),
+        Braintrust(project=PROJECT, project_id="", org_name="", **server.settings("braintrust")),
+        Nebuly(**server.settings("nebuly")),
+    )
+
+
+def write_requests(server: VendorServer, folder: Path) -> None:
+    """One JSON file for each vendor: its requests in order of arrival, without keys."""
+    folder.mkdir(parents=True, exist_ok=True)
+    by_vendor: dict[str, list[Received]] = {}
+    for received in server.requests:
+        by_vendor.setdefault(received.vendor or "unknown", []).append(received)
+    for vendor, requests in by_vendor.items():
+        text = json.dumps([_plain(received) for received in requests], ensure_ascii=False, indent=2)
+        (folder / f"{vendor}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def counts(server: VendorServer) -> dict[str, tuple[int, int]]:
+    """Vendor → requests the server took, requests it refused."""
+    found: dict[str, tuple[int, int]] = {}
+    for received in server.requests:
+        taken, refused = found.get(received.vendor, (0, 0))
+        found[received.vendor] = (taken, refused + 1) if received.problem else (taken + 1, refused)
+    return found
+
+
+def _plain(received: Received) -> dict[str, Any]:
+    body = received.body
+    return {
+        "method": received.method,
+        "path": received.path,
+        "headers": {name: received.headers[name] for name in KEPT_HEADERS if name in received.headers},
+        "body": body.decode(errors="replace") if isinstance(body, bytes) else body,
+        "answered": received.status,
+        "refused": received.problem,
+    }

@@ -1,0 +1,260 @@
+"""Processes that die, fork and share a journal: nothing is lost, each event arrives once or is repeated unchanged."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from eventtree import flush
+from eventtree.delivery.report import make_report
+from eventtree.delivery.shipper import Shipper
+from eventtree.door import Door
+from eventtree.event import Kind
+from eventtree.journal import DiskFiles, Journal
+from eventtree.recorder import recorder
+from eventtree.testing import VendorServer
+from eventtree.vendors import Braintrust
+from tests.recording import new_id, record_tree
+
+ROUNDS = 25
+
+
+def braintrust(server: VendorServer) -> Braintrust:
+    return Braintrust(**server.settings("braintrust"))
+
+
+def recording_child(server: VendorServer, folder: Path, accepted: int) -> None:
+    """Record for ever; write the id of each event that has been accepted to a pipe."""
+    door = Door(vendors=[braintrust(server)], journal=folder)
+    while True:
+        tree = new_id()
+        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "where"})
+        os.write(accepted, tree.encode())
+        child = new_id()
+        recorder.open(door, child, tree, kind=Kind.TOOL, name="tool")
+        os.write(accepted, child.encode())
+        recorder.close(door, child, outputs="x")
+        recorder.close(door, tree, outputs="y")
+        time.sleep(0.001)
+
+
+def kill_rounds(server: VendorServer, folder: Path, rounds: int, seed: int) -> set[str]:
+    """Fork, record, SIGKILL after 1 to 80 ms; the ids that were accepted."""
+    chance = random.Random(seed)
+    ids: set[str] = set()
+    for _ in range(rounds):
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(read)
+            try:
+                recording_child(server, folder, write)
+            finally:
+                os._exit(1)
+        os.close(write)
+        time.sleep(chance.uniform(0.001, 0.08))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with open(read, "rb") as pipe:
+            text = pipe.read().decode()
+        ids |= {text[start : start + 36] for start in range(0, len(text), 36)}
+    return ids
+
+
+@pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_f01_nothing_is_lost_by_kill_9(own_place: Path, rounds: int) -> None:
+    """R1: 0 lost; R2: repeats have equal content; half-open trees arrive as incomplete."""
+    with VendorServer() as server:
+        ids = kill_rounds(server, own_place, rounds, seed=rounds)
+        door = Door(vendors=[braintrust(server)], journal=own_place)
+        deadline = time.monotonic() + 30 + rounds / 10
+        while door.shipper.report().waiting and time.monotonic() < deadline:
+            time.sleep(0.05)
+        report = door.shipper.report()
+        sums = report.vendors["braintrust"]
+        seen = set(server.event_ids("braintrust"))
+        rows = {row["id"]: row for row in server.events("braintrust")}
+        print(f"{rounds} kills: {len(ids)} accepted, {len(ids - seen)} lost, repeats {server.repeats('braintrust')}")
+        assert not ids - seen
+        assert (sums.waiting, sums.dead, sums.unexplained) == (0, 0, 0)
+        assert sums.accepted == sums.delivered == len(rows)
+        assert server.repeats("braintrust").changed == 0
+        assert not server.refused
+        assert any(row["metadata"].get("status") == "incomplete" for row in rows.values())
+
+
+def test_f13_parent_and_forked_child_each_deliver_their_own_once(own_place: Path) -> None:
+    with VendorServer() as server:
+        door = Door(vendors=[braintrust(server)], journal=own_place)
+        before = [record_tree(door) for _ in range(20)]
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                for _ in range(20):
+                    record_tree(door)
+                code = int(door.shipper.flush(10).waiting != 0)
+            finally:
+                os._exit(code)
+        after = [record_tree(door) for _ in range(20)]
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        report = flush(10)
+        assert report.vendors["braintrust"].delivered == 180
+        assert report.settled
+        ids = server.event_ids("braintrust")
+        assert len(ids) == len(set(ids)) == 180
+        assert set(before + after) <= set(ids)
+
+
+def test_f13_fork_while_another_thread_records_never_deadlocks(own_place: Path) -> None:
+    import threading
+
+    door = Door(vendors=[], journal=own_place)
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            record_tree(door)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        for _ in range(40):
+            child = os.fork()
+            if child == 0:
+                record_tree(door)
+                os._exit(0)
+            deadline = time.monotonic() + 5
+            while os.waitpid(child, os.WNOHANG)[0] == 0:
+                assert time.monotonic() < deadline, "the child hangs"
+                time.sleep(0.002)
+    finally:
+        stop.set()
+        thread.join()
+    report = make_report(door.journal)
+    assert (report.damaged_lines, report.lost_lines) == (0, 0)
+
+
+def test_f14_one_of_two_processes_ships_for_both(own_place: Path) -> None:
+    with VendorServer() as server:
+        first = Journal(DiskFiles(own_place))
+        shipper = Shipper(first)
+        door = Door(vendors=[braintrust(server)], journal=own_place)
+        shipper.serve(door.vendors, door.settings)
+        for _ in range(10):
+            record_tree(door)
+        assert flush(10).vendors["braintrust"].delivered == 30
+        shipper.stop()
+        assert len(server.event_ids("braintrust")) == 30
+
+
+SCRIPT = """
+import sys, uuid
+from eventtree.door import Door
+from eventtree.event import Kind
+from eventtree.recorder import recorder
+door = Door(vendors=["braintrust"])
+tree = str(uuid.uuid4())
+recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+recorder.close(door, tree, outputs="x")
+{ending}
+"""
+
+
+def run_script(ending: str, folder: Path, server: VendorServer | None, **more: str) -> subprocess.CompletedProcess[str]:
+    url = server.url if server else "http://127.0.0.1:9"
+    env = {**os.environ, "EVENTTREE_JOURNAL": str(folder), "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": url, **more}
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", SCRIPT.format(ending=ending)], env=env, capture_output=True, text=True, timeout=30
+    )
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(0)", "import threading; threading.Thread(target=lambda: None).start()"])
+def test_f15_a_script_that_just_ends_has_delivered_and_says_nothing(own_place: Path, ending: str) -> None:
+    with VendorServer() as server:
+        done = run_script(ending, own_place, server)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+        assert len(server.event_ids("braintrust")) == 1
+
+
+@pytest.mark.parametrize("ending", ["import os; os._exit(0)", "raise ValueError('mine')"])
+def test_f15_what_an_abrupt_end_left_is_delivered_by_ship(own_place: Path, ending: str) -> None:
+    with VendorServer() as server:
+        run_script(ending, own_place, server)
+        done = ship(own_place, server)
+        assert done.returncode == 0, done.stderr
+        assert len(set(server.event_ids("braintrust"))) == 1
+
+
+def test_f15_a_dead_vendor_holds_the_exit_two_seconds_at_most(own_place: Path) -> None:
+    """R8"""
+    began = time.monotonic()
+    done = run_script("", own_place, None)
+    took = time.monotonic() - began
+    assert done.returncode == 0
+    bare = time.monotonic()
+    run_script("import os; os._exit(0)", own_place, None)
+    print(f"exit delay with a dead vendor: {took - (time.monotonic() - bare):.2f} s")
+    assert took - (time.monotonic() - bare) < 3.0
+    assert make_report(Journal(DiskFiles(own_place))).vendors["braintrust"].waiting == 2
+
+
+def ship(folder: Path, server: VendorServer, *more: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": server.url}
+    command = [sys.executable, "-m", "eventtree", "ship", "--journal", str(folder), *more]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+def test_delivery_can_be_left_to_a_process_of_its_own(own_place: Path) -> None:
+    with VendorServer() as server:
+        run_script("", own_place, server, EVENTTREE_DELIVER="0")
+        assert not server.requests
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "eventtree", "ship", "--follow", "--journal", str(own_place)],
+            env={**os.environ, "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": server.url},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            wait_for(lambda: len(server.event_ids("braintrust")) == 1)
+            run_script("", own_place, server, EVENTTREE_DELIVER="0")
+            wait_for(lambda: len(server.event_ids("braintrust")) == 2)
+        finally:
+            follower.send_signal(signal.SIGINT)
+            out, err = follower.communicate(timeout=20)
+        assert "braintrust" in out, err
+
+
+def test_only_what_matches_its_own_settings_is_sent(own_place: Path) -> None:
+    with VendorServer() as server:
+        run_script("", own_place, server, EVENTTREE_DELIVER="0", BRAINTRUST_API_KEY="another")
+        done = ship(own_place, server)
+        assert not server.events("braintrust")
+        assert make_report(Journal(DiskFiles(own_place))).vendors["braintrust"].waiting == 1
+        assert done.returncode == 0
+        assert "waiting" in done.stdout
+
+
+def test_replay_sends_to_a_vendor_that_was_never_named(own_place: Path) -> None:
+    with VendorServer() as server:
+        door = Door(vendors=[], journal=own_place)
+        record_tree(door)
+        done = ship(own_place, server, "--replay", "--vendor", "braintrust")
+        assert done.returncode == 0, done.stderr
+        assert len(server.event_ids("braintrust")) == 3
+        again = ship(own_place, server, "--replay", "--vendor", "braintrust")
+        assert again.returncode == 0
+        assert len(server.event_ids("braintrust")) == 3
+
+
+def wait_for(true: object, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

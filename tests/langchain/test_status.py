@@ -1,0 +1,337 @@
+"""How runs end: control flow, errors, cancellation (scenarios B)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.tools import ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+from typing_extensions import TypedDict
+
+from eventtree.event import EventTree, Status
+from eventtree.langchain import CallbackHandler, set_global_handler
+from eventtree.recorder import recorder
+from tests.langchain.conftest import named, shape
+from tests.langchain.fakes import Library, Model, call, raising, tool_caller
+
+Trees = Callable[[], list[EventTree]]
+One = Callable[[], EventTree]
+
+
+class State(TypedDict):
+    """A graph's state."""
+
+    said: str
+
+
+@pytest.fixture
+def config(handler: CallbackHandler) -> RunnableConfig:
+    return {"callbacks": [handler], "configurable": {"thread_id": "thread-1"}}
+
+
+def graph(step: Callable[[State], Any], **compile_with: Any) -> Any:
+    builder = StateGraph(State)
+    builder.add_node("ask", step)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", END)
+    return builder.compile(checkpointer=InMemorySaver(), **compile_with)
+
+
+def asking(state: State) -> State:
+    return {"said": interrupt("Really?")}
+
+
+def statuses(tree: EventTree) -> dict[str, str]:
+    return {event.name: event.status.value for event in tree.events}
+
+
+def test_an_interrupt_pauses_node_and_graph(config: RunnableConfig, tree: One) -> None:
+    """B1, B3"""
+    graph(asking).invoke({"said": ""}, config)
+    assert statuses(tree()) == {"LangGraph": "interrupted", "ask": "interrupted"}
+    assert all(event.error is None for event in tree().events)
+    (note,) = tree().root.notes
+    assert note.name == "interrupt"
+    assert note.value["interrupts"][0]["value"] == "Really?"
+    assert note.value["checkpoint_id"]
+
+
+def test_a_resumed_run_is_linked_by_its_thread(config: RunnableConfig, trees: Trees) -> None:
+    """B2: also where another handler sees the second half."""
+    app = graph(asking)
+    app.invoke({"said": ""}, config)
+    app.invoke(Command(resume="yes"), {**config, "callbacks": [CallbackHandler(strict=True)]})
+    first, second = trees()
+    assert first.root.session_id == second.root.session_id == "thread-1"
+    assert second.root.status is Status.OK
+    notes = {note.name: note.value for note in second.root.notes}
+    assert "resume" in notes
+    assert any(note.value.get("resume") == "yes" for note in second.root.notes)
+
+
+def test_a_global_handler_derives_the_notes_of_interrupt_and_resume(trees: Trees) -> None:
+    """B1, B2"""
+    set_global_handler(strict=True)
+    app = graph(asking)
+    config: RunnableConfig = {"configurable": {"thread_id": "thread-1"}}
+    app.invoke({"said": ""}, config)
+    app.invoke(Command(resume="yes"), config)
+    first, second = trees()
+    assert statuses(first) == {"LangGraph": "interrupted", "ask": "interrupted"}
+    assert first.root.notes[0].value["interrupts"][0]["value"] == "Really?"
+    assert [(note.name, note.value) for note in second.root.notes] == [("resume", {"resume": "yes"})]
+
+
+def test_a_static_interrupt_pauses_the_graph(config: RunnableConfig, tree: One) -> None:
+    """B1"""
+    graph(lambda state: state, interrupt_before=["ask"]).invoke({"said": ""}, config)
+    assert tree().root.status is Status.INTERRUPTED
+
+
+async def test_an_interrupt_in_async_code(config: RunnableConfig, tree: One) -> None:
+    """B1"""
+    await graph(asking).ainvoke({"said": ""}, config)
+    assert statuses(tree()) == {"LangGraph": "interrupted", "ask": "interrupted"}
+    assert tree().root.notes[0].name == "interrupt"
+
+
+def test_an_interrupt_in_a_subgraph_pauses_all_above(config: RunnableConfig, tree: One) -> None:
+    """B1"""
+    inner = StateGraph(State)
+    inner.add_node("deep", asking)
+    inner.add_edge(START, "deep")
+    outer = StateGraph(State)
+    outer.add_node("sub", inner.compile())
+    outer.add_edge(START, "sub")
+    outer.compile(checkpointer=InMemorySaver()).invoke({"said": ""}, config)
+    assert {event.status for event in tree().events} == {Status.INTERRUPTED}
+
+
+def test_a_command_to_the_parent_is_ok_with_a_note(config: RunnableConfig, tree: One) -> None:
+    """B1: ParentCommand"""
+    inner = StateGraph(State)
+    inner.add_node("jump", lambda state: Command(graph=Command.PARENT, goto="other", update={"said": "x"}))
+    inner.add_edge(START, "jump")
+    outer = StateGraph(State)
+    outer.add_node("sub", inner.compile(), destinations=("other",))
+    outer.add_node("other", lambda state: state)
+    outer.add_edge(START, "sub")
+    outer.compile().invoke({"said": ""}, {"callbacks": config["callbacks"]})
+    assert {event.status for event in tree().events} == {Status.OK}
+    assert any(note.name == "control_flow" for event in tree().events for note in event.notes)
+
+
+def test_control_flow_is_told_by_module_and_name(handler: CallbackHandler, trees: Trees) -> None:
+    """B1"""
+    from langgraph.errors import GraphDrained, GraphInterrupt
+
+    class OwnInterrupt(GraphInterrupt):
+        """An app's own kind of pause."""
+
+    for error in (GraphInterrupt(), OwnInterrupt(), GraphDrained()):
+        handler.on_chain_start(None, "x", run_id=(run := uuid.uuid4()), name="x")
+        handler.on_chain_error(error, run_id=run)
+    assert [tree.root.status.value for tree in trees()] == ["interrupted", "interrupted", "ok"]
+
+
+def test_a_users_own_exception_of_that_name_is_an_error(config: RunnableConfig, tree: One) -> None:
+    """B1"""
+
+    class GraphInterrupt(Exception):
+        """Not langgraph's."""
+
+    with pytest.raises(GraphInterrupt):
+        RunnableLambda(raising(GraphInterrupt("GraphBubbleUp"))).invoke("x", config)
+    assert tree().root.status is Status.ERROR
+    assert tree().root.error is not None
+    assert tree().root.error.type.endswith("GraphInterrupt")
+
+
+def test_an_error_carries_type_message_and_traceback(config: RunnableConfig, tree: One) -> None:
+    """B4"""
+    with pytest.raises(KeyError):
+        (RunnableLambda(lambda x: x) | RunnableLambda(raising(KeyError("lost")))).invoke("x", config)
+    error = tree().root.error
+    assert error is not None
+    assert (error.type, error.message) == ("KeyError", "'lost'")
+    assert error.traceback is not None
+    assert "in step" in error.traceback
+    assert statuses(tree()) == {"RunnableSequence": "error", "RunnableLambda": "ok", "step": "error"}
+
+
+def test_an_error_whose_text_cannot_be_read(config: RunnableConfig, tree: One) -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    with pytest.raises(Broken):
+        RunnableLambda(raising(Broken())).invoke("x", config)
+    assert tree().root.status is Status.ERROR
+
+
+class SlowLibrary(Library):
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        await asyncio.Event().wait()
+        return []
+
+
+async def wait(_: Any) -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+@tool
+async def wait_for_ever(word: str) -> str:
+    """Wait."""
+    return await wait(word)
+
+
+class SlowModel(Model):
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [RunnableLambda(wait), SlowLibrary(), SlowModel(), wait_for_ever],
+    ids=["chain", "retriever", "model", "tool"],
+)
+async def test_a_cancelled_task_leaves_everything_cancelled(config: RunnableConfig, tree: One, step: Any) -> None:
+    """B5"""
+    chain = RunnableLambda(lambda x: x) | step
+    task = asyncio.create_task(chain.ainvoke("x", config))
+    while len(recorder.runs) < 2 or len(recorder.ended) < 1:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert [event.status.value for event in tree().events] == ["cancelled", "ok", "cancelled"]
+    assert not recorder.runs
+    assert all(event.error is None for event in tree().events)
+
+
+async def test_a_time_limit_of_the_app_cancels(config: RunnableConfig, tree: One) -> None:
+    """B5"""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(RunnableLambda(wait).ainvoke("x", config), 0.01)
+    assert tree().root.status is Status.CANCELLED
+
+
+async def test_a_time_limit_inside_a_step_cancels(config: RunnableConfig, tree: One) -> None:
+    """B5"""
+
+    async def step(_: Any) -> str:
+        return await asyncio.wait_for(wait(""), 0.01)
+
+    with pytest.raises(TimeoutError):
+        await RunnableLambda(step).ainvoke("x", config)
+    assert tree().root.status is Status.CANCELLED
+
+
+def test_a_sockets_timeout_is_an_error(config: RunnableConfig, tree: One) -> None:
+    with pytest.raises(TimeoutError):
+        RunnableLambda(raising(TimeoutError("read timed out"))).invoke("x", config)
+    assert tree().root.status is Status.ERROR
+
+
+def test_a_model_stream_left_early_is_cancelled_with_what_had_come(config: RunnableConfig, tree: One) -> None:
+    """B6"""
+    stream = Model().stream("Who?", config)
+    while not next(stream).content:
+        pass
+    stream.close()
+    assert tree().root.status is Status.CANCELLED
+    assert tree().root.outputs["messages"][0]["content"] == "blue"
+
+
+async def test_an_async_model_stream_left_early_is_cancelled_with_what_had_come(config: RunnableConfig, tree: One) -> None:
+    """B6"""
+    stream = Model().astream("Who?", config)
+    async for chunk in stream:
+        if chunk.content:
+            break
+    await stream.aclose()
+    assert tree().root.status is Status.CANCELLED
+    assert tree().root.outputs["messages"][0]["content"] == "blue"
+
+
+@pytest.fixture
+def failing() -> Iterator[Any]:
+    @tool
+    def fail(word: str) -> str:
+        """Fail."""
+        raise ToolException(f"no {word}")
+
+    yield fail
+
+
+def test_a_tool_error_that_escapes(config: RunnableConfig, tree: One, failing: Any) -> None:
+    """B7"""
+    with pytest.raises(ToolException):
+        failing.invoke({"word": "x"}, config)
+    assert tree().root.status is Status.ERROR
+
+
+def test_a_tool_error_that_is_handled_is_still_an_error(config: RunnableConfig, tree: One, failing: Any) -> None:
+    """B7"""
+    failing.handle_tool_error = True
+    agent = create_agent(Model(reply=tool_caller("fail", word="x")), [failing])
+    agent.invoke({"messages": [("user", "x")]}, config)
+    found = named(tree(), "fail")
+    assert found.status is Status.ERROR
+    assert found.error is not None
+    assert found.error.message == "no x"
+    assert found.outputs["status"] == "error"
+    assert tree().root.status is Status.OK
+
+
+def test_a_tool_that_interrupts(config: RunnableConfig, tree: One) -> None:
+    """B1"""
+
+    @tool
+    def confirm(word: str) -> str:
+        """Ask a human."""
+        return str(interrupt(word))
+
+    agent = create_agent(Model(reply=call("confirm", word="sure?")), [confirm], checkpointer=InMemorySaver())
+    agent.invoke({"messages": [("user", "x")]}, config)
+    assert named(tree(), "confirm").status is Status.INTERRUPTED
+    assert tree().root.status is Status.INTERRUPTED
+
+
+def test_runs_that_never_end_leave_the_table_with_their_root(handler: CallbackHandler, tree: One) -> None:
+    """B5, E1"""
+    root, child = uuid.uuid4(), uuid.uuid4()
+    before = recorder.left_open
+    handler.on_chain_start(None, "x", run_id=root, name="root")
+    handler.on_retriever_start(None, "x", run_id=child, parent_run_id=root, name="lost")
+    handler.on_chain_end("x", run_id=root)
+    assert (len(recorder.runs), recorder.left_open) == (0, before + 1)
+    assert named(tree(), "lost").status is Status.INCOMPLETE
+
+
+def test_an_end_that_comes_after_the_roots_is_recorded(handler: CallbackHandler, tree: One) -> None:
+    root, child = uuid.uuid4(), uuid.uuid4()
+    handler.on_chain_start(None, "x", run_id=root, name="root")
+    handler.on_chat_model_start(None, [[]], run_id=child, parent_run_id=root, name="late")
+    handler.on_chain_end("x", run_id=root)
+    handler.on_llm_new_token("x", run_id=child, parent_run_id=root)
+    handler.on_llm_error(ValueError("late"), run_id=child, parent_run_id=root)
+    handler.on_llm_error(ValueError("twice"), run_id=child, parent_run_id=root)
+    found = named(tree(), "late")
+    assert (found.status, found.error and found.error.message) == (Status.ERROR, "late")
+    assert found.time_to_first_token is not None
+    assert shape(tree()) == ["chain root", "  model late"]

@@ -1,0 +1,47 @@
+"""What the tests of the LlamaIndex door share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from llama_index.core import Document, MockEmbedding, VectorStoreIndex
+
+from eventtree import guard
+from eventtree.event import Event, EventTree
+from eventtree.recorder import recorder
+from eventtree.testing.capture import Captured, capture
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The framework's own memory leaves its database to the garbage collector."""
+    config.addinivalue_line("filterwarnings", "ignore:<aiosqlite.core.Connection:ResourceWarning")
+
+
+@pytest.fixture
+def trees() -> Iterator[Captured]:
+    """The finished trees; afterwards nothing is open and nothing of ours has failed."""
+    with capture() as captured:
+        yield captured
+        recorder.settle()
+        assert not guard.failures
+        assert not captured.unfinished
+
+
+@pytest.fixture(scope="module")
+def index() -> VectorStoreIndex:
+    """Two documents, indexed before any handler looks."""
+    documents = [Document(text="Paris is in France.", metadata={"page": 1}), Document(text="Rome is in Italy.")]
+    return VectorStoreIndex.from_documents(documents, embed_model=MockEmbedding(embed_dim=4))
+
+
+def outline(tree: EventTree) -> list[str]:
+    """Kind and name of every event that is no plumbing, indented."""
+    return [f"{'  ' * depth}{event.kind} {event.name}" for depth, event in tree.without_internal().walk()]
+
+
+def only(tree: EventTree, name: str) -> Event:
+    """The event of that name."""
+    found = [event for event in tree.events if event.name == name]
+    assert len(found) == 1, [event.name for event in tree.events]
+    return found[0]

@@ -1,0 +1,291 @@
+"""A lazy stream stays in its tree, is never consumed by us, and ends when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+from llama_index.core import VectorStoreIndex
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index_instrumentation import get_dispatcher
+
+from eventtree.event import Event, EventTree, Kind, Status
+from eventtree.testing.capture import Captured
+from tests.llama_index.conftest import only, outline
+from tests.llama_index.models import Caller, Echo
+
+TEXT = "the answer is here"
+STREAMED = [
+    "chain RetrieverQueryEngine.query",
+    "  retriever VectorIndexRetriever.retrieve",
+    "    embedding MockEmbedding.get_query_embedding",
+    "  chain CompactAndRefine.synthesize",
+    "    chain CompactAndRefine.get_response",
+    "      model Echo.stream_complete",
+]
+
+
+def model_of(tree: EventTree) -> Event:
+    """The innermost model event."""
+    return next(event for event in tree.events if event.kind is Kind.MODEL and not event.internal)
+
+
+def test_streaming_query_is_one_tree_closed_with_the_full_text(trees: Captured, index: VectorStoreIndex) -> None:
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+    assert not trees, "the query is over before its stream began"
+    assert "".join(response.response_gen) == TEXT
+    [tree] = trees  # though `response` still holds the generator
+    assert outline(tree) == STREAMED
+    assert all(event.status is Status.OK for event in tree.events)
+    assert tree.root.outputs["response"] == TEXT
+    assert tree.root.outputs["sources"]
+    model = model_of(tree)
+    assert model.outputs == {"text": TEXT}
+    assert model.usage is not None and model.usage.total_tokens == 13
+    assert model.time_to_first_token is not None
+    assert tree.root.duration is not None and model.duration is not None
+    assert tree.root.duration >= model.duration
+
+
+async def test_async_streaming_query_is_one_tree(trees: Captured, index: VectorStoreIndex) -> None:
+    response = await index.as_query_engine(llm=Echo(), streaming=True).aquery("Where?")
+    assert not trees
+    text = "".join([token async for token in response.response_gen])
+    assert text == TEXT
+    [tree] = trees
+    assert tree.root.outputs["response"] == TEXT
+    assert model_of(tree).outputs["text" if "text" in model_of(tree).outputs else "messages"]
+    assert tree.total_tokens == 13
+
+
+def test_stream_read_in_another_thread_stays_in_its_tree(trees: Captured, index: VectorStoreIndex) -> None:
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+    reader = threading.Thread(target=lambda: list(response.response_gen))
+    reader.start()
+    reader.join()
+    [tree] = trees
+    assert outline(tree) == STREAMED
+
+
+def test_interleaved_streams_keep_their_models_apart(trees: Captured, index: VectorStoreIndex) -> None:
+    engine = index.as_query_engine(llm=Echo(), streaming=True)
+    first, second = engine.query("one"), engine.query("two")
+    for _pair in zip(first.response_gen, second.response_gen, strict=True):
+        pass
+    assert [outline(tree) for tree in trees] == [STREAMED, STREAMED]
+    assert ["one" in model_of(tree).inputs["prompt"] for tree in trees] == [True, False]
+
+
+def test_stream_of_a_query_read_inside_another_span_stays_with_its_query(
+    trees: Captured, index: VectorStoreIndex
+) -> None:
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+
+    @get_dispatcher().span
+    def render() -> str:
+        return "".join(response.response_gen)
+
+    render()
+    query, rendered = trees
+    assert outline(query) == STREAMED
+    assert outline(rendered) == ["chain render"]
+
+
+def test_stopping_early_is_cancelled_and_keeps_what_came(trees: Captured, index: VectorStoreIndex) -> None:
+    """B6."""
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+    stream = response.response_gen
+    assert [next(stream), next(stream)] == ["the ", "answer "]
+    stream.close()
+    [tree] = trees
+    assert (model_of(tree).status, model_of(tree).outputs) == (Status.CANCELLED, {"text": "the answer "})
+    assert tree.root.status is Status.CANCELLED
+    assert tree.root.error is None
+    assert tree.root.outputs["response"] == "the answer "
+
+
+def test_dropped_stream_is_cancelled(trees: Captured, index: VectorStoreIndex) -> None:
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+    next(response.response_gen)
+    del response
+    gc.collect()
+    [tree] = trees
+    assert tree.root.status is model_of(tree).status is Status.CANCELLED
+    assert tree.root.outputs["response"] == "the "
+
+
+def test_stream_that_nobody_began_is_cancelled(trees: Captured, index: VectorStoreIndex) -> None:
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+    assert not trees
+    del response
+    gc.collect()
+    [tree] = trees
+    assert tree.root.status is Status.CANCELLED
+    assert not [event for event in tree.events if event.kind is Kind.MODEL]
+
+
+async def test_async_stream_stopped_early_is_cancelled(trees: Captured, index: VectorStoreIndex) -> None:
+    """B6."""
+    response = await index.as_query_engine(llm=Echo(), streaming=True).aquery("Where?")
+    async for _token in response.response_gen:
+        break
+    await response.response_gen.aclose()
+    [tree] = trees
+    assert tree.root.status is Status.CANCELLED
+
+
+async def test_cancelled_task_cancels_the_stream(trees: Captured) -> None:
+    """B5."""
+
+    class Slow(Caller):
+        async def astream_chat(self, messages: Any, **kwargs: Any) -> Any:
+            from llama_index.core.base.llms.types import ChatResponse
+            from llama_index.core.llms.callbacks import llm_chat_callback
+
+            @llm_chat_callback()
+            async def inner(_self: Any, messages: Any, **kwargs: Any) -> Any:
+                async def chunks() -> Any:
+                    yield ChatResponse(message=ChatMessage(role="assistant", content="a"), delta="a")
+                    await asyncio.sleep(30)
+
+                return chunks()
+
+            return await inner(self, messages, **kwargs)
+
+    async def read() -> None:
+        async for _chunk in await Slow().astream_chat([ChatMessage(content="hi")]):
+            begun.set()
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [tree] = trees
+    assert tree.root.status is Status.CANCELLED
+    assert tree.root.outputs == {"messages": [{"role": "assistant", "content": "a"}]}
+
+
+def test_model_that_fails_in_the_stream_fails_its_query(trees: Captured, index: VectorStoreIndex) -> None:
+    """B8."""
+    response = index.as_query_engine(llm=Echo(fails=2), streaming=True).query("Where?")
+    with pytest.raises(ValueError, match="down"):
+        list(response.response_gen)
+    [tree] = trees
+    assert tree.root.status is model_of(tree).status is Status.ERROR
+    assert tree.root.error is not None and tree.root.error.message == "the model is down"
+    assert model_of(tree).outputs == {"text": "the answer "}
+
+
+@pytest.mark.parametrize("mode", ["context", "condense_question", "simple", "condense_plus_context"])
+def test_streaming_chat_engine_is_one_tree(trees: Captured, index: VectorStoreIndex, mode: str) -> None:
+    response = index.as_chat_engine(chat_mode=mode, llm=Echo()).stream_chat("Where is Paris?")
+    assert "".join(response.response_gen) == TEXT
+    [tree] = trees.wait(1)
+    assert tree.root.outputs["response"] == TEXT
+    assert tree.root.status is Status.OK
+    assert model_of(tree).outputs in ({"text": TEXT}, {"messages": [{"role": "assistant", "content": TEXT}]})
+
+
+@pytest.mark.parametrize("mode", ["context", "condense_question", "simple", "condense_plus_context"])
+async def test_async_streaming_chat_engine_is_one_tree(trees: Captured, index: VectorStoreIndex, mode: str) -> None:
+    response = await index.as_chat_engine(chat_mode=mode, llm=Echo()).astream_chat("Where is Paris?")
+    assert "".join([token async for token in response.async_response_gen()]) == TEXT
+    [tree] = trees.wait(1)
+    assert tree.root.outputs["response"] == TEXT
+    assert tree.root.status is Status.OK
+
+
+def test_plain_model_stream_is_one_event_that_ends_with_the_stream(trees: Captured) -> None:
+    stream = Echo().stream_complete("hi")
+    assert not trees
+    assert [chunk.delta for chunk in stream] == Echo().words
+    [tree] = trees
+    assert [event.name for event in tree.events] == ["Echo.stream_complete"]
+    assert tree.root.outputs == {"text": TEXT}
+
+
+def test_wrapped_model_stream_counts_usage_once(trees: Captured) -> None:
+    """C7."""
+    for _chunk in Echo().stream_chat([ChatMessage(content="hi")]):
+        pass
+    [tree] = trees
+    assert [(e.name, e.internal, e.usage is not None) for e in tree.events] == [
+        ("Echo.stream_chat", True, False),
+        ("Echo.stream_complete", False, True),
+    ]
+    assert tree.root.outputs["messages"][0]["content"] == TEXT
+
+
+async def test_lazily_wrapped_async_model_stream_is_one_tree(trees: Captured) -> None:
+    """CustomLLM.astream_chat opens its inner stream when it is first read, in whatever context that is."""
+    async for _chunk in await Echo().astream_chat([ChatMessage(content="hi")]):
+        pass
+    [tree] = trees
+    assert [event.name for event in tree.events] == ["Echo.astream_chat", "Echo.stream_chat", "Echo.stream_complete"]
+    assert tree.total_tokens == 13
+
+
+def test_the_users_stream_is_the_users(trees: Captured) -> None:
+    """E5."""
+    begun: list[int] = []
+
+    @get_dispatcher().span
+    def count() -> Generator[int, None, None]:
+        def numbers() -> Generator[int, None, None]:
+            for number in range(3):
+                begun.append(number)
+                yield number
+
+        made.append(weakref.ref(stream := numbers()))
+        return stream
+
+    made: list[Any] = []
+    stream = count()
+    assert stream is made[0]()
+    assert begun == []
+    assert next(stream) == 0
+    assert begun == [0]
+    assert list(stream) == [1, 2]
+    [tree] = trees
+    assert tree.root.status is Status.OK
+    del stream
+    gc.collect()
+    assert made[0]() is None
+
+
+def test_stream_behind_a_users_own_generator_may_go_on(trees: Captured) -> None:
+    """Two models in one stream: the first one's end is not the stream's."""
+
+    @get_dispatcher().span
+    def twice() -> Iterator[str]:
+        def both() -> Iterator[str]:
+            for _ in range(2):
+                for chunk in Echo().stream_complete("hi"):
+                    yield chunk.delta or ""
+
+        return both()
+
+    stream = twice()
+    for _ in range(6):
+        next(stream)
+    assert not trees
+    assert len(list(stream)) == 2
+    [tree] = trees
+    assert outline(tree) == ["chain twice", "  model Echo.stream_complete", "  model Echo.stream_complete"]
+    assert tree.root.outputs == TEXT
+
+
+def test_query_that_found_nothing_needs_no_reader(trees: Captured) -> None:
+    from llama_index.core.response_synthesizers import get_response_synthesizer
+
+    response = get_response_synthesizer(llm=Echo(), streaming=True).synthesize("Where?", nodes=[])
+    [tree] = trees
+    assert tree.root.status is Status.OK
+    assert list(response.response_gen) == ["Empty Response"]
