@@ -157,15 +157,25 @@ def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int) -> Sums:
     )  # fmt: skip
 
 
+def _all_sums(journal: Journal, census: Census) -> list[Sums]:
+    """Sums of every vendor named or served; of two destinations of one name, one with events comes first."""
+    found = []
+    for key in census.keys() | cursor_keys(journal):
+        cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
+        found.append(sums_of(key, cursor, census.waiting(key, cursor)[0]))
+    return sorted(found, key=lambda sums: (sums.name, not sums.accepted, sums.fingerprint))
+
+
 def make_report(journal: Journal, census: Census | None = None, more: Mapping[str, object] | None = None) -> Report:
     """Count the journal as it stands now."""
     census = census or Census(journal)
     census.read()
     found: dict[str, Sums] = {}
-    for key in sorted(census.keys() | cursor_keys(journal)):
-        cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
-        label = key[0] if key[0] not in found else f"{key[0]}.{key[1]}"
-        found[label] = sums_of(key, cursor, census.waiting(key, cursor)[0])
+    for sums in _all_sums(journal, census):
+        if sums.name not in found:
+            found[sums.name] = sums
+        elif sums.accepted:
+            found[f"{sums.name}.{sums.fingerprint}"] = sums
     damage = Counter({"bad": 0, "lost": 0})
     for reader in census.readers.values():
         damage.update(bad=reader.damage.bad_lines, lost=reader.damage.lost)
