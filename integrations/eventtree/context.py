@@ -52,11 +52,12 @@ def current_session() -> Session | None:
 class _LastTree:
     """The tree recorded last in one flow of control, shared with the callback tasks that flow spawns."""
 
-    __slots__ = ("id", "owner")
+    __slots__ = ("doors", "id", "owner")
 
     def __init__(self, owner: weakref.ref[Any] | None) -> None:
         self.owner = owner
         self.id: str | None = None
+        self.doors: tuple[weakref.ref[Door], ...] = ()
 
 
 _last: ContextVar[_LastTree | None] = ContextVar("eventtree_last_tree", default=None)
@@ -83,13 +84,17 @@ def remember_tree(door: Door, tree_id: str) -> None:
     if found is None or not (_owned(found, task) or _is_callback(task)):
         found = _LastTree(weakref.ref(task) if task is not None else None)
         _last.set(found)
-    found.id = tree_id
+    if found.id != tree_id:
+        found.id, found.doors = tree_id, ()
+    found.doors = (*found.doors, weakref.ref(door))
 
 
 def last_tree(door: Door) -> str | None:
-    """The tree opened last in this context, else the last this door saw."""
+    """The tree this door saw open last in this context, else the last it saw in any."""
     found = _last.get()
-    return found.id if found is not None and found.id is not None else door.last_tree
+    if found is not None and any(seen() is door for seen in found.doors):
+        return found.id
+    return door.last_tree
 
 
 def _task() -> asyncio.Task[Any] | None:

@@ -76,7 +76,9 @@ class Model(BaseChatModel):
         for word in re.split(r"(\s)", str(whole.text)) if whole.text else ():
             yield AIMessageChunk(word, id="run-1")
         for number, one in enumerate(whole.tool_calls):
-            chunk = tool_call_chunk(name=one["name"], args=str(one["args"]).replace("'", '"'), id=one["id"], index=number)
+            chunk = tool_call_chunk(
+                name=one["name"], args=str(one["args"]).replace("'", '"'), id=one["id"], index=number
+            )
             yield AIMessageChunk("", id="run-1", tool_call_chunks=[chunk])
         yield AIMessageChunk(
             "", id="run-1", usage_metadata=whole.usage_metadata, response_metadata=whole.response_metadata,

@@ -22,7 +22,7 @@ from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler
 from eventtree.recorder import ENDED_RUNS, recorder
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Library, Model, call, raising, tool_caller
+from tests.langchain.fakes import Model, call, raising, tool_caller
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -59,7 +59,9 @@ async def test_batch_as_completed_gives_one_tree_for_each_input(config: Runnable
     assert [shape(tree) for tree in trees()] == [CHAIN_SHAPE] * 6
 
 
-async def test_awaits_in_a_row_give_separate_trees(config: RunnableConfig, handler: CallbackHandler, trees: Trees) -> None:
+async def test_awaits_in_a_row_give_separate_trees(
+    config: RunnableConfig, handler: CallbackHandler, trees: Trees
+) -> None:
     """A2"""
     ids = []
     for _ in range(5):
@@ -162,7 +164,9 @@ def test_parallel_branches_stand_side_by_side(config: RunnableConfig, tree: One)
     assert sorted(lines[1:]) == sorted([*(f"  {line}" for line in CHAIN_SHAPE), "  chain RunnablePassthrough"])
 
 
-def test_threads_and_tasks_of_the_user_keep_parents_where_the_context_is_copied(config: RunnableConfig, tree: One) -> None:
+def test_threads_and_tasks_of_the_user_keep_parents_where_the_context_is_copied(
+    config: RunnableConfig, tree: One
+) -> None:
     def step(_: object) -> str:
         context = copy_context()
         with ThreadPoolExecutor() as pool:

@@ -257,7 +257,9 @@ def test_a_model_stream_left_early_is_cancelled_with_what_had_come(config: Runna
     assert tree().root.outputs["messages"][0]["content"] == "blue"
 
 
-async def test_an_async_model_stream_left_early_is_cancelled_with_what_had_come(config: RunnableConfig, tree: One) -> None:
+async def test_an_async_model_stream_left_early_is_cancelled_with_what_had_come(
+    config: RunnableConfig, tree: One
+) -> None:
     """B6"""
     stream = Model().astream("Who?", config)
     async for chunk in stream:

@@ -270,6 +270,14 @@ def test_content_is_hidden_only_on_demand() -> None:
     assert sent(chain_root(), hide_content=True)["interaction"]["hide_content"] is True
 
 
+def test_named_score_is_a_tag_and_no_thumb() -> None:
+    body = sent(chain_root(), feedback=({"id": ROOT, "score": 0.2, "name": "fit"},))
+    assert "feedback_actions" not in body
+    assert {key: value for key, value in body["interaction"]["tags"].items() if key.startswith("score.")} == {
+        "score.exact": "1.0", "score.length": "17.5", "score.fit": "0.2",
+    }  # fmt: skip
+
+
 def test_feedback_is_the_interactions() -> None:
     said = ({"id": ROOT, "score": 0, "comment": "meh"}, {"id": ident(2), "correction": "No."})
     expected = [{"slug": "thumbs_down"}, {"slug": "comment", "text": "meh"}, {"slug": "edit", "text": "No."}]

@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eventtree.delivery.report import Report
+from eventtree.delivery.report import Report, Sums
 from eventtree.event import Event, EventTree, Kind, Status
 
 PIPED_WIDTH = 200
-REQUESTS = ("requests", "refused")
+ROOMY = 100
+"""From this width on there is room for words."""
+HEADINGS = ("event", "status", "tokens", "cost", "duration", "first token")
+SHORT_HEADING = "ttft"
+NARROWEST_NAME = 20
 
 KIND_STYLES = {
     Kind.CHAIN: "cyan",
@@ -32,41 +36,56 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH, no_color=True)
 
 
-def draw_tree(out: Console, tree: EventTree) -> None:
-    """One tree: an event a line, indented below its parent."""
-    table = Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
-    table.add_column("event", no_wrap=True, overflow="ellipsis", ratio=None)
-    for heading in ("status", "tokens", "cost", "duration", "first token"):
-        table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True)
-    for depth, event in tree.walk():
-        table.add_row(*_row(depth, event))
-    out.print(Text.assemble(("tree ", "dim"), (tree.id, "bold"), _of(tree)))
+def draw_tree(out: Console, tree: EventTree, *, internal: bool = True) -> None:
+    """One tree: an event a line, indented below its parent; without `internal`, no framework plumbing."""
+    shown = tree if internal else tree.without_internal()
+    rows = [_row(depth, event) for depth, event in shown.walk()]
+    headings = [*HEADINGS[:-1], HEADINGS[-1] if out.width >= ROOMY else SHORT_HEADING]
+    widths = [max(len(heading), *(len(row[place]) for row in rows)) for place, heading in enumerate(headings)]
+    table = _table()
+    room = max(NARROWEST_NAME, out.width - sum(widths[1:]) - len(widths[1:]))
+    table.add_column(headings[0], no_wrap=True, overflow="ellipsis", width=min(widths[0], room))
+    for heading, width in zip(headings[1:], widths[1:], strict=True):
+        table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True, min_width=width)
+    for row in rows:
+        table.add_row(*row)
+    out.print(Text.assemble(("tree ", "dim"), (tree.id, "bold")), Text(_of(tree), "dim"), sep="  ")
     out.print(table)
-    out.print(Text(f"sum: {_number(tree.total_tokens)} tokens, {_usd(tree.total_usd)}", "dim"), "")
+    hidden = len(tree.events) - len(shown.events)
+    more = f"; {hidden} events of the framework's plumbing not shown" if hidden else ""
+    out.print(Text(f"sum: {_number(tree.total_tokens)} tokens, {_usd(tree.total_usd)}{more}", "dim"), "")
 
 
 def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
     """The sums, a vendor a line; `requests` adds how many requests each vendor took and refused."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    headings = ("vendor", "accepted", "delivered", "waiting", "dead", *REQUESTS[: 2 if requests else 0], "dropped")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("vendor", "dropped") else "right", no_wrap=True)
-    for label, sums in report.vendors.items():
-        dropped = ", ".join(f"{reason} {count}" for reason, count in sums.dropped.items()) or "0"
-        state = Text(dropped)
-        if sums.parked:
-            state.append(f"  parked: {sums.parked}", "bold red")
-        if sums.unexplained:
-            state.append(f"  {sums.unexplained} unexplained", "bold red")
-        counts = (sums.accepted, sums.delivered, sums.waiting, sums.dead)
-        sent = requests.get(label, (0, 0)) if requests else ()
-        table.add_row(label, *map(str, (*counts, *sent)), state)
-    out.print(f"{report.events} events in {report.journal}")
-    if report.vendors:
-        out.print(table)
-    else:
+    out.print(f"{report.events} events in {report.journal}", soft_wrap=True)
+    if not report.vendors:
         out.print("No vendor: recorded locally.")
-    _warnings(out, report)
+        return _warnings(out, report)
+    table = _table()
+    table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
+    for heading in ("accepted", "delivered", "waiting", "dead", *(("requests", "refused") if requests else ())):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table.add_column("dropped")
+    for label, sums in report.vendors.items():
+        numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
+        table.add_row(label, *map(str, numbers), _state(sums))
+    out.print(table)
+    return _warnings(out, report)
+
+
+def _state(sums: Sums) -> Text:
+    """What was dropped, and what is wrong."""
+    state = Text(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items()) or "0")
+    if sums.parked:
+        state.append(f"  parked: {sums.parked}", "bold red")
+    if sums.unexplained:
+        state.append(f"  {sums.unexplained} unexplained", "bold red")
+    return state
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
 
 
 def _warnings(out: Console, report: Report) -> None:
@@ -93,11 +112,10 @@ def _row(depth: int, event: Event) -> tuple[Text, ...]:
     )
 
 
-def _of(tree: EventTree) -> tuple[str, str]:
+def _of(tree: EventTree) -> str:
     root = tree.root
     parts = [f"session {root.session_id}" if root.session_id else "", f"user {root.user}" if root.user else ""]
-    text = ", ".join(part for part in parts if part)
-    return (f"  {text}" if text else "", "dim")
+    return ", ".join(part for part in parts if part)
 
 
 def _number(value: int | None) -> str:

@@ -30,8 +30,10 @@ def run_demo(question: str, *, model: str | None, out: str | None, documents: st
         The exit status: 0 if every vendor's sums add up with nothing waiting or refused.
 
     Raises:
-        ConfigError: a package or a key is missing, or a folder cannot be used.
+        ConfigError: the question is empty, a package or a key is missing, or a folder cannot be used.
     """
+    if not question.strip():
+        raise ConfigError("question", "it is empty", 'Ask something: eventtree demo "What is the journal?"')
     for package in NEEDED:
         if not _is_installed(package):
             raise ConfigError("demo", f"{package} is not installed", "Run pip install 'eventtree[all]'")

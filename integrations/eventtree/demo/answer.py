@@ -12,16 +12,17 @@ PROMPT = "{context}\n\nQuestion: {question}"
 """What both frameworks' chains ask with; `read_prompt` is its inverse."""
 
 MOST_SENTENCES = 2
-CLOSE = 0.6
+CLOSE = 0.75
 """A second sentence is added if it scores at least this share of the best one."""
 NO_ANSWER = "The documents do not answer this."
 
 
 class Sentence(NamedTuple):
-    """A sentence and the file it stands in."""
+    """A sentence, and the file and heading it stands under."""
 
     text: str
     source: str
+    title: str
 
 
 def read_prompt(prompt: str) -> tuple[str, str]:
@@ -35,7 +36,7 @@ def answer(question: str, context: str) -> str:
     sentences = _sentences(context)
     rarity = Rarity(sentence.text for sentence in sentences)
     asked = set(words(question))
-    scores = [sum(rarity(word) for word in asked & set(words(sentence.text))) for sentence in sentences]
+    scores = [_score(asked, sentence, rarity) for sentence in sentences]
     best = max(scores, default=0.0)
     if not best:
         return NO_ANSWER
@@ -44,15 +45,22 @@ def answer(question: str, context: str) -> str:
     return _cited([sentences[place] for place in chosen])
 
 
+def _score(asked: set[str], sentence: Sentence, rarity: Rarity) -> float:
+    """The weight of the words a sentence shares with the question, those of its heading at half their weight."""
+    shared = sum(rarity(word) for word in asked.intersection(words(sentence.text)))
+    heading = sum(rarity(word) for word in asked.intersection(words(sentence.title)))
+    return shared + heading / 2 if shared else 0.0
+
+
 def _sentences(context: str) -> list[Sentence]:
     found = []
-    source = ""
+    heads = {"source": "", "title": ""}
     for line in context.splitlines():
         name, _, value = line.partition(": ")
-        if name == "source":
-            source = value.strip()
-        elif name != "title":
-            found += [Sentence(text, source) for text in re.split(r"(?<=[.!?])\s+(?=[A-Z`])", line.strip()) if text]
+        if name in heads:
+            heads[name] = value.strip()
+        else:
+            found += [Sentence(text, **heads) for text in re.split(r"(?<=[.!?])\s+(?=[A-Z`])", line.strip()) if text]
     return list(dict.fromkeys(found))
 
 

@@ -61,5 +61,3 @@ class WordEmbedding(BaseEmbedding):
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return embed(query, self._rarity)
-
-

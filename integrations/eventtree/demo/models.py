@@ -35,7 +35,8 @@ def choose(model: str | None) -> Models:
         mend = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
         raise ConfigError("--model", f"{model!r} is not known", mend)
     if not os.environ.get(KEY):
-        raise ConfigError("--model", f"{KEY} is not set", f"Set {KEY}, or leave --model away: the built-in model needs no key")
+        mend = f"Set {KEY}, or leave --model away: the built-in model needs no key"
+        raise ConfigError("--model", f"{KEY} is not set", mend)
     return _openai(name)
 
 
@@ -46,4 +47,11 @@ def _openai(name: str) -> Models:
     except ImportError as error:
         mend = "Run pip install 'eventtree[all]' llama-index-llms-openai"
         raise ConfigError("--model", f"{error.name} is not installed", mend) from error
-    return Models(ChatOpenAI(model=name, streaming=True, stream_usage=True, temperature=0), OpenAI(model=name, temperature=0))
+    # LlamaIndex's class asks for no usage of its own accord when it streams.
+    llm = OpenAI(model=name, additional_kwargs={"stream_options": {"include_usage": True}})
+    try:
+        _ = llm.metadata
+    except ValueError as error:
+        mend = "Give a model that llama-index-llms-openai knows, such as openai:gpt-4o-mini, or update that package"
+        raise ConfigError("--model", f"LlamaIndex does not know {name!r}", mend) from error
+    return Models(ChatOpenAI(model=name, streaming=True, stream_usage=True), llm)

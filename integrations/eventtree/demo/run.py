@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -23,7 +22,7 @@ from eventtree.demo.models import Models, choose
 from eventtree.demo.stage import counts, quiet_environment, vendors_at, write_requests
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
-from eventtree.journal import Journal, open_journal
+from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import set_global_handler
 from eventtree.testing import VendorServer
@@ -32,6 +31,10 @@ from eventtree.vendors import KINDS
 USER = "demo-user"
 SESSION = "demo-session"
 DELIVERY_SECONDS = 60.0
+RECORDED: dict[str, Any] = {
+    "tags": ("demo",), "environment": "demo", "enabled": True, "deliver": True, "content": True, "sample_rate": 1.0,
+}  # fmt: skip
+"""Settings of both handlers, whatever the environment says."""
 
 
 class Answered(NamedTuple):
@@ -47,11 +50,14 @@ def run(question: str, *, model: str | None, out: str | None, documents: str | P
     models = choose(model)
     library = read_library(documents)
     folder = _folder(out)
-    warnings.filterwarnings("ignore", module=r"(langchain|langgraph|llama_index)")
     with quiet_environment(), VendorServer() as server:
         journal = open_journal(str(folder / "journal"))
         shipper = shipper_of(journal)
-        answered = _ask(question, library, models, journal, server)
+        settings = {**RECORDED, "vendors": vendors_at(server), "journal": str(folder / "journal")}
+        try:
+            answered = _ask(question, library, models, settings)
+        except Exception as error:
+            raise _one_line(error, model) from error
         report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
         shipper.stop()
         write_requests(server, folder / "requests")
@@ -69,14 +75,8 @@ def _folder(out: str | None) -> Path:
     return folder
 
 
-def _ask(
-    question: str, library: list[Passage], models: Models, journal: Journal, server: VendorServer
-) -> list[Answered]:
-    """Run the three programs, recorded in `journal` for all vendors."""
-    settings = {
-        "vendors": vendors_at(server), "journal": str(journal.files.folder), "tags": ("demo",), "environment": "demo",
-        "enabled": True, "deliver": True, "content": True, "sample_rate": 1.0,
-    }  # fmt: skip
+def _ask(question: str, library: list[Passage], models: Models, settings: dict[str, Any]) -> list[Answered]:
+    """Run the three programs, recorded with `settings`."""
     handler = CallbackHandler(**settings)
     engine = runs.query_engine(library, models)  # before anybody listens: filling an index is no question
     with session(SESSION, user=USER) as current:
@@ -86,12 +86,18 @@ def _ask(
         ]
         set_global_handler(**settings)
         try:
-            answered.append(
-                _note("LlamaIndex query engine", current, lambda: runs.ask_query_engine(question, engine))
-            )
+            answered.append(_note("LlamaIndex query engine", current, lambda: runs.ask_query_engine(question, engine)))
         finally:
             set_global_handler(None)
     return answered
+
+
+def _one_line(error: Exception, model: str | None) -> Exception:
+    """An error of a real model's provider as ours, without its words (they may quote the key); others as they are."""
+    if not type(error).__module__.startswith(("openai", "httpx")):
+        return error
+    mend = "Check the name, the key and the network, or leave --model away"
+    return ConfigError("--model", f"{model} failed with {type(error).__name__}", mend)
 
 
 def _note(title: str, current: Session, ask: Callable[[], str]) -> Answered:
@@ -118,23 +124,24 @@ def _print(
     out = console()
     _line(out, Text.assemble(("question  ", "dim"), (question, "bold")))
     for one, grown in zip(answered, trees, strict=True):
-        _line(out, Text(f"\n{one.title}", "bold underline"))
-        _line(out, Text.assemble(("answer  ", "dim"), one.answer))
+        _line(out, Text.assemble("\n", (one.title, "bold underline"), "\n", ("answer  ", "dim"), one.answer))
         for tree in grown:
-            draw_tree(out, tree)
-    requests = counts(server)
-    draw_report(out, report, requests)
-    _line(out, Text(f"\nrequests  {folder / 'requests'}"))
-    _line(out, Text(f"journal   {folder / 'journal'}"))
-    complete = all(grown for grown in trees)
-    arrived = complete and all(report.vendors.get(kind) and server.event_ids(kind) for kind in KINDS)
-    if arrived and report.settled and not server.refused:
+            draw_tree(out, tree, internal=False)
+    draw_report(out, report, counts(server))
+    out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {folder / 'journal'}"), soft_wrap=True)
+    if all(trees) and _arrived(report, server):
         _line(out, Text(f"All {len(KINDS)} vendors have everything: nothing waits, nothing was refused.", "green"))
         return 0
     _line(out, Text("Not everything arrived: see the sums above and the requests.", "bold red"))
     return 1
 
 
+def _arrived(report: Report, server: VendorServer) -> bool:
+    """Whether every vendor got something, and everything it was to get."""
+    complete = report.vendors.keys() == KINDS.keys() and all(server.event_ids(kind) for kind in KINDS)
+    return complete and report.settled and not server.refused
+
+
 def _line(out: Console, text: Text) -> None:
-    """Wrapped to the terminal; as long as it is where piped, and paths never cut."""
-    out.print(text, soft_wrap=not out.is_terminal or "/" in text.plain[:12])
+    """Wrapped to the terminal; as long as it is where piped."""
+    out.print(text, soft_wrap=not out.is_terminal)

@@ -27,7 +27,7 @@ from eventtree.demo.tokens import pieces
 from eventtree.demo.words import Rarity
 from eventtree.langchain import CallbackHandler
 
-PASSAGES = 3
+PASSAGES = 4
 """How many a retriever finds."""
 AGENT_INSTRUCTION = (
     "You answer questions about eventtree, a library that records what LangChain and LlamaIndex run as event trees. "
@@ -84,7 +84,7 @@ def query_engine(library: Sequence[Passage], models: Models) -> RetrieverQueryEn
 def retriever(library: Sequence[Passage]) -> BaseRetriever:
     """The passages in LangChain's vector store."""
     store = InMemoryVectorStore(WordEmbeddings(rarity(library)))
-    store.add_documents([Document(passage.text, metadata=passage.metadata) for passage in library])
+    store.add_documents([Document(passage.headed, metadata=passage.metadata) for passage in library])
     return store.as_retriever(search_kwargs={"k": PASSAGES})
 
 
@@ -110,4 +110,4 @@ def agent_tools(documents: BaseRetriever) -> list[BaseTool]:
 
 
 def _as_context(documents: list[Document]) -> str:
-    return "\n\n".join(Passage(text=one.page_content, **one.metadata).headed for one in documents)
+    return "\n\n".join(one.page_content for one in documents)

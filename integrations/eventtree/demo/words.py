@@ -7,12 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-COMMON = frozenset(
-    """a about after again all also an and any are as at be because been but by can could did do does doing for from get
-    had has have how i if in into is it its just like me more most much must my no not of on one or our out over own
-    please shall she should so some such tell than that the their them then there these they this those to too under up
-    was we were what when where which while who whom whose why will with would you your""".split()
-)
+_COMMON = """
+a about after again all also an and any are as at be because been but by can could did do does doing for from get had
+has have how i if in into is it its just like me more most much must my no not of on one or our out over own please
+shall she should so some such tell than that the their them then there these they this those to too under up was we
+were what when where which while who whom whose why will with work would you your
+"""
+COMMON = frozenset(_COMMON.split())
 """Words that say nothing of what a text is about."""
 
 ENDINGS = ("ing", "ed", "es", "s")

@@ -64,23 +64,24 @@ class DiskFiles:
         """
         self.folder = folder
         self._at = f"{folder}{os.sep}"
-        self._open: dict[str, tuple[int, int]] = {}
+        self._open: dict[str, int] = {}
         self._guard = Lock()
         _make_private(folder)
 
     def append(self, name: str, data: bytes) -> None:
         """See `Files`. A short write is cut off again, so that no torn line stands before the next."""
-        fd, end = self._open.get(name) or self._descriptor(name)
+        fd = self._open.get(name)
+        if fd is None:
+            fd = self._descriptor(name)
         try:
             written = os.write(fd, data)
         except OSError:
             self._close(name)
             raise
         if written != len(data):
-            os.ftruncate(fd, end)
+            os.ftruncate(fd, os.fstat(fd).st_size - written)
             self._close(name)
             raise OSError(28, "short write", name)
-        self._open[name] = (fd, end + written)
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """See `Files`."""
@@ -142,18 +143,17 @@ class DiskFiles:
         for name in list(self._open):
             self._close(name)
 
-    def _descriptor(self, name: str) -> tuple[int, int]:
+    def _descriptor(self, name: str) -> int:
         with self._guard:
             if name not in self._open:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-                fd = os.open(self._at + name, flags, 0o600)
-                self._open[name] = (fd, os.fstat(fd).st_size)
+                self._open[name] = os.open(self._at + name, flags, 0o600)
             return self._open[name]
 
     def _close(self, name: str) -> None:
         held = self._open.pop(name, None)
         if held is not None:
-            os.close(held[0])
+            os.close(held)
 
 
 class MemoryFiles:

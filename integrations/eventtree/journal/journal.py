@@ -49,17 +49,14 @@ class Journal:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
         self._guard = Lock()
         self._number = 0
+        self.log = f"{self.process}.0000.log"
+        """Name of the log being written."""
         self._seq = 0
         self._size = 0
         self._alive: Held | None = None
         self._held: deque[bytes] = deque()
         self._held_size = 0
         self._next_probe = 0.0
-
-    @property
-    def log(self) -> str:
-        """Name of the log being written."""
-        return f"{self.process}.{self._number:04d}.log"
 
     @property
     def held(self) -> int:
@@ -121,6 +118,7 @@ class Journal:
                 self._alive = None
         if self._size:
             self._number += 1
+            self.log = f"{self.process}.{self._number:04d}.log"
             self._size = 0
         header = {"r": LOG, "id": self.process, "tree": "", "eventtree": VERSION, "pid": os.getpid(), "at": time.time_ns()}
         line = frame(self._seq, encode(header))

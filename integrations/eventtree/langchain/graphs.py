@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
-from functools import cache
 from typing import Any
 
 from eventtree.langchain.status import is_langgraph
@@ -17,10 +15,15 @@ def become_graph_handler(handler: Any) -> None:
         handler.__class__ = _with(type(handler), wanted)
 
 
-@cache
-def _with(cls: Hashable, wanted: Hashable) -> type:
-    assert isinstance(cls, type)
-    return type(cls.__name__, (cls, wanted), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
+_classes: dict[tuple[type, type], type] = {}
+
+
+def _with(cls: type, wanted: type) -> type:
+    found = _classes.get((cls, wanted))
+    if found is None:
+        found = type(cls.__name__, (cls, wanted), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
+        _classes[cls, wanted] = found
+    return found
 
 
 def resume_of(inputs: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
@@ -46,7 +47,8 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         **kwargs: Any,
     ) -> None:
         """A span began."""
-        self._spans.enter(id_, bound_args, instance, parent_id, tags)
+        # A workflow's run passes no tags; they stand in its context.
+        self._spans.enter(id_, bound_args, instance, parent_id, active_instrument_tags.get() if tags is None else tags)
 
     def span_exit(
         self,

@@ -68,9 +68,15 @@ class Family:
 
     def feedback(self, event: Event) -> list[dict[str, JsonValue]]:
         """Feedback on the event; what names the tree, or nothing known, is on the root."""
-        here = {event.id, self.tree.id} if event.id == self.root.id else {event.id}
-        known = self.ids | {self.tree.id}
-        return [said for said in self.tree.feedback if about(said, known, self.root.id) in here]
+        return self.feedback_by_event.get(event.id, [])
+
+    @cached_property
+    def feedback_by_event(self) -> dict[str, list[dict[str, JsonValue]]]:
+        """Feedback under the id of the event it is on."""
+        found: dict[str, list[dict[str, JsonValue]]] = {}
+        for said in self.tree.feedback:
+            found.setdefault(about(said, self.ids, self.root.id), []).append(said)
+        return found
 
     def expected(self, event: Event) -> JsonValue:
         """What the answer should have been: the newest correction, else the dataset's word on the root."""

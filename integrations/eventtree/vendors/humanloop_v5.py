@@ -16,10 +16,10 @@ Where things go: id → `log_id`; name → `path` (`project/flows/name`, `projec
 one type, so each type has its folder); parent → `trace_parent_id`; times ISO, `provider_latency` seconds, costs US
 dollars; inputs → `inputs`, messages → `messages`; outputs → `output` (always text: JSON where they are none) and
 `output_message`; error → `error` (type and message; to be interrupted or cancelled is none); user → `user`;
-environment → the body's `environment` (a label, not a deployment); `eventtree_datapoint_id` and `eventtree_run_id` of the root's
-metadata → `source_datapoint_id` and `run_id`; feedback → `evaluators/log`, after everything else: a nameless score is
-judged by `rating` (good, bad), a correction by `correction`, named scores and comments by external evaluators made for
-them (`project/scores/name`, `project/remarks/comment`). `source` is `eventtree`.
+environment → the body's `environment` (a label, not a deployment); `eventtree_datapoint_id` and `eventtree_run_id` of
+the root's metadata → `source_datapoint_id` and `run_id`; feedback → `evaluators/log`, after everything else: a nameless
+score is judged by `rating` (good, bad), a correction by `correction`, named scores and comments by external evaluators
+made for them (`project/scores/name`, `project/remarks/comment`). `source` is `eventtree`.
 
 No place of their own: what `humanloop.metadata` lists; it goes to `metadata`. Media without an address become text that
 names them. Parameters Humanloop does not know stay out of the kernel: whatever changes with a call would make a new

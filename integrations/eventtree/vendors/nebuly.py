@@ -18,7 +18,8 @@ dropped as `no_end_user`, one without user text as `no_user_text`. `end_user` go
 
 `conversation_id` is the session, else the tree's id. `tags`, all text, hold the tags (`k:v` → k, a bare one → "true"),
 the root's metadata (dotted), the ties to a dataset, the tree's id, and the status and error of a root that did not end
-well. Feedback on anything in the tree is the interaction's: a score is a thumb, a correction an edit.
+well, and its scores that have a name (`score.NAME`). Feedback on anything in the tree is the interaction's: a nameless
+score is a thumb, a correction an edit; named scores below the root have no place.
 
 No place: errors (a failed step says so in its output), the times, parents and ids of steps, parameters, reasoning,
 notes, cached tokens, metadata and tags below the root. Messages become text: media are named, tool calls spelled out;
@@ -89,7 +90,7 @@ class Nebuly(Vendor):
         if reason:
             return Encoded((), {event.id: reason for event in tree.events})
         placed = tuple(event.id for event in shown.events if event is shown.root or event.kind in STEPS)
-        item = Item(tree.id, tree.id, placed, self.version, to_json(self.interaction(shown, user, question)))
+        item = Item(tree.id, tree.id, placed, self.version, to_json(self.interaction(family, user, question)))
         no_place = dict.fromkeys(family.ids - set(placed), "no_place")
         return Encoded((item,), {**no_place, **family.dropped(tree)})
 
@@ -98,8 +99,9 @@ class Nebuly(Vendor):
         named = (event.user for event in tree.events if event.user and event.user.strip())
         return next(named, (self.end_user or "").strip())
 
-    def interaction(self, tree: EventTree, user: str, question: str) -> Fields:
+    def interaction(self, family: Family, user: str, question: str) -> Fields:
         """The body of a request."""
+        tree = family.tree
         start, end = span(tree)
         said = {
             "conversation_id": (tree.root.session_id or "").strip() or tree.id,
@@ -108,7 +110,7 @@ class Nebuly(Vendor):
             "time_start": iso_ms(start),
             "time_end": iso_ms(end),
             "end_user": user,
-            "tags": tags(tree.root),
+            "tags": tags(family),
             **({"hide_content": True} if self.hide_content else {}),
         }
         feedback = {FEEDBACK_FIELD[self.version]: [item for given in tree.feedback for item in feedback_items(given)]}
@@ -341,8 +343,9 @@ def micro_dollars(usd: Decimal | None) -> int | None:
 # Tags and feedback
 
 
-def tags(root: Event) -> dict[str, str]:
+def tags(family: Family) -> dict[str, str]:
     """Everything a tag can say about the tree, as text; the user's own win."""
+    root = family.root
     known = {
         "tree_id": root.tree_id,
         "name": root.name,
@@ -351,13 +354,14 @@ def tags(root: Event) -> dict[str, str]:
         "status": root.status.value if root.status is not Status.OK else None,
         "error": "true" if root.status is Status.ERROR else None,
         "error_type": root.error.type if root.error else None,
-        **{name: as_text(root.metadata.get(f"eventtree_{name}")) for name in LINKS},
+        **{name: as_text(family.link(name)) for name in LINKS},
+        **{f"score.{name}": as_text(score) for name, score in family.scores(root).items() if name != "score"},
     }
     ours = {key: value for key, value in known.items() if value}
     return {**ours, **dotted(families.own_metadata(root)), **listed(root.tags)}
 
 
-LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected", "scores")
+LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected")
 """What ties a tree to a dataset."""
 
 
@@ -395,7 +399,7 @@ def tag_text(value: JsonValue) -> str:
 
 def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
     """One feedback in Nebuly's words: a score as a thumb, a comment, a correction as an edit."""
-    rated = families.number(given.get("score"))
+    rated = None if given.get("name") else families.number(given.get("score"))
     items: list[Fields] = [] if rated is None else [{"slug": "thumbs_up" if rated >= 0.5 else "thumbs_down"}]
     texts = (("comment", given.get("comment")), ("edit", given.get("correction")))
     return items + [{"slug": slug, "text": as_text(text)} for slug, text in texts if text not in (None, "")]

@@ -1,0 +1,215 @@
+"""The app does not notice us: nothing kept, nothing raised, and the dispatcher restored."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+from llama_index.core import VectorStoreIndex
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
+
+import eventtree
+from eventtree import guard
+from eventtree.errors import ConfigError
+from eventtree.event import Kind
+from eventtree.llama_index import DispatcherHandler, global_handler, set_global_handler
+from eventtree.recorder import recorder
+from eventtree.testing.capture import Captured, capture
+from tests.llama_index.conftest import only
+from tests.llama_index.models import Echo
+
+
+def test_removal_restores_the_dispatcher_exactly(own_place: Path) -> None:
+    root = get_dispatcher()
+    spans, events = root.span_handlers, root.event_handlers
+    before = list(spans), list(events)
+    set_global_handler(journal=str(own_place))
+    assert len(root.span_handlers) == len(before[0]) + 1
+    set_global_handler(None)
+    assert root.span_handlers is spans and root.event_handlers is events
+    assert (spans, events) == before
+    assert global_handler() is None
+
+
+def test_a_second_call_replaces_and_never_doubles(own_place: Path) -> None:
+    root = get_dispatcher()
+    count = len(root.span_handlers), len(root.event_handlers)
+    first = set_global_handler()
+    second = set_global_handler()
+    assert first is not second
+    assert (len(root.span_handlers), len(root.event_handlers)) == (count[0] + 1, count[1] + 1)
+    set_global_handler(second)
+    assert len(root.span_handlers) == count[0] + 1
+    set_global_handler(None)
+    assert len(root.span_handlers) == count[0]
+
+
+def test_a_wrong_setting_leaves_the_old_handler(own_place: Path) -> None:
+    first = set_global_handler()
+    with pytest.raises(ConfigError):
+        set_global_handler(sample_rate=7)
+    assert global_handler() is first
+    set_global_handler(None)
+
+
+def test_two_handlers_record_a_run_once(trees: Captured) -> None:
+    second = DispatcherHandler()
+    second.attach()
+    try:
+        Echo().complete("hi")
+        list(Echo().stream_complete("hi"))
+    finally:
+        second.detach()
+    assert [len(tree.events) for tree in trees] == [1, 1]
+
+
+def test_last_tree_id_names_the_tree(own_place: Path) -> None:
+    handler = set_global_handler()
+    assert handler is not None
+    with capture() as trees:
+        Echo().complete("hi")
+        [tree] = trees
+    assert handler.last_tree_id == tree.id
+    assert copy.deepcopy(handler) is handler
+    set_global_handler(None)
+
+
+def test_session_groups_trees(trees: Captured) -> None:
+    with eventtree.session("s", user="u") as session:
+        Echo().complete("hi")
+        Echo().complete("ho")
+    assert [tree.id for tree in trees] == session.tree_ids
+    assert {(tree.root.session_id, tree.root.user) for tree in trees} == {("s", "u")}
+
+
+def test_no_object_of_the_user_is_kept(trees: Captured, index: VectorStoreIndex) -> None:
+    """E1."""
+    llm = Echo()
+    engine = index.as_query_engine(llm=llm, streaming=True)
+    response = engine.query("Where?")
+    next(response.response_gen)
+    held = [weakref.ref(llm), weakref.ref(engine), weakref.ref(response), weakref.ref(response.response_gen)]
+    del llm, engine, response
+    gc.collect()
+    assert [ref() for ref in held] == [None] * 4
+
+
+def test_nothing_remains_after_many_calls(trees: Captured, index: VectorStoreIndex) -> None:
+    """E1."""
+    handler = global_handler()
+    assert handler is not None
+    engine = index.as_query_engine(llm=Echo(), streaming=True)
+    for number in range(50):
+        stream = engine.query(str(number)).response_gen
+        if number % 2:
+            list(stream)
+        del stream
+    recorder.settle()
+    assert (len(handler._spans.open), len(handler._spans.streams), len(recorder.runs)) == (0, 0, 0)
+
+
+def test_our_own_failure_is_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, own_place: Path
+) -> None:
+    """B9: the dispatcher would swallow it without a word."""
+    handler = set_global_handler()
+    assert handler is not None
+    monkeypatch.setattr(recorder, "open", lambda *args, **kwargs: 1 / 0)
+    with caplog.at_level(logging.WARNING, logger="eventtree"):
+        for _ in range(3):
+            assert Echo().complete("hi").text == "the answer is here"
+    set_global_handler(None)
+    assert guard.failures["enter: ZeroDivisionError"] == 3
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("hook", ["open", "close", "note", "first_token", "descends", "is_live"])
+def test_a_failing_recorder_never_reaches_the_app(
+    hook: str, monkeypatch: pytest.MonkeyPatch, own_place: Path, index: VectorStoreIndex
+) -> None:
+    """B9."""
+    set_global_handler()
+    monkeypatch.setattr(recorder, hook, lambda *args, **kwargs: 1 / 0)
+    try:
+        response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+        assert "".join(response.response_gen) == "the answer is here"
+        assert index.as_query_engine(llm=Echo()).query("Where?").response == "the answer is here"
+    finally:
+        monkeypatch.undo()
+        set_global_handler(None)
+
+
+class Milestone(BaseEvent):
+    """An event of the user's own."""
+
+    name: str
+
+
+def test_events_of_the_users_own_are_noted_on_their_run(trees: Captured) -> None:
+    @get_dispatcher().span
+    def work() -> None:
+        get_dispatcher().event(Milestone(name="half way"))
+
+    work()
+    [tree] = trees
+    assert [(note.name, note.value) for note in tree.root.notes] == [("Milestone", {"name": "half way"})]
+
+
+def test_code_with_only_a_callback_manager_yields_its_events(trees: Captured, index: VectorStoreIndex) -> None:
+    """What the legacy manager knows and the dispatcher does not: chunking and templating events, and nothing else here."""
+    counter = TokenCountingHandler(tokenizer=str.split)
+    llm = Echo(callback_manager=CallbackManager([counter]))
+    index.as_query_engine(llm=llm).query("Where?")
+    [tree] = trees
+    assert only(tree, "Echo.complete").kind is Kind.MODEL
+    assert len(counter.llm_token_counts) == 1
+
+
+def test_content_off_records_no_content(own_place: Path, index: VectorStoreIndex) -> None:
+    """F2."""
+    with capture() as trees:
+        handler = global_handler()
+        assert handler is not None
+        handler.door.content = False
+        response = index.as_query_engine(llm=Echo(), streaming=True).query("Where is my canary?")
+        list(response.response_gen)
+        Echo().chat([ChatMessage(content="canary")])
+        text = "".join(tree.model_dump_json() for tree in trees)
+    assert "canary" not in text
+    assert "the answer" not in text
+    assert "gpt-4o-mini" in text
+
+
+def test_importing_the_door_imports_no_framework_core() -> None:
+    code = "import eventtree.llama_index, sys; print('llama_index.core' in sys.modules, 'langchain_core' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_stream_left_at_exit_is_delivered_as_cancelled(own_place: Path) -> None:
+    code = (
+        "import eventtree.llama_index as door, sys\n"
+        "from tests.llama_index.models import Echo\n"
+        "door.set_global_handler()\n"
+        "stream = Echo().stream_complete('hi')\n"
+        "next(stream)\n"
+    )
+    folder = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
+    from eventtree.journal import open_journal
+    from eventtree.journal.contents import records_of, trees_in
+    from eventtree.tree import fold
+
+    journal = open_journal(str(own_place))
+    [tree] = [fold(records_of(journal, ranges))[0] for ranges in trees_in(journal).values()]
+    assert tree.root.status == "cancelled"
+    assert tree.root.outputs == {"text": "the "}

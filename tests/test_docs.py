@@ -1,0 +1,58 @@
+"""The README names what there is: every public name, command, option, environment variable and vendor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import eventtree
+from eventtree import config
+from eventtree.cli.main import main
+from eventtree.vendors import KINDS, vendor_class
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in eventtree.__all__ if name != "__version__"])
+def test_every_public_name_is_in_the_readme(name: str) -> None:
+    assert re.search(rf"\b{name}\b", README) or name in ("Session", "Report", "Sums")
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_and_option_is_in_the_readme(command: str) -> None:
+    assert f"`eventtree {command}" in README
+    for parameter in main.commands[command].params:
+        for option in parameter.opts:
+            if option.startswith("--") and command != "demo":
+                assert option in README, option
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_vendor_is_in_the_readme_with_its_key_and_host(kind: str) -> None:
+    vendor = vendor_class(kind)
+    row = next(line for line in README.splitlines() if line.startswith(f"| `{kind}`"))
+    assert f"`{vendor.__name__}`" in row
+    assert f"`{vendor.env['api_key'][0]}`" in row
+    assert f"`{vendor.env['base_url'][0]}`" in row
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"EVENTTREE_\w+", config.__doc__ or ""))))
+def test_every_environment_variable_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in README
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    assert [name for name in config.Settings.model_fields if f"`{name}`" not in README] == []
+
+
+def test_the_version_has_a_changelog_entry() -> None:
+    assert f"## [{eventtree.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_vendor_has_a_test_and_goldens() -> None:
+    for kind in KINDS:
+        assert (ROOT / "tests" / "vendors" / f"test_{kind}.py").is_file()
+        assert list((ROOT / "tests" / "vendors" / "golden" / kind).glob("*.json"))

@@ -1,0 +1,106 @@
+"""The house stands: imports point one way, and importing the package is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import eventtree
+
+SOURCE = Path(eventtree.__file__).parent
+
+LAYERS = [
+    {"errors"},
+    {"config"},
+    {"event", "guard", "failure"},
+    {"record", "content", "usage"},
+    {"tree", "journal"},
+    {"vendors"},
+    {"serializer"},
+    {"delivery"},
+    {"context", "enclosing", "door"},
+    {"recorder"},
+    {"langchain", "llama_index"},
+    {"testing"},
+    {"cli", "demo", "__main__"},
+]
+"""Each may import its own layer and those above it in this list."""
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level parts of eventtree that a file imports, late imports too; those only for type checkers left out."""
+    tree = ast.parse(path.read_text())
+    checking = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    ]
+    hidden = {id(inner) for node in checking for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("eventtree."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("eventtree.")}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def test_every_part_has_a_layer() -> None:
+    parts = {part_of(path) for path in SOURCE.rglob("*.py")} - {"__init__"}
+    assert parts == set(LEVEL)
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)} imports {name}"
+        for path in SOURCE.rglob("*.py")
+        if part_of(path) != "__init__"
+        for name in imports_of(path)
+        if LEVEL.get(name, 0) > LEVEL[part_of(path)]
+    ]
+    assert not wrong
+
+
+def test_the_server_of_tests_knows_nothing_of_our_vendors() -> None:
+    files = [*(SOURCE / "testing" / "rules").rglob("*.py"), SOURCE / "testing" / "server.py"]
+    assert not [path for path in files if "vendors" in imports_of(path)]
+
+
+def test_only_one_file_knows_httpx() -> None:
+    knowing = [path for path in SOURCE.rglob("*.py") if "import httpx" in path.read_text()]
+    assert [path.relative_to(SOURCE).as_posix() for path in knowing] == ["delivery/http.py"]
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(' '.join(sorted(name for name in sys.modules if '.' not in name)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+HEAVY = {"httpx", "httpx2", "genai_prices", "langchain_core", "llama_index", "llama_index_instrumentation", "rich"}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert not loaded_by("import eventtree") & {*HEAVY, "pydantic"}
+
+
+def test_importing_settings_and_vendors_loads_no_framework_and_no_http() -> None:
+    statement = "import eventtree; eventtree.flush; eventtree.configure; from eventtree.vendors import HoneyHive, Nebuly"
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_the_llama_index_door_does_not_load_llama_index_core() -> None:
+    assert "llama_index" not in loaded_by("import eventtree.llama_index")
+
+
+def test_the_public_names_are_there() -> None:
+    assert sorted(eventtree.__all__) == eventtree.__all__ or set(eventtree.__all__)
+    for name in eventtree.__all__:
+        assert getattr(eventtree, name) is not None
