@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from eventtree import config
@@ -12,6 +12,10 @@ from eventtree.context import last_tree
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.journal import Journal, open_journal
 from eventtree.vendors import Vendor, resolve_vendors
+
+
+KNOWN_NAMES = 1024
+SHORT_NAME = 200
 
 
 class Door:
@@ -30,6 +34,7 @@ class Door:
         self.last_tree: str | None = None
         self.plain = Plain(redact=self.settings.redact)
         self.text: Callable[[str], str] = self.plain.text
+        self._known = lru_cache(KNOWN_NAMES)(self.plain.text)
         self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
         if self.enabled:
@@ -39,6 +44,10 @@ class Door:
         salt = self.journal.salt if self.vendors else b""
         self.vendor_refs = tuple({"name": v.name, "fingerprint": v.fingerprint(salt)} for v in self.vendors)
         self.shipper.serve(self.vendors, self.settings)
+
+    def name(self, text: str) -> str:
+        """As `text`, remembering short ones: names and tags come again with every run."""
+        return self._known(text) if len(text) <= SHORT_NAME else self.text(text)
 
     @cached_property
     def journal(self) -> Journal:

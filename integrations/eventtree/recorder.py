@@ -141,7 +141,7 @@ class Recorder:
             if parent is None or len(self.runs) > OPEN_RUNS:
                 self._forget_oldest()
         entry: record.Record = {
-            "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind, "name": door.text(name),
+            "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind, "name": door.name(name),
             "start": time.time_ns() if start_ns is None else start_ns,
         }  # fmt: skip
         if parent is None:
@@ -151,7 +151,7 @@ class Recorder:
         if inputs is not None and door.content:
             entry["inputs"] = (shape or door.plain)(inputs)
         if tags and "tags" not in entry:
-            entry["tags"] = door.plain(list(tags))
+            entry["tags"] = _tags(door, tags)
         if metadata and "metadata" not in entry:
             entry["metadata"] = door.plain(dict(metadata))
         if event_id != run_id:
@@ -316,7 +316,9 @@ class Recorder:
         entry["metadata"] = door.plain({**door.settings.metadata, **own})
         if foreign_parent is not None:
             entry["metadata"]["parent_run_id"] = foreign_parent
-        entry["tags"] = door.plain([*door.settings.tags, *(tag for tag in tags or () if tag not in door.settings.tags)])
+        entry["tags"] = _tags(
+            door, [*door.settings.tags, *(tag for tag in tags or () if tag not in door.settings.tags)]
+        )
         entry["environment"] = door.settings.environment
         entry["vendors"] = tree.vendors
         for key in ("session", "user", "environment"):
@@ -388,6 +390,10 @@ def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
         if isinstance(value, str | int) and value != "":
             return str(value)
     return None
+
+
+def _tags(door: Door, tags: Iterable[Any]) -> list[JsonValue]:
+    return [door.name(tag) if type(tag) is str else door.plain(tag) for tag in tags]
 
 
 def _share(tree_id: str) -> float:

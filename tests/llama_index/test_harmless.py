@@ -164,11 +164,10 @@ def test_events_of_the_users_own_are_noted_on_their_run(trees: Captured) -> None
     assert [(note.name, note.value) for note in tree.root.notes] == [("Milestone", {"name": "half way"})]
 
 
-def test_code_with_only_a_callback_manager_yields_its_events(trees: Captured, index: VectorStoreIndex) -> None:
-    """What the legacy manager knows and the dispatcher does not: chunking and templating events, and nothing else here."""
+def test_code_with_only_a_callback_manager_yields_its_events(trees: Captured) -> None:
+    """Lost are the manager's own chunking, templating and sub-question events: no span of the dispatcher has them."""
     counter = TokenCountingHandler(tokenizer=str.split)
-    llm = Echo(callback_manager=CallbackManager([counter]))
-    index.as_query_engine(llm=llm).query("Where?")
+    Echo(callback_manager=CallbackManager([counter])).complete("Where?")
     [tree] = trees
     assert only(tree, "Echo.complete").kind is Kind.MODEL
     assert len(counter.llm_token_counts) == 1

@@ -31,6 +31,8 @@ from eventtree.vendors import KINDS
 USER = "demo-user"
 SESSION = "demo-session"
 DELIVERY_SECONDS = 60.0
+PROVIDERS = frozenset({"openai", "httpx"})
+"""Packages whose errors are a real model's."""
 RECORDED: dict[str, Any] = {
     "tags": ("demo",), "environment": "demo", "enabled": True, "deliver": True, "content": True, "sample_rate": 1.0,
 }  # fmt: skip
@@ -57,9 +59,14 @@ def run(question: str, *, model: str | None, out: str | None, documents: str | P
         try:
             answered = _ask(question, library, models, settings)
         except Exception as error:
-            raise _one_line(error, model) from error
-        report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
-        shipper.stop()
+            if not PROVIDERS.intersection(cls.__module__.partition(".")[0] for cls in type(error).__mro__):
+                raise
+            # Without the provider's own words: they may quote the key.
+            mend = "Check the name, the key and the network, or leave --model away"
+            raise ConfigError("--model", f"{model} failed with {type(error).__name__}", mend) from error
+        finally:
+            report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
+            shipper.stop()
         write_requests(server, folder / "requests")
         trees = [[tree for tree_id in one.tree_ids for tree in read_trees(journal, tree_id)] for one in answered]
     return _print(question, answered, trees, report, server, folder)
@@ -90,14 +97,6 @@ def _ask(question: str, library: list[Passage], models: Models, settings: dict[s
         finally:
             set_global_handler(None)
     return answered
-
-
-def _one_line(error: Exception, model: str | None) -> Exception:
-    """An error of a real model's provider as ours, without its words (they may quote the key); others as they are."""
-    if not type(error).__module__.startswith(("openai", "httpx")):
-        return error
-    mend = "Check the name, the key and the network, or leave --model away"
-    return ConfigError("--model", f"{model} failed with {type(error).__name__}", mend)
 
 
 def _note(title: str, current: Session, ask: Callable[[], str]) -> Answered:

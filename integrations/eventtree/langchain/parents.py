@@ -19,6 +19,10 @@ def parent_of(given: UUID | None) -> str | None:
         run = recorder.find(inner)
         if run is not None and run.parent == parent and "attempts" in run.memo:
             return inner
+    span = llama_index_span()
+    if span is not None and recorder.descends(span, parent):
+        # A LlamaIndex span inside that parent calls back into LangChain, which knows only its own runs.
+        return span
     return parent
 
 

@@ -90,7 +90,7 @@ class Spans:
         self.door = door
         self.shaper = Shaper(door)
         self.open: dict[str, Span] = {}
-        self.streams = Streams(self._dropped)
+        self.streams = Streams(self.gone)
         self.left_behind: dict[str, str | None] = {}
         """Spans that returned a future stay active in their caller's context: to which span that context belongs."""
 
@@ -164,18 +164,25 @@ class Spans:
             span.error = self.told(error)
             self._close(span, status=status_of(error))
 
+    @guarded
+    def gone(self, stream: Stream) -> None:
+        """The generator of a stream is gone."""
+        self._dropped(stream)
+
     def look(self) -> None:
         """Close what waited for streams that were about to end, and have."""
         for stream in self.streams.pending[:] if self.streams.pending else ():
             if stream.is_over:
                 self._dropped(stream)
 
+    @guarded
     def settle(self) -> None:
         """Close what waited for any stream that has ended, seen or unseen."""
         for stream in self.streams.all():
             if stream.is_over:
                 self._dropped(stream)
 
+    @guarded
     def give_up(self) -> None:
         """At exit: nobody will read the streams that are left."""
         self.settle()

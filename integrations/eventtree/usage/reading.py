@@ -89,6 +89,12 @@ def count(value: JsonValue) -> int | None:
 
 def find(raw: JsonValue, path: str) -> list[JsonValue]:
     """All values other than null at `path` (one, unless the path picks items of a list)."""
+    if "[" not in path:
+        # By far the most paths, and most of them lead nowhere: no generators for these.
+        for key in _keys(path):
+            if not isinstance(raw, dict) or (raw := raw.get(key)) is None:
+                return []
+        return [] if raw is None else [raw]
     found = [raw]
     for key, field_name, wanted in _steps(path):
         found = [item for one in found for item in _step(one, key, field_name, wanted)]
@@ -104,6 +110,16 @@ def _step(raw: JsonValue, key: str, field_name: str | None, wanted: frozenset[st
     elif isinstance(value, list):
         items = (item for item in value if isinstance(item, dict))
         yield from (item for item in items if not field_name or str(item.get(field_name)) in wanted)
+
+
+@lru_cache(maxsize=1024)
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(path.split(".")) if path else ()
+
+
+@lru_cache(maxsize=1024)
+def _alternatives(paths: str) -> tuple[str, ...]:
+    return tuple(paths.split(" | "))
 
 
 @lru_cache(maxsize=1024)
@@ -148,7 +164,7 @@ def _read_as(shape: Shape, raw: Mapping[str, JsonValue], place: str, gap_is_thin
 
 
 def _read_figure(reading: Reading, name: str, paths: str, raw: Mapping[str, JsonValue]) -> None:
-    values = next((values for path in paths.split(" | ") if (values := find(raw, path))), [])
+    values = next((values for path in _alternatives(paths) if (values := find(raw, path))), [])
     counts = [count(value) for value in values]
     if values and None not in counts:
         reading.figures[name] = sum(one for one in counts if one is not None)
