@@ -13,7 +13,6 @@ from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.journal import Journal, open_journal
 from eventtree.vendors import Vendor, resolve_vendors
 
-
 KNOWN_NAMES = 1024
 SHORT_NAME = 200
 

@@ -269,7 +269,7 @@ class Recorder:
     def is_live(self, run_id: str) -> bool:
         """Whether the run is open, or has ended in a tree whose root is open."""
         ended = self.ended.get(run_id)
-        return run_id in self.runs or (ended is not None and ended[1].id in self.runs)
+        return self.find(run_id) is not None or (ended is not None and ended[1].id in self.runs)
 
     def settle(self) -> None:
         """Let doors close what ended unseen (streams that were read to their end). Before a flush, and at exit."""

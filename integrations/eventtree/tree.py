@@ -199,9 +199,10 @@ def _settle_unclosed(runs: Mapping[str, _Run], parents: Mapping[str, str | None]
         if run.close:
             continue
         above = parents[run.id]
-        while above in runs and not runs[above].close:
+        while above is not None and above in runs and not runs[above].close:
             above = parents[above]
-        run.is_cancelled = above in runs and runs[above].close.get("status") == Status.CANCELLED
+        nearest = runs.get(above) if above is not None else None
+        run.is_cancelled = nearest is not None and nearest.close.get("status") == Status.CANCELLED
 
 
 def _ordered(events: list[Event]) -> tuple[Event, ...]:

@@ -31,7 +31,10 @@ def fail(why: str) -> str:
 def calculator(**settings: Any) -> FunctionAgent:
     """An agent that adds."""
     return FunctionAgent(
-        name="calculator", description="adds", tools=[add, fail], llm=Caller(calls=[("add", {"a": 1, "b": 2})], **settings)
+        name="calculator",
+        description="adds",
+        tools=[add, fail],
+        llm=Caller(calls=[("add", {"a": 1, "b": 2})], **settings),
     )
 
 

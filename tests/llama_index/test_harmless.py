@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,9 @@ def test_content_off_records_no_content(own_place: Path, index: VectorStoreIndex
 
 
 def test_importing_the_door_imports_no_framework_core() -> None:
-    code = "import eventtree.llama_index, sys; print('llama_index.core' in sys.modules, 'langchain_core' in sys.modules)"
+    code = (
+        "import eventtree.llama_index, sys; print('llama_index.core' in sys.modules, 'langchain_core' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
@@ -212,3 +215,20 @@ def test_stream_left_at_exit_is_delivered_as_cancelled(own_place: Path) -> None:
     [tree] = [fold(records_of(journal, ranges))[0] for ranges in trees_in(journal).values()]
     assert tree.root.status == "cancelled"
     assert tree.root.outputs == {"text": "the "}
+
+
+def test_flush_closes_what_was_read_to_its_end(trees: Captured) -> None:
+    """A span of the user's own whose stream nothing tells us about."""
+
+    @get_dispatcher().span
+    def numbers() -> Iterator[int]:
+        def count() -> Iterator[int]:
+            yield from range(3)
+
+        return count()
+
+    stream = numbers()
+    assert list(stream) == [0, 1, 2]
+    eventtree.flush(timeout=1)
+    assert not recorder.runs
+    assert len(trees) == 1

@@ -16,7 +16,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from eventtree.event import Event, EventTree, Kind, Status
 from eventtree.testing.capture import Captured
-from tests.llama_index.conftest import only, outline
+from tests.llama_index.conftest import outline
 from tests.llama_index.models import Caller, Echo
 
 TEXT = "the answer is here"

@@ -123,7 +123,7 @@ def test_langchain_in_llama_index_in_langchain(trees: Captured) -> None:
         "  chain RunnableLambda",
         "    tool inner",
         "      model FakeListChatModel",
-        "  chain RunnableLambda",
+        "  chain upper",
     ]
 
 

@@ -38,15 +38,19 @@ async def test_async_query_engine_is_the_same_tree(trees: Captured, index: Vecto
     await index.as_query_engine(llm=Echo()).aquery("Where is Paris?")
     [tree] = trees
     names = [line.split(" ")[-1] for line in outline(tree)]
-    assert names == [
-        "RetrieverQueryEngine.aquery",
-        "VectorIndexRetriever.aretrieve",
-        "MockEmbedding.aget_query_embedding",
-        "CompactAndRefine.asynthesize",
-        "CompactAndRefine.aget_response",
-        "DefaultRefineProgram.acall",
-        "Echo.acomplete",
-    ] or names[-1] == "Echo.complete"
+    assert (
+        names
+        == [
+            "RetrieverQueryEngine.aquery",
+            "VectorIndexRetriever.aretrieve",
+            "MockEmbedding.aget_query_embedding",
+            "CompactAndRefine.asynthesize",
+            "CompactAndRefine.aget_response",
+            "DefaultRefineProgram.acall",
+            "Echo.acomplete",
+        ]
+        or names[-1] == "Echo.complete"
+    )
 
 
 def test_inputs_and_outputs_are_in_the_common_vocabulary(trees: Captured, index: VectorStoreIndex) -> None:

@@ -17,10 +17,15 @@ from eventtree.content import objects
 from eventtree.content.frameworks import by_framework
 from eventtree.content.redact import Guarded, GuardedKeys, Redactor
 from eventtree.content.shorten import shorten
-from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, Lasting, Limits, Walk
+from eventtree.content.walk import CONVERTERS, DEFAULT, SHORT, Converter, Lasting, Limits, Walk
 from eventtree.event import JsonValue
 
 CONVERTERS.seed(objects.EXACT, by_framework, *objects.RULES)
+
+FLAT_ITEMS = 16
+SMALL = 1 << 53
+PART_KEYS = frozenset({"type", "inline_data"})
+"""Keys of dicts that may describe a file; see parts.from_dict."""
 
 TEXT_BYTES, NODE_BYTES = 6, 160
 """Most bytes of JSON that a byte of text (as \\u0000) and a node with its marks may become: only what may be too large
@@ -51,11 +56,21 @@ class Plain:
 
     def __call__(self, value: Any) -> JsonValue:
         """`value` as plain JSON."""
+        if self.guard is None:
+            kind = type(value)
+            if kind is str and is_plain_text(value):
+                return value
+            if kind is dict and len(value) <= FLAT_ITEMS and (flat := flat_dict(value)) is not None:
+                return flat
+            if kind is list and len(value) <= FLAT_ITEMS and all(map(is_plain_text, value)):
+                return list(value)
         walk = Walk(self.limits, self.guard, self.lasting)
         return self.fitted(walk, walk.value(value, 0))
 
     def text(self, value: str) -> str:
         """A text such as a name or a tag, redacted and cut to size."""
+        if self.guard is None and is_plain_text(value):
+            return value
         plain = self(value)
         return plain if type(plain) is str else repr(plain)
 
@@ -95,6 +110,30 @@ class Plain:
         """`plain`, shortened if its text and nodes may be too large."""
         most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
         return plain if most <= self.limits.max_bytes else shorten(plain, self.limits.max_bytes)
+
+
+def is_plain_text(value: Any) -> bool:
+    """Whether `value` is a short text that is recorded as it stands."""
+    return type(value) is str and len(value) <= SHORT and value.isascii()
+
+
+def flat_dict(value: dict[Any, Any]) -> dict[str, JsonValue] | None:
+    """A copy of a small dict that is plain already: the most usual input and output by far. None for any other."""
+    out: dict[str, JsonValue] = {}
+    try:
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii() or len(key) > SHORT or key in PART_KEYS:
+                return None
+            kind = type(item)
+            if kind is str:
+                if len(item) > SHORT or not item.isascii():
+                    return None
+            elif not (item is None or kind is bool or (kind is int and -SMALL < item < SMALL)):
+                return None
+            out[key] = item
+    except RuntimeError:  # another thread changed its size
+        return None
+    return out
 
 
 def plain(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:

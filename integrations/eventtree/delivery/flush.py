@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from eventtree import config
 from eventtree.delivery.report import Report, Sums, make_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import open_journal
+
+before: list[Callable[[], None]] = []
+"""What is done ahead of each flush: a door closes runs whose end nothing told it (a stream read to its end)."""
 
 
 def flush(timeout: float | None = 30.0) -> Report:
@@ -18,6 +22,8 @@ def flush(timeout: float | None = 30.0) -> Report:
     `timeout=None` it waits as long as it takes. Never raises because of a vendor.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    for act in before:
+        act()
     shippers = all_shippers()
     if not shippers:
         return make_report(open_journal(config.resolve().folder))

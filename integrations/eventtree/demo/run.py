@@ -52,7 +52,7 @@ def run(question: str, *, model: str | None, out: str | None, documents: str | P
     models = choose(model)
     library = read_library(documents)
     folder = _folder(out)
-    with quiet_environment(), VendorServer() as server:
+    with quiet_environment(), runs.own_tokenizer(), VendorServer() as server:
         journal = open_journal(str(folder / "journal"))
         shipper = shipper_of(journal)
         settings = {**RECORDED, "vendors": vendors_at(server), "journal": str(folder / "journal")}

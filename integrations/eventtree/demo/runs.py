@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import llama_index.core
 from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.output_parsers import StrOutputParser
@@ -15,7 +17,7 @@ from langchain_core.tools import BaseTool, tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import PromptTemplate, VectorStoreIndex, get_response_synthesizer
 from llama_index.core.base.response.schema import StreamingResponse
-from llama_index.core.indices.prompt_helper import PromptHelper
+from llama_index.core.node_parser import TokenTextSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import TextNode
 
@@ -68,17 +70,22 @@ def ask_query_engine(question: str, engine: RetrieverQueryEngine) -> str:
 def query_engine(library: Sequence[Passage], models: Models) -> RetrieverQueryEngine:
     """A streaming query engine over an index of the passages."""
     nodes = [TextNode(text=passage.text, metadata=passage.metadata) for passage in library]
-    index = VectorStoreIndex(nodes, embed_model=WordEmbedding(rarity(library)))
-    synthesizer = get_response_synthesizer(
-        llm=models.llm,
-        # A tokenizer of our own: the default one may have to be downloaded.
-        prompt_helper=PromptHelper.from_llm_metadata(models.llm.metadata, tokenizer=pieces),
-        text_qa_template=PromptTemplate(
-            PROMPT, template_var_mappings={"context_str": "context", "query_str": "question"}
-        ),
-        streaming=True,
-    )
+    embedding = WordEmbedding(rarity(library))
+    index = VectorStoreIndex(nodes, embed_model=embedding, transformations=[TokenTextSplitter(tokenizer=pieces)])
+    prompt = PromptTemplate(PROMPT, template_var_mappings={"context_str": "context", "query_str": "question"})
+    synthesizer = get_response_synthesizer(llm=models.llm, text_qa_template=prompt, streaming=True)
     return RetrieverQueryEngine(index.as_retriever(similarity_top_k=PASSAGES), response_synthesizer=synthesizer)
+
+
+@contextmanager
+def own_tokenizer() -> Iterator[None]:
+    """Let LlamaIndex measure texts with our tokenizer while the block runs: its own may have to be downloaded."""
+    before = llama_index.core.global_tokenizer
+    llama_index.core.global_tokenizer = pieces
+    try:
+        yield
+    finally:
+        llama_index.core.global_tokenizer = before
 
 
 def retriever(library: Sequence[Passage]) -> BaseRetriever:

@@ -15,6 +15,7 @@ from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 
+from eventtree.delivery import flush
 from eventtree.door import Door
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
@@ -159,6 +160,8 @@ class DispatcherHandler:
         """Itself: there is one dispatcher."""
         return self
 
+
+flush.before.append(recorder.settle)
 
 MAKE = DispatcherHandler
 """`set_global_handler`'s default: make a handler of the settings."""

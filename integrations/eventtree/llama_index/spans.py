@@ -42,8 +42,8 @@ class Span:
     """An open span."""
 
     __slots__ = (
-        "above", "answer", "asked", "error", "facts", "id", "internal", "learned", "metadata", "outputs", "owner", "run",
-        "status", "waiting",
+        "above", "answer", "asked", "error", "facts", "id", "internal", "learned", "metadata", "outputs", "owner",
+        "run", "status", "waiting",
     )  # fmt: skip
 
     def __init__(self, span_id: str, found: Facts, owner: int, above: Span | None) -> None:

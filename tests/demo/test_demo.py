@@ -1,0 +1,202 @@
+"""The demo as a newcomer sees it: one command, three trees, five vendors, no key and no network."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from eventtree.demo import run_demo
+from eventtree.demo.library import SHIPPED, read_library
+from eventtree.errors import ConfigError
+from eventtree.vendors import KINDS
+from tests.demo.conftest import ASTRAY, Ran, Run, surroundings
+
+DEAD = """
+import sys
+from eventtree.demo import run, run_demo
+from eventtree.testing import VendorServer
+run.VendorServer = lambda: VendorServer(script={"nebuly": [400]})
+sys.exit(run_demo("What is the journal?", model=None, out="out"))
+"""
+OTHER_DOCUMENTS = """
+import sys
+from eventtree.demo import run_demo
+sys.exit(run_demo("What is the journal?", model=None, out="out", documents=sys.argv[1]))
+"""
+
+
+def test_every_vendor_has_everything_and_the_exit_status_says_so(ran: Ran) -> None:
+    assert (ran.status, ran.errors) == (0, "")
+    sums = {line.split()[0]: line.split()[1:] for line in ran.output.splitlines() if line.startswith(tuple(KINDS))}
+    assert sums.keys() == KINDS.keys()
+    for accepted, delivered, waiting, dead, requests, refused, *dropped in sums.values():
+        lost = sum(int(count) for count in re.findall(r"\d+", " ".join(dropped)))
+        assert int(accepted) == int(delivered) + lost
+        assert (waiting, dead, refused) == ("0", "0", "0")
+        assert int(delivered) > 0 < int(requests)
+
+
+def test_three_trees_are_drawn_with_kind_name_status_tokens_cost_and_times(ran: Ran) -> None:
+    assert len(re.findall(r"^tree \S+  session \S+, user \S+$", ran.output, re.M)) == 3
+    for line in (r"chain chain +ok", r"  chain RunnableParallel", r" +retriever VectorStoreRetriever +ok"):
+        assert re.search(f"^{line}", ran.output, re.M)
+    for line in (r"agent librarian +ok", r" +tool search_documents +ok", r" +tool count_words +ok"):
+        assert re.search(f"^{line}", ran.output, re.M)
+    for line in (r"chain RetrieverQueryEngine.query +ok", r" +embedding WordEmbedding"):
+        assert re.search(f"^{line}", ran.output, re.M)
+    measured = r"^ +model \S+ gpt-4o-mini-2024-07-18 +ok +[\d,]+ \$0\.\d+ +[\d.]+ m?s +[\d.]+ m?s$"
+    assert len(re.findall(measured, ran.output, re.M)) == 5
+    assert "\x1b" not in ran.output
+
+
+def test_the_requests_are_written_down_without_keys(ran: Ran) -> None:
+    assert str(ran.folder / "requests") in ran.output
+    assert ran.requests.keys() == KINDS.keys()
+    for requests in ran.requests.values():
+        assert all(request["answered"] == 200 and request["refused"] is None for request in requests)
+        assert all(request["method"] and request["path"] and request["body"] for request in requests)
+    written = json.dumps(ran.requests)
+    assert "test-key" not in written
+    assert "Bearer" not in written
+    assert "demo-user" in written
+
+
+def test_nothing_of_the_environment_is_followed_and_nothing_leaves_the_machine(ran: Ran) -> None:
+    assert ran.tried == ""
+    assert "astray" not in json.dumps(ran.requests)
+    assert ASTRAY not in json.dumps(ran.requests)
+    assert not (ran.folder.parent / "elsewhere").exists()
+
+
+def test_the_journal_shows_the_trees_again_with_cached_tokens_and_cost(ran: Ran) -> None:
+    assert str(ran.folder / "journal") in ran.output
+    command = [sys.executable, "-m", "eventtree", "show", "--json", "--journal", str(ran.folder / "journal")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    events = [json.loads(line) for line in shown.stdout.splitlines()]
+    roots = [event for event in events if event["parent_id"] is None]
+    assert [root["kind"] for root in roots] == ["chain", "agent", "chain"]
+    assert {(root["user"], root["session_id"], root["environment"]) for root in roots} == {
+        ("demo-user", "demo-session", "demo")
+    }
+    models = [event for event in events if event["kind"] == "model"]
+    assert all(event["cost"]["total_usd"] > 0 and event["time_to_first_token"] > 0 for event in models)
+    assert [model["usage"]["cache_read_tokens"] > 0 for model in models] == [False, False, True, True, False]
+    assert all(model["usage"]["cache_read_tokens"] % 128 == 0 for model in models)
+
+
+def test_the_agents_tools_show_in_its_answer(ran: Ran) -> None:
+    chain, agent, engine = ran.answers
+    assert (
+        chain
+        == engine
+        == "While a vendor is down, your events stay in the journal on your disk and nothing is lost. [outages.md]"
+    )
+    assert agent == f"{chain} ({len(chain.split())} words)"
+
+
+def test_another_question_has_another_answer(run: Run) -> None:
+    ran = run("How do I remove personal data?")
+    assert ran.status == 0
+    assert all(answer.startswith("A redactor removes personal data") for answer in ran.answers)
+    assert all("[privacy.md]" in answer for answer in ran.answers)
+
+
+def test_another_document_has_another_answer(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "birds.md").write_text(
+        "# Birds\n\nThe journal of ornithology is a quarterly.\n\nSwifts sleep on the wing.\n"
+    )
+    ran = run(str(folder), script=OTHER_DOCUMENTS)
+    assert ran.status == 0
+    assert [answer.split(" [")[0] for answer in ran.answers] == ["The journal of ornithology is a quarterly."] * 3
+
+
+def test_a_refused_request_makes_the_exit_status_1(run: Run) -> None:
+    ran = run(script=DEAD)
+    assert ran.status == 1
+    assert "Not everything arrived" in ran.output
+    assert any(request["answered"] == 400 for request in ran.requests["nebuly"])
+
+
+def test_a_folder_may_be_used_again(run: Run) -> None:
+    assert [run("What is a dead letter?").status, run("What is the journal?").status] == [0, 0]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_gets_colour_and_no_line_that_is_too_long(tmp_path: Path, columns: int) -> None:
+    lines = in_terminal(tmp_path, columns)
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    assert plain != lines
+    paths = ("requests  ", "journal   ")
+    assert [
+        line for line in plain if len(line) > columns and not line.startswith(paths) and "journal" not in line
+    ] == []
+    assert sum(1 for line in plain if line.lstrip().startswith("model Document")) == 5
+    assert not any("…" in line for line in plain if line.startswith(("event", "vendor", *KINDS)))
+
+
+def in_terminal(folder: Path, columns: int) -> list[str]:
+    """The demo's output in a terminal so many columns wide."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {**surroundings(folder), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "eventtree", "demo", "--out", str(folder / "out")]
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment, cwd=folder)
+    os.close(theirs)
+    output = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    return output.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "openai:gpt-4o-mini"], "OPENAI_API_KEY is not set"),
+        (["--model", "parrot"], "Give openai:NAME"),
+        (["--out", "/dev/null/x"], "--out"),
+        ([""], "it is empty"),
+    ],
+)
+def test_errors_are_one_line_that_says_what_to_do(run: Run, arguments: list[str], words: str) -> None:
+    ran = run(*arguments)
+    assert ran.status == 2
+    assert ran.errors.count("\n") == 1
+    assert words in ran.errors
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventtree.demo.NEEDED", ("json", "no_such_package.part"))
+    with pytest.raises(ConfigError, match=r"no_such_package.part is not installed. Run pip install 'eventtree\[all\]'"):
+        run_demo("What?", model=None, out=None)
+
+
+def test_an_empty_folder_of_documents_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing to read"):
+        read_library(tmp_path)
+
+
+def test_the_shipped_documents_are_short_and_headed() -> None:
+    assert 6 <= len(list(SHIPPED.glob("*.md"))) <= 12
+    for passage in read_library():
+        assert passage.title != passage.source
+        assert 4 < len(passage.text.split()) < 120
