@@ -59,6 +59,7 @@ def test_another_passage_gives_another_answer() -> None:
 
 def test_a_prompt_is_read_back_into_question_and_passages() -> None:
     assert read_prompt(ASKED) == (QUESTION, CONTEXT)
+    assert read_prompt(f"{CONTEXT}\nQuery: {QUESTION}\nAnswer: ") == (QUESTION, CONTEXT)
     assert read_prompt("just this") == ("just this", "")
 
 

@@ -9,7 +9,7 @@ from eventtree.demo.words import Rarity, words
 
 INSTRUCTION = "Answer the question with sentences from the passages below, and name the file they come from."
 PROMPT = "{context}\n\nQuestion: {question}"
-"""What both frameworks' chains ask with; `read_prompt` is its inverse."""
+"""What both frameworks' chains ask with."""
 
 MOST_SENTENCES = 2
 CLOSE = 0.75
@@ -26,9 +26,9 @@ class Sentence(NamedTuple):
 
 
 def read_prompt(prompt: str) -> tuple[str, str]:
-    """Question and passages of a text made with `PROMPT`; a text without passages is the question itself."""
-    context, mark, question = prompt.rpartition("Question:")
-    return (question.strip(), context.strip()) if mark else (prompt.strip(), "")
+    """Question and passages of a text made with `PROMPT` or a like one; one without passages is the question itself."""
+    asked = re.fullmatch(r"(.*)\b(?:Question|Query):(.*?)(?:Answer:)?\s*", prompt, re.DOTALL)
+    return (asked[2].strip(), asked[1].strip()) if asked else (prompt.strip(), "")
 
 
 def answer(question: str, context: str) -> str:

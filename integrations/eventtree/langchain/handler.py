@@ -119,24 +119,16 @@ class CallbackHandler(BaseCallbackHandler):
     @callback
     def on_llm_new_token(self, token: Any = "", *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
         """A chunk of the answer came. Only the first with content is of interest."""
-        key = str(run_id)
-        run = recorder.runs.get(key)
-        if run is not None and run.token_seen:
-            return
-        if run is None and not recorder.knows(key):
-            recorder.open(self.door, key, **self._unseen(run_id, Kind.MODEL, more))
-        recorder.remember(key, streamed=True)
-        if carries_content(token, chunk):
-            recorder.first_token(key)
+        run = recorder.runs.get(str(run_id))
+        if run is None or not run.token_seen:
+            self._chunk(run_id, carries_content(token, chunk), more)
 
     @callback
-    def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
         """A protocol event of the answer came (`stream_events(version="v3")`)."""
-        run = recorder.runs.get(key := str(run_id))
-        if run is not None and not run.token_seen:
-            run.memo["streamed"] = True
-            if event_carries_content(event):
-                recorder.first_token(key)
+        run = recorder.runs.get(str(run_id))
+        if run is None or not run.token_seen:
+            self._chunk(run_id, event_carries_content(event), more)
 
     @callback
     def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
@@ -275,6 +267,15 @@ class CallbackHandler(BaseCallbackHandler):
             params=self.door.plain(params) if params else None,
             memo={"provider": provider, "batch_size": more.get("batch_size") or 1},
         )  # fmt: skip
+
+    def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:
+        """A chunk before the first that carries content, or that one."""
+        key = str(run_id)
+        if not recorder.knows(key):
+            recorder.open(self.door, key, **self._unseen(run_id, Kind.MODEL, more))
+        recorder.remember(key, streamed=True)
+        if has_content:
+            recorder.first_token(key)
 
     def _in_graph(self, key: str, parent: str | None, name: str, about: About, tags: Tags, inputs: Any) -> None:
         """What only runs of graphs have: agents known by what is below them, and resuming."""

@@ -1,0 +1,106 @@
+"""Every notebook of the cookbook runs from a clean kernel and shows a tree.
+
+`python tests/test_notebooks.py --update` runs them and stores their outputs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+COOKBOOK = Path(__file__).parents[1] / "cookbook"
+NOTEBOOKS = sorted(COOKBOOK.glob("*.ipynb"))
+TIMEOUT = 180
+TREE = re.compile(r"^tree \S+.*\n *event +status +tokens.*\n(chain|agent|model|tool|retriever) .* ok ", re.M)
+"""A tree as `eventtree show` draws it."""
+OURS = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "LANGSMITH_", "LANGCHAIN_")
+
+
+def execute(path: Path, journal: Path) -> nbformat.NotebookNode:
+    """Run a notebook in a kernel of its own, which records in `journal`."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": journal}})
+    with environment({"EVENTTREE_JOURNAL": str(journal)}):
+        client.execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # when it ran: new each time
+        for output in cell.get("outputs", ()):
+            if "text" in output:
+                output.text = plain(output.text)
+    return notebook
+
+
+def plain(text: str) -> str:
+    """What a terminal shows, without colours and the spaces at the ends of lines."""
+    return "".join(f"{line.rstrip()}\n" for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())
+
+
+@contextmanager
+def environment(ours: Mapping[str, str]) -> Iterator[None]:
+    """Let kernels inherit `ours`, this Python's commands, and no other setting of ours."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith(OURS)]:
+        del os.environ[name]
+    os.environ.update(ours, PATH=os.pathsep.join((str(Path(sys.executable).parent), before.get("PATH", ""))))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """What the code cells print and return."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs]
+
+
+def errors(notebook: nbformat.NotebookNode) -> list[str]:
+    """The names of errors, and what went to stderr."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    raised = [output.ename for output in outputs if output.output_type == "error"]
+    return raised + [output.text for output in outputs if output.get("name") == "stderr"]
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS][:1] == ["01_quickstart.ipynb"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_a_clean_kernel_and_shows_a_tree(path: Path, tmp_path: Path) -> None:
+    notebook = execute(path, tmp_path)
+    assert errors(notebook) == []
+    assert any(TREE.search(text) for text in texts(notebook))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_stored_outputs_show_a_tree_and_no_error(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert errors(notebook) == []
+    assert any(TREE.search(text) for text in texts(notebook))
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    assert path.stat().st_size < 100_000
+
+
+def update() -> None:
+    """Run every notebook and store its outputs."""
+    for path in NOTEBOOKS:
+        with tempfile.TemporaryDirectory() as folder:
+            nbformat.write(execute(path, Path(folder)), path)
+        print(f"updated {path.name}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--update"]:
+        sys.exit("usage: python tests/test_notebooks.py --update")
+    update()
