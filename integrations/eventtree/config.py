@@ -7,6 +7,7 @@ EVENTTREE_ENABLED       `0` switches all recording off
 EVENTTREE_DELIVER       `0` leaves sending to `eventtree ship` in a process of its own
 EVENTTREE_CONTENT       `off` records structure, times, tokens and cost, but no inputs or outputs
 EVENTTREE_ENVIRONMENT   label of the deployment (`production`, …)
+EVENTTREE_PRICES        path of your own price table, a JSON or TOML file
 EVENTTREE_SAMPLE_RATE   share of trees to record, 0 to 1
 EVENTTREE_STRICT        `1` lets errors of the handler through (for tests)
 ======================  ==========================================================================================
@@ -49,7 +50,11 @@ class Settings(BaseModel):
     exit_timeout: float = Field(default=2.0, ge=0)
     """Seconds that the interpreter's exit may wait for delivery; the journal keeps the rest."""
     prices: Any = None
-    """The user's own price table: a dict or the path of a JSON or TOML file."""
+    """The user's own prices: a table (a dict, or the path of a JSON or TOML file) or a function
+    `(usage, model, provider, at)` that returns dollars, an object of them, or None; see `eventtree.usage`.
+    """
+    tokenizer: Callable[[str], Any] | None = None
+    """Counts what a model did not report: a function from a text to its tokens or their number."""
     strict: bool = False
 
     @property
@@ -69,6 +74,7 @@ _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "deliver": ("EVENTTREE_DELIVER", _switch),
     "content": ("EVENTTREE_CONTENT", _switch),
     "environment": ("EVENTTREE_ENVIRONMENT", str),
+    "prices": ("EVENTTREE_PRICES", str),
     "sample_rate": ("EVENTTREE_SAMPLE_RATE", str),
     "strict": ("EVENTTREE_STRICT", _switch),
 }

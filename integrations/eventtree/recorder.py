@@ -54,7 +54,8 @@ class Tree:
         self.doors: list[Door] = [door]
         self.vendors: list[dict[str, str]] = [] if recorder.diverted else list(door.vendor_refs)
         self.session: Session | None = None
-        self.skipped = False
+        self.skipped: str | None = None
+        """Why it is only counted, not recorded."""
         self.events = 0
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
@@ -312,7 +313,8 @@ class Recorder:
         if session is not None:
             session.tree_ids.append(tree.id)
         remember_tree(door, tree.id)
-        tree.skipped = door.settings.sample_rate < 1 and _share(tree.id) >= door.settings.sample_rate
+        is_sampled = door.settings.sample_rate >= 1 or _share(tree.id) < door.settings.sample_rate
+        tree.skipped = tree.journal.full if is_sampled else "sampled"
         entry["metadata"] = door.plain({**door.settings.metadata, **own})
         if foreign_parent is not None:
             entry["metadata"]["parent_run_id"] = foreign_parent
@@ -378,7 +380,7 @@ class Recorder:
 
     def _count_skipped(self, tree: Tree) -> None:
         entry = {
-            "r": record.DROP, "id": tree.id, "tree": tree.id, "vendors": tree.vendors, "reason": "sampled",
+            "r": record.DROP, "id": tree.id, "tree": tree.id, "vendors": tree.vendors, "reason": tree.skipped,
             "events": tree.events,
         }  # fmt: skip
         tree.journal.append(record.encode(entry))

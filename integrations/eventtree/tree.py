@@ -9,23 +9,51 @@ does in each; nothing else decides. Then `build` makes events of the runs:
 - a parent that is not in the tree, or that would make a ring, is replaced by the root;
 - what a close learned (model, params, inputs of a streamed chain, …) wins over what the open knew;
 - usage stands on the innermost model run: one around another that has usage loses its own (scenario C7);
+- where nobody reported usage, `Pricing.infer` may count it: on the innermost of nested model runs, the outermost of
+  nested embeddings (the inner ones are the framework's plumbing);
+- a cost may be given for any run: at its close, by notes named `eventtree_cost` (summed), or as `eventtree_cost` in its
+  metadata, where it was not inherited from the run above: LangChain hands metadata down;
 - session, user and environment are the root's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, Protocol
 
 from eventtree import record
 from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Note, Status, Usage
 from eventtree.record import Record
 from eventtree.usage import normalise
+from eventtree.usage.amounts import cost_of
 
-Price = Callable[..., Cost | None]
-"""`price(usage, model=, provider=, at=, given=)`; see usage/price.py."""
+GIVEN_COST = "eventtree_cost"
+"""Key of a run's metadata, or name of its custom events, that gives its cost in US dollars: a number, or an object of
+`input_usd`, `output_usd`, `total_usd`.
+"""
+ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
+
+
+class Pricing(Protocol):
+    """Who counts and prices, from outside: `eventtree.usage.Pricer`. Without it nothing is inferred or priced."""
+
+    def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
+        """A tokenizer's count."""
+
+    def price(
+        self,
+        usage: Usage | None,
+        *,
+        model: str | None,
+        provider: str | None,
+        base_url: str | None = None,
+        at: datetime,
+        given: JsonValue = None,
+    ) -> Cost | None:
+        """What a run cost."""
 
 UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
 
@@ -95,7 +123,7 @@ class TreeBuilder:
             act, run.state = RULES[run.state, entry["r"]]
             getattr(run, act)(entry)
 
-    def build(self, price: Price | None = None, *, part: bool = False) -> EventTree | None:
+    def build(self, pricing: Pricing | None = None, *, part: bool = False) -> EventTree | None:
         """The tree as far as its records tell, or None if they hold no run.
 
         With `part`, the records are a later part of a tree that has gone out: parents are kept though unknown here.
@@ -111,19 +139,11 @@ class TreeBuilder:
         if not part:
             parents = _rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
-        outermost = _wrappers(runs, parents)
+        wrappers, silent = _wrappers(runs, parents), _silent(runs, parents)
         _number_first_attempts(runs, parents)
         _settle_unclosed(runs, parents)
         events = [
-            _event(
-                run,
-                self.id,
-                parents[run.id],
-                shared,
-                start,
-                None if run.id in outermost else price,
-                run.id in outermost,
-            )
+            _event(run, self.id, parents[run.id], shared, start, _figures(run, runs, parents, wrappers, silent, pricing))
             for run in runs.values()
         ]
         feedback = tuple(sorted(self._feedback, key=lambda entry: entry.get("at", 0)))
@@ -137,13 +157,13 @@ class TreeBuilder:
         return min(orphans or runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
 
 
-def fold(records: Iterable[Record], price: Price | None = None) -> list[EventTree]:
+def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[EventTree]:
     """All trees in `records`, in the order they first appear; records may come in any order."""
     growing: dict[str, TreeBuilder] = {}
     for entry in records:
         if entry["tree"]:
             growing.setdefault(entry["tree"], TreeBuilder(entry["tree"])).add(entry)
-    built = (builder.build(price) for builder in growing.values())
+    built = (builder.build(pricing) for builder in growing.values())
     return [tree for tree in built if tree is not None]
 
 
@@ -174,6 +194,21 @@ def _wrappers(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> se
         while above is not None and above in runs:
             if runs[above].open.get("kind") == Kind.MODEL:
                 found.add(above)
+            above = parents[above]
+    return found
+
+
+def _silent(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> set[str]:
+    """Runs whose tokens, if somebody counted them, would stand on another run too."""
+    found: set[str] = set()
+    for run in runs.values():
+        kind = run.learned("kind")
+        if kind not in (Kind.MODEL, Kind.EMBEDDING):
+            continue
+        above = parents[run.id]
+        while above is not None and above in runs:
+            if runs[above].learned("kind") == kind:
+                found.add(above if kind == Kind.MODEL else run.id)
             above = parents[above]
     return found
 
@@ -225,13 +260,11 @@ def _event(
     parent: str | None,
     shared: Mapping[str, Any],
     earliest: int,
-    price: Price | None,
-    wraps: bool,
+    figures: tuple[Usage | None, Cost | None],
 ) -> Event:
     start = _time(run.open.get("start", earliest))
     duration = run.close.get("duration")
-    raw_usage = None if wraps else run.close.get("usage")
-    usage = normalise(raw_usage) if raw_usage else None
+    usage, cost = figures
     metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {})}
     error = run.close.get("error")
     return Event(
@@ -250,7 +283,7 @@ def _event(
         provider=run.learned("provider"),
         params={**(run.open.get("params") or {}), **(run.close.get("params") or {})} or None,
         usage=usage,
-        cost=_cost(run, usage, start, metadata, price),
+        cost=cost,
         start=start,
         duration=None if duration is None else max(0, duration) / 1e9,
         time_to_first_token=_first_token(run),
@@ -263,20 +296,51 @@ def _event(
     )
 
 
-def _cost(
-    run: _Run, usage: Usage | None, at: datetime, metadata: Mapping[str, Any], price: Price | None
-) -> Cost | None:
-    given = run.close.get("cost", metadata.get("eventtree_cost"))
-    if price is None or (usage is None and given is None):
-        return None
-    return price(
+def _figures(
+    run: _Run,
+    runs: Mapping[str, _Run],
+    parents: Mapping[str, str | None],
+    wrappers: set[str],
+    silent: set[str],
+    pricing: Pricing | None,
+) -> tuple[Usage | None, Cost | None]:
+    """Tokens and money of one run: what was reported, else what can be counted."""
+    raw_usage = None if run.id in wrappers else run.close.get("usage")
+    usage = normalise(raw_usage) if raw_usage else None
+    if pricing is None:
+        return usage, None
+    kind, model, status = run.learned("kind"), run.learned("model"), run.close.get("status")
+    is_own = run.id not in wrappers and run.id not in silent
+    has_answered = run.close.get("outputs") is not None and status in (Status.OK, Status.CANCELLED)
+    if usage is None and is_own and has_answered and kind in (Kind.MODEL, Kind.EMBEDDING):
+        usage = pricing.infer(run.learned("inputs"), run.close["outputs"], model)
+    above = parents[run.id]
+    given = _given(run, runs.get(above) if above is not None else None)
+    # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
+    if usage is None and given is None and not (is_own and kind in ASKS_A_MODEL and status == Status.OK):
+        return None, None
+    cost = pricing.price(
         usage,
-        model=run.learned("model"),
+        model=model,
         provider=run.learned("provider"),
         base_url=run.learned("base_url"),
-        at=at,
+        at=_time(run.open.get("start", 0)),
         given=given,
     )
+    return usage, cost
+
+
+def _given(run: _Run, above: _Run | None) -> JsonValue:
+    """The cost the user gave for this run."""
+    if run.close.get("cost") is not None:
+        return run.close["cost"]
+    noted = [cost_of(note.get("value"), "given") for note in run.notes if note["name"] == GIVEN_COST]
+    totals = [cost.total_usd for cost in noted if cost is not None and cost.total_usd is not None]
+    if totals:
+        return str(sum(totals, Decimal(0)))
+    said = {**run.open.get("metadata", {}), **run.close.get("metadata", {})}.get(GIVEN_COST)
+    inherited = above.open.get("metadata", {}).get(GIVEN_COST) if above is not None else None
+    return None if said == inherited else said
 
 
 def _first_token(run: _Run) -> float | None:

@@ -36,7 +36,9 @@ def existing(folder: str | None) -> Journal:
     return open_journal(settings.folder)
 
 
-def read_trees(journal: Journal, tree_id: str | None = None, last: int | None = None) -> Iterator[EventTree]:
+def read_trees(
+    journal: Journal, tree_id: str | None = None, last: int | None = None, pricer: Pricer | None = None
+) -> Iterator[EventTree]:
     """Trees of the journal, oldest first, prices filled in.
 
     Raises:
@@ -46,12 +48,12 @@ def read_trees(journal: Journal, tree_id: str | None = None, last: int | None = 
     if tree_id is not None and tree_id not in found:
         raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
     chosen = [tree_id] if tree_id is not None else list(found)
-    pricer = Pricer(config.resolve().prices)
+    pricer = pricer or Pricer.of(config.resolve().prices)
     for chosen_id in chosen[-last if last else 0 :]:
         builder = TreeBuilder(chosen_id)
         for entry in records_of(journal, found[chosen_id]):
             builder.add(entry)
-        tree = builder.build(pricer.price)
+        tree = builder.build(pricer)
         if tree is not None:
             yield tree
 

@@ -9,10 +9,10 @@ import click
 from eventtree import config
 from eventtree.cli.draw import console, draw_report
 from eventtree.cli.look import existing
-from eventtree.delivery.report import Census
 from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
+from eventtree.journal.census import Census
 from eventtree.vendors import KINDS, Vendor, resolve_vendors
 
 SETTLED_LOOKS = 3

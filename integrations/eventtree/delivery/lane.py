@@ -30,7 +30,7 @@ from eventtree.journal.files import Held
 from eventtree.journal.index import Index, Refs, TreeRanges
 from eventtree.journal.journal import Journal
 from eventtree.serializer import fill, pack, request, waves
-from eventtree.tree import Price, TreeBuilder
+from eventtree.tree import Pricing, TreeBuilder
 from eventtree.vendors import Encoded, Item, Lookup, Request, Vendor, Verdict
 
 BATCH_EVENTS = 500
@@ -66,7 +66,7 @@ class Lane:
         vendor: Vendor,
         http: Http,
         *,
-        price: Price | None = None,
+        pricing: Pricing | None = None,
         all_trees: bool = False,
         grace: float | None = None,
         backoff: Backoff | None = None,
@@ -76,7 +76,7 @@ class Lane:
         self.vendor = vendor
         self.fingerprint = vendor.fingerprint(journal.salt)
         self.name = f"{vendor.name}.{self.fingerprint}"
-        self.price = price
+        self.pricing = pricing
         self.all_trees = all_trees
         self.grace = grace
         self.http = http
@@ -217,7 +217,7 @@ class Lane:
         for entry in self.index.load(ranges):
             builder.add(entry)
             self.pace()
-        return builder.build(self.price, part=ranges.late)
+        return builder.build(self.pricing, part=ranges.late)
 
     def _encoded(self, tree: EventTree) -> Encoded:
         try:

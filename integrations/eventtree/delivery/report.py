@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventtree import record
+from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import LineReader
+from eventtree.journal.journal import Journal
 
 
 class Sums(BaseModel):
@@ -59,84 +58,6 @@ class Report(BaseModel):
     def settled(self) -> bool:
         """Nothing waits, nothing was refused, and every event is accounted for."""
         return not any(sums.waiting or sums.dead or sums.unexplained for sums in self.vendors.values())
-
-
-class _Counted:
-    __slots__ = ("closed", "drop", "events", "open", "own", "spans", "vendors")
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.open: set[str] = set()
-        self.closed = False
-        self.drop = 0
-        self.vendors: tuple[tuple[str, str], ...] = ()
-        self.spans: dict[str, int] = {}
-        self.own = False
-
-
-class Census:
-    """Counts the events of every tree in the logs; each call of `read` goes on where the last stopped."""
-
-    def __init__(self, journal: Journal) -> None:
-        """Count `journal`, nothing read yet."""
-        self.journal = journal
-        self.trees: dict[str, _Counted] = {}
-        self.readers: dict[str, LineReader] = {}
-
-    def read(self) -> None:
-        """Take in what has been written since; forget logs that are gone."""
-        names = set(self.journal.logs())
-        if self.readers.keys() - names:
-            self.readers.clear()
-            self.trees.clear()
-        for name in sorted(names):
-            reader = self.readers.setdefault(name, LineReader(self.journal.files, name))
-            own = process_of(name) == self.journal.process
-            while lines := reader.read():
-                for line in lines:
-                    self._count(line.payload, name, line.offset + line.length, own)
-
-    def _count(self, payload: bytes, log: str, end: int, own: bool) -> None:
-        try:
-            kind, run_id, tree_id = record.head(payload)
-        except ValueError:
-            return
-        if not tree_id or kind == record.FEEDBACK:
-            return
-        tree = self.trees.setdefault(tree_id, _Counted())
-        tree.spans[log] = end
-        tree.own = tree.own or own
-        if kind == record.OPEN:
-            tree.events += 1
-            tree.open.add(run_id)
-        elif kind == record.CLOSE:
-            tree.open.discard(run_id)
-        if run_id == tree_id and kind in (record.OPEN, record.CLOSE, record.VENDORS, record.DROP):
-            self._root(tree, kind, payload)
-
-    @staticmethod
-    def _root(tree: _Counted, kind: str, payload: bytes) -> None:
-        if kind == record.CLOSE:
-            tree.closed = True
-            if tree.vendors:
-                return
-        entry = record.decode(payload)
-        tree.vendors = tuple((ref["name"], ref["fingerprint"]) for ref in entry.get("vendors") or ())
-        if kind == record.DROP:
-            tree.drop, tree.closed = entry["events"], True
-
-    def waiting(self, key: tuple[str, str], cursor: Cursor) -> tuple[int, int]:
-        """Events of unsettled trees that name a vendor, and how many of those trees are finished and this process's."""
-        events = finished = 0
-        for tree_id, tree in self.trees.items():
-            if key in tree.vendors and not cursor.is_settled(tree_id, tree.spans):
-                events += tree.events + tree.drop
-                finished += tree.own and tree.closed
-        return events, finished
-
-    def keys(self) -> set[tuple[str, str]]:
-        """Every vendor that a tree names."""
-        return {key for tree in self.trees.values() for key in tree.vendors}
 
 
 def cursor_keys(journal: Journal) -> set[tuple[str, str]]:

@@ -20,11 +20,19 @@ from eventtree import guard
 from eventtree.config import Settings
 from eventtree.delivery.http import Http
 from eventtree.delivery.lane import Lane
-from eventtree.delivery.report import Census, Report, make_report
+from eventtree.delivery.pace import Pace
+from eventtree.delivery.report import Report, make_report
+from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal
+from eventtree.journal.files import MemoryFiles
+from eventtree.journal.journal import MEMORY_BYTES, Journal
+from eventtree.journal.sweep import KEPT_BYTES, sweep
+from eventtree.usage import Pricer
 from eventtree.vendors import Vendor
 
+TIDY_SECONDS = 60.0
+MEMORY_TIDY_SECONDS = 2.0
+"""How often settled logs are looked for that may go."""
 FLUSH_POLL_SECONDS = 0.02
 
 
@@ -38,12 +46,11 @@ class Shipper:
         self.vendors: dict[str, Vendor] = {}
         self.deliver = True
         self.exit_timeout = 2.0
-        self.prices: Any = None
+        self.pricer = Pricer()
         self._reset()
 
     def _reset(self) -> None:
         self.lanes: dict[str, Lane] = {}
-        self.pricer: Any = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._guard = threading.Lock()
@@ -52,15 +59,27 @@ class Shipper:
         self._stopping = False
 
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
-        """Deliver to these vendors too; starts the thread unless delivery is left to another process."""
+        """Deliver to these vendors too; starts the thread unless delivery is left to another process.
+
+        Prices and tokenizer are those of the last settings that have any.
+
+        Raises:
+            ConfigError: the settings' price table is wrong.
+        """
+        if settings.prices is not None or settings.tokenizer is not None:
+            self._price_with(Pricer.of(settings.prices, settings.tokenizer))
         self.deliver = settings.deliver
         self.exit_timeout = settings.exit_timeout
-        self.prices = settings.prices if settings.prices is not None else self.prices
         fresh = [v for v in vendors if self.vendors.get(_lane_name(v, self.journal)) != v]
         self.vendors.update({_lane_name(v, self.journal): v for v in fresh})
         if self._loop is not None and fresh:
             self._call(self._add_lanes)
         self.ensure()
+
+    def _price_with(self, pricer: Pricer) -> None:
+        self.pricer = pricer
+        for lane in list(self.lanes.values()):
+            lane.pricing = pricer
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not; costs next to nothing when it does."""
@@ -93,9 +112,11 @@ class Shipper:
 
     def report(self) -> Report:
         """The sums as they stand."""
-        unknown = dict(getattr(self.pricer, "unknown", {}) or {})
+        failures = {**guard.failures, **{f"prices: {name}": count for name, count in self.pricer.failures.items()}}
         with self._census_guard:
-            return make_report(self.journal, self._census, {"unknown_models": unknown, "failures": dict(guard.failures)})
+            return make_report(
+                self.journal, self._census, {"unknown_models": dict(self.pricer.unknown), "failures": failures}
+            )
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread; requests under way are cut and sent again by whoever ships next."""
@@ -137,9 +158,6 @@ class Shipper:
             guard.failed("delivery", error)
 
     async def _serve(self) -> None:
-        from eventtree.usage import Pricer
-
-        self.pricer = Pricer(self.prices)
         self.lanes = {}
         # One client for all lanes: loading certificates takes longer than a thousand events.
         self._http = Http()
@@ -147,17 +165,29 @@ class Shipper:
         self._loop = asyncio.get_running_loop()
         self._add_lanes()
         try:
-            await asyncio.Event().wait()
+            await self._keep_tidy()
         except asyncio.CancelledError:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             await self._http.close()
 
+    async def _keep_tidy(self) -> None:
+        in_memory = isinstance(self.journal.files, MemoryFiles)
+        kept = MEMORY_BYTES // 8 if in_memory else KEPT_BYTES
+        pace = Pace(lambda: self.journal.appended)
+        while True:
+            await asyncio.sleep(MEMORY_TIDY_SECONDS if in_memory else TIDY_SECONDS)
+            try:
+                await asyncio.to_thread(sweep, self.journal, kept_bytes=kept, on_line=pace)
+                self.journal.look_for_room()
+            except OSError as error:
+                guard.failed("sweeping the journal", error)
+
     def _add_lanes(self) -> None:
         for name, vendor in self.vendors.items():
             if name not in self.lanes:
                 self.lanes[name] = Lane(
-                    self.journal, vendor, self._http, price=self.pricer.price, all_trees=self.all_trees
+                    self.journal, vendor, self._http, pricing=self.pricer, all_trees=self.all_trees
                 )
                 self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run()))
 

@@ -23,6 +23,10 @@ from eventtree.record import LOG, VERSION, encode
 
 ROLL_BYTES = 8 * 1024 * 1024
 """A log is closed and the next begun at this size."""
+SALT_BYTES = 32
+MAX_BYTES = 4 * 1024 * 1024 * 1024
+MEMORY_BYTES = 64 * 1024 * 1024
+"""All logs together; beyond this no new tree is recorded, and what is left out is counted."""
 HELD_BYTES = 64 * 1024 * 1024
 """How much may wait in memory while the disk refuses; what comes then is dropped and counted."""
 PROBE_SECONDS = 1.0
@@ -32,9 +36,14 @@ PROBE_SECONDS = 1.0
 class Journal:
     """One folder (or memory) of logs, as this process sees it. Safe for threads and forks."""
 
-    def __init__(self, files: Files, *, roll_bytes: int = ROLL_BYTES, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(
+        self, files: Files, *, roll_bytes: int = ROLL_BYTES, held_bytes: int = HELD_BYTES, max_bytes: int = MAX_BYTES
+    ) -> None:
         """Use `files`; nothing is written before the first record."""
         self.files = files
+        self.max_bytes = max_bytes
+        self.full: str | None = None
+        """Why no new tree is recorded, or None: the reason it is counted under."""
         self.roll_bytes = roll_bytes
         self.held_bytes = held_bytes
         self.appended = 0
@@ -71,11 +80,10 @@ class Journal:
             OSError: it can be neither read nor made.
         """
         if self._salt is None:
-            found = self.files.read("salt", 0, 32) if self.files.size("salt") == 32 else b""
-            if len(found) != 32:
-                self.files.append("salt", secrets.token_bytes(32))
-                found = self.files.read("salt", 0, 32)
-            self._salt = found
+            if self.files.size("salt") < SALT_BYTES:
+                # Two processes may do this at once: both then take the bytes that came first.
+                self.files.append("salt", secrets.token_bytes(SALT_BYTES))
+            self._salt = self.files.read("salt", 0, SALT_BYTES)
         return self._salt
 
     def append(self, payload: bytes) -> None:
@@ -110,7 +118,21 @@ class Journal:
         """All logs of all processes, oldest first."""
         return [name for name in self.files.names() if name.endswith(".log")]
 
+    def look_for_room(self) -> None:
+        """Measure all logs, and open or close the journal for new trees."""
+        try:
+            total = sum(self.files.size(name) for name in self.logs())
+        except OSError:
+            return
+        over = "memory_full" if isinstance(self.files, MemoryFiles) else "journal_full"
+        self.full = over if total > self.max_bytes else "memory_full" if self._is_swollen() else None
+
+    def _is_swollen(self) -> bool:
+        """Half of what may be held in memory is: the rest is for trees that have begun."""
+        return self._held_size > self.held_bytes // 2
+
     def _roll(self) -> None:
+        self.look_for_room()
         if self._alive is None:
             try:
                 self._alive = self.files.lock(f"{self.process}.alive")
@@ -139,6 +161,8 @@ class Journal:
             return
         self._held.append(line)
         self._held_size += len(line)
+        if self._is_swollen():
+            self.full = "memory_full"
         if time.monotonic() >= self._next_probe:
             self._drain()
 
@@ -150,6 +174,8 @@ class Journal:
                 self._next_probe = time.monotonic() + PROBE_SECONDS
                 return
             self._held_size -= len(self._held.popleft())
+        if self.full is not None:
+            self.look_for_room()
 
     def after_fork(self) -> None:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""
@@ -174,7 +200,10 @@ def open_journal(folder: str) -> Journal:
     """
     key = folder if folder == MEMORY else str(Path(folder).expanduser().absolute())
     if key not in _opened:
-        _opened[key] = Journal(MemoryFiles() if folder == MEMORY else DiskFiles(Path(key)))
+        if folder == MEMORY:
+            _opened[key] = Journal(MemoryFiles(), roll_bytes=MEMORY_BYTES // 64, max_bytes=MEMORY_BYTES)
+        else:
+            _opened[key] = Journal(DiskFiles(Path(key)))
     return _opened[key]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, overload
 
+from eventtree import config
 from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal.contents import records_of, trees_in
@@ -26,7 +27,8 @@ class Captured(Sequence[EventTree]):
     def __init__(self, journal: Journal) -> None:
         """Read from `journal` on every look."""
         self._journal = journal
-        self._pricer = Pricer()
+        settings = config.resolve()
+        self._pricer = Pricer.of(settings.prices, settings.tokenizer)
 
     @overload
     def __getitem__(self, index: int) -> EventTree: ...
@@ -75,7 +77,7 @@ class Captured(Sequence[EventTree]):
         builder = TreeBuilder(tree_id)
         for entry in records:
             builder.add(entry)
-        tree = builder.build(self._pricer.price)
+        tree = builder.build(self._pricer)
         assert tree is not None
         return tree
 
@@ -86,7 +88,7 @@ def capture() -> Iterator[Captured]:
 
     Handlers of the app keep working, but what they record goes here instead of to their journal and vendors. Where
     the app has no global handler, one stands in for the block's length, so that chains without callbacks and
-    LlamaIndex calls are seen as well. Not meant for two blocks at once in one process.
+    LlamaIndex calls are seen as well. Prices and tokenizer are those of `eventtree.configure`. Not meant for two blocks at once in one process.
     """
     journal = Journal(MemoryFiles())
     outer = recorder.diverted

@@ -1,7 +1,8 @@
 """Counting tokens where a model reported none. What is counted is marked `inferred`, and what is left out is said.
 
-A tokenizer is at hand if the user gave one, or if tiktoken and the file of the model's encoding are on this machine:
-llama-index-core ships the files of cl100k and o200k. Nothing is ever downloaded; without a tokenizer it is None.
+A tokenizer is at hand if the user gave one (to eventtree, or to LlamaIndex as `Settings.tokenizer`), or if tiktoken and
+the file of the model's encoding are on this machine: llama-index-core ships the files of cl100k and o200k. Nothing is
+ever downloaded; without a tokenizer it is None.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+import re
+import sys
+from collections.abc import Callable, Iterator, Sized
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
 
-Tokenizer = Callable[[str], int]
-"""The number of tokens in a text."""
+Tokenizer = Callable[[str], int | Sized]
+"""The tokens of a text, or their number."""
 
 FILES: dict[str, tuple[str, str]] = {
     "cl100k_base": ("cl100k_base", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"),
@@ -39,6 +42,8 @@ PRIMING = 3
 """OpenAI's cookbook, "How to count tokens with tiktoken": three tokens around each message, three for the reply."""
 
 LEFT_OUT = "counted without tools and images"
+CUT = re.compile(r"…\[[^\]]{1,60} cut\]…")
+"""The mark of a text that was shortened when it was recorded: what is left of it tells no count."""
 _loading = Lock()
 
 
@@ -64,29 +69,37 @@ def count_tokens(
     """Tokens of a text or a list of messages, or None where nothing can count them. Tools and images are left out."""
     if not isinstance(content, str | list):
         return None
-    tokenizer = tokenizer or _of_model(model)
+    tokenizer = tokenizer or _of_model(model) or _of_llama_index()
     if tokenizer is None:
         return None
-    texts = list(_texts(content))
-    if sum(len(text) for text in texts) > MOST_CHARACTERS:
+    texts = list(_texts(content, is_answer))
+    if sum(len(text) for text in texts) > MOST_CHARACTERS or any(CUT.search(text) for text in texts):
         return None
     messages = sum(isinstance(one, dict) for one in content) if isinstance(content, list) else 0
     overhead = 0 if is_answer or not messages else PER_MESSAGE * messages + PRIMING
     try:
-        counts = [tokenizer(text) for text in texts]
+        counts = [_number(tokenizer(text)) for text in texts]
     except Exception:  # noqa: BLE001 - a user's tokenizer, or text that tiktoken cannot take: then it is not known
         return None
-    return sum(counts) + overhead if all(type(one) is int and one >= 0 for one in counts) else None
+    known = [one for one in counts if one is not None]
+    return sum(known) + overhead if len(known) == len(counts) else None
+
+
+def _number(tokens: int | Sized) -> int | None:
+    count = len(tokens) if isinstance(tokens, Sized) and not isinstance(tokens, str) else tokens
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
 def _content(value: JsonValue) -> JsonValue:
     """The messages or the text of a model event's inputs or outputs."""
     if not isinstance(value, dict):
         return value
+    if "dimensions" in value:
+        return ""  # an embedding: vectors are no tokens
     return next((value[key] for key in ("messages", "prompt", "text", "texts") if value.get(key) is not None), None)
 
 
-def _texts(content: JsonValue) -> Iterator[str]:
+def _texts(content: JsonValue, is_answer: bool) -> Iterator[str]:
     if isinstance(content, str):
         yield content
         return
@@ -94,7 +107,8 @@ def _texts(content: JsonValue) -> Iterator[str]:
         if isinstance(message, str):
             yield message
         elif isinstance(message, dict):
-            yield from (message[key] for key in ("role", "name") if isinstance(message.get(key), str))
+            about = () if is_answer else ("role", "name")
+            yield from (message[key] for key in about if isinstance(message.get(key), str))
             yield from _part_texts(message.get("content"))
 
 
@@ -117,6 +131,13 @@ def _of_model(model: str | None) -> Tokenizer | None:
     except KeyError:
         return None
     return None if encoding is None else (lambda text: len(encoding.encode(text, disallowed_special=())))
+
+
+def _of_llama_index() -> Tokenizer | None:
+    """LlamaIndex's global tokenizer, where the app chose it: the one it sets by itself is a GPT's, and partial."""
+    chosen = getattr(sys.modules.get("llama_index.core"), "global_tokenizer", None)
+    is_default = isinstance(chosen, partial) and "tiktoken" in type(getattr(chosen.func, "__self__", None)).__module__
+    return chosen if callable(chosen) and not is_default else None
 
 
 @lru_cache(maxsize=8)

@@ -1,7 +1,7 @@
 """Tokens → money. Whoever knows best goes first, and the source stands beside the figure.
 
-1. the user, on the event itself  2. nothing, where the answer came from a cache  3. the provider, in its answer
-4. the user's table  5. the user's function  6. genai-prices. Unknown is None, never 0.
+1. the user, on the event itself  2. nothing, where the answer came from a cache  3. the user's function
+4. the provider, in its answer  5. the user's table  6. genai-prices. Unknown is None, never 0.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from eventtree.event import Cost, Frozen, JsonValue, Usage
 from eventtree.usage.amounts import cost_of, given_in, reported_in
 from eventtree.usage.catalogue import Catalogue
+from eventtree.usage.count import Tokenizer, infer
 from eventtree.usage.table import Prices, Row, Table, charge, extras, load
 
 Quote = Callable[[Usage | None, str | None, str | None, datetime], JsonValue]
 """A user's own pricing: (usage, model, provider, at) → a number, a cost object, a `Cost`, or None for "do not know"."""
+
+INFERRED = ", inferred tokens"
+"""What the source of a figure ends with where a tokenizer counted what nobody reported."""
 
 PER: dict[str, str] = {
     "_mtok": "1M tokens",
@@ -58,15 +62,31 @@ class Pricer:
         table: Mapping[str, JsonValue] | str | Path | Table | None = None,
         quote: Quote | None = None,
         catalogue: bool = True,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         """Read `table` now (ConfigError if it is wrong). `catalogue=False` leaves genai-prices out."""
         self.table = None if table is None else load(table)
         self.quote = quote
         self.catalogue = Catalogue() if catalogue else None
+        self.tokenizer = tokenizer
         self.unknown: dict[str, int] = {}
         """Models without a price, and how often they were met."""
         self.failures: dict[str, int] = {}
         """Errors of the user's function by type, and how often they came."""
+
+    @classmethod
+    def of(cls, prices: Any, tokenizer: Tokenizer | None = None) -> Self:
+        """By the setting `prices`: a function, a table, the path of one, or None for the public prices alone.
+
+        Raises:
+            ConfigError: the table is wrong, or cannot be read.
+        """
+        is_function = callable(prices) and not isinstance(prices, Table)
+        return cls(tokenizer=tokenizer, **{"quote" if is_function else "table": prices})
+
+    def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
+        """A tokenizer's count of a model event nobody reported usage of, or None."""
+        return infer(inputs, outputs, model, self.tokenizer)
 
     def price(
         self,
@@ -84,12 +104,16 @@ class Pricer:
         `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
         """
-        stated = self._stated(usage, given, reported)
+        stated = self._stated(usage, given)
         if stated is not None:
             return stated
-        found, is_final = self._computed(usage, model, provider, base_url, at)
+        found, is_final = self._asked(usage, model, provider, at)
+        if found is None and not is_final:
+            found, is_final = self._found(usage, model, provider, base_url, at, reported)
         if found is None and not is_final and model and _has_tokens(usage):
             self.unknown[model] = self.unknown.get(model, 0) + 1
+        if found is not None and usage is not None and usage.inferred:
+            return found.model_copy(update={"source": f"{found.source}{INFERRED}"})
         return found
 
     def explain(
@@ -97,7 +121,7 @@ class Pricer:
     ) -> Explanation:
         """What a call of `model` would be charged, from where, and why not from elsewhere."""
         at = at or datetime.now(UTC)
-        why: list[str] = []
+        why = [] if self.quote is None else ["your function is asked first, at each event"]
         row = self.table.row(model, provider, None, at) if self.table else None
         if self.table and row:
             why.append(f"{self.table.source} has a row for {row.model}")
@@ -106,43 +130,27 @@ class Pricer:
                 model=model, provider=provider, source=source, charged_as=charged_as, lines=lines, why=tuple(why)
             )
         why.append(f"{self.table.source} has no row for it" if self.table else "no table of your own is set")
-        if self.quote is not None:
-            why.append("your function is asked at each event, before genai-prices")
         return self._explain_catalogue(model, provider, base_url, at, why)
 
-    def _stated(self, usage: Usage | None, given: JsonValue, reported: JsonValue) -> Cost | None:
-        """What needs no computing: the user's figure, a cached answer, the provider's figure."""
+    def _stated(self, usage: Usage | None, given: JsonValue) -> Cost | None:
+        """The user's figure, or the zero of a cached answer."""
         cost = cost_of(given, "given")
         if cost is not None:
             return cost
         if usage is not None and usage.cached:
             return Cost(input_usd=Decimal(0), output_usd=Decimal(0), total_usd=Decimal(0), source="cached")
-        raw = usage.raw if usage is not None else None
-        return given_in(raw) or cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
+        return given_in(usage.raw) if usage is not None else None
 
-    def _computed(
-        self, usage: Usage | None, model: str | None, provider: str | None, base_url: str | None, at: datetime
+    def _asked(
+        self, usage: Usage | None, model: str | None, provider: str | None, at: datetime
     ) -> tuple[Cost | None, bool]:
-        """A price from table, function or genai-prices, and whether None is the last word."""
-        row = (
-            self.table.row(model, provider, usage.service_tier if usage else None, at) if self.table and model else None
-        )
-        if self.table and row:
-            return _charged(row, usage, self.table.source), True
-        if self.quote is not None:
-            cost, has_failed = self._ask(self.quote, usage, model, provider, at)
-            if cost is not None or has_failed:
-                return cost, has_failed
-        if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
+        """By the user's function, and whether None is the last word: where it fails nobody else is asked, its prices
+        are not the public ones.
+        """
+        if self.quote is None:
             return None, False
-        return self.catalogue.price(usage, model, provider, base_url, at), False
-
-    def _ask(
-        self, quote: Quote, usage: Usage | None, model: str | None, provider: str | None, at: datetime
-    ) -> tuple[Cost | None, bool]:
-        """The user's function. Where it fails nobody else is asked: its prices are not the public ones."""
         try:
-            answer = quote(usage, model, provider, at)
+            answer = self.quote(usage, model, provider, at)
         except Exception as error:  # noqa: BLE001 - the user's code; counted, and never the end of a delivery
             name = type(error).__name__
             self.failures[name] = self.failures.get(name, 0) + 1
@@ -150,6 +158,28 @@ class Pricer:
         if isinstance(answer, Cost):
             return answer.model_copy(update={"source": answer.source or "callable"}), False
         return cost_of(answer, "callable"), False
+
+    def _found(
+        self,
+        usage: Usage | None,
+        model: str | None,
+        provider: str | None,
+        base_url: str | None,
+        at: datetime,
+        reported: JsonValue,
+    ) -> tuple[Cost | None, bool]:
+        """The provider's figure, or a price from table or genai-prices, and whether None is the last word."""
+        raw = usage.raw if usage is not None else None
+        said = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
+        if said is not None:
+            return said, True
+        tier = usage.service_tier if usage is not None else None
+        row = self.table.row(model, provider, tier, at) if self.table and model else None
+        if self.table and row:
+            return _charged(row, usage, self.table.source), True
+        if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
+            return None, False
+        return self.catalogue.price(usage, model, provider, base_url, at), False
 
     def _explain_catalogue(
         self, model: str, provider: str | None, base_url: str | None, at: datetime, why: list[str]
