@@ -92,7 +92,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_settings_and_vendors_loads_no_framework_and_no_http() -> None:
-    statement = "import eventtree; eventtree.flush; eventtree.configure; from eventtree.vendors import HoneyHive, Nebuly"
+    statement = (
+        "import eventtree; eventtree.flush; eventtree.configure; from eventtree.vendors import HoneyHive, Nebuly"
+    )
     assert not loaded_by(statement) & HEAVY
 
 

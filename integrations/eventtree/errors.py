@@ -5,7 +5,8 @@
     ├── JournalError     you: the journal's folder cannot be used as it stands
     └── RequestError     the network or the vendor: a request got no usable answer (never leaves delivery)
 
-Nothing here is ever raised out of a callback: errors show at construction or in a command, never in the middle of an app's run.
+Nothing here is ever raised out of a callback: errors show at construction or in a command, never in the middle of
+an app's run.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ lines into trees without parsing their contents:
     {"r": "open",  "id", "tree", "parent", "kind", "name", "start", …}       a run opened: all that is known then
     {"r": "note",  "id", "tree", "name", "at", "value"}                      something happened during a run
     {"r": "close", "id", "tree", "duration", "status", …}                    a run closed: all that was learned since
-    {"r": "vendors", "id", "tree", "vendors"}                                a second handler saw the root: its vendors too
-    {"r": "feedback", "id", "tree", "at", …}                                 feedback on an event or tree, maybe much later
+    {"r": "vendors", "id", "tree", "vendors"}                                another handler saw the root: its vendors
+    {"r": "feedback", "id", "tree", "at", …}                                 feedback on an event or tree, maybe later
     {"r": "drop",  "id", "tree", "vendors", "reason", "events"}              a tree that was not recorded, counted
-    {"r": "log", "id", "tree", …}                                            the first line of a file: version and process
+    {"r": "log", "id", "tree", …}                                            a file's first line: version and process
 
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
@@ -34,7 +34,7 @@ FEEDBACK = "feedback"
 DROP = "drop"
 LOG = "log"
 
-FIRST_TOKEN = "first_token"  # noqa: S105  (a note's name)
+FIRST_TOKEN = "first_token"
 
 HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 """Matches the start of every record this version writes."""

@@ -55,6 +55,7 @@ class Pricing(Protocol):
     ) -> Cost | None:
         """What a run cost."""
 
+
 UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
 
 RULES: Mapping[tuple[str, str], tuple[str, str]] = {
@@ -105,6 +106,18 @@ class _Run:
         return self.open.get(key) if value is None else value
 
 
+@dataclass(frozen=True, slots=True)
+class _Nest:
+    """How the runs of a tree lie in each other."""
+
+    runs: Mapping[str, _Run]
+    parents: Mapping[str, str | None]
+    wrappers: set[str]
+    """Model runs around another that has usage."""
+    silent: set[str]
+    """Runs whose tokens, if somebody counted them, would stand on another run too."""
+
+
 class TreeBuilder:
     """One tree growing from its records. `build` may be called at any time, and again after more records."""
 
@@ -139,12 +152,11 @@ class TreeBuilder:
         if not part:
             parents = _rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
-        wrappers, silent = _wrappers(runs, parents), _silent(runs, parents)
+        nest = _Nest(runs, parents, _wrappers(runs, parents), _silent(runs, parents))
         _number_first_attempts(runs, parents)
         _settle_unclosed(runs, parents)
         events = [
-            _event(run, self.id, parents[run.id], shared, start, _figures(run, runs, parents, wrappers, silent, pricing))
-            for run in runs.values()
+            _event(run, self.id, parents[run.id], shared, start, _figures(run, nest, pricing)) for run in runs.values()
         ]
         feedback = tuple(sorted(self._feedback, key=lambda entry: entry.get("at", 0)))
         return EventTree(id=self.id, events=_ordered(events), feedback=feedback)
@@ -296,26 +308,19 @@ def _event(
     )
 
 
-def _figures(
-    run: _Run,
-    runs: Mapping[str, _Run],
-    parents: Mapping[str, str | None],
-    wrappers: set[str],
-    silent: set[str],
-    pricing: Pricing | None,
-) -> tuple[Usage | None, Cost | None]:
+def _figures(run: _Run, nest: _Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
     """Tokens and money of one run: what was reported, else what can be counted."""
-    raw_usage = None if run.id in wrappers else run.close.get("usage")
+    raw_usage = None if run.id in nest.wrappers else run.close.get("usage")
     usage = normalise(raw_usage) if raw_usage else None
     if pricing is None:
         return usage, None
     kind, model, status = run.learned("kind"), run.learned("model"), run.close.get("status")
-    is_own = run.id not in wrappers and run.id not in silent
+    is_own = run.id not in nest.wrappers and run.id not in nest.silent
     has_answered = run.close.get("outputs") is not None and status in (Status.OK, Status.CANCELLED)
     if usage is None and is_own and has_answered and kind in (Kind.MODEL, Kind.EMBEDDING):
         usage = pricing.infer(run.learned("inputs"), run.close["outputs"], model)
-    above = parents[run.id]
-    given = _given(run, runs.get(above) if above is not None else None)
+    above = nest.parents[run.id]
+    given = _given(run, nest.runs.get(above) if above is not None else None)
     # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
     if usage is None and given is None and not (is_own and kind in ASKS_A_MODEL and status == Status.OK):
         return None, None

@@ -73,7 +73,9 @@ def serve(pipe: Any) -> None:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answer = {"id": str(uuid.uuid4())} if "events" not in body else {"row_ids": [e["id"] for e in body["events"]]}
+            answer = (
+                {"id": str(uuid.uuid4())} if "events" not in body else {"row_ids": [e["id"] for e in body["events"]]}
+            )
             content = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -135,7 +137,9 @@ def callbacks(handler: Any, times: int, before: Callable[[], None]) -> dict[str,
     for _ in range(times):
         run = str(uuid.uuid4())
         for call in (
-            lambda run=run: recorder.open(handler.door, run, None, kind=Kind.CHAIN, name="c", inputs={"question": "q" * 60}),
+            lambda run=run: recorder.open(
+                handler.door, run, None, kind=Kind.CHAIN, name="c", inputs={"question": "q" * 60}
+            ),
             lambda run=run: recorder.close(handler.door, run, outputs={"answer": "a" * 60}),
         ):
             began = time.perf_counter()

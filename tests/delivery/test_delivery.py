@@ -130,7 +130,9 @@ def test_f05_poison_is_isolated_and_keeps_the_vendors_words(picky: PickyServer, 
     recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
     for number in range(99):
         child = new_id()
-        recorder.open(door, child, tree, kind=Kind.TOOL, name="poison" if number % 9 == 0 and number < 9 * poison else "tool")
+        recorder.open(
+            door, child, tree, kind=Kind.TOOL, name="poison" if number % 9 == 0 and number < 9 * poison else "tool"
+        )
         recorder.close(door, child, outputs="x")
     recorder.close(door, tree)
     report = lawful(flush(20))

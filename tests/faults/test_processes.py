@@ -40,9 +40,9 @@ def recording_child(server: VendorServer, folder: Path, accepted: int) -> None:
         child = new_id()
         recorder.open(door, child, tree, kind=Kind.TOOL, name="tool")
         os.write(accepted, child.encode())
+        time.sleep(0.001)  # most kills come here, with both runs open
         recorder.close(door, child, outputs="x")
         recorder.close(door, tree, outputs="y")
-        time.sleep(0.001)
 
 
 def kill_rounds(server: VendorServer, folder: Path, rounds: int, seed: int) -> set[str]:
@@ -172,11 +172,17 @@ def run_script(ending: str, folder: Path, server: VendorServer | None, **more: s
     url = server.url if server else "http://127.0.0.1:9"
     env = {**os.environ, "EVENTTREE_JOURNAL": str(folder), "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": url, **more}
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-c", SCRIPT.format(ending=ending)], env=env, capture_output=True, text=True, timeout=30
+        [sys.executable, "-X", "dev", "-c", SCRIPT.format(ending=ending)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
 
 
-@pytest.mark.parametrize("ending", ["", "sys.exit(0)", "import threading; threading.Thread(target=lambda: None).start()"])
+@pytest.mark.parametrize(
+    "ending", ["", "sys.exit(0)", "import threading; threading.Thread(target=lambda: None).start()"]
+)
 def test_f15_a_script_that_just_ends_has_delivered_and_says_nothing(own_place: Path, ending: str) -> None:
     with VendorServer() as server:
         done = run_script(ending, own_place, server)

@@ -16,7 +16,9 @@ from eventtree.vendors import Braintrust
 from tests.recording import record_tree
 
 
-def door_of(journal: Journal, server: VendorServer | None = None, monkeypatch: pytest.MonkeyPatch | None = None) -> Door:
+def door_of(
+    journal: Journal, server: VendorServer | None = None, monkeypatch: pytest.MonkeyPatch | None = None
+) -> Door:
     vendors = [Braintrust(**server.settings("braintrust"))] if server else []
     door = Door(vendors=vendors, journal=":memory:")
     door.journal.roll_bytes = journal.roll_bytes

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.testing.wrong_requests import braintrust, honeyhive, humanloop_v4, humanloop_v5, nebuly
-from tests.testing.wrong_requests.wrong import Wrong
 
 from eventtree.errors import ConfigError
 from eventtree.testing import Answer, VendorServer, rules
+from tests.testing.wrong_requests import braintrust, honeyhive, humanloop_v4, humanloop_v5, nebuly
+from tests.testing.wrong_requests.wrong import Wrong
 
 TABLES: dict[str, ModuleType] = {
     "honeyhive": honeyhive,

@@ -88,7 +88,9 @@ def test_a_root_that_lost_its_open_is_still_the_root() -> None:
 
 def test_two_starts_and_two_ends_of_one_run_make_one_event() -> None:
     """F23"""
-    tree = only([opened("r0"), opened("r0"), closed("r0", duration=9), closed("r0", duration=4), closed("r0", duration=7)])
+    tree = only(
+        [opened("r0"), opened("r0"), closed("r0", duration=9), closed("r0", duration=4), closed("r0", duration=7)]
+    )
     assert len(tree.events) == 1
     assert tree.root.duration == 4e-9
 
@@ -162,7 +164,9 @@ def test_a_pointer_to_itself_ends() -> None:
 
 
 def test_without_internal_children_move_up() -> None:
-    tree = only([opened("r0"), opened("r1", "r0", internal=True), opened("r2", "r1", internal=True), opened("r3", "r2")])
+    tree = only(
+        [opened("r0"), opened("r1", "r0", internal=True), opened("r2", "r1", internal=True), opened("r3", "r2")]
+    )
     assert [(event.id, event.parent_id) for event in tree.without_internal().events] == [("r0", None), ("r3", "r0")]
 
 

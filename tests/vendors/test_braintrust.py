@@ -8,6 +8,14 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+
+from eventtree.errors import ConfigError
+from eventtree.event import JsonValue, Kind, Status, Usage
+from eventtree.serializer import serialize
+from eventtree.testing import VendorServer
+from eventtree.testing.rules.terms import Options
+from eventtree.vendors import braintrust as module
+from eventtree.vendors.braintrust import TOKENS, TYPES, Braintrust
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -22,14 +30,6 @@ from tests.vendors.trees import (
     trees,
     wide_tree,
 )
-
-from eventtree.errors import ConfigError
-from eventtree.event import JsonValue, Kind, Status, Usage
-from eventtree.serializer import serialize
-from eventtree.testing import VendorServer
-from eventtree.testing.rules.terms import Options
-from eventtree.vendors import braintrust as module
-from eventtree.vendors.braintrust import TOKENS, TYPES, Braintrust
 
 PROJECT = "5eed0000-0000-4000-8000-00000000beef"
 KNOWN = Options(braintrust_projects=frozenset({PROJECT}))

@@ -6,10 +6,10 @@ import json
 
 import pytest
 from hypothesis import given
-from tests.vendors.trees import CONTENTS, MESSAGES, SEARCH, event
 
 from eventtree.event import JsonValue, Kind
 from eventtree.vendors import chat
+from tests.vendors.trees import CONTENTS, MESSAGES, SEARCH, event
 
 
 def model(**fields: JsonValue) -> chat.Event:

@@ -10,9 +10,6 @@ from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
-from tests.vendors import judges
-from tests.vendors.goldens import hold_against_golden
-from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of, trees, wide_tree
 
 from eventtree.errors import ConfigError
 from eventtree.event import Event, JsonValue, Kind, Status, Usage
@@ -20,6 +17,9 @@ from eventtree.serializer import serialize
 from eventtree.testing import VendorServer
 from eventtree.vendors.honeyhive import EVENT_TYPES, HoneyHive
 from eventtree.vendors.vendor import Request
+from tests.vendors import judges
+from tests.vendors.goldens import hold_against_golden
+from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of, trees, wide_tree
 
 GENERATIONS = ("legacy", "v1")
 

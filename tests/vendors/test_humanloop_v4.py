@@ -8,6 +8,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
+from eventtree.event import Event, EventTree, Kind
+from eventtree.serializer import serialize
+from eventtree.testing import VendorServer
+from eventtree.vendors.humanloop_v4 import HumanloopV4
+from eventtree.vendors.vendor import Request
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -24,12 +30,6 @@ from tests.vendors.trees import (
     trees,
     wide_tree,
 )
-
-from eventtree.event import Event, EventTree, Kind
-from eventtree.serializer import serialize
-from eventtree.testing import VendorServer
-from eventtree.vendors.humanloop_v4 import HumanloopV4
-from eventtree.vendors.vendor import Request
 
 
 def humanloop(**settings: Any) -> HumanloopV4:

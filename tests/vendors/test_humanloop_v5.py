@@ -9,6 +9,14 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
+from eventtree.errors import ConfigError
+from eventtree.event import Cost, Event, EventTree, Kind, Status, Usage
+from eventtree.serializer import serialize
+from eventtree.testing import VendorServer
+from eventtree.testing.rules.terms import Options
+from eventtree.vendors.humanloop_v5 import Dialect, HumanloopV5
+from eventtree.vendors.vendor import Request
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -26,14 +34,6 @@ from tests.vendors.trees import (
     trees,
     wide_tree,
 )
-
-from eventtree.errors import ConfigError
-from eventtree.event import Cost, Event, EventTree, Kind, Status, Usage
-from eventtree.serializer import serialize
-from eventtree.testing import VendorServer
-from eventtree.testing.rules.terms import Options
-from eventtree.vendors.humanloop_v5 import Dialect, HumanloopV5
-from eventtree.vendors.vendor import Request
 
 DIALECTS: tuple[Dialect, ...] = ("log_status", "trace_status")
 

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
+from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Status
+from eventtree.serializer import serialize
+from eventtree.testing import VendorServer
+from eventtree.vendors.nebuly import Nebuly, Version
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -25,11 +30,6 @@ from tests.vendors.trees import (
     trees,
     wide_tree,
 )
-
-from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Status
-from eventtree.serializer import serialize
-from eventtree.testing import VendorServer
-from eventtree.vendors.nebuly import Nebuly, Version
 
 VERSIONS: tuple[Version, ...] = ("v2", "v3")
 

@@ -92,7 +92,8 @@ def _warnings(out: Console, report: Report) -> None:
     if report.damaged_lines or report.lost_lines:
         out.print(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
     for model, count in report.unknown_models.items():
-        out.print(f"No price known for {model} ({count} events): cost stays unknown.")
+        met = f"{count} event{'' if count == 1 else 's'}"
+        out.print(f"No price known for {model} ({met}): cost stays unknown. Why: eventtree prices {model}")
 
 
 def _row(depth: int, event: Event) -> tuple[Text, ...]:

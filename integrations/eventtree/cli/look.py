@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +17,14 @@ from eventtree.delivery.report import make_report
 from eventtree.errors import JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
-from eventtree.journal.contents import clear, records_of, trees_in
+from eventtree.journal.contents import Ranges, clear, records_of, trees_in
 from eventtree.serializer import fill, serialize
 from eventtree.tree import TreeBuilder
 from eventtree.usage import Pricer
 from eventtree.vendors import vendor_class
+
+UNKNOWN_SECONDS = 2.0
+"""How long a report looks for models without a price, newest trees first."""
 
 
 def existing(folder: str | None) -> Journal:
@@ -36,9 +41,7 @@ def existing(folder: str | None) -> Journal:
     return open_journal(settings.folder)
 
 
-def read_trees(
-    journal: Journal, tree_id: str | None = None, last: int | None = None, pricer: Pricer | None = None
-) -> Iterator[EventTree]:
+def read_trees(journal: Journal, tree_id: str | None = None, last: int | None = None) -> Iterator[EventTree]:
     """Trees of the journal, oldest first, prices filled in.
 
     Raises:
@@ -48,14 +51,29 @@ def read_trees(
     if tree_id is not None and tree_id not in found:
         raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
     chosen = [tree_id] if tree_id is not None else list(found)
-    pricer = pricer or Pricer.of(config.resolve().prices)
+    pricer = Pricer.of(config.resolve().prices)
     for chosen_id in chosen[-last if last else 0 :]:
-        builder = TreeBuilder(chosen_id)
-        for entry in records_of(journal, found[chosen_id]):
-            builder.add(entry)
-        tree = builder.build(pricer)
+        tree = _built(journal, chosen_id, found[chosen_id], pricer)
         if tree is not None:
             yield tree
+
+
+def _built(journal: Journal, tree_id: str, ranges: Ranges, pricer: Pricer) -> EventTree | None:
+    builder = TreeBuilder(tree_id)
+    for entry in records_of(journal, ranges):
+        builder.add(entry)
+    return builder.build(pricer)
+
+
+def unknown_models(journal: Journal, seconds: float = UNKNOWN_SECONDS) -> dict[str, int]:
+    """Models of the newest trees that no price is known for, and how often they were met; stops after `seconds`."""
+    pricer = Pricer.of(config.resolve().prices)
+    end = time.monotonic() + seconds
+    for tree_id, ranges in reversed(trees_in(journal).items()):
+        if time.monotonic() > end:
+            break
+        _built(journal, tree_id, ranges, pricer)
+    return dict(sorted(pricer.unknown.items()))
 
 
 def show_trees(folder: str | None, last: int, tree_id: str | None) -> None:
@@ -82,14 +100,16 @@ def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -
     names = {lookup.name: lookup.export_as for lookup in vendor.lookups()}
     for request in serialize(read_trees(existing(folder), tree_id), vendor):
         line = {
-            "method": request.method, "url": fill(request.url, names), "headers": dict(request.headers), "body": request.body,
+            "method": request.method, "url": fill(request.url, names), "headers": dict(request.headers),
+            "body": request.body,
         }  # fmt: skip
         click.echo(json.dumps(line, ensure_ascii=False))
 
 
 def show_report(folder: str | None, as_json: bool) -> None:
     """The sums per vendor."""
-    found = make_report(existing(folder))
+    journal = existing(folder)
+    found = make_report(journal).model_copy(update={"unknown_models": unknown_models(journal)})
     if as_json:
         click.echo(found.model_dump_json())
     else:
@@ -101,7 +121,8 @@ def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
     journal = existing(folder)
     if tree_id is not None and tree_id not in trees_in(journal):
         raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
-    if ask and click.get_text_stream("stdin").isatty():
-        click.confirm(f"Delete {f'tree {tree_id}' if tree_id else 'all trees'} of this journal?", abort=True)
+    if ask and sys.stdin.isatty():
+        what = f"tree {tree_id}" if tree_id else "all trees"
+        click.confirm(f"Delete {what} of this journal?", abort=True)
     count = clear(journal, None if tree_id is None else {tree_id})
     click.echo(f"Cleared {count} tree{'' if count == 1 else 's'}.")

@@ -61,7 +61,9 @@ def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> 
 
 @main.command()
 @journal_option
-@click.option("--vendor", required=True, metavar="NAME", help="honeyhive, humanloop_v5, humanloop_v4, braintrust, nebuly.")
+@click.option(
+    "--vendor", required=True, metavar="NAME", help="honeyhive, humanloop_v5, humanloop_v4, braintrust, nebuly."
+)
 @click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
 @plain_errors
 def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
@@ -84,7 +86,9 @@ def report(journal: str | None, as_json: bool) -> None:
 
 @main.command()
 @journal_option
-@click.option("--vendor", "vendors", multiple=True, metavar="NAME", help="Default: those the trees name. May be repeated.")
+@click.option(
+    "--vendor", "vendors", multiple=True, metavar="NAME", help="Default: those the trees name. May be repeated."
+)
 @click.option("--follow", is_flag=True, help="Go on delivering until stopped.")
 @click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
 @click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Without --follow: give up after.")
@@ -109,9 +113,25 @@ def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
 
 
 @main.command()
+@click.argument("model")
+@click.option("--provider", metavar="NAME", help="As the framework names it: openai, anthropic, azure, bedrock.")
+@click.option("--base-url", metavar="URL", help="Address of the service; it tells the provider before its name does.")
+@plain_errors
+def prices(model: str, provider: str | None, base_url: str | None) -> None:
+    """What a call of MODEL would be charged, and why; exit status 1 if no price is known."""
+    from eventtree.cli.prices import show_prices
+
+    sys.exit(show_prices(model, provider, base_url))
+
+
+@main.command()
 @click.argument("question", default="What happens to my events while a vendor is down?")
-@click.option("--model", metavar="openai:NAME", help="A real model instead of the built-in one; its key in the environment.")
-@click.option("--out", metavar="DIR", help="Where to put the journal and the requests. Default: a new temporary folder.")
+@click.option(
+    "--model", metavar="openai:NAME", help="A real model instead of the built-in one; its key in the environment."
+)
+@click.option(
+    "--out", metavar="DIR", help="Where to put the journal and the requests. Default: a new temporary folder."
+)
 @plain_errors
 def demo(question: str, model: str | None, out: str | None) -> None:
     """A LangChain chain, a LangGraph agent and a LlamaIndex query, as trees, at five vendors (all on this machine)."""

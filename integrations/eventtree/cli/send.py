@@ -53,7 +53,7 @@ def _named(journal: Journal) -> tuple[Vendor, ...]:
     """The vendors that trees name, with this environment's settings."""
     census = Census(journal)
     census.read()
-    names = sorted({name for name, _ in census.keys()})
+    names = sorted({name for name, _ in census.vendor_keys()})
     for name in names:
         if name not in KINDS:
             click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)

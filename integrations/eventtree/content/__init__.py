@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventtree.content.endpoint import endpoint
 from eventtree.content.plain import Plain, plain
 from eventtree.content.redact import FAILED, MASK, KnownSecrets, Redactor, known_secrets
 from eventtree.content.shorten import shorten
@@ -15,6 +16,7 @@ __all__ = [
     "Limits",
     "Plain",
     "Redactor",
+    "endpoint",
     "known_secrets",
     "plain",
     "shorten",

@@ -154,6 +154,9 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
     return out
 
 
+from_prompt = renamed(messages="messages")
+"""What a chat prompt makes; known to quick.py."""
+
 TOLD = ("name", "model", "model_name", "description")
 
 
@@ -171,7 +174,7 @@ BLOCKS, SCHEMA, REPLY = f"{LI}.base.llms.types", f"{LI}.schema", f"{LI}.base.res
 
 TABLE: dict[Path, Converter] = {
     (f"{LC}.messages.base", "BaseMessage"): messages.from_langchain,
-    (f"{LC}.prompt_values", "ChatPromptValue"): renamed(messages="messages"),
+    (f"{LC}.prompt_values", "ChatPromptValue"): from_prompt,
     (f"{LC}.prompt_values", "StringPromptValue"): renamed(text="text"),
     (f"{LC}.documents.base", "Document"): from_view(langchain_document),
     (f"{LC}.outputs.generation", "Generation"): from_generation,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from eventtree.content import messages as chat
-from eventtree.content import objects
+from eventtree.content import objects, quick
 from eventtree.content.frameworks import by_framework
 from eventtree.content.redact import Guarded, GuardedKeys, Redactor
 from eventtree.content.shorten import shorten
@@ -21,11 +21,6 @@ from eventtree.content.walk import CONVERTERS, DEFAULT, SHORT, Converter, Lastin
 from eventtree.event import JsonValue
 
 CONVERTERS.seed(objects.EXACT, by_framework, *objects.RULES)
-
-FLAT_ITEMS = 16
-SMALL = 1 << 53
-PART_KEYS = frozenset({"type", "inline_data"})
-"""Keys of dicts that may describe a file; see parts.from_dict."""
 
 TEXT_BYTES, NODE_BYTES = 6, 160
 """Most bytes of JSON that a byte of text (as \\u0000) and a node with its marks may become: only what may be too large
@@ -35,12 +30,16 @@ by this count is measured."""
 class Plain:
     """Turns anything into plain JSON, within `limits` and past `redact`."""
 
-    __slots__ = ("guard", "lasting", "limits")
+    __slots__ = ("guard", "lasting", "limits", "room")
 
     def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None) -> None:
         """Bind the limits and the redactor."""
         self.limits = limits
         self.guard = None if redact is None else Guarded(redact)
+        is_ample = limits.max_depth > quick.DEPTH and limits.max_items >= quick.ITEMS
+        is_ample = is_ample and limits.max_nodes >= quick.ROOM // quick.NODE
+        self.room = min(quick.ROOM, limits.max_bytes // TEXT_BYTES) if redact is None and is_ample else 0
+        """Characters of a value that may be copied the quick way, where every limit is larger than that takes."""
         hides = getattr(redact, "hides_key", None)
         self.lasting = Lasting(self.guard, GuardedKeys(hides, self.guard) if hides and self.guard else None)
 
@@ -56,21 +55,18 @@ class Plain:
 
     def __call__(self, value: Any) -> JsonValue:
         """`value` as plain JSON."""
-        if self.guard is None:
-            kind = type(value)
-            if kind is str and is_plain_text(value):
-                return value
-            if kind is dict and len(value) <= FLAT_ITEMS and (flat := flat_dict(value)) is not None:
-                return flat
-            if kind is list and len(value) <= FLAT_ITEMS and all(map(is_plain_text, value)):
-                return list(value)
+        if self.room:
+            try:
+                plain = quick.copied(value, [self.room])
+            except Exception:  # noqa: BLE001 - another thread changed it, or it is broken: the walk is the boundary
+                plain = quick.UNUSUAL
+            if plain is not quick.UNUSUAL:
+                return plain
         walk = Walk(self.limits, self.guard, self.lasting)
         return self.fitted(walk, walk.value(value, 0))
 
     def text(self, value: str) -> str:
         """A text such as a name or a tag, redacted and cut to size."""
-        if self.guard is None and is_plain_text(value):
-            return value
         plain = self(value)
         return plain if type(plain) is str else repr(plain)
 
@@ -82,6 +78,13 @@ class Plain:
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
+        if self.room:
+            try:
+                plain = quick.messages_of(values, [self.room])
+            except Exception:  # noqa: BLE001 - as in `__call__`
+                plain = quick.UNUSUAL
+            if plain is not quick.UNUSUAL:
+                return plain  # type: ignore[no-any-return]
         walk = Walk(self.limits, self.guard, self.lasting)
         return self.listed(walk, values, as_message, is_single=chat.is_pair)
 
@@ -110,30 +113,6 @@ class Plain:
         """`plain`, shortened if its text and nodes may be too large."""
         most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
         return plain if most <= self.limits.max_bytes else shorten(plain, self.limits.max_bytes)
-
-
-def is_plain_text(value: Any) -> bool:
-    """Whether `value` is a short text that is recorded as it stands."""
-    return type(value) is str and len(value) <= SHORT and value.isascii()
-
-
-def flat_dict(value: dict[Any, Any]) -> dict[str, JsonValue] | None:
-    """A copy of a small dict that is plain already: the most usual input and output by far. None for any other."""
-    out: dict[str, JsonValue] = {}
-    try:
-        for key, item in value.items():
-            if type(key) is not str or not key.isascii() or len(key) > SHORT or key in PART_KEYS:
-                return None
-            kind = type(item)
-            if kind is str:
-                if len(item) > SHORT or not item.isascii():
-                    return None
-            elif not (item is None or kind is bool or (kind is int and -SMALL < item < SMALL)):
-                return None
-            out[key] = item
-    except RuntimeError:  # another thread changed its size
-        return None
-    return out
 
 
 def plain(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:

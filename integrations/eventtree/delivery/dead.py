@@ -45,7 +45,8 @@ class DeadLetters:
         """All letters, oldest first."""
         if self.files.size(self.name) == 0:
             return []
-        reader, found = LineReader(self.files, self.name), []
+        reader = LineReader(self.files, self.name)
+        found: list[dict[str, Any]] = []
         while lines := reader.read():
             found.extend(pydantic_core.from_json(line.payload) for line in lines)
         return found

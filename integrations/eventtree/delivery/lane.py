@@ -27,7 +27,7 @@ from eventtree.errors import RequestError
 from eventtree.event import EventTree
 from eventtree.journal.cursor import COMPACT_TREES, Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.index import Index, Refs, TreeRanges
+from eventtree.journal.index import GRACE_SECONDS, Index, Refs, TreeRanges
 from eventtree.journal.journal import Journal
 from eventtree.serializer import fill, pack, request, waves
 from eventtree.tree import Pricing, TreeBuilder
@@ -68,7 +68,7 @@ class Lane:
         *,
         pricing: Pricing | None = None,
         all_trees: bool = False,
-        grace: float | None = None,
+        grace: float = GRACE_SECONDS,
         backoff: Backoff | None = None,
     ) -> None:
         """Ship trees of `journal` that name `vendor` (or, with `all_trees`, every tree)."""
@@ -104,7 +104,7 @@ class Lane:
             while True:
                 try:
                     await self.step()
-                except Exception as error:  # the boundary of a lane: one vendor's trouble is no other's
+                except Exception as error:  # noqa: BLE001  (a lane's boundary: one vendor's trouble is no other's)
                     guard.failed(f"delivery to {self.vendor.name}", error)
                     await asyncio.sleep(LOCK_SECONDS)
         finally:
@@ -162,8 +162,7 @@ class Lane:
             self.cursor = Cursor(self.journal.files, f"{self.name}.cursor")
             # Rewritten at once: the last holder may have died in the middle of a line.
             self.cursor.advance({})
-            options = {} if self.grace is None else {"grace": self.grace}
-            self.index = Index(self.journal, self.cursor, self._is_mine, on_line=self.pace, **options)
+            self.index = Index(self.journal, self.cursor, self._is_mine, grace=self.grace, on_line=self.pace)
         return self.index
 
     def _is_mine(self, refs: Refs | None) -> bool:
@@ -222,7 +221,7 @@ class Lane:
     def _encoded(self, tree: EventTree) -> Encoded:
         try:
             return self.vendor.encode(tree)
-        except Exception as error:  # a tree that one vendor's code chokes on must not stop the others
+        except Exception as error:  # noqa: BLE001  (a tree that one vendor chokes on must not stop the others)
             guard.failed(f"encoding for {self.vendor.name}", error)
             words = f"eventtree could not encode this tree: {type(error).__name__}"
             ids = tuple(event.id for event in tree.events)

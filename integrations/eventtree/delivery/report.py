@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,7 +46,9 @@ class Report(BaseModel):
     damaged_lines: int = 0
     lost_lines: int = 0
     unknown_models: dict[str, int] = Field(default_factory=dict)
-    """Models no price is known for → how often they were met by this process."""
+    """Models no price is known for → how often they were met: by this process when it delivered, or, in what
+    `eventtree report` prints, in the newest trees of the journal.
+    """
     failures: dict[str, int] = Field(default_factory=dict)
     """Errors inside eventtree, by kind, in this process."""
 
@@ -81,13 +84,13 @@ def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int) -> Sums:
 def _all_sums(journal: Journal, census: Census) -> list[Sums]:
     """Sums of every vendor named or served; of two destinations of one name, one with events comes first."""
     found = []
-    for key in census.keys() | cursor_keys(journal):
+    for key in census.vendor_keys() | cursor_keys(journal):
         cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
         found.append(sums_of(key, cursor, census.waiting(key, cursor)[0]))
     return sorted(found, key=lambda sums: (sums.name, not sums.accepted, sums.fingerprint))
 
 
-def make_report(journal: Journal, census: Census | None = None, more: Mapping[str, object] | None = None) -> Report:
+def make_report(journal: Journal, census: Census | None = None, more: Mapping[str, Any] | None = None) -> Report:
     """Count the journal as it stands now."""
     census = census or Census(journal)
     census.read()

@@ -94,7 +94,7 @@ class Shipper:
 
     def wake(self) -> None:
         """Make every lane look for work now."""
-        self._call(lambda: [lane.wake() for lane in self.lanes.values()])
+        self._call(self._wake_lanes)
 
     def flush(self, timeout: float | None = None) -> Report:
         """Wait until every finished tree of this process is settled at every vendor, or `timeout` seconds have passed.
@@ -131,7 +131,7 @@ class Shipper:
         left = 0
         with self._census_guard:
             self._census.read()
-            for key in self._census.keys():
+            for key in self._census.vendor_keys():
                 name = f"{key[0]}.{key[1]}"
                 lane = self.lanes.get(name)
                 held = lane.cursor if lane is not None else None
@@ -154,7 +154,7 @@ class Shipper:
         try:
             # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
             asyncio.run(self._serve(), debug=False)
-        except Exception as error:  # the thread's own boundary; `ensure` starts it anew
+        except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
             guard.failed("delivery", error)
 
     async def _serve(self) -> None:
@@ -183,12 +183,14 @@ class Shipper:
             except OSError as error:
                 guard.failed("sweeping the journal", error)
 
+    def _wake_lanes(self) -> None:
+        for lane in self.lanes.values():
+            lane.wake()
+
     def _add_lanes(self) -> None:
         for name, vendor in self.vendors.items():
             if name not in self.lanes:
-                self.lanes[name] = Lane(
-                    self.journal, vendor, self._http, pricing=self.pricer, all_trees=self.all_trees
-                )
+                self.lanes[name] = Lane(self.journal, vendor, self._http, pricing=self.pricer, all_trees=self.all_trees)
                 self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run()))
 
     def after_fork(self) -> None:

@@ -87,6 +87,6 @@ class Census:
                 finished += tree.own and tree.closed
         return events, finished
 
-    def keys(self) -> set[tuple[str, str]]:
+    def vendor_keys(self) -> set[tuple[str, str]]:
         """Every vendor that a tree names."""
         return {key for tree in self.trees.values() for key in tree.vendors}

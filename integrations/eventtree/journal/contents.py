@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
+from eventtree.journal.index import Refs
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader, frame
 
@@ -48,10 +49,11 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     for ranges in gone.values():
         for name, offset, length, seq in ranges:
             journal.files.overwrite(name, offset, _blank(seq, length))
+    left = trees_in(journal)
     for name in journal.logs():
-        if all(name != log for ranges in trees_in(journal).values() for log, *_ in ranges):
-            if process_of(name) != journal.process and not journal.is_alive(process_of(name)):
-                journal.files.remove(name)
+        is_empty = all(name != log for ranges in left.values() for log, *_ in ranges)
+        if is_empty and not journal.is_alive(process_of(name)):
+            journal.files.remove(name)
     return len(gone)
 
 
@@ -74,7 +76,7 @@ def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
 
 
 def _names(heads: list[record.Record], tree_id: str, cursor_name: str) -> bool:
-    refs = next((entry.get("vendors", []) for entry in heads if entry["id"] == tree_id), [])
+    refs: Refs = next((entry.get("vendors", []) for entry in heads if entry["id"] == tree_id), [])
     return any(f"{ref['name']}.{ref['fingerprint']}.cursor" == cursor_name for ref in refs)
 
 

@@ -1,18 +1,47 @@
-"""The disk behind one small object, so that faults can be injected and the same journal runs in memory."""
+"""The disk behind one small object, so that faults can be injected and the same journal runs in memory.
+
+Callbacks write from the event loop's thread. Async servers may run under a detector of blocking calls (`langgraph dev`
+does), which replaces the names in `os` by ones that raise where a loop is running; a record would be lost. So an append
+(3 µs, to the page cache) calls `posix` itself, and what happens once a log (`unseen`) hides the loop for its length.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
+import posix
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from eventtree.errors import JournalError
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def unseen(method: Callable[P, T]) -> Callable[P, T]:
+    """Let a method touch the disk though an event loop is running in this thread."""
+
+    @functools.wraps(method)
+    def outside(*args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio._get_running_loop()
+        if loop is None:
+            return method(*args, **kwargs)
+        asyncio._set_running_loop(None)
+        try:
+            return method(*args, **kwargs)
+        finally:
+            asyncio._set_running_loop(loop)
+
+    return outside
 
 
 class Held(Protocol):
@@ -74,7 +103,7 @@ class DiskFiles:
         if fd is None:
             fd = self._descriptor(name)
         try:
-            written = os.write(fd, data)
+            written = posix.write(fd, data)
         except OSError:
             self._close(name)
             raise
@@ -83,6 +112,7 @@ class DiskFiles:
             self._close(name)
             raise OSError(28, "short write", name)
 
+    @unseen
     def read(self, name: str, offset: int, size: int) -> bytes:
         """See `Files`."""
         fd = os.open(self._at + name, os.O_RDONLY | os.O_CLOEXEC)
@@ -91,6 +121,7 @@ class DiskFiles:
         finally:
             os.close(fd)
 
+    @unseen
     def size(self, name: str) -> int:
         """See `Files`."""
         try:
@@ -98,10 +129,12 @@ class DiskFiles:
         except FileNotFoundError:
             return 0
 
+    @unseen
     def names(self) -> list[str]:
         """See `Files`."""
         return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
 
+    @unseen
     def replace(self, name: str, data: bytes) -> None:
         """See `Files`."""
         fresh = self.folder / f"{name}.new"
@@ -115,6 +148,7 @@ class DiskFiles:
         self._close(name)
         fresh.replace(self.folder / name)
 
+    @unseen
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
         """See `Files`."""
         fd = os.open(self._at + name, os.O_WRONLY | os.O_CLOEXEC)
@@ -123,11 +157,13 @@ class DiskFiles:
         finally:
             os.close(fd)
 
+    @unseen
     def remove(self, name: str) -> None:
         """See `Files`."""
         self._close(name)
         (self.folder / name).unlink(missing_ok=True)
 
+    @unseen
     def lock(self, name: str) -> Held | None:
         """See `Files`. The system frees it when the process dies, however it dies."""
         lock = FileLock(self.folder / name, mode=0o600, thread_local=False, blocking=False)
@@ -214,6 +250,7 @@ class _MemoryLock:
         self._locks.discard(self._name)
 
 
+@unseen
 def _make_private(folder: Path) -> None:
     with _explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ class TreeRanges:
     events: int = 0
     open: set[str] = field(default_factory=set)
     root_closed: bool = False
-    bytes: int = 0
+    size: int = 0
     since: float = 0.0
     closed_at: float = 0.0
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class TreeRanges:
         kind, run_id, _ = record.head(line.payload)
         self.ranges.append((line.name, line.offset, line.length))
         self.spans[line.name] = line.offset + line.length
-        self.bytes += line.length
+        self.size += line.length
         if kind == record.OPEN:
             self.events += 1
             self.open.add(run_id)
@@ -77,7 +77,7 @@ class TreeRanges:
             return True
         if self.root_closed or self.late:
             return not self.open or now - max(self.closed_at, self.since) >= grace
-        return self.bytes > PINNED_BYTES or now - self.since > PINNED_SECONDS
+        return self.size > PINNED_BYTES or now - self.since > PINNED_SECONDS
 
 
 class Index:
@@ -208,7 +208,6 @@ class Index:
         self.growing.pop(tree.id, None)
         if self.mine(tree.vendors) if not tree.late else True:
             self.due.append(tree)
-
 
 
 def _neighbours(ranges: list[tuple[str, int, int]]) -> Iterator[tuple[str, int, int, list[tuple[int, int]]]]:

@@ -142,7 +142,14 @@ class Journal:
             self._number += 1
             self.log = f"{self.process}.{self._number:04d}.log"
             self._size = 0
-        header = {"r": LOG, "id": self.process, "tree": "", "eventtree": VERSION, "pid": os.getpid(), "at": time.time_ns()}
+        header = {
+            "r": LOG,
+            "id": self.process,
+            "tree": "",
+            "eventtree": VERSION,
+            "pid": os.getpid(),
+            "at": time.time_ns(),
+        }
         line = frame(self._seq, encode(header))
         self._seq += 1
         self._put(line)

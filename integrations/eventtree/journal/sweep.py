@@ -12,7 +12,7 @@ from eventtree.journal.journal import Journal, process_of
 
 KEPT_SECONDS = 7 * 86_400.0
 KEPT_BYTES = 256 * 1024 * 1024
-"""Settled logs are kept for `show`, `export` and replays until they are older, or all logs together larger, than this."""
+"""Settled logs are kept for `show`, `export` and replays until older, or all logs together larger, than this."""
 
 
 def sweep(
@@ -56,7 +56,7 @@ def _removable(journal: Journal, logs: list[str], on_line: Callable[[], None]) -
     """Logs, oldest first, that nobody writes and in which no unsettled tree has a record."""
     census = Census(journal, on_line)
     census.read()
-    cursors = {key: Cursor(journal.files, f"{key[0]}.{key[1]}.cursor") for key in census.keys()}
+    cursors = {key: Cursor(journal.files, f"{key[0]}.{key[1]}.cursor") for key in census.vendor_keys()}
     needed = {
         log
         for tree_id, tree in census.trees.items()

@@ -261,11 +261,13 @@ class CallbackHandler(BaseCallbackHandler):
         invocation = more.get("invocation_params") or {}
         provider = about.get("ls_provider")
         params = models.params_of(invocation, about)
+        url = models.base_url(serialized)
+        known = {} if url is None else {"base_url": self.door.text(url)}
         self._open(
             run_id, parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags, about,
             inputs=asked, shape=shape, provider=provider, model=models.requested_model(invocation, about),
             params=self.door.plain(params) if params else None,
-            memo={"provider": provider, "batch_size": more.get("batch_size") or 1},
+            memo={"provider": provider, "batch_size": more.get("batch_size") or 1}, **known,
         )  # fmt: skip
 
     def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eventtree.content import endpoint
+
 PARAMS = frozenset({
     *("temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "top_p", "top_k", "n"),
     *("stop", "stop_sequences", "seed", "logprobs", "top_logprobs", "logit_bias", "presence_penalty", "min_p"),
@@ -16,6 +18,11 @@ PARAMS = frozenset({
 """Taken from the invocation's parameters. Others are not: among them are headers, clients and keys."""
 FROM_METADATA = {"temperature": "ls_temperature", "max_tokens": "ls_max_tokens", "stop": "ls_stop"}
 
+URL_KEYS = (
+    "base_url", "openai_api_base", "api_base", "azure_endpoint", "anthropic_api_url", "groq_api_base", "endpoint",
+    "endpoint_url", "xai_api_base", "fireworks_api_base", "openrouter_api_base",
+)  # fmt: skip
+"""Where the classes keep the address of their service, among the arguments they are serialized with."""
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
@@ -23,6 +30,15 @@ def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) 
     """The model that was asked for."""
     named = metadata.get("ls_model_name") or next((invocation[key] for key in MODEL_KEYS if invocation.get(key)), None)
     return str(named) if named is not None else None
+
+
+def base_url(serialized: Any) -> str | None:
+    """The address of the service, where the model was given one and can be serialized."""
+    kwargs = serialized.get("kwargs") if isinstance(serialized, Mapping) else None
+    if not isinstance(kwargs, Mapping):
+        return None
+    found = next((kwargs[key] for key in URL_KEYS if isinstance(kwargs.get(key), str) and kwargs[key]), None)
+    return None if found is None else endpoint(found)
 
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,10 +27,11 @@ FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 class Answer:
     """Gathers what one model run's responses say, chunk by chunk or at once."""
 
-    __slots__ = ("additional", "finish", "model", "outputs", "parts", "raw", "streamed")
+    __slots__ = ("additional", "finish", "is_provided", "model", "outputs", "parts", "raw", "streamed")
 
-    def __init__(self) -> None:
-        """Nothing has come yet."""
+    def __init__(self, is_provided: bool) -> None:
+        """Nothing has come yet; `is_provided` says that responses hold what a provider sent."""
+        self.is_provided = is_provided
         self.parts: list[str] = []
         self.raw: dict[str, JsonValue] = {}
         self.additional: dict[str, JsonValue] = {}
@@ -59,6 +60,8 @@ class Answer:
 
     def read(self, response: Any) -> None:
         """Keep usage, model and finish reason; a later chunk's value wins, an absent one changes nothing."""
+        if not self.is_provided:
+            return
         raw = getattr(response, "raw", None)
         for body in (raw, *(field(raw, name) for name in NESTED)) if raw is not None else ():
             if body is None or isinstance(body, str):
@@ -96,7 +99,7 @@ class Answer:
             return
         for message in self.outputs.get("messages", ()):
             if self.finish:
-                message.setdefault("finish_reason", self.finish)
+                message.setdefault("finish_reason", shaper.text(self.finish))
             if isinstance(message.get("content"), str):
                 message["content"] = self.longer(shaper, message["content"])
         if isinstance(self.outputs.get("text"), str):

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from eventtree.content import endpoint
 from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.kinds import Facts, lookup
 from eventtree.llama_index.values import Shaper, text_of_query
@@ -46,6 +47,9 @@ def named(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
     loose: list[Any] = []
     found: dict[str, Any] = {}
     for name, value in bound.arguments.items():
+        if not isinstance(value, tuple | dict):  # what `*args` and `**kwargs` are
+            found[name] = value
+            continue
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             loose.extend(value)
@@ -64,7 +68,7 @@ def settings(shaper: Shaper, instance: Any, bound: inspect.BoundArguments) -> di
     known: dict[str, JsonValue] = {"params": {k: shaper.plain(v) for k, v in params.items() if _is_setting(v)} or None}
     known["model"] = _first_text(own, MODEL_NAMES)
     url = _first_text(own, URLS)
-    known["base_url"] = shaper.text(url) if url else None
+    known["base_url"] = shaper.text(address) if url and (address := endpoint(url)) else None
     return {key: value for key, value in known.items() if value is not None}
 
 
@@ -115,7 +119,7 @@ def _reranker(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, A
 def _tool(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     kept = {name: value for name, value in found.items() if lookup(value, CONTEXTS) is None}
     if not loose:
-        return {shaper.text(name): shaper.value(value) for name, value in kept.items()}
+        return {shaper.name(name): shaper.value(value) for name, value in kept.items()}
     alone = len(loose) == 1 and not kept
     return {"input": shaper.value(loose[0] if alone else loose)} | {k: shaper.value(v) for k, v in kept.items()}
 
@@ -128,7 +132,7 @@ def _any(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) 
     }
     if list(kept) == ["event"]:
         return shaper.value(kept["event"])
-    out = {shaper.text(name): shaper.value(value) for name, value in kept.items()}
+    out = {shaper.name(name): shaper.value(value) for name, value in kept.items()}
     if loose:
         out["args"] = [shaper.value(value) for value in loose]
     return out or None

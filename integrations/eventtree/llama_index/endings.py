@@ -22,6 +22,9 @@ STATUSES: Mapping[str, Status] = {
 NEAR = 8
 """How many frames the dispatcher's may be away from ours."""
 
+WRAPPERS = frozenset({"wrapper", "async_wrapper"})
+"""The dispatcher's functions around a span that returned no future."""
+
 
 def status_of(error: BaseException | None) -> Status:
     """The status of a run that ended with `error`."""
@@ -35,9 +38,9 @@ def future_behind(frame: FrameType | None) -> Any:
     its caller's context. Both can only be told from the dispatcher's own frame.
     """
     for _ in range(NEAR):
-        if frame is None:
+        if frame is None or (name := frame.f_code.co_name) in WRAPPERS:
             return None
-        if frame.f_code.co_name == "handle_future_result":
+        if name == "handle_future_result":
             return frame.f_locals.get("future")
         frame = frame.f_back
     return None

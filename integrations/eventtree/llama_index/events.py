@@ -15,7 +15,8 @@ from eventtree.llama_index.answers import Answer
 from eventtree.llama_index.arguments import UNNAMED
 from eventtree.llama_index.endings import status_of
 from eventtree.llama_index.kinds import paths
-from eventtree.llama_index.spans import Span, Spans
+from eventtree.llama_index.span import Span
+from eventtree.llama_index.spans import Spans
 from eventtree.llama_index.streams import Ending
 from eventtree.recorder import recorder
 
@@ -38,8 +39,12 @@ class Events:
         """One event."""
         self.spans.look()
         act = action_of(type(event))
-        span = self.spans.open.get(event.span_id) if act is not None and event.span_id else None
-        if act is not None and span is not None:
+        if act is None:
+            return
+        span = self.spans.open.get(event.span_id) if event.span_id else None
+        if act is _structured:
+            self.spans.closing.finish_structured(event.output)
+        elif span is not None:
             act(self.spans, span, event)
 
 
@@ -55,28 +60,29 @@ def action_of(cls: type) -> Callable[[Spans, Span, Any], None] | None:
 
 
 def _begun(spans: Spans, span: Span, event: Any) -> None:
-    span.answer = span.answer or Answer()
+    span.begin_answer()
     _model_named(spans, span, event)
 
 
 def _model_named(spans: Spans, span: Span, event: Any) -> None:
     """The model's name from the event, where the object itself does not say it."""
+    if span.facts.kind is Kind.CHAIN:
+        return
     name = getattr(event, "model_name", None) or (getattr(event, "model_dict", None) or {}).get("model_name")
     if isinstance(name, str) and name not in UNNAMED and not span.asked:
         span.learned["model"] = spans.shaper.text(name)
 
 
 def _progressed(spans: Spans, span: Span, event: Any) -> None:
-    span.answer = span.answer or Answer()
-    if span.answer.progress(event.response):
+    if span.begin_answer().progress(event.response):
         recorder.first_token(span.run)
 
 
 def _ended(spans: Spans, span: Span, event: Any) -> None:
-    answer = span.answer = span.answer or Answer()
+    answer = span.begin_answer()
     answer.end(spans.shaper, event.response)
     if span.waiting:
-        spans.finish_stream(span, Ending(Status.OK, text_of(answer, event.response)))
+        spans.closing.finish_stream(span, Ending(Status.OK, text_of(answer, event.response)))
 
 
 def text_of(answer: Answer, response: Any) -> str:
@@ -88,9 +94,9 @@ def text_of(answer: Answer, response: Any) -> str:
 def _raised(spans: Spans, span: Span, event: Any) -> None:
     """A stream that was handed out ended early. What raises before its span exits is told by the drop."""
     if span.waiting:
-        span.error = spans.told(event.exception)
+        span.error = spans.closing.told(event.exception)
         text = span.answer.text if span.answer is not None else None
-        spans.finish_stream(span, Ending(status_of(event.exception), text, span.error))
+        spans.closing.finish_stream(span, Ending(status_of(event.exception), text, span.error))
 
 
 def _cancelled(spans: Spans, span: Span, event: Any) -> None:
@@ -112,6 +118,10 @@ def _note(spans: Spans, span: Span, event: Any) -> None:
     recorder.note(span.run, spans.shaper.text(type(event).__name__), value)
 
 
+def _structured(spans: Spans, span: Span, event: Any) -> None:
+    """Handled in `take`: its `span_id` is its reader's, for the stream is made lazily."""
+
+
 def _reranked(spans: Spans, span: Span, event: Any) -> None:
     if span.facts.kind is Kind.RERANKER:
         _model_named(spans, span, event)
@@ -124,6 +134,7 @@ ACTIONS: Mapping[str, Callable[[Spans, Span, Any], None]] = {
     "LLMCompletionInProgressEvent": _progressed,
     "LLMChatEndEvent": _ended,
     "LLMCompletionEndEvent": _ended,
+    "LLMStructuredPredictEndEvent": _structured,
     "EmbeddingStartEvent": _model_named,
     "SparseEmbeddingStartEvent": _model_named,
     "ReRankStartEvent": _reranked,

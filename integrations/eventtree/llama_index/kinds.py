@@ -35,6 +35,8 @@ FILTERS = (
 """Postprocessors of the framework that do not score nodes anew."""
 
 FAMILIES: Mapping[str, str] = {
+    # It asks another model for an object: no model of its own.
+    "llama_index.core.llms.structured_llm.StructuredLLM": FRAMEWORK,
     "llama_index.core.base.llms.base.BaseLLM": LLM,
     "llama_index.core.multi_modal_llms.base.MultiModalLLM": LLM,
     "llama_index.core.base.embeddings.base.BaseEmbedding": EMBEDDER,
@@ -71,6 +73,9 @@ PLUMBING = frozenset({(LLM, "prepare_chat_with_tools"), (PARSER, "split_text"), 
 WRAPPERS = frozenset({"predict", "apredict", "stream", "astream"})
 """Methods of a model that only format a prompt and call another method of it."""
 
+TELLING = frozenset({"stream_structured_predict", "astream_structured_predict"})
+"""Methods that return a stream and tell its end by an event of their own."""
+
 PROVIDERS: Mapping[str, str | None] = {
     "azure_openai": "azure",
     "bedrock_converse": "aws",
@@ -103,7 +108,11 @@ class Facts(NamedTuple):
     provider: str | None
 
 
+BUILT_IN = frozenset({str, int, float, bool, bytes, dict, list, tuple, set, type(None)})
+"""Types that no table names."""
+
 _paths: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+_looked_up: WeakKeyDictionary[type, dict[int, Any]] = WeakKeyDictionary()
 _facts: WeakKeyDictionary[type, dict[str, Facts]] = WeakKeyDictionary()
 
 
@@ -116,8 +125,18 @@ def paths(cls: type) -> tuple[str, ...]:
 
 
 def lookup(value: object, table: Mapping[str, T]) -> T | None:
-    """What `table` holds for the first class of the value's MRO that stands in it."""
-    return next((table[path] for path in paths(type(value)) if path in table), None)
+    """What `table`, a constant, holds for the first class of the value's MRO that stands in it."""
+    cls = type(value)
+    if cls in BUILT_IN:
+        return None
+    known = _looked_up.get(cls)
+    if known is None:
+        known = _looked_up[cls] = {}
+    place = id(table)
+    if place not in known:
+        known[place] = next((table[path] for path in paths(cls) if path in table), None)
+    found: T | None = known[place]
+    return found
 
 
 def facts(instance: Any, method: str) -> Facts:

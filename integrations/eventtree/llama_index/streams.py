@@ -55,6 +55,11 @@ class Stream:
         generator = self.ref()
         return generator is None or frame_of(generator) is None
 
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the generator is there and has not run to its end."""
+        return not self.is_over
+
 
 def generator_of(result: Any) -> Any:
     """The generator in what a span returned, if it returned one that has not ended, else None."""
@@ -96,11 +101,11 @@ class Streams:
 
     def __len__(self) -> int:
         """How many are waited for."""
-        return len(self.all())
+        return sum(map(len, self._by_code.values()))
 
     def all(self) -> list[Stream]:
         """All that are waited for."""
-        return [stream for waiting in self._by_code.values() for stream in waiting]
+        return [stream for waiting in list(self._by_code.values()) for stream in waiting]
 
     def hold(self, generator: Any, span: str) -> None:
         """Let `span` wait for `generator`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventtree.event import JsonValue
-from eventtree.llama_index.kinds import lookup, paths
+from eventtree.llama_index.kinds import lookup
 
 if TYPE_CHECKING:
     from eventtree.door import Door
@@ -25,12 +25,16 @@ class Shaper:
         self.door = door
         self.plain = door.plain
         self.text: Callable[[str], str] = door.text
+        self.name: Callable[[str], str] = door.name
         self.messages = door.plain.messages
 
     def value(self, value: Any) -> JsonValue:
         """Any value: by its class if the table knows it, lists of nodes as documents, all else as it is."""
-        if isinstance(value, list) and value and lookup(value[0], NODES):
-            return self.documents(value)
+        if isinstance(value, list) and value:
+            if lookup(value[0], NODES):
+                return self.documents(value)
+            if lookup(value[0], TOOLS):
+                return [self.text(tool_name(tool)) for tool in value]
         convert = lookup(value, VALUES)
         return self.plain(value) if convert is None else convert(self, value)
 
@@ -114,6 +118,15 @@ def _name(shaper: Shaper, value: Any) -> JsonValue:
     return shaper.text(type(value).__name__)
 
 
+def _tool(shaper: Shaper, value: Any) -> JsonValue:
+    return shaper.text(tool_name(value))
+
+
+def tool_name(tool: Any) -> str:
+    """A tool's own name, else that of its class."""
+    return str(getattr(getattr(tool, "metadata", None), "name", None) or type(tool).__name__)
+
+
 VALUES: Mapping[str, Callable[[Shaper, Any], JsonValue]] = {
     "llama_index.core.base.response.schema.Response": _response,
     "llama_index.core.base.response.schema.PydanticResponse": _response,
@@ -131,10 +144,18 @@ VALUES: Mapping[str, Callable[[Shaper, Any], JsonValue]] = {
     "llama_index.core.tools.types.ToolOutput": _tool_output,
     "llama_index.core.prompts.base.BasePromptTemplate": _prompt,
     "llama_index.core.base.llms.base.BaseLLM": _name,
-    "llama_index.core.tools.types.BaseTool": _name,
+    "llama_index.core.tools.types.BaseTool": _tool,
     "workflows.events.StopEvent": _stop,
 }
 """Class path → how a value of that class is told."""
+
+TOOL_OUTPUTS: Mapping[str, bool] = {"llama_index.core.tools.types.ToolOutput": True}
+TOOLS: Mapping[str, bool] = {"llama_index.core.tools.types.BaseTool": True}
+RESPONSES: Mapping[str, bool] = {
+    "llama_index.core.base.llms.types.ChatResponse": True,
+    "llama_index.core.base.llms.types.CompletionResponse": True,
+}
+"""What a model returns."""
 
 NODES: Mapping[str, bool] = {
     "llama_index.core.schema.NodeWithScore": True,
@@ -144,7 +165,7 @@ NODES: Mapping[str, bool] = {
 
 def is_error(value: Any) -> bool:
     """Whether a tool's output says that the tool failed."""
-    return "llama_index.core.tools.types.ToolOutput" in paths(type(value)) and bool(value.is_error)
+    return lookup(value, TOOL_OUTPUTS) is not None and bool(value.is_error)
 
 
 def dimensions(result: Any) -> dict[str, JsonValue]:

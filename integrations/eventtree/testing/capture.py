@@ -1,4 +1,4 @@
-"""`capture()`: what an app's runs look like as trees, for the users' own tests. Nothing is sent, nothing reaches a disk."""
+"""`capture()`: what an app's runs look like as trees, for users' own tests. Nothing is sent or reaches a disk."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def capture() -> Iterator[Captured]:
 
     Handlers of the app keep working, but what they record goes here instead of to their journal and vendors. Where
     the app has no global handler, one stands in for the block's length, so that chains without callbacks and
-    LlamaIndex calls are seen as well. Prices and tokenizer are those of `eventtree.configure`. Not meant for two blocks at once in one process.
+    LlamaIndex calls are seen as well. Prices and tokenizer are those of `eventtree.configure`. Not meant for two
+    blocks at once in one process.
     """
     journal = Journal(MemoryFiles())
     outer = recorder.diverted

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 from eventtree.event import Cost, JsonValue
-from eventtree.usage.reading import find
+from eventtree.usage.reading import find, find_each
 from eventtree.usage.tokens import places
 
 REPORTED: tuple[tuple[str, Decimal], ...] = (
@@ -21,6 +21,8 @@ REPORTED: tuple[tuple[str, Decimal], ...] = (
     ("cost", Decimal(1)),
 )
 """Where an answer may state its own cost within a place, and the worth of one unit in US dollars."""
+UNITS_BY_PATH = dict(REPORTED)
+REPORTED_PATHS = tuple(UNITS_BY_PATH)
 
 SIDES: dict[str, tuple[str, ...]] = {
     "input_usd": ("input_usd", "input_tokens_cost"),
@@ -83,11 +85,10 @@ def _reported(one: dict[str, JsonValue]) -> Cost | None:
     headers = one.get("headers")
     if isinstance(headers, dict):
         one = {**one, "headers": {str(name).lower(): value for name, value in headers.items()}}
-    for path, unit in REPORTED:
-        for value in find(one, path):
-            cost = cost_of(value, "provider", unit)
-            if cost is not None:
-                return _with_upstream(cost, one, path)
+    for path, value in find_each(one, REPORTED_PATHS):
+        cost = cost_of(value, "provider", UNITS_BY_PATH[path])
+        if cost is not None:
+            return _with_upstream(cost, one, path)
     return None
 
 

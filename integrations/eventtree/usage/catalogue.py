@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from eventtree.event import Cost, JsonValue, Usage
-from eventtree.usage.reading import find
+from eventtree.usage.reading import find_each
 from eventtree.usage.tokens import PLACES, places
 
 ALIASES: dict[str, str] = {
@@ -175,7 +175,7 @@ def _context(usage: Usage) -> dict[str, str]:
 def _speed(raw: JsonValue) -> str | None:
     if not isinstance(raw, Mapping):
         return None
-    found = (s for place in PLACES for one in places(raw, place) for path in SPEED_PATHS for s in find(one, path))
+    found = (speed for place in PLACES for one in places(raw, place) for _, speed in find_each(one, SPEED_PATHS))
     return next((speed for speed in found if isinstance(speed, str)), None)
 
 

@@ -188,7 +188,7 @@ class Pricer:
         if self.catalogue is None:
             why.append("genai-prices is switched off")
         else:
-            why.append(_provider_reason(provider, base_url, self.catalogue.provider_id(provider, base_url)))
+            why.append(_provider_reason(self.catalogue, provider, base_url))
             why.append(f"{self.catalogue.source} {'knows' if found else 'does not know'} the model")
         prices = self.catalogue.prices(model, provider, base_url, at) if self.catalogue else None
         lines = tuple(line for key, price in (prices or {}).items() for line in _lines(key, price))
@@ -217,11 +217,12 @@ def _charged(row: Row, usage: Usage | None, source: str) -> Cost | None:
     return None if has_token_prices or not only_extras else Cost(total_usd=only_extras, source=source)
 
 
-def _provider_reason(provider: str | None, base_url: str | None, listed: str | None) -> str:
+def _provider_reason(catalogue: Catalogue, provider: str | None, base_url: str | None) -> str:
+    by_url, listed = catalogue.provider_id(None, base_url), catalogue.provider_id(provider, base_url)
     if listed is None:
         said = f"{provider} is no provider it lists" if provider else "no provider is named"
         return f"{said}: the model's name alone decides"
-    return f"the provider is {listed}, by {'the base URL' if base_url else 'name'}"
+    return f"the provider is {listed}, by {'the base URL' if by_url else 'name'}"
 
 
 def _row_lines(row: Row) -> tuple[PriceLine, ...]:

@@ -1,14 +1,18 @@
 """One dict of a provider → its figures, in our convention: input includes the cache, output includes reasoning.
 
 A figure that cannot be true is taken out and named in `problems`; nothing is guessed.
+
+Which shape a dict has, and which of its paths lead somewhere, depends on its keys alone. So it is worked out once for
+each set of keys (`_plan`) and remembered: the answers of one model look all alike.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from eventtree.event import JsonValue
 from eventtree.usage.shapes import SHAPES, Shape
@@ -53,13 +57,13 @@ class Reading:
 
 def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False) -> Reading | None:
     """The figures in `raw`, or None where no shape fits it. `gap_is_thinking`: see `_explain_gap`."""
-    shape = next((shape for shape in SHAPES if shape.fits(raw)), None)
-    if shape is None:
+    plan = _plan(raw)
+    if plan is None:
         return None
-    rounds = _iterations(raw) if shape.name == "anthropic" else []
+    rounds = _iterations(raw) if "iterations" in raw and plan.shape.name == "anthropic" else []
     if rounds:
-        return add([_read_as(shape, one, place, gap_is_thinking) for one in rounds])
-    return _read_as(shape, raw, place, gap_is_thinking)
+        return add([_read_by(_planned(plan.shape, one), one, place, gap_is_thinking) for one in rounds])
+    return _read_by(plan, raw, place, gap_is_thinking)
 
 
 def add(readings: list[Reading]) -> Reading:
@@ -99,6 +103,23 @@ def find(raw: JsonValue, path: str) -> list[JsonValue]:
     for key, field_name, wanted in _steps(path):
         found = [item for one in found for item in _step(one, key, field_name, wanted)]
     return [value for value in found if value is not None]
+
+
+def find_each(raw: Mapping[str, JsonValue], paths: tuple[str, ...]) -> Iterator[tuple[str, JsonValue]]:
+    """`find` for several paths, in their order: each with what it leads to. Those whose first key is absent cost
+    next to nothing.
+    """
+    for path, first in _firsts(paths):
+        if first is None:
+            yield path, raw
+        elif first in raw:
+            for value in find(raw, path):
+                yield path, value
+
+
+@lru_cache(maxsize=64)
+def _firsts(paths: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
+    return tuple((path, path.partition(".")[0].partition("[")[0] if path else None) for path in paths)
 
 
 def _step(raw: JsonValue, key: str, field_name: str | None, wanted: frozenset[str]) -> Iterator[JsonValue]:
@@ -146,24 +167,98 @@ def _iterations(raw: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
     return [{**one, "server_tool_use": raw.get("server_tool_use") if n == 0 else None} for n, one in enumerate(billed)]
 
 
-def _read_as(shape: Shape, raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool) -> Reading:
-    reading = Reading(place, shape.name, {})
+class _Plan(NamedTuple):
+    """How dicts with one set of keys are read."""
+
+    shape: Shape
+    direct: tuple[tuple[str, tuple[str, ...]], ...]
+    """Figure → the keys that lead to its value, which is there."""
+    searched: tuple[tuple[str, str], ...]
+    """Figure → its paths, where it depends on the items of a list whether one leads anywhere."""
+    tier: str | None
+
+
+_plans: dict[Hashable, _Plan | None] = {}
+MOST_PLANS = 1024
+DEPTH = 3
+"""Keys along the longest path of any shape."""
+
+
+def _plan(raw: Mapping[str, JsonValue]) -> _Plan | None:
+    """How to read `raw`, or None where no shape fits it."""
+    keys = _keys_of(raw, DEPTH)
+    if keys in _plans:
+        return _plans[keys]
+    shape = next((shape for shape in SHAPES if shape.fits(raw)), None)
+    plan = None if shape is None else _planned(shape, raw)
+    if len(_plans) >= MOST_PLANS:
+        _plans.clear()
+    _plans[keys] = plan
+    return plan
+
+
+def _keys_of(raw: Mapping[str, JsonValue], depth: int) -> Hashable:
+    """The keys of all values other than null, with those of the dicts among them."""
+    return tuple(
+        [
+            (key, _keys_of(value, depth - 1)) if type(value) is dict and depth > 1 else (key, type(value) is list)
+            for key, value in raw.items()
+            if value is not None
+        ]
+    )
+
+
+def _planned(shape: Shape, raw: Mapping[str, JsonValue]) -> _Plan:
+    direct, searched = [], []
     for name, paths in shape.reads.items():
-        _read_figure(reading, name, paths, raw)
-    figures = reading.figures
+        # Of the alternatives only those count that can lead anywhere in a dict with these keys.
+        viable = [path for path in _alternatives(paths) if _may_lead(raw, path)]
+        if viable and "[" not in viable[0]:
+            direct.append((name, _keys(viable[0])))
+        elif viable:
+            searched.append((name, " | ".join(viable)))
+    return _Plan(shape, tuple(direct), tuple(searched), _tier_of_keys(raw))
+
+
+def _may_lead(raw: JsonValue, path: str) -> bool:
+    """Whether `path` leads to a value, or to a list that has to be looked into."""
+    for part in path.split("."):
+        key, is_list, _ = part.partition("[")
+        if not isinstance(raw, dict) or (raw := raw.get(key)) is None:
+            return False
+        if is_list:
+            return isinstance(raw, list)
+    return True
+
+
+def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool) -> Reading:
+    shape, figures = plan.shape, dict[str, int]()
+    reading = Reading(place, shape.name, figures, tier=plan.tier)
+    for name, keys in plan.direct:
+        value: JsonValue = raw
+        for key in keys:
+            value = value[key]
+        counted = value if type(value) is int and 0 <= value <= MOST_TOKENS else count(value)
+        if counted is not None:
+            figures[name] = counted
+        else:
+            reading.problems.append(f"{name} is no count ({_describe([value])})")
+    for name, paths in plan.searched:
+        _search_figure(reading, name, paths, raw)
     if shape.absent_output_is_zero and "output" not in figures and "input" in figures and not reading.problems:
         figures["output"] = 0
-    reading.tier = _tier_of_keys(raw)
-    _settle_writes(reading)
-    stated = dict(figures)
+    if "cache_write_5m" in figures or "cache_write_1h" in figures:
+        _settle_writes(reading)
+    stated = figures.copy()
     outside = _outside(shape, figures)
-    _move_inside(figures, outside)
+    if outside or "tool_input" in figures or "citation" in figures:
+        _move_inside(figures, outside)
     _settle_total(reading, stated, gap_is_thinking)
     check_parts(reading)
     return reading
 
 
-def _read_figure(reading: Reading, name: str, paths: str, raw: Mapping[str, JsonValue]) -> None:
+def _search_figure(reading: Reading, name: str, paths: str, raw: Mapping[str, JsonValue]) -> None:
     values = next((values for path in _alternatives(paths) if (values := find(raw, path))), [])
     counts = [count(value) for value in values]
     if values and None not in counts:
@@ -209,13 +304,17 @@ def _outside(shape: Shape, figures: Mapping[str, int]) -> frozenset[str]:
     total = figures.get("total")
     if shape.documented or total is None or "input" not in figures or "output" not in figures:
         return shape.outside
-    for flip in ((), ("reasoning",), ("cache",), ("reasoning", "cache")):
-        outside = shape.outside ^ frozenset(flip)
-        if all(_size(figures, detail) for detail in flip) and _is_possible(figures, outside):
-            added = sum(_size(figures, detail) for detail in outside) + figures.get("tool_input", 0)
-            if figures["input"] + figures["output"] + added == total:
-                return outside
+    gap = total - figures["input"] - figures["output"] - figures.get("tool_input", 0)
+    sizes = {detail: _size(figures, detail) for detail in ("reasoning", "cache")}
+    for flip in FLIPS:
+        outside = shape.outside ^ flip
+        is_fit = all(sizes[detail] for detail in flip) and sum([sizes[detail] for detail in outside]) == gap
+        if is_fit and _is_possible(figures, outside):
+            return outside
     return shape.outside
+
+
+FLIPS = (frozenset(), frozenset({"reasoning"}), frozenset({"cache"}), frozenset({"reasoning", "cache"}))
 
 
 def _is_possible(figures: Mapping[str, int], outside: frozenset[str]) -> bool:
@@ -266,15 +365,19 @@ def _explain_gap(reading: Reading, stated: Mapping[str, int], gap_is_thinking: b
 def check_parts(reading: Reading) -> None:
     """Take out every whole that is smaller than its parts, and the parts: neither can be believed."""
     figures = reading.figures
+    largest = 0
     for whole, parts in PARTS:
-        size = sum(figures.get(part, 0) for part in parts)
-        if whole in figures and size > figures[whole]:
-            reading.problems.append(
-                f"{' + '.join(p for p in parts if p in figures)} is {size}, {whole} {figures[whole]}"
-            )
+        size = 0
+        for part in parts:
+            if part in figures:
+                size += figures[part]
+        if size > figures.get(whole, size):
+            named = " + ".join([part for part in parts if part in figures])
+            reading.problems.append(f"{named} is {size}, {whole} {figures[whole]}")
             for name in (whole, *parts, "total"):
                 figures.pop(name, None)
-    largest = max((figures.get(side, 0) for side in ("input", "output")), default=0)
-    size = max([largest, *(sum(figures.get(part, 0) for part in parts) for _, parts in PARTS)])
-    if figures.get("total", size) < size:
-        reading.problems.append(f"total is {figures.pop('total')}, a part of it {size}")
+        elif size > largest:
+            largest = size
+    largest = max(largest, figures.get("input", 0), figures.get("output", 0))
+    if figures.get("total", largest) < largest:
+        reading.problems.append(f"total is {figures.pop('total')}, a part of it {largest}")

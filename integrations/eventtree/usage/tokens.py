@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
-from eventtree.usage.reading import Reading, add, check_parts, count, find, read
+from eventtree.usage.reading import Reading, add, check_parts, count, find_each, read
 from eventtree.usage.shapes import CONTAINERS, REPEATS, TIERS, UNITS
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
@@ -51,7 +52,12 @@ def places(raw: Mapping[str, JsonValue], place: str) -> list[dict[str, JsonValue
 def _words(raw: Mapping[str, JsonValue]) -> frozenset[str]:
     """The provider's name in words, as the framework and the answer give it."""
     names = [raw.get("provider"), *(one.get("model_provider") for one in places(raw, "response_metadata"))]
-    return frozenset(word for name in names if isinstance(name, str) for word in re.split(r"[^a-z0-9]+", name.lower()))
+    return frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
+
+
+@lru_cache(maxsize=256)
+def _split(name: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
 
 
 def _is_cached(raw: Mapping[str, JsonValue]) -> bool:
@@ -78,14 +84,16 @@ def _readings(raw: Mapping[str, JsonValue]) -> list[Reading]:
 
 
 def _read_place(one: Mapping[str, JsonValue], place: str, words: frozenset[str]) -> Reading | None:
-    for path in ("",) if place == "usage_metadata" else CONTAINERS:
-        for value in find(one, path):
-            reading = read(value, place, bool(words & GOOGLE)) if isinstance(value, dict) else None
-            if reading is not None and (reading.figures or reading.problems):
-                tiers = (tier for path in TIERS for tier in find(one, path) if isinstance(tier, str))
-                reading.tier = reading.tier or next(tiers, None)
-                return reading
+    for _, value in find_each(one, ("",) if place == "usage_metadata" else CONTAINERS):
+        reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
+        if reading is not None and (reading.figures or reading.problems):
+            reading.tier = reading.tier or _stated_tier(one)
+            return reading
     return None
+
+
+def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:
+    return next((tier for _, tier in find_each(one, TIERS) if isinstance(tier, str)), None)
 
 
 def _together(found: list[Reading], request: Reading | None, words: frozenset[str]) -> Reading:
@@ -161,7 +169,10 @@ def _mend_input(raw: Mapping[str, JsonValue], chosen: Reading, readings: list[Re
 def _enrich(chosen: Reading, readings: list[Reading]) -> None:
     """Add the details that only other places have, from those which agree on input and output."""
     for other in readings:
-        if not (chosen.is_complete and other.is_sound and other.agrees(chosen)):
+        has_more = other.figures.keys() - chosen.figures.keys() or (
+            other.figures.get("cache_write") and not chosen.figures.get("cache_write")
+        )
+        if not (has_more and chosen.is_complete and other.is_sound and other.agrees(chosen)):
             continue
         richer = Reading(chosen.place, chosen.shape, other.figures | chosen.figures)
         if not chosen.figures.get("cache_write") and other.figures.get("cache_write"):
@@ -184,5 +195,5 @@ def _usage(raw: dict[str, JsonValue], chosen: Reading, readings: list[Reading], 
 
 def _tier(raw: Mapping[str, JsonValue]) -> str | None:
     """A service tier that stands in a place without figures."""
-    found = (t for place in PLACES for one in places(raw, place) for path in TIERS for t in find(one, path))
-    return next((tier for tier in found if isinstance(tier, str)), None)
+    found = (_stated_tier(one) for place in PLACES for one in places(raw, place))
+    return next((tier for tier in found if tier is not None), None)

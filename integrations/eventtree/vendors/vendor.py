@@ -70,7 +70,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A call made once whose answer gives the value of a `{name}` in paths. `export_as` stands in where none is made."""
+    """A call made once whose answer gives the value of a `{name}` in paths; in exports `export_as` stands in for it."""
 
     name: str
     method: str
@@ -178,7 +178,9 @@ class Vendor(BaseModel):
     def _check(self) -> Self:
         key = self.api_key.get_secret_value()
         if key and not (key.isascii() and key.isprintable() and " " not in key):
-            raise ConfigError(f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more")
+            raise ConfigError(
+                f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more"
+            )
         if not key:
             names = " or ".join(self.env.get("api_key", ()))
             raise ConfigError(f"{type(self).__name__}.api_key", "no key", f"Pass api_key=… or set {names}")
@@ -188,7 +190,9 @@ class Vendor(BaseModel):
         try:
             _ = url.port
         except ValueError as error:
-            raise ConfigError(f"{type(self).__name__}.base_url", str(error), "Give https://host[:port][/path]") from None
+            raise ConfigError(
+                f"{type(self).__name__}.base_url", str(error), "Give https://host[:port][/path]"
+            ) from None
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", f"{self.base_url!r} is no URL", "Give https://host[/path]"

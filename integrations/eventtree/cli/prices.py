@@ -1,0 +1,43 @@
+"""`eventtree prices MODEL`: what a call of a model would be charged, and why."""
+
+from __future__ import annotations
+
+import click
+
+from eventtree import config
+from eventtree.usage import Explanation, PriceLine, Pricer
+
+
+def show_prices(model: str, provider: str | None, base_url: str | None) -> int:
+    """Print the prices and the steps that led to them; exit status 1 where none are known.
+
+    Raises:
+        ConfigError: the user's table is wrong.
+    """
+    told = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
+    if told.source is None:
+        click.echo(
+            f"{model}: no price is known ({'; '.join(told.why)}). The cost of its calls stays unknown.", err=True
+        )
+        return 1
+    click.echo(f"{model}: charged as {told.charged_as}, by {told.source}")
+    for line in _lines(told):
+        click.echo(line)
+    for reason in told.why:
+        click.echo(f"- {reason}")
+    return 0
+
+
+def _lines(told: Explanation) -> list[str]:
+    names = [_name(line) for line in told.lines]
+    prices = [f"${line.usd.normalize():f}" for line in told.lines]
+    wide, high = max(map(len, names), default=0), max(map(len, prices), default=0)
+    return [
+        f"  {name:<{wide}}  {price:>{high}} / {line.per}"
+        for name, price, line in zip(names, prices, told.lines, strict=True)
+    ]
+
+
+def _name(line: PriceLine) -> str:
+    words = line.name.replace("_", " ")
+    return words if line.above is None else f"{words}, above {line.above:,} tokens of input"

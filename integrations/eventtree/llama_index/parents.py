@@ -1,0 +1,78 @@
+"""Under what a new span hangs, and whether it adds anything to what is above it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eventtree.enclosing import langchain_run
+from eventtree.event import Kind
+from eventtree.llama_index import kinds
+from eventtree.llama_index.propagation import Handed, handed_on
+from eventtree.llama_index.span import Span, run_id
+from eventtree.llama_index.streams import Streams
+from eventtree.recorder import recorder
+
+LEFT_BEHIND = 1000
+"""Spans that returned a future and are remembered."""
+
+
+class Place(NamedTuple):
+    """Where a new span belongs."""
+
+    above: Span | None
+    """The open span it hangs under."""
+    run: str | None
+    """The run, of either framework, that encloses it."""
+    foreign: Handed | None
+    """What another process handed on, where nothing here encloses it."""
+
+
+class Parents:
+    """Finds the place of new spans among the open ones of one handler."""
+
+    def __init__(self, opened: dict[str, Span], streams: Streams) -> None:
+        """Look among `opened` spans, and into `streams`."""
+        self.open = opened
+        self.streams = streams
+        self.left_behind: dict[str, str | None] = {}
+        """Spans that returned a future stay active in their caller's context: to which span that context belongs."""
+
+    def place(self, parent_id: str | None) -> Place:
+        """The place of a span whose context names `parent_id`."""
+        while parent_id in self.left_behind and parent_id not in self.open:
+            parent_id = self.left_behind[parent_id]
+        own = parent_id if parent_id is not None and recorder.is_live(run_id(parent_id)) else None
+        lazy = self.streams.owner() if self.streams else None
+        if lazy is not None and (own is None or not recorder.descends(run_id(own), run_id(lazy))):
+            own = lazy
+        handed = handed_on() if own is None else None
+        run = run_id(own) if own is not None else handed.live_run if handed is not None else None
+        other = langchain_run()
+        if other is not None and recorder.is_open(other) and (run is None or recorder.descends(other, run)):
+            return Place(None, other, None)
+        return Place(self.open.get(own) if own is not None else None, run, handed if run is None else None)
+
+    def leave_behind(self, span: Span) -> None:
+        """Remember that the context `span` began in still names it, though it has ended."""
+        if len(self.left_behind) > LEFT_BEHIND:
+            self.left_behind.pop(next(iter(self.left_behind)))
+        self.left_behind[span.id] = None if span.above is None else span.above.id
+
+
+def is_plumbing(span: Span) -> bool:
+    """Whether the span adds nothing to the one above it."""
+    mine, above = span.facts, span.above
+    if (mine.family, mine.verb) in kinds.PLUMBING:
+        return True
+    if above is None or span.owner == 0 or above.owner != span.owner or mine.kind is Kind.MODEL:
+        return False
+    is_private = mine.method.startswith("_") and not mine.method.startswith("__")
+    return is_private or mine.method == above.facts.method or mine.kind is above.facts.kind is not Kind.CHAIN
+
+
+def mark_wrappers(span: Span) -> None:
+    """Methods of a model that only format its prompt are plumbing around the call."""
+    if span.is_model:
+        for above in span.ancestors():
+            if above.owner == span.owner and above.facts.method in kinds.WRAPPERS:
+                above.internal = True

@@ -1,0 +1,80 @@
+"""An open span: ids, clocks and plain JSON, no object of the user."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.llama_index.answers import Answer
+from eventtree.llama_index.kinds import TELLING, Facts
+
+UUID_LENGTH = 36
+
+
+class Span:
+    """A span that was entered and has not closed; its stream may outlive its exit."""
+
+    __slots__ = (
+        "above", "answer", "asked", "error", "facts", "id", "internal", "learned", "metadata", "outputs", "owner",
+        "run", "status", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, span_id: str, run: str, found: Facts, owner: int, above: Span | None) -> None:
+        """Know the span `span_id`; `owner` is the id of its object, `above` the span it hangs under."""
+        self.id = span_id
+        self.run = run
+        self.facts = found
+        self.owner = owner
+        self.above = above
+        self.internal = False
+        self.answer: Answer | None = None
+        """What its model said, once an event or its result brought something."""
+        self.outputs: JsonValue = None
+        """Kept of a result that waits for its stream."""
+        self.asked = False
+        """Whether its object said which model it asks."""
+        self.learned: dict[str, JsonValue] = {}
+        self.metadata: dict[str, JsonValue] = {}
+        self.status: Status | None = None
+        self.error: JsonValue = None
+        self.waiting = False
+
+    def ancestors(self) -> Iterator[Span]:
+        """The spans around this one, innermost first."""
+        above = self.above
+        while above is not None:
+            yield above
+            above = above.above
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a model runs in it."""
+        return self.facts.kind is Kind.MODEL
+
+    @property
+    def tells(self) -> bool:
+        """Whether an event of its own will say that its stream ended."""
+        return self.answer is not None or self.facts.method in TELLING
+
+    def begin_answer(self) -> Answer:
+        """What its model has said so far. An engine's `raw` is the user's, a model's the provider's."""
+        if self.answer is None:
+            self.answer = Answer(self.is_model)
+            self.mark_outer_calls()
+        return self.answer
+
+    def mark_outer_calls(self) -> None:
+        """The innermost call of a model that tells something is the event; the calls around it are plumbing."""
+        if self.is_model:
+            for above in self.ancestors():
+                if above.owner == self.owner and above.is_model:
+                    above.internal = True
+
+
+def run_id(span_id: str) -> str:
+    """The run's id: the uuid at the end of the span's id, else one made of all of it."""
+    tail = span_id[-UUID_LENGTH:]
+    if len(tail) == UUID_LENGTH and tail[8] == tail[13] == tail[18] == tail[23] == "-":
+        return tail
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, span_id))

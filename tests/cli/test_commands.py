@@ -1,0 +1,173 @@
+"""The command line, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventtree.door import Door
+from eventtree.event import Event, Kind
+from eventtree.recorder import recorder
+from eventtree.testing import VendorServer
+from eventtree.vendors import KINDS
+from tests.recording import new_id, record_tree
+
+FIELDS = [
+    "id", "parent_id", "tree_id", "session_id", "kind", "name", "status", "error", "internal", "inputs", "outputs",
+    "model", "provider", "params", "usage", "cost", "start", "duration", "time_to_first_token", "tags", "metadata",
+    "user",
+]  # fmt: skip
+COUNTED = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+DETAILS = {"cache_read_tokens", "cache_write_tokens", "reasoning_tokens"}
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "eventtree", *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def journal(own_place: Path) -> Path:
+    """A tree that is finished and one that is still open."""
+    door = Door(journal=own_place, user="ada", session="talk", tags=["a"], metadata={"k": 1})
+    record_tree(door)
+    recorder.open(door, new_id(), None, kind=Kind.CHAIN, name="open")
+    return own_place
+
+
+def test_show_json_has_every_field_of_every_event(journal: Path) -> None:
+    events = lines(run("show", "--json", "--journal", str(journal)).stdout)
+    assert len(events) == 4
+    for event in events:
+        assert set(FIELDS) <= set(event)
+        Event.model_validate(event)
+    model = next(event for event in events if event["kind"] == "model")
+    assert {name: model["usage"][name] for name in COUNTED} == COUNTED
+    assert set(model["usage"]) >= DETAILS
+    assert model["cost"]["total_usd"] == pytest.approx(10 * 0.15e-6 + 5 * 0.6e-6)
+    assert events[-1]["status"] == "incomplete"
+    assert events[-1]["duration"] is None
+    assert {(event["session_id"], event["user"]) for event in events} == {("talk", "ada")}
+
+
+def test_show_draws_the_last_trees_plainly_when_piped(journal: Path) -> None:
+    done = run("show", "--journal", str(journal), "--last", "1")
+    assert "open" in done.stdout
+    assert "ChatModel" not in done.stdout
+    assert "\x1b" not in done.stdout
+    whole = run("show", "--journal", str(journal)).stdout
+    assert "\n  model ChatModel gpt-4o-mini" in whole
+    assert "15" in whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_export_prints_requests_without_key_or_settings(journal: Path, kind: str) -> None:
+    astray = {
+        "HH_PROJECT": "astray",
+        "BRAINTRUST_PROJECT": "astray",
+        "HH_API_KEY": "secret",
+        "BRAINTRUST_API_URL": "http://x",
+    }
+    done = run("export", "--vendor", kind, "--journal", str(journal), **astray)
+    assert done.returncode == 0, done.stderr
+    requests = lines(done.stdout)
+    assert requests
+    for request in requests:
+        assert set(request) == {"method", "url", "headers", "body"}
+        assert request["url"].startswith("https://")
+        assert "{" not in request["url"]
+        assert not {name.lower() for name in request["headers"]} & {"authorization", "x-api-key"}
+    assert "astray" not in done.stdout
+    assert "secret" not in done.stdout
+
+
+def test_export_uses_the_projects_name_where_an_id_would_be_looked_up(journal: Path) -> None:
+    urls = {line["url"] for line in lines(run("export", "--vendor", "braintrust", "--journal", str(journal)).stdout)}
+    assert urls == {"https://api.braintrust.dev/v1/project_logs/default/insert"}
+
+
+def test_export_for_nebuly_names_an_unknown_user(own_place: Path) -> None:
+    record_tree(Door(journal=own_place))
+    (request,) = lines(run("export", "--vendor", "nebuly", "--journal", str(own_place)).stdout)
+    assert request["body"]["interaction"]["end_user"] == "unknown"
+
+
+def test_report_counts_what_waits(own_place: Path) -> None:
+    door = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
+    record_tree(door)
+    found = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)
+    assert found["events"] == 3
+    assert found["vendors"]["braintrust"]["waiting"] == found["vendors"]["braintrust"]["accepted"] == 3
+    assert "braintrust" in run("report", "--journal", str(own_place)).stdout
+
+
+def vendor_of(kind: str, url: str) -> Any:
+    from eventtree.vendors import vendor_class
+
+    return vendor_class(kind)(api_key="k", base_url=url)
+
+
+def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
+    door = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
+    first, second = record_tree(door, question="find-me-first"), record_tree(door, question="find-me-second")
+    with VendorServer() as server:
+        env = {"BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": "http://127.0.0.1:9"}
+        assert "Cleared 1 tree." in run("clear", "--tree", first, "--journal", str(own_place), **env).stdout
+        text = b"".join(path.read_bytes() for path in own_place.glob("*.log"))
+        assert b"find-me-first" not in text
+        assert b"find-me-second" in text
+        assert {event["tree_id"] for event in lines(run("show", "--json", "--journal", str(own_place)).stdout)} == {
+            second
+        }
+        record_tree(door)
+        assert len({e["tree_id"] for e in lines(run("show", "--json", "--journal", str(own_place)).stdout)}) == 2
+        assert not server.requests
+
+
+def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
+    door = Door(journal=own_place)
+    record_tree(door, question="find-me")
+    assert "Cleared 1 tree." in run("clear", "--yes", "--journal", str(own_place)).stdout
+    assert b"find-me" not in b"".join(path.read_bytes() for path in own_place.iterdir())
+    assert run("show", "--json", "--journal", str(own_place)).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (["show", "--journal", "/nowhere/at/all"], "--journal DIR"),
+        (["export", "--vendor", "acme"], "Known are honeyhive"),
+        (["show", "--tree", "none"], "eventtree show"),
+        (["clear", "--tree", "none"], "eventtree show"),
+        (["ship", "--vendor", "honeyhive"], "HH_API_KEY"),
+        (["ship", "--replay"], "--vendor"),
+        (["show", "--journal", ":memory:"], "--journal DIR"),
+    ],
+)
+def test_errors_are_one_line_that_says_what_to_do(journal: Path, arguments: list[str], mend: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert mend in done.stderr
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("", "show", "export", "report", "ship", "clear", "demo"):
+        done = run(*([command] if command else []), "--help")
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
