@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from eventtree import config, guard
 from eventtree.delivery import shipper as shipper_module
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import journal as journal_module
 from eventtree.recorder import recorder
+
+# Examples are drawn as slowly as a busy machine happens to be; that says nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_")
 

@@ -28,7 +28,8 @@ OURS = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_
 def execute(path: Path, journal: Path) -> nbformat.NotebookNode:
     """Run a notebook in a kernel of its own, which records in `journal`."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": journal}})
+    place = {"metadata": {"path": journal}}
+    client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=place, coalesce_streams=True)
     with environment({"EVENTTREE_JOURNAL": str(journal)}):
         client.execute()
     for cell in notebook.cells:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eventtree.delivery.flush import aflush, flush
     from eventtree.delivery.report import Report, Sums
     from eventtree.errors import ConfigError, EventTreeError, JournalError
+    from eventtree.evaluation import Row, example, feedback
     from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
     from eventtree.serializer import serialize
 
@@ -36,6 +37,7 @@ __all__ = [
     "Kind",
     "Note",
     "Report",
+    "Row",
     "Session",
     "Status",
     "Sums",
@@ -43,6 +45,8 @@ __all__ = [
     "__version__",
     "aflush",
     "configure",
+    "example",
+    "feedback",
     "flush",
     "serialize",
     "session",
@@ -59,12 +63,15 @@ _HOMES = {
     "Kind": "event",
     "Note": "event",
     "Report": "delivery.report",
+    "Row": "evaluation",
     "Session": "context",
     "Status": "event",
     "Sums": "delivery.report",
     "Usage": "event",
     "aflush": "delivery.flush",
     "configure": "config",
+    "example": "evaluation",
+    "feedback": "evaluation",
     "flush": "delivery.flush",
     "serialize": "serializer",
     "session": "context",

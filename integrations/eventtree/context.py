@@ -49,6 +49,40 @@ def current_session() -> Session | None:
     return _session.get()
 
 
+class Example:
+    """A row of a dataset: what ties trees to it, and the trees that did."""
+
+    __slots__ = ("links", "tree_ids")
+
+    def __init__(self, links: dict[str, Any]) -> None:
+        """Hold `links`: `datapoint_id`, `expected`, `experiment`, `run_id`, `dataset_id`, `scores`."""
+        self.links = links
+        self.tree_ids: list[str] = []
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The links as a root's metadata."""
+        return {f"eventtree_{name}": value for name, value in self.links.items()}
+
+
+_example: ContextVar[Example | None] = ContextVar("eventtree_example", default=None)
+
+
+@contextmanager
+def answering(row: Example) -> Iterator[None]:
+    """Tie what opens inside to `row`."""
+    token = _example.set(row)
+    try:
+        yield
+    finally:
+        _example.reset(token)
+
+
+def current_example() -> Example | None:
+    """The example of this context."""
+    return _example.get()
+
+
 class _LastTree:
     """The tree recorded last in one flow of control, shared with the callback tasks that flow spawns."""
 
@@ -62,8 +96,10 @@ class _LastTree:
 
 _last: ContextVar[_LastTree | None] = ContextVar("eventtree_last_tree", default=None)
 
-_CALLBACK_TASKS = frozenset({"_ahandle_event_for_handler", "ahandle_event"})
-"""LangChain runs each handler's async callback in a task of its own, in a copy of the caller's context."""
+_CALLBACK_TASKS = frozenset({"_ahandle_event_for_handler", "ahandle_event", "run_with_concurrency_limit"})
+"""LangChain runs each handler's async callback in a task of its own, in a copy of the caller's context; so does
+LlamaIndex each workflow.
+"""
 
 
 def claim() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from eventtree import config
@@ -15,6 +16,28 @@ from eventtree.vendors import Vendor, resolve_vendors
 
 KNOWN_NAMES = 1024
 SHORT_NAME = 200
+
+
+plains: weakref.WeakKeyDictionary[Journal, Plain] = weakref.WeakKeyDictionary()
+"""How the newest door to a journal makes values plain: what is recorded there without a door goes the same way."""
+
+
+class Names(dict[str, str]):
+    """Names and tags as they are recorded: they come again with every run, so the short ones are remembered."""
+
+    def __init__(self, write: Callable[[str], str]) -> None:
+        """Know none; `write` makes one plain."""
+        super().__init__()
+        self._write = write
+
+    def __missing__(self, name: str) -> str:
+        """Make plain a name that is not known."""
+        plain = self._write(name)
+        if len(name) <= SHORT_NAME:
+            if len(self) >= KNOWN_NAMES:
+                self.clear()
+            self[name] = plain
+        return plain
 
 
 class Door:
@@ -33,7 +56,7 @@ class Door:
         self.last_tree: str | None = None
         self.plain = Plain(redact=self.settings.redact)
         self.text: Callable[[str], str] = self.plain.text
-        self._known = lru_cache(KNOWN_NAMES)(self.plain.text)
+        self.names = Names(self.plain.text)
         self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
         if self.enabled:
@@ -43,10 +66,7 @@ class Door:
         salt = self.journal.salt if self.vendors else b""
         self.vendor_refs = tuple({"name": v.name, "fingerprint": v.fingerprint(salt)} for v in self.vendors)
         self.shipper.serve(self.vendors, self.settings)
-
-    def name(self, text: str) -> str:
-        """As `text`, remembering short ones: names and tags come again with every run."""
-        return self._known(text) if len(text) <= SHORT_NAME else self.text(text)
+        plains[self.journal] = self.plain
 
     @cached_property
     def journal(self) -> Journal:

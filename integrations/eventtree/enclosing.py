@@ -14,6 +14,8 @@ MAX_FRAMES = 64
 """Calling frames looked at; a framework's own calls between a run and what it encloses are far fewer."""
 
 UUID_LENGTH = 36
+SPANS = "llama_index_instrumentation.span"
+"""The module in which LlamaIndex keeps its open span."""
 
 
 def langchain_run() -> str | None:
@@ -37,7 +39,7 @@ def context_run() -> str | None:
 
 def llama_index_span() -> str | None:
     """Id of the LlamaIndex span that encloses this code: the uuid at the end of `Class.method-<uuid4>`."""
-    span_module = sys.modules.get("llama_index_instrumentation.span")
+    span_module = sys.modules.get(SPANS)
     variable = getattr(span_module, "active_span_id", None)
     span = variable.get() if variable is not None else None
     return span[-UUID_LENGTH:] if isinstance(span, str) and len(span) > UUID_LENGTH else None

@@ -200,6 +200,8 @@ class EventTree(Frozen):
 
     def without_internal(self) -> EventTree:
         """The tree without framework plumbing: children of a dropped event hang under its nearest kept ancestor."""
+        if not any(event.internal for event in self.events):
+            return self
         kept: dict[str, str | None] = {}
         events = []
         for event in self.events:

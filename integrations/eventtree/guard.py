@@ -15,6 +15,11 @@ P = ParamSpec("P")
 failures: Counter[str] = Counter()
 """Kind of failure → how often, since the process started. `strict` doors let them through as well."""
 
+own_threads: set[int] = set()
+"""Identities of the threads that deliver. What an app's instrumentation or log handler makes of their requests is
+counted, never recorded: each request would make an event, and each event a request.
+"""
+
 
 def failed(where: str, error: BaseException) -> None:
     """Count a failure; log the first of its kind, without anything the user passed."""

@@ -7,19 +7,22 @@ lines into trees without parsing their contents:
     {"r": "note",  "id", "tree", "name", "at", "value"}                      something happened during a run
     {"r": "close", "id", "tree", "duration", "status", …}                    a run closed: all that was learned since
     {"r": "vendors", "id", "tree", "vendors"}                                another handler saw the root: its vendors
-    {"r": "feedback", "id", "tree", "at", …}                                 feedback on an event or tree, maybe later
+    {"r": "feedback", "id", "tree", "key", "at", …, "vendors"}               feedback on an event or tree, maybe later
     {"r": "drop",  "id", "tree", "vendors", "reason", "events"}              a tree that was not recorded, counted
     {"r": "log", "id", "tree", …}                                            a file's first line: version and process
+    {"r": "gone", "id", "tree"}                                              in place of what the user has cleared
 
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
-repeats them, so that one of the two may be damaged. A value may be {"$same": [record id, path]}, which stands for the
+repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
+records are damaged is counted. A value may be {"$same": [record id, path]}, which stands for the
 value at that path of that record of the same tree; writers of this version make none.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pydantic_core
@@ -33,6 +36,7 @@ VENDORS = "vendors"
 FEEDBACK = "feedback"
 DROP = "drop"
 LOG = "log"
+GONE = "gone"
 
 FIRST_TOKEN = "first_token"
 
@@ -42,9 +46,8 @@ HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 Record = dict[str, Any]
 
 
-def encode(record: Record) -> bytes:
-    """One record as compact JSON, one line, no trailing newline."""
-    return pydantic_core.to_json(record)
+encode: Callable[[Record], bytes] = pydantic_core.to_json
+"""One record as compact JSON, one line, no trailing newline."""
 
 
 def decode(line: bytes) -> Record:
@@ -54,8 +57,11 @@ def decode(line: bytes) -> Record:
         ValueError: it is no JSON object with `r`, `id` and `tree`.
     """
     record = pydantic_core.from_json(line)
-    if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("r", "id", "tree")):
+    if not isinstance(record, dict):
         raise ValueError("no record")
+    for key in ("r", "id", "tree"):
+        if not isinstance(record.get(key), str):
+            raise ValueError("no record")
     return record
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from eventtree import record
-from eventtree.context import Session, current_session, remember_tree
+from eventtree import guard, record
+from eventtree.context import Session, current_example, current_session, remember_tree
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.failure import describe
 
@@ -75,8 +75,8 @@ class Run:
         self.token_seen = False
         self.older = older
         """An open run that was started under the same id before."""
-        self.memo: dict[str, Any] = {}
-        """What its door wants back later: small plain values, nothing of the user's."""
+        self.memo: Mapping[str, Any] = NOTHING
+        """What its door wants back later: small plain values, nothing of the user's. Replaced, never changed."""
         self.late: dict[str, JsonValue] | None = None
         """What was learned of it since it opened; its close record will say it."""
 
@@ -89,6 +89,8 @@ class Recorder:
         self.runs: dict[str, Run] = {}
         self.ended: OrderedDict[str, tuple[str, Tree, float, Run | None]] = OrderedDict()
         """Id of a run that ended → its event's id, tree and time; and the run itself where only its root has ended."""
+        self.numbers_attempts = False
+        """Whether any run was opened whose attempts are numbered by its memo: before that nobody looks for one."""
         self.diverted: Journal | None = None
         """Where trees go instead of their door's journal and vendors (`testing.capture`)."""
         self.waiting: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -133,7 +135,8 @@ class Recorder:
             event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
             parent, tree = self._place(door, event_id, parent_id)
             run = Run(event_id, parent, tree, door, found)
-            run.memo.update(memo)
+            if memo:
+                run.memo = memo
             if start_ns is not None:
                 run.start -= max(0, time.time_ns() - start_ns)
             tree.events += 1
@@ -142,8 +145,8 @@ class Recorder:
             if parent is None or len(self.runs) > OPEN_RUNS:
                 self._forget_oldest()
         entry: record.Record = {
-            "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind, "name": door.name(name),
-            "start": time.time_ns() if start_ns is None else start_ns,
+            "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind._value_,
+            "name": door.names[name], "start": time.time_ns() if start_ns is None else start_ns,
         }  # fmt: skip
         if parent is None:
             self._root(door, tree, entry, metadata, tags, known, parent_id)
@@ -154,7 +157,7 @@ class Recorder:
         if tags and "tags" not in entry:
             entry["tags"] = _tags(door, tags)
         if metadata and "metadata" not in entry:
-            entry["metadata"] = door.plain(dict(metadata))
+            entry["metadata"] = door.plain(metadata if type(metadata) is dict else dict(metadata))
         if event_id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
         entry.update(known)
@@ -195,7 +198,7 @@ class Recorder:
             return
         entry: record.Record = {
             "r": record.CLOSE, "id": run.id, "tree": tree.id, "duration": time.monotonic_ns() - run.start,
-            "status": status,
+            "status": status._value_,
         }  # fmt: skip
         if door.content:
             if outputs is not None:
@@ -206,7 +209,9 @@ class Recorder:
             entry["error"] = door.plain(describe(error) if isinstance(error, BaseException) else error)
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
-        entry.update({key: value for key, value in learned.items() if value is not None})
+            entry["events"] = tree.events
+        if learned:
+            entry.update({key: value for key, value in learned.items() if value is not None})
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
         tree.journal.append(record.encode(entry))
@@ -244,7 +249,7 @@ class Recorder:
         """Add to an open run's `memo`."""
         run = self.find(run_id)
         if run is not None:
-            run.memo.update(facts)
+            run.memo = {**run.memo, **facts}
 
     def recall(self, run_id: str | None) -> Mapping[str, Any]:
         """The `memo` an open run was given; empty for others."""
@@ -302,6 +307,10 @@ class Recorder:
         known: dict[str, JsonValue],
         foreign_parent: str | None,
     ) -> None:
+        row = current_example()
+        if row is not None:
+            row.tree_ids.append(tree.id)
+            metadata = {**row.metadata, **(metadata or {})}
         own = dict(metadata or {})
         session = current_session()
         entry["session"] = (
@@ -315,6 +324,8 @@ class Recorder:
         remember_tree(door, tree.id)
         is_sampled = door.settings.sample_rate >= 1 or _share(tree.id) < door.settings.sample_rate
         tree.skipped = tree.journal.full if is_sampled else "sampled"
+        if threading.get_ident() in guard.own_threads:
+            tree.skipped = "internal"
         entry["metadata"] = door.plain({**door.settings.metadata, **own})
         if foreign_parent is not None:
             entry["metadata"]["parent_run_id"] = foreign_parent
@@ -342,15 +353,18 @@ class Recorder:
 
     def _take(self, run_id: str, run: Run) -> None:
         """Take a run that ends off the table; a root takes with it what is still open below."""
+        tree = run.tree
         if self.runs.get(run_id) is run:
             if run.older is None:
                 del self.runs[run_id]
-                run.tree.open.pop(run_id, None)
+                tree.open.pop(run_id, None)
             else:
                 self.runs[run_id] = run.older
         self._end(run_id, run, None)
-        if run.id == run.tree.id and run.tree.open:
-            self._leave(run.tree)
+        if run.id == tree.id:
+            if tree.open:
+                self._leave(tree)
+            self._forget_ended()
 
     def _leave(self, tree: Tree) -> None:
         """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""
@@ -362,10 +376,16 @@ class Recorder:
         tree.open.clear()
 
     def _end(self, run_id: str, run: Run, left: Run | None) -> None:
-        now = time.monotonic()
-        self.ended[run_id] = (run.id, run.tree, now, left)
-        self.ended.move_to_end(run_id)
-        while len(self.ended) > ENDED_RUNS or next(iter(self.ended.values()))[2] < now - ENDED_SECONDS:
+        if run_id in self.ended:
+            self.ended.move_to_end(run_id)
+        self.ended[run_id] = (run.id, run.tree, time.monotonic(), left)
+        while len(self.ended) > ENDED_RUNS:
+            self.ended.popitem(last=False)
+
+    def _forget_ended(self) -> None:
+        """Bound the runs that ended by age; looked at whenever a root ends."""
+        limit = time.monotonic() - ENDED_SECONDS
+        while next(iter(self.ended.values()))[2] < limit:
             self.ended.popitem(last=False)
 
     def _forget_oldest(self) -> None:
@@ -395,7 +415,7 @@ def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def _tags(door: Door, tags: Iterable[Any]) -> list[JsonValue]:
-    return [door.name(tag) if type(tag) is str else door.plain(tag) for tag in tags]
+    return [door.names[tag] if type(tag) is str else door.plain(tag) for tag in tags]
 
 
 def _share(tree_id: str) -> float:

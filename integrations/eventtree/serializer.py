@@ -6,6 +6,7 @@ together share waves, so that a hundred small trees fill a batch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -49,6 +50,20 @@ def request(items: tuple[Item, ...], vendor: Vendor) -> Request:
     if route.envelope is not None:
         content = route.envelope[0] + content + route.envelope[1]
     return Request(route.method, vendor.base_url + fill(route.path, dict(items[0].place)), content, items, HEADERS)
+
+
+NAMES = re.compile(r"\{([^{}]+)\}")
+
+
+def names_in(path: str) -> tuple[str, ...]:
+    """The `{names}` in a path or body that still have no value."""
+    return tuple(dict.fromkeys(NAMES.findall(path)))
+
+
+def for_export(url: str, vendor: Vendor) -> str:
+    """The url with names standing in for what only a reply can tell."""
+    found = {name: vendor.lookup_of(name) for name in names_in(url)}
+    return fill(url, {name: lookup.export_as for name, lookup in found.items() if lookup is not None})
 
 
 def fill(path: str, values: Mapping[str, str]) -> str:

@@ -56,6 +56,7 @@ class Pricing(Protocol):
         """What a run cost."""
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
 
 RULES: Mapping[tuple[str, str], tuple[str, str]] = {
@@ -158,7 +159,8 @@ class TreeBuilder:
         events = [
             _event(run, self.id, parents[run.id], shared, start, _figures(run, nest, pricing)) for run in runs.values()
         ]
-        feedback = tuple(sorted(self._feedback, key=lambda entry: entry.get("at", 0)))
+        in_time = sorted(self._feedback, key=lambda entry: entry.get("at", 0))
+        feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
         return EventTree(id=self.id, events=_ordered(events), feedback=feedback)
 
     def _root(self, runs: Mapping[str, _Run]) -> _Run:
@@ -365,7 +367,7 @@ def _notes(run: _Run) -> tuple[Note, ...]:
 
 
 def _time(at_ns: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_ns // 1000)
+    return EPOCH + timedelta(microseconds=at_ns // 1000)
 
 
 def _resolve_same(runs: Mapping[str, _Run]) -> None:

@@ -1,7 +1,8 @@
 """What one run of a chain costs with our handler: `python -m tests.bench.chain`.
 
 The chain is prompt | model | parser (4 runs with the sequence itself). Three figures, each against a handler that does
-nothing, interleaved in one process so that the machine's mood cancels out:
+nothing, interleaved in one process so that the machine's mood cancels out. On a loaded machine look at the ratios:
+they hold still when the microseconds do not.
 
     added µs a run on the caller's thread, Braintrust as the vendor on loopback in a process of its own
     total CPU µs a run until everything is flushed
@@ -102,7 +103,7 @@ def timed(chain: Any, handlers: list[Any], times: int) -> tuple[float, float]:
 
 
 def added(chain: Any, handler: Any, rounds: int, times: int) -> dict[str, float]:
-    """Median µs a run with nothing, with a do-nothing handler, and what ours adds to the latter."""
+    """Median µs a run with no handler, and what a do-nothing one and ours add to it; CPU of the caller's thread."""
     bare, idle, ours = [], [], []
     for _ in range(rounds):
         bare.append(timed(chain, [], times)[1])
@@ -164,19 +165,23 @@ def main() -> None:
     handler = CallbackHandler(vendors=[Braintrust(api_key="k", base_url=url)], journal=tempfile.mkdtemp() + "/journal")
     timed(chain, [handler], 50)
     flush(30)
-    for name, value in added(chain, handler, options.rounds, options.times).items():
+    found = added(chain, handler, options.rounds, options.times)
+    for name, value in found.items():
         print(f"caller's thread, {name}: {value:.1f} us a run")
+    unit = found["do_nothing_added"]
+    print(f"caller's thread, ours_added / do_nothing_added: {found['ours_added'] / unit:.1f} (aim: 4)")
     flush(60)
     cpu = statistics.median(total_cpu(chain, handler, options.times * 3) for _ in range(3))
     print(f"total CPU to flush, beyond a do-nothing handler: {cpu:.1f} us a run")
+    print(f"total CPU to flush / do_nothing_added: {cpu / unit:.1f} (aim: 12)")
 
     def backlog() -> None:
         for _ in range(1_500):
             chain.invoke({"question": "Where?"}, config={"callbacks": [handler]})
 
     for label, before in (("quiet shipper", lambda: flush(60)), ("shipper with a backlog", backlog)):
-        found = callbacks(handler, 3_000, before)
-        print(f"callback beside a {label}: " + ", ".join(f"{name} {value:.0f} us" for name, value in found.items()))
+        percentiles = callbacks(handler, 3_000, before)
+        print(f"callback beside a {label}: " + ", ".join(f"{p} {value:.0f} us" for p, value in percentiles.items()))
     print(f"waiting at the end: {flush(60).waiting}")
     vendor.terminate()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
+from langchain.agents import create_agent
 from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
@@ -15,6 +19,11 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool
+
+needs_agent_marks = pytest.mark.skipif(
+    "ls_integration" not in inspect.getsource(create_agent),
+    reason="this langchain leaves no mark by which its agents could be told from other graphs",
+)
 
 Answer = Callable[[Sequence[BaseMessage]], AIMessage]
 
@@ -140,6 +149,13 @@ def raising(error: BaseException) -> Callable[[Any], Any]:
         raise error
 
     return step
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until something is so."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 async def collected(stream: AsyncIterator[Any]) -> list[Any]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import threading
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import dispatch_custom_event
-from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
-from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+from langchain_core.documents import Document
+from langchain_core.language_models.llms import create_base_retry_decorator
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
+from pydantic import BaseModel
 
 import eventtree
 from eventtree.event import EventTree, Kind
-from eventtree.langchain import CallbackHandler
+from eventtree.langchain import CallbackHandler, prompts
+from eventtree.vendors import KINDS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Library, Model, TextModel, answer
+from tests.langchain.fakes import Library, Model, TextModel, answer, call, needs_agent_marks
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -103,6 +111,180 @@ def test_a_retriever(config: RunnableConfig, tree: One) -> None:
 def test_a_prompts_variables(config: RunnableConfig, tree: One) -> None:
     (PromptTemplate.from_template("Who is {name}?") | TextModel()).invoke({"name": "Ann"}, config)
     assert named(tree(), "PromptTemplate").inputs == {"name": "Ann"}
+
+
+def test_a_prompts_template_is_a_param(config: RunnableConfig, tree: One) -> None:
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", "You are {role}."), MessagesPlaceholder("history", optional=True), ("user", "{question}")]
+    )
+    (prompt.partial(role="brief") | Model()).invoke({"question": "Who?"}, config)
+    found = named(tree(), "ChatPromptTemplate")
+    assert found.inputs == {"question": "Who?"}
+    assert [message["content"] for message in found.outputs["messages"]] == ["You are brief.", "Who?"]
+    assert found.params == {
+        "template": [
+            {"role": "system", "content": "You are {role}."},
+            {"role": "placeholder", "content": "{history}"},
+            {"role": "user", "content": "{question}"},
+        ],
+        "partial_variables": {"role": "brief", "history": []},
+    }
+    (item,) = [item for item in items_of(tree()) if item["event_name"] == "ChatPromptTemplate"]
+    assert item["config"]["template"] == found.params["template"]
+    assert item["inputs"] == {"question": "Who?"}
+
+
+def test_a_text_prompts_template_is_a_param(config: RunnableConfig, tree: One) -> None:
+    (PromptTemplate.from_template("Who is {{ name }}?", template_format="mustache") | TextModel()).invoke(
+        {"name": "Ann"}, config
+    )
+    assert named(tree(), "PromptTemplate").params == {"template": "Who is {{ name }}?", "template_format": "mustache"}
+    assert named(tree(), "PromptTemplate").outputs == {"text": "Who is Ann?"}
+
+
+@pytest.mark.parametrize("odd", [None, {}, {"kwargs": None}, {"kwargs": {"messages": [None, 1, {"id": 3}]}}, "x"])
+def test_what_is_no_prompt_has_no_template(odd: Any) -> None:
+    assert prompts.params_of(odd) is None
+
+
+def test_messages_of_a_template_that_are_odd() -> None:
+    given = {"input_variables": [], "messages": [None, {"id": ["x", "Odd"], "kwargs": {"content": "c", "role": "r"}}]}
+    assert prompts.params_of({"kwargs": given}) == {
+        "template": [{"role": "unknown", "content": None}, {"role": "r", "content": "c"}]
+    }
+
+
+def items_of(tree: EventTree) -> list[dict[str, Any]]:
+    """A tree's events as HoneyHive gets them."""
+    vendor = HoneyHive(api_key="k", project="p")
+    return [json.loads(item.content) for item in vendor.encode(tree).items if b"event_name" in item.content]
+
+
+class Refusing(Model):
+    """Of an older integration: retries by itself, and tells so."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **more: Any) -> Any:
+        left = [ValueError("busy")]
+
+        @create_base_retry_decorator([ValueError], max_retries=2, run_manager=run_manager)
+        def ask() -> Any:
+            if left:
+                raise left.pop()
+            return super(Refusing, self)._generate(messages)
+
+        return ask()
+
+
+def test_retries_inside_a_model_are_notes(config: RunnableConfig, tree: One, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B10"""
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+    Refusing().invoke("Who?", config)
+    assert tree().root.status == "ok"
+    (note,) = tree().root.notes
+    assert note.name == "retry"
+    assert (note.value["attempt"], note.value["error"]) == (1, {"type": "ValueError", "message": "busy"})
+    assert note.value["wait_seconds"] > 0
+
+
+def test_calls_that_cannot_be_read_are_kept(config: RunnableConfig, tree: One) -> None:
+    odd = {"name": "look", "args": '{"a": ', "id": "1", "error": "no JSON", "type": "invalid_tool_call"}
+    Model(reply=AIMessage("", invalid_tool_calls=[odd])).invoke("Who?", config)
+    (call,) = tree().root.outputs["messages"][0]["tool_calls"]
+    assert call == {"id": "1", "name": "look", "arguments": '{"a": ', "error": "no JSON"}
+
+
+REASONED: dict[str, AIMessage] = {
+    "standard": AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "done"}]),
+    "anthropic": AIMessage(
+        [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "done"}]
+    ),
+    "openai": AIMessage(
+        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}, {"type": "text", "text": "done"}],
+        response_metadata={"model_provider": "openai"},
+    ),
+    "deepseek": AIMessage("done", additional_kwargs={"reasoning_content": "hm"}),
+}
+
+
+@pytest.mark.parametrize("reply", REASONED.values(), ids=REASONED)
+def test_reasoning_stands_beside_the_text(config: RunnableConfig, tree: One, reply: AIMessage) -> None:
+    Model(reply=reply).invoke("Who?", config)
+    (message,) = tree().root.outputs["messages"]
+    assert (message["content"], message["reasoning"]) == ("done", "hm")
+
+
+BYTES = base64.b64encode(b"x" * 3000).decode()
+MEDIA: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "audio": ({"type": "audio", "base64": BYTES, "mime_type": "audio/wav"}, ("audio", "audio/wav")),
+    "openai audio": ({"type": "input_audio", "input_audio": {"data": BYTES, "format": "wav"}}, ("audio", "audio/wav")),
+    "file": ({"type": "file", "base64": BYTES, "mime_type": "application/pdf"}, ("file", "application/pdf")),
+    "video": ({"type": "video", "base64": BYTES, "mime_type": "video/mp4"}, ("video", "video/mp4")),
+    "openai image": (
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BYTES}"}},
+        ("image", "image/png"),
+    ),
+    "anthropic image": (
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": BYTES}},
+        ("image", "image/png"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("block", "found"), MEDIA.values(), ids=MEDIA)
+def test_media_are_named_not_kept(
+    config: RunnableConfig, tree: One, block: dict[str, Any], found: tuple[str, str]
+) -> None:
+    """F4"""
+    Model().invoke([HumanMessage([{"type": "text", "text": "What?"}, block])], config)
+    part = tree().root.inputs["messages"][0]["content"][1]
+    assert (part["type"], part["mime_type"]) == found
+    assert (part["bytes"], part["sha256"]) == (3000, hashlib.sha256(b"x" * 3000).hexdigest())
+    assert BYTES[:100] not in tree().model_dump_json()
+
+
+class Whale(BaseModel):
+    """A whale."""
+
+    name: str
+    metres: float
+
+
+def test_structured_output(config: RunnableConfig, tree: One) -> None:
+    model = Model(reply=call("Whale", name="blue", metres=30.0))
+    assert model.with_structured_output(Whale).invoke("Which?", config) == Whale(name="blue", metres=30.0)
+    assert tree().root.outputs == {"name": "blue", "metres": 30.0}
+    params = named(tree(), "Model").params
+    assert params is not None
+    assert params["tools"][0]["function"]["name"] == "Whale"
+
+
+class Scored(Library):
+    """Keeps scores where retrievers do."""
+
+    def _get_relevant_documents(self, query: str, **more: Any) -> list[Document]:
+        return [Document("a", id="1", metadata={"score": 0.7}), Document("b", metadata={"relevance_score": 0.3})]
+
+
+def test_documents_have_their_scores(config: RunnableConfig, tree: One) -> None:
+    Scored().invoke("whales", config)
+    found = tree().root.outputs["documents"]
+    assert [(one.get("id"), one["text"], one["score"]) for one in found] == [("1", "a", 0.7), (None, "b", 0.3)]
+    assert found[0]["metadata"] == {"score": 0.7}
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"nebuly"}))
+def test_vendors_show_custom_events_where_they_happened(config: RunnableConfig, tree: One, kind: str) -> None:
+    """Nebuly has no place for them (see its table)."""
+
+    def step(_: Any) -> str:
+        dispatch_custom_event("progress", {"done": 3})
+        return Model().invoke("Who?").text
+
+    (RunnableLambda(lambda x: x) | RunnableLambda(step)).invoke("x", config)
+    vendor = vendor_class(kind)(api_key="k", project="p")
+    shown = [item for item in vendor.encode(tree()).items if b"progress" in item.content]
+    assert [item.event_ids for item in shown] == [(named(tree(), "step").id,)]
+    assert b'"value":{"done":3}' in shown[0].content.replace(b" ", b"")
 
 
 class OddMessage(BaseMessage):
@@ -192,6 +374,7 @@ def test_metadata_and_tags_are_inherited(config: RunnableConfig, tree: One) -> N
         assert event.metadata["own"] == 1
 
 
+@needs_agent_marks
 def test_the_agent_at_the_root_has_input_and_output(config: RunnableConfig, tree: One) -> None:
     """F5"""
     from langchain.agents import create_agent

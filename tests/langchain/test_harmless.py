@@ -240,6 +240,23 @@ def test_importing_the_handler_loads_no_tracer() -> None:
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("made", ["before", "inside"])
+def test_a_server_that_forbids_blocking_calls_loses_nothing(trees: Trees, made: str) -> None:
+    """E4: `langgraph dev` raises where code of an event loop calls what blocks, such as `os.write`."""
+    blockbuster = pytest.importorskip("blockbuster")
+
+    async def serve(handler: CallbackHandler | None) -> None:
+        handler = handler or CallbackHandler(strict=True)
+        for _ in range(2):
+            await RunnableLambda(lambda x: x).ainvoke("x", {"callbacks": [handler]})
+
+    handler = CallbackHandler(strict=True) if made == "before" else None
+    with blockbuster.blockbuster_ctx():
+        asyncio.run(serve(handler))
+    assert len(trees()) == 2
+    assert not guard.failures
+
+
 def test_logs_hold_nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     handler = CallbackHandler()
     monkeypatch.setattr(recorder, "open", raising(ValueError("canary")))

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel, RunnablePassthrough
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from eventtree.event import EventTree, Kind
-from eventtree.langchain import CallbackHandler
+from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recorder import ENDED_RUNS, recorder
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Model, call, raising, tool_caller
+from tests.langchain.fakes import Model, call, needs_agent_marks, raising, tool_caller
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -176,6 +178,7 @@ def test_threads_and_tasks_of_the_user_keep_parents_where_the_context_is_copied(
     assert shape(tree()) == ["chain step", *(f"  {line}" for line in CHAIN_SHAPE)]
 
 
+@needs_agent_marks
 def test_a_subagent_called_by_a_tool_stands_under_the_tool(config: RunnableConfig, tree: One) -> None:
     """A11, F6: agents are told by structure, with and without a name of their own."""
     named_one = create_agent(Model(), [], name="librarian")
@@ -212,6 +215,7 @@ def test_a_chain_is_no_agent_for_its_name(config: RunnableConfig, tree: One) -> 
     assert tree().root.kind is Kind.CHAIN
 
 
+@needs_agent_marks
 def test_a_chain_inside_an_agents_tool_is_a_chain(config: RunnableConfig, tree: One) -> None:
     """F6: the mark that an agent leaves in the metadata is inherited by what its tools run."""
 
@@ -334,6 +338,108 @@ async def test_async_fallback_attempts_stand_under_the_whole(config: RunnableCon
     assert [event.metadata["attempt"] for event in tree().children(found)] == [1, 2]
 
 
+class Unstreamable(Model):
+    """Fails before its first chunk: only then do fallbacks stand in."""
+
+    def _stream(self, *args: Any, **more: Any) -> Any:
+        raise ValueError("no")
+        yield
+
+
+def unparsable(_: object) -> str:
+    """Turns down what the model said, after it has been paid for."""
+    raise ValueError("unparsable")
+
+
+def check_attempts(tree: EventTree, whole: str = "RunnableWithFallbacks") -> None:
+    """A paid attempt that failed, then a good one."""
+    found = named(tree, whole)
+    first, second = tree.children(found)
+    assert found.status == "ok"
+    assert (first.name, first.status, first.metadata["attempt"]) == ("RunnableSequence", "error", 1)
+    assert (second.name, second.status, second.metadata["attempt"]) == ("good", "ok", 2)
+    assert tree.total_tokens == 30
+    paid = named(tree, "paid")
+    assert (paid.status, paid.usage and paid.usage.total_tokens) == ("ok", 15)
+    assert paid.cost is not None
+    assert second.cost is not None
+    assert paid.cost.total_usd == second.cost.total_usd
+    assert tree.total_usd == 2 * (second.cost.total_usd or 0)
+
+
+FALLBACKS = (Model(name="paid") | RunnableLambda(unparsable)).with_fallbacks([Model(name="good")])
+
+
+def test_a_failed_attempt_keeps_its_cost(config: RunnableConfig, tree: One) -> None:
+    """B10"""
+    FALLBACKS.invoke("Who?", config)
+    check_attempts(tree())
+
+
+def test_a_batch_of_fallbacks(config: RunnableConfig, trees: Trees) -> None:
+    """A1, B10"""
+    FALLBACKS.batch(["a", "b", "c"], config)
+    assert len(trees()) == 3
+    for tree in trees():
+        check_attempts(tree)
+
+
+async def test_an_async_batch_of_fallbacks(config: RunnableConfig, trees: Trees) -> None:
+    """A1, B10"""
+    await FALLBACKS.abatch(["a", "b", "c"], config)
+    assert len(trees()) == 3
+    for tree in trees():
+        check_attempts(tree)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_streaming_fallbacks(config: RunnableConfig, tree: One, inside: bool) -> None:
+    """B10"""
+    whole = Unstreamable(name="bad").with_fallbacks([Model(name="good")])
+    list((PROMPT | whole).stream(ASKED, config) if inside else whole.stream("Who?", config))
+    found = named(tree(), "RunnableWithFallbacks")
+    assert found.status == "ok"
+    assert [(e.name, e.status.value, e.metadata["attempt"]) for e in tree().children(found)] == [
+        ("bad", "error", 1),
+        ("good", "ok", 2),
+    ]
+
+
+async def test_async_streaming_fallbacks(config: RunnableConfig, tree: One) -> None:
+    """B10"""
+    assert [chunk async for chunk in FALLBACKS.astream("Who?", config)]
+    check_attempts(tree())
+
+
+def test_streaming_fallbacks_keep_the_cost_of_what_failed(config: RunnableConfig, tree: One) -> None:
+    """B10"""
+    assert list(FALLBACKS.stream("Who?", config))
+    check_attempts(tree())
+
+
+def test_attempts_are_counted_once_though_two_handlers_see_them(config: RunnableConfig, tree: One) -> None:
+    """B10, F8"""
+    set_global_handler(strict=True)
+    FALLBACKS.batch(["Who?"], config)
+    check_attempts(tree())
+
+
+def test_retried_attempts_keep_their_cost(config: RunnableConfig, tree: One) -> None:
+    """B10: a retried chain whose model had been paid before it failed."""
+    left = [ValueError("once")]
+
+    def once(message: Any) -> Any:
+        if left:
+            raise left.pop()
+        return message
+
+    chain = (Model() | RunnableLambda(once)).with_retry(wait_exponential_jitter=False, stop_after_attempt=2)
+    chain.batch(["Who?"], config)
+    assert tree().root.status == "ok"
+    assert tree().total_tokens == 30
+    assert [event.metadata.get("attempt") for event in tree().children(tree().root)] == [1, 2]
+
+
 def test_streaming_steps_are_siblings(config: RunnableConfig, tree: One) -> None:
     assert "".join(CHAIN.stream(ASKED, config)) == "blue whale"
     assert sorted(shape(tree())) == sorted(CHAIN_SHAPE)
@@ -359,8 +465,7 @@ def test_a_tool_called_twice_is_two_runs(config: RunnableConfig, tree: One) -> N
     replies = iter([both, call("look", word="c")])
     agent = create_agent(Model(reply=lambda _: next(replies, Model()._answer([]))), [look])
     agent.invoke({"messages": [("user", "x")]}, config)
-    assert [(e.inputs, e.metadata["tool_call_id"]) for e in tree().events if e.kind is Kind.TOOL] == [
-        ({"word": "a"}, "call_look"),
-        ({"word": "b"}, "call_2"),
-        ({"word": "c"}, "call_look"),
-    ]
+    tools = [event for event in tree().events if event.kind is Kind.TOOL]
+    assert [event.inputs for event in tools] == [{"word": "a"}, {"word": "b"}, {"word": "c"}]
+    if "tool_call_id" in inspect.getsource(BaseTool.run).split("on_tool_start(")[1].split(")")[0]:
+        assert [event.metadata["tool_call_id"] for event in tools] == ["call_look", "call_2", "call_look"]

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import inspect
+import pickle
+import subprocess
+import sys
+import threading
+import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun
+from langchain_core.callbacks.manager import atrace_as_chain_group, trace_as_chain_group
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import ToolException, tool
@@ -19,13 +29,19 @@ from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 from eventtree.event import EventTree, Status
-from eventtree.langchain import CallbackHandler, set_global_handler
-from eventtree.recorder import recorder
+from eventtree.journal import open_journal
+from eventtree.langchain import CallbackHandler, graphs, set_global_handler
+from eventtree.recorder import OPEN_SECONDS, recorder
+from eventtree.testing.capture import Captured
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Library, Model, call, raising, tool_caller
+from tests.langchain.fakes import Library, Model, call, raising, tool_caller, until
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
+
+needs_graph_callbacks = pytest.mark.skipif(
+    importlib.util.find_spec("langgraph.callbacks") is None, reason="this langgraph tells no handler of its pauses"
+)
 
 
 class State(TypedDict):
@@ -63,7 +79,8 @@ def test_an_interrupt_pauses_node_and_graph(config: RunnableConfig, tree: One) -
     (note,) = tree().root.notes
     assert note.name == "interrupt"
     assert note.value["interrupts"][0]["value"] == "Really?"
-    assert note.value["checkpoint_id"]
+    if importlib.util.find_spec("langgraph.callbacks") is not None:
+        assert note.value["checkpoint_id"]
 
 
 def test_a_resumed_run_is_linked_by_its_thread(config: RunnableConfig, trees: Trees) -> None:
@@ -79,6 +96,204 @@ def test_a_resumed_run_is_linked_by_its_thread(config: RunnableConfig, trees: Tr
     assert any(note.value.get("resume") == "yes" for note in second.root.notes)
 
 
+def paused_then_resumed(trees: Trees) -> tuple[EventTree, EventTree]:
+    """The two trees of a thread, by start."""
+    first, second = sorted(trees(), key=lambda tree: tree.root.start)
+    assert first.root.status is Status.INTERRUPTED
+    assert first.root.session_id == second.root.session_id == "thread-1"
+    return first, second
+
+
+@pytest.mark.parametrize("who", ["one handler", "two handlers", "the global one"])
+def test_a_resumed_run_names_the_tree_it_resumes(config: RunnableConfig, trees: Trees, who: str) -> None:
+    """B2"""
+    app = graph(asking)
+    other = dict(config)
+    if who == "two handlers":
+        other["callbacks"] = [CallbackHandler(strict=True)]
+    if who == "the global one":
+        set_global_handler(strict=True)
+        config["callbacks"] = other["callbacks"] = []
+    app.invoke({"said": ""}, config)
+    app.invoke(Command(resume="yes"), other)
+    first, second = paused_then_resumed(trees)
+    assert second.root.metadata["resumes"] == first.id
+    assert "resumes" not in first.root.metadata
+
+
+@needs_graph_callbacks
+def test_a_graph_paused_before_a_node_is_linked_too(config: RunnableConfig, trees: Trees) -> None:
+    """B2"""
+    app = graph(lambda state: state, interrupt_before=["ask"])
+    app.invoke({"said": ""}, config)
+    app.invoke(None, config)
+    first, second = paused_then_resumed(trees)
+    assert second.root.metadata["resumes"] == first.id
+
+
+def test_a_thread_that_went_on_is_not_resumed_twice(config: RunnableConfig, trees: Trees) -> None:
+    """B2"""
+    app = graph(asking)
+    app.invoke({"said": ""}, config)
+    app.invoke(Command(resume="yes"), config)
+    app.invoke({"said": "again"}, config)
+    app.invoke(Command(resume="yes"), config)
+    found = sorted(trees(), key=lambda tree: tree.root.start)
+    assert [tree.root.metadata.get("resumes") for tree in found] == [None, found[0].id, None, found[2].id]
+
+
+OTHER_PROCESS = """
+import pickle, sys
+from eventtree.langchain import CallbackHandler
+from langgraph.types import Command
+from tests.langchain.test_status import asking, graph
+
+saved, writes, journal = pickle.load(sys.stdin.buffer)
+app = graph(asking)
+config = {"configurable": {"thread_id": "thread-1", "checkpoint_ns": ""}}
+at = app.checkpointer.put(config, saved.checkpoint, saved.metadata, saved.checkpoint["channel_versions"])
+for task, channel, value in writes:
+    app.checkpointer.put_writes(at, [(channel, value)], task)
+app.invoke(Command(resume="yes"), {**config, "callbacks": [CallbackHandler(journal=journal, strict=True)]})
+"""
+
+
+@needs_graph_callbacks
+def test_a_run_resumed_in_another_process_is_linked_by_thread_and_checkpoint(
+    config: RunnableConfig, trees: Trees, own_place: Path
+) -> None:
+    """B2"""
+    app = graph(asking)
+    app.invoke({"said": ""}, config)
+    saved = app.checkpointer.get_tuple({"configurable": {"thread_id": "thread-1"}})
+    given = pickle.dumps((saved._replace(pending_writes=None), saved.pending_writes, str(own_place)))
+    here = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", OTHER_PROCESS], input=given, check=True, cwd=here, timeout=60)
+    first, second = paused_then_resumed(trees)
+    assert second.root.status is Status.OK
+    (paused,) = [note.value for note in first.root.notes]
+    resumed = next(note.value for note in second.root.notes if "checkpoint_id" in note.value)
+    assert resumed["checkpoint_id"] == paused["checkpoint_id"]
+
+
+def test_what_is_kept_of_paused_threads_is_bounded(handler: CallbackHandler) -> None:
+    """E1"""
+    for number in range(graphs.PAUSED_TREES + 10):
+        graphs.paused.remember(f"thread {number}", "tree")
+    assert len(graphs.paused.trees) == graphs.PAUSED_TREES
+    assert graphs.paused.find("thread 0") is None
+    graphs.paused.trees.clear()
+
+
+def test_a_node_interrupt_pauses_its_graph(config: RunnableConfig, tree: One) -> None:
+    """B1"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from langgraph.errors import NodeInterrupt
+
+        graph(raising(NodeInterrupt("Really?"))).invoke({"said": ""}, config)
+    assert set(statuses(tree()).values()) == {"interrupted"}
+    assert tree().root.notes[0].value["interrupts"][0]["value"] == "Really?"
+    assert all(event.error is None for event in tree().events)
+
+
+async def sleep(state: State) -> State:
+    await asyncio.sleep(30)
+    return state
+
+
+async def test_a_graphs_time_limit_for_its_steps_cancels(config: RunnableConfig, tree: One) -> None:
+    """B5"""
+    app = graph(sleep)
+    app.step_timeout = 0.05
+    with pytest.raises(TimeoutError):
+        await app.ainvoke({"said": ""}, config)
+    assert statuses(tree()) == {"LangGraph": "cancelled", "ask": "cancelled"}
+    assert all(event.error is None for event in tree().events)
+
+
+def test_a_graphs_time_limit_for_its_steps_cancels_in_sync_code(config: RunnableConfig, tree: One) -> None:
+    """B5: the node's thread cannot be stopped, and ends by itself afterwards."""
+    go_on = threading.Event()
+
+    def stuck(state: State) -> State:
+        go_on.wait(10)
+        return state
+
+    app = graph(stuck)
+    app.step_timeout = 0.05
+    app_thread = threading.Thread(target=lambda: (time.sleep(0.3), go_on.set()))
+    app_thread.start()
+    with pytest.raises(TimeoutError):
+        app.invoke({"said": ""}, config)
+    app_thread.join()
+    assert tree().root.status is Status.CANCELLED
+    assert tree().root.error is None
+
+
+async def test_a_nodes_time_limit_cancels(config: RunnableConfig, tree: One) -> None:
+    """B5"""
+    builder = StateGraph(State)
+    if "timeout" not in inspect.signature(StateGraph.add_node).parameters:
+        pytest.skip("this langgraph has no time limits for nodes")
+    builder.add_node("ask", sleep, timeout=0.05)
+    builder.add_edge(START, "ask")
+    with pytest.raises(Exception, match="exceeded its run timeout"):
+        await builder.compile().ainvoke({"said": ""}, config)
+    assert statuses(tree()) == {"LangGraph": "cancelled", "ask": "cancelled"}
+    assert all(event.error is None for event in tree().events)
+
+
+@pytest.mark.skipif(
+    "except BaseException" not in inspect.getsource(atrace_as_chain_group),
+    reason="this langchain-core tells no end of a cancelled group",
+)
+async def test_a_cancelled_chain_group_leaves_everything_cancelled(handler: CallbackHandler, tree: One) -> None:
+    """B5"""
+    set_global_handler(handler)
+
+    async def group() -> None:
+        async with atrace_as_chain_group("group", inputs={"q": "x"}) as manager:
+            await (RunnableLambda(lambda x: x) | SlowModel()).ainvoke("x", {"callbacks": manager})
+
+    task = asyncio.create_task(group())
+    await until(lambda: task.done() or (len(recorder.runs) == 3 and len(recorder.ended) == 1))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not recorder.runs)  # a cancelled model sends no end
+    assert shape(tree()) == [
+        "chain group",
+        "  chain RunnableSequence",
+        "    chain RunnableLambda",
+        "    model SlowModel",
+    ]
+    assert [event.status.value for event in tree().events] == ["cancelled", "cancelled", "ok", "cancelled"]
+
+
+def test_a_chain_group_that_ends_well(handler: CallbackHandler, tree: One) -> None:
+    set_global_handler(handler)
+    with trace_as_chain_group("group", inputs={"q": "x"}) as manager:
+        Model().invoke("x", {"callbacks": manager})
+        manager.on_chain_end({"a": "y"})
+    assert shape(tree()) == ["chain group", "  model Model"]
+    assert (tree().root.status, tree().root.inputs, tree().root.outputs) == ("ok", {"q": "x"}, {"a": "y"})
+
+
+def test_runs_that_never_end_leave_the_table_by_age(handler: CallbackHandler, own_place: Path) -> None:
+    """B5, E1: they are counted, and shown as what they are."""
+    before = recorder.lost_track
+    for _ in range(3):
+        handler.on_chain_start(None, "x", run_id=uuid.uuid4(), name="lost")
+    for run in recorder.runs.values():
+        run.start -= int((OPEN_SECONDS + 1) * 1e9)
+    handler.on_chain_start(None, "x", run_id=(next_run := uuid.uuid4()), name="next")
+    handler.on_chain_end("x", run_id=next_run)
+    assert (len(recorder.runs), recorder.lost_track) == (0, before + 3)
+    lost = Captured(open_journal(str(own_place))).unfinished
+    assert [(tree.root.name, tree.root.status.value) for tree in lost] == [("lost", "incomplete")] * 3
+
+
 def test_a_global_handler_derives_the_notes_of_interrupt_and_resume(trees: Trees) -> None:
     """B1, B2"""
     set_global_handler(strict=True)
@@ -92,6 +307,7 @@ def test_a_global_handler_derives_the_notes_of_interrupt_and_resume(trees: Trees
     assert [(note.name, note.value) for note in second.root.notes] == [("resume", {"resume": "yes"})]
 
 
+@needs_graph_callbacks
 def test_a_static_interrupt_pauses_the_graph(config: RunnableConfig, tree: One) -> None:
     """B1"""
     graph(lambda state: state, interrupt_before=["ask"]).invoke({"said": ""}, config)
@@ -133,12 +349,16 @@ def test_a_command_to_the_parent_is_ok_with_a_note(config: RunnableConfig, tree:
 
 def test_control_flow_is_told_by_module_and_name(handler: CallbackHandler, trees: Trees) -> None:
     """B1"""
-    from langgraph.errors import GraphDrained, GraphInterrupt
+    from langgraph import errors
+    from langgraph.errors import GraphInterrupt
 
     class OwnInterrupt(GraphInterrupt):
         """An app's own kind of pause."""
 
-    for error in (GraphInterrupt(), OwnInterrupt(), GraphDrained()):
+    drained = getattr(errors, "GraphDrained", None) or type(
+        "GraphDrained", (errors.GraphBubbleUp,), {"__module__": errors.__name__}
+    )
+    for error in (GraphInterrupt(), OwnInterrupt(), drained()):
         handler.on_chain_start(None, "x", run_id=(run := uuid.uuid4()), name="x")
         handler.on_chain_error(error, run_id=run)
     assert [tree.root.status.value for tree in trees()] == ["interrupted", "interrupted", "ok"]
@@ -212,8 +432,7 @@ async def test_a_cancelled_task_leaves_everything_cancelled(config: RunnableConf
     """B5"""
     chain = RunnableLambda(lambda x: x) | step
     task = asyncio.create_task(chain.ainvoke("x", config))
-    while len(recorder.runs) < 2 or len(recorder.ended) < 1:
-        await asyncio.sleep(0)
+    await until(lambda: len(recorder.runs) == 2 and len(recorder.ended) == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +14,22 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableGenerator
 
-from eventtree.event import EventTree
+import eventtree
+from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
 from eventtree.journal.contents import records_of, trees_in
-from eventtree.langchain import CallbackHandler
+from eventtree.langchain import CallbackHandler, set_global_handler
+from eventtree.recorder import recorder
 from tests.langchain.conftest import named
-from tests.langchain.fakes import Model, call, collected
+from tests.langchain.fakes import Model, call, collected, until
 
+Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
 
 CHAIN = ChatPromptTemplate.from_messages([("user", "{question}")]) | Model() | StrOutputParser()
 ASKED = {"question": "Who?"}
+
+needs_v3 = pytest.mark.skipif(not hasattr(Model, "stream_events"), reason="this langchain-core has no protocol events")
 
 
 @pytest.fixture
@@ -66,6 +72,7 @@ async def test_astream_events(config: RunnableConfig, tree: One, version: Any) -
     check(tree())
 
 
+@needs_v3
 def test_stream_events_v3(config: RunnableConfig, tree: One) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,6 +80,99 @@ def test_stream_events_v3(config: RunnableConfig, tree: One) -> None:
         list(stream)
     assert tree().root.outputs["messages"][0]["content"] == "blue whale"
     assert tree().root.time_to_first_token is not None
+
+
+async def stream_v3(model: Model, config: RunnableConfig) -> list[Any]:
+    """All protocol events of an answer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return await collected(await model.astream_events("Who?", config, version="v3"))
+
+
+@needs_v3
+async def test_a_late_end_is_waited_for_by_a_flush(config: RunnableConfig, trees: Trees) -> None:
+    """LangChain tells the end of an async v3 stream only after the user has had the last event."""
+    await stream_v3(Model(), config)
+    await eventtree.aflush(timeout=5)
+    (tree,) = trees()
+    assert (tree.root.status, tree.root.outputs["messages"][0]["content"]) == ("ok", "blue whale")
+    assert tree.root.time_to_first_token is not None
+
+
+@needs_v3
+@pytest.mark.parametrize("reply", ["blue whale", call("look", word="x")], ids=["text", "tool call"])
+def test_a_whole_answer_stays_one_though_its_loop_ends_at_once(config: RunnableConfig, tree: One, reply: Any) -> None:
+    """What LangChain tells then is that the model's task was cancelled."""
+    asyncio.run(stream_v3(Model(reply=reply), config))
+    root = tree().root
+    (message,) = root.outputs["messages"]
+    assert root.status is Status.OK
+    assert message["finish_reason"] == "stop"
+    if reply == "blue whale":
+        assert message["content"] == "blue whale"
+    else:
+        assert (message["tool_calls"][0]["name"], message["tool_calls"][0]["arguments"]) == ("look", {"word": "x"})
+    assert root.usage is not None
+    assert (root.usage.total_tokens, root.usage.cache_read_tokens) == (15, 4)
+    assert root.model == "gpt-4o-mini-2024-07-18"
+    assert root.notes == ()
+
+
+@needs_v3
+def test_a_whole_answer_is_kept_once_though_two_handlers_see_it(config: RunnableConfig, tree: One) -> None:
+    """F8"""
+    set_global_handler(strict=True)
+    asyncio.run(stream_v3(Model(), config))
+    assert tree().root.outputs["messages"][0]["content"] == "blue whale"
+
+
+@needs_v3
+def test_an_unfinished_v3_answer_is_cancelled(config: RunnableConfig, tree: One) -> None:
+    class Endless(Model):
+        async def _astream(self, *args: Any, **more: Any) -> Any:
+            for chunk in self._stream(*args, **more):
+                yield chunk
+                await asyncio.sleep(0.01)
+
+    async def cut() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream_v3(Endless(reply="word " * 1000), config), 0.1)
+
+    asyncio.run(cut())
+    assert tree().root.status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_a_chain_whose_stream_is_left_early_says_what_langchain_did(
+    config: RunnableConfig, tree: One, how: str
+) -> None:
+    """B6: it reads the model's stream to its end, all of which is billed, and announces success."""
+    stream = CHAIN.stream(ASKED, config)
+    assert next(chunk for chunk in stream if chunk) == "blue"
+    if how == "closed":
+        stream.close()
+    del stream
+    model = named(tree(), "Model")
+    assert (model.status, model.outputs["messages"][0]["content"]) == ("ok", "blue whale")
+    assert model.usage is not None
+    assert model.usage.total_tokens == 15
+    assert tree().root.status is Status.OK
+    assert tree().root.error is None
+
+
+async def test_an_async_chain_whose_stream_is_left_early_is_cancelled(config: RunnableConfig, tree: One) -> None:
+    """B6: here LangChain stops the model."""
+    stream = CHAIN.astream(ASKED, config)
+    async for chunk in stream:
+        if chunk:
+            break
+    await stream.aclose()
+    # The ends are shielded: they land later, the root's perhaps first.
+    await until(lambda: not recorder.runs and not any(left for *_, left in recorder.ended.values()))
+    assert tree().root.status is Status.CANCELLED
+    model = named(tree(), "Model")
+    assert (model.status, model.outputs["messages"][0]["content"]) == ("cancelled", "blue")
+    assert all(event.error is None for event in tree().events)
 
 
 def test_stream_mode_messages(config: RunnableConfig, tree: One) -> None:
@@ -95,8 +195,6 @@ def test_a_role_chunk_is_no_first_token_but_a_tool_call_is(handler: CallbackHand
 
 def first_token_is_recorded() -> bool:
     """Whether any open run has had its first token."""
-    from eventtree.recorder import recorder
-
     return any(run.token_seen for run in recorder.runs.values())
 
 

@@ -1,4 +1,4 @@
-"""A pytest plugin for other projects' test suites: our handler sees every run of theirs, and is checked after each test.
+"""A pytest plugin for others' test suites: our handler sees every run of theirs, and is checked after each test.
 
     PYTHONPATH=tests/langchain pytest -p upstream_plugin --eventtree-report report.json …
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from workflows.errors import WorkflowCancelledByUser, WorkflowTimeoutError
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from eventtree.event import Kind, Status
+from eventtree.llama_index import global_handler
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import only, outline
 from tests.llama_index.models import Caller, Echo
@@ -230,3 +232,60 @@ async def test_steps_do_not_repeat_their_input_in_metadata(trees: Captured) -> N
     await Greeter().run(name="Ann")
     [tree] = trees.wait()
     assert "Ann" not in str([event.metadata for event in tree.events])
+
+
+class Blocking(Workflow):
+    """A step that is no coroutine runs in a thread, which nobody can stop."""
+
+    @step
+    def work(self, ev: StartEvent) -> StopEvent:
+        begun.set()
+        go_on.wait(5)
+        return StopEvent(result="worked")
+
+
+begun, go_on = threading.Event(), threading.Event()
+
+
+async def test_cancelled_run_with_a_sync_step_tells_that_the_step_went_on(trees: Captured) -> None:
+    """B5."""
+    begun.clear()
+    go_on.clear()
+    handler = Blocking().run()
+    await asyncio.to_thread(begun.wait, 5)
+    await handler.cancel_run()
+    with pytest.raises(WorkflowCancelledByUser):
+        await handler
+    go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    [tree] = trees.wait()
+    assert (tree.root.name, tree.root.status) == ("Blocking.run", Status.CANCELLED)
+    work = only(tree, "work")
+    assert (work.parent_id, work.status, work.outputs) == (tree.root.id, Status.OK, "worked")
+
+
+async def test_cancelled_task_around_a_run_cancels_nothing_it_does_not_own(trees: Captured) -> None:
+    """B5: the run goes on in a task of its own."""
+    handler = Greeter().run(name="Ann")
+    waiting = asyncio.create_task(asyncio.wait_for(asyncio.shield(_result(handler)), 5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert await handler == "hello Ann"
+    [tree] = trees.wait()
+    assert tree.root.status is Status.OK
+
+
+async def _result(handler: Any) -> Any:
+    return await handler
+
+
+async def test_last_tree_is_the_workflows_that_was_awaited_last(trees: Captured) -> None:
+    handler = global_handler()
+    assert handler is not None
+    Echo().complete("hi")
+    await Greeter().run(name="Ann")
+    mine = handler.last_tree_id
+    await asyncio.gather(*(asyncio.create_task(_result(Greeter().run(name=str(n)))) for n in range(3)))
+    assert [tree.root.name for tree in trees.wait(5)][:2] == ["Echo.complete", "Greeter.run"]
+    assert mine == trees[1].id
+    assert handler.last_tree_id is not None

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from llama_index.llms.openai import OpenAI, OpenAIResponses
 from eventtree.event import Status
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import only
+from tests.llama_index.provider import Answer, provider
 
 USAGE = {
     "prompt_tokens": 1200,
@@ -75,52 +73,22 @@ def response_events() -> Iterator[dict[str, Any]]:
     yield {"type": "response.completed", "response": response(), "sequence_number": 3}
 
 
-class Provider(BaseHTTPRequestHandler):
-    """Answers as OpenAI does."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked["model"] == "o1-mini":
-            return self.reply(
-                401, {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error"}}
-            )
-        if not asked.get("stream"):
-            return self.reply(200, response() if "responses" in self.path else whole())
-        if "responses" in self.path:
-            return self.stream(response_events())
-        return self.stream(chunks(bool((asked.get("stream_options") or {}).get("include_usage"))))
-
-    def reply(self, status: int, body: dict[str, Any]) -> None:
-        payload = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def stream(self, events: Iterator[dict[str, Any]]) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
-        for event in events:
-            kind = f"event: {event['type']}\n" if "type" in event else ""
-            self.wfile.write(f"{kind}data: {json.dumps(event)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
-
-    def log_message(self, *args: Any) -> None:
-        """Quiet."""
+def answer(path: str, asked: dict[str, Any]) -> Answer:
+    """As OpenAI does."""
+    if asked["model"] == "o1-mini":
+        return 401, {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error"}}
+    if not asked.get("stream"):
+        return 200, response() if "responses" in path else whole()
+    if "responses" in path:
+        return response_events()
+    return chunks(bool((asked.get("stream_options") or {}).get("include_usage")))
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Where the provider listens."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with provider(answer) as found:
+        yield f"{found}/v1"
 
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
@@ -178,12 +146,15 @@ async def test_async_stream_with_usage_brings_the_same(trees: Captured, address:
     check_usage(trees)
 
 
-def test_stream_without_usage_invents_none(trees: Captured, address: str) -> None:
+def test_stream_without_usage_is_counted_and_marked_inferred(trees: Captured, address: str) -> None:
     """C8."""
     list(client(address).stream_chat(HELLO))
     [tree] = trees
     assert tree.root.outputs["messages"][0]["content"] == "Paris."
-    assert tree.root.usage is None or tree.root.usage.inferred
+    usage = tree.root.usage
+    assert usage is not None and usage.inferred
+    assert usage.output_tokens == 2  # "Paris", "."
+    assert usage.input_tokens is not None and 3 < usage.input_tokens < 20
 
 
 def test_responses_api_brings_usage(trees: Captured, address: str) -> None:

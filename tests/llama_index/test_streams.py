@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.response.schema import StreamingResponse
+from llama_index.core.query_engine import CustomQueryEngine
 from llama_index_instrumentation import get_dispatcher
 
+import eventtree
 from eventtree.event import Event, EventTree, Kind, Status
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
@@ -289,3 +292,72 @@ def test_query_that_found_nothing_needs_no_reader(trees: Captured) -> None:
     [tree] = trees
     assert tree.root.status is Status.OK
     assert list(response.response_gen) == ["Empty Response"]
+
+
+class TwoModels(CustomQueryEngine):
+    """Answers with what two models stream, one after the other, through a generator of the user's own."""
+
+    first: Any
+    second: Any
+
+    def custom_query(self, query_str: str) -> Any:
+        def both() -> Iterator[str]:
+            for llm in (self.first, self.second):
+                for chunk in llm.stream_complete(query_str):
+                    yield chunk.delta or ""
+
+        return StreamingResponse(response_gen=both())
+
+
+def test_query_over_two_models_in_a_users_generator_ends_with_the_second(trees: Captured) -> None:
+    engine = TwoModels(first=Echo(words=["one ", "two "]), second=Echo(words=["three"]))
+    response = engine.query("Where?")
+    stream = response.response_gen
+    assert [next(stream), next(stream)] == ["one ", "two "]
+    assert not trees
+    assert list(stream) == ["three"]
+    eventtree.flush(timeout=1)
+    [tree] = trees
+    assert outline(tree) == [
+        "chain TwoModels.query",
+        "  chain TwoModels.custom_query",
+        "    model Echo.stream_complete",
+        "    model Echo.stream_complete",
+    ]
+    assert tree.root.status is Status.OK
+    assert [event.status for event in tree.events] == [Status.OK] * len(tree.events)
+    assert tree.total_tokens == 26
+
+
+@pytest.mark.parametrize(("read", "models"), [(1, 1), (3, 2)])
+def test_query_over_two_models_stopped_early_is_cancelled(trees: Captured, read: int, models: int) -> None:
+    """B6."""
+    engine = TwoModels(first=Echo(words=["one ", "two "]), second=Echo(words=["three ", "four"]))
+    stream = engine.query("Where?").response_gen
+    for _ in range(read):
+        next(stream)
+    stream.close()
+    eventtree.flush(timeout=1)
+    [tree] = trees
+    assert tree.root.status is Status.CANCELLED
+    asked = [event for event in tree.events if event.kind is Kind.MODEL]
+    assert len(asked) == models
+    assert asked[-1].status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("read", [0, 1, 3])
+def test_users_stream_without_a_model_is_ok_wherever_it_was_left(trees: Captured, read: int) -> None:
+    """Whether it was read to its end cannot be known without touching it: no error, and no false `cancelled`."""
+
+    @get_dispatcher().span
+    def count() -> Iterator[int]:
+        yield from range(3)
+
+    stream = count()
+    for _ in range(read):
+        next(stream)
+    del stream
+    gc.collect()
+    [tree] = trees
+    assert (tree.root.status, tree.root.outputs) == (Status.OK, None)
+    assert tree.root.metadata["output_unknown"]

@@ -357,7 +357,7 @@ def test_every_shape_has_a_body_here() -> None:
 def _shape_of(body: Json) -> Any:
     from eventtree.usage.tokens import _read_place
 
-    reading = _read_place(body, "raw", frozenset())
+    reading = _read_place(body, "raw", frozenset(), [])
     return None if reading is None else next(shape for shape in SHAPES if shape.name == reading.shape)
 
 

@@ -201,9 +201,9 @@ def test_dataset_row_scores_and_feedback_stand_on_session_and_root() -> None:
             "row-3",
         }
         assert said["metrics"] == {"exact": 1.0, "length": 17.5, "helpful": 0.8}
-        assert said["feedback"] == {"rating": 0.8, "comment": "good", "user_id": "ada", "ground_truth": "The moon."}
+        assert said["feedback"] == {"comment": "good", "user_id": "ada", "ground_truth": "The moon."}
     assert "datapoint_id" not in agent["metadata"]
-    assert batch.body["events"][5]["feedback"] == {"rating": -3, "ground_truth": "Gravity."}
+    assert batch.body["events"][5]["feedback"] == {"ground_truth": "Gravity."}
 
 
 def test_control_flow_is_no_error() -> None:

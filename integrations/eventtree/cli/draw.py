@@ -77,6 +77,9 @@ def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, 
 def _state(sums: Sums) -> Text:
     """What was dropped, and what is wrong."""
     state = Text(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items()) or "0")
+    if sums.feedback:
+        told = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
+        state.append(f"  feedback: {told}", "dim")
     if sums.parked:
         state.append(f"  parked: {sums.parked}", "bold red")
     if sums.unexplained:
@@ -91,6 +94,10 @@ def _table() -> Table:
 def _warnings(out: Console, report: Report) -> None:
     if report.damaged_lines or report.lost_lines:
         out.print(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
+    if report.newer_logs:
+        out.print(f"{len(report.newer_logs)} logs of a newer eventtree, left untouched: deliver them with that version.")
+    if report.unwritten_bytes:
+        out.print(f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them.")
     for model, count in report.unknown_models.items():
         met = f"{count} event{'' if count == 1 else 's'}"
         out.print(f"No price known for {model} ({met}): cost stays unknown. Why: eventtree prices {model}")

@@ -18,7 +18,7 @@ from eventtree.errors import JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
 from eventtree.journal.contents import Ranges, clear, records_of, trees_in
-from eventtree.serializer import fill, serialize
+from eventtree.serializer import for_export, serialize
 from eventtree.tree import TreeBuilder
 from eventtree.usage import Pricer
 from eventtree.vendors import vendor_class
@@ -97,10 +97,9 @@ def show_json(folder: str | None, tree_id: str | None) -> None:
 def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -> None:
     """The requests of one vendor, without a key, one JSON object a line."""
     vendor = vendor_class(vendor_name).keyless()
-    names = {lookup.name: lookup.export_as for lookup in vendor.lookups()}
     for request in serialize(read_trees(existing(folder), tree_id), vendor):
         line = {
-            "method": request.method, "url": fill(request.url, names), "headers": dict(request.headers),
+            "method": request.method, "url": for_export(request.url, vendor), "headers": dict(request.headers),
             "body": request.body,
         }  # fmt: skip
         click.echo(json.dumps(line, ensure_ascii=False))

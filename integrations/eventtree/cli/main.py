@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from eventtree import __version__
-from eventtree.errors import EventTreeError
+from eventtree.errors import ConfigError, EventTreeError
 
 journal_option = click.option(
     "--journal", metavar="DIR", help="The journal's folder. Default: EVENTTREE_JOURNAL, else the user's state folder."
@@ -110,6 +110,43 @@ def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
     from eventtree.cli.look import clear_trees
 
     clear_trees(journal, tree_id, ask=not yes)
+
+
+@main.command()
+@click.argument("number", type=int, required=False)
+@journal_option
+@click.option("--vendor", metavar="NAME", help="Only those this vendor refused.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, contents included.")
+@click.option("--resend", is_flag=True, help="Send them again. Keys and hosts come from the environment.")
+@click.option("--drop", is_flag=True, help="Delete them; their events count as dropped by_user.")
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="With --resend: give up after.")
+@plain_errors
+def dead(
+    number: int | None, journal: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
+) -> None:
+    """What vendors refused, with their words; with NUMBER, one whole."""
+    from eventtree.cli.dead import drop_letters, resend_letters, show_letters
+
+    if resend and drop:
+        raise ConfigError("--resend", "it excludes --drop", "Choose one")
+    if resend:
+        sys.exit(resend_letters(journal, vendor, number, timeout))
+    if drop:
+        drop_letters(journal, vendor, number)
+    else:
+        show_letters(journal, vendor, number, as_json=as_json)
+
+
+@main.command()
+@click.option("--vendor", "vendors", multiple=True, metavar="NAME", help="Default: EVENTTREE_VENDORS. May be repeated.")
+@click.option("--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and say what became of it.")
+@click.option("--timeout", default=20.0, show_default=True, metavar="SECONDS", help="With --send: give up after.")
+@plain_errors
+def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
+    """Check each vendor's settings: what is missing, and the mend; exit status 1 if anything is wrong."""
+    from eventtree.cli.doctor import examine
+
+    sys.exit(examine(vendors, send=send, timeout=timeout))
 
 
 @main.command()

@@ -17,7 +17,7 @@ from eventtree.content import objects, quick
 from eventtree.content.frameworks import by_framework
 from eventtree.content.redact import Guarded, GuardedKeys, Redactor
 from eventtree.content.shorten import shorten
-from eventtree.content.walk import CONVERTERS, DEFAULT, SHORT, Converter, Lasting, Limits, Walk
+from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, Lasting, Limits, Walk
 from eventtree.event import JsonValue
 
 CONVERTERS.seed(objects.EXACT, by_framework, *objects.RULES)

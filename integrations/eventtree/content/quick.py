@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from eventtree.content import frameworks, scalars
 from eventtree.content import messages as chat
+from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, CHAT, FINISH, REST, ROLES, first
+from eventtree.content.objects import fields_of
 from eventtree.content.walk import CONVERTERS, SHORT, clean
 from eventtree.event import JsonValue
 
@@ -29,8 +31,9 @@ NODE = 27
 SMALL = 1 << 53
 PART_KEYS = frozenset({"type", "inline_data"})
 """Keys of dicts that may describe a file; see parts.from_dict."""
-MORE = frozenset({"__openai_role__", "tool_calls", "function_call", "reasoning_content", "audio"})
-"""What in a message's `additional_kwargs` changes how it is written."""
+SHAPING = frozenset({"__openai_role__", "reasoning_content", "audio"})
+CALLING = frozenset({"tool_calls", "function_call"})
+"""What in a message's `additional_kwargs` changes how it is written; the second where it has no `tool_calls` itself."""
 
 
 def copied(value: Any, room: list[int], depth: int = 0) -> JsonValue:
@@ -45,12 +48,12 @@ def copied(value: Any, room: list[int], depth: int = 0) -> JsonValue:
     if value is None or kind is bool or (kind is int and -SMALL < value < SMALL) or (kind is float and isfinite(value)):
         return value
     convert = CONVERTERS[kind]
+    if convert is chat.from_langchain:
+        return message(fields_of(value), room)
     if convert is scalars.from_str:
         return text(str.__str__(value), room)
-    if convert is chat.from_langchain:
-        return message(chat.fields_of(value), room)
     if convert is frameworks.from_prompt:
-        asked = list_of(chat.fields_of(value)["messages"], room, depth + 1)
+        asked = messages_of(fields_of(value).get("messages"), room, depth + 1)
         return asked if asked is UNUSUAL else {"messages": asked}
     return UNUSUAL
 
@@ -93,28 +96,46 @@ def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
 
 
 def message(fields: Mapping[str, Any], room: list[int]) -> JsonValue:
-    """A LangChain message whose content is text, and that requests no tool; see messages.written."""
+    """A LangChain message whose content is text; see messages.written."""
     content, role, more = fields.get("content"), fields.get("type"), fields.get("additional_kwargs")
-    if type(content) is not str or type(role) is not str or role in chat.CHAT:
+    if type(content) is not str or type(role) is not str or role in CHAT or fields.get("invalid_tool_calls"):
         return UNUSUAL
-    if fields.get("tool_calls") or fields.get("invalid_tool_calls") or (more and not MORE.isdisjoint(more)):
+    calls = fields.get("tool_calls")
+    if more and not (SHAPING.isdisjoint(more) and (calls or CALLING.isdisjoint(more))):
         return UNUSUAL
     room[0] -= 6 * NODE
-    out: dict[str, JsonValue] = {"role": chat.ROLES.get(role, role), "content": text(content, room)}
-    for key in chat.REST:
-        item = fields.get(key)
-        if item is not None:
+    out: dict[str, JsonValue] = {"role": text(ROLES.get(role, role), room), "content": text(content, room)}
+    if calls:
+        out["tool_calls"] = [tool_call(call, room) for call in calls] if type(calls) is list else UNUSUAL
+    for key in REST:
+        if (item := fields.get(key)) is not None:
             out[key] = text(item, room) if type(item) is str else UNUSUAL
     about = fields.get("response_metadata")
     if about:
-        reason = chat.first(about, chat.FINISH) if type(about) is dict else UNUSUAL
+        reason = first(about, FINISH) if type(about) is dict else UNUSUAL
         if reason is not None:
             out["finish_reason"] = text(reason, room) if type(reason) is str else UNUSUAL
+    return UNUSUAL if UNUSUAL in out.values() or (calls and UNUSUAL in out["tool_calls"]) else out
+
+
+def tool_call(call: Any, room: list[int]) -> JsonValue:
+    """One of LangChain's own; see messages.tool_call."""
+    if type(call) is not dict or "function" in call or "error" in call:
+        return UNUSUAL
+    identity, name = first(call, CALL_ID), first(call, CALL_NAME)
+    arguments = first(call, CALL_ARGUMENTS)
+    if type(identity) is not str or type(name) is not str or type(arguments) is not dict:
+        return UNUSUAL
+    room[0] -= 4 * NODE
+    out = {"id": text(identity, room), "name": text(name, room), "arguments": dict_of(arguments, room, 1)}
     return UNUSUAL if UNUSUAL in out.values() else out
 
 
-def messages_of(values: Any, room: list[int]) -> JsonValue:
-    """A list of LangChain messages."""
-    if type(values) is not list or any(CONVERTERS[type(value)] is not chat.from_langchain for value in values):
+def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
+    """A list of LangChain messages, at least one."""
+    if type(values) is not list or not values:
         return UNUSUAL
-    return list_of(values, room, 0)
+    for value in values:
+        if CONVERTERS[type(value)] is not chat.from_langchain:
+            return UNUSUAL
+    return list_of(values, room, depth)

@@ -13,6 +13,8 @@ from eventtree.vendors import Item
 
 WORDS = 500
 """Characters kept of a vendor's answer."""
+HELD_BYTES = 16 * 1024 * 1024
+"""Letters that may wait in memory for a disk that refuses; beyond that the vendor is not asked any further."""
 
 
 class DeadLetters:
@@ -22,9 +24,14 @@ class DeadLetters:
         """Append to and read from `name`."""
         self.files = files
         self.name = name
+        self._unwritten = bytearray()
 
     def add(self, items: Sequence[Item], status: int | None, words: str) -> None:
-        """Keep refused items with the answer's status and the first of its words."""
+        """Keep refused items with the answer's status and the first of its words.
+
+        Raises:
+            OSError: the disk refuses, and too much is held in memory already.
+        """
         at = time.time_ns()
         letters = b"".join(
             frame(
@@ -32,6 +39,7 @@ class DeadLetters:
                 pydantic_core.to_json(
                     {
                         "tree": item.tree_id, "key": item.key, "events": list(item.event_ids), "route": item.route,
+                        "place": dict(item.place),
                         "status": status, "words": words[:WORDS], "at": at,
                         "content": pydantic_core.from_json(item.content),
                     }
@@ -39,7 +47,32 @@ class DeadLetters:
             )
             for seq, item in enumerate(items)
         )  # fmt: skip
-        self.files.append(self.name, letters)
+        if len(self._unwritten) + len(letters) > HELD_BYTES:
+            self.files.append(self.name, bytes(self._unwritten))
+            self._unwritten.clear()
+        self._unwritten += letters
+        self.persist()
+
+    def persist(self) -> None:
+        """Bring to the disk what it has refused so far."""
+        if self._unwritten:
+            try:
+                self.files.append(self.name, bytes(self._unwritten))
+            except OSError:
+                return
+            self._unwritten.clear()
+
+    def keep(self, letters: Sequence[dict[str, Any]]) -> None:
+        """Leave these letters and no others.
+
+        Raises:
+            OSError: the disk refuses; the old ones stay.
+        """
+        if letters:
+            lines = (frame(seq, pydantic_core.to_json(letter)) for seq, letter in enumerate(letters))
+            self.files.replace(self.name, b"".join(lines))
+        else:
+            self.files.remove(self.name)
 
     def read(self) -> list[dict[str, Any]]:
         """All letters, oldest first."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pydantic_core
 
-from eventtree import guard
+from eventtree import guard, record
 from eventtree.delivery.dead import WORDS, DeadLetters
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.pace import Pace
@@ -27,12 +27,13 @@ from eventtree.errors import RequestError
 from eventtree.event import EventTree
 from eventtree.journal.cursor import COMPACT_TREES, Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.index import GRACE_SECONDS, Index, Refs, TreeRanges
+from eventtree.journal.index import GRACE_SECONDS, Index, Refs, Said, TreeRanges, find_trees
 from eventtree.journal.journal import Journal
-from eventtree.serializer import fill, pack, request, waves
+from eventtree.serializer import fill, names_in, pack, request, waves
 from eventtree.tree import Pricing, TreeBuilder
 from eventtree.vendors import Encoded, Item, Lookup, Request, Vendor, Verdict
 
+BATCH_FEEDBACK = 100
 BATCH_EVENTS = 500
 """Events taken at once: enough to fill a vendor's largest request."""
 POLL_SECONDS = 0.25
@@ -43,6 +44,8 @@ CUT_OFF_TRIES = 3
 LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
 SHORTEST_WAIT = 0.01
+READ_TRIES = 10
+"""How often, a second apart, to try to read a tree that the disk refuses to read, before it counts as damaged."""
 LONE_TRIES = 3
 """How often one event that a vendor leaves out of a partial success is sent before it is a dead letter."""
 
@@ -70,8 +73,10 @@ class Lane:
         all_trees: bool = False,
         grace: float = GRACE_SECONDS,
         backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ship trees of `journal` that name `vendor` (or, with `all_trees`, every tree)."""
+        self.clock = clock
         self.journal = journal
         self.vendor = vendor
         self.fingerprint = vendor.fingerprint(journal.salt)
@@ -93,8 +98,15 @@ class Lane:
         self.requests = 0
         self._lock: Held | None = None
         self._wake = asyncio.Event()
-        self._compacted = time.monotonic()
+        self._compacted = clock()
         self._said: set[str] = set()
+        self._buried: set[str] = set()
+        """Keys of feedback that was refused while it is being told."""
+        self._looking = asyncio.Lock()
+        self.trouble: str | None = None
+        """Why the last request got no answer that settles it."""
+        self._unreadable: Counter[str] = Counter()
+        """Tree → how often the disk has refused to read it."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +133,17 @@ class Lane:
         due = index.take(BATCH_EVENTS)
         if due:
             self.idle = False
-            await self._ship(due)
+            try:
+                await self._ship(due)
+            except BaseException:
+                index.put_back(ranges for ranges in due if not self._cursor.is_settled(ranges.id, ranges.spans))
+                raise
+        said = index.take_feedback(BATCH_FEEDBACK, caught_up=not more and not due)
+        if said:
+            self.idle = False
+            await self._tell(said)
+        elif due:
+            return
         elif not more:
             self.idle = True
             self._tidy(index)
@@ -152,17 +174,24 @@ class Lane:
         self._wake.clear()
 
     def _hold(self) -> bool:
+        if self._lock is not None and self._is_gone():
+            self.release()
         if self._lock is None:
             self._lock = self.journal.files.lock(f"{self.name}.lock")
-            self.cursor = None
+            self.cursor = self.index = None
         return self._lock is not None
+
+    def _is_gone(self) -> bool:
+        """Somebody has deleted the journal's files while we were shipping."""
+        return self.cursor is not None and self.cursor.is_gone()
 
     def _reading(self) -> Index:
         if self.index is None or self.cursor is None:
             self.cursor = Cursor(self.journal.files, f"{self.name}.cursor")
-            # Rewritten at once: the last holder may have died in the middle of a line.
-            self.cursor.advance({})
-            self.index = Index(self.journal, self.cursor, self._is_mine, grace=self.grace, on_line=self.pace)
+            self.cursor.take_over()
+            self.index = Index(
+                self.journal, self.cursor, self._is_mine, grace=self.grace, clock=self.clock, on_line=self.pace
+            )
         return self.index
 
     def _is_mine(self, refs: Refs | None) -> bool:
@@ -172,7 +201,9 @@ class Lane:
 
     def _tidy(self, index: Index) -> None:
         cursor = self._cursor
-        now = time.monotonic()
+        cursor.persist()
+        self.dead.persist()
+        now = self.clock()
         if len(cursor.settled) > COMPACT_TREES and now - self._compacted > COMPACT_SECONDS:
             self._compacted = now
             cursor.advance(index.offsets())
@@ -197,12 +228,11 @@ class Lane:
             return _Parcel(ranges, events, dropped=Counter({reason: events}))
         if ranges.late and not self.vendor.takes_late:
             return _Parcel(ranges, ranges.events, dropped=Counter(late=ranges.events))
-        tree = self._tree(ranges)
+        tree, lost = self._tree(ranges)
         if tree is None:
-            # Its lines were cleared after they had been counted.
-            return _Parcel(ranges, ranges.events, dropped=Counter(by_user=ranges.events))
+            return _Parcel(ranges, lost.total(), dropped=lost)
         encoded = self._encoded(tree)
-        parcel = _Parcel(ranges, len(tree.events), dropped=Counter(encoded.dropped.values()))
+        parcel = _Parcel(ranges, len(tree.events) + lost.total(), dropped=lost + Counter(encoded.dropped.values()))
         done = self._cursor.partly.get(tree.id, set())
         parcel.items = [item for item in encoded.items if item.key not in done and (item.event_ids or not ranges.late)]
         for reason in parcel.dropped:
@@ -210,13 +240,34 @@ class Lane:
         self.pace()
         return parcel
 
-    def _tree(self, ranges: TreeRanges) -> EventTree | None:
-        assert self.index is not None
+    def _tree(self, ranges: TreeRanges) -> tuple[EventTree | None, Counter[str]]:
+        """The tree as far as it can be read, and its events that cannot: cleared meanwhile, or damaged."""
         builder = TreeBuilder(ranges.id)
-        for entry in self.index.load(ranges):
+        events, is_cleared = ranges.events, False
+        records = self._records(ranges)
+        if ranges.late:
+            # What closes late has gone out as it was, and cannot be told again without its start.
+            opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
+            records = [entry for entry in records if entry["id"] in opened]
+        for entry in records:
             builder.add(entry)
+            is_cleared = is_cleared or entry["r"] == record.GONE
+            if entry["r"] == record.CLOSE and entry["id"] == ranges.id and not ranges.late:
+                events = max(events, entry.get("events", 0))
             self.pace()
-        return builder.build(self.pricing, part=ranges.late)
+        tree = builder.build(self.pricing, part=ranges.late)
+        lost = max(0, events - (len(tree.events) if tree is not None else 0))
+        return tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {})
+
+    def _records(self, ranges: TreeRanges) -> list[record.Record]:
+        assert self.index is not None
+        try:
+            return list(self.index.load(ranges))
+        except OSError:
+            self._unreadable[ranges.id] += 1
+            if self._unreadable[ranges.id] < READ_TRIES:
+                raise
+            return []  # what the disk will not read again and again is damaged
 
     def _encoded(self, tree: EventTree) -> Encoded:
         try:
@@ -233,6 +284,43 @@ class Lane:
         if mend is not None and reason not in self._said:
             self._said.add(reason)
             guard.logger.warning("%s takes no tree with reason %s. %s", self.vendor.name, reason, mend)
+
+    # -- feedback: once its tree has gone out ---------------------------------------------------------------------
+
+    async def _tell(self, said: Sequence[Said]) -> None:
+        """Hand feedback to the vendor, that on one tree in order; it counts for itself, never for events."""
+        index, cursor = self._reading(), self._cursor
+        trees = await asyncio.to_thread(find_trees, self.journal, {one.tree for one in said}, self.pace)
+        said = [one for one in said if not index.put_off(one, trees.get(one.tree))]
+        turns: Counter[str] = Counter()
+        told: list[tuple[Said, list[Item], str]] = []
+        for one in said:
+            items, fate = self._feedback_items(one, trees.get(one.tree))
+            told.append((one, [replace(item, wave=turns[one.tree]) for item in items], fate))
+            turns[one.tree] += 1
+        for wave in waves(item for _, items, _ in told for item in items):
+            await self._send_wave(wave)
+        for one, items, fate in told:
+            dead = any(item.key in self._buried for item in items)
+            cursor.tell(one.key, one.tree, one.log, one.end, "dead" if dead else fate)
+            index.said.pop(one.key, None)
+        self._buried.clear()
+
+    def _feedback_items(self, said: Said, ranges: TreeRanges | None) -> tuple[list[Item], str]:
+        """What is left to send of a feedback, and what it counts as once that is taken."""
+        entry = self._reading().hear(said)
+        if entry is None:
+            return [], "by_user"
+        try:
+            tree = self._tree(ranges)[0] if ranges is not None else None
+            encoded = self.vendor.encode_feedback(entry, tree, self._cursor.learned)
+        except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
+            guard.failed(f"encoding feedback for {self.vendor.name}", error)
+            return [], "dead"
+        if not encoded.items:
+            return [], encoded.dropped.get(said.key, "no_place")
+        done = self._cursor.partly.get(said.tree, set())
+        return [item for item in encoded.items if item.key not in done], "delivered"
 
     # -- from items to answers --------------------------------------------------------------------------------------
 
@@ -251,7 +339,7 @@ class Lane:
         work = deque([items])
         lone_tries: Counter[str] = Counter()
         while work:
-            part = work.popleft()
+            part = self._fitting(work.popleft())
             made = request(part, self.vendor)
             try:
                 act, reply, verdict = await self._answer(made)
@@ -269,6 +357,15 @@ class Lane:
                 work.appendleft((smaller,))
             else:
                 self._bury(part, reply.status, _words(reply))
+
+    def _fitting(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
+        envelope = self.vendor.routes[items[0].route].envelope or (b"", b"")
+        room = self.vendor.max_bytes - len(envelope[0]) - len(envelope[1])
+        if len(items) > 1 or len(items[0].content) <= room:
+            return items
+        shorter = shorten_item(items[0], room)
+        return items if shorter is None else (shorter,)
 
     @staticmethod
     def _smaller(item: Item) -> int:
@@ -301,6 +398,7 @@ class Lane:
 
     def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
         self.dead.add(items, status, words)
+        self._buried.update(item.key for item in items if not item.event_ids)
         self._ack(items, dead=True)
         self._once("dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status)
 
@@ -323,6 +421,7 @@ class Lane:
         cut_off = 0
         # A conflict is about one id; whether a whole batch was taken before cannot be told from it.
         keyed = self.vendor.keyed and len(made.items) == 1
+        acts = self.vendor.routes[made.items[0].route].acts
         while True:
             async with _Turn(self):
                 try:
@@ -333,7 +432,7 @@ class Lane:
                     if cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
                         raise UnansweredError(str(error)) from None
                     continue
-                act = act_of(reply.status, self.vendor.acts, keyed=keyed)
+                act = act_of(reply.status, {**self.vendor.acts, **acts}, keyed=keyed)
                 verdict = self.vendor.read_reply(made, reply.status, reply.body)
                 if verdict is None and act is Act.AGAIN:
                     self._failed(f"HTTP {reply.status}", reply)
@@ -344,8 +443,10 @@ class Lane:
                     return act, reply, verdict
 
     async def _send(self, made: Request) -> Reply:
-        for lookup in self.vendor.lookups():
-            await self._look_up(lookup)
+        asked = (self.vendor.lookup_of(name) for name in names_in(made.url))
+        async with self._looking:
+            for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
+                await self._look_up(lookup)
         url = fill(made.url, self._cursor.learned)
         self.requests += 1
         filled = Request(made.method, url, made.content, made.items, made.headers)
@@ -374,18 +475,19 @@ class Lane:
     def _failed(self, why: str, reply: Reply | None) -> None:
         wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
         delay = self.backoff.delay(self.circuit.failures + 1, wanted)
-        self.circuit.failed(time.monotonic(), delay, wanted)
+        self.circuit.failed(self.clock(), delay, wanted)
+        self.trouble = why
         self._once("failing", "is not taking events (%s); they wait in the journal and are tried again", why)
 
     def _park(self, why: str) -> None:
-        self.parked = Parked(why, time.monotonic())
+        self.parked = Parked(why, self.clock())
         self.circuit.released()
         self._cursor.park(why[:WORDS])
         self._once("parked", "is parked (%s). Nothing is lost; mend its settings and start again", why)
 
     def _succeeded(self) -> None:
         self.circuit.succeeded()
-        self.parked = None
+        self.parked = self.trouble = None
         self._cursor.park(None)
 
     def _once(self, kind: str, text: str, value: object) -> None:
@@ -403,7 +505,7 @@ class _Turn:
     async def __aenter__(self) -> None:
         circuit = self.lane.circuit
         while True:
-            now = time.monotonic()
+            now = self.lane.clock()
             wait = self.lane.parked.wait(now) if self.lane.parked is not None else 0.0
             if wait <= 0 and circuit.begin(now):
                 return

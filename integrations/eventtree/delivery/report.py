@@ -26,6 +26,10 @@ class Sums(BaseModel):
     dead: int = 0
     dropped: dict[str, int] = Field(default_factory=dict)
     parked: str | None = None
+    feedback: dict[str, int] = Field(default_factory=dict)
+    """Feedback, which is no event and counts apart: how much is `waiting`, `delivered`, `dead`, or was dropped for a
+    reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree isn't there).
+    """
 
     @property
     def unexplained(self) -> int:
@@ -45,6 +49,10 @@ class Report(BaseModel):
     """By vendor name; a second destination of the same name bears its fingerprint too."""
     damaged_lines: int = 0
     lost_lines: int = 0
+    newer_logs: tuple[str, ...] = ()
+    """Logs that a newer version of eventtree has written: left untouched, for that version to deliver."""
+    unwritten_bytes: int = 0
+    """Records of this process that the disk has refused so far: they wait in memory, and are in no sum yet."""
     unknown_models: dict[str, int] = Field(default_factory=dict)
     """Models no price is known for → how often they were met: by this process when it delivered, or, in what
     `eventtree report` prints, in the newest trees of the journal.
@@ -60,7 +68,7 @@ class Report(BaseModel):
     @property
     def settled(self) -> bool:
         """Nothing waits, nothing was refused, and every event is accounted for."""
-        return not any(sums.waiting or sums.dead or sums.unexplained for sums in self.vendors.values())
+        return not self.unwritten_bytes and not any(sums.waiting or sums.dead or sums.unexplained for sums in self.vendors.values())
 
 
 def cursor_keys(journal: Journal) -> set[tuple[str, str]]:
@@ -69,8 +77,13 @@ def cursor_keys(journal: Journal) -> set[tuple[str, str]]:
     return {(name.rsplit(".", 1)[0], name.rsplit(".", 1)[1]) for name in names}
 
 
-def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int) -> Sums:
-    """One vendor's sums: what its cursor says, and `unsettled` events of trees it has not settled."""
+def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 0) -> Sums:
+    """One vendor's sums: what its cursor says, and `unsettled` events of trees it has not settled.
+
+    `unsaid` is how much feedback waits.
+    """
+    feedback = Counter(cursor.feedback)
+    feedback["waiting"] = unsaid
     accepted = cursor.accepted + unsettled
     dropped = {reason: count for reason, count in sorted(cursor.dropped.items()) if count}
     # Part of an unsettled tree may be with the vendor already.
@@ -78,6 +91,7 @@ def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int) -> Sums:
     return Sums(
         name=key[0], fingerprint=key[1], accepted=accepted, delivered=cursor.delivered, dead=cursor.dead,
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
+        feedback={fate: count for fate, count in sorted(feedback.items()) if count},
     )  # fmt: skip
 
 
@@ -86,7 +100,7 @@ def _all_sums(journal: Journal, census: Census) -> list[Sums]:
     found = []
     for key in census.vendor_keys() | cursor_keys(journal):
         cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
-        found.append(sums_of(key, cursor, census.waiting(key, cursor)[0]))
+        found.append(sums_of(key, cursor, census.waiting(key, cursor)[0], census.unsaid(key, cursor)[0]))
     return sorted(found, key=lambda sums: (sums.name, not sums.accepted, sums.fingerprint))
 
 
@@ -109,5 +123,7 @@ def make_report(journal: Journal, census: Census | None = None, more: Mapping[st
         vendors=found,
         damaged_lines=damage["bad"],
         lost_lines=damage["lost"],
+        newer_logs=tuple(journal.newer_logs()),
+        unwritten_bytes=journal.held,
         **(more or {}),
     )

@@ -136,7 +136,7 @@ class Shipper:
                 lane = self.lanes.get(name)
                 held = lane.cursor if lane is not None else None
                 cursor = held or Cursor(self.journal.files, f"{name}.cursor")
-                left += self._census.waiting(key, cursor)[1]
+                left += self._census.waiting(key, cursor)[1] + self._census.unsaid(key, cursor)[1]
         return left
 
     def _somebody_ships(self) -> bool:
@@ -151,11 +151,14 @@ class Shipper:
                 return
 
     def _main(self) -> None:
+        guard.own_threads.add(threading.get_ident())
         try:
             # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
             asyncio.run(self._serve(), debug=False)
         except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
             guard.failed("delivery", error)
+        finally:
+            guard.own_threads.discard(threading.get_ident())
 
     async def _serve(self) -> None:
         self.lanes = {}
@@ -178,7 +181,9 @@ class Shipper:
         while True:
             await asyncio.sleep(MEMORY_TIDY_SECONDS if in_memory else TIDY_SECONDS)
             try:
-                await asyncio.to_thread(sweep, self.journal, kept_bytes=kept, on_line=pace)
+                # A disk that is full gets back what nobody needs any more.
+                room = 0 if self.journal.held else kept
+                await asyncio.to_thread(sweep, self.journal, kept_bytes=room, on_line=pace)
                 self.journal.look_for_room()
             except OSError as error:
                 guard.failed("sweeping the journal", error)

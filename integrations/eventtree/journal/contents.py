@@ -68,11 +68,28 @@ def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
             for tree_id, ranges in gone.items():
                 spans = {log: offset + length for log, offset, length, _ in ranges}
                 heads = [entry for entry in records_of(journal, ranges) if entry["r"] == record.OPEN]
+                _settle_feedback(cursor, records_of_feedback(journal, ranges), name)
                 if _names(heads, tree_id, name) and not cursor.is_settled(tree_id, spans):
-                    sent = len(cursor.partly.get(tree_id, ()))
-                    cursor.settle(tree_id, len(heads), {"by_user": max(0, len(heads) - sent)}, spans)
+                    sent = sum(cursor.taken.get(tree_id, ()))
+                    cursor.settle(tree_id, max(sent, len(heads)), {"by_user": max(0, len(heads) - sent)}, spans)
         finally:
             lock.release()
+
+
+def records_of_feedback(journal: Journal, ranges: Ranges) -> Iterator[tuple[record.Record, str, int]]:
+    """Feedback among a tree's lines, with the log and the end of its line."""
+    for one in ranges:
+        for entry in records_of(journal, [one]):
+            if entry["r"] == record.FEEDBACK:
+                yield entry, one[0], one[1] + one[2]
+
+
+def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
+    for entry, log, end in said:
+        refs: Refs = entry.get("vendors") or []
+        is_mine = any(f"{ref['name']}.{ref['fingerprint']}.cursor" == cursor_name for ref in refs)
+        if is_mine and not cursor.is_told(entry["key"], log, end):
+            cursor.tell(entry["key"], entry["tree"], log, end, "by_user")
 
 
 def _names(heads: list[record.Record], tree_id: str, cursor_name: str) -> bool:

@@ -4,11 +4,17 @@ An append-only file of lines (`line.py`), read whole at the start, one line per 
 is rewritten as one line that says the same.
 
     {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items need never be sent again
-    {"c": "settle", "tree", "events", "dropped": {reason: n}, "spans": {log: end}}     the tree is done with
+    {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end}}
+                                                                     the tree is done with
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
+    {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
     {"c": "learn", "name": value}
     {"c": "state", …}                                                all of it at once
     {"c": "parked", "why": text or null}
+    {"c": "revive", "events"}, {"c": "forgo", "events", "reason"}    dead letters: sent after all, dropped
+
+Any line may be damaged: a tree's settling repeats what its acks said, and what is unknown is sent again, never lost.
+While the disk refuses, lines are held in memory: what was answered is not sent again by this process.
 """
 
 from __future__ import annotations
@@ -27,6 +33,9 @@ COMPACT_TREES = 5_000
 
 KEPT_TREES = 1_000
 """Trees settled last that stay known by id, so that what comes late is recognised."""
+
+KEPT_LEARNED = 20_000
+"""Ids of single events that replies taught, newest kept: what feedback needs at vendors that give ids of their own."""
 
 Spans = Mapping[str, int]
 """Log → offset behind a tree's last record there."""
@@ -53,12 +62,20 @@ class Cursor:
         self.dead = 0
         self.dropped: Counter[str] = Counter()
         self.partly: dict[str, set[str]] = {}
+        self.taken: dict[str, tuple[int, int]] = {}
+        """Events of the trees in `partly` that were delivered, and dead-lettered."""
         self.settled: dict[str, dict[str, int]] = {}
         self.offsets: dict[str, int] = {}
         self.learned: dict[str, str] = {}
         self.parked: str | None = None
+        self.feedback: Counter[str] = Counter()
+        """Feedback by what became of it; counted apart from events."""
+        self.told: dict[str, tuple[str, int]] = {}
+        """Key of each feedback that is done with → its log, and where it ends there."""
         self._reader = LineReader(self.files, self.name)
         self._seq = 0
+        self._unwritten = bytearray()
+        self._is_torn = False
 
     def refresh(self) -> None:
         """Take in what the holder has written since."""
@@ -76,11 +93,15 @@ class Cursor:
         known = self.settled.get(tree)
         if known is not None:
             return all(end <= known.get(log, 0) for log, end in spans.items())
-        return bool(spans) and self._is_behind(spans)
+        return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
+
+    def is_told(self, key: str, log: str, end: int) -> bool:
+        """Whether a feedback that ends there is done with."""
+        return key in self.told or end <= self.offsets.get(log, 0)
 
     def _is_behind(self, spans: Spans) -> bool:
-        """Whether all of it lies before the offsets; a log that is not among them any more is gone."""
-        return all(end <= self.offsets.get(log, end if self.offsets else 0) for log, end in spans.items())
+        """Whether all of a settled tree lies before the offsets; a log that is not among them any more is gone."""
+        return all(end <= self.offsets.get(log, end) for log, end in spans.items())
 
     def ack(self, items: Mapping[str, tuple[list[str], int, int]]) -> None:
         """Per tree: keys of items that were answered, events delivered by them, events dead-lettered by them."""
@@ -88,7 +109,15 @@ class Cursor:
 
     def settle(self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans) -> None:
         """The tree is done with; `events` is how many it had, `dropped` those with no place."""
-        self._write({"c": "settle", "tree": tree, "events": events, "dropped": dict(dropped), "spans": dict(spans)})
+        taken = self.taken.get(tree, (0, 0))
+        self._write(
+            {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
+             "spans": dict(spans)}
+        )  # fmt: skip
+
+    def tell(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
+        """A feedback is done with: delivered, dead, or dropped for a reason."""
+        self._write({"c": "told", "key": key, "log": log, "end": end, "fate": fate, "tree": tree})
 
     def drop(self, events: int, reason: str) -> None:
         """Events that were accepted and dropped without ever being a tree."""
@@ -97,6 +126,10 @@ class Cursor:
     def revive(self, events: int) -> None:
         """Dead letters sent again: they are no longer dead."""
         self._write({"c": "revive", "events": events})
+
+    def forgo(self, events: int, reason: str) -> None:
+        """Dead letters given up: they count as dropped."""
+        self._write({"c": "forgo", "events": events, "reason": reason})
 
     def learn(self, values: Mapping[str, str]) -> None:
         """Remember what a reply taught."""
@@ -122,37 +155,77 @@ class Cursor:
             self.settled = {
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self._is_behind(spans)
             }
+            self.told = {key: place for key, place in self.told.items() if not self._is_behind(dict((place,)))}
         line = frame(0, pydantic_core.to_json(self._state()))
         self.files.replace(self.name, line)
         self._reader = LineReader(self.files, self.name, len(line))
         self._seq = 1
+        self._unwritten.clear()
+        self._is_torn = False
+
+    def take_over(self) -> None:
+        """Rewrite the file, now or once the disk allows: its last holder may have died in the middle of a line."""
+        self._is_torn = True
+        self.persist()
+
+    def persist(self) -> None:
+        """Bring to the disk what it has refused so far."""
+        if not self._is_torn and not self._unwritten:
+            return
+        try:
+            if self._is_torn:
+                self.advance({})
+                return
+            self.files.append(self.name, bytes(self._unwritten))
+        except OSError:
+            return
+        self._reader.offset += len(self._unwritten)
+        self._reader.next_seq = self._seq
+        self._unwritten.clear()
+
+    def is_gone(self) -> bool:
+        """Whether somebody has deleted the file since it was written here."""
+        return not self._is_torn and self.files.size(self.name) < self._reader.offset
+
+    @property
+    def held(self) -> int:
+        """Bytes that the disk has refused so far."""
+        return len(self._unwritten)
 
     def _state(self) -> dict[str, Any]:
         return {
             "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
-            "settled": self.settled, "offsets": self.offsets, "learned": self.learned, "parked": self.parked,
+            "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
+            "parked": self.parked, "feedback": dict(self.feedback), "told": self.told,
         }  # fmt: skip
 
     def _write(self, entry: dict[str, Any]) -> None:
         line = frame(self._seq, pydantic_core.to_json(entry))
         self._apply(entry)
         self._seq += 1
-        self.files.append(self.name, line)
-        self._reader.offset += len(line)
-        self._reader.next_seq = self._seq
+        self._unwritten += line
+        self.persist()
 
     def _apply(self, entry: dict[str, Any]) -> None:
-        getattr(self, f"_on_{entry['c']}")(entry)
+        take = getattr(self, f"_on_{entry['c']}", None)
+        if take is not None:  # a newer version may write kinds that are not known here
+            take(entry)
 
     def _on_ack(self, entry: dict[str, Any]) -> None:
         for tree, (keys, delivered, dead) in entry["items"].items():
             self.partly.setdefault(tree, set()).update(keys)
+            known = self.taken.get(tree, (0, 0))
+            self.taken[tree] = (known[0] + delivered, known[1] + dead)
             self.delivered += delivered
             self.dead += dead
 
     def _on_settle(self, entry: dict[str, Any]) -> None:
         self.partly.pop(entry["tree"], None)
+        known = self.taken.pop(entry["tree"], (0, 0))
+        delivered, dead = entry.get("taken", known)
+        self.delivered += delivered - known[0]
+        self.dead += dead - known[1]
         spans = self.settled.setdefault(entry["tree"], {})
         for log, end in entry["spans"].items():
             spans[log] = max(end, spans.get(log, 0))
@@ -167,8 +240,23 @@ class Cursor:
         self.dead -= entry["events"]
         self.delivered += entry["events"]
 
+    def _on_forgo(self, entry: dict[str, Any]) -> None:
+        self.dead -= entry["events"]
+        self.dropped[entry["reason"]] += entry["events"]
+
     def _on_learn(self, entry: dict[str, Any]) -> None:
         self.learned.update(entry["values"])
+        if len(self.learned) > 2 * KEPT_LEARNED:
+            single = [name for name in self.learned if name.startswith("data_id:")]
+            for name in single[:-KEPT_LEARNED]:
+                del self.learned[name]
+
+    def _on_told(self, entry: dict[str, Any]) -> None:
+        self.partly.pop(entry["tree"], None)  # its tree has gone out long before: these are the feedback's own
+        self.taken.pop(entry["tree"], None)
+        if entry["key"] not in self.told:
+            self.told[entry["key"]] = (entry["log"], entry["end"])
+            self.feedback[entry["fate"]] += 1
 
     def _on_parked(self, entry: dict[str, Any]) -> None:
         self.parked = entry["why"]
@@ -180,5 +268,8 @@ class Cursor:
         self.accepted, self.delivered, self.dead = entry["accepted"], entry["delivered"], entry["dead"]
         self.dropped.update(entry["dropped"])
         self.partly = {tree: set(keys) for tree, keys in entry["partly"].items()}
+        self.taken = {tree: (taken[0], taken[1]) for tree, taken in entry.get("taken", {}).items()}
         self.settled, self.offsets = entry["settled"], entry["offsets"]
         self.learned, self.parked = entry["learned"], entry["parked"]
+        self.feedback.update(entry.get("feedback", {}))
+        self.told = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from eventtree.errors import JournalError
 
+APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,8 +144,11 @@ class DiskFiles:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-        finally:
+        except OSError:
             os.close(fd)
+            fresh.unlink(missing_ok=True)  # a full disk needs the room
+            raise
+        os.close(fd)
         self._close(name)
         fresh.replace(self.folder / name)
 
@@ -182,8 +186,12 @@ class DiskFiles:
     def _descriptor(self, name: str) -> int:
         with self._guard:
             if name not in self._open:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-                self._open[name] = os.open(self._at + name, flags, 0o600)
+                try:
+                    self._open[name] = os.open(self._at + name, APPEND_FLAGS, 0o600)
+                except FileNotFoundError:
+                    # Somebody has deleted the folder.
+                    self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    self._open[name] = os.open(self._at + name, APPEND_FLAGS, 0o600)
             return self._open[name]
 
     def _close(self, name: str) -> None:

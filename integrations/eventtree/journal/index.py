@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import READ_BYTES, Line, LineReader
+from eventtree.journal.line import READ_BYTES, Line, LineReader, unframe
 
 GRACE_SECONDS = 2.0
 """How long a tree whose root has closed waits for children that are still open."""
@@ -19,10 +19,14 @@ PINNED_SECONDS = 86_400.0
 """A tree that holds back more than this goes out as it is."""
 AHEAD_TREES = 2_000
 """Finished trees that may wait to be taken before reading stops: what bounds memory while a vendor is down."""
+TAKEN_TREES = 10_000
 NEAR_BYTES = 32 * 1024
 """Records of a tree no further apart than this are read together."""
 ALIVE_SECONDS = 2.0
 """How often to ask whether the writers of other logs still live."""
+
+FEEDBACK_SECONDS = 2.0
+"""How long feedback waits for a tree that has not been seen in the logs, while there is more to read."""
 
 Refs = list[dict[str, str]]
 
@@ -80,6 +84,23 @@ class TreeRanges:
         return self.size > PINNED_BYTES or now - self.since > PINNED_SECONDS
 
 
+@dataclass(slots=True)
+class Said:
+    """A feedback that is not done with: where its record stands."""
+
+    key: str
+    tree: str
+    log: str
+    offset: int
+    length: int
+    since: float
+
+    @property
+    def end(self) -> int:
+        """Where its record ends."""
+        return self.offset + self.length
+
+
 class Index:
     """Reads the logs from where a cursor stands and hands out the trees that are due, oldest first.
 
@@ -105,6 +126,12 @@ class Index:
         self.on_line = on_line
         self.growing: dict[str, TreeRanges] = {}
         self.due: deque[TreeRanges] = deque()
+        self._queued: dict[str, TreeRanges] = {}
+        """Those in `due`, by id: what comes for them meanwhile goes with them."""
+        self._taken: dict[str, None] = {}
+        """Ids of the trees taken last, settled yet or not: what comes for them is late."""
+        self.said: dict[str, Said] = {}
+        """Feedback that waits, by its key: for its tree to go out, then to be taken."""
         self.readers: dict[str, LineReader] = {}
         self._asked = float("-inf")
         self._dead: set[str] = set()
@@ -133,23 +160,64 @@ class Index:
         taken: list[TreeRanges] = []
         while self.due and events > 0:
             tree = self.due.popleft()
+            self._queued.pop(tree.id, None)
+            self._taken[tree.id] = None
+            if len(self._taken) > TAKEN_TREES:
+                del self._taken[next(iter(self._taken))]
             events -= max(1, tree.events)
             taken.append(tree)
         return taken
 
+    def take_feedback(self, number: int, *, caught_up: bool) -> list[Said]:
+        """Feedback whose tree has gone out (or will not: it is not in the logs), oldest first; it stays in `said`."""
+        now = self.clock()
+        busy = self.growing.keys() | {tree.id for tree in self.due}
+        return [
+            said
+            for said in self.said.values()
+            if said.tree not in busy
+            and (caught_up or said.tree in self.cursor.settled or now - said.since >= FEEDBACK_SECONDS)
+        ][:number]
+
+    def put_off(self, said: Said, tree: TreeRanges | None) -> bool:
+        """Whether the feedback's tree stands where the logs have not been read yet; it is looked at again later."""
+        spans = {} if tree is None else tree.spans
+        is_ahead = any(name not in self.readers or end > self.readers[name].offset for name, end in spans.items())
+        if is_ahead:
+            said.since = self.clock()
+        return is_ahead
+
+    def hear(self, said: Said) -> record.Record | None:
+        """The record of a feedback, read again; None if it was deleted meanwhile."""
+        data = self.journal.files.read(said.log, said.offset, said.length)
+        try:
+            entry = record.decode(data[data.index(b" ", 9) + 1 :])
+        except ValueError:
+            return None
+        return entry if entry["r"] == record.FEEDBACK else None
+
     def load(self, tree: TreeRanges) -> Iterator[record.Record]:
-        """The tree's records, read again from the logs; what was deleted or damaged meanwhile is left out."""
+        """The tree's records, read again from the logs; what was deleted or damaged meanwhile is left out.
+
+        Raises:
+            OSError: the disk refuses to read what is there; another time it may not.
+        """
         for name, start, end, ranges in _neighbours(tree.ranges):
             try:
                 data = self.journal.files.read(name, start, end - start)
-            except OSError:
+            except FileNotFoundError:
                 continue
             for offset, length in ranges:
-                line = data[offset - start : offset - start + length]
                 try:
-                    yield record.decode(line[line.index(b" ", 9) + 1 :])
+                    yield record.decode(unframe(data[offset - start : offset - start + length].rstrip(b"\n"))[1])
                 except ValueError:
                     continue
+
+    def put_back(self, trees: Iterable[TreeRanges]) -> None:
+        """Trees that were taken and could not be settled: they are due again, before all others."""
+        for tree in reversed(list(trees)):
+            self.due.appendleft(tree)
+            self._queued[tree.id] = tree
 
     def offsets(self, unsettled: Iterable[TreeRanges] = ()) -> dict[str, int]:
         """Per log, where the oldest record stands that is not done with: `growing`, `due` and `unsettled` count."""
@@ -158,6 +226,8 @@ class Index:
             for name, offset, _ in tree.ranges:
                 if offset < low.get(name, 0):
                     low[name] = offset
+        for said in self.said.values():
+            low[said.log] = min(said.offset, low.get(said.log, said.offset))
         return low
 
     def _feed(self, line: Line) -> None:
@@ -165,17 +235,30 @@ class Index:
             kind, _, tree_id = record.head(line.payload)
         except ValueError:
             return
-        if not tree_id or kind == record.FEEDBACK:
+        if not tree_id:
+            return
+        if kind == record.FEEDBACK:
+            self._hear(line)
+            return
+        queued = self._queued.get(tree_id)
+        if queued is not None:
+            queued.add(line, self.clock())
             return
         tree = self.growing.get(tree_id)
         if tree is None:
             if self._is_old(tree_id, line):
                 return
-            late = tree_id in self.cursor.settled
+            late = tree_id in self.cursor.settled or tree_id in self._taken
             tree = self.growing[tree_id] = TreeRanges(tree_id, late=late, since=self.clock())
         tree.add(line, self.clock())
         if (tree.root_closed and not tree.open) or tree.dropped is not None:
             self._finish(tree)
+
+    def _hear(self, line: Line) -> None:
+        entry = record.decode(line.payload)
+        key, end = entry.get("key", ""), line.offset + line.length
+        if self.mine(entry.get("vendors")) and not self.cursor.is_told(key, line.name, end):
+            self.said[key] = Said(key, entry["tree"], line.name, line.offset, line.length, self.clock())
 
     def _is_old(self, tree_id: str, line: Line) -> bool:
         """Whether the record belongs to what was settled already (the log is being read again)."""
@@ -208,6 +291,50 @@ class Index:
         self.growing.pop(tree.id, None)
         if self.mine(tree.vendors) if not tree.late else True:
             self.due.append(tree)
+            self._queued[tree.id] = tree
+
+
+def find_trees(
+    journal: Journal, wanted: Iterable[str], on_line: Callable[[], None] = lambda: None
+) -> dict[str, TreeRanges]:
+    """Those of the wanted trees that the logs still have, wherever they stand. Reads all logs: for what is rare."""
+    needles = {tree_id: tree_id.encode() for tree_id in wanted}
+    found: dict[str, TreeRanges] = {}
+    for name in journal.logs():
+        data = journal.files.read(name, 0, journal.files.size(name))
+        here = {tree_id for tree_id, needle in needles.items() if needle in data}
+        on_line()
+        reader = LineReader(journal.files, name)
+        while here and (lines := reader.read()):
+            for line in lines:
+                on_line()
+                kind, _, tree_id = _head(line)
+                if tree_id in here and kind != record.FEEDBACK:
+                    found.setdefault(tree_id, TreeRanges(tree_id)).add(line, 0.0)
+    return found
+
+
+def owner_of(journal: Journal, wanted: str) -> tuple[str, Refs] | None:
+    """The tree of an event (or the tree itself), and the vendors it names; None if the logs do not have it."""
+    needle = wanted.encode()
+    for name in reversed(journal.logs()):
+        if needle not in journal.files.read(name, 0, journal.files.size(name)):
+            continue
+        reader = LineReader(journal.files, name)
+        while lines := reader.read():
+            for line in lines:
+                kind, run_id, tree_id = _head(line)
+                if wanted in (run_id, tree_id) and kind != record.FEEDBACK:
+                    tree = find_trees(journal, [tree_id]).get(tree_id)
+                    return None if tree is None or tree.dropped else (tree_id, tree.vendors or [])
+    return None
+
+
+def _head(line: Line) -> tuple[str, str, str]:
+    try:
+        return record.head(line.payload)
+    except ValueError:
+        return "", "", ""
 
 
 def _neighbours(ranges: list[tuple[str, int, int]]) -> Iterator[tuple[str, int, int, list[tuple[int, int]]]]:

@@ -3,18 +3,23 @@
 What must hold:
 - When `append` has returned, the line is in a file (or counted as held in memory while the disk refuses).
 - A process writes only to its own logs. A forked child starts a log of its own.
+- A disk that refuses or dawdles costs the app one write. Then lines are held in memory, in order, and a thread of ours
+  tries again each second; it ends when nothing is held.
+- Logs of a newer format are neither read nor removed.
 - `PROCESS.alive` stays locked while the process lives, so that others know whose open runs will never close.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
 import secrets
 import time
 import weakref
 from collections import deque
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from eventtree.config import MEMORY
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
@@ -24,13 +29,21 @@ from eventtree.record import LOG, VERSION, encode
 ROLL_BYTES = 8 * 1024 * 1024
 """A log is closed and the next begun at this size."""
 SALT_BYTES = 32
+HEADER_BYTES = 512
+"""No log's first line is longer."""
 MAX_BYTES = 4 * 1024 * 1024 * 1024
 MEMORY_BYTES = 64 * 1024 * 1024
 """All logs together; beyond this no new tree is recorded, and what is left out is counted."""
 HELD_BYTES = 64 * 1024 * 1024
 """How much may wait in memory while the disk refuses; what comes then is dropped and counted."""
 PROBE_SECONDS = 1.0
-"""How long to leave a refusing disk alone before trying again."""
+"""How long to leave a refusing disk alone before trying again; and how often to see whether the log is still there."""
+SLOW_SECONDS = 0.5
+"""A disk whose write takes longer is left alone too."""
+DRAIN_BYTES = 256 * 1024
+"""How much of what was held is written at once."""
+
+MADE_BY = re.compile(rb'"eventtree":(\d+)')
 
 
 class Journal:
@@ -51,6 +64,7 @@ class Journal:
         self.dropped = 0
         """Records lost because disk and memory were full."""
         self._salt: bytes | None = None
+        self._newer: dict[str, bool] = {}
         self._begin()
         _journals.add(self)
 
@@ -65,7 +79,11 @@ class Journal:
         self._alive: Held | None = None
         self._held: deque[bytes] = deque()
         self._held_size = 0
-        self._next_probe = 0.0
+        self._is_holding = False
+        """Lines go to memory: the disk refused, or was slow."""
+        self._next_look = 0.0
+        self._drain_guard = Lock()
+        self._healer: Thread | None = None
 
     @property
     def held(self) -> int:
@@ -74,31 +92,36 @@ class Journal:
 
     @property
     def salt(self) -> bytes:
-        """The journal's own salt for fingerprints of keys; made once.
-
-        Raises:
-            OSError: it can be neither read nor made.
-        """
+        """The journal's own salt for fingerprints of keys; made once."""
         if self._salt is None:
-            if self.files.size("salt") < SALT_BYTES:
-                # Two processes may do this at once: both then take the bytes that came first.
-                self.files.append("salt", secrets.token_bytes(SALT_BYTES))
-            self._salt = self.files.read("salt", 0, SALT_BYTES)
+            try:
+                self._salt = self._kept_salt(secrets.token_bytes(SALT_BYTES))
+            except OSError:
+                self._salt = secrets.token_bytes(SALT_BYTES)
         return self._salt
+
+    def _kept_salt(self, fresh: bytes) -> bytes:
+        if self.files.size("salt") < SALT_BYTES:
+            # Two processes may do this at once: both then take the bytes that came first.
+            self.files.append("salt", fresh)
+        return self.files.read("salt", 0, SALT_BYTES)
 
     def append(self, payload: bytes) -> None:
         """Add one record. Never raises OSError: while the disk refuses, lines are held in memory and tried again."""
         with self._guard:
+            now = time.monotonic()
+            if now >= self._next_look:
+                self._look(now)
             if self._size == 0 or self._size >= self.roll_bytes:
                 self._roll()
             line = frame(self._seq, payload)
             self._seq += 1
             self.appended += 1
-            self._put(line)
+            self._put(line, now)
 
     def flush_held(self) -> None:
         """Try once more to bring held lines to the disk."""
-        with self._guard:
+        if self._is_holding:
             self._drain()
 
     def is_alive(self, process: str) -> bool:
@@ -116,7 +139,24 @@ class Journal:
 
     def logs(self) -> list[str]:
         """All logs of all processes, oldest first."""
-        return [name for name in self.files.names() if name.endswith(".log")]
+        return [name for name in self.files.names() if name.endswith(".log") and not self._is_newer(name)]
+
+    def newer_logs(self) -> list[str]:
+        """Logs that a later version has written: left untouched."""
+        return [name for name in self.files.names() if name.endswith(".log") and self._is_newer(name)]
+
+    def _is_newer(self, name: str) -> bool:
+        known = self._newer.get(name)
+        if known is None:
+            try:
+                first, newline, _ = self.files.read(name, 0, HEADER_BYTES).partition(b"\n")
+            except OSError:
+                return False
+            made_by = MADE_BY.search(first)
+            known = made_by is not None and int(made_by[1]) > VERSION
+            if newline or len(first) == HEADER_BYTES:
+                self._newer[name] = known
+        return known
 
     def look_for_room(self) -> None:
         """Measure all logs, and open or close the journal for new trees."""
@@ -152,16 +192,38 @@ class Journal:
         }
         line = frame(self._seq, encode(header))
         self._seq += 1
-        self._put(line)
+        self._put(line, time.monotonic())
 
-    def _put(self, line: bytes) -> None:
+    def _look(self, now: float) -> None:
+        """If somebody has deleted the log, begin another: what is written to the old one nobody would find."""
+        self._next_look = now + PROBE_SECONDS
+        try:
+            is_gone = self._size > 0 and not self._is_holding and self.files.size(self.log) == 0
+            if is_gone:
+                self.files.remove(self.log)
+        except OSError:
+            return
+        if is_gone:
+            self._alive = None
+            self._roll()
+            if self._salt is not None:
+                self._keep_salt()
+
+    def _keep_salt(self) -> None:
+        try:
+            self._kept_salt(self.salt)
+        except OSError:
+            return
+
+    def _put(self, line: bytes, began: float) -> None:
         self._size += len(line)
-        if not self._held:
+        if not self._is_holding:
             try:
                 self.files.append(self.log, line)
             except OSError:
-                self._next_probe = time.monotonic() + PROBE_SECONDS
+                self._is_holding = True
             else:
+                self._is_holding = time.monotonic() - began > SLOW_SECONDS
                 return
         if self._held_size + len(line) > self.held_bytes:
             self.dropped += 1
@@ -170,19 +232,59 @@ class Journal:
         self._held_size += len(line)
         if self._is_swollen():
             self.full = "memory_full"
-        if time.monotonic() >= self._next_probe:
-            self._drain()
+        if self._healer is None:
+            self._start_healer()
 
-    def _drain(self) -> None:
-        while self._held:
-            try:
-                self.files.append(self.log, self._held[0])
-            except OSError:
-                self._next_probe = time.monotonic() + PROBE_SECONDS
+    def _start_healer(self) -> None:
+        healer = Thread(target=self._heal, name="eventtree-disk", daemon=True)
+        try:
+            healer.start()
+        except RuntimeError:
+            return  # the interpreter is ending: the last try is `_at_exit`
+        self._healer = healer
+
+    def _heal(self) -> None:
+        while True:
+            time.sleep(PROBE_SECONDS)
+            if self._drain():
                 return
-            self._held_size -= len(self._held.popleft())
+
+    def _drain(self) -> bool:
+        """Write what is held, until the disk refuses or dawdles; True once nothing is."""
+        with self._drain_guard:
+            while True:
+                with self._guard:
+                    if not self._held:
+                        self._is_holding = False
+                        self._healer = None
+                        break
+                    lines = self._first_held()
+                    log = self.log
+                began = time.monotonic()
+                try:
+                    self.files.append(log, b"".join(lines))
+                except OSError:
+                    return False
+                with self._guard:
+                    for line in lines:
+                        self._held.popleft()
+                        self._held_size -= len(line)
+                if time.monotonic() - began > SLOW_SECONDS:
+                    return False
+        if self._salt is not None:
+            self._keep_salt()
         if self.full is not None:
             self.look_for_room()
+        return True
+
+    def _first_held(self) -> list[bytes]:
+        taken, size = [], 0
+        for line in self._held:
+            taken.append(line)
+            size += len(line)
+            if size >= DRAIN_BYTES:
+                break
+        return taken
 
     def after_fork(self) -> None:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""
@@ -219,5 +321,11 @@ def _after_fork_in_child() -> None:
         journal.after_fork()
 
 
+def _at_exit() -> None:
+    for journal in list(_journals):
+        journal.flush_held()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

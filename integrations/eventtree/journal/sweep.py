@@ -63,6 +63,11 @@ def _removable(journal: Journal, logs: list[str], on_line: Callable[[], None]) -
         if any(not cursors[key].is_settled(tree_id, tree.spans) for key in tree.vendors)
         for log in tree.spans
     }
+    needed |= {
+        said.log
+        for name, said in census.feedback.items()
+        if any(key in cursors and not cursors[key].is_told(name, said.log, said.end) for key in said.vendors)
+    }
     newest = {process_of(name): name for name in logs}
     written = {name for process, name in newest.items() if journal.is_alive(process)}
     return [name for name in logs if name not in needed and name not in written]

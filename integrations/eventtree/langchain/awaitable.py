@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from eventtree.guard import guarded
 
@@ -34,7 +34,7 @@ def callback(method: Callable[..., None]) -> Callable[..., Any]:
     """Make a method of the handler harmless (see `eventtree.guard`) and fit for LangChain's sync and async path."""
     safe = guarded(method, FINISHED)
     mark = getattr(inspect, "markcoroutinefunction", None)
-    marked: Callable[..., Any] = CoroutineLike(safe) if mark is None else mark(safe)
+    marked: Callable[..., Any] = coroutine_like(safe) if mark is None else mark(safe)
     return marked
 
 
@@ -53,15 +53,12 @@ class CoroutineLike:
     __kwdefaults__ = None
     __name__: str
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        """Wrap `function`."""
-        functools.update_wrapper(self, function)
-        self.function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function: its work is done when this returns."""
-        return self.function(*args, **kwargs)
-
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind like a function does."""
-        return self if instance is None else MethodType(self, instance)
+        return self if instance is None else MethodType(cast("Callable[..., Any]", self), instance)
+
+
+def coroutine_like(function: Callable[..., Any]) -> Any:
+    """Wrap `function`, in a class of its own: as a static `__call__` it is called without a frame in between."""
+    kind = type(CoroutineLike.__name__, (CoroutineLike,), {"__call__": staticmethod(function)})
+    return functools.update_wrapper(kind(), function)

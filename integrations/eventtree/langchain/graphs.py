@@ -1,11 +1,73 @@
-"""LangGraph's own events: `on_interrupt` and `on_resume` come only to a `GraphCallbackHandler`."""
+"""LangGraph's own events: `on_interrupt` and `on_resume` come only to a `GraphCallbackHandler`.
+
+A graph that pauses and the run that resumes it are two trees of one session, the thread's. The second names the first
+in `metadata.resumes` where this process saw both; across processes the checkpoint's id stands in the notes of both.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
+from eventtree.event import Status
 from eventtree.langchain.status import is_langgraph
+from eventtree.recorder import Run, recorder
+
+PAUSED_TREES = 10_000
+
+
+class Paused:
+    """The trees that paused lately, by the checkpoint to go on from, and by thread. Ids only, bounded."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.trees: OrderedDict[str, str] = OrderedDict()
+        self._guard = Lock()
+
+    def remember(self, place: str, tree_id: str) -> None:
+        """A tree has paused at a checkpoint, or in a thread."""
+        with self._guard:
+            self.trees[place] = tree_id
+            self.trees.move_to_end(place)
+            while len(self.trees) > PAUSED_TREES:
+                self.trees.popitem(last=False)
+
+    def find(self, place: str | None) -> str | None:
+        """The tree that paused there."""
+        return None if place is None else self.trees.get(place)
+
+    def forget(self, place: str) -> None:
+        """The thread has gone on to its end."""
+        self.trees.pop(place, None)
+
+
+paused = Paused()
+"""Those of this process, whichever handler saw them."""
+
+
+def thread_of(metadata: Mapping[str, Any]) -> str | None:
+    """Where the memory of a graph's thread is kept, if it has one."""
+    thread = metadata.get("thread_id")
+    return f"thread {thread}" if isinstance(thread, str | int) else None
+
+
+def leave_thread(run: Run) -> None:
+    """A graph's root has ended: its thread is paused, or has gone on to its end."""
+    thread = run.memo["thread"]
+    if (run.late or {}).get("status") == Status.INTERRUPTED:
+        paused.remember(thread, run.tree.id)
+    else:
+        paused.forget(thread)
+
+
+def link(run_id: str, place: str | None) -> None:
+    """Let a run that goes on from a checkpoint, or in a thread, name the tree that paused there."""
+    tree_id = paused.find(place)
+    if tree_id is not None:
+        recorder.learn(run_id, metadata={"resumes": tree_id})
 
 
 def become_graph_handler(handler: Any) -> None:

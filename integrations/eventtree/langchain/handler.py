@@ -11,15 +11,15 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from eventtree import context
+from eventtree import context, pickling
 from eventtree.door import Door
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.langchain import answers, graphs, kinds, models, pickling, usage
+from eventtree.langchain import answers, graphs, kinds, models, prompts, protocol, usage
 from eventtree.langchain.awaitable import callback
-from eventtree.langchain.names import name_of, started_ns
+from eventtree.langchain.names import ids, name_of, started_ns
 from eventtree.langchain.notes import retry_note
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.status import status_of
+from eventtree.langchain.status import CANCELLED, status_of
 from eventtree.langchain.tokens import carries_content, event_carries_content
 from eventtree.record import FIRST_TOKEN
 from eventtree.recorder import NOTHING, recorder
@@ -70,27 +70,36 @@ class CallbackHandler(BaseCallbackHandler):
     @callback
     def on_chain_start(
         self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
-        metadata: About | None = None, name: str | None = None, defers_inputs: bool = False, **_: Any,
+        metadata: About | None = None, name: str | None = None, run_type: str | None = None,
+        defers_inputs: bool = False, **_: Any,
     ) -> None:  # fmt: skip
         """A chain, graph, node, prompt, parser or agent starts."""
-        about = metadata or {}
-        name = name_of(name, serialized, "chain")
+        about = metadata or NOTHING
+        name = name or name_of(name, serialized, "chain")
         parent = parent_of(parent_run_id)
-        agent = kinds.agent_around(about)
-        kind = kinds.chain_kind(agent, recorder.recall(parent).get("agent"), tags)
-        memo = {"attempts": 0} if name == kinds.FALLBACKS and not defers_inputs else {}
-        self._open(run_id, parent, kind, name, tags, about, inputs=None if defers_inputs else inputs, memo=memo)
+        kind, memo = Kind.CHAIN, NOTHING
         if "ls_integration" in about:
-            self._in_graph(str(run_id), parent, name, about, tags, inputs)
+            kind = kinds.chain_kind(kinds.agent_around(about), recorder.recall(parent).get("agent"), tags)
+        if name == kinds.FALLBACKS and not defers_inputs:
+            memo = {"attempts": 0}
+            recorder.numbers_attempts = True
+        key = ids[run_id]
+        known = {"params": self.door.plain(prompts.params_of(serialized))} if run_type == "prompt" else NOTHING
+        self._open(key, parent, kind, name, tags, about, inputs=None if defers_inputs else inputs, memo=memo, **known)
+        if "ls_integration" in about or "thread_id" in about:
+            self._in_graph(key, parent, name, about, tags, inputs)
 
     @callback
     def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
         """A chain is done; one that streamed says now what its input was."""
-        key = str(run_id)
-        memo = recorder.recall(key)
-        if "interrupts" in memo and "interrupt_noted" not in memo:
-            recorder.note(key, "interrupt", {"interrupts": memo["interrupts"]}, door=self.door)
-        self._close(run_id, Kind.CHAIN, more, outputs=outputs, inputs=inputs)
+        key = ids[run_id]
+        run = recorder.runs.get(key) or recorder.find(key)
+        if run is not None and run.memo:
+            if "interrupts" in run.memo and "interrupt_noted" not in run.memo:
+                recorder.note(key, "interrupt", {"interrupts": run.memo["interrupts"]}, door=self.door)
+            if "thread" in run.memo:
+                graphs.leave_thread(run)
+        self._close(run_id, key, Kind.CHAIN, more, outputs=outputs, inputs=inputs)
 
     @callback
     def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
@@ -119,27 +128,33 @@ class CallbackHandler(BaseCallbackHandler):
     @callback
     def on_llm_new_token(self, token: Any = "", *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
         """A chunk of the answer came. Only the first with content is of interest."""
-        run = recorder.runs.get(str(run_id))
+        run = recorder.runs.get(ids[run_id])
         if run is None or not run.token_seen:
             self._chunk(run_id, carries_content(token, chunk), more)
 
     @callback
     def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
         """A protocol event of the answer came (`stream_events(version="v3")`)."""
-        run = recorder.runs.get(str(run_id))
+        run = recorder.runs.get(ids[run_id])
         if run is None or not run.token_seen:
             self._chunk(run_id, event_carries_content(event), more)
+        protocol.keep(ids[run_id], event)
 
     @callback
     def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
         """A model answered."""
-        learned = self._answer(response, str(run_id))
-        self._close(run_id, Kind.MODEL, more, outputs=response, shape=self._reply, **learned)
+        key = ids[run_id]
+        learned = self._answer(response, key)
+        self._close(run_id, key, Kind.MODEL, more, outputs=response, shape=self._reply, **learned)
 
     @callback
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **more: Any) -> None:
         """A model raised or was cancelled; `response` holds what had come until then."""
-        learned = {} if response is None else self._answer(response, str(run_id))
+        whole = protocol.complete_answer(recorder.recall(ids[run_id])) if isinstance(error, CANCELLED) else None
+        if whole is not None:
+            self.on_llm_end(whole, run_id=run_id, **more)
+            return
+        learned = {} if response is None else self._answer(response, ids[run_id])
         some = response if answers.has_content(response) else None
         self._fail(run_id, error, Kind.MODEL, more, outputs=some, shape=self._reply, **learned)
 
@@ -154,14 +169,14 @@ class CallbackHandler(BaseCallbackHandler):
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
         given = {"input": input_str} if inputs is None else inputs
         name = name_of(name, serialized, "tool")
-        self._open(run_id, parent_of(parent_run_id), Kind.TOOL, name, tags, about, inputs=given)
+        self._open(ids[run_id], parent_of(parent_run_id), Kind.TOOL, name, tags, about, inputs=given)
 
     @callback
     def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
         """A tool returned; an error it has handled comes as a `ToolMessage` that says so."""
         error = answers.handled_error(output)
         status = Status.OK if error is None else Status.ERROR
-        self._close(run_id, Kind.TOOL, more, status=status, error=error, outputs=output)
+        self._close(run_id, ids[run_id], Kind.TOOL, more, status=status, error=error, outputs=output)
 
     @callback
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
@@ -177,14 +192,13 @@ class CallbackHandler(BaseCallbackHandler):
     ) -> None:  # fmt: skip
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
-        self._open(
-            run_id, parent_of(parent_run_id), Kind.RETRIEVER, name, tags, metadata or {}, inputs={"query": query}
-        )
+        parent = parent_of(parent_run_id)
+        self._open(ids[run_id], parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs={"query": query})
 
     @callback
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **more: Any) -> None:
         """A retriever found documents."""
-        self._close(run_id, Kind.RETRIEVER, more, outputs=documents, shape=self._documents)
+        self._close(run_id, ids[run_id], Kind.RETRIEVER, more, outputs=documents, shape=self._documents)
 
     @callback
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
@@ -197,22 +211,22 @@ class CallbackHandler(BaseCallbackHandler):
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
         """The app dispatched an event of its own inside a run."""
         name = f"custom {name}" if name == FIRST_TOKEN else name
-        recorder.note(str(run_id), self.door.text(name), self.door.plain(data), door=self.door)
+        recorder.note(ids[run_id], self.door.text(name), self.door.plain(data), door=self.door)
 
     @callback
     def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
         """A model of an older integration tries again."""
-        recorder.note(str(run_id), "retry", self.door.plain(retry_note(retry_state)), door=self.door)
+        recorder.note(ids[run_id], "retry", self.door.plain(retry_note(retry_state)), door=self.door)
 
     @callback
     def on_agent_action(self, action: Any, *, run_id: UUID, **_: Any) -> None:
         """A classic agent executor chose a tool: the run is an agent's."""
-        recorder.learn(str(run_id), kind=Kind.AGENT)
+        recorder.learn(ids[run_id], kind=Kind.AGENT)
 
     @callback
     def on_agent_finish(self, finish: Any, *, run_id: UUID, **_: Any) -> None:
         """A classic agent executor is done."""
-        recorder.learn(str(run_id), kind=Kind.AGENT)
+        recorder.learn(ids[run_id], kind=Kind.AGENT)
 
     @callback
     def on_text(self, text: str, **_: Any) -> None:
@@ -227,30 +241,36 @@ class CallbackHandler(BaseCallbackHandler):
         recorder.learn(key, status=Status.INTERRUPTED)
         recorder.remember(key, interrupt_noted=True)
         recorder.note(key, "interrupt", self.door.plain(value), door=self.door)
+        run = recorder.find(key)
+        if run is not None:
+            graphs.paused.remember(event.checkpoint_id, run.tree.id)
 
     @callback
     def on_resume(self, event: Any) -> None:
         """A graph goes on from a checkpoint."""
-        recorder.note(str(event.run_id), "resume", self.door.plain(graphs.checkpoint_of(event)), door=self.door)
+        key = str(event.run_id)
+        graphs.link(key, event.checkpoint_id)
+        recorder.note(key, "resume", self.door.plain(graphs.checkpoint_of(event)), door=self.door)
 
     # What the callbacks share
 
     def _open(
-        self, run_id: UUID, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, *,
+        self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, *,
         memo: About = NOTHING, **more: Any,
     ) -> None:  # fmt: skip
-        agent = kinds.agent_around(about)
-        attempt = kinds.attempt_of(tags) or self._fallback_attempt(parent)
+        attempt = kinds.attempt_of(tags) if tags else None
+        if attempt is None and recorder.numbers_attempts and key not in recorder.runs:
+            attempt = self._fallback_attempt(parent)
         if attempt is not None:
             about = {**about, "attempt": attempt}
         if kinds.is_internal(name, tags):
             more["internal"] = True
-        memo = memo if agent is None else {**memo, "agent": agent}
-        recorder.open(self.door, str(run_id), parent, kind=kind, name=name, tags=tags, metadata=about, memo=memo,
+        if "ls_integration" in about and (agent := kinds.agent_around(about)) is not None:
+            memo = {**memo, "agent": agent}
+        recorder.open(self.door, key, parent, kind=kind, name=name, tags=tags, metadata=about, memo=memo,
                       framework="langchain", **more)  # fmt: skip
 
-    def _close(self, run_id: UUID, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
-        key = str(run_id)
+    def _close(self, run_id: UUID, key: str, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
         unseen = None if key in recorder.runs else self._unseen(run_id, kind, more)
         recorder.close(self.door, key, unseen=unseen, **learned)
 
@@ -264,15 +284,15 @@ class CallbackHandler(BaseCallbackHandler):
         url = models.base_url(serialized)
         known = {} if url is None else {"base_url": self.door.text(url)}
         self._open(
-            run_id, parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags, about,
-            inputs=asked, shape=shape, provider=provider, model=models.requested_model(invocation, about),
+            ids[run_id], parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
+            about, inputs=asked, shape=shape, provider=provider, model=models.requested_model(invocation, about),
             params=self.door.plain(params) if params else None,
             memo={"provider": provider, "batch_size": more.get("batch_size") or 1}, **known,
         )  # fmt: skip
 
     def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:
         """A chunk before the first that carries content, or that one."""
-        key = str(run_id)
+        key = ids[run_id]
         if not recorder.knows(key):
             recorder.open(self.door, key, **self._unseen(run_id, Kind.MODEL, more))
         recorder.remember(key, streamed=True)
@@ -289,7 +309,11 @@ class CallbackHandler(BaseCallbackHandler):
         if levels and parent is not None:
             recorder.learn(parent, kind=Kind.AGENT)
         answer = graphs.resume_of(inputs)
+        thread = graphs.thread_of(about) if parent is None else None
+        if thread is not None:
+            recorder.remember(key, thread=thread)
         if answer is not None:
+            graphs.link(key, thread)
             recorder.note(key, "resume", self.door.plain({"resume": answer}), door=self.door)
 
     def _fallback_attempt(self, parent: str | None) -> int | None:
@@ -301,7 +325,7 @@ class CallbackHandler(BaseCallbackHandler):
         return int(attempts) + 1
 
     def _fail(self, run_id: UUID, error: BaseException, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
-        key = str(run_id)
+        key = ids[run_id]
         status, control = status_of(error)
         if status is Status.INTERRUPTED:
             self._interrupt(key, error, more)
@@ -309,7 +333,7 @@ class CallbackHandler(BaseCallbackHandler):
             note = {"type": control or type(error).__name__, "message": str(error)}
             recorder.note(key, "control_flow" if control else "cancelled", self.door.plain(note), door=self.door)
         shown = error if status is Status.ERROR else None
-        self._close(run_id, kind, more, status=status, error=shown, **learned)
+        self._close(run_id, key, kind, more, status=status, error=shown, **learned)
 
     def _interrupt(self, key: str, error: BaseException, more: Mapping[str, Any]) -> None:
         """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""
@@ -321,11 +345,8 @@ class CallbackHandler(BaseCallbackHandler):
             recorder.remember(str(graph), interrupts=questions)
 
     def _answer(self, response: Any, key: str) -> dict[str, JsonValue]:
-        generations = answers.generations_of(response)
         memo = recorder.recall(key)
-        plain = self.door.plain
-        raw = usage.raw_usage(response, generations, memo, streamed=bool(memo.get("streamed")), plain=plain)
-        return {"usage": raw or None, "model": usage.response_model(response, generations)}
+        return usage.learned_from(response, answers.generations_of(response), memo, self.door.plain)
 
     def _unseen(self, run_id: UUID, kind: Kind, more: Mapping[str, Any]) -> dict[str, Any]:
         """What can be said of a run whose start another handler has hidden from us (scenario A9)."""

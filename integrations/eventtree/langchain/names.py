@@ -6,6 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+KNOWN_IDS = 1_000
+"""Forgotten all at once, so few enough to take no time."""
+
+
+class RunIds(dict[UUID, str]):
+    """Run ids as text. Each is asked for at a run's start and end and by its children, and takes a while to write."""
+
+    def __missing__(self, run_id: UUID) -> str:
+        """Write one that is not known."""
+        if len(self) >= KNOWN_IDS:
+            self.clear()
+        text = self[run_id] = str(run_id)
+        return text
+
+
+ids = RunIds()
+"""Those of this process."""
+
 
 def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
     """The run's name: as given, else its class's."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from uuid import UUID
 
-from eventtree.enclosing import context_run, langchain_run, llama_index_span
+from eventtree.enclosing import SPANS, context_run, langchain_run, llama_index_span
+from eventtree.langchain.names import ids
 from eventtree.recorder import recorder
 
 
@@ -13,16 +15,19 @@ def parent_of(given: UUID | None) -> str | None:
     if given is None:
         # Nothing can enclose a run while nothing is open; that spares most apps the look at the frames.
         return around() if recorder.runs else None
-    parent = str(given)
-    inner = context_run()
-    if inner is not None and inner != parent:
-        run = recorder.find(inner)
-        if run is not None and run.parent == parent and "attempts" in run.memo:
-            return inner
-    span = llama_index_span()
-    if span is not None and recorder.descends(span, parent):
-        # A LlamaIndex span inside that parent calls back into LangChain, which knows only its own runs.
-        return span
+    parent = ids[given]
+    if recorder.numbers_attempts:
+        # The attempts of a `with_fallbacks` are told the parent of the run around them; the context knows that run.
+        inner = context_run()
+        if inner is not None and inner != parent:
+            run = recorder.find(inner)
+            if run is not None and run.parent == parent and "attempts" in run.memo:
+                return inner
+    if SPANS in sys.modules:
+        span = llama_index_span()
+        if span is not None and recorder.descends(span, parent):
+            # A LlamaIndex span inside that parent calls back into LangChain, which knows only its own runs.
+            return span
     return parent
 
 

@@ -1,4 +1,9 @@
-"""How a run that raised has ended. Control flow is no error: it is told by module and name, not by import."""
+"""How a run that raised has ended. Control flow is no error: it is told by module and name, not by import.
+
+A stream that is left early is `cancelled`, with what had come, wherever LangChain stops with it: a model's `stream`,
+everything async. A chain's sync `stream` it reads to its end instead, and announces success: then the events do too,
+since the whole answer was made and is billed. Nothing it tells would let us know better.
+"""
 
 from __future__ import annotations
 

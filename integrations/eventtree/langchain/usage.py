@@ -5,7 +5,7 @@ Read when the model ends: a cached answer is rewritten in place afterwards. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eventtree.event import JsonValue
@@ -21,55 +21,50 @@ KEPT = frozenset({
 COST_HEADER = "x-litellm-response-cost"
 
 
-def raw_usage(
-    result: Any,
-    generations: Iterable[Any],
-    memo: Mapping[str, Any],
-    *,
-    streamed: bool,
-    plain: Callable[[Any], JsonValue],
+def learned_from(
+    result: Any, generations: Sequence[Any], memo: Mapping[str, Any], plain: Callable[[Any], JsonValue]
 ) -> dict[str, JsonValue]:
-    """All that a model run's end says of usage; empty where it says nothing."""
-    messages = [getattr(generation, "message", None) for generation in generations]
-    found: dict[str, Any] = {
-        "usage_metadata": [_mapping(getattr(message, "usage_metadata", None)) for message in messages],
-        "response_metadata": [_kept(_about(generation)) for generation in generations],
-        "llm_output": _kept(_mapping(getattr(result, "llm_output", None))),
-    }
-    if not any(found["usage_metadata"]) and not any(found["response_metadata"]) and not found["llm_output"]:
-        return {}
-    usage: dict[str, JsonValue] = plain(found)
-    usage["cached"] = any(one.get("total_cost") == 0 for one in found["usage_metadata"])
-    usage["streamed"] = streamed
+    """What a model run's end says of usage (`usage`, None where it says nothing), and which `model` it names."""
+    counts, kept, model = [], [], None
+    for generation in generations:
+        message = getattr(generation, "message", None)
+        about = _mapping(getattr(message, "response_metadata", None)) or _mapping(
+            getattr(generation, "generation_info", None)
+        )
+        counts.append(_mapping(getattr(message, "usage_metadata", None)))
+        kept.append(_kept(about) if about else about)
+        model = model or (_model_in(about) if about else None)
+    output = _mapping(getattr(result, "llm_output", None))
+    model = model or _model_in(output)
+    totals = _kept(output) if output else NOTHING
+    if not totals and not any(counts) and not any(kept):
+        return {"usage": None, "model": model}
+    usage = plain({"usage_metadata": counts, "response_metadata": kept, "llm_output": totals})
+    usage["cached"] = any(one.get("total_cost") == 0 for one in counts)
+    usage["streamed"] = bool(memo.get("streamed"))
     usage["provider"] = memo.get("provider")
     usage["batch_size"] = memo.get("batch_size", 1)
-    return usage
+    return {"usage": usage, "model": model}
 
 
-def response_model(result: Any, generations: Iterable[Any]) -> str | None:
+def _model_in(about: Mapping[str, Any]) -> str | None:
     """The model that answered, as the answer names it."""
-    abouts = [_about(generation) for generation in generations]
-    for about in (*abouts, _mapping(getattr(result, "llm_output", None))):
-        for key in ("model_name", "model", "model_id"):
-            if isinstance(about.get(key), str) and about[key]:
-                return str(about[key])
+    for key in ("model_name", "model", "model_id"):
+        if isinstance(about.get(key), str) and about[key]:
+            return str(about[key])
     return None
 
 
-def _about(generation: Any) -> Mapping[str, Any]:
-    """What the provider said beside the text: on the message (chat) or the generation (text models)."""
-    message = getattr(generation, "message", None)
-    return _mapping(getattr(message, "response_metadata", None)) or _mapping(
-        getattr(generation, "generation_info", None)
-    )
+NOTHING: dict[str, Any] = {}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    # The first is by far the most usual, and the last asks in a roundabout way.
+    return value if type(value) is dict or (value is not None and isinstance(value, Mapping)) else NOTHING
 
 
 def _kept(about: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in about.items() if key in KEPT}
+    kept = {key: about[key] for key in about if key in KEPT}
     headers = about.get("headers")
     if isinstance(headers, Mapping):
         cost = next((value for name, value in headers.items() if str(name).lower() == COST_HEADER), None)

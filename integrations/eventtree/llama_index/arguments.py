@@ -27,6 +27,8 @@ UNNAMED = frozenset({"", "unknown"})
 HIDDEN = frozenset({"ctx", "init_state", "tags", "memory", "show_progress", "jobs", "semaphore", "job"})
 """Parameters that are the framework's own state, no input of the user."""
 
+SCALARS = frozenset({str, int, float, bool})
+
 CONTEXTS: Mapping[str, bool] = {"workflows.context.context.Context": True}
 """Classes whose values the framework injects into a call."""
 
@@ -119,7 +121,7 @@ def _reranker(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, A
 def _tool(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     kept = {name: value for name, value in found.items() if lookup(value, CONTEXTS) is None}
     if not loose:
-        return {shaper.name(name): shaper.value(value) for name, value in kept.items()}
+        return {shaper.text(name): shaper.value(value) for name, value in kept.items()}
     alone = len(loose) == 1 and not kept
     return {"input": shaper.value(loose[0] if alone else loose)} | {k: shaper.value(v) for k, v in kept.items()}
 
@@ -130,9 +132,11 @@ def _any(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) 
         for name, value in found.items()
         if value is not None and name not in HIDDEN and lookup(value, CONTEXTS) is None
     }
-    if list(kept) == ["event"]:
+    if len(kept) == 1 and "event" in kept:
         return shaper.value(kept["event"])
-    out = {shaper.name(name): shaper.value(value) for name, value in kept.items()}
+    if not loose and SCALARS.issuperset(map(type, kept.values())):
+        return shaper.plain(kept) or None
+    out = {shaper.text(name): shaper.value(value) for name, value in kept.items()}
     if loose:
         out["args"] = [shaper.value(value) for value in loose]
     return out or None

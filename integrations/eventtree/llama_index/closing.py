@@ -35,6 +35,8 @@ class Closing:
         self.open.pop(span.id, None)
         if span.is_model:
             self._settle_model(span, status, result)
+        if span.waiting and text is None and status is Status.OK and span.answer is None and span.outputs is None:
+            span.metadata[UNTOLD] = UNTOLD_WHY
         if status is Status.OK:
             status = span.status or (Status.ERROR if is_error(result) else Status.OK)
         learned = dict(span.learned)
@@ -140,8 +142,6 @@ class Closing:
             span.mark_outer_calls()
         elif any(above.owner == span.owner and above.is_model and above.answer for above in span.ancestors()):
             span.internal = True
-        elif span.waiting:
-            span.metadata[UNTOLD] = UNTOLD_WHY
 
     def _outputs(self, span: Span, result: Any, text: str | None) -> JsonValue:
         answer = span.answer

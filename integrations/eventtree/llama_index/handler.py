@@ -14,6 +14,7 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
+from eventtree import pickling
 from eventtree.delivery import flush
 from eventtree.door import Door
 from eventtree.llama_index import propagation
@@ -124,7 +125,7 @@ class DispatcherHandler:
     """Records what LlamaIndex runs while it is attached to the root dispatcher.
 
     Takes the settings every handler takes: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`,
-    `sample_rate`. Most programs call `set_global_handler` instead.
+    `sample_rate`. Most programs call `set_global_handler` instead. A pickle holds no keys and is not attached.
 
     Raises:
         ConfigError: a setting is wrong or missing.
@@ -158,6 +159,10 @@ class DispatcherHandler:
     def last_tree_id(self) -> str | None:
         """Id of the tree opened last in this context, for feedback."""
         return self.door.last_tree_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Settings without keys; the copy is not attached."""
+        return pickling.unpickle, (DispatcherHandler, pickling.without_secrets(self.door.settings))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DispatcherHandler:
         """Itself: there is one dispatcher."""

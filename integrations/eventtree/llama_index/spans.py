@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from eventtree.event import Kind, Status
+from eventtree.event import JsonValue, Kind, Status
 from eventtree.guard import guarded
 from eventtree.llama_index import arguments, kinds
 from eventtree.llama_index.closing import Closing
@@ -65,10 +65,6 @@ class Spans:
         place = self.parents.place(parent_id)
         span = Span(id_, run, found, id(instance) if instance is not None else 0, place.above)
         self._keep(span, place)
-        known = arguments.settings(self.shaper, instance, bound) if found.kind in WITH_SETTINGS else {}
-        span.asked = "model" in known
-        if place.foreign is not None:
-            known |= {"session": place.foreign.session, "user": place.foreign.user}
         recorder.open(
             self.door,
             run,
@@ -81,7 +77,7 @@ class Spans:
             framework=FRAMEWORK,
             provider=found.provider,
             internal=span.internal,
-            **known,
+            **self._known(span, place, instance, bound),
         )
 
     @guarded
@@ -140,6 +136,15 @@ class Spans:
         if len(self.open) > OPEN_RUNS:
             self.open.pop(next(iter(self.open)))
         mark_wrappers(span)
+
+    def _known(self, span: Span, place: Place, instance: Any, bound: inspect.BoundArguments) -> dict[str, JsonValue]:
+        known: dict[str, JsonValue] = {}
+        if span.facts.kind in WITH_SETTINGS:
+            known = arguments.settings(self.shaper, instance, bound)
+            span.asked = "model" in known
+        if place.foreign is not None:
+            known |= {"session": place.foreign.session, "user": place.foreign.user}
+        return known
 
     def _explain_nothing(self, span: Span) -> None:
         """No result: it may be a future that failed, or a step that waits, both hidden by the framework."""

@@ -25,7 +25,6 @@ class Shaper:
         self.door = door
         self.plain = door.plain
         self.text: Callable[[str], str] = door.text
-        self.name: Callable[[str], str] = door.name
         self.messages = door.plain.messages
 
     def value(self, value: Any) -> JsonValue:

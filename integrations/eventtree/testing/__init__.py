@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from eventtree.testing.capture import Captured, capture
 from eventtree.testing.rules.terms import Repeats
 from eventtree.testing.server import Answer, Received, VendorServer
 
-__all__ = ["Answer", "Received", "Repeats", "VendorServer"]
+__all__ = ["Answer", "Captured", "Received", "Repeats", "VendorServer", "capture"]

@@ -50,9 +50,14 @@ class Reading:
         """Whether both sides are known and nothing contradicts them."""
         return self.is_complete and not self.problems
 
+    def copy(self, place: str) -> Reading:
+        """The same figures, at `place`, to be changed."""
+        return Reading(place, self.shape, self.figures.copy(), self.problems.copy(), self.tier)
+
     def agrees(self, other: Reading) -> bool:
         """Whether both name the same input and output."""
-        return all(self.figures.get(side) == other.figures.get(side) for side in ("input", "output"))
+        mine, theirs = self.figures, other.figures
+        return mine.get("input") == theirs.get("input") and mine.get("output") == theirs.get("output")
 
 
 def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False) -> Reading | None:
@@ -304,8 +309,11 @@ def _outside(shape: Shape, figures: Mapping[str, int]) -> frozenset[str]:
     total = figures.get("total")
     if shape.documented or total is None or "input" not in figures or "output" not in figures:
         return shape.outside
+    cache, reasoning = _size(figures, "cache"), figures.get("reasoning", 0)
     gap = total - figures["input"] - figures["output"] - figures.get("tool_input", 0)
-    sizes = {detail: _size(figures, detail) for detail in ("reasoning", "cache")}
+    if not (gap or shape.outside) and cache <= figures["input"] and reasoning <= figures["output"]:
+        return shape.outside  # by far the most
+    sizes = {"cache": cache, "reasoning": reasoning}
     for flip in FLIPS:
         outside = shape.outside ^ flip
         is_fit = all(sizes[detail] for detail in flip) and sum([sizes[detail] for detail in outside]) == gap
@@ -314,7 +322,12 @@ def _outside(shape: Shape, figures: Mapping[str, int]) -> frozenset[str]:
     return shape.outside
 
 
-FLIPS = (frozenset(), frozenset({"reasoning"}), frozenset({"cache"}), frozenset({"reasoning", "cache"}))
+FLIPS: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"reasoning"}),
+    frozenset({"cache"}),
+    frozenset({"reasoning", "cache"}),
+)
 
 
 def _is_possible(figures: Mapping[str, int], outside: frozenset[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -33,26 +34,46 @@ def normalise(raw: JsonValue) -> Usage | None:
     """
     if not isinstance(raw, dict):
         return None
-    cached = _is_cached(raw)
-    readings = _readings(raw)
+    record = _Record.of(raw)
+    readings = _readings(record)
     if not readings:
-        return _without_figures(raw, cached)
-    chosen = _choose(raw, readings)
-    _mend_input(raw, chosen, readings)
-    _enrich(chosen, readings)
-    return _usage(raw, chosen, readings, cached)
+        return _without_figures(record)
+    chosen = _choose(record, readings)
+    _mend_input(record, chosen, readings)
+    if len(readings) > 1:
+        _enrich(chosen, readings)
+    return _usage(record, chosen, readings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A handler's record, looked through once."""
+
+    raw: dict[str, JsonValue]
+    places: Mapping[str, list[dict[str, JsonValue]]]
+    words: frozenset[str]
+    """The provider's name in words, as the framework and the answer give it."""
+    is_streamed: bool
+    is_cached: bool
+    """The answer came from the framework's cache; langchain-core's only mark of it is `total_cost: 0`."""
+    batch: int
+
+    @classmethod
+    def of(cls, raw: dict[str, JsonValue]) -> _Record:
+        """What `raw` holds."""
+        found = {place: dicts for place in PLACES if place in raw and (dicts := places(raw, place))}
+        names = [raw.get("provider"), *[one.get("model_provider") for one in found.get("response_metadata", ())]]
+        costs = [one["total_cost"] for one in found.get("usage_metadata", ()) if "total_cost" in one]
+        is_free = bool(costs) and all(type(cost) in (int, float) and cost == 0 for cost in costs)
+        words = frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
+        is_cached = is_free or raw.get("cached") is True
+        return cls(raw, found, words, raw.get("streamed") is True, is_cached, count(raw.get("batch_size")) or 1)
 
 
 def places(raw: Mapping[str, JsonValue], place: str) -> list[dict[str, JsonValue]]:
     """The dicts recorded at `place`: one for each generation, or one."""
     value = raw.get(place)
-    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict) and one]
-
-
-def _words(raw: Mapping[str, JsonValue]) -> frozenset[str]:
-    """The provider's name in words, as the framework and the answer give it."""
-    names = [raw.get("provider"), *(one.get("model_provider") for one in places(raw, "response_metadata"))]
-    return frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
+    return [one for one in (value if type(value) is list else [value]) if one and isinstance(one, dict)]
 
 
 @lru_cache(maxsize=256)
@@ -60,33 +81,40 @@ def _split(name: str) -> frozenset[str]:
     return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
 
 
-def _is_cached(raw: Mapping[str, JsonValue]) -> bool:
-    """Whether the answer came from the framework's cache; langchain-core's only mark of it is `total_cost: 0`."""
-    costs = [one["total_cost"] for one in places(raw, "usage_metadata") if "total_cost" in one]
-    return raw.get("cached") is True or (bool(costs) and all(type(c) in (int, float) and c == 0 for c in costs))
-
-
-def _without_figures(raw: dict[str, JsonValue], cached: bool) -> Usage | None:
-    batch = count(raw.get("batch_size")) or 1
-    if batch > 1 and any(one.get("token_usage") == {} for one in places(raw, "llm_output")):
+def _without_figures(record: _Record) -> Usage | None:
+    if record.batch > 1 and any(one.get("token_usage") == {} for one in record.places.get("llm_output", ())):
         # BaseLLM.generate puts the sum of a batch on its first prompt and an empty dict on the others.
-        return Usage(cached=cached, raw=raw, problems=(f"counted on the first of the batch's {batch} prompts",))
-    return Usage(cached=True, raw=raw) if cached else None
+        problem = f"counted on the first of the batch's {record.batch} prompts"
+        return Usage(cached=record.is_cached, raw=record.raw, problems=(problem,))
+    return Usage(cached=True, raw=record.raw) if record.is_cached else None
 
 
-def _readings(raw: Mapping[str, JsonValue]) -> list[Reading]:
+def _readings(record: _Record) -> list[Reading]:
     """One reading for each place that has figures (or problems), in order of trust."""
-    words = _words(raw)
-    by_place = {place: [r for one in places(raw, place) if (r := _read_place(one, place, words))] for place in PLACES}
-    requests = [by_place[place][0] for place in PLACES if place not in PER_GENERATION and by_place[place]]
-    request = next((r for r in requests if r.is_sound), None) if (count(raw.get("batch_size")) or 1) == 1 else None
-    return [_together(found, request, words) for found in by_place.values() if found]
+    seen: list[tuple[JsonValue, Reading]] = []
+    by_place = {
+        place: [reading for one in dicts if (reading := _read_place(one, place, record.words, seen))]
+        for place, dicts in record.places.items()
+    }
+    if all(len(found) < 2 for found in by_place.values()):
+        return [found[0] for found in by_place.values() if found]
+    requests = [found[0] for place, found in by_place.items() if place not in PER_GENERATION and found]
+    request = next((r for r in requests if r.is_sound), None) if record.batch == 1 else None
+    return [_together(found, request, record.words) for found in by_place.values() if found]
 
 
-def _read_place(one: Mapping[str, JsonValue], place: str, words: frozenset[str]) -> Reading | None:
+def _read_place(
+    one: Mapping[str, JsonValue], place: str, words: frozenset[str], seen: list[tuple[JsonValue, Reading]]
+) -> Reading | None:
     for _, value in find_each(one, ("",) if place == "usage_metadata" else CONTAINERS):
-        reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
+        # The frameworks copy the provider's body from place to place: what has been read need not be read again.
+        before = next((reading for other, reading in seen if other == value), None)
+        if before is not None:
+            reading: Reading | None = before.copy(place)
+        else:
+            reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
         if reading is not None and (reading.figures or reading.problems):
+            seen.append((value, reading))
             reading.tier = reading.tier or _stated_tier(one)
             return reading
     return None
@@ -116,42 +144,42 @@ def _together(found: list[Reading], request: Reading | None, words: frozenset[st
     return summed
 
 
-def _is_starved(raw: Mapping[str, JsonValue], reading: Reading) -> bool:
+def _is_starved(record: _Record, reading: Reading) -> bool:
     """Input 0 where none can be: a stream whose last event counted only the output (langchain-anthropic reports 0
     then), or an Anthropic answer of 0 and 0 (a compacted context).
     """
-    is_anthropic = "anthropic" in _words(raw) or reading.shape == "anthropic"
-    if reading.figures.get("input") != 0 or not (is_anthropic or raw.get("streamed") is True):
+    if reading.figures.get("input") != 0:
         return False
-    return reading.figures.get("output") != 0 or is_anthropic
+    is_anthropic = "anthropic" in record.words or reading.shape == "anthropic"
+    return is_anthropic or (record.is_streamed and reading.figures.get("output") != 0)
 
 
-def _choose(raw: Mapping[str, JsonValue], readings: list[Reading]) -> Reading:
+def _choose(record: _Record, readings: list[Reading]) -> Reading:
     """The first that is whole and free of contradictions, else the first that is whole, else the first.
 
     Where the provider's own body of a single, unstreamed answer says otherwise than the framework's normalised form,
     the body is believed: it is nearer to the source, and what differs is the client's doing. It is named.
     """
-    starved = [r for r in readings if _is_starved(raw, r)]
+    starved = [r for r in readings if _is_starved(record, r)]
     # What the start of a stream said has an input, but not yet the whole output.
-    least_output = max((r.figures.get("output", 0) for r in starved), default=0)
+    least_output = max([r.figures.get("output", 0) for r in starved], default=0)
     fed = [r for r in readings if r not in starved and r.figures.get("output", 0) >= least_output]
-    preferred = [[r for r in fed if r.is_sound], [r for r in fed if r.is_complete], readings]
-    chosen = next(group[0] for group in preferred if group)
-    chosen = Reading(chosen.place, chosen.shape, dict(chosen.figures), list(chosen.problems), chosen.tier)
-    if chosen.place != "usage_metadata" or raw.get("streamed") is True or len(places(raw, "usage_metadata")) > 1:
+    preferred = [*[r for r in fed if r.is_sound], *[r for r in fed if r.is_complete], *readings]
+    chosen = preferred[0].copy(preferred[0].place)
+    is_single = len(record.places.get("usage_metadata", ())) < 2 and record.batch == 1
+    if chosen.place != "usage_metadata" or record.is_streamed or not is_single:
         return chosen
     bodies = [r for r in fed if r.is_sound and r.place in ("response_metadata", "llm_output", "raw")]
     other = next((r for r in bodies if not r.agrees(chosen)), None)
-    if other is None or (count(raw.get("batch_size")) or 1) > 1:
+    if other is None:
         return chosen
     said = " and ".join(f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other))
     return Reading(other.place, other.shape, dict(other.figures), [said], other.tier or chosen.tier)
 
 
-def _mend_input(raw: Mapping[str, JsonValue], chosen: Reading, readings: list[Reading]) -> None:
+def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> None:
     """An input of 0 that cannot be: take the input side from a place that has one, else say that it is unknown."""
-    if not _is_starved(raw, chosen):
+    if not _is_starved(record, chosen):
         return
     sides = ("input", "cache", "total")
     chosen.figures = {name: value for name, value in chosen.figures.items() if not name.startswith(sides)}
@@ -182,18 +210,19 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
             chosen.figures = richer.figures
 
 
-def _usage(raw: dict[str, JsonValue], chosen: Reading, readings: list[Reading], cached: bool) -> Usage:
+def _usage(record: _Record, chosen: Reading, readings: list[Reading]) -> Usage:
     problems = list(chosen.problems)
-    batch = count(raw.get("batch_size")) or 1
-    if batch > 1 and chosen.place == "llm_output":
-        problems.append(f"the sum of the batch's {batch} prompts")
+    if record.batch > 1 and chosen.place == "llm_output":
+        problems.append(f"the sum of the batch's {record.batch} prompts")
     figures: dict[str, Any] = {FIELDS[name]: value for name, value in chosen.figures.items() if name in FIELDS}
-    tier = next((r.tier for r in (chosen, *readings) if r.tier), None) or _tier(raw)
-    units = {name: value for name, value in chosen.figures.items() if name in UNITS}
-    return Usage(**figures, units=units, cached=cached, service_tier=tier, problems=tuple(problems), raw=raw)
+    units = {name: chosen.figures[name] for name in UNITS if name in chosen.figures}
+    tier = chosen.tier or next((r.tier for r in readings if r.tier), None) or _tier(record)
+    return Usage(
+        **figures, units=units, cached=record.is_cached, service_tier=tier, problems=tuple(problems), raw=record.raw
+    )
 
 
-def _tier(raw: Mapping[str, JsonValue]) -> str | None:
+def _tier(record: _Record) -> str | None:
     """A service tier that stands in a place without figures."""
-    found = (_stated_tier(one) for place in PLACES for one in places(raw, place))
+    found = (_stated_tier(one) for dicts in record.places.values() for one in dicts)
     return next((tier for tier in found if tier is not None), None)

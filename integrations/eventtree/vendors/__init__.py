@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eventtree.errors import ConfigError
-from eventtree.vendors.vendor import Encoded, Item, Lookup, Request, Route, Vendor, Verdict
+from eventtree.vendors.vendor import Encoded, Feedback, Item, Lookup, Request, Route, Vendor, Verdict
 
 if TYPE_CHECKING:
     from eventtree.vendors.braintrust import Braintrust
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from eventtree.vendors.nebuly import Nebuly
 
 __all__ = [
-    "KINDS", "Braintrust", "Encoded", "HoneyHive", "HumanloopV4", "HumanloopV5", "Item", "Lookup", "Nebuly", "Request",
-    "Route", "Vendor", "Verdict", "resolve_vendors", "vendor_class",
+    "KINDS", "Braintrust", "Encoded", "Feedback", "HoneyHive", "HumanloopV4", "HumanloopV5", "Item", "Lookup", "Nebuly",
+    "Request", "Route", "Vendor", "Verdict", "resolve_vendors", "vendor_class",
 ]  # fmt: skip
 
 KINDS = {

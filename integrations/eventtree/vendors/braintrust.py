@@ -1,7 +1,8 @@
 """Braintrust: one complete row for each event, into a project's logs or an experiment (contracts/braintrust.md).
 
-Rows go to `/v1/project_logs/{id}/insert`, or with `experiment="…"` to `/v1/experiment/{id}/insert`. Ids are looked up
-once by name (get-or-create); `project_id` needs no lookup. An id in an object is one row: sending it twice is harmless.
+Rows go to `/v1/project_logs/{id}/insert`, or with `experiment="…"` to `/v1/experiment/{id}/insert`; a tree whose root
+names an experiment (`eventtree_experiment`) goes to that one. Late feedback is merged into its row by `…/feedback`;
+where it is sent twice, its comment stands twice. Ids are looked up once by name (get-or-create); `project_id` needs no lookup. An id in an object is one row: sending it twice is harmless.
 
 =====================  =================================================================================================
 ours                   Braintrust
@@ -40,7 +41,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pydantic_core
 from pydantic import Field, model_validator
@@ -51,7 +52,9 @@ from eventtree.vendors.chat import Message, as_text, messages_in, messages_out, 
 from eventtree.vendors.family import Family
 from eventtree.vendors.times import in_utc, iso
 from eventtree.vendors.vendor import (
+    ABOUT_ONE,
     Encoded,
+    Feedback,
     Item,
     Lookup,
     Request,
@@ -140,6 +143,12 @@ class Braintrust(Vendor):
     routes: ClassVar[Mapping[str, Route]] = {
         "logs": Route("POST", "/v1/project_logs/{project_id}/insert", (b'{"events":[', b"]}"), max_items=100),
         "experiment": Route("POST", "/v1/experiment/{experiment_id}/insert", (b'{"events":[', b"]}"), max_items=100),
+        "logs_feedback": Route(
+            "POST", "/v1/project_logs/{project_id}/feedback", (b'{"feedback":[', b"]}"), max_items=100, acts=ABOUT_ONE
+        ),
+        "experiment_feedback": Route(
+            "POST", "/v1/experiment/{experiment_id}/feedback", (b'{"feedback":[', b"]}"), max_items=100, acts=ABOUT_ONE
+        ),
     }
     max_bytes: ClassVar[int] = 6_000_000
     """Below the 6 MiB of the vendor's gateway, with room for the envelope."""
@@ -166,11 +175,30 @@ class Braintrust(Vendor):
         project = self.get_or_create(
             "project_id", "/v1/project", self.project, {"name": self.project, "org_name": self.org_name or None}
         )
-        experiment = self.get_or_create(
-            "experiment_id", "/v1/experiment", self.experiment,
-            {"project_id": self.project_id or "{project_id}", "name": self.experiment, "ensure_new": False},
-        )  # fmt: skip
+        experiment = self.named_experiment("experiment_id", self.experiment)
         return ((project,) if not self.project_id else ()) + ((experiment,) if self.experiment else ())
+
+    def lookup_of(self, name: str) -> Lookup | None:
+        """`{experiment_id:NAME}` is the experiment that a tree itself names."""
+        kind, _, value = name.partition(":")
+        if kind == "experiment_id" and value:
+            return self.named_experiment(name, unquote(value))
+        return super().lookup_of(name)
+
+    def named_experiment(self, name: str, experiment: str) -> Lookup:
+        """The experiment's id by its name, in this project."""
+        project = self.project_id or "{project_id}"
+        fields = {"project_id": project, "name": experiment, "ensure_new": False}
+        return self.get_or_create(name, "/v1/experiment", experiment, fields)
+
+    def destination(self, tree: EventTree | None) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Route and place of a tree's rows: the experiment it names, else the vendor's, else the project's logs."""
+        named = Family.of(tree).link("experiment") if tree is not None else None
+        if isinstance(named, str) and named.strip() and named != self.experiment:
+            return "experiment", (("experiment_id", f"{{experiment_id:{quote(named, safe='')}}}"),)
+        if self.experiment:
+            return "experiment", ()
+        return "logs", (("project_id", quote(self.project_id, safe="")),) if self.project_id else ()
 
     @staticmethod
     def get_or_create(name: str, path: str, export_as: str, fields: dict[str, Any]) -> Lookup:
@@ -180,13 +208,41 @@ class Braintrust(Vendor):
     def encode(self, tree: EventTree) -> Encoded:
         """A row for each event, parents first, a wave for each batch of them."""
         family = Family.of(tree)
-        route = "experiment" if self.experiment else "logs"
-        place = (("project_id", quote(self.project_id, safe="")),) if self.project_id and not self.experiment else ()
+        route, place = self.destination(tree)
         rows = [
             Item(event.id, tree.id, (event.id,), route, to_json(row(event, family)), place=place)
             for event in family.tree.events
         ]
         return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), family.dropped(tree))
+
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
+        route, place = self.destination(tree)
+        scores = families.scores_in(said)
+        own = said.get("metadata")
+        audit = {
+            **(own if isinstance(own, dict) else {}),
+            **without_nulls({"user_id": said.get("user")}),
+            **{name: score for name, score in scores.items() if not 0 <= score <= 1},
+        }
+        comment = said.get("comment")
+        fields = without_nulls(
+            {
+                "scores": {name: score for name, score in scores.items() if 0 <= score <= 1} or None,
+                "expected": said.get("correction"),
+                "comment": None if comment is None else as_text(comment),
+            }
+        )
+        content = to_json(
+            {
+                "id": families.target(said, tree),
+                **fields,
+                "source": "external",
+                **({"metadata": audit} if audit else {}),
+            }
+        )
+        item = Item(said["key"], said["tree"], (), f"{route}_feedback", content, 0, place)
+        return Encoded((item,) if fields or audit else ())
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """All rows or none: a 2xx is verified by as many `row_ids` as rows were sent."""
@@ -196,6 +252,8 @@ class Braintrust(Vendor):
             answer = pydantic_core.from_json(body)
         except ValueError:
             return Verdict(verified=False)
+        if request.items[0].route.endswith("_feedback"):
+            return Verdict(verified=isinstance(answer, dict))
         ids = answer.get("row_ids") if isinstance(answer, dict) else None
         return Verdict(verified=isinstance(ids, list) and len(ids) == len(request.items))
 
@@ -338,7 +396,7 @@ def metadata_of(event: Event, family: Family) -> dict[str, JsonValue]:
 
 def feedback_of(event: Event, family: Family) -> list[dict[str, JsonValue]]:
     """Feedback as it was given, without what says where it belongs."""
-    addressed = ("r", "id", "tree", "event_id")
+    addressed = ("r", "id", "tree", "event_id", "key", "vendors")
     return [{key: value for key, value in said.items() if key not in addressed} for said in family.feedback(event)]
 
 

@@ -8,6 +8,7 @@ They are read from the root alone, because frameworks hand a root's metadata dow
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,16 +91,37 @@ class Family:
         named = self.link("scores") if event.id == self.root.id else None
         found = dict(named) if isinstance(named, dict) else {}
         for said in self.feedback(event):
-            score = said.get("score")
-            name = said.get("name")
-            found.update(
-                score if isinstance(score, dict) else {name if isinstance(name, str) and name else "score": score}
-            )
+            found.update(scored(said))
         numbers = {name: number(score) for name, score in found.items()}
         return {name: score for name, score in numbers.items() if score is not None}
 
 
-def about(said: dict[str, JsonValue], known: frozenset[str], otherwise: str) -> str:
+def scored(said: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What a feedback scores, by name; a score without a name is `score`."""
+    score, name = said.get("score"), said.get("name")
+    return score if isinstance(score, dict) else {name if isinstance(name, str) and name else "score": score}
+
+
+def scores_in(said: Mapping[str, JsonValue]) -> dict[str, float]:
+    """The numbers among what a feedback scores."""
+    numbers = {name: number(score) for name, score in scored(said).items()}
+    return {name: score for name, score in numbers.items() if score is not None}
+
+
+def rating(said: Mapping[str, JsonValue]) -> JsonValue:
+    """The score of the run as a whole; None where it has a name."""
+    return None if said.get("name") or isinstance(said.get("score"), dict) else said.get("score")
+
+
+def target(said: Mapping[str, JsonValue], tree: EventTree | None) -> str:
+    """The id of the event that late feedback is on: the root's, where its own was not sent."""
+    if tree is None:
+        return str(said["id"])
+    shown = Family.of(tree)
+    return about(said, shown.ids, shown.root.id)
+
+
+def about(said: Mapping[str, JsonValue], known: frozenset[str], otherwise: str) -> str:
     """The id of the event that feedback is on."""
     named = (said.get(key) for key in ("event_id", "id"))
     return next((one for one in named if isinstance(one, str) and one in known), otherwise)

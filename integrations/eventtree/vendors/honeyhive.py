@@ -34,6 +34,7 @@ No place, and not sent: `usage.raw`, events that are framework plumbing (dropped
 Left to the server: project_id, children_ids (informational), sums of a session. The legacy schema requires `duration`:
 for an event that never closed it is the time to its first token, else 0, with no `end_time` and a status that says so.
 
+Late feedback is an update (PUT) of the event, and of the session too where the tree is meant; updates are merged.
 What a repeated `event_id` does is not documented; a session may be started any number of times.
 """
 
@@ -43,6 +44,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
+from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
 import pydantic_core
@@ -53,7 +55,19 @@ from eventtree.vendors import family as families
 from eventtree.vendors.chat import is_messages, messages_in, messages_out, open_message, openai_form, text_of, tools_of
 from eventtree.vendors.family import Family
 from eventtree.vendors.times import in_utc
-from eventtree.vendors.vendor import Encoded, Item, Request, Route, Vendor, Verdict, in_waves, to_json, without_nulls
+from eventtree.vendors.vendor import (
+    ABOUT_ONE,
+    Encoded,
+    Feedback,
+    Item,
+    Request,
+    Route,
+    Vendor,
+    Verdict,
+    in_waves,
+    to_json,
+    without_nulls,
+)
 
 EVENT_TYPES: Mapping[Kind, str] = {
     Kind.MODEL: "model",
@@ -116,6 +130,8 @@ class HoneyHive(Vendor):
         "session": Route("POST", "/session/start", (b'{"session":', b"}")),
         "events": Route("POST", "/events/batch", (b'{"events":[', b"]}"), max_items=100),
         "v1_session": Route("POST", "/v1/sessions"),
+        "feedback": Route("PUT", "/events", acts=ABOUT_ONE),
+        "v1_feedback": Route("PUT", "/v1/events/{event_id}", acts=ABOUT_ONE),
         "v1_events": Route("POST", "/v1/events/batch", (b'{"events":[', b"]}"), max_items=100),
     }
 
@@ -131,7 +147,7 @@ class HoneyHive(Vendor):
     def encode(self, tree: EventTree) -> Encoded:
         """A session (wave 0), then the events, parents first, a wave for each batch of them."""
         family = Family.of(tree)
-        session_route, events_route = ROUTE_NAMES[self.generation]
+        session_route, events_route, _ = ROUTE_NAMES[self.generation]
         start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(family)))
         events = [
             Item(event.id, tree.id, (event.id,), events_route, to_json(self.event(event, family)))
@@ -139,6 +155,18 @@ class HoneyHive(Vendor):
         ]
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
         return Encoded((start, *waves), family.dropped(tree))
+
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """An update of the event; of the session too, where the whole tree is meant. Updates are merged."""
+        changes = without_nulls({"metrics": families.scores_in(said) or None, "feedback": opinion(said) or None})
+        on = families.target(said, tree)
+        route = ROUTE_NAMES[self.generation][2]
+        items = []
+        for event_id in (on, session_of(said["tree"])) if on == said["tree"] else (on,):
+            body = changes if self.generation == "v1" else {"event_id": event_id, **changes}
+            place = (("event_id", quote(event_id, safe="")),)
+            items.append(Item(f"{said['key']}:{event_id}", said["tree"], (), route, to_json(body), 0, place))
+        return Encoded(tuple(items) if changes else ())
 
     def session(self, family: Family) -> dict[str, Any]:
         """The session of a tree."""
@@ -200,7 +228,9 @@ class HoneyHive(Vendor):
         return Verdict(verified=answer is not None) if 200 <= status < 300 else None
 
 
-ROUTE_NAMES = MappingProxyType({"legacy": ("session", "events"), "v1": ("v1_session", "v1_events")})
+ROUTE_NAMES = MappingProxyType(
+    {"legacy": ("session", "events", "feedback"), "v1": ("v1_session", "v1_events", "v1_feedback")}
+)
 
 
 def read_object(body: bytes) -> dict[str, JsonValue] | None:
@@ -222,7 +252,12 @@ def missing(request: Request, ids: list[JsonValue]) -> frozenset[str]:
 
 def session_id(family: Family) -> str:
     """The id of a tree's session: never that of an event."""
-    return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{family.tree.id}"))
+    return session_of(family.tree.id)
+
+
+def session_of(tree_id: str) -> str:
+    """The id of the session of a tree of that id."""
+    return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{tree_id}"))
 
 
 def name_of(event: Event) -> str:
@@ -415,7 +450,18 @@ def feedback_of(event: Event, family: Family) -> dict[str, JsonValue] | None:
     """What people said: the newest rating and comment, and what the answer should have been."""
     found: dict[str, JsonValue] = {}
     for said in family.feedback(event):
-        found |= without_nulls(
-            {"rating": said.get("score"), "comment": said.get("comment"), "user_id": said.get("user")}
-        )
+        found |= opinion(said)
     return {**found, **without_nulls({"ground_truth": family.expected(event)})} or None
+
+
+def opinion(said: Feedback) -> dict[str, JsonValue]:
+    """One feedback in the vendor's words; scores with a name are metrics alone."""
+    return without_nulls(
+        {
+            "rating": families.rating(said),
+            "comment": said.get("comment"),
+            "user_id": said.get("user"),
+            "ground_truth": said.get("correction"),
+            "metadata": said.get("metadata"),
+        }
+    )

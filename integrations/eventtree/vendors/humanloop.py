@@ -47,6 +47,9 @@ class Humanloop(Vendor):
     project: str = "default"
     """v5: the folder that holds the Files; v4: the project. It comes into being with the first log."""
 
+    save: bool = True
+    """False asks Humanloop to keep no inputs and outputs."""
+
     @classmethod
     def normal_url(cls, url: str) -> str:
         """`url` with this generation's version path, whichever it had."""
@@ -55,6 +58,12 @@ class Humanloop(Vendor):
     def auth(self) -> dict[str, str]:
         """The header that carries the key."""
         return {"X-API-KEY": self.api_key.get_secret_value()}
+
+    def advice(self) -> tuple[str, ...]:
+        """The default host is no more."""
+        if self.base_url != self.normal_url(self.default_url):
+            return ()
+        return ("the hosted service closed in September 2025: set base_url=… or HUMANLOOP_API_URL to a host of yours",)
 
     def identity(self) -> tuple[str, ...]:
         """The project is part of the destination."""

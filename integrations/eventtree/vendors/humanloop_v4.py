@@ -18,14 +18,20 @@ environment → `environment`; `eventtree_datapoint_id` of the root's metadata �
 No place of their own: user, finish reason, tool choice, the user's session, other parameters, and what
 `humanloop.metadata` lists; all go to `metadata`. A provider outside the closed list is named in `config.other`.
 
+A root whose `eventtree_run_id` is an evaluation's (`ev…_…`) and whose datapoint is known goes to
+`/evaluations/{id}/log`; any other run id stands in `metadata`. Late feedback goes to `/feedback`.
+
 An answer is a list as long as the request's; from it the server's id of each event is learned (`data_id:EVENT`), the
 only name under which feedback can be given later. Nothing says that a repeated `reference_id` is harmless.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
+from urllib.parse import quote
 
 import pydantic_core
 
@@ -36,11 +42,24 @@ from eventtree.vendors.chat import as_text
 from eventtree.vendors.family import Family
 from eventtree.vendors.humanloop import Fields, Humanloop
 from eventtree.vendors.times import iso
-from eventtree.vendors.vendor import Encoded, Item, Request, Route, Verdict, to_json, without_nulls
+from eventtree.vendors.vendor import (
+    ABOUT_ONE,
+    Encoded,
+    Feedback,
+    Item,
+    Request,
+    Route,
+    Verdict,
+    to_json,
+    without_nulls,
+)
 
 PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"bedrock", "deepseek"}
 """The closed list of the earlier of the two specifications."""
 SETTINGS = frozenset(humanloop.SETTINGS) - {"reasoning_effort"}
+EVALUATION = re.compile(r"ev[a-z]*_")
+"""How ids of evaluations begin; a `run_id` of any other form is another vendor's, and goes to `metadata`."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HumanloopV4(Humanloop):
@@ -50,7 +69,11 @@ class HumanloopV4(Humanloop):
     takes_late: ClassVar[bool] = True
     version: ClassVar[str] = "v4"
     default_url: ClassVar[str] = "https://api.humanloop.com/v4"
-    routes: ClassVar[Mapping[str, Route]] = {"logs": Route("POST", "/logs", (b"[", b"]"), max_items=100)}
+    routes: ClassVar[Mapping[str, Route]] = {
+        "logs": Route("POST", "/logs", (b"[", b"]"), max_items=100),
+        "evaluation": Route("POST", "/evaluations/{evaluation_id}/log"),
+        "feedback": Route("POST", "/feedback", (b"[", b"]"), max_items=100, acts=ABOUT_ONE),
+    }
     max_bytes: ClassVar[int] = 4_000_000
 
     def encode(self, tree: EventTree) -> Encoded:
@@ -60,8 +83,31 @@ class HumanloopV4(Humanloop):
         items = []
         for event in family.tree.events:
             depth = depths[event.id] = depths.get(family.parent_id(event), -1) + 1
-            items.append(Item(event.id, tree.id, (event.id,), "logs", to_json(self.log(event, family)), depth))
+            items.append(self.item(event, family, depth))
         return Encoded(tuple(items), family.dropped(tree))
+
+    def item(self, event: Event, family: Family, depth: int) -> Item:
+        """A Log; the root's goes to its evaluation, where that and the datapoint are known."""
+        log, run_id = self.log(event, family), humanloop.text_or_none(family.link("run_id"))
+        row_id = humanloop.datapoint(event, family)
+        if run_id is None or row_id is None or not EVALUATION.match(run_id):
+            return Item(event.id, family.tree.id, (event.id,), "logs", to_json(log), depth)
+        place = (("evaluation_id", quote(run_id, safe="")),)
+        content = to_json({"datapoint_id": row_id, "log": log})
+        return Item(event.id, family.tree.id, (event.id,), "evaluation", content, depth, place)
+
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """Feedback needs the server's own id of a Log: the newest 20,000 or more are remembered."""
+        data_id = learned.get(f"data_id:{families.target(said, tree)}")
+        if data_id is None:
+            return Encoded(())
+        at = {"data_id": data_id, "created_at": iso(EPOCH + timedelta(microseconds=said["at"] // 1000))}
+        return Encoded(
+            tuple(
+                Item(f"{said['key']}.{each}", said["tree"], (), "feedback", to_json({**item, **at}))
+                for each, item in enumerate(opinions(said))
+            )
+        )
 
     def log(self, event: Event, family: Family) -> Fields:
         """The Log of an event."""
@@ -88,6 +134,7 @@ class HumanloopV4(Humanloop):
                 "feedback": feedback(event, family) or None,
                 "environment": humanloop.text_or_none(event.environment),
                 "source_datapoint_id": humanloop.datapoint(event, family),
+                "save": None if self.save else False,
             }
         )
 
@@ -99,6 +146,9 @@ class HumanloopV4(Humanloop):
             answers = pydantic_core.from_json(body)
         except ValueError:
             answers = None
+        if request.items[0].route == "feedback":
+            return Verdict(verified=isinstance(answers, list) and len(answers) == len(request.items))
+        answers = [answers] if request.items[0].route == "evaluation" else answers
         ids = [answer_id(answer) for answer in answers] if isinstance(answers, list) else []
         if len(ids) != len(request.items):
             return Verdict(verified=False)
@@ -152,8 +202,13 @@ def metadata(event: Event, family: Family) -> Fields:
 
 def feedback(event: Event, family: Family) -> list[Fields]:
     """What people said about a run; values are text, which both specifications take."""
+    return [item for said in family.feedback(event) for item in opinions(said)]
+
+
+def opinions(said: Feedback) -> list[Fields]:
+    """One feedback: an item for each thing it judges."""
+    user = humanloop.text_or_none(said.get("user"))
     return [
-        without_nulls({"type": name, "value": as_text(value), "user": humanloop.text_or_none(said.get("user"))})
-        for said in family.feedback(event)
+        without_nulls({"type": name, "value": as_text(value), "user": user})
         for name, value in humanloop.judgments(said)
     ]

@@ -48,7 +48,17 @@ from eventtree.vendors import humanloop
 from eventtree.vendors.family import Family
 from eventtree.vendors.humanloop import Fields, Humanloop
 from eventtree.vendors.times import ended, iso
-from eventtree.vendors.vendor import Encoded, Item, Request, Route, Verdict, to_json, without_nulls
+from eventtree.vendors.vendor import (
+    ABOUT_ONE,
+    Encoded,
+    Feedback,
+    Item,
+    Request,
+    Route,
+    Verdict,
+    to_json,
+    without_nulls,
+)
 
 Dialect = Literal["log_status", "trace_status"]
 Form = Literal["flow", "agent", "prompt", "tool"]
@@ -102,7 +112,7 @@ class HumanloopV5(Humanloop):
         "prompt": Route("POST", "/prompts/log"),
         "tool": Route("POST", "/tools/log"),
         "complete": Route("PATCH", "/flows/logs/{log_id}"),
-        "judge": Route("POST", "/evaluators/log"),
+        "judge": Route("POST", "/evaluators/log", acts=ABOUT_ONE),
     }
     acts: ClassVar[Mapping[int, str]] = {404: "bisect", 409: "bisect"}
 
@@ -138,16 +148,35 @@ class HumanloopV5(Humanloop):
             return []
         items = []
         for at, said in enumerate(family.feedback(log.event)):
-            for each, (name, judgment) in enumerate(humanloop.judgments(said)):
-                key = f"{log.id}:feedback:{at}.{each}"
-                content = to_json(self.judgment(key, judged.id, name, judgment, said))
-                items.append(Item(key, family.tree.id, (), "judge", content, wave))
+            key = str(said.get("key") or f"{log.id}:feedback:{at}")
+            items += self.judges(key, judged.id, family.tree.id, said, wave)
         return items
+
+    def judges(self, key: str, judged: str, tree_id: str, said: Feedback, wave: int = 0) -> list[Item]:
+        """A POST for each judgment of a feedback."""
+        items = []
+        for each, (name, judgment) in enumerate(humanloop.judgments(said)):
+            content = to_json(self.judgment(f"{key}.{each}", judged, name, judgment, said))
+            items.append(Item(f"{key}.{each}", tree_id, (), "judge", content, wave))
+        return items
+
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """Judgments of the Log; where only flows have ids of ours, of the flow above it."""
+        judged = families.target(said, tree)
+        if self.dialect == "trace_status":
+            logs = {} if tree is None else {log.id: log for log in trace(Family.of(tree), self.dialect)}
+            flow = nearest_flow(logs[judged]) if judged in logs else None
+            if flow is None or flow.form != "flow":
+                return Encoded(())
+            judged = flow.id
+        return Encoded(tuple(self.judges(said["key"], judged, said["tree"], said)))
 
     def judgment(
         self, key: str, judged: str, name: str, judgment: str | float, said: Mapping[str, JsonValue]
     ) -> Fields:
         """An Evaluator's Log: `rating` and `correction` are there from the start, others are made as they come."""
+        told = said.get("metadata")
+        own = told if isinstance(told, dict) else {}
         returns = "number" if isinstance(judgment, float) else "text"
         known = returns == "text" and name in ("rating", "correction")
         return without_nulls(
@@ -159,7 +188,7 @@ class HumanloopV5(Humanloop):
                 "spec": None if known else {**EVALUATOR, "return_type": returns},
                 "source": "eventtree",
                 "user": humanloop.text_or_none(said.get("user")),
-                "metadata": {"score": said["score"]} if known and name == "rating" else None,
+                "metadata": {**own, **({"score": said["score"]} if known and name == "rating" else {})} or None,
             }
         )
 
@@ -179,6 +208,7 @@ class HumanloopV5(Humanloop):
             "environment": humanloop.text_or_none(event.environment),
             "source_datapoint_id": humanloop.datapoint(event, family),
             "run_id": self.run_id(log, family),
+            "save": None if self.save else False,
         }
 
     def run_id(self, log: Log, family: Family) -> str | None:

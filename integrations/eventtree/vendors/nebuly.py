@@ -19,12 +19,13 @@ dropped as `no_end_user`, one without user text as `no_user_text`. `end_user` go
 `conversation_id` is the session, else the tree's id. `tags`, all text, hold the tags (`k:v` → k, a bare one → "true"),
 the root's metadata (dotted), the ties to a dataset, the tree's id, and the status and error of a root that did not end
 well, and its scores that have a name (`score.NAME`). Feedback on anything in the tree is the interaction's: a nameless
-score is a thumb, a correction an edit; named scores below the root have no place.
+score is a thumb, a correction an edit; named scores below the root have no place. Feedback that comes late is sent to
+`/feedback`, named scores in it to `/tags`; both are linked by user, input and output, so the tree must still be known.
 
 No place: errors (a failed step says so in its output), the times, parents and ids of steps, parameters, reasoning,
 notes, cached tokens, metadata and tags below the root. Messages become text: media are named, tool calls spelled out;
 messages end on a user turn, an empty one if need be. In v2 Nebuly finds the cost itself, by model and tokens.
-A/B flags, group profiles and earlier turns are not ours to know.
+A/B flags and group profiles are settings; earlier turns are not ours to know.
 
 Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (`keyed` is False);
 the tag `tree_id` tells them apart. Any 2xx is an acceptance, whatever its body.
@@ -33,7 +34,7 @@ the tag `tree_id` tells them apart. Any 2xx is an acceptance, whatever its body.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal, Self
 
@@ -42,8 +43,9 @@ from eventtree.vendors import family as families
 from eventtree.vendors.chat import as_text, is_message, is_messages, messages_in, messages_out, text_of
 from eventtree.vendors.family import Family
 from eventtree.vendors.times import ended, in_utc, iso_ms
-from eventtree.vendors.vendor import Encoded, Item, Route, Vendor, to_json, without_nulls
+from eventtree.vendors.vendor import ABOUT_ONE, Encoded, Feedback, Item, Route, Vendor, to_json, without_nulls
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Fields = dict[str, Any]
 Version = Literal["v2", "v3"]
 
@@ -58,7 +60,12 @@ class Nebuly(Vendor):
     }
     default_url: ClassVar[str] = "https://backend.nebuly.com"
     routes: ClassVar[Mapping[str, Route]] = {
-        version: Route("POST", f"/event-ingestion/api/{version}/events/trace_interaction") for version in ("v2", "v3")
+        **{
+            version: Route("POST", f"/event-ingestion/api/{version}/events/trace_interaction")
+            for version in ("v2", "v3")
+        },
+        "feedback": Route("POST", "/event-ingestion/api/v1/events/feedback", acts=ABOUT_ONE),
+        "tags": Route("POST", "/event-ingestion/api/v2/events/tags", acts=ABOUT_ONE),
     }
     keyed: ClassVar[bool] = False
 
@@ -70,6 +77,10 @@ class Nebuly(Vendor):
     """The user of trees that name none."""
     hide_content: bool = False
     """Hide input and output in Nebuly's interface."""
+    feature_flags: tuple[str, ...] = ()
+    """Variants of an A/B test that all trees of this vendor belong to."""
+    end_user_group_profile: str | None = None
+    """The group that all users of this vendor belong to."""
 
     @classmethod
     def normal_url(cls, url: str) -> str:
@@ -94,6 +105,37 @@ class Nebuly(Vendor):
         no_place = dict.fromkeys(family.ids - set(placed), "no_place")
         return Encoded((item,), {**no_place, **family.dropped(tree)})
 
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """Linked by user, question and answer, so the tree must still be in the journal; named scores become tags."""
+        if tree is None:
+            return Encoded(())
+        shown = Family.of(tree).tree
+        user, question = self.user_of(shown), question_of(shown)
+        reason = "no_end_user" if not user else "no_user_text" if not question else None
+        if reason:
+            return Encoded((), {said["key"]: reason})
+        start, end = span(shown)
+        linked = {"input": question, "output": answer_of(shown), "end_user": user}
+        after = max(EPOCH + timedelta(microseconds=said["at"] // 1000), end + timedelta(milliseconds=1))
+        place = {**linked, "timestamp": iso_ms(after), "anonymize": self.anonymize}
+        bodies = [("feedback", {"metadata": place, "action": item}) for item in feedback_items(said)]
+        named = families.scores_in(said) if said.get("name") or isinstance(said.get("score"), dict) else {}
+        if named:
+            scores = {f"score.{name}": as_text(score) for name, score in named.items()}
+            bodies.append(("tags", {"tags": scores, "metadata": {**linked, "time_start": iso_ms(start)}}))
+        return Encoded(
+            tuple(
+                Item(f"{said['key']}.{each}", said["tree"], (), route, to_json(body))
+                for each, (route, body) in enumerate(bodies)
+            )
+        )
+
+    def advice(self) -> tuple[str, ...]:
+        """Trees without a user are not taken."""
+        if self.end_user and self.end_user.strip():
+            return ()
+        return ("no end_user: trees without a user are dropped as no_end_user. Name one by user=…, or set end_user=…",)
+
     def user_of(self, tree: EventTree) -> str:
         """The tree's user, the root's first; blank names are none."""
         named = (event.user for event in tree.events if event.user and event.user.strip())
@@ -112,6 +154,8 @@ class Nebuly(Vendor):
             "end_user": user,
             "tags": tags(family),
             **({"hide_content": True} if self.hide_content else {}),
+            **({"feature_flags": list(self.feature_flags)} if self.feature_flags else {}),
+            **without_nulls({"end_user_group_profile": self.end_user_group_profile}),
         }
         feedback = {FEEDBACK_FIELD[self.version]: [item for given in tree.feedback for item in feedback_items(given)]}
         if self.version == "v2":

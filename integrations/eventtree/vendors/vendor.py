@@ -23,6 +23,14 @@ from eventtree.event import EventTree, JsonValue
 
 _OFFLINE = "_offline"
 
+Feedback = Mapping[str, JsonValue]
+"""A feedback record: its own `key`, `id` (of the event or tree it is on), `tree`, `at` (ns), and those of `score`,
+`name`, `comment`, `correction`, `user` and `metadata` that were given.
+"""
+
+ABOUT_ONE: Mapping[int, str] = {404: "bisect", 405: "bisect", 409: "bisect"}
+"""`Route.acts` of feedback: what is wrong is what it is on, or that this edition takes none; never the settings."""
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,6 +74,8 @@ class Route:
     path: str
     envelope: tuple[bytes, bytes] | None = None
     max_items: int = 1
+    acts: Mapping[int, str] = field(default_factory=dict)
+    """Status → act, where this route differs from the vendor's other ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +244,25 @@ class Vendor(BaseModel):
         """Calls whose answers fill `{names}` in paths."""
         return ()
 
+    def lookup_of(self, name: str) -> Lookup | None:
+        """The call whose answer fills `{name}`; vendors whose names hold a value (`{kind:VALUE}`) make it here."""
+        return next((lookup for lookup in self.lookups() if lookup.name == name), None)
+
     def encode(self, tree: EventTree) -> Encoded:
         """Turn a tree into items; pure. Each kind of event has its place, or a reason in `dropped`."""
         raise NotImplementedError
+
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """Turn one feedback on a tree that went out into items that count for no event; pure.
+
+        `tree` is None where the journal no longer has it; `learned` is what replies taught. Keys of items begin with
+        the feedback's own `key`. Without items, `dropped` may hold the reason under that key (else `no_place`).
+        """
+        return Encoded(())
+
+    def advice(self) -> tuple[str, ...]:
+        """What `eventtree doctor` says of settings that are allowed and yet may not be meant."""
+        return ()
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """Read the answer per item; None means the status alone decides (delivery's table)."""
@@ -281,4 +307,4 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[tupl
 def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
     """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent."""
     for wave, batch in enumerate(chunks(items, route, max_bytes), first):
-        yield from (replace(item, wave=wave) for item in batch)
+        yield from (item if item.wave == wave else replace(item, wave=wave) for item in batch)

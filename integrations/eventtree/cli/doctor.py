@@ -1,0 +1,120 @@
+"""`eventtree doctor`: whether each vendor's settings are whole, and with `--send` whether it takes a tree."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+
+import click
+
+from eventtree import config
+from eventtree.delivery.lane import Lane
+from eventtree.delivery.report import Sums
+from eventtree.door import Door
+from eventtree.errors import ConfigError
+from eventtree.event import Kind
+from eventtree.recorder import recorder
+from eventtree.vendors import KINDS, Vendor, resolve_vendors, vendor_class
+
+MARK = "eventtree-doctor"
+"""Tag, user and name of what `--send` sends, so that it is known for what it is."""
+HIDDEN = frozenset({"name", "api_key", "base_url", "allow_plain_http"})
+STEP_SECONDS = 0.2
+
+
+def examine(names: tuple[str, ...], *, send: bool, timeout: float) -> int:
+    """Say of each vendor what is set, missing or doubtful; exit status 0 if nothing is wrong."""
+    wanted = names or tuple(str(getattr(one, "name", one)) for one in config.resolve().vendors)
+    if not wanted:
+        return _nobody()
+    found = [(name, _settled(name)) for name in wanted]
+    whole = [vendor for _, vendor in found if vendor is not None]
+    if send and whole:
+        return int(len(whole) < len(found) or not _send(whole, timeout))
+    return int(len(whole) < len(found))
+
+
+def _nobody() -> int:
+    """No vendor is switched on: say how, and for which there is a key."""
+    click.echo(
+        "No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME."
+    )
+    for kind in KINDS:
+        keys = [name for name in vendor_class(kind).env["api_key"] if os.environ.get(name)]
+        if keys:
+            click.echo(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
+    return 1
+
+
+def _settled(name: str) -> Vendor | None:
+    """The vendor if its settings are whole; what is wrong with them is said."""
+    try:
+        (vendor,) = resolve_vendors((name,))
+    except ConfigError as error:
+        click.echo(f"{name}: WRONG {error}")
+        return None
+    settings = ", ".join(
+        f"{field} {value}"
+        for field, value in vendor.model_dump().items()
+        if field not in HIDDEN and value not in ("", None)
+    )
+    click.echo(f"{vendor.name}: settings are whole. Host {vendor.base_url}; the key is set; {settings}")
+    for advice in vendor.advice():
+        click.echo(f"{vendor.name}: note: {advice}")
+    return vendor
+
+
+def _send(vendors: list[Vendor], timeout: float) -> bool:
+    """Send one marked tree to all; whether all took it."""
+    door = Door(
+        vendors=vendors, journal=config.MEMORY, user=MARK, tags=(MARK,), deliver=True, sample_rate=1.0, content=True,
+    )  # fmt: skip
+    if not door.enabled:
+        click.echo("Nothing was sent: EVENTTREE_ENABLED switches recording off.")
+        return False
+    click.echo(f"Sending tree {_record(door)}, tagged {MARK}.")
+    end = time.monotonic() + timeout
+    report = door.shipper.flush(0)
+    while time.monotonic() < end and not _is_over(door, report.vendors):
+        report = door.shipper.flush(min(STEP_SECONDS, max(0.0, end - time.monotonic())))
+    lanes = {lane.vendor.name: lane for lane in door.shipper.lanes.values()}
+    told = [_tell(vendor, report.vendors.get(vendor.name), lanes.get(vendor.name)) for vendor in vendors]
+    door.shipper.stop()
+    return all(told)
+
+
+def _is_over(door: Door, sums: dict[str, Sums]) -> bool:
+    lanes = list(door.shipper.lanes.values())
+    return len(lanes) == len(sums) and all(lane.parked or not sums[lane.vendor.name].waiting for lane in lanes)
+
+
+def _tell(vendor: Vendor, sums: Sums | None, lane: Lane | None) -> bool:
+    """What became of the tree at one vendor; whether that is well."""
+    if sums is None or lane is None:
+        click.echo(f"{vendor.name}: FAILED to start delivery")
+        return False
+    dropped = "".join(f", {count} with no place there ({reason})" for reason, count in sums.dropped.items())
+    if sums.dead:
+        letters = lane.dead.read()
+        click.echo(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
+    elif sums.waiting:
+        why = lane.parked.reason if lane.parked else lane.trouble or "no answer in time"
+        click.echo(f"{vendor.name}: NOT TAKEN, {why}")
+    else:
+        click.echo(f"{vendor.name}: took {sums.delivered} events in {lane.requests} requests{dropped}")
+    return not (sums.dead or sums.waiting)
+
+
+def _record(door: Door) -> str:
+    """A chain with a tool and a model in it."""
+    tree, tool, model = (str(uuid.uuid4()) for _ in range(3))
+    question = "Does this arrive?"
+    recorder.open(door, tree, None, kind=Kind.CHAIN, name=MARK, inputs={"question": question})
+    recorder.open(door, tool, tree, kind=Kind.TOOL, name="look", inputs={"input": question})
+    recorder.close(door, tool, outputs="It does.")
+    messages = [{"role": "user", "content": question}]
+    recorder.open(door, model, tree, kind=Kind.MODEL, name="none", inputs={"messages": messages}, model=MARK)
+    recorder.close(door, model, outputs={"messages": [{"role": "assistant", "content": "It does."}]})
+    recorder.close(door, tree, outputs={"answer": "It does."})
+    return tree

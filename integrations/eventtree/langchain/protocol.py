@@ -1,0 +1,67 @@
+"""Answers streamed as protocol events (`astream_events(version="v3")`), whose end LangChain tells after the fact.
+
+In async code the model's task announces `on_llm_end` after the user has had the last event; a script whose loop ends
+with that event cancels the task, and the answer would be a cancelled run without output. So the blocks of the answer
+are kept from the event that completes each of them until the run's end, and an answer that was complete stays one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from eventtree.delivery import flush
+from eventtree.recorder import recorder
+
+BLOCK_DONE = "content-block-finish"
+MESSAGE_DONE = "message-finish"
+WAIT_SECONDS = 1.0
+POLL_SECONDS = 0.005
+
+
+def keep(run_id: str, event: Any) -> None:
+    """Keep what an event completes: a block of the answer, or the answer with its usage."""
+    kind = event.get("event") if isinstance(event, Mapping) else None
+    if kind == BLOCK_DONE:
+        block = event.get("content_block", event.get("content"))
+        blocks = recorder.recall(run_id).get("blocks", {})
+        recorder.remember(run_id, blocks={**blocks, event.get("index", len(blocks)): dict(block or {})})
+    elif kind == MESSAGE_DONE:
+        recorder.remember(run_id, answered=dict(event))
+        recorder.waiting.add(late_ends)
+
+
+def complete_answer(memo: Mapping[str, Any]) -> Any:
+    """The `LLMResult` that a run was about to end with, or None if its answer was not complete."""
+    finish = memo.get("answered")
+    if finish is None:
+        return None
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    about = {**(finish.get("metadata") or {})}
+    if finish.get("reason"):
+        about.setdefault("finish_reason", finish["reason"])
+    blocks = list(memo.get("blocks", {}).values())
+    message = AIMessage(content_blocks=blocks, usage_metadata=finish.get("usage"), response_metadata=about)
+    return LLMResult(generations=[[ChatGeneration(message=message)]])
+
+
+class LateEnds:
+    """Waited for before a flush: runs whose answer is complete and whose end is on its way."""
+
+    def settle(self) -> None:
+        """Give the ends a moment to come. Not in a loop's own thread, where they would come only after this."""
+        if asyncio._get_running_loop() is not None:
+            return
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any("answered" in run.memo for run in list(recorder.runs.values())) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+
+late_ends = LateEnds()
+
+if recorder.settle not in flush.before:
+    flush.before.append(recorder.settle)

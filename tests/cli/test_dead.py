@@ -1,0 +1,127 @@
+"""`eventtree dead`: refused events are listed, shown, sent again after a mend, or dropped and counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eventtree import flush
+from eventtree.delivery.report import Sums, make_report
+from eventtree.delivery.shipper import all_shippers
+from eventtree.door import Door
+from eventtree.journal import DiskFiles, Journal
+from eventtree.testing import Answer, VendorServer
+from eventtree.vendors import Braintrust
+from tests.cli.commands import run
+from tests.recording import record_tree
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as running:
+        yield running
+
+
+@pytest.fixture
+def trees(own_place: Path, server: VendorServer) -> list[str]:
+    """Two trees of three events that Braintrust refused; nobody ships any more."""
+    server.script("braintrust", [200, *[Answer(status=400, body={"error": "not today"})] * 100])
+    door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+    found = [record_tree(door, question=f"question {number}") for number in range(2)]
+    assert flush(10).vendors["braintrust"].dead == 6
+    for shipper in all_shippers():
+        shipper.stop()
+    server.unscript("braintrust")
+    return found
+
+
+def dead(server: VendorServer, *arguments: str) -> tuple[int, str]:
+    done = run("dead", *arguments, BRAINTRUST_API_KEY="test-key", BRAINTRUST_API_URL=server.url)
+    return done.returncode, done.stdout + done.stderr
+
+
+def sums(folder: Path) -> Sums:
+    found = make_report(Journal(DiskFiles(folder))).vendors["braintrust"]
+    assert found.unexplained == 0
+    return found
+
+
+def test_letters_are_listed_with_the_vendors_words_and_one_is_shown_whole(
+    server: VendorServer, trees: list[str]
+) -> None:
+    code, text = dead(server)
+    assert code == 0
+    assert text.count("not today") == 6
+    assert all(tree in text for tree in trees)
+    letters = [json.loads(line) for line in dead(server, "--json")[1].splitlines()]
+    assert [letter["number"] for letter in letters] == [1, 2, 3, 4, 5, 6]
+    assert {letter["status"] for letter in letters} == {400}
+    shown = json.loads(dead(server, "3")[1])
+    assert shown["content"] == letters[2]["content"]
+    assert dead(server, "--vendor", "nebuly") == (0, "No dead letters.\n")
+
+
+def test_letters_are_sent_again_after_a_mend(server: VendorServer, trees: list[str], own_place: Path) -> None:
+    code, text = dead(server, "1", "--resend")
+    assert (code, text) == (0, "braintrust: 1 of 1 taken, 0 refused again.\n")
+    assert (sums(own_place).delivered, sums(own_place).dead) == (1, 5)
+    code, text = dead(server, "--resend")
+    assert (code, text) == (0, "braintrust: 5 of 5 taken, 0 refused again.\n")
+    found = sums(own_place)
+    assert (found.accepted, found.delivered, found.dead) == (6, 6, 0)
+    assert set(trees) <= set(server.event_ids("braintrust"))
+    assert len(server.event_ids("braintrust")) == 6
+    assert dead(server)[1] == "No dead letters.\n"
+
+
+def test_what_is_refused_again_stays_with_the_new_words(
+    server: VendorServer, trees: list[str], own_place: Path
+) -> None:
+    server.script("braintrust", [Answer(status=422, body={"error": "never"})] * 100)
+    code, text = dead(server, "--resend")
+    assert (code, text) == (1, "braintrust: 0 of 6 taken, 6 refused again.\n")
+    assert sums(own_place).dead == 6
+    assert dead(server)[1].count("never") == 6
+
+
+def test_a_vendor_that_is_away_leaves_the_letters_as_they_are(
+    server: VendorServer, trees: list[str], own_place: Path
+) -> None:
+    server.script("braintrust", [503] * 100)
+    code, text = dead(server, "--resend", "--timeout", "0.5")
+    assert code == 1
+    assert "0 of 6 taken, 0 refused again" in text
+    assert "HTTP 503" in text
+    assert sums(own_place).dead == 6
+    assert dead(server)[1].count("not today") == 6
+
+
+def test_letters_are_dropped_and_counted_by_user(server: VendorServer, trees: list[str], own_place: Path) -> None:
+    assert dead(server, "2", "--drop") == (0, "Dropped 1 dead letter.\n")
+    assert (sums(own_place).dead, sums(own_place).dropped) == (5, {"by_user": 1})
+    assert dead(server, "--drop") == (0, "Dropped 5 dead letters.\n")
+    assert (sums(own_place).dead, sums(own_place).dropped) == (0, {"by_user": 6})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--resend", "--drop"], "Choose one"), (["99"], "no dead letter 99"), (["99", "--drop"], "no dead letter 99")],
+)
+def test_errors_say_what_to_do(server: VendorServer, trees: list[str], arguments: list[str], words: str) -> None:
+    code, text = dead(server, *arguments)
+    assert code == 2
+    assert words in text
+
+
+def test_letters_held_by_a_process_that_delivers_are_left_alone(server: VendorServer, own_place: Path) -> None:
+    server.script("braintrust", [200, *[Answer(status=400, body={"error": "not today"})] * 100])
+    record_tree(Door(vendors=[Braintrust(**server.settings("braintrust"))]))
+    assert flush(10).vendors["braintrust"].dead == 3
+    for arguments in (["--resend"], ["--drop"]):
+        code, text = dead(server, *arguments)
+        assert code == 2
+        assert "Stop it" in text
+    assert sums(own_place).dead == 3

@@ -1,0 +1,78 @@
+"""`eventtree doctor`, as a user calls it."""
+
+from __future__ import annotations
+
+import pytest
+
+from eventtree.testing import VendorServer
+from eventtree.vendors import KINDS, vendor_class
+from tests.cli.test_commands import run
+
+
+def environment(server: VendorServer, *kinds: str, key: str = "k") -> dict[str, str]:
+    """The settings of vendors that the server plays."""
+    found = {"EVENTTREE_VENDORS": ",".join(kinds)}
+    for kind in kinds:
+        names = vendor_class(kind).env
+        base = server.settings(kind)["base_url"]
+        found |= {names["api_key"][0]: key, names["base_url"][0]: base}
+    return found
+
+
+def test_without_vendors_it_says_how_to_name_one() -> None:
+    done = run("doctor", HH_API_KEY="k")
+    assert done.returncode == 1
+    assert "EVENTTREE_VENDORS" in done.stdout
+    assert "honeyhive: HH_API_KEY is set" in done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_key_is_named_with_its_mend(kind: str) -> None:
+    done = run("doctor", "--vendor", kind)
+    assert done.returncode == 1
+    assert vendor_class(kind).env["api_key"][0] in done.stdout
+
+
+def test_settings_are_shown_and_the_key_is_not() -> None:
+    done = run(
+        "doctor", EVENTTREE_VENDORS="braintrust,nebuly", BRAINTRUST_API_KEY="secret-1", NEBULY_API_KEY="secret-2"
+    )
+    assert done.returncode == 0
+    assert "https://api.braintrust.dev" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+    assert "trees without a user are dropped as no_end_user" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["humanloop_v4", "humanloop_v5"])
+def test_the_closed_service_is_pointed_out(kind: str) -> None:
+    assert "closed in September 2025" in run("doctor", "--vendor", kind, HUMANLOOP_API_KEY="k").stdout
+    own = run("doctor", "--vendor", kind, HUMANLOOP_API_KEY="k", HUMANLOOP_API_URL="https://humanloop.example.com")
+    assert "closed" not in own.stdout
+
+
+def test_send_sends_one_marked_tree_to_each() -> None:
+    with VendorServer() as server:
+        kinds = [kind for kind in KINDS if kind != "humanloop_v4"]  # both Humanloops read one host setting
+        done = run("doctor", "--send", **environment(server, *kinds))
+        assert done.returncode == 0, done.stdout + done.stderr
+        for kind in kinds:
+            assert f"{kind}: took 3 events in" in done.stdout
+            assert "eventtree-doctor" in str(server.events(kind))
+        assert not server.refused
+        done = run("doctor", "--send", **environment(server, "humanloop_v4"))
+        assert "humanloop_v4: took 3 events in 2 requests" in done.stdout
+
+
+def test_send_says_what_a_vendor_says() -> None:
+    with VendorServer(key="right") as server:
+        done = run("doctor", "--send", **environment(server, "braintrust", key="wrong"))
+        assert done.returncode == 1
+        assert "braintrust: NOT TAKEN, HTTP 401" in done.stdout
+        server.script("honeyhive", [400] * 9)
+        done = run("doctor", "--send", **environment(server, "honeyhive", key="right"))
+        assert done.returncode == 1
+        assert "honeyhive: REFUSED 3 of 3 events: " in done.stdout
+        server.script("nebuly", [503] * 99)
+        done = run("doctor", "--send", "--timeout", "1", **environment(server, "nebuly", key="right"))
+        assert done.returncode == 1
+        assert "nebuly: NOT TAKEN, HTTP 503" in done.stdout

@@ -1,0 +1,138 @@
+"""A tree tied to a row of a dataset arrives as such at every vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+
+import eventtree
+from eventtree import flush
+from eventtree.door import Door
+from eventtree.langchain import CallbackHandler
+from eventtree.testing import VendorServer, capture
+from eventtree.vendors import KINDS, Vendor, vendor_class
+from tests.recording import record_tree
+
+LINKS: dict[str, Any] = {
+    "datapoint_id": "row-1", "expected": {"answer": "here"}, "experiment": "Näch/t 1", "run_id": "run-1",
+    "dataset_id": "set-1",
+}  # fmt: skip
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as running:
+        yield running
+
+
+def vendor(server: VendorServer, kind: str, **more: object) -> Vendor:
+    return vendor_class(kind)(**server.settings(kind), **more)
+
+
+def answered(server: VendorServer, kind: str, **more: Any) -> Any:
+    """What a vendor got of the root of an example's tree."""
+    door = Door(vendors=[vendor(server, kind)], user="u")
+    with eventtree.example(**{**LINKS, **more}) as row:
+        tree = record_tree(door)
+        row.score("exact", True)
+    assert row.tree_ids == [tree]
+    report = flush(10)
+    assert report.vendors[kind].feedback == {"delivered": 1}
+    assert not server.refused
+    return next((event for event in server.events(kind) if tree in str(event.get("id", event))), None)
+
+
+def test_braintrust_gets_an_experiments_row(server: VendorServer) -> None:
+    row = answered(server, "braintrust")
+    assert row["expected"] == LINKS["expected"]
+    assert row["origin"] == {"object_type": "dataset", "object_id": "set-1", "id": "row-1"}
+    assert [said["scores"] for said in server.feedback("braintrust")] == [{"exact": 1.0}]
+    asked = [one.body for one in server.requests if one.path == "/v1/experiment"]
+    assert [body["name"] for body in asked] == ["Näch/t 1"]
+    assert {one.path.split("/")[2] for one in server.requests} == {"project", "experiment"}
+
+
+def test_honeyhive_gets_its_links_and_metrics(server: VendorServer) -> None:
+    event = answered(server, "honeyhive")
+    for said in (event, *server.sessions("honeyhive")):
+        links = {name: said["metadata"][name] for name in ("run_id", "dataset_id", "datapoint_id")}
+        assert links == {"run_id": "run-1", "dataset_id": "set-1", "datapoint_id": "row-1"}
+    assert [said["metrics"] for said in server.updates("honeyhive")] == [{"exact": 1.0}] * 2
+
+
+def test_humanloop_v5_gets_source_datapoint_and_run(server: VendorServer) -> None:
+    log = answered(server, "humanloop_v5")
+    assert (log["source_datapoint_id"], log["run_id"]) == ("row-1", "run-1")
+    assert [said["judgment"] for said in server.feedback("humanloop_v5")] == [1.0]
+
+
+@pytest.mark.parametrize(("run_id", "path"), [("ev_7", "/v4/evaluations/ev_7/log"), ("run-1", "/v4/logs")])
+def test_humanloop_v4_gets_an_evaluations_log(server: VendorServer, run_id: str, path: str) -> None:
+    log = answered(server, "humanloop_v4", run_id=run_id)
+    assert log["source_datapoint_id"] == "row-1"
+    assert server.requests[0].path == path
+    assert len(server.events("humanloop_v4")) == 3
+    assert [said["type"] for said in server.feedback("humanloop_v4")] == ["exact"]
+
+
+def test_nebuly_gets_tags(server: VendorServer) -> None:
+    answered(server, "nebuly")
+    (interaction,) = server.events("nebuly")
+    tags = interaction["interaction"]["tags"]
+    assert (tags["datapoint_id"], tags["experiment"]) == ("row-1", "Näch/t 1")
+    assert [said["tags"] for said in server.tags("nebuly")] == [{"score.exact": "1.0"}]
+
+
+def test_a_score_before_the_run_goes_with_the_root(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, "braintrust")])
+    with eventtree.example(experiment="e") as row:
+        row.score("prior", 0.5)
+        tree = record_tree(door)
+    record_tree(door)
+    flush(10)
+    rows = {row["id"]: row for row in server.events("braintrust")}
+    assert rows[tree]["scores"] == {"prior": 0.5}
+    assert sum("scores" in row for row in rows.values()) == 1
+    inserts = [one.path for one in server.requests if one.path.endswith("/insert")]
+    assert {path.split("/")[2] for path in inserts} == {"experiment", "project_logs"}
+
+
+def tied(number: int, handler: CallbackHandler) -> RunnableConfig:
+    """The config of one input of a batch."""
+    metadata = {
+        "eventtree_datapoint_id": f"row-{number}", "eventtree_expected": number * 2, "eventtree_experiment": "doubling",
+        "eventtree_dataset_id": "set-1", "eventtree_scores": {"exact": number % 2},
+    }  # fmt: skip
+    return {"metadata": metadata, "callbacks": [handler]}
+
+
+def test_a_batch_arrives_as_one_experiment(server: VendorServer) -> None:
+    handler = CallbackHandler(vendors=[vendor(server, "braintrust")])
+    chain = RunnableLambda(lambda number: number * 2, name="double") | RunnableLambda(str, name="text")
+    chain.batch(list(range(20)), config=[tied(number, handler) for number in range(20)])
+    flush(10)
+    assert not server.refused
+    assert sum(one.path == "/v1/experiment" for one in server.requests) == 1
+    roots = [row for row in server.events("braintrust") if not row["span_parents"]]
+    assert sorted(row["expected"] for row in roots) == [2 * number for number in range(20)]
+    assert {row["origin"]["id"] for row in roots} == {f"row-{number}" for number in range(20)}
+    assert sum(row["scores"]["exact"] for row in roots) == 10
+    assert all(one.path.startswith("/v1/experiment") for one in server.requests if one.path.endswith("/insert"))
+
+
+def test_what_an_input_says_wins_over_the_block() -> None:
+    with capture() as trees:
+        chain = RunnableLambda(str, name="text")
+        with eventtree.example("of the block", experiment="e") as row:
+            chain.invoke(1, config={"metadata": {"eventtree_datapoint_id": "own"}})
+        root = trees.wait(1)[0].root
+    assert (root.metadata["eventtree_datapoint_id"], root.metadata["eventtree_experiment"]) == ("own", "e")
+    assert row.tree_ids == [root.tree_id]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_example_goes_to_every_vendor_without_a_refusal(server: VendorServer, kind: str) -> None:
+    answered(server, kind)

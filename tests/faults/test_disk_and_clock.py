@@ -1,0 +1,287 @@
+"""Disks that refuse, dawdle or vanish, clocks that jump, outages, and journals of another version."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from eventtree import flush
+from eventtree.delivery.report import make_report
+from eventtree.door import Door
+from eventtree.event import Kind
+from eventtree.journal import DiskFiles, Journal, MemoryFiles, frame
+from eventtree.journal import journal as journal_module
+from eventtree.journal.sweep import sweep
+from eventtree.recorder import recorder
+from eventtree.testing import VendorServer
+from eventtree.vendors import Braintrust
+from tests.faults.world import FaultyFiles, World
+from tests.recording import new_id, record_tree
+
+
+def test_f02_ten_minutes_without_a_vendor_lose_nothing() -> None:
+    """F02, R3: 20 events a second for 10 minutes into an outage; by a clock that jumps."""
+    world = World()
+    world.sink.mode = "503"
+    ids: set[str] = set()
+    world.ship(1.0, 2)
+    began, world.sink.requests = world.loop.now, 0
+    for second in range(600):
+        for _ in range(5):
+            ids.update(world.one.tree(3))
+        world.ship(began + second + 1 - world.loop.now, 1_000)
+    asked = world.sink.requests
+    world.sink.mode = "healthy"
+    recovered = world.loop.now
+    world.sink.times.clear()
+    for _ in range(60):
+        world.ship(1.0, 1_000)
+        if world.sums().waiting == 0:
+            break
+    sums = world.sums()
+    print(f"outage: {asked} requests, first success after {world.sink.times[0] - recovered:.0f} s, ", end="")
+    print(f"backlog gone after {world.loop.now - recovered:.0f} s, {len(ids) - sums.delivered} of {len(ids)} lost")
+    assert len(ids) == sums.delivered == sums.accepted == 12_000
+    assert set(world.sink.rows) == ids
+    assert asked <= 60
+    assert world.sink.times[0] - recovered <= 35
+    assert world.loop.now - recovered <= 95
+    world.close()
+
+
+def test_f11_a_full_disk_loses_nothing_and_repeats_nothing() -> None:
+    """F11: delivery goes on, answers are remembered, and all heals when there is room."""
+    world = World()
+    before = {run for _ in range(5) for run in world.one.tree(2)}
+    world.files.is_full = True
+    during = {run for _ in range(5) for run in world.one.tree(2)}
+    world.ship(30.0, 50)
+    assert set(world.sink.rows) == before
+    assert world.one.journal.held > 0
+    assert world.report().unwritten_bytes == 0
+    assert world.sums().waiting == 15, "on the disk nothing is acknowledged yet"
+    world.settle()
+    assert set(world.sink.rows) == before | during
+    assert all(len(bodies) == 1 for bodies in world.sink.rows.values())
+    assert (world.sums().delivered, world.sums().waiting) == (30, 0)
+    world.close()
+
+
+@pytest.mark.parametrize("ending", [".cursor", ".dead", ".log", ""])
+def test_f11_whichever_file_is_refused_nothing_is_lost(ending: str) -> None:
+    """F11: EIO for the cursor, the dead letters, the logs, or all; a third of the events is poison."""
+    world = World()
+    world.sink.poison = lambda run: int(run[:2], 16) % 3 == 0
+    ids = {run for _ in range(3) for run in world.one.tree(2)}
+    world.files.refuses = lambda name: name.endswith(ending)
+    ids |= {run for _ in range(3) for run in world.one.tree(2)}
+    world.ship(30.0, 50)
+    world.settle()
+    sums = world.sums()
+    good = {run for run in ids if not world.sink.poison(run)}
+    assert set(world.sink.rows) == good
+    assert all(len(bodies) == 1 for bodies in world.sink.rows.values())
+    assert (sums.delivered, sums.dead, sums.waiting) == (len(good), len(ids) - len(good), 0)
+    world.close()
+
+
+def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F11: somebody removes the folder while we write and ship: what comes afterwards is delivered."""
+    monkeypatch.setattr(journal_module, "PROBE_SECONDS", 0.02)
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(door)
+        assert flush(10).vendors["braintrust"].delivered == 3
+        shutil.rmtree(own_place)
+        time.sleep(0.05)
+        ids = [record_tree(door) for _ in range(3)]
+        deadline = time.monotonic() + 10
+        while not set(ids) <= set(server.event_ids("braintrust")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        sums = flush(10).vendors["braintrust"]
+        assert (sums.unexplained, sums.waiting) == (0, 0)
+        assert len(server.event_ids("braintrust")) == 12
+
+
+def test_f11_a_disk_full_from_the_start_raises_nothing(monkeypatch: pytest.MonkeyPatch, own_place: Path) -> None:
+    """F11, R7: not even the salt can be written."""
+    full = {"is": True}
+    append = DiskFiles.append
+
+    def refusing(self: DiskFiles, name: str, data: bytes) -> None:
+        if full["is"]:
+            raise OSError(28, "No space left on device")
+        append(self, name, data)
+
+    monkeypatch.setattr(DiskFiles, "append", refusing)
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        tree = record_tree(door)
+        report = flush(0.1)
+        assert report.unwritten_bytes > 0
+        assert not report.settled
+        full["is"] = False
+        sums = flush(10).vendors["braintrust"]
+        assert (sums.delivered, sums.unexplained) == (3, 0)
+        assert tree in server.event_ids("braintrust")
+        assert (own_place / "salt").read_bytes() == door.journal.salt
+
+
+class SlowFiles(MemoryFiles):
+    """A disk that takes its time over a log."""
+
+    seconds = 0.0
+    slow_writes = 0
+
+    def append(self, name: str, data: bytes) -> None:
+        """Wait, then write."""
+        if self.seconds and name.endswith(".log"):
+            self.slow_writes += 1
+            time.sleep(self.seconds)
+        super().append(name, data)
+
+
+def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F28: the app waits for one write; a thread of ours probes, and then all is on disk in its order."""
+    monkeypatch.setattr(journal_module, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(journal_module, "PROBE_SECONDS", 0.05)
+    files = SlowFiles()
+    journal = Journal(files)
+    journal.append(b'{"n":0}')
+    files.seconds = 0.2
+    took = []
+    for number in range(1, 200):
+        began = time.monotonic()
+        journal.append(b'{"n":%d}' % number)
+        took.append(time.monotonic() - began)
+    assert took[0] >= 0.2
+    assert sum(took[1:]) < 0.2, "paid once"
+    assert journal.held > 0
+    files.seconds = 0.0
+    deadline = time.monotonic() + 5
+    while any(thread.name == "eventtree-disk" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    journal.append(b'{"n":200}')
+    lines = files.read(journal.log, 0, 1 << 20).split(b"\n")[1:-1]
+    assert [line.split(b" ", 2)[2] for line in lines] == [b'{"n":%d}' % number for number in range(201)]
+    assert journal.held == 0
+    report = make_report(journal)
+    assert (report.damaged_lines, report.lost_lines) == (0, 0)
+
+
+@pytest.mark.parametrize("step", [86_400, -86_400, 3_600, -3_600, 10**9, -(10**9)])
+def test_f19_a_wall_clock_that_jumps_makes_no_negative_time(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F19: a step during a tree: durations stay, no end before its start, all is delivered."""
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        real, offset = time.time_ns, [0]
+        monkeypatch.setattr(time, "time_ns", lambda: real() + offset[0])
+        tree, child = new_id(), new_id()
+        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+        offset[0] = step * 10**9
+        recorder.open(door, child, tree, kind=Kind.TOOL, name="tool")
+        recorder.close(door, child)
+        offset[0] = -step * 10**9
+        recorder.close(door, tree)
+        sums = flush(10).vendors["braintrust"]
+        assert (sums.delivered, sums.unexplained) == (2, 0)
+        for row in server.events("braintrust"):
+            assert 0 <= row["metrics"]["end"] - row["metrics"]["start"] < 60
+        assert not server.refused
+
+
+@pytest.mark.parametrize("year", [1970, 2038, 2039, 9998])
+def test_f19_any_year_is_delivered(year: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F19"""
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: (year - 1970) * 31_556_952 * 10**9 + 1)
+            record_tree(door)
+        sums = flush(10).vendors["braintrust"]
+        # The server that plays the vendor refuses years that cannot be: those are dead letters, not crashes.
+        assert (sums.delivered + sums.dead, sums.waiting, sums.unexplained) == (3, 0, 0)
+
+
+def test_f19_a_suspended_machine_goes_on_where_it_was() -> None:
+    """F19: the monotonic clock leaps by a day in the middle of an outage."""
+    world = World()
+    world.sink.mode = "503"
+    ids = set(world.one.tree(2))
+    world.ship(20.0, 10)
+    world.loop.now += 86_400
+    world.sink.mode = "healthy"
+    world.ship(31.0, 100)
+    assert set(world.sink.rows) == ids
+    assert world.sums().delivered == 3
+    world.close()
+
+
+def test_f26_a_journal_of_a_newer_version_is_left_untouched_and_reported() -> None:
+    """F26: of version N+1, whatever its lines look like."""
+    world = World()
+    ids = world.one.tree(2)
+    name = "20990101T000000-1-aaaaaaaa.0000.log"
+    header = frame(0, b'{"r":"log","id":"x","tree":"","eventtree":2,"pid":1,"at":1}')
+    foreign = header + b"another framing altogether\n" * 100
+    world.files.append(name, foreign)
+    world.settle()
+    report = world.report()
+    assert report.newer_logs == (name,)
+    assert (report.damaged_lines, report.lost_lines) == (0, 0)
+    assert set(world.sink.rows) == set(ids)
+    sweep(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
+    assert world.files.read(name, 0, 1 << 20) == foreign
+    assert world.sums().delivered == 3
+    world.close()
+
+
+def test_f26_a_vendor_nobody_here_knows_keeps_its_events() -> None:
+    """F26: a tree names a vendor of which there are no settings: it waits, and the report names it."""
+    world = World()
+    world.one.door.vendor_refs = (*world.one.door.vendor_refs, {"name": "acme", "fingerprint": "f"})
+    world.one.tree(2)
+    world.settle()
+    found = world.report().vendors
+    assert (found["plain"].delivered, found["plain"].unexplained) == (3, 0)
+    assert (found["acme"].waiting, found["acme"].unexplained) == (3, 0)
+    sweep(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
+    assert world.report().vendors["acme"].waiting == 3
+    world.close()
+
+
+def test_f26_a_cursor_with_words_of_a_newer_version_is_read() -> None:
+    """F26"""
+    world = World(FaultyFiles())
+    world.one.tree(2)
+    world.settle()
+    (name,) = [name for name in world.files.names() if name.endswith(".cursor")]
+    world.files.append(name, frame(99, b'{"c":"teleport","tree":"x"}'))
+    assert world.sums().delivered == 3
+    world.close()
+
+
+def test_trees_of_a_new_log_wait_though_the_cursor_has_forgotten_others() -> None:
+    """A log that came after a compaction is not behind it: its trees wait, and no sweep takes it."""
+    world = World()
+    world.one.tree(2)
+    world.settle()
+    assert world.lane is not None
+    assert world.lane.index is not None
+    world.lane._cursor.advance(world.lane.index.offsets())
+    world.sink.mode = "503"
+    other = world.fork()
+    other.tree(2)
+    assert world.sums().waiting == 3
+    world.crash(other)
+    sweep(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
+    assert world.sums().waiting == 3
+    world.settle()
+    assert world.sums().delivered == 6
+    world.close()

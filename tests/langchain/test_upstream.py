@@ -1,0 +1,175 @@
+"""Other projects' tests with our handler attached: their results unchanged, and every run of theirs recorded whole.
+
+The always-on part takes langchain-core's tests of callbacks, tracers and runnable events. Behind the marker `upstream`
+stand all its unit tests, langgraph's tests of interrupts and reference counts, and our own tests under other versions
+of Python and LangChain.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.langchain.upstream import ROOT, Outcome, changed, environment, fetch, install, pip, run
+
+CORE = "langchain-core"
+SHORT = [
+    "tests/unit_tests/callbacks",
+    "tests/unit_tests/tracers",
+    "tests/unit_tests/runnables/test_runnable_events_v1.py",
+    "tests/unit_tests/runnables/test_runnable_events_v2.py",
+    "tests/unit_tests/runnables/test_runnable_events_v3.py",
+]
+
+LISTS_HANDLERS = {
+    "tests.unit_tests.runnables.test_config::test_merge_config_callbacks",
+}
+"""They assert exactly which handlers a configuration holds, and ours is one more."""
+
+FOREIGN_PARENTS = (
+    "test_address.py::test_ambient_destination",
+    "test_base_tracer.py::test_traceable_",
+    "test_tracing_interops.py::",
+)
+"""Their chains run inside LangSmith's `@traceable`, of which no handler is told: roots that keep the foreign id."""
+REUSED_IDS = ("test_runnable_events_v2.py::test_bad_parent_ids", "test_pregel.py::test_nested_graph")
+"""They start two runs under one id on purpose: both are kept."""
+
+Findings = Mapping[str, Mapping[str, list[str]]]
+
+
+@pytest.fixture(scope="session")
+def cache(request: pytest.FixtureRequest) -> Path:
+    """Where fetched sources stay from run to run."""
+    assert request.config.cache is not None
+    return Path(request.config.cache.mkdir("upstream"))
+
+
+def unexplained(outcome: Outcome) -> dict[str, dict[str, list[str]]]:
+    """What the plugin found and no table here explains."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for test, finding in outcome.findings.items():
+        excused = {"orphans": FOREIGN_PARENTS, "twice": REUSED_IDS, "unended": NEVER_END}
+        left = {
+            kind: lines for kind, lines in finding.items() if not any(name in test for name in excused.get(kind, ()))
+        }
+        if left:
+            found[test] = left
+    return found
+
+
+NEVER_END: tuple[str, ...] = ()
+"""LangChain itself tells no end of their runs."""
+
+
+def check(suite: Path, tests: list[str], tmp_path: Path, path: list[Path] | None = None) -> Outcome:
+    """Run twice, compare, judge."""
+    without = run(suite, tests, tmp_path / "without", ours=False, path=path or [])
+    with_ours = run(suite, tests, tmp_path / "with", ours=True, path=path or [])
+    assert changed(without, with_ours).keys() <= LISTS_HANDLERS
+    assert unexplained(with_ours) == {}
+    assert "passed" in with_ours.results.values()
+    return with_ours
+
+
+def test_core_tests_of_callbacks_tracers_and_events_are_unchanged(cache: Path, tmp_path: Path) -> None:
+    outcome = check(fetch(CORE, cache), SHORT, tmp_path)
+    assert len(outcome.results) > 150
+    assert outcome.runs > 200
+
+
+CORE_NEEDS = ("langchain-tests", "pytest-benchmark", "py-cpuinfo", "pytest-socket", "pytest-recording", "vcrpy")
+
+
+@pytest.mark.upstream
+def test_all_unit_tests_of_core_are_unchanged(cache: Path, tmp_path: Path) -> None:
+    needs = install(cache / "core-needs", *CORE_NEEDS)
+    outcome = check(fetch(CORE, cache), ["tests/unit_tests"], tmp_path, [needs])
+    assert len(outcome.results) > 2000
+
+
+LANGGRAPH_NEEDS = (
+    "langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres", "psycopg", "psycopg-binary", "psycopg-pool",
+    "redis", "pycryptodome", "sqlite-vec", "aiosqlite",
+)  # fmt: skip
+GRAPHS = {
+    "interrupts": [
+        "tests/test_interruption.py",
+        "tests/test_interrupt_state.py",
+        "tests/test_interrupt_migration.py",
+        "tests/test_graph_callbacks.py",
+        "tests/test_parent_command.py",
+        "tests/test_parent_command_async.py",
+        "tests/test_runner_futures.py",
+        "tests/test_strict_resume.py",
+    ],
+    "reference counts": ["tests/test_pregel.py", "tests/test_pregel_async.py", "-k", "refcount or interrupt or resume"],
+}
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("tests", GRAPHS.values(), ids=GRAPHS)
+def test_langgraphs_tests_are_unchanged(cache: Path, tmp_path: Path, tests: list[str]) -> None:
+    needs = install(cache / "langgraph-needs", *LANGGRAPH_NEEDS)
+    outcome = check(fetch("langgraph", cache), tests, tmp_path, [needs])
+    assert set(outcome.results.values()) <= {"passed", "skipped"}
+    assert outcome.runs > 500
+
+
+OWN_TESTS = ["pytest", "pytest-asyncio", "blockbuster", f"{ROOT}[langchain,testing]"]
+NEWEST = ["langchain>=1,<2", "langgraph>=1,<2", "langchain-core<1.7.3"]
+OLDEST = [
+    *("langchain-core==1.0.*", "langchain==1.0.*", "langgraph==1.0.*"),
+    # What pip finds for these is newer than langgraph 1.0 can import.
+    *("langgraph-prebuilt==1.0.8", "langgraph-checkpoint==3.*"),
+]
+LEGS: dict[str, tuple[str, list[str], str | None]] = {
+    "python 3.12": ("python3.12", NEWEST, None),
+    "python 3.13": ("python3.13", NEWEST, None),
+    "core 1.0": ("python3.11", OLDEST, None),
+    # Its own requirement of certifi is newer than what some indexes have.
+    "core 1.8": ("python3.11", NEWEST, "langchain-core==1.8.1"),
+}
+
+
+def find_python(name: str) -> str:
+    """An interpreter on the path, or among pyenv's."""
+    found = shutil.which(name)
+    versions = sorted((Path.home() / ".pyenv" / "versions").glob(f"{name.removeprefix('python')}.*/bin/python"))
+    works = found is not None and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0
+    if not works and not versions:
+        pytest.skip(f"there is no {name} here")
+    return found if works and found is not None else str(versions[-1])
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("leg", LEGS)
+def test_our_tests_pass_under_other_versions(cache: Path, leg: str) -> None:
+    name, wanted, instead = LEGS[leg]
+    venv = cache / leg.replace(" ", "-")
+    python = str(venv / "bin" / "python")
+    if not venv.is_dir():
+        subprocess.run([find_python(name), "-m", "venv", str(venv)], check=True)
+        pip("install", *OWN_TESTS, *wanted, python=python)
+        if instead:
+            pip("install", "--no-deps", instead, python=python)
+    command = [python, "-m", "pytest", "tests/langchain", "-p", "no:cacheprovider"]
+    command += ["--ignore", "tests/langchain/test_upstream.py"]
+    source = ROOT / "integrations"
+    done = subprocess.run(command, cwd=ROOT, env=environment([source]), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-5000:]
+    said = "import langchain_core, sys; print(sys.version_info[:2], langchain_core.__version__)"
+    used = subprocess.run([python, "-c", said], capture_output=True, text=True, check=True).stdout
+    assert CHECKS[leg](used), used
+
+
+CHECKS: dict[str, Callable[[str], bool]] = {
+    "python 3.12": lambda used: used.startswith("(3, 12)"),
+    "python 3.13": lambda used: used.startswith("(3, 13)"),
+    "core 1.0": lambda used: ") 1.0." in used,
+    "core 1.8": lambda used: ") 1.8." in used,
+}
