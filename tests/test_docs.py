@@ -56,3 +56,12 @@ def test_every_vendor_has_a_test_and_goldens() -> None:
     for kind in KINDS:
         assert (ROOT / "tests" / "vendors" / f"test_{kind}.py").is_file()
         assert list((ROOT / "tests" / "vendors" / "golden" / kind).glob("*.json"))
+
+
+@pytest.mark.parametrize("number", range(1, 29))
+def test_every_fault_has_a_row_that_names_its_test(number: int) -> None:
+    fault = f"F{number:02d}"
+    row = next(line for line in README.splitlines() if line.startswith(f"| {fault} |"))
+    name = re.findall(r"`(test_\w+)`", row)[0]
+    assert name.startswith(f"test_{fault.lower()}_")
+    assert any(re.search(rf"def {name}\(", path.read_text()) for path in (ROOT / "tests").rglob("test_*.py"))

@@ -60,9 +60,14 @@ def environment(ours: Mapping[str, str]) -> Iterator[None]:
 
 
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """What the code cells print and return."""
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    return [output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs]
+    """What each code cell prints and returns: a kernel may cut what is printed into several outputs."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return ["".join(text_of(output) for output in cell.outputs) for cell in cells]
+
+
+def text_of(output: nbformat.NotebookNode) -> str:
+    """The text of one output."""
+    return str(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
 
 
 def errors(notebook: nbformat.NotebookNode) -> list[str]:

@@ -69,7 +69,7 @@ _HOMES = {
     "Sums": "delivery.report",
     "Usage": "event",
     "aflush": "delivery.flush",
-    "configure": "config",
+    "configure": "door",
     "example": "evaluation",
     "feedback": "evaluation",
     "flush": "delivery.flush",

@@ -81,6 +81,9 @@ _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 _configured: dict[str, Any] = {}
 
+checks: list[Callable[[Settings], object]] = []
+"""What `configure` asks besides types; a door adds that vendors and prices can be made of the settings."""
+
 
 def configure(**settings: Any) -> None:
     """Set this process's defaults for handlers made afterwards; takes every field of `Settings`.
@@ -90,9 +93,12 @@ def configure(**settings: Any) -> None:
     Raises:
         ConfigError: a setting is unknown or has a wrong value; the old defaults stay.
     """
-    _build({**_environment(), **settings})
+    given = {name: value for name, value in settings.items() if value is not None}
+    built = _build({**_environment(), **given})
+    for check in checks:
+        check(built)
     _configured.clear()
-    _configured.update(settings)
+    _configured.update(given)
 
 
 def resolve(**settings: Any) -> Settings:
@@ -102,11 +108,7 @@ def resolve(**settings: Any) -> Settings:
 
 
 def _environment() -> dict[str, Any]:
-    return {
-        field: read(os.environ[name])
-        for field, (name, read) in _FROM_ENVIRONMENT.items()
-        if os.environ.get(name) is not None and (os.environ[name] != "" or field == "enabled")
-    }
+    return {field: read(os.environ[name]) for field, (name, read) in _FROM_ENVIRONMENT.items() if os.environ.get(name)}
 
 
 def _build(values: dict[str, Any]) -> Settings:
@@ -116,7 +118,7 @@ def _build(values: dict[str, Any]) -> Settings:
     if isinstance(values.get("journal"), Path):
         values["journal"] = str(values["journal"])
     # EVENTTREE_ENABLED=0 is the operator's switch: it wins over what the code asks for.
-    if os.environ.get("EVENTTREE_ENABLED") is not None and not _switch(os.environ["EVENTTREE_ENABLED"]):
+    if not _switch(os.environ.get("EVENTTREE_ENABLED") or "1"):
         values["enabled"] = False
     try:
         return Settings(**values)

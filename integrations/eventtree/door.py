@@ -12,6 +12,7 @@ from eventtree.content import Plain
 from eventtree.context import last_tree
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.journal import Journal, open_journal
+from eventtree.usage import Pricer
 from eventtree.vendors import Vendor, resolve_vendors
 
 KNOWN_NAMES = 1024
@@ -38,6 +39,17 @@ class Names(dict[str, str]):
                 self.clear()
             self[name] = plain
         return plain
+
+
+def _check(settings: config.Settings) -> None:
+    resolve_vendors(settings.vendors)
+    if settings.prices is not None or settings.tokenizer is not None:
+        Pricer.of(settings.prices, settings.tokenizer)
+
+
+config.checks.append(_check)
+configure = config.configure
+"""Lives in config.py; imported from here, vendors and prices are checked too."""
 
 
 class Door:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from eventtree.errors import ConfigError
 from eventtree.event import EventTree
 from eventtree.vendors.vendor import Item, Request, Vendor, chunks
 
@@ -22,6 +23,9 @@ def serialize(trees: Iterable[EventTree], vendor: Vendor) -> Iterator[Request]:
     Yields `Request` values with `method`, `url`, `body` (JSON) and `ids` (the events inside). Values that only a reply
     can tell (a project's id) stand in the url by name; delivery looks them up, `export` shows the project's name.
     """
+    if not isinstance(vendor, Vendor):
+        mend = "Pass a value such as Braintrust(project='rag')"
+        raise ConfigError("serialize.vendor", f"{vendor!r} is no vendor", mend)
     items = [item for tree in trees for item in vendor.encode(tree).items]
     for wave in waves(items):
         yield from pack(wave, vendor)

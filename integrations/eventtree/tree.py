@@ -289,7 +289,7 @@ def _event(
         kind=run.learned("kind") or Kind.CHAIN,
         name=run.open.get("name", "unknown"),
         status=run.close.get("status", Status.CANCELLED if run.is_cancelled else Status.INCOMPLETE),
-        error=EventError(**error) if isinstance(error, dict) else None,
+        error=_error(error),
         internal=bool(run.learned("internal")),
         inputs=run.learned("inputs"),
         outputs=run.close.get("outputs"),
@@ -308,6 +308,15 @@ def _event(
         framework=run.open.get("framework"),
         notes=_notes(run),
     )
+
+
+def _error(kept: Any) -> EventError | None:
+    """The error of a run; its keys are gone too where a redactor has failed."""
+    if kept is None:
+        return None
+    known = {key: kept[key] for key in EventError.model_fields if key in kept} if isinstance(kept, dict) else {}
+    texts = {key: str(value) for key, value in known.items() if value is not None}
+    return EventError(**{"type": "unknown", "message": "[redaction failed]", **texts})
 
 
 def _figures(run: _Run, nest: _Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, Huma
 from langchain_core.prompt_values import ChatPromptValue
 
 from eventtree.content import Limits, Plain
-from eventtree.content.quick import UNUSUAL, copied, messages_of
+from eventtree.content.quick import UNUSUAL, copied, copied_messages
 
 
 def walked() -> Plain:
@@ -70,8 +70,8 @@ def test_messages_agree_together() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES[:4], ids=lambda message: type(message).__name__)
 def test_the_usual_messages_go_the_quick_way(message: Any) -> None:
-    assert copied(message, [10_000]) is not UNUSUAL
-    assert messages_of([message], [10_000]) is not UNUSUAL
+    assert copied(message, 10_000) is not UNUSUAL
+    assert copied_messages([message], 10_000) is not UNUSUAL
 
 
 JSON = st.recursive(
@@ -89,11 +89,11 @@ def test_any_json_agrees(value: Any) -> None:
 def test_a_list_in_itself_is_left_to_the_walk() -> None:
     ring: list[Any] = []
     ring += [ring] * 60
-    assert copied(ring, [10_000]) is UNUSUAL
+    assert copied(ring, 10_000) is UNUSUAL
 
 
 def test_what_could_be_too_large_is_left_to_the_walk() -> None:
-    assert copied(["x" * 2_000] * 6, [10_000]) is UNUSUAL
+    assert copied(["x" * 2_000] * 6, 10_000) is UNUSUAL
     small = Limits(max_bytes=600)
     assert len(repr(Plain(small)(["x" * 500, "y" * 500]))) < 700
 

@@ -1,4 +1,4 @@
-"""What the app and the system around us do: signals, starved threads, feedback loops, dropped handlers, odd payloads."""
+"""What the app and the system do to us: signals, starved threads, feedback loops, dropped handlers, odd payloads."""
 
 from __future__ import annotations
 

@@ -248,7 +248,9 @@ class World:
 
     def _lane(self, journal: Journal) -> Lane:
         backoff = Backoff(uniform=self.chance.uniform)
-        return Lane(journal, self.vendor, self.sink, backoff=backoff, clock=self.loop.time)
+        lane = Lane(journal, self.vendor, self.sink, backoff=backoff, clock=self.loop.time)
+        lane.pace = lambda: None  # type: ignore[assignment]  # no app's thread to be kind to
+        return lane
 
     def settle(self) -> None:
         """Mend everything and deliver all there is."""

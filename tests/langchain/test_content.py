@@ -15,8 +15,15 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
+from langchain_core.language_models import FakeListLLM, FakeStreamingListLLM
+from langchain_core.language_models.fake_chat_models import (
+    FakeListChatModel,
+    FakeMessagesListChatModel,
+    GenericFakeChatModel,
+)
 from langchain_core.language_models.llms import create_base_retry_decorator
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
@@ -24,10 +31,10 @@ from pydantic import BaseModel
 
 import eventtree
 from eventtree.event import EventTree, Kind
-from eventtree.langchain import CallbackHandler, prompts
+from eventtree.langchain import CallbackHandler, prompts, set_global_handler
 from eventtree.vendors import KINDS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Library, Model, TextModel, answer, call, needs_agent_marks
+from tests.langchain.fakes import Library, Model, TextModel, answer, call, collected, needs_agent_marks
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -413,3 +420,99 @@ def test_the_redactor_sees_every_string(trees: Trees) -> None:
             pass
     assert len(trees()) == 4
     assert all("canary" not in tree.model_dump_json() for tree in trees())
+
+
+class Wrapper(Model):
+    """A model around another, as router classes are: both report the tokens."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **more: Any) -> Any:
+        message = Model(name="inner").invoke(messages, {"callbacks": run_manager.handlers})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_tokens_of_a_model_around_a_model_count_once(config: RunnableConfig, tree: One, inside: bool) -> None:
+    """A10, C7: a model hands its callbacks no parent to pass on, yet the inner one stands under it."""
+    model = RunnableLambda(lambda x: x) | Wrapper(name="outer") if inside else Wrapper(name="outer")
+    model.invoke("Who?", config)
+    inner = named(tree(), "inner")
+    assert inner.parent_id == named(tree(), "outer").id
+    assert tree().total_tokens == 15
+    assert inner.usage is not None
+    assert tree().total_usd == (inner.cost and inner.cost.total_usd)
+
+
+def test_a_run_that_two_handlers_see_is_one_generation(config: RunnableConfig, tree: One) -> None:
+    """A10"""
+    set_global_handler(strict=True)
+    Model(callbacks=[CallbackHandler(strict=True)]).invoke("Who?", config)
+    assert shape(tree()) == ["model Model"]
+
+
+class HouseModel(Model):
+    """Of a class and provider that nobody knows."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "house"
+
+    def _get_ls_params(self, stop: Any = None, **more: Any) -> Any:
+        return {}
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **more: Any) -> Any:
+        return ChatResult(generations=[ChatGeneration(message=self._answer(messages))])
+
+
+def test_an_unknown_model_class_has_its_usage(config: RunnableConfig, tree: One) -> None:
+    """C5"""
+    HouseModel(reply=AIMessage("hm", usage_metadata={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})).invoke(
+        "Who?", config
+    )
+    assert tree().root.usage is not None
+    assert (tree().root.usage.input_tokens, tree().root.usage.output_tokens) == (3, 4)
+
+
+CLASSES: dict[str, Callable[[], Any]] = {
+    "FakeListChatModel": lambda: FakeListChatModel(responses=["hm"]),
+    "FakeMessagesListChatModel": lambda: FakeMessagesListChatModel(responses=[AIMessage("hm")]),
+    "GenericFakeChatModel": lambda: GenericFakeChatModel(messages=iter([AIMessage("hm")])),
+    "FakeListLLM": lambda: FakeListLLM(responses=["hm"]),
+    "FakeStreamingListLLM": lambda: FakeStreamingListLLM(responses=["hm"]),
+    "HouseModel": lambda: HouseModel(reply="hm"),
+    "TextModel": lambda: TextModel(text="hm"),
+}
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("name", CLASSES)
+async def test_every_class_of_model_makes_a_model_event(config: RunnableConfig, tree: One, name: str, how: str) -> None:
+    """F7"""
+    model = CLASSES[name]()
+    if how == "invoke":
+        model.invoke("Who?", config)
+    elif how == "stream":
+        list(model.stream("Who?", config))
+    elif how == "ainvoke":
+        await model.ainvoke("Who?", config)
+    else:
+        await collected(model.astream("Who?", config))
+    assert shape(tree()) == [f"model {name}"]
+    assert "hm" in json.dumps(tree().root.outputs)
+
+
+def test_a_large_state_is_looked_at_in_bounded_time(handler: CallbackHandler, tree: One) -> None:
+    """E4: what is left out of the record is not made plain first."""
+    looks = []
+
+    class Counted(BaseModel):
+        """Says when it is looked at."""
+
+        def __getattribute__(self, name: str) -> Any:
+            looks.append(name)
+            return super().__getattribute__(name)
+
+    state = [Counted() for _ in range(200_000)]
+    looks.clear()
+    RunnableLambda(lambda x: "x").invoke(state, {"callbacks": [handler]})
+    assert len(looks) < 100_000
+    assert len(tree().root.model_dump_json()) < 2_000_000

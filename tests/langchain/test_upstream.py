@@ -43,10 +43,10 @@ Findings = Mapping[str, Mapping[str, list[str]]]
 
 
 @pytest.fixture(scope="session")
-def cache(request: pytest.FixtureRequest) -> Path:
+def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where fetched sources stay from run to run."""
-    assert request.config.cache is not None
-    return Path(request.config.cache.mkdir("upstream"))
+    kept = request.config.cache
+    return tmp_path_factory.mktemp("upstream") if kept is None else Path(kept.mkdir("upstream"))
 
 
 def unexplained(outcome: Outcome) -> dict[str, dict[str, list[str]]]:
@@ -74,6 +74,49 @@ def check(suite: Path, tests: list[str], tmp_path: Path, path: list[Path] | None
     assert unexplained(with_ours) == {}
     assert "passed" in with_ours.results.values()
     return with_ours
+
+
+WRONG = """
+import logging, uuid
+from eventtree.langchain import global_handler
+from eventtree.recorder import recorder
+from langchain_core.runnables import RunnableLambda
+
+step = RunnableLambda(lambda x: x)
+
+def test_fine(): step.invoke("x")
+def test_unended(): global_handler().on_chain_start(None, "x", run_id=uuid.uuid4(), name="lost")
+def test_orphan():
+    run = uuid.uuid4()
+    global_handler().on_chain_start(None, "x", run_id=run, parent_run_id=uuid.uuid4(), name="lost")
+    global_handler().on_chain_end("x", run_id=run)
+def test_twice():
+    run = uuid.uuid4()
+    for _ in range(2):
+        step.invoke("x", {"run_id": run})
+def test_failed(monkeypatch):
+    monkeypatch.setattr(recorder, "close", None)
+    step.invoke("x")
+def test_red(): assert False
+"""
+
+
+def test_the_plugin_finds_what_is_wrong_and_changes_no_result(tmp_path: Path) -> None:
+    (tmp_path / "test_wrong.py").write_text(WRONG)
+    outcome = run(tmp_path, ["test_wrong.py"], tmp_path / "out", ours=True)
+    assert outcome.results == {
+        f"test_wrong::test_{name}": "failed" if name == "red" else "passed"
+        for name in ("fine", "unended", "orphan", "twice", "failed", "red")
+    }
+    assert outcome.runs == 6
+    found = {test.split("::test_")[1]: sorted(finding) for test, finding in outcome.findings.items()}
+    assert found == {
+        "unended": ["unended"],
+        "orphan": ["orphans"],
+        "twice": ["twice"],
+        "failed": ["failed", "logged", "unended"],
+    }
+    assert set(unexplained(outcome)) == set(outcome.findings)
 
 
 def test_core_tests_of_callbacks_tracers_and_events_are_unchanged(cache: Path, tmp_path: Path) -> None:
@@ -120,7 +163,7 @@ def test_langgraphs_tests_are_unchanged(cache: Path, tmp_path: Path, tests: list
     assert outcome.runs > 500
 
 
-OWN_TESTS = ["pytest", "pytest-asyncio", "blockbuster", f"{ROOT}[langchain,testing]"]
+OWN_TESTS = ["pytest", "pytest-asyncio", "hypothesis", "blockbuster", f"{ROOT}[langchain,testing]"]
 NEWEST = ["langchain>=1,<2", "langgraph>=1,<2", "langchain-core<1.7.3"]
 OLDEST = [
     *("langchain-core==1.0.*", "langchain==1.0.*", "langgraph==1.0.*"),
@@ -146,17 +189,23 @@ def find_python(name: str) -> str:
     return found if works and found is not None else str(versions[-1])
 
 
-@pytest.mark.upstream
-@pytest.mark.parametrize("leg", LEGS)
-def test_our_tests_pass_under_other_versions(cache: Path, leg: str) -> None:
-    name, wanted, instead = LEGS[leg]
-    venv = cache / leg.replace(" ", "-")
+def make_venv(venv: Path, name: str, wanted: list[str], instead: str | None) -> str:
+    """The interpreter of an environment with what is wanted, made anew where that has changed."""
+    ready, contents = venv / "ready", "\n".join([name, *OWN_TESTS, *wanted, instead or ""])
     python = str(venv / "bin" / "python")
-    if not venv.is_dir():
-        subprocess.run([find_python(name), "-m", "venv", str(venv)], check=True)
+    if not ready.is_file() or ready.read_text() != contents:
+        subprocess.run([find_python(name), "-m", "venv", "--clear", str(venv)], check=True)
         pip("install", *OWN_TESTS, *wanted, python=python)
         if instead:
             pip("install", "--no-deps", instead, python=python)
+        ready.write_text(contents)
+    return python
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("leg", LEGS)
+def test_our_tests_pass_under_other_versions(cache: Path, leg: str) -> None:
+    python = make_venv(cache / leg.replace(" ", "-"), *LEGS[leg])
     command = [python, "-m", "pytest", "tests/langchain", "-p", "no:cacheprovider"]
     command += ["--ignore", "tests/langchain/test_upstream.py"]
     source = ROOT / "integrations"

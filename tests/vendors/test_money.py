@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,3 +104,54 @@ def test_an_unknown_price_is_absent_and_named_once(served: Provider, kind: str) 
     step = interaction_step(event) if kind == "nebuly" else told
     assert not {"cost", "prompt_cost", "output_cost", "estimated_cost"} & {k for k, v in step.items() if v is not None}
     assert flush(5).unknown_models == {"our-own-7b": 1}
+
+
+def test_the_handlers_own_prices_and_tokenizer_are_asked_in_the_delivery_thread(served: Provider) -> None:
+    """Issue 5: never on the app's thread."""
+    from langchain_openai import ChatOpenAI
+
+    from eventtree.langchain import CallbackHandler
+
+    asked: list[str] = []
+
+    def prices(usage: Any, *_: Any) -> int | None:
+        asked.append(f"prices in {threading.current_thread().name}")
+        return None if usage is None else usage.total_tokens
+
+    def tokenizer(text: str) -> list[str]:
+        asked.append(f"tokenizer in {threading.current_thread().name}")
+        return list(text)
+
+    served.will(bodies.openai(model="our-own-7b"))
+    with VendorServer() as server:
+        vendor = vendor_class("braintrust")(**server.settings("braintrust"))
+        handler = CallbackHandler(vendors=[vendor], prices=prices, tokenizer=tokenizer, strict=True)
+        model = ChatOpenAI(model="our-own-7b", api_key="sk-x", base_url=f"{served.url}/v1", max_retries=0)
+        model.invoke("Hello", config={"callbacks": [handler]})
+        report = flush(20)
+        (event,) = server.events("braintrust")
+    assert report.unknown_models == {}
+    # role 4, content 5, six around the message and the reply; the answer has three letters.
+    assert (event["metrics"]["prompt_tokens"], event["metrics"]["completion_tokens"]) == (15, 3)
+    assert event["metrics"]["estimated_cost"] == 18
+    assert event["metadata"]["usage"]["inferred"] is True
+    assert event["metadata"]["cost"]["source"] == "callable, inferred tokens"
+    assert set(asked) == {"prices in eventtree-shipper", "tokenizer in eventtree-shipper"}
+
+
+def test_a_price_function_that_fails_is_counted_and_nothing_else_is_asked(served: Provider) -> None:
+    """Rule 1, rule 4."""
+    from langchain_openai import ChatOpenAI
+
+    from eventtree.langchain import CallbackHandler
+
+    served.will(bodies.openai(bodies.OPENAI_USAGE))
+    with VendorServer() as server:
+        vendor = vendor_class("braintrust")(**server.settings("braintrust"))
+        handler = CallbackHandler(vendors=[vendor], prices=lambda *_: 1 / 0)
+        model = ChatOpenAI(model="gpt-4o-mini", api_key="sk-x", base_url=f"{served.url}/v1", max_retries=0)
+        model.invoke("Hello", config={"callbacks": [handler]})
+        report = flush(20)
+        (event,) = server.events("braintrust")
+    assert "estimated_cost" not in event["metrics"]
+    assert report.failures == {"prices: ZeroDivisionError": 1}

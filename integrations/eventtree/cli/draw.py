@@ -92,10 +92,13 @@ def _table() -> Table:
 
 
 def _warnings(out: Console, report: Report) -> None:
+    if report.dropped:
+        left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
+        out.print(f"Left out, only counted: {left_out}.")
     if report.damaged_lines or report.lost_lines:
         out.print(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
     if report.newer_logs:
-        out.print(f"{len(report.newer_logs)} logs of a newer eventtree, left untouched: deliver them with that version.")
+        out.print(f"{len(report.newer_logs)} logs of a newer eventtree: left for that version to deliver.")
     if report.unwritten_bytes:
         out.print(f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them.")
     for model, count in report.unknown_models.items():

@@ -37,7 +37,27 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     return shown
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Commands whose wrong use is told in one line as well."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and turn click's own errors into ours."""
+        run: Callable[..., Any] = super().main
+        if not kwargs.pop("standalone_mode", True):
+            return run(*args, standalone_mode=False, **kwargs)
+        try:
+            sys.exit(run(*args, standalone_mode=False, **kwargs))
+        except click.Abort:
+            click.echo("eventtree: stopped", err=True)
+            sys.exit(1)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "eventtree"
+            click.echo(f"eventtree: {error.format_message()} See: {command} --help", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="eventtree")
 def main() -> None:
     """One handler, event trees, several vendors, nothing lost."""

@@ -9,6 +9,7 @@ import click
 from eventtree import config
 from eventtree.cli.draw import console, draw_report
 from eventtree.cli.look import existing
+from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
@@ -45,8 +46,19 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     shipper.stop(2.0)
     found = shipper.report()
     draw_report(console(), found)
+    _say_others(found, shipper, journal)
     mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
     return int(any(s.waiting and f"{s.name}.{s.fingerprint}" in mine for s in found.vendors.values()))
+
+
+def _say_others(found: Report, shipper: Shipper, journal: Journal) -> None:
+    """Why events of a vendor we have settings for still wait: they were recorded with other ones."""
+    ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
+    for sums in found.vendors.values():
+        if sums.waiting and sums.name in ours and ours[sums.name] != sums.fingerprint:
+            others = "with another key, host or project than this environment's"
+            mend = "Set those, or send them to this one with --replay."
+            click.echo(f"{sums.waiting} events wait for {sums.name} {others}. {mend}", err=True)
 
 
 def _named(journal: Journal) -> tuple[Vendor, ...]:

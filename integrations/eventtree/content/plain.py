@@ -57,7 +57,7 @@ class Plain:
         """`value` as plain JSON."""
         if self.room:
             try:
-                plain = quick.copied(value, [self.room])
+                plain = quick.copied(value, self.room)
             except Exception:  # noqa: BLE001 - another thread changed it, or it is broken: the walk is the boundary
                 plain = quick.UNUSUAL
             if plain is not quick.UNUSUAL:
@@ -80,7 +80,7 @@ class Plain:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
         if self.room:
             try:
-                plain = quick.messages_of(values, [self.room])
+                plain = quick.copied_messages(values, self.room)
             except Exception:  # noqa: BLE001 - as in `__call__`
                 plain = quick.UNUSUAL
             if plain is not quick.UNUSUAL:

@@ -24,6 +24,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
 
 from eventtree.errors import ConfigError, RequestError
 from eventtree.vendors.vendor import LOOPBACK, Request
@@ -103,6 +104,7 @@ class Http:
         self._max_reply_bytes = max_reply_bytes
         self._verify = verify
         self._client: httpx.AsyncClient | None = None
+        self._near: httpx.AsyncClient | None = None
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
@@ -124,19 +126,37 @@ class Http:
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        clients, self._client, self._near = (self._client, self._near), None, None
+        for client in clients:
+            if client is not None:
+                await client.aclose()
 
     async def _answer(self, request: Request, auth: Mapping[str, str]) -> httpx.Response:
         import httpx
 
-        client = self._opened()
+        client = self._nearby() if is_plain_loopback(request.url) else self._opened()
         headers = httpx.Headers(dict(request.headers))
         headers.update(dict(auth))
         outgoing = client.build_request(request.method, request.url, content=request.content, headers=headers)
         # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
         return await client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+
+    def _nearby(self) -> httpx.AsyncClient:
+        """For plain http on this machine: no proxy, no certificates, nothing of the environment."""
+        if self._near is None:
+            import httpx
+
+            self._near = httpx.AsyncClient(
+                # Trusts nobody: no https can come of it.
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                trust_env=False,
+                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                headers={"User-Agent": "eventtree", "Accept-Encoding": "identity"},
+                follow_redirects=False,
+            )
+        return self._near
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -262,3 +282,9 @@ def origin_of(url: str) -> str:
     """Scheme, host and port of a URL, however odd, without credentials, path or query."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
+
+
+def is_plain_loopback(url: str) -> bool:
+    """Whether `url` is plain http on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 import pydantic_core
 
 from eventtree import guard, record
+from eventtree.content import MASK, known_secrets
 from eventtree.delivery.dead import WORDS, DeadLetters
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.pace import Pace
@@ -88,6 +89,7 @@ class Lane:
         self.backoff = backoff or Backoff()
         self.circuit = Circuit()
         self.pace = Pace(lambda: journal.appended)
+        self._unsaid = known_secrets()
         self.dead = DeadLetters(journal.files, f"{self.name}.dead")
         self.cursor: Cursor | None = None
         self.index: Index | None = None
@@ -228,7 +230,12 @@ class Lane:
             return _Parcel(ranges, events, dropped=Counter({reason: events}))
         if ranges.late and not self.vendor.takes_late:
             return _Parcel(ranges, ranges.events, dropped=Counter(late=ranges.events))
-        tree, lost = self._tree(ranges)
+        try:
+            tree, lost = self._tree(ranges)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # Records that make no tree: they must not stop the others.
+            guard.failed(f"reading a tree for {self.vendor.name}", error)
+            tree, lost = None, Counter(damaged=ranges.events)
         if tree is None:
             return _Parcel(ranges, lost.total(), dropped=lost)
         encoded = self._encoded(tree)
@@ -356,7 +363,7 @@ class Lane:
             elif act is Act.SPLIT and (smaller := shorten_item(part[0], self._smaller(part[0]))) is not None:
                 work.appendleft((smaller,))
             else:
-                self._bury(part, reply.status, _words(reply))
+                self._bury(part, reply.status, self._words(reply))
 
     def _fitting(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
         """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
@@ -378,7 +385,7 @@ class Lane:
         for item in items:
             tries[item.key] += 1
             if tries[item.key] >= LONE_TRIES:
-                self._bury((item,), reply.status, _words(reply))
+                self._bury((item,), reply.status, self._words(reply))
                 return []
         return [items] if items else []
 
@@ -393,7 +400,7 @@ class Lane:
         self._ack([item for item in made.items if item.key not in left], dead=False)
         for item in made.items:
             if item.key in verdict.refused:
-                self._bury((item,), reply.status, verdict.refused[item.key])
+                self._bury((item,), reply.status, self._unsaid(verdict.refused[item.key]))
         return tuple(item for item in made.items if item.key in verdict.again)
 
     def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
@@ -427,6 +434,8 @@ class Lane:
                 try:
                     reply = await self._send(made)
                 except RequestError as error:
+                    if self.parked is not None and self.parked.wait(self.clock()) > 0:
+                        continue  # a lookup has just said so
                     self._failed(str(error), None)
                     cut_off += isinstance(error, UnansweredError)
                     if cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
@@ -437,7 +446,7 @@ class Lane:
                 if verdict is None and act is Act.AGAIN:
                     self._failed(f"HTTP {reply.status}", reply)
                 elif verdict is None and act is Act.PARK:
-                    self._park(f"HTTP {reply.status}: {_words(reply)}")
+                    self._park(f"HTTP {reply.status}: {self._words(reply)}")
                 else:
                     self._succeeded()
                     return act, reply, verdict
@@ -463,12 +472,17 @@ class Lane:
         if not 200 <= reply.status < 300:
             act = act_of(reply.status, self.vendor.acts, keyed=True)
             if act is not Act.AGAIN:
-                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {_words(reply)}")
+                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self._words(reply)}")
             raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
         found = lookup.read(_parsed(reply))
         if not found:
             raise RequestError(f"no {lookup.name} in the answer")
         self._cursor.learn({lookup.name: found})
+
+    def _words(self, reply: Reply) -> str:
+        """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
+        text = reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")
+        return self._unsaid(text.replace(self.vendor.api_key.get_secret_value(), MASK))[:WORDS]
 
     # -- patience ---------------------------------------------------------------------------------------------------
 
@@ -517,10 +531,6 @@ class _Turn:
 
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
-
-
-def _words(reply: Reply) -> str:
-    return reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")[:WORDS]
 
 
 def _parsed(reply: Reply) -> object:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from eventtree.config import MEMORY
 from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
@@ -49,6 +50,8 @@ class Report(BaseModel):
     """By vendor name; a second destination of the same name bears its fingerprint too."""
     damaged_lines: int = 0
     lost_lines: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Events of trees that name no vendor and were only counted: reason → events."""
     newer_logs: tuple[str, ...] = ()
     """Logs that a newer version of eventtree has written: left untouched, for that version to deliver."""
     unwritten_bytes: int = 0
@@ -68,7 +71,9 @@ class Report(BaseModel):
     @property
     def settled(self) -> bool:
         """Nothing waits, nothing was refused, and every event is accounted for."""
-        return not self.unwritten_bytes and not any(sums.waiting or sums.dead or sums.unexplained for sums in self.vendors.values())
+        return not self.unwritten_bytes and not any(
+            sums.waiting or sums.dead or sums.unexplained for sums in self.vendors.values()
+        )
 
 
 def cursor_keys(journal: Journal) -> set[tuple[str, str]]:
@@ -118,11 +123,12 @@ def make_report(journal: Journal, census: Census | None = None, more: Mapping[st
     for reader in census.readers.values():
         damage.update(bad=reader.damage.bad_lines, lost=reader.damage.lost)
     return Report(
-        journal=getattr(getattr(journal.files, "folder", None), "__str__", lambda: ":memory:")(),
+        journal=str(getattr(journal.files, "folder", MEMORY)),
         events=sum(tree.events for tree in census.trees.values()),
         vendors=found,
         damaged_lines=damage["bad"],
         lost_lines=damage["lost"],
+        dropped=dict(census.dropped()),
         newer_logs=tuple(journal.newer_logs()),
         unwritten_bytes=journal.held,
         **(more or {}),

@@ -79,7 +79,7 @@ class Shipper:
     def _price_with(self, pricer: Pricer) -> None:
         self.pricer = pricer
         for lane in list(self.lanes.values()):
-            lane.pricing = pricer
+            lane.pricing = pricer.alike()
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not; costs next to nothing when it does."""
@@ -115,8 +115,16 @@ class Shipper:
         failures = {**guard.failures, **{f"prices: {name}": count for name, count in self.pricer.failures.items()}}
         with self._census_guard:
             return make_report(
-                self.journal, self._census, {"unknown_models": dict(self.pricer.unknown), "failures": failures}
+                self.journal, self._census, {"unknown_models": self._unknown_models(), "failures": failures}
             )
+
+    def _unknown_models(self) -> dict[str, int]:
+        """Each lane prices every event it sends: the lane that has met a model most often has met all of them."""
+        found: dict[str, int] = {}
+        for lane in list(self.lanes.values()):
+            for model, count in dict(getattr(lane.pricing, "unknown", {})).items():
+                found[model] = max(count, found.get(model, 0))
+        return found
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread; requests under way are cut and sent again by whoever ships next."""
@@ -134,6 +142,8 @@ class Shipper:
             for key in self._census.vendor_keys():
                 name = f"{key[0]}.{key[1]}"
                 lane = self.lanes.get(name)
+                if lane is not None and lane.parked is not None:
+                    continue  # the next look is minutes away: nothing a flush could wait for
                 held = lane.cursor if lane is not None else None
                 cursor = held or Cursor(self.journal.files, f"{name}.cursor")
                 left += self._census.waiting(key, cursor)[1] + self._census.unsaid(key, cursor)[1]
@@ -195,7 +205,9 @@ class Shipper:
     def _add_lanes(self) -> None:
         for name, vendor in self.vendors.items():
             if name not in self.lanes:
-                self.lanes[name] = Lane(self.journal, vendor, self._http, pricing=self.pricer, all_trees=self.all_trees)
+                self.lanes[name] = Lane(
+                    self.journal, vendor, self._http, pricing=self.pricer.alike(), all_trees=self.all_trees
+                )
                 self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run()))
 
     def after_fork(self) -> None:

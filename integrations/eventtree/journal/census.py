@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from eventtree import record
@@ -13,7 +14,7 @@ from eventtree.journal.line import LineReader
 class CountedTree:
     """A tree as the census knows it."""
 
-    __slots__ = ("alone", "closed", "drop", "events", "open", "own", "spans", "vendors")
+    __slots__ = ("alone", "closed", "drop", "events", "open", "own", "reason", "spans", "vendors")
 
     def __init__(self) -> None:
         self.events = 0
@@ -22,6 +23,7 @@ class CountedTree:
         """Runs that closed though no opened record was found: it is damaged."""
         self.closed = False
         self.drop = 0
+        self.reason = ""
         self.vendors: tuple[tuple[str, str], ...] = ()
         self.spans: dict[str, int] = {}
         self.own = False
@@ -61,6 +63,13 @@ class Census:
                 for line in lines:
                     self._count(line.payload, name, line.offset + line.length, own)
                     self.on_line()
+            if self._is_cut(name, reader):
+                for line in reader.last_words():
+                    self._count(line.payload, name, line.offset + line.length, own)
+
+    def _is_cut(self, name: str, reader: LineReader) -> bool:
+        """Whether something stands behind the last newline though nobody writes there any more."""
+        return self.journal.files.size(name) > reader.offset and not self.journal.is_alive(process_of(name))
 
     def _count(self, payload: bytes, log: str, end: int, own: bool) -> None:
         try:
@@ -98,7 +107,15 @@ class Census:
         entry = record.decode(payload)
         tree.vendors = _keys(entry)
         if kind == record.DROP:
-            tree.drop, tree.closed = entry["events"], True
+            tree.drop, tree.reason, tree.closed = entry["events"], entry["reason"], True
+
+    def dropped(self) -> Counter[str]:
+        """Events of trees that name no vendor and were only counted, by reason."""
+        found: Counter[str] = Counter()
+        for tree in self.trees.values():
+            if tree.drop and not tree.vendors:
+                found[tree.reason] += tree.drop
+        return found
 
     def waiting(self, key: tuple[str, str], cursor: Cursor) -> tuple[int, int]:
         """Events of unsettled trees that name a vendor, and how many of those trees are finished and this process's."""

@@ -122,7 +122,7 @@ class Journal:
     def flush_held(self) -> None:
         """Try once more to bring held lines to the disk."""
         if self._is_holding:
-            self._drain()
+            self.drain()
 
     def is_alive(self, process: str) -> bool:
         """Whether the process that writes logs of that name may still write."""
@@ -236,20 +236,14 @@ class Journal:
             self._start_healer()
 
     def _start_healer(self) -> None:
-        healer = Thread(target=self._heal, name="eventtree-disk", daemon=True)
+        healer = Thread(target=_heal, args=(weakref.ref(self),), name="eventtree-disk", daemon=True)
         try:
             healer.start()
         except RuntimeError:
             return  # the interpreter is ending: the last try is `_at_exit`
         self._healer = healer
 
-    def _heal(self) -> None:
-        while True:
-            time.sleep(PROBE_SECONDS)
-            if self._drain():
-                return
-
-    def _drain(self) -> bool:
+    def drain(self) -> bool:
         """Write what is held, until the disk refuses or dawdles; True once nothing is."""
         with self._drain_guard:
             while True:
@@ -290,6 +284,16 @@ class Journal:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""
         self.files.forget()
         self._begin()
+
+
+def _heal(kept: weakref.ref[Journal]) -> None:
+    """Try again each second until nothing is held, or nobody has the journal any more."""
+    while True:
+        time.sleep(PROBE_SECONDS)
+        journal = kept()
+        if journal is None or journal.drain():
+            return
+        del journal
 
 
 def process_of(log: str) -> str:

@@ -287,7 +287,10 @@ class CallbackHandler(BaseCallbackHandler):
             ids[run_id], parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
             about, inputs=asked, shape=shape, provider=provider, model=models.requested_model(invocation, about),
             params=self.door.plain(params) if params else None,
-            memo={"provider": provider, "batch_size": more.get("batch_size") or 1}, **known,
+            memo={
+                "provider": provider, "is_guess": models.is_class_name(provider, serialized),
+                "batch_size": more.get("batch_size") or 1,
+            }, **known,
         )  # fmt: skip
 
     def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:

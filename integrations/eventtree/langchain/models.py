@@ -26,6 +26,13 @@ URL_KEYS = (
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
+def is_class_name(provider: Any, serialized: Any) -> bool:
+    """Whether the provider is only LangChain's guess: the class's name in lower case, without "chat"."""
+    path = serialized.get("id") if isinstance(serialized, Mapping) else None
+    name = str(path[-1]).lower() if path else ""
+    return provider is None or provider in (name, name.removeprefix("chat"), name.removesuffix("chat"))
+
+
 def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
     """The model that was asked for."""
     named = metadata.get("ls_model_name") or next((invocation[key] for key in MODEL_KEYS if invocation.get(key)), None)
@@ -34,8 +41,8 @@ def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) 
 
 def base_url(serialized: Any) -> str | None:
     """The address of the service, where the model was given one and can be serialized."""
-    kwargs = serialized.get("kwargs") if isinstance(serialized, Mapping) else None
-    if not isinstance(kwargs, Mapping):
+    kwargs = serialized.get("kwargs") if isinstance(serialized, dict) else None
+    if not isinstance(kwargs, dict):
         return None
     found = next((kwargs[key] for key in URL_KEYS if isinstance(kwargs.get(key), str) and kwargs[key]), None)
     return None if found is None else endpoint(found)

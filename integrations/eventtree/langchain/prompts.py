@@ -56,10 +56,10 @@ def _format_of(messages: list[Any]) -> str:
 
 
 def _arguments(serialized: Any) -> Mapping[str, Any]:
-    given = serialized.get("kwargs") if isinstance(serialized, Mapping) else None
-    return given if isinstance(given, Mapping) else {}
+    given = serialized.get("kwargs") if isinstance(serialized, dict) else None
+    return given if isinstance(given, dict) else {}
 
 
 def _class(serialized: Any) -> str:
-    named = serialized.get("id") if isinstance(serialized, Mapping) else None
+    named = serialized.get("id") if isinstance(serialized, dict) else None
     return str(named[-1]) if isinstance(named, list) and named else "unknown"

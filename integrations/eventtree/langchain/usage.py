@@ -25,7 +25,7 @@ def learned_from(
     result: Any, generations: Sequence[Any], memo: Mapping[str, Any], plain: Callable[[Any], JsonValue]
 ) -> dict[str, JsonValue]:
     """What a model run's end says of usage (`usage`, None where it says nothing), and which `model` it names."""
-    counts, kept, model = [], [], None
+    counts, kept, model, provider = [], [], None, None
     for generation in generations:
         message = getattr(generation, "message", None)
         about = _mapping(getattr(message, "response_metadata", None)) or _mapping(
@@ -33,18 +33,24 @@ def learned_from(
         )
         counts.append(_mapping(getattr(message, "usage_metadata", None)))
         kept.append(_kept(about) if about else about)
-        model = model or (_model_in(about) if about else None)
+        if about:
+            model = model or _model_in(about)
+            provider = provider or about.get("model_provider")
     output = _mapping(getattr(result, "llm_output", None))
     model = model or _model_in(output)
     totals = _kept(output) if output else NOTHING
+    learned: dict[str, JsonValue] = {"usage": None, "model": model}
+    if memo.get("is_guess") and isinstance(provider, str):
+        learned["provider"] = provider
     if not totals and not any(counts) and not any(kept):
-        return {"usage": None, "model": model}
+        return learned
     usage = plain({"usage_metadata": counts, "response_metadata": kept, "llm_output": totals})
     usage["cached"] = any(one.get("total_cost") == 0 for one in counts)
     usage["streamed"] = bool(memo.get("streamed"))
     usage["provider"] = memo.get("provider")
     usage["batch_size"] = memo.get("batch_size", 1)
-    return {"usage": usage, "model": model}
+    learned["usage"] = usage
+    return learned
 
 
 def _model_in(about: Mapping[str, Any]) -> str | None:

@@ -151,6 +151,10 @@ def load(table: Mapping[str, JsonValue] | str | Path | Table) -> Table:
     """A table from a dict or a file; a wrong one raises ConfigError, naming what is wrong and the mend."""
     if isinstance(table, Table):
         return table
+    if not isinstance(table, Mapping | str | Path):
+        raise ConfigError(
+            SETTING, f"{type(table).__name__} is no price table", "Give a dict, a file's path or a function"
+        )
     if isinstance(table, Mapping):
         content, name = dict(table), None
     else:

@@ -2,7 +2,8 @@
 
 Rows go to `/v1/project_logs/{id}/insert`, or with `experiment="…"` to `/v1/experiment/{id}/insert`; a tree whose root
 names an experiment (`eventtree_experiment`) goes to that one. Late feedback is merged into its row by `…/feedback`;
-where it is sent twice, its comment stands twice. Ids are looked up once by name (get-or-create); `project_id` needs no lookup. An id in an object is one row: sending it twice is harmless.
+where it is sent twice, its comment stands twice. Ids are looked up once by name
+(get-or-create); `project_id` needs no lookup. An id in an object is one row: sending it twice is harmless.
 
 =====================  =================================================================================================
 ours                   Braintrust

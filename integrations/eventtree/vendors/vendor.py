@@ -216,6 +216,11 @@ class Vendor(BaseModel):
             )  # fmt: skip
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the key: whoever unpickles takes it from its own environment."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name != "api_key"}
+        return _unpickled, (type(self), settings)
+
     @classmethod
     def normal_url(cls, url: str) -> str:
         """`url` as requests are built on: no trailing slash, the version path of the vendor in place."""
@@ -267,6 +272,10 @@ class Vendor(BaseModel):
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """Read the answer per item; None means the status alone decides (delivery's table)."""
         return Verdict() if 200 <= status < 300 else None
+
+
+def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
+    return vendor(**settings)
 
 
 def to_json(value: JsonValue) -> bytes:
