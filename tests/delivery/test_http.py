@@ -637,7 +637,8 @@ async def test_a_proxy_setting_that_makes_no_sense_is_a_request_error(
     proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("all_proxy", proxy)
-    assert "proxy" in await ask_failing("http://127.0.0.1:1")
+    assert "proxy" in await ask_failing("https://127.0.0.1:1")
+    assert "proxy" not in await ask_failing("http://127.0.0.1:1"), "nothing of the environment for this machine"
 
 
 async def test_netrc_and_credentials_in_the_url_do_not_replace_the_key(
