@@ -16,8 +16,12 @@ from eventtree.journal import journal as journal_module
 from eventtree.recorder import recorder
 
 # Examples are drawn as slowly as a busy machine happens to be; that says nothing about the code.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+EASY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+# The same examples in every run, so that a red test is about the change at hand. To look for new ones:
+# pytest --hypothesis-profile=explore
+settings.register_profile("repeatable", derandomize=True, **EASY)
+settings.register_profile("explore", max_examples=1_000, print_blob=True, **EASY)
+settings.load_profile("repeatable")
 
 VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_")
 

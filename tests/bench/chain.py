@@ -1,12 +1,13 @@
 """What one run of a chain costs with our handler: `python -m tests.bench.chain`.
 
-The chain is prompt | model | parser (4 runs with the sequence itself). Three figures, each against a handler that does
-nothing, interleaved in one process so that the machine's mood cancels out. On a loaded machine look at the ratios:
-they hold still when the microseconds do not.
+The chain is prompt | model | parser (4 runs with the sequence itself). Three figures of time, each against a handler that does
+nothing, interleaved in one process. On a loaded machine neither the microseconds nor their ratio hold still (what a
+do-nothing handler adds is a small difference of large numbers); there, compare two versions by the fourth figure.
 
     added µs a run on the caller's thread, Braintrust as the vendor on loopback in a process of its own
     total CPU µs a run until everything is flushed
     p50 / p99 / p99.9 of a callback while the shipper works off a backlog
+    Python instructions and calls a run inside eventtree, the same in every run of one version; C code is not in them
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import itertools
 import json
 import multiprocessing
 import statistics
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -28,11 +32,13 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
+import eventtree
 from eventtree import flush
 from eventtree.langchain import CallbackHandler
 from eventtree.vendors import Braintrust
 
 RUNS_PER_CHAIN = 4
+OURS = str(Path(eventtree.__file__).parent)
 ANSWER = AIMessage(
     "The journal keeps them.",
     usage_metadata={"input_tokens": 12, "output_tokens": 5, "total_tokens": 17},
@@ -117,6 +123,29 @@ def added(chain: Any, handler: Any, rounds: int, times: int) -> dict[str, float]
     }
 
 
+def counted(chain: Any, handler: Any, times: int) -> tuple[float, float]:
+    """Python instructions and calls a run inside eventtree, on the caller's thread."""
+    done = {"opcode": 0, "call": 0}
+
+    def inside(frame: FrameType, event: str, _: Any) -> Any:
+        done["opcode"] += event == "opcode"
+        return inside
+
+    def entered(frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        done["call"] += 1
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return inside
+
+    sys.settrace(entered)
+    try:
+        timed(chain, [handler], times)
+    finally:
+        sys.settrace(None)
+    return done["opcode"] / times / RUNS_PER_CHAIN, done["call"] / times / RUNS_PER_CHAIN
+
+
 def total_cpu(chain: Any, handler: Any, times: int) -> float:
     """CPU µs a run of the whole process, flush included, beyond that of a do-nothing handler."""
     used = []
@@ -170,6 +199,8 @@ def main() -> None:
         print(f"caller's thread, {name}: {value:.1f} us a run")
     unit = found["do_nothing_added"]
     print(f"caller's thread, ours_added / do_nothing_added: {found['ours_added'] / unit:.1f} (aim: 4)")
+    instructions, calls = counted(chain, handler, 50)
+    print(f"caller's thread, inside eventtree: {instructions:.0f} Python instructions, {calls:.0f} calls a run")
     flush(60)
     cpu = statistics.median(total_cpu(chain, handler, options.times * 3) for _ in range(3))
     print(f"total CPU to flush, beyond a do-nothing handler: {cpu:.1f} us a run")

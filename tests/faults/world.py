@@ -55,9 +55,10 @@ class Sink(Http):
         self.times: list[float] = []
 
     @property
-    def changed(self) -> int:
-        """Ids that came again with other content."""
-        return sum(len(set(bodies)) > 1 for bodies in self.rows.values())
+    def changed(self) -> dict[str, list[bytes]]:
+        """Ids that came again with other content, unless what came before was an event that had not ended."""
+        told = {run: list(dict.fromkeys(bodies)) for run, bodies in self.rows.items()}
+        return {run: bodies for run, bodies in told.items() if any(b'"incomplete"' not in body for body in bodies[:-1])}
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """Answer by the mode."""
