@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventtree import config, guard
+from eventtree import caller, config, guard
 from eventtree.delivery import shipper as shipper_module
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import journal as journal_module
@@ -43,3 +43,5 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     recorder.runs.clear()
     recorder.ended.clear()
     guard.failures.clear()
+    guard.cuts.clear()
+    caller.wanted = False

@@ -65,3 +65,14 @@ def test_every_fault_has_a_row_that_names_its_test(number: int) -> None:
     name = re.findall(r"`(test_\w+)`", row)[0]
     assert name.startswith(f"test_{fault.lower()}_")
     assert any(re.search(rf"def {name}\(", path.read_text()) for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("name", config.Bounds.model_fields)
+def test_every_bound_has_a_row_with_its_default_and_its_test(name: str) -> None:
+    row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+    default = config.Bounds.model_fields[name].default
+    units = {"GiB": 1 << 30, "MiB": 1 << 20}
+    said, _, unit = row.split("|")[2].strip().partition(" ")
+    assert int(said.replace(",", "")) * units.get(unit, 1) == default
+    test = re.findall(r"`(test_\w+)`", row)[0]
+    assert any(f"def {test}(" in path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eventtree.errors import ConfigError, EventTreeError, JournalError
     from eventtree.evaluation import Row, example, feedback
     from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
+    from eventtree.logs import LogHandler
     from eventtree.serializer import serialize
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "EventTreeError",
     "JournalError",
     "Kind",
+    "LogHandler",
     "Note",
     "Report",
     "Row",
@@ -61,6 +63,7 @@ _HOMES = {
     "EventTreeError": "errors",
     "JournalError": "errors",
     "Kind": "event",
+    "LogHandler": "logs",
     "Note": "event",
     "Report": "delivery.report",
     "Row": "evaluation",

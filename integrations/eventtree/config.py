@@ -7,6 +7,8 @@ EVENTTREE_ENABLED       `0` switches all recording off
 EVENTTREE_DELIVER       `0` leaves sending to `eventtree ship` in a process of its own
 EVENTTREE_CONTENT       `off` records structure, times, tokens and cost, but no inputs or outputs
 EVENTTREE_ENVIRONMENT   label of the deployment (`production`, …)
+EVENTTREE_BOUNDS        fields of `Bounds`: `journal_bytes=1000000000,depth=12`
+EVENTTREE_CALLERS       `1` records the line of your code that started each tree
 EVENTTREE_PRICES        path of your own price table, a JSON or TOML file
 EVENTTREE_SAMPLE_RATE   share of trees to record, 0 to 1
 EVENTTREE_STRICT        `1` lets errors of the handler through (for tests)
@@ -29,6 +31,41 @@ MEMORY = ":memory:"
 """As `journal=`: keep the journal in memory, bounded, gone with the process."""
 
 
+class Bounds(BaseModel):
+    """How much of anything is kept at most. What a bound cuts is marked where it stood, or counted in the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    journal_bytes: int = Field(default=4 << 30, ge=1)
+    """All logs together; beyond this no new tree is recorded."""
+    memory_bytes: int = Field(default=64 << 20, ge=1)
+    """The same of a journal in memory."""
+    held_bytes: int = Field(default=64 << 20, ge=0)
+    """Records in memory while the disk refuses them; from half of it on no new tree is recorded."""
+    kept_bytes: int = Field(default=256 << 20, ge=0)
+    """All logs together; beyond this those go whose trees are settled at every vendor, oldest first."""
+    kept_days: float = Field(default=7, ge=0)
+    """Settled logs older than this go."""
+    open_runs: int = Field(default=100_000, ge=1)
+    """Open runs of a process; beyond this the oldest are forgotten and arrive as incomplete."""
+    open_hours: float = Field(default=24, gt=0)
+    """Open runs older than this are forgotten too."""
+    value_bytes: int = Field(default=1 << 20, ge=200)
+    """One value of an event (its inputs, its outputs, …) as JSON."""
+    depth: int = Field(default=24, ge=1)
+    """How deep lists and objects lie in each other."""
+    items: int = Field(default=10_000, ge=1)
+    """Entries of one list or object."""
+    nodes: int = Field(default=100_000, ge=1)
+    """Entries of all lists and objects of one value."""
+    reply_bytes: int = Field(default=1 << 20, ge=1)
+    """A vendor's answer, as received and again as decompressed."""
+
+
+BOUNDS = Bounds()
+"""The defaults."""
+
+
 class Settings(BaseModel):
     """What a handler was told. All fields have defaults; unknown ones are refused."""
 
@@ -46,6 +83,8 @@ class Settings(BaseModel):
     enabled: bool = True
     deliver: bool = True
     content: bool = True
+    callers: bool = False
+    """Record the line of the user's code that started a tree, in the root's metadata as `eventtree_caller`."""
     redact: Callable[[str], str] | None = None
     exit_timeout: float = Field(default=2.0, ge=0)
     """Seconds that the interpreter's exit may wait for delivery; the journal keeps the rest."""
@@ -56,6 +95,7 @@ class Settings(BaseModel):
     tokenizer: Callable[[str], Any] | None = None
     """Counts what a model did not report: a function from a text to its tokens or their number."""
     strict: bool = False
+    bounds: Bounds = BOUNDS
 
     @property
     def folder(self) -> str:
@@ -67,14 +107,22 @@ def _switch(text: str) -> bool:
     return text.strip().lower() not in ("0", "false", "no", "off", "")
 
 
+def _pairs(text: str) -> dict[str, str]:
+    """`a=1, b=2` as a dict."""
+    parts = (part.partition("=") for part in text.split(",") if part.strip())
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
 _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "journal": ("EVENTTREE_JOURNAL", str),
     "vendors": ("EVENTTREE_VENDORS", lambda text: tuple(part.strip() for part in text.split(",") if part.strip())),
     "enabled": ("EVENTTREE_ENABLED", _switch),
     "deliver": ("EVENTTREE_DELIVER", _switch),
     "content": ("EVENTTREE_CONTENT", _switch),
+    "callers": ("EVENTTREE_CALLERS", _switch),
     "environment": ("EVENTTREE_ENVIRONMENT", str),
     "prices": ("EVENTTREE_PRICES", str),
+    "bounds": ("EVENTTREE_BOUNDS", _pairs),
     "sample_rate": ("EVENTTREE_SAMPLE_RATE", str),
     "strict": ("EVENTTREE_STRICT", _switch),
 }
@@ -125,4 +173,5 @@ def _build(values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         setting = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(setting, first["msg"], f"Settings are {', '.join(Settings.model_fields)}") from None
+        model, what = (Bounds, "Bounds") if setting.startswith("bounds.") else (Settings, "Settings")
+        raise ConfigError(setting, first["msg"], f"{what} are {', '.join(model.model_fields)}") from None

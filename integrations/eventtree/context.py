@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from eventtree import caller
+
 if TYPE_CHECKING:
     from eventtree.door import Door
 
@@ -104,6 +106,7 @@ LlamaIndex each workflow.
 
 def claim() -> None:
     """Called in the caller's own context before it spawns callback tasks: what they remember becomes visible to it."""
+    caller.remember()
     task = _task()
     if task is None:
         return

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from eventtree import config
-from eventtree.content import Plain
+from eventtree import caller, config
+from eventtree.content import Limits, Plain
 from eventtree.context import last_tree
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.journal import Journal, open_journal
@@ -65,8 +65,11 @@ class Door:
         self.settings = config.resolve(**settings)
         self.enabled = self.settings.enabled
         self.content = self.settings.content
+        if self.settings.callers:
+            caller.want()
         self.last_tree: str | None = None
-        self.plain = Plain(redact=self.settings.redact)
+        self.open_runs = self.settings.bounds.open_runs
+        self.plain = Plain(Limits.of(self.settings.bounds), self.settings.redact)
         self.text: Callable[[str], str] = self.plain.text
         self.names = Names(self.plain.text)
         self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()

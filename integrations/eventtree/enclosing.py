@@ -14,6 +14,8 @@ MAX_FRAMES = 64
 """Calling frames looked at; a framework's own calls between a run and what it encloses are far fewer."""
 
 UUID_LENGTH = 36
+HANDLER = "eventtree.langchain.handler"
+"""The module without which no LangChain run is recorded."""
 SPANS = "llama_index_instrumentation.span"
 """The module in which LlamaIndex keeps its open span."""
 
@@ -24,7 +26,7 @@ def langchain_run() -> str | None:
     That of the `run_manager` in the nearest calling frame, which is exact inside retrievers, tools and models; without
     one (another task or thread) the parent that LangChain's context variable holds for nested calls.
     """
-    if "langchain_core.callbacks.manager" not in sys.modules:
+    if HANDLER not in sys.modules:
         return None
     return _in_frames(sys._getframe(1)) or context_run()
 

@@ -6,6 +6,7 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, ParamSpec
 
 logger = logging.getLogger("eventtree")
@@ -15,10 +16,24 @@ P = ParamSpec("P")
 failures: Counter[str] = Counter()
 """Kind of failure → how often, since the process started. `strict` doors let them through as well."""
 
-own_threads: set[int] = set()
-"""Identities of the threads that deliver. What an app's instrumentation or log handler makes of their requests is
-counted, never recorded: each request would make an event, and each event a request.
-"""
+cuts: Counter[str] = Counter()
+"""Field of `Bounds` → how often it cut something that is no event: part of a value, a reply, the track of a run."""
+
+_own: ContextVar[bool] = ContextVar("eventtree_own", default=False)
+"""Not the number of a thread, which a forked child's threads get again; nor a variable of a thread, which greenlets
+share that were made after the module was imported."""
+
+
+def own_thread() -> None:
+    """Mark this thread as one that delivers. What an app's instrumentation or log handler makes of its requests is
+    counted, never recorded: each request would make an event, and each event a request.
+    """
+    _own.set(True)
+
+
+def is_own_thread() -> bool:
+    """Whether this thread is one of those."""
+    return _own.get()
 
 
 def failed(where: str, error: BaseException) -> None:

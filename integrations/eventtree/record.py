@@ -39,6 +39,9 @@ LOG = "log"
 GONE = "gone"
 
 FIRST_TOKEN = "first_token"
+PARTIAL = "partial"
+OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
+"""Names of notes that no event shows: when the first token came; what had come of a run that its root left open."""
 
 HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 """Matches the start of every record this version writes."""
@@ -57,12 +60,13 @@ def decode(line: bytes) -> Record:
         ValueError: it is no JSON object with `r`, `id` and `tree`.
     """
     record = pydantic_core.from_json(line)
-    if not isinstance(record, dict):
+    try:
+        is_record = type(record["r"]) is type(record["id"]) is type(record["tree"]) is str
+    except (LookupError, TypeError):
+        is_record = False
+    if not is_record:
         raise ValueError("no record")
-    for key in ("r", "id", "tree"):
-        if not isinstance(record.get(key), str):
-            raise ValueError("no record")
-    return record
+    return record  # type: ignore[no-any-return]
 
 
 def head(line: bytes) -> tuple[str, str, str]:

@@ -1,8 +1,9 @@
 """The seam both doors call: open, note, close. Owns ids, clocks and the one table of open runs of the process.
 
 A door (a handler of a framework) reads its arguments and calls here; here a run gets its id, its tree and its place,
-and one line goes to the journal. What is kept between the open and the close of a run is ids and clocks, no object of
-the user. Several doors may see one run: the first records it, the others only add their vendors to its tree.
+and one line goes to the journal. What is kept between the open and the close of a run is ids, clocks and the text that
+a model has streamed so far (its end may never be told), no object of the user. Several doors may see one run: the
+first records it, the others only add their vendors to its tree.
 
 `Recorder` methods raise whatever goes wrong; the guard at the door (`guard.py`) catches, counts and logs it.
 """
@@ -16,14 +17,17 @@ import time
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from eventtree import guard, record
+from eventtree.caller import caller
+from eventtree.config import BOUNDS, Bounds
 from eventtree.context import Session, current_example, current_session, remember_tree
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.failure import describe
+from eventtree.tree import GIVEN_COST, SESSION_KEYS, USER_KEYS, first_of
 
 if TYPE_CHECKING:
     from eventtree.door import Door
@@ -32,13 +36,12 @@ if TYPE_CHECKING:
 ENDED_RUNS = 10_000
 ENDED_SECONDS = 600.0
 """A run that ended stays known as a parent for this many runs and seconds."""
-OPEN_RUNS = 100_000
-OPEN_SECONDS = 86_400.0
+OPEN_RUNS = BOUNDS.open_runs
+OPEN_SECONDS = BOUNDS.open_hours * 3600
 """Open runs beyond this number or age are forgotten, oldest first (their records stay; they arrive as incomplete)."""
 
-SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
-USER_KEYS = ("user_id", "user")
-
+NO_CONTENT = "[content is off]"
+"""In place of an error's message where contents are not recorded."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -52,6 +55,8 @@ class Tree:
         self.id = tree_id
         self.journal = recorder.diverted or door.journal
         self.doors: list[Door] = [door]
+        if recorder.diverted is not None:
+            recorder.witnesses[tree_id] = self.doors
         self.vendors: list[dict[str, str]] = [] if recorder.diverted else list(door.vendor_refs)
         self.session: Session | None = None
         self.skipped: str | None = None
@@ -62,9 +67,19 @@ class Tree:
 
 
 class Run:
-    """An open run: ids and clocks."""
+    """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
 
-    __slots__ = ("doors", "id", "late", "memo", "older", "parent", "start", "token_seen", "tree")
+    token_seen = False
+    announced = 0
+    """Identity of the objects that came with its start, where a door may be told of it twice."""
+    echoes = 0
+    """How often its door was told of its start again: that often it hears all else again."""
+    said: list[str] | None = None
+    """What its model has said, from the first token on, for an end that comes without it or never."""
+    memo: Mapping[str, Any] = NOTHING
+    """What its door wants back later: small plain values, nothing of the user's. Replaced, never changed."""
+    late: dict[str, JsonValue] | None = None
+    """What was learned of it since it opened; its close record will say it."""
 
     def __init__(self, run_id: str, parent: str | None, tree: Tree, door: Door, older: Run | None) -> None:
         self.id = run_id
@@ -72,13 +87,8 @@ class Run:
         self.tree = tree
         self.doors: tuple[Door, ...] = (door,)
         self.start = time.monotonic_ns()
-        self.token_seen = False
         self.older = older
         """An open run that was started under the same id before."""
-        self.memo: Mapping[str, Any] = NOTHING
-        """What its door wants back later: small plain values, nothing of the user's. Replaced, never changed."""
-        self.late: dict[str, JsonValue] | None = None
-        """What was learned of it since it opened; its close record will say it."""
 
 
 class Recorder:
@@ -93,6 +103,8 @@ class Recorder:
         """Whether any run was opened whose attempts are numbered by its memo: before that nobody looks for one."""
         self.diverted: Journal | None = None
         """Where trees go instead of their door's journal and vendors (`testing.capture`)."""
+        self.witnesses: dict[str, list[Door]] = {}
+        """Id of a tree that went there → the doors that saw it."""
         self.waiting: weakref.WeakSet[Any] = weakref.WeakSet()
         """What has a `settle` to call when the state of the process matters."""
         self.lost_track = 0
@@ -115,6 +127,7 @@ class Recorder:
         tags: Iterable[str] | None = None,
         memo: Mapping[str, Any] = NOTHING,
         start_ns: int | None = None,
+        announced: int = 0,
         **known: JsonValue,
     ) -> None:
         """Record that a run opened.
@@ -124,7 +137,8 @@ class Recorder:
         `user` (all plain); `memo` is what `recall` gives back while the run is open; `start_ns` is the wall clock for a
         run that began before we were told. A run that another door has opened
         is not recorded again: its tree gains this door's vendors. A run that this door has opened before gets a fresh
-        id and keeps the given one in `metadata.run_id`.
+        id and keeps the given one in `metadata.run_id`, unless it is the same one told twice: then `announced`, the
+        identity of the objects that came with it, is the same too.
         """
         with self._guard:
             found = self.runs.get(run_id)
@@ -132,9 +146,14 @@ class Recorder:
                 found.doors = (*found.doors, door)
                 self._join(found.tree, door)
                 return
+            if found is not None and announced and self._is_echo(found, parent_id, announced):
+                found.echoes += 1
+                return
             event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
             parent, tree = self._place(door, event_id, parent_id)
             run = Run(event_id, parent, tree, door, found)
+            if announced:
+                run.announced = announced
             if memo:
                 run.memo = memo
             if start_ns is not None:
@@ -142,8 +161,8 @@ class Recorder:
             tree.events += 1
             tree.open[run_id] = None
             self.runs[run_id] = run
-            if parent is None or len(self.runs) > OPEN_RUNS:
-                self._forget_oldest()
+            if parent is None or len(self.runs) > door.open_runs:
+                self._forget_oldest(door.settings.bounds)
         entry: record.Record = {
             "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind._value_,
             "name": door.names[name], "start": time.time_ns() if start_ns is None else start_ns,
@@ -190,8 +209,10 @@ class Recorder:
                     return
                 self.open(door, run_id, **unseen)
                 run = self.runs[run_id]
-            self._take(run_id, run)
+            left = self._take(run_id, run)
             tree = run.tree
+        for one in left:
+            self._keep_partial(one)
         if tree.skipped:
             if run.id == tree.id:
                 self._count_skipped(tree)
@@ -203,10 +224,14 @@ class Recorder:
         if door.content:
             if outputs is not None:
                 entry["outputs"] = (shape or door.plain)(outputs)
+            elif run.said:
+                entry["outputs"] = _partial(door, run)
             if inputs is not None:
                 entry["inputs"] = door.plain(inputs)
         if error is not None:
-            entry["error"] = door.plain(describe(error) if isinstance(error, BaseException) else error)
+            told = describe(error) if isinstance(error, BaseException) else error
+            # Messages quote what was asked and answered.
+            entry["error"] = door.plain(told if door.content else {**told, "message": NO_CONTENT})
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
@@ -228,6 +253,8 @@ class Recorder:
             "r": record.NOTE, "id": run.id, "tree": run.tree.id, "name": name, "at": time.time_ns(),
             "after": time.monotonic_ns() - run.start,
         }  # fmt: skip
+        if value is not None and not run.doors[0].content and name != GIVEN_COST:
+            value = _figures(value)
         if value is not None:
             entry["value"] = value
         run.tree.journal.append(record.encode(entry))
@@ -236,6 +263,7 @@ class Recorder:
         """Record, once, that the run's first token with content has come. Cheap when it has come before."""
         run = self.runs.get(run_id) or self.find(run_id)
         if run is not None and not run.token_seen:
+            run.said = []
             run.token_seen = True
             self.note(run_id, record.FIRST_TOKEN)
 
@@ -287,6 +315,10 @@ class Recorder:
         run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
         return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
 
+    def _is_echo(self, found: Run, parent_id: str | None, announced: int) -> bool:
+        parent = self.runs.get(parent_id) if parent_id is not None else None
+        return found.announced == announced and found.parent == (None if parent is None else parent.id)
+
     def _place(self, door: Door, event_id: str, parent_id: str | None) -> tuple[str | None, Tree]:
         if parent_id is not None:
             parent = self.runs.get(parent_id)
@@ -312,21 +344,22 @@ class Recorder:
             row.tree_ids.append(tree.id)
             metadata = {**row.metadata, **(metadata or {})}
         own = dict(metadata or {})
+        if door.settings.callers:
+            own.setdefault("eventtree_caller", caller())
         session = current_session()
-        entry["session"] = (
-            (session and session.id) or door.settings.session or known.pop("session", None) or _first(own, SESSION_KEYS)
-        )
-        entry["user"] = (
-            (session and session.user) or door.settings.user or known.pop("user", None) or _first(own, USER_KEYS)
-        )
+        here, given = (session.id, session.user) if session is not None else (None, None), door.settings
+        named = known.pop("session", None), known.pop("user", None)
+        entry["session"] = here[0] or given.session or named[0] or first_of(own, SESSION_KEYS)
+        entry["user"] = here[1] or given.user or named[1] or first_of(own, USER_KEYS)
         if session is not None:
             session.tree_ids.append(tree.id)
         remember_tree(door, tree.id)
         is_sampled = door.settings.sample_rate >= 1 or _share(tree.id) < door.settings.sample_rate
         tree.skipped = tree.journal.full if is_sampled else "sampled"
-        if threading.get_ident() in guard.own_threads:
+        if guard.is_own_thread():
             tree.skipped = "internal"
-        entry["metadata"] = door.plain({**door.settings.metadata, **own})
+        own = {**door.settings.metadata, **own}
+        entry["metadata"] = door.plain(own) if own else own
         if foreign_parent is not None:
             entry["metadata"]["parent_run_id"] = foreign_parent
         entry["tags"] = _tags(
@@ -351,8 +384,8 @@ class Recorder:
             tree.journal.append(record.encode(entry))
             door.wake()
 
-    def _take(self, run_id: str, run: Run) -> None:
-        """Take a run that ends off the table; a root takes with it what is still open below."""
+    def _take(self, run_id: str, run: Run) -> Sequence[Run]:
+        """Take a run that ends off the table; a root takes with it what is still open below, and gives it back."""
         tree = run.tree
         if self.runs.get(run_id) is run:
             if run.older is None:
@@ -361,19 +394,32 @@ class Recorder:
             else:
                 self.runs[run_id] = run.older
         self._end(run_id, run, None)
-        if run.id == tree.id:
-            if tree.open:
-                self._leave(tree)
-            self._forget_ended()
+        if run.id != tree.id:
+            return ()
+        left = self._leave(tree) if tree.open else ()
+        self._forget_ended()
+        return left
 
-    def _leave(self, tree: Tree) -> None:
+    def _leave(self, tree: Tree) -> Sequence[Run]:
         """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""
+        found = []
         for run_id in tree.open:
             left = self.runs.pop(run_id, None)
             if left is not None:
                 self._end(run_id, left, left)
                 self.left_open += 1
+                found.append(left)
         tree.open.clear()
+        return found
+
+    def _keep_partial(self, run: Run) -> None:
+        """Record what a model had said whose end may never be told (LangChain's are not, when a graph is cancelled)."""
+        if run.said and run.doors[0].content and not run.tree.skipped:
+            entry = {
+                "r": record.NOTE, "id": run.id, "tree": run.tree.id, "name": record.PARTIAL, "at": time.time_ns(),
+                "value": _partial(run.doors[0], run),
+            }  # fmt: skip
+            run.tree.journal.append(record.encode(entry))
 
     def _end(self, run_id: str, run: Run, left: Run | None) -> None:
         if run_id in self.ended:
@@ -388,15 +434,16 @@ class Recorder:
         while next(iter(self.ended.values()))[2] < limit:
             self.ended.popitem(last=False)
 
-    def _forget_oldest(self) -> None:
+    def _forget_oldest(self, bounds: Bounds) -> None:
         """Bound the table by number and age; looked at whenever a root opens."""
-        limit = time.monotonic_ns() - int(OPEN_SECONDS * 1e9)
-        while len(self.runs) > OPEN_RUNS or next(iter(self.runs.values())).start < limit:
+        limit = time.monotonic_ns() - int(bounds.open_hours * 3600e9)
+        while len(self.runs) > bounds.open_runs or next(iter(self.runs.values())).start < limit:
             oldest = next(iter(self.runs))
             run = self.runs.pop(oldest)
             run.tree.open.pop(oldest, None)
             self._end(oldest, run, None)
             self.lost_track += 1
+            guard.cuts["open_runs"] += 1
 
     def _count_skipped(self, tree: Tree) -> None:
         entry = {
@@ -406,12 +453,16 @@ class Recorder:
         tree.journal.append(record.encode(entry))
 
 
-def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    for key in keys:
-        value = metadata.get(key)
-        if isinstance(value, str | int) and value != "":
-            return str(value)
-    return None
+def _partial(door: Door, run: Run) -> JsonValue:
+    """What a model had said, as its answer."""
+    return door.plain({"messages": [{"role": "assistant", "content": "".join((run.said or [])[:: run.echoes + 1])}]})
+
+
+def _figures(value: JsonValue) -> JsonValue:
+    """What a note may say where contents are not recorded: its numbers."""
+    if type(value) is not dict:
+        return None
+    return {key: part for key, part in value.items() if type(part) in (int, float, bool)}
 
 
 def _tags(door: Door, tags: Iterable[Any]) -> list[JsonValue]:

@@ -13,7 +13,8 @@ does in each; nothing else decides. Then `build` makes events of the runs:
   nested embeddings (the inner ones are the framework's plumbing);
 - a cost may be given for any run: at its close, by notes named `eventtree_cost` (summed), or as `eventtree_cost` in its
   metadata, where it was not inherited from the run above: LangChain hands metadata down;
-- session, user and environment are the root's.
+- session, user and environment are the root's; where it names no session or no user, that of the runs below it if they
+  agree (a chain around a graph: only the graph's runs bear its thread).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ GIVEN_COST = "eventtree_cost"
 """Key of a run's metadata, or name of its custom events, that gives its cost in US dollars: a number, or an object of
 `input_usd`, `output_usd`, `total_usd`.
 """
+SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
+USER_KEYS = ("user_id", "user")
+"""Keys of a run's metadata that name its session and its user, the first found counts."""
 ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
 
@@ -48,12 +52,13 @@ class Pricing(Protocol):
         usage: Usage | None,
         *,
         model: str | None,
+        asked: str | None = None,
         provider: str | None,
         base_url: str | None = None,
         at: datetime,
         given: JsonValue = None,
     ) -> Cost | None:
-        """What a run cost."""
+        """What a run cost; `asked` is the name by which the `model` that answered was asked."""
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,6 +107,16 @@ class _Run:
     def ignore(self, entry: Record) -> None:
         """Nothing: it is a repetition."""
 
+    @property
+    def status(self) -> str:
+        return str(self.close.get("status", Status.CANCELLED if self.is_cancelled else Status.INCOMPLETE))
+
+    @property
+    def outputs(self) -> JsonValue:
+        """What it closed with; where it never closed, what had come until its root did."""
+        partial = (note.get("value") for note in self.notes if note["name"] == record.PARTIAL)
+        return self.close.get("outputs") if self.close else next(partial, None)
+
     def learned(self, key: str) -> Any:
         value = self.close.get(key)
         return self.open.get(key) if value is None else value
@@ -133,7 +148,9 @@ class TreeBuilder:
         if entry["r"] == record.FEEDBACK:
             self._feedback.append(entry)
         elif (UNSEEN, entry["r"]) in RULES:
-            run = self._runs.setdefault(entry["id"], _Run(entry["id"]))
+            run = self._runs.get(entry["id"])
+            if run is None:
+                run = self._runs[entry["id"]] = _Run(entry["id"])
             act, run.state = RULES[run.state, entry["r"]]
             getattr(run, act)(entry)
 
@@ -153,7 +170,10 @@ class TreeBuilder:
         if not part:
             parents = _rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
-        nest = _Nest(runs, parents, _wrappers(runs, parents), _silent(runs, parents))
+        shared["session"] = shared["session"] or _agreed(runs, SESSION_KEYS)
+        shared["user"] = shared["user"] or _agreed(runs, USER_KEYS)
+        wrappers = _wrappers(runs, parents)
+        nest = _Nest(runs, parents, wrappers, _silent(runs, parents, wrappers))
         _number_first_attempts(runs, parents)
         _settle_unclosed(runs, parents)
         events = [
@@ -198,9 +218,24 @@ def _rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | Non
     return safe
 
 
+def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    """The first of these keys that holds a name or a number."""
+    for key in keys:
+        value = metadata.get(key)
+        if isinstance(value, str | int) and value != "":
+            return str(value)
+    return None
+
+
+def _agreed(runs: Mapping[str, _Run], keys: tuple[str, ...]) -> str | None:
+    """What the runs that say something of it all say."""
+    found = {first_of(about, keys) for run in runs.values() if (about := run.open.get("metadata"))} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _wrappers(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> set[str]:
-    """Model runs around another model run that has usage of its own."""
-    found: set[str] = set()
+    """Model runs around another model run that has usage of its own, or that hand on the answer of one."""
+    found = _handing_on(runs)
     for run in runs.values():
         if run.open.get("kind") != Kind.MODEL or not run.close.get("usage"):
             continue
@@ -212,7 +247,28 @@ def _wrappers(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> se
     return found
 
 
-def _silent(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> set[str]:
+def _handing_on(runs: Mapping[str, _Run]) -> set[str]:
+    """Model runs with the very answer of another that ran within their time: LangChain tells a model that is asked
+    inside a model the parent of the outer one, so they stand side by side.
+    """
+    by_answer: dict[tuple[str, ...], list[_Run]] = {}
+    for run in runs.values():
+        usage = run.close.get("usage")
+        answers = usage.get("answers") if isinstance(usage, dict) and not usage.get("cached") else None
+        if isinstance(answers, list) and answers:
+            by_answer.setdefault(tuple(str(one) for one in answers), []).append(run)
+    pairs = ((outer, inner) for same in by_answer.values() for outer in same for inner in same)
+    return {outer.id for outer, inner in pairs if _encloses(outer, inner)}
+
+
+def _encloses(outer: _Run, inner: _Run) -> bool:
+    """Whether one ran wholly within the time of the other."""
+    starts = [run.open.get("start", 0) for run in (outer, inner)]
+    ends = [start + run.close.get("duration", 0) for start, run in zip(starts, (outer, inner), strict=True)]
+    return bool(starts[0] < starts[1] and ends[1] <= ends[0])
+
+
+def _silent(runs: Mapping[str, _Run], parents: Mapping[str, str | None], wrappers: set[str]) -> set[str]:
     """Runs whose tokens, if somebody counted them, would stand on another run too."""
     found: set[str] = set()
     for run in runs.values():
@@ -222,7 +278,8 @@ def _silent(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> set[
         above = parents[run.id]
         while above is not None and above in runs:
             if runs[above].learned("kind") == kind:
-                found.add(above if kind == Kind.MODEL else run.id)
+                was_told = bool(runs[above].close.get("usage")) and above not in wrappers
+                found.add(above if kind == Kind.MODEL and not was_told else run.id)
             above = parents[above]
     return found
 
@@ -288,11 +345,11 @@ def _event(
         session_id=shared["session"],
         kind=run.learned("kind") or Kind.CHAIN,
         name=run.open.get("name", "unknown"),
-        status=run.close.get("status", Status.CANCELLED if run.is_cancelled else Status.INCOMPLETE),
+        status=Status(run.status),
         error=_error(error),
         internal=bool(run.learned("internal")),
         inputs=run.learned("inputs"),
-        outputs=run.close.get("outputs"),
+        outputs=run.outputs,
         model=run.learned("model"),
         provider=run.learned("provider"),
         params={**(run.open.get("params") or {}), **(run.close.get("params") or {})} or None,
@@ -325,11 +382,11 @@ def _figures(run: _Run, nest: _Nest, pricing: Pricing | None) -> tuple[Usage | N
     usage = normalise(raw_usage) if raw_usage else None
     if pricing is None:
         return usage, None
-    kind, model, status = run.learned("kind"), run.learned("model"), run.close.get("status")
+    kind, model, status = run.learned("kind"), run.learned("model"), run.status
     is_own = run.id not in nest.wrappers and run.id not in nest.silent
-    has_answered = run.close.get("outputs") is not None and status in (Status.OK, Status.CANCELLED)
+    has_answered = run.outputs is not None and status in (Status.OK, Status.CANCELLED)
     if usage is None and is_own and has_answered and kind in (Kind.MODEL, Kind.EMBEDDING):
-        usage = pricing.infer(run.learned("inputs"), run.close["outputs"], model)
+        usage = pricing.infer(run.learned("inputs"), run.outputs, model)
     above = nest.parents[run.id]
     given = _given(run, nest.runs.get(above) if above is not None else None)
     # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
@@ -338,6 +395,7 @@ def _figures(run: _Run, nest: _Nest, pricing: Pricing | None) -> tuple[Usage | N
     cost = pricing.price(
         usage,
         model=model,
+        asked=run.open.get("model"),
         provider=run.learned("provider"),
         base_url=run.learned("base_url"),
         at=_time(run.open.get("start", 0)),
@@ -354,7 +412,8 @@ def _given(run: _Run, above: _Run | None) -> JsonValue:
     totals = [cost.total_usd for cost in noted if cost is not None and cost.total_usd is not None]
     if totals:
         return str(sum(totals, Decimal(0)))
-    said = {**run.open.get("metadata", {}), **run.close.get("metadata", {})}.get(GIVEN_COST)
+    known, learned = run.open.get("metadata", {}), run.close.get("metadata", {})
+    said = learned.get(GIVEN_COST, known.get(GIVEN_COST))
     inherited = above.open.get("metadata", {}).get(GIVEN_COST) if above is not None else None
     return None if said == inherited else said
 
@@ -368,7 +427,7 @@ def _notes(run: _Run) -> tuple[Note, ...]:
     found = [
         Note(name=note["name"], at=_time(note["at"]), value=note.get("value"))
         for note in sorted(run.notes, key=lambda note: note["at"])
-        if note["name"] != record.FIRST_TOKEN
+        if note["name"] not in record.OWN_NOTES
     ]
     if not run.open:
         found.append(Note(name="damaged", at=_time(0), value="the record of its start was lost"))
@@ -388,13 +447,18 @@ def _resolve_same(runs: Mapping[str, _Run]) -> None:
                     entry[key] = _same(entry[key], runs, 0)
 
 
+NESTS = frozenset({dict, list})
+
+
 def _same(value: JsonValue, runs: Mapping[str, _Run], hops: int) -> JsonValue:
     if isinstance(value, dict):
         if value.keys() == {"$same"} and hops < 100:
             return _target(value, runs, hops)
-        return {key: _same(inner, runs, hops) for key, inner in value.items()} if value else value
+        return {
+            key: _same(inner, runs, hops) if inner and type(inner) in NESTS else inner for key, inner in value.items()
+        }
     if isinstance(value, list):
-        return [_same(inner, runs, hops) for inner in value]
+        return [_same(inner, runs, hops) if type(inner) in NESTS else inner for inner in value]
     return value
 
 

@@ -1,8 +1,9 @@
-"""What one run of a chain costs with our handler: `python -m tests.bench.chain`.
+"""What one run of a chain costs with our handler: `python -m tests.bench.chain [--peers]`.
 
-The chain is prompt | model | parser (4 runs with the sequence itself). Three figures of time, each against a handler that does
-nothing, interleaved in one process. On a loaded machine neither the microseconds nor their ratio hold still (what a
-do-nothing handler adds is a small difference of large numbers); there, compare two versions by the fourth figure.
+The chain is prompt | model | parser (4 runs with the sequence itself). Three figures of time, each against a handler
+that does nothing, interleaved in one process; with `--peers` the other handlers that are installed too (see peers.py),
+each with a loopback server to ship to. On a loaded machine neither the microseconds nor their ratio hold still; there,
+compare two versions by the fourth figure.
 
     added µs a run on the caller's thread, Braintrust as the vendor on loopback in a process of its own
     total CPU µs a run until everything is flushed
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -36,6 +38,7 @@ import eventtree
 from eventtree import flush
 from eventtree.langchain import CallbackHandler
 from eventtree.vendors import Braintrust
+from tests.bench.peers import peers
 
 RUNS_PER_CHAIN = 4
 OURS = str(Path(eventtree.__file__).parent)
@@ -69,7 +72,7 @@ def make_chain() -> Any:
 
 
 def serve(pipe: Any) -> None:
-    """A vendor in a process of its own that answers at once and keeps nothing."""
+    """A vendor, and a server of any peer, in a process of its own that answers at once and keeps nothing."""
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Answers(BaseHTTPRequestHandler):
@@ -79,11 +82,18 @@ def serve(pipe: Any) -> None:
         wbufsize = -1
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answer = (
-                {"id": str(uuid.uuid4())} if "events" not in body else {"row_ids": [e["id"] for e in body["events"]]}
-            )
-            content = json.dumps(answer).encode()
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_row = self.path.startswith("/v1/project_logs")
+            rows = [event["id"] for event in json.loads(content)["events"]] if is_row else []
+            self.answer({"id": str(uuid.uuid4()), "row_ids": rows})
+
+        do_PATCH = do_POST
+
+        def do_GET(self) -> None:
+            self.answer({})
+
+        def answer(self, body: dict[str, Any]) -> None:
+            content = json.dumps(body).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -98,29 +108,25 @@ def serve(pipe: Any) -> None:
     server.serve_forever()
 
 
-def timed(chain: Any, handlers: list[Any], times: int) -> tuple[float, float]:
-    """(wall, CPU of this thread) µs a run."""
-    config = {"callbacks": handlers}
-    wall, cpu = time.perf_counter(), time.thread_time()
+def timed(chain: Any, handlers: list[Any], times: int) -> list[float]:
+    """CPU µs a run of this thread, for each of so many chains."""
+    config, taken = {"callbacks": handlers}, []
     for _ in range(times):
+        began = time.thread_time_ns()
         chain.invoke({"question": "Where do events go while a vendor is down?"}, config=config)
-    count = times * RUNS_PER_CHAIN
-    return (time.perf_counter() - wall) / count * 1e6, (time.thread_time() - cpu) / count * 1e6
+        taken.append((time.thread_time_ns() - began) / RUNS_PER_CHAIN / 1e3)
+    return taken
 
 
-def added(chain: Any, handler: Any, rounds: int, times: int) -> dict[str, float]:
-    """Median µs a run with no handler, and what a do-nothing one and ours add to it; CPU of the caller's thread."""
-    bare, idle, ours = [], [], []
+def added(chain: Any, handlers: dict[str, Any], rounds: int, times: int) -> dict[str, float]:
+    """What each handler adds to the median chain without one, in CPU µs a run on the caller's thread."""
+    bare: list[float] = []
+    taken: dict[str, list[float]] = {name: [] for name in handlers}
     for _ in range(rounds):
-        bare.append(timed(chain, [], times)[1])
-        idle.append(timed(chain, [DoNothing()], times)[1])
-        ours.append(timed(chain, [handler], times)[1])
-    return {
-        "bare": statistics.median(bare),
-        "do_nothing_added": statistics.median(b - a for a, b in zip(bare, idle, strict=True)),
-        "ours_added": statistics.median(b - a for a, b in zip(bare, ours, strict=True)),
-        "ours_over_do_nothing": statistics.median(b - a for a, b in zip(idle, ours, strict=True)),
-    }
+        bare += timed(chain, [], times)
+        for name, handler in handlers.items():
+            taken[name] += timed(chain, [handler], times)
+    return {name: statistics.median(found) - statistics.median(bare) for name, found in taken.items()}
 
 
 def counted(chain: Any, handler: Any, times: int) -> tuple[float, float]:
@@ -146,15 +152,12 @@ def counted(chain: Any, handler: Any, times: int) -> tuple[float, float]:
     return done["opcode"] / times / RUNS_PER_CHAIN, done["call"] / times / RUNS_PER_CHAIN
 
 
-def total_cpu(chain: Any, handler: Any, times: int) -> float:
-    """CPU µs a run of the whole process, flush included, beyond that of a do-nothing handler."""
-    used = []
-    for handlers, finish in (([DoNothing()], lambda: None), ([handler], lambda: flush(120))):
-        began = time.process_time()
-        timed(chain, handlers, times)
-        finish()
-        used.append(time.process_time() - began)
-    return (used[1] - used[0]) / (times * RUNS_PER_CHAIN) * 1e6
+def total_cpu(chain: Any, handler: Any, finish: Callable[[], Any], times: int) -> float:
+    """CPU µs a run of the whole process, flush included."""
+    began = time.process_time()
+    timed(chain, [handler], times)
+    finish()
+    return (time.process_time() - began) / (times * RUNS_PER_CHAIN) * 1e6
 
 
 def callbacks(handler: Any, times: int, before: Callable[[], None]) -> dict[str, float]:
@@ -185,26 +188,37 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--peers", action="store_true", help="measure other handlers that are installed too")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # what peers deprecate costs them nothing here
     near, far = multiprocessing.Pipe()
     vendor = multiprocessing.get_context("spawn").Process(target=serve, args=(far,), daemon=True)
     vendor.start()
     url = f"http://127.0.0.1:{near.recv()}"
     chain = make_chain()
     handler = CallbackHandler(vendors=[Braintrust(api_key="k", base_url=url)], journal=tempfile.mkdtemp() + "/journal")
-    timed(chain, [handler], 50)
-    flush(30)
-    found = added(chain, handler, options.rounds, options.times)
-    for name, value in found.items():
-        print(f"caller's thread, {name}: {value:.1f} us a run")
-    unit = found["do_nothing_added"]
-    print(f"caller's thread, ours_added / do_nothing_added: {found['ours_added'] / unit:.1f} (aim: 4)")
+    shipping = {"do-nothing": (DoNothing(), lambda: None), "eventtree": (handler, lambda: flush(120))}
+    shipping |= peers(url) if options.peers else {}
+    for one, finish in shipping.values():
+        timed(chain, [one], 50)
+        finish()
+
+    found = added(chain, {name: one for name, (one, _) in shipping.items()}, options.rounds, options.times)
+    for _, finish in shipping.values():
+        finish()
+    spent = {
+        name: statistics.median(total_cpu(chain, one, finish, options.times * 3) for _ in range(3))
+        for name, (one, finish) in shipping.items()
+    }
+    unit = found["do-nothing"]
+    for name in shipping:
+        total = spent[name] - spent["do-nothing"]
+        print(
+            f"{name}: caller's thread {found[name]:.1f} us a run ({found[name] / unit:.1f} x do-nothing), "
+            f"to flush beyond do-nothing {total:.1f} us a run ({total / unit:.1f} x)"
+        )
     instructions, calls = counted(chain, handler, 50)
-    print(f"caller's thread, inside eventtree: {instructions:.0f} Python instructions, {calls:.0f} calls a run")
-    flush(60)
-    cpu = statistics.median(total_cpu(chain, handler, options.times * 3) for _ in range(3))
-    print(f"total CPU to flush, beyond a do-nothing handler: {cpu:.1f} us a run")
-    print(f"total CPU to flush / do_nothing_added: {cpu / unit:.1f} (aim: 12)")
+    print(f"eventtree, caller's thread: {instructions:.0f} Python instructions, {calls:.0f} calls a run")
 
     def backlog() -> None:
         for _ in range(1_500):

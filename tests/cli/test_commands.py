@@ -166,6 +166,12 @@ def test_errors_are_one_line_that_says_what_to_do(journal: Path, arguments: list
     assert mend in done.stderr
 
 
+def test_without_a_command_the_help_is_shown() -> None:
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: ") and "  report " in done.stdout
+
+
 def test_every_command_explains_itself() -> None:
     for command in ("", "show", "export", "report", "ship", "clear", "demo"):
         done = run(*([command] if command else []), "--help")

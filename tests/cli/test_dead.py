@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +126,18 @@ def test_letters_held_by_a_process_that_delivers_are_left_alone(server: VendorSe
         assert code == 2
         assert "Stop it" in text
     assert sums(own_place).dead == 3
+
+
+def test_whoever_holds_the_letters_is_waited_for_and_then_named(
+    own_place: Path, server: VendorServer, trees: list[str]
+) -> None:
+    files = DiskFiles(own_place)
+    (name,) = [name for name in files.names() if name.endswith(".dead")]
+    lock = files.lock(name.removesuffix(".dead") + ".lock")
+    assert lock is not None
+    code, text = dead(server, "--drop")
+    assert (code, "is delivering to braintrust now and holds its letters. Stop it" in text) == (2, True)
+    threading.Timer(1.0, lock.release).start()
+    code, text = dead(server, "--drop")
+    assert (code, text) == (0, "Dropped 6 dead letters.\n")
+    assert sums(own_place).dropped == {"by_user": 6}

@@ -76,5 +76,20 @@ def test_a_report_names_each_unknown_model_once(journal: Path) -> None:
     assert shown.count("our-own-7b (3 events)") == 1
 
 
+def test_your_table_prices_what_another_process_recorded(journal: Path, tmp_path: Path) -> None:
+    """Issue 5: a handler's `prices=` are its process's; the environment's are everybody's."""
+    table = tmp_path / "prices.toml"
+    table.write_text('["our-*"]\ninput = 1.5\noutput = 6\n')
+    told = {"EVENTTREE_PRICES": str(table)}
+    asked = ("--journal", str(journal))
+    lines = [json.loads(line) for line in run("show", "--json", *asked, **told).stdout.splitlines()]
+    costs = [event["cost"] for event in lines if event["kind"] == "model"]
+    assert [cost["source"] for cost in costs] == ["table:prices.toml"] * 3
+    assert all(cost["total_usd"] > 0 for cost in costs)
+    sent = run("export", "--vendor", "braintrust", *asked, **told).stdout
+    assert sent.count('"estimated_cost"') == 3
+    assert json.loads(run("report", "--json", *asked, **told).stdout)["unknown_models"] == {}
+
+
 def test_a_report_looks_only_for_a_while(journal: Path) -> None:
     assert unknown_models(open_journal(str(journal)), seconds=-1) == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -104,23 +104,64 @@ def tied(number: int, handler: CallbackHandler) -> RunnableConfig:
     """The config of one input of a batch."""
     metadata = {
         "eventtree_datapoint_id": f"row-{number}", "eventtree_expected": number * 2, "eventtree_experiment": "doubling",
-        "eventtree_dataset_id": "set-1", "eventtree_scores": {"exact": number % 2},
+        "eventtree_dataset_id": "set-1", "eventtree_run_id": "run-1", "eventtree_scores": {"exact": number % 2},
     }  # fmt: skip
     return {"metadata": metadata, "callbacks": [handler]}
 
 
-def test_a_batch_arrives_as_one_experiment(server: VendorServer) -> None:
-    handler = CallbackHandler(vendors=[vendor(server, "braintrust")])
-    chain = RunnableLambda(lambda number: number * 2, name="double") | RunnableLambda(str, name="text")
-    chain.batch(list(range(20)), config=[tied(number, handler) for number in range(20)])
-    flush(10)
+def batch(server: VendorServer, kind: str) -> list[Any]:
+    """What a vendor got of the roots of a chain's batch over a list of twenty examples."""
+    handler = CallbackHandler(vendors=[vendor(server, kind)], user="u")
+    chain = RunnableLambda(lambda text: int(text) * 2, name="double") | RunnableLambda(str, name="text")
+    chain.batch([str(number) for number in range(20)], config=[tied(number, handler) for number in range(20)])
+    assert flush(10).vendors[kind].unexplained == 0
     assert not server.refused
+    return [sent for sent in server.events(kind) if ROOTS[kind](server, sent)]
+
+
+def is_below_its_session(server: VendorServer, event: Any) -> bool:
+    return bool(event["parent_id"] == event["session_id"])
+
+
+ROOTS: dict[str, Callable[[VendorServer, Any], bool]] = {
+    "braintrust": lambda _, row: not row["span_parents"],
+    "honeyhive": is_below_its_session,
+    "humanloop_v5": lambda _, log: "trace_parent_id" not in log,
+    "humanloop_v4": lambda _, log: "parent_reference_id" not in log,
+    "nebuly": lambda _, sent: True,
+}
+
+
+def test_a_batch_arrives_as_one_experiment(server: VendorServer) -> None:
+    roots = batch(server, "braintrust")
     assert sum(one.path == "/v1/experiment" for one in server.requests) == 1
-    roots = [row for row in server.events("braintrust") if not row["span_parents"]]
     assert sorted(row["expected"] for row in roots) == [2 * number for number in range(20)]
     assert {row["origin"]["id"] for row in roots} == {f"row-{number}" for number in range(20)}
     assert sum(row["scores"]["exact"] for row in roots) == 10
     assert all(one.path.startswith("/v1/experiment") for one in server.requests if one.path.endswith("/insert"))
+
+
+TIED: dict[str, Callable[[Any], Any]] = {
+    "braintrust": lambda row: row["origin"]["id"],
+    "honeyhive": lambda event: event["metadata"]["datapoint_id"],
+    "humanloop_v5": lambda log: log["source_datapoint_id"],
+    "humanloop_v4": lambda log: log["source_datapoint_id"],
+    "nebuly": lambda sent: sent["interaction"]["tags"]["datapoint_id"],
+}
+RUN: dict[str, Callable[[Any], Any]] = {
+    "braintrust": lambda row: row["metadata"]["run_id"],
+    "honeyhive": lambda event: event["metadata"]["run_id"],
+    "humanloop_v5": lambda log: log["run_id"],
+    "humanloop_v4": lambda log: log["metadata"]["run_id"],
+    "nebuly": lambda sent: sent["interaction"]["tags"]["run_id"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_input_of_a_batch_is_tied_to_its_own_row_and_to_one_run(server: VendorServer, kind: str) -> None:
+    roots = batch(server, kind)
+    assert sorted(map(TIED[kind], roots)) == sorted(f"row-{number}" for number in range(20))
+    assert {RUN[kind](root) for root in roots} == {"run-1"}
 
 
 def test_what_an_input_says_wins_over_the_block() -> None:

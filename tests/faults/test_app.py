@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -240,6 +241,19 @@ def test_f25_a_log_handler_that_records_events_makes_no_loop() -> None:
         assert len(server.requests) == asked <= 10
         assert sums.delivered >= 3
         assert sums.dropped.get("internal", 0) >= 1
+
+
+def test_the_apps_own_sequence_of_chances_goes_on_undisturbed() -> None:
+    """F03: an app that has seeded `random` draws the same whether or not a vendor makes us wait and try again."""
+    with VendorServer() as server:
+        server.script("braintrust", [503, 503])
+        door = Door(vendors=[braintrust(server)])
+        random.seed(7)
+        before = random.getstate()
+        record_tree(door)
+        assert lawful(flush(20)).settled
+        assert random.getstate() == before
+        assert len(server.requests) >= 3
 
 
 def test_f27_a_thousand_handlers_leave_no_thread_and_no_descriptor() -> None:

@@ -52,6 +52,32 @@ def test_f02_ten_minutes_without_a_vendor_lose_nothing() -> None:
     world.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [60, 600])
+def test_f02_a_real_outage_loses_nothing(seconds: int) -> None:
+    """F02, R3: 20 events a second by real clocks and real requests, answered with 503 until the outage ends."""
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        server.script("braintrust", [503] * 10_000)
+        began = time.monotonic()
+        for number in range(seconds * 5):
+            record_tree(door, children=3)
+            time.sleep(max(0.0, began + (number + 1) / 5 - time.monotonic()))
+        asked = len(server.requests)
+        server.unscript("braintrust")
+        recovered = time.monotonic()
+        while not server.event_ids("braintrust"):
+            assert time.monotonic() - recovered <= 35
+            time.sleep(0.02)
+        first = time.monotonic() - recovered
+        sums = flush(180).vendors["braintrust"]
+        lost = seconds * 20 - len(set(server.event_ids("braintrust")))
+        print(f"{seconds} s away: {asked} requests, first success after {first:.1f} s, backlog gone after", end=" ")
+        print(f"{time.monotonic() - recovered:.1f} s, {lost} of {seconds * 20} lost, {server.repeats('braintrust')}")
+        assert lost == sums.unexplained == sums.waiting == 0
+        assert asked <= 60
+
+
 def test_f11_a_full_disk_loses_nothing_and_repeats_nothing() -> None:
     """F11: delivery goes on, answers are remembered, and all heals when there is room."""
     world = World()
@@ -105,6 +131,7 @@ def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.
         sums = flush(10).vendors["braintrust"]
         assert (sums.unexplained, sums.waiting) == (0, 0)
         assert len(server.event_ids("braintrust")) == 12
+        assert own_place.stat().st_mode & 0o777 == 0o700, "the user's alone again"
 
 
 def test_f11_a_disk_full_from_the_start_raises_nothing(monkeypatch: pytest.MonkeyPatch, own_place: Path) -> None:

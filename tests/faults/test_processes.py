@@ -201,15 +201,12 @@ def test_f15_what_an_abrupt_end_left_is_delivered_by_ship(own_place: Path, endin
 
 def test_f15_a_dead_vendor_holds_the_exit_two_seconds_at_most(own_place: Path) -> None:
     """R8"""
-    began = time.monotonic()
-    done = run_script("", own_place, None)
-    took = time.monotonic() - began
+    done = run_script("import time; print(time.monotonic())", own_place, None)
+    took = time.monotonic() - float(done.stdout)
+    print(f"exit with a dead vendor took {took:.2f} s")
     assert done.returncode == 0
-    bare = time.monotonic()
-    run_script("import os; os._exit(0)", own_place, None)
-    print(f"exit delay with a dead vendor: {took - (time.monotonic() - bare):.2f} s")
-    assert took - (time.monotonic() - bare) < 3.0
-    assert make_report(Journal(DiskFiles(own_place))).vendors["braintrust"].waiting == 2
+    assert took < 3, "2 seconds by our clock; the rest is what a busy machine takes to end a process"
+    assert make_report(Journal(DiskFiles(own_place))).vendors["braintrust"].waiting == 1
 
 
 def ship(folder: Path, server: VendorServer, *more: str) -> subprocess.CompletedProcess[str]:
@@ -243,8 +240,12 @@ def test_only_what_matches_its_own_settings_is_sent(own_place: Path) -> None:
         done = ship(own_place, server)
         assert not server.events("braintrust")
         assert make_report(Journal(DiskFiles(own_place))).vendors["braintrust"].waiting == 1
-        assert done.returncode == 0
+        assert done.returncode == 1
         assert "waiting" in done.stdout
+        assert "1 event waits for braintrust with another key" in done.stderr
+        done = ship(own_place, server, "--replay", "--vendor", "braintrust")
+        assert done.returncode == 0, "sent to this one; what waits for the other is said, and no failure of this"
+        assert len(server.events("braintrust")) == 1
 
 
 def test_replay_sends_to_a_vendor_that_was_never_named(own_place: Path) -> None:
@@ -264,3 +265,22 @@ def wait_for(true: object, seconds: float = 15) -> None:
     while not true():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+SILENT_NAMES = """
+import socket, time
+real = socket.getaddrinfo
+def silent(host, *more, **options):
+    time.sleep(20 if host == "vendor.invalid" else 0)
+    return real(host, *more, **options)
+socket.getaddrinfo = silent
+"""
+
+
+def test_f15_a_silent_name_server_holds_the_exit_no_longer(own_place: Path) -> None:
+    """R8: the interpreter would wait for a thread of a pool that resolves a name."""
+    ending = f"exec({SILENT_NAMES!r}); time.sleep(0.3); print(time.monotonic())"
+    done = run_script(ending, own_place, None, BRAINTRUST_API_URL="https://vendor.invalid")
+    took = time.monotonic() - float(done.stdout)
+    print(f"exit while a name is being resolved took {took:.2f} s")
+    assert took < 3

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
@@ -121,3 +122,28 @@ def test_content_off_keeps_structure_but_no_inputs_and_outputs(
         assert not any(row.get("input") or row.get("output") for row in rows)
         assert all(row["metrics"]["end"] >= row["metrics"]["start"] for row in rows)
         assert b"secret" not in b"".join(path.read_bytes() for path in own_place.glob("*.log"))
+
+
+def test_content_off_leaves_nothing_of_it_in_errors_notes_and_documents(
+    own_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error's message quotes the arguments, a custom event is an output: types, places and figures stay."""
+    monkeypatch.setenv("EVENTTREE_CONTENT", "off")
+    with VendorServer() as server:
+        handler = CallbackHandler(vendors=[Braintrust(**server.settings("braintrust"))])
+
+        def work(text: str, config: Any) -> Any:
+            dispatch_custom_event("progress", {"seen": text, "share": 0.5}, config=config)
+            try:
+                fetch.invoke({"url": text}, config=config)
+            except RuntimeError:
+                pass
+            return [Document(text, metadata={"file": text})]
+
+        RunnableLambda(work).invoke("canary", config={"callbacks": [handler]})
+        assert flush(10).settled
+        written = b"".join(path.read_bytes() for path in own_place.iterdir() if path.is_file())
+        assert b"canary" not in written
+        assert b'"type":"RuntimeError","message":"[content is off]"' in written
+        assert b'"value":{"share":0.5}' in written
+        assert "canary" not in repr([one.body for one in server.requests])

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import LLM
@@ -110,6 +114,28 @@ class Model(BaseChatModel):
 
     def _get_ls_params(self, stop: Any = None, **kwargs: Any) -> Any:
         return {"ls_provider": "openai", "ls_model_name": self.model_name, "ls_model_type": "chat"}
+
+
+class Dictating(Model):
+    """Speaks one word after the other, and takes its time."""
+
+    reply: Any = "word " * 10_000
+    tells: bool = False
+    """Whether it announces its tokens itself, as many providers' classes do."""
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: Any = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for message in self._chunks(messages):
+            chunk = ChatGenerationChunk(message=message)
+            if run_manager and self.tells:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+            await asyncio.sleep(0.001)
 
 
 class TextModel(LLM):

@@ -27,6 +27,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 import eventtree
@@ -152,6 +154,18 @@ def test_a_text_prompts_template_is_a_param(config: RunnableConfig, tree: One) -
 @pytest.mark.parametrize("odd", [None, {}, {"kwargs": None}, {"kwargs": {"messages": [None, 1, {"id": 3}]}}, "x"])
 def test_what_is_no_prompt_has_no_template(odd: Any) -> None:
     assert prompts.params_of(odd) is None
+
+
+def test_a_prompt_is_known_by_all_it_holds() -> None:
+    read: list[object] = []
+    known = prompts.Prompts(lambda params: read.append(params) or params)
+    given = {"kwargs": {"template": "Who is {name}?"}}
+    first, again = known(given), known(given)
+    given["kwargs"]["template"] = "Where is {name}?"
+    assert again is first
+    assert known(given) != first
+    assert len(read) == 2
+    assert known({"kwargs": {"template": object()}}) is not None  # what has other values than builtin ones is read anew
 
 
 def test_messages_of_a_template_that_are_odd() -> None:
@@ -327,13 +341,16 @@ def test_custom_events_are_notes_on_the_run_around(config: RunnableConfig, tree:
     def step(_: Any) -> str:
         dispatch_custom_event("progress", {"done": 3})
         dispatch_custom_event("first_token", 1)
+        dispatch_custom_event("partial", 2)
         return "x"
 
     RunnableLambda(step).invoke("x", config)
     assert [(note.name, note.value) for note in tree().root.notes] == [
         ("progress", {"done": 3}),
         ("custom first_token", 1),
+        ("custom partial", 2),
     ]
+    assert tree().root.outputs == "x"
     assert tree().root.time_to_first_token is None
 
 
@@ -359,6 +376,28 @@ def test_session_and_user_where_only_the_model_has_the_handler(handler: Callback
     chain = ChatPromptTemplate.from_messages([("user", "{q}")]) | Model(callbacks=[handler])
     chain.invoke({"q": "Who?"}, {"metadata": {"conversation_id": "c", "user_id": "u"}})
     assert (tree().root.session_id, tree().root.user) == ("c", "u")
+
+
+def remembering_graph() -> Any:
+    builder = StateGraph(MessagesState)
+    builder.add_node("think", lambda state: {"messages": []})
+    builder.add_edge(START, "think")
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize(("threads", "session"), [("tt", "t"), ("tu", None)])
+def test_a_chain_around_graphs_has_the_session_of_their_thread(
+    config: RunnableConfig, tree: One, threads: str, session: str | None
+) -> None:
+    """F1: only the graph's runs bear the thread; two threads in one tree are no session."""
+
+    def step(_: Any) -> str:
+        for thread in threads:
+            remembering_graph().invoke({"messages": []}, {"configurable": {"thread_id": thread, "user_id": "u"}})
+        return ""
+
+    RunnableLambda(step).invoke("x", config)
+    assert (tree().root.session_id, tree().events[-1].session_id) == (session, session)
 
 
 def test_session_of_the_context_and_of_the_handler(trees: Trees) -> None:

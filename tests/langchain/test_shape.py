@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel, RunnablePassthrough
@@ -22,9 +23,9 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, set_global_handler
-from eventtree.recorder import ENDED_RUNS, recorder
+from eventtree.recorder import ENDED_RUNS, ENDED_SECONDS, recorder
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Model, call, needs_agent_marks, raising, tool_caller
+from tests.langchain.fakes import Library, Model, TextModel, call, needs_agent_marks, raising, tool_caller
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -264,6 +265,12 @@ def test_an_id_used_twice_keeps_both_runs(config: RunnableConfig, trees: Trees) 
     assert [shape(first), shape(second)] == [CHAIN_SHAPE] * 2
 
 
+def test_an_id_that_is_no_uuid_is_kept_as_it_reads(config: dict[str, Any], tree: One) -> None:
+    """LangChain hands on whatever the caller gives."""
+    CHAIN.invoke(ASKED, {**config, "run_id": "order-7"})
+    assert (tree().id, shape(tree())) == ("order-7", CHAIN_SHAPE)
+
+
 def test_an_id_used_twice_at_once_keeps_both_runs(handler: CallbackHandler, trees: Trees) -> None:
     given = uuid.uuid4()
     handler.on_chain_start(None, "a", run_id=given, name="outer")
@@ -273,6 +280,49 @@ def test_an_id_used_twice_at_once_keeps_both_runs(handler: CallbackHandler, tree
     (found,) = trees()
     assert shape(found) == ["chain outer", "  chain inner"]
     assert named(found, "inner").metadata["run_id"] == str(given)
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "batch"])
+async def test_a_handler_that_a_configuration_holds_twice_records_once(
+    handler: CallbackHandler, trees: Trees, how: str
+) -> None:
+    """A10: LangChain joins the handlers of `with_config` and of the call, and tells the same one everything twice."""
+
+    def step(word: str) -> str:
+        dispatch_custom_event("eventtree_cost", 0.5)
+        return word
+
+    chain = (CHAIN | step | Library() | RunnableLambda(str)).with_config(callbacks=[handler])
+    config: RunnableConfig = {"callbacks": [handler]}
+    if how == "invoke":
+        chain.invoke(ASKED, config)
+    elif how == "ainvoke":
+        await chain.ainvoke(ASKED, config)
+    elif how == "stream":
+        list(chain.stream(ASKED, config))
+    else:
+        chain.batch([ASKED, ASKED], config)
+    assert len(trees()) == (2 if how == "batch" else 1)
+    for tree in trees():
+        assert len(tree.events) == len(tree.children(tree.root)) + 1 == 7
+        assert tree.total_tokens == 15
+        assert [note.value for note in named(tree, "step").notes] == [0.5]
+
+
+@pytest.mark.parametrize("how", ["a tool", "a text model", "a retriever", "a model"])
+def test_single_runs_told_twice_are_recorded_once(handler: CallbackHandler, tree: One, how: str) -> None:
+    """A10"""
+
+    @tool
+    def look(word: str) -> str:
+        """Look up."""
+        return word
+
+    steps: dict[str, Any] = {"a tool": look, "a text model": TextModel(), "a retriever": Library(), "a model": Model()}
+    step = steps[how].with_config(callbacks=[handler])
+    step.invoke({"word": "x"} if how == "a tool" else "x", {"callbacks": [handler]})
+    assert len(tree().events) == 1
+    assert tree().root.status == "ok"
 
 
 def test_a_late_child_finds_its_ended_parent(handler: CallbackHandler, tree: One) -> None:
@@ -296,6 +346,20 @@ def test_a_parent_that_ended_long_ago_is_unknown(handler: CallbackHandler, trees
     handler.on_chain_end("b", run_id=child, parent_run_id=root)
     assert len(recorder.ended) == ENDED_RUNS
     assert [shape(tree) for tree in trees()] == [["chain root"], ["chain other"], ["chain late"]]
+
+
+def test_a_parent_that_ended_ten_minutes_ago_is_unknown(handler: CallbackHandler, trees: Trees) -> None:
+    root, other, child = (uuid.uuid4() for _ in range(3))
+    handler.on_chain_start(None, "a", run_id=root, name="root")
+    handler.on_chain_end("a", run_id=root)
+    *what, ended_at, left = recorder.ended[str(root)]
+    recorder.ended[str(root)] = (*what, ended_at - ENDED_SECONDS - 1, left)
+    handler.on_chain_start(None, "x", run_id=other, name="other")
+    handler.on_chain_end("x", run_id=other)
+    handler.on_chain_start(None, "b", run_id=child, parent_run_id=root, name="late")
+    handler.on_chain_end("b", run_id=child, parent_run_id=root)
+    assert [shape(tree) for tree in trees()] == [["chain root"], ["chain other"], ["chain late"]]
+    assert trees()[2].root.metadata["parent_run_id"] == str(root)
 
 
 def test_retries_are_numbered_and_the_whole_is_ok(config: RunnableConfig, tree: One) -> None:
@@ -336,6 +400,33 @@ async def test_async_fallback_attempts_stand_under_the_whole(config: RunnableCon
     await (PROMPT | bad.with_fallbacks([good])).ainvoke(ASKED, config)
     found = named(tree(), "RunnableWithFallbacks")
     assert [event.metadata["attempt"] for event in tree().children(found)] == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "batch", "astream"])
+async def test_fallbacks_inside_fallbacks(config: RunnableConfig, tree: One, how: str) -> None:
+    """B10"""
+    good, bad = Model(name="good"), Model(name="bad", reply=raising(ValueError("no")))
+    chain = PROMPT | (bad | StrOutputParser()).with_fallbacks([bad.with_fallbacks([good])])
+    if how == "invoke":
+        chain.invoke(ASKED, config)
+    elif how == "batch":
+        chain.batch([ASKED], config)
+    elif how == "ainvoke":
+        await chain.ainvoke(ASKED, config)
+    else:
+        assert [chunk async for chunk in chain.astream(ASKED, config)]
+    top = tree().children(tree().root)
+    assert [(event.name, event.metadata.get("attempt")) for event in top] == [
+        ("ChatPromptTemplate", None),
+        ("RunnableWithFallbacks", None),
+    ]
+    attempts = tree().children(top[1])
+    assert [(event.name, event.metadata["attempt"]) for event in attempts] == [
+        ("RunnableSequence", 1),
+        ("RunnableWithFallbacks", 2),
+    ]
+    inner = tree().children(attempts[1])
+    assert [(event.name, event.metadata["attempt"]) for event in inner] == [("bad", 1), ("good", 2)]
 
 
 class Unstreamable(Model):
@@ -469,3 +560,13 @@ def test_a_tool_called_twice_is_two_runs(config: RunnableConfig, tree: One) -> N
     assert [event.inputs for event in tools] == [{"word": "a"}, {"word": "b"}, {"word": "c"}]
     if "tool_call_id" in inspect.getsource(BaseTool.run).split("on_tool_start(")[1].split(")")[0]:
         assert [event.metadata["tool_call_id"] for event in tools] == ["call_look", "call_2", "call_look"]
+
+
+def test_one_id_for_two_runs_at_once_keeps_both(handler: CallbackHandler, trees: Trees) -> None:
+    """A10: though they are asked the same; another call has another object for its id."""
+    given = uuid.uuid4()
+    for run in (given, uuid.UUID(str(given))):
+        handler.on_chain_start(None, "x", run_id=run, name="step")
+    for _ in range(2):
+        handler.on_chain_end("x", run_id=given)
+    assert [tree.root.status.value for tree in trees()] == ["ok", "ok"]

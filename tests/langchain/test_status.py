@@ -34,7 +34,7 @@ from eventtree.langchain import CallbackHandler, graphs, set_global_handler
 from eventtree.recorder import OPEN_SECONDS, recorder
 from eventtree.testing.capture import Captured
 from tests.langchain.conftest import named, shape
-from tests.langchain.fakes import Library, Model, call, raising, tool_caller, until
+from tests.langchain.fakes import Dictating, Library, Model, call, raising, tool_caller, until
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -307,6 +307,21 @@ def test_a_global_handler_derives_the_notes_of_interrupt_and_resume(trees: Trees
     assert [(note.name, note.value) for note in second.root.notes] == [("resume", {"resume": "yes"})]
 
 
+def test_a_handler_that_was_there_before_langgraph(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B1, B2, B3"""
+    with monkeypatch.context() as before:
+        before.delitem(sys.modules, "langgraph.callbacks", raising=False)
+        handler = CallbackHandler(strict=True)
+    assert type(handler) is CallbackHandler
+    app = graph(asking)
+    config: RunnableConfig = {"callbacks": [handler], "configurable": {"thread_id": "thread-1"}}
+    app.invoke({"said": ""}, config)
+    app.invoke(Command(resume="yes"), config)
+    first, second = paused_then_resumed(trees)
+    assert [note.name for note in first.root.notes] == ["interrupt"]
+    assert second.root.metadata["resumes"] == first.id
+
+
 @needs_graph_callbacks
 def test_a_static_interrupt_pauses_the_graph(config: RunnableConfig, tree: One) -> None:
     """B1"""
@@ -445,8 +460,75 @@ async def test_a_cancelled_task_leaves_everything_cancelled(config: RunnableConf
 async def test_a_time_limit_of_the_app_cancels(config: RunnableConfig, tree: One) -> None:
     """B5"""
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(RunnableLambda(wait).ainvoke("x", config), 0.01)
+        await asyncio.wait_for(RunnableLambda(wait).ainvoke("x", config), 0.2)
     assert tree().root.status is Status.CANCELLED
+
+
+DICTATING = Dictating()
+AGENT = create_agent(DICTATING, [])
+TALKS: dict[str, Callable[[RunnableConfig], Any]] = {
+    "model": lambda config: DICTATING.astream("Who?", config),
+    "chain": lambda config: (RunnableLambda(lambda x: x) | DICTATING).astream("Who?", config),
+    # In these LangChain tells no end of the model.
+    "graph's events": lambda config: AGENT.astream_events({"messages": [("user", "Who?")]}, config, version="v2"),
+    "graph's messages": lambda config: AGENT.astream({"messages": [("user", "x")]}, config, stream_mode="messages"),
+}
+
+
+@pytest.mark.parametrize("how", ["time limit", "cancelled", "left"])
+@pytest.mark.parametrize("talk", TALKS.values(), ids=TALKS)
+async def test_what_a_model_had_said_is_kept(config: RunnableConfig, tree: One, talk: Any, how: str) -> None:
+    """B5, B6"""
+    set_global_handler(strict=True)  # sees it all too, and adds nothing
+
+    async def listen(stream: Any) -> None:
+        async for _ in stream:
+            if how == "left" and said():
+                break
+
+    def said() -> bool:
+        return any(len(run.said or ()) > 5 for run in recorder.runs.values())
+
+    stream = talk(config)
+    task = asyncio.create_task(listen(stream))
+    if how == "time limit":
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await task
+    elif how == "cancelled":
+        await until(said)
+        task.cancel()
+        await asyncio.wait([task])
+    else:
+        await task
+    await stream.aclose()
+    await until(lambda: not recorder.runs)
+    model = named(tree(), "Dictating")
+    (message,) = model.outputs["messages"]
+    assert {tree().root.status, model.status} == {Status.CANCELLED}
+    assert message["content"].split() == ["word"] * message["content"].count("word")
+    assert "word word" in message["content"]
+    assert len(message["content"]) < 40_000
+    assert model.notes == () or model.notes[0].name == "cancelled"
+
+
+async def test_what_a_model_had_said_before_an_error_is_kept(config: RunnableConfig, tree: One) -> None:
+    """B5"""
+
+    class Breaking(Dictating):
+        async def _astream(self, *args: Any, **more: Any) -> Any:
+            async for chunk in super()._astream(*args, **more):
+                yield chunk
+            raise ConnectionError("lost")
+
+    with pytest.raises(ConnectionError):
+        async for _ in create_agent(Breaking(reply="blue whale"), []).astream(
+            {"messages": []}, config, stream_mode="messages"
+        ):
+            pass
+    model = named(tree(), "Breaking")
+    assert (model.status, model.error and model.error.message) == (Status.ERROR, "lost")
+    assert model.outputs["messages"][0]["content"] == "blue whale"
 
 
 async def test_a_time_limit_inside_a_step_cancels(config: RunnableConfig, tree: One) -> None:

@@ -21,7 +21,7 @@ from eventtree.journal.contents import records_of, trees_in
 from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recorder import recorder
 from tests.langchain.conftest import named
-from tests.langchain.fakes import Model, call, collected, until
+from tests.langchain.fakes import Dictating, Model, call, collected, until
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -127,19 +127,22 @@ def test_a_whole_answer_is_kept_once_though_two_handlers_see_it(config: Runnable
 
 
 @needs_v3
-def test_an_unfinished_v3_answer_is_cancelled(config: RunnableConfig, tree: One) -> None:
-    class Endless(Model):
-        async def _astream(self, *args: Any, **more: Any) -> Any:
-            for chunk in self._stream(*args, **more):
-                yield chunk
-                await asyncio.sleep(0.01)
+@pytest.mark.parametrize("tells", [False, True])
+def test_an_unfinished_v3_answer_is_cancelled_and_what_had_come_kept(
+    config: RunnableConfig, tree: One, tells: bool
+) -> None:
+    """B5"""
+    set_global_handler(strict=True)  # sees it all too, and adds nothing
 
     async def cut() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(stream_v3(Endless(reply="word " * 1000), config), 0.1)
+            await asyncio.wait_for(stream_v3(Dictating(tells=tells), config), 0.2)
 
     asyncio.run(cut())
+    (message,) = tree().root.outputs["messages"]
     assert tree().root.status is Status.CANCELLED
+    assert message["content"].startswith("word word")
+    assert message["content"].split() == ["word"] * message["content"].count("word")
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -34,16 +35,22 @@ def fetch(project: str, cache: Path) -> Path:
 
 
 def install(folder: Path, *wanted: str) -> Path:
-    """A folder for the module path with these packages, without what they depend on."""
-    if not folder.is_dir():
+    """A folder for the module path with these packages, without what they depend on; made anew where they change."""
+    ready, contents = folder / "ready", "\n".join(wanted)
+    if not ready.is_file() or ready.read_text() != contents:
+        shutil.rmtree(folder, ignore_errors=True)
         pip("install", "--no-deps", "--target", str(folder), *wanted)
+        ready.write_text(contents)
     return folder
 
 
 def pip(*arguments: str, python: str = sys.executable) -> None:
     """Run pip; skips the test where the index cannot be reached."""
-    command = [python, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS)
+    command = [python, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"pip {' '.join(arguments)} took longer than {FETCH_SECONDS} s")
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         pytest.skip(f"pip {' '.join(arguments)} failed: {said[-1] if said else done.stderr[-200:]}")
@@ -102,3 +109,11 @@ def changed(without: Outcome, with_ours: Outcome) -> dict[str, tuple[str | None,
     names = without.results.keys() | with_ours.results.keys()
     pairs = {name: (without.results.get(name), with_ours.results.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def node(suite: Path, test: str) -> str:
+    """What pytest calls a test of `results_in`: `tests.test_x.TestY::test_z` → `tests/test_x.py::TestY::test_z`."""
+    place, name = test.split("::", 1)
+    parts = place.split(".")
+    modules = next(n for n in range(len(parts), 0, -1) if (suite / ("/".join(parts[:n]) + ".py")).is_file())
+    return "::".join(["/".join(parts[:modules]) + ".py", *parts[modules:], name])

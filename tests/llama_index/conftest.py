@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Iterator
 
 import pytest
@@ -13,9 +15,17 @@ from eventtree.recorder import recorder
 from eventtree.testing.capture import Captured, capture
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The framework's own memory leaves its database to the garbage collector."""
-    config.addinivalue_line("filterwarnings", "ignore:<aiosqlite.core.Connection:ResourceWarning")
+@pytest.fixture(autouse=True)
+def own_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The framework runs coroutines of sync code in the thread's loop, and never closes one it had to make."""
+    if inspect.iscoroutinefunction(request.function):
+        yield
+        return
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index_instrumentation.dispatcher import instrument_tags
 from workflows import Context, Workflow, step
 from workflows.errors import WorkflowCancelledByUser, WorkflowTimeoutError
@@ -41,7 +43,7 @@ def calculator(**settings: Any) -> FunctionAgent:
 
 
 async def test_function_agent_is_one_tree(trees: Captured) -> None:
-    """A12."""
+    """A12, F5."""
     output = await calculator().run("1 + 2?")
     assert str(output) == "it is 3"
     [tree] = trees.wait()
@@ -85,6 +87,52 @@ async def test_agent_workflow_hands_over_within_one_tree(trees: Captured) -> Non
     assert agents[0] == "greeter"
     assert "calculator" in agents
     assert only(tree, "handoff").kind is Kind.TOOL
+
+
+async def test_agent_in_a_tool_of_an_agent_is_one_tree(trees: Captured) -> None:
+    """A11."""
+
+    async def ask(question: str) -> str:
+        """Ask the calculator."""
+        return str(await calculator().run(question))
+
+    await FunctionAgent(name="outer", tools=[ask], llm=Caller(calls=[("ask", {"question": "1 + 2?"})])).run("go")
+    [tree] = trees.wait()
+    lines = outline(tree)
+    at = lines.index("    tool ask")
+    assert lines[at + 1] == "      agent FunctionAgent.run"
+    assert [event.metadata["agent"] for event in tree.events if event.kind is Kind.AGENT] == ["outer", "calculator"]
+    assert tree.total_tokens == 4 * 13
+
+
+class Endless(Caller):
+    """Its stream stops after the first chunk and never ends."""
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Any, **kwargs: Any) -> Any:
+        async def chunks() -> Any:
+            yield ChatResponse(message=ChatMessage(role="assistant", content="half"), delta="half")
+            streaming.set()
+            await asyncio.sleep(30)
+
+        return chunks()
+
+
+streaming = threading.Event()
+
+
+async def test_agent_cancelled_while_its_model_streams_keeps_what_came(trees: Captured) -> None:
+    """B5."""
+    streaming.clear()
+    handler = FunctionAgent(name="a", tools=[add], llm=Endless()).run("go")
+    await asyncio.to_thread(streaming.wait, 5)
+    await handler.cancel_run()
+    with pytest.raises(WorkflowCancelledByUser):
+        await handler
+    [tree] = trees.wait()
+    model = next(event for event in tree.events if event.kind is Kind.MODEL)
+    assert (model.status, model.outputs["messages"][0]["content"]) == (Status.CANCELLED, "half")
+    assert only(tree, "run_agent_step").status is tree.root.status is Status.CANCELLED
 
 
 async def test_react_agent_is_one_tree(trees: Captured) -> None:

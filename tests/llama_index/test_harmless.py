@@ -8,9 +8,11 @@ import logging
 import pickle
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama_index.core import Document, MockEmbedding, Settings, VectorStoreIndex
@@ -19,10 +21,12 @@ from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayloa
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.dispatcher import instrument_tags
 
 import eventtree
-from eventtree import guard
+from eventtree import guard, pickling
 from eventtree.errors import ConfigError
+from eventtree.event import Status
 from eventtree.llama_index import DispatcherHandler, global_handler, set_global_handler
 from eventtree.recorder import recorder
 from eventtree.testing.capture import Captured, capture
@@ -64,6 +68,7 @@ def test_a_wrong_setting_leaves_the_old_handler(own_place: Path) -> None:
 
 
 def test_two_handlers_record_a_run_once(trees: Captured) -> None:
+    """F8."""
     second = DispatcherHandler()
     second.attach()
     try:
@@ -150,6 +155,34 @@ def test_a_failing_recorder_never_reaches_the_app(
         set_global_handler(None)
 
 
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+
+def test_hostile_arguments_and_results_are_taken_as_they_are(trees: Captured) -> None:
+    """E2, E5: locks, cycles, generators, objects that raise; none is read or copied."""
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    numbers = (number for number in range(3))
+    given = [threading.Lock(), cycle, numbers, Hostile(), b"\x00", float("nan"), {1: Hostile()}]
+
+    @get_dispatcher().span
+    def work(values: list[Any], **more: Any) -> list[Any]:
+        return values
+
+    assert work(given, lock=threading.RLock(), hostile=Hostile()) is given
+    assert list(numbers) == [0, 1, 2]
+    [tree] = trees
+    assert tree.root.status is Status.OK
+    assert len(tree.root.inputs["values"]) == len(given)
+
+
 class Milestone(BaseEvent):
     """An event of the user's own."""
 
@@ -232,6 +265,59 @@ def test_a_pickle_holds_no_key_and_is_not_attached(monkeypatch: pytest.MonkeyPat
     assert again.door.vendors == (Braintrust(api_key="sk-of-there", project="rag"),)
     assert again.door.settings.session == "s"
     assert get_dispatcher().span_handlers == before
+
+
+def hide_canary(text: str) -> str:
+    """A redactor of the module: it can be pickled by its name."""
+    return text.replace("canary", "*")
+
+
+def recorded_by(handler: DispatcherHandler) -> str:
+    """What the handler records of a model's call, a failure, and metadata with a canary in each."""
+    with capture() as trees, eventtree.session("canary-session", user="canary-user"):
+        set_global_handler(handler)
+        list(Echo().stream_complete("canary"))
+        with pytest.raises(ValueError, match="down"), instrument_tags({"where": "canary"}):
+            Echo(fails=0, model="m").complete("canary")
+        text = "".join(tree.model_dump_json() for tree in trees)
+        set_global_handler(None)
+    assert '"total_tokens":13' in text
+    return text
+
+
+def test_a_pickle_keeps_a_redactor_that_can_be_pickled(own_place: Path) -> None:
+    """F2."""
+    again = pickle.loads(pickle.dumps(DispatcherHandler(redact=hide_canary)))
+    assert again.door.settings.redact is hide_canary
+    assert again.door.content
+    text = recorded_by(again)
+    assert "canary" not in text and "the answer is here" in text
+
+
+def test_a_pickle_that_lost_its_redactor_fails_closed(own_place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """F2: what was to be hidden is not recorded, in copies of the copy either; said once, counted each time."""
+    handler = DispatcherHandler(redact=lambda text: text.replace("canary", "*"), metadata={"note": "canary"})
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(handler))))
+    assert pickle.loads(pickle.dumps(handler)).door.settings.metadata == {"note": "canary"}
+    assert guard.failures[pickling.LOST] == 2
+    [said] = caplog.records
+    assert "redact" in said.getMessage() and "canary" not in said.getMessage()
+    text = recorded_by(again)
+    assert "canary" not in text and "the answer" not in text and "the model is down" not in text
+
+
+def test_a_pickle_whose_redactor_is_not_importable_there_fails_closed(own_place: Path) -> None:
+    """F2."""
+    code = (
+        "import pickle, sys\n"
+        "from eventtree.llama_index import DispatcherHandler\n"
+        "def redact(text): return text\n"
+        "sys.stdout.buffer.write(pickle.dumps(DispatcherHandler(redact=redact, session='s')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    again = pickle.loads(done.stdout)
+    assert again.door.settings.session == "s"
+    assert not again.door.content and again.door.settings.redact is pickling.lost_redactor
 
 
 def test_content_off_records_no_content(own_place: Path, index: VectorStoreIndex) -> None:

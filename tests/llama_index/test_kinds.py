@@ -305,7 +305,7 @@ class Plain(CustomLLM):
 
 
 def test_model_without_events_is_told_by_its_result(trees: Captured) -> None:
-    """C5."""
+    """C5, F7."""
     Plain().complete("hi")
     Plain().chat([ChatMessage(content="hi")])
     alone, wrapped = trees

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import sys
 import threading
+import time
 import weakref
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from contextvars import copy_context
+from functools import partial
+from typing import Any, ClassVar
 
 import pytest
-from llama_index.core import VectorStoreIndex
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core import SummaryIndex, VectorStoreIndex
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.base.response.schema import StreamingResponse
+from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.query_engine import CustomQueryEngine
+from llama_index.core.schema import TextNode
 from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.event_handlers import BaseEventHandler
+from llama_index_instrumentation.span import BaseSpan
+from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 import eventtree
 from eventtree.event import Event, EventTree, Kind, Status
+from eventtree.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
 from tests.llama_index.models import Caller, Echo
@@ -31,6 +43,13 @@ STREAMED = [
     "    chain CompactAndRefine.get_response",
     "      model Echo.stream_complete",
 ]
+
+
+class Answers(Caller):
+    """A chat model that answers with the same text."""
+
+    def answer(self, messages: Sequence[ChatMessage]) -> ChatMessage:
+        return ChatMessage(role="assistant", content=TEXT)
 
 
 def model_of(tree: EventTree) -> Event:
@@ -196,6 +215,79 @@ def test_streaming_chat_engine_is_one_tree(trees: Captured, index: VectorStoreIn
     assert model_of(tree).outputs in ({"text": TEXT}, {"messages": [{"role": "assistant", "content": TEXT}]})
 
 
+class ReadFirst(BaseSpanHandler[BaseSpan]):
+    """Holds the exit of `stream_chat` back until `told` is set, and says when it is over."""
+
+    told: ClassVar = threading.Event()
+    exited: ClassVar = threading.Event()
+
+    def span_exit(self, id_: str, *args: Any, **kwargs: Any) -> None:
+        if "Engine.stream_chat-" in id_:
+            self.told.wait(5)
+
+    def new_span(self, *args: Any, **kwargs: Any) -> None: ...
+    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> None: ...
+    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class Exits(ReadFirst):
+    """Comes after our handler."""
+
+    def span_exit(self, id_: str, *args: Any, **kwargs: Any) -> None:
+        if "Engine.stream_chat-" in id_:
+            self.exited.set()
+
+
+class Interposes(BaseEventHandler):
+    """At the event named `at`, runs a span and lets `stream_chat` exit before the reading thread goes on."""
+
+    at: str
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        if type(event).__name__ == self.at and not ReadFirst.told.is_set():
+            get_dispatcher().span(lambda: None)()
+            ReadFirst.told.set()
+            ReadFirst.exited.wait(5)
+
+
+@pytest.mark.parametrize("mode", ["context", "condense_question", "simple", "condense_plus_context"])
+@pytest.mark.parametrize("at", ["LLMCompletionEndEvent", "LLMChatEndEvent", "StreamChatEndEvent"])
+def test_chat_stream_that_a_thread_read_before_the_engine_returned_is_whole(
+    trees: Captured, index: VectorStoreIndex, monkeypatch: pytest.MonkeyPatch, mode: str, at: str
+) -> None:
+    """The engine's thread is through with the model before the engine's span has exited."""
+    root = get_dispatcher()
+    ReadFirst.told.clear()
+    ReadFirst.exited.clear()
+    llm = Answers() if at == "LLMChatEndEvent" else Echo()
+    with monkeypatch.context() as patched:
+        patched.setattr(root, "span_handlers", [ReadFirst(), *root.span_handlers, Exits()])
+        patched.setattr(root, "event_handlers", [*root.event_handlers, Interposes(at=at)])
+        response = index.as_chat_engine(chat_mode=mode, llm=llm).stream_chat("Where is Paris?")
+        assert "".join(response.response_gen) == TEXT
+    tree = next(one for one in trees.wait(1) if "stream_chat" in one.root.name)
+    assert [event.status for event in tree.events] == [Status.OK] * len(tree.events)
+    assert tree.root.outputs["response"] == TEXT
+    assert model_of(tree).status is Status.OK
+
+
+@pytest.mark.parametrize("mode", ["simple", "context"])
+def test_chat_streams_are_whole_however_their_threads_are_switched(
+    trees: Captured, index: VectorStoreIndex, mode: str
+) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(24):
+            response = index.as_chat_engine(chat_mode=mode, llm=Echo()).stream_chat("Where is Paris?")
+            assert "".join(response.response_gen) == TEXT
+        recorder.settle()
+    finally:
+        sys.setswitchinterval(interval)
+    told = [(tree.root.status, tree.root.outputs["response"]) for tree in trees.wait(24)]
+    assert told == [(Status.OK, TEXT)] * 24
+
+
 @pytest.mark.parametrize("mode", ["context", "condense_question", "simple", "condense_plus_context"])
 async def test_async_streaming_chat_engine_is_one_tree(trees: Captured, index: VectorStoreIndex, mode: str) -> None:
     response = await index.as_chat_engine(chat_mode=mode, llm=Echo()).astream_chat("Where is Paris?")
@@ -294,6 +386,66 @@ def test_query_that_found_nothing_needs_no_reader(trees: Captured) -> None:
     assert list(response.response_gen) == ["Empty Response"]
 
 
+def test_query_refined_over_two_chunks_ends_with_the_second_model(trees: Captured) -> None:
+    """The first model's stream is read by the framework itself."""
+    index = SummaryIndex([TextNode(text="Paris is in France."), TextNode(text="Rome is in Italy.")])
+    stream = index.as_query_engine(llm=Echo(), response_mode="refine", streaming=True).query("Where?").response_gen
+    next(stream)
+    assert not trees
+    list(stream)
+    [tree] = trees
+    assert [event.status for event in tree.events] == [Status.OK] * len(tree.events)
+    assert [event.name for event in tree.events if event.kind is Kind.MODEL] == ["Echo.stream_complete"] * 2
+    assert (tree.root.outputs["response"], tree.total_tokens) == (TEXT, 26)
+
+
+class Chunks(Caller):
+    """Streams the chunks it is given, and says before each how long it waited."""
+
+    chunks: list[Any] = []
+    """(seconds to wait, chunk)"""
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+        def stream() -> Any:
+            for seconds, chunk in self.chunks:
+                time.sleep(seconds)
+                yield chunk
+
+        return stream()
+
+
+CALL = {"tool_calls": [{"id": "call_1"}]}
+
+
+@pytest.mark.parametrize("content", [("hi", {}), ("", CALL)], ids=["text", "tool call"])
+def test_first_token_is_the_first_chunk_with_content(trees: Captured, content: Any) -> None:
+    """C11: a role alone is none."""
+    empty = ChatResponse(message=ChatMessage(role="assistant", content=""), delta="")
+    first = ChatResponse(
+        message=ChatMessage(role="assistant", content=content[0], additional_kwargs=content[1]), delta=content[0]
+    )
+    list(Chunks(chunks=[(0, empty), (0.05, first)]).stream_chat([ChatMessage(content="hi")]))
+    [tree] = trees
+    assert tree.root.time_to_first_token is not None and tree.root.time_to_first_token >= 0.05
+
+
+async def test_streams_stopped_early_log_nothing(
+    trees: Captured, index: VectorStoreIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A3."""
+    engine = index.as_query_engine(llm=Echo(), streaming=True)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            async for _token in (await engine.aquery("Where?")).response_gen:
+                break
+        for _token in engine.query("Where?").response_gen:
+            break
+        await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING or "ontext" in record.message]
+    assert {tree.root.status for tree in trees.wait(4)} == {Status.CANCELLED}
+
+
 class TwoModels(CustomQueryEngine):
     """Answers with what two models stream, one after the other, through a generator of the user's own."""
 
@@ -343,6 +495,36 @@ def test_query_over_two_models_stopped_early_is_cancelled(trees: Captured, read:
     asked = [event for event in tree.events if event.kind is Kind.MODEL]
     assert len(asked) == models
     assert asked[-1].status is Status.CANCELLED
+
+
+class Beside(CustomQueryEngine):
+    """Returns a stream, and reads another of a model itself: before it returns, or later in the query's context."""
+
+    llm: Any
+    later: list[Any] = []
+
+    def custom_query(self, query_str: str) -> Any:
+        def read() -> None:
+            list(self.llm.stream_complete("beside"))
+
+        read()
+        self.later.append(partial(copy_context().run, read))
+        return StreamingResponse(response_gen=(chunk.delta for chunk in self.llm.stream_complete(query_str)))
+
+
+@pytest.mark.parametrize("reads_later", [False, True])
+def test_model_that_ended_beside_a_stream_says_nothing_of_it(trees: Captured, reads_later: bool) -> None:
+    """B6."""
+    engine = Beside(llm=Echo())
+    response = engine.query("Where?")
+    for read in engine.later if reads_later else ():
+        read()
+    assert not trees
+    del response
+    gc.collect()
+    [tree] = trees
+    assert tree.root.status is Status.CANCELLED
+    assert TEXT not in str(tree.root.outputs)
 
 
 @pytest.mark.parametrize("read", [0, 1, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -10,14 +11,19 @@ pytest.importorskip("langchain_core")
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.prompts import PromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from llama_index.core import VectorStoreIndex
+from llama_index.core.query_engine import CustomQueryEngine
 from llama_index.core.tools import FunctionTool
 from typing_extensions import TypedDict
+from workflows import Workflow, step
+from workflows.events import StartEvent, StopEvent
 
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
@@ -125,6 +131,78 @@ def test_langchain_in_llama_index_in_langchain(trees: Captured) -> None:
         "      model FakeListChatModel",
         "  chain upper",
     ]
+
+
+ANSWER = AIMessage("hello", usage_metadata={"input_tokens": 4, "output_tokens": 1, "total_tokens": 5})
+
+
+def counting() -> Any:
+    """A chain whose model reports 5 tokens."""
+    return PromptTemplate.from_template("{question}") | GenericFakeChatModel(messages=itertools.repeat(ANSWER))
+
+
+def test_usage_counts_once_through_all_layers(trees: Captured, index: VectorStoreIndex) -> None:
+    """C7: a chain around a query engine around a chain, each with a model of its own."""
+
+    class Asks(CustomQueryEngine):
+        engine: Any
+
+        def custom_query(self, query_str: str) -> str:
+            return str(counting().invoke({"question": str(self.engine.query(query_str))}).content)
+
+    engine = Asks(engine=index.as_query_engine(llm=Echo()))
+    chain: Any = RunnableLambda(lambda x: str(engine.query(x))) | counting()
+    chain.invoke("Where?")
+    [tree] = trees
+    assert outline(tree) == [
+        "chain RunnableSequence",
+        "  chain RunnableLambda",
+        "    chain Asks.query",
+        "      chain Asks.custom_query",
+        *below(4),
+        "        chain RunnableSequence",
+        "          chain PromptTemplate",
+        "          model GenericFakeChatModel",
+        "  chain PromptTemplate",
+        "  model GenericFakeChatModel",
+    ]
+    assert tree.total_tokens == 13 + 5 + 5
+
+
+class Steps(Workflow):
+    """A step that runs a chain."""
+
+    @step
+    async def ask(self, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=(await counting().ainvoke({"question": ev.question})).content)
+
+
+async def test_chain_in_a_workflow_in_a_graph(trees: Captured) -> None:
+    async def ask(state: Any) -> Any:
+        return {"question": await Steps().run(question=state["question"])}
+
+    class State(TypedDict):
+        question: str
+
+    graph = StateGraph(State)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    await graph.compile().ainvoke({"question": "Where?"})
+    [tree] = trees.wait()
+    lines = [line.strip() for line in outline(tree)]
+    at = lines.index("chain Steps.run")
+    assert lines[at - 1 : at + 5] == [
+        "chain ask",
+        "chain Steps.run",
+        "chain ask",
+        "chain RunnableSequence",
+        "chain PromptTemplate",
+        "model GenericFakeChatModel",
+    ]
+    depths = [len(line) - len(line.lstrip()) for line in outline(tree)][at - 1 : at + 5]
+    assert [depth - depths[0] for depth in depths] == [0, 2, 4, 6, 8, 8]
+    assert tree.total_tokens == 5
 
 
 def test_streaming_query_made_in_a_chain_and_read_outside(trees: Captured, index: VectorStoreIndex) -> None:

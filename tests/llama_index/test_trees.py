@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from llama_index.core import Document, MockEmbedding, PromptTemplate, VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.postprocessor import LLMRerank, SimilarityPostprocessor
@@ -99,6 +100,15 @@ def test_wrappers_of_a_model_are_internal_and_usage_is_counted_once(trees: Captu
     assert predicted.total_tokens == chatted.total_tokens == 13
     assert predicted.root.inputs == {"prompt": "Say {what}", "what": "it"}
     assert chatted.root.outputs["messages"][0]["content"] == "the answer is here"
+
+
+def test_callback_managers_of_their_own_cut_nothing(trees: Captured) -> None:
+    """A13: the model, the embedding and the engine each have another."""
+    embedding = MockEmbedding(embed_dim=4, callback_manager=CallbackManager())
+    documents = [Document(text="Rome")]
+    index = VectorStoreIndex.from_documents(documents, embed_model=embedding, callback_manager=CallbackManager())
+    index.as_query_engine(llm=Echo(callback_manager=CallbackManager())).query("?")
+    assert outline(trees[-1]) == QUERY
 
 
 def test_private_halves_of_a_method_are_internal(trees: Captured, index: VectorStoreIndex) -> None:

@@ -1,4 +1,6 @@
-"""Other projects' suites with our handler attached, and our own over the newest workflows. Fetched at test time."""
+"""Other projects' suites with our handler attached, and our own over the newest workflows and over clients that do not
+go with what else is installed here. Fetched at test time.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.langchain.upstream import pip
+
 pytestmark = pytest.mark.upstream
 
 HERE = Path(__file__).parent
 HOUSE = HERE.parents[1]
 
 
-def pip(*arguments: str) -> None:
-    """Run pip of this environment."""
-    subprocess.run([sys.executable, "-m", "pip", *arguments, "--quiet"], check=True, timeout=300)
-
-
-def run_pytest(*arguments: str, cwd: Path, **environment: str) -> str:
+def run_pytest(*arguments: str, cwd: Path, python: str = sys.executable, **environment: str) -> str:
     """What pytest printed; it must have passed."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        [python, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
@@ -74,3 +73,18 @@ def test_our_agents_and_workflows_pass_over_the_newest_workflows(tmp_path: Path)
     tests = [str(HERE / name) for name in ("test_agents.py", "test_propagation.py")]
     printed = run_pytest("-o", "addopts=--import-mode=importlib", *tests, cwd=HOUSE, PYTHONPATH=str(newest))
     assert number(r"(\d+) passed", printed) > 20
+
+
+CLIENT = ("llama-index-llms-anthropic", "anthropic<1", "pytest", "pytest-asyncio", "hypothesis")
+"""Its newest works with an `anthropic` older than the one `langchain-anthropic` needs."""
+
+
+def test_the_real_anthropic_client_is_told_whole(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    python = str(venv / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
+    pip("install", f"{HOUSE}[llama-index,testing]", *CLIENT, python=python)
+    tests = str(HERE / "test_anthropic.py")
+    printed = run_pytest(tests, "-rs", cwd=HOUSE, python=python, PYTHONPATH=str(HOUSE / "integrations"))
+    assert "skipped" not in printed
+    assert number(r"(\d+) passed", printed) >= 7

@@ -94,7 +94,8 @@ def test_wrong_bodies_of_humanloop_and_nebuly_get_the_detail_of_fastapi(client: 
 
 
 def test_honeyhive_legacy_takes_a_session_its_events_and_an_update(server: VendorServer, client: httpx.Client) -> None:
-    assert send(client, "POST", "/session/start", honeyhive.session()).json() == {"session_id": honeyhive.SESSION}
+    started = send(client, "POST", "/session/start", honeyhive.session()).json()
+    assert (started["session_id"], started["event_id"]) == (honeyhive.SESSION, honeyhive.SESSION)
     answer = send(client, "POST", "/events/batch", honeyhive.batch(honeyhive.ROOT_EVENT, honeyhive.event())).json()
     assert answer == {"event_ids": [honeyhive.ROOT, honeyhive.CHILD], "success": True}
     update = {"event_id": honeyhive.SESSION, "outputs": {"answer": "ho"}, "feedback": {"rating": 1}}

@@ -78,6 +78,14 @@ def test_of_nested_models_the_innermost_is_counted() -> None:
     assert found["r1"].usage is not None
 
 
+def test_a_leaf_is_not_counted_where_its_wrapper_was_told() -> None:
+    """C7: the figure that somebody reported stands, and a tokenizer's beside it would be the same tokens again."""
+    outer = [opened("r0", kind="model", model="m", inputs=ASKED), closed("r0", outputs=SAID, usage=USAGE)]
+    found = events(*outer, *model("r1", "r0"))
+    assert found["r0"].usage is not None and found["r0"].usage.total_tokens == 15
+    assert found["r1"].usage is None
+
+
 def test_of_nested_embeddings_the_outermost_is_counted() -> None:
     """C7: the inner ones are the framework's plumbing."""
     outer = [opened("r0", kind="embedding", model="m", inputs={"texts": ["abc", "de"]})]

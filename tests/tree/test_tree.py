@@ -141,6 +141,15 @@ def test_session_and_user_are_the_roots() -> None:
     assert {(e.session_id, e.user, e.environment) for e in tree.events} == {("s", "u", "prod")}
 
 
+def test_what_had_come_of_a_run_that_never_closed_is_its_output() -> None:
+    """B5"""
+    cut = [opened("r0"), opened("r1", "r0"), noted("r1", "partial", value="blue"), closed("r0", status="cancelled")]
+    left = only(cut).events[1]
+    assert (left.status, left.outputs, left.notes) == (Status.CANCELLED, "blue", ())
+    late = only([*cut, closed("r1", outputs="blue whale")]).events[1]
+    assert (late.status, late.outputs) == (Status.OK, "blue whale")
+
+
 def test_first_token_is_a_time_and_other_notes_are_kept() -> None:
     tree = only([opened("r0"), noted("r0", "first_token"), noted("r0", "retry", value={"attempt": 2}), closed("r0")])
     assert tree.root.time_to_first_token == 0.002

@@ -148,6 +148,22 @@ def test_the_price_is_the_one_of_the_events_time() -> None:
     assert (before.input_usd, after.input_usd) == (Decimal(10), Decimal(2))
 
 
+def test_what_one_pricer_remembers_is_told_apart() -> None:
+    """By time, counts, tier and model; asked twice, the answer is the same."""
+    pricer = Pricer()
+    asked = [
+        (counted(1_000_000, 0), "o3", datetime(2025, 6, 1, tzinfo=UTC)),
+        (counted(1_000_000, 0), "o3", datetime(2025, 7, 1, tzinfo=UTC)),
+        (counted(2_000_000, 0), "o3", datetime(2025, 7, 1, tzinfo=UTC)),
+        (counted(2_000_000, 0, service_tier="priority"), "gpt-4o-mini", AT),
+        (counted(2_000_000, 0), "gpt-4o-mini", datetime(2025, 7, 1, tzinfo=UTC)),
+    ]
+    rounds = [[pricer.price(usage, model=model, provider="openai", at=at) for usage, model, at in asked] for _ in "12"]
+    alone = [priced(usage, model, "openai", at=at) for usage, model, at in asked]
+    assert rounds == [alone, alone]
+    assert len({cost.input_usd for cost in alone if cost}) == len(asked)
+
+
 def test_the_service_tier_has_its_price() -> None:
     """Issue 5: priority costs more, and comes from the renamed keys too."""
     meta = {
@@ -243,16 +259,21 @@ def test_importing_us_imports_neither_prices_nor_tokenizers() -> None:
     assert done.stdout.strip() == "set()"
 
 
+LONG_TABLE = {"prices": [{"model": f"ours-{number}*", "input": 1, "output": 2} for number in range(1000)]}
+
+
 @pytest.mark.bench
-def test_a_lookup_takes_at_most_200_microseconds() -> None:
-    """Issue 5: the best of several rounds, so that a busy machine does not decide."""
-    pricer, usage = Pricer(), counted(1000, 100, cache_read_tokens=500)
-    rounds = []
-    for _ in range(20):
-        started = time.perf_counter()
-        for _ in range(100):
+@pytest.mark.parametrize("table", [None, LONG_TABLE], ids=["genai-prices", "after a long table"])
+def test_a_lookup_takes_at_most_200_microseconds(table: Any) -> None:
+    """Issue 5: this thread's time, in the best of several rounds, so that a busy machine does not decide."""
+    pricer, rounds = Pricer(table), []
+    for first in range(20):
+        # Counts that were never asked before: what was is remembered.
+        usages = [counted(1000 + 100 * first + n, 100, cache_read_tokens=500) for n in range(100)]
+        started = time.thread_time()
+        for usage in usages:
             pricer.price(usage, model="gpt-4o-mini", provider="openai", at=AT)
-        rounds.append((time.perf_counter() - started) / 100)
+        rounds.append((time.thread_time() - started) / 100)
     assert min(rounds) <= 200e-6
 
 

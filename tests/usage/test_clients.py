@@ -213,6 +213,25 @@ def test_the_users_table_goes_before_the_public_prices(served: Provider, asked: 
     assert cost.source and cost.source.startswith("table:")
 
 
+@pytest.mark.parametrize("name", ["gpt-4o-mini", bodies.MINI])
+def test_the_users_table_may_name_the_model_as_it_was_asked(served: Provider, asked: Asked, name: str) -> None:
+    """Issue 5: the answer comes from gpt-4o-mini-2024-07-18."""
+    config.configure(prices={name: {"input": 1, "output": 2}})
+    served.will(bodies.openai(bodies.OPENAI_USAGE))
+    langchain(chat_openai(served))
+    assert asked.event.cost is not None
+    assert asked.event.cost.total_usd == Decimal("0.00136")
+
+
+def test_a_proxy_that_has_another_model_answer_is_not_charged_as_the_one_that_was_asked(
+    served: Provider, asked: Asked
+) -> None:
+    """Rule 4: the response's model name decides."""
+    served.will(bodies.openai(bodies.OPENAI_USAGE, model="our-own-7b"))
+    langchain(chat_openai(served))
+    assert asked.event.cost is None
+
+
 def test_metadata_goes_first(served: Provider, asked: Asked) -> None:
     """C9: a figure on the run itself."""
     config.configure(prices=lambda *_: 7)
@@ -292,6 +311,39 @@ def test_openai_chat_through_llama_index(served: Provider, asked: Asked, streame
     assert figures(asked.event.usage) == figures(COUNTED)
     assert asked.event.cost is not None
     assert asked.event.cost.total_usd == Decimal("0.0001512")
+
+
+def dearest(*_: Any) -> int:
+    """The user's function."""
+    return 7
+
+
+STATED = {**bodies.OPENAI_USAGE, "cost": 0.5}
+SAID = [
+    ({"eventtree_cost": 0.04}, dearest, STATED, "0.04", "given"),
+    (None, dearest, STATED, "7", "callable"),
+    (None, {"gpt*": {"input": 1, "output": 1}}, STATED, "0.5", "provider"),
+    (None, {"gpt*": {"input": 1, "output": 1}}, bodies.OPENAI_USAGE, "0.00128", "table:"),
+    (None, None, bodies.OPENAI_USAGE, "0.0001512", "genai-prices "),
+]
+
+
+@pytest.mark.usefixtures("llama_index")
+@pytest.mark.parametrize(("tags", "prices", "usage", "total", "source"), SAID, ids=[case[-1] for case in SAID])
+def test_who_knows_the_cost_best_through_llama_index(
+    served: Provider, asked: Asked, tags: Any, prices: Any, usage: dict[str, Any], total: str, source: str
+) -> None:
+    """Issue 5, C9: given, the user's function, the provider, the user's table, the public prices."""
+    from llama_index.core.instrumentation.dispatcher import instrument_tags
+    from llama_index.core.llms import ChatMessage
+
+    config.configure(prices=prices)
+    served.will(bodies.openai(usage))
+    with instrument_tags(tags or {}):
+        llama_openai(served).chat([ChatMessage("Hello")])
+    cost = asked.event.cost
+    assert cost is not None and cost.source
+    assert (cost.total_usd, cost.source.startswith(source)) == (Decimal(total), True)
 
 
 @pytest.mark.usefixtures("llama_index")

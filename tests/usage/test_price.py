@@ -98,6 +98,11 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
         {"raw": {"usage": {"cost": 0.05, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.04}}}},
         "0.05",
     ),
+    "openrouter, own key, the mark was lost": (
+        {"response_metadata": [{"cost": 0, "cost_details": {"upstream_inference_cost": 1}}]},
+        "1",
+    ),
+    "openrouter, a free model": ({"raw": {"usage": {"cost": 0, "cost_details": {"upstream_inference_cost": 0}}}}, "0"),
     "litellm": ({"response_metadata": [{"headers": {"X-LiteLLM-Response-Cost": "2.85e-05"}}]}, "0.0000285"),
     "litellm sdk": ({"raw": {"_hidden_params": {"response_cost": 0.01}}}, "0.01"),
     "xai": ({"raw": {"usage": {"cost_in_usd_ticks": 37756000}}}, "0.0037756"),

@@ -96,7 +96,7 @@ def assert_identities(usage: Usage) -> None:
 
 
 @given(record)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 def test_identities_hold_for_any_json(raw: dict[str, Any]) -> None:
     """C2: uncached + read + write = input, never negative, for every value ever made."""
     usage = normalise(raw)
@@ -108,7 +108,7 @@ def test_identities_hold_for_any_json(raw: dict[str, Any]) -> None:
 
 
 @given(shaped())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=max(400, settings.default.max_examples))
 def test_identities_hold_for_every_shape_in_every_place(raw: dict[str, Any]) -> None:
     """C2, C3: also where places and shapes mix, and whatever figures they carry."""
     usage = normalise(raw)
@@ -117,7 +117,6 @@ def test_identities_hold_for_every_shape_in_every_place(raw: dict[str, Any]) -> 
 
 
 @given(anything)
-@settings(deadline=None)
 def test_any_json_at_the_door_is_no_error(raw: Any) -> None:
     """Never raises."""
     normalise(raw)

@@ -108,6 +108,24 @@ def test_an_input_of_zero_of_another_class_is_kept() -> None:
     assert (sides(usage), usage.problems) == ((0, 12, 12), ())
 
 
+@pytest.mark.parametrize("provider", ["fm", "amazon_bedrock", None])
+def test_an_answer_of_zero_and_zero_is_nobodys_count(provider: str | None) -> None:
+    """C1: langchain-aws fills in 0 where Invoke's counting headers are missing; free it was not."""
+    usage = usage_of({"usage_metadata": [form(0, 0)], "provider": provider})
+    assert sides(usage) == (None, None, None)
+    assert usage.problems == ("input is 0 though a prompt was sent: nobody counted it",)
+
+
+def test_a_cohere_stream_that_tells_only_what_is_billed_says_so() -> None:
+    """C1: langchain-cohere copies the billed units to where whole answers have the tokens."""
+    counts = {"total_tokens": 1170.0, "input_tokens": 1100.0, "output_tokens": 70.0}
+    usage = usage_of({"usage_metadata": [{}], "response_metadata": [{"token_count": counts}], "provider": "cohere"})
+    assert (sides(usage), usage.units) == (
+        (1100, 70, 1170), {"billed_input_tokens": 1100, "billed_output_tokens": 70},
+    )  # fmt: skip
+    assert usage.problems == ("the units that are billed: the client's streams do not tell the tokens",)
+
+
 @pytest.mark.parametrize(
     ("body", "place"),
     [({"prompt_tokens": 10, "completion_tokens": 25, "total_tokens": 35}, "response_metadata")],

@@ -1,13 +1,10 @@
-"""Who judges the requests in tests: the contract's rules, a loopback server, the vendors' own models."""
+"""Who judges the requests in tests: the contract's rules, and a loopback server."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import httpx
 
@@ -19,8 +16,13 @@ from eventtree.testing.rules.terms import Call, Options, Refusal
 from eventtree.vendors.vendor import Request, Vendor
 
 
-def problems(vendor: Vendor, requests: Iterable[Request], options: Options | None = None) -> list[str]:
-    """What the contract's rules find wrong with requests sent in this order; an answer is read as delivery would."""
+def problems(
+    vendor: Vendor, requests: Iterable[Request], options: Options | None = None, learned: dict[str, str] | None = None
+) -> list[str]:
+    """What the contract's rules find wrong with requests sent in this order; an answer is read as delivery would.
+
+    `learned` fills with what answers teach.
+    """
     rules = VENDORS[vendor.kind]
     ledger = rules.ledger(options or Options())
     found = []
@@ -43,6 +45,8 @@ def problems(vendor: Vendor, requests: Iterable[Request], options: Options | Non
         assert verdict.verified
         assert not verdict.refused
         assert bool(verdict.again) == bool(reply.problem)
+        if learned is not None:
+            learned.update(verdict.learned)
     return found
 
 
@@ -83,13 +87,3 @@ def post_all(server: VendorServer, vendor: Vendor, trees: Iterable[EventTree], l
             verdict = vendor.read_reply(request, answer.status_code, answer.content)
             assert verdict is not None and verdict.verified and not verdict.again, answer.text
     assert not server.refused
-
-
-def run_in_own_venv(folder: Path, packages: list[str], script: str, requests: Iterable[Request]) -> None:
-    """Run `script` in a venv of its own that holds a vendor's released package; the requests' JSON is its input."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
-    bodies = json.dumps([{"url": request.url, "body": request.body} for request in requests])
-    done = subprocess.run([str(python), "-c", script], input=bodies, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue, Kind, Status, Usage
@@ -27,7 +25,6 @@ from tests.vendors.trees import (
     ident,
     rich_tree,
     tree_of,
-    trees,
     wide_tree,
 )
 
@@ -284,13 +281,6 @@ def test_requests_stay_below_six_mebibytes() -> None:
     assert judges.problems(vendor, requests, KNOWN) == []
 
 
-@settings(max_examples=40, deadline=None)
-@given(tree=trees())
-def test_any_tree_gives_valid_requests(tree: Any) -> None:
-    vendor = braintrust(project_id=PROJECT)
-    assert judges.problems(vendor, judges.check_encoding(vendor, tree), KNOWN) == []
-
-
 # Answers
 
 
@@ -327,27 +317,3 @@ def test_server_of_the_contract_refuses_nothing(target: dict[str, str]) -> None:
         judges.post_all(server, vendor, [rich_tree()], {})
         judges.post_all(server, vendor, [rich_tree()], {})
         assert len(set(server.event_ids("braintrust"))) == 12
-
-
-STAINLESS = """
-import json, sys
-from pydantic import TypeAdapter
-from braintrust_api.types.shared_params import InsertProjectLogsEvent
-row_type = TypeAdapter(InsertProjectLogsEvent)
-newer_than_this_client = {"origin"}
-for request in json.load(sys.stdin):
-    for row in request["body"]["events"]:
-        assert set(row) <= set(InsertProjectLogsEvent.__annotations__) | newer_than_this_client, row.keys()
-        row_type.validate_python(row)
-try:
-    row_type.validate_python({"metrics": {"start": "soon"}})
-except ValueError:
-    sys.exit(0)
-sys.exit("takes anything")
-"""
-
-
-@pytest.mark.upstream
-def test_models_of_braintrust_api_take_all(tmp_path: Path) -> None:
-    requests = serialize([rich_tree(), wide_tree(20)], braintrust())
-    judges.run_in_own_venv(tmp_path / "venv", ["braintrust-api==0.6.0"], STAINLESS, requests)

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Cost, EventTree, Kind, Usage
-from eventtree.serializer import request, serialize
 from eventtree.vendors import KINDS, vendor_class
 from eventtree.vendors.fields import FIELDS
 from eventtree.vendors.vendor import Vendor
-from tests.vendors.trees import chain_root, chat_model, event, ident, rich_tree, tree_of
+from tests.vendors.everything import SETTINGS, every_request
 
 SHARED_V5 = """path id log_id trace_parent_id start_time end_time created_at provider_latency inputs output error stdout
     provider_request provider_response source metadata user environment save source_datapoint_id log_status"""
@@ -61,56 +59,11 @@ PUBLISHED: dict[str, dict[str, str]] = {
     },
 }
 
-SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "honeyhive": [{}, {"generation": "v1"}],
-    "humanloop_v5": [{}, {"save": False}],
-    "humanloop_v4": [{"save": False}],
-    "braintrust": [{}],
-    "nebuly": [
-        {"version": "v2", "hide_content": True, "feature_flags": ("b",), "end_user_group_profile": "g"},
-        {"version": "v3"},
-    ],
-}
-SAID: dict[str, Any] = {
-    "key": "4f3f77fc-4d1c-4f3e-8f6e-0c6f8d2b8a10", "id": ident(1), "tree": ident(1), "at": 1_800_000_000_000_000_000,
-    "score": {"exact": 1, "length": 20}, "comment": "good", "correction": "The moon.", "user": "ada",
-    "metadata": {"page": 3},
-}  # fmt: skip
-
-
-def trees() -> list[EventTree]:
-    """One with everything in it; one that failed; a nested agent whose model is known."""
-    agent = event(
-        2, kind=Kind.AGENT, name="agent", model="gpt-4.1", provider="openai", user="ada", environment="e",
-        inputs={"messages": [{"role": "user", "content": "Why?"}]},
-        outputs={"messages": [{"role": "assistant", "content": "So."}]},
-        usage=Usage(input_tokens=1, output_tokens=1, total_tokens=2), cost=Cost(input_usd=1, output_usd=1, total_usd=2),
-    )  # fmt: skip
-    failed = {"status": "error", "error": {"type": "E", "message": "no", "traceback": None}}
-    talk = {
-        "inputs": {"messages": [{"role": "user", "content": "Why?"}]},
-        "outputs": {"messages": [{"role": "assistant", "content": "So."}]},
-    }
-    kinds = [
-        event(number, kind=kind, environment="e", user="ada", inputs={"query": "q"}, model="m", **failed)
-        for number, kind in enumerate((Kind.TOOL, Kind.MODEL, Kind.AGENT, Kind.CHAIN), 3)
-    ]
-    lone = [
-        chat_model(1, None, metadata=chain_root().metadata, environment="e", user="ada"),
-        event(1, None, kind=Kind.TOOL, environment="e", metadata=chain_root().metadata, inputs={"query": "q"}),
-    ]
-    return [rich_tree(), tree_of(chain_root(**failed), agent, *kinds), tree_of(chain_root(**talk))] + [
-        tree_of(one) for one in lone
-    ]
-
 
 def bodies(vendor: Vendor) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object a vendor is sent, with the name its table bears."""
-    learned = {f"data_id:{ident(1)}": "data_1"}
-    for tree in trees():
-        late = vendor.encode_feedback({**SAID, "id": tree.root.id, "tree": tree.id}, tree, learned).items
-        for made in [*serialize([tree], vendor), *(request((item,), vendor) for item in late)]:
-            yield from parts(vendor.kind, made.items[0].route, made.body)
+    for route, _, _, body in every_request(vendor):
+        yield from parts(vendor.kind, route, body)
 
 
 def parts(kind: str, route: str, body: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -122,8 +75,9 @@ def parts(kind: str, route: str, body: Any) -> Iterator[tuple[str, dict[str, Any
     elif kind == "humanloop_v5":
         yield {"judge": "evaluator", "complete": "flow"}.get(route, route), body
     elif kind == "humanloop_v4":
-        yield from (("feedback" if route == "feedback" else "log", one) for one in body)
-    elif kind == "braintrust":
+        logs = [body["log"]] if route == "evaluation" else body
+        yield from (("feedback" if route == "feedback" else "log", one) for one in logs)
+    elif kind == "braintrust" and route != "lookup":
         is_row = "events" in body
         yield from (("row" if is_row else "feedback", one) for one in body["events" if is_row else "feedback"])
     elif route in ("v2", "v3"):

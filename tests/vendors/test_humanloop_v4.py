@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
 
-from eventtree.event import Event, EventTree, Kind
+from eventtree.event import Event, Kind
 from eventtree.serializer import serialize
 from eventtree.testing import VendorServer
 from eventtree.vendors.humanloop_v4 import HumanloopV4
@@ -18,7 +16,6 @@ from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
     ROOT,
-    bounded,
     chain_root,
     chat_model,
     event,
@@ -27,7 +24,6 @@ from tests.vendors.trees import (
     rich_tree,
     text_model,
     tree_of,
-    trees,
     wide_tree,
 )
 
@@ -130,12 +126,6 @@ def test_feedback_is_text() -> None:
     ]
 
 
-@given(tree=trees())
-def test_any_tree_gives_valid_requests(tree: EventTree) -> None:
-    vendor = humanloop()
-    assert judges.problems(vendor, judges.check_encoding(vendor, bounded(tree))) == []
-
-
 def test_ten_thousand_events_go_out_by_the_hundred() -> None:
     requests = list(serialize([wide_tree(10_000)], humanloop()))
     assert sum(len(request.items) for request in requests) == 10_000
@@ -181,21 +171,3 @@ def test_loopback_server_takes_all() -> None:
         judges.post_all(server, vendor, [rich_tree(), tree_of(chat_model(20, None, tree_id=ident(20)))], {})
         ids = server.event_ids("humanloop_v4")
     assert sorted(ids) == sorted([e.id for e in rich_tree().events if not e.internal] + [ident(20)])
-
-
-KONFIG = """
-import json, sys
-from humanloop.model.log_datapoint_request import LogDatapointRequest
-from humanloop.pydantic.log_request import LogRequest
-for request in json.load(sys.stdin):
-    LogDatapointRequest.from_openapi_data_oapg(request["body"])
-    for log in request["body"]:
-        LogRequest.model_validate(log, strict=False)
-        assert set(log) <= set(LogRequest.model_fields), set(log) - set(LogRequest.model_fields)
-"""
-
-
-@pytest.mark.upstream
-def test_schemas_of_humanloop_0_7_35_take_all(tmp_path: Path) -> None:
-    requests = serialize([rich_tree(), tree_of(chat_model(20, None, tree_id=ident(20)))], humanloop())
-    judges.run_in_own_venv(tmp_path / "venv", ["humanloop==0.7.35"], KONFIG, requests)

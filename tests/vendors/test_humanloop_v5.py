@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
 
 from eventtree.errors import ConfigError
-from eventtree.event import Cost, Event, EventTree, Kind, Status, Usage
+from eventtree.event import Cost, Event, Kind, Status, Usage
 from eventtree.serializer import serialize
 from eventtree.testing import VendorServer
-from eventtree.testing.rules.terms import Options
 from eventtree.vendors.humanloop_v5 import Dialect, HumanloopV5
 from eventtree.vendors.vendor import Request
 from tests.vendors import judges
@@ -22,7 +19,6 @@ from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
     ROOT,
     START,
-    bounded,
     chain_root,
     chat_model,
     event,
@@ -31,7 +27,6 @@ from tests.vendors.trees import (
     rich_tree,
     text_model,
     tree_of,
-    trees,
     wide_tree,
 )
 
@@ -312,14 +307,6 @@ def test_feedback_is_judged_after_everything_else() -> None:
     assert judged[0]["user"] == "ada"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@given(tree=trees())
-def test_any_tree_gives_valid_requests(dialect: Dialect, tree: EventTree) -> None:
-    vendor = humanloop(dialect=dialect)
-    requests = judges.check_encoding(vendor, bounded(tree))
-    assert judges.problems(vendor, requests, Options(humanloop_dialect=dialect)) == []
-
-
 def test_ten_thousand_events_go_out_parents_first() -> None:
     encoded = humanloop().encode(wide_tree(10_000))
     waves = {item.key: item.wave for item in encoded.items}
@@ -363,45 +350,6 @@ def test_loopback_server_takes_all(dialect: Dialect) -> None:
         ids = set(server.event_ids("humanloop_v5"))
     if dialect == "log_status":
         assert ids >= {event.id for event in (*rich_tree().events, *lone.events) if not event.internal}
-
-
-SDK = """
-import inspect, json, sys, typing
-import humanloop
-from pydantic import ConfigDict, TypeAdapter
-from humanloop.prompts.raw_client import RawPromptsClient
-from humanloop.tools.raw_client import RawToolsClient
-from humanloop.flows.raw_client import RawFlowsClient
-from humanloop.agents.raw_client import RawAgentsClient
-from humanloop.evaluators.raw_client import RawEvaluatorsClient
-
-METHODS = {
-    "prompts/log": RawPromptsClient.log, "tools/log": RawToolsClient.log, "flows/log": RawFlowsClient.log,
-    "agents/log": RawAgentsClient.log, "evaluators/log": RawEvaluatorsClient.log,
-}
-
-def check(value, hint, where):
-    if value is None:
-        raise SystemExit(f"{where} is null")
-    TypeAdapter(hint, config=ConfigDict(extra="forbid")).validate_python(value)
-
-for request in json.load(sys.stdin):
-    path = request["url"].split("/v5/", 1)[1]
-    method = METHODS.get(path, RawFlowsClient.update_log)
-    hints = typing.get_type_hints(method)
-    for key, value in request["body"].items():
-        name = key
-        if key == "environment":
-            name = next(n for n in hints if n.endswith("_log_request_environment"))
-        check(value, hints[name], f"{path}.{key}")
-"""
-
-
-@pytest.mark.upstream
-def test_types_of_humanloop_0_8_38_take_all(tmp_path: Path) -> None:
-    agent = tree_of(event(1, None), event(2, kind=Kind.AGENT, model="gpt-4.1", outputs="done"), chat_model(3, 2))
-    requests = serialize([rich_tree(), agent], humanloop())
-    judges.run_in_own_venv(tmp_path / "venv", ["humanloop==0.8.38", "requests"], SDK, requests)
 
 
 def test_docstring_says_that_the_hosted_service_is_gone() -> None:

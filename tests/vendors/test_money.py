@@ -71,6 +71,7 @@ def test_humanloop_gets_dollars_by_side(served: Provider, kind: str) -> None:
 
 
 def test_braintrust_gets_metrics_whose_parts_are_parts(served: Provider) -> None:
+    """C10: the vendor's own name of the total is there, for its screens to read."""
     metrics = sent(served, "braintrust", bodies.openai(bodies.OPENAI_USAGE))["metrics"]
     counts = ("prompt_tokens", "completion_tokens", "tokens", "prompt_cached_tokens", "completion_reasoning_tokens")
     assert [metrics[name] for name in counts] == [1200, 80, 1280, 1024, 64]

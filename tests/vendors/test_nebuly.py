@@ -7,9 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
 
-from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Status
+from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Status
 from eventtree.serializer import serialize
 from eventtree.testing import VendorServer
 from eventtree.vendors.nebuly import Nebuly, Version
@@ -18,7 +17,6 @@ from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
     ROOT,
     START,
-    bounded,
     chain_root,
     chat_model,
     event,
@@ -27,7 +25,6 @@ from tests.vendors.trees import (
     rich_tree,
     text_model,
     tree_of,
-    trees,
     wide_tree,
 )
 
@@ -285,13 +282,6 @@ def test_feedback_is_the_interactions() -> None:
     assert sent(chain_root(), feedback=said, version="v3")["user_feedback"] == expected
     assert "feedback_actions" not in sent(chain_root())
     assert sent(chain_root(), version="v3")["user_feedback"] == []
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@given(tree=trees())
-def test_any_tree_gives_valid_requests(version: Version, tree: EventTree) -> None:
-    vendor = nebuly(version=version)
-    assert judges.problems(vendor, judges.check_encoding(vendor, bounded(tree))) == []
 
 
 def test_ten_thousand_events_are_one_interaction() -> None:

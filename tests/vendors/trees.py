@@ -212,7 +212,10 @@ MESSAGES = st.fixed_dictionaries(
         "tool_call_id": JSON, "name": JSON, "finish_reason": JSON, "reasoning": JSON, "status": JSON,
     },
 )  # fmt: skip
-CONTENTS = JSON | MESSAGES | st.lists(MESSAGES, max_size=2) | st.dictionaries(
+SHORT = st.fixed_dictionaries(
+    {"messages": st.lists(st.tuples(st.sampled_from(["user", "ai", "odd"]), JSON).map(list) | TEXTS, max_size=2)}
+)
+CONTENTS = SHORT | JSON | MESSAGES | st.lists(MESSAGES, max_size=2) | st.dictionaries(
     SHAPED_KEYS, JSON | MESSAGES | st.lists(MESSAGES | JSON, max_size=2), max_size=3
 )  # fmt: skip
 METADATA = st.dictionaries(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from eventtree.journal.cursor import Cursor
 from eventtree.vendors import KINDS, resolve_vendors
 
 WORDS_SHOWN = 80
+LOCK_SECONDS = 3.0
+"""How long to wait for whoever delivers to a vendor whose letters are wanted."""
+LOCK_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +119,13 @@ def dead_key(letter: Letter) -> tuple[str, str, int]:
 
 @contextmanager
 def _held(journal: Journal, name: str) -> Iterator[None]:
-    """Nobody else ships to the vendor meanwhile."""
-    lock = journal.files.lock(f"{name}.lock")
-    if lock is None:
-        who = name.rsplit(".", 1)[0]
-        raise JournalError(f"a process is delivering to {who} now and holds its letters. Stop it, then try again")
+    """Nobody else ships to the vendor meanwhile; a process about to end is waited for."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while (lock := journal.files.lock(f"{name}.lock")) is None:
+        if time.monotonic() >= deadline:
+            who = name.rsplit(".", 1)[0]
+            raise JournalError(f"a process is delivering to {who} now and holds its letters. Stop it, then try again")
+        time.sleep(LOCK_POLL_SECONDS)
     try:
         yield
     finally:

@@ -27,16 +27,16 @@ UNKNOWN_SECONDS = 2.0
 """How long a report looks for models without a price, newest trees first."""
 
 
-def existing(folder: str | None) -> Journal:
+def existing(folder: str | None, *, awaited: bool = False) -> Journal:
     """The journal to look at.
 
     Raises:
-        JournalError: there is none.
+        JournalError: there is none, and it is not `awaited` either.
     """
     settings = config.resolve(journal=folder)
     if settings.folder == MEMORY:
         raise JournalError("a memory journal lives only in its own process. Name a folder: --journal DIR")
-    if not Path(settings.folder).expanduser().is_dir():
+    if not awaited and not Path(settings.folder).expanduser().is_dir():
         raise JournalError(f"no journal at {settings.folder}. Record something first, or name another: --journal DIR")
     return open_journal(settings.folder)
 

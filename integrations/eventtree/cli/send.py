@@ -22,15 +22,18 @@ LOOK_SECONDS = 0.1
 
 
 def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay: bool, timeout: float) -> int:
-    """Deliver what waits; exit status 0 if nothing that could be sent still waits.
+    """Deliver what waits; exit status 0 if nothing waits any more for the vendors it sends to.
+
+    With `replay`, what names them with other settings may wait on; without, it makes the exit status 1.
 
     Raises:
         ConfigError: a vendor's settings are missing, or `--replay` names no vendor.
     """
-    journal = existing(folder)
+    journal = existing(folder, awaited=follow)
     if replay and not names:
         raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")
-    vendors = resolve_vendors(names) if names else _named(journal)
+    census = Census(journal)
+    vendors = resolve_vendors(names) if names else _named(census, set())
     if not vendors and not follow:
         click.echo("Nothing waits for a vendor.")
         return 0
@@ -38,7 +41,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
     try:
         if follow:
-            _follow(shipper, journal, bool(names))
+            _follow(shipper, None if names else census)
         else:
             _until_idle(shipper, timeout)
     except KeyboardInterrupt:
@@ -46,29 +49,33 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     shipper.stop(2.0)
     found = shipper.report()
     draw_report(console(), found)
-    _say_others(found, shipper, journal)
+    others = _say_others(found, shipper, journal)
     mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
-    return int(any(s.waiting and f"{s.name}.{s.fingerprint}" in mine for s in found.vendors.values()))
+    left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
+    return int(left > 0 or (others > 0 and not replay))
 
 
-def _say_others(found: Report, shipper: Shipper, journal: Journal) -> None:
-    """Why events of a vendor we have settings for still wait: they were recorded with other ones."""
+def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
+    """Why events of a vendor we have settings for still wait, and how many: they were recorded with other ones."""
+    waiting = 0
     ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
     for sums in found.vendors.values():
         if sums.waiting and sums.name in ours and ours[sums.name] != sums.fingerprint:
             others = "with another key, host or project than this environment's"
             mend = "Set those, or send them to this one with --replay."
-            click.echo(f"{sums.waiting} events wait for {sums.name} {others}. {mend}", err=True)
+            wait = "event waits" if sums.waiting == 1 else "events wait"
+            click.echo(f"{sums.waiting} {wait} for {sums.name} {others}. {mend}", err=True)
+            waiting += sums.waiting
+    return waiting
 
 
-def _named(journal: Journal) -> tuple[Vendor, ...]:
-    """The vendors that trees name, with this environment's settings."""
-    census = Census(journal)
+def _named(census: Census, said: set[str]) -> tuple[Vendor, ...]:
+    """The vendors that trees name, with this environment's settings; of others those not `said` before are told."""
     census.read()
     names = sorted({name for name, _ in census.vendor_keys()})
-    for name in names:
-        if name not in KINDS:
-            click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
+    for name in set(names) - KINDS.keys() - said:
+        said.add(name)
+        click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
     return resolve_vendors(name for name in names if name in KINDS)
 
 
@@ -82,9 +89,11 @@ def _until_idle(shipper: Shipper, timeout: float) -> None:
         looks = looks + 1 if lanes and all(lane.idle and not lane.growing for lane in lanes) else 0
 
 
-def _follow(shipper: Shipper, journal: Journal, fixed: bool) -> None:
+def _follow(shipper: Shipper, census: Census | None) -> None:
+    """Deliver until stopped; with a census, to vendors that trees come to name too."""
+    said: set[str] = set()
     while True:
         time.sleep(1.0)
         shipper.ensure()
-        if not fixed:
-            shipper.serve(_named(journal), config.resolve(deliver=True, vendors=()))
+        if census is not None:
+            shipper.serve(_named(census, said), config.resolve(deliver=True, vendors=()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from eventtree import guard
 from eventtree.content import messages as chat
 from eventtree.content import objects, quick
 from eventtree.content.frameworks import by_framework
@@ -112,7 +113,11 @@ class Plain:
     def fitted(self, walk: Walk, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if its text and nodes may be too large."""
         most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
-        return plain if most <= self.limits.max_bytes else shorten(plain, self.limits.max_bytes)
+        if most <= self.limits.max_bytes:
+            return plain
+        shorter = shorten(plain, self.limits.max_bytes)
+        guard.cuts["value_bytes"] += shorter is not plain
+        return shorter
 
 
 def plain(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:

@@ -31,6 +31,9 @@ NODE = 27
 """Characters that an item counts for beside its text: its quotes, comma and marks."""
 SMALL = 1 << 53
 TEXT = frozenset({str})
+DATA = "data:"
+"""How the URL of a file begins that holds the file itself."""
+NO_REST = [None] * len(REST)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 SHAPING = frozenset({"__openai_role__", "reasoning_content", "audio"})
 CALLING = frozenset({"tool_calls", "function_call"})
@@ -57,7 +60,7 @@ def number(value: float, _room: list[int], _depth: int) -> JsonValue:
 def text(value: str, room: list[int], _depth: int = 0) -> JsonValue:
     """A text of the builtin class; a long one may be the data URL of a file."""
     room[0] -= len(value)
-    if len(value) > SHORT and value.startswith("data:"):
+    if len(value) > SHORT and value.startswith(DATA):
         return UNUSUAL
     return value if value.isascii() else clean(value)
 
@@ -69,24 +72,30 @@ def text_like(value: str, room: list[int], _depth: int) -> JsonValue:
 
 def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
     """A dict of the builtin class, whose keys are text. One with a `type` may describe a file; see parts.from_dict."""
-    room[0] -= NODE * len(value)
-    if len(value) > ITEMS or depth >= DEPTH or room[0] < 0 or "type" in value or "inline_data" in value:
-        return UNUSUAL
     out = value.copy()
+    if not out:
+        return out
+    room[0] -= NODE * len(out)
+    if len(out) > ITEMS or depth >= DEPTH or room[0] < 0 or "type" in out or "inline_data" in out:
+        return UNUSUAL
     if not TEXT.issuperset(map(type, out)):
         return UNUSUAL
     keys = "".join(out)
     if not keys.isascii():
         return UNUSUAL
-    spent = len(keys)
+    room[0] -= len(keys)
+    if TEXT.issuperset(map(type, out.values())):
+        said = "".join(out.values())
+        if said.isascii() and DATA not in said:
+            room[0] -= len(said)
+            return out
     for key, item in out.items():
         if type(item) is str and len(item) <= SHORT and item.isascii():
-            spent += len(item)
+            room[0] -= len(item)
         elif item is not None:
             plain = out[key] = COPIES[type(item)](item, room, depth + 1)
             if plain is UNUSUAL:
                 return UNUSUAL
-    room[0] -= spent
     return out
 
 
@@ -101,25 +110,43 @@ def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
 
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
-    fields = fields_of(value)
-    content, role, calls = fields.get("content"), ROLE_OF.get(fields.get("type")), fields.get("tool_calls")
-    more, about = fields.get("additional_kwargs"), fields.get("response_metadata")
-    if type(content) is not str or role is None or fields.get("invalid_tool_calls"):
+    own = object.__getattribute__(value, "__dict__")  # `fields_of`
+    if type(own) is not dict:
         return UNUSUAL
-    if more and not (SHAPING.isdisjoint(more) and (calls or CALLING.isdisjoint(more))):
+    get = own.get
+    content, role = get("content"), ROLE_OF.get(get("type"))
+    if type(content) is not str or role is None:
         return UNUSUAL
-    room[0] -= 6 * NODE
-    out: dict[str, JsonValue] = {"role": role, "content": text(content, room)}
+    room[0] -= 6 * NODE + len(content)
+    if not content.isascii() or content.startswith(DATA):
+        content = text(content, room)
+    out: dict[str, JsonValue] = {"role": role, "content": content}
+    more, calls = get("additional_kwargs"), get("tool_calls")
+    if get("invalid_tool_calls") or (more and not is_plain(more, calls)):
+        return UNUSUAL
     if calls:
-        out["tool_calls"] = [tool_call(call, room) for call in calls] if type(calls) is list else UNUSUAL
-    for key in REST:
-        if key in fields and (item := fields[key]) is not None:
-            out[key] = text(item, room) if type(item) is str else UNUSUAL
-    if about:
+        out["tool_calls"] = tool_calls(calls, room)
+    rest = [*map(get, REST)]
+    if rest != NO_REST:
+        for key, item in zip(REST, rest, strict=True):
+            if item is not None:
+                out[key] = text(item, room) if type(item) is str else UNUSUAL
+    if about := get("response_metadata"):
         reason = first(about, FINISH) if type(about) is dict else UNUSUAL
         if reason is not None:
             out["finish_reason"] = text(reason, room) if type(reason) is str else UNUSUAL
-    return UNUSUAL if UNUSUAL in out.values() or (calls and UNUSUAL in out["tool_calls"]) else out
+    return UNUSUAL if UNUSUAL in out.values() else out
+
+
+def is_plain(more: Any, calls: Any) -> bool:
+    """Whether nothing in a message's `additional_kwargs` changes how it is written."""
+    return SHAPING.isdisjoint(more) and (bool(calls) or CALLING.isdisjoint(more))
+
+
+def tool_calls(calls: Any, room: list[int]) -> JsonValue:
+    """LangChain's own, in a list."""
+    out = [tool_call(call, room) for call in calls] if type(calls) is list else [UNUSUAL]
+    return UNUSUAL if UNUSUAL in out else out
 
 
 def tool_call(call: Any, room: list[int]) -> JsonValue:
@@ -139,8 +166,8 @@ def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
     """A list of LangChain messages, at least one."""
     if type(values) is not list or not values:
         return UNUSUAL
-    for value in values:
-        if COPIES[type(value)] is not message:
+    for kind in set(map(type, values)):
+        if COPIES[kind] is not message:
             return UNUSUAL
     return list_of(values, room, depth)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from eventtree import guard
+from eventtree.config import BOUNDS, Bounds
 from eventtree.content.redact import FAILED, MASK, Redactor
 from eventtree.content.shorten import cut_marker
 from eventtree.event import JsonValue
@@ -35,10 +37,15 @@ CUT = "…"
 class Limits:
     """How much of one value is kept. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
 
-    max_depth: int = 24
-    max_items: int = 10_000
-    max_nodes: int = 100_000
-    max_bytes: int = 1 << 20
+    max_depth: int = BOUNDS.depth
+    max_items: int = BOUNDS.items
+    max_nodes: int = BOUNDS.nodes
+    max_bytes: int = BOUNDS.value_bytes
+
+    @classmethod
+    def of(cls, bounds: Bounds) -> Limits:
+        """Those that a user has set."""
+        return cls(bounds.depth, bounds.items, bounds.nodes, bounds.value_bytes)
 
 
 DEFAULT = Limits()
@@ -180,6 +187,7 @@ class Walk:
 
     def cut(self, value: str, room: int) -> str:
         """Head and tail of a text that is longer than `room`."""
+        guard.cuts["value_bytes"] += 1
         half = room // 2
         if self.redact is None:
             head, tail = value[:half], value[-half:] if half else ""
@@ -202,8 +210,10 @@ class Walk:
     def take(self, size: int) -> int:
         """How many of `size` items may be kept; they are counted as met."""
         if size > self.limits.max_items:
+            guard.cuts["items"] += 1
             size = self.limits.max_items
         if size > self.nodes:
+            guard.cuts["nodes"] += 1
             size = self.nodes
         self.nodes -= size
         return size
@@ -211,6 +221,7 @@ class Walk:
     def enter(self, value: object, depth: int) -> str | None:
         """Go into a container; a marker where that must not be. Every None is followed by one `leave`."""
         if depth >= self.limits.max_depth:
+            guard.cuts["depth"] += 1
             return TOO_DEEP
         here = id(value)
         if here in self.path:

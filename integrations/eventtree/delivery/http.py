@@ -26,13 +26,14 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
+from eventtree import guard
+from eventtree.config import BOUNDS
 from eventtree.errors import ConfigError, RequestError
 from eventtree.vendors.vendor import LOOPBACK, Request
 
 if TYPE_CHECKING:
     import httpx
 
-MAX_REPLY_BYTES = 1_048_576
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 PIECES_IN_A_ROW = 256
@@ -92,7 +93,7 @@ class Http:
         self,
         *,
         deadline: float = 30.0,
-        max_reply_bytes: int = MAX_REPLY_BYTES,
+        max_reply_bytes: int = BOUNDS.reply_bytes,
         connect_timeout: float = 5.0,
         verify: ssl.SSLContext | Literal[True] = True,
     ) -> None:
@@ -101,7 +102,7 @@ class Http:
             check_context(verify)
         self._deadline = deadline
         self._connect_timeout = connect_timeout
-        self._max_reply_bytes = max_reply_bytes
+        self.max_reply_bytes = max_reply_bytes
         self._verify = verify
         self._client: httpx.AsyncClient | None = None
         self._near: httpx.AsyncClient | None = None
@@ -176,7 +177,7 @@ class Http:
     async def _read(self, response: httpx.Response, until: float) -> Reply:
         import httpx
 
-        body = Body(response.headers.get("content-encoding", ""), self._max_reply_bytes)
+        body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
         ended = False
         try:
             pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
@@ -192,6 +193,7 @@ class Http:
             pass  # the vendor has answered: what is known goes back, marked
         finally:
             await response.aclose()
+        guard.cuts["reply_bytes"] += body.is_too_long
         whole = body.is_whole and ended
         return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
 
@@ -219,6 +221,7 @@ class Body:
         coding = encoding.strip().lower()
         self.kept = bytearray()
         self.pieces = 0
+        self.is_too_long = False
         self._received = 0
         self._limit = limit
         self._readable = coding in ("", "identity", "gzip", "x-gzip", "deflate")
@@ -238,7 +241,8 @@ class Body:
                 self._keep(piece)
             except zlib.error:
                 self._readable = False
-        self._readable = self._readable and self._received <= self._limit
+        self.is_too_long = self.is_too_long or self._received > self._limit
+        self._readable = self._readable and not self.is_too_long
         return self._readable
 
     def _keep(self, piece: bytes) -> None:
@@ -247,6 +251,7 @@ class Body:
             piece = self._inflate.decompress(piece, max_length=room + 1)  # one more, to see that there is more
         self.kept += piece[:room]
         self._readable = len(piece) <= room
+        self.is_too_long = not self._readable
 
 
 def strict_context() -> ssl.SSLContext:

@@ -145,7 +145,7 @@ class Lane:
             self.idle = False
             await self._tell(said)
         elif due:
-            return
+            self._tidy(index)
         elif not more:
             self.idle = True
             self._tidy(index)

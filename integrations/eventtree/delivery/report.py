@@ -60,6 +60,10 @@ class Report(BaseModel):
     """Models no price is known for → how often they were met: by this process when it delivered, or, in what
     `eventtree report` prints, in the newest trees of the journal.
     """
+    cut: dict[str, int] = Field(default_factory=dict)
+    """Field of `Bounds` → how often it cut something in this process that is no event: part of a value, a vendor's
+    reply, the track of an open run, a record that neither disk nor memory would take.
+    """
     failures: dict[str, int] = Field(default_factory=dict)
     """Errors inside eventtree, by kind, in this process."""
 
@@ -124,7 +128,7 @@ def make_report(journal: Journal, census: Census | None = None, more: Mapping[st
         damage.update(bad=reader.damage.bad_lines, lost=reader.damage.lost)
     return Report(
         journal=str(getattr(journal.files, "folder", MEMORY)),
-        events=sum(tree.events for tree in census.trees.values()),
+        events=census.events,
         vendors=found,
         damaged_lines=damage["bad"],
         lost_lines=damage["lost"],

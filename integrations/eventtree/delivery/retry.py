@@ -28,6 +28,8 @@ PROBE_POLL = 0.5
 PROBE_LEASE = 60.0
 """A probe that has reported nothing for so long is taken for lost."""
 PARKED_SECONDS = 300.0
+_CHANCE = random.SystemRandom()
+"""Its own: the sequence that an app has seeded stays the app's, and forked processes do not wait in step."""
 
 
 class Act(StrEnum):
@@ -89,7 +91,7 @@ class Backoff:
     processes apart, and a floor under the interval.
     """
 
-    def __init__(self, *, uniform: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(self, *, uniform: Callable[[float, float], float] = _CHANCE.uniform) -> None:
         """Take the source of chance."""
         import tenacity  # on first use, not at import: delivery runs in a thread of its own
 

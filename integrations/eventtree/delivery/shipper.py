@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401  (its exit hook must be registered before ours: hooks run in reverse)
+import concurrent.futures.thread  # its exit hook must be registered before ours: hooks run in reverse
+import importlib
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 from eventtree import guard
-from eventtree.config import Settings
+from eventtree.config import BOUNDS, Bounds, Settings
 from eventtree.delivery.http import Http
 from eventtree.delivery.lane import Lane
 from eventtree.delivery.pace import Pace
@@ -25,15 +26,58 @@ from eventtree.delivery.report import Report, make_report
 from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import MemoryFiles
-from eventtree.journal.journal import MEMORY_BYTES, Journal
-from eventtree.journal.sweep import KEPT_BYTES, sweep
+from eventtree.journal.journal import Journal
+from eventtree.journal.sweep import sweep
 from eventtree.usage import Pricer
 from eventtree.vendors import Vendor
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TIDY_SECONDS = 60.0
 MEMORY_TIDY_SECONDS = 2.0
 """How often settled logs are looked for that may go."""
-FLUSH_POLL_SECONDS = 0.02
+FLUSH_POLL_SECONDS = 0.01
+FLUSH_LONGEST_SECONDS = 0.1
+WAIT_SHARE, STOP_SHARE = 0.85, 0.1
+"""Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
+
+IMPORTED = ("tenacity", "httpx", "httpcore", "h11", "anyio._backends._asyncio", "genai_prices.data_snapshot")
+"""What delivery imports on its way: not on the app's thread, which need not wait for it."""
+FORK_SECONDS = 5.0
+"""How long a fork may have to wait for that: a child would keep for ever what its parent had imported by half."""
+_importing = threading.Lock()
+
+
+def _import_all() -> None:
+    with _importing:
+        for name in IMPORTED:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                continue  # whoever needs it says so
+
+
+class Workers(concurrent.futures.ThreadPoolExecutor):
+    """A thread of its own for each piece of work (resolving a name, sweeping), for which no exit waits.
+
+    The interpreter's end joins a pool's threads, however long a name server is silent.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
+        """Begin at once."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def work() -> None:
+            guard.own_thread()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001  (whoever waits for the future gets it)
+                    future.set_exception(error)
+
+        threading.Thread(target=work, name="eventtree-worker", daemon=True).start()
+        return future
 
 
 class Shipper:
@@ -46,11 +90,13 @@ class Shipper:
         self.vendors: dict[str, Vendor] = {}
         self.deliver = True
         self.exit_timeout = 2.0
+        self.bounds = BOUNDS
         self.pricer = Pricer()
         self._reset()
 
     def _reset(self) -> None:
         self.lanes: dict[str, Lane] = {}
+        self._http: Http | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._guard = threading.Lock()
@@ -61,13 +107,15 @@ class Shipper:
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
         """Deliver to these vendors too; starts the thread unless delivery is left to another process.
 
-        Prices and tokenizer are those of the last settings that have any.
+        Prices, tokenizer and bounds are those of the last settings that have any.
 
         Raises:
             ConfigError: the settings' price table is wrong.
         """
         if settings.prices is not None or settings.tokenizer is not None:
             self._price_with(Pricer.of(settings.prices, settings.tokenizer))
+        if settings.bounds != BOUNDS:
+            self._bound(settings.bounds)
         self.deliver = settings.deliver
         self.exit_timeout = settings.exit_timeout
         fresh = [v for v in vendors if self.vendors.get(_lane_name(v, self.journal)) != v]
@@ -80,6 +128,12 @@ class Shipper:
         self.pricer = pricer
         for lane in list(self.lanes.values()):
             lane.pricing = pricer.alike()
+
+    def _bound(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.journal.bound(bounds)
+        if self._http is not None:
+            self._http.max_reply_bytes = bounds.reply_bytes
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not; costs next to nothing when it does."""
@@ -101,21 +155,29 @@ class Shipper:
 
         Returns the report; what is still waiting stands in it. Does not raise.
         """
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        self.wait(float("inf") if timeout is None else time.monotonic() + timeout)
+        return self.report()
+
+    def wait(self, deadline: float) -> None:
+        """Wait as `flush` does, until `deadline` (monotonic seconds) at most; counts nothing that it need not."""
         self.journal.flush_held()
         self.ensure()
+        pause = FLUSH_POLL_SECONDS
         while True:
             self.wake()
-            if self._left() == 0 or time.monotonic() >= deadline or not self._somebody_ships():
-                return self.report()
-            time.sleep(max(0.0, min(FLUSH_POLL_SECONDS, deadline - time.monotonic())))
+            if not self._is_something_left(deadline) or time.monotonic() >= deadline or not self._somebody_ships():
+                return
+            time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+            pause = min(2 * pause, FLUSH_LONGEST_SECONDS)  # each look counts all trees that wait
 
     def report(self) -> Report:
         """The sums as they stand."""
         failures = {**guard.failures, **{f"prices: {name}": count for name, count in self.pricer.failures.items()}}
         with self._census_guard:
             return make_report(
-                self.journal, self._census, {"unknown_models": self._unknown_models(), "failures": failures}
+                self.journal,
+                self._census,
+                {"unknown_models": self._unknown_models(), "failures": failures, "cut": dict(guard.cuts)},
             )
 
     def _unknown_models(self) -> dict[str, int]:
@@ -135,10 +197,11 @@ class Shipper:
             thread.join(timeout)
         self._stopping = False
 
-    def _left(self) -> int:
-        left = 0
+    def _is_something_left(self, deadline: float) -> bool:
+        """Whether finished trees of this process wait; also if its logs are too long to tell in time."""
         with self._census_guard:
-            self._census.read()
+            if not self._census.read(deadline, only_own=True):
+                return True
             for key in self._census.vendor_keys():
                 name = f"{key[0]}.{key[1]}"
                 lane = self.lanes.get(name)
@@ -146,8 +209,9 @@ class Shipper:
                     continue  # the next look is minutes away: nothing a flush could wait for
                 held = lane.cursor if lane is not None else None
                 cursor = held or Cursor(self.journal.files, f"{name}.cursor")
-                left += self._census.waiting(key, cursor)[1] + self._census.unsaid(key, cursor)[1]
-        return left
+                if self._census.waiting(key, cursor)[1] or self._census.unsaid(key, cursor)[1]:
+                    return True
+        return False
 
     def _somebody_ships(self) -> bool:
         return not self._stopping and (not self.deliver or (self._thread is not None and self._thread.is_alive()))
@@ -161,39 +225,39 @@ class Shipper:
                 return
 
     def _main(self) -> None:
-        guard.own_threads.add(threading.get_ident())
+        guard.own_thread()
         try:
+            _import_all()
             # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
             asyncio.run(self._serve(), debug=False)
         except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
             guard.failed("delivery", error)
-        finally:
-            guard.own_threads.discard(threading.get_ident())
 
     async def _serve(self) -> None:
         self.lanes = {}
         # One client for all lanes: loading certificates takes longer than a thousand events.
-        self._http = Http()
+        self._http = http = Http(max_reply_bytes=self.bounds.reply_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(Workers())
         self._add_lanes()
         try:
             await self._keep_tidy()
         except asyncio.CancelledError:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            await self._http.close()
+            await http.close()
 
     async def _keep_tidy(self) -> None:
         in_memory = isinstance(self.journal.files, MemoryFiles)
-        kept = MEMORY_BYTES // 8 if in_memory else KEPT_BYTES
         pace = Pace(lambda: self.journal.appended)
         while True:
             await asyncio.sleep(MEMORY_TIDY_SECONDS if in_memory else TIDY_SECONDS)
             try:
                 # A disk that is full gets back what nobody needs any more.
-                room = 0 if self.journal.held else kept
-                await asyncio.to_thread(sweep, self.journal, kept_bytes=room, on_line=pace)
+                kept = self.bounds.memory_bytes // 8 if in_memory else self.bounds.kept_bytes
+                room, seconds = 0 if self.journal.held else kept, self.bounds.kept_days * 86_400
+                await asyncio.to_thread(sweep, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=pace)
                 self.journal.look_for_room()
             except OSError as error:
                 guard.failed("sweeping the journal", error)
@@ -205,6 +269,7 @@ class Shipper:
     def _add_lanes(self) -> None:
         for name, vendor in self.vendors.items():
             if name not in self.lanes:
+                assert self._http is not None
                 self.lanes[name] = Lane(
                     self.journal, vendor, self._http, pricing=self.pricer.alike(), all_trees=self.all_trees
                 )
@@ -241,20 +306,36 @@ _exit_seconds = 0.0
 def _flush_at_exit() -> None:
     global _exit_seconds
     for shipper in all_shippers():
-        left = shipper.exit_timeout - _exit_seconds
+        left = shipper.exit_timeout * WAIT_SHARE - _exit_seconds
         if shipper.deliver and shipper.vendors and left > 0:
             began = time.monotonic()
-            shipper.flush(left)
+            shipper.wait(began + left)
             _exit_seconds += time.monotonic() - began
 
 
 def _at_exit() -> None:
     _flush_at_exit()
     for shipper in all_shippers():
-        shipper.stop(0.2)
+        shipper.stop(shipper.exit_timeout * STOP_SHARE)
+
+
+_forking: list[bool] = []
+"""For each fork under way, whether it holds `_importing`."""
+
+
+def _before_fork() -> None:
+    _forking.append(_importing.acquire(timeout=FORK_SECONDS))
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.pop():
+        _importing.release()
 
 
 def _after_fork_in_child() -> None:
+    global _importing
+    _importing = threading.Lock()
+    _forking.clear()
     for shipper in all_shippers():
         shipper.after_fork()
 
@@ -264,4 +345,4 @@ atexit.register(_at_exit)
 # threads record while they end is sent by the second call.
 getattr(threading, "_register_atexit", atexit.register)(_flush_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -170,6 +170,8 @@ class DiskFiles:
     @unseen
     def lock(self, name: str) -> Held | None:
         """See `Files`. The system frees it when the process dies, however it dies."""
+        # Somebody may have deleted the folder: filelock would make it anew, open to others.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self.folder / name, mode=0o600, thread_local=False, blocking=False)
         try:
             lock.acquire()

@@ -18,7 +18,9 @@ PINNED_BYTES = 64 * 1024 * 1024
 PINNED_SECONDS = 86_400.0
 """A tree that holds back more than this goes out as it is."""
 AHEAD_TREES = 2_000
-"""Finished trees that may wait to be taken before reading stops: what bounds memory while a vendor is down."""
+AHEAD_RECORDS = 100_000
+"""Finished trees, and their records, that may wait to be taken before reading stops: what bounds memory while a vendor
+is down."""
 TAKEN_TREES = 10_000
 NEAR_BYTES = 32 * 1024
 """Records of a tree no further apart than this are read together."""
@@ -51,9 +53,8 @@ class TreeRanges:
     dropped: tuple[int, str] | None = None
     """Events that were never recorded, and why."""
 
-    def add(self, line: Line, now: float) -> None:
-        """Take one more record of the tree."""
-        kind, run_id, _ = record.head(line.payload)
+    def add(self, kind: str, run_id: str, line: Line, now: float) -> None:
+        """Take one more record of the tree: of which kind, on which run, and its line."""
         self.ranges.append((line.name, line.offset, line.length))
         self.spans[line.name] = line.offset + line.length
         self.size += line.length
@@ -143,7 +144,7 @@ class Index:
         for gone in self.readers.keys() - names:
             del self.readers[gone]
         for name in sorted(names):
-            if len(self.due) >= AHEAD_TREES:
+            if len(self.due) >= AHEAD_TREES or sum(len(tree.ranges) for tree in self.due) >= AHEAD_RECORDS:
                 return False
             reader = self.readers.get(name)
             if reader is None:
@@ -232,7 +233,7 @@ class Index:
 
     def _feed(self, line: Line) -> None:
         try:
-            kind, _, tree_id = record.head(line.payload)
+            kind, run_id, tree_id = record.head(line.payload)
         except ValueError:
             return
         if not tree_id:
@@ -242,7 +243,7 @@ class Index:
             return
         queued = self._queued.get(tree_id)
         if queued is not None:
-            queued.add(line, self.clock())
+            queued.add(kind, run_id, line, self.clock())
             return
         tree = self.growing.get(tree_id)
         if tree is None:
@@ -250,7 +251,7 @@ class Index:
                 return
             late = tree_id in self.cursor.settled or tree_id in self._taken
             tree = self.growing[tree_id] = TreeRanges(tree_id, late=late, since=self.clock())
-        tree.add(line, self.clock())
+        tree.add(kind, run_id, line, self.clock())
         if (tree.root_closed and not tree.open) or tree.dropped is not None:
             self._finish(tree)
 
@@ -308,9 +309,9 @@ def find_trees(
         while here and (lines := reader.read()):
             for line in lines:
                 on_line()
-                kind, _, tree_id = _head(line)
+                kind, run_id, tree_id = _head(line)
                 if tree_id in here and kind != record.FEEDBACK:
-                    found.setdefault(tree_id, TreeRanges(tree_id)).add(line, 0.0)
+                    found.setdefault(tree_id, TreeRanges(tree_id)).add(kind, run_id, line, 0.0)
     return found
 
 

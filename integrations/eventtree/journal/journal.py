@@ -21,7 +21,8 @@ from collections import deque
 from pathlib import Path
 from threading import Lock, Thread
 
-from eventtree.config import MEMORY
+from eventtree import guard
+from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
 from eventtree.journal.line import frame
 from eventtree.record import LOG, VERSION, encode
@@ -31,11 +32,6 @@ ROLL_BYTES = 8 * 1024 * 1024
 SALT_BYTES = 32
 HEADER_BYTES = 512
 """No log's first line is longer."""
-MAX_BYTES = 4 * 1024 * 1024 * 1024
-MEMORY_BYTES = 64 * 1024 * 1024
-"""All logs together; beyond this no new tree is recorded, and what is left out is counted."""
-HELD_BYTES = 64 * 1024 * 1024
-"""How much may wait in memory while the disk refuses; what comes then is dropped and counted."""
 PROBE_SECONDS = 1.0
 """How long to leave a refusing disk alone before trying again; and how often to see whether the log is still there."""
 SLOW_SECONDS = 0.5
@@ -50,7 +46,12 @@ class Journal:
     """One folder (or memory) of logs, as this process sees it. Safe for threads and forks."""
 
     def __init__(
-        self, files: Files, *, roll_bytes: int = ROLL_BYTES, held_bytes: int = HELD_BYTES, max_bytes: int = MAX_BYTES
+        self,
+        files: Files,
+        *,
+        roll_bytes: int = ROLL_BYTES,
+        held_bytes: int = BOUNDS.held_bytes,
+        max_bytes: int = BOUNDS.journal_bytes,
     ) -> None:
         """Use `files`; nothing is written before the first record."""
         self.files = files
@@ -112,12 +113,19 @@ class Journal:
             now = time.monotonic()
             if now >= self._next_look:
                 self._look(now)
-            if self._size == 0 or self._size >= self.roll_bytes:
+            if not 0 < self._size < self.roll_bytes:
                 self._roll()
             line = frame(self._seq, payload)
             self._seq += 1
             self.appended += 1
             self._put(line, now)
+
+    def bound(self, bounds: Bounds) -> None:
+        """Keep to these from now on."""
+        self.max_bytes = bounds.memory_bytes if isinstance(self.files, MemoryFiles) else bounds.journal_bytes
+        self.held_bytes = bounds.held_bytes
+        # Room is looked for whenever a log is full.
+        self.roll_bytes = min(ROLL_BYTES, max(1, self.max_bytes // 64))
 
     def flush_held(self) -> None:
         """Try once more to bring held lines to the disk."""
@@ -217,16 +225,22 @@ class Journal:
 
     def _put(self, line: bytes, began: float) -> None:
         self._size += len(line)
-        if not self._is_holding:
-            try:
-                self.files.append(self.log, line)
-            except OSError:
+        if self._is_holding:
+            self._hold(line)
+            return
+        try:
+            self.files.append(self.log, line)
+        except OSError:
+            self._is_holding = True
+            self._hold(line)
+        else:
+            if time.monotonic() - began > SLOW_SECONDS:
                 self._is_holding = True
-            else:
-                self._is_holding = time.monotonic() - began > SLOW_SECONDS
-                return
+
+    def _hold(self, line: bytes) -> None:
         if self._held_size + len(line) > self.held_bytes:
             self.dropped += 1
+            guard.cuts["held_bytes"] += 1
             return
         self._held.append(line)
         self._held_size += len(line)
@@ -288,6 +302,8 @@ class Journal:
 
 def _heal(kept: weakref.ref[Journal]) -> None:
     """Try again each second until nothing is held, or nobody has the journal any more."""
+    said = "the journal's disk refuses or dawdles; records wait in memory and would be lost with this process"
+    guard.logger.warning(said)
     while True:
         time.sleep(PROBE_SECONDS)
         journal = kept()
@@ -314,7 +330,8 @@ def open_journal(folder: str) -> Journal:
     key = folder if folder == MEMORY else str(Path(folder).expanduser().absolute())
     if key not in _opened:
         if folder == MEMORY:
-            _opened[key] = Journal(MemoryFiles(), roll_bytes=MEMORY_BYTES // 64, max_bytes=MEMORY_BYTES)
+            _opened[key] = Journal(MemoryFiles())
+            _opened[key].bound(BOUNDS)
         else:
             _opened[key] = Journal(DiskFiles(Path(key)))
     return _opened[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 from eventtree.journal.files import Files
@@ -39,8 +40,7 @@ class Damage:
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A whole line: where it stands, and its payload."""
 
     name: str

@@ -6,12 +6,13 @@ import calendar
 import time
 from collections.abc import Callable
 
+from eventtree.config import BOUNDS
 from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 
-KEPT_SECONDS = 7 * 86_400.0
-KEPT_BYTES = 256 * 1024 * 1024
+KEPT_SECONDS = BOUNDS.kept_days * 86_400
+KEPT_BYTES = BOUNDS.kept_bytes
 """Settled logs are kept for `show`, `export` and replays until older, or all logs together larger, than this."""
 
 
@@ -57,17 +58,7 @@ def _removable(journal: Journal, logs: list[str], on_line: Callable[[], None]) -
     census = Census(journal, on_line)
     census.read()
     cursors = {key: Cursor(journal.files, f"{key[0]}.{key[1]}.cursor") for key in census.vendor_keys()}
-    needed = {
-        log
-        for tree_id, tree in census.trees.items()
-        if any(not cursors[key].is_settled(tree_id, tree.spans) for key in tree.vendors)
-        for log in tree.spans
-    }
-    needed |= {
-        said.log
-        for name, said in census.feedback.items()
-        if any(key in cursors and not cursors[key].is_told(name, said.log, said.end) for key in said.vendors)
-    }
+    needed = census.needed_logs(cursors)
     newest = {process_of(name): name for name in logs}
     written = {name for process, name in newest.items() if journal.is_alive(process)}
     return [name for name in logs if name not in needed and name not in written]

@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from types import MethodType
-from typing import Any, cast
+from typing import Any
 
 from eventtree.guard import guarded
 
@@ -55,7 +55,7 @@ class CoroutineLike:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind like a function does."""
-        return self if instance is None else MethodType(cast("Callable[..., Any]", self), instance)
+        return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]
 
 
 def coroutine_like(function: Callable[..., Any]) -> Any:

@@ -16,12 +16,12 @@ from eventtree.door import Door
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import answers, graphs, kinds, models, prompts, protocol, usage
 from eventtree.langchain.awaitable import callback
-from eventtree.langchain.names import ids, name_of, started_ns
+from eventtree.langchain.names import key_of, name_of, started_ns
 from eventtree.langchain.notes import retry_note
 from eventtree.langchain.parents import parent_of
 from eventtree.langchain.status import CANCELLED, status_of
-from eventtree.langchain.tokens import carries_content, event_carries_content
-from eventtree.record import FIRST_TOKEN
+from eventtree.langchain.tokens import carries_content, event_carries_content, text_of
+from eventtree.record import OWN_NOTES
 from eventtree.recorder import NOTHING, recorder
 
 Tags = Sequence[str] | None
@@ -57,7 +57,10 @@ class CallbackHandler(BaseCallbackHandler):
         given = {"vendors": vendors, "journal": journal, "session": session, "user": user, "tags": tags}
         given |= {"metadata": metadata, "environment": environment, "sample_rate": sample_rate}
         self.door = Door(**given, **further)
+        self._prompts = prompts.Prompts(self.door.plain)
         self.raise_error = self.door.settings.strict
+        self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.door.enabled
+        self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.door.enabled
         graphs.become_graph_handler(self)
 
     @property
@@ -81,18 +84,21 @@ class CallbackHandler(BaseCallbackHandler):
         if "ls_integration" in about:
             kind = kinds.chain_kind(kinds.agent_around(about), recorder.recall(parent).get("agent"), tags)
         if name == kinds.FALLBACKS and not defers_inputs:
-            memo = {"attempts": 0}
+            memo = {"attempts": 0, "told": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
-        key = ids[run_id]
-        known = {"params": self.door.plain(prompts.params_of(serialized))} if run_type == "prompt" else NOTHING
-        self._open(key, parent, kind, name, tags, about, inputs=None if defers_inputs else inputs, memo=memo, **known)
+        key = key_of(run_id)
+        known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
+        asked = None if defers_inputs else inputs
+        self._open(
+            key, parent, kind, name, tags, about, inputs=asked, memo=memo, announced=id(run_id) ^ id(inputs), **known
+        )
         if "ls_integration" in about or "thread_id" in about:
             self._in_graph(key, parent, name, about, tags, inputs)
 
     @callback
     def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
         """A chain is done; one that streamed says now what its input was."""
-        key = ids[run_id]
+        key = key_of(run_id)
         run = recorder.runs.get(key) or recorder.find(key)
         if run is not None and run.memo:
             if "interrupts" in run.memo and "interrupt_noted" not in run.memo:
@@ -128,33 +134,41 @@ class CallbackHandler(BaseCallbackHandler):
     @callback
     def on_llm_new_token(self, token: Any = "", *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
         """A chunk of the answer came. Only the first with content is of interest."""
-        run = recorder.runs.get(ids[run_id])
+        key = key_of(run_id)
+        run = recorder.runs.get(key)
         if run is None or not run.token_seen:
             self._chunk(run_id, carries_content(token, chunk), more)
+            run = recorder.runs.get(key)
+        if run is not None and run.said is not None and "protocol" not in run.memo and run.doors[0] is self.door:
+            run.said.append(text_of(token))
 
     @callback
     def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
         """A protocol event of the answer came (`stream_events(version="v3")`)."""
-        run = recorder.runs.get(ids[run_id])
+        key = key_of(run_id)
+        run = recorder.runs.get(key)
         if run is None or not run.token_seen:
             self._chunk(run_id, event_carries_content(event), more)
-        protocol.keep(ids[run_id], event)
+            run = recorder.runs.get(key)
+        protocol.keep(key, event)
+        if run is not None and run.said is not None and run.doors[0] is self.door:
+            run.said.append(protocol.text_of(event))
 
     @callback
     def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
         """A model answered."""
-        key = ids[run_id]
+        key = key_of(run_id)
         learned = self._answer(response, key)
         self._close(run_id, key, Kind.MODEL, more, outputs=response, shape=self._reply, **learned)
 
     @callback
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **more: Any) -> None:
         """A model raised or was cancelled; `response` holds what had come until then."""
-        whole = protocol.complete_answer(recorder.recall(ids[run_id])) if isinstance(error, CANCELLED) else None
+        whole = protocol.complete_answer(recorder.recall(key_of(run_id))) if isinstance(error, CANCELLED) else None
         if whole is not None:
             self.on_llm_end(whole, run_id=run_id, **more)
             return
-        learned = {} if response is None else self._answer(response, ids[run_id])
+        learned = {} if response is None else self._answer(response, key_of(run_id))
         some = response if answers.has_content(response) else None
         self._fail(run_id, error, Kind.MODEL, more, outputs=some, shape=self._reply, **learned)
 
@@ -167,16 +181,16 @@ class CallbackHandler(BaseCallbackHandler):
     ) -> None:  # fmt: skip
         """A tool is called."""
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
-        given = {"input": input_str} if inputs is None else inputs
-        name = name_of(name, serialized, "tool")
-        self._open(ids[run_id], parent_of(parent_run_id), Kind.TOOL, name, tags, about, inputs=given)
+        given, name = {"input": input_str} if inputs is None else inputs, name_of(name, serialized, "tool")
+        parent, announced = parent_of(parent_run_id), id(run_id) ^ id(input_str)
+        self._open(key_of(run_id), parent, Kind.TOOL, name, tags, about, inputs=given, announced=announced)
 
     @callback
     def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
         """A tool returned; an error it has handled comes as a `ToolMessage` that says so."""
         error = answers.handled_error(output)
         status = Status.OK if error is None else Status.ERROR
-        self._close(run_id, ids[run_id], Kind.TOOL, more, status=status, error=error, outputs=output)
+        self._close(run_id, key_of(run_id), Kind.TOOL, more, status=status, error=error, outputs=output)
 
     @callback
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
@@ -193,12 +207,15 @@ class CallbackHandler(BaseCallbackHandler):
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
         parent = parent_of(parent_run_id)
-        self._open(ids[run_id], parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs={"query": query})
+        given, announced = {"query": query}, id(run_id) ^ id(query)
+        self._open(
+            key_of(run_id), parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs=given, announced=announced
+        )
 
     @callback
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **more: Any) -> None:
         """A retriever found documents."""
-        self._close(run_id, ids[run_id], Kind.RETRIEVER, more, outputs=documents, shape=self._documents)
+        self._close(run_id, key_of(run_id), Kind.RETRIEVER, more, outputs=documents, shape=self._documents)
 
     @callback
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
@@ -210,23 +227,25 @@ class CallbackHandler(BaseCallbackHandler):
     @callback
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
         """The app dispatched an event of its own inside a run."""
-        name = f"custom {name}" if name == FIRST_TOKEN else name
-        recorder.note(ids[run_id], self.door.text(name), self.door.plain(data), door=self.door)
+        name = f"custom {name}" if name in OWN_NOTES else name
+        if not self._is_echo(key_of(run_id)):
+            recorder.note(key_of(run_id), self.door.text(name), self.door.plain(data), door=self.door)
 
     @callback
     def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
         """A model of an older integration tries again."""
-        recorder.note(ids[run_id], "retry", self.door.plain(retry_note(retry_state)), door=self.door)
+        if not self._is_echo(key_of(run_id)):
+            recorder.note(key_of(run_id), "retry", self.door.plain(retry_note(retry_state)), door=self.door)
 
     @callback
     def on_agent_action(self, action: Any, *, run_id: UUID, **_: Any) -> None:
         """A classic agent executor chose a tool: the run is an agent's."""
-        recorder.learn(ids[run_id], kind=Kind.AGENT)
+        recorder.learn(key_of(run_id), kind=Kind.AGENT)
 
     @callback
     def on_agent_finish(self, finish: Any, *, run_id: UUID, **_: Any) -> None:
         """A classic agent executor is done."""
-        recorder.learn(ids[run_id], kind=Kind.AGENT)
+        recorder.learn(key_of(run_id), kind=Kind.AGENT)
 
     @callback
     def on_text(self, text: str, **_: Any) -> None:
@@ -284,8 +303,9 @@ class CallbackHandler(BaseCallbackHandler):
         url = models.base_url(serialized)
         known = {} if url is None else {"base_url": self.door.text(url)}
         self._open(
-            ids[run_id], parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
-            about, inputs=asked, shape=shape, provider=provider, model=models.requested_model(invocation, about),
+            key_of(run_id), parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
+            about, inputs=asked, announced=id(run_id) ^ id(asked), shape=shape,
+            provider=provider, model=models.requested_model(invocation, about),
             params=self.door.plain(params) if params else None,
             memo={
                 "provider": provider, "is_guess": models.is_class_name(provider, serialized),
@@ -295,7 +315,7 @@ class CallbackHandler(BaseCallbackHandler):
 
     def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:
         """A chunk before the first that carries content, or that one."""
-        key = ids[run_id]
+        key = key_of(run_id)
         if not recorder.knows(key):
             recorder.open(self.door, key, **self._unseen(run_id, Kind.MODEL, more))
         recorder.remember(key, streamed=True)
@@ -328,7 +348,7 @@ class CallbackHandler(BaseCallbackHandler):
         return int(attempts) + 1
 
     def _fail(self, run_id: UUID, error: BaseException, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
-        key = ids[run_id]
+        key = key_of(run_id)
         status, control = status_of(error)
         if status is Status.INTERRUPTED:
             self._interrupt(key, error, more)
@@ -346,6 +366,15 @@ class CallbackHandler(BaseCallbackHandler):
         if graph is not None and kinds.is_node(more.get("tags")):
             recorder.learn(str(graph), status=Status.INTERRUPTED)
             recorder.remember(str(graph), interrupts=questions)
+
+    def _is_echo(self, key: str) -> bool:
+        """Whether an event of a run comes again, to a handler that a configuration holds twice."""
+        run = recorder.find(key)
+        if run is None or not run.echoes or run.doors[0] is not self.door:
+            return False
+        heard = run.memo.get("heard", 0)
+        recorder.remember(key, heard=heard + 1)
+        return bool(heard % (run.echoes + 1))
 
     def _answer(self, response: Any, key: str) -> dict[str, JsonValue]:
         memo = recorder.recall(key)
@@ -380,11 +409,9 @@ class CallbackHandler(BaseCallbackHandler):
         context.claim()
         return False
 
-    def _is_off(self) -> bool:
-        return not self.door.enabled
-
-    ignore_llm = ignore_retry = ignore_chain = ignore_agent = property(_is_off)
-    ignore_retriever = ignore_chat_model = ignore_custom_event = property(_is_off)
+    # Asked before each callback, so no properties as in the base class.
+    ignore_llm = ignore_retry = ignore_chain = ignore_agent = False
+    ignore_retriever = ignore_chat_model = ignore_custom_event = False
 
     def __copy__(self) -> Self:
         """Be one's own copy: frameworks copy configurations, and a copy must not record twice."""

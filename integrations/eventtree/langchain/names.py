@@ -10,19 +10,31 @@ KNOWN_IDS = 1_000
 """Forgotten all at once, so few enough to take no time."""
 
 
-class RunIds(dict[UUID, str]):
-    """Run ids as text. Each is asked for at a run's start and end and by its children, and takes a while to write."""
+class RunIds(dict[int, str]):
+    """Run ids as text, by their number (`run_id.int`: to hash or write a UUID itself takes several calls).
 
-    def __missing__(self, run_id: UUID) -> str:
+    Each is asked for at a run's start and end and by its children.
+    """
+
+    def __missing__(self, number: int) -> str:
         """Write one that is not known."""
         if len(self) >= KNOWN_IDS:
             self.clear()
-        text = self[run_id] = str(run_id)
+        digits = f"{number:032x}"
+        text = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        self[number] = text
         return text
 
 
-ids = RunIds()
-"""Those of this process."""
+_ids = RunIds()
+
+
+def key_of(run_id: UUID) -> str:
+    """A run's id as text; one that is no UUID, as a caller may have given it, as it reads."""
+    try:
+        return _ids[run_id.int]
+    except AttributeError:
+        return str(run_id)
 
 
 def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
@@ -38,4 +50,4 @@ def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
 
 def started_ns(run_id: UUID) -> int | None:
     """When a run began whose start we were not told: LangChain's ids begin with the time, in ms."""
-    return (run_id.int >> 80) * 1_000_000 if run_id.version == 7 else None
+    return (run_id.int >> 80) * 1_000_000 if getattr(run_id, "version", None) == 7 else None

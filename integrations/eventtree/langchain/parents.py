@@ -6,7 +6,7 @@ import sys
 from uuid import UUID
 
 from eventtree.enclosing import SPANS, context_run, langchain_run, llama_index_span
-from eventtree.langchain.names import ids
+from eventtree.langchain.names import key_of
 from eventtree.recorder import recorder
 
 
@@ -15,13 +15,13 @@ def parent_of(given: UUID | None) -> str | None:
     if given is None:
         # Nothing can enclose a run while nothing is open; that spares most apps the look at the frames.
         return around() if recorder.runs else None
-    parent = ids[given]
+    parent = key_of(given)
     if recorder.numbers_attempts:
         # The attempts of a `with_fallbacks` are told the parent of the run around them; the context knows that run.
         inner = context_run()
         if inner is not None and inner != parent:
             run = recorder.find(inner)
-            if run is not None and run.parent == parent and "attempts" in run.memo:
+            if run is not None and run.memo.get("told") == parent:
                 return inner
     if SPANS in sys.modules:
         span = llama_index_span()

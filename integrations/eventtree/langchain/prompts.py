@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import marshal
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from eventtree.event import JsonValue
 
 ROLES: Mapping[str, str] = {
     "SystemMessage": "system", "SystemMessagePromptTemplate": "system",
@@ -13,6 +16,35 @@ ROLES: Mapping[str, str] = {
 }  # fmt: skip
 """Class of a message, or of a message's template → role. A placeholder stands for the messages of a variable."""
 DEFAULT_FORMAT = "f-string"
+KNOWN_PROMPTS = 64
+LARGE_BYTES = 16_384
+
+
+class Prompts:
+    """`params_of` as recorded. An app has few prompts, each comes with every run of it, and none is cheap to read.
+
+    They are known by all they hold: `marshal` writes builtin values alone, and in one call.
+    """
+
+    def __init__(self, plain: Callable[[Any], JsonValue]) -> None:
+        """Know none; `plain` makes JSON of one."""
+        self._plain = plain
+        self._known: dict[bytes, JsonValue] = {}
+
+    def __call__(self, serialized: Any) -> JsonValue:
+        """The parameters of a prompt's run, from what LangChain serializes of the prompt; not to be changed."""
+        try:
+            key = marshal.dumps(serialized)
+        except ValueError:
+            return self._plain(params_of(serialized))
+        if key in self._known:
+            return self._known[key]
+        found = self._plain(params_of(serialized))
+        if len(key) <= LARGE_BYTES:
+            if len(self._known) >= KNOWN_PROMPTS:
+                self._known.clear()
+            self._known[key] = found
+        return found
 
 
 def params_of(serialized: Any) -> dict[str, Any] | None:

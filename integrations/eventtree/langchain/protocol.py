@@ -15,6 +15,7 @@ from typing import Any
 from eventtree.delivery import flush
 from eventtree.recorder import recorder
 
+MESSAGE_BEGUN = "message-start"
 BLOCK_DONE = "content-block-finish"
 MESSAGE_DONE = "message-finish"
 WAIT_SECONDS = 1.0
@@ -24,13 +25,25 @@ POLL_SECONDS = 0.005
 def keep(run_id: str, event: Any) -> None:
     """Keep what an event completes: a block of the answer, or the answer with its usage."""
     kind = event.get("event") if isinstance(event, Mapping) else None
-    if kind == BLOCK_DONE:
+    if kind == MESSAGE_BEGUN:
+        # A model may announce tokens too, before and between the events: from here on they would come twice.
+        recorder.remember(run_id, protocol=True)
+        run = recorder.find(run_id)
+        if run is not None and run.said:
+            run.said.clear()
+    elif kind == BLOCK_DONE:
         block = event.get("content_block", event.get("content"))
         blocks = recorder.recall(run_id).get("blocks", {})
         recorder.remember(run_id, blocks={**blocks, event.get("index", len(blocks)): dict(block or {})})
     elif kind == MESSAGE_DONE:
         recorder.remember(run_id, answered=dict(event))
         recorder.waiting.add(late_ends)
+
+
+def text_of(event: Any) -> str:
+    """What an event adds to the answer's text."""
+    delta = event.get("delta") if isinstance(event, Mapping) else None
+    return str(delta["text"]) if isinstance(delta, Mapping) and delta.get("type") == "text-delta" else ""
 
 
 def complete_answer(memo: Mapping[str, Any]) -> Any:

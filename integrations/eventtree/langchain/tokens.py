@@ -22,6 +22,14 @@ def carries_content(token: Any, chunk: Any) -> bool:
     return isinstance(more, Mapping) and any(more.get(key) for key in REASONING)
 
 
+def text_of(token: Any) -> str:
+    """What a token adds to the text: itself, or the text of its content blocks."""
+    if isinstance(token, str):
+        return token
+    blocks = (block for block in token if isinstance(block, Mapping)) if isinstance(token, list) else ()
+    return "".join(str(block["text"]) for block in blocks if block.get("type") == "text" and block.get("text"))
+
+
 def event_carries_content(event: Any) -> bool:
     """For `on_stream_event`."""
     if not isinstance(event, Mapping):

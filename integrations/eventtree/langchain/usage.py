@@ -15,7 +15,7 @@ KEPT = frozenset({
     *("service_tier", "serviceTier", "system_fingerprint", "model_provider", "tokenUsage"),
     *("prompt_eval_count", "eval_count", "inputTextTokenCount", "generation_token_count", "prompt_token_count"),
     *("generated_token_count", "input_token_count", "output_token_count", "cached_tokens", "tokens", "results"),
-    *("amazon-bedrock-invocationMetrics", "_hidden_params", "cost", "cost_in_usd_ticks"),
+    *("amazon-bedrock-invocationMetrics", "_hidden_params", "cost", "cost_details", "cost_in_usd_ticks"),
 })  # fmt: skip
 """Keys of a message's `response_metadata`, a generation's info and `llm_output` that tell of usage or its price."""
 COST_HEADER = "x-litellm-response-cost"
@@ -25,12 +25,13 @@ def learned_from(
     result: Any, generations: Sequence[Any], memo: Mapping[str, Any], plain: Callable[[Any], JsonValue]
 ) -> dict[str, JsonValue]:
     """What a model run's end says of usage (`usage`, None where it says nothing), and which `model` it names."""
-    counts, kept, model, provider = [], [], None, None
+    counts, kept, answers, model, provider = [], [], [], None, None
     for generation in generations:
         message = getattr(generation, "message", None)
         about = _mapping(getattr(message, "response_metadata", None)) or _mapping(
             getattr(generation, "generation_info", None)
         )
+        answers.append(getattr(message, "id", None))
         counts.append(_mapping(getattr(message, "usage_metadata", None)))
         kept.append(_kept(about) if about else about)
         if about:
@@ -49,6 +50,8 @@ def learned_from(
     usage["streamed"] = bool(memo.get("streamed"))
     usage["provider"] = memo.get("provider")
     usage["batch_size"] = memo.get("batch_size", 1)
+    if all(isinstance(one, str) for one in answers):
+        usage["answers"] = plain(answers)  # a model that hands on another's message hands on its id
     learned["usage"] = usage
     return learned
 

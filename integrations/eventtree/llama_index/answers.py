@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from eventtree.event import JsonValue
 from eventtree.llama_index.values import Shaper
 
@@ -14,8 +16,8 @@ USAGE_KEYS = (
 )  # fmt: skip
 """Where providers keep usage in the body of an answer."""
 
-NESTED = ("response", "message", "metadata", "result")
-"""Events of a provider's stream that wrap the body."""
+NESTED = ("response", "message", "metadata", "result", "data")
+"""Events of a provider's stream that wrap the body (Mistral's in `data`)."""
 
 KWARGS = frozenset({"usage", "token_usage", "usage_metadata", "total_tokens"})
 """Keys of `additional_kwargs` that are usage; so is every key that ends in `_tokens`."""
@@ -62,16 +64,19 @@ class Answer:
         """Keep usage, model and finish reason; a later chunk's value wins, an absent one changes nothing."""
         if not self.is_provided:
             return
-        raw = getattr(response, "raw", None)
-        for body in (raw, *(field(raw, name) for name in NESTED)) if raw is not None else ():
+        raw = fields(getattr(response, "raw", None))
+        for body in (raw, *(fields(field(raw, name)) for name in NESTED)) if raw is not None else ():
             if body is None or isinstance(body, str):
                 continue
             self.raw.update({key: plain for key in USAGE_KEYS if (plain := figures(field(body, key)))})
+            charged = figures(field(field(body, "_hidden_params"), "response_cost"))
+            if charged is not None:
+                self.raw["_hidden_params"] = {"response_cost": charged}  # LiteLLM's; beside it stand headers
             names = (field(body, key) for key in MODEL_KEYS)
             self.model = next((name for name in names if isinstance(name, str) and name), self.model)
-            self.finish = next((str(why) for key in FINISH_KEYS if (why := _finish(body, key))), self.finish)
-        for holder in (getattr(response, "message", None), response):
-            place = getattr(holder, "additional_kwargs", None)
+            self.finish = _finish(body) or self.finish
+        for holder in (field(fields(response), "message"), response):
+            place = field(fields(holder), "additional_kwargs")
             counts = [(key, figures(value)) for key, value in place.items() if is_usage(key)] if place else []
             self.additional.update({key: plain for key, plain in counts if plain is not None})
 
@@ -113,7 +118,7 @@ class Answer:
 
 def has_tool_call(response: Any) -> bool:
     """Whether a chunk brings a part of a tool call."""
-    place = getattr(getattr(response, "message", None), "additional_kwargs", None)
+    place = field(fields(field(fields(response), "message")), "additional_kwargs")
     return isinstance(place, dict) and bool(place.get("tool_calls"))
 
 
@@ -122,9 +127,17 @@ def is_usage(key: object) -> bool:
     return isinstance(key, str) and (key in KWARGS or key.endswith("_tokens"))
 
 
+def fields(body: Any) -> Any:
+    """A pydantic model's fields as a dict: asking it for one that it lacks is slow, and is done with each chunk."""
+    if not isinstance(body, BaseModel):
+        return body
+    extra = body.__pydantic_extra__
+    return {**body.__dict__, **extra} if extra else body.__dict__
+
+
 def field(body: Any, name: str) -> Any:
     """An entry of a dict or an attribute of a provider's object, or None; properties that raise are None."""
-    if isinstance(body, Mapping):
+    if type(body) is dict or isinstance(body, Mapping):
         return body.get(name)
     try:
         return getattr(body, name, None)
@@ -143,13 +156,15 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
     if isinstance(value, list | tuple):
         return [figures(one, depth + 1) for one in value[:100]]
     if not isinstance(value, Mapping):
-        value = getattr(value, "__dict__", None) or {}
+        # What a provider sends beyond the client's model (DeepSeek's cache) stands apart in pydantic's objects.
+        value = {**(getattr(value, "__dict__", None) or {}), **(getattr(value, "__pydantic_extra__", None) or {})}
+        value.pop("__pydantic_extra__", None)
     return {str(key): plain for key, one in value.items() if (plain := figures(one, depth + 1)) is not None}
 
 
-def _finish(body: Any, key: str) -> Any:
+def _finish(body: Any) -> str | None:
     choices = field(body, "choices")
     if isinstance(choices, list) and choices:
-        body = choices[0]
-    why = field(body, key)
-    return getattr(why, "value", why) if why is not None else None
+        body = fields(choices[0])
+    why = next((found for key in FINISH_KEYS if (found := field(body, key))), None)
+    return str(getattr(why, "value", why)) if why is not None else None

@@ -32,12 +32,12 @@ SCALARS = frozenset({str, int, float, bool})
 CONTEXTS: Mapping[str, bool] = {"workflows.context.context.Context": True}
 """Classes whose values the framework injects into a call."""
 
-PARAMS = (
+PARAMS = frozenset({
     "temperature", "max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k",
     "stop", "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "logprobs", "top_logprobs",
     "tool_choice", "tools", "functions", "parallel_tool_calls", "response_format", "modalities", "dimensions", "top_n",
     "similarity_top_k",
-)  # fmt: skip
+})  # fmt: skip
 """Settings of a model worth recording, by the name of the attribute or of the call's keyword."""
 
 MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
@@ -66,7 +66,7 @@ def settings(shaper: Shaper, instance: Any, bound: inspect.BoundArguments) -> di
     """Model, endpoint and parameters of a model's, embedding's or reranker's span. Keys never are among them."""
     own = _attributes(instance)
     called = named(bound)[1]
-    params = {name: own.get(name) for name in PARAMS} | {name: called[name] for name in PARAMS if name in called}
+    params = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
     known: dict[str, JsonValue] = {"params": {k: shaper.plain(v) for k, v in params.items() if _is_setting(v)} or None}
     known["model"] = _first_text(own, MODEL_NAMES)
     url = _first_text(own, URLS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from eventtree.event import JsonValue, Kind, Status
 from eventtree.failure import describe
 from eventtree.llama_index.kinds import TELLING, lookup
 from eventtree.llama_index.span import Span
-from eventtree.llama_index.streams import Ending, Stream, Streams
+from eventtree.llama_index.streams import Ended, Ending, Stream, Streams, frame_of, has_begun, running
 from eventtree.llama_index.values import RESPONSES, Shaper, dimensions, is_error
 from eventtree.recorder import recorder
 
@@ -32,7 +33,8 @@ class Closing:
 
     def close(self, span: Span, *, status: Status = Status.OK, result: Any = None, text: str | None = None) -> None:
         """End the span's run with a `result`, or the full `text` of its stream."""
-        self.open.pop(span.id, None)
+        if self.open.pop(span.id, None) is None:
+            return  # Another thread was first.
         if span.is_model:
             self._settle_model(span, status, result)
         if span.waiting and text is None and status is Status.OK and span.answer is None and span.outputs is None:
@@ -92,20 +94,41 @@ class Closing:
             span.error = span.error or ending.error
             self.close(span, status=ending.status, text=ending.text)
 
+    def catch_up(self, stream: Stream, ended: Ended) -> None:
+        """A model may have ended inside the stream, in another thread, before the stream was known."""
+        generator = stream.ref()
+        frame = frame_of(generator) if generator is not None else None
+        is_tail = True if frame is None else ended.inside.get(id(frame)) if has_begun(generator) else None
+        if is_tail is None:
+            return
+        stream.ending = ended.ending
+        if is_tail:
+            self.end_stream(stream, ended.ending)
+        else:
+            self.streams.look_later(stream)
+
+    def _leave_word(self, span: Span, ending: Ending) -> None:
+        """Spans above may yet return a stream this model ended in."""
+        ended = Ended(ending, {id(frame): is_tail for frame, is_tail in running(sys._getframe())})
+        for above in span.ancestors():
+            above.ended = ended
+
     def _pass_on(self, span: Span, ending: Ending) -> None:
         """End the streams a model's stream ran inside, or look at them when something happens next."""
+        self._leave_word(span, ending)
         above = {one.id for one in span.ancestors()}
         tails = dict(self.streams.around())
         # A closed generator lets go of what it iterated when its own frame has left the stack.
-        tails |= {one: one.is_over for one in self.streams.all() if one not in tails and above.intersection(one.spans)}
+        others = [one for one in self.streams.all() if one not in tails and above.intersection(one.spans)]
+        tails |= {one: one.is_over for one in others if one.is_over or ending.status is not Status.OK}
         for stream, is_tail in tails.items():
             is_self_told = ending.status is Status.OK and any(one.tells for one in self._spans_of(stream))
             # Nobody told yet that it went on to its end.
             stream.ending = ending._replace(status=Status.CANCELLED) if is_self_told else ending
             if is_tail and not is_self_told:
                 self.end_stream(stream, ending)
-            elif stream not in self.streams.pending:
-                self.streams.pending.append(stream)
+            else:
+                self.streams.look_later(stream)
 
     def _unsaid(self, stream: Stream) -> Ending:
         """How a stream ended of which no model told: unread, where it was the framework's own or a model runs on

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from eventtree.event import Kind, Status
 from eventtree.guard import guarded
@@ -24,6 +25,10 @@ OURS = ("llama_index", "workflows")
 """Packages whose events are the framework's."""
 
 PLACE = frozenset({"timestamp", "id_", "span_id", "tags"})
+
+
+Action = Callable[[Spans, Span, Any], None]
+_actions: WeakKeyDictionary[type, Action | None] = WeakKeyDictionary()
 
 
 class Events:
@@ -48,8 +53,16 @@ class Events:
             act(self.spans, span, event)
 
 
-def action_of(cls: type) -> Callable[[Spans, Span, Any], None] | None:
+def action_of(cls: type) -> Action | None:
     """What to do with events of a class."""
+    try:
+        return _actions[cls]
+    except KeyError:
+        found = _actions[cls] = _find(cls)
+        return found
+
+
+def _find(cls: type) -> Action | None:
     for path in paths(cls):
         package, _, name = path.partition(".")
         if package in OURS or package == "llama_index_instrumentation":
@@ -68,7 +81,8 @@ def _model_named(spans: Spans, span: Span, event: Any) -> None:
     """The model's name from the event, where the object itself does not say it."""
     if span.facts.kind is Kind.CHAIN:
         return
-    name = getattr(event, "model_name", None) or (getattr(event, "model_dict", None) or {}).get("model_name")
+    told = vars(event)
+    name = told.get("model_name") or (told.get("model_dict") or {}).get("model_name")
     if isinstance(name, str) and name not in UNNAMED and not span.asked:
         span.learned["model"] = spans.shaper.text(name)
 
@@ -127,7 +141,7 @@ def _reranked(spans: Spans, span: Span, event: Any) -> None:
         _model_named(spans, span, event)
 
 
-ACTIONS: Mapping[str, Callable[[Spans, Span, Any], None]] = {
+ACTIONS: Mapping[str, Action] = {
     "LLMChatStartEvent": _begun,
     "LLMCompletionStartEvent": _begun,
     "LLMChatInProgressEvent": _progressed,

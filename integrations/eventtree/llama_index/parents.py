@@ -41,16 +41,19 @@ class Parents:
         """The place of a span whose context names `parent_id`."""
         while parent_id in self.left_behind and parent_id not in self.open:
             parent_id = self.left_behind[parent_id]
-        own = parent_id if parent_id is not None and recorder.is_live(run_id(parent_id)) else None
+        above = self.open.get(parent_id) if parent_id is not None else None
+        own = above.run if above is not None else run_id(parent_id) if parent_id is not None else None
+        run = own if own is not None and recorder.is_live(own) else None
         lazy = self.streams.owner() if self.streams else None
-        if lazy is not None and (own is None or not recorder.descends(run_id(own), run_id(lazy))):
-            own = lazy
-        handed = handed_on() if own is None else None
-        run = run_id(own) if own is not None else handed.live_run if handed is not None else None
-        other = langchain_run()
+        if lazy is not None and (run is None or not recorder.descends(run, run_id(lazy))):
+            above, run = self.open.get(lazy), run_id(lazy)
+        handed = handed_on() if run is None else None
+        run = handed.live_run if handed is not None else run
+        # Nothing can enclose a span while nothing is open; that spares the look at the frames.
+        other = langchain_run() if recorder.runs else None
         if other is not None and recorder.is_open(other) and (run is None or recorder.descends(other, run)):
             return Place(None, other, None)
-        return Place(self.open.get(own) if own is not None else None, run, handed if run is None else None)
+        return Place(above if run is not None else None, run, handed if run is None else None)
 
     def leave_behind(self, span: Span) -> None:
         """Remember that the context `span` began in still names it, though it has ended."""

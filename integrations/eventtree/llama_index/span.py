@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.llama_index.answers import Answer
 from eventtree.llama_index.kinds import TELLING, Facts
+from eventtree.llama_index.streams import Ended
 
 UUID_LENGTH = 36
 
@@ -16,8 +17,8 @@ class Span:
     """A span that was entered and has not closed; its stream may outlive its exit."""
 
     __slots__ = (
-        "above", "answer", "asked", "error", "facts", "id", "internal", "learned", "metadata", "outputs", "owner",
-        "run", "status", "waiting",
+        "above", "answer", "asked", "ended", "error", "facts", "id", "internal", "learned", "metadata", "outputs",
+        "owner", "run", "status", "waiting",
     )  # fmt: skip
 
     def __init__(self, span_id: str, run: str, found: Facts, owner: int, above: Span | None) -> None:
@@ -39,6 +40,9 @@ class Span:
         self.status: Status | None = None
         self.error: JsonValue = None
         self.waiting = False
+        """Whether it has returned a stream."""
+        self.ended: Ended | None = None
+        """The model that ended last below it."""
 
     def ancestors(self) -> Iterator[Span]:
         """The spans around this one, innermost first."""

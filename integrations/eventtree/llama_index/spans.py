@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.guard import guarded
 from eventtree.llama_index import arguments, kinds
+from eventtree.llama_index.answers import field, fields
 from eventtree.llama_index.closing import Closing
 from eventtree.llama_index.endings import future_behind, status_of, waits
 from eventtree.llama_index.kinds import Facts, facts
 from eventtree.llama_index.parents import Parents, Place, is_plumbing, mark_wrappers
 from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
-from eventtree.llama_index.streams import Stream, Streams, generator_of
+from eventtree.llama_index.streams import Stream, Streams, frame_of, generator_of
 from eventtree.llama_index.values import Shaper
-from eventtree.recorder import OPEN_RUNS, recorder
+from eventtree.recorder import recorder
 
 if TYPE_CHECKING:
     from eventtree.door import Door
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 FRAMEWORK = "llama_index"
 STEP_TAGS = frozenset({"llamaindex.step.input_event", "llamaindex.step.input_summary", "llamaindex.start_event"})
 """Tags in which the workflow repeats a step's input."""
+
+DISPATCHER = 3
+"""Frames between a method of `Spans` and the dispatcher's: the guard's and the handler's."""
 
 WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
@@ -89,10 +93,10 @@ class Spans:
             return
         if result is None:
             self._explain_nothing(span)
-        elif (generator := generator_of(result)) is not None:
+        elif (generator := generator_of(result)) is not None and (frame_of(generator) or span.ended):
             self._wait(span, result, generator)
             return
-        elif future_behind(sys._getframe()) is not None:
+        elif future_behind(sys._getframe(DISPATCHER)) is not None:
             self.parents.leave_behind(span)
         self.closing.close(span, result=result)
 
@@ -133,7 +137,7 @@ class Spans:
     def _keep(self, span: Span, place: Place) -> None:
         span.internal = place.run is not None and is_plumbing(span)
         self.open[span.id] = span
-        if len(self.open) > OPEN_RUNS:
+        if len(self.open) > self.door.open_runs:
             self.open.pop(next(iter(self.open)))
         mark_wrappers(span)
 
@@ -148,7 +152,7 @@ class Spans:
 
     def _explain_nothing(self, span: Span) -> None:
         """No result: it may be a future that failed, or a step that waits, both hidden by the framework."""
-        future = future_behind(sys._getframe(1))
+        future = future_behind(sys._getframe(DISPATCHER + 1))
         if future is not None:
             self.parents.leave_behind(span)
             error = CancelledError() if future.cancelled() else future.exception()
@@ -161,7 +165,10 @@ class Spans:
         span.waiting = True
         if self.door.content and not span.is_model and generator is not result:
             span.outputs = self.shaper.value(result)
-        self.streams.hold(generator, span.id)
+        stream = self.streams.hold(generator, span.id)
+        # After the stream is known: a model that ends in it from now on finds it there.
+        if span.ended is not None:
+            self.closing.catch_up(stream, span.ended)
 
 
 def _metadata(
@@ -176,7 +183,7 @@ def _metadata(
     if found.family == kinds.AGENT:
         own["agent"] = getattr(instance, "name", None) or getattr(instance, "root_agent", None)
     elif instance is None and "ev" in bound.arguments:
-        own["agent"] = getattr(bound.arguments["ev"], "current_agent_name", None)
+        own["agent"] = field(fields(bound.arguments["ev"]), "current_agent_name")
     if place.run is None and parent_id is not None:
         own["parent_run_id"] = run_id(parent_id)
     if place.foreign is not None:

@@ -7,14 +7,19 @@ is the user's; it is neither wrapped nor advanced, only known by a weak referenc
 - *When it ends*: the model's own end event comes from inside. If only the framework's generators stand between the
   two, the stream ends with the model. Otherwise it is looked at again (`settle`) whenever anything happens.
 - *That it was dropped*: the weak reference says so, before the generator itself is closed.
+
+A thread of the framework may read a stream before the span that returned it has exited, so a model that ends leaves
+word of it (`Ended`) at the spans above; whoever holds a stream looks there after he has made it known.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
+import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -34,6 +39,14 @@ class Ending(NamedTuple):
     status: Status
     text: str | None = None
     error: JsonValue = None
+
+
+class Ended(NamedTuple):
+    """The last model that ended under a span, and where."""
+
+    ending: Ending
+    inside: Mapping[int, bool]
+    """Identity of the frames of the generators around it → whether they end with it."""
 
 
 class Stream:
@@ -62,14 +75,12 @@ class Stream:
 
 
 def generator_of(result: Any) -> Any:
-    """The generator in what a span returned, if it returned one that has not ended, else None."""
+    """The generator in what a span returned, or None."""
     if not is_generator(result):
         own = getattr(result, "__dict__", None)
         held = [own.get(name) for name in HOLDERS] if isinstance(own, dict) else []
         result = next((one for one in held if is_generator(one)), None)
-    if result is None or frame_of(result) is None or code_of(result).co_qualname in NO_MODEL:
-        return None
-    return result
+    return None if result is None or code_of(result).co_qualname in NO_MODEL else result
 
 
 def is_generator(value: Any) -> bool:
@@ -81,6 +92,11 @@ def frame_of(generator: Any) -> FrameType | None:
     """The generator's frame; None once it has ended."""
     found: FrameType | None = generator.gi_frame if inspect.isgenerator(generator) else generator.ag_frame
     return found
+
+
+def has_begun(generator: Any) -> bool:
+    """Whether anybody has asked it for anything yet; not known of an async one."""
+    return inspect.isasyncgen(generator) or inspect.getgeneratorstate(generator) != inspect.GEN_CREATED
 
 
 def code_of(generator: Any) -> CodeType:
@@ -107,39 +123,38 @@ class Streams:
         """All that are waited for."""
         return [stream for waiting in list(self._by_code.values()) for stream in waiting]
 
-    def hold(self, generator: Any, span: str) -> None:
+    def hold(self, generator: Any, span: str) -> Stream:
         """Let `span` wait for `generator`."""
-        waiting = self._by_code.setdefault(code_of(generator), [])
-        stream = next((one for one in waiting if one.ref() is generator), None)
-        if stream is None:
-            stream = Stream(generator, self._gone)
-            waiting.append(stream)
-        stream.spans.append(span)
+        with _guard:
+            waiting = self._by_code.setdefault(code_of(generator), [])
+            stream = next((one for one in waiting if one.ref() is generator), None)
+            if stream is None:
+                stream = Stream(generator, self._gone)
+                waiting.append(stream)
+            stream.spans.append(span)
+        return stream
 
     def release(self, stream: Stream) -> None:
         """Stop knowing it."""
-        for listed in (self._by_code.get(stream.code, []), self.pending):
-            if stream in listed:
-                listed.remove(stream)
-        if not self._by_code.get(stream.code, True):
-            del self._by_code[stream.code]
+        with _guard:
+            for listed in (self._by_code.get(stream.code, []), self.pending):
+                if stream in listed:
+                    listed.remove(stream)
+            if not self._by_code.get(stream.code, True):
+                del self._by_code[stream.code]
+
+    def look_later(self, stream: Stream) -> None:
+        """Look at it when something happens next."""
+        if stream not in self.pending:
+            self.pending.append(stream)
 
     def around(self) -> Iterator[tuple[Stream, bool]]:
         """The streams that run right now in this call stack, innermost first, each with whether it ends with the
-        innermost generator: nothing but generators of the framework stand between the two.
+        innermost generator.
         """
-        if not self._by_code:
-            return
-        frame: FrameType | None = sys._getframe(1)
-        entered, tail = False, True
-        while frame is not None:
-            is_inside = bool(frame.f_code.co_flags & GENERATOR)
-            if entered or is_inside:
-                tail = tail and is_inside and frame.f_globals.get("__name__", "").startswith("llama_index.")
-                entered = True
-            if is_inside and frame.f_code in self._by_code:
-                yield from ((one, tail) for one in list(self._by_code[frame.f_code]) if is_frame(one, frame))
-            frame = frame.f_back
+        if self._by_code:
+            for frame, tail in running(sys._getframe(1)):
+                yield from ((one, tail) for one in list(self._by_code.get(frame.f_code, ())) if is_frame(one, frame))
 
     def owner(self) -> str | None:
         """The span that returned the innermost stream this call runs in."""
@@ -151,9 +166,37 @@ class Streams:
             return
         # The collector may run this inside one of our own locks; then it has to wait.
         if is_ours_below():
-            self.pending.append(stream)
+            self.look_later(stream)
         else:
             self._dropped(stream)
+
+
+_guard = threading.RLock()
+"""Held while a list of streams is changed; nothing is called meanwhile that may wait."""
+
+
+def _after_fork_in_child() -> None:
+    global _guard
+    _guard = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def running(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
+    """The frames of the generators in a call stack, innermost first, each with whether it ends with the innermost:
+    nothing but generators of the framework stand between the two.
+    """
+    entered, tail = False, True
+    while frame is not None:
+        is_inside = bool(frame.f_code.co_flags & GENERATOR)
+        if entered or is_inside:
+            tail = tail and is_inside and frame.f_globals.get("__name__", "").startswith("llama_index.")
+            entered = True
+        if is_inside:
+            yield frame, tail
+        frame = frame.f_back
 
 
 def is_frame(stream: Stream, frame: FrameType) -> bool:

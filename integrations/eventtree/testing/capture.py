@@ -16,19 +16,26 @@ from eventtree.journal.contents import records_of, trees_in
 from eventtree.record import CLOSE
 from eventtree.recorder import recorder
 from eventtree.tree import TreeBuilder
-from eventtree.usage import Pricer
+from eventtree.usage import Pricer, Tokenizer
 
 _FRAMEWORKS = (("langchain_core", "eventtree.langchain"), ("llama_index_instrumentation", "eventtree.llama_index"))
+
+Ways = tuple[Any, Tokenizer | None]
+"""The settings `prices` and `tokenizer`."""
 
 
 class Captured(Sequence[EventTree]):
     """The finished trees so far, in the order they opened; grows while the block runs."""
 
-    def __init__(self, journal: Journal) -> None:
-        """Read from `journal` on every look."""
+    def __init__(self, journal: Journal, prices: Any = None, tokenizer: Tokenizer | None = None) -> None:
+        """Read from `journal` on every look. `prices` and `tokenizer` go before those of the handlers."""
         self._journal = journal
+        self._doors = recorder.witnesses
+        self._given = (prices, tokenizer)
         settings = config.resolve()
-        self._pricer = Pricer.of(settings.prices, settings.tokenizer)
+        self._usual = (settings.prices, settings.tokenizer)
+        self._pricers: list[tuple[Ways, Pricer]] = []
+        self._priced_with(self._over(self._usual))
 
     @overload
     def __getitem__(self, index: int) -> EventTree: ...
@@ -77,31 +84,50 @@ class Captured(Sequence[EventTree]):
         builder = TreeBuilder(tree_id)
         for entry in records:
             builder.add(entry)
-        tree = builder.build(self._pricer)
+        tree = builder.build(self._priced_with(self._over(self._ways_of(tree_id))))
         assert tree is not None
         return tree
 
+    def _ways_of(self, tree_id: str) -> Ways:
+        """Those of the handler with prices or a tokenizer of its own, where one saw the tree, else the configured."""
+        seen = ((door.settings.prices, door.settings.tokenizer) for door in self._doors.get(tree_id, ()))
+        return next((ways for ways in seen if ways not in (self._usual, (None, None))), self._usual)
+
+    def _over(self, ways: Ways) -> Ways:
+        prices, tokenizer = self._given
+        return (ways[0] if prices is None else prices, tokenizer or ways[1])
+
+    def _priced_with(self, ways: Ways) -> Pricer:
+        known = next((pricer for known, pricer in self._pricers if known == ways), None)
+        if known is None:
+            known = Pricer.of(*ways)
+            self._pricers.append((ways, known))
+        return known
+
 
 @contextmanager
-def capture() -> Iterator[Captured]:
+def capture(prices: Any = None, tokenizer: Tokenizer | None = None) -> Iterator[Captured]:
     """Yield the trees of everything that runs inside the block, whichever handler sees it.
 
     Handlers of the app keep working, but what they record goes here instead of to their journal and vendors. Where
     the app has no global handler, one stands in for the block's length, so that chains without callbacks and
-    LlamaIndex calls are seen as well. Prices and tokenizer are those of `eventtree.configure`. Not meant for two
-    blocks at once in one process.
+    LlamaIndex calls are seen as well. `prices` and `tokenizer`, where given, are asked instead of those of the handler
+    that sees a tree (else `eventtree.configure`). Not meant for two blocks at once in one process.
+
+    Raises:
+        ConfigError: the table of prices is wrong.
     """
     journal = Journal(MemoryFiles())
-    outer = recorder.diverted
+    outer, witnesses = recorder.diverted, recorder.witnesses
     with ExitStack() as stack:
         for framework, door in _FRAMEWORKS:
             if importlib.util.find_spec(framework) is not None:
                 stack.enter_context(_global_handler(importlib.import_module(door)))
-        recorder.diverted = journal
+        recorder.diverted, recorder.witnesses = journal, {}
         try:
-            yield Captured(journal)
+            yield Captured(journal, prices, tokenizer)
         finally:
-            recorder.diverted = outer
+            recorder.diverted, recorder.witnesses = outer, witnesses
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -70,6 +70,8 @@ class Found:
     provider: Any
     model: Any
     zeros: Mapping[str, int]
+    is_timed: bool
+    """Whether its price depends on when it was asked."""
 
 
 class Catalogue:
@@ -79,6 +81,8 @@ class Catalogue:
         """Nothing is imported yet."""
         self._snapshot: Any = None
         self._known: dict[tuple[str, str | None, str | None], Found | None] = {}
+        self._priced: dict[tuple[Hashable, ...], Cost | None] = {}
+        """What was asked before: each vendor's lane asks again, and the library takes a tenth of a delivery's time."""
 
     @cached_property
     def source(self) -> str:
@@ -93,7 +97,7 @@ class Catalogue:
 
         snapshot = get_snapshot()
         if snapshot is not self._snapshot or len(self._known) >= CACHE_SIZE:
-            self._snapshot, self._known = snapshot, {}
+            self._snapshot, self._known, self._priced = snapshot, {}, {}
         key = (model, provider, base_url)
         if key not in self._known:
             self._known[key] = self._find(model, self.provider_id(provider, base_url))
@@ -116,12 +120,22 @@ class Catalogue:
         found = self.find(model, provider, base_url)
         if found is None:
             return None
+        figures, context = _figures(usage), _context(usage)
+        key = (model, provider, base_url, at if found.is_timed else None, *figures.items(), *context.items())
+        if key not in self._priced:
+            if len(self._priced) >= CACHE_SIZE:
+                self._priced.clear()
+            self._priced[key] = self._price(found, figures, context, at)
+        return self._priced[key]
+
+    def _price(self, found: Found, figures: dict[str, int], context: dict[str, str], at: datetime) -> Cost | None:
         from genai_prices import Usage as Counts
 
-        figures = _figures(usage)
-        counts, context = Counts(**{**found.zeros, **figures}), _context(usage) or None
+        counts = Counts(**{**found.zeros, **figures})
         try:
-            sums = found.model.calc_price(counts, found.provider, genai_request_timestamp=at, price_context=context)
+            sums = found.model.calc_price(
+                counts, found.provider, genai_request_timestamp=at, price_context=context or None
+            )
         except (ValueError, LookupError, ArithmeticError):
             return None  # parts that overlap (cached audio) and have no price together
         return _cost(sums, figures, self.source)
@@ -138,7 +152,10 @@ class Catalogue:
             owner, listed = self._snapshot.find_provider_model(model, None, provider_id, None)
         except LookupError:
             return None
-        return Found(owner, listed, {name: 0 for key, name in ZEROS.items() if key in _price_keys(listed)})
+        zeros = {name: 0 for key, name in ZEROS.items() if key in _price_keys(listed)}
+        variants = [variant.constraint for variant in listed.price_variants or ()]
+        is_timed = isinstance(listed.prices, list) or any(constraint is not None for constraint in variants)
+        return Found(owner, listed, zeros, is_timed)
 
 
 def _price_keys(model: Any) -> set[str]:

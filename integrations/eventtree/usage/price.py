@@ -100,6 +100,7 @@ class Pricer:
         usage: Usage | None,
         *,
         model: str | None,
+        asked: str | None = None,
         provider: str | None,
         base_url: str | None = None,
         at: datetime,
@@ -107,6 +108,9 @@ class Pricer:
         reported: JsonValue = None,
     ) -> Cost | None:
         """What one event cost, or None.
+
+        `model` is the one that answered, `asked` the name it was asked by: the user's table may know either. The public
+        prices go by `model` alone, a proxy may have had another answer.
 
         `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
@@ -116,7 +120,7 @@ class Pricer:
             return stated
         found, is_final = self._asked(usage, model, provider, at)
         if found is None and not is_final:
-            found, is_final = self._found(usage, model, provider, base_url, at, reported)
+            found, is_final = self._found(usage, (model, asked), provider, base_url, at, reported)
         if found is None and not is_final and model and _has_tokens(usage):
             self.unknown[model] = self.unknown.get(model, 0) + 1
         if found is not None and usage is not None and usage.inferred:
@@ -169,7 +173,7 @@ class Pricer:
     def _found(
         self,
         usage: Usage | None,
-        model: str | None,
+        names: tuple[str | None, str | None],
         provider: str | None,
         base_url: str | None,
         at: datetime,
@@ -181,9 +185,11 @@ class Pricer:
         if said is not None:
             return said, True
         tier = usage.service_tier if usage is not None else None
-        row = self.table.row(model, provider, tier, at) if self.table and model else None
+        rows = (self.table.row(name, provider, tier, at) for name in names if self.table and name)
+        row = next((row for row in rows if row), None)
         if self.table and row:
             return _charged(row, usage, self.table.source), True
+        model = names[0]
         if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
             return None, False
         return self.catalogue.price(usage, model, provider, base_url, at), False

@@ -328,3 +328,9 @@ TIERS: tuple[str, ...] = (
 
 REPEATS: tuple[str, ...] = ("openai", "azure", "google", "vertexai", "gemini", "genai")
 """Providers whose LangChain class writes the request's usage on each of n generations (one request, n choices)."""
+
+QUIRKS: Mapping[str, tuple[str, str]] = {
+    # ChatCohere._get_stream_info_v2 copies usage.billed_units; answers that are not streamed have no total there.
+    "token_count": ("total_tokens", "the units that are billed: the client's streams do not tell the tokens"),
+}
+"""Containers that a client fills with something else → the key that gives it away, and the problem to name."""

@@ -35,13 +35,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from eventtree.errors import ConfigError
 from eventtree.event import Cost, Frozen, JsonValue, Usage
 
 SETTING = "prices"
 MILLION = Decimal(1_000_000)
+KNOWN_MODELS = 4096
+"""Names of models whose rows are remembered: a long table is searched once for each."""
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 INPUT_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -109,15 +111,14 @@ class Row(Prices):
         """The model's pattern, compiled."""
         return _compile(self.model)
 
-    def fits(self, model: str, provider: str | None, tier: str | None, at: datetime) -> bool:
-        """Whether this row is about that call."""
+    def fits(self, provider: str | None, tier: str | None, at: datetime) -> bool:
+        """Whether this row, which has the model, is about that call."""
         day = (at if at.tzinfo is None else at.astimezone(UTC)).date()
         return (
             (self.provider is None or self.provider.lower() == (provider or "").lower())
             and (self.service_tier is None or self.service_tier == tier)
             and (self.since is None or day >= self.since)
             and (self.before is None or day < self.before)
-            and self.pattern.match(model) is not None
         )
 
     def at_length(self, input_tokens: int | None) -> Prices | None:
@@ -136,10 +137,16 @@ class Table(Frozen):
 
     name: str
     prices: tuple[Row, ...]
+    _by_model: dict[str, tuple[Row, ...]] = PrivateAttr(default_factory=dict)
 
     def row(self, model: str, provider: str | None, tier: str | None, at: datetime) -> Row | None:
         """The first row that fits, or None."""
-        return next((row for row in self.prices if row.fits(model, provider, tier, at)), None)
+        rows = self._by_model.get(model)
+        if rows is None:
+            if len(self._by_model) >= KNOWN_MODELS:
+                self._by_model.clear()
+            rows = self._by_model[model] = tuple(row for row in self.prices if row.pattern.match(model))
+        return next((row for row in rows if row.fits(provider, tier, at)), None)
 
     @property
     def source(self) -> str:

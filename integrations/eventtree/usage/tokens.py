@@ -15,7 +15,7 @@ from typing import Any
 
 from eventtree.event import JsonValue, Usage
 from eventtree.usage.reading import Reading, add, check_parts, count, find_each, read
-from eventtree.usage.shapes import CONTAINERS, REPEATS, TIERS, UNITS
+from eventtree.usage.shapes import CONTAINERS, QUIRKS, REPEATS, TIERS, UNITS
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
 """The places of a record, in order of trust."""
@@ -106,7 +106,7 @@ def _readings(record: _Record) -> list[Reading]:
 def _read_place(
     one: Mapping[str, JsonValue], place: str, words: frozenset[str], seen: list[tuple[JsonValue, Reading]]
 ) -> Reading | None:
-    for _, value in find_each(one, ("",) if place == "usage_metadata" else CONTAINERS):
+    for path, value in find_each(one, ("",) if place == "usage_metadata" else CONTAINERS):
         # The frameworks copy the provider's body from place to place: what has been read need not be read again.
         before = next((reading for other, reading in seen if other == value), None)
         if before is not None:
@@ -114,10 +114,20 @@ def _read_place(
         else:
             reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
         if reading is not None and (reading.figures or reading.problems):
+            _name_quirk(reading, path, value)
             seen.append((value, reading))
             reading.tier = reading.tier or _stated_tier(one)
             return reading
     return None
+
+
+def _name_quirk(reading: Reading, path: str, value: Mapping[str, JsonValue]) -> None:
+    """Say what a client is known to have put in the place of the tokens."""
+    mark, problem = QUIRKS.get(path, ("", ""))
+    if mark in value and problem not in reading.problems:
+        reading.problems.append(problem)
+        sides = {f"billed_{side}": reading.figures[side] for side in ("input", "output") if side in reading.figures}
+        reading.figures |= {f"{name}_tokens": count for name, count in sides.items()}
 
 
 def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:
@@ -146,12 +156,12 @@ def _together(found: list[Reading], request: Reading | None, words: frozenset[st
 
 def _is_starved(record: _Record, reading: Reading) -> bool:
     """Input 0 where none can be: a stream whose last event counted only the output (langchain-anthropic reports 0
-    then), or an Anthropic answer of 0 and 0 (a compacted context).
+    then), or an answer of 0 and 0 (langchain-aws where the counting headers are missing, servers that do not count).
     """
-    if reading.figures.get("input") != 0:
+    if reading.figures.get("input") != 0 or record.is_cached:
         return False
     is_anthropic = "anthropic" in record.words or reading.shape == "anthropic"
-    return is_anthropic or (record.is_streamed and reading.figures.get("output") != 0)
+    return is_anthropic or record.is_streamed or reading.figures.get("output") == 0
 
 
 def _choose(record: _Record, readings: list[Reading]) -> Reading:
@@ -187,7 +197,8 @@ def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> No
         del chosen.figures["output"]
     fed = next((r for r in readings if r.figures.get("input")), None)
     if fed is None:
-        chosen.problems.append("input is 0 though a prompt was sent: the stream did not report it")
+        why = "the stream did not report it" if record.is_streamed else "nobody counted it"
+        chosen.problems.append(f"input is 0 though a prompt was sent: {why}")
         return
     chosen.figures |= {n: v for n, v in fed.figures.items() if n.startswith(sides) and n != "total"}
     if chosen.is_complete:

@@ -26,6 +26,7 @@ session, user          `metadata.session_id`, `metadata.user_id`
 metadata               `metadata.metadata` (where the vendor's own handlers put it), so that no key can collide
 notes                  `metadata.notes`
 environment            `context.span_origin.environment`; its `instrumentation` is the framework
+user's line            `context.caller_functionname`, `caller_filename`, `caller_lineno` of the root (`callers=True`)
 scores                 `scores` where 0 ≤ score ≤ 1; all feedback as it was given in `metadata.feedback`
 correction, expected   `expected`
 dataset row            `origin` where dataset and row are known; `metadata.run_id`, `metadata.experiment` otherwise
@@ -33,7 +34,7 @@ dataset row            `origin` where dataset and row are known; `metadata.run_i
 
 No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up),
 token details that the vendor does not list as metrics (in `metadata.usage` instead). Left to the server: facets.
-Not used: `_is_merge` (rows are whole), `caller_*` (deprecated in metrics).
+Not used: `_is_merge` (rows are whole), `caller_*` in metrics (deprecated there).
 """
 
 from __future__ import annotations
@@ -359,7 +360,9 @@ def metrics_of(event: Event) -> dict[str, int | float]:
 
 def tokens_of(event: Event) -> dict[str, int]:
     """The tokens used, without parts that are larger than their whole."""
-    counts = without_nulls({theirs: getattr(event.usage, ours, None) for theirs, ours in TOKENS.items()})
+    if event.usage is None:
+        return {}
+    counts = without_nulls({theirs: getattr(event.usage, ours) for theirs, ours in TOKENS.items()})
     return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
 
 
@@ -397,8 +400,12 @@ def metadata_of(event: Event, family: Family) -> dict[str, JsonValue]:
 
 def feedback_of(event: Event, family: Family) -> list[dict[str, JsonValue]]:
     """Feedback as it was given, without what says where it belongs."""
-    addressed = ("r", "id", "tree", "event_id", "key", "vendors")
-    return [{key: value for key, value in said.items() if key not in addressed} for said in family.feedback(event)]
+    addressed = ("r", "id", "tree", "event_id", "key", "vendors", "at")
+    return [
+        without_nulls({"at": families.said_at(said)})
+        | {key: value for key, value in said.items() if key not in addressed}
+        for said in family.feedback(event)
+    ]
 
 
 def params_of(event: Event) -> dict[str, JsonValue]:
@@ -429,7 +436,21 @@ def context_of(event: Event, family: Family) -> dict[str, JsonValue]:
         "instrumentation": {"name": framework} if framework else None,
         "environment": {"name": environment} if environment else None,
     }
-    return {"span_origin": without_nulls(origin)}
+    return {"span_origin": without_nulls(origin), **(caller_of(family) if event.id == family.root.id else {})}
+
+
+def caller_of(family: Family) -> dict[str, JsonValue]:
+    """The user's line that started the tree, where the handler's `callers` asked for it."""
+    told = family.link("caller")
+    told = told if isinstance(told, dict) else {}
+    function, file, line = (told.get(name) for name in ("function", "file", "line"))
+    return without_nulls(
+        {
+            "caller_functionname": function if isinstance(function, str) else None,
+            "caller_filename": file if isinstance(file, str) else None,
+            "caller_lineno": line if type(line) is int else None,
+        }
+    )
 
 
 @cache

@@ -157,6 +157,33 @@ def is_messages(value: JsonValue) -> bool:
     return isinstance(value, list) and bool(value) and all(is_message(item) for item in value)
 
 
+SPEAKERS = {
+    "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "system": "system",
+    "developer": "developer", "tool": "tool", "function": "function",
+}  # fmt: skip
+"""Roles as they stand in LangGraph's pairs → the role meant."""
+
+
+def is_short(inputs: JsonValue) -> bool:
+    """Whether `messages` of a run's inputs are in LangGraph's short forms: pairs of role and content, or bare texts."""
+    said = inputs.get("messages") if isinstance(inputs, dict) else None
+    if not isinstance(said, list) or not said or is_messages(said):
+        return False
+    return all(isinstance(one, str) or is_pair(one) or is_message(one) for one in said)
+
+
+def is_pair(value: JsonValue) -> bool:
+    """Whether a value is a role with what it says."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in SPEAKERS
+
+
+def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Inputs whose `messages` are messages; for those that are `is_short`."""
+    said = inputs["messages"]
+    whole = [{"role": SPEAKERS[one[0]], "content": one[1]} if is_pair(one) else with_role(one, "user") for one in said]
+    return {**inputs, "messages": whole}
+
+
 def openai_form(value: JsonValue) -> JsonValue:
     """Any run's inputs or outputs with the messages in it (itself, its items, its fields) in OpenAI form."""
     if is_message(value):

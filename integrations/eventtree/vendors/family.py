@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from eventtree.event import Event, EventTree, JsonValue, Status
-from eventtree.vendors.chat import finite
+from eventtree.vendors.chat import finite, is_short, spelled_out
 from eventtree.vendors.times import iso
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OWN = "eventtree_"
 
 
@@ -27,10 +29,17 @@ class Family:
 
     @classmethod
     def of(cls, tree: EventTree) -> Family:
-        """The family of a finished tree."""
-        return cls(tree.without_internal())
+        """The family of a finished tree, what was said in short forms spelled out as messages."""
+        shown = tree.without_internal()
+        if not any(is_short(event.inputs) for event in shown.events):
+            return cls(shown)
+        events = (
+            event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
+            for event in shown.events
+        )
+        return cls(shown.model_copy(update={"events": tuple(events)}))
 
-    @property
+    @cached_property
     def root(self) -> Event:
         """The root event."""
         return self.tree.root
@@ -50,6 +59,16 @@ class Family:
         if event.id == self.root.id:
             return None
         return event.parent_id if event.parent_id in self.ids else self.root.id
+
+    @cached_property
+    def children_ids(self) -> dict[str, list[str]]:
+        """The ids of the events directly below each."""
+        found: dict[str, list[str]] = {}
+        for event in self.tree.events:
+            parent = self.parent_id(event)
+            if parent is not None:
+                found.setdefault(parent, []).append(event.id)
+        return found
 
     def user(self, event: Event) -> str | None:
         """The event's user, else the tree's."""
@@ -108,6 +127,15 @@ def scores_in(said: Mapping[str, JsonValue]) -> dict[str, float]:
     return {name: score for name, score in numbers.items() if score is not None}
 
 
+def said_at(said: Mapping[str, JsonValue]) -> str | None:
+    """When a feedback came in, ISO 8601."""
+    at = finite(said.get("at"))
+    try:
+        return None if at is None else iso(EPOCH + timedelta(microseconds=int(at) // 1000))
+    except OverflowError:
+        return None
+
+
 def rating(said: Mapping[str, JsonValue]) -> JsonValue:
     """The score of the run as a whole; None where it has a name."""
     return None if said.get("name") or isinstance(said.get("score"), dict) else said.get("score")
@@ -157,9 +185,10 @@ def ended(event: Event) -> dict[str, JsonValue]:
     return {"status": str(event.status), "status_reason": error_line(event)}
 
 
-def notes_of(event: Event) -> list[dict[str, JsonValue]]:
-    """What happened during an event, in order."""
-    notes = ({"name": note.name, "at": iso(note.at), "value": note.value} for note in event.notes)
+def notes_of(event: Event, without: str | None = None) -> list[dict[str, JsonValue]]:
+    """What happened during an event, in order; notes of the name `without` have another place."""
+    told = (note for note in event.notes if note.name != without)
+    notes = ({"name": note.name, "at": iso(note.at), "value": note.value} for note in told)
     return [{key: value for key, value in note.items() if value is not None} for note in notes]
 
 

@@ -19,7 +19,7 @@ HONEYHIVE_EVENT: Table = {
     "event_id": "id",
     "session_id": "derived from the tree's id",
     "parent_id": "parent; the session's id for the root",
-    "children_ids": "- informational; parent_id says it, and updates ignore it",
+    "children_ids": "ids of the events directly below, up to 1,000; of a session the root's",
     "config": "model, provider, params (`template` too), tools",
     "inputs": "inputs",
     "outputs": "outputs",
@@ -68,9 +68,9 @@ HUMANLOOP_SHARED: Table = {
     "inputs": "inputs",
     "output": "outputs as text",
     "error": "error",
-    "stdout": "- what a run prints is not recorded",
-    "provider_request": "- the framework's own call is recorded, not the provider's",
-    "provider_response": "- the framework's own answer is recorded, not the provider's",
+    "stdout": "lines logged during the run, with `eventtree.LogHandler`",
+    "provider_request": "of models, with `provider_payloads=True`: params, messages",
+    "provider_response": "of models, with `provider_payloads=True`: messages, usage",
     "source": "`eventtree`",
     "metadata": "what has no field: usage details, status, tags, session, notes, metadata",
     "user": "user",
@@ -91,13 +91,15 @@ HUMANLOOP_MODEL: Table = {
 }
 RUN_ID = "`eventtree_run_id`, on the Log that begins the trace"
 
+NO_PROVIDER: Table = dict.fromkeys(("provider_request", "provider_response"), "- of models alone")
+
 HUMANLOOP_V5: Mapping[str, Table] = {
     "prompt": {
         **HUMANLOOP_SHARED, **HUMANLOOP_MODEL, "prompt": "model, provider, params, tools", "run_id": RUN_ID,
         "log_status": "- taken away again from prompts by later releases",
     },
     "agent": {
-        **HUMANLOOP_SHARED, **HUMANLOOP_MODEL, "agent": "model, provider, params",
+        **HUMANLOOP_SHARED, **NO_PROVIDER, **HUMANLOOP_MODEL, "agent": "model, provider, params",
         "source_datapoint_id": "- a tree's first Log is never an agent's",
         "run_id": "- a tree's first Log is never an agent's",
         "tool_choice": "- its model calls have Logs of their own",
@@ -106,11 +108,12 @@ HUMANLOOP_V5: Mapping[str, Table] = {
         "log_status": "- taken away again from agents by later releases",
     },
     "tool": {
-        **HUMANLOOP_SHARED, "tool": "name, kind",
+        **HUMANLOOP_SHARED, **NO_PROVIDER, "tool": "name, kind",
         "log_status": "- taken away again from tools by later releases",
     },
     "flow": {
-        **HUMANLOOP_SHARED, "flow": "constant, so that a flow has one version", "messages": "messages of the inputs",
+        **HUMANLOOP_SHARED, **NO_PROVIDER, "flow": "constant, so that a flow has one version",
+        "messages": "messages of the inputs",
         "output_message": "the message of the outputs", "run_id": RUN_ID,
         "log_status": "incomplete; complete by PATCH after all below it",
     },
@@ -187,7 +190,7 @@ BRAINTRUST: Mapping[str, Table] = {
         "metrics": "times, usage, cost",
         "metadata": "model, provider, params, tools, session, user, notes, metadata",
         "tags": "tags of the root",
-        "context": "framework, environment; callers' lines are not recorded",
+        "context": "framework, environment; `caller_*` on the root with the handler's `callers=True`",
         "created": "start",
         "origin": "`eventtree_dataset_id` with `eventtree_datapoint_id`",
         "facets": SERVER,
@@ -220,7 +223,7 @@ NEBULY: Mapping[str, Table] = {
         "hide_content": "setting `hide_content`",
         "end_user_group_profile": "setting `end_user_group_profile`",
         "previous_interactions": "- in one vintage of v2 alone; conversation_id joins the turns",
-        "feature_flags": "setting `feature_flags`",
+        "feature_flags": "setting `feature_flags`, and `eventtree_feature_flags` of the root's metadata",
     },
     "body": {
         "interaction": "the root",

@@ -9,7 +9,7 @@ ours                   HoneyHive
 tree                   session with `session_id` = uuid5 of the tree's id, carrying the root's inputs, outputs, times
 kind                   `event_type`: model → model; tool, retriever, embedding, reranker → tool; chain, agent → chain;
                        the kind itself in `metadata.kind`
-parent                 `parent_id`; the session's id for the root
+parent, children       `parent_id`; the session's id for the root; `children_ids`
 inputs                 `inputs`: messages as `chat_history` in OpenAI form; what is no object as `{"input": …}`
 outputs                `outputs`: a message as `role`, `content`, `tool_calls`, further generations in `generations`;
                        a list of messages as `chat_history`; text as `{"text": …}`, else `{"value": …}`
@@ -26,13 +26,15 @@ session, user          `metadata.conversation_id`, `user_properties.user_id`
 environment            `source` (else the setting)
 metadata               `metadata`, key by key; a key that has a meaning of its own there goes to `metadata.metadata`
 name of tool, agent    `metadata.tool_name`, `metadata.tool_call_id`, `metadata.agent_name`
-scores, feedback       `metrics.<name>`; `feedback.rating`, `feedback.comment`, `feedback.ground_truth`
+scores, feedback       `metrics.<name>`, a comment on one score `metrics.<name>_explanation`; `feedback.rating`,
+                       `feedback.comment`, `feedback.ground_truth`
 dataset row            `metadata.run_id`, `metadata.dataset_id`, `metadata.datapoint_id` on session and root
 =====================  =================================================================================================
 
 No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up).
-Left to the server: project_id, children_ids (informational), sums of a session. The legacy schema requires `duration`:
-for an event that never closed it is the time to its first token, else 0, with no `end_time` and a status that says so.
+Left to the server: project_id, sums of a session; `children_ids` of more than 1,000 children. The legacy schema
+requires `duration`: for an event that never closed it is the time to its first token, else 0, with no `end_time` and a
+status that says so.
 
 Late feedback is an update (PUT) of the event, and of the session too where the tree is meant; updates are merged.
 What a repeated `event_id` does is not documented; a session may be started any number of times.
@@ -111,6 +113,8 @@ RESERVED = frozenset(
 )  # fmt: skip
 """Names in `metadata` that the vendor reads, or that are ours: a run's own key of that name moves one level down."""
 
+MANY_CHILDREN = 1_000
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -158,7 +162,7 @@ class HoneyHive(Vendor):
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """An update of the event; of the session too, where the whole tree is meant. Updates are merged."""
-        changes = without_nulls({"metrics": families.scores_in(said) or None, "feedback": opinion(said) or None})
+        changes = without_nulls({"metrics": metrics_in(said) or None, "feedback": opinion(said) or None})
         on = families.target(said, tree)
         route = ROUTE_NAMES[self.generation][2]
         items = []
@@ -174,12 +178,13 @@ class HoneyHive(Vendor):
         legacy = {
             "project": self.project,
             "error": families.failure(root),
-            "metrics": family.scores(root) or None,
+            "metrics": metrics_of(root, family) or None,
             "feedback": feedback_of(root, family),
         }
         shared = {
             "session_id": session_id(family),
             "session_name": name_of(root),
+            "children_ids": [root.id],
             "source": self.source_of(root, family),
             "config": {},
             "inputs": inputs_of(root),
@@ -202,12 +207,13 @@ class HoneyHive(Vendor):
                 "event_id": event.id,
                 "session_id": session,
                 "parent_id": family.parent_id(event) or session,
+                "children_ids": few(family.children_ids.get(event.id)),
                 "config": config_of(event),
                 "inputs": inputs_of(event),
                 "outputs": outputs_of(event),
                 "error": families.failure(event),
                 "metadata": event_metadata(event, family),
-                "metrics": family.scores(event) or None,
+                "metrics": metrics_of(event, family) or None,
                 "feedback": feedback_of(event, family),
                 "user_properties": user_properties(event, family),
                 **times(event),
@@ -258,6 +264,11 @@ def session_id(family: Family) -> str:
 def session_of(tree_id: str) -> str:
     """The id of the session of a tree of that id."""
     return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{tree_id}"))
+
+
+def few(ids: list[str] | None) -> list[str] | None:
+    """Ids, unless there are so many that they would fill a request; they only repeat what `parent_id` says."""
+    return ids if ids is not None and len(ids) <= MANY_CHILDREN else None
 
 
 def name_of(event: Event) -> str:
@@ -452,6 +463,21 @@ def feedback_of(event: Event, family: Family) -> dict[str, JsonValue] | None:
     for said in family.feedback(event):
         found |= opinion(said)
     return {**found, **without_nulls({"ground_truth": family.expected(event)})} or None
+
+
+def metrics_of(event: Event, family: Family) -> dict[str, JsonValue]:
+    """Scores by name, with what was said of each."""
+    found: dict[str, JsonValue] = dict(family.scores(event))
+    for said in family.feedback(event):
+        found |= metrics_in(said)
+    return found
+
+
+def metrics_in(said: Feedback) -> dict[str, JsonValue]:
+    """The scores of one feedback; the comment on the one that has a name explains it, by the vendor's convention."""
+    scores, name, comment = families.scores_in(said), said.get("name"), said.get("comment")
+    explained = isinstance(name, str) and name in scores and isinstance(comment, str) and comment
+    return {**scores, **({f"{name}_explanation": comment} if explained else {})}
 
 
 def opinion(said: Feedback) -> dict[str, JsonValue]:

@@ -49,6 +49,10 @@ class Humanloop(Vendor):
 
     save: bool = True
     """False asks Humanloop to keep no inputs and outputs."""
+    provider_payloads: bool = False
+    """Send model calls as `provider_request` and `provider_response` too: as the framework knows them, not the bytes
+    of the provider's wire.
+    """
 
     @classmethod
     def normal_url(cls, url: str) -> str:
@@ -291,13 +295,38 @@ def metadata(
             "usage": usage_rest(event, placed) or None,
             "cost": cost_rest(event) or None,
             "traceback": event.error.traceback if event.error else None,
-            "notes": families.notes_of(event) or None,
+            "notes": families.notes_of(event, without=LOG) or None,
             **{key: family.link(key) for key in LINKS if event.id == family.root.id},
             **more,
         }
     )
     own = families.own_metadata(event)
     return {**own, **{f"eventtree.{key}" if key in own else key: value for key, value in ours.items()}}
+
+
+LOG = "log"
+"""The name of the notes that `eventtree.LogHandler` makes."""
+
+
+def stdout(event: Event) -> str | None:
+    """The lines that were logged during a run, where a `LogHandler` gathered them."""
+    values = [note.value for note in event.notes if note.name == LOG]
+    lines = [as_text(value.get("line")) if isinstance(value, dict) else as_text(value) for value in values]
+    return "\n".join(lines) or None
+
+
+def payloads(event: Event) -> Fields:
+    """A model call as its provider's client is asked and as it answers: messages in OpenAI form, its own usage."""
+    inputs = event.inputs if isinstance(event.inputs, dict) else {}
+    given = {"prompt": inputs["prompt"]} if is_text_model(event) else {"messages": asked(event)[0]}
+    spoken = [openai_message(one, "assistant") for one in messages_out(event)]
+    used = event.usage.raw if event.usage else None
+    answer = without_nulls({"model": event.model, "messages": spoken or None, "usage": used})
+    params = {key: value for key, value in (event.params or {}).items() if value is not None}
+    return {
+        "provider_request": without_nulls({**params, "model": params.get("model", event.model), **given}),
+        "provider_response": answer if spoken else None,
+    }
 
 
 LINKS = ("dataset_id", "experiment", "expected", "scores")

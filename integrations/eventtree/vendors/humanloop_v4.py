@@ -129,6 +129,8 @@ class HumanloopV4(Humanloop):
                 "created_at": iso(event.start),
                 "duration": families.seconds(event.duration),
                 **(humanloop.tokens_and_cost(event) if is_model else {}),
+                "stdout": humanloop.stdout(event),
+                **(humanloop.payloads(event) if self.provider_payloads and is_model else {}),
                 "source": "eventtree",
                 "metadata": metadata(event, family),
                 "feedback": feedback(event, family) or None,

@@ -203,6 +203,8 @@ class HumanloopV5(Humanloop):
             "end_time": iso(end) if end else None,
             "provider_latency": families.seconds(event.duration),
             "error": families.failure(event),
+            "stdout": humanloop.stdout(event),
+            **(humanloop.payloads(event) if self.provider_payloads and event.kind is Kind.MODEL else {}),
             "source": "eventtree",
             "user": humanloop.text_or_none(family.user(event)),
             "environment": humanloop.text_or_none(event.environment),

@@ -25,7 +25,7 @@ score is a thumb, a correction an edit; named scores below the root have no plac
 No place: errors (a failed step says so in its output), the times, parents and ids of steps, parameters, reasoning,
 notes, cached tokens, metadata and tags below the root. Messages become text: media are named, tool calls spelled out;
 messages end on a user turn, an empty one if need be. In v2 Nebuly finds the cost itself, by model and tokens.
-A/B flags and group profiles are settings; earlier turns are not ours to know.
+A/B flags are a setting and the root's `eventtree_feature_flags`, group profiles a setting; earlier turns are not ours.
 
 Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (`keyed` is False);
 the tag `tree_id` tells them apart. Any 2xx is an acceptance, whatever its body.
@@ -78,7 +78,7 @@ class Nebuly(Vendor):
     hide_content: bool = False
     """Hide input and output in Nebuly's interface."""
     feature_flags: tuple[str, ...] = ()
-    """Variants of an A/B test that all trees of this vendor belong to."""
+    """Variants of A/B tests that all trees belong to; `eventtree_feature_flags` in a root's metadata adds its own."""
     end_user_group_profile: str | None = None
     """The group that all users of this vendor belong to."""
 
@@ -145,6 +145,7 @@ class Nebuly(Vendor):
         """The body of a request."""
         tree = family.tree
         start, end = span(tree)
+        flags = list(dict.fromkeys((*self.feature_flags, *texts_of(family.link("feature_flags")))))
         said = {
             "conversation_id": (tree.root.session_id or "").strip() or tree.id,
             "input": question,
@@ -154,13 +155,19 @@ class Nebuly(Vendor):
             "end_user": user,
             "tags": tags(family),
             **({"hide_content": True} if self.hide_content else {}),
-            **({"feature_flags": list(self.feature_flags)} if self.feature_flags else {}),
+            **({"feature_flags": flags} if flags else {}),
             **without_nulls({"end_user_group_profile": self.end_user_group_profile}),
         }
         feedback = {FEEDBACK_FIELD[self.version]: [item for given in tree.feedback for item in feedback_items(given)]}
         if self.version == "v2":
             feedback = {field: items for field, items in feedback.items() if items}
         return {"interaction": said, "traces": steps(tree, self.version), **feedback, "anonymize": self.anonymize}
+
+
+def texts_of(value: JsonValue) -> list[str]:
+    """A text, or the texts of a list, that say something."""
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if isinstance(one, str) and one.strip()]
 
 
 FEEDBACK_FIELD: Mapping[Version, str] = {"v2": "feedback_actions", "v3": "user_feedback"}

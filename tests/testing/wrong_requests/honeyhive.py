@@ -67,6 +67,7 @@ WRONG: list[Wrong] = [
     wrong_event("start in microseconds", f"{NOT_MS} microseconds", "start_time", start_time=START * 1000),
     wrong_event("end in nanoseconds", f"{NOT_MS} nanoseconds", "end_time", end_time=START * 1_000_000),
     wrong_event("start as text", "Input should be a valid integer", "start_time", start_time="2025-10-09T08:53:20Z"),
+    wrong_event("start with a fraction", "Input should be a valid integer", "start_time", start_time=START + 0.5),
     wrong_event("end with a fraction", "Input should be a valid integer", "end_time", end_time=START + 0.5),
     wrong_event("end before start", "end_time is before start_time", end_time=START - 1),
     wrong_event("duration in seconds", "duration is not end_time - start_time in milliseconds", duration=0.25),

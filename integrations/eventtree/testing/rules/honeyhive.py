@@ -450,7 +450,7 @@ def post_session_legacy(call: Call, ledger: HoneyHiveLedger) -> Reply:
     ledger.is_repeat("session", session_id, raw, "session", "session_id")
     ledger.sessions.add(session_id)
     ledger.keep("session", session_id, raw)
-    return Reply({"session_id": session_id})
+    return Reply(session_event(raw, session_id))
 
 
 def post_session_v1(call: Call, ledger: HoneyHiveLedger) -> Reply:
@@ -460,7 +460,13 @@ def post_session_v1(call: Call, ledger: HoneyHiveLedger) -> Reply:
     ledger.sessions.add(session_id)
     ledger.keep("session", session_id, call.body)
     name = session.get("event_name") or session.get("session_name") or "unknown"
-    return Reply({**session, "session_id": session_id, "event_id": session_id, "event_name": name})
+    return Reply(session_event({**session, "event_name": name}, session_id))
+
+
+def session_event(session: Object, session_id: str) -> Object:
+    """A.5: the answer is the session's event, with the places the key leads to."""
+    places = {name: f"{name} of the key" for name in ("org_id", "workspace_id", "project_id")}
+    return {**session, **places, "session_id": session_id, "event_id": session_id, "event_type": "session"}
 
 
 def update(event_id: str, changes: Json, ledger: HoneyHiveLedger) -> Reply:

@@ -111,13 +111,19 @@ def numbers_only(values: Json) -> Json:
     return values
 
 
+def whole(value: Any) -> Any:
+    """JSON knows one kind of number: 1.0, as HoneyHive's own client writes it, is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Text = Annotated[str, AfterValidator(not_blank)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
+
 Object = dict[str, Any]
 Uuid = Annotated[str, AfterValidator(canonical_uuid)]
 IsoTime = Annotated[str, AfterValidator(iso_time)]
-EpochMs = Annotated[int, AfterValidator(in_unit("milliseconds"))]
+EpochMs = Annotated[int, AfterValidator(in_unit("milliseconds")), BeforeValidator(whole)]
 EpochSeconds = Annotated[float, AfterValidator(in_unit("seconds"))]
 NumbersOnly = BeforeValidator(numbers_only)
 

@@ -1,0 +1,167 @@
+"""One suite over all vendors: what issue and contract ask of each of them, in every generation and dialect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from eventtree.errors import ConfigError
+from eventtree.event import EventTree
+from eventtree.serializer import request, serialize
+from eventtree.testing import VendorServer
+from eventtree.testing.rules.terms import Options
+from eventtree.vendors import KINDS, vendor_class
+from eventtree.vendors.vendor import Request, Vendor
+from tests.vendors import judges
+from tests.vendors.everything import LEARNED, SAID
+from tests.vendors.goldens import hold_bodies_against_golden
+from tests.vendors.trees import FEEDBACK, ROOT, bounded, chain_root, event, ident, rich_tree, tree_of, trees, wide_tree
+
+PROJECT = "5eed0000-0000-4000-8000-00000000beef"
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("honeyhive", {}),
+    ("honeyhive", {"generation": "v1"}),
+    ("humanloop_v5", {}),
+    ("humanloop_v5", {"dialect": "trace_status", "provider_payloads": True, "save": False}),
+    ("humanloop_v4", {"provider_payloads": True, "save": False}),
+    ("braintrust", {"project_id": PROJECT}),
+    ("nebuly", {}),
+    ("nebuly", {"version": "v3", "feature_flags": ("a",), "hide_content": True}),
+]
+SHOWN = ("generation", "dialect", "version")
+NAMES = ["_".join((kind, *(str(how[key]) for key in SHOWN if key in how))) for kind, how in VARIANTS]
+every_variant = pytest.mark.parametrize(("kind", "settings"), VARIANTS, ids=NAMES)
+EVENTS = 10_000
+
+
+def vendor(kind: str, settings: dict[str, Any]) -> Vendor:
+    return vendor_class(kind).keyless(**settings)
+
+
+def options(settings: dict[str, Any]) -> Options:
+    return Options(settings.get("dialect", "log_status"), braintrust_projects=frozenset({PROJECT}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_key_names_its_variable(kind: str) -> None:
+    with pytest.raises(ConfigError, match=vendor_class(kind).env["api_key"][0]):
+        vendor_class(kind)()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_setting_is_named(kind: str) -> None:
+    with pytest.raises(ConfigError, match="api_kye"):
+        vendor_class(kind)(api_key="k", api_kye="k")
+
+
+@every_variant
+def test_a_rich_tree_keeps_to_the_contract(kind: str, settings: dict[str, Any]) -> None:
+    one = vendor(kind, settings)
+    assert judges.problems(one, judges.check_encoding(one, rich_tree()), options(settings)) == []
+
+
+@every_variant
+def test_the_tree_read_again_makes_the_same_requests(kind: str, settings: dict[str, Any]) -> None:
+    again = EventTree.model_validate_json(rich_tree().model_dump_json())
+    first, second = (vendor(kind, settings).encode(tree) for tree in (rich_tree(), again))
+    assert first == second
+
+
+@every_variant
+def test_ten_thousand_events_go_out_in_right_sized_requests_parents_first(kind: str, settings: dict[str, Any]) -> None:
+    one, tree = vendor(kind, settings), wide_tree(EVENTS)
+    requests = list(serialize([tree], one))
+    place = {event_id: at for at, made in enumerate(requests) for event_id in made.ids}
+    if kind != "nebuly":
+        assert len(place) == EVENTS
+        assert all(place[each.parent_id] <= place[each.id] for each in tree.events[1:] if each.parent_id)
+    assert all(len(made.content) <= one.max_bytes + 1_000 for made in requests)
+    assert all(len(made.items) <= one.routes[made.items[0].route].max_items for made in requests)
+
+
+@every_variant
+def test_feedback_that_comes_late_is_golden(kind: str, settings: dict[str, Any]) -> None:
+    one, tree = vendor(kind, settings), rich_tree()
+    given = [
+        {**SAID, "score": True},
+        {**SAID, "key": "1f3f77fc-4d1c-4f3e-8f6e-0c6f8d2b8a10", "id": ident(6), "score": 0.25, "name": "fit"},
+        {**SAID, "key": "2f3f77fc-4d1c-4f3e-8f6e-0c6f8d2b8a10", "id": ident(7)},
+    ]
+    made = [request((item,), one) for said in given for item in one.encode_feedback(said, tree, LEARNED).items]
+    name = "_".join(["feedback", *(str(settings[key]) for key in SHOWN if key in settings)])
+    hold_bodies_against_golden(f"{kind}/{name}.json", made)
+
+
+@every_variant
+@given(tree=trees(), said=FEEDBACK)
+def test_any_tree_gives_valid_requests_and_so_does_feedback_on_it(
+    kind: str, settings: dict[str, Any], tree: EventTree, said: dict[str, Any]
+) -> None:
+    one, tree = vendor(kind, settings), bounded(tree)
+    sent = judges.check_encoding(one, tree)
+    told = {**said, "key": SAID["key"], "at": SAID["at"], "tree": tree.id}
+    assert wrong_in(one, sent, told, tree, options(settings)) == []
+
+
+def wrong_in(one: Vendor, sent: list[Request], said: dict[str, Any], tree: EventTree, how: Options) -> list[str]:
+    """What the rules find wrong with a tree's requests and with feedback that follows them."""
+    learned: dict[str, str] = {}
+
+    def then() -> Iterator[Request]:
+        yield from sent
+        yield from (request((item,), one) for item in one.encode_feedback(said, tree, learned).items)
+
+    return judges.problems(one, then(), how, learned)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sending_twice_is_harmless_or_said_not_to_be(kind: str) -> None:
+    with VendorServer() as server:
+        one = vendor_class(kind)(**server.settings(kind))
+        tree = rich_tree()
+        for _ in range(2):
+            judges.post_all(server, one, [tree], {})
+        assert len(set(server.event_ids(kind))) == (1 if kind == "nebuly" else 12)
+        assert server.repeats(kind).changed == 0
+    assert one.keyed is (kind != "nebuly")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_can_hold_a_place_has_one(kind: str) -> None:
+    """Session, user, tags, metadata and scores of a root stand in what is sent for it."""
+    marked = chain_root(
+        session_id="the session", user="the user", tags=("the tag",),
+        metadata={"own": "the value", "eventtree_scores": {"exact": 0.125}},
+    )  # fmt: skip
+    sent = json.dumps([made.body for made in serialize([tree_of(marked)], vendor(kind, {}))])
+    for mark in ("the session", "the user", "the tag", "the value"):
+        assert mark in sent
+    assert "0.125" in sent
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("said", [["user", "Why tides?"], ["human", "Why tides?"], "Why tides?"])
+def test_short_forms_of_messages_are_messages(kind: str, said: Any) -> None:
+    """LangGraph takes `{"messages": [("user", "…")]}` and `{"messages": ["…"]}`."""
+    root = chain_root(inputs={"messages": [["system", "Be brief."], said]}, outputs=None)
+    bodies = [made.body for made in serialize([tree_of(root)], vendor(kind, {}))]
+    if kind == "nebuly":
+        assert bodies[0]["interaction"]["input"] == "Why tides?"
+    else:
+        assert "'role': 'user'" in str(bodies)
+        assert "'role': 'system'" in str(bodies)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_late_parts_of_a_long_tree_name_their_parents(kind: str) -> None:
+    """A vendor that `takes_late` gets what comes after its tree went out, hung where it belongs."""
+    one = vendor(kind, {})
+    if not one.takes_late:
+        return
+    late = tree_of(event(30, 2, tree_id=ROOT))
+    (part,) = [item for item in one.encode(late).items if item.event_ids]
+    assert ident(2) in part.content.decode()
