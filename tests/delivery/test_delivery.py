@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -225,3 +226,39 @@ def test_the_memory_journal_delivers_too(server: VendorServer) -> None:
     door = Door(vendors=[vendor(server, "braintrust")], journal=":memory:")
     record_tree(door)
     assert lawful(flush(10)).vendors["braintrust"].delivered == 3
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_stop_that_meets_a_wake_is_a_stop(server: VendorServer, turns: int) -> None:
+    """Python 3.11's `asyncio.wait_for` answers a wake and forgets the cancellation that comes some turns after it."""
+    door = Door(vendors=[vendor(server, "braintrust")])
+    record_tree(door)
+    flush(10)
+    (lane,) = door.shipper.lanes.values()
+    loop, thread = door.shipper._loop, door.shipper._thread
+    assert loop is not None and thread is not None
+
+    def cancel(after: int) -> None:
+        if after:
+            loop.call_soon(cancel, after - 1)
+            return
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    loop.call_soon_threadsafe(lambda: (lane.wake(), cancel(turns)))
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_stopping_twice_is_quiet(server: VendorServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """The second stop meets lanes that are still ending the first."""
+    door = Door(vendors=[vendor(server, "braintrust")])
+    record_tree(door)
+    flush(10)
+    loop, thread = door.shipper._loop, door.shipper._thread
+    assert loop is not None and thread is not None
+    for _ in range(2):
+        door.shipper.stop(0)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert capfd.readouterr().err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -549,6 +550,18 @@ def test_clear_forgets_everything(server: VendorServer, client: httpx.Client) ->
     assert server.requests == []
     assert server.events("humanloop_v5") == []
     assert send(client, "POST", "/v5/prompts/log", humanloop_v5.prompt()).status_code == 404
+
+
+def test_half_a_request_is_no_request_and_no_noise(
+    server: VendorServer, client: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = (client.base_url.host, client.base_url.port or 0)
+    with socket.create_connection(address, timeout=ENOUGH) as half:
+        half.sendall(b"POST /api/v1/otel HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf of it")
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(1) == b""
+    assert server.requests == []
+    assert capfd.readouterr().err == ""
 
 
 def test_unknown_vendor_and_unstarted_server_say_what_to_do() -> None:

@@ -170,7 +170,8 @@ class Lane:
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 loses a cancellation that meets a wake
+                await self._wake.wait()
         except TimeoutError:
             pass
         self._wake.clear()

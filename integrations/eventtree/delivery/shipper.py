@@ -99,6 +99,7 @@ class Shipper:
         self._http: Http | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._guard = threading.Lock()
         self._census_guard = threading.Lock()
         self._census = Census(self.journal)
@@ -191,9 +192,9 @@ class Shipper:
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread; requests under way are cut and sent again by whoever ships next."""
         self._stopping = True
-        loop, thread = self._loop, self._thread
-        if loop is not None and thread is not None and thread.is_alive():
-            self._call(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._call(self._end)
             thread.join(timeout)
         self._stopping = False
 
@@ -238,15 +239,26 @@ class Shipper:
         # One client for all lanes: loading certificates takes longer than a thousand events.
         self._http = http = Http(max_reply_bytes=self.bounds.reply_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._loop.set_default_executor(Workers())
         self._add_lanes()
         try:
-            await self._keep_tidy()
+            if not self._stopping:  # a stop before there was a loop
+                await self._keep_tidy()
         except asyncio.CancelledError:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            pass
         finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await http.close()
+
+    def _end(self) -> None:
+        """Once only: a second cancellation would cut short what the first one has begun to clear up."""
+        task, self._serving = self._serving, None
+        if task is not None:
+            task.cancel()
 
     async def _keep_tidy(self) -> None:
         in_memory = isinstance(self.journal.files, MemoryFiles)

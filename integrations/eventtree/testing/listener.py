@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from werkzeug import Request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -77,7 +77,11 @@ class Connection(WSGIRequestHandler):
     def run_wsgi(self) -> None:
         """Answer one request and keep the connection."""
         request = Request(self.make_environ())
-        outgoing = self.listener.answer(request)
+        try:
+            outgoing = self.listener.answer(request)
+        except ClientDisconnected:  # half a request is none
+            self.close_connection = True
+            return
         if outgoing.cut:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
