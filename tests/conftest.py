@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,12 @@ EASY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("repeatable", derandomize=True, **EASY)
 settings.register_profile("explore", max_examples=1_000, print_blob=True, **EASY)
 settings.load_profile("repeatable")
+
+# Under nohup or in a shell's background we inherit "ignore", and so would every child, also those that tests interrupt.
+# A handler of our own is forgotten at exec: children begin with the default, and we go on ignoring.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_")
 
