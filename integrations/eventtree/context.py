@@ -104,6 +104,17 @@ LlamaIndex each workflow.
 """
 
 
+def in_callback() -> bool:
+    """Whether this is the task of a callback, which LangChain has made for it."""
+    return _is_callback(_task())
+
+
+def flow() -> weakref.ref[asyncio.Task[Any]] | None:
+    """The task whose callback this is, where it is known."""
+    found = _last.get()
+    return None if found is None else found.owner
+
+
 def claim() -> None:
     """Called in the caller's own context before it spawns callback tasks: what they remember becomes visible to it."""
     caller.remember()

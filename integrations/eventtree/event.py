@@ -118,7 +118,7 @@ class Cost(Frozen):
     output_usd: Usd | None = None
     total_usd: Usd | None = None
     source: str | None = None
-    """`given`, `provider`, `table` or `genai-prices VERSION`."""
+    """`given`, `cached`, `callable`, `provider`, `table:NAME VERSION` or `genai-prices VERSION`."""
 
 
 class Note(Frozen):
@@ -144,6 +144,9 @@ class Event(Frozen):
     inputs: JsonValue = None
     outputs: JsonValue = None
     model: str | None = None
+    """As the answer names it (`gpt-4o-2024-08-06`), else as it was asked for."""
+    asked_model: str | None = None
+    """As it was asked for (`gpt-4o`), where the answer names another."""
     provider: str | None = None
     params: dict[str, JsonValue] | None = None
     usage: Usage | None = None

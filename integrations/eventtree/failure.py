@@ -13,10 +13,11 @@ def describe(error: BaseException) -> dict[str, str | None]:
     kind = type(error)
     module = getattr(kind, "__module__", None)
     qualified = kind.__qualname__ if module in (None, "builtins") else f"{module}.{kind.__qualname__}"
-    return {"type": qualified, "message": _message(error), "traceback": _frames(error)}
+    return {"type": qualified, "message": message_of(error), "traceback": _frames(error)}
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """The text of an exception, or that it has none that can be read."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001  (a user's __str__ may do anything)

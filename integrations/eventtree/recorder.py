@@ -354,7 +354,8 @@ class Recorder:
         if session is not None:
             session.tree_ids.append(tree.id)
         remember_tree(door, tree.id)
-        is_sampled = door.settings.sample_rate >= 1 or _share(tree.id) < door.settings.sample_rate
+        rate = door.settings.sample_rate if self.diverted is None else 1.0
+        is_sampled = rate >= 1 or _share(tree.id) < rate
         tree.skipped = tree.journal.full if is_sampled else "sampled"
         if guard.is_own_thread():
             tree.skipped = "internal"

@@ -338,6 +338,7 @@ def _event(
     usage, cost = figures
     metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {})}
     error = run.close.get("error")
+    model, asked = run.learned("model"), run.open.get("model")
     return Event(
         id=run.id,
         parent_id=parent,
@@ -350,7 +351,8 @@ def _event(
         internal=bool(run.learned("internal")),
         inputs=run.learned("inputs"),
         outputs=run.outputs,
-        model=run.learned("model"),
+        model=model,
+        asked_model=None if asked == model else asked,
         provider=run.learned("provider"),
         params={**(run.open.get("params") or {}), **(run.close.get("params") or {})} or None,
         usage=usage,

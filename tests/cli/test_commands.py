@@ -137,6 +137,21 @@ def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
         record_tree(door)
         assert len({e["tree_id"] for e in lines(run("show", "--json", "--journal", str(own_place)).stdout)}) == 2
         assert not server.requests
+        sums = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)["vendors"]["braintrust"]
+        assert (sums["accepted"], sums["waiting"], sums["dropped"]) == (9, 6, {"by_user": 3})
+
+
+def test_clear_counts_for_the_vendor_of_a_second_handler_and_what_was_not_sampled(own_place: Path) -> None:
+    first = Door(journal=own_place)
+    second = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
+    tree = new_id()
+    for door in (first, second):
+        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+    recorder.close(first, tree)
+    record_tree(Door(journal=own_place, deliver=False, vendors=second.vendors, sample_rate=0.0))
+    assert "Cleared 2 trees." in run("clear", "--journal", str(own_place)).stdout
+    sums = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)["vendors"]["braintrust"]
+    assert (sums["accepted"], sums["waiting"], sums["dropped"]) == (4, 0, {"by_user": 1, "sampled": 3})
 
 
 def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
@@ -153,6 +168,7 @@ def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
         (["show", "--journal", "/nowhere/at/all"], "--journal DIR"),
         (["export", "--vendor", "acme"], "Known are honeyhive"),
         (["show", "--tree", "none"], "eventtree show"),
+        (["show", "--last", "-1"], "eventtree show --help"),
         (["clear", "--tree", "none"], "eventtree show"),
         (["ship", "--vendor", "honeyhive"], "HH_API_KEY"),
         (["ship", "--replay"], "--vendor"),

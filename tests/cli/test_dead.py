@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from eventtree import flush
+from eventtree.delivery.dead import DeadLetters
 from eventtree.delivery.report import Sums, make_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.door import Door
 from eventtree.journal import DiskFiles, Journal
 from eventtree.testing import Answer, VendorServer
-from eventtree.vendors import Braintrust
+from eventtree.vendors import Braintrust, Item
 from tests.cli.commands import run
 from tests.recording import record_tree
 
@@ -98,6 +103,35 @@ def test_a_vendor_that_is_away_leaves_the_letters_as_they_are(
     assert "HTTP 503" in text
     assert sums(own_place).dead == 6
     assert dead(server)[1].count("not today") == 6
+
+
+def test_a_resend_that_is_killed_leaves_what_was_not_taken_and_counts_nothing_twice(
+    server: VendorServer, trees: list[str], own_place: Path
+) -> None:
+    server.script("braintrust", [413, Answer(), Answer(delay=30)])
+    command = [sys.executable, "-m", "eventtree", "dead", "--resend"]
+    keys = {"BRAINTRUST_API_KEY": "test-key", "BRAINTRUST_API_URL": server.url}
+    again = subprocess.Popen(command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 20
+    while sums(own_place).delivered == 0 and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    again.kill()
+    again.wait()
+    server.unscript("braintrust")
+    taken = sums(own_place).delivered
+    assert 0 < taken < 6
+    assert len(dead(server, "--json")[1].splitlines()) == sums(own_place).dead == 6 - taken
+    assert dead(server, "--resend")[0] == 0
+    assert (sums(own_place).delivered, sums(own_place).dead) == (6, 0)
+
+
+def test_an_event_that_was_buried_twice_is_one_letter(tmp_path: Path) -> None:
+    letters = DeadLetters(DiskFiles(tmp_path / "j"), "braintrust.0.dead")
+    item = Item("a", "a", ("a",), "rows", b"{}")
+    for words in ("before the crash", "after it"):
+        letters.add((item,), 400, words)
+    assert [letter["words"] for letter in letters.read()] == ["after it"]
 
 
 def test_letters_are_dropped_and_counted_by_user(server: VendorServer, trees: list[str], own_place: Path) -> None:

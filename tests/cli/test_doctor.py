@@ -41,6 +41,7 @@ def test_settings_are_shown_and_the_key_is_not() -> None:
     assert "https://api.braintrust.dev" in done.stdout
     assert "secret" not in done.stdout + done.stderr
     assert "trees without a user are dropped as no_end_user" in done.stdout
+    assert "dropped as no_user_text" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["humanloop_v4", "humanloop_v5"])

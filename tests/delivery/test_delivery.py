@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eventtree import flush
+from eventtree import example, flush
 from eventtree.delivery.report import Report
 from eventtree.door import Door
 from eventtree.event import Kind
@@ -176,12 +176,21 @@ def test_f24_a_dead_vendor_delays_no_other(server: VendorServer) -> None:
     assert report.vendors["braintrust"].waiting == 3
 
 
-def test_a_tree_without_a_user_is_dropped_by_reason_at_nebuly_only(server: VendorServer) -> None:
-    door = Door(vendors=[vendor(server, "nebuly"), vendor(server, "honeyhive")])
-    record_tree(door)
-    report = lawful(flush(10))
-    assert report.vendors["nebuly"].dropped == {"no_end_user": 3}
-    assert report.vendors["honeyhive"].delivered == 3
+@pytest.mark.parametrize(
+    ("reason", "given"), [("no_end_user", {}), ("no_user_text", {"user": "ada", "question": "", "children": 0})]
+)
+def test_a_tree_that_nebuly_cannot_take_is_dropped_by_reason_and_that_is_said_once(
+    server: VendorServer, caplog: pytest.LogCaptureFixture, reason: str, given: dict[str, Any]
+) -> None:
+    door = Door(vendors=[vendor(server, "nebuly"), vendor(server, "honeyhive")], user=given.pop("user", None))
+    for _ in range(2):
+        record_tree(door, **given)
+    sums = lawful(flush(10)).vendors
+    assert sums["nebuly"].dropped == {reason: sums["nebuly"].accepted}
+    assert sums["honeyhive"].delivered == sums["honeyhive"].accepted
+    assert [line.getMessage() for line in caplog.records if reason in line.getMessage()] == [
+        f"nebuly takes no tree with reason {reason}. {vendor_class('nebuly').drop_mends[reason]}"
+    ]
 
 
 def test_what_was_not_sampled_is_counted(server: VendorServer) -> None:
@@ -220,6 +229,46 @@ def test_a_child_that_comes_after_its_tree_went_out_is_sent_or_counted(server: V
     assert report.vendors["nebuly"].dropped == {"late": 1}
     assert report.vendors["braintrust"].delivered == 4
     assert server.events("braintrust")[-1]["span_parents"] == [tree]
+
+
+def test_what_ends_after_its_tree_went_out_is_updated(server: VendorServer) -> None:
+    """v4 by PATCH, HoneyHive by PUT, Braintrust by a merge; where nothing can be updated it stays as it was."""
+    door = Door(vendors=[vendor(server, kind) for kind in KINDS], user="u")
+    tree, slow = new_id(), new_id()
+    recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "Where?"})
+    recorder.open(door, slow, tree, kind=Kind.TOOL, name="slow", inputs={"input": "x"})
+    recorder.close(door, tree, outputs={"answer": "here"})
+    lawful(flush(10))
+    before = len(server.requests)
+    recorder.close(door, slow, outputs="at last")
+    deadline = time.monotonic() + 5
+    while len(server.requests) < before + 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    sums = lawful(flush(10)).vendors
+    assert not server.refused
+    sent = {one.vendor: one for one in server.requests[before:]}
+    assert sent.keys() == {"humanloop_v4", "honeyhive", "braintrust"}
+    patch, put, insert = sent["humanloop_v4"], sent["honeyhive"], sent["braintrust"]
+    assert (patch.method, patch.path, patch.query) == ("PATCH", "/v4/logs", {"reference_id": slow})
+    assert patch.body.keys() == {"output", "duration"}
+    assert patch.body["output"] == "at last"
+    assert (put.method, put.body["event_id"], put.body["outputs"]) == ("PUT", slow, {"text": "at last"})
+    assert put.body["metadata"]["status"] == "ok"
+    (row,) = insert.body["events"]
+    assert (row["id"], row["_is_merge"], row["output"]) == (slow, True, "at last")
+    assert {name: (one.accepted, one.delivered) for name, one in sums.items()} == dict.fromkeys(KINDS, (2, 2))
+
+
+def test_an_experiment_whose_name_is_refused_stops_no_other_tree(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, "braintrust")])
+    record_tree(door)
+    flush(10)  # by now the project's id is known
+    server.script("braintrust", [400])
+    with example(experiment="refused"):
+        record_tree(door)
+    record_tree(door)
+    sums = lawful(flush(10)).vendors["braintrust"]
+    assert (sums.delivered, sums.dead, sums.waiting) == (6, 3, 0)
 
 
 def test_the_memory_journal_delivers_too(server: VendorServer) -> None:

@@ -135,6 +135,8 @@ def test_a_terminal_gets_colour_and_no_line_that_is_too_long(tmp_path: Path) -> 
     assert [line for line in plain if len(line) > 80 and not line.startswith(paths) and "journal" not in line] == []
     assert sum(1 for line in plain if line.lstrip().startswith("model Document")) == 5
     assert not any("…" in line for line in plain if line.startswith(("event", "vendor", *KINDS)))
+    assert list((tmp_path / "journal").glob("*.log")), "the journal is where it was to be"
+    assert not (tmp_path / "out" / "journal").exists()
 
 
 def in_terminal(folder: Path, columns: int) -> list[str]:
@@ -142,7 +144,8 @@ def in_terminal(folder: Path, columns: int) -> list[str]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {**surroundings(folder), "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "eventtree", "demo", "--out", str(folder / "out")]
+    places = ["--out", str(folder / "out"), "--journal", str(folder / "journal")]
+    command = [sys.executable, "-m", "eventtree", "demo", *places]
     process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment, cwd=folder)
     os.close(theirs)
     output = b""
@@ -165,6 +168,7 @@ def in_terminal(folder: Path, columns: int) -> list[str]:
         (["--model", "openai:gpt-4o-mini"], "OPENAI_API_KEY is not set"),
         (["--model", "parrot"], "Give openai:NAME"),
         (["--out", "/dev/null/x"], "--out"),
+        (["--journal", "/dev/null/x"], "journal /dev/null/x"),
         ([""], "it is empty"),
     ],
 )

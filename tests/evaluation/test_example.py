@@ -22,6 +22,9 @@ LINKS: dict[str, Any] = {
 }  # fmt: skip
 
 
+HONEYHIVE_RUN = "0b8c2f3e-6d55-4f0e-9a8e-0d9a4f1c7b21"
+
+
 @pytest.fixture
 def server() -> Iterator[VendorServer]:
     with VendorServer() as running:
@@ -58,8 +61,8 @@ def test_braintrust_gets_an_experiments_row(server: VendorServer) -> None:
 def test_honeyhive_gets_its_links_and_metrics(server: VendorServer) -> None:
     event = answered(server, "honeyhive")
     for said in (event, *server.sessions("honeyhive")):
-        links = {name: said["metadata"][name] for name in ("run_id", "dataset_id", "datapoint_id")}
-        assert links == {"run_id": "run-1", "dataset_id": "set-1", "datapoint_id": "row-1"}
+        links = {name: said["metadata"][name] for name in LINKS if name != "expected"}
+        assert links == {name: value for name, value in LINKS.items() if name != "expected"}
     assert [said["metrics"] for said in server.updates("honeyhive")] == [{"exact": 1.0}] * 2
 
 
@@ -69,13 +72,23 @@ def test_humanloop_v5_gets_source_datapoint_and_run(server: VendorServer) -> Non
     assert [said["judgment"] for said in server.feedback("humanloop_v5")] == [1.0]
 
 
-@pytest.mark.parametrize(("run_id", "path"), [("ev_7", "/v4/evaluations/ev_7/log"), ("run-1", "/v4/logs")])
+@pytest.mark.parametrize(("run_id", "path"), [("run-1", "/v4/evaluations/run-1/log"), (HONEYHIVE_RUN, "/v4/logs")])
 def test_humanloop_v4_gets_an_evaluations_log(server: VendorServer, run_id: str, path: str) -> None:
     log = answered(server, "humanloop_v4", run_id=run_id)
     assert log["source_datapoint_id"] == "row-1"
     assert server.requests[0].path == path
     assert len(server.events("humanloop_v4")) == 3
     assert [said["type"] for said in server.feedback("humanloop_v4")] == ["exact"]
+
+
+def test_an_evaluation_that_is_not_known_parks_nobody(server: VendorServer) -> None:
+    door = Door(vendors=[vendor(server, "humanloop_v4")])
+    server.script("humanloop_v4", [404])
+    with eventtree.example("row-1", run_id="run-of-another-vendor"):
+        record_tree(door, children=0)
+    record_tree(door)
+    sums = flush(10).vendors["humanloop_v4"]
+    assert (sums.dead, sums.delivered, sums.waiting) == (1, 3, 0)
 
 
 def test_nebuly_gets_tags(server: VendorServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,70 @@ def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.
         assert (sums.unexplained, sums.waiting) == (0, 0)
         assert len(server.event_ids("braintrust")) == 12
         assert own_place.stat().st_mode & 0o777 == 0o700, "the user's alone again"
+
+
+def test_f11_what_is_recorded_right_after_the_folder_went_is_delivered_too(own_place: Path) -> None:
+    """F11, R7: before anybody has looked whether the log is still there; and flush raises nothing meanwhile."""
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(door)
+        assert flush(10).vendors["braintrust"].delivered == 3
+        shutil.rmtree(own_place)
+        assert flush(0.1).waiting == 0
+        ids = {record_tree(door) for _ in range(3)}
+        flush(10)
+        deadline = time.monotonic() + 10
+        while not ids <= set(server.event_ids("braintrust")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_f11_a_file_where_the_folder_was_raises_nothing_and_loses_nothing(own_place: Path) -> None:
+    """F11, R7"""
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(door)
+        flush(10)
+        shutil.rmtree(own_place)
+        own_place.touch()
+        ids = {record_tree(door) for _ in range(3)}
+        assert "report: NotADirectoryError" in flush(0.1).failures
+        own_place.unlink()
+        deadline = time.monotonic() + 10
+        while not ids <= set(server.event_ids("braintrust")):
+            flush(0.1)
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_f11_what_is_delivered_while_the_disk_is_full_is_reported_so(
+    monkeypatch: pytest.MonkeyPatch, from_the_start: bool
+) -> None:
+    """F11: answers are remembered in memory, and the report knows."""
+    is_full = from_the_start
+
+    def refusing(real: Callable[..., None]) -> Callable[..., None]:
+        def method(self: DiskFiles, name: str, data: bytes) -> None:
+            if is_full and name.endswith(".cursor"):
+                raise OSError(28, "No space left on device")
+            real(self, name, data)
+
+        return method
+
+    for name in ("append", "replace"):
+        monkeypatch.setattr(DiskFiles, name, refusing(getattr(DiskFiles, name)))
+    with VendorServer() as server:
+        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        for delivered in (3, 6):
+            record_tree(door)
+            sums = flush(10).vendors["braintrust"]
+            assert (sums.accepted, sums.delivered, sums.waiting, sums.unexplained) == (delivered, delivered, 0, 0)
+            is_full = True
+        is_full = False
+        record_tree(door)
+        assert flush(10).vendors["braintrust"].delivered == 9
+        assert len(server.event_ids("braintrust")) == 9
 
 
 def test_f11_a_disk_full_from_the_start_raises_nothing(monkeypatch: pytest.MonkeyPatch, own_place: Path) -> None:

@@ -168,11 +168,13 @@ recorder.close(door, tree, outputs="x")
 """
 
 
-def run_script(ending: str, folder: Path, server: VendorServer | None, **more: str) -> subprocess.CompletedProcess[str]:
+def run_script(
+    ending: str, folder: Path, server: VendorServer | None, *, script: str = SCRIPT, **more: str
+) -> subprocess.CompletedProcess[str]:
     url = server.url if server else "http://127.0.0.1:9"
     env = {**os.environ, "EVENTTREE_JOURNAL": str(folder), "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": url, **more}
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-c", SCRIPT.format(ending=ending)],
+        [sys.executable, "-X", "dev", "-c", script.format(ending=ending)],
         env=env,
         capture_output=True,
         text=True,
@@ -197,6 +199,30 @@ def test_f15_what_an_abrupt_end_left_is_delivered_by_ship(own_place: Path, endin
         done = ship(own_place, server)
         assert done.returncode == 0, done.stderr
         assert len(set(server.event_ids("braintrust"))) == 1
+
+
+HEIR = """
+import sys
+from eventtree import flush
+from eventtree.door import Door
+door = Door(vendors=["braintrust"])
+{ending}
+"""
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(flush(10).waiting)", ""])
+def test_f01_a_next_start_that_records_nothing_delivers_what_a_kill_left(own_place: Path, ending: str) -> None:
+    """With a flush, and by its exit alone."""
+    left = (
+        "recorder.open(door, str(uuid.uuid4()), None, kind=Kind.CHAIN, name='open'); import os; os.kill(os.getpid(), 9)"
+    )
+    with VendorServer() as server:
+        killed = run_script(left, own_place, server, EVENTTREE_DELIVER="0")
+        assert killed.returncode == -signal.SIGKILL
+        done = run_script(ending, own_place, server, script=HEIR)
+        assert (done.returncode, done.stderr) == (0, "")
+        rows = server.events("braintrust")
+        assert sorted(row["span_attributes"]["name"] for row in rows) == ["chain", "open"]
 
 
 def test_f15_a_dead_vendor_holds_the_exit_two_seconds_at_most(own_place: Path) -> None:
@@ -232,6 +258,32 @@ def test_delivery_can_be_left_to_a_process_of_its_own(own_place: Path) -> None:
             follower.send_signal(signal.SIGINT)
             out, err = follower.communicate(timeout=20)
         assert "braintrust" in out, err
+
+
+def test_a_vendor_without_a_key_holds_up_no_other(own_place: Path) -> None:
+    with VendorServer() as server:
+        host = server.settings("honeyhive")["base_url"]
+        both = {"EVENTTREE_DELIVER": "0", "HH_API_KEY": "k", "HH_API_URL": host}
+        run_script(
+            "", own_place, server, script=SCRIPT.replace('["braintrust"]', '["braintrust", "honeyhive"]'), **both
+        )
+        done = ship(own_place, server)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1 and "HH_API_KEY" in done.stderr
+        assert (len(server.events("braintrust")), len(server.events("honeyhive"))) == (1, 0)
+        command = [sys.executable, "-m", "eventtree", "ship", "--journal", str(own_place)]
+        done = subprocess.run(command, env={**os.environ, **both}, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, ""), "nothing waits for the vendor without a key"
+        assert len(server.events("honeyhive")) == 1
+
+
+def test_ship_does_not_wait_for_a_vendor_that_refuses_the_key(own_place: Path) -> None:
+    with VendorServer(key="another") as server:
+        run_script("", own_place, server, EVENTTREE_DELIVER="0")
+        began = time.monotonic()
+        done = ship(own_place, server)
+        assert (done.returncode, time.monotonic() - began < 30) == (1, True), "60 seconds is how long it may try"
+        assert "parked: HTTP 401" in done.stdout
 
 
 def test_only_what_matches_its_own_settings_is_sent(own_place: Path) -> None:

@@ -89,8 +89,10 @@ def test_f22_the_key_is_in_no_error_and_no_traceback() -> None:
     assert KEY not in repr(vendor) + str(vendor) + vendor.model_dump_json()
 
 
-def test_f22_a_redactor_that_raises_lets_nothing_through_and_keeps_the_event(own_place: Path) -> None:
-    """F22: it fails closed."""
+def test_f22_a_redactor_that_raises_lets_nothing_through_and_keeps_the_event(
+    own_place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F22: it fails closed, and is said once."""
 
     def broken(text: str) -> str:
         raise RuntimeError(text)
@@ -104,6 +106,9 @@ def test_f22_a_redactor_that_raises_lets_nothing_through_and_keeps_the_event(own
         disk = b"".join(path.read_bytes() for path in own_place.iterdir() if path.is_file())
         assert b"canary" not in disk
         assert "canary" not in repr([one.body for one in server.requests])
+        assert report.failures["redact: RuntimeError"] > 1
+        assert sum("redact: RuntimeError" in said for said in caplog.messages) == 1
+        assert "canary" not in caplog.text
 
 
 def test_content_off_keeps_structure_but_no_inputs_and_outputs(

@@ -37,6 +37,24 @@ def test_a_symlink_loose_permissions_or_a_file_are_refused(tmp_path: Path) -> No
         DiskFiles(tmp_path / "file")
 
 
+def test_a_link_or_anothers_file_in_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "j"
+    DiskFiles(folder).append("salt", b"s" * 32)
+    (tmp_path / "target").write_bytes(b"t" * 32)
+    (folder / "x.log").symlink_to(tmp_path / "target")
+    with pytest.raises(JournalError, match=r"x\.log in it is a symlink"):
+        DiskFiles(folder)
+    (folder / "x.log").unlink()
+    lstat = Path.lstat
+    monkeypatch.setattr(Path, "lstat", lambda path: _anothers(lstat(path)) if path.name == "salt" else lstat(path))
+    with pytest.raises(JournalError, match="salt in it belongs to another user"):
+        DiskFiles(folder)
+
+
+def _anothers(found: os.stat_result) -> os.stat_result:
+    return os.stat_result([*found[:4], found.st_uid + 1, *found[5:]])
+
+
 class RefusingFiles(MemoryFiles):
     """A disk that can be made to refuse."""
 

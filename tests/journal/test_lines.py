@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from zlib import crc32
 
 import pytest
 
-from eventtree.journal import Journal, LineReader, MemoryFiles, frame
+from eventtree.delivery.report import make_report
+from eventtree.journal import DiskFiles, Journal, LineReader, MemoryFiles, frame
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.index import Index
 from eventtree.record import encode
@@ -89,6 +91,23 @@ def test_f12_foreign_empty_and_zeroed_files_do_no_harm() -> None:
     journal.files.append("c.0000.log", b"hello\nworld\n" * 10)
     journal.files.append("notes.txt", b"hello")
     assert read_all(journal)[0] == ["t0", "t1"]
+
+
+def test_f12_foreign_files_named_like_ours_do_no_harm(tmp_path: Path) -> None:
+    files = DiskFiles(tmp_path / "j")
+    for name in ("x.cursor", ".cursor", "a.b.cursor", ".dead", "x.dead", "x.log", ".log"):
+        files.append(name, b"\xff not ours\n" * 9)
+    report = make_report(Journal(files))
+    assert (report.vendors, report.events, report.damaged_lines) == ({}, 0, 18)
+
+
+def test_what_another_process_removes_meanwhile_reads_as_empty(tmp_path: Path) -> None:
+    files = DiskFiles(tmp_path / "j")
+    files.append("x.log", b"x")
+    files.remove("x.log")
+    assert files.read("x.log", 0, 10) == b""
+    (tmp_path / "j").rmdir()
+    assert files.names() == []
 
 
 def test_a_missing_line_is_counted() -> None:

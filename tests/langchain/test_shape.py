@@ -81,6 +81,15 @@ async def test_no_context_residue(config: RunnableConfig) -> None:
     assert {var.name for var in dict(copy_context().items()).keys() - before.keys()} <= {"eventtree_last_tree"}
 
 
+async def test_calls_leave_the_context_of_the_handlers_maker_as_it_was() -> None:
+    """A2"""
+    config: RunnableConfig = {"callbacks": [CallbackHandler(strict=True)]}
+    before = dict(copy_context().items())
+    for _ in range(2):
+        await CHAIN.ainvoke(ASKED, config)
+    assert dict(copy_context().items()) == before
+
+
 async def test_concurrent_awaits_give_separate_trees(
     config: RunnableConfig, handler: CallbackHandler, trees: Trees
 ) -> None:
@@ -325,6 +334,28 @@ def test_single_runs_told_twice_are_recorded_once(handler: CallbackHandler, tree
     assert tree().root.status == "ok"
 
 
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "tool"])
+async def test_each_custom_event_is_a_note_though_the_run_is_told_twice(
+    handler: CallbackHandler, tree: One, how: str
+) -> None:
+    """A10: what happens inside a run is told once, by the manager of its children."""
+
+    def step(word: str) -> str:
+        """Tell of two alike."""
+        for _ in range(2):
+            dispatch_custom_event("eventtree_cost", 0.5)
+        return word
+
+    chain = (tool(step) if how == "tool" else RunnableLambda(step)).with_config(callbacks=[handler])
+    config: RunnableConfig = {"callbacks": [handler]}
+    if how == "ainvoke":
+        await chain.ainvoke("x", config)
+    else:
+        chain.invoke({"word": "x"} if how == "tool" else "x", config)
+    assert [note.value for note in tree().root.notes] == [0.5, 0.5]
+    assert tree().total_usd == 1
+
+
 def test_a_late_child_finds_its_ended_parent(handler: CallbackHandler, tree: One) -> None:
     root, child = uuid.uuid4(), uuid.uuid4()
     handler.on_chain_start(None, "a", run_id=root, name="root")
@@ -400,6 +431,48 @@ async def test_async_fallback_attempts_stand_under_the_whole(config: RunnableCon
     await (PROMPT | bad.with_fallbacks([good])).ainvoke(ASKED, config)
     found = named(tree(), "RunnableWithFallbacks")
     assert [event.metadata["attempt"] for event in tree().children(found)] == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "batch", "stream"])
+@pytest.mark.parametrize("inside", [False, True])
+async def test_fallbacks_of_another_name_are_known(config: RunnableConfig, tree: One, how: str, inside: bool) -> None:
+    """B10: a run name hides the class's."""
+    good, bad = Model(name="good"), Unstreamable(name="bad", reply=raising(ValueError("no")))
+    whole = (bad | StrOutputParser()).with_fallbacks([good | StrOutputParser()]).with_config(run_name="careful")
+    chain: Any = PROMPT | whole if inside else whole
+    asked = ASKED if inside else "Who?"
+    if how == "invoke":
+        chain.invoke(asked, config)
+    elif how == "batch":
+        chain.batch([asked], config)
+    elif how == "stream":
+        list(chain.stream(asked, config))
+    else:
+        await chain.ainvoke(asked, config)
+    found = tree().children(tree().root)[1] if inside else tree().root
+    assert (found.name, found.status, found.metadata.get("attempt")) == ("careful", "ok", None)
+    attempts = tree().children(found)
+    assert [(event.status.value, event.metadata["attempt"]) for event in attempts] == [("error", 1), ("ok", 2)]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "batch"])
+async def test_fallbacks_that_are_retried_number_their_own_attempts(
+    config: RunnableConfig, tree: One, how: str
+) -> None:
+    """B10: LangChain hands the tag of the retry down to them."""
+    bad = Model(name="bad", reply=raising(ValueError("no")))
+    whole = bad.with_fallbacks([bad]).with_retry(wait_exponential_jitter=False, stop_after_attempt=2)
+    with pytest.raises(ValueError, match="no"):
+        if how == "invoke":
+            whole.invoke("Who?", config)
+        elif how == "batch":
+            whole.batch(["Who?"], config)
+        else:
+            await whole.ainvoke("Who?", config)
+    attempts = tree().children(tree().root)
+    assert [event.metadata["attempt"] for event in attempts] == [1, 2]
+    for attempt in attempts:
+        assert [event.metadata["attempt"] for event in tree().children(attempt)] == [1, 2]
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke", "batch", "astream"])
@@ -560,6 +633,18 @@ def test_a_tool_called_twice_is_two_runs(config: RunnableConfig, tree: One) -> N
     assert [event.inputs for event in tools] == [{"word": "a"}, {"word": "b"}, {"word": "c"}]
     if "tool_call_id" in inspect.getsource(BaseTool.run).split("on_tool_start(")[1].split(")")[0]:
         assert [event.metadata["tool_call_id"] for event in tools] == ["call_look", "call_2", "call_look"]
+
+
+def test_one_id_for_two_runs_that_the_app_tells_keeps_both(handler: CallbackHandler, trees: Trees) -> None:
+    """A10: what is asked of the second may lie in memory where that of the first had lain."""
+    given = uuid.uuid4()
+    for _ in range(2):
+        handler.on_chain_start(None, {"question": str(uuid.uuid4())}, run_id=given, name="step")
+    for _ in range(2):
+        handler.on_chain_end("x", run_id=given)
+    first, second = trees()
+    assert first.root.inputs != second.root.inputs
+    assert [tree.root.metadata.get("run_id") for tree in (first, second)] == [None, str(given)]
 
 
 def test_one_id_for_two_runs_at_once_keeps_both(handler: CallbackHandler, trees: Trees) -> None:

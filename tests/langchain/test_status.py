@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import inspect
 import pickle
@@ -119,6 +120,17 @@ def test_a_resumed_run_names_the_tree_it_resumes(config: RunnableConfig, trees: 
     first, second = paused_then_resumed(trees)
     assert second.root.metadata["resumes"] == first.id
     assert "resumes" not in first.root.metadata
+
+
+@needs_graph_callbacks
+def test_a_pause_told_twice_is_noted_once(handler: CallbackHandler, config: RunnableConfig, trees: Trees) -> None:
+    """A10, B2: a configuration may hold a handler twice."""
+    asks = graph(asking).with_config(callbacks=[handler])
+    asks.invoke({"said": ""}, config)
+    asks.invoke(Command(resume="yes"), config)
+    first, second = ([note.value for note in tree.root.notes] for tree in trees())
+    assert [len(value["interrupts"]) for value in first] == [1]
+    assert [value.get("resume") for value in second] == ["yes", None]
 
 
 @needs_graph_callbacks
@@ -404,6 +416,19 @@ def test_an_error_carries_type_message_and_traceback(config: RunnableConfig, tre
     assert statuses(tree()) == {"RunnableSequence": "error", "RunnableLambda": "ok", "step": "error"}
 
 
+class Unreadable(asyncio.CancelledError):
+    """Ends a task, and says nothing."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_a_cancellation_whose_text_cannot_be_read(config: RunnableConfig, tree: One) -> None:
+    with pytest.raises(Unreadable):
+        RunnableLambda(raising(Unreadable())).invoke("x", config)
+    assert tree().root.status is Status.CANCELLED
+
+
 def test_an_error_whose_text_cannot_be_read(config: RunnableConfig, tree: One) -> None:
     class Broken(Exception):
         def __str__(self) -> str:
@@ -455,6 +480,104 @@ async def test_a_cancelled_task_leaves_everything_cancelled(config: RunnableConf
     assert [event.status.value for event in tree().events] == ["cancelled", "ok", "cancelled"]
     assert not recorder.runs
     assert all(event.error is None for event in tree().events)
+
+
+ALONE = pytest.mark.parametrize(
+    ("step", "asked"),
+    [(SlowLibrary(), "x"), (SlowModel(), "x"), (wait_for_ever, {"word": "x"})],
+    ids=["retriever", "model", "tool"],
+)
+
+
+@ALONE
+async def test_what_is_called_alone_and_cancelled_is_cancelled(
+    config: RunnableConfig, trees: Trees, step: Any, asked: Any
+) -> None:
+    """B5: LangChain tells no end of them, and there is no run around that ends."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(step.ainvoke(asked, config), 0.05)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await step.ainvoke(asked, config)
+    await until(lambda: not recorder.runs)
+    task = asyncio.create_task(step.ainvoke(asked, config))
+    await until(lambda: len(recorder.runs) == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not recorder.runs)
+    assert [tree.root.status.value for tree in trees()] == ["cancelled"] * 3
+
+
+@ALONE
+async def test_a_kept_exception_does_not_hide_a_cancelled_run(
+    config: RunnableConfig, tree: One, step: Any, asked: Any
+) -> None:
+    """B5"""
+    task = asyncio.create_task(step.ainvoke(asked, config))
+    await until(lambda: len(recorder.runs) == 1)
+    task.cancel()
+    kept = await asyncio.gather(task, return_exceptions=True)
+    assert tree().root.status is Status.CANCELLED
+    assert isinstance(kept[0], asyncio.CancelledError)
+
+
+@ALONE
+def test_a_run_whose_loop_has_closed_is_cancelled(config: RunnableConfig, tree: One, step: Any, asked: Any) -> None:
+    """B5: `asyncio.run` leaves an exception that holds its own task."""
+
+    async def impatient() -> None:
+        async with asyncio.timeout(0.05):
+            await step.ainvoke(asked, config)
+
+    with pytest.raises(TimeoutError) as kept:
+        asyncio.run(impatient())
+    assert tree().root.status is Status.CANCELLED
+    assert kept.value.__cause__ is not None
+
+
+IMPATIENT = """
+import asyncio
+from eventtree.langchain import CallbackHandler
+from tests.langchain.test_status import SlowModel
+
+asyncio.run(asyncio.wait_for(SlowModel().ainvoke("x", {"callbacks": [CallbackHandler(strict=True)]}), 0.05))
+"""
+
+
+def test_a_process_that_ends_with_a_cancelled_run_says_so(trees: Trees) -> None:
+    """B5"""
+    here = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, cwd=here, timeout=60)
+    assert ended.stderr.splitlines()[-1] == "TimeoutError"
+    assert [tree.root.status.value for tree in trees()] == ["cancelled"]
+
+
+@ALONE
+async def test_a_time_limit_inside_a_step_that_goes_on_cancels(
+    config: RunnableConfig, tree: One, step: Any, asked: Any
+) -> None:
+    """B5"""
+
+    async def patient(_: Any) -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await step.ainvoke(asked)
+        return "gave up"
+
+    await RunnableLambda(patient).ainvoke("x", config)
+    assert [event.status.value for event in tree().events] == ["ok", "cancelled"]
+
+
+async def test_a_handler_called_by_hand_may_tell_the_end_with_another_id_object(
+    handler: CallbackHandler, tree: One
+) -> None:
+    run_id = str(uuid.uuid4())
+    handler.on_retriever_start(None, "x", run_id=uuid.UUID(run_id), name="far")
+    await asyncio.sleep(0)
+    assert list(recorder.runs) == [run_id]
+    handler.on_retriever_end([], run_id=uuid.UUID(run_id))
+    assert tree().root.status is Status.OK
 
 
 async def test_a_time_limit_of_the_app_cancels(config: RunnableConfig, tree: One) -> None:

@@ -63,6 +63,10 @@ def test_a_wrong_setting_leaves_the_old_handler(own_place: Path) -> None:
     first = set_global_handler()
     with pytest.raises(ConfigError):
         set_global_handler(sample_rate=7)
+    with pytest.raises(ConfigError, match="is no handler"):
+        set_global_handler(object())
+    with pytest.raises(ConfigError, match="settings beside a handler"):
+        set_global_handler(first, user="ada")
     assert global_handler() is first
     set_global_handler(None)
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 from llama_index.core import SummaryIndex, VectorStoreIndex
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, TextBlock, ThinkingBlock, ToolCallBlock
 from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.query_engine import CustomQueryEngine
@@ -29,10 +29,11 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 import eventtree
 from eventtree.event import Event, EventTree, Kind, Status
+from eventtree.llama_index.streams import Streams
 from eventtree.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
-from tests.llama_index.models import Caller, Echo
+from tests.llama_index.models import USAGE, Caller, Echo
 
 TEXT = "the answer is here"
 STREAMED = [
@@ -290,11 +291,13 @@ def test_chat_streams_are_whole_however_their_threads_are_switched(
 
 @pytest.mark.parametrize("mode", ["context", "condense_question", "simple", "condense_plus_context"])
 async def test_async_streaming_chat_engine_is_one_tree(trees: Captured, index: VectorStoreIndex, mode: str) -> None:
+    """C7: the simple engine's task reads a stream of the model that opens another one when it is first read."""
     response = await index.as_chat_engine(chat_mode=mode, llm=Echo()).astream_chat("Where is Paris?")
     assert "".join([token async for token in response.async_response_gen()]) == TEXT
     [tree] = trees.wait(1)
     assert tree.root.outputs["response"] == TEXT
     assert tree.root.status is Status.OK
+    assert tree.total_tokens == USAGE["total_tokens"]
 
 
 def test_plain_model_stream_is_one_event_that_ends_with_the_stream(trees: Captured) -> None:
@@ -415,17 +418,22 @@ class Chunks(Caller):
         return stream()
 
 
-CALL = {"tool_calls": [{"id": "call_1"}]}
+CONTENTS: dict[str, dict[str, Any]] = {
+    "text": {"content": "hi"},
+    "tool call": {"additional_kwargs": {"tool_calls": [{"id": "call_1"}]}},
+    "tool call as a block": {"blocks": [ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs={})]},
+    "thought as a block": {"blocks": [ThinkingBlock(content="hm")]},
+    "thought of Anthropic's": {"additional_kwargs": {"thinking_delta": "hm"}},
+}
 
 
-@pytest.mark.parametrize("content", [("hi", {}), ("", CALL)], ids=["text", "tool call"])
-def test_first_token_is_the_first_chunk_with_content(trees: Captured, content: Any) -> None:
-    """C11: a role alone is none."""
-    empty = ChatResponse(message=ChatMessage(role="assistant", content=""), delta="")
-    first = ChatResponse(
-        message=ChatMessage(role="assistant", content=content[0], additional_kwargs=content[1]), delta=content[0]
-    )
-    list(Chunks(chunks=[(0, empty), (0.05, first)]).stream_chat([ChatMessage(content="hi")]))
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_first_token_is_the_first_chunk_with_content(trees: Captured, content: dict[str, Any]) -> None:
+    """C11: a role alone is none, nor is a block without anything in it."""
+    roles = ({"content": ""}, {"blocks": [ThinkingBlock(content=""), TextBlock(text="")]})
+    empty = [ChatResponse(message=ChatMessage(role="assistant", **role), delta="") for role in roles]
+    first = ChatResponse(message=ChatMessage(role="assistant", **content), delta=content.get("content", ""))
+    list(Chunks(chunks=[(0, empty[0]), (0, empty[1]), (0.05, first)]).stream_chat([ChatMessage(content="hi")]))
     [tree] = trees
     assert tree.root.time_to_first_token is not None and tree.root.time_to_first_token >= 0.05
 
@@ -543,3 +551,30 @@ def test_users_stream_without_a_model_is_ok_wherever_it_was_left(trees: Captured
     [tree] = trees
     assert (tree.root.status, tree.root.outputs) == (Status.OK, None)
     assert tree.root.metadata["output_unknown"]
+
+
+def test_streams_that_a_finalizer_begins_while_they_are_counted_break_nothing() -> None:
+    """The collector may run at any allocation of ours, and with it code of the app, or another thread."""
+    streams, kept = Streams(lambda stream: None), []
+
+    class Begins:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            place: dict[str, Any] = {}
+            exec("def words():\n    yield 1", place)
+            kept.append(place["words"]())
+            streams.hold(kept[-1], "span")
+
+    before = gc.get_threshold()
+    gc.set_threshold(7, 1000, 1000)
+    try:
+        for number in range(200):
+            Begins()
+            room = [[] for _ in range(number % 7)]
+            assert len(streams) <= len(kept)
+            del room
+    finally:
+        gc.set_threshold(*before)
+    assert kept

@@ -60,3 +60,10 @@ def test_a_wrong_table_is_told_at_once() -> None:
     """errors.py."""
     with pytest.raises(ConfigError, match="inptu"), capture(prices={"*": {"inptu": 1}}):
         pass
+
+
+def test_all_that_runs_is_seen_whatever_the_share_that_is_recorded() -> None:
+    with capture() as trees:
+        ask(handler(sample_rate=0.0))
+        ask()
+    assert len(trees) == 2

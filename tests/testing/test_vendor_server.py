@@ -286,6 +286,15 @@ def test_braintrust_experiment_of_the_same_name_is_the_same_unless_a_new_one_is_
     assert send(client, "POST", f"{path}/feedback", {"feedback": [{"id": "root"}]}).status_code == 200
 
 
+def test_braintrust_model_call_may_lack_its_messages(server: VendorServer, client: httpx.Client) -> None:
+    """B.1: all fields are optional and nullable."""
+    set_up(client, "braintrust")
+    bare = {key: value for key, value in braintrust.row().items() if key not in ("input", "output")}
+    for row in (bare, bare | {"input": None, "output": None}, {"id": "child", "_is_merge": True, "tags": ["a"]}):
+        assert send(client, "POST", braintrust.INSERT, braintrust.rows(row)).status_code == 200
+    assert not server.refused
+
+
 def test_braintrust_row_with_a_known_id_replaces_it_and_is_counted(server: VendorServer, client: httpx.Client) -> None:
     set_up(client, "braintrust")
     later = [

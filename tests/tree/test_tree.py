@@ -117,7 +117,7 @@ def test_the_end_knows_better_than_the_start() -> None:
         ]
     )
     assert tree.root.inputs == {"q": "real"}
-    assert tree.root.model == "gpt-4o-2024"
+    assert (tree.root.model, tree.root.asked_model) == ("gpt-4o-2024", "gpt-4o")
     assert tree.root.params == {"temperature": 1, "top_p": 1}
     assert tree.root.metadata == {"a": 1, "b": 2}
 

@@ -276,20 +276,30 @@ def test_a_table_is_read_from_a_file(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"prices.{ending}"
     file.write_text(text[ending])
     cost = price(Pricer(file))
+    assert cost and cost.source and cost.source.startswith(f"table:prices.{ending} ")
     assert cost == Cost(
         input_usd=Decimal("0.0001"),
         output_usd=Decimal("0.00007"),
         total_usd=Decimal("0.00017"),
-        source=f"table:prices.{ending}",
+        source=cost.source,
     )
     assert price(Pricer(str(file))) == cost
 
 
-def test_a_table_without_a_name_is_named_by_its_content() -> None:
+@pytest.mark.parametrize("is_file", [False, True], ids=["dict", "file"])
+def test_a_table_without_a_name_is_named_by_its_content(tmp_path: Path, is_file: bool) -> None:
     """Issue 5: the version beside the figure."""
-    one, other = (price(Pricer({"gpt-4o*": {"input": n, "output": 1}})) for n in (1, 2))
-    assert one and other and one.source and one.source.startswith("table:")
-    assert one.source != other.source
+    sources = []
+    for number in (1, 2, 1):
+        table: Any = {"gpt-4o*": {"input": number, "output": 1}}
+        if is_file:
+            (tmp_path / "prices.json").write_text(json.dumps(table))
+            table = tmp_path / "prices.json"
+        cost = price(Pricer(table))
+        assert cost and cost.source and cost.source.startswith("table:")
+        sources.append(cost.source)
+    assert sources[0] != sources[1]
+    assert sources[0] == sources[2]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eventtree.event import Usage
 from eventtree.usage import normalise
 from eventtree.usage.shapes import SHAPES
 
@@ -15,6 +16,10 @@ Json = dict[str, Any]
 def figures(raw: Json) -> Json:
     usage = normalise(raw)
     assert usage is not None
+    return figures_of(usage)
+
+
+def figures_of(usage: Usage) -> Json:
     return {
         **{k: v for k, v in usage.model_dump().items() if k.endswith("_tokens") and v is not None},
         **usage.units,
@@ -327,6 +332,15 @@ BODIES: dict[str, tuple[Json, Json]] = {
     "xai sdk": (
         {"prompt_tokens": 10, "completion_tokens": 5, "reasoning_tokens": 4, "cached_prompt_text_tokens": 2},
         sides(10, 9, reasoning_tokens=4, cache_read_tokens=2),
+    ),
+    "databricks, counts at the top": (
+        {
+            "prompt_tokens": 11,
+            "completion_tokens": 7,
+            "total_tokens": 18,
+            "prompt_tokens_details": {"cached_tokens": 4},
+        },
+        sides(11, 7, cache_read_tokens=4),
     ),
     "voyage": ({"usage": {"total_tokens": 10}}, {"total_tokens": 10}),
     "vllm": (

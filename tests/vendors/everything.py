@@ -67,8 +67,11 @@ def trees() -> list[EventTree]:
 
 
 def made(vendor: Vendor, tree: EventTree, said: dict[str, Any] = SAID) -> Iterator[tuple[str, str, str, Any]]:
-    """(route, method, path, body) of each request for a tree and a late feedback on it."""
-    late = vendor.encode_feedback({**said, "tree": tree.id}, tree, LEARNED).items
+    """(route, method, path, body) of each request for a tree, for what ends late in it, and for a late feedback."""
+    late = [
+        *vendor.encode_late(tree, [event.id for event in tree.events]),
+        *vendor.encode_feedback({**said, "tree": tree.id}, tree, LEARNED).items,
+    ]
     for one in [*serialize([tree], vendor), *(request((item,), vendor) for item in late)]:
         for lookup in map(vendor.lookup_of, names_in(one.url)):
             if lookup is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from urllib.parse import parse_qsl
 
 import httpx
 
@@ -27,7 +28,7 @@ def problems(
     ledger = rules.ledger(options or Options())
     found = []
     for request in requests:
-        path = rules.base + request.url.removeprefix(vendor.base_url)
+        path, _, query = (rules.base + request.url.removeprefix(vendor.base_url)).partition("?")
         handle, args = next(
             (route.handle, match.groupdict())
             for route in rules.routes
@@ -35,7 +36,7 @@ def problems(
             and route.method == request.method
         )
         try:
-            reply = handle(Call(json.loads(request.content), args, {}, ""), ledger)
+            reply = handle(Call(json.loads(request.content), args, dict(parse_qsl(query)), ""), ledger)
         except Refusal as refusal:
             found.append(str(refusal))
             continue

@@ -197,7 +197,8 @@ def test_open_event_has_no_end(duration: float | None) -> None:
 
 
 def test_metrics_hold_nothing_but_the_vendors_names() -> None:
-    names = {"start", "end", "time_to_first_token", "estimated_cost", *TOKENS}
+    """And a score of a range that `scores` does not take."""
+    names = {"start", "end", "time_to_first_token", "estimated_cost", *TOKENS, "length", "odd"}
     assert all(row["metrics"].keys() <= names for row in rows(*rich_tree().events))
 
 
@@ -261,6 +262,16 @@ def test_feedback_gives_scores_of_the_vendors_range_and_is_told_whole() -> None:
     assert "scores" not in model
     assert model["expected"] == "Gravity."
     assert model["metadata"]["feedback"][0]["score"] == -3
+    assert model["metrics"]["odd"] == -3
+
+
+def test_scores_of_another_range_are_metrics_and_never_another_metric() -> None:
+    given = {"stars": 4, "exact": 1, "tokens": 7, "end": 2}
+    (root,) = rows(chain_root(metadata={"eventtree_scores": given}, duration=1.0))
+    assert root["scores"] == {"exact": 1.0}
+    assert root["metrics"]["stars"] == 4
+    assert "tokens" not in root["metrics"]
+    assert root["metrics"]["end"] == root["metrics"]["start"] + 1.0
 
 
 # Order, limits

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
-from eventtree.serializer import request, serialize
+from eventtree.serializer import pack, request, serialize, waves
 from eventtree.testing import VendorServer
 from eventtree.testing.rules.terms import Options
 from eventtree.vendors import KINDS, vendor_class
@@ -113,6 +113,8 @@ def wrong_in(one: Vendor, sent: list[Request], said: dict[str, Any], tree: Event
 
     def then() -> Iterator[Request]:
         yield from sent
+        ended = one.encode_late(tree, [event.id for event in tree.events])
+        yield from (made for wave in waves(ended) for made in pack(wave, one))
         yield from (request((item,), one) for item in one.encode_feedback(said, tree, learned).items)
 
     return judges.problems(one, then(), how, learned)

@@ -41,6 +41,7 @@ PUBLISHED: dict[str, dict[str, str]] = {
             config_id inputs messages output output_message prompt_tokens output_tokens prompt_cost output_cost
             provider_request provider_response duration created_at error stdout judgment feedback source metadata save
             source_datapoint_id environment trial_id""",
+        "update": "output error duration",
         "feedback": "type value data_id user created_at unset",
     },
     "braintrust": {
@@ -75,8 +76,9 @@ def parts(kind: str, route: str, body: Any) -> Iterator[tuple[str, dict[str, Any
     elif kind == "humanloop_v5":
         yield {"judge": "evaluator", "complete": "flow"}.get(route, route), body
     elif kind == "humanloop_v4":
-        logs = [body["log"]] if route == "evaluation" else body
-        yield from (("feedback" if route == "feedback" else "log", one) for one in logs)
+        found = body if isinstance(body, list) else [body.get("log", body)]
+        shape = {"feedback": "feedback", "late": "update"}.get(route, "log")
+        yield from ((shape, one) for one in found)
     elif kind == "braintrust" and route != "lookup":
         is_row = "events" in body
         yield from (("row" if is_row else "feedback", one) for one in body["events" if is_row else "feedback"])

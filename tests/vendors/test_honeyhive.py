@@ -47,6 +47,8 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_come_from_the_names_of_the_vendors_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HH_INGESTION_API_KEY", "ingest")
+    assert HoneyHive().auth() == {"Authorization": "Bearer ingest"}
     monkeypatch.setenv("HONEYHIVE_API_KEY", "old")
     assert HoneyHive().auth() == {"Authorization": "Bearer old"}
     for name, value in {

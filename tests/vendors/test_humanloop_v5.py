@@ -148,6 +148,17 @@ def test_kernels_do_not_change_with_the_call() -> None:
     assert (first["metadata"]["params"], second["metadata"]["params"]) == ({"user": "x"}, {"user": "y"})
 
 
+@pytest.mark.parametrize("status", [Status.OK, Status.ERROR])
+def test_kernel_names_the_model_that_was_asked_for(status: Status) -> None:
+    """Answers name a dated model, and not always the same; a call that fails names none."""
+    known = {"model": "gpt-4o-2024-08-06", "asked_model": "gpt-4o"} if status is Status.OK else {"model": "gpt-4o"}
+    (prompt,) = [
+        body for call, body in sent(chat_model(2, None, status=status, **known)) if call == "POST /prompts/log"
+    ]
+    assert prompt["prompt"]["model"] == "gpt-4o"
+    assert prompt["metadata"].get("response_model") == ("gpt-4o-2024-08-06" if status is Status.OK else None)
+
+
 @pytest.mark.parametrize(
     ("provider", "dialect", "expected"),
     [

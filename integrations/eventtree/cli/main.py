@@ -1,6 +1,6 @@
 """`eventtree COMMAND`: look at the journal, deliver it, clear it; run the demo.
 
-Errors of ours end in one line that says what to do, and exit status 2.
+Errors of ours, and of the disk, end in one line that says what to do, and exit status 2.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             sys.stderr.close()
             sys.exit(0)
+        except OSError as error:
+            click.echo(f"eventtree: {error}", err=True)
+            sys.exit(2)
 
     return shown
 
@@ -68,7 +71,7 @@ def main(context: click.Context) -> None:
 
 @main.command()
 @journal_option
-@click.option("--last", default=5, show_default=True, metavar="N", help="How many trees.")
+@click.option("--last", default=5, show_default=True, metavar="N", type=click.IntRange(min=1), help="How many trees.")
 @click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
 @click.option("--json", "as_json", is_flag=True, help="Every event of the journal, one JSON object a line.")
 @plain_errors
@@ -192,9 +195,10 @@ def prices(model: str, provider: str | None, base_url: str | None) -> None:
 @click.option(
     "--out", metavar="DIR", help="Where to put the journal and the requests. Default: a new temporary folder."
 )
+@click.option("--journal", metavar="DIR", help="Where to put the journal instead.")
 @plain_errors
-def demo(question: str, model: str | None, out: str | None) -> None:
+def demo(question: str, model: str | None, out: str | None, journal: str | None) -> None:
     """A LangChain chain, a LangGraph agent and a LlamaIndex query, as trees, at five vendors (all on this machine)."""
     from eventtree.demo import run_demo
 
-    sys.exit(run_demo(question, model=model, out=out))
+    sys.exit(run_demo(question, model=model, out=out, journal=journal))

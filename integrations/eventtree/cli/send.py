@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import click
 
 from eventtree import config
 from eventtree.cli.draw import console, draw_report
 from eventtree.cli.look import existing
+from eventtree.delivery.lane import Lane
 from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
 from eventtree.journal.census import Census
+from eventtree.journal.cursor import Cursor
 from eventtree.vendors import KINDS, Vendor, resolve_vendors
 
 SETTLED_LOOKS = 3
@@ -33,7 +36,12 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     if replay and not names:
         raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")
     census = Census(journal)
-    vendors = resolve_vendors(names) if names else _named(census, set())
+    said: dict[str, ConfigError | None] = {}
+    vendors = resolve_vendors(names) if names else _named(census, said)
+    keyless = [error for error in said.values() if error is not None]
+    if keyless and not vendors and not follow:
+        raise keyless[0]
+    _say_keyless(keyless)
     if not vendors and not follow:
         click.echo("Nothing waits for a vendor.")
         return 0
@@ -41,7 +49,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
     try:
         if follow:
-            _follow(shipper, None if names else census)
+            _follow(shipper, None if names else census, said)
         else:
             _until_idle(shipper, timeout)
     except KeyboardInterrupt:
@@ -52,7 +60,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     others = _say_others(found, shipper, journal)
     mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
     left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
-    return int(left > 0 or (others > 0 and not replay))
+    return int(left > 0 or len(keyless) > 0 or (others > 0 and not replay))
 
 
 def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
@@ -69,14 +77,35 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
     return waiting
 
 
-def _named(census: Census, said: set[str]) -> tuple[Vendor, ...]:
-    """The vendors that trees name, with this environment's settings; of others those not `said` before are told."""
+def _named(census: Census, said: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
+    """The vendors that trees name, with this environment's settings; `said` gains those it has none for, and why."""
     census.read()
-    names = sorted({name for name, _ in census.vendor_keys()})
-    for name in set(names) - KINDS.keys() - said:
-        said.add(name)
-        click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
-    return resolve_vendors(name for name in names if name in KINDS)
+    found: list[Vendor] = []
+    for name in sorted({name for name, _ in census.vendor_keys()}):
+        try:
+            if name in KINDS:
+                found += resolve_vendors([name])
+            elif name not in said:
+                said[name] = None
+                click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
+        except ConfigError as error:  # what waits for the others goes out all the same
+            if name not in said and _waits(census, name):
+                said[name] = error
+    return tuple(found)
+
+
+def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
+    for error in errors:
+        if error is not None:
+            click.echo(f"eventtree: {error}. What waits for it waits on.", err=True)
+
+
+def _waits(census: Census, name: str) -> bool:
+    cursors = {key: Cursor(census.journal.files, ".".join((*key, "cursor"))) for key in census.vendor_keys()}
+    counts = (
+        (census.waiting(key, held)[0], census.unsaid(key, held)[0]) for key, held in cursors.items() if key[0] == name
+    )
+    return any(events or feedback for events, feedback in counts)
 
 
 def _until_idle(shipper: Shipper, timeout: float) -> None:
@@ -86,14 +115,20 @@ def _until_idle(shipper: Shipper, timeout: float) -> None:
         shipper.wake()
         time.sleep(LOOK_SECONDS)
         lanes = list(shipper.lanes.values())
-        looks = looks + 1 if lanes and all(lane.idle and not lane.growing for lane in lanes) else 0
+        looks = looks + 1 if lanes and all(map(_is_through, lanes)) else 0
 
 
-def _follow(shipper: Shipper, census: Census | None) -> None:
+def _is_through(lane: Lane) -> bool:
+    """Whether nothing is left that a lane could do now: one that is parked asks again only after minutes."""
+    return lane.parked is not None or (lane.idle and not lane.growing)
+
+
+def _follow(shipper: Shipper, census: Census | None, said: dict[str, ConfigError | None]) -> None:
     """Deliver until stopped; with a census, to vendors that trees come to name too."""
-    said: set[str] = set()
     while True:
         time.sleep(1.0)
         shipper.ensure()
         if census is not None:
+            known = len(said)
             shipper.serve(_named(census, said), config.resolve(deliver=True, vendors=()))
+            _say_keyless(list(said.values())[known:])

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from eventtree import guard
+
 Redactor = Callable[[str], str]
 Span = tuple[int, int]
 
@@ -36,13 +38,13 @@ class Guarded:
         """`text` redacted, or a marker in its place."""
         try:
             redacted = self.redact(text)
-        except Exception:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
+            if type(redacted) is str:
+                return redacted
+            raise TypeError(type(redacted).__name__)
+        except Exception as error:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
             self.failures += 1
+            guard.failed("redact", error)
             return FAILED
-        if type(redacted) is str:
-            return redacted
-        self.failures += 1
-        return FAILED
 
 
 class GuardedKeys:
@@ -59,8 +61,9 @@ class GuardedKeys:
         """Whether the value under `key` is secret; yes where that can't be told."""
         try:
             return bool(self.hides_key(key))
-        except Exception:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
+        except Exception as error:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
             self.guard.failures += 1
+            guard.failed("redact", error)
             return True
 
 

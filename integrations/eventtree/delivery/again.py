@@ -44,9 +44,24 @@ class AgainLane(Lane):
         if not dead:
             self.taken.update((item.tree_id, item.key) for item in items)
             self._cursor.revive(sum(len(item.event_ids) for item in items))
+            self.keep_left()
 
     def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
         self.refused.update({(item.tree_id, item.key): (status, words) for item in items})
+
+    def keep_left(self) -> None:
+        """Leave the letters that were not taken, with the newest words: after each answer, whatever ends this process.
+
+        Raises:
+            OSError: the disk refuses; all letters stay.
+        """
+        left = []
+        for letter in self.dead.read():
+            key = (letter["tree"], letter["key"])
+            if key not in self.taken:
+                status, words = self.refused.get(key, (letter["status"], letter["words"]))
+                left.append({**letter, "status": status, "words": words})
+        self.dead.keep(left)
 
 
 def send_again(
@@ -70,13 +85,7 @@ async def _send_again(
         pass
     finally:
         await http.close()
-        left = []
-        for letter in lane.dead.read():
-            key = (letter["tree"], letter["key"])
-            if key not in lane.taken:
-                status, words = lane.refused.get(key, (letter["status"], letter["words"]))
-                left.append({**letter, "status": status, "words": words})
-        lane.dead.keep(left)
+        lane.keep_left()
     return len(lane.taken), len(lane.refused)
 
 

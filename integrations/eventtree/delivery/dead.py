@@ -75,11 +75,13 @@ class DeadLetters:
             self.files.remove(self.name)
 
     def read(self) -> list[dict[str, Any]]:
-        """All letters, oldest first."""
+        """All letters, oldest first; the newest of those that are about one item (the process died on burying it)."""
         if self.files.size(self.name) == 0:
             return []
         reader = LineReader(self.files, self.name)
-        found: list[dict[str, Any]] = []
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
         while lines := reader.read():
-            found.extend(pydantic_core.from_json(line.payload) for line in lines)
-        return found
+            for line in lines:
+                letter = pydantic_core.from_json(line.payload)
+                found[letter["tree"], letter["key"], *letter["events"]] = letter
+        return list(found.values())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from eventtree import config
+from eventtree.config import MEMORY
 from eventtree.delivery.report import Report, Sums, make_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import open_journal
@@ -18,15 +21,16 @@ before: list[Callable[[], None]] = []
 def flush(timeout: float | None = 30.0) -> Report:
     """Wait until what this process recorded has been settled at every vendor, or `timeout` seconds have passed.
 
-    Runs that are still open are not waited for. Returns the report; what is left stands in its `waiting`. With
-    `timeout=None` it waits as long as it takes. Never raises because of a vendor.
+    What earlier processes left for its vendors is waited for too, once; runs that are still open are not. Returns the
+    report; what is left stands in its `waiting`. With `timeout=None` it waits as long as it takes. Never raises because
+    of a vendor.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     for act in before:
         act()
     shippers = all_shippers()
     if not shippers:
-        return make_report(open_journal(config.resolve().folder))
+        return _of_configured()
     reports = [
         shipper.flush(None if deadline is None else max(0.0, deadline - time.monotonic())) for shipper in shippers
     ]
@@ -36,6 +40,14 @@ def flush(timeout: float | None = 30.0) -> Report:
 async def aflush(timeout: float | None = 30.0) -> Report:
     """`flush` without blocking the event loop."""
     return await asyncio.to_thread(flush, timeout)
+
+
+def _of_configured() -> Report:
+    """The report of a process that records nothing: on its journal, if there is one. None is made to be reported on."""
+    folder = config.resolve().folder
+    if folder != MEMORY and not Path(folder).expanduser().is_dir():
+        return Report(journal=folder)
+    return make_report(open_journal(folder))
 
 
 def _together(reports: list[Report]) -> Report:
@@ -52,5 +64,10 @@ def _together(reports: list[Report]) -> Report:
             "vendors": vendors,
             "damaged_lines": sum(report.damaged_lines for report in reports),
             "lost_lines": sum(report.lost_lines for report in reports),
+            "dropped": dict(sum((Counter(report.dropped) for report in reports), Counter())),
+            "newer_logs": tuple(name for report in reports for name in report.newer_logs),
+            "unwritten_bytes": sum(report.unwritten_bytes for report in reports),
+            "unknown_models": dict(sum((Counter(report.unknown_models) for report in reports), Counter())),
+            "failures": {kind: count for report in reports for kind, count in report.failures.items()},
         }
     )

@@ -193,7 +193,8 @@ class Http:
             pass  # the vendor has answered: what is known goes back, marked
         finally:
             await response.aclose()
-        guard.cuts["reply_bytes"] += body.is_too_long
+        if body.is_too_long:
+            guard.cuts["reply_bytes"] += 1
         whole = body.is_whole and ended
         return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
 

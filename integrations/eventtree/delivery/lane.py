@@ -51,6 +51,18 @@ LONE_TRIES = 3
 """How often one event that a vendor leaves out of a partial success is sent before it is a dead letter."""
 
 
+OWN_NAME = ":"
+"""Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
+
+
+class _RefusedNameError(Exception):
+    """A vendor refuses what a tree itself names (its experiment): no setting of ours can mend that."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"HTTP {reply.status}")
+        self.reply = reply
+
+
 @dataclass(slots=True)
 class _Parcel:
     """A tree on its way: what is left to send, and what will never be."""
@@ -63,6 +75,9 @@ class _Parcel:
 
 class Lane:
     """Ships to one vendor. `run` is a task that never ends by itself; `step` is one round of it."""
+
+    is_own = True
+    """It ships what was recorded for these very settings of the vendor."""
 
     def __init__(
         self,
@@ -95,6 +110,8 @@ class Lane:
         self.index: Index | None = None
         self.idle = False
         """Nothing was due at the last look."""
+        self.caught_up = False
+        """It has come, once, to the end of what there was; or another process has the lock, and sees to it."""
         self.parked: Parked | None = None
         self.unverified = 0
         self.requests = 0
@@ -127,7 +144,7 @@ class Lane:
     async def step(self) -> None:
         """Take the lock if it is free, then send what is due, or wait for a moment."""
         if not self._hold():
-            self.idle = False
+            self.idle, self.caught_up = False, True
             await self._pause(LOCK_SECONDS)
             return
         index = self._reading()
@@ -147,7 +164,7 @@ class Lane:
         elif due:
             self._tidy(index)
         elif not more:
-            self.idle = True
+            self.idle = self.caught_up = True
             self._tidy(index)
             await self._pause(POLL_SECONDS)
         else:
@@ -219,13 +236,32 @@ class Lane:
     # -- from trees to items ----------------------------------------------------------------------------------------
 
     async def _ship(self, due: Sequence[TreeRanges]) -> None:
-        parcels = [self._parcel(ranges) for ranges in due]
+        wanted = {ranges.id for ranges in due if ranges.late and ranges.ended and self.vendor.takes_late}
+        whole = await asyncio.to_thread(find_trees, self.journal, wanted, self.pace) if wanted else {}
+        parcels = [self._parcel(ranges, whole.get(ranges.id)) for ranges in due]
         for wave in waves(item for parcel in parcels for item in parcel.items):
             await self._send_wave(wave)
         for parcel in parcels:
             self._cursor.settle(parcel.ranges.id, parcel.events, parcel.dropped, parcel.ranges.spans)
 
-    def _parcel(self, ranges: TreeRanges) -> _Parcel:
+    def _parcel(self, ranges: TreeRanges, whole: TreeRanges | None) -> _Parcel:
+        parcel = self._what_opened(ranges)
+        if whole is not None:
+            parcel.items += self._endings(ranges, whole)
+        return parcel
+
+    def _endings(self, ranges: TreeRanges, whole: TreeRanges) -> list[Item]:
+        """Of a late part: what ended here, and had gone out before that."""
+        try:
+            tree = self._tree(whole)[0]
+            items = () if tree is None else self.vendor.encode_late(tree, ranges.ended)
+        except Exception as error:  # noqa: BLE001  (a tree that one vendor chokes on must not stop the others)
+            guard.failed(f"encoding for {self.vendor.name}", error)
+            return []
+        done = self._cursor.partly.get(ranges.id, set())
+        return [item for item in items if item.key not in done]
+
+    def _what_opened(self, ranges: TreeRanges) -> _Parcel:
         if ranges.dropped is not None:
             events, reason = ranges.dropped
             return _Parcel(ranges, events, dropped=Counter({reason: events}))
@@ -354,6 +390,9 @@ class Lane:
             except UnansweredError:
                 work.extendleft(reversed(halves(part)))
                 continue
+            except _RefusedNameError as error:
+                self._bury(part, error.reply.status, self._words(error.reply))
+                continue
             if verdict is not None:
                 again = self._take(made, reply, verdict)
                 work.extend(self._again(again, reply, lone_tries))
@@ -472,6 +511,8 @@ class Lane:
         reply = await self.http.send(Request(lookup.method, url, content, (), _JSON), self.vendor.auth())
         if not 200 <= reply.status < 300:
             act = act_of(reply.status, self.vendor.acts, keyed=True)
+            if act is Act.BISECT and OWN_NAME in lookup.name:
+                raise _RefusedNameError(reply)
             if act is not Act.AGAIN:
                 self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self._words(reply)}")
             raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +14,9 @@ from eventtree.config import MEMORY
 from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
+
+CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor")
+"""Name of a vendor's cursor; whatever else is called so is not ours."""
 
 
 class Sums(BaseModel):
@@ -82,8 +87,8 @@ class Report(BaseModel):
 
 def cursor_keys(journal: Journal) -> set[tuple[str, str]]:
     """Every vendor that has a cursor: `(name, fingerprint)`."""
-    names = (name.removesuffix(".cursor") for name in journal.files.names() if name.endswith(".cursor"))
-    return {(name.rsplit(".", 1)[0], name.rsplit(".", 1)[1]) for name in names}
+    found = (CURSOR.fullmatch(name) for name in journal.files.names())
+    return {(one[1], one[2]) for one in found if one is not None}
 
 
 def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 0) -> Sums:
@@ -104,21 +109,41 @@ def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 
     )  # fmt: skip
 
 
-def _all_sums(journal: Journal, census: Census) -> list[Sums]:
+def _all_sums(journal: Journal, census: Census, holders: Mapping[str, Cursor]) -> list[Sums]:
     """Sums of every vendor named or served; of two destinations of one name, one with events comes first."""
     found = []
     for key in census.vendor_keys() | cursor_keys(journal):
         cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
+        if cursor.name in holders:
+            cursor.add_unwritten(holders[cursor.name])
         found.append(sums_of(key, cursor, census.waiting(key, cursor)[0], census.unsaid(key, cursor)[0]))
     return sorted(found, key=lambda sums: (sums.name, not sums.accepted, sums.fingerprint))
 
 
-def make_report(journal: Journal, census: Census | None = None, more: Mapping[str, Any] | None = None) -> Report:
-    """Count the journal as it stands now."""
+def unread_report(journal: Journal, more: Mapping[str, Any]) -> Report:
+    """What can be said while the disk refuses to read."""
+    return Report(journal=_place(journal), unwritten_bytes=journal.held, **more)
+
+
+def _place(journal: Journal) -> str:
+    return str(getattr(journal.files, "folder", MEMORY))
+
+
+def make_report(
+    journal: Journal,
+    census: Census | None = None,
+    more: Mapping[str, Any] | None = None,
+    holders: Mapping[str, Cursor] = MappingProxyType({}),
+) -> Report:
+    """Count the journal as it stands now. `holders` are this process's cursors: they know what a full disk does not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     census = census or Census(journal)
     census.read()
     found: dict[str, Sums] = {}
-    for sums in _all_sums(journal, census):
+    for sums in _all_sums(journal, census, holders):
         if sums.name not in found:
             found[sums.name] = sums
         elif sums.accepted:
@@ -127,7 +152,7 @@ def make_report(journal: Journal, census: Census | None = None, more: Mapping[st
     for reader in census.readers.values():
         damage.update(bad=reader.damage.bad_lines, lost=reader.damage.lost)
     return Report(
-        journal=str(getattr(journal.files, "folder", MEMORY)),
+        journal=_place(journal),
         events=census.events,
         vendors=found,
         damaged_lines=damage["bad"],

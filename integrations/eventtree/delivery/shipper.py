@@ -15,18 +15,20 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from eventtree import guard
 from eventtree.config import BOUNDS, Bounds, Settings
 from eventtree.delivery.http import Http
 from eventtree.delivery.lane import Lane
+from eventtree.delivery.mended import MendedLane, mended
 from eventtree.delivery.pace import Pace
-from eventtree.delivery.report import Report, make_report
+from eventtree.delivery.report import Report, make_report, unread_report
 from eventtree.journal.census import Census
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import MemoryFiles
-from eventtree.journal.journal import Journal
+from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.sweep import sweep
 from eventtree.usage import Pricer
 from eventtree.vendors import Vendor
@@ -154,7 +156,8 @@ class Shipper:
     def flush(self, timeout: float | None = None) -> Report:
         """Wait until every finished tree of this process is settled at every vendor, or `timeout` seconds have passed.
 
-        Returns the report; what is still waiting stands in it. Does not raise.
+        The first time, also what processes before it left for its vendors. Returns the report; what is still waiting
+        stands in it. Does not raise.
         """
         self.wait(float("inf") if timeout is None else time.monotonic() + timeout)
         return self.report()
@@ -174,12 +177,14 @@ class Shipper:
     def report(self) -> Report:
         """The sums as they stand."""
         failures = {**guard.failures, **{f"prices: {name}": count for name, count in self.pricer.failures.items()}}
+        more = {"unknown_models": self._unknown_models(), "failures": failures, "cut": dict(guard.cuts)}
+        holders = {lane.cursor.name: lane.cursor for lane in list(self.lanes.values()) if lane.cursor is not None}
         with self._census_guard:
-            return make_report(
-                self.journal,
-                self._census,
-                {"unknown_models": self._unknown_models(), "failures": failures, "cut": dict(guard.cuts)},
-            )
+            try:
+                return make_report(self.journal, self._census, more, holders)
+            except OSError as error:
+                guard.failed("report", error)
+                return unread_report(self.journal, {**more, "failures": dict(guard.failures)})
 
     def _unknown_models(self) -> dict[str, int]:
         """Each lane prices every event it sends: the lane that has met a model most often has met all of them."""
@@ -199,6 +204,21 @@ class Shipper:
         self._stopping = False
 
     def _is_something_left(self, deadline: float) -> bool:
+        """Whether finished trees of this process, or what processes before it left, wait for one of its vendors."""
+        try:
+            return self._is_behind() or self._is_own_left(deadline)
+        except OSError as error:
+            guard.failed("flush", error)
+            return deadline < float("inf")
+
+    def _is_behind(self) -> bool:
+        """Whether a lane has yet to come through what stood in others' logs when it began: killed ones' trees."""
+        if not self.deliver or all(process_of(name) == self.journal.process for name in self.journal.logs()):
+            return False
+        lanes = (self.lanes.get(name) for name in {*self.vendors, *self.lanes})
+        return any(lane is None or not (lane.caught_up or lane.parked is not None) for lane in lanes)
+
+    def _is_own_left(self, deadline: float) -> bool:
         """Whether finished trees of this process wait; also if its logs are too long to tell in time."""
         with self._census_guard:
             if not self._census.read(deadline, only_own=True):
@@ -279,13 +299,23 @@ class Shipper:
             lane.wake()
 
     def _add_lanes(self) -> None:
+        """A lane for each vendor, and for what is parked under older settings; new settings take the place of parked
+        ones.
+        """
         for name, vendor in self.vendors.items():
-            if name not in self.lanes:
-                assert self._http is not None
-                self.lanes[name] = Lane(
-                    self.journal, vendor, self._http, pricing=self.pricer.alike(), all_trees=self.all_trees
-                )
-                self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run()))
+            known = self.lanes.get(name)
+            if known is None or (known.parked is not None and known.is_own and known.vendor != vendor):
+                self._add_lane(name, vendor, Lane)
+        if not self.all_trees:
+            for name, vendor in list(mended(self.journal, self.vendors, self.lanes)):
+                self._add_lane(name, vendor, partial(MendedLane, name=name))
+
+    def _add_lane(self, name: str, vendor: Vendor, lane: Callable[..., Lane]) -> None:
+        for task in self._tasks:
+            if task.get_name() == name:
+                task.cancel()
+        self.lanes[name] = lane(self.journal, vendor, self._http, pricing=self.pricer.alike(), all_trees=self.all_trees)
+        self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run(), name=name))
 
     def after_fork(self) -> None:
         """In the child: the parent's thread is not here; `ensure` starts one of our own."""

@@ -17,13 +17,21 @@ __all__ = ["run_demo"]
 NEEDED = ("langchain", "langchain_core", "langgraph", "llama_index.core", "numpy", "werkzeug")
 
 
-def run_demo(question: str, *, model: str | None, out: str | None, documents: str | Path | None = None) -> int:
+def run_demo(
+    question: str,
+    *,
+    model: str | None,
+    out: str | None,
+    journal: str | None = None,
+    documents: str | Path | None = None,
+) -> int:
     """Ask `question` in three ways and print what arrived where.
 
     Args:
         question: what to ask; the answers are looked up in the documents.
         model: None for the built-in one, or `openai:NAME`, with its key in the environment.
         out: folder for the journal and the requests; None makes a temporary one.
+        journal: another folder for the journal.
         documents: folder of `*.md` files to answer from; None takes those that ship with the package.
 
     Returns:
@@ -31,6 +39,7 @@ def run_demo(question: str, *, model: str | None, out: str | None, documents: st
 
     Raises:
         ConfigError: the question is empty, a package or a key is missing, or a folder cannot be used.
+        JournalError: the journal's folder cannot be used.
     """
     if not question.strip():
         raise ConfigError("question", "it is empty", 'Ask something: eventtree demo "What is the journal?"')
@@ -38,7 +47,7 @@ def run_demo(question: str, *, model: str | None, out: str | None, documents: st
         if not _is_installed(package):
             raise ConfigError("demo", f"{package} is not installed", "Run pip install 'eventtree[all]'")
     run = importlib.import_module("eventtree.demo.run")  # only now: it imports both frameworks
-    status: int = run.run(question, model=model, out=out, documents=documents)
+    status: int = run.run(question, model=model, out=out, journal=journal, documents=documents)
     return status
 
 

@@ -47,15 +47,16 @@ class Answered(NamedTuple):
     tree_ids: tuple[str, ...]
 
 
-def run(question: str, *, model: str | None, out: str | None, documents: str | Path | None) -> int:
+def run(question: str, *, model: str | None, out: str | None, journal: str | None, documents: str | Path | None) -> int:
     """Run the demo; the exit status."""
     models = choose(model)
     library = read_library(documents)
     folder = _folder(out)
+    place = journal or str(folder / "journal")
     with quiet_environment(), runs.own_tokenizer(), VendorServer() as server:
-        journal = open_journal(str(folder / "journal"))
-        shipper = shipper_of(journal)
-        settings = {**RECORDED, "vendors": vendors_at(server), "journal": str(folder / "journal")}
+        opened = open_journal(place)
+        shipper = shipper_of(opened)
+        settings = {**RECORDED, "vendors": vendors_at(server), "journal": place}
         try:
             answered = _ask(question, library, models, settings)
         except Exception as error:
@@ -68,7 +69,7 @@ def run(question: str, *, model: str | None, out: str | None, documents: str | P
             report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
             shipper.stop()
         write_requests(server, folder / "requests")
-        trees = [[tree for tree_id in one.tree_ids for tree in read_trees(journal, tree_id)] for one in answered]
+        trees = [[tree for tree_id in one.tree_ids for tree in read_trees(opened, tree_id)] for one in answered]
     return _print(question, answered, trees, report, server, folder)
 
 
@@ -127,7 +128,7 @@ def _print(
         for tree in grown:
             draw_tree(out, tree, internal=False)
     draw_report(out, report, counts(server))
-    out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {folder / 'journal'}"), soft_wrap=True)
+    out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {report.journal}"), soft_wrap=True)
     if all(trees) and _arrived(report, server):
         _line(out, Text(f"All {len(KINDS)} vendors have everything: nothing waits, nothing was refused.", "green"))
         return 0

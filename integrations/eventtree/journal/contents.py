@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.index import Refs
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader, frame
 
@@ -57,8 +57,34 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     return len(gone)
 
 
+class _Counted(NamedTuple):
+    """What has to be accounted for when a tree is cleared."""
+
+    cursors: frozenset[str]
+    """Of the vendors that any record of it names."""
+    events: int
+    reason: str
+
+
+def _counted(journal: Journal, ranges: Ranges) -> _Counted:
+    cursors: set[str] = set()
+    events, reason = 0, "by_user"
+    for entry in records_of(journal, ranges):
+        cursors.update(map(_cursor_of, entry.get("vendors") or ()))
+        if entry["r"] == record.OPEN:
+            events += 1
+        elif entry["r"] == record.DROP:
+            events, reason = events + entry["events"], entry["reason"]
+    return _Counted(frozenset(cursors), events, reason)
+
+
+def _cursor_of(ref: Mapping[str, str]) -> str:
+    return f"{ref['name']}.{ref['fingerprint']}.cursor"
+
+
 def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
-    for name in [name for name in journal.files.names() if name.endswith(".cursor")]:
+    counted = {tree_id: _counted(journal, ranges) for tree_id, ranges in gone.items()}
+    for name in sorted(set[str]().union(*(tree.cursors for tree in counted.values()))):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
         if lock is None:
             continue  # whoever ships finds the lines blank and counts them itself
@@ -67,11 +93,12 @@ def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
             cursor.advance({})
             for tree_id, ranges in gone.items():
                 spans = {log: offset + length for log, offset, length, _ in ranges}
-                heads = [entry for entry in records_of(journal, ranges) if entry["r"] == record.OPEN]
                 _settle_feedback(cursor, records_of_feedback(journal, ranges), name)
-                if _names(heads, tree_id, name) and not cursor.is_settled(tree_id, spans):
+                tree = counted[tree_id]
+                if name in tree.cursors and not cursor.is_settled(tree_id, spans):
                     sent = sum(cursor.taken.get(tree_id, ()))
-                    cursor.settle(tree_id, max(sent, len(heads)), {"by_user": max(0, len(heads) - sent)}, spans)
+                    left = max(0, tree.events - sent)
+                    cursor.settle(tree_id, sent + left, {tree.reason: left}, spans)
         finally:
             lock.release()
 
@@ -86,15 +113,9 @@ def records_of_feedback(journal: Journal, ranges: Ranges) -> Iterator[tuple[reco
 
 def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
     for entry, log, end in said:
-        refs: Refs = entry.get("vendors") or []
-        is_mine = any(f"{ref['name']}.{ref['fingerprint']}.cursor" == cursor_name for ref in refs)
+        is_mine = cursor_name in map(_cursor_of, entry.get("vendors") or ())
         if is_mine and not cursor.is_told(entry["key"], log, end):
             cursor.tell(entry["key"], entry["tree"], log, end, "by_user")
-
-
-def _names(heads: list[record.Record], tree_id: str, cursor_name: str) -> bool:
-    refs: Refs = next((entry.get("vendors", []) for entry in heads if entry["id"] == tree_id), [])
-    return any(f"{ref['name']}.{ref['fingerprint']}.cursor" == cursor_name for ref in refs)
 
 
 def _blank(seq: int, length: int) -> bytes:

@@ -26,7 +26,7 @@ from typing import Any
 import pydantic_core
 
 from eventtree.journal.files import Files
-from eventtree.journal.line import LineReader, frame
+from eventtree.journal.line import LineReader, frame, unframe
 
 COMPACT_TREES = 5_000
 """Settled trees remembered by id before the file is rewritten."""
@@ -183,6 +183,14 @@ class Cursor:
         self._reader.next_seq = self._seq
         self._unwritten.clear()
 
+    def add_unwritten(self, holder: Cursor) -> None:
+        """Take in what the disk has refused to its holder, another thread, so far."""
+        for line in bytes(holder._unwritten).splitlines():
+            seq, payload = unframe(line)
+            if seq == self._seq:  # others it has written since, or will say anew
+                self._seq += 1
+                self._apply(pydantic_core.from_json(payload))
+
     def is_gone(self) -> bool:
         """Whether somebody has deleted the file since it was written here."""
         return not self._is_torn and self.files.size(self.name) < self._reader.offset
@@ -237,12 +245,14 @@ class Cursor:
         self.dropped[entry["reason"]] += entry["events"]
 
     def _on_revive(self, entry: dict[str, Any]) -> None:
-        self.dead -= entry["events"]
-        self.delivered += entry["events"]
+        events = min(entry["events"], self.dead)  # no letter counts twice, sent by a process that died on the way
+        self.dead -= events
+        self.delivered += events
 
     def _on_forgo(self, entry: dict[str, Any]) -> None:
-        self.dead -= entry["events"]
-        self.dropped[entry["reason"]] += entry["events"]
+        events = min(entry["events"], self.dead)
+        self.dead -= events
+        self.dropped[entry["reason"]] += events
 
     def _on_learn(self, entry: dict[str, Any]) -> None:
         self.learned.update(entry["values"])

@@ -59,13 +59,13 @@ class Files(Protocol):
         """Add `data` at the end, all of it or nothing; makes the file if it is not there."""
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`."""
+        """Up to `size` bytes from `offset`; none where there is no such file (another process may remove it)."""
 
     def size(self, name: str) -> int:
         """Length in bytes; 0 where there is no such file."""
 
     def names(self) -> list[str]:
-        """All files, sorted."""
+        """All files, sorted; none where there is no folder any more."""
 
     def replace(self, name: str, data: bytes) -> None:
         """Make `name` hold exactly `data`, in one step."""
@@ -116,7 +116,10 @@ class DiskFiles:
     @unseen
     def read(self, name: str, offset: int, size: int) -> bytes:
         """See `Files`."""
-        fd = os.open(self._at + name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self._at + name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
         try:
             return os.pread(fd, size, offset)
         finally:
@@ -133,7 +136,10 @@ class DiskFiles:
     @unseen
     def names(self) -> list[str]:
         """See `Files`."""
-        return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
+        try:
+            return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
 
     @unseen
     def replace(self, name: str, data: bytes) -> None:
@@ -277,6 +283,20 @@ def _make_private(folder: Path) -> None:
             raise JournalError(f"journal {folder}: it belongs to another user. Name a folder of your own")
         if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
             _tighten(folder)
+        _refuse_others(folder)
+
+
+def _refuse_others(folder: Path) -> None:
+    """What another user has put there, or a link to elsewhere, is neither read nor written."""
+    for path in folder.iterdir():
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue  # another process of ours has just removed it
+        if stat.S_ISLNK(found.st_mode):
+            raise JournalError(f"journal {folder}: {path.name} in it is a symlink. Remove it")
+        if hasattr(os, "getuid") and found.st_uid != os.getuid():
+            raise JournalError(f"journal {folder}: {path.name} in it belongs to another user. Remove it")
 
 
 def _tighten(folder: Path) -> None:

@@ -44,6 +44,8 @@ class TreeRanges:
     """None until its root's record has been seen."""
     events: int = 0
     open: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    """Runs that closed here and did not open here: of a late part, those that went out before they had ended."""
     root_closed: bool = False
     size: int = 0
     since: float = 0.0
@@ -62,7 +64,7 @@ class TreeRanges:
             self.events += 1
             self.open.add(run_id)
         elif kind == record.CLOSE:
-            self.open.discard(run_id)
+            (self.open.discard if run_id in self.open else self.ended.add)(run_id)
         if run_id == self.id and kind in (record.OPEN, record.CLOSE, record.VENDORS, record.DROP):
             self._root(kind, line.payload, now)
 
@@ -204,10 +206,7 @@ class Index:
             OSError: the disk refuses to read what is there; another time it may not.
         """
         for name, start, end, ranges in _neighbours(tree.ranges):
-            try:
-                data = self.journal.files.read(name, start, end - start)
-            except FileNotFoundError:
-                continue
+            data = self.journal.files.read(name, start, end - start)
             for offset, length in ranges:
                 try:
                     yield record.decode(unframe(data[offset - start : offset - start + length].rstrip(b"\n"))[1])

@@ -34,6 +34,10 @@ HEADER_BYTES = 512
 """No log's first line is longer."""
 PROBE_SECONDS = 1.0
 """How long to leave a refusing disk alone before trying again; and how often to see whether the log is still there."""
+PROBE_BYTES = 64 * 1024
+"""How much is recorded at most before looking whether the log is still there."""
+UNSURE_RECORDS = 1000
+"""How many of these are kept while the disk will not even say."""
 SLOW_SECONDS = 0.5
 """A disk whose write takes longer is left alone too."""
 DRAIN_BYTES = 256 * 1024
@@ -83,6 +87,9 @@ class Journal:
         self._is_holding = False
         """Lines go to memory: the disk refused, or was slow."""
         self._next_look = 0.0
+        self._look_size = PROBE_BYTES
+        self._unsure: list[bytes] = []
+        """Records since the last look whether the log is still there."""
         self._drain_guard = Lock()
         self._healer: Thread | None = None
 
@@ -111,13 +118,14 @@ class Journal:
         """Add one record. Never raises OSError: while the disk refuses, lines are held in memory and tried again."""
         with self._guard:
             now = time.monotonic()
-            if now >= self._next_look:
+            if now >= self._next_look or self._size >= self._look_size:
                 self._look(now)
             if not 0 < self._size < self.roll_bytes:
                 self._roll()
             line = frame(self._seq, payload)
             self._seq += 1
             self.appended += 1
+            self._unsure.append(payload)
             self._put(line, now)
 
     def bound(self, bounds: Bounds) -> None:
@@ -128,7 +136,9 @@ class Journal:
         self.roll_bytes = min(ROLL_BYTES, max(1, self.max_bytes // 64))
 
     def flush_held(self) -> None:
-        """Try once more to bring held lines to the disk."""
+        """Try once more to bring to the disk what was held, or went to a log that somebody has deleted."""
+        with self._guard:
+            self._look(time.monotonic())
         if self._is_holding:
             self.drain()
 
@@ -190,6 +200,7 @@ class Journal:
             self._number += 1
             self.log = f"{self.process}.{self._number:04d}.log"
             self._size = 0
+            self._look_size = PROBE_BYTES
         header = {
             "r": LOG,
             "id": self.process,
@@ -203,17 +214,26 @@ class Journal:
         self._put(line, time.monotonic())
 
     def _look(self, now: float) -> None:
-        """If somebody has deleted the log, begin another: what is written to the old one nobody would find."""
+        """If somebody has deleted the log, begin another: what is written to the old one nobody would find.
+
+        What was recorded since the last look may have gone there: it is written again.
+        """
         self._next_look = now + PROBE_SECONDS
+        self._look_size = self._size + PROBE_BYTES
         try:
             is_gone = self._size > 0 and not self._is_holding and self.files.size(self.log) == 0
             if is_gone:
                 self.files.remove(self.log)
         except OSError:
+            del self._unsure[:-UNSURE_RECORDS]
             return
+        unsure, self._unsure = self._unsure, []
         if is_gone:
             self._alive = None
             self._roll()
+            for payload in unsure:
+                self._put(frame(self._seq, payload), now)
+                self._seq += 1
             if self._salt is not None:
                 self._keep_salt()
 

@@ -14,11 +14,14 @@ from langchain_core.callbacks import BaseCallbackHandler
 from eventtree import context, pickling
 from eventtree.door import Door
 from eventtree.event import JsonValue, Kind, Status
+from eventtree.failure import message_of
 from eventtree.langchain import answers, graphs, kinds, models, prompts, protocol, usage
 from eventtree.langchain.awaitable import callback
+from eventtree.langchain.left import left
 from eventtree.langchain.names import key_of, name_of, started_ns
 from eventtree.langchain.notes import retry_note
 from eventtree.langchain.parents import parent_of
+from eventtree.langchain.starters import is_fallbacks, is_told_by_langchain
 from eventtree.langchain.status import CANCELLED, status_of
 from eventtree.langchain.tokens import carries_content, event_carries_content, text_of
 from eventtree.record import OWN_NOTES
@@ -62,6 +65,7 @@ class CallbackHandler(BaseCallbackHandler):
         self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.door.enabled
         self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.door.enabled
         graphs.become_graph_handler(self)
+        context.claim()  # where it is made: the calls that follow there leave nothing else in the context
 
     @property
     def last_tree_id(self) -> str | None:
@@ -83,7 +87,7 @@ class CallbackHandler(BaseCallbackHandler):
         kind, memo = Kind.CHAIN, NOTHING
         if "ls_integration" in about:
             kind = kinds.chain_kind(kinds.agent_around(about), recorder.recall(parent).get("agent"), tags)
-        if name == kinds.FALLBACKS and not defers_inputs:
+        if not defers_inputs and is_fallbacks(name):
             memo = {"attempts": 0, "told": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
         key = key_of(run_id)
@@ -183,7 +187,9 @@ class CallbackHandler(BaseCallbackHandler):
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
         given, name = {"input": input_str} if inputs is None else inputs, name_of(name, serialized, "tool")
         parent, announced = parent_of(parent_run_id), id(run_id) ^ id(input_str)
-        self._open(key_of(run_id), parent, Kind.TOOL, name, tags, about, inputs=given, announced=announced)
+        key = key_of(run_id)
+        self._open(key, parent, Kind.TOOL, name, tags, about, inputs=given, announced=announced)
+        left.watch(run_id, key, self.door)
 
     @callback
     def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
@@ -207,10 +213,9 @@ class CallbackHandler(BaseCallbackHandler):
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
         parent = parent_of(parent_run_id)
-        given, announced = {"query": query}, id(run_id) ^ id(query)
-        self._open(
-            key_of(run_id), parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs=given, announced=announced
-        )
+        key, given, announced = key_of(run_id), {"query": query}, id(run_id) ^ id(query)
+        self._open(key, parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs=given, announced=announced)
+        left.watch(run_id, key, self.door)
 
     @callback
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **more: Any) -> None:
@@ -228,8 +233,8 @@ class CallbackHandler(BaseCallbackHandler):
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
         """The app dispatched an event of its own inside a run."""
         name = f"custom {name}" if name in OWN_NOTES else name
-        if not self._is_echo(key_of(run_id)):
-            recorder.note(key_of(run_id), self.door.text(name), self.door.plain(data), door=self.door)
+        # Told by the manager of the run's children, which holds no handler twice.
+        recorder.note(key_of(run_id), self.door.text(name), self.door.plain(data), door=self.door)
 
     @callback
     def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
@@ -255,6 +260,8 @@ class CallbackHandler(BaseCallbackHandler):
     def on_interrupt(self, event: Any) -> None:
         """A graph pauses."""
         key = str(event.run_id)
+        if self._is_echo(key):
+            return
         questions = graphs.list_interrupts(event.interrupts)
         value = {**graphs.checkpoint_of(event), "interrupts": questions}
         recorder.learn(key, status=Status.INTERRUPTED)
@@ -268,6 +275,8 @@ class CallbackHandler(BaseCallbackHandler):
     def on_resume(self, event: Any) -> None:
         """A graph goes on from a checkpoint."""
         key = str(event.run_id)
+        if self._is_echo(key):
+            return
         graphs.link(key, event.checkpoint_id)
         recorder.note(key, "resume", self.door.plain(graphs.checkpoint_of(event)), door=self.door)
 
@@ -277,9 +286,13 @@ class CallbackHandler(BaseCallbackHandler):
         self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, *,
         memo: About = NOTHING, **more: Any,
     ) -> None:  # fmt: skip
-        attempt = kinds.attempt_of(tags) if tags else None
-        if attempt is None and recorder.numbers_attempts and key not in recorder.runs:
+        if key in recorder.runs and not is_told_by_langchain():
+            more["announced"] = 0  # two that the app tells are two; objects made for a call may lie in the same place
+        attempt = None
+        if recorder.numbers_attempts and key not in recorder.runs:
             attempt = self._fallback_attempt(parent)
+        if attempt is None and tags:  # a fallback of something retried bears the tag of what is around it
+            attempt = kinds.attempt_of(tags)
         if attempt is not None:
             about = {**about, "attempt": attempt}
         if kinds.is_internal(name, tags):
@@ -302,8 +315,9 @@ class CallbackHandler(BaseCallbackHandler):
         params = models.params_of(invocation, about)
         url = models.base_url(serialized)
         known = {} if url is None else {"base_url": self.door.text(url)}
+        key = key_of(run_id)
         self._open(
-            key_of(run_id), parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
+            key, parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
             about, inputs=asked, announced=id(run_id) ^ id(asked), shape=shape,
             provider=provider, model=models.requested_model(invocation, about),
             params=self.door.plain(params) if params else None,
@@ -312,6 +326,7 @@ class CallbackHandler(BaseCallbackHandler):
                 "batch_size": more.get("batch_size") or 1,
             }, **known,
         )  # fmt: skip
+        left.watch(run_id, key, self.door)
 
     def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:
         """A chunk before the first that carries content, or that one."""
@@ -325,6 +340,9 @@ class CallbackHandler(BaseCallbackHandler):
     def _in_graph(self, key: str, parent: str | None, name: str, about: About, tags: Tags, inputs: Any) -> None:
         """What only runs of graphs have: agents known by what is below them, and resuming."""
         graphs.become_graph_handler(self)
+        told = recorder.find(key)
+        if told is not None and told.echoes:
+            return
         levels = kinds.makes_agent(name, about, tags)
         for _ in range(levels - 1):
             run = recorder.find(parent) if parent is not None else None
@@ -353,7 +371,7 @@ class CallbackHandler(BaseCallbackHandler):
         if status is Status.INTERRUPTED:
             self._interrupt(key, error, more)
         elif status is not Status.ERROR:
-            note = {"type": control or type(error).__name__, "message": str(error)}
+            note = {"type": control or type(error).__name__, "message": message_of(error)}
             recorder.note(key, "control_flow" if control else "cancelled", self.door.plain(note), door=self.door)
         shown = error if status is Status.ERROR else None
         self._close(run_id, key, kind, more, status=status, error=shown, **learned)

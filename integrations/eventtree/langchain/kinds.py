@@ -58,8 +58,6 @@ def makes_agent(name: str, metadata: Mapping[str, Any], tags: Sequence[str] | No
     return 0
 
 
-FALLBACKS = "RunnableWithFallbacks"
-"""Name of the run around fallback attempts. Only numbers attempts: a run that is called so by chance loses nothing."""
 RETRY = "retry:attempt:"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from eventtree.failure import message_of
+
 
 def retry_note(state: Any) -> dict[str, Any]:
     """The number of the attempt that failed, why, and how long until the next."""
@@ -13,6 +15,6 @@ def retry_note(state: Any) -> dict[str, Any]:
     action = getattr(state, "next_action", None)
     return {
         "attempt": getattr(state, "attempt_number", None),
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "error": None if error is None else {"type": type(error).__name__, "message": message_of(error)},
         "wait_seconds": getattr(action, "sleep", None),
     }

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eventtree.event import JsonValue
+from eventtree.usage.keys import COUNTS, PLACES, without_text
 
-KEPT = frozenset({
-    *("token_usage", "usage", "usage_metadata", "usageMetadata", "x_groq", "token_count", "meta", "billed_units"),
-    *("service_tier", "serviceTier", "system_fingerprint", "model_provider", "tokenUsage"),
-    *("prompt_eval_count", "eval_count", "inputTextTokenCount", "generation_token_count", "prompt_token_count"),
-    *("generated_token_count", "input_token_count", "output_token_count", "cached_tokens", "tokens", "results"),
-    *("amazon-bedrock-invocationMetrics", "_hidden_params", "cost", "cost_details", "cost_in_usd_ticks"),
-})  # fmt: skip
+KEPT = (
+    PLACES
+    | COUNTS
+    | {
+        *("tokens", "system_fingerprint", "model_provider"),
+        *("_hidden_params", "cost", "cost_details", "cost_in_usd_ticks"),
+    }
+)
 """Keys of a message's `response_metadata`, a generation's info and `llm_output` that tell of usage or its price."""
 COST_HEADER = "x-litellm-response-cost"
 
@@ -73,7 +75,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _kept(about: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: about[key] for key in about if key in KEPT}
+    kept = {key: without_text(key, about[key]) for key in about if key in KEPT}
     headers = about.get("headers")
     if isinstance(headers, Mapping):
         cost = next((value for name, value in headers.items() if str(name).lower() == COST_HEADER), None)

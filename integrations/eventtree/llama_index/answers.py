@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from eventtree.event import JsonValue
 from eventtree.llama_index.values import Shaper
+from eventtree.usage.keys import COUNTS, PLACES, without_text
 
-USAGE_KEYS = (
-    "usage", "usage_metadata", "usageMetadata", "token_usage", "meta", "x_groq", "service_tier", "prompt_eval_count",
-    "eval_count", "amazon-bedrock-invocationMetrics",
-)  # fmt: skip
-"""Where providers keep usage in the body of an answer."""
+TOP = PLACES | COUNTS
+"""Keys looked for at the top of an answer, and in `additional_kwargs`."""
 
-NESTED = ("response", "message", "metadata", "result", "data")
-"""Events of a provider's stream that wrap the body (Mistral's in `data`)."""
-
-KWARGS = frozenset({"usage", "token_usage", "usage_metadata", "total_tokens"})
-"""Keys of `additional_kwargs` that are usage; so is every key that ends in `_tokens`."""
+NESTED = ("response", "message", "metadata", "result", "data", "delta")
+"""Events of a provider's stream that wrap the body (Mistral's in `data`, Cohere's last one in `delta`)."""
 
 MODEL_KEYS = ("model", "model_name", "modelVersion", "model_version")
 FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
@@ -49,7 +44,7 @@ class Answer:
         if isinstance(delta, str) and delta:
             self.parts.append(delta)
         self.read(response)
-        return bool(delta) or has_tool_call(response)
+        return bool(delta) or says_more(response)
 
     def end(self, shaper: Shaper, response: Any) -> None:
         """Take the last response; of a stream it holds the full text."""
@@ -61,14 +56,14 @@ class Answer:
             self._complete(shaper)
 
     def read(self, response: Any) -> None:
-        """Keep usage, model and finish reason; a later chunk's value wins, an absent one changes nothing."""
+        """Keep usage, model and finish reason; a later chunk's count wins, an absent one changes nothing."""
         if not self.is_provided:
             return
         raw = fields(getattr(response, "raw", None))
         for body in (raw, *(fields(field(raw, name)) for name in NESTED)) if raw is not None else ():
             if body is None or isinstance(body, str):
                 continue
-            self.raw.update({key: plain for key in USAGE_KEYS if (plain := figures(field(body, key)))})
+            merge(self.raw, counted(body, TOP if body is raw else PLACES))
             charged = figures(field(field(body, "_hidden_params"), "response_cost"))
             if charged is not None:
                 self.raw["_hidden_params"] = {"response_cost": charged}  # LiteLLM's; beside it stand headers
@@ -77,8 +72,7 @@ class Answer:
             self.finish = _finish(body) or self.finish
         for holder in (field(fields(response), "message"), response):
             place = field(fields(holder), "additional_kwargs")
-            counts = [(key, figures(value)) for key, value in place.items() if is_usage(key)] if place else []
-            self.additional.update({key: plain for key, plain in counts if plain is not None})
+            merge(self.additional, counted(place, TOP) if place else {})
 
     @property
     def text(self) -> str:
@@ -92,11 +86,12 @@ class Answer:
         text = shaper.text(self.text)
         return {"messages": [{"role": "assistant", "content": text}]} if chat else {"text": text}
 
-    def usage(self, provider: str | None) -> JsonValue:
+    def usage(self, shaper: Shaper, provider: str | None) -> JsonValue:
         """What is recorded under `usage`, or None where nothing arrived."""
         if not self.raw and not self.additional:
             return None
-        return {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
+        told = {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
+        return masked(told, shaper.text)
 
     def _complete(self, shaper: Shaper) -> None:
         """Add why it ended, and text that came in deltas only (some models' last chunk lacks it)."""
@@ -116,15 +111,34 @@ class Answer:
         return shaper.text(whole) if len(whole) > len(text) and whole.startswith(text) else text
 
 
-def has_tool_call(response: Any) -> bool:
-    """Whether a chunk brings a part of a tool call."""
-    place = field(fields(field(fields(response), "message")), "additional_kwargs")
-    return isinstance(place, dict) and bool(place.get("tool_calls"))
+def says_more(response: Any) -> bool:
+    """Whether a chunk without text has content all the same: a tool call, a thought, an image."""
+    message = fields(field(fields(response), "message"))
+    place = field(message, "additional_kwargs")
+    if isinstance(place, dict) and (place.get("tool_calls") or place.get("thinking_delta")):
+        return True
+    blocks = field(message, "blocks")
+    kinds = [(field(one, "block_type"), one) for one in blocks] if isinstance(blocks, list) else []
+    return any(kind not in (None, "text", "thinking") or field(one, "content") for kind, one in kinds)
 
 
-def is_usage(key: object) -> bool:
-    """Whether a key of `additional_kwargs` counts tokens."""
-    return isinstance(key, str) and (key in KWARGS or key.endswith("_tokens"))
+def counted(body: Any, keys: frozenset[str]) -> dict[str, JsonValue]:
+    """What `body` holds under `keys`, as plain JSON; what is empty is left out."""
+    if isinstance(body, Mapping):
+        names = [key for key in body if key in keys]
+    else:
+        # Properties stand in no dict and have to be asked for; counts at the top are known of dicts and fields alone.
+        own = getattr(body, "__dict__", None) or ()
+        names = [*PLACES, *(key for key in own if key in keys and key not in PLACES)]
+    found = ((key, figures(without_text(key, field(body, key)))) for key in names)
+    return {key: plain for key, plain in found if plain not in (None, {}, [])}
+
+
+def merge(kept: dict[str, JsonValue], found: Mapping[str, JsonValue]) -> None:
+    """Add what a chunk says to what was said before: Anthropic's first event has the input, its last may not."""
+    for key, plain in found.items():
+        before = kept.get(key)
+        kept[key] = {**before, **plain} if isinstance(before, dict) and isinstance(plain, dict) else plain
 
 
 def fields(body: Any) -> Any:
@@ -160,6 +174,15 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         value = {**(getattr(value, "__dict__", None) or {}), **(getattr(value, "__pydantic_extra__", None) or {})}
         value.pop("__pydantic_extra__", None)
     return {str(key): plain for key, one in value.items() if (plain := figures(one, depth + 1)) is not None}
+
+
+def masked(value: JsonValue, text: Callable[[str], str]) -> JsonValue:
+    """`figures` with its texts redacted; the keys are the provider's names of them."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, list):
+        return [masked(one, text) for one in value]
+    return {key: masked(one, text) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _finish(body: Any) -> str | None:

@@ -43,7 +43,7 @@ class Closing:
             status = span.status or (Status.ERROR if is_error(result) else Status.OK)
         learned = dict(span.learned)
         if span.answer is not None and span.is_model:
-            learned["usage"] = span.answer.usage(span.facts.provider)
+            learned["usage"] = span.answer.usage(self.shaper, span.facts.provider)
             if span.answer.model is not None:
                 learned["model"] = self.shaper.text(span.answer.model)
         if status is Status.ERROR:

@@ -17,6 +17,7 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from eventtree import pickling
 from eventtree.delivery import flush
 from eventtree.door import Door
+from eventtree.errors import ConfigError
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
 from eventtree.llama_index.span import run_id
@@ -177,9 +178,7 @@ MAKE = DispatcherHandler
 _global: DispatcherHandler | None = None
 
 
-def set_global_handler(
-    handler: DispatcherHandler | type[DispatcherHandler] | None = MAKE, **settings: Any
-) -> DispatcherHandler | None:
+def set_global_handler(handler: DispatcherHandler | object | None = MAKE, **settings: Any) -> DispatcherHandler | None:
     """Record everything LlamaIndex runs in this process.
 
     A second call replaces the handler of the first; `None` removes it and leaves the dispatcher as it was.
@@ -192,11 +191,15 @@ def set_global_handler(
         The handler, with its `last_tree_id`; None where it was removed.
 
     Raises:
-        ConfigError: a setting is wrong or missing; the old handler stays.
+        ConfigError: a setting is wrong or missing, or stands beside a handler that has its own; the old handler stays.
         JournalError: the journal's folder cannot be used; the old handler stays.
     """
     global _global
-    fresh = handler(**settings) if isinstance(handler, type) else handler
+    if settings and handler is not MAKE:
+        raise ConfigError("set_global_handler", "settings beside a handler", "Give the handler its settings")
+    fresh = DispatcherHandler(**settings) if handler is MAKE else handler
+    if fresh is not None and not isinstance(fresh, DispatcherHandler):
+        raise ConfigError("set_global_handler", f"{type(fresh).__name__} is no handler", "Pass a DispatcherHandler")
     if _global is not None and _global is not fresh:
         _global.detach()
     _global = fresh

@@ -45,7 +45,7 @@ class Parents:
         own = above.run if above is not None else run_id(parent_id) if parent_id is not None else None
         run = own if own is not None and recorder.is_live(own) else None
         lazy = self.streams.owner() if self.streams else None
-        if lazy is not None and (run is None or not recorder.descends(run, run_id(lazy))):
+        if lazy is not None and (run is None or not _is_within(run, run_id(lazy))):
             above, run = self.open.get(lazy), run_id(lazy)
         handed = handed_on() if run is None else None
         run = handed.live_run if handed is not None else run
@@ -60,6 +60,16 @@ class Parents:
         if len(self.left_behind) > LEFT_BEHIND:
             self.left_behind.pop(next(iter(self.left_behind)))
         self.left_behind[span.id] = None if span.above is None else span.above.id
+
+
+def _is_within(run: str, outer: str) -> bool:
+    """Whether open runs lead from `run` up to `outer`. That it opened later is not enough: a chat engine reads its
+    model's stream in a task that began after the model was called.
+    """
+    found = recorder.runs.get(run)
+    while found is not None and found.id != outer:
+        found = recorder.runs.get(found.parent) if found.parent is not None else None
+    return found is not None
 
 
 def is_plumbing(span: Span) -> bool:

@@ -117,7 +117,7 @@ class Streams:
 
     def __len__(self) -> int:
         """How many are waited for."""
-        return sum(map(len, self._by_code.values()))
+        return sum(map(len, list(self._by_code.values())))
 
     def all(self) -> list[Stream]:
         """All that are waited for."""

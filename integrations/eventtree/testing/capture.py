@@ -109,8 +109,8 @@ class Captured(Sequence[EventTree]):
 def capture(prices: Any = None, tokenizer: Tokenizer | None = None) -> Iterator[Captured]:
     """Yield the trees of everything that runs inside the block, whichever handler sees it.
 
-    Handlers of the app keep working, but what they record goes here instead of to their journal and vendors. Where
-    the app has no global handler, one stands in for the block's length, so that chains without callbacks and
+    Handlers of the app keep working, but all they see goes here, unsampled, instead of to their journal and vendors.
+    Where the app has no global handler, one stands in for the block's length, so that chains without callbacks and
     LlamaIndex calls are seen as well. `prices` and `tokenizer`, where given, are asked instead of those of the handler
     that sees a tree (else `eventtree.configure`). Not meant for two blocks at once in one process.
 

@@ -133,7 +133,10 @@ class Row(Prices):
 
 
 class Table(Frozen):
-    """A user's prices, and the name that goes beside every figure made with them."""
+    """A user's prices, and the name that goes beside every figure made with them.
+
+    A table that does not name itself has its file's name and the beginning of a hash of its content: its version.
+    """
 
     name: str
     prices: tuple[Row, ...]
@@ -169,7 +172,7 @@ def load(table: Mapping[str, JsonValue] | str | Path | Table) -> Table:
     rows = content if "prices" in content else {"prices": _long(content)}
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()[:8]
     try:
-        return Table.model_validate({"name": name or digest, **rows})
+        return Table.model_validate({"name": f"{name} {digest}" if name else digest, **rows})
     except ValidationError as error:
         raise ConfigError(SETTING, _first(error), "Mend that entry; see eventtree.usage.table for the form") from None
 

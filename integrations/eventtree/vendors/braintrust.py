@@ -27,19 +27,21 @@ metadata               `metadata.metadata` (where the vendor's own handlers put 
 notes                  `metadata.notes`
 environment            `context.span_origin.environment`; its `instrumentation` is the framework
 user's line            `context.caller_functionname`, `caller_filename`, `caller_lineno` of the root (`callers=True`)
-scores                 `scores` where 0 ≤ score ≤ 1; all feedback as it was given in `metadata.feedback`
+scores                 `scores` where 0 ≤ score ≤ 1, else `metrics` (late ones: the audit log's metadata); all feedback
+                       as it was given in `metadata.feedback`
 correction, expected   `expected`
 dataset row            `origin` where dataset and row are known; `metadata.run_id`, `metadata.experiment` otherwise
 =====================  =================================================================================================
 
 No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up),
 token details that the vendor does not list as metrics (in `metadata.usage` instead). Left to the server: facets.
-Not used: `_is_merge` (rows are whole), `caller_*` in metrics (deprecated there).
+Not used: `caller_*` in metrics (deprecated there). Rows are whole; only what ends after its row went out is merged into
+it (`_is_merge`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
@@ -92,6 +94,9 @@ TOKENS: Mapping[str, str] = {
     "completion_image_tokens": "output_image_tokens",
 }
 """Their name in `metrics` → ours in `Usage`; the vendor asks for no other keys."""
+
+METRICS = frozenset({*TOKENS, "start", "end", "time_to_first_token", "estimated_cost", "total_tokens"})
+"""Names in `metrics` that mean something to the vendor, of which no score makes another thing."""
 
 PARAMS = frozenset(
     {
@@ -217,6 +222,13 @@ class Braintrust(Vendor):
         ]
         return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), family.dropped(tree))
 
+    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """Merged into their rows, so that feedback which came in meanwhile stays."""
+        family = Family.of(tree)
+        route, place = self.destination(tree)
+        rows = [(event.id, late_row(event, family)) for event in family.tree.events if event.id in ended]
+        return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), place=place) for key, row in rows)
+
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
         route, place = self.destination(tree)
@@ -282,13 +294,23 @@ def row(event: Event, family: Family) -> dict[str, Any]:
             "expected": family.expected(event),
             "error": error_of(event),
             "scores": scores_of(event, family) or None,
-            "metrics": metrics_of(event),
+            "metrics": {**other_scores(event, family), **metrics_of(event)},
             "metadata": metadata_of(event, family),
             "tags": (list(dict.fromkeys(event.tags)) or None) if parent is None else None,
             "context": context_of(event, family),
             "origin": origin_of(family) if parent is None else None,
         }
     )
+
+
+LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "metrics", "metadata")
+
+
+def late_row(event: Event, family: Family) -> dict[str, Any]:
+    """What an event gains by ending after its row had gone out, and its place, in case that row is no more."""
+    whole = row(event, family)
+    whole["metadata"] = {**whole["metadata"], "status": str(event.status)}
+    return {key: whole[key] for key in LATE if key in whole} | {"_is_merge": True}
 
 
 # Contents
@@ -369,6 +391,12 @@ def tokens_of(event: Event) -> dict[str, int]:
 def scores_of(event: Event, family: Family) -> dict[str, float]:
     """Scores of the range the vendor knows."""
     return {name: score for name, score in family.scores(event).items() if 0 <= score <= 1}
+
+
+def other_scores(event: Event, family: Family) -> dict[str, float]:
+    """Scores of any other range: they are metrics, where the vendor has none of that name."""
+    scores = family.scores(event)
+    return {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
 
 
 # What describes it

@@ -28,7 +28,8 @@ metadata               `metadata`, key by key; a key that has a meaning of its o
 name of tool, agent    `metadata.tool_name`, `metadata.tool_call_id`, `metadata.agent_name`
 scores, feedback       `metrics.<name>`, a comment on one score `metrics.<name>_explanation`; `feedback.rating`,
                        `feedback.comment`, `feedback.ground_truth`
-dataset row            `metadata.run_id`, `metadata.dataset_id`, `metadata.datapoint_id` on session and root
+dataset row            `metadata.run_id`, `metadata.dataset_id`, `metadata.datapoint_id`, `metadata.experiment` on
+                       session and root
 =====================  =================================================================================================
 
 No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up).
@@ -36,13 +37,14 @@ Left to the server: project_id, sums of a session; `children_ids` of more than 1
 requires `duration`: for an event that never closed it is the time to its first token, else 0, with no `end_time` and a
 status that says so.
 
-Late feedback is an update (PUT) of the event, and of the session too where the tree is meant; updates are merged.
+Late feedback is an update (PUT) of the event, and of the session too where the tree is meant; updates are merged. So is
+what a run that ends after it went out has to add; its error stands in `metadata.error`, since `error` can't be updated.
 What a repeated `event_id` does is not documented; a session may be started any number of times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -100,7 +102,7 @@ TOKENS: Mapping[str, str] = {
 CONFIG_PARAMS = ("tool_choice", "response_format", "template")
 """Parameters of a model that stand in `config` itself, beside the hyperparameters and the tools."""
 
-LINKS = ("run_id", "dataset_id", "datapoint_id")
+LINKS = ("run_id", "dataset_id", "datapoint_id", "experiment")
 
 RESERVED = frozenset(
     {
@@ -124,7 +126,7 @@ class HoneyHive(Vendor):
     kind: ClassVar[str] = "honeyhive"
     takes_late: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "api_key": ("HH_API_KEY", "HONEYHIVE_API_KEY"),
+        "api_key": ("HH_API_KEY", "HONEYHIVE_API_KEY", "HH_INGESTION_API_KEY"),
         "base_url": ("HH_API_URL", "HONEYHIVE_SERVER_URL", "HH_SERVER_URL"),
         "project": ("HH_PROJECT",),
         "source": ("HH_SOURCE",),
@@ -164,13 +166,36 @@ class HoneyHive(Vendor):
         """An update of the event; of the session too, where the whole tree is meant. Updates are merged."""
         changes = without_nulls({"metrics": metrics_in(said) or None, "feedback": opinion(said) or None})
         on = families.target(said, tree)
-        route = ROUTE_NAMES[self.generation][2]
+        both = (on, session_of(said["tree"])) if on == said["tree"] else (on,)
+        return Encoded(tuple(self.update(said["key"], said["tree"], each, changes) for each in both if changes))
+
+    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """Updates of what can be updated: outputs, times, metadata (an error stands there, it has no other place)."""
+        family = Family.of(tree)
         items = []
-        for event_id in (on, session_of(said["tree"])) if on == said["tree"] else (on,):
-            body = changes if self.generation == "v1" else {"event_id": event_id, **changes}
-            place = (("event_id", quote(event_id, safe="")),)
-            items.append(Item(f"{said['key']}:{event_id}", said["tree"], (), route, to_json(body), 0, place))
-        return Encoded(tuple(items) if changes else ())
+        for event in (event for event in family.tree.events if event.id in ended):
+            changes = self.late_changes(event, event_metadata(event, family))
+            items.append(self.update("late", tree.id, event.id, changes))
+            if event.id == tree.id:
+                changes = self.late_changes(event, session_metadata(event, family))
+                items.append(self.update("late", tree.id, session_id(family), changes))
+        return tuple(items)
+
+    def late_changes(self, event: Event, metadata: Mapping[str, JsonValue]) -> dict[str, Any]:
+        """What an event or its session gains by ending after it had gone out; `metadata` says all but how.
+
+        The legacy route's older schema knows no `end_time`: there the duration says it.
+        """
+        fixed = {"start_time"} if self.generation == "v1" else {"start_time", "end_time"}
+        ending = without_nulls({"status": str(event.status), "error": families.failure(event)})
+        known = {key: value for key, value in times(event).items() if key not in fixed}
+        return without_nulls({"outputs": outputs_of(event), "metadata": {**metadata, **ending}, **known})
+
+    def update(self, key: str, tree_id: str, on: str, changes: Mapping[str, Any]) -> Item:
+        """An update of an event or a session."""
+        body = dict(changes) if self.generation == "v1" else {"event_id": on, **changes}
+        place = (("event_id", quote(on, safe="")),)
+        return Item(f"{key}:{on}", tree_id, (), ROUTE_NAMES[self.generation][2], to_json(body), 0, place)
 
     def session(self, family: Family) -> dict[str, Any]:
         """The session of a tree."""

@@ -3,9 +3,10 @@
 The hosted service closed in September 2025: set `base_url` (or HUMANLOOP_API_URL, HUMANLOOP_BASE_URL, HUMANLOOP_URL) to
 an installation of your own, with or without the version path. The default still names the old host.
 
-Neither API has a place for tags, a session's name, a status, notes, the run's own name, cached tokens, the time to the
-first token or a traceback: the function `metadata` collects them for a log's field of that name, beside the run's own.
-Where the user has a key of the same name, the user's stays and ours is `eventtree.<key>`.
+Neither API has a place for tags, a session's name, a status, notes, the run's own name, the model that answered where
+another name was asked for, cached tokens, the time to the first token or a traceback: the function `metadata` collects
+them for a log's field of that name, beside the run's own. Where the user has a key of the same name, the user's stays
+and ours is `eventtree.<key>`.
 """
 
 from __future__ import annotations
@@ -161,9 +162,14 @@ def called(event: Event) -> str:
     return event.name.strip() or event.kind.value
 
 
+def asked_model(event: Event) -> str | None:
+    """The model by the name it was asked for: what answers may differ from call to call."""
+    return event.asked_model or event.model
+
+
 def model(event: Event) -> str:
     """The model's name, which both APIs insist on."""
-    return (event.model or "").strip() or "unknown"
+    return (asked_model(event) or "").strip() or "unknown"
 
 
 # Model settings: they make a version of a File, so nothing that belongs to one call may be among them
@@ -291,6 +297,7 @@ def metadata(
             "session_id": family.session_id(event),
             "tags": list(event.tags) or None,
             "framework": event.framework,
+            "response_model": event.model if event.asked_model else None,
             "time_to_first_token": families.first_token(event),
             "usage": usage_rest(event, placed) or None,
             "cost": cost_rest(event) or None,
@@ -324,7 +331,7 @@ def payloads(event: Event) -> Fields:
     answer = without_nulls({"model": event.model, "messages": spoken or None, "usage": used})
     params = {key: value for key, value in (event.params or {}).items() if value is not None}
     return {
-        "provider_request": without_nulls({**params, "model": params.get("model", event.model), **given}),
+        "provider_request": without_nulls({**params, "model": params.get("model", asked_model(event)), **given}),
         "provider_response": answer if spoken else None,
     }
 

@@ -18,8 +18,10 @@ environment → `environment`; `eventtree_datapoint_id` of the root's metadata �
 No place of their own: user, finish reason, tool choice, the user's session, other parameters, and what
 `humanloop.metadata` lists; all go to `metadata`. A provider outside the closed list is named in `config.other`.
 
-A root whose `eventtree_run_id` is an evaluation's (`ev…_…`) and whose datapoint is known goes to
-`/evaluations/{id}/log`; any other run id stands in `metadata`. Late feedback goes to `/feedback`.
+A root whose `eventtree_run_id` and datapoint are known goes to `/evaluations/{id}/log`, unless the run id is a UUID
+(HoneyHive's); it stands in `metadata` too. Late feedback goes to `/feedback`.
+
+What ends after its Log went out is told by PATCH: output, error and duration, nothing else can be updated.
 
 An answer is a list as long as the request's; from it the server's id of each event is learned (`data_id:EVENT`), the
 only name under which feedback can be given later. Nothing says that a repeated `reference_id` is harmless.
@@ -28,7 +30,7 @@ only name under which feedback can be given later. Nothing says that a repeated 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from urllib.parse import quote
@@ -57,8 +59,8 @@ from eventtree.vendors.vendor import (
 PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"bedrock", "deepseek"}
 """The closed list of the earlier of the two specifications."""
 SETTINGS = frozenset(humanloop.SETTINGS) - {"reasoning_effort"}
-EVALUATION = re.compile(r"ev[a-z]*_")
-"""How ids of evaluations begin; a `run_id` of any other form is another vendor's, and goes to `metadata`."""
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""A `run_id` of this form is HoneyHive's, never an evaluation's, and stands in `metadata` alone."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,7 +73,8 @@ class HumanloopV4(Humanloop):
     default_url: ClassVar[str] = "https://api.humanloop.com/v4"
     routes: ClassVar[Mapping[str, Route]] = {
         "logs": Route("POST", "/logs", (b"[", b"]"), max_items=100),
-        "evaluation": Route("POST", "/evaluations/{evaluation_id}/log"),
+        "late": Route("PATCH", "/logs?reference_id={reference_id}", acts=ABOUT_ONE),
+        "evaluation": Route("POST", "/evaluations/{evaluation_id}/log", acts=ABOUT_ONE),
         "feedback": Route("POST", "/feedback", (b"[", b"]"), max_items=100, acts=ABOUT_ONE),
     }
     max_bytes: ClassVar[int] = 4_000_000
@@ -90,11 +93,21 @@ class HumanloopV4(Humanloop):
         """A Log; the root's goes to its evaluation, where that and the datapoint are known."""
         log, run_id = self.log(event, family), humanloop.text_or_none(family.link("run_id"))
         row_id = humanloop.datapoint(event, family)
-        if run_id is None or row_id is None or not EVALUATION.match(run_id):
+        if run_id is None or row_id is None or UUID.fullmatch(run_id):
             return Item(event.id, family.tree.id, (event.id,), "logs", to_json(log), depth)
         place = (("evaluation_id", quote(run_id, safe="")),)
         content = to_json({"datapoint_id": row_id, "log": log})
         return Item(event.id, family.tree.id, (event.id,), "evaluation", content, depth, place)
+
+    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """The output, error and duration of Logs: nothing else of a Log can be updated."""
+        items = []
+        for event in Family.of(tree).tree.events:
+            changes = without_nulls({**ending(event), "duration": families.seconds(event.duration)})
+            if event.id in ended and changes:
+                place = (("reference_id", quote(event.id, safe="")),)
+                items.append(Item(f"{event.id}:late", tree.id, (), "late", to_json(changes), 0, place))
+        return tuple(items)
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Feedback needs the server's own id of a Log: the newest 20,000 or more are remembered."""
@@ -112,7 +125,7 @@ class HumanloopV4(Humanloop):
     def log(self, event: Event, family: Family) -> Fields:
         """The Log of an event."""
         messages, inputs = humanloop.asked(event)
-        spoken, text = humanloop.answered(event)
+        spoken, _ = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
         return without_nulls(
             {
@@ -123,9 +136,8 @@ class HumanloopV4(Humanloop):
                 "config": model_config(event) if is_model else tool_config(event),
                 "inputs": inputs,
                 "messages": messages,
-                "output": text,
                 "output_message": spoken,
-                "error": families.failure(event),
+                **ending(event),
                 "created_at": iso(event.start),
                 "duration": families.seconds(event.duration),
                 **(humanloop.tokens_and_cost(event) if is_model else {}),
@@ -148,6 +160,8 @@ class HumanloopV4(Humanloop):
             answers = pydantic_core.from_json(body)
         except ValueError:
             answers = None
+        if request.items[0].route == "late":
+            return Verdict(verified=isinstance(answers, dict))
         if request.items[0].route == "feedback":
             return Verdict(verified=isinstance(answers, list) and len(answers) == len(request.items))
         answers = [answers] if request.items[0].route == "evaluation" else answers
@@ -156,6 +170,11 @@ class HumanloopV4(Humanloop):
             return Verdict(verified=False)
         learned = {f"data_id:{item.key}": told for item, told in zip(request.items, ids, strict=True) if told}
         return Verdict(learned=learned, verified=len(learned) == len(ids))
+
+
+def ending(event: Event) -> Fields:
+    """How a run ended."""
+    return {"output": humanloop.answered(event)[1], "error": families.failure(event)}
 
 
 def answer_id(answer: JsonValue) -> str | None:
@@ -184,7 +203,7 @@ def model_config(event: Event) -> Fields:
 def tool_config(event: Event) -> Fields:
     """What makes a version of anything that is no model call."""
     kind, name = event.kind.value, humanloop.called(event)
-    other = without_nulls({"kind": kind, "model": event.model, "provider": event.provider})
+    other = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
     return {"type": "tool", "name": name, "description": f"{kind} {name}", "other": other}
 
 

@@ -350,7 +350,7 @@ def tool_body(event: Event, family: Family, dialect: Dialect) -> Fields:
     """A tool, or what Humanloop knows as one: retriever, embedding, reranker."""
     _, text = humanloop.answered(event)
     kind, name = event.kind.value, humanloop.called(event)
-    attributes = without_nulls({"kind": kind, "model": event.model, "provider": event.provider})
+    attributes = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
     return {
         "tool": {"function": {"name": name, "description": f"{kind} {name}"}, "attributes": attributes},
         "inputs": humanloop.as_object(event.inputs),

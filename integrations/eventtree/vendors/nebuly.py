@@ -50,6 +50,9 @@ Fields = dict[str, Any]
 Version = Literal["v2", "v3"]
 
 
+NO_TEXT = "trees without any text of a user are dropped as no_user_text"
+
+
 class Nebuly(Vendor):
     """Nebuly, hosted (EU: base_url="https://backend.eu.nebuly.com") or your own."""
 
@@ -68,6 +71,10 @@ class Nebuly(Vendor):
         "tags": Route("POST", "/event-ingestion/api/v2/events/tags", acts=ABOUT_ONE),
     }
     keyed: ClassVar[bool] = False
+    drop_mends: ClassVar[Mapping[str, str]] = {
+        "no_end_user": "Name one with eventtree.session(…, user=…) or the handler's user=…, or set end_user=…",
+        "no_user_text": "It is looked for in the root's inputs (question, input, messages, …), models and retrievers",
+    }
 
     version: Version = "v2"
     """v2 is the documented one; v3 is what Nebuly's own tools send since June 2026."""
@@ -133,8 +140,9 @@ class Nebuly(Vendor):
     def advice(self) -> tuple[str, ...]:
         """Trees without a user are not taken."""
         if self.end_user and self.end_user.strip():
-            return ()
-        return ("no end_user: trees without a user are dropped as no_end_user. Name one by user=…, or set end_user=…",)
+            return (NO_TEXT,)
+        mend = self.drop_mends["no_end_user"]
+        return (f"no end_user: trees without a user are dropped as no_end_user. {mend}", NO_TEXT)
 
     def user_of(self, tree: EventTree) -> str:
         """The tree's user, the root's first; blank names are none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, ClassVar, Self
@@ -256,6 +256,13 @@ class Vendor(BaseModel):
     def encode(self, tree: EventTree) -> Encoded:
         """Turn a tree into items; pure. Each kind of event has its place, or a reason in `dropped`."""
         raise NotImplementedError
+
+    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """What to add to events that had gone out before they ended, for vendors that `takes_late`; pure.
+
+        `tree` is all of it, as it is now; `ended` are the ids of those events. The items count for no event.
+        """
+        return ()
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Turn one feedback on a tree that went out into items that count for no event; pure.

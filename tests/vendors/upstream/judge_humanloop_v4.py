@@ -5,12 +5,19 @@ from typing import Any
 from humanloop.model.create_evaluation_log_request import CreateEvaluationLogRequest as EvaluationLogSchema
 from humanloop.model.feedback_submit_request import FeedbackSubmitRequest as FeedbackSchema
 from humanloop.model.log_datapoint_request import LogDatapointRequest as LogsSchema
+from humanloop.model.update_log_request import UpdateLogRequest as UpdateSchema
 from humanloop.pydantic.feedback_request import FeedbackRequest
 from humanloop.pydantic.log_request import LogRequest
+from humanloop.pydantic.update_log_request import UpdateLogRequest
 from judge import judge, known
 
 
 def check(method: str, path: str, body: Any) -> None:
+    if (method, path) == ("PATCH", "/v4/logs"):
+        known(body, UpdateLogRequest.model_fields, "update")
+        UpdateSchema.from_openapi_data_oapg(body)
+        UpdateLogRequest.model_validate(body)
+        return
     if method != "POST":
         raise ValueError(method)
     if path == "/v4/feedback":
@@ -46,6 +53,8 @@ judge(
         ("POST", "/v4/logs", [{**LOG, "config": {"type": "model", "model": "m", "provider": "elsewhere"}}]),
         ("POST", "/v4/logs", [{**LOG, "created_at": "yesterday"}]),
         ("POST", "/v4/feedback", [{"value": "good"}]),
+        ("PATCH", "/v4/logs", {"output": 7}),
+        ("PATCH", "/v4/logs", {"metadata": {}}),
         ("POST", "/v4/evaluations/ev_1/log", {"log": LOG}),
     ],
 )

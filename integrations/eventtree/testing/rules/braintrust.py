@@ -270,8 +270,8 @@ INSERT = TypeAdapter(Insert)
 PROJECT: TypeAdapter[Any] = TypeAdapter(Project)
 EXPERIMENT: TypeAdapter[Any] = TypeAdapter(Experiment)
 FEEDBACK = TypeAdapter(Feedback)
-MESSAGES = TypeAdapter(list[Message])
-CHOICES = TypeAdapter(list[Choice])
+MESSAGES: TypeAdapter[Any] = TypeAdapter(list[Message])
+CHOICES: TypeAdapter[Any] = TypeAdapter(list[Choice])
 OBJECT_ID = TypeAdapter(Uuid)
 
 
@@ -286,12 +286,12 @@ class BraintrustLedger(Ledger):
 
 
 def check_model_call(row: Json) -> None:
-    """B.4: a row of type llm holds OpenAI messages in and choices out; a failed call may lack the choices."""
+    """B.4: a row of type llm holds OpenAI messages in and choices out, where it holds any (B.1: all is optional)."""
     if (row.get("span_attributes") or {}).get("type") != "llm":
         return
-    parse(MESSAGES, row.get("input"), "input")
-    if row.get("output") is not None:
-        parse(CHOICES, row["output"], "output")
+    for name, table in (("input", MESSAGES), ("output", CHOICES)):
+        if row.get(name) is not None:
+            parse(table, row[name], name)
 
 
 def check_place(row: Json, object_id: str, ledger: BraintrustLedger, fresh: dict[tuple[str, str, str], str]) -> None:

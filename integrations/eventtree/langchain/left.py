@@ -1,0 +1,89 @@
+"""Runs that are left without a word: LangChain announces no end of a retriever, model or tool whose task is cancelled.
+
+Who could still announce it holds the run's id (the run manager, in the frames of the run). Once that object is gone
+nobody can, and the run is closed as cancelled. An exception that somebody keeps holds the frames and so the id: then
+the cancelled task or the closed loop tells, when the state of the process matters. Only what LangChain's async path
+brings is watched: sync code is not cancelled, and who calls a handler by hand may tell the end with another object of
+the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import weakref
+from collections import deque
+from typing import Any
+from uuid import UUID
+
+from eventtree import context
+from eventtree.door import Door
+from eventtree.event import Status
+from eventtree.guard import guarded
+from eventtree.recorder import recorder
+
+
+class Held(weakref.ref[UUID]):
+    """Somebody holds the id of an open run."""
+
+    __slots__ = ("door", "key", "loop", "task")
+    door: Door
+    key: str
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    task: weakref.ref[asyncio.Task[Any]] | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody can end the run any more: its id, its task or its loop is gone."""
+        task, loop = self.task() if self.task is not None else None, self.loop()
+        return self() is None or (task is not None and task.cancelled()) or loop is None or loop.is_closed()
+
+
+class Left:
+    """The runs that were left."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._gone: deque[Held] = deque()
+
+    def watch(self, run_id: UUID, key: str, door: Door) -> None:
+        """Notice when nobody holds the id of this open run any more."""
+        loop = asyncio._get_running_loop()
+        if loop is None or not context.in_callback() or not isinstance(run_id, UUID):
+            return
+        held = Held(run_id, self._note)
+        held.door, held.key, held.loop, held.task = door, key, weakref.ref(loop), context.flow()
+        recorder.remember(key, held=held)
+
+    def settle(self) -> None:
+        """Close all that were left."""
+        self._close_gone()
+        for run in list(recorder.runs.values()):
+            held = run.memo.get("held")
+            if held is not None and held.is_over:
+                _close(held)
+
+    def _close_gone(self) -> None:
+        while self._gone:
+            _close(self._gone.popleft())
+
+    def _note(self, held: Any) -> None:
+        """Called wherever garbage is collected, within our own code too: what is to be done waits its turn."""
+        self._gone.append(held)
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            loop.call_soon(self._close_gone)
+
+
+@guarded
+def _close(held: Held) -> None:
+    run = recorder.runs.get(held.key)
+    if run is not None and run.memo.get("held") is held:
+        recorder.close(held.door, held.key, status=Status.CANCELLED)
+
+
+left = Left()
+"""Those of this process, whichever handler saw them."""
+
+recorder.waiting.add(left)
+atexit.register(left.settle)

@@ -1,0 +1,29 @@
+"""What `flush` reports where there is nothing to wait for, and of several journals at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eventtree import flush
+from eventtree.door import Door
+from tests.recording import record_tree
+
+
+@pytest.mark.parametrize("enabled", ["0", "1"])
+def test_a_flush_where_nothing_was_recorded_makes_no_journal(
+    own_place: Path, monkeypatch: pytest.MonkeyPatch, enabled: str
+) -> None:
+    monkeypatch.setenv("EVENTTREE_ENABLED", enabled)
+    report = flush(1)
+    assert (report.journal, report.events, report.vendors) == (str(own_place), 0, {})
+    assert not own_place.exists()
+
+
+def test_what_was_left_out_of_several_journals_is_counted_together(own_place: Path, tmp_path: Path) -> None:
+    for folder, times in ((own_place, 1), (tmp_path / "other", 2)):
+        door = Door(journal=folder, sample_rate=0.0)
+        for _ in range(times):
+            record_tree(door)
+    assert flush(1).dropped == {"sampled": 9}
