@@ -323,7 +323,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_time_is_linear_whatever_the_text(name: str) -> None:
-    """F20: 50 ms per MB on a machine of its own; on a busy one twenty times that, which nothing quadratic would keep."""
+    """F20: 50 ms per MB on a machine of its own; on a busy one twenty times that, which nothing quadratic keeps."""
     text = FLOODS[name]
     redact = known_secrets(email=True)
     took = []
