@@ -161,7 +161,7 @@ def _environment() -> dict[str, Any]:
 
 def _build(values: dict[str, Any]) -> Settings:
     for listed in ("vendors", "tags"):
-        if isinstance(values.get(listed), str):
+        if isinstance(values.get(listed), str | BaseModel):  # one alone
             values[listed] = (values[listed],)
     if isinstance(values.get("journal"), Path):
         values["journal"] = str(values["journal"])

@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventtree.delivery.shipper import Shipper
 from eventtree.door import Door
 from eventtree.event import Event, Kind
 from eventtree.recorder import recorder
-from eventtree.testing import VendorServer
+from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import KINDS
 from tests.recording import new_id, record_tree
 
@@ -152,6 +154,32 @@ def test_clear_counts_for_the_vendor_of_a_second_handler_and_what_was_not_sample
     assert "Cleared 2 trees." in run("clear", "--journal", str(own_place)).stdout
     sums = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)["vendors"]["braintrust"]
     assert (sums["accepted"], sums["waiting"], sums["dropped"]) == (4, 0, {"by_user": 1, "sampled": 3})
+
+
+@pytest.mark.parametrize("has_read", [False, True])
+def test_clear_counts_beside_a_shipper_that_holds_the_vendor(own_place: Path, has_read: bool) -> None:
+    """Whether or not it has come to the tree yet. The tree of which all has gone out is not counted again."""
+    with VendorServer() as server:
+        door = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", server.url)])
+        shipper = Shipper(door.journal)
+        record_tree(door)
+        shipper.serve(door.vendors, door.settings.model_copy(update={"deliver": True}))
+        assert shipper.flush(10).vendors["braintrust"].delivered == 3
+        server.script("braintrust", [Answer(503, headers={"Retry-After": "3"})])
+        record_tree(door)
+        (lane,) = shipper.lanes.values()
+        before = lane.requests
+        while lane.requests == before:  # from now on it waits, with the second tree in its hands
+            shipper.wake()
+            time.sleep(0.01)
+        record_tree(door, question="find-me")
+        if has_read:
+            lane._reading().read()
+        assert "Cleared 3 trees." in run("clear", "--journal", str(own_place)).stdout
+        sums = shipper.flush(15).vendors["braintrust"]
+        shipper.stop()
+        assert b"find-me" not in b"".join(path.read_bytes() for path in own_place.iterdir())
+        assert (sums.accepted, sums.delivered, sums.dropped, sums.waiting) == (9, 6, {"by_user": 3}, 0)
 
 
 def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:

@@ -295,7 +295,7 @@ class Lane:
             records = [entry for entry in records if entry["id"] in opened]
         for entry in records:
             builder.add(entry)
-            is_cleared = is_cleared or entry["r"] == record.GONE
+            is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
             if entry["r"] == record.CLOSE and entry["id"] == ranges.id and not ranges.late:
                 events = max(events, entry.get("events", 0))
             self.pace()

@@ -45,10 +45,14 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     """
     found = trees_in(journal)
     gone = {tree: ranges for tree, ranges in found.items() if tree_ids is None or tree in tree_ids}
-    _settle(journal, gone)
-    for ranges in gone.values():
-        for name, offset, length, seq in ranges:
-            journal.files.overwrite(name, offset, _blank(seq, length))
+    counted = {tree_id: _counted(journal, ranges) for tree_id, ranges in gone.items()}
+    busy = _settle(journal, gone, counted)
+    for tree_id, ranges in gone.items():
+        owed = _owed(tree_id, counted[tree_id], busy)
+        for name, offset, length, seq in reversed(ranges):  # where it ends is how vendors' cursors know a tree
+            line = None if owed is None else _padded(seq, length, owed)
+            owed = owed if line is None else None
+            journal.files.overwrite(name, offset, line or _blank(seq, length))
     left = trees_in(journal)
     for name in journal.logs():
         is_empty = all(name != log for ranges in left.values() for log, *_ in ranges)
@@ -60,34 +64,36 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
 class _Counted(NamedTuple):
     """What has to be accounted for when a tree is cleared."""
 
-    cursors: frozenset[str]
-    """Of the vendors that any record of it names."""
+    vendors: Mapping[str, dict[str, str]]
+    """Those that any record of it names, by their cursors' names."""
     events: int
     reason: str
 
 
 def _counted(journal: Journal, ranges: Ranges) -> _Counted:
-    cursors: set[str] = set()
+    vendors: dict[str, dict[str, str]] = {}
     events, reason = 0, "by_user"
     for entry in records_of(journal, ranges):
-        cursors.update(map(_cursor_of, entry.get("vendors") or ()))
+        vendors.update((_cursor_of(ref), ref) for ref in entry.get("vendors") or ())
         if entry["r"] == record.OPEN:
             events += 1
         elif entry["r"] == record.DROP:
             events, reason = events + entry["events"], entry["reason"]
-    return _Counted(frozenset(cursors), events, reason)
+    return _Counted(vendors, events, reason)
 
 
 def _cursor_of(ref: Mapping[str, str]) -> str:
     return f"{ref['name']}.{ref['fingerprint']}.cursor"
 
 
-def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
-    counted = {tree_id: _counted(journal, ranges) for tree_id, ranges in gone.items()}
-    for name in sorted(set[str]().union(*(tree.cursors for tree in counted.values()))):
+def _settle(journal: Journal, gone: dict[str, Ranges], counted: Mapping[str, _Counted]) -> set[str]:
+    """Count what has gone in the cursors; those that another process holds are given back."""
+    busy = set[str]()
+    for name in sorted(set[str]().union(*(tree.vendors for tree in counted.values()))):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
         if lock is None:
-            continue  # whoever ships finds the lines blank and counts them itself
+            busy.add(name)
+            continue
         try:
             cursor = Cursor(journal.files, name)
             cursor.advance({})
@@ -95,12 +101,22 @@ def _settle(journal: Journal, gone: dict[str, Ranges]) -> None:
                 spans = {log: offset + length for log, offset, length, _ in ranges}
                 _settle_feedback(cursor, records_of_feedback(journal, ranges), name)
                 tree = counted[tree_id]
-                if name in tree.cursors and not cursor.is_settled(tree_id, spans):
+                if name in tree.vendors and not cursor.is_settled(tree_id, spans):
                     sent = sum(cursor.taken.get(tree_id, ()))
                     left = max(0, tree.events - sent)
                     cursor.settle(tree_id, sent + left, {tree.reason: left}, spans)
         finally:
             lock.release()
+    return busy
+
+
+def _owed(tree_id: str, tree: _Counted, busy: set[str]) -> bytes | None:
+    """What has to stay of a tree so that whoever ships, and may not have come to its lines yet, counts it."""
+    vendors = [ref for name, ref in tree.vendors.items() if name in busy]
+    if not vendors:
+        return None
+    entry = {"r": record.DROP, "id": tree_id, "tree": tree_id, "vendors": vendors}
+    return record.encode({**entry, "reason": tree.reason, "events": tree.events})
 
 
 def records_of_feedback(journal: Journal, ranges: Ranges) -> Iterator[tuple[record.Record, str, int]]:
@@ -120,11 +136,13 @@ def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, in
 
 def _blank(seq: int, length: int) -> bytes:
     """A whole line of that length which says nothing."""
-    empty = frame(seq, b'{"r":"gone","id":"","tree":""}')
-    padding = length - len(empty)
-    if padding < 0:
-        return b" " * (length - 1) + b"\n"
-    return frame(seq, b'{"r":"gone","id":"","tree":""' + b" " * padding + b"}")
+    return _padded(seq, length, b'{"r":"gone","id":"","tree":""}') or b" " * (length - 1) + b"\n"
+
+
+def _padded(seq: int, length: int, payload: bytes) -> bytes | None:
+    """A line of that length, or None if it is too short for the payload."""
+    padding = length - len(frame(seq, payload))
+    return None if padding < 0 else frame(seq, payload[:-1] + b" " * padding + b"}")
 
 
 def _lines(journal: Journal) -> Iterator[Line]:
