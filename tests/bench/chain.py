@@ -119,14 +119,16 @@ def timed(chain: Any, handlers: list[Any], times: int) -> list[float]:
 
 
 def added(chain: Any, handlers: dict[str, Any], rounds: int, times: int) -> dict[str, float]:
-    """What each handler adds to the median chain without one, in CPU µs a run on the caller's thread."""
-    bare: list[float] = []
-    taken: dict[str, list[float]] = {name: [] for name in handlers}
+    """What each handler adds to the median chain without one, in CPU µs a run on the caller's thread.
+
+    The median of differences within one round each: machines are faster at one time than at another.
+    """
+    more: dict[str, list[float]] = {name: [] for name in handlers}
     for _ in range(rounds):
-        bare += timed(chain, [], times)
+        bare = statistics.median(timed(chain, [], times))
         for name, handler in handlers.items():
-            taken[name] += timed(chain, [handler], times)
-    return {name: statistics.median(found) - statistics.median(bare) for name, found in taken.items()}
+            more[name].append(statistics.median(timed(chain, [handler], times)) - bare)
+    return {name: statistics.median(found) for name, found in more.items()}
 
 
 def counted(chain: Any, handler: Any, times: int) -> tuple[float, float]:
@@ -186,8 +188,8 @@ def callbacks(handler: Any, times: int, before: Callable[[], None]) -> dict[str,
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--times", type=int, default=60)
     parser.add_argument("--peers", action="store_true", help="measure other handlers that are installed too")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # what peers deprecate costs them nothing here
@@ -207,7 +209,7 @@ def main() -> None:
     for _, finish in shipping.values():
         finish()
     spent = {
-        name: statistics.median(total_cpu(chain, one, finish, options.times * 3) for _ in range(3))
+        name: statistics.median(total_cpu(chain, one, finish, options.times * 10) for _ in range(3))
         for name, (one, finish) in shipping.items()
     }
     unit = found["do-nothing"]
