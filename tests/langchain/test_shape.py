@@ -630,7 +630,8 @@ def test_a_tool_called_twice_is_two_runs(config: RunnableConfig, tree: One) -> N
     agent = create_agent(Model(reply=lambda _: next(replies, Model()._answer([]))), [look])
     agent.invoke({"messages": [("user", "x")]}, config)
     tools = [event for event in tree().events if event.kind is Kind.TOOL]
-    assert [event.inputs for event in tools] == [{"word": "a"}, {"word": "b"}, {"word": "c"}]
+    words = [event.inputs["word"] for event in tools]
+    assert (sorted(words[:2]), words[2:]) == (["a", "b"], ["c"])  # the first two run at one time
     if "tool_call_id" in inspect.getsource(BaseTool.run).split("on_tool_start(")[1].split(")")[0]:
         assert [event.metadata["tool_call_id"] for event in tools] == ["call_look", "call_2", "call_look"]
 

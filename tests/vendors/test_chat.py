@@ -9,6 +9,7 @@ from hypothesis import given
 
 from eventtree.event import JsonValue, Kind
 from eventtree.vendors import chat
+from eventtree.vendors.vendor import without_nulls
 from tests.vendors.trees import CONTENTS, MESSAGES, SEARCH, event
 
 
@@ -200,3 +201,10 @@ def test_any_event_gives_messages_with_roles(inputs: JsonValue, outputs: JsonVal
 def test_any_tools_give_objects(tools: JsonValue) -> None:
     assert all(isinstance(tool, dict) for tool in chat.tools_of(model(params={"tools": tools})))
     assert isinstance(json.dumps(chat.as_text(tools)), str)
+
+
+def test_what_json_has_no_number_for_is_left_out_like_a_null() -> None:
+    assert without_nulls({"a": None, "b": float("inf"), "c": float("nan"), "d": 0.0, "e": [None]}) == {
+        "d": 0.0,
+        "e": [None],
+    }

@@ -7,6 +7,7 @@ the serializer orders and packs items into requests; delivery sends those and ha
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -291,8 +292,14 @@ def to_json(value: JsonValue) -> bytes:
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping without keys whose value is None: most vendors refuse null where they allow absence."""
-    return {key: value for key, value in fields.items() if value is not None}
+    """The mapping without keys whose value is None or that JSON has no number for, which it would write as null: most
+    vendors refuse null where they allow absence.
+    """
+    return {
+        key: value
+        for key, value in fields.items()
+        if value is not None and (type(value) is not float or math.isfinite(value))
+    }
 
 
 def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[tuple[Item, ...]]:
