@@ -11,6 +11,7 @@ import pytest
 
 from eventtree import example, flush
 from eventtree.delivery.report import Report
+from eventtree.delivery.shipper import Shipper
 from eventtree.door import Door
 from eventtree.event import Kind
 from eventtree.recorder import recorder
@@ -311,3 +312,19 @@ def test_stopping_twice_is_quiet(server: VendorServer, capfd: pytest.CaptureFixt
     thread.join(5)
     assert not thread.is_alive()
     assert capfd.readouterr().err == ""
+
+
+def test_a_stop_before_the_loop_runs_is_a_stop(server: VendorServer) -> None:
+    """The flag is seen first, the cancellation comes while the lanes are ending."""
+    shipper = Shipper(Door(deliver=False).journal)
+    braintrust = vendor(server, "braintrust")
+    shipper.vendors = {"braintrust.0": braintrust}
+    shipper._stopping = True
+
+    async def serve() -> None:
+        task = asyncio.ensure_future(shipper._serve())
+        asyncio.get_running_loop().call_soon(shipper._end)
+        await task
+
+    asyncio.run(serve())
+    assert shipper.lanes["braintrust.0"].requests == 0

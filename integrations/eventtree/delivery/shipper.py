@@ -269,6 +269,7 @@ class Shipper:
         except asyncio.CancelledError:
             pass
         finally:
+            self._serving = None  # no `_end` from here on
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
