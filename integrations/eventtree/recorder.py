@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree import guard, record
 from eventtree.caller import caller
-from eventtree.config import BOUNDS, Bounds
+from eventtree.config import Bounds
 from eventtree.context import Session, current_example, current_session, remember_tree
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.failure import describe
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 ENDED_RUNS = 10_000
 ENDED_SECONDS = 600.0
 """A run that ended stays known as a parent for this many runs and seconds."""
-OPEN_RUNS = BOUNDS.open_runs
-OPEN_SECONDS = BOUNDS.open_hours * 3600
-"""Open runs beyond this number or age are forgotten, oldest first (their records stay; they arrive as incomplete)."""
 
 NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""

@@ -18,14 +18,11 @@ import itertools
 import json
 import multiprocessing
 import statistics
-import sys
 import tempfile
 import time
 import uuid
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -34,14 +31,13 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
-import eventtree
 from eventtree import flush
 from eventtree.langchain import CallbackHandler
 from eventtree.vendors import Braintrust
+from tests.bench.counting import counted
 from tests.bench.peers import peers
 
 RUNS_PER_CHAIN = 4
-OURS = str(Path(eventtree.__file__).parent)
 ANSWER = AIMessage(
     "The journal keeps them.",
     usage_metadata={"input_tokens": 12, "output_tokens": 5, "total_tokens": 17},
@@ -131,29 +127,6 @@ def added(chain: Any, handlers: dict[str, Any], rounds: int, times: int) -> dict
     return {name: statistics.median(found) for name, found in more.items()}
 
 
-def counted(chain: Any, handler: Any, times: int) -> tuple[float, float]:
-    """Python instructions and calls a run inside eventtree, on the caller's thread."""
-    done = {"opcode": 0, "call": 0}
-
-    def inside(frame: FrameType, event: str, _: Any) -> Any:
-        done["opcode"] += event == "opcode"
-        return inside
-
-    def entered(frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(OURS):
-            return None
-        done["call"] += 1
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return inside
-
-    sys.settrace(entered)
-    try:
-        timed(chain, [handler], times)
-    finally:
-        sys.settrace(None)
-    return done["opcode"] / times / RUNS_PER_CHAIN, done["call"] / times / RUNS_PER_CHAIN
-
-
 def total_cpu(chain: Any, handler: Any, finish: Callable[[], Any], times: int) -> float:
     """CPU µs a run of the whole process, flush included."""
     began = time.process_time()
@@ -219,7 +192,7 @@ def main() -> None:
             f"{name}: caller's thread {found[name]:.1f} us a run ({found[name] / unit:.1f} x do-nothing), "
             f"to flush beyond do-nothing {total:.1f} us a run ({total / unit:.1f} x)"
         )
-    instructions, calls = counted(chain, handler, 50)
+    instructions, calls = (n / 50 / RUNS_PER_CHAIN for n in counted(lambda: timed(chain, [handler], 50)))
     print(f"eventtree, caller's thread: {instructions:.0f} Python instructions, {calls:.0f} calls a run")
 
     def backlog() -> None:

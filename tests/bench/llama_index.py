@@ -13,13 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
@@ -30,11 +27,10 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from workflows import Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
-import eventtree
 from eventtree.llama_index import DispatcherHandler
+from tests.bench.counting import counted
 from tests.llama_index.models import Echo
 
-OURS = str(Path(eventtree.__file__).parent)
 WARM_UP = 20
 
 
@@ -131,29 +127,11 @@ def added(program: Callable[[], Any], ours: DispatcherHandler, rounds: int, time
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def counted(program: Callable[[], Any], ours: DispatcherHandler, times: int) -> tuple[float, float]:
+def counted_calls(program: Callable[[], Any], ours: DispatcherHandler, times: int) -> tuple[float, float]:
     """Python instructions and calls inside eventtree, on this thread, a call of the program."""
-    done = {"opcode": 0, "call": 0}
-
-    def inside(frame: FrameType, event: str, _: Any) -> Any:
-        done["opcode"] += event == "opcode"
-        return inside
-
-    def entered(frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(OURS):
-            return None
-        done["call"] += 1
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return inside
-
     with attached([ours._span_handler], [ours._event_handler]):
-        sys.settrace(entered)
-        try:
-            for _ in range(times):
-                program()
-        finally:
-            sys.settrace(None)
-    return done["opcode"] / times, done["call"] / times
+        instructions, calls = counted(lambda: [program() for _ in range(times)])
+    return instructions / times, calls / times
 
 
 def runs(program: Callable[[], Any]) -> int:
@@ -178,7 +156,7 @@ def main() -> None:
         print(
             f"{name} ({spans} runs): " + ", ".join(f"{key} {us / spans:.1f}" for key, us in figures.items()), "us a run"
         )
-        instructions, calls = counted(program, ours, 10)
+        instructions, calls = counted_calls(program, ours, 10)
         print(
             f"{name}: {instructions / spans:.0f} Python instructions, {calls / spans:.1f} calls a run inside eventtree"
         )

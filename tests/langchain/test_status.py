@@ -29,10 +29,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
+from eventtree.config import BOUNDS
 from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler, graphs, set_global_handler
-from eventtree.recorder import OPEN_SECONDS, recorder
+from eventtree.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Dictating, Library, Model, call, raising, tool_caller, until
@@ -298,7 +299,7 @@ def test_runs_that_never_end_leave_the_table_by_age(handler: CallbackHandler, ow
     for _ in range(3):
         handler.on_chain_start(None, "x", run_id=uuid.uuid4(), name="lost")
     for run in recorder.runs.values():
-        run.start -= int((OPEN_SECONDS + 1) * 1e9)
+        run.start -= int((BOUNDS.open_hours * 3600 + 1) * 1e9)
     handler.on_chain_start(None, "x", run_id=(next_run := uuid.uuid4()), name="next")
     handler.on_chain_end("x", run_id=next_run)
     assert (len(recorder.runs), recorder.lost_track) == (0, before + 3)

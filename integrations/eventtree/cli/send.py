@@ -16,7 +16,6 @@ from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
 from eventtree.journal.census import Census
-from eventtree.journal.cursor import Cursor
 from eventtree.vendors import KINDS, Vendor, resolve_vendors
 
 SETTLED_LOOKS = 3
@@ -101,11 +100,8 @@ def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
 
 
 def _waits(census: Census, name: str) -> bool:
-    cursors = {key: Cursor(census.journal.files, ".".join((*key, "cursor"))) for key in census.vendor_keys()}
-    counts = (
-        (census.waiting(key, held)[0], census.unsaid(key, held)[0]) for key, held in cursors.items() if key[0] == name
-    )
-    return any(events or feedback for events, feedback in counts)
+    held = [(key, cursor) for key, cursor in census.cursors().items() if key[0] == name]
+    return any(census.waiting(key, cursor)[0] or census.unsaid(key, cursor)[0] for key, cursor in held)
 
 
 def _until_idle(shipper: Shipper, timeout: float) -> None:

@@ -259,6 +259,10 @@ class Census:
                 return trees.events[number]
         return 0
 
+    def cursors(self) -> dict[tuple[str, str], Cursor]:
+        """Where each vendor that is named stands."""
+        return {key: Cursor(self.journal.files, f"{key[0]}.{key[1]}.cursor") for key in self.vendor_keys()}
+
     def needed_logs(self, cursors: Mapping[tuple[str, str], Cursor]) -> set[str]:
         """Logs that hold something which a vendor it names has not settled."""
         needed = {

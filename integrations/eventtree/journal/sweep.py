@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from eventtree.config import BOUNDS
 from eventtree.journal.census import Census
-from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
@@ -57,8 +56,7 @@ def _removable(journal: Journal, logs: list[str], on_line: Callable[[], None]) -
     """Logs, oldest first, that nobody writes and in which no unsettled tree has a record."""
     census = Census(journal, on_line)
     census.read()
-    cursors = {key: Cursor(journal.files, f"{key[0]}.{key[1]}.cursor") for key in census.vendor_keys()}
-    needed = census.needed_logs(cursors)
+    needed = census.needed_logs(census.cursors())
     newest = {process_of(name): name for name in logs}
     written = {name for process, name in newest.items() if journal.is_alive(process)}
     return [name for name in logs if name not in needed and name not in written]
