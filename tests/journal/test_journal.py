@@ -151,3 +151,10 @@ def test_trees_before_the_offsets_are_settled_though_forgotten(monkeypatch: pyte
     assert "t1" not in cursor.settled
     assert cursor.is_settled("t1", {"x.log": 100})
     assert not cursor.is_settled("t2", {"x.log": 101})
+
+
+def test_logs_of_one_process_are_listed_in_the_order_it_wrote_them() -> None:
+    files = MemoryFiles()
+    for number in (10_000, 2, 9_999):
+        files.append(f"20261128T000000-1-ab.{number:04d}.log", b"")
+    assert [name.split(".")[1] for name in Journal(files).logs()] == ["0002", "9999", "10000"]

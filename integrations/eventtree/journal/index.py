@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
@@ -46,6 +47,7 @@ class TreeRanges:
     open: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     """Runs that closed here and did not open here: of a late part, those that went out before they had ended."""
+    root_opened: bool = False
     root_closed: bool = False
     size: int = 0
     since: float = 0.0
@@ -69,6 +71,8 @@ class TreeRanges:
             self._root(kind, line.payload, now)
 
     def _root(self, kind: str, payload: bytes, now: float) -> None:
+        if kind == record.OPEN:
+            self.root_opened = True
         if kind == record.CLOSE:
             self.root_closed, self.closed_at = True, now
             if self.vendors is not None:
@@ -78,12 +82,22 @@ class TreeRanges:
         if kind == record.DROP:
             self.dropped = (entry["events"], entry["reason"])
 
-    def is_due(self, now: float, grace: float) -> bool:
-        """Whether the tree is finished, or has waited long enough."""
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run has opened and closed here: nothing more can be expected of the tree."""
+        return self.root_opened and self.root_closed and not self.open and not self.ended
+
+    def is_due(self, now: float, read_until: float, grace: float) -> bool:
+        """Whether the tree is finished, or has waited long enough.
+
+        `read_until` is the time up to which all its writers' logs have been read. What a tree still lacks may stand in
+        what has not been read, however long that takes, so only time up to then counts as waiting.
+        """
         if self.dropped is not None:
             return True
         if self.root_closed or self.late:
-            return not self.open or now - max(self.closed_at, self.since) >= grace
+            waited = read_until - max(self.closed_at, self.since)
+            return waited >= (grace if self.open else 0.0)
         return self.size > PINNED_BYTES or now - self.since > PINNED_SECONDS
 
 
@@ -136,27 +150,48 @@ class Index:
         self.said: dict[str, Said] = {}
         """Feedback that waits, by its key: for its tree to go out, then to be taken."""
         self.readers: dict[str, LineReader] = {}
+        self._read_until: dict[str, float] = {}
+        """Process → when its logs were last read to their end."""
         self._asked = float("-inf")
         self._dead: set[str] = set()
 
     def read(self) -> bool:
-        """Take in what has been written since; True if there may be more to read at once."""
+        """Take in what has been written since; True if there may be more to read at once.
+
+        The logs of one process are read strictly in order, each to its end before the next: a run's close may stand in
+        a later log than its open, and must not be seen first.
+        """
         more = False
-        names = set(self.journal.logs())
-        for gone in self.readers.keys() - names:
+        logs = self.journal.logs()
+        for gone in self.readers.keys() - set(logs):
             del self.readers[gone]
-        for name in sorted(names):
-            if len(self.due) >= AHEAD_TREES or sum(len(tree.ranges) for tree in self.due) >= AHEAD_RECORDS:
-                return False
-            reader = self.readers.get(name)
-            if reader is None:
-                reader = self.readers[name] = LineReader(self.journal.files, name, self.cursor.offsets.get(name, 0))
-            for line in reader.read():
-                self._feed(line)
-                self.on_line()
-                more = True
+        for process, names in groupby(logs, process_of):
+            *left_behind, newest = names
+            began = self.clock()
+            for name in (*left_behind, newest):
+                if len(self.due) >= AHEAD_TREES or sum(len(tree.ranges) for tree in self.due) >= AHEAD_RECORDS:
+                    return False
+                lines = self._read_log(name, is_left=name != newest)
+                more = more or bool(lines)
+                if not self._at_end(name):
+                    break
+            else:
+                self._read_until[process] = began
         self._ripen()
         return more
+
+    def _read_log(self, name: str, *, is_left: bool) -> list[Line]:
+        """Take in the next stretch of a log; of one whose writer has gone on to the next also a torn last line."""
+        reader = self.readers.get(name)
+        if reader is None:
+            reader = self.readers[name] = LineReader(self.journal.files, name, self.cursor.offsets.get(name, 0))
+        lines = reader.read()
+        if is_left and not lines:
+            lines = reader.last_words()
+        for line in lines:
+            self._feed(line)
+            self.on_line()
+        return lines
 
     def take(self, events: int) -> list[TreeRanges]:
         """Trees that are due, up to about that many events."""
@@ -251,7 +286,7 @@ class Index:
             late = tree_id in self.cursor.settled or tree_id in self._taken
             tree = self.growing[tree_id] = TreeRanges(tree_id, late=late, since=self.clock())
         tree.add(kind, run_id, line, self.clock())
-        if (tree.root_closed and not tree.open) or tree.dropped is not None:
+        if tree.is_whole or tree.dropped is not None:
             self._finish(tree)
 
     def _hear(self, line: Line) -> None:
@@ -271,8 +306,10 @@ class Index:
             self._asked = now
             self._bury_writers()
         for tree in list(self.growing.values()):
-            orphaned = all(process_of(name) in self._dead and self._at_end(name) for name in tree.spans)
-            if orphaned or tree.is_due(now, self.grace):
+            writers = {process_of(name) for name in tree.spans}
+            read_until = min(self._read_until.get(process, float("-inf")) for process in writers)
+            is_orphan = writers <= self._dead and self._has_read(writers)
+            if is_orphan or tree.is_due(now, read_until, self.grace):
                 self._finish(tree)
 
     def _bury_writers(self) -> None:
@@ -283,9 +320,12 @@ class Index:
                 for line in reader.last_words():
                     self._feed(line)
 
+    def _has_read(self, processes: set[str]) -> bool:
+        return all(self._at_end(name) for name in self.journal.logs() if process_of(name) in processes)
+
     def _at_end(self, name: str) -> bool:
         reader = self.readers.get(name)
-        return reader is None or self.journal.files.size(name) <= reader.offset
+        return reader is not None and self.journal.files.size(name) <= reader.offset
 
     def _finish(self, tree: TreeRanges) -> None:
         self.growing.pop(tree.id, None)

@@ -43,6 +43,8 @@ SLOW_SECONDS = 0.5
 DRAIN_BYTES = 256 * 1024
 """How much of what was held is written at once."""
 
+LOG_NAME = re.compile(r"(.*?)(?:\.(\d+))?\.log")
+"""A log: which process wrote it, and its number."""
 MADE_BY = re.compile(rb'"eventtree":(\d+)')
 
 
@@ -156,12 +158,17 @@ class Journal:
         return False
 
     def logs(self) -> list[str]:
-        """All logs of all processes, oldest first."""
-        return [name for name in self.files.names() if name.endswith(".log") and not self._is_newer(name)]
+        """All logs of all processes, oldest first; those of one process stand together, in the order it wrote them."""
+        return [name for name in self._all_logs() if not self._is_newer(name)]
 
     def newer_logs(self) -> list[str]:
         """Logs that a later version has written: left untouched."""
-        return [name for name in self.files.names() if name.endswith(".log") and self._is_newer(name)]
+        return [name for name in self._all_logs() if self._is_newer(name)]
+
+    def _all_logs(self) -> list[str]:
+        # By number, not by text: `.10000.log` comes after `.9999.log`.
+        names = (LOG_NAME.fullmatch(name) for name in self.files.names())
+        return [found[0] for found in sorted(filter(None, names), key=lambda found: (found[1], int(found[2] or 0)))]
 
     def _is_newer(self, name: str) -> bool:
         known = self._newer.get(name)

@@ -1,0 +1,107 @@
+"""F29: trees that stand in several logs of several processes arrive as they were recorded, event by event.
+
+What arrives is compared with a second record, which the test keeps itself: the sums of the report can balance over
+damaged trees, since half a tree counts as accepted too.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from eventtree import flush
+from eventtree.config import Bounds
+from eventtree.door import Door
+from eventtree.event import Kind
+from eventtree.journal import MemoryFiles
+from eventtree.journal.journal import process_of
+from eventtree.recorder import recorder
+from eventtree.testing import VendorServer
+from eventtree.vendors import KINDS, vendor_class
+from tests.recording import new_id
+
+TREES = 60
+TEXT = "x" * 7_000
+BOUNDS = Bounds(journal_bytes=64 * 600_000, memory_bytes=64 * 600_000)
+"""A log is rolled at 600 kB: more than two reads."""
+
+WRITER = """
+import json, os, sys
+from pathlib import Path
+from eventtree.vendors import vendor_class
+from tests.faults.test_logs import door_of, record_trees
+settings, record, code = sys.argv[1:]
+vendors = [vendor_class(kind)(**given) for kind, given in json.loads(settings).items()]
+record_trees(door_of(vendors, deliver=False), Path(record))
+os._exit(int(code))
+"""
+
+
+def door_of(vendors: list[Any], **settings: Any) -> Door:
+    """A pipeline to all vendors whose logs are short."""
+    door = Door(vendors=vendors, user="u", bounds=BOUNDS, **settings)
+    door.journal.bound(BOUNDS)
+    return door
+
+
+def record_trees(door: Door, own_record: Path) -> None:
+    """Trees of a chain, a model and a tool whose marked texts are long, and a second record of each event."""
+    with own_record.open("a") as lines:
+        for _ in range(TREES):
+            tree = new_id()
+            question = {"messages": [{"role": "user", "content": f"ask-{tree} {TEXT}"}]}
+            recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": f"ask-{tree} {TEXT}"})
+            for kind in (Kind.MODEL, Kind.TOOL):
+                run = new_id()
+                recorder.open(door, run, tree, kind=kind, name=kind.value, inputs=question)
+                answer = {"messages": [{"role": "assistant", "content": f"end-{run} {TEXT}"}]}
+                recorder.close(door, run, outputs=answer)
+                lines.write(json.dumps([run, kind.value, f"end-{run}"]) + "\n")
+            recorder.close(door, tree, outputs={"answer": f"end-{tree}"})
+            lines.write(json.dumps([tree, "chain", f"end-{tree}"]) + "\n")
+
+
+def check(server: VendorServer, own_record: Path) -> None:
+    """Every recorded event has arrived once at each vendor that has a place for it, with the end of its output."""
+    recorded = [json.loads(line) for line in own_record.read_text().splitlines()]
+    report = flush(120)
+    assert not server.refused
+    for kind in KINDS:
+        sums = report.vendors[kind]
+        assert (sums.waiting, sums.dead, sums.accepted) == (0, 0, len(recorded)), sums
+        assert set(sums.dropped) <= {"no_place"}, sums
+        assert sums.delivered + sums.dropped.get("no_place", 0) == len(recorded)
+        arrived = json.dumps(server.events(kind))
+        missing = [run for run, _, mark in recorded if kind != "nebuly" and (run not in arrived or mark not in arrived)]
+        assert not missing, (kind, len(missing))
+        if kind == "nebuly":  # an interaction a tree
+            roots = [mark for _, name, mark in recorded if name == "chain"]
+            assert all(mark in arrived for mark in roots)
+
+
+def test_f29_trees_over_many_logs_of_dead_and_living_processes_arrive_whole(tmp_path: Path, own_place: Path) -> None:
+    own_record = tmp_path / "recorded"
+    with VendorServer() as server:
+        settings = {kind: server.settings(kind) for kind in KINDS}
+        for code in ("0", "1"):
+            command = [sys.executable, "-c", WRITER, json.dumps(settings), str(own_record), code]
+            subprocess.run(command, check=code == "0", timeout=120)
+        door = door_of([vendor_class(kind)(**given) for kind, given in settings.items()])
+        record_trees(door, own_record)
+        logs = door.journal.logs()
+        assert len({process_of(name) for name in logs}) == 3
+        assert len(logs) >= 9
+        check(server, own_record)
+
+
+def test_f29_trees_over_many_logs_in_memory_arrive_whole(tmp_path: Path) -> None:
+    own_record = tmp_path / "recorded"
+    with VendorServer() as server:
+        door = door_of([vendor_class(kind)(**server.settings(kind)) for kind in KINDS], journal=":memory:")
+        assert isinstance(door.journal.files, MemoryFiles)
+        record_trees(door, own_record)
+        assert len(door.journal.logs()) >= 3
+        check(server, own_record)
