@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventtree import caller, config, guard
+from eventtree import config, diagnostics
 from eventtree.delivery import shipper as shipper_module
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import journal as journal_module
-from eventtree.recorder import recorder
+from eventtree.recording import caller
+from eventtree.recording.recorder import recorder
 
 # Examples are drawn as slowly as a busy machine happens to be; that says nothing about the code.
 EASY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
@@ -49,6 +50,6 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     journal_module._opened.clear()
     recorder.runs.clear()
     recorder.ended.clear()
-    guard.failures.clear()
-    guard.cuts.clear()
+    diagnostics.failures.clear()
+    diagnostics.truncations.clear()
     caller.wanted = False

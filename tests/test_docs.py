@@ -11,7 +11,7 @@ import pytest
 import eventtree
 from eventtree import config
 from eventtree.cli.main import main
-from eventtree.vendors import KINDS, vendor_class
+from eventtree.vendors import VENDORS, vendor_class
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,7 +34,7 @@ def test_every_command_and_option_is_in_the_readme(command: str) -> None:
                 assert option in README, option
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_every_vendor_is_in_the_readme_with_its_key_and_host(kind: str) -> None:
     vendor = vendor_class(kind)
     row = next(line for line in README.splitlines() if line.startswith(f"| `{kind}`"))
@@ -57,7 +57,7 @@ def test_the_version_has_a_changelog_entry() -> None:
 
 
 def test_every_vendor_has_a_test_and_goldens() -> None:
-    for kind in KINDS:
+    for kind in VENDORS:
         assert (ROOT / "tests" / "vendors" / f"test_{kind}.py").is_file()
         assert list((ROOT / "tests" / "vendors" / "golden" / kind).glob("*.json"))
 

@@ -12,17 +12,17 @@ import eventtree
 SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
-    {"errors"},
-    {"config"},
-    {"event", "guard", "failure"},
-    {"record", "content", "usage"},
-    {"tree", "journal"},
-    {"vendors"},
+    {"errors", "event", "record", "diagnostics"},
+    {"config", "terminal"},
+    {"content"},
+    {"journal"},
+    {"usage"},
+    {"pricing"},
+    {"tree"},
     {"serializer"},
+    {"vendors"},
     {"delivery"},
-    {"caller", "context", "enclosing", "door", "pickling"},
-    {"recorder"},
-    {"evaluation", "logs"},
+    {"recording"},
     {"langchain", "llama_index"},
     {"testing"},
     {"cli", "demo", "__main__"},
@@ -70,7 +70,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_the_server_of_tests_knows_nothing_of_our_vendors() -> None:
-    files = [*(SOURCE / "testing" / "rules").rglob("*.py"), SOURCE / "testing" / "server.py"]
+    files = [*(SOURCE / "testing" / "contracts").rglob("*.py"), SOURCE / "testing" / "server.py"]
     assert not [path for path in files if "vendors" in imports_of(path)]
 
 
@@ -99,7 +99,7 @@ def test_importing_settings_and_vendors_loads_no_framework_and_no_http() -> None
     assert not loaded_by(statement) & HEAVY
 
 
-def test_the_llama_index_door_does_not_load_llama_index_core() -> None:
+def test_the_llama_index_pipeline_does_not_load_llama_index_core() -> None:
     assert "llama_index" not in loaded_by("import eventtree.llama_index")
 
 

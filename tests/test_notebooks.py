@@ -36,11 +36,11 @@ def execute(path: Path, journal: Path) -> nbformat.NotebookNode:
         cell.metadata.pop("execution", None)  # when it ran: new each time
         for output in cell.get("outputs", ()):
             if "text" in output:
-                output.text = plain(output.text)
+                output.text = sanitize(output.text)
     return notebook
 
 
-def plain(text: str) -> str:
+def sanitize(text: str) -> str:
     """What a terminal shows, without colours and the spaces at the ends of lines."""
     return "".join(f"{line.rstrip()}\n" for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventtree.config import configure
-    from eventtree.context import Session, session
     from eventtree.delivery.flush import aflush, flush
-    from eventtree.delivery.report import Report, Sums
+    from eventtree.delivery.report import Report, VendorTotals
     from eventtree.errors import ConfigError, EventTreeError, JournalError
-    from eventtree.evaluation import Row, example, feedback
     from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
-    from eventtree.logs import LogHandler
-    from eventtree.serializer import serialize
+    from eventtree.recording.callback_context import Session, session
+    from eventtree.recording.feedback import Row, example, feedback
+    from eventtree.recording.log_handler import LogHandler
+    from eventtree.serializer.serialize import serialize
 
 __version__ = "0.1.0"
 
@@ -42,8 +42,8 @@ __all__ = [
     "Row",
     "Session",
     "Status",
-    "Sums",
     "Usage",
+    "VendorTotals",
     "__version__",
     "aflush",
     "configure",
@@ -63,21 +63,21 @@ _HOMES = {
     "EventTreeError": "errors",
     "JournalError": "errors",
     "Kind": "event",
-    "LogHandler": "logs",
+    "LogHandler": "recording.log_handler",
     "Note": "event",
     "Report": "delivery.report",
-    "Row": "evaluation",
-    "Session": "context",
+    "Row": "recording.feedback",
+    "Session": "recording.callback_context",
     "Status": "event",
-    "Sums": "delivery.report",
+    "VendorTotals": "delivery.report",
     "Usage": "event",
     "aflush": "delivery.flush",
-    "configure": "door",
-    "example": "evaluation",
-    "feedback": "evaluation",
+    "configure": "recording.pipeline",
+    "example": "recording.feedback",
+    "feedback": "recording.feedback",
     "flush": "delivery.flush",
-    "serialize": "serializer",
-    "session": "context",
+    "serialize": "serializer.serialize",
+    "session": "recording.callback_context",
 }
 
 

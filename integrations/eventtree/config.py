@@ -130,7 +130,7 @@ _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 _configured: dict[str, Any] = {}
 
 checks: list[Callable[[Settings], object]] = []
-"""What `configure` asks besides types; a door adds that vendors and prices can be made of the settings."""
+"""What `configure` asks besides types; a pipeline adds that vendors and prices can be made of the settings."""
 
 
 def configure(**settings: Any) -> None:

@@ -1,7 +1,7 @@
 """What eventtree raises.
 
     EventTreeError
-    ├── ConfigError      you: a setting is wrong or missing; the message names it and the mend
+    ├── ConfigError      you: a setting is wrong or missing; the message names it and the hint
     ├── JournalError     you: the journal's folder cannot be used as it stands
     └── RequestError     the network or the vendor: a request got no usable answer (never leaves delivery)
 
@@ -19,9 +19,9 @@ class EventTreeError(Exception):
 class ConfigError(EventTreeError):
     """A setting is wrong or missing."""
 
-    def __init__(self, setting: str, problem: str, mend: str) -> None:
-        """Say which `setting` has which `problem`, and what would `mend` it."""
-        super().__init__(f"{setting}: {problem}. {mend}")
+    def __init__(self, setting: str, problem: str, hint: str) -> None:
+        """Say which `setting` has which `problem`, and what would `hint` it."""
+        super().__init__(f"{setting}: {problem}. {hint}")
         self.setting = setting
 
 

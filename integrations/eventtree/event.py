@@ -36,7 +36,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 JsonValue = Any
-"""Plain JSON: None, bool, int, float, str, list or dict with str keys."""
+"""Sanitizer JSON: None, bool, int, float, str, list or dict with str keys."""
 
 
 class Kind(StrEnum):

@@ -138,7 +138,7 @@ def total_cpu(chain: Any, handler: Any, finish: Callable[[], Any], times: int) -
 def callbacks(handler: Any, times: int, before: Callable[[], None]) -> dict[str, float]:
     """Percentiles in µs of single callbacks."""
     from eventtree.event import Kind
-    from eventtree.recorder import recorder
+    from eventtree.recording.recorder import recorder
 
     before()
     taken = []
@@ -146,9 +146,9 @@ def callbacks(handler: Any, times: int, before: Callable[[], None]) -> dict[str,
         run = str(uuid.uuid4())
         for call in (
             lambda run=run: recorder.open(
-                handler.door, run, None, kind=Kind.CHAIN, name="c", inputs={"question": "q" * 60}
+                handler.pipeline, run, None, kind=Kind.CHAIN, name="c", inputs={"question": "q" * 60}
             ),
-            lambda run=run: recorder.close(handler.door, run, outputs={"answer": "a" * 60}),
+            lambda run=run: recorder.close(handler.pipeline, run, outputs={"answer": "a" * 60}),
         ):
             began = time.perf_counter()
             call()

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from eventtree.delivery.shipper import Shipper
-from eventtree.door import Door
 from eventtree.event import Event, Kind
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
-from eventtree.vendors import KINDS
-from tests.recording import new_id, record_tree
+from eventtree.vendors import VENDORS
+from tests.trees import new_id, record_tree
 
 FIELDS = [
     "id", "parent_id", "tree_id", "session_id", "kind", "name", "status", "error", "internal", "inputs", "outputs",
@@ -46,9 +46,9 @@ def lines(text: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def journal(own_place: Path) -> Path:
     """A tree that is finished and one that is still open."""
-    door = Door(journal=own_place, user="ada", session="talk", tags=["a"], metadata={"k": 1})
-    record_tree(door)
-    recorder.open(door, new_id(), None, kind=Kind.CHAIN, name="open")
+    pipeline = Pipeline(journal=own_place, user="ada", session="talk", tags=["a"], metadata={"k": 1})
+    record_tree(pipeline)
+    recorder.open(pipeline, new_id(), None, kind=Kind.CHAIN, name="open")
     return own_place
 
 
@@ -77,7 +77,7 @@ def test_show_draws_the_last_trees_plainly_when_piped(journal: Path) -> None:
     assert "15" in whole
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_export_prints_requests_without_key_or_settings(journal: Path, kind: str) -> None:
     astray = {
         "HH_PROJECT": "astray",
@@ -104,14 +104,14 @@ def test_export_uses_the_projects_name_where_an_id_would_be_looked_up(journal: P
 
 
 def test_export_for_nebuly_names_an_unknown_user(own_place: Path) -> None:
-    record_tree(Door(journal=own_place))
+    record_tree(Pipeline(journal=own_place))
     (request,) = lines(run("export", "--vendor", "nebuly", "--journal", str(own_place)).stdout)
     assert request["body"]["interaction"]["end_user"] == "unknown"
 
 
 def test_report_counts_what_waits(own_place: Path) -> None:
-    door = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
-    record_tree(door)
+    pipeline = Pipeline(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
+    record_tree(pipeline)
     found = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)
     assert found["events"] == 3
     assert found["vendors"]["braintrust"]["waiting"] == found["vendors"]["braintrust"]["accepted"] == 3
@@ -125,8 +125,8 @@ def vendor_of(kind: str, url: str) -> Any:
 
 
 def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
-    door = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
-    first, second = record_tree(door, question="find-me-first"), record_tree(door, question="find-me-second")
+    pipeline = Pipeline(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
+    first, second = record_tree(pipeline, question="find-me-first"), record_tree(pipeline, question="find-me-second")
     with VendorServer() as server:
         env = {"BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": "http://127.0.0.1:9"}
         assert "Cleared 1 tree." in run("clear", "--tree", first, "--journal", str(own_place), **env).stdout
@@ -136,7 +136,7 @@ def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
         assert {event["tree_id"] for event in lines(run("show", "--json", "--journal", str(own_place)).stdout)} == {
             second
         }
-        record_tree(door)
+        record_tree(pipeline)
         assert len({e["tree_id"] for e in lines(run("show", "--json", "--journal", str(own_place)).stdout)}) == 2
         assert not server.requests
         sums = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)["vendors"]["braintrust"]
@@ -144,13 +144,13 @@ def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
 
 
 def test_clear_counts_for_the_vendor_of_a_second_handler_and_what_was_not_sampled(own_place: Path) -> None:
-    first = Door(journal=own_place)
-    second = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
+    first = Pipeline(journal=own_place)
+    second = Pipeline(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
     tree = new_id()
-    for door in (first, second):
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+    for pipeline in (first, second):
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
     recorder.close(first, tree)
-    record_tree(Door(journal=own_place, deliver=False, vendors=second.vendors, sample_rate=0.0))
+    record_tree(Pipeline(journal=own_place, deliver=False, vendors=second.vendors, sample_rate=0.0))
     assert "Cleared 2 trees." in run("clear", "--journal", str(own_place)).stdout
     sums = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)["vendors"]["braintrust"]
     assert (sums["accepted"], sums["waiting"], sums["dropped"]) == (4, 0, {"by_user": 1, "sampled": 3})
@@ -160,21 +160,21 @@ def test_clear_counts_for_the_vendor_of_a_second_handler_and_what_was_not_sample
 def test_clear_counts_beside_a_shipper_that_holds_the_vendor(own_place: Path, has_read: bool) -> None:
     """Whether or not it has come to the tree yet. The tree of which all has gone out is not counted again."""
     with VendorServer() as server:
-        door = Door(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", server.url)])
-        shipper = Shipper(door.journal)
-        record_tree(door)
-        shipper.serve(door.vendors, door.settings.model_copy(update={"deliver": True}))
+        pipeline = Pipeline(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", server.url)])
+        shipper = Shipper(pipeline.journal)
+        record_tree(pipeline)
+        shipper.serve(pipeline.vendors, pipeline.settings.model_copy(update={"deliver": True}))
         assert shipper.flush(10).vendors["braintrust"].delivered == 3
         server.script("braintrust", [Answer(503, headers={"Retry-After": "3"})])
-        record_tree(door)
-        (lane,) = shipper.lanes.values()
-        before = lane.requests
-        while lane.requests == before:  # from now on it waits, with the second tree in its hands
+        record_tree(pipeline)
+        (consumer,) = shipper.consumers.values()
+        before = consumer.requests
+        while consumer.requests == before:  # from now on it waits, with the second tree in its hands
             shipper.wake()
             time.sleep(0.01)
-        record_tree(door, question="find-me")
+        record_tree(pipeline, question="find-me")
         if has_read:
-            lane._reading().read()
+            consumer._reading().read()
         assert "Cleared 3 trees." in run("clear", "--journal", str(own_place)).stdout
         sums = shipper.flush(15).vendors["braintrust"]
         shipper.stop()
@@ -183,15 +183,15 @@ def test_clear_counts_beside_a_shipper_that_holds_the_vendor(own_place: Path, ha
 
 
 def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
-    door = Door(journal=own_place)
-    record_tree(door, question="find-me")
+    pipeline = Pipeline(journal=own_place)
+    record_tree(pipeline, question="find-me")
     assert "Cleared 1 tree." in run("clear", "--yes", "--journal", str(own_place)).stdout
     assert b"find-me" not in b"".join(path.read_bytes() for path in own_place.iterdir())
     assert run("show", "--json", "--journal", str(own_place)).stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mend"),
+    ("arguments", "hint"),
     [
         (["show", "--journal", "/nowhere/at/all"], "--journal DIR"),
         (["export", "--vendor", "acme"], "Known are honeyhive"),
@@ -203,11 +203,11 @@ def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
         (["show", "--journal", ":memory:"], "--journal DIR"),
     ],
 )
-def test_errors_are_one_line_that_says_what_to_do(journal: Path, arguments: list[str], mend: str) -> None:
+def test_errors_are_one_line_that_says_what_to_do(journal: Path, arguments: list[str], hint: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert mend in done.stderr
+    assert hint in done.stderr
 
 
 def test_without_a_command_the_help_is_shown() -> None:

@@ -1,4 +1,4 @@
-"""`eventtree dead`: refused events are listed, shown, sent again after a mend, or dropped and counted."""
+"""`eventtree dead`: refused events are listed, shown, sent again after a hint, or dropped and counted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from eventtree import flush
-from eventtree.delivery.dead import DeadLetters
-from eventtree.delivery.report import Sums, make_report
+from eventtree.delivery.dead_letters import DeadLetters
+from eventtree.delivery.report import VendorTotals, make_report
 from eventtree.delivery.shipper import all_shippers
-from eventtree.door import Door
 from eventtree.journal import DiskFiles, Journal
+from eventtree.recording.pipeline import Pipeline
 from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import Braintrust, Item
 from tests.cli.commands import run
-from tests.recording import record_tree
+from tests.trees import record_tree
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def server() -> Iterator[VendorServer]:
 def trees(own_place: Path, server: VendorServer) -> list[str]:
     """Two trees of three events that Braintrust refused; nobody ships any more."""
     server.script("braintrust", [200, *[Answer(status=400, body={"error": "not today"})] * 100])
-    door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-    found = [record_tree(door, question=f"question {number}") for number in range(2)]
+    pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+    found = [record_tree(pipeline, question=f"question {number}") for number in range(2)]
     assert flush(10).vendors["braintrust"].dead == 6
     for shipper in all_shippers():
         shipper.stop()
@@ -49,7 +49,7 @@ def dead(server: VendorServer, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def sums(folder: Path) -> Sums:
+def sums(folder: Path) -> VendorTotals:
     found = make_report(Journal(DiskFiles(folder))).vendors["braintrust"]
     assert found.unexplained == 0
     return found
@@ -153,7 +153,7 @@ def test_errors_say_what_to_do(server: VendorServer, trees: list[str], arguments
 
 def test_letters_held_by_a_process_that_delivers_are_left_alone(server: VendorServer, own_place: Path) -> None:
     server.script("braintrust", [200, *[Answer(status=400, body={"error": "not today"})] * 100])
-    record_tree(Door(vendors=[Braintrust(**server.settings("braintrust"))]))
+    record_tree(Pipeline(vendors=[Braintrust(**server.settings("braintrust"))]))
     assert flush(10).vendors["braintrust"].dead == 3
     for arguments in (["--resend"], ["--drop"]):
         code, text = dead(server, *arguments)

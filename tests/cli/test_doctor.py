@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eventtree.testing import VendorServer
-from eventtree.vendors import KINDS, vendor_class
+from eventtree.vendors import VENDORS, vendor_class
 from tests.cli.test_commands import run
 
 
@@ -26,7 +26,7 @@ def test_without_vendors_it_says_how_to_name_one() -> None:
     assert "honeyhive: HH_API_KEY is set" in done.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_a_missing_key_is_named_with_its_mend(kind: str) -> None:
     done = run("doctor", "--vendor", kind)
     assert done.returncode == 1
@@ -53,7 +53,7 @@ def test_the_closed_service_is_pointed_out(kind: str) -> None:
 
 def test_send_sends_one_marked_tree_to_each() -> None:
     with VendorServer() as server:
-        kinds = [kind for kind in KINDS if kind != "humanloop_v4"]  # both Humanloops read one host setting
+        kinds = [kind for kind in VENDORS if kind != "humanloop_v4"]  # both Humanloops read one host setting
         done = run("doctor", "--send", **environment(server, *kinds))
         assert done.returncode == 0, done.stdout + done.stderr
         for kind in kinds:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from eventtree.cli.look import unknown_models
-from eventtree.door import Door
+from eventtree.cli.show import unknown_models
 from eventtree.event import Kind
 from eventtree.journal import open_journal
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from tests.cli.commands import run
-from tests.recording import USAGE, new_id
+from tests.trees import USAGE, new_id
 
 
 def test_prices_are_shown_with_their_reasons() -> None:
@@ -56,15 +56,15 @@ def test_a_wrong_table_is_one_line_and_status_2(tmp_path: Path) -> None:
 @pytest.fixture
 def journal(own_place: Path) -> Path:
     """Three calls of a model without a price, in two trees."""
-    door = Door(journal=own_place)
+    pipeline = Pipeline(journal=own_place)
     for count in (1, 2):
         root = new_id()
-        recorder.open(door, root, None, kind=Kind.CHAIN, name="chain")
+        recorder.open(pipeline, root, None, kind=Kind.CHAIN, name="chain")
         for _ in range(count):
             model = new_id()
-            recorder.open(door, model, root, kind=Kind.MODEL, name="model", model="our-own-7b", provider="fm")
-            recorder.close(door, model, usage=USAGE)
-        recorder.close(door, root)
+            recorder.open(pipeline, model, root, kind=Kind.MODEL, name="model", model="our-own-7b", provider="fm")
+            recorder.close(pipeline, model, usage=USAGE)
+        recorder.close(pipeline, root)
     return own_place
 
 

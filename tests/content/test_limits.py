@@ -8,7 +8,7 @@ from typing import Any
 import pydantic_core
 import pytest
 
-from eventtree.content import Limits, Plain, known_secrets, plain
+from eventtree.content import Limits, Sanitizer, known_secrets, sanitize
 
 MB = 1 << 20
 
@@ -23,7 +23,7 @@ def deep(levels: int) -> Any:
 
 def test_long_text_keeps_head_and_tail_and_says_what_was_cut() -> None:
     """F20."""
-    out = plain({"id": "i1", "text": "begin " + "x" * 5 * MB + " end"})
+    out = sanitize({"id": "i1", "text": "begin " + "x" * 5 * MB + " end"})
     assert out["id"] == "i1"
     assert out["text"].startswith("begin ")
     assert out["text"].endswith(" end")
@@ -34,7 +34,7 @@ def test_long_text_keeps_head_and_tail_and_says_what_was_cut() -> None:
 def test_retriever_output_of_five_megabytes_keeps_every_id_and_score() -> None:
     """D6."""
     documents = [{"id": f"d{n}", "text": "word " * 20_000, "score": n / 10} for n in range(50)]
-    out = plain({"documents": documents})
+    out = sanitize({"documents": documents})
     assert [(d["id"], d["score"]) for d in out["documents"]] == [(d["id"], d["score"]) for d in documents]
     assert all(len(d["text"]) > 10_000 for d in out["documents"])
     assert len(pydantic_core.to_json(out)) <= MB
@@ -42,7 +42,7 @@ def test_retriever_output_of_five_megabytes_keeps_every_id_and_score() -> None:
 
 def test_depth_is_cut() -> None:
     """F20: a depth of 10⁵."""
-    out = plain(deep(100_000))
+    out = sanitize(deep(100_000))
     for _ in range(24):
         [out] = out
     assert out == "…[deeper levels cut]…"
@@ -50,10 +50,10 @@ def test_depth_is_cut() -> None:
 
 def test_breadth_is_cut_and_counted() -> None:
     """F20: a million keys."""
-    out = plain({f"k{n}": n for n in range(1_000_000)})
+    out = sanitize({f"k{n}": n for n in range(1_000_000)})
     assert len(out) == 10_001
     assert out["…"] == "…[990,000 entries cut]…"
-    out = plain(list(range(10_005)))
+    out = sanitize(list(range(10_005)))
     assert out[-1] == "…[5 items cut]…"
 
 
@@ -62,12 +62,12 @@ def test_nodes_are_counted_over_the_whole_value() -> None:
     value: list[Any] = [1] * 10
     for _ in range(20):
         value = [value] * 10
-    assert len(pydantic_core.to_json(plain(value, limits=Limits(max_nodes=1000)))) < 100_000
+    assert len(pydantic_core.to_json(sanitize(value, limits=Limits(max_nodes=1000)))) < 100_000
 
 
 def test_many_long_texts_do_not_pile_up() -> None:
     """F20: a list that names one large text 10,000 times."""
-    assert len(pydantic_core.to_json(plain(["y" * MB] * 10_000))) <= MB
+    assert len(pydantic_core.to_json(sanitize(["y" * MB] * 10_000))) <= MB
 
 
 SLOW = 8  # times the budget: tests share the machine
@@ -91,6 +91,6 @@ def test_a_megabyte_takes_no_more_than_its_time(name: str, redact: Any) -> None:
     taken = []
     for _ in range(3):
         began = time.thread_time()
-        Plain(redact=redact)(value)
+        Sanitizer(redact=redact)(value)
         taken.append(time.thread_time() - began)
     assert min(taken) < SLOW * 0.05 * max(1, megabytes)

@@ -35,9 +35,9 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
 
-from eventtree.content import Plain
+from eventtree.content import Sanitizer
 
-write = Plain()
+write = Sanitizer()
 
 
 class Stranger(BaseMessage):

@@ -12,13 +12,13 @@ import pytest
 from eventtree import example, flush
 from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper
-from eventtree.door import Door
 from eventtree.event import Kind
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
-from eventtree.testing.rules.terms import Reply
-from eventtree.vendors import KINDS, Vendor, vendor_class
-from tests.recording import new_id, record_tree
+from eventtree.testing.contracts.contract import Reply
+from eventtree.vendors import VENDORS, Vendor, vendor_class
+from tests.trees import new_id, record_tree
 
 
 class PickyServer(VendorServer):
@@ -60,10 +60,10 @@ def lawful(report: Report) -> Report:
     return report
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_every_vendor_gets_every_event(server: VendorServer, kind: str) -> None:
-    door = Door(vendors=[vendor(server, kind)], user="u", session="s")
-    trees = [record_tree(door, question=f"Where is {n}?", children=3) for n in range(5)]
+    pipeline = Pipeline(vendors=[vendor(server, kind)], user="u", session="s")
+    trees = [record_tree(pipeline, question=f"Where is {n}?", children=3) for n in range(5)]
     report = lawful(flush(10))
     sums = report.vendors[kind]
     assert (sums.accepted, sums.delivered, sums.waiting, sums.dead) == (20, 20, 0, 0)
@@ -74,8 +74,10 @@ def test_every_vendor_gets_every_event(server: VendorServer, kind: str) -> None:
 
 
 def test_a_tree_with_a_thousand_events_goes_out_in_several_requests(server: VendorServer) -> None:
-    door = Door(vendors=[vendor(server, kind) for kind in ("braintrust", "honeyhive", "humanloop_v4")], user="u")
-    record_tree(door, children=999)
+    pipeline = Pipeline(
+        vendors=[vendor(server, kind) for kind in ("braintrust", "honeyhive", "humanloop_v4")], user="u"
+    )
+    record_tree(pipeline, children=999)
     report = lawful(flush(30))
     assert {sums.delivered for sums in report.vendors.values()} == {1000}
     assert not server.refused
@@ -83,20 +85,20 @@ def test_a_tree_with_a_thousand_events_goes_out_in_several_requests(server: Vend
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 520])
 def test_f03_a_passing_fault_is_outlived(server: VendorServer, status: int) -> None:
-    door = Door(vendors=[vendor(server, "braintrust")])
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
     server.script("braintrust", [status] * 3)
-    record_tree(door)
+    record_tree(pipeline)
     assert lawful(flush(10)).vendors["braintrust"].delivered == 3
     assert len(server.events("braintrust")) == 3
 
 
 def test_f08_a_lost_answer_repeats_the_request_with_equal_content(server: VendorServer) -> None:
     """R2"""
-    door = Door(vendors=[vendor(server, "braintrust", project_id=None)])
-    record_tree(door)
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust", project_id=None)])
+    record_tree(pipeline)
     flush(10)
     server.script("braintrust", [Answer(cut=True, apply=True)])
-    record_tree(door)
+    record_tree(pipeline)
     assert lawful(flush(10)).vendors["braintrust"].delivered == 6
     assert server.repeats("braintrust").changed == 0
     assert server.repeats("braintrust").same == 3
@@ -105,8 +107,8 @@ def test_f08_a_lost_answer_repeats_the_request_with_equal_content(server: Vendor
 def test_f04_a_request_too_large_is_halved_until_it_fits(server: VendorServer) -> None:
     """R5, D6"""
     with VendorServer(max_bytes={"braintrust": 4_000}) as small:
-        door = Door(vendors=[vendor(small, "braintrust")])
-        record_tree(door, children=40)
+        pipeline = Pipeline(vendors=[vendor(small, "braintrust")])
+        record_tree(pipeline, children=40)
         report = lawful(flush(20))
         assert report.vendors["braintrust"].delivered == 41
         assert len(set(small.event_ids("braintrust"))) == 41
@@ -115,8 +117,8 @@ def test_f04_a_request_too_large_is_halved_until_it_fits(server: VendorServer) -
 def test_f04_one_event_too_large_is_shortened_not_dropped() -> None:
     """R5, D6"""
     with VendorServer(max_bytes={"braintrust": 6_000}) as small:
-        door = Door(vendors=[vendor(small, "braintrust")])
-        tree = record_tree(door, question="begin " + "x" * 50_000 + " end")
+        pipeline = Pipeline(vendors=[vendor(small, "braintrust")])
+        tree = record_tree(pipeline, question="begin " + "x" * 50_000 + " end")
         report = lawful(flush(20))
         assert report.vendors["braintrust"].delivered == 3
         row = next(row for row in small.events("braintrust") if row["id"] == tree)
@@ -127,20 +129,20 @@ def test_f04_one_event_too_large_is_shortened_not_dropped() -> None:
 @pytest.mark.parametrize("poison", [1, 3, 10])
 def test_f05_poison_is_isolated_and_keeps_the_vendors_words(picky: PickyServer, poison: int) -> None:
     """R4: 99 / 97 / 90 of 100 delivered, within 19 / 49 / 129 requests."""
-    door = Door(vendors=[vendor(picky, "honeyhive", generation="v1")])
+    pipeline = Pipeline(vendors=[vendor(picky, "honeyhive", generation="v1")])
     tree = new_id()
-    recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+    recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
     for number in range(99):
         child = new_id()
         recorder.open(
-            door, child, tree, kind=Kind.TOOL, name="poison" if number % 9 == 0 and number < 9 * poison else "tool"
+            pipeline, child, tree, kind=Kind.TOOL, name="poison" if number % 9 == 0 and number < 9 * poison else "tool"
         )
-        recorder.close(door, child, outputs="x")
-    recorder.close(door, tree)
+        recorder.close(pipeline, child, outputs="x")
+    recorder.close(pipeline, tree)
     report = lawful(flush(20))
     sums = report.vendors["honeyhive"]
     assert (sums.delivered, sums.dead, sums.waiting) == (100 - poison, poison, 0)
-    letters = next(lane for lane in door.shipper.lanes.values()).dead.read()
+    letters = next(consumer for consumer in pipeline.shipper.consumers.values()).dead.read()
     assert len(letters) == poison
     assert all("poison" in letter["words"] and letter["status"] == 400 for letter in letters)
     assert len(picky.requests) <= {1: 19, 3: 49, 10: 129}[poison] + 1
@@ -151,10 +153,10 @@ def test_f06_a_wrong_setting_parks_the_vendor_and_keeps_everything(
     server: VendorServer, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """F06, F07"""
-    door = Door(vendors=[vendor(server, "braintrust"), vendor(server, "nebuly")], user="u")
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust"), vendor(server, "nebuly")], user="u")
     server.script("braintrust", [Answer(status=status, headers={"Location": "http://127.0.0.1:9/"})] * 50)
     for _ in range(3):
-        record_tree(door)
+        record_tree(pipeline)
     report = lawful(flush(1.0))
     assert report.vendors["nebuly"].delivered == 9
     parked = report.vendors["braintrust"]
@@ -166,9 +168,9 @@ def test_f06_a_wrong_setting_parks_the_vendor_and_keeps_everything(
 
 def test_f24_a_dead_vendor_delays_no_other(server: VendorServer) -> None:
     dead = vendor_class("braintrust")(api_key="k", base_url="http://127.0.0.1:9")
-    door = Door(vendors=[dead, vendor(server, "honeyhive")])
+    pipeline = Pipeline(vendors=[dead, vendor(server, "honeyhive")])
     began = time.monotonic()
-    record_tree(door)
+    record_tree(pipeline)
     while len(server.events("honeyhive")) < 3:
         assert time.monotonic() - began < 5
         time.sleep(0.01)
@@ -183,50 +185,50 @@ def test_f24_a_dead_vendor_delays_no_other(server: VendorServer) -> None:
 def test_a_tree_that_nebuly_cannot_take_is_dropped_by_reason_and_that_is_said_once(
     server: VendorServer, caplog: pytest.LogCaptureFixture, reason: str, given: dict[str, Any]
 ) -> None:
-    door = Door(vendors=[vendor(server, "nebuly"), vendor(server, "honeyhive")], user=given.pop("user", None))
+    pipeline = Pipeline(vendors=[vendor(server, "nebuly"), vendor(server, "honeyhive")], user=given.pop("user", None))
     for _ in range(2):
-        record_tree(door, **given)
+        record_tree(pipeline, **given)
     sums = lawful(flush(10)).vendors
     assert sums["nebuly"].dropped == {reason: sums["nebuly"].accepted}
     assert sums["honeyhive"].delivered == sums["honeyhive"].accepted
     assert [line.getMessage() for line in caplog.records if reason in line.getMessage()] == [
-        f"nebuly takes no tree with reason {reason}. {vendor_class('nebuly').drop_mends[reason]}"
+        f"nebuly takes no tree with reason {reason}. {vendor_class('nebuly').drop_hints[reason]}"
     ]
 
 
 def test_what_was_not_sampled_is_counted(server: VendorServer) -> None:
-    door = Door(vendors=[vendor(server, "braintrust")], sample_rate=0.5)
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")], sample_rate=0.5)
     for _ in range(40):
-        record_tree(door)
+        record_tree(pipeline)
     sums = lawful(flush(10)).vendors["braintrust"]
     assert sums.accepted == 120
     assert sums.delivered + sums.dropped["sampled"] == 120
     assert 0 < sums.delivered < 120
 
 
-def test_two_doors_record_a_run_once_and_both_vendors_get_it(server: VendorServer) -> None:
-    first = Door(vendors=[vendor(server, "braintrust")])
-    second = Door(vendors=[vendor(server, "honeyhive")])
+def test_two_pipelines_record_a_run_once_and_both_vendors_get_it(server: VendorServer) -> None:
+    first = Pipeline(vendors=[vendor(server, "braintrust")])
+    second = Pipeline(vendors=[vendor(server, "honeyhive")])
     tree = new_id()
-    for door in (first, second):
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
-    for door in (first, second):
-        recorder.close(door, tree, outputs="x")
+    for pipeline in (first, second):
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
+    for pipeline in (first, second):
+        recorder.close(pipeline, tree, outputs="x")
     report = lawful(flush(10))
     assert {name: sums.delivered for name, sums in report.vendors.items()} == {"braintrust": 1, "honeyhive": 1}
 
 
 def test_a_child_that_comes_after_its_tree_went_out_is_sent_or_counted(server: VendorServer) -> None:
-    door = Door(vendors=[vendor(server, kind) for kind in ("braintrust", "nebuly")], user="u")
-    tree = record_tree(door)
+    pipeline = Pipeline(vendors=[vendor(server, kind) for kind in ("braintrust", "nebuly")], user="u")
+    tree = record_tree(pipeline)
     lawful(flush(10))
     late = new_id()
-    recorder.open(door, late, tree, kind=Kind.TOOL, name="late")
-    recorder.close(door, late, outputs="x")
+    recorder.open(pipeline, late, tree, kind=Kind.TOOL, name="late")
+    recorder.close(pipeline, late, outputs="x")
     deadline = time.monotonic() + 5
-    while door.shipper.report().waiting and time.monotonic() < deadline:
+    while pipeline.shipper.report().waiting and time.monotonic() < deadline:
         time.sleep(0.02)
-    report = lawful(door.shipper.report())
+    report = lawful(pipeline.shipper.report())
     assert report.vendors["nebuly"].dropped == {"late": 1}
     assert report.vendors["braintrust"].delivered == 4
     assert server.events("braintrust")[-1]["span_parents"] == [tree]
@@ -234,14 +236,14 @@ def test_a_child_that_comes_after_its_tree_went_out_is_sent_or_counted(server: V
 
 def test_what_ends_after_its_tree_went_out_is_updated(server: VendorServer) -> None:
     """v4 by PATCH, HoneyHive by PUT, Braintrust by a merge; where nothing can be updated it stays as it was."""
-    door = Door(vendors=[vendor(server, kind) for kind in KINDS], user="u")
+    pipeline = Pipeline(vendors=[vendor(server, kind) for kind in VENDORS], user="u")
     tree, slow = new_id(), new_id()
-    recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "Where?"})
-    recorder.open(door, slow, tree, kind=Kind.TOOL, name="slow", inputs={"input": "x"})
-    recorder.close(door, tree, outputs={"answer": "here"})
+    recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "Where?"})
+    recorder.open(pipeline, slow, tree, kind=Kind.TOOL, name="slow", inputs={"input": "x"})
+    recorder.close(pipeline, tree, outputs={"answer": "here"})
     lawful(flush(10))
     before = len(server.requests)
-    recorder.close(door, slow, outputs="at last")
+    recorder.close(pipeline, slow, outputs="at last")
     deadline = time.monotonic() + 5
     while len(server.requests) < before + 3 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -257,35 +259,35 @@ def test_what_ends_after_its_tree_went_out_is_updated(server: VendorServer) -> N
     assert put.body["metadata"]["status"] == "ok"
     (row,) = insert.body["events"]
     assert (row["id"], row["_is_merge"], row["output"]) == (slow, True, "at last")
-    assert {name: (one.accepted, one.delivered) for name, one in sums.items()} == dict.fromkeys(KINDS, (2, 2))
+    assert {name: (one.accepted, one.delivered) for name, one in sums.items()} == dict.fromkeys(VENDORS, (2, 2))
 
 
 def test_an_experiment_whose_name_is_refused_stops_no_other_tree(server: VendorServer) -> None:
-    door = Door(vendors=[vendor(server, "braintrust")])
-    record_tree(door)
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
+    record_tree(pipeline)
     flush(10)  # by now the project's id is known
     server.script("braintrust", [400])
     with example(experiment="refused"):
-        record_tree(door)
-    record_tree(door)
+        record_tree(pipeline)
+    record_tree(pipeline)
     sums = lawful(flush(10)).vendors["braintrust"]
     assert (sums.delivered, sums.dead, sums.waiting) == (6, 3, 0)
 
 
 def test_the_memory_journal_delivers_too(server: VendorServer) -> None:
-    door = Door(vendors=[vendor(server, "braintrust")], journal=":memory:")
-    record_tree(door)
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")], journal=":memory:")
+    record_tree(pipeline)
     assert lawful(flush(10)).vendors["braintrust"].delivered == 3
 
 
 @pytest.mark.parametrize("turns", range(5))
 def test_a_stop_that_meets_a_wake_is_a_stop(server: VendorServer, turns: int) -> None:
     """Python 3.11's `asyncio.wait_for` answers a wake and forgets the cancellation that comes some turns after it."""
-    door = Door(vendors=[vendor(server, "braintrust")])
-    record_tree(door)
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
+    record_tree(pipeline)
     flush(10)
-    (lane,) = door.shipper.lanes.values()
-    loop, thread = door.shipper._loop, door.shipper._thread
+    (consumer,) = pipeline.shipper.consumers.values()
+    loop, thread = pipeline.shipper._loop, pipeline.shipper._thread
     assert loop is not None and thread is not None
 
     def cancel(after: int) -> None:
@@ -295,28 +297,28 @@ def test_a_stop_that_meets_a_wake_is_a_stop(server: VendorServer, turns: int) ->
         for task in asyncio.all_tasks(loop):
             task.cancel()
 
-    loop.call_soon_threadsafe(lambda: (lane.wake(), cancel(turns)))
+    loop.call_soon_threadsafe(lambda: (consumer.wake(), cancel(turns)))
     thread.join(5)
     assert not thread.is_alive()
 
 
 def test_stopping_twice_is_quiet(server: VendorServer, capfd: pytest.CaptureFixture[str]) -> None:
-    """The second stop meets lanes that are still ending the first."""
-    door = Door(vendors=[vendor(server, "braintrust")])
-    record_tree(door)
+    """The second stop meets consumers that are still ending the first."""
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
+    record_tree(pipeline)
     flush(10)
-    loop, thread = door.shipper._loop, door.shipper._thread
+    loop, thread = pipeline.shipper._loop, pipeline.shipper._thread
     assert loop is not None and thread is not None
     for _ in range(2):
-        door.shipper.stop(0)
+        pipeline.shipper.stop(0)
     thread.join(5)
     assert not thread.is_alive()
     assert capfd.readouterr().err == ""
 
 
 def test_a_stop_before_the_loop_runs_is_a_stop(server: VendorServer) -> None:
-    """The flag is seen first, the cancellation comes while the lanes are ending."""
-    shipper = Shipper(Door(deliver=False).journal)
+    """The flag is seen first, the cancellation comes while the consumers are ending."""
+    shipper = Shipper(Pipeline(deliver=False).journal)
     braintrust = vendor(server, "braintrust")
     shipper.vendors = {"braintrust.0": braintrust}
     shipper._stopping = True
@@ -327,4 +329,4 @@ def test_a_stop_before_the_loop_runs_is_a_stop(server: VendorServer) -> None:
         await task
 
     asyncio.run(serve())
-    assert shipper.lanes["braintrust.0"].requests == 0
+    assert shipper.consumers["braintrust.0"].requests == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eventtree import flush
-from eventtree.door import Door
-from tests.recording import record_tree
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
 
 
 @pytest.mark.parametrize("enabled", ["0", "1"])
@@ -23,7 +23,7 @@ def test_a_flush_where_nothing_was_recorded_makes_no_journal(
 
 def test_what_was_left_out_of_several_journals_is_counted_together(own_place: Path, tmp_path: Path) -> None:
     for folder, times in ((own_place, 1), (tmp_path / "other", 2)):
-        door = Door(journal=folder, sample_rate=0.0)
+        pipeline = Pipeline(journal=folder, sample_rate=0.0)
         for _ in range(times):
-            record_tree(door)
+            record_tree(pipeline)
     assert flush(1).dropped == {"sampled": 9}

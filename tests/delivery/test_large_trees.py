@@ -5,40 +5,40 @@ from __future__ import annotations
 import pytest
 
 from eventtree import flush
-from eventtree.door import Door
 from eventtree.event import Kind, Status
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
-from eventtree.vendors import KINDS, vendor_class
-from tests.recording import new_id
+from eventtree.vendors import VENDORS, vendor_class
+from tests.trees import new_id
 
 EVENTS = 10_000
 BRANCH = 100
 
 
-def record_large(door: Door, events: int) -> str:
+def record_large(pipeline: Pipeline, events: int) -> str:
     """A root with branches of tools: three levels."""
     tree = new_id()
-    recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "How many?"})
+    recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "How many?"})
     branch = tree
     for number in range(1, events):
         run = new_id()
         if number % BRANCH == 1:
             branch = run
-            recorder.open(door, run, tree, kind=Kind.AGENT, name="branch", inputs={"number": number})
+            recorder.open(pipeline, run, tree, kind=Kind.AGENT, name="branch", inputs={"number": number})
         else:
-            recorder.open(door, run, branch, kind=Kind.TOOL, name="look_up", inputs={"number": number})
-        recorder.close(door, run, outputs=str(number))
-    recorder.close(door, tree, outputs={"answer": "many"}, status=Status.OK)
+            recorder.open(pipeline, run, branch, kind=Kind.TOOL, name="look_up", inputs={"number": number})
+        recorder.close(pipeline, run, outputs=str(number))
+    recorder.close(pipeline, tree, outputs={"answer": "many"}, status=Status.OK)
     return tree
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_a_tree_with_ten_thousand_events_arrives_whole(kind: str) -> None:
     with VendorServer() as server:
-        door = Door(vendors=[vendor_class(kind)(**server.settings(kind))], user="u")
-        record_large(door, EVENTS)
+        pipeline = Pipeline(vendors=[vendor_class(kind)(**server.settings(kind))], user="u")
+        record_large(pipeline, EVENTS)
         sums = flush(300).vendors[kind]
         assert not server.refused
         assert (sums.accepted, sums.dead, sums.waiting, sums.unexplained) == (EVENTS, 0, 0, 0)
@@ -49,18 +49,18 @@ def test_a_tree_with_ten_thousand_events_arrives_whole(kind: str) -> None:
             assert len(set(server.event_ids(kind))) == EVENTS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_one_event_beyond_a_vendors_limit_is_shortened_before_it_is_sent(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R5: nobody is asked to say 413."""
     monkeypatch.setattr(vendor_class(kind), "max_bytes", 20_000)
     with VendorServer(max_bytes={kind: 20_000}) as server:
-        door = Door(vendors=[vendor_class(kind)(**server.settings(kind))], user="u")
+        pipeline = Pipeline(vendors=[vendor_class(kind)(**server.settings(kind))], user="u")
         tree = new_id()
         text = "begin " + "x" * 100_000 + " end"
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": text})
-        recorder.close(door, tree, outputs={"answer": "short"})
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": text})
+        recorder.close(pipeline, tree, outputs={"answer": "short"})
         sums = flush(10).vendors[kind]
         assert (sums.delivered, sums.dead) == (1, 0)
         assert not server.refused

@@ -28,7 +28,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 TABLE = {
     Act.DELIVERED: (200, 201, 202, 204, 207, 226, 299),
-    Act.AGAIN: (
+    Act.RETRY: (
         408, 425, 429, 499, 500, 502, 503, 504, 507, 508, 509, 520, 521, 522, 523, 524, 525, 526, 527, 530, 599,
         100, 101, 103, 199, 0, 99, 600, 999, -1,
     ),
@@ -52,14 +52,14 @@ def test_every_act_is_in_the_table_and_no_status_is_without_one() -> None:
 
 
 def test_f05_a_conflict_is_delivered_where_the_vendor_keys_by_id() -> None:
-    assert act_of(409, {}, keyed=True) is Act.DELIVERED
-    assert act_of(409, {}, keyed=False) is Act.BISECT
-    assert act_of(400, {}, keyed=True) is Act.BISECT
+    assert act_of(409, {}, idempotent=True) is Act.DELIVERED
+    assert act_of(409, {}, idempotent=False) is Act.BISECT
+    assert act_of(400, {}, idempotent=True) is Act.BISECT
 
 
 def test_a_vendor_overrides_the_table() -> None:
-    overrides = {404: "bisect", 409: "bisect", 200: "again"}
-    assert [act_of(status, overrides, keyed=True) for status in overrides] == [Act.BISECT, Act.BISECT, Act.AGAIN]
+    overrides = {404: "bisect", 409: "bisect", 200: "retry"}
+    assert [act_of(status, overrides, idempotent=True) for status in overrides] == [Act.BISECT, Act.BISECT, Act.RETRY]
     assert act_of(405, overrides) is Act.PARK
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventtree.delivery.split import halves, shorten_item
-from eventtree.vendors.vendor import Item
+from eventtree.delivery.split import halves, truncate_item
+from eventtree.serializer.vendor import Item
 
 
 def items(count: int) -> tuple[Item, ...]:
@@ -26,7 +26,7 @@ def item(row: Any) -> Item:
 
 
 def shortened(row: Any, max_bytes: int) -> Any:
-    smaller = shorten_item(item(row), max_bytes)
+    smaller = truncate_item(item(row), max_bytes)
     assert smaller is not None and len(smaller.content) <= max_bytes
     return json.loads(smaller.content)
 
@@ -151,7 +151,7 @@ def test_f04_structure_roles_head_and_tail_survive() -> None:
 
 def test_f04_everything_else_about_the_item_stays() -> None:
     before = item(braintrust())
-    after = shorten_item(before, 10_000)
+    after = truncate_item(before, 10_000)
     assert after is not None
     assert (after.key, after.tree_id, after.event_ids, after.route, after.wave, after.place) == (
         before.key, before.tree_id, before.event_ids, before.route, before.wave, before.place,
@@ -182,7 +182,7 @@ def test_f04_halving_the_aim_ends() -> None:
     one: Item | None = item(honeyhive())
     rounds = 0
     while one is not None:
-        one, rounds = shorten_item(one, len(one.content) // 2), rounds + 1
+        one, rounds = truncate_item(one, len(one.content) // 2), rounds + 1
     assert rounds < 20
 
 
@@ -199,7 +199,7 @@ def test_f04_halving_the_aim_ends() -> None:
     ],
 )
 def test_f04_none_where_nothing_can_be_gained(row: Any, max_bytes: int) -> None:
-    assert shorten_item(item(row), max_bytes) is None
+    assert truncate_item(item(row), max_bytes) is None
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=2000)
@@ -214,7 +214,7 @@ json_values = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(["inputs", "outputs", "metadata", "config"]), json_values), st.integers(0, 5000))
 def test_f04_any_row_fits_afterwards_or_is_left_alone(fields: dict[str, Any], max_bytes: int) -> None:
-    smaller = shorten_item(item({"id": ID, **fields}), max_bytes)
+    smaller = truncate_item(item({"id": ID, **fields}), max_bytes)
     if smaller is not None:
         assert len(smaller.content) <= max_bytes
         row = json.loads(smaller.content)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from eventtree.vendors import KINDS, vendor_class
+from eventtree.vendors import VENDORS, vendor_class
 
 ASTRAY = "http://127.0.0.1:9"
 """Nobody listens there."""
@@ -64,7 +64,7 @@ class Ran:
 def surroundings(folder: Path) -> dict[str, str]:
     """An environment full of settings the demo must not follow, and without a way out."""
     (folder / "sitecustomize.py").write_text(WATCH)
-    named = {name for kind in KINDS for names in vendor_class(kind).env.values() for name in names}
+    named = {name for kind in VENDORS for names in vendor_class(kind).env.values() for name in names}
     proxies = {f"{scheme}_proxy" for scheme in ("http", "https", "all")}
     return {
         "PATH": os.environ["PATH"],

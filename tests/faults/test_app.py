@@ -19,26 +19,26 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.report import Report, make_report
-from eventtree.door import Door
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust
-from tests.recording import new_id, record_tree
+from tests.trees import new_id, record_tree
 
 SIGNALLED = """
 import os, signal, sys, uuid
 before = {n: signal.getsignal(n) for n in signal.valid_signals()}
-from eventtree.door import Door
+from eventtree.recording.pipeline import Pipeline
 from eventtree.event import Kind
-from eventtree.recorder import recorder
-door = Door(vendors=["braintrust"], deliver=False)
+from eventtree.recording.recorder import recorder
+pipeline = Pipeline(vendors=["braintrust"], deliver=False)
 assert {n: signal.getsignal(n) for n in signal.valid_signals()} == before
 tree = str(uuid.uuid4())
-recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
-recorder.close(door, tree, outputs="x")
-recorder.open(door, str(uuid.uuid4()), None, kind=Kind.CHAIN, name="open")
+recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
+recorder.close(pipeline, tree, outputs="x")
+recorder.open(pipeline, str(uuid.uuid4()), None, kind=Kind.CHAIN, name="open")
 os.kill(os.getpid(), int(sys.argv[1]))
 """
 
@@ -59,42 +59,42 @@ def test_f16_a_signal_ends_the_app_as_ever_and_loses_nothing(own_place: Path, nu
         env = {**os.environ, "BRAINTRUST_API_KEY": "test-key", "BRAINTRUST_API_URL": server.url}
         done = subprocess.run([sys.executable, "-c", SIGNALLED, str(int(number))], env=env, capture_output=True)
         assert done.returncode == -number, done.stderr
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         deadline = time.monotonic() + 15
-        while door.shipper.report().vendors["braintrust"].delivered < 2:
+        while pipeline.shipper.report().vendors["braintrust"].delivered < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        lawful(door.shipper.report())
+        lawful(pipeline.shipper.report())
 
 
 def test_f16_ctrl_c_inside_a_callback_reaches_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
     """F16: KeyboardInterrupt is not ours to catch; the journal still works afterwards."""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
-        append = door.journal.files.append
+        pipeline = Pipeline(vendors=[braintrust(server)])
+        append = pipeline.journal.files.append
 
         def interrupted(name: str, data: bytes) -> None:
-            monkeypatch.setattr(door.journal.files, "append", append)
+            monkeypatch.setattr(pipeline.journal.files, "append", append)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(door.journal.files, "append", interrupted)
+        monkeypatch.setattr(pipeline.journal.files, "append", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            record_tree(door)
-        record_tree(door)
+            record_tree(pipeline)
+        record_tree(pipeline)
         assert lawful(flush(10)).vendors["braintrust"].delivered >= 3
 
 
 def test_f17_busy_threads_starve_nobody() -> None:
     """F17: 64 threads that compute; everything is recorded and delivered."""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         stop = threading.Event()
         threads = [threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)]) for _ in range(64)]
         for thread in threads:
             thread.start()
         try:
             for _ in range(3):
-                record_tree(door)
+                record_tree(pipeline)
         finally:
             stop.set()
             for thread in threads:
@@ -105,23 +105,23 @@ def test_f17_busy_threads_starve_nobody() -> None:
 def test_f17_a_call_that_holds_the_interpreter_delays_delivery_only() -> None:
     """F17: a C call keeps the lock for a second."""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
-        record_tree(door)
+        pipeline = Pipeline(vendors=[braintrust(server)])
+        record_tree(pipeline)
         ctypes.PyDLL(None).usleep(1_000_000)
-        record_tree(door)
+        record_tree(pipeline)
         assert lawful(flush(10)).vendors["braintrust"].delivered == 6
 
 
 def test_f18_ten_times_the_rate_never_leaves_half_a_tree() -> None:
     """F18: more than fits, from four threads: whole trees are left out, and counted."""
-    door = Door(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")], journal=":memory:")
-    door.journal.roll_bytes, door.journal.max_bytes = 20_000, 100_000
-    threads = [threading.Thread(target=lambda: [record_tree(door) for _ in range(100)]) for _ in range(4)]
+    pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")], journal=":memory:")
+    pipeline.journal.roll_bytes, pipeline.journal.max_bytes = 20_000, 100_000
+    threads = [threading.Thread(target=lambda: [record_tree(pipeline) for _ in range(100)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    report = lawful(make_report(door.journal))
+    report = lawful(make_report(pipeline.journal))
     assert report.vendors["braintrust"].accepted == 1_200
     assert report.events < 1_200
     assert report.events % 3 == 0
@@ -140,10 +140,10 @@ def test_f20_payloads_of_any_size_arrive(name: str) -> None:
         "wide": dict.fromkeys(map(str, range(100_000))),
     }
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         tree = new_id()
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs=payloads[name])
-        recorder.close(door, tree)
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs=payloads[name])
+        recorder.close(pipeline, tree)
         assert lawful(flush(20)).vendors["braintrust"].delivered == 1
         assert not server.refused
 
@@ -151,8 +151,8 @@ def test_f20_payloads_of_any_size_arrive(name: str) -> None:
 def test_f20_a_tree_of_ten_thousand_events_arrives_whole() -> None:
     """F20"""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
-        record_tree(door, children=9_999)
+        pipeline = Pipeline(vendors=[braintrust(server)])
+        record_tree(pipeline, children=9_999)
         assert lawful(flush(60)).vendors["braintrust"].delivered == 10_000
 
 
@@ -178,10 +178,10 @@ def test_f21_objects_of_any_kind_arrive_marked() -> None:
     stream = (number for number in range(3))
     odd = [ring, Hostile(), stream, threading.Lock(), float("nan"), 2**70, b"\xff", "\ud800", {1, 2}]
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         tree = new_id()
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs=odd)
-        recorder.close(door, tree, outputs=odd)
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs=odd)
+        recorder.close(pipeline, tree, outputs=odd)
         assert lawful(flush(10)).vendors["braintrust"].delivered == 1
         assert not server.refused
         assert list(stream) == [0, 1, 2]
@@ -190,23 +190,23 @@ def test_f21_objects_of_any_kind_arrive_marked() -> None:
 def test_f23_runs_told_in_any_order_make_whole_trees_and_nothing_waits() -> None:
     """F23: ends without start, starts twice, unknown parents, children after their parents."""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         root, child, stranger = new_id(), new_id(), new_id()
-        recorder.close(door, new_id(), outputs="never opened")
-        recorder.open(door, root, None, kind=Kind.CHAIN, name="root")
-        recorder.open(door, root, None, kind=Kind.CHAIN, name="root again")
-        recorder.open(door, child, root, kind=Kind.TOOL, name="child")
-        recorder.close(door, root)
-        recorder.close(door, root)
-        recorder.close(door, child)
-        recorder.close(door, child)
-        recorder.open(door, stranger, new_id(), kind=Kind.TOOL, name="of an unknown parent")
-        recorder.close(door, stranger)
+        recorder.close(pipeline, new_id(), outputs="never opened")
+        recorder.open(pipeline, root, None, kind=Kind.CHAIN, name="root")
+        recorder.open(pipeline, root, None, kind=Kind.CHAIN, name="root again")
+        recorder.open(pipeline, child, root, kind=Kind.TOOL, name="child")
+        recorder.close(pipeline, root)
+        recorder.close(pipeline, root)
+        recorder.close(pipeline, child)
+        recorder.close(pipeline, child)
+        recorder.open(pipeline, stranger, new_id(), kind=Kind.TOOL, name="of an unknown parent")
+        recorder.close(pipeline, stranger)
         report = lawful(flush(10))
         deadline = time.monotonic() + 10
         while report.waiting and time.monotonic() < deadline:
             time.sleep(0.05)
-            report = lawful(door.shipper.report())
+            report = lawful(pipeline.shipper.report())
         assert report.waiting == 0
         assert not server.refused
         ids = server.event_ids("braintrust")
@@ -216,20 +216,20 @@ def test_f23_runs_told_in_any_order_make_whole_trees_and_nothing_waits() -> None
 def test_f25_a_log_handler_that_records_events_makes_no_loop() -> None:
     """F25: every request of ours is logged by httpx, and every log line is recorded as an event."""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
 
         class Recording(logging.Handler):
             def emit(self, line: logging.LogRecord) -> None:
                 run = new_id()
-                recorder.open(door, run, None, kind=Kind.TOOL, name="log")
-                recorder.close(door, run, outputs=line.getMessage())
+                recorder.open(pipeline, run, None, kind=Kind.TOOL, name="log")
+                recorder.close(pipeline, run, outputs=line.getMessage())
 
         handler, root = Recording(), logging.getLogger()
         level = root.level
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         try:
-            record_tree(door)
+            record_tree(pipeline)
             flush(10)
             time.sleep(1.0)
             asked = len(server.requests)
@@ -247,10 +247,10 @@ def test_the_apps_own_sequence_of_chances_goes_on_undisturbed() -> None:
     """F03: an app that has seeded `random` draws the same whether or not a vendor makes us wait and try again."""
     with VendorServer() as server:
         server.script("braintrust", [503, 503])
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         random.seed(7)
         before = random.getstate()
-        record_tree(door)
+        record_tree(pipeline)
         assert lawful(flush(20)).settled
         assert random.getstate() == before
         assert len(server.requests) >= 3
@@ -259,15 +259,15 @@ def test_the_apps_own_sequence_of_chances_goes_on_undisturbed() -> None:
 def test_f27_a_thousand_handlers_leave_no_thread_and_no_descriptor() -> None:
     """F27: made and dropped without closing; what they recorded is delivered."""
     with VendorServer() as server:
-        record_tree(Door(vendors=[braintrust(server)]))
+        record_tree(Pipeline(vendors=[braintrust(server)]))
         flush(10)
         threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
         for _ in range(1_000):
-            door = Door(vendors=[braintrust(server)])
+            pipeline = Pipeline(vendors=[braintrust(server)])
             tree = new_id()
-            recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
-            recorder.close(door, tree)
-        del door
+            recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
+            recorder.close(pipeline, tree)
+        del pipeline
         sums = lawful(flush(30)).vendors["braintrust"]
         gc.collect()
         assert sums.delivered == 1_003
@@ -279,10 +279,10 @@ def test_f27_a_thousand_handlers_leave_no_thread_and_no_descriptor() -> None:
 def test_f14_a_dead_writers_open_trees_are_adopted_within_five_seconds(own_place: Path) -> None:
     """F14: its process id may be anybody's by now; the lock tells."""
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)])
+        pipeline = Pipeline(vendors=[braintrust(server)])
         child = os.fork()
         if child == 0:
-            recorder.open(door, new_id(), None, kind=Kind.CHAIN, name="chain")
+            recorder.open(pipeline, new_id(), None, kind=Kind.CHAIN, name="chain")
             os._exit(0)
         os.waitpid(child, 0)
         began = time.monotonic()

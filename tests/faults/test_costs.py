@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from eventtree.door import Door
 from eventtree.journal import DiskFiles
+from eventtree.recording.pipeline import Pipeline
 from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import Braintrust
-from tests.recording import record_tree
+from tests.trees import record_tree
 
 MEGABYTE = 1 << 20
 
@@ -26,18 +26,18 @@ def resident() -> float:
 @pytest.mark.parametrize(("events", "most"), [(21_000, 4), pytest.param(1_000_000, 20, marks=pytest.mark.slow)])
 def test_r9_memory_stays_flat_while_a_vendor_is_dead(events: int, most: int) -> None:
     """R9: at most 20 MB beyond warm-up over a million events, reports and sweeps among them."""
-    door = Door(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")])
+    pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")])
     for _ in range(7_000):
-        record_tree(door)
-    door.shipper.report()
+        record_tree(pipeline)
+    pipeline.shipper.report()
     before = highest = resident()
     trees = events // 3
     for number in range(1, trees + 1):
-        record_tree(door)
+        record_tree(pipeline)
         if number % (trees // 4) == 0:
-            waiting = door.shipper.report().vendors["braintrust"].waiting
+            waiting = pipeline.shipper.report().vendors["braintrust"].waiting
             highest = max(highest, resident())
-    door.shipper.stop()
+    pipeline.shipper.stop()
     print(f"{events} events with a dead vendor: {highest - before:.1f} MB beyond warm-up, {waiting} wait")
     assert waiting == 3 * (7_000 + 4 * (trees // 4))
     assert highest - before <= most
@@ -61,17 +61,17 @@ def test_r6_a_callback_costs_the_same_whatever_is_wrong(tmp_path: Path, monkeypa
             settings = server.settings("braintrust")
             if state == "dead":
                 settings["base_url"] = "http://127.0.0.1:9"
-            door = Door(vendors=[Braintrust(**settings)], journal=tmp_path / state)
+            pipeline = Pipeline(vendors=[Braintrust(**settings)], journal=tmp_path / state)
             if state == "disk full":
                 patch.setattr(DiskFiles, "append", full)
             took = []
             for _ in range(2_000):
                 began = time.perf_counter()
-                record_tree(door)
+                record_tree(pipeline)
                 took.append((time.perf_counter() - began) * 1e6 / 7)
                 time.sleep(0.0005)
             cuts = statistics.quantiles(took, n=1000)
             medians[state] = cuts[499]
             print(f"{state:10}: p50 {cuts[499]:.0f} µs, p99 {cuts[989]:.0f} µs, p99.9 {cuts[998]:.0f} µs a callback")
-            door.shipper.stop()
+            pipeline.shipper.stop()
     assert max(medians.values()) <= 1.5 * min(medians.values())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.world import FaultyFiles, Process, Sums, World
+from tests.faults.world import FaultyFiles, Process, VendorTotals, World
 
 TREES = 5
 CHILDREN = 3
@@ -37,13 +37,13 @@ class Recorded:
         """Numbers of the lines that are this event's records."""
         return [number for number, (_, _, line) in enumerate(self.lines()) if f'"id":"{run}"'.encode() in line]
 
-    def delivered(self, data: bytes) -> tuple[World, Sums, int]:
+    def delivered(self, data: bytes) -> tuple[World, VendorTotals, int]:
         """The world after delivery of such a log, by another process, the law checked; and the lines found broken."""
         files = FaultyFiles()
         files.append("salt", self.salt)
         files.append(self.log, data)
         world = World(files)
-        world.lane = None
+        world.consumer = None
         for _ in range(12):
             world.ship(3.0, 12)
         report = world.report()
@@ -188,13 +188,13 @@ def test_f12_a_tree_damaged_between_counting_and_sending_is_counted() -> None:
     world.sink.mode = "503"
     ids = world.one.tree(3)
     world.ship(1.0, 3)
-    assert world.lane is not None
+    assert world.consumer is not None
     data = world.files.read(world.one.journal.log, 0, 1 << 20)
     lost = [line for line in data.splitlines(keepends=True) if ids[2].encode() in line]
     for line in lost:
         world.files.overwrite(world.one.journal.log, data.index(line), b"\xff" * (len(line) - 1))
-    world.lane.release()
-    world.lane = None
+    world.consumer.release()
+    world.consumer = None
     world.settle()
     sums = world.sums()
     assert (sums.delivered, sums.dropped) == (3, {"damaged": 1})
@@ -210,7 +210,7 @@ def test_f11_a_disk_that_will_not_read_a_tree_is_asked_again() -> None:
         reads = {"left": 3 if heals else 10_000}
 
         def hides(name: str, reads: dict[str, int] = reads, world: World = world) -> bool:
-            is_load = name.endswith(".log") and world.lane is not None and bool(world.lane.index)
+            is_load = name.endswith(".log") and world.consumer is not None and bool(world.consumer.index)
             reads["left"] -= is_load
             return is_load and reads["left"] >= 0
 

@@ -11,16 +11,16 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.report import make_report
-from eventtree.door import Door
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles, frame
 from eventtree.journal import journal as journal_module
-from eventtree.journal.sweep import sweep
-from eventtree.recorder import recorder
+from eventtree.journal.retention import remove_settled
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust
 from tests.faults.world import FaultyFiles, World
-from tests.recording import new_id, record_tree
+from tests.trees import new_id, record_tree
 
 
 def test_f02_ten_minutes_without_a_vendor_lose_nothing() -> None:
@@ -58,11 +58,11 @@ def test_f02_ten_minutes_without_a_vendor_lose_nothing() -> None:
 def test_f02_a_real_outage_loses_nothing(seconds: int) -> None:
     """F02, R3: 20 events a second by real clocks and real requests, answered with 503 until the outage ends."""
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         server.script("braintrust", [503] * 10_000)
         began = time.monotonic()
         for number in range(seconds * 5):
-            record_tree(door, children=3)
+            record_tree(pipeline, children=3)
             time.sleep(max(0.0, began + (number + 1) / 5 - time.monotonic()))
         asked = len(server.requests)
         server.unscript("braintrust")
@@ -119,12 +119,12 @@ def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.
     """F11: somebody removes the folder while we write and ship: what comes afterwards is delivered."""
     monkeypatch.setattr(journal_module, "PROBE_SECONDS", 0.02)
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-        record_tree(door)
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(pipeline)
         assert flush(10).vendors["braintrust"].delivered == 3
         shutil.rmtree(own_place)
         time.sleep(0.05)
-        ids = [record_tree(door) for _ in range(3)]
+        ids = [record_tree(pipeline) for _ in range(3)]
         deadline = time.monotonic() + 10
         while not set(ids) <= set(server.event_ids("braintrust")):
             assert time.monotonic() < deadline
@@ -138,12 +138,12 @@ def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.
 def test_f11_what_is_recorded_right_after_the_folder_went_is_delivered_too(own_place: Path) -> None:
     """F11, R7: before anybody has looked whether the log is still there; and flush raises nothing meanwhile."""
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-        record_tree(door)
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(pipeline)
         assert flush(10).vendors["braintrust"].delivered == 3
         shutil.rmtree(own_place)
         assert flush(0.1).waiting == 0
-        ids = {record_tree(door) for _ in range(3)}
+        ids = {record_tree(pipeline) for _ in range(3)}
         flush(10)
         deadline = time.monotonic() + 10
         while not ids <= set(server.event_ids("braintrust")):
@@ -154,12 +154,12 @@ def test_f11_what_is_recorded_right_after_the_folder_went_is_delivered_too(own_p
 def test_f11_a_file_where_the_folder_was_raises_nothing_and_loses_nothing(own_place: Path) -> None:
     """F11, R7"""
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-        record_tree(door)
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(pipeline)
         flush(10)
         shutil.rmtree(own_place)
         own_place.touch()
-        ids = {record_tree(door) for _ in range(3)}
+        ids = {record_tree(pipeline) for _ in range(3)}
         assert "report: NotADirectoryError" in flush(0.1).failures
         own_place.unlink()
         deadline = time.monotonic() + 10
@@ -187,14 +187,14 @@ def test_f11_what_is_delivered_while_the_disk_is_full_is_reported_so(
     for name in ("append", "replace"):
         monkeypatch.setattr(DiskFiles, name, refusing(getattr(DiskFiles, name)))
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         for delivered in (3, 6):
-            record_tree(door)
+            record_tree(pipeline)
             sums = flush(10).vendors["braintrust"]
             assert (sums.accepted, sums.delivered, sums.waiting, sums.unexplained) == (delivered, delivered, 0, 0)
             is_full = True
         is_full = False
-        record_tree(door)
+        record_tree(pipeline)
         assert flush(10).vendors["braintrust"].delivered == 9
         assert len(server.event_ids("braintrust")) == 9
 
@@ -211,8 +211,8 @@ def test_f11_a_disk_full_from_the_start_raises_nothing(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(DiskFiles, "append", refusing)
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-        tree = record_tree(door)
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+        tree = record_tree(pipeline)
         report = flush(0.1)
         assert report.unwritten_bytes > 0
         assert not report.settled
@@ -220,7 +220,7 @@ def test_f11_a_disk_full_from_the_start_raises_nothing(monkeypatch: pytest.Monke
         sums = flush(10).vendors["braintrust"]
         assert (sums.delivered, sums.unexplained) == (3, 0)
         assert tree in server.event_ids("braintrust")
-        assert (own_place / "salt").read_bytes() == door.journal.salt
+        assert (own_place / "salt").read_bytes() == pipeline.journal.salt
 
 
 class SlowFiles(MemoryFiles):
@@ -270,16 +270,16 @@ def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_f19_a_wall_clock_that_jumps_makes_no_negative_time(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """F19: a step during a tree: durations stay, no end before its start, all is delivered."""
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         real, offset = time.time_ns, [0]
         monkeypatch.setattr(time, "time_ns", lambda: real() + offset[0])
         tree, child = new_id(), new_id()
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
         offset[0] = step * 10**9
-        recorder.open(door, child, tree, kind=Kind.TOOL, name="tool")
-        recorder.close(door, child)
+        recorder.open(pipeline, child, tree, kind=Kind.TOOL, name="tool")
+        recorder.close(pipeline, child)
         offset[0] = -step * 10**9
-        recorder.close(door, tree)
+        recorder.close(pipeline, tree)
         sums = flush(10).vendors["braintrust"]
         assert (sums.delivered, sums.unexplained) == (2, 0)
         for row in server.events("braintrust"):
@@ -291,10 +291,10 @@ def test_f19_a_wall_clock_that_jumps_makes_no_negative_time(step: int, monkeypat
 def test_f19_any_year_is_delivered(year: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """F19"""
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         with monkeypatch.context() as patch:
             patch.setattr(time, "time_ns", lambda: (year - 1970) * 31_556_952 * 10**9 + 1)
-            record_tree(door)
+            record_tree(pipeline)
         sums = flush(10).vendors["braintrust"]
         # The server that plays the vendor refuses years that cannot be: those are dead letters, not crashes.
         assert (sums.delivered + sums.dead, sums.waiting, sums.unexplained) == (3, 0, 0)
@@ -327,7 +327,7 @@ def test_f26_a_journal_of_a_newer_version_is_left_untouched_and_reported() -> No
     assert report.newer_logs == (name,)
     assert (report.damaged_lines, report.lost_lines) == (0, 0)
     assert set(world.sink.rows) == set(ids)
-    sweep(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
+    remove_settled(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
     assert world.files.read(name, 0, 1 << 20) == foreign
     assert world.sums().delivered == 3
     world.close()
@@ -336,13 +336,13 @@ def test_f26_a_journal_of_a_newer_version_is_left_untouched_and_reported() -> No
 def test_f26_a_vendor_nobody_here_knows_keeps_its_events() -> None:
     """F26: a tree names a vendor of which there are no settings: it waits, and the report names it."""
     world = World()
-    world.one.door.vendor_refs = (*world.one.door.vendor_refs, {"name": "acme", "fingerprint": "f"})
+    world.one.pipeline.vendor_refs = (*world.one.pipeline.vendor_refs, {"name": "acme", "fingerprint": "f"})
     world.one.tree(2)
     world.settle()
     found = world.report().vendors
     assert (found["plain"].delivered, found["plain"].unexplained) == (3, 0)
     assert (found["acme"].waiting, found["acme"].unexplained) == (3, 0)
-    sweep(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
+    remove_settled(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
     assert world.report().vendors["acme"].waiting == 3
     world.close()
 
@@ -359,19 +359,19 @@ def test_f26_a_cursor_with_words_of_a_newer_version_is_read() -> None:
 
 
 def test_trees_of_a_new_log_wait_though_the_cursor_has_forgotten_others() -> None:
-    """A log that came after a compaction is not behind it: its trees wait, and no sweep takes it."""
+    """A log that came after a compaction is not behind it: its trees wait, and no remove_settled takes it."""
     world = World()
     world.one.tree(2)
     world.settle()
-    assert world.lane is not None
-    assert world.lane.index is not None
-    world.lane._cursor.advance(world.lane.index.offsets())
+    assert world.consumer is not None
+    assert world.consumer.index is not None
+    world.consumer._cursor.advance(world.consumer.index.offsets())
     world.sink.mode = "503"
     other = world.fork()
     other.tree(2)
     assert world.sums().waiting == 3
     world.crash(other)
-    sweep(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
+    remove_settled(world.one.journal, kept_bytes=0, kept_seconds=0, now=time.time() + 1e9)
     assert world.sums().waiting == 3
     world.settle()
     assert world.sums().delivered == 6

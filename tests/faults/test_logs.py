@@ -14,14 +14,14 @@ from typing import Any
 
 from eventtree import flush
 from eventtree.config import Bounds
-from eventtree.door import Door
 from eventtree.event import Kind
 from eventtree.journal import MemoryFiles
 from eventtree.journal.journal import process_of
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
-from eventtree.vendors import KINDS, vendor_class
-from tests.recording import new_id
+from eventtree.vendors import VENDORS, vendor_class
+from tests.trees import new_id
 
 TREES = 60
 TEXT = "x" * 7_000
@@ -32,35 +32,37 @@ WRITER = """
 import json, os, sys
 from pathlib import Path
 from eventtree.vendors import vendor_class
-from tests.faults.test_logs import door_of, record_trees
+from tests.faults.test_logs import pipeline_of, record_trees
 settings, record, code = sys.argv[1:]
 vendors = [vendor_class(kind)(**given) for kind, given in json.loads(settings).items()]
-record_trees(door_of(vendors, deliver=False), Path(record))
+record_trees(pipeline_of(vendors, deliver=False), Path(record))
 os._exit(int(code))
 """
 
 
-def door_of(vendors: list[Any], **settings: Any) -> Door:
+def pipeline_of(vendors: list[Any], **settings: Any) -> Pipeline:
     """A pipeline to all vendors whose logs are short."""
-    door = Door(vendors=vendors, user="u", bounds=BOUNDS, **settings)
-    door.journal.bound(BOUNDS)
-    return door
+    pipeline = Pipeline(vendors=vendors, user="u", bounds=BOUNDS, **settings)
+    pipeline.journal.bound(BOUNDS)
+    return pipeline
 
 
-def record_trees(door: Door, own_record: Path) -> None:
+def record_trees(pipeline: Pipeline, own_record: Path) -> None:
     """Trees of a chain, a model and a tool whose marked texts are long, and a second record of each event."""
     with own_record.open("a") as lines:
         for _ in range(TREES):
             tree = new_id()
             question = {"messages": [{"role": "user", "content": f"ask-{tree} {TEXT}"}]}
-            recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": f"ask-{tree} {TEXT}"})
+            recorder.open(
+                pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": f"ask-{tree} {TEXT}"}
+            )
             for kind in (Kind.MODEL, Kind.TOOL):
                 run = new_id()
-                recorder.open(door, run, tree, kind=kind, name=kind.value, inputs=question)
+                recorder.open(pipeline, run, tree, kind=kind, name=kind.value, inputs=question)
                 answer = {"messages": [{"role": "assistant", "content": f"end-{run} {TEXT}"}]}
-                recorder.close(door, run, outputs=answer)
+                recorder.close(pipeline, run, outputs=answer)
                 lines.write(json.dumps([run, kind.value, f"end-{run}"]) + "\n")
-            recorder.close(door, tree, outputs={"answer": f"end-{tree}"})
+            recorder.close(pipeline, tree, outputs={"answer": f"end-{tree}"})
             lines.write(json.dumps([tree, "chain", f"end-{tree}"]) + "\n")
 
 
@@ -69,7 +71,7 @@ def check(server: VendorServer, own_record: Path) -> None:
     recorded = [json.loads(line) for line in own_record.read_text().splitlines()]
     report = flush(120)
     assert not server.refused
-    for kind in KINDS:
+    for kind in VENDORS:
         sums = report.vendors[kind]
         assert (sums.waiting, sums.dead, sums.accepted) == (0, 0, len(recorded)), sums
         assert set(sums.dropped) <= {"no_place"}, sums
@@ -85,13 +87,13 @@ def check(server: VendorServer, own_record: Path) -> None:
 def test_f29_trees_over_many_logs_of_dead_and_living_processes_arrive_whole(tmp_path: Path, own_place: Path) -> None:
     own_record = tmp_path / "recorded"
     with VendorServer() as server:
-        settings = {kind: server.settings(kind) for kind in KINDS}
+        settings = {kind: server.settings(kind) for kind in VENDORS}
         for code in ("0", "1"):
             command = [sys.executable, "-c", WRITER, json.dumps(settings), str(own_record), code]
             subprocess.run(command, check=code == "0", timeout=120)
-        door = door_of([vendor_class(kind)(**given) for kind, given in settings.items()])
-        record_trees(door, own_record)
-        logs = door.journal.logs()
+        pipeline = pipeline_of([vendor_class(kind)(**given) for kind, given in settings.items()])
+        record_trees(pipeline, own_record)
+        logs = pipeline.journal.logs()
         assert len({process_of(name) for name in logs}) == 3
         assert len(logs) >= 9
         check(server, own_record)
@@ -100,8 +102,8 @@ def test_f29_trees_over_many_logs_of_dead_and_living_processes_arrive_whole(tmp_
 def test_f29_trees_over_many_logs_in_memory_arrive_whole(tmp_path: Path) -> None:
     own_record = tmp_path / "recorded"
     with VendorServer() as server:
-        door = door_of([vendor_class(kind)(**server.settings(kind)) for kind in KINDS], journal=":memory:")
-        assert isinstance(door.journal.files, MemoryFiles)
-        record_trees(door, own_record)
-        assert len(door.journal.logs()) >= 3
+        pipeline = pipeline_of([vendor_class(kind)(**server.settings(kind)) for kind in VENDORS], journal=":memory:")
+        assert isinstance(pipeline.journal.files, MemoryFiles)
+        record_trees(pipeline, own_record)
+        assert len(pipeline.journal.logs()) >= 3
         check(server, own_record)

@@ -15,13 +15,13 @@ import pytest
 from eventtree import flush
 from eventtree.delivery.report import make_report
 from eventtree.delivery.shipper import Shipper
-from eventtree.door import Door
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
-from eventtree.recorder import recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust
-from tests.recording import new_id, record_tree
+from tests.trees import new_id, record_tree
 
 ROUNDS = 25
 
@@ -32,17 +32,17 @@ def braintrust(server: VendorServer) -> Braintrust:
 
 def recording_child(server: VendorServer, folder: Path, accepted: int) -> None:
     """Record for ever; write the id of each event that has been accepted to a pipe."""
-    door = Door(vendors=[braintrust(server)], journal=folder)
+    pipeline = Pipeline(vendors=[braintrust(server)], journal=folder)
     while True:
         tree = new_id()
-        recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "where"})
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": "where"})
         os.write(accepted, tree.encode())
         child = new_id()
-        recorder.open(door, child, tree, kind=Kind.TOOL, name="tool")
+        recorder.open(pipeline, child, tree, kind=Kind.TOOL, name="tool")
         os.write(accepted, child.encode())
         time.sleep(0.001)  # most kills come here, with both runs open
-        recorder.close(door, child, outputs="x")
-        recorder.close(door, tree, outputs="y")
+        recorder.close(pipeline, child, outputs="x")
+        recorder.close(pipeline, tree, outputs="y")
 
 
 def kill_rounds(server: VendorServer, folder: Path, rounds: int, seed: int) -> set[str]:
@@ -73,11 +73,11 @@ def test_f01_nothing_is_lost_by_kill_9(own_place: Path, rounds: int) -> None:
     """R1: 0 lost; R2: repeats have equal content; half-open trees arrive as incomplete."""
     with VendorServer() as server:
         ids = kill_rounds(server, own_place, rounds, seed=rounds)
-        door = Door(vendors=[braintrust(server)], journal=own_place)
+        pipeline = Pipeline(vendors=[braintrust(server)], journal=own_place)
         deadline = time.monotonic() + 30 + rounds / 10
-        while door.shipper.report().waiting and time.monotonic() < deadline:
+        while pipeline.shipper.report().waiting and time.monotonic() < deadline:
             time.sleep(0.05)
-        report = door.shipper.report()
+        report = pipeline.shipper.report()
         sums = report.vendors["braintrust"]
         seen = set(server.event_ids("braintrust"))
         rows = {row["id"]: row for row in server.events("braintrust")}
@@ -92,18 +92,18 @@ def test_f01_nothing_is_lost_by_kill_9(own_place: Path, rounds: int) -> None:
 
 def test_f13_parent_and_forked_child_each_deliver_their_own_once(own_place: Path) -> None:
     with VendorServer() as server:
-        door = Door(vendors=[braintrust(server)], journal=own_place)
-        before = [record_tree(door) for _ in range(20)]
+        pipeline = Pipeline(vendors=[braintrust(server)], journal=own_place)
+        before = [record_tree(pipeline) for _ in range(20)]
         child = os.fork()
         if child == 0:
             code = 1
             try:
                 for _ in range(20):
-                    record_tree(door)
-                code = int(door.shipper.flush(10).waiting != 0)
+                    record_tree(pipeline)
+                code = int(pipeline.shipper.flush(10).waiting != 0)
             finally:
                 os._exit(code)
-        after = [record_tree(door) for _ in range(20)]
+        after = [record_tree(pipeline) for _ in range(20)]
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         report = flush(10)
         assert report.vendors["braintrust"].delivered == 180
@@ -116,12 +116,12 @@ def test_f13_parent_and_forked_child_each_deliver_their_own_once(own_place: Path
 def test_f13_fork_while_another_thread_records_never_deadlocks(own_place: Path) -> None:
     import threading
 
-    door = Door(vendors=[], journal=own_place)
+    pipeline = Pipeline(vendors=[], journal=own_place)
     stop = threading.Event()
 
     def busy() -> None:
         while not stop.is_set():
-            record_tree(door)
+            record_tree(pipeline)
 
     thread = threading.Thread(target=busy)
     thread.start()
@@ -129,7 +129,7 @@ def test_f13_fork_while_another_thread_records_never_deadlocks(own_place: Path) 
         for _ in range(40):
             child = os.fork()
             if child == 0:
-                record_tree(door)
+                record_tree(pipeline)
                 os._exit(0)
             deadline = time.monotonic() + 5
             while os.waitpid(child, os.WNOHANG)[0] == 0:
@@ -138,7 +138,7 @@ def test_f13_fork_while_another_thread_records_never_deadlocks(own_place: Path) 
     finally:
         stop.set()
         thread.join()
-    report = make_report(door.journal)
+    report = make_report(pipeline.journal)
     assert (report.damaged_lines, report.lost_lines) == (0, 0)
 
 
@@ -146,10 +146,10 @@ def test_f14_one_of_two_processes_ships_for_both(own_place: Path) -> None:
     with VendorServer() as server:
         first = Journal(DiskFiles(own_place))
         shipper = Shipper(first)
-        door = Door(vendors=[braintrust(server)], journal=own_place)
-        shipper.serve(door.vendors, door.settings)
+        pipeline = Pipeline(vendors=[braintrust(server)], journal=own_place)
+        shipper.serve(pipeline.vendors, pipeline.settings)
         for _ in range(10):
-            record_tree(door)
+            record_tree(pipeline)
         assert flush(10).vendors["braintrust"].delivered == 30
         shipper.stop()
         assert len(server.event_ids("braintrust")) == 30
@@ -157,13 +157,13 @@ def test_f14_one_of_two_processes_ships_for_both(own_place: Path) -> None:
 
 SCRIPT = """
 import sys, uuid
-from eventtree.door import Door
+from eventtree.recording.pipeline import Pipeline
 from eventtree.event import Kind
-from eventtree.recorder import recorder
-door = Door(vendors=["braintrust"])
+from eventtree.recording.recorder import recorder
+pipeline = Pipeline(vendors=["braintrust"])
 tree = str(uuid.uuid4())
-recorder.open(door, tree, None, kind=Kind.CHAIN, name="chain")
-recorder.close(door, tree, outputs="x")
+recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
+recorder.close(pipeline, tree, outputs="x")
 {ending}
 """
 
@@ -204,8 +204,8 @@ def test_f15_what_an_abrupt_end_left_is_delivered_by_ship(own_place: Path, endin
 HEIR = """
 import sys
 from eventtree import flush
-from eventtree.door import Door
-door = Door(vendors=["braintrust"])
+from eventtree.recording.pipeline import Pipeline
+pipeline = Pipeline(vendors=["braintrust"])
 {ending}
 """
 
@@ -214,7 +214,8 @@ door = Door(vendors=["braintrust"])
 def test_f01_a_next_start_that_records_nothing_delivers_what_a_kill_left(own_place: Path, ending: str) -> None:
     """With a flush, and by its exit alone."""
     left = (
-        "recorder.open(door, str(uuid.uuid4()), None, kind=Kind.CHAIN, name='open'); import os; os.kill(os.getpid(), 9)"
+        "recorder.open(pipeline, str(uuid.uuid4()), None, kind=Kind.CHAIN, name='open'); "
+        "import os; os.kill(os.getpid(), 9)"
     )
     with VendorServer() as server:
         killed = run_script(left, own_place, server, EVENTTREE_DELIVER="0")
@@ -302,8 +303,8 @@ def test_only_what_matches_its_own_settings_is_sent(own_place: Path) -> None:
 
 def test_replay_sends_to_a_vendor_that_was_never_named(own_place: Path) -> None:
     with VendorServer() as server:
-        door = Door(vendors=[], journal=own_place)
-        record_tree(door)
+        pipeline = Pipeline(vendors=[], journal=own_place)
+        record_tree(pipeline)
         done = ship(own_place, server, "--replay", "--vendor", "braintrust")
         assert done.returncode == 0, done.stderr
         assert len(server.event_ids("braintrust")) == 3

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from eventtree import flush
-from eventtree.delivery.report import Sums, make_report
-from eventtree.door import Door
+from eventtree.delivery.report import VendorTotals, make_report
 from eventtree.journal import DiskFiles, Journal
+from eventtree.recording.pipeline import Pipeline
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust
-from tests.recording import record_tree
+from tests.trees import record_tree
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -52,7 +52,7 @@ def soon(true: Callable[[], object], seconds: float = 30) -> float:
     return time.monotonic() - began
 
 
-def lawful(folder: Path) -> Sums:
+def lawful(folder: Path) -> VendorTotals:
     """Braintrust's sums; they add up."""
     sums = make_report(Journal(DiskFiles(folder))).vendors["braintrust"]
     assert sums.unexplained == 0
@@ -71,11 +71,11 @@ def delivered_once(server: VendorServer, folder: Path, events: int) -> None:
 
 PREFORK = """
 import os, signal, socket, sys
-from eventtree.door import Door
-from tests.recording import record_tree
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
 
-door = Door(vendors=["braintrust"])
-record_tree(door)
+pipeline = Pipeline(vendors=["braintrust"])
+record_tree(pipeline)
 listener = socket.create_server(("127.0.0.1", 0))
 
 def work():
@@ -83,7 +83,7 @@ def work():
     while True:
         connection = listener.accept()[0]
         with connection:
-            connection.sendall(f"{os.getpid()} {record_tree(door)}".encode())
+            connection.sendall(f"{os.getpid()} {record_tree(pipeline)}".encode())
 
 def fork():
     child = os.fork()
@@ -101,7 +101,7 @@ while workers:
     elif len(workers) == 2:
         for other in workers:
             os.kill(other, signal.SIGTERM)
-record_tree(door)
+record_tree(pipeline)
 """
 
 
@@ -139,17 +139,17 @@ def test_f13_a_preforking_server_delivers_each_event_once(own_place: Path) -> No
 
 POOLS = """
 import multiprocessing, sys
-from eventtree.door import Door
-from tests.recording import record_tree
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
 
 def work(number):
-    door = Door(vendors=["braintrust"])
-    return record_tree(door)
+    pipeline = Pipeline(vendors=["braintrust"])
+    return record_tree(pipeline)
 
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[1])
-    door = Door(vendors=["braintrust"])
-    record_tree(door)
+    pipeline = Pipeline(vendors=["braintrust"])
+    record_tree(pipeline)
     process = context.Process(target=work, args=(0,))
     process.start()
     with context.Pool(2) as pool:
@@ -158,7 +158,7 @@ if __name__ == "__main__":
         pool.join()
     process.join()
     assert process.exitcode == 0
-    record_tree(door)
+    record_tree(pipeline)
 """
 
 
@@ -181,14 +181,14 @@ def test_f13_processes_and_pools_deliver_each_event_once(own_place: Path, tmp_pa
 def test_f13_a_childs_threads_are_not_taken_for_the_parents_shipper(own_place: Path) -> None:
     """A thread of a forked child may get the number of its parent's shipper: it records all the same."""
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-        record_tree(door)
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+        record_tree(pipeline)
         assert flush(20).settled
         child = os.fork()
         if child == 0:
             try:
                 for _ in range(8):
-                    thread = threading.Thread(target=record_tree, args=(door,))
+                    thread = threading.Thread(target=record_tree, args=(pipeline,))
                     thread.start()
                     thread.join()
             finally:
@@ -200,8 +200,8 @@ def test_f13_a_childs_threads_are_not_taken_for_the_parents_shipper(own_place: P
 
 def test_threads_share_a_handler_and_each_event_arrives_once(own_place: Path) -> None:
     with VendorServer() as server:
-        door = Door(vendors=[Braintrust(**server.settings("braintrust"))])
-        threads = [threading.Thread(target=lambda: [record_tree(door) for _ in range(20)]) for _ in range(16)]
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+        threads = [threading.Thread(target=lambda: [record_tree(pipeline) for _ in range(20)]) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -213,11 +213,11 @@ def test_threads_share_a_handler_and_each_event_arrives_once(own_place: Path) ->
 FROZEN = """
 import sys
 import eventtree
-from eventtree.door import Door
-from tests.recording import record_tree
-door = Door(vendors=["braintrust"])
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
+pipeline = Pipeline(vendors=["braintrust"])
 for _ in range(10):
-    record_tree(door)
+    record_tree(pipeline)
 print(eventtree.flush(0.5).waiting, flush=True)
 sys.stdin.readline()
 print(eventtree.flush(20).waiting, flush=True)
@@ -247,16 +247,18 @@ def test_f14_a_dead_shipper_is_replaced_within_five_seconds(own_place: Path) -> 
     """Two processes that could ship: the one that does is killed."""
     with VendorServer() as server:
         holder = start(
-            server, "-c", "from eventtree.door import Door; from tests.recording import record_tree\n"
-            "record_tree(Door(vendors=['braintrust'])); input()",
+            server, "-c", "from eventtree.recording.pipeline import Pipeline; from tests.trees import record_tree\n"
+            "record_tree(Pipeline(vendors=['braintrust'])); input()",
         )  # fmt: skip
         soon(lambda: len(server.event_ids("braintrust")) == 3)
-        door = Door(vendors=[Braintrust(api_key="k", base_url=server.url)])  # type: ignore[arg-type]
+        pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url=server.url)])  # type: ignore[arg-type]
         time.sleep(0.5)
-        assert door.shipper.lanes and not any(lane._lock for lane in door.shipper.lanes.values())
+        assert pipeline.shipper.consumers and not any(
+            consumer._lock for consumer in pipeline.shipper.consumers.values()
+        )
         holder.kill()
         holder.communicate()
-        record_tree(door)
+        record_tree(pipeline)
         took = soon(lambda: len(server.event_ids("braintrust")) == 6, 5)
         print(f"replaced after {took:.1f} s")
         delivered_once(server, own_place, 6)
@@ -265,15 +267,15 @@ def test_f14_a_dead_shipper_is_replaced_within_five_seconds(own_place: Path) -> 
 SAME_NUMBER = """
 import os, uuid
 os.getpid = lambda: 4242
-from eventtree.door import Door
+from eventtree.recording.pipeline import Pipeline
 from eventtree.event import Kind
-from eventtree.recorder import recorder
-from tests.recording import record_tree
+from eventtree.recording.recorder import recorder
+from tests.trees import record_tree
 if os.fork() == 0:
-    recorder.open(Door(vendors=["braintrust"]), str(uuid.uuid4()), None, kind=Kind.CHAIN, name="never closed")
+    recorder.open(Pipeline(vendors=["braintrust"]), str(uuid.uuid4()), None, kind=Kind.CHAIN, name="never closed")
     os._exit(0)
 os.wait()
-record_tree(Door(vendors=["braintrust"]))
+record_tree(Pipeline(vendors=["braintrust"]))
 input()
 """
 
@@ -302,15 +304,15 @@ def shared_place() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs to become another user")
 def test_two_users_of_a_machine_do_not_share_a_journal(shared_place: Path) -> None:
-    """Each is refused the other's, root too; the message names the mend."""
+    """Each is refused the other's, root too; the message names the hint."""
     script = (
         "import os, sys\n"
-        "from eventtree.door import Door\n"
+        "from eventtree.recording.pipeline import Pipeline\n"
         "from eventtree.errors import JournalError\n"
-        "from tests.recording import record_tree\n"
+        "from tests.trees import record_tree\n"
         "os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))\n"
         "try:\n"
-        "    record_tree(Door(journal=sys.argv[1]))\n"
+        "    record_tree(Pipeline(journal=sys.argv[1]))\n"
         "except JournalError as error:\n"
         "    sys.exit(str(error))\n"
     )
@@ -332,14 +334,14 @@ def test_two_users_of_a_machine_do_not_share_a_journal(shared_place: Path) -> No
 
 RECORDING = """
 import sys, threading, time
-from eventtree.door import Door
-from tests.recording import record_tree
-door = Door(vendors=["braintrust"])
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
+pipeline = Pipeline(vendors=["braintrust"])
 over = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), over.set())).start()
 trees = []
 while not over.wait(0.05):
-    trees.append(record_tree(door))
+    trees.append(record_tree(pipeline))
 print(*trees)
 """
 
@@ -377,21 +379,21 @@ GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, eventtree
-from eventtree.door import Door
-from tests.recording import record_tree
-door = Door(vendors=["braintrust"])
-gevent.joinall([gevent.spawn(lambda: [record_tree(door) for _ in range(10)]) for _ in range(20)], raise_error=True)
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
+pipeline = Pipeline(vendors=["braintrust"])
+gevent.joinall([gevent.spawn(lambda: [record_tree(pipeline) for _ in range(10)]) for _ in range(20)], raise_error=True)
 report = eventtree.flush(30)
 assert report.settled, report
 """
 
 WSGI = """
-from eventtree.door import Door
-from tests.recording import record_tree
-door = Door(vendors=["braintrust"])
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
+pipeline = Pipeline(vendors=["braintrust"])
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [record_tree(door).encode()]
+    return [record_tree(pipeline).encode()]
 """
 
 

@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar
 
+from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.http import Http, Reply, UnansweredError
-from eventtree.delivery.lane import Lane
-from eventtree.delivery.report import Report, Sums, make_report
+from eventtree.delivery.report import Report, VendorTotals, make_report
 from eventtree.delivery.retry import Backoff
-from eventtree.door import Door
 from eventtree.event import EventTree, Kind
 from eventtree.journal import Journal, MemoryFiles
-from eventtree.recorder import Recorder
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import Recorder
+from eventtree.serializer.vendor import Route, to_json
 from eventtree.vendors import Encoded, Item, Request, Vendor
-from eventtree.vendors.vendor import Route, to_json
 
 START = 1_000.0
 
@@ -33,7 +33,7 @@ class PlainVendor(Vendor):
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     default_url: ClassVar[str] = "http://127.0.0.1:9"
     routes: ClassVar[Mapping[str, Route]] = {"rows": Route("POST", "/rows", (b"[", b"]"), max_items=20)}
-    takes_late: ClassVar[bool] = True
+    accepts_updates: ClassVar[bool] = True
 
     def encode(self, tree: EventTree) -> Encoded:
         """One row an event."""
@@ -156,7 +156,7 @@ class FaultyFiles(MemoryFiles):
 
 
 class Process:
-    """One process: its journal, its recorder, its door."""
+    """One process: its journal, its recorder, its pipeline."""
 
     def __init__(self, files: MemoryFiles, vendors: Iterable[Vendor], chance: random.Random) -> None:
         """Start."""
@@ -164,23 +164,23 @@ class Process:
         self.journal = Journal(files)
         self.journal._start_healer = lambda: None  # type: ignore[method-assign]
         self.recorder = Recorder()
-        self.door = Door(journal=":memory:", deliver=False, vendors=())
-        self.door.journal = self.journal
+        self.pipeline = Pipeline(journal=":memory:", deliver=False, vendors=())
+        self.pipeline.journal = self.journal
         salt = self.journal.salt
-        self.door.vendor_refs = tuple({"name": v.name, "fingerprint": v.fingerprint(salt)} for v in vendors)
+        self.pipeline.vendor_refs = tuple({"name": v.name, "fingerprint": v.fingerprint(salt)} for v in vendors)
         self.open: list[tuple[str, str | None]] = []
 
     def start(self, parent: str | None = None) -> str:
         """Open a run."""
         run = str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
-        self.recorder.open(self.door, run, parent, kind=Kind.CHAIN if parent is None else Kind.TOOL, name="run")
+        self.recorder.open(self.pipeline, run, parent, kind=Kind.CHAIN if parent is None else Kind.TOOL, name="run")
         self.open.append((run, parent))
         return run
 
     def end(self, run: str) -> None:
         """Close a run."""
         self.open = [one for one in self.open if one[0] != run]
-        self.recorder.close(self.door, run, outputs="x")
+        self.recorder.close(self.pipeline, run, outputs="x")
 
     def tree(self, children: int = 2) -> list[str]:
         """A whole tree's ids."""
@@ -205,7 +205,7 @@ class World:
         self._end = weakref.finalize(self, self.loop.close)
         self.chance = random.Random(seed)
         self.processes = [Process(self.files, [self.vendor], self.chance)]
-        self.lane: Lane | None = None
+        self.consumer: Consumer | None = None
         self.shipper: Process | None = None
 
     def close(self) -> None:
@@ -226,9 +226,9 @@ class World:
         """Kill it; a fresh one starts if it was the last."""
         self.processes.remove(process)
         self.files.die(process.journal.process)
-        if self.shipper is process and self.lane is not None:
-            self.lane.release()
-            self.lane = self.shipper = None
+        if self.shipper is process and self.consumer is not None:
+            self.consumer.release()
+            self.consumer = self.shipper = None
         if not self.processes:
             self.fork()
 
@@ -236,22 +236,22 @@ class World:
         """Some rounds of delivery by whoever ships, at most so long by the clock."""
         until = self.loop.now + seconds
         for _ in range(steps):
-            if self.lane is None:
+            if self.consumer is None:
                 self.shipper = self.processes[0]
-                self.lane = self._lane(self.shipper.journal)
+                self.consumer = self._lane(self.shipper.journal)
             try:
-                done = self.loop.run(self.lane.step(), until - self.loop.now)
+                done = self.loop.run(self.consumer.step(), until - self.loop.now)
             except OSError:
                 self.loop.now += 1.0
                 done = True
             if not done or self.loop.now >= until:
                 return
 
-    def _lane(self, journal: Journal) -> Lane:
+    def _lane(self, journal: Journal) -> Consumer:
         backoff = Backoff(uniform=self.chance.uniform)
-        lane = Lane(journal, self.vendor, self.sink, backoff=backoff, clock=self.loop.time)
-        lane.pace = lambda: None  # type: ignore[assignment]  # no app's thread to be kind to
-        return lane
+        consumer = Consumer(journal, self.vendor, self.sink, backoff=backoff, clock=self.loop.time)
+        consumer.throttle = lambda: None  # type: ignore[assignment]  # no app's thread to be kind to
+        return consumer
 
     def settle(self) -> None:
         """Mend everything and deliver all there is."""
@@ -269,9 +269,9 @@ class World:
         """The law, as the disk tells it."""
         return make_report(Journal(self.files))
 
-    def sums(self) -> Sums:
+    def sums(self) -> VendorTotals:
         """The vendor's sums; they must add up."""
-        found = self.report().vendors.get("plain", Sums(name="plain", fingerprint=""))
+        found = self.report().vendors.get("plain", VendorTotals(name="plain", fingerprint=""))
         assert found.unexplained == 0, found
         return found
 

@@ -9,8 +9,8 @@ import pytest
 
 from eventtree.delivery.report import make_report
 from eventtree.journal import DiskFiles, Journal, LineReader, MemoryFiles, frame
+from eventtree.journal.backlog import Backlog
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.index import Index
 from eventtree.record import encode
 
 
@@ -27,8 +27,8 @@ def journal_of(trees: int) -> Journal:
     return journal
 
 
-def read_all(journal: Journal) -> tuple[list[str], Index]:
-    index = Index(journal, Cursor(journal.files, "v.f.cursor"), lambda refs: refs is not None, grace=0.0)
+def read_all(journal: Journal) -> tuple[list[str], Backlog]:
+    index = Backlog(journal, Cursor(journal.files, "v.f.cursor"), lambda refs: refs is not None, grace=0.0)
     found: list[str] = []
     for _ in range(5):
         index.read()

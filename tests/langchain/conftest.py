@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.event import Event, EventTree
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler, set_global_handler
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 
 
@@ -19,7 +19,7 @@ from eventtree.testing.capture import Captured
 def handler(own_place: Path) -> Iterator[CallbackHandler]:
     """A handler that lets its own errors through; afterwards no run may be open and nothing may have failed."""
     yield CallbackHandler(strict=True)
-    assert not guard.failures
+    assert not diagnostics.failures
     assert not recorder.runs
 
 

@@ -34,7 +34,7 @@ from pydantic import BaseModel
 import eventtree
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, prompts, set_global_handler
-from eventtree.vendors import KINDS, HoneyHive, vendor_class
+from eventtree.vendors import VENDORS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Library, Model, TextModel, answer, call, collected, needs_agent_marks
 
@@ -293,7 +293,7 @@ def test_documents_have_their_scores(config: RunnableConfig, tree: One) -> None:
     assert found[0]["metadata"] == {"score": 0.7}
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"nebuly"}))
+@pytest.mark.parametrize("kind", sorted(set(VENDORS) - {"nebuly"}))
 def test_vendors_show_custom_events_where_they_happened(config: RunnableConfig, tree: One, kind: str) -> None:
     """Nebuly has no place for them (see its table)."""
 

@@ -65,7 +65,7 @@ def test_a_global_and_an_explicit_handler_record_a_run_once_for_all_vendors(tree
     CHAIN.invoke("x", {"callbacks": [handler]})
     assert [shape(tree) for tree in trees()] == [SHAPE]
     from eventtree.journal import open_journal
-    from eventtree.journal.contents import records_of, trees_in
+    from eventtree.journal.clear import records_of, trees_in
 
     journal = open_journal(str(own_place))
     (ranges,) = trees_in(journal).values()

@@ -20,10 +20,10 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.event import EventTree
 from eventtree.langchain import CallbackHandler
-from eventtree.recorder import ENDED_RUNS, recorder
+from eventtree.recording.recorder import ENDED_RUNS, recorder
 from eventtree.vendors import Braintrust
 from tests.langchain.conftest import shape
 from tests.langchain.fakes import Library, Model, TextModel, raising
@@ -85,10 +85,10 @@ def test_a_fault_in_a_hook_changes_nothing(
             asyncio.run(finish(result))
     said = [r for r in caplog.records if r.name == "eventtree"]
     # on_text does nothing that could fail.
-    assert len(said) == len(guard.failures) == (hook != "on_text")
-    assert sum(guard.failures.values()) == 3 * (hook != "on_text")
+    assert len(said) == len(diagnostics.failures) == (hook != "on_text")
+    assert sum(diagnostics.failures.values()) == 3 * (hook != "on_text")
     recorder.runs.clear()
-    guard.failures.clear()
+    diagnostics.failures.clear()
 
 
 POSITIONAL = {hook: 2 if hook.endswith("_start") or hook == "on_custom_event" else 1 for hook in HOOKS}
@@ -118,7 +118,7 @@ def test_a_user_gets_the_same_result_with_every_hook_at_fault(
         == sorted(names)
         == sorted(["on_chain_start", "on_chain_end", "on_chat_model_start", "on_llm_end"])
     )
-    guard.failures.clear()
+    diagnostics.failures.clear()
 
 
 def test_hooks_are_coroutine_functions_that_work_at_once(handler: CallbackHandler, trees: Trees) -> None:
@@ -160,15 +160,15 @@ def test_a_pickle_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"sk-secret" not in pickled
     monkeypatch.setenv("BRAINTRUST_API_KEY", "sk-of-there")
     again = pickle.loads(pickled)
-    assert again.door.vendors == (Braintrust(api_key="sk-of-there", project="rag"),)
-    assert (again.door.settings.session, again.door.settings.tags) == ("s", ("t",))
+    assert again.pipeline.vendors == (Braintrust(api_key="sk-of-there", project="rag"),)
+    assert (again.pipeline.settings.session, again.pipeline.settings.tags) == ("s", ("t",))
 
 
 def test_a_pickle_without_a_key_there_records_locally(caplog: pytest.LogCaptureFixture, trees: Trees) -> None:
     """E3"""
     pickled = pickle.dumps(CallbackHandler(vendors=[Braintrust(api_key="sk-secret")], deliver=False))
     again = pickle.loads(pickled)
-    assert again.door.vendors == ()
+    assert again.pipeline.vendors == ()
     assert "braintrust" in caplog.text
     RunnableLambda(lambda x: x).invoke("x", {"callbacks": [again]})
     assert len(trees()) == 1
@@ -254,7 +254,7 @@ def test_a_server_that_forbids_blocking_calls_loses_nothing(trees: Trees, made: 
     with blockbuster.blockbuster_ctx():
         asyncio.run(serve(handler))
     assert len(trees()) == 2
-    assert not guard.failures
+    assert not diagnostics.failures
 
 
 def test_logs_hold_nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,4 +263,4 @@ def test_logs_hold_nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, caplog: 
     caplog.set_level(logging.DEBUG)
     RunnableLambda(lambda x: x).invoke("canary", {"callbacks": [handler]})
     assert "canary" not in caplog.text
-    guard.failures.clear()
+    diagnostics.failures.clear()

@@ -23,7 +23,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, set_global_handler
-from eventtree.recorder import ENDED_RUNS, ENDED_SECONDS, recorder
+from eventtree.recording.recorder import ENDED_RUNS, ENDED_SECONDS, recorder
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Library, Model, TextModel, call, needs_agent_marks, raising, tool_caller
 
@@ -341,7 +341,7 @@ async def test_each_custom_event_is_a_note_though_the_run_is_told_twice(
     """A10: what happens inside a run is told once, by the manager of its children."""
 
     def step(word: str) -> str:
-        """Tell of two alike."""
+        """Tell of two clone."""
         for _ in range(2):
             dispatch_custom_event("eventtree_cost", 0.5)
         return word

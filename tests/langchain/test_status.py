@@ -33,7 +33,7 @@ from eventtree.config import BOUNDS
 from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler, graphs, set_global_handler
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Dictating, Library, Model, call, raising, tool_caller, until
@@ -611,7 +611,7 @@ async def test_what_a_model_had_said_is_kept(config: RunnableConfig, tree: One, 
                 break
 
     def said() -> bool:
-        return any(len(run.said or ()) > 5 for run in recorder.runs.values())
+        return any(len(run.streamed or ()) > 5 for run in recorder.runs.values())
 
     stream = talk(config)
     task = asyncio.create_task(listen(stream))

@@ -17,9 +17,9 @@ from langchain_core.runnables import RunnableConfig, RunnableGenerator
 import eventtree
 from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
-from eventtree.journal.contents import records_of, trees_in
+from eventtree.journal.clear import records_of, trees_in
 from eventtree.langchain import CallbackHandler, set_global_handler
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from tests.langchain.conftest import named
 from tests.langchain.fakes import Dictating, Model, call, collected, until
 

@@ -91,7 +91,7 @@ def again(suite: Path, tests: Collection[str], tmp_path: Path, path: list[Path])
 WRONG = """
 import logging, uuid
 from eventtree.langchain import global_handler
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from langchain_core.runnables import RunnableLambda
 
 step = RunnableLambda(lambda x: x)

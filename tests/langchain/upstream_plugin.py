@@ -25,11 +25,11 @@ from typing import Any
 
 import pytest
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.journal import Journal, MemoryFiles
-from eventtree.journal.contents import records_of, trees_in
+from eventtree.journal.clear import records_of, trees_in
 from eventtree.langchain import set_global_handler
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 
 Finding = dict[str, list[str]]
 
@@ -70,13 +70,13 @@ class Watch:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Record one test."""
         journal = Journal(MemoryFiles())
-        recorder.diverted = journal
+        recorder.capture_journal = journal
         set_global_handler(vendors=[], journal=":memory:", sample_rate=1.0)
         try:
             return (yield)
         finally:
             set_global_handler(None)
-            recorder.diverted = None
+            recorder.capture_journal = None
             self._judge(item.nodeid, journal)
             recorder.runs.clear()
             recorder.ended.clear()
@@ -90,9 +90,9 @@ class Watch:
         finding: dict[str, list[str]] = {"unended": [], "twice": [], "orphans": []}
         for ranges in trees_in(journal).values():
             self._judge_tree(list(records_of(journal, ranges)), finding)
-        finding["failed"] = [f"{kind} x{times}" for kind, times in guard.failures.items()]
+        finding["failed"] = [f"{kind} x{times}" for kind, times in diagnostics.failures.items()]
         finding["logged"] = list(self.heard.lines)
-        guard.failures.clear()
+        diagnostics.failures.clear()
         self.heard.lines.clear()
         found = {key: lines for key, lines in finding.items() if lines}
         if found:

@@ -1,4 +1,4 @@
-"""What the tests of the LlamaIndex door share."""
+"""What the tests of the LlamaIndex pipeline share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.event import Event, EventTree
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured, capture
 
 
@@ -34,7 +34,7 @@ def trees() -> Iterator[Captured]:
     with capture() as captured:
         yield captured
         recorder.settle()
-        assert not guard.failures
+        assert not diagnostics.failures
         assert not captured.unfinished
 
 

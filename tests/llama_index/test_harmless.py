@@ -24,11 +24,12 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import instrument_tags
 
 import eventtree
-from eventtree import guard, pickling
+from eventtree import diagnostics
 from eventtree.errors import ConfigError
 from eventtree.event import Status
 from eventtree.llama_index import DispatcherHandler, global_handler, set_global_handler
-from eventtree.recorder import recorder
+from eventtree.recording import pickling
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured, capture
 from eventtree.vendors import Braintrust
 from tests.llama_index.models import Echo
@@ -139,7 +140,7 @@ def test_our_own_failure_is_counted_and_said_once(
         for _ in range(3):
             assert Echo().complete("hi").text == "the answer is here"
     set_global_handler(None)
-    assert guard.failures["enter: ZeroDivisionError"] == 3
+    assert diagnostics.failures["enter: ZeroDivisionError"] == 3
     assert len(caplog.records) == 1
 
 
@@ -266,8 +267,8 @@ def test_a_pickle_holds_no_key_and_is_not_attached(monkeypatch: pytest.MonkeyPat
     before = list(get_dispatcher().span_handlers)
     again = pickle.loads(pickled)
     assert isinstance(again, DispatcherHandler)
-    assert again.door.vendors == (Braintrust(api_key="sk-of-there", project="rag"),)
-    assert again.door.settings.session == "s"
+    assert again.pipeline.vendors == (Braintrust(api_key="sk-of-there", project="rag"),)
+    assert again.pipeline.settings.session == "s"
     assert get_dispatcher().span_handlers == before
 
 
@@ -292,8 +293,8 @@ def recorded_by(handler: DispatcherHandler) -> str:
 def test_a_pickle_keeps_a_redactor_that_can_be_pickled(own_place: Path) -> None:
     """F2."""
     again = pickle.loads(pickle.dumps(DispatcherHandler(redact=hide_canary)))
-    assert again.door.settings.redact is hide_canary
-    assert again.door.content
+    assert again.pipeline.settings.redact is hide_canary
+    assert again.pipeline.content
     text = recorded_by(again)
     assert "canary" not in text and "the answer is here" in text
 
@@ -302,8 +303,8 @@ def test_a_pickle_that_lost_its_redactor_fails_closed(own_place: Path, caplog: p
     """F2: what was to be hidden is not recorded, in copies of the copy either; said once, counted each time."""
     handler = DispatcherHandler(redact=lambda text: text.replace("canary", "*"), metadata={"note": "canary"})
     again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(handler))))
-    assert pickle.loads(pickle.dumps(handler)).door.settings.metadata == {"note": "canary"}
-    assert guard.failures[pickling.LOST] == 2
+    assert pickle.loads(pickle.dumps(handler)).pipeline.settings.metadata == {"note": "canary"}
+    assert diagnostics.failures[pickling.LOST] == 2
     [said] = caplog.records
     assert "redact" in said.getMessage() and "canary" not in said.getMessage()
     text = recorded_by(again)
@@ -320,8 +321,8 @@ def test_a_pickle_whose_redactor_is_not_importable_there_fails_closed(own_place:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     again = pickle.loads(done.stdout)
-    assert again.door.settings.session == "s"
-    assert not again.door.content and again.door.settings.redact is pickling.lost_redactor
+    assert again.pipeline.settings.session == "s"
+    assert not again.pipeline.content and again.pipeline.settings.redact is pickling.lost_redactor
 
 
 def test_content_off_records_no_content(own_place: Path, index: VectorStoreIndex) -> None:
@@ -329,7 +330,7 @@ def test_content_off_records_no_content(own_place: Path, index: VectorStoreIndex
     with capture() as trees:
         handler = global_handler()
         assert handler is not None
-        handler.door.content = False
+        handler.pipeline.content = False
         response = index.as_query_engine(llm=Echo(), streaming=True).query("Where is my canary?")
         list(response.response_gen)
         Echo().chat([ChatMessage(content="canary")])
@@ -339,7 +340,7 @@ def test_content_off_records_no_content(own_place: Path, index: VectorStoreIndex
     assert "gpt-4o-mini" in text
 
 
-def test_importing_the_door_imports_no_framework_core() -> None:
+def test_importing_the_pipeline_imports_no_framework_core() -> None:
     code = (
         "import eventtree.llama_index, sys; print('llama_index.core' in sys.modules, 'langchain_core' in sys.modules)"
     )
@@ -349,17 +350,17 @@ def test_importing_the_door_imports_no_framework_core() -> None:
 
 def test_stream_left_at_exit_is_delivered_as_cancelled(own_place: Path) -> None:
     code = (
-        "import eventtree.llama_index as door, sys\n"
+        "import eventtree.llama_index as pipeline, sys\n"
         "from tests.llama_index.models import Echo\n"
-        "door.set_global_handler()\n"
+        "pipeline.set_global_handler()\n"
         "stream = Echo().stream_complete('hi')\n"
         "next(stream)\n"
     )
     folder = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
     from eventtree.journal import open_journal
-    from eventtree.journal.contents import records_of, trees_in
-    from eventtree.tree import fold
+    from eventtree.journal.clear import records_of, trees_in
+    from eventtree.tree.builder import fold
 
     journal = open_journal(str(own_place))
     [tree] = [fold(records_of(journal, ranges))[0] for ranges in trees_in(journal).values()]

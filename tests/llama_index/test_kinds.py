@@ -273,7 +273,7 @@ def test_audio_video_and_documents_are_told_without_their_bytes(trees: Captured)
     assert len(tree.model_dump_json()) < 5000
 
 
-class Plain(CustomLLM):
+class Sanitizer(CustomLLM):
     """A model without the decorators: no event tells of it."""
 
     model: str = "plain-1"
@@ -306,28 +306,28 @@ class Plain(CustomLLM):
 
 def test_model_without_events_is_told_by_its_result(trees: Captured) -> None:
     """C5, F7."""
-    Plain().complete("hi")
-    Plain().chat([ChatMessage(content="hi")])
+    Sanitizer().complete("hi")
+    Sanitizer().chat([ChatMessage(content="hi")])
     alone, wrapped = trees
     event = alone.root
     assert (event.kind, event.outputs, event.model) == (Kind.MODEL, {"text": "the answer"}, "plain-1-2024")
     assert event.usage is not None and event.usage.total_tokens == 13
     assert [(e.name, e.internal, e.usage is not None) for e in wrapped.events] == [
-        ("Plain.chat", True, False),
-        ("Plain.complete", False, True),
+        ("Sanitizer.chat", True, False),
+        ("Sanitizer.complete", False, True),
     ]
 
 
 def test_model_without_events_that_fails_is_an_error(trees: Captured) -> None:
     with pytest.raises(ValueError, match="down"):
-        Plain(fails=True).complete("hi")
+        Sanitizer(fails=True).complete("hi")
     [tree] = trees
     assert tree.root.status is Status.ERROR
 
 
 def test_stream_of_a_model_without_events_says_that_its_output_is_unknown(trees: Captured) -> None:
     """The stream is the user's, and nothing tells what went through it."""
-    list(Plain().stream_complete("hi"))
+    list(Sanitizer().stream_complete("hi"))
     [tree] = trees
     assert (tree.root.kind, tree.root.status, tree.root.outputs) == (Kind.MODEL, Status.OK, None)
     assert "output_unknown" in tree.root.metadata
@@ -335,21 +335,21 @@ def test_stream_of_a_model_without_events_says_that_its_output_is_unknown(trees:
 
 def test_stream_of_a_model_without_events_is_told_by_the_call_around_it(trees: Captured) -> None:
     """C7."""
-    list(Plain().stream_chat([ChatMessage(content="hi")]))
+    list(Sanitizer().stream_chat([ChatMessage(content="hi")]))
     [tree] = trees
     assert [(e.name, e.internal) for e in tree.events] == [
-        ("Plain.stream_chat", False),
-        ("Plain.stream_complete", True),
+        ("Sanitizer.stream_chat", False),
+        ("Sanitizer.stream_complete", True),
     ]
     assert tree.total_tokens == 13
 
 
 def test_streaming_query_over_a_model_without_events(trees: Captured, index: VectorStoreIndex) -> None:
-    engine = index.as_query_engine(llm=Plain(), streaming=True)
+    engine = index.as_query_engine(llm=Sanitizer(), streaming=True)
     list(engine.query("Where?").response_gen)
     stream = engine.query("Where?").response_gen
     next(stream)
     del stream
     read, dropped = trees
     assert (read.root.status, dropped.root.status) == (Status.OK, Status.CANCELLED)
-    assert outline(read)[-1].strip() == "model Plain.stream_complete"
+    assert outline(read)[-1].strip() == "model Sanitizer.stream_complete"

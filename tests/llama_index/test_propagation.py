@@ -17,11 +17,11 @@ from llama_index_instrumentation.span import active_span_id
 import eventtree
 from eventtree.event import EventTree
 from eventtree.journal import open_journal
-from eventtree.journal.contents import records_of, trees_in
+from eventtree.journal.clear import records_of, trees_in
 from eventtree.llama_index import global_handler
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
-from eventtree.tree import fold
+from eventtree.tree.builder import fold
 from tests.llama_index.conftest import outline
 from tests.llama_index.models import Echo
 

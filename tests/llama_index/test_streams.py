@@ -30,7 +30,7 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 import eventtree
 from eventtree.event import Event, EventTree, Kind, Status
 from eventtree.llama_index.streams import Streams
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
 from tests.llama_index.models import USAGE, Caller, Echo

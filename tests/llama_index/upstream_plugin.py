@@ -14,9 +14,9 @@ import pytest
 from llama_index_instrumentation.dispatcher import Dispatcher
 
 import eventtree.llama_index
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.llama_index.spans import Spans
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 
 seen: Counter[str] = Counter()
 """Which of our hooks were called, and how often."""
@@ -54,4 +54,6 @@ def _recorded() -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say what we saw, and whether anything of ours failed."""
-    terminalreporter.write_line(f"eventtree failures={sum(guard.failures.values())} calls={sum(seen.values())} {seen}")
+    terminalreporter.write_line(
+        f"eventtree failures={sum(diagnostics.failures.values())} calls={sum(seen.values())} {seen}"
+    )

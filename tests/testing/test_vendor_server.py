@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from eventtree.errors import ConfigError
-from eventtree.testing import Answer, VendorServer, rules
+from eventtree.testing import Answer, VendorServer, contracts
 from tests.testing.wrong_requests import braintrust, honeyhive, humanloop_v4, humanloop_v5, nebuly
 from tests.testing.wrong_requests.wrong import Wrong
 
@@ -28,7 +28,7 @@ TABLES: dict[str, ModuleType] = {
     "braintrust": braintrust,
     "nebuly": nebuly,
 }
-VENDORS = sorted(TABLES)
+CONTRACTS = sorted(TABLES)
 HEADERS = {"Authorization": "Bearer k", "X-API-KEY": "k"}
 ENOUGH = 15
 
@@ -63,7 +63,7 @@ def state(server: VendorServer, vendor: str) -> list[list[Any]]:
     return [kind(vendor) for kind in kinds]
 
 
-WRONG = [pytest.param(vendor, wrong, id=f"{vendor}-{wrong}") for vendor in VENDORS for wrong in TABLES[vendor].WRONG]
+WRONG = [pytest.param(vendor, wrong, id=f"{vendor}-{wrong}") for vendor in CONTRACTS for wrong in TABLES[vendor].WRONG]
 
 
 @pytest.mark.parametrize(("vendor", "wrong"), WRONG)
@@ -81,7 +81,7 @@ def test_wrong_request_is_refused_for_its_own_reason(
         assert state(server, vendor) == before
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CONTRACTS)
 def test_every_vendor_refuses_at_least_fifteen_things_for_different_reasons(vendor: str) -> None:
     assert len({wrong.reason for wrong in TABLES[vendor].WRONG}) >= ENOUGH
     assert len({wrong.name for wrong in TABLES[vendor].WRONG}) == len(TABLES[vendor].WRONG)
@@ -337,14 +337,14 @@ def test_nebuly_cannot_tell_a_repeat_so_it_is_taken_and_counted(server: VendorSe
     assert len(server.events("nebuly")) == 3
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CONTRACTS)
 def test_settings_lead_to_the_vendor(vendor: str) -> None:
     bases = {"humanloop_v5": "/v5", "humanloop_v4": "/v4"}
     with VendorServer(key="secret") as server:
         assert server.settings(vendor) == {"api_key": "secret", "base_url": server.url + bases.get(vendor, "")}
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CONTRACTS)
 def test_key_is_asked_for_in_the_right_header_and_form(vendor: str) -> None:
     method, path, body = TABLES[vendor].SETUP[0]
     bearer = not vendor.startswith("humanloop")
@@ -366,7 +366,7 @@ def test_key_is_asked_for_in_the_right_header_and_form(vendor: str) -> None:
         assert [one.problem for one in server.refused] == [missing, missing, malformed, "wrong key"]
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CONTRACTS)
 @pytest.mark.parametrize(
     ("content", "content_type", "problem"),
     [
@@ -404,7 +404,7 @@ def test_unknown_path_is_404_and_wrong_method_405(server: VendorServer, client: 
     ]
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CONTRACTS)
 def test_scripted_answers_come_first_and_have_no_effect(
     server: VendorServer, client: httpx.Client, vendor: str
 ) -> None:
@@ -432,7 +432,7 @@ def test_script_touches_its_own_vendor_only_and_can_be_endless_and_dropped() -> 
         assert send(client, "POST", nebuly.V2, nebuly.trace()).status_code == 200
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CONTRACTS)
 def test_lost_response_leaves_its_effect_and_the_resend_is_a_repeat(
     server: VendorServer, client: httpx.Client, vendor: str
 ) -> None:
@@ -590,7 +590,7 @@ def test_missing_werkzeug_names_the_extra_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_rules_import_nothing_of_eventtree_but_themselves() -> None:
-    for file in Path(rules.__file__).parent.glob("*.py"):
+    for file in Path(contracts.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("eventtree"):
-                assert str(node.module).startswith("eventtree.testing.rules"), file.name
+                assert str(node.module).startswith("eventtree.testing.contracts"), file.name

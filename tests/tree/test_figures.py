@@ -11,8 +11,8 @@ import pytest
 from eventtree import record
 from eventtree.errors import ConfigError
 from eventtree.event import Event
-from eventtree.tree import fold
-from eventtree.usage import Pricer
+from eventtree.pricing import Pricer
+from eventtree.tree.builder import fold
 from tests.tree.test_tree import closed, noted, opened
 
 ASKED = {"messages": [{"role": "user", "content": "abc"}]}

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventtree.event import Usage
-from eventtree.usage import Pricer, infer, normalise
-from eventtree.usage.reading import find
-from eventtree.usage.shapes import CONTAINERS, SHAPES
-from eventtree.usage.tokens import PLACES
+from eventtree.pricing import Pricer
+from eventtree.usage import infer, normalise
+from eventtree.usage.normalize import PLACES
+from eventtree.usage.providers import CONTAINERS, FORMATS
+from eventtree.usage.reader import find
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 PRICER = Pricer(catalogue=False, table={"*": {"input": 2, "output": 8, "cache_read": 1, "reasoning": 9}})
@@ -20,7 +21,7 @@ PRICER = Pricer(catalogue=False, table={"*": {"input": 2, "output": 8, "cache_re
 KEYS = sorted(
     {
         step.partition("[")[0]
-        for shape in SHAPES
+        for shape in FORMATS
         for paths in shape.reads.values()
         for step in paths.replace(" | ", ".").split(".")
     }
@@ -59,7 +60,7 @@ def shaped(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def _filled(draw: st.DrawFn) -> dict[str, Any]:
-    shape = draw(st.sampled_from(SHAPES))
+    shape = draw(st.sampled_from(FORMATS))
     body: dict[str, Any] = {}
     for paths in shape.reads.values():
         path = draw(st.sampled_from(paths.split(" | ")))
@@ -117,7 +118,7 @@ def test_identities_hold_for_every_shape_in_every_place(raw: dict[str, Any]) -> 
 
 
 @given(anything)
-def test_any_json_at_the_door_is_no_error(raw: Any) -> None:
+def test_any_json_at_the_pipeline_is_no_error(raw: Any) -> None:
     """Never raises."""
     normalise(raw)
     infer(raw, raw, "gpt-4o", tokenizer=len)

@@ -22,7 +22,7 @@ import pytest
 
 from eventtree.event import Kind, Usage
 from eventtree.journal import Journal, MemoryFiles
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.usage.served import EVENTS, JSON, Answer, Provider, provider
 
@@ -254,8 +254,8 @@ def ask_llama_index(recording: Recording, url: str) -> None:
 
 def replayed(ask: Callable[[Recording, str], None], recording: Recording, served: Provider) -> Usage | str | None:
     """What our event says, or the name of the error with which the client refused the body."""
-    journal, before = Journal(MemoryFiles()), recorder.diverted
-    recorder.diverted = journal
+    journal, before = Journal(MemoryFiles()), recorder.capture_journal
+    recorder.capture_journal = journal
     served.answers.clear()
     served.answers.append(recording.answer)
     try:
@@ -265,7 +265,7 @@ def replayed(ask: Callable[[Recording, str], None], recording: Recording, served
     except Exception as error:  # a body that the client cannot take
         return f"{type(error).__name__}: {str(error)[:80]}"
     finally:
-        recorder.diverted = before
+        recorder.capture_journal = before
     events = [event for tree in Captured(journal) for event in tree.events if event.kind is Kind.MODEL]
     (event,) = [one for one in events if not one.internal]
     return event.usage

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eventtree.event import Cost, EventTree, Kind, Note, Usage
-from eventtree.serializer import names_in, request, serialize
-from eventtree.vendors.vendor import Lookup, Vendor
+from eventtree.serializer.serialize import names_in, request, serialize
+from eventtree.serializer.vendor import Lookup, Vendor
 from tests.vendors.trees import START, chain_root, chat_model, event, ident, rich_tree, tree_of
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -69,7 +69,7 @@ def trees() -> list[EventTree]:
 def made(vendor: Vendor, tree: EventTree, said: dict[str, Any] = SAID) -> Iterator[tuple[str, str, str, Any]]:
     """(route, method, path, body) of each request for a tree, for what ends late in it, and for a late feedback."""
     late = [
-        *vendor.encode_late(tree, [event.id for event in tree.events]),
+        *vendor.encode_update(tree, [event.id for event in tree.events]),
         *vendor.encode_feedback({**said, "tree": tree.id}, tree, LEARNED).items,
     ]
     for one in [*serialize([tree], vendor), *(request((item,), vendor) for item in late)]:

@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 import httpx
 
 from eventtree.event import EventTree
-from eventtree.serializer import serialize
+from eventtree.serializer.serialize import serialize
+from eventtree.serializer.vendor import Request, Vendor
 from eventtree.testing import VendorServer
-from eventtree.testing.rules import VENDORS
-from eventtree.testing.rules.terms import Call, Options, Refusal
-from eventtree.vendors.vendor import Request, Vendor
+from eventtree.testing.contracts import CONTRACTS
+from eventtree.testing.contracts.contract import Call, Options, Refusal
 
 
 def problems(
@@ -24,8 +24,8 @@ def problems(
 
     `learned` fills with what answers teach.
     """
-    rules = VENDORS[vendor.kind]
-    ledger = rules.ledger(options or Options())
+    rules = CONTRACTS[vendor.kind]
+    state = rules.state(options or Options())
     found = []
     for request in requests:
         path, _, query = (rules.base + request.url.removeprefix(vendor.base_url)).partition("?")
@@ -36,7 +36,7 @@ def problems(
             and route.method == request.method
         )
         try:
-            reply = handle(Call(json.loads(request.content), args, dict(parse_qsl(query)), ""), ledger)
+            reply = handle(Call(json.loads(request.content), args, dict(parse_qsl(query)), ""), state)
         except Refusal as refusal:
             found.append(str(refusal))
             continue
@@ -45,7 +45,7 @@ def problems(
         assert verdict is not None
         assert verdict.verified
         assert not verdict.refused
-        assert bool(verdict.again) == bool(reply.problem)
+        assert bool(verdict.retry) == bool(reply.problem)
         if learned is not None:
             learned.update(verdict.learned)
     return found
@@ -86,5 +86,5 @@ def post_all(server: VendorServer, vendor: Vendor, trees: Iterable[EventTree], l
                 url = url.replace("{" + name + "}", value)
             answer = client.request(request.method, url, content=request.content, headers=request.headers)
             verdict = vendor.read_reply(request, answer.status_code, answer.content)
-            assert verdict is not None and verdict.verified and not verdict.again, answer.text
+            assert verdict is not None and verdict.verified and not verdict.retry, answer.text
     assert not server.refused

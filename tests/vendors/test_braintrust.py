@@ -9,9 +9,9 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue, Kind, Status, Usage
-from eventtree.serializer import serialize
+from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer
-from eventtree.testing.rules.terms import Options
+from eventtree.testing.contracts.contract import Options
 from eventtree.vendors import braintrust as module
 from eventtree.vendors.braintrust import TOKENS, TYPES, Braintrust
 from tests.vendors import judges
@@ -33,7 +33,7 @@ KNOWN = Options(braintrust_projects=frozenset({PROJECT}))
 
 
 def braintrust(**settings: Any) -> Braintrust:
-    return Braintrust.keyless(**settings)
+    return Braintrust.for_export(**settings)
 
 
 def rows(*events: Any, **settings: Any) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def test_settings_come_from_the_names_of_the_vendors_sdk(monkeypatch: pytest.Mon
     )
     assert vendor.auth() == {"Authorization": "Bearer k"}
     assert Braintrust(project="mine").project_id == ""
-    assert (Braintrust.keyless().project, Braintrust.keyless().project_id) == ("default", "")
+    assert (Braintrust.for_export().project, Braintrust.for_export().project_id) == ("default", "")
 
 
 def test_without_a_key_it_says_where_one_goes() -> None:
@@ -309,7 +309,7 @@ def test_answer_is_verified_by_its_row_ids(body: bytes, verified: bool) -> None:
     (request,) = serialize([wide_tree(3)], braintrust())
     verdict = braintrust().read_reply(request, 200, body)
     assert verdict is not None
-    assert (verdict.verified, verdict.refused, verdict.again) == (verified, {}, frozenset())
+    assert (verdict.verified, verdict.refused, verdict.retry) == (verified, {}, frozenset())
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 429, 500])

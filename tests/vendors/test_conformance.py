@@ -11,11 +11,11 @@ from hypothesis import given
 
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
-from eventtree.serializer import pack, request, serialize, waves
+from eventtree.serializer.serialize import pack, request, serialize, waves
+from eventtree.serializer.vendor import Request, Vendor
 from eventtree.testing import VendorServer
-from eventtree.testing.rules.terms import Options
-from eventtree.vendors import KINDS, vendor_class
-from eventtree.vendors.vendor import Request, Vendor
+from eventtree.testing.contracts.contract import Options
+from eventtree.vendors import VENDORS, vendor_class
 from tests.vendors import judges
 from tests.vendors.everything import LEARNED, SAID
 from tests.vendors.goldens import hold_bodies_against_golden
@@ -39,20 +39,20 @@ EVENTS = 10_000
 
 
 def vendor(kind: str, settings: dict[str, Any]) -> Vendor:
-    return vendor_class(kind).keyless(**settings)
+    return vendor_class(kind).for_export(**settings)
 
 
 def options(settings: dict[str, Any]) -> Options:
     return Options(settings.get("dialect", "log_status"), braintrust_projects=frozenset({PROJECT}))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_a_missing_key_names_its_variable(kind: str) -> None:
     with pytest.raises(ConfigError, match=vendor_class(kind).env["api_key"][0]):
         vendor_class(kind)()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_a_wrong_setting_is_named(kind: str) -> None:
     with pytest.raises(ConfigError, match="api_kye"):
         vendor_class(kind)(api_key="k", api_kye="k")
@@ -113,14 +113,14 @@ def wrong_in(one: Vendor, sent: list[Request], said: dict[str, Any], tree: Event
 
     def then() -> Iterator[Request]:
         yield from sent
-        ended = one.encode_late(tree, [event.id for event in tree.events])
+        ended = one.encode_update(tree, [event.id for event in tree.events])
         yield from (made for wave in waves(ended) for made in pack(wave, one))
         yield from (request((item,), one) for item in one.encode_feedback(said, tree, learned).items)
 
     return judges.problems(one, then(), how, learned)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_sending_twice_is_harmless_or_said_not_to_be(kind: str) -> None:
     with VendorServer() as server:
         one = vendor_class(kind)(**server.settings(kind))
@@ -129,10 +129,10 @@ def test_sending_twice_is_harmless_or_said_not_to_be(kind: str) -> None:
             judges.post_all(server, one, [tree], {})
         assert len(set(server.event_ids(kind))) == (1 if kind == "nebuly" else 12)
         assert server.repeats(kind).changed == 0
-    assert one.keyed is (kind != "nebuly")
+    assert one.idempotent is (kind != "nebuly")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_what_can_hold_a_place_has_one(kind: str) -> None:
     """Session, user, tags, metadata and scores of a root stand in what is sent for it."""
     marked = chain_root(
@@ -145,7 +145,7 @@ def test_what_can_hold_a_place_has_one(kind: str) -> None:
     assert "0.125" in sent
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 @pytest.mark.parametrize("said", [["user", "Why tides?"], ["human", "Why tides?"], "Why tides?"])
 def test_short_forms_of_messages_are_messages(kind: str, said: Any) -> None:
     """LangGraph takes `{"messages": [("user", "…")]}` and `{"messages": ["…"]}`."""
@@ -158,11 +158,11 @@ def test_short_forms_of_messages_are_messages(kind: str, said: Any) -> None:
         assert "'role': 'system'" in str(bodies)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_late_parts_of_a_long_tree_name_their_parents(kind: str) -> None:
-    """A vendor that `takes_late` gets what comes after its tree went out, hung where it belongs."""
+    """A vendor that `accepts_updates` gets what comes after its tree went out, hung where it belongs."""
     one = vendor(kind, {})
-    if not one.takes_late:
+    if not one.accepts_updates:
         return
     late = tree_of(event(30, 2, tree_id=ROOT))
     (part,) = [item for item in one.encode(late).items if item.event_ids]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from eventtree.vendors import KINDS, vendor_class
+from eventtree.serializer.vendor import Vendor
+from eventtree.vendors import VENDORS, vendor_class
 from eventtree.vendors.fields import FIELDS
-from eventtree.vendors.vendor import Vendor
 from tests.vendors.everything import SETTINGS, every_request
 
 SHARED_V5 = """path id log_id trace_parent_id start_time end_time created_at provider_latency inputs output error stdout
@@ -89,18 +89,18 @@ def parts(kind: str, route: str, body: Any) -> Iterator[tuple[str, dict[str, Any
             yield "retrieval" if "source" in step else "model" if "messages" in step else "embedding", step
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_every_published_field_is_accounted_for_and_no_other(kind: str) -> None:
     assert {shape: set(names.split()) for shape, names in PUBLISHED[kind].items()} == {
         shape: set(table) for shape, table in FIELDS[kind].items()
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VENDORS)
 def test_the_account_is_true_of_what_is_sent(kind: str) -> None:
     sent: dict[str, set[str]] = {shape: set() for shape in FIELDS[kind]}
     for settings in SETTINGS[kind]:
-        for shape, body in bodies(vendor_class(kind).keyless(**settings)):
+        for shape, body in bodies(vendor_class(kind).for_export(**settings)):
             sent[shape] |= body.keys()
     for shape, table in FIELDS[kind].items():
         assert sent[shape] == {name for name, source in table.items() if not source.startswith("-")}, shape

@@ -11,10 +11,10 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import Event, JsonValue, Kind, Status, Usage
-from eventtree.serializer import serialize
+from eventtree.serializer.serialize import serialize
+from eventtree.serializer.vendor import Request
 from eventtree.testing import VendorServer
 from eventtree.vendors.honeyhive import EVENT_TYPES, HoneyHive
-from eventtree.vendors.vendor import Request
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import ROOT, chain_root, event, ident, rich_tree, tree_of, wide_tree
@@ -23,7 +23,7 @@ GENERATIONS = ("legacy", "v1")
 
 
 def honeyhive(**settings: Any) -> HoneyHive:
-    return HoneyHive.keyless(**settings)
+    return HoneyHive.for_export(**settings)
 
 
 def sent(*events: Event, **settings: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_settings_come_from_the_names_of_the_vendors_sdk(monkeypatch: pytest.Mon
         {"Authorization": "Bearer new"}, "rag", "ci", "https://t.test",
     )  # fmt: skip
     assert HoneyHive(project="mine").project == "mine"
-    assert HoneyHive.keyless().project == "default"
+    assert HoneyHive.for_export().project == "default"
 
 
 def test_without_a_key_it_says_where_one_goes() -> None:
@@ -278,7 +278,7 @@ def test_answer_tells_what_was_taken(
 ) -> None:
     verdict = honeyhive().read_reply(batch, status, json.dumps(answer).encode())
     assert verdict is not None
-    assert (verdict.again, verdict.verified) == ({ident(n) for n in again}, verified)
+    assert (verdict.retry, verdict.verified) == ({ident(n) for n in again}, verified)
     assert not verdict.refused
 
 
@@ -295,7 +295,7 @@ def test_other_statuses_decide_alone(batch: Request, status: int) -> None:
 def test_answer_to_a_session_is_read_too() -> None:
     start = next(serialize([wide_tree(3)], honeyhive()))
     taken, blank = (honeyhive().read_reply(start, 200, body) for body in (b'{"session_id": "x"}', b""))
-    assert taken and taken.verified and not taken.again
+    assert taken and taken.verified and not taken.retry
     assert blank and not blank.verified
 
 

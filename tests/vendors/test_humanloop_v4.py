@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from eventtree.event import Event, Kind
-from eventtree.serializer import serialize
+from eventtree.serializer.serialize import serialize
+from eventtree.serializer.vendor import Request
 from eventtree.testing import VendorServer
 from eventtree.vendors.humanloop_v4 import HumanloopV4
-from eventtree.vendors.vendor import Request
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -29,7 +29,7 @@ from tests.vendors.trees import (
 
 
 def humanloop(**settings: Any) -> HumanloopV4:
-    return HumanloopV4.keyless(**settings)
+    return HumanloopV4.for_export(**settings)
 
 
 def sent(*events: Event, **settings: Any) -> list[list[dict[str, Any]]]:

@@ -10,10 +10,10 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import Cost, Event, Kind, Status, Usage
-from eventtree.serializer import serialize
+from eventtree.serializer.serialize import serialize
+from eventtree.serializer.vendor import Request
 from eventtree.testing import VendorServer
 from eventtree.vendors.humanloop_v5 import Dialect, HumanloopV5
-from eventtree.vendors.vendor import Request
 from tests.vendors import judges
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import (
@@ -34,7 +34,7 @@ DIALECTS: tuple[Dialect, ...] = ("log_status", "trace_status")
 
 
 def humanloop(**settings: Any) -> HumanloopV5:
-    return HumanloopV5.keyless(**settings)
+    return HumanloopV5.for_export(**settings)
 
 
 def sent(*events: Event, **settings: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -342,7 +342,7 @@ def test_taken_log_is_answered_with_its_id(status: int, body: bytes, verified: b
 
 def test_refusal_is_left_to_the_status_and_concerns_the_log_alone() -> None:
     assert humanloop().read_reply(request_of_a_flow(), 409, b"{}") is None
-    assert HumanloopV5.acts == {404: "bisect", 409: "bisect"}
+    assert HumanloopV5.status_actions == {404: "bisect", 409: "bisect"}
 
 
 def request_of_a_flow() -> Request:

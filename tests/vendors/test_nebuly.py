@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Status
-from eventtree.serializer import serialize
+from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer
 from eventtree.vendors.nebuly import Nebuly, Version
 from tests.vendors import judges
@@ -32,7 +32,7 @@ VERSIONS: tuple[Version, ...] = ("v2", "v3")
 
 
 def nebuly(**settings: Any) -> Nebuly:
-    return Nebuly.keyless(**settings)
+    return Nebuly.for_export(**settings)
 
 
 def sent(*events: Event, feedback: tuple[dict[str, Any], ...] = (), **settings: Any) -> dict[str, Any]:
@@ -303,7 +303,7 @@ def test_any_body_is_an_acceptance(body: bytes) -> None:
 
 
 def test_sending_twice_is_not_harmless() -> None:
-    assert Nebuly.keyed is False
+    assert Nebuly.idempotent is False
 
 
 @pytest.mark.parametrize("version", VERSIONS)

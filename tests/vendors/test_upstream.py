@@ -80,7 +80,7 @@ def ask(python: str, script: str, given: str, *arguments: str) -> str:
 @pytest.mark.parametrize("name", UPSTREAM)
 def test_the_vendors_own_models_take_every_body(cache: Path, name: str) -> None:
     upstream = UPSTREAM[name]
-    vendors = [vendor_class(upstream.kind).keyless(**each) for each in upstream.settings]
+    vendors = [vendor_class(upstream.kind).for_export(**each) for each in upstream.settings]
     bodies = [one for vendor in vendors for one in every_request(vendor)]
 
     @settings(max_examples=TREES, database=None)

@@ -1,4 +1,4 @@
-"""`eventtree dead`: what vendors refused, with their words; sent again after a mend, or dropped and counted."""
+"""`eventtree dead`: what vendors refused, with their words; sent again after a hint, or dropped and counted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import click
 from rich.table import Table
 
-from eventtree.cli.draw import console
-from eventtree.cli.look import existing
-from eventtree.delivery.again import Letter, send_again
-from eventtree.delivery.dead import DeadLetters
+from eventtree.cli.show import existing
+from eventtree.delivery.dead_letters import DeadLetters
+from eventtree.delivery.resend import Letter, send_again
 from eventtree.errors import ConfigError, JournalError
 from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
-from eventtree.vendors import KINDS, resolve_vendors
+from eventtree.terminal import console
+from eventtree.vendors import VENDORS, resolve_vendors
 
 WORDS_SHOWN = 80
 LOCK_SECONDS = 3.0
@@ -84,7 +84,7 @@ def resend_letters(folder: str | None, vendor: str | None, number: int | None, t
     failed = 0
     for name, letters in _by_name(letters_in(journal, vendor, number)).items():
         kind = name.rsplit(".", 1)[0]
-        if kind not in KINDS:
+        if kind not in VENDORS:
             raise ConfigError(kind, "a vendor of your own naming", "Its letters can be shown and dropped here")
         (settings,) = resolve_vendors([kind])
         with _held(journal, name):

@@ -9,13 +9,13 @@ import uuid
 import click
 
 from eventtree import config
-from eventtree.delivery.lane import Lane
-from eventtree.delivery.report import Sums
-from eventtree.door import Door
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.report import VendorTotals
 from eventtree.errors import ConfigError
 from eventtree.event import Kind
-from eventtree.recorder import recorder
-from eventtree.vendors import KINDS, Vendor, resolve_vendors, vendor_class
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.vendors import VENDORS, Vendor, resolve_vendors, vendor_class
 
 MARK = "eventtree-doctor"
 """Tag, user and name of what `--send` sends, so that it is known for what it is."""
@@ -40,7 +40,7 @@ def _nobody() -> int:
     click.echo(
         "No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME."
     )
-    for kind in KINDS:
+    for kind in VENDORS:
         keys = [name for name in vendor_class(kind).env["api_key"] if os.environ.get(name)]
         if keys:
             click.echo(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
@@ -67,54 +67,56 @@ def _settled(name: str) -> Vendor | None:
 
 def _send(vendors: list[Vendor], timeout: float) -> bool:
     """Send one marked tree to all; whether all took it."""
-    door = Door(
+    pipeline = Pipeline(
         vendors=vendors, journal=config.MEMORY, user=MARK, tags=(MARK,), deliver=True, sample_rate=1.0, content=True,
     )  # fmt: skip
-    if not door.enabled:
+    if not pipeline.enabled:
         click.echo("Nothing was sent: EVENTTREE_ENABLED switches recording off.")
         return False
-    click.echo(f"Sending tree {_record(door)}, tagged {MARK}.")
+    click.echo(f"Sending tree {_record(pipeline)}, tagged {MARK}.")
     end = time.monotonic() + timeout
-    report = door.shipper.flush(0)
-    while time.monotonic() < end and not _is_over(door, report.vendors):
-        report = door.shipper.flush(min(STEP_SECONDS, max(0.0, end - time.monotonic())))
-    lanes = {lane.vendor.name: lane for lane in door.shipper.lanes.values()}
-    told = [_tell(vendor, report.vendors.get(vendor.name), lanes.get(vendor.name)) for vendor in vendors]
-    door.shipper.stop()
+    report = pipeline.shipper.flush(0)
+    while time.monotonic() < end and not _is_over(pipeline, report.vendors):
+        report = pipeline.shipper.flush(min(STEP_SECONDS, max(0.0, end - time.monotonic())))
+    consumers = {consumer.vendor.name: consumer for consumer in pipeline.shipper.consumers.values()}
+    told = [_tell(vendor, report.vendors.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
+    pipeline.shipper.stop()
     return all(told)
 
 
-def _is_over(door: Door, sums: dict[str, Sums]) -> bool:
-    lanes = list(door.shipper.lanes.values())
-    return len(lanes) == len(sums) and all(lane.parked or not sums[lane.vendor.name].waiting for lane in lanes)
+def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
+    consumers = list(pipeline.shipper.consumers.values())
+    return len(consumers) == len(sums) and all(
+        consumer.parked or not sums[consumer.vendor.name].waiting for consumer in consumers
+    )
 
 
-def _tell(vendor: Vendor, sums: Sums | None, lane: Lane | None) -> bool:
+def _tell(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
     """What became of the tree at one vendor; whether that is well."""
-    if sums is None or lane is None:
+    if sums is None or consumer is None:
         click.echo(f"{vendor.name}: FAILED to start delivery")
         return False
     dropped = "".join(f", {count} with no place there ({reason})" for reason, count in sums.dropped.items())
     if sums.dead:
-        letters = lane.dead.read()
+        letters = consumer.dead.read()
         click.echo(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
     elif sums.waiting:
-        why = lane.parked.reason if lane.parked else lane.trouble or "no answer in time"
+        why = consumer.parked.reason if consumer.parked else consumer.trouble or "no answer in time"
         click.echo(f"{vendor.name}: NOT TAKEN, {why}")
     else:
-        click.echo(f"{vendor.name}: took {sums.delivered} events in {lane.requests} requests{dropped}")
+        click.echo(f"{vendor.name}: took {sums.delivered} events in {consumer.requests} requests{dropped}")
     return not (sums.dead or sums.waiting)
 
 
-def _record(door: Door) -> str:
+def _record(pipeline: Pipeline) -> str:
     """A chain with a tool and a model in it."""
     tree, tool, model = (str(uuid.uuid4()) for _ in range(3))
     question = "Does this arrive?"
-    recorder.open(door, tree, None, kind=Kind.CHAIN, name=MARK, inputs={"question": question})
-    recorder.open(door, tool, tree, kind=Kind.TOOL, name="look", inputs={"input": question})
-    recorder.close(door, tool, outputs="It does.")
+    recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name=MARK, inputs={"question": question})
+    recorder.open(pipeline, tool, tree, kind=Kind.TOOL, name="look", inputs={"input": question})
+    recorder.close(pipeline, tool, outputs="It does.")
     messages = [{"role": "user", "content": question}]
-    recorder.open(door, model, tree, kind=Kind.MODEL, name="none", inputs={"messages": messages}, model=MARK)
-    recorder.close(door, model, outputs={"messages": [{"role": "assistant", "content": "It does."}]})
-    recorder.close(door, tree, outputs={"answer": "It does."})
+    recorder.open(pipeline, model, tree, kind=Kind.MODEL, name="none", inputs={"messages": messages}, model=MARK)
+    recorder.close(pipeline, model, outputs={"messages": [{"role": "assistant", "content": "It does."}]})
+    recorder.close(pipeline, tree, outputs={"answer": "It does."})
     return tree

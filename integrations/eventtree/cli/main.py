@@ -77,7 +77,7 @@ def main(context: click.Context) -> None:
 @plain_errors
 def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> None:
     """Print the last trees."""
-    from eventtree.cli.look import show_json, show_trees
+    from eventtree.cli.show import show_json, show_trees
 
     if as_json:
         show_json(journal, tree_id)
@@ -94,7 +94,7 @@ def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> 
 @plain_errors
 def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
     """Print the exact requests a vendor would get, one JSON object a line; needs no key."""
-    from eventtree.cli.look import export_requests
+    from eventtree.cli.show import export_requests
 
     export_requests(journal, vendor, tree_id)
 
@@ -105,7 +105,7 @@ def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
 @plain_errors
 def report(journal: str | None, as_json: bool) -> None:
     """Per vendor: accepted = delivered + waiting + dead + dropped(reason), in events."""
-    from eventtree.cli.look import show_report
+    from eventtree.cli.show import show_report
 
     show_report(journal, as_json)
 
@@ -121,7 +121,7 @@ def report(journal: str | None, as_json: bool) -> None:
 @plain_errors
 def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> None:
     """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
-    from eventtree.cli.send import ship_all
+    from eventtree.cli.ship import ship_all
 
     sys.exit(ship_all(journal, vendors, follow=follow, replay=replay, timeout=timeout))
 
@@ -133,7 +133,7 @@ def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bo
 @plain_errors
 def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
     """Delete local content. What still waits for a vendor is dropped, and counted as dropped by_user."""
-    from eventtree.cli.look import clear_trees
+    from eventtree.cli.show import clear_trees
 
     clear_trees(journal, tree_id, ask=not yes)
 
@@ -169,7 +169,7 @@ def dead(
 @click.option("--timeout", default=20.0, show_default=True, metavar="SECONDS", help="With --send: give up after.")
 @plain_errors
 def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
-    """Check each vendor's settings: what is missing, and the mend; exit status 1 if anything is wrong."""
+    """Check each vendor's settings: what is missing, and the hint; exit status 1 if anything is wrong."""
     from eventtree.cli.doctor import examine
 
     sys.exit(examine(vendors, send=send, timeout=timeout))

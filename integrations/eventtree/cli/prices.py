@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from eventtree import config
-from eventtree.usage import Explanation, PriceLine, Pricer
+from eventtree.pricing import Explanation, PriceLine, Pricer
 
 
 def show_prices(model: str, provider: str | None, base_url: str | None) -> int:

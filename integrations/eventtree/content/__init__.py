@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from eventtree.content.endpoint import endpoint
-from eventtree.content.plain import Plain, plain
 from eventtree.content.redact import FAILED, MASK, KnownSecrets, Redactor, known_secrets
-from eventtree.content.shorten import shorten
+from eventtree.content.sanitizer import Sanitizer, sanitize
+from eventtree.content.truncate import truncate
 from eventtree.content.walk import DEFAULT, Limits
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "MASK",
     "KnownSecrets",
     "Limits",
-    "Plain",
     "Redactor",
+    "Sanitizer",
     "endpoint",
     "known_secrets",
-    "plain",
-    "shorten",
+    "sanitize",
+    "truncate",
 ]

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from eventtree.content import parts
-from eventtree.content.shorten import cut_marker
+from eventtree.content.truncate import cut_marker
 from eventtree.content.walk import CUT, Converter, Walk, apart, compact
 from eventtree.event import JsonValue
 
@@ -105,7 +105,7 @@ def from_set(walk: Walk, value: Any, depth: int) -> JsonValue:
 
 
 def in_order(items: list[JsonValue]) -> list[JsonValue]:
-    """Plain items sorted by themselves, or by their text where they don't compare."""
+    """Sanitizer items sorted by themselves, or by their text where they don't compare."""
     try:
         return sorted(items)
     except TypeError:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from eventtree import guard
+from eventtree import diagnostics
 
 Redactor = Callable[[str], str]
 Span = tuple[int, int]
@@ -24,7 +24,7 @@ MASK = "**********"
 FAILED = "[redaction failed]"
 
 
-class Guarded:
+class FailClosed:
     """A redactor that fails closed; `failures` counts how often that was needed."""
 
     __slots__ = ("failures", "redact")
@@ -43,16 +43,16 @@ class Guarded:
             raise TypeError(type(redacted).__name__)
         except Exception as error:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
             self.failures += 1
-            guard.failed("redact", error)
+            diagnostics.failed("redact", error)
             return FAILED
 
 
-class GuardedKeys:
+class FailClosedKeys:
     """A redactor's `hides_key` that fails closed."""
 
     __slots__ = ("guard", "hides_key")
 
-    def __init__(self, hides_key: Callable[[str], bool], guard: Guarded) -> None:
+    def __init__(self, hides_key: Callable[[str], bool], guard: FailClosed) -> None:
         """Guard `hides_key`, counting with `guard`."""
         self.hides_key = hides_key
         self.guard = guard
@@ -63,7 +63,7 @@ class GuardedKeys:
             return bool(self.hides_key(key))
         except Exception as error:  # noqa: BLE001 - the boundary to the user's redactor: fail closed
             self.guard.failures += 1
-            guard.failed("redact", error)
+            diagnostics.failed("redact", error)
             return True
 
 

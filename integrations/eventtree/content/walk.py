@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds
 from eventtree.content.redact import FAILED, MASK, Redactor
-from eventtree.content.shorten import cut_marker
+from eventtree.content.truncate import cut_marker
 from eventtree.event import JsonValue
 
 Converter = Callable[["Walk", Any, int], JsonValue]
@@ -101,7 +101,7 @@ def clean(text: str) -> str:
     return text
 
 
-class Lasting:
+class KeyCache:
     """What outlasts a walk: dict keys as they are recorded (they repeat), and a count of objects that raised."""
 
     __slots__ = ("hides", "known", "redact", "unreadable")
@@ -131,7 +131,7 @@ class Walk:
 
     __slots__ = ("lasting", "limits", "nodes", "path", "redact", "spent")
 
-    def __init__(self, limits: Limits, redact: Redactor | None, lasting: Lasting) -> None:
+    def __init__(self, limits: Limits, redact: Redactor | None, lasting: KeyCache) -> None:
         """Begin with nothing spent. `redact` must not raise."""
         self.limits = limits
         self.redact = redact
@@ -179,7 +179,7 @@ class Walk:
         return value
 
     def room(self) -> int:
-        """The longest text still welcome. `shorten` shares out the size fairly later; this only stops a flood."""
+        """The longest text still welcome. `truncate` shares out the size fairly later; this only stops a flood."""
         whole = self.limits.max_bytes
         if self.spent <= 4 * whole:
             return whole
@@ -187,7 +187,7 @@ class Walk:
 
     def cut(self, value: str, room: int) -> str:
         """Head and tail of a text that is longer than `room`."""
-        guard.cuts["value_bytes"] += 1
+        diagnostics.truncations["value_bytes"] += 1
         half = room // 2
         if self.redact is None:
             head, tail = value[:half], value[-half:] if half else ""
@@ -210,10 +210,10 @@ class Walk:
     def take(self, size: int) -> int:
         """How many of `size` items may be kept; they are counted as met."""
         if size > self.limits.max_items:
-            guard.cuts["items"] += 1
+            diagnostics.truncations["items"] += 1
             size = self.limits.max_items
         if size > self.nodes:
-            guard.cuts["nodes"] += 1
+            diagnostics.truncations["nodes"] += 1
             size = self.nodes
         self.nodes -= size
         return size
@@ -221,7 +221,7 @@ class Walk:
     def enter(self, value: object, depth: int) -> str | None:
         """Go into a container; a marker where that must not be. Every None is followed by one `leave`."""
         if depth >= self.limits.max_depth:
-            guard.cuts["depth"] += 1
+            diagnostics.truncations["depth"] += 1
             return TOO_DEEP
         here = id(value)
         if here in self.path:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from eventtree import config
 from eventtree.config import MEMORY
-from eventtree.delivery.report import Report, Sums, make_report
+from eventtree.delivery.report import Report, VendorTotals, make_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import open_journal
 
 before: list[Callable[[], None]] = []
-"""What is done ahead of each flush: a door closes runs whose end nothing told it (a stream read to its end)."""
+"""What is done ahead of each flush: a pipeline closes runs whose end nothing told it (a stream read to its end)."""
 
 
 def flush(timeout: float | None = 30.0) -> Report:
@@ -52,7 +52,7 @@ def _of_configured() -> Report:
 
 def _together(reports: list[Report]) -> Report:
     """One report for a process that records in several journals."""
-    vendors: dict[str, Sums] = {}
+    vendors: dict[str, VendorTotals] = {}
     for report in reports:
         for label, sums in report.vendors.items():
             vendors[label if label not in vendors else f"{label} in {report.journal}"] = sums

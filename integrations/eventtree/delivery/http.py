@@ -26,10 +26,10 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.config import BOUNDS
 from eventtree.errors import ConfigError, RequestError
-from eventtree.vendors.vendor import LOOPBACK, Request
+from eventtree.serializer.vendor import LOOPBACK, Request
 
 if TYPE_CHECKING:
     import httpx
@@ -194,7 +194,7 @@ class Http:
         finally:
             await response.aclose()
         if body.is_too_long:
-            guard.cuts["reply_bytes"] += 1
+            diagnostics.truncations["reply_bytes"] += 1
         whole = body.is_whole and ended
         return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eventtree.delivery.dead import DeadLetters
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.delivery.http import Http
-from eventtree.delivery.lane import Lane
 from eventtree.delivery.report import cursor_keys
+from eventtree.journal.backlog import Backlog
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.index import Index
 from eventtree.journal.journal import Journal
 from eventtree.vendors import Vendor
 
 
-class MendedLane(Lane):
-    """A lane for the trees of `VENDOR.FINGERPRINT`; its cursor says `parked` until they have all gone out, so that
+class MendedLane(Consumer):
+    """A consumer for the trees of `VENDOR.FINGERPRINT`; its cursor says `parked` until they have all gone out, so that
     the next start goes on where this one ends.
     """
 
@@ -34,7 +34,7 @@ class MendedLane(Lane):
         self.fingerprint = name.rsplit(".", 1)[1]
         self.dead = DeadLetters(journal.files, f"{name}.dead")
 
-    def _reading(self) -> Index:
+    def _reading(self) -> Backlog:
         is_fresh = self.index is None
         index = super()._reading()
         if is_fresh:  # other settings may have other projects: they are asked for again
@@ -46,13 +46,15 @@ class MendedLane(Lane):
         self.circuit.succeeded()
         self.parked = self.trouble = None
 
-    def _tidy(self, index: Index) -> None:
+    def _tidy(self, index: Backlog) -> None:
         super()._tidy(index)
         if self.idle and not index.growing:
             self._cursor.park(None)
 
 
-def mended(journal: Journal, vendors: Mapping[str, Vendor], lanes: Mapping[str, Lane]) -> Iterator[tuple[str, Vendor]]:
+def mended(
+    journal: Journal, vendors: Mapping[str, Vendor], consumers: Mapping[str, Consumer]
+) -> Iterator[tuple[str, Vendor]]:
     """`VENDOR.FINGERPRINT` of what is parked though `vendors` (by such a name) has newer settings: those.
 
     A journal that cannot be read yields nothing.
@@ -62,8 +64,8 @@ def mended(journal: Journal, vendors: Mapping[str, Vendor], lanes: Mapping[str, 
         names = [f"{name}.{fingerprint}" for name, fingerprint in sorted(cursor_keys(journal)) if name in newest]
         for name in names:
             own, vendor = newest[name.rsplit(".", 1)[0]]
-            lane = lanes.get(name)
-            is_parked = lane.parked if lane is not None else Cursor(journal.files, f"{name}.cursor").parked
+            consumer = consumers.get(name)
+            is_parked = consumer.parked if consumer is not None else Cursor(journal.files, f"{name}.cursor").parked
             if name != own and is_parked is not None:
                 yield name, vendor
     except OSError:

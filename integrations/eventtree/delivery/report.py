@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from eventtree.config import MEMORY
-from eventtree.journal.census import Census
+from eventtree.journal.counts import Counts
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
 
@@ -19,7 +19,7 @@ CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor"
 """Name of a vendor's cursor; whatever else is called so is not ours."""
 
 
-class Sums(BaseModel):
+class VendorTotals(BaseModel):
     """One vendor's events. `waiting` counts those recorded and not yet settled, open runs among them."""
 
     model_config = ConfigDict(frozen=True)
@@ -51,7 +51,7 @@ class Report(BaseModel):
     journal: str
     events: int = 0
     """Events whose records are on disk (or in memory) now."""
-    vendors: dict[str, Sums] = Field(default_factory=dict)
+    vendors: dict[str, VendorTotals] = Field(default_factory=dict)
     """By vendor name; a second destination of the same name bears its fingerprint too."""
     damaged_lines: int = 0
     lost_lines: int = 0
@@ -91,7 +91,7 @@ def cursor_keys(journal: Journal) -> set[tuple[str, str]]:
     return {(one[1], one[2]) for one in found if one is not None}
 
 
-def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 0) -> Sums:
+def totals_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 0) -> VendorTotals:
     """One vendor's sums: what its cursor says, and `unsettled` events of trees it has not settled.
 
     `unsaid` is how much feedback waits.
@@ -102,21 +102,21 @@ def sums_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 
     dropped = {reason: count for reason, count in sorted(cursor.dropped.items()) if count}
     # Part of an unsettled tree may be with the vendor already.
     partly = cursor.delivered + cursor.dead + sum(dropped.values()) - cursor.accepted
-    return Sums(
+    return VendorTotals(
         name=key[0], fingerprint=key[1], accepted=accepted, delivered=cursor.delivered, dead=cursor.dead,
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
         feedback={fate: count for fate, count in sorted(feedback.items()) if count},
     )  # fmt: skip
 
 
-def _all_sums(journal: Journal, census: Census, holders: Mapping[str, Cursor]) -> list[Sums]:
-    """Sums of every vendor named or served; of two destinations of one name, one with events comes first."""
+def _all_sums(journal: Journal, counts: Counts, holders: Mapping[str, Cursor]) -> list[VendorTotals]:
+    """VendorTotals of every vendor named or served; of two destinations of one name, one with events comes first."""
     found = []
-    for key in census.vendor_keys() | cursor_keys(journal):
+    for key in counts.vendor_keys() | cursor_keys(journal):
         cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
         if cursor.name in holders:
             cursor.add_unwritten(holders[cursor.name])
-        found.append(sums_of(key, cursor, census.waiting(key, cursor)[0], census.unsaid(key, cursor)[0]))
+        found.append(totals_of(key, cursor, counts.waiting(key, cursor)[0], counts.waiting_feedback(key, cursor)[0]))
     return sorted(found, key=lambda sums: (sums.name, not sums.accepted, sums.fingerprint))
 
 
@@ -131,7 +131,7 @@ def _place(journal: Journal) -> str:
 
 def make_report(
     journal: Journal,
-    census: Census | None = None,
+    counts: Counts | None = None,
     more: Mapping[str, Any] | None = None,
     holders: Mapping[str, Cursor] = MappingProxyType({}),
 ) -> Report:
@@ -140,24 +140,24 @@ def make_report(
     Raises:
         OSError: it cannot be read.
     """
-    census = census or Census(journal)
-    census.read()
-    found: dict[str, Sums] = {}
-    for sums in _all_sums(journal, census, holders):
+    counts = counts or Counts(journal)
+    counts.read()
+    found: dict[str, VendorTotals] = {}
+    for sums in _all_sums(journal, counts, holders):
         if sums.name not in found:
             found[sums.name] = sums
         elif sums.accepted:
             found[f"{sums.name}.{sums.fingerprint}"] = sums
     damage = Counter({"bad": 0, "lost": 0})
-    for reader in census.readers.values():
+    for reader in counts.readers.values():
         damage.update(bad=reader.damage.bad_lines, lost=reader.damage.lost)
     return Report(
         journal=_place(journal),
-        events=census.events,
+        events=counts.events,
         vendors=found,
         damaged_lines=damage["bad"],
         lost_lines=damage["lost"],
-        dropped=dict(census.dropped()),
+        dropped=dict(counts.dropped()),
         newer_logs=tuple(journal.newer_logs()),
         unwritten_bytes=journal.held,
         **(more or {}),

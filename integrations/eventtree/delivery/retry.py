@@ -36,7 +36,7 @@ class Act(StrEnum):
     """What to do with a request after its answer."""
 
     DELIVERED = "delivered"
-    AGAIN = "again"
+    RETRY = "retry"
     """The same request later."""
     SPLIT = "split"
     """Too large: halve; a single item is shortened, then a dead letter."""
@@ -47,7 +47,7 @@ class Act(StrEnum):
 
 
 BY_STATUS: Mapping[int, Act] = {
-    **dict.fromkeys((408, 425, 429, 499), Act.AGAIN),
+    **dict.fromkeys((408, 425, 429, 499), Act.RETRY),
     413: Act.SPLIT,
     # Who we are, where we send and how, not what: key, payment, route, method, proxy, format, protocol, law.
     **dict.fromkeys((401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426, 431, 451), Act.PARK),
@@ -57,16 +57,16 @@ BY_CLASS: Mapping[int, Act] = {2: Act.DELIVERED, 3: Act.PARK, 4: Act.BISECT}
 """First digit → act, where the status itself is not named. What is in neither (1xx, 5xx, nonsense) is tried again."""
 
 
-def act_of(status: int, overrides: Mapping[int, str], *, keyed: bool = False) -> Act:
-    """What an answer's status asks for. `overrides` are the vendor's own; `keyed`: a conflict means it has the item.
+def act_of(status: int, overrides: Mapping[int, str], *, idempotent: bool = False) -> Act:
+    """What an answer's status asks for. `overrides` are the vendor's own; with `idempotent` a conflict is a delivery.
 
-    For a request of several items a 409 tells nothing about each: pass `keyed` for single items only.
+    For a request of several items a 409 tells nothing about each: pass `idempotent` for single items only.
     """
     if status in overrides:
         return Act(overrides[status])
-    if status == 409 and keyed:
+    if status == 409 and idempotent:
         return Act.DELIVERED
-    return BY_STATUS.get(status) or BY_CLASS.get(status // 100, Act.AGAIN)
+    return BY_STATUS.get(status) or BY_CLASS.get(status // 100, Act.RETRY)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

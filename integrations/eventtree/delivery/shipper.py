@@ -1,4 +1,4 @@
-"""The thread that delivers: one per journal and process, one asyncio loop in it, a lane per vendor.
+"""The thread that delivers: one per journal and process, one asyncio loop in it, a consumer per vendor.
 
 It starts with the first handler that names a vendor, again after a fork, and again should it ever have died. At exit
 it gets `exit_timeout` seconds; what is not sent then stays in the journal for the next start or `eventtree ship`.
@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds, Settings
+from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.http import Http
-from eventtree.delivery.lane import Lane
 from eventtree.delivery.mended import MendedLane, mended
-from eventtree.delivery.pace import Pace
 from eventtree.delivery.report import Report, make_report, unread_report
-from eventtree.journal.census import Census
+from eventtree.delivery.throttle import Throttle
+from eventtree.journal.counts import Counts
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import MemoryFiles
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.sweep import sweep
-from eventtree.usage import Pricer
+from eventtree.journal.retention import remove_settled
+from eventtree.pricing import Pricer
 from eventtree.vendors import Vendor
 
 P = ParamSpec("P")
@@ -71,7 +71,7 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def work() -> None:
-            guard.own_thread()
+            diagnostics.mark_delivery_thread()
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(fn(*args, **kwargs))
@@ -97,14 +97,14 @@ class Shipper:
         self._reset()
 
     def _reset(self) -> None:
-        self.lanes: dict[str, Lane] = {}
+        self.consumers: dict[str, Consumer] = {}
         self._http: Http | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
         self._guard = threading.Lock()
-        self._census_guard = threading.Lock()
-        self._census = Census(self.journal)
+        self._counts_guard = threading.Lock()
+        self._counts = Counts(self.journal)
         self._stopping = False
 
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
@@ -121,16 +121,16 @@ class Shipper:
             self._bound(settings.bounds)
         self.deliver = settings.deliver
         self.exit_timeout = settings.exit_timeout
-        fresh = [v for v in vendors if self.vendors.get(_lane_name(v, self.journal)) != v]
-        self.vendors.update({_lane_name(v, self.journal): v for v in fresh})
+        fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
+        self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
         if self._loop is not None and fresh:
             self._call(self._add_lanes)
         self.ensure()
 
     def _price_with(self, pricer: Pricer) -> None:
         self.pricer = pricer
-        for lane in list(self.lanes.values()):
-            lane.pricing = pricer.alike()
+        for consumer in list(self.consumers.values()):
+            consumer.pricing = pricer.clone()
 
     def _bound(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -150,7 +150,7 @@ class Shipper:
                 self._thread.start()
 
     def wake(self) -> None:
-        """Make every lane look for work now."""
+        """Make every consumer look for work now."""
         self._call(self._wake_lanes)
 
     def flush(self, timeout: float | None = None) -> Report:
@@ -176,21 +176,28 @@ class Shipper:
 
     def report(self) -> Report:
         """The sums as they stand."""
-        failures = {**guard.failures, **{f"prices: {name}": count for name, count in self.pricer.failures.items()}}
-        more = {"unknown_models": self._unknown_models(), "failures": failures, "cut": dict(guard.cuts)}
-        holders = {lane.cursor.name: lane.cursor for lane in list(self.lanes.values()) if lane.cursor is not None}
-        with self._census_guard:
+        failures = {
+            **diagnostics.failures,
+            **{f"prices: {name}": count for name, count in self.pricer.failures.items()},
+        }
+        more = {"unknown_models": self._unknown_models(), "failures": failures, "cut": dict(diagnostics.truncations)}
+        holders = {
+            consumer.cursor.name: consumer.cursor
+            for consumer in list(self.consumers.values())
+            if consumer.cursor is not None
+        }
+        with self._counts_guard:
             try:
-                return make_report(self.journal, self._census, more, holders)
+                return make_report(self.journal, self._counts, more, holders)
             except OSError as error:
-                guard.failed("report", error)
-                return unread_report(self.journal, {**more, "failures": dict(guard.failures)})
+                diagnostics.failed("report", error)
+                return unread_report(self.journal, {**more, "failures": dict(diagnostics.failures)})
 
     def _unknown_models(self) -> dict[str, int]:
-        """Each lane prices every event it sends: the lane that has met a model most often has met all of them."""
+        """Each consumer prices every event it sends: the one that has met a model most often has met all."""
         found: dict[str, int] = {}
-        for lane in list(self.lanes.values()):
-            for model, count in dict(getattr(lane.pricing, "unknown", {})).items():
+        for consumer in list(self.consumers.values()):
+            for model, count in dict(getattr(consumer.pricing, "unknown", {})).items():
                 found[model] = max(count, found.get(model, 0))
         return found
 
@@ -208,29 +215,31 @@ class Shipper:
         try:
             return self._is_behind() or self._is_own_left(deadline)
         except OSError as error:
-            guard.failed("flush", error)
+            diagnostics.failed("flush", error)
             return deadline < float("inf")
 
     def _is_behind(self) -> bool:
-        """Whether a lane has yet to come through what stood in others' logs when it began: killed ones' trees."""
+        """Whether a consumer has yet to come through what stood in others' logs when it began: killed ones' trees."""
         if not self.deliver or all(process_of(name) == self.journal.process for name in self.journal.logs()):
             return False
-        lanes = (self.lanes.get(name) for name in {*self.vendors, *self.lanes})
-        return any(lane is None or not (lane.caught_up or lane.parked is not None) for lane in lanes)
+        consumers = (self.consumers.get(name) for name in {*self.vendors, *self.consumers})
+        return any(
+            consumer is None or not (consumer.caught_up or consumer.parked is not None) for consumer in consumers
+        )
 
     def _is_own_left(self, deadline: float) -> bool:
         """Whether finished trees of this process wait; also if its logs are too long to tell in time."""
-        with self._census_guard:
-            if not self._census.read(deadline, only_own=True):
+        with self._counts_guard:
+            if not self._counts.read(deadline, only_own=True):
                 return True
-            for key in self._census.vendor_keys():
+            for key in self._counts.vendor_keys():
                 name = f"{key[0]}.{key[1]}"
-                lane = self.lanes.get(name)
-                if lane is not None and lane.parked is not None:
+                consumer = self.consumers.get(name)
+                if consumer is not None and consumer.parked is not None:
                     continue  # the next look is minutes away: nothing a flush could wait for
-                held = lane.cursor if lane is not None else None
+                held = consumer.cursor if consumer is not None else None
                 cursor = held or Cursor(self.journal.files, f"{name}.cursor")
-                if self._census.waiting(key, cursor)[1] or self._census.unsaid(key, cursor)[1]:
+                if self._counts.waiting(key, cursor)[1] or self._counts.waiting_feedback(key, cursor)[1]:
                     return True
         return False
 
@@ -246,17 +255,17 @@ class Shipper:
                 return
 
     def _main(self) -> None:
-        guard.own_thread()
+        diagnostics.mark_delivery_thread()
         try:
             _import_all()
             # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
             asyncio.run(self._serve(), debug=False)
         except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
-            guard.failed("delivery", error)
+            diagnostics.failed("delivery", error)
 
     async def _serve(self) -> None:
-        self.lanes = {}
-        # One client for all lanes: loading certificates takes longer than a thousand events.
+        self.consumers = {}
+        # One client for all consumers: loading certificates takes longer than a thousand events.
         self._http = http = Http(max_reply_bytes=self.bounds.reply_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = asyncio.current_task()
@@ -283,47 +292,49 @@ class Shipper:
 
     async def _keep_tidy(self) -> None:
         in_memory = isinstance(self.journal.files, MemoryFiles)
-        pace = Pace(lambda: self.journal.appended)
+        throttle = Throttle(lambda: self.journal.appended)
         while True:
             await asyncio.sleep(MEMORY_TIDY_SECONDS if in_memory else TIDY_SECONDS)
             try:
                 # A disk that is full gets back what nobody needs any more.
                 kept = self.bounds.memory_bytes // 8 if in_memory else self.bounds.kept_bytes
                 room, seconds = 0 if self.journal.held else kept, self.bounds.kept_days * 86_400
-                await asyncio.to_thread(sweep, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=pace)
+                await asyncio.to_thread(
+                    remove_settled, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle
+                )
                 self.journal.look_for_room()
             except OSError as error:
-                guard.failed("sweeping the journal", error)
+                diagnostics.failed("sweeping the journal", error)
 
     def _wake_lanes(self) -> None:
-        for lane in self.lanes.values():
-            lane.wake()
+        for consumer in self.consumers.values():
+            consumer.wake()
 
     def _add_lanes(self) -> None:
-        """A lane for each vendor, and for what is parked under older settings; new settings take the place of parked
-        ones.
-        """
+        """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
         for name, vendor in self.vendors.items():
-            known = self.lanes.get(name)
+            known = self.consumers.get(name)
             if known is None or (known.parked is not None and known.is_own and known.vendor != vendor):
-                self._add_lane(name, vendor, Lane)
+                self._add_lane(name, vendor, Consumer)
         if not self.all_trees:
-            for name, vendor in list(mended(self.journal, self.vendors, self.lanes)):
+            for name, vendor in list(mended(self.journal, self.vendors, self.consumers)):
                 self._add_lane(name, vendor, partial(MendedLane, name=name))
 
-    def _add_lane(self, name: str, vendor: Vendor, lane: Callable[..., Lane]) -> None:
+    def _add_lane(self, name: str, vendor: Vendor, consumer: Callable[..., Consumer]) -> None:
         for task in self._tasks:
             if task.get_name() == name:
                 task.cancel()
-        self.lanes[name] = lane(self.journal, vendor, self._http, pricing=self.pricer.alike(), all_trees=self.all_trees)
-        self._tasks.add(asyncio.get_running_loop().create_task(self.lanes[name].run(), name=name))
+        self.consumers[name] = consumer(
+            self.journal, vendor, self._http, pricing=self.pricer.clone(), all_trees=self.all_trees
+        )
+        self._tasks.add(asyncio.get_running_loop().create_task(self.consumers[name].run(), name=name))
 
     def after_fork(self) -> None:
         """In the child: the parent's thread is not here; `ensure` starts one of our own."""
         self._reset()
 
 
-def _lane_name(vendor: Vendor, journal: Journal) -> str:
+def _consumer_name(vendor: Vendor, journal: Journal) -> str:
     return f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
 
 

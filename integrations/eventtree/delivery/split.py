@@ -1,7 +1,7 @@
 """Making requests smaller: fewer items, then shorter items. Pure.
 
 An item that alone is too large keeps its shape. Its light fields stay as they are, and so do those that name or link
-it, whatever their size: `shorten` sees only the heavy ones, all together, so that the longest texts pay most.
+it, whatever their size: `truncate` sees only the heavy ones, all together, so that the longest texts pay most.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pydantic_core
 
-from eventtree.content.shorten import shorten
+from eventtree.content.truncate import truncate
 from eventtree.event import JsonValue
-from eventtree.vendors.vendor import Item, to_json
+from eventtree.serializer.vendor import Item, to_json
 
 LIGHT_BYTES = 512
 """No id, name, time or count of a vendor's format is longer."""
@@ -32,17 +32,17 @@ def halves(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     return tuple(items[:middle]), tuple(items[middle:])
 
 
-def shorten_item(item: Item, max_bytes: int) -> Item | None:
+def truncate_item(item: Item, max_bytes: int) -> Item | None:
     """The same item with content of at most `max_bytes`; None if it cannot be brought there, or is there already."""
     if len(item.content) <= max_bytes:
         return None
     row = pydantic_core.from_json(item.content)
-    shorter = shorten_row(row, max_bytes) if isinstance(row, dict) else None
+    shorter = truncate_row(row, max_bytes) if isinstance(row, dict) else None
     content = to_json(shorter)
     return replace(item, content=content) if shorter is not None and len(content) <= max_bytes else None
 
 
-def shorten_row(row: dict[str, JsonValue], max_bytes: int) -> dict[str, JsonValue] | None:
+def truncate_row(row: dict[str, JsonValue], max_bytes: int) -> dict[str, JsonValue] | None:
     """The row with its heavy fields shortened to fit; None where a field would have to go.
 
     A lone heavy field that is an object may be the row itself in a wrapper (`{"interaction": {…}}`): it is looked into.
@@ -52,8 +52,8 @@ def shorten_row(row: dict[str, JsonValue], max_bytes: int) -> dict[str, JsonValu
     room = max_bytes - len(to_json(light))
     if len(heavy) == 1:
         [(key, inner)] = heavy.items()
-        within = shorten_row(inner, room) if isinstance(inner, dict) else None
+        within = truncate_row(inner, room) if isinstance(inner, dict) else None
         if within is not None:
             return {**row, key: within}
-    shorter = shorten(heavy, room) if heavy and room > 0 else None
+    shorter = truncate(heavy, room) if heavy and room > 0 else None
     return {**row, **shorter} if isinstance(shorter, dict) and shorter.keys() == heavy.keys() else None

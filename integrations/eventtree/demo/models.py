@@ -32,11 +32,11 @@ def choose(model: str | None) -> Models:
         return Models(DocumentChatModel(streaming=True), DocumentLLM())
     provider, _, name = model.partition(":")
     if provider != "openai" or not name:
-        mend = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
-        raise ConfigError("--model", f"{model!r} is not known", mend)
+        hint = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
+        raise ConfigError("--model", f"{model!r} is not known", hint)
     if not os.environ.get(KEY):
-        mend = f"Set {KEY}, or leave --model away: the built-in model needs no key"
-        raise ConfigError("--model", f"{KEY} is not set", mend)
+        hint = f"Set {KEY}, or leave --model away: the built-in model needs no key"
+        raise ConfigError("--model", f"{KEY} is not set", hint)
     return _openai(name)
 
 
@@ -45,13 +45,13 @@ def _openai(name: str) -> Models:
         from langchain_openai import ChatOpenAI
         from llama_index.llms.openai import OpenAI
     except ImportError as error:
-        mend = "Run pip install 'eventtree[all]' llama-index-llms-openai"
-        raise ConfigError("--model", f"{error.name} is not installed", mend) from error
+        hint = "Run pip install 'eventtree[all]' llama-index-llms-openai"
+        raise ConfigError("--model", f"{error.name} is not installed", hint) from error
     # LlamaIndex's class asks for no usage of its own accord when it streams.
     llm = OpenAI(model=name, additional_kwargs={"stream_options": {"include_usage": True}})
     try:
         _ = llm.metadata
     except ValueError as error:
-        mend = "Give a model that llama-index-llms-openai knows, such as openai:gpt-4o-mini, or update that package"
-        raise ConfigError("--model", f"LlamaIndex does not know {name!r}", mend) from error
+        hint = "Give a model that llama-index-llms-openai knows, such as openai:gpt-4o-mini, or update that package"
+        raise ConfigError("--model", f"LlamaIndex does not know {name!r}", hint) from error
     return Models(ChatOpenAI(model=name, streaming=True, stream_usage=True), llm)

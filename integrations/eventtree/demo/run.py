@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from eventtree import session
-from eventtree.cli.draw import console, draw_report, draw_tree
-from eventtree.cli.look import read_trees
-from eventtree.context import Session
+from eventtree.cli.show import read_trees
 from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.demo import runs
@@ -25,8 +23,10 @@ from eventtree.event import EventTree
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import set_global_handler
+from eventtree.recording.callback_context import Session
+from eventtree.terminal import console, draw_report, draw_tree
 from eventtree.testing import VendorServer
-from eventtree.vendors import KINDS
+from eventtree.vendors import VENDORS
 
 USER = "demo-user"
 SESSION = "demo-session"
@@ -63,8 +63,8 @@ def run(question: str, *, model: str | None, out: str | None, journal: str | Non
             if not PROVIDERS.intersection(cls.__module__.partition(".")[0] for cls in type(error).__mro__):
                 raise
             # Without the provider's own words: they may quote the key.
-            mend = "Check the name, the key and the network, or leave --model away"
-            raise ConfigError("--model", f"{model} failed with {type(error).__name__}", mend) from error
+            hint = "Check the name, the key and the network, or leave --model away"
+            raise ConfigError("--model", f"{model} failed with {type(error).__name__}", hint) from error
         finally:
             report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
             shipper.stop()
@@ -78,8 +78,8 @@ def _folder(out: str | None) -> Path:
         folder = Path(out or tempfile.mkdtemp(prefix="eventtree-demo-")).expanduser().absolute()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        mend = "Name a folder that can be written: --out DIR"
-        raise ConfigError("--out", f"{out} cannot be used ({error.strerror})", mend) from error
+        hint = "Name a folder that can be written: --out DIR"
+        raise ConfigError("--out", f"{out} cannot be used ({error.strerror})", hint) from error
     return folder
 
 
@@ -108,7 +108,7 @@ def _note(title: str, current: Session, ask: Callable[[], str]) -> Answered:
 
 def _own(report: Report, shipper: Shipper) -> Report:
     """The report of this run's vendors only: the folder may hold earlier runs, whose server is gone."""
-    own = set(shipper.lanes)
+    own = set(shipper.consumers)
     vendors = {sums.name: sums for sums in report.vendors.values() if f"{sums.name}.{sums.fingerprint}" in own}
     return report.model_copy(update={"vendors": vendors})
 
@@ -130,7 +130,7 @@ def _print(
     draw_report(out, report, counts(server))
     out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {report.journal}"), soft_wrap=True)
     if all(trees) and _arrived(report, server):
-        _line(out, Text(f"All {len(KINDS)} vendors have everything: nothing waits, nothing was refused.", "green"))
+        _line(out, Text(f"All {len(VENDORS)} vendors have everything: nothing waits, nothing was refused.", "green"))
         return 0
     _line(out, Text("Not everything arrived: see the sums above and the requests.", "bold red"))
     return 1
@@ -138,7 +138,7 @@ def _print(
 
 def _arrived(report: Report, server: VendorServer) -> bool:
     """Whether every vendor got something, and everything it was to get."""
-    complete = report.vendors.keys() == KINDS.keys() and all(server.event_ids(kind) for kind in KINDS)
+    complete = report.vendors.keys() == VENDORS.keys() and all(server.event_ids(kind) for kind in VENDORS)
     return complete and report.settled and not server.refused
 
 

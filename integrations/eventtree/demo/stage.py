@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eventtree.testing import Received, VendorServer
-from eventtree.vendors import KINDS, Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly, Vendor
+from eventtree.vendors import VENDORS, Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly, Vendor
 
 PROJECT = "eventtree-demo"
 OURS = ("EVENTTREE_", "LANGSMITH_", "LANGCHAIN_")
@@ -30,7 +30,7 @@ def quiet_environment() -> Iterator[None]:
 
 def vendors_at(server: VendorServer) -> tuple[Vendor, ...]:
     """All five, every setting given, so that none is taken from the environment."""
-    at: dict[str, dict[str, Any]] = {kind: dict(server.settings(kind)) for kind in KINDS}
+    at: dict[str, dict[str, Any]] = {kind: dict(server.settings(kind)) for kind in VENDORS}
     return (
         HoneyHive(project=PROJECT, source="demo", **at["honeyhive"]),
         HumanloopV5(project=PROJECT, **at["humanloop_v5"]),

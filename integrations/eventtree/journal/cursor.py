@@ -70,7 +70,7 @@ class Cursor:
         self.parked: str | None = None
         self.feedback: Counter[str] = Counter()
         """Feedback by what became of it; counted apart from events."""
-        self.told: dict[str, tuple[str, int]] = {}
+        self.feedback_done: dict[str, tuple[str, int]] = {}
         """Key of each feedback that is done with → its log, and where it ends there."""
         self._reader = LineReader(self.files, self.name)
         self._seq = 0
@@ -95,9 +95,9 @@ class Cursor:
             return all(end <= known.get(log, 0) for log, end in spans.items())
         return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
 
-    def is_told(self, key: str, log: str, end: int) -> bool:
+    def is_feedback_done(self, key: str, log: str, end: int) -> bool:
         """Whether a feedback that ends there is done with."""
-        return key in self.told or end <= self.offsets.get(log, 0)
+        return key in self.feedback_done or end <= self.offsets.get(log, 0)
 
     def _is_behind(self, spans: Spans) -> bool:
         """Whether all of a settled tree lies before the offsets; a log that is not among them any more is gone."""
@@ -115,7 +115,7 @@ class Cursor:
              "spans": dict(spans)}
         )  # fmt: skip
 
-    def tell(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
+    def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
         """A feedback is done with: delivered, dead, or dropped for a reason."""
         self._write({"c": "told", "key": key, "log": log, "end": end, "fate": fate, "tree": tree})
 
@@ -155,7 +155,9 @@ class Cursor:
             self.settled = {
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self._is_behind(spans)
             }
-            self.told = {key: place for key, place in self.told.items() if not self._is_behind(dict((place,)))}
+            self.feedback_done = {
+                key: place for key, place in self.feedback_done.items() if not self._is_behind(dict((place,)))
+            }
         line = frame(0, pydantic_core.to_json(self._state()))
         self.files.replace(self.name, line)
         self._reader = LineReader(self.files, self.name, len(line))
@@ -205,7 +207,7 @@ class Cursor:
             "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
             "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
-            "parked": self.parked, "feedback": dict(self.feedback), "told": self.told,
+            "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done,
         }  # fmt: skip
 
     def _write(self, entry: dict[str, Any]) -> None:
@@ -264,8 +266,8 @@ class Cursor:
     def _on_told(self, entry: dict[str, Any]) -> None:
         self.partly.pop(entry["tree"], None)  # its tree has gone out long before: these are the feedback's own
         self.taken.pop(entry["tree"], None)
-        if entry["key"] not in self.told:
-            self.told[entry["key"]] = (entry["log"], entry["end"])
+        if entry["key"] not in self.feedback_done:
+            self.feedback_done[entry["key"]] = (entry["log"], entry["end"])
             self.feedback[entry["fate"]] += 1
 
     def _on_parked(self, entry: dict[str, Any]) -> None:
@@ -282,4 +284,4 @@ class Cursor:
         self.settled, self.offsets = entry["settled"], entry["offsets"]
         self.learned, self.parked = entry["learned"], entry["parked"]
         self.feedback.update(entry.get("feedback", {}))
-        self.told = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}
+        self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

@@ -311,5 +311,5 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = "Name a writable folder with journal= or EVENTTREE_JOURNAL, or journal=':memory:'"
-        raise JournalError(f"journal {folder}: {error.strerror}. {mend}") from error
+        hint = "Name a writable folder with journal= or EVENTTREE_JOURNAL, or journal=':memory:'"
+        raise JournalError(f"journal {folder}: {error.strerror}. {hint}") from error

@@ -21,7 +21,7 @@ from collections import deque
 from pathlib import Path
 from threading import Lock, Thread
 
-from eventtree import guard
+from eventtree import diagnostics
 from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
 from eventtree.journal.line import frame
@@ -267,7 +267,7 @@ class Journal:
     def _hold(self, line: bytes) -> None:
         if self._held_size + len(line) > self.held_bytes:
             self.dropped += 1
-            guard.cuts["held_bytes"] += 1
+            diagnostics.truncations["held_bytes"] += 1
             return
         self._held.append(line)
         self._held_size += len(line)
@@ -330,7 +330,7 @@ class Journal:
 def _heal(kept: weakref.ref[Journal]) -> None:
     """Try again each second until nothing is held, or nobody has the journal any more."""
     said = "the journal's disk refuses or dawdles; records wait in memory and would be lost with this process"
-    guard.logger.warning(said)
+    diagnostics.logger.warning(said)
     while True:
         time.sleep(PROBE_SECONDS)
         journal = kept()

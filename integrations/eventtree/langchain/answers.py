@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventtree.content import Plain
+from eventtree.content import Sanitizer
 from eventtree.event import JsonValue
 
 ERROR_TYPE = "ToolError"
@@ -22,7 +22,7 @@ def has_content(response: Any) -> bool:
     return any(getattr(one, "message", None) is not None or one.text for one in generations_of(response))
 
 
-def reply(response: Any, plain: Plain) -> JsonValue:
+def reply(response: Any, plain: Sanitizer) -> JsonValue:
     """The `outputs` of a model run."""
     generations = generations_of(response)
     chats = [getattr(one, "message", None) for one in generations]
@@ -42,7 +42,7 @@ def handled_error(output: Any) -> dict[str, Any] | None:
     return {"type": ERROR_TYPE, "message": output.text if isinstance(output.text, str) else str(output.content)}
 
 
-def _finish(message: dict[str, JsonValue], generation: Any, plain: Plain) -> None:
+def _finish(message: dict[str, JsonValue], generation: Any, plain: Sanitizer) -> None:
     """Some classes say why the model stopped beside the message only."""
     about = getattr(generation, "generation_info", None)
     if "finish_reason" not in message and isinstance(about, dict):

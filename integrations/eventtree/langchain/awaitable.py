@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
-from eventtree.guard import guarded
+from eventtree.diagnostics import guarded
 
 
 class Finished:
@@ -31,7 +31,7 @@ FINISHED = Finished()
 
 
 def callback(method: Callable[..., None]) -> Callable[..., Any]:
-    """Make a method of the handler harmless (see `eventtree.guard`) and fit for LangChain's sync and async path."""
+    """Make a method of the handler harmless (see `guarded`) and fit for LangChain's sync and async path."""
     safe = guarded(method, FINISHED)
     mark = getattr(inspect, "markcoroutinefunction", None)
     marked: Callable[..., Any] = coroutine_like(safe) if mark is None else mark(safe)

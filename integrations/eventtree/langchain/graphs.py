@@ -14,7 +14,7 @@ from typing import Any
 
 from eventtree.event import Status
 from eventtree.langchain.status import is_langgraph
-from eventtree.recorder import Run, recorder
+from eventtree.recording.recorder import Run, recorder
 
 PAUSED_TREES = 10_000
 
@@ -56,7 +56,7 @@ def thread_of(metadata: Mapping[str, Any]) -> str | None:
 
 def leave_thread(run: Run) -> None:
     """A graph's root has ended: its thread is paused, or has gone on to its end."""
-    thread = run.memo["thread"]
+    thread = run.state["thread"]
     if (run.late or {}).get("status") == Status.INTERRUPTED:
         paused.remember(thread, run.tree.id)
     else:

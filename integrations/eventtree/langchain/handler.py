@@ -11,10 +11,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from eventtree import context, pickling
-from eventtree.door import Door
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.failure import message_of
 from eventtree.langchain import answers, graphs, kinds, models, prompts, protocol, usage
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.left import left
@@ -25,7 +22,10 @@ from eventtree.langchain.starters import is_fallbacks, is_told_by_langchain
 from eventtree.langchain.status import CANCELLED, status_of
 from eventtree.langchain.tokens import carries_content, event_carries_content, text_of
 from eventtree.record import OWN_NOTES
-from eventtree.recorder import NOTHING, recorder
+from eventtree.recording import callback_context, pickling
+from eventtree.recording.exceptions import message_of
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import NOTHING, recorder
 
 Tags = Sequence[str] | None
 About = Mapping[str, Any]
@@ -59,18 +59,19 @@ class CallbackHandler(BaseCallbackHandler):
         super().__init__()
         given = {"vendors": vendors, "journal": journal, "session": session, "user": user, "tags": tags}
         given |= {"metadata": metadata, "environment": environment, "sample_rate": sample_rate}
-        self.door = Door(**given, **further)
-        self._prompts = prompts.Prompts(self.door.plain)
-        self.raise_error = self.door.settings.strict
-        self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.door.enabled
-        self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.door.enabled
+        self.pipeline = Pipeline(**given, **further)
+        self._prompts = prompts.Prompts(self.pipeline.sanitize)
+        self.raise_error = self.pipeline.settings.strict
+        self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.pipeline.enabled
+        self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.pipeline.enabled
         graphs.become_graph_handler(self)
-        context.claim()  # where it is made: the calls that follow there leave nothing else in the context
+        # Where it is made: the calls that follow there leave nothing else in the context.
+        callback_context.share_with_callbacks()
 
     @property
     def last_tree_id(self) -> str | None:
         """Id of the tree that opened last in this context, for feedback."""
-        return self.door.last_tree_id
+        return self.pipeline.last_tree_id
 
     # Chains, agents, graphs
 
@@ -84,17 +85,17 @@ class CallbackHandler(BaseCallbackHandler):
         about = metadata or NOTHING
         name = name or name_of(name, serialized, "chain")
         parent = parent_of(parent_run_id)
-        kind, memo = Kind.CHAIN, NOTHING
+        kind, state = Kind.CHAIN, NOTHING
         if "ls_integration" in about:
             kind = kinds.chain_kind(kinds.agent_around(about), recorder.recall(parent).get("agent"), tags)
         if not defers_inputs and is_fallbacks(name):
-            memo = {"attempts": 0, "told": None if parent_run_id is None else key_of(parent_run_id)}
+            state = {"attempts": 0, "told": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
         key = key_of(run_id)
         known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
         asked = None if defers_inputs else inputs
         self._open(
-            key, parent, kind, name, tags, about, inputs=asked, memo=memo, announced=id(run_id) ^ id(inputs), **known
+            key, parent, kind, name, tags, about, inputs=asked, state=state, announced=id(run_id) ^ id(inputs), **known
         )
         if "ls_integration" in about or "thread_id" in about:
             self._in_graph(key, parent, name, about, tags, inputs)
@@ -104,10 +105,10 @@ class CallbackHandler(BaseCallbackHandler):
         """A chain is done; one that streamed says now what its input was."""
         key = key_of(run_id)
         run = recorder.runs.get(key) or recorder.find(key)
-        if run is not None and run.memo:
-            if "interrupts" in run.memo and "interrupt_noted" not in run.memo:
-                recorder.note(key, "interrupt", {"interrupts": run.memo["interrupts"]}, door=self.door)
-            if "thread" in run.memo:
+        if run is not None and run.state:
+            if "interrupts" in run.state and "interrupt_noted" not in run.state:
+                recorder.note(key, "interrupt", {"interrupts": run.state["interrupts"]}, pipeline=self.pipeline)
+            if "thread" in run.state:
                 graphs.leave_thread(run)
         self._close(run_id, key, Kind.CHAIN, more, outputs=outputs, inputs=inputs)
 
@@ -143,8 +144,13 @@ class CallbackHandler(BaseCallbackHandler):
         if run is None or not run.token_seen:
             self._chunk(run_id, carries_content(token, chunk), more)
             run = recorder.runs.get(key)
-        if run is not None and run.said is not None and "protocol" not in run.memo and run.doors[0] is self.door:
-            run.said.append(text_of(token))
+        if (
+            run is not None
+            and run.streamed is not None
+            and "protocol" not in run.state
+            and run.pipelines[0] is self.pipeline
+        ):
+            run.streamed.append(text_of(token))
 
     @callback
     def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
@@ -155,15 +161,15 @@ class CallbackHandler(BaseCallbackHandler):
             self._chunk(run_id, event_carries_content(event), more)
             run = recorder.runs.get(key)
         protocol.keep(key, event)
-        if run is not None and run.said is not None and run.doors[0] is self.door:
-            run.said.append(protocol.text_of(event))
+        if run is not None and run.streamed is not None and run.pipelines[0] is self.pipeline:
+            run.streamed.append(protocol.text_of(event))
 
     @callback
     def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
         """A model answered."""
         key = key_of(run_id)
         learned = self._answer(response, key)
-        self._close(run_id, key, Kind.MODEL, more, outputs=response, shape=self._reply, **learned)
+        self._close(run_id, key, Kind.MODEL, more, outputs=response, convert=self._reply, **learned)
 
     @callback
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **more: Any) -> None:
@@ -174,7 +180,7 @@ class CallbackHandler(BaseCallbackHandler):
             return
         learned = {} if response is None else self._answer(response, key_of(run_id))
         some = response if answers.has_content(response) else None
-        self._fail(run_id, error, Kind.MODEL, more, outputs=some, shape=self._reply, **learned)
+        self._fail(run_id, error, Kind.MODEL, more, outputs=some, convert=self._reply, **learned)
 
     # Tools
 
@@ -189,7 +195,7 @@ class CallbackHandler(BaseCallbackHandler):
         parent, announced = parent_of(parent_run_id), id(run_id) ^ id(input_str)
         key = key_of(run_id)
         self._open(key, parent, Kind.TOOL, name, tags, about, inputs=given, announced=announced)
-        left.watch(run_id, key, self.door)
+        left.watch(run_id, key, self.pipeline)
 
     @callback
     def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
@@ -215,12 +221,12 @@ class CallbackHandler(BaseCallbackHandler):
         parent = parent_of(parent_run_id)
         key, given, announced = key_of(run_id), {"query": query}, id(run_id) ^ id(query)
         self._open(key, parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs=given, announced=announced)
-        left.watch(run_id, key, self.door)
+        left.watch(run_id, key, self.pipeline)
 
     @callback
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **more: Any) -> None:
         """A retriever found documents."""
-        self._close(run_id, key_of(run_id), Kind.RETRIEVER, more, outputs=documents, shape=self._documents)
+        self._close(run_id, key_of(run_id), Kind.RETRIEVER, more, outputs=documents, convert=self._documents)
 
     @callback
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
@@ -234,13 +240,15 @@ class CallbackHandler(BaseCallbackHandler):
         """The app dispatched an event of its own inside a run."""
         name = f"custom {name}" if name in OWN_NOTES else name
         # Told by the manager of the run's children, which holds no handler twice.
-        recorder.note(key_of(run_id), self.door.text(name), self.door.plain(data), door=self.door)
+        recorder.note(key_of(run_id), self.pipeline.text(name), self.pipeline.sanitize(data), pipeline=self.pipeline)
 
     @callback
     def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
         """A model of an older integration tries again."""
         if not self._is_echo(key_of(run_id)):
-            recorder.note(key_of(run_id), "retry", self.door.plain(retry_note(retry_state)), door=self.door)
+            recorder.note(
+                key_of(run_id), "retry", self.pipeline.sanitize(retry_note(retry_state)), pipeline=self.pipeline
+            )
 
     @callback
     def on_agent_action(self, action: Any, *, run_id: UUID, **_: Any) -> None:
@@ -266,7 +274,7 @@ class CallbackHandler(BaseCallbackHandler):
         value = {**graphs.checkpoint_of(event), "interrupts": questions}
         recorder.learn(key, status=Status.INTERRUPTED)
         recorder.remember(key, interrupt_noted=True)
-        recorder.note(key, "interrupt", self.door.plain(value), door=self.door)
+        recorder.note(key, "interrupt", self.pipeline.sanitize(value), pipeline=self.pipeline)
         run = recorder.find(key)
         if run is not None:
             graphs.paused.remember(event.checkpoint_id, run.tree.id)
@@ -278,13 +286,13 @@ class CallbackHandler(BaseCallbackHandler):
         if self._is_echo(key):
             return
         graphs.link(key, event.checkpoint_id)
-        recorder.note(key, "resume", self.door.plain(graphs.checkpoint_of(event)), door=self.door)
+        recorder.note(key, "resume", self.pipeline.sanitize(graphs.checkpoint_of(event)), pipeline=self.pipeline)
 
     # What the callbacks share
 
     def _open(
         self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, *,
-        memo: About = NOTHING, **more: Any,
+        state: About = NOTHING, **more: Any,
     ) -> None:  # fmt: skip
         if key in recorder.runs and not is_told_by_langchain():
             more["announced"] = 0  # two that the app tells are two; objects made for a call may lie in the same place
@@ -298,13 +306,13 @@ class CallbackHandler(BaseCallbackHandler):
         if kinds.is_internal(name, tags):
             more["internal"] = True
         if "ls_integration" in about and (agent := kinds.agent_around(about)) is not None:
-            memo = {**memo, "agent": agent}
-        recorder.open(self.door, key, parent, kind=kind, name=name, tags=tags, metadata=about, memo=memo,
+            state = {**state, "agent": agent}
+        recorder.open(self.pipeline, key, parent, kind=kind, name=name, tags=tags, metadata=about, state=state,
                       framework="langchain", **more)  # fmt: skip
 
     def _close(self, run_id: UUID, key: str, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
-        unseen = None if key in recorder.runs else self._unseen(run_id, kind, more)
-        recorder.close(self.door, key, unseen=unseen, **learned)
+        if_unopened = None if key in recorder.runs else self._unseen(run_id, kind, more)
+        recorder.close(self.pipeline, key, if_unopened=if_unopened, **learned)
 
     def _open_model(
         self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
@@ -314,25 +322,25 @@ class CallbackHandler(BaseCallbackHandler):
         provider = about.get("ls_provider")
         params = models.params_of(invocation, about)
         url = models.base_url(serialized)
-        known = {} if url is None else {"base_url": self.door.text(url)}
+        known = {} if url is None else {"base_url": self.pipeline.text(url)}
         key = key_of(run_id)
         self._open(
             key, parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
-            about, inputs=asked, announced=id(run_id) ^ id(asked), shape=shape,
+            about, inputs=asked, announced=id(run_id) ^ id(asked), convert=shape,
             provider=provider, model=models.requested_model(invocation, about),
-            params=self.door.plain(params) if params else None,
-            memo={
+            params=self.pipeline.sanitize(params) if params else None,
+            state={
                 "provider": provider, "is_guess": models.is_class_name(provider, serialized),
                 "batch_size": more.get("batch_size") or 1,
             }, **known,
         )  # fmt: skip
-        left.watch(run_id, key, self.door)
+        left.watch(run_id, key, self.pipeline)
 
     def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:
         """A chunk before the first that carries content, or that one."""
         key = key_of(run_id)
         if not recorder.knows(key):
-            recorder.open(self.door, key, **self._unseen(run_id, Kind.MODEL, more))
+            recorder.open(self.pipeline, key, **self._unseen(run_id, Kind.MODEL, more))
         recorder.remember(key, streamed=True)
         if has_content:
             recorder.first_token(key)
@@ -341,7 +349,7 @@ class CallbackHandler(BaseCallbackHandler):
         """What only runs of graphs have: agents known by what is below them, and resuming."""
         graphs.become_graph_handler(self)
         told = recorder.find(key)
-        if told is not None and told.echoes:
+        if told is not None and told.duplicates:
             return
         levels = kinds.makes_agent(name, about, tags)
         for _ in range(levels - 1):
@@ -355,7 +363,7 @@ class CallbackHandler(BaseCallbackHandler):
             recorder.remember(key, thread=thread)
         if answer is not None:
             graphs.link(key, thread)
-            recorder.note(key, "resume", self.door.plain({"resume": answer}), door=self.door)
+            recorder.note(key, "resume", self.pipeline.sanitize({"resume": answer}), pipeline=self.pipeline)
 
     def _fallback_attempt(self, parent: str | None) -> int | None:
         """Number of an attempt below a `with_fallbacks`."""
@@ -372,14 +380,16 @@ class CallbackHandler(BaseCallbackHandler):
             self._interrupt(key, error, more)
         elif status is not Status.ERROR:
             note = {"type": control or type(error).__name__, "message": message_of(error)}
-            recorder.note(key, "control_flow" if control else "cancelled", self.door.plain(note), door=self.door)
+            recorder.note(
+                key, "control_flow" if control else "cancelled", self.pipeline.sanitize(note), pipeline=self.pipeline
+            )
         shown = error if status is Status.ERROR else None
         self._close(run_id, key, kind, more, status=status, error=shown, **learned)
 
     def _interrupt(self, key: str, error: BaseException, more: Mapping[str, Any]) -> None:
         """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""
-        questions = self.door.plain(graphs.interrupts_of(error))
-        recorder.note(key, "interrupt", {"interrupts": questions}, door=self.door)
+        questions = self.pipeline.sanitize(graphs.interrupts_of(error))
+        recorder.note(key, "interrupt", {"interrupts": questions}, pipeline=self.pipeline)
         graph = more.get("parent_run_id")
         if graph is not None and kinds.is_node(more.get("tags")):
             recorder.learn(str(graph), status=Status.INTERRUPTED)
@@ -388,15 +398,15 @@ class CallbackHandler(BaseCallbackHandler):
     def _is_echo(self, key: str) -> bool:
         """Whether an event of a run comes again, to a handler that a configuration holds twice."""
         run = recorder.find(key)
-        if run is None or not run.echoes or run.doors[0] is not self.door:
+        if run is None or not run.duplicates or run.pipelines[0] is not self.pipeline:
             return False
-        heard = run.memo.get("heard", 0)
+        heard = run.state.get("heard", 0)
         recorder.remember(key, heard=heard + 1)
-        return bool(heard % (run.echoes + 1))
+        return bool(heard % (run.duplicates + 1))
 
     def _answer(self, response: Any, key: str) -> dict[str, JsonValue]:
-        memo = recorder.recall(key)
-        return usage.learned_from(response, answers.generations_of(response), memo, self.door.plain)
+        state = recorder.recall(key)
+        return usage.learned_from(response, answers.generations_of(response), state, self.pipeline.sanitize)
 
     def _unseen(self, run_id: UUID, kind: Kind, more: Mapping[str, Any]) -> dict[str, Any]:
         """What can be said of a run whose start another handler has hidden from us (scenario A9)."""
@@ -407,24 +417,24 @@ class CallbackHandler(BaseCallbackHandler):
         }  # fmt: skip
 
     def _messages(self, messages: Any) -> JsonValue:
-        return {"messages": self.door.plain.messages(messages)}
+        return {"messages": self.pipeline.sanitize.messages(messages)}
 
     def _prompt(self, prompts: Sequence[str]) -> JsonValue:
-        texts = self.door.plain(list(prompts))
+        texts = self.pipeline.sanitize(list(prompts))
         return {"prompt": texts[0]} if len(texts) == 1 else {"prompts": texts}
 
     def _documents(self, documents: Any) -> JsonValue:
-        return {"documents": self.door.plain.documents(list(documents))}
+        return {"documents": self.pipeline.sanitize.documents(list(documents))}
 
     def _reply(self, response: Any) -> JsonValue:
-        return answers.reply(response, self.door.plain)
+        return answers.reply(response, self.pipeline.sanitize)
 
     # How LangChain sees the handler
 
     @property
     def run_inline(self) -> bool:  # type: ignore[override]
-        """False: an inline handler hides `on_llm_start` from the others. Read in the caller's own task, so claim it."""
-        context.claim()
+        """False: an inline handler hides `on_llm_start` from the others. Read in the caller's own task."""
+        callback_context.share_with_callbacks()
         return False
 
     # Asked before each callback, so no properties as in the base class.
@@ -435,10 +445,10 @@ class CallbackHandler(BaseCallbackHandler):
         """Be one's own copy: frameworks copy configurations, and a copy must not record twice."""
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, state: dict[int, Any]) -> Self:
         """As `__copy__`."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the settings without keys."""
-        return pickling.unpickle, (CallbackHandler, pickling.without_secrets(self.door.settings))
+        return pickling.unpickle, (CallbackHandler, pickling.without_secrets(self.pipeline.settings))

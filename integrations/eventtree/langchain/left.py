@@ -16,18 +16,18 @@ from collections import deque
 from typing import Any
 from uuid import UUID
 
-from eventtree import context
-from eventtree.door import Door
+from eventtree.diagnostics import guarded
 from eventtree.event import Status
-from eventtree.guard import guarded
-from eventtree.recorder import recorder
+from eventtree.recording import callback_context
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 
 
 class Held(weakref.ref[UUID]):
     """Somebody holds the id of an open run."""
 
-    __slots__ = ("door", "key", "loop", "task")
-    door: Door
+    __slots__ = ("key", "loop", "pipeline", "task")
+    pipeline: Pipeline
     key: str
     loop: weakref.ref[asyncio.AbstractEventLoop]
     task: weakref.ref[asyncio.Task[Any]] | None
@@ -46,20 +46,20 @@ class Left:
         """Know none."""
         self._gone: deque[Held] = deque()
 
-    def watch(self, run_id: UUID, key: str, door: Door) -> None:
+    def watch(self, run_id: UUID, key: str, pipeline: Pipeline) -> None:
         """Notice when nobody holds the id of this open run any more."""
         loop = asyncio._get_running_loop()
-        if loop is None or not context.in_callback() or not isinstance(run_id, UUID):
+        if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
             return
         held = Held(run_id, self._note)
-        held.door, held.key, held.loop, held.task = door, key, weakref.ref(loop), context.flow()
+        held.pipeline, held.key, held.loop, held.task = pipeline, key, weakref.ref(loop), callback_context.flow()
         recorder.remember(key, held=held)
 
     def settle(self) -> None:
         """Close all that were left."""
         self._close_gone()
         for run in list(recorder.runs.values()):
-            held = run.memo.get("held")
+            held = run.state.get("held")
             if held is not None and held.is_over:
                 _close(held)
 
@@ -78,8 +78,8 @@ class Left:
 @guarded
 def _close(held: Held) -> None:
     run = recorder.runs.get(held.key)
-    if run is not None and run.memo.get("held") is held:
-        recorder.close(held.door, held.key, status=Status.CANCELLED)
+    if run is not None and run.state.get("held") is held:
+        recorder.close(held.pipeline, held.key, status=Status.CANCELLED)
 
 
 left = Left()

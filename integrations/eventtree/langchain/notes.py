@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventtree.failure import message_of
+from eventtree.recording.exceptions import message_of
 
 
 def retry_note(state: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from uuid import UUID
 
-from eventtree.enclosing import SPANS, context_run, langchain_run, llama_index_span
 from eventtree.langchain.names import key_of
-from eventtree.recorder import recorder
+from eventtree.recording.enclosing import SPANS, context_run, langchain_run, llama_index_span
+from eventtree.recording.recorder import recorder
 
 
 def parent_of(given: UUID | None) -> str | None:
@@ -21,7 +21,7 @@ def parent_of(given: UUID | None) -> str | None:
         inner = context_run()
         if inner is not None and inner != parent:
             run = recorder.find(inner)
-            if run is not None and run.memo.get("told") == parent:
+            if run is not None and run.state.get("told") == parent:
                 return inner
     if SPANS in sys.modules:
         span = llama_index_span()

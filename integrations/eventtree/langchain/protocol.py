@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree.delivery import flush
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 
 MESSAGE_BEGUN = "message-start"
 BLOCK_DONE = "content-block-finish"
@@ -29,8 +29,8 @@ def keep(run_id: str, event: Any) -> None:
         # A model may announce tokens too, before and between the events: from here on they would come twice.
         recorder.remember(run_id, protocol=True)
         run = recorder.find(run_id)
-        if run is not None and run.said:
-            run.said.clear()
+        if run is not None and run.streamed:
+            run.streamed.clear()
     elif kind == BLOCK_DONE:
         block = event.get("content_block", event.get("content"))
         blocks = recorder.recall(run_id).get("blocks", {})
@@ -46,9 +46,9 @@ def text_of(event: Any) -> str:
     return str(delta["text"]) if isinstance(delta, Mapping) and delta.get("type") == "text-delta" else ""
 
 
-def complete_answer(memo: Mapping[str, Any]) -> Any:
+def complete_answer(state: Mapping[str, Any]) -> Any:
     """The `LLMResult` that a run was about to end with, or None if its answer was not complete."""
-    finish = memo.get("answered")
+    finish = state.get("answered")
     if finish is None:
         return None
     from langchain_core.messages import AIMessage
@@ -57,7 +57,7 @@ def complete_answer(memo: Mapping[str, Any]) -> Any:
     about = {**(finish.get("metadata") or {})}
     if finish.get("reason"):
         about.setdefault("finish_reason", finish["reason"])
-    blocks = list(memo.get("blocks", {}).values())
+    blocks = list(state.get("blocks", {}).values())
     message = AIMessage(content_blocks=blocks, usage_metadata=finish.get("usage"), response_metadata=about)
     return LLMResult(generations=[[ChatGeneration(message=message)]])
 
@@ -70,7 +70,7 @@ class LateEnds:
         if asyncio._get_running_loop() is not None:
             return
         deadline = time.monotonic() + WAIT_SECONDS
-        while any("answered" in run.memo for run in list(recorder.runs.values())) and time.monotonic() < deadline:
+        while any("answered" in run.state for run in list(recorder.runs.values())) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
 

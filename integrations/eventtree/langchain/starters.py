@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import Any
 
-from eventtree import context
+from eventtree.recording import callback_context
 
 BELOW = 5
 """Frames between the code that starts a run and `is_fallbacks`, called by a callback in sync code."""
@@ -25,8 +25,8 @@ def is_fallbacks(name: str) -> bool:
     """Whether it is `with_fallbacks`. Where nothing can be seen of it (an async batch or stream) the name tells."""
     if name == FALLBACKS:
         return True
-    if asyncio._get_running_loop() is not None and context.in_callback():
-        return _waiting(context.flow()).startswith(METHODS)
+    if asyncio._get_running_loop() is not None and callback_context.in_callback():
+        return _waiting(callback_context.flow()).startswith(METHODS)
     try:
         return sys._getframe(BELOW).f_code.co_qualname[: len(METHODS)] == METHODS  # thrice as fast as startswith
     except ValueError:  # a handler called by hand

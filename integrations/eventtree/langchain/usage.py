@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eventtree.event import JsonValue
-from eventtree.usage.keys import COUNTS, PLACES, without_text
+from eventtree.usage.collect import COUNTS, PLACES, without_text
 
 KEPT = (
     PLACES
@@ -24,7 +24,7 @@ COST_HEADER = "x-litellm-response-cost"
 
 
 def learned_from(
-    result: Any, generations: Sequence[Any], memo: Mapping[str, Any], plain: Callable[[Any], JsonValue]
+    result: Any, generations: Sequence[Any], state: Mapping[str, Any], plain: Callable[[Any], JsonValue]
 ) -> dict[str, JsonValue]:
     """What a model run's end says of usage (`usage`, None where it says nothing), and which `model` it names."""
     counts, kept, answers, model, provider = [], [], [], None, None
@@ -43,15 +43,15 @@ def learned_from(
     model = model or _model_in(output)
     totals = _kept(output) if output else NOTHING
     learned: dict[str, JsonValue] = {"usage": None, "model": model}
-    if memo.get("is_guess") and isinstance(provider, str):
+    if state.get("is_guess") and isinstance(provider, str):
         learned["provider"] = provider
     if not totals and not any(counts) and not any(kept):
         return learned
     usage = plain({"usage_metadata": counts, "response_metadata": kept, "llm_output": totals})
     usage["cached"] = any(one.get("total_cost") == 0 for one in counts)
-    usage["streamed"] = bool(memo.get("streamed"))
-    usage["provider"] = memo.get("provider")
-    usage["batch_size"] = memo.get("batch_size", 1)
+    usage["streamed"] = bool(state.get("streamed"))
+    usage["provider"] = state.get("provider")
+    usage["batch_size"] = state.get("batch_size", 1)
     if all(isinstance(one, str) for one in answers):
         usage["answers"] = plain(answers)  # a model that hands on another's message hands on its id
     learned["usage"] = usage

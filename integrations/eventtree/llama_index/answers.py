@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from eventtree.event import JsonValue
 from eventtree.llama_index.values import Shaper
-from eventtree.usage.keys import COUNTS, PLACES, without_text
+from eventtree.usage.collect import COUNTS, PLACES, without_text
 
 TOP = PLACES | COUNTS
 """Keys looked for at the top of an answer, and in `additional_kwargs`."""
@@ -51,7 +51,7 @@ class Answer:
         if response is None:
             return
         self.read(response)
-        if shaper.door.content:
+        if shaper.pipeline.content:
             self.outputs = shaper.value(response)
             self._complete(shaper)
 
@@ -81,7 +81,7 @@ class Answer:
 
     def partial(self, shaper: Shaper, chat: bool) -> JsonValue:
         """Outputs of a stream that ended early."""
-        if not self.parts or not shaper.door.content:
+        if not self.parts or not shaper.pipeline.content:
             return None
         text = shaper.text(self.text)
         return {"messages": [{"role": "assistant", "content": text}]} if chat else {"text": text}

@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.failure import describe
 from eventtree.llama_index.kinds import TELLING, lookup
 from eventtree.llama_index.span import Span
 from eventtree.llama_index.streams import Ended, Ending, Stream, Streams, frame_of, has_begun, running
 from eventtree.llama_index.values import RESPONSES, Shaper, dimensions, is_error
-from eventtree.recorder import recorder
+from eventtree.recording.exceptions import describe
+from eventtree.recording.recorder import recorder
 
 if TYPE_CHECKING:
-    from eventtree.door import Door
+    from eventtree.recording.pipeline import Pipeline
 
 UNTOLD = "output_unknown"
 UNTOLD_WHY = "its stream was the user's and no event told of it"
@@ -24,9 +24,9 @@ UNTOLD_WHY = "its stream was the user's and no event told of it"
 class Closing:
     """Closes spans, and the streams they wait for."""
 
-    def __init__(self, door: Door, shaper: Shaper, opened: dict[str, Span], streams: Streams) -> None:
+    def __init__(self, pipeline: Pipeline, shaper: Shaper, opened: dict[str, Span], streams: Streams) -> None:
         """Close what is in `opened` and `streams`."""
-        self.door = door
+        self.pipeline = pipeline
         self.shaper = shaper
         self.open = opened
         self.streams = streams
@@ -49,11 +49,11 @@ class Closing:
         if status is Status.ERROR:
             learned["error"] = span.error or self.told(failure_in(result))
         recorder.close(
-            self.door,
+            self.pipeline,
             span.run,
             status=status,
-            outputs=self._outputs(span, result, text) if self.door.content else None,
-            shape=as_it_is,
+            outputs=self._outputs(span, result, text) if self.pipeline.content else None,
+            convert=as_it_is,
             metadata=span.metadata or None,
             internal=True if span.internal else None,
             **learned,
@@ -73,12 +73,12 @@ class Closing:
         for stream, _is_tail in list(self.streams.around()):
             spans = [span for span in self._spans_of(stream) if span.facts.method in TELLING]
             for span in spans:
-                span.outputs = self.shaper.value(output) if self.door.content else None
+                span.outputs = self.shaper.value(output) if self.pipeline.content else None
             if spans:
                 self.end_stream(stream, Ending(Status.OK))
 
     def lose_stream(self, stream: Stream) -> None:
-        """The stream's generator is gone, has ended unseen, or will never be read."""
+        """The stream's generator is gone, has ended if_unopened, or will never be read."""
         ending = stream.ending or self._unsaid(stream)
         models = [span for span in self._spans_of(stream) if span.is_model]
         if ending.status is Status.CANCELLED:

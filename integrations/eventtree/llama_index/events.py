@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from eventtree.diagnostics import guarded
 from eventtree.event import Kind, Status
-from eventtree.guard import guarded
 from eventtree.llama_index.answers import Answer
 from eventtree.llama_index.arguments import UNNAMED
 from eventtree.llama_index.endings import status_of
@@ -19,7 +19,7 @@ from eventtree.llama_index.kinds import paths
 from eventtree.llama_index.span import Span
 from eventtree.llama_index.spans import Spans
 from eventtree.llama_index.streams import Ending
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 
 OURS = ("llama_index", "workflows")
 """Packages whose events are the framework's."""
@@ -37,7 +37,7 @@ class Events:
     def __init__(self, spans: Spans) -> None:
         """Add to the runs of `spans`."""
         self.spans = spans
-        self.door = spans.door
+        self.pipeline = spans.pipeline
 
     @guarded
     def take(self, event: Any) -> None:
@@ -121,14 +121,14 @@ def _cancelled(spans: Spans, span: Span, event: Any) -> None:
 def _tool_called(spans: Spans, span: Span, event: Any) -> None:
     plain = spans.shaper.plain
     called = {"name": plain(getattr(event.tool, "name", None))}
-    if spans.door.content:
+    if spans.pipeline.content:
         called["arguments"] = plain(event.arguments)
     recorder.note(span.run, "tool_call", called)
 
 
 def _note(spans: Spans, span: Span, event: Any) -> None:
     own = {name: value for name, value in vars(event).items() if name not in PLACE}
-    value = spans.shaper.plain(own) if spans.door.content else None
+    value = spans.shaper.plain(own) if spans.pipeline.content else None
     recorder.note(span.run, spans.shaper.text(type(event).__name__), value)
 
 

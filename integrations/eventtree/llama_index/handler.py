@@ -1,4 +1,4 @@
-"""The handler: one door, one span handler and one event handler on the root dispatcher."""
+"""The handler: one pipeline, one span handler and one event handler on the root dispatcher."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
-from eventtree import pickling
 from eventtree.delivery import flush
-from eventtree.door import Door
 from eventtree.errors import ConfigError
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
 from eventtree.llama_index.span import run_id
 from eventtree.llama_index.spans import Spans
-from eventtree.recorder import recorder
+from eventtree.recording import pickling
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
@@ -135,8 +135,8 @@ class DispatcherHandler:
 
     def __init__(self, **settings: Any) -> None:
         """Resolve the settings; nothing is recorded before `attach`."""
-        self.door = Door(**settings)
-        self._spans = Spans(self.door)
+        self.pipeline = Pipeline(**settings)
+        self._spans = Spans(self.pipeline)
         self._span_handler = SpanHandler(self._spans)
         self._event_handler = EventHandler(Events(self._spans))
         recorder.waiting.add(self._spans)
@@ -159,13 +159,13 @@ class DispatcherHandler:
     @property
     def last_tree_id(self) -> str | None:
         """Id of the tree opened last in this context, for feedback."""
-        return self.door.last_tree_id
+        return self.pipeline.last_tree_id
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Settings without keys; the copy is not attached."""
-        return pickling.unpickle, (DispatcherHandler, pickling.without_secrets(self.door.settings))
+        return pickling.unpickle, (DispatcherHandler, pickling.without_secrets(self.pipeline.settings))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> DispatcherHandler:
+    def __deepcopy__(self, state: dict[int, Any]) -> DispatcherHandler:
         """Itself: there is one dispatcher."""
         return self
 

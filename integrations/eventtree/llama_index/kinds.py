@@ -52,7 +52,7 @@ FAMILIES: Mapping[str, str] = {
 }
 """Class path → family. The first class in the MRO that stands here decides."""
 
-KINDS: Mapping[tuple[str, str], Kind] = {
+VENDORS: Mapping[tuple[str, str], Kind] = {
     **{(LLM, method): Kind.MODEL for method in ("chat", "complete", "stream_chat", "stream_complete")},
     **{
         (EMBEDDER, f"get_{what}{number}"): Kind.EMBEDDING
@@ -154,8 +154,8 @@ def _find(instance: Any, method: str) -> Facts:
     family = "" if instance is None else lookup(instance, FAMILIES) or _framework(instance)
     bare = method.strip("_")
     short = bare.removeprefix("a")
-    verb = bare if (family, bare) in KINDS or (family, short) not in KINDS else short
-    return Facts(KINDS.get((family, verb), Kind.CHAIN), family, method, verb, _provider(instance))
+    verb = bare if (family, bare) in VENDORS or (family, short) not in VENDORS else short
+    return Facts(VENDORS.get((family, verb), Kind.CHAIN), family, method, verb, _provider(instance))
 
 
 def _framework(instance: Any) -> str:

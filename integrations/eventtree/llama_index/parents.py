@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from eventtree.enclosing import langchain_run
 from eventtree.event import Kind
 from eventtree.llama_index import kinds
 from eventtree.llama_index.propagation import Handed, handed_on
 from eventtree.llama_index.span import Span, run_id
 from eventtree.llama_index.streams import Streams
-from eventtree.recorder import recorder
+from eventtree.recording.enclosing import langchain_run
+from eventtree.recording.recorder import recorder
 
 LEFT_BEHIND = 1000
 """Spans that returned a future and are remembered."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from eventtree.context import claim, current_session
-from eventtree.recorder import recorder
+from eventtree.recording.callback_context import current_session, share_with_callbacks
+from eventtree.recording.recorder import recorder
 
 KEY = "eventtree"
 
@@ -39,7 +39,7 @@ _handed: ContextVar[Handed | None] = ContextVar("eventtree_llama_index_handed", 
 
 def capture(run_id: str | None) -> dict[str, Any]:
     """What to hand on: the ids of the run that is active now; what was handed on to us where there is none."""
-    claim()  # A workflow hands its context on right before it runs in a task of its own.
+    share_with_callbacks()  # A workflow hands its context on right before it runs in a task of its own.
     run = recorder.find(run_id) if run_id is not None else None
     if run is None:
         handed = _handed.get()

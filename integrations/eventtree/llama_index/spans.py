@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eventtree.diagnostics import guarded
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.guard import guarded
 from eventtree.llama_index import arguments, kinds
 from eventtree.llama_index.answers import field, fields
 from eventtree.llama_index.closing import Closing
@@ -25,10 +25,10 @@ from eventtree.llama_index.parents import Parents, Place, is_plumbing, mark_wrap
 from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
 from eventtree.llama_index.streams import Stream, Streams, frame_of, generator_of
 from eventtree.llama_index.values import Shaper
-from eventtree.recorder import recorder
+from eventtree.recording.recorder import recorder
 
 if TYPE_CHECKING:
-    from eventtree.door import Door
+    from eventtree.recording.pipeline import Pipeline
 
 FRAMEWORK = "llama_index"
 STEP_TAGS = frozenset({"llamaindex.step.input_event", "llamaindex.step.input_summary", "llamaindex.start_event"})
@@ -43,14 +43,14 @@ WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 class Spans:
     """The open spans of one handler."""
 
-    def __init__(self, door: Door) -> None:
-        """Record through `door`."""
-        self.door = door
-        self.shaper = Shaper(door)
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Record through `pipeline`."""
+        self.pipeline = pipeline
+        self.shaper = Shaper(pipeline)
         self.open: dict[str, Span] = {}
         self.streams = Streams(self.gone)
         self.parents = Parents(self.open, self.streams)
-        self.closing = Closing(door, self.shaper, self.open, self.streams)
+        self.closing = Closing(pipeline, self.shaper, self.open, self.streams)
 
     @guarded
     def enter(
@@ -70,13 +70,13 @@ class Spans:
         span = Span(id_, run, found, id(instance) if instance is not None else 0, place.above)
         self._keep(span, place)
         recorder.open(
-            self.door,
+            self.pipeline,
             run,
             place.run,
             kind=found.kind,
             name=_name(found, instance, name),
             inputs=bound if bound.arguments else None,
-            shape=partial(arguments.shape, self.shaper, found),
+            convert=partial(arguments.shape, self.shaper, found),
             metadata=_metadata(found, instance, bound, tags, parent_id, place),
             framework=FRAMEWORK,
             provider=found.provider,
@@ -122,7 +122,7 @@ class Spans:
 
     @guarded
     def settle(self) -> None:
-        """Close what waited for any stream that has ended, seen or unseen."""
+        """Close what waited for any stream that has ended, seen or if_unopened."""
         for stream in self.streams.all():
             if stream.is_over:
                 self.closing.lose_stream(stream)
@@ -137,7 +137,7 @@ class Spans:
     def _keep(self, span: Span, place: Place) -> None:
         span.internal = place.run is not None and is_plumbing(span)
         self.open[span.id] = span
-        if len(self.open) > self.door.open_runs:
+        if len(self.open) > self.pipeline.open_runs:
             self.open.pop(next(iter(self.open)))
         mark_wrappers(span)
 
@@ -163,7 +163,7 @@ class Spans:
 
     def _wait(self, span: Span, result: Any, generator: Any) -> None:
         span.waiting = True
-        if self.door.content and not span.is_model and generator is not result:
+        if self.pipeline.content and not span.is_model and generator is not result:
             span.outputs = self.shaper.value(result)
         stream = self.streams.hold(generator, span.id)
         # After the stream is known: a model that ends in it from now on finds it there.

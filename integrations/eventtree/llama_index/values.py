@@ -9,7 +9,7 @@ from eventtree.event import JsonValue
 from eventtree.llama_index.kinds import lookup
 
 if TYPE_CHECKING:
-    from eventtree.door import Door
+    from eventtree.recording.pipeline import Pipeline
 
 
 def text_of_query(query: Any) -> str:
@@ -18,14 +18,14 @@ def text_of_query(query: Any) -> str:
 
 
 class Shaper:
-    """Makes values plain for one door: redacted, shortened, and in our words."""
+    """Makes values plain for one pipeline: redacted, shortened, and in our words."""
 
-    def __init__(self, door: Door) -> None:
-        """Use what the door makes objects plain with."""
-        self.door = door
-        self.plain = door.plain
-        self.text: Callable[[str], str] = door.text
-        self.messages = door.plain.messages
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Use what the pipeline makes objects plain with."""
+        self.pipeline = pipeline
+        self.plain = pipeline.sanitize
+        self.text: Callable[[str], str] = pipeline.text
+        self.messages = pipeline.sanitize.messages
 
     def value(self, value: Any) -> JsonValue:
         """Any value: by its class if the table knows it, lists of nodes as documents, all else as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventtree.testing.capture import Captured, capture
-from eventtree.testing.rules.terms import Repeats
+from eventtree.testing.contracts.contract import Repeats
 from eventtree.testing.server import Answer, Received, VendorServer
 
 __all__ = ["Answer", "Captured", "Received", "Repeats", "VendorServer", "capture"]

@@ -12,11 +12,12 @@ from typing import Any, overload
 from eventtree import config
 from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
-from eventtree.journal.contents import records_of, trees_in
+from eventtree.journal.clear import records_of, trees_in
+from eventtree.pricing import Pricer
 from eventtree.record import CLOSE
-from eventtree.recorder import recorder
-from eventtree.tree import TreeBuilder
-from eventtree.usage import Pricer, Tokenizer
+from eventtree.recording.recorder import recorder
+from eventtree.tree.builder import TreeBuilder
+from eventtree.usage import Tokenizer
 
 _FRAMEWORKS = (("langchain_core", "eventtree.langchain"), ("llama_index_instrumentation", "eventtree.llama_index"))
 
@@ -30,7 +31,7 @@ class Captured(Sequence[EventTree]):
     def __init__(self, journal: Journal, prices: Any = None, tokenizer: Tokenizer | None = None) -> None:
         """Read from `journal` on every look. `prices` and `tokenizer` go before those of the handlers."""
         self._journal = journal
-        self._doors = recorder.witnesses
+        self._pipelines = recorder.capture_pipelines
         self._given = (prices, tokenizer)
         settings = config.resolve()
         self._usual = (settings.prices, settings.tokenizer)
@@ -90,7 +91,9 @@ class Captured(Sequence[EventTree]):
 
     def _ways_of(self, tree_id: str) -> Ways:
         """Those of the handler with prices or a tokenizer of its own, where one saw the tree, else the configured."""
-        seen = ((door.settings.prices, door.settings.tokenizer) for door in self._doors.get(tree_id, ()))
+        seen = (
+            (pipeline.settings.prices, pipeline.settings.tokenizer) for pipeline in self._pipelines.get(tree_id, ())
+        )
         return next((ways for ways in seen if ways not in (self._usual, (None, None))), self._usual)
 
     def _over(self, ways: Ways) -> Ways:
@@ -118,25 +121,25 @@ def capture(prices: Any = None, tokenizer: Tokenizer | None = None) -> Iterator[
         ConfigError: the table of prices is wrong.
     """
     journal = Journal(MemoryFiles())
-    outer, witnesses = recorder.diverted, recorder.witnesses
+    outer, capture_pipelines = recorder.capture_journal, recorder.capture_pipelines
     with ExitStack() as stack:
-        for framework, door in _FRAMEWORKS:
+        for framework, pipeline in _FRAMEWORKS:
             if importlib.util.find_spec(framework) is not None:
-                stack.enter_context(_global_handler(importlib.import_module(door)))
-        recorder.diverted, recorder.witnesses = journal, {}
+                stack.enter_context(_global_handler(importlib.import_module(pipeline)))
+        recorder.capture_journal, recorder.capture_pipelines = journal, {}
         try:
             yield Captured(journal, prices, tokenizer)
         finally:
-            recorder.diverted, recorder.witnesses = outer, witnesses
+            recorder.capture_journal, recorder.capture_pipelines = outer, capture_pipelines
 
 
 @contextmanager
-def _global_handler(door: Any) -> Iterator[None]:
-    if door.global_handler() is not None:
+def _global_handler(pipeline: Any) -> Iterator[None]:
+    if pipeline.global_handler() is not None:
         yield
         return
-    door.set_global_handler(vendors=(), journal=":memory:", sample_rate=1.0)
+    pipeline.set_global_handler(vendors=(), journal=":memory:", sample_rate=1.0)
     try:
         yield
     finally:
-        door.set_global_handler(None)
+        pipeline.set_global_handler(None)

@@ -21,7 +21,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from eventtree.testing.rules.terms import Route
+from eventtree.testing.contracts.contract import Route
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.01

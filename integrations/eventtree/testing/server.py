@@ -23,18 +23,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from eventtree.errors import ConfigError
-from eventtree.testing.rules import VENDORS
-from eventtree.testing.rules.terms import (
+from eventtree.testing.contracts import CONTRACTS
+from eventtree.testing.contracts.contract import (
     Call,
     Dialect,
     Json,
     Kind,
-    Ledger,
     Options,
     Refusal,
     Repeats,
     Reply,
     VendorRules,
+    VendorState,
     refuse,
 )
 
@@ -114,7 +114,7 @@ class VendorServer:
         """
         self._key = key
         self._options = Options(humanloop_dialect, open_rows, refuse_repeats, frozenset(braintrust_projects))
-        self._max_bytes = {name: rules.max_bytes for name, rules in VENDORS.items()} | dict(max_bytes or {})
+        self._max_bytes = {name: rules.max_bytes for name, rules in CONTRACTS.items()} | dict(max_bytes or {})
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._listener: Listener | None = None
@@ -138,11 +138,11 @@ class VendorServer:
         try:
             from eventtree.testing.listener import Listener
         except ImportError as error:
-            mend = "Run pip install 'eventtree[testing]'"
-            raise ConfigError("VendorServer", f"{error.name} is not installed", mend) from error
+            hint = "Run pip install 'eventtree[testing]'"
+            raise ConfigError("VendorServer", f"{error.name} is not installed", hint) from error
         if self._listener is None:
             self._stopping.clear()
-            routes = [route for rules in VENDORS.values() for route in rules.routes]
+            routes = [route for rules in CONTRACTS.values() for route in rules.routes]
             self._listener = Listener(routes, self._respond, self._port)
             self._port = self._listener.port
         return self
@@ -228,9 +228,9 @@ class VendorServer:
     def _forget(self) -> None:
         self._requests: list[Received] = []
         self._scripts: dict[str, Iterator[Answer]] = {}
-        self._ledgers: dict[str, Ledger] = {name: rules.ledger(self._options) for name, rules in VENDORS.items()}
+        self._ledgers: dict[str, VendorState] = {name: rules.state(self._options) for name, rules in CONTRACTS.items()}
 
-    def _ledger(self, vendor: str) -> Ledger:
+    def _ledger(self, vendor: str) -> VendorState:
         return self._ledgers[known(vendor).name]
 
     def _kept(self, vendor: str, kind: Kind) -> list[Json]:
@@ -292,14 +292,14 @@ class VendorServer:
 
 def known(vendor: str) -> VendorRules:
     """Look a vendor up by name."""
-    if vendor not in VENDORS:
-        raise ConfigError("vendor", f"{vendor!r} is unknown", f"Use one of {', '.join(VENDORS)}")
-    return VENDORS[vendor]
+    if vendor not in CONTRACTS:
+        raise ConfigError("vendor", f"{vendor!r} is unknown", f"Use one of {', '.join(CONTRACTS)}")
+    return CONTRACTS[vendor]
 
 
 def vendor_of(path: str) -> VendorRules | None:
     """Tell whose path this is."""
-    for rules in VENDORS.values():
+    for rules in CONTRACTS.values():
         if any(path == prefix or path.startswith(f"{prefix}/") for prefix in rules.prefixes):
             return rules
     return None

@@ -1,4 +1,4 @@
-"""The vendors: one file each. A vendor is added by one file, one row in `KINDS`, one test and one golden folder."""
+"""The vendors: one file each. A vendor is added by one file, one row in `VENDORS`, one test and one golden folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eventtree.errors import ConfigError
-from eventtree.vendors.vendor import Encoded, Feedback, Item, Lookup, Request, Route, Vendor, Verdict
+from eventtree.serializer.vendor import Encoded, Feedback, Item, Lookup, Request, Route, Vendor, Verdict
 
 if TYPE_CHECKING:
     from eventtree.vendors.braintrust import Braintrust
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from eventtree.vendors.nebuly import Nebuly
 
 __all__ = [
-    "KINDS", "Braintrust", "Encoded", "Feedback", "HoneyHive", "HumanloopV4", "HumanloopV5", "Item", "Lookup", "Nebuly",
-    "Request", "Route", "Vendor", "Verdict", "resolve_vendors", "vendor_class",
+    "VENDORS", "Braintrust", "Encoded", "Feedback", "HoneyHive", "HumanloopV4", "HumanloopV5", "Item", "Lookup",
+    "Nebuly", "Request", "Route", "Vendor", "Verdict", "resolve_vendors", "vendor_class",
 ]  # fmt: skip
 
-KINDS = {
+VENDORS = {
     "honeyhive": "HoneyHive",
     "humanloop_v5": "HumanloopV5",
     "humanloop_v4": "HumanloopV4",
@@ -30,7 +30,7 @@ KINDS = {
 }
 """Name in settings and commands → class. The module bears the name."""
 
-_MODULES = {class_name: kind for kind, class_name in KINDS.items()}
+_MODULES = {class_name: kind for kind, class_name in VENDORS.items()}
 
 
 def __getattr__(name: str) -> Any:
@@ -46,9 +46,9 @@ def vendor_class(kind: str) -> type[Vendor]:
         ConfigError: no vendor has that name.
     """
     known = kind.strip().lower().replace("-", "_")
-    if known not in KINDS:
-        raise ConfigError("vendors", f"no vendor is called {kind!r}", f"Known are {', '.join(KINDS)}")
-    found: type[Vendor] = getattr(importlib.import_module(f"{__name__}.{known}"), KINDS[known])
+    if known not in VENDORS:
+        raise ConfigError("vendors", f"no vendor is called {kind!r}", f"Known are {', '.join(VENDORS)}")
+    found: type[Vendor] = getattr(importlib.import_module(f"{__name__}.{known}"), VENDORS[known])
     return found
 
 
@@ -62,14 +62,14 @@ def resolve_vendors(given: Iterable[Any]) -> tuple[Vendor, ...]:
     for entry in given:
         vendor = entry if isinstance(entry, Vendor) else _from_name(entry)
         if found.get(vendor.name, vendor) != vendor:
-            mend = "Give each its own: name='…'"
-            raise ConfigError("vendors", f"two vendors are called {vendor.name!r}", mend)
+            hint = "Give each its own: name='…'"
+            raise ConfigError("vendors", f"two vendors are called {vendor.name!r}", hint)
         found[vendor.name] = vendor
     return tuple(found.values())
 
 
 def _from_name(entry: Any) -> Vendor:
     if not isinstance(entry, str):
-        mend = f"Pass values such as HoneyHive(project='rag'), or names: {', '.join(KINDS)}"
-        raise ConfigError("vendors", f"{type(entry).__name__} is no vendor", mend)
+        hint = f"Pass values such as HoneyHive(project='rag'), or names: {', '.join(VENDORS)}"
+        raise ConfigError("vendors", f"{type(entry).__name__} is no vendor", hint)
     return vendor_class(entry)()

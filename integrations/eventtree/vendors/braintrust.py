@@ -51,11 +51,18 @@ import pydantic_core
 from pydantic import Field, model_validator
 
 from eventtree.event import Event, EventTree, JsonValue, Kind
-from eventtree.vendors import family as families
-from eventtree.vendors.chat import Message, as_text, messages_in, messages_out, open_message, openai_form, tools_of
-from eventtree.vendors.family import Family
-from eventtree.vendors.times import in_utc, iso
-from eventtree.vendors.vendor import (
+from eventtree.serializer import view as views
+from eventtree.serializer.messages import (
+    Message,
+    as_text,
+    messages_in,
+    messages_out,
+    open_message,
+    openai_form,
+    tools_of,
+)
+from eventtree.serializer.times import in_utc, iso
+from eventtree.serializer.vendor import (
     ABOUT_ONE,
     Encoded,
     Feedback,
@@ -69,6 +76,7 @@ from eventtree.vendors.vendor import (
     to_json,
     without_nulls,
 )
+from eventtree.serializer.view import TreeView
 
 TYPES: Mapping[Kind, str] = {
     Kind.MODEL: "llm",
@@ -138,7 +146,7 @@ class Braintrust(Vendor):
     """Send trees to Braintrust: `Braintrust(project="rag")`, the key from `BRAINTRUST_API_KEY`."""
 
     kind: ClassVar[str] = "braintrust"
-    takes_late: ClassVar[bool] = True
+    accepts_updates: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api_key": ("BRAINTRUST_API_KEY",),
         "base_url": ("BRAINTRUST_API_URL", "BRAINTRUST_BASE_URL"),
@@ -151,10 +159,18 @@ class Braintrust(Vendor):
         "logs": Route("POST", "/v1/project_logs/{project_id}/insert", (b'{"events":[', b"]}"), max_items=100),
         "experiment": Route("POST", "/v1/experiment/{experiment_id}/insert", (b'{"events":[', b"]}"), max_items=100),
         "logs_feedback": Route(
-            "POST", "/v1/project_logs/{project_id}/feedback", (b'{"feedback":[', b"]}"), max_items=100, acts=ABOUT_ONE
+            "POST",
+            "/v1/project_logs/{project_id}/feedback",
+            (b'{"feedback":[', b"]}"),
+            max_items=100,
+            status_actions=ABOUT_ONE,
         ),
         "experiment_feedback": Route(
-            "POST", "/v1/experiment/{experiment_id}/feedback", (b'{"feedback":[', b"]}"), max_items=100, acts=ABOUT_ONE
+            "POST",
+            "/v1/experiment/{experiment_id}/feedback",
+            (b'{"feedback":[', b"]}"),
+            max_items=100,
+            status_actions=ABOUT_ONE,
         ),
     }
     max_bytes: ClassVar[int] = 6_000_000
@@ -200,7 +216,7 @@ class Braintrust(Vendor):
 
     def destination(self, tree: EventTree | None) -> tuple[str, tuple[tuple[str, str], ...]]:
         """Route and place of a tree's rows: the experiment it names, else the vendor's, else the project's logs."""
-        named = Family.of(tree).link("experiment") if tree is not None else None
+        named = TreeView.of(tree).dataset_field("experiment") if tree is not None else None
         if isinstance(named, str) and named.strip() and named != self.experiment:
             return "experiment", (("experiment_id", f"{{experiment_id:{quote(named, safe='')}}}"),)
         if self.experiment:
@@ -214,25 +230,25 @@ class Braintrust(Vendor):
 
     def encode(self, tree: EventTree) -> Encoded:
         """A row for each event, parents first, a wave for each batch of them."""
-        family = Family.of(tree)
+        view = TreeView.of(tree)
         route, place = self.destination(tree)
         rows = [
-            Item(event.id, tree.id, (event.id,), route, to_json(row(event, family)), place=place)
-            for event in family.tree.events
+            Item(event.id, tree.id, (event.id,), route, to_json(row(event, view)), place=place)
+            for event in view.tree.events
         ]
-        return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), family.dropped(tree))
+        return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), view.dropped(tree))
 
-    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+    def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """Merged into their rows, so that feedback which came in meanwhile stays."""
-        family = Family.of(tree)
+        view = TreeView.of(tree)
         route, place = self.destination(tree)
-        rows = [(event.id, late_row(event, family)) for event in family.tree.events if event.id in ended]
+        rows = [(event.id, late_row(event, view)) for event in view.tree.events if event.id in ended]
         return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), place=place) for key, row in rows)
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
         route, place = self.destination(tree)
-        scores = families.scores_in(said)
+        scores = views.scores_in(said)
         own = said.get("metadata")
         audit = {
             **(own if isinstance(own, dict) else {}),
@@ -249,7 +265,7 @@ class Braintrust(Vendor):
         )
         content = to_json(
             {
-                "id": families.target(said, tree),
+                "id": views.target(said, tree),
                 **fields,
                 "source": "external",
                 **({"metadata": audit} if audit else {}),
@@ -278,27 +294,27 @@ def id_of(answer: JsonValue) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def row(event: Event, family: Family) -> dict[str, Any]:
+def row(event: Event, view: TreeView) -> dict[str, Any]:
     """One event as a row."""
-    parent = family.parent_id(event)
+    parent = view.parent_id(event)
     return without_nulls(
         {
             "id": event.id,
             "span_id": event.id,
-            "root_span_id": family.tree.id,
+            "root_span_id": view.tree.id,
             "span_parents": [] if parent is None else [parent],
             "span_attributes": {"name": event.name or str(event.kind), "type": TYPES[event.kind]},
             "created": iso(event.start),
             "input": input_of(event),
             "output": output_of(event),
-            "expected": family.expected(event),
+            "expected": view.expected(event),
             "error": error_of(event),
-            "scores": scores_of(event, family) or None,
-            "metrics": {**other_scores(event, family), **metrics_of(event)},
-            "metadata": metadata_of(event, family),
+            "scores": scores_of(event, view) or None,
+            "metrics": {**other_scores(event, view), **metrics_of(event)},
+            "metadata": metadata_of(event, view),
             "tags": (list(dict.fromkeys(event.tags)) or None) if parent is None else None,
-            "context": context_of(event, family),
-            "origin": origin_of(family) if parent is None else None,
+            "context": context_of(event, view),
+            "origin": origin_of(view) if parent is None else None,
         }
     )
 
@@ -306,9 +322,9 @@ def row(event: Event, family: Family) -> dict[str, Any]:
 LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "metrics", "metadata")
 
 
-def late_row(event: Event, family: Family) -> dict[str, Any]:
+def late_row(event: Event, view: TreeView) -> dict[str, Any]:
     """What an event gains by ending after its row had gone out, and its place, in case that row is no more."""
-    whole = row(event, family)
+    whole = row(event, view)
     whole["metadata"] = {**whole["metadata"], "status": str(event.status)}
     return {key: whole[key] for key in LATE if key in whole} | {"_is_merge": True}
 
@@ -355,7 +371,7 @@ def single(value: JsonValue, key: str) -> JsonValue:
 
 def error_of(event: Event) -> str | None:
     """Type, message and traceback of a failure; None for everything that is no error."""
-    failed = families.failure(event)
+    failed = views.failure(event)
     if failed is None or event.error is None or not event.error.traceback:
         return failed
     return f"{failed}\n\n{event.error.traceback}"
@@ -367,13 +383,13 @@ def error_of(event: Event) -> str | None:
 def metrics_of(event: Event) -> dict[str, int | float]:
     """Times, tokens and dollars: known ones only, and none that contradict each other."""
     start = in_utc(event.start).timestamp()
-    duration = families.seconds(event.duration)
+    duration = views.seconds(event.duration)
     total = event.cost.total_usd if event.cost else None
     return without_nulls(
         {
             "start": start,
             "end": None if duration is None else start + duration,
-            "time_to_first_token": families.first_token(event),
+            "time_to_first_token": views.first_token(event),
             **tokens_of(event),
             "estimated_cost": None if total is None else float(total),
         }
@@ -388,23 +404,23 @@ def tokens_of(event: Event) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
 
 
-def scores_of(event: Event, family: Family) -> dict[str, float]:
+def scores_of(event: Event, view: TreeView) -> dict[str, float]:
     """Scores of the range the vendor knows."""
-    return {name: score for name, score in family.scores(event).items() if 0 <= score <= 1}
+    return {name: score for name, score in view.scores(event).items() if 0 <= score <= 1}
 
 
-def other_scores(event: Event, family: Family) -> dict[str, float]:
+def other_scores(event: Event, view: TreeView) -> dict[str, float]:
     """Scores of any other range: they are metrics, where the vendor has none of that name."""
-    scores = family.scores(event)
+    scores = view.scores(event)
     return {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
 
 
 # What describes it
 
 
-def metadata_of(event: Event, family: Family) -> dict[str, JsonValue]:
+def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """All that describes an event, the run's own metadata one level down."""
-    is_root = event.id == family.root.id
+    is_root = event.id == view.root.id
     return without_nulls(
         {
             **params_of(event),
@@ -412,27 +428,28 @@ def metadata_of(event: Event, family: Family) -> dict[str, JsonValue]:
             "provider": event.provider,
             "tools": tools_of(event) or None,
             "kind": str(event.kind),
-            "session_id": family.session_id(event),
-            "user_id": family.user(event),
-            "metadata": families.own_metadata(event) or None,
+            "session_id": view.session_id(event),
+            "user_id": view.user(event),
+            "metadata": views.own_metadata(event) or None,
             "tags": None if is_root else list(event.tags) or None,
-            "notes": families.notes_of(event) or None,
+            "notes": views.notes_of(event) or None,
             "usage": usage_remarks(event) or None,
             "cost": event.cost.model_dump(mode="json", exclude_none=True) if event.cost else None,
-            "feedback": feedback_of(event, family) or None,
-            **families.ended(event),
-            **({name: family.link(name) for name in ("run_id", "experiment", "datapoint_id")} if is_root else {}),
+            "feedback": feedback_of(event, view) or None,
+            **views.ended(event),
+            **(
+                {name: view.dataset_field(name) for name in ("run_id", "experiment", "datapoint_id")} if is_root else {}
+            ),
         }
     )
 
 
-def feedback_of(event: Event, family: Family) -> list[dict[str, JsonValue]]:
+def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
     """Feedback as it was given, without what says where it belongs."""
     addressed = ("r", "id", "tree", "event_id", "key", "vendors", "at")
     return [
-        without_nulls({"at": families.said_at(said)})
-        | {key: value for key, value in said.items() if key not in addressed}
-        for said in family.feedback(event)
+        without_nulls({"at": views.said_at(said)}) | {key: value for key, value in said.items() if key not in addressed}
+        for said in view.feedback(event)
     ]
 
 
@@ -454,22 +471,22 @@ def usage_remarks(event: Event) -> dict[str, JsonValue]:
     return {key: value for key, value in found.items() if value is not False and value != []}
 
 
-def context_of(event: Event, family: Family) -> dict[str, JsonValue]:
+def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Who made the row, and where."""
-    framework = event.framework or family.root.framework
-    environment = event.environment or family.root.environment
+    framework = event.framework or view.root.framework
+    environment = event.environment or view.root.environment
     origin = {
         "name": "eventtree",
         "version": own_version(),
         "instrumentation": {"name": framework} if framework else None,
         "environment": {"name": environment} if environment else None,
     }
-    return {"span_origin": without_nulls(origin), **(caller_of(family) if event.id == family.root.id else {})}
+    return {"span_origin": without_nulls(origin), **(caller_of(view) if event.id == view.root.id else {})}
 
 
-def caller_of(family: Family) -> dict[str, JsonValue]:
+def caller_of(view: TreeView) -> dict[str, JsonValue]:
     """The user's line that started the tree, where the handler's `callers` asked for it."""
-    told = family.link("caller")
+    told = view.dataset_field("caller")
     told = told if isinstance(told, dict) else {}
     function, file, line = (told.get(name) for name in ("function", "file", "line"))
     return without_nulls(
@@ -490,9 +507,9 @@ def own_version() -> str | None:
         return None
 
 
-def origin_of(family: Family) -> dict[str, JsonValue] | None:
+def origin_of(view: TreeView) -> dict[str, JsonValue] | None:
     """The dataset's row that the tree answers."""
-    dataset, row_id = family.link("dataset_id"), family.link("datapoint_id")
+    dataset, row_id = view.dataset_field("dataset_id"), view.dataset_field("datapoint_id")
     if not (isinstance(dataset, str) and isinstance(row_id, str)):
         return None
     return {"object_type": "dataset", "object_id": dataset, "id": row_id}

@@ -55,11 +55,18 @@ import pydantic_core
 from pydantic import Field
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
-from eventtree.vendors import family as families
-from eventtree.vendors.chat import is_messages, messages_in, messages_out, open_message, openai_form, text_of, tools_of
-from eventtree.vendors.family import Family
-from eventtree.vendors.times import in_utc
-from eventtree.vendors.vendor import (
+from eventtree.serializer import view as views
+from eventtree.serializer.messages import (
+    is_messages,
+    messages_in,
+    messages_out,
+    open_message,
+    openai_form,
+    text_of,
+    tools_of,
+)
+from eventtree.serializer.times import in_utc
+from eventtree.serializer.vendor import (
     ABOUT_ONE,
     Encoded,
     Feedback,
@@ -72,6 +79,7 @@ from eventtree.vendors.vendor import (
     to_json,
     without_nulls,
 )
+from eventtree.serializer.view import TreeView
 
 EVENT_TYPES: Mapping[Kind, str] = {
     Kind.MODEL: "model",
@@ -124,7 +132,7 @@ class HoneyHive(Vendor):
     """Send trees to HoneyHive: `HoneyHive(project="rag")`, the key from `HH_API_KEY`."""
 
     kind: ClassVar[str] = "honeyhive"
-    takes_late: ClassVar[bool] = True
+    accepts_updates: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api_key": ("HH_API_KEY", "HONEYHIVE_API_KEY", "HH_INGESTION_API_KEY"),
         "base_url": ("HH_API_URL", "HONEYHIVE_SERVER_URL", "HH_SERVER_URL"),
@@ -136,8 +144,8 @@ class HoneyHive(Vendor):
         "session": Route("POST", "/session/start", (b'{"session":', b"}")),
         "events": Route("POST", "/events/batch", (b'{"events":[', b"]}"), max_items=100),
         "v1_session": Route("POST", "/v1/sessions"),
-        "feedback": Route("PUT", "/events", acts=ABOUT_ONE),
-        "v1_feedback": Route("PUT", "/v1/events/{event_id}", acts=ABOUT_ONE),
+        "feedback": Route("PUT", "/events", status_actions=ABOUT_ONE),
+        "v1_feedback": Route("PUT", "/v1/events/{event_id}", status_actions=ABOUT_ONE),
         "v1_events": Route("POST", "/v1/events/batch", (b'{"events":[', b"]}"), max_items=100),
     }
 
@@ -152,33 +160,33 @@ class HoneyHive(Vendor):
 
     def encode(self, tree: EventTree) -> Encoded:
         """A session (wave 0), then the events, parents first, a wave for each batch of them."""
-        family = Family.of(tree)
+        view = TreeView.of(tree)
         session_route, events_route, _ = ROUTE_NAMES[self.generation]
-        start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(family)))
+        start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(view)))
         events = [
-            Item(event.id, tree.id, (event.id,), events_route, to_json(self.event(event, family)))
-            for event in family.tree.events
+            Item(event.id, tree.id, (event.id,), events_route, to_json(self.event(event, view)))
+            for event in view.tree.events
         ]
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
-        return Encoded((start, *waves), family.dropped(tree))
+        return Encoded((start, *waves), view.dropped(tree))
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """An update of the event; of the session too, where the whole tree is meant. Updates are merged."""
         changes = without_nulls({"metrics": metrics_in(said) or None, "feedback": opinion(said) or None})
-        on = families.target(said, tree)
+        on = views.target(said, tree)
         both = (on, session_of(said["tree"])) if on == said["tree"] else (on,)
         return Encoded(tuple(self.update(said["key"], said["tree"], each, changes) for each in both if changes))
 
-    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+    def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """Updates of what can be updated: outputs, times, metadata (an error stands there, it has no other place)."""
-        family = Family.of(tree)
+        view = TreeView.of(tree)
         items = []
-        for event in (event for event in family.tree.events if event.id in ended):
-            changes = self.late_changes(event, event_metadata(event, family))
+        for event in (event for event in view.tree.events if event.id in ended):
+            changes = self.late_changes(event, event_metadata(event, view))
             items.append(self.update("late", tree.id, event.id, changes))
             if event.id == tree.id:
-                changes = self.late_changes(event, session_metadata(event, family))
-                items.append(self.update("late", tree.id, session_id(family), changes))
+                changes = self.late_changes(event, session_metadata(event, view))
+                items.append(self.update("late", tree.id, session_id(view), changes))
         return tuple(items)
 
     def late_changes(self, event: Event, metadata: Mapping[str, JsonValue]) -> dict[str, Any]:
@@ -187,7 +195,7 @@ class HoneyHive(Vendor):
         The legacy route's older schema knows no `end_time`: there the duration says it.
         """
         fixed = {"start_time"} if self.generation == "v1" else {"start_time", "end_time"}
-        ending = without_nulls({"status": str(event.status), "error": families.failure(event)})
+        ending = without_nulls({"status": str(event.status), "error": views.failure(event)})
         known = {key: value for key, value in times(event).items() if key not in fixed}
         return without_nulls({"outputs": outputs_of(event), "metadata": {**metadata, **ending}, **known})
 
@@ -197,57 +205,57 @@ class HoneyHive(Vendor):
         place = (("event_id", quote(on, safe="")),)
         return Item(f"{key}:{on}", tree_id, (), ROUTE_NAMES[self.generation][2], to_json(body), 0, place)
 
-    def session(self, family: Family) -> dict[str, Any]:
+    def session(self, view: TreeView) -> dict[str, Any]:
         """The session of a tree."""
-        root = family.root
+        root = view.root
         legacy = {
             "project": self.project,
-            "error": families.failure(root),
-            "metrics": metrics_of(root, family) or None,
-            "feedback": feedback_of(root, family),
+            "error": views.failure(root),
+            "metrics": metrics_of(root, view) or None,
+            "feedback": feedback_of(root, view),
         }
         shared = {
-            "session_id": session_id(family),
+            "session_id": session_id(view),
             "session_name": name_of(root),
             "children_ids": [root.id],
-            "source": self.source_of(root, family),
+            "source": self.source_of(root, view),
             "config": {},
             "inputs": inputs_of(root),
             "outputs": outputs_of(root),
-            "metadata": session_metadata(root, family),
-            "user_properties": user_properties(root, family),
+            "metadata": session_metadata(root, view),
+            "user_properties": user_properties(root, view),
             **times(root),
         }
         return without_nulls(shared | (legacy if self.generation == "legacy" else {}))
 
-    def event(self, event: Event, family: Family) -> dict[str, Any]:
+    def event(self, event: Event, view: TreeView) -> dict[str, Any]:
         """One event."""
-        session = session_id(family)
+        session = session_id(view)
         return without_nulls(
             {
                 "project": self.project if self.generation == "legacy" else None,
-                "source": self.source_of(event, family),
+                "source": self.source_of(event, view),
                 "event_name": name_of(event),
                 "event_type": EVENT_TYPES[event.kind],
                 "event_id": event.id,
                 "session_id": session,
-                "parent_id": family.parent_id(event) or session,
-                "children_ids": few(family.children_ids.get(event.id)),
+                "parent_id": view.parent_id(event) or session,
+                "children_ids": few(view.children_ids.get(event.id)),
                 "config": config_of(event),
                 "inputs": inputs_of(event),
                 "outputs": outputs_of(event),
-                "error": families.failure(event),
-                "metadata": event_metadata(event, family),
-                "metrics": metrics_of(event, family) or None,
-                "feedback": feedback_of(event, family),
-                "user_properties": user_properties(event, family),
+                "error": views.failure(event),
+                "metadata": event_metadata(event, view),
+                "metrics": metrics_of(event, view) or None,
+                "feedback": feedback_of(event, view),
+                "user_properties": user_properties(event, view),
                 **times(event),
             }
         )
 
-    def source_of(self, event: Event, family: Family) -> str:
+    def source_of(self, event: Event, view: TreeView) -> str:
         """The environment of the event, else of its root, else the setting; a blank one is refused, so it is none."""
-        labels = (event.environment, family.root.environment)
+        labels = (event.environment, view.root.environment)
         return next((label for label in labels if label and label.strip()), self.source)
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
@@ -255,7 +263,7 @@ class HoneyHive(Vendor):
         answer = read_object(body)
         ids = answer.get("event_ids") if answer else None
         if isinstance(ids, list) and (200 <= status < 300 or status == 500):
-            return Verdict(again=missing(request, ids))
+            return Verdict(retry=missing(request, ids))
         return Verdict(verified=answer is not None) if 200 <= status < 300 else None
 
 
@@ -281,9 +289,9 @@ def missing(request: Request, ids: list[JsonValue]) -> frozenset[str]:
     return frozenset(item.key for item in request.items if item.event_ids and not taken.issuperset(item.event_ids))
 
 
-def session_id(family: Family) -> str:
+def session_id(view: TreeView) -> str:
     """The id of a tree's session: never that of an event."""
-    return session_of(family.tree.id)
+    return session_of(view.tree.id)
 
 
 def session_of(tree_id: str) -> str:
@@ -307,9 +315,9 @@ def name_of(event: Event) -> str:
 def times(event: Event) -> dict[str, int | float]:
     """`start_time`, `end_time` and `duration`; an open end is left out."""
     start_ms = (in_utc(event.start) - EPOCH) // timedelta(milliseconds=1)
-    duration = families.seconds(event.duration)
+    duration = views.seconds(event.duration)
     if duration is None:
-        return {"start_time": start_ms, "duration": to_ms(families.seconds(event.time_to_first_token)) or 0}
+        return {"start_time": start_ms, "duration": to_ms(views.seconds(event.time_to_first_token)) or 0}
     return {"start_time": start_ms, "end_time": start_ms + round(duration * 1000), "duration": to_ms(duration) or 0}
 
 
@@ -396,39 +404,39 @@ def model_type(event: Event) -> str | None:
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata; keys that mean something to the vendor one level down."""
-    own = families.own_metadata(event)
+    own = views.own_metadata(event)
     moved = {key: value for key, value in own.items() if key in RESERVED}
     free = {key: value for key, value in own.items() if key not in RESERVED}
     return {**free, "metadata": moved} if moved else free
 
 
-def session_metadata(root: Event, family: Family) -> dict[str, JsonValue]:
+def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
     """Metadata of a session: nothing the server sums up itself."""
     ours = {
         "tags": list(root.tags) or None,
-        "conversation_id": family.session_id(root),
+        "conversation_id": view.session_id(root),
         "framework": root.framework,
-        **families.ended(root),
-        **{link: family.link(link) for link in LINKS},
+        **views.ended(root),
+        **{link: view.dataset_field(link) for link in LINKS},
     }
     return {**own_metadata(root), **without_nulls(ours)}
 
 
-def event_metadata(event: Event, family: Family) -> dict[str, JsonValue]:
+def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Metadata of an event."""
     ours = {
         "kind": str(event.kind),
         "tags": list(event.tags) or None,
-        "conversation_id": family.session_id(event),
+        "conversation_id": view.session_id(event),
         "framework": event.framework,
         "traceback": event.error.traceback if event.error else None,
-        "notes": families.notes_of(event) or None,
-        "time_to_first_token_ms": to_ms(families.first_token(event)),
-        **families.ended(event),
+        "notes": views.notes_of(event) or None,
+        "time_to_first_token_ms": to_ms(views.first_token(event)),
+        **views.ended(event),
         **usage_metadata(event.usage),
         **cost_metadata(event),
         **names(event),
-        **({link: family.link(link) for link in LINKS} if event.id == family.root.id else {}),
+        **({link: view.dataset_field(link) for link in LINKS} if event.id == view.root.id else {}),
     }
     return {**own_metadata(event), **without_nulls(ours)}
 
@@ -476,31 +484,31 @@ def finish_reason(event: Event) -> str | None:
     return next((reason for reason in reasons if isinstance(reason, str)), None)
 
 
-def user_properties(event: Event, family: Family) -> dict[str, str] | None:
+def user_properties(event: Event, view: TreeView) -> dict[str, str] | None:
     """The user, where there is one."""
-    user = family.user(event)
+    user = view.user(event)
     return {"user_id": user} if user else None
 
 
-def feedback_of(event: Event, family: Family) -> dict[str, JsonValue] | None:
+def feedback_of(event: Event, view: TreeView) -> dict[str, JsonValue] | None:
     """What people said: the newest rating and comment, and what the answer should have been."""
     found: dict[str, JsonValue] = {}
-    for said in family.feedback(event):
+    for said in view.feedback(event):
         found |= opinion(said)
-    return {**found, **without_nulls({"ground_truth": family.expected(event)})} or None
+    return {**found, **without_nulls({"ground_truth": view.expected(event)})} or None
 
 
-def metrics_of(event: Event, family: Family) -> dict[str, JsonValue]:
+def metrics_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Scores by name, with what was said of each."""
-    found: dict[str, JsonValue] = dict(family.scores(event))
-    for said in family.feedback(event):
+    found: dict[str, JsonValue] = dict(view.scores(event))
+    for said in view.feedback(event):
         found |= metrics_in(said)
     return found
 
 
 def metrics_in(said: Feedback) -> dict[str, JsonValue]:
     """The scores of one feedback; the comment on the one that has a name explains it, by the vendor's convention."""
-    scores, name, comment = families.scores_in(said), said.get("name"), said.get("comment")
+    scores, name, comment = views.scores_in(said), said.get("name"), said.get("comment")
     explained = isinstance(name, str) and name in scores and isinstance(comment, str) and comment
     return {**scores, **({f"{name}_explanation": comment} if explained else {})}
 
@@ -509,7 +517,7 @@ def opinion(said: Feedback) -> dict[str, JsonValue]:
     """One feedback in the vendor's words; scores with a name are metrics alone."""
     return without_nulls(
         {
-            "rating": families.rating(said),
+            "rating": views.rating(said),
             "comment": said.get("comment"),
             "user_id": said.get("user"),
             "ground_truth": said.get("correction"),

@@ -16,8 +16,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 from eventtree.event import Event, JsonValue, Kind
-from eventtree.vendors import family as families
-from eventtree.vendors.chat import (
+from eventtree.serializer import view as views
+from eventtree.serializer.messages import (
     as_text,
     finite,
     is_message,
@@ -28,8 +28,8 @@ from eventtree.vendors.chat import (
     text_of,
     tools_of,
 )
-from eventtree.vendors.family import Family
-from eventtree.vendors.vendor import Vendor, without_nulls
+from eventtree.serializer.vendor import Vendor, without_nulls
+from eventtree.serializer.view import TreeView
 
 Fields = dict[str, Any]
 
@@ -284,7 +284,7 @@ USAGE_FIELDS = frozenset({"input_tokens", "output_tokens"})
 
 
 def metadata(
-    event: Event, family: Family, more: Mapping[str, JsonValue], placed: Collection[str] = USAGE_FIELDS
+    event: Event, view: TreeView, more: Mapping[str, JsonValue], placed: Collection[str] = USAGE_FIELDS
 ) -> Fields:
     """The run's own, then `more` and all else that has no field (tokens of the names `placed` have one)."""
     ours = without_nulls(
@@ -292,22 +292,22 @@ def metadata(
             "kind": event.kind.value,
             "name": event.name,
             "status": event.status.value,
-            "status_reason": families.ended(event).get("status_reason"),
+            "status_reason": views.ended(event).get("status_reason"),
             "tree_id": event.tree_id,
-            "session_id": family.session_id(event),
+            "session_id": view.session_id(event),
             "tags": list(event.tags) or None,
             "framework": event.framework,
             "response_model": event.model if event.asked_model else None,
-            "time_to_first_token": families.first_token(event),
+            "time_to_first_token": views.first_token(event),
             "usage": usage_rest(event, placed) or None,
             "cost": cost_rest(event) or None,
             "traceback": event.error.traceback if event.error else None,
-            "notes": families.notes_of(event, without=LOG) or None,
-            **{key: family.link(key) for key in LINKS if event.id == family.root.id},
+            "notes": views.notes_of(event, without=LOG) or None,
+            **{key: view.dataset_field(key) for key in LINKS if event.id == view.root.id},
             **more,
         }
     )
-    own = families.own_metadata(event)
+    own = views.own_metadata(event)
     return {**own, **{f"eventtree.{key}" if key in own else key: value for key, value in ours.items()}}
 
 
@@ -384,9 +384,9 @@ def is_text_model(event: Event) -> bool:
     return isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
 
 
-def datapoint(event: Event, family: Family) -> str | None:
+def datapoint(event: Event, view: TreeView) -> str | None:
     """The dataset row the tree was made from; it stands on the root."""
-    return text_or_none(family.link("datapoint_id")) if event.id == family.root.id else None
+    return text_or_none(view.dataset_field("datapoint_id")) if event.id == view.root.id else None
 
 
 def text_or_none(value: JsonValue) -> str | None:
@@ -398,9 +398,9 @@ def judgments(said: Mapping[str, JsonValue]) -> list[tuple[str, str | float]]:
     """Feedback as (what is judged, the judgment): scores by their names, a nameless one as `rating` good or bad."""
     score, name = said.get("score"), text_or_none(said.get("name"))
     named = score if isinstance(score, dict) else {name: score} if name else {}
-    numbers = {key: families.number(value) for key, value in named.items() if key.strip()}
+    numbers = {key: views.number(value) for key, value in named.items() if key.strip()}
     found: list[tuple[str, str | float]] = [(key, value) for key, value in numbers.items() if value is not None]
-    rating = None if named else families.number(score)
+    rating = None if named else views.number(score)
     if rating is not None:
         found.append(("rating", "good" if rating >= GOOD else "bad"))
     return found + [(key, as_text(said[key])) for key in ("correction", "comment") if said.get(key) not in (None, "")]

@@ -38,13 +38,10 @@ from urllib.parse import quote
 import pydantic_core
 
 from eventtree.event import Event, EventTree, JsonValue, Kind
-from eventtree.vendors import family as families
-from eventtree.vendors import humanloop
-from eventtree.vendors.chat import as_text
-from eventtree.vendors.family import Family
-from eventtree.vendors.humanloop import Fields, Humanloop
-from eventtree.vendors.times import iso
-from eventtree.vendors.vendor import (
+from eventtree.serializer import view as views
+from eventtree.serializer.messages import as_text
+from eventtree.serializer.times import iso
+from eventtree.serializer.vendor import (
     ABOUT_ONE,
     Encoded,
     Feedback,
@@ -55,6 +52,9 @@ from eventtree.vendors.vendor import (
     to_json,
     without_nulls,
 )
+from eventtree.serializer.view import TreeView
+from eventtree.vendors import humanloop
+from eventtree.vendors.humanloop import Fields, Humanloop
 
 PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"bedrock", "deepseek"}
 """The closed list of the earlier of the two specifications."""
@@ -68,42 +68,42 @@ class HumanloopV4(Humanloop):
     """Humanloop's v4 API, on an installation of your own: the hosted service closed in September 2025."""
 
     kind: ClassVar[str] = "humanloop_v4"
-    takes_late: ClassVar[bool] = True
+    accepts_updates: ClassVar[bool] = True
     version: ClassVar[str] = "v4"
     default_url: ClassVar[str] = "https://api.humanloop.com/v4"
     routes: ClassVar[Mapping[str, Route]] = {
         "logs": Route("POST", "/logs", (b"[", b"]"), max_items=100),
-        "late": Route("PATCH", "/logs?reference_id={reference_id}", acts=ABOUT_ONE),
-        "evaluation": Route("POST", "/evaluations/{evaluation_id}/log", acts=ABOUT_ONE),
-        "feedback": Route("POST", "/feedback", (b"[", b"]"), max_items=100, acts=ABOUT_ONE),
+        "late": Route("PATCH", "/logs?reference_id={reference_id}", status_actions=ABOUT_ONE),
+        "evaluation": Route("POST", "/evaluations/{evaluation_id}/log", status_actions=ABOUT_ONE),
+        "feedback": Route("POST", "/feedback", (b"[", b"]"), max_items=100, status_actions=ABOUT_ONE),
     }
     max_bytes: ClassVar[int] = 4_000_000
 
     def encode(self, tree: EventTree) -> Encoded:
         """One item per event; its wave is its depth."""
-        family = Family.of(tree)
+        view = TreeView.of(tree)
         depths: dict[str | None, int] = {None: -1}
         items = []
-        for event in family.tree.events:
-            depth = depths[event.id] = depths.get(family.parent_id(event), -1) + 1
-            items.append(self.item(event, family, depth))
-        return Encoded(tuple(items), family.dropped(tree))
+        for event in view.tree.events:
+            depth = depths[event.id] = depths.get(view.parent_id(event), -1) + 1
+            items.append(self.item(event, view, depth))
+        return Encoded(tuple(items), view.dropped(tree))
 
-    def item(self, event: Event, family: Family, depth: int) -> Item:
+    def item(self, event: Event, view: TreeView, depth: int) -> Item:
         """A Log; the root's goes to its evaluation, where that and the datapoint are known."""
-        log, run_id = self.log(event, family), humanloop.text_or_none(family.link("run_id"))
-        row_id = humanloop.datapoint(event, family)
+        log, run_id = self.log(event, view), humanloop.text_or_none(view.dataset_field("run_id"))
+        row_id = humanloop.datapoint(event, view)
         if run_id is None or row_id is None or UUID.fullmatch(run_id):
-            return Item(event.id, family.tree.id, (event.id,), "logs", to_json(log), depth)
+            return Item(event.id, view.tree.id, (event.id,), "logs", to_json(log), depth)
         place = (("evaluation_id", quote(run_id, safe="")),)
         content = to_json({"datapoint_id": row_id, "log": log})
-        return Item(event.id, family.tree.id, (event.id,), "evaluation", content, depth, place)
+        return Item(event.id, view.tree.id, (event.id,), "evaluation", content, depth, place)
 
-    def encode_late(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+    def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """The output, error and duration of Logs: nothing else of a Log can be updated."""
         items = []
-        for event in Family.of(tree).tree.events:
-            changes = without_nulls({**ending(event), "duration": families.seconds(event.duration)})
+        for event in TreeView.of(tree).tree.events:
+            changes = without_nulls({**ending(event), "duration": views.seconds(event.duration)})
             if event.id in ended and changes:
                 place = (("reference_id", quote(event.id, safe="")),)
                 items.append(Item(f"{event.id}:late", tree.id, (), "late", to_json(changes), 0, place))
@@ -111,7 +111,7 @@ class HumanloopV4(Humanloop):
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Feedback needs the server's own id of a Log: the newest 20,000 or more are remembered."""
-        data_id = learned.get(f"data_id:{families.target(said, tree)}")
+        data_id = learned.get(f"data_id:{views.target(said, tree)}")
         if data_id is None:
             return Encoded(())
         at = {"data_id": data_id, "created_at": iso(EPOCH + timedelta(microseconds=said["at"] // 1000))}
@@ -122,7 +122,7 @@ class HumanloopV4(Humanloop):
             )
         )
 
-    def log(self, event: Event, family: Family) -> Fields:
+    def log(self, event: Event, view: TreeView) -> Fields:
         """The Log of an event."""
         messages, inputs = humanloop.asked(event)
         spoken, _ = humanloop.answered(event)
@@ -132,22 +132,22 @@ class HumanloopV4(Humanloop):
                 "project": self.project,
                 "session_reference_id": event.tree_id,
                 "reference_id": event.id,
-                "parent_reference_id": family.parent_id(event),
+                "parent_reference_id": view.parent_id(event),
                 "config": model_config(event) if is_model else tool_config(event),
                 "inputs": inputs,
                 "messages": messages,
                 "output_message": spoken,
                 **ending(event),
                 "created_at": iso(event.start),
-                "duration": families.seconds(event.duration),
+                "duration": views.seconds(event.duration),
                 **(humanloop.tokens_and_cost(event) if is_model else {}),
                 "stdout": humanloop.stdout(event),
                 **(humanloop.payloads(event) if self.provider_payloads and is_model else {}),
                 "source": "eventtree",
-                "metadata": metadata(event, family),
-                "feedback": feedback(event, family) or None,
+                "metadata": metadata(event, view),
+                "feedback": feedback(event, view) or None,
                 "environment": humanloop.text_or_none(event.environment),
-                "source_datapoint_id": humanloop.datapoint(event, family),
+                "source_datapoint_id": humanloop.datapoint(event, view),
                 "save": None if self.save else False,
             }
         )
@@ -174,7 +174,7 @@ class HumanloopV4(Humanloop):
 
 def ending(event: Event) -> Fields:
     """How a run ended."""
-    return {"output": humanloop.answered(event)[1], "error": families.failure(event)}
+    return {"output": humanloop.answered(event)[1], "error": views.failure(event)}
 
 
 def answer_id(answer: JsonValue) -> str | None:
@@ -207,23 +207,23 @@ def tool_config(event: Event) -> Fields:
     return {"type": "tool", "name": name, "description": f"{kind} {name}", "other": other}
 
 
-def metadata(event: Event, family: Family) -> Fields:
+def metadata(event: Event, view: TreeView) -> Fields:
     """All that has no field in this generation."""
     is_model = event.kind is Kind.MODEL
     params = humanloop.unplaced(event, SETTINGS) if is_model else event.params
     more = {
-        "user": family.user(event),
+        "user": view.user(event),
         "params": params or None,
-        "run_id": family.link("run_id") if event.id == family.root.id else None,
+        "run_id": view.dataset_field("run_id") if event.id == view.root.id else None,
         "finish_reason": humanloop.finish_reason(event),
         **humanloop.other_words(event),
     }
-    return humanloop.metadata(event, family, more, humanloop.USAGE_FIELDS if is_model else ())
+    return humanloop.metadata(event, view, more, humanloop.USAGE_FIELDS if is_model else ())
 
 
-def feedback(event: Event, family: Family) -> list[Fields]:
+def feedback(event: Event, view: TreeView) -> list[Fields]:
     """What people said about a run; values are text, which both specifications take."""
-    return [item for said in family.feedback(event) for item in opinions(said)]
+    return [item for said in view.feedback(event) for item in opinions(said)]
 
 
 def opinions(said: Feedback) -> list[Fields]:

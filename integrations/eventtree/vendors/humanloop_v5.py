@@ -29,7 +29,7 @@ Dialect `trace_status` is for installations older than SDK 0.8.27: that name for
 (so children and feedback hang on the nearest flow, other Logs have the server's ids), no messages on flows, no agents.
 
 Whether a repeated `log_id` is refused, ignored or overwrites is nowhere said. 404 and 409 speak of one Log (unknown
-parent, completed flow), never of the project, hence `acts`.
+parent, completed flow), never of the project, hence `status_actions`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,9 @@ from urllib.parse import quote
 import pydantic_core
 
 from eventtree.event import Event, EventTree, JsonValue, Kind
-from eventtree.vendors import family as families
-from eventtree.vendors import humanloop
-from eventtree.vendors.family import Family
-from eventtree.vendors.humanloop import Fields, Humanloop
-from eventtree.vendors.times import ended, iso
-from eventtree.vendors.vendor import (
+from eventtree.serializer import view as views
+from eventtree.serializer.times import ended, iso
+from eventtree.serializer.vendor import (
     ABOUT_ONE,
     Encoded,
     Feedback,
@@ -59,6 +56,9 @@ from eventtree.vendors.vendor import (
     to_json,
     without_nulls,
 )
+from eventtree.serializer.view import TreeView
+from eventtree.vendors import humanloop
+from eventtree.vendors.humanloop import Fields, Humanloop
 
 Dialect = Literal["log_status", "trace_status"]
 Form = Literal["flow", "agent", "prompt", "tool"]
@@ -112,28 +112,28 @@ class HumanloopV5(Humanloop):
         "prompt": Route("POST", "/prompts/log"),
         "tool": Route("POST", "/tools/log"),
         "complete": Route("PATCH", "/flows/logs/{log_id}"),
-        "judge": Route("POST", "/evaluators/log", acts=ABOUT_ONE),
+        "judge": Route("POST", "/evaluators/log", status_actions=ABOUT_ONE),
     }
-    acts: ClassVar[Mapping[int, str]] = {404: "bisect", 409: "bisect"}
+    status_actions: ClassVar[Mapping[int, str]] = {404: "bisect", 409: "bisect"}
 
     dialect: Dialect = "log_status"
     """`trace_status` for installations older than March 2025 (SDK 0.8.27)."""
 
     def encode(self, tree: EventTree) -> Encoded:
         """One item for each Log, one for each flow's completion, one for each judgment."""
-        family = Family.of(tree)
-        logs = trace(family, self.dialect)
-        items = [self.opening(log, family) for log in logs]
+        view = TreeView.of(tree)
+        logs = trace(view, self.dialect)
+        items = [self.opening(log, view) for log in logs]
         items += [self.completion(log) for log in reversed(logs) if log.form == "flow"]
         for log in logs:
-            items += [] if log.made else self.feedback(log, family, logs[0].last + 2)
-        return Encoded(tuple(items), family.dropped(tree))
+            items += [] if log.made else self.feedback(log, view, logs[0].last + 2)
+        return Encoded(tuple(items), view.dropped(tree))
 
-    def opening(self, log: Log, family: Family) -> Item:
+    def opening(self, log: Log, view: TreeView) -> Item:
         """The POST that makes a Log."""
-        fields = without_nulls({**self.shared(log, family), **BODIES[log.form](log.event, family, self.dialect)})
+        fields = without_nulls({**self.shared(log, view), **BODIES[log.form](log.event, view, self.dialect)})
         event_ids = () if log.made else (log.event.id,)
-        return Item(log.id, family.tree.id, event_ids, log.form, to_json(fields), log.wave)
+        return Item(log.id, view.tree.id, event_ids, log.form, to_json(fields), log.wave)
 
     def completion(self, log: Log) -> Item:
         """The PATCH that completes a flow; it repeats how the flow ended, which has to be known by then."""
@@ -141,15 +141,15 @@ class HumanloopV5(Humanloop):
         place = (("log_id", quote(log.id, safe="")),)
         return Item(f"{log.id}:complete", log.event.tree_id, (), "complete", to_json(fields), log.last + 1, place)
 
-    def feedback(self, log: Log, family: Family, wave: int) -> list[Item]:
+    def feedback(self, log: Log, view: TreeView, wave: int) -> list[Item]:
         """The POSTs that judge a Log; where only flows have ids of ours, the flow above it."""
         judged = nearest_flow(log) if self.dialect == "trace_status" else log
         if self.dialect == "trace_status" and judged.form != "flow":
             return []
         items = []
-        for at, said in enumerate(family.feedback(log.event)):
+        for at, said in enumerate(view.feedback(log.event)):
             key = str(said.get("key") or f"{log.id}:feedback:{at}")
-            items += self.judges(key, judged.id, family.tree.id, said, wave)
+            items += self.judges(key, judged.id, view.tree.id, said, wave)
         return items
 
     def judges(self, key: str, judged: str, tree_id: str, said: Feedback, wave: int = 0) -> list[Item]:
@@ -162,9 +162,9 @@ class HumanloopV5(Humanloop):
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Judgments of the Log; where only flows have ids of ours, of the flow above it."""
-        judged = families.target(said, tree)
+        judged = views.target(said, tree)
         if self.dialect == "trace_status":
-            logs = {} if tree is None else {log.id: log for log in trace(Family.of(tree), self.dialect)}
+            logs = {} if tree is None else {log.id: log for log in trace(TreeView.of(tree), self.dialect)}
             flow = nearest_flow(logs[judged]) if judged in logs else None
             if flow is None or flow.form != "flow":
                 return Encoded(())
@@ -192,7 +192,7 @@ class HumanloopV5(Humanloop):
             }
         )
 
-    def shared(self, log: Log, family: Family) -> Fields:
+    def shared(self, log: Log, view: TreeView) -> Fields:
         """Fields that every type of Log has."""
         event, end = log.event, ended(log.event)
         return {
@@ -201,23 +201,23 @@ class HumanloopV5(Humanloop):
             "trace_parent_id": log.parent.id if log.parent else None,
             "start_time": iso(event.start),
             "end_time": iso(end) if end else None,
-            "provider_latency": families.seconds(event.duration),
-            "error": families.failure(event),
+            "provider_latency": views.seconds(event.duration),
+            "error": views.failure(event),
             "stdout": humanloop.stdout(event),
             **(humanloop.payloads(event) if self.provider_payloads and event.kind is Kind.MODEL else {}),
             "source": "eventtree",
-            "user": humanloop.text_or_none(family.user(event)),
+            "user": humanloop.text_or_none(view.user(event)),
             "environment": humanloop.text_or_none(event.environment),
-            "source_datapoint_id": humanloop.datapoint(event, family),
-            "run_id": self.run_id(log, family),
+            "source_datapoint_id": humanloop.datapoint(event, view),
+            "run_id": self.run_id(log, view),
             "save": None if self.save else False,
         }
 
-    def run_id(self, log: Log, family: Family) -> str | None:
+    def run_id(self, log: Log, view: TreeView) -> str | None:
         """The Evaluation run the tree belongs to; tools have no field for it, older installations none at all."""
         if log.parent is not None or log.form == "tool" or self.dialect == "trace_status":
             return None
-        return humanloop.text_or_none(family.link("run_id"))
+        return humanloop.text_or_none(view.dataset_field("run_id"))
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """A taken Log is answered with its id."""
@@ -233,12 +233,12 @@ class HumanloopV5(Humanloop):
 # The trace
 
 
-def trace(family: Family, dialect: Dialect) -> list[Log]:
+def trace(view: TreeView, dialect: Dialect) -> list[Log]:
     """The Logs of a tree, parents first."""
-    root = first_log(family)
+    root = first_log(view)
     logs = {root.id: root}
-    for event in family.tree.events if root.made else family.tree.events[1:]:
-        parent = logs.get(family.parent_id(event) or "", root)
+    for event in view.tree.events if root.made else view.tree.events[1:]:
+        parent = logs.get(view.parent_id(event) or "", root)
         parent = nearest_flow(parent) if dialect == "trace_status" else parent
         logs[event.id] = Log(event.id, event, form_of(event, dialect), parent, parent.wave + 1, parent.wave + 1)
     found = list(logs.values())
@@ -246,13 +246,13 @@ def trace(family: Family, dialect: Dialect) -> list[Log]:
     return found
 
 
-def first_log(family: Family) -> Log:
+def first_log(view: TreeView) -> Log:
     """The Log a trace begins with: the root's, or a flow made for a root that cannot hold a trace."""
-    root = family.root
+    root = view.root
     form = FORMS[root.kind]
-    if form == "flow" or len(family.tree.events) == 1:
+    if form == "flow" or len(view.tree.events) == 1:
         return Log(root.id, root, form, None, 0, 0)
-    return Log(derived_id(f"trace:{family.tree.id}"), root, "flow", None, 0, 0, made=True)
+    return Log(derived_id(f"trace:{view.tree.id}"), root, "flow", None, 0, 0, made=True)
 
 
 def derived_id(name: str) -> str:
@@ -285,12 +285,12 @@ def close(logs: list[Log]) -> None:
 # The bodies
 
 
-def flow_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A flow, opened; its outputs are told at once, so that nothing is lost where the completion is refused."""
     messages, inputs = humanloop.asked(event)
     spoken, _ = humanloop.answered(event)
     fields = {"flow": FLOW, dialect: "incomplete", "inputs": inputs, **ending(event)}
-    fields["metadata"] = humanloop.metadata(event, family, {"params": event.params or None}, ())
+    fields["metadata"] = humanloop.metadata(event, view, {"params": event.params or None}, ())
     if dialect == "trace_status":
         return {**fields, "inputs": humanloop.as_object(event.inputs)}
     return {**fields, "messages": messages, "output_message": spoken}
@@ -299,11 +299,11 @@ def flow_body(event: Event, family: Family, dialect: Dialect) -> Fields:
 def ending(event: Event) -> Fields:
     """How a flow ended: its output (empty where nothing is known) and its error."""
     _, text = humanloop.answered(event)
-    error = families.failure(event)
+    error = views.failure(event)
     return {"output": "" if text is None and error is None else text, "error": error}
 
 
-def agent_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A nested agent; the model calls below it have their own Logs."""
     messages, inputs = humanloop.asked(event)
     spoken, text = humanloop.answered(event)
@@ -314,13 +314,11 @@ def agent_body(event: Event, family: Family, dialect: Dialect) -> Fields:
         "output": text,
         "output_message": spoken,
         **humanloop.tokens_and_cost(event),
-        "metadata": humanloop.metadata(
-            event, family, {"params": humanloop.unplaced(event, humanloop.SETTINGS) or None}
-        ),
+        "metadata": humanloop.metadata(event, view, {"params": humanloop.unplaced(event, humanloop.SETTINGS) or None}),
     }
 
 
-def prompt_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A model call."""
     messages, inputs = humanloop.asked(event)
     spoken, text = humanloop.answered(event)
@@ -341,12 +339,12 @@ def prompt_body(event: Event, family: Family, dialect: Dialect) -> Fields:
         **humanloop.tokens_and_cost(event),
         "reasoning_tokens": reasoned,
         "metadata": humanloop.metadata(
-            event, family, {"params": params or None, **humanloop.other_words(event)}, counted
+            event, view, {"params": params or None, **humanloop.other_words(event)}, counted
         ),
     }
 
 
-def tool_body(event: Event, family: Family, dialect: Dialect) -> Fields:
+def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A tool, or what Humanloop knows as one: retriever, embedding, reranker."""
     _, text = humanloop.answered(event)
     kind, name = event.kind.value, humanloop.called(event)
@@ -355,7 +353,7 @@ def tool_body(event: Event, family: Family, dialect: Dialect) -> Fields:
         "tool": {"function": {"name": name, "description": f"{kind} {name}"}, "attributes": attributes},
         "inputs": humanloop.as_object(event.inputs),
         "output": text,
-        "metadata": humanloop.metadata(event, family, {"params": event.params or None}, ()),
+        "metadata": humanloop.metadata(event, view, {"params": event.params or None}, ()),
     }
 
 

@@ -27,7 +27,7 @@ notes, cached tokens, metadata and tags below the root. Messages become text: me
 messages end on a user turn, an empty one if need be. In v2 Nebuly finds the cost itself, by model and tokens.
 A/B flags are a setting and the root's `eventtree_feature_flags`, group profiles a setting; earlier turns are not ours.
 
-Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (`keyed` is False);
+Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (it isn't `idempotent`);
 the tag `tree_id` tells them apart. Any 2xx is an acceptance, whatever its body.
 """
 
@@ -39,11 +39,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal, Self
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
-from eventtree.vendors import family as families
-from eventtree.vendors.chat import as_text, is_message, is_messages, messages_in, messages_out, text_of
-from eventtree.vendors.family import Family
-from eventtree.vendors.times import ended, in_utc, iso_ms
-from eventtree.vendors.vendor import ABOUT_ONE, Encoded, Feedback, Item, Route, Vendor, to_json, without_nulls
+from eventtree.serializer import view as views
+from eventtree.serializer.messages import as_text, is_message, is_messages, messages_in, messages_out, text_of
+from eventtree.serializer.times import ended, in_utc, iso_ms
+from eventtree.serializer.vendor import ABOUT_ONE, Encoded, Feedback, Item, Route, Vendor, to_json, without_nulls
+from eventtree.serializer.view import TreeView
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Fields = dict[str, Any]
@@ -67,11 +67,11 @@ class Nebuly(Vendor):
             version: Route("POST", f"/event-ingestion/api/{version}/events/trace_interaction")
             for version in ("v2", "v3")
         },
-        "feedback": Route("POST", "/event-ingestion/api/v1/events/feedback", acts=ABOUT_ONE),
-        "tags": Route("POST", "/event-ingestion/api/v2/events/tags", acts=ABOUT_ONE),
+        "feedback": Route("POST", "/event-ingestion/api/v1/events/feedback", status_actions=ABOUT_ONE),
+        "tags": Route("POST", "/event-ingestion/api/v2/events/tags", status_actions=ABOUT_ONE),
     }
-    keyed: ClassVar[bool] = False
-    drop_mends: ClassVar[Mapping[str, str]] = {
+    idempotent: ClassVar[bool] = False
+    drop_hints: ClassVar[Mapping[str, str]] = {
         "no_end_user": "Name one with eventtree.session(…, user=…) or the handler's user=…, or set end_user=…",
         "no_user_text": "It is looked for in the root's inputs (question, input, messages, …), models and retrievers",
     }
@@ -95,28 +95,28 @@ class Nebuly(Vendor):
         return url.split("/event-ingestion", 1)[0].rstrip("/")
 
     @classmethod
-    def keyless(cls, **settings: Any) -> Self:
+    def for_export(cls, **settings: Any) -> Self:
         """A value for looking at requests: trees without a user get `unknown`."""
-        return super().keyless(**{"end_user": "unknown", **settings})
+        return super().for_export(**{"end_user": "unknown", **settings})
 
     def encode(self, tree: EventTree) -> Encoded:
         """One item, or none with the reason for every event."""
-        family = Family.of(tree)
-        shown = family.tree
+        view = TreeView.of(tree)
+        shown = view.tree
         user, question = self.user_of(shown), question_of(shown)
         reason = "no_end_user" if not user else "no_user_text" if not question else None
         if reason:
             return Encoded((), {event.id: reason for event in tree.events})
         placed = tuple(event.id for event in shown.events if event is shown.root or event.kind in STEPS)
-        item = Item(tree.id, tree.id, placed, self.version, to_json(self.interaction(family, user, question)))
-        no_place = dict.fromkeys(family.ids - set(placed), "no_place")
-        return Encoded((item,), {**no_place, **family.dropped(tree)})
+        item = Item(tree.id, tree.id, placed, self.version, to_json(self.interaction(view, user, question)))
+        no_place = dict.fromkeys(view.ids - set(placed), "no_place")
+        return Encoded((item,), {**no_place, **view.dropped(tree)})
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Linked by user, question and answer, so the tree must still be in the journal; named scores become tags."""
         if tree is None:
             return Encoded(())
-        shown = Family.of(tree).tree
+        shown = TreeView.of(tree).tree
         user, question = self.user_of(shown), question_of(shown)
         reason = "no_end_user" if not user else "no_user_text" if not question else None
         if reason:
@@ -126,7 +126,7 @@ class Nebuly(Vendor):
         after = max(EPOCH + timedelta(microseconds=said["at"] // 1000), end + timedelta(milliseconds=1))
         place = {**linked, "timestamp": iso_ms(after), "anonymize": self.anonymize}
         bodies = [("feedback", {"metadata": place, "action": item}) for item in feedback_items(said)]
-        named = families.scores_in(said) if said.get("name") or isinstance(said.get("score"), dict) else {}
+        named = views.scores_in(said) if said.get("name") or isinstance(said.get("score"), dict) else {}
         if named:
             scores = {f"score.{name}": as_text(score) for name, score in named.items()}
             bodies.append(("tags", {"tags": scores, "metadata": {**linked, "time_start": iso_ms(start)}}))
@@ -141,19 +141,19 @@ class Nebuly(Vendor):
         """Trees without a user are not taken."""
         if self.end_user and self.end_user.strip():
             return (NO_TEXT,)
-        mend = self.drop_mends["no_end_user"]
-        return (f"no end_user: trees without a user are dropped as no_end_user. {mend}", NO_TEXT)
+        hint = self.drop_hints["no_end_user"]
+        return (f"no end_user: trees without a user are dropped as no_end_user. {hint}", NO_TEXT)
 
     def user_of(self, tree: EventTree) -> str:
         """The tree's user, the root's first; blank names are none."""
         named = (event.user for event in tree.events if event.user and event.user.strip())
         return next(named, (self.end_user or "").strip())
 
-    def interaction(self, family: Family, user: str, question: str) -> Fields:
+    def interaction(self, view: TreeView, user: str, question: str) -> Fields:
         """The body of a request."""
-        tree = family.tree
+        tree = view.tree
         start, end = span(tree)
-        flags = list(dict.fromkeys((*self.feature_flags, *texts_of(family.link("feature_flags")))))
+        flags = list(dict.fromkeys((*self.feature_flags, *texts_of(view.dataset_field("feature_flags")))))
         said = {
             "conversation_id": (tree.root.session_id or "").strip() or tree.id,
             "input": question,
@@ -161,7 +161,7 @@ class Nebuly(Vendor):
             "time_start": iso_ms(start),
             "time_end": iso_ms(end),
             "end_user": user,
-            "tags": tags(family),
+            "tags": tags(view),
             **({"hide_content": True} if self.hide_content else {}),
             **({"feature_flags": flags} if flags else {}),
             **without_nulls({"end_user_group_profile": self.end_user_group_profile}),
@@ -269,7 +269,7 @@ def failure(event: Event) -> str | None:
     """How a run that did not end well ended; None for one that did."""
     if event.status is Status.OK:
         return None
-    return f"[{event.status.value}] {families.error_line(event) or ''}".strip()
+    return f"[{event.status.value}] {views.error_line(event) or ''}".strip()
 
 
 def span(tree: EventTree) -> tuple[datetime, datetime]:
@@ -402,9 +402,9 @@ def micro_dollars(usd: Decimal | None) -> int | None:
 # Tags and feedback
 
 
-def tags(family: Family) -> dict[str, str]:
+def tags(view: TreeView) -> dict[str, str]:
     """Everything a tag can say about the tree, as text; the user's own win."""
-    root = family.root
+    root = view.root
     known = {
         "tree_id": root.tree_id,
         "name": root.name,
@@ -413,11 +413,11 @@ def tags(family: Family) -> dict[str, str]:
         "status": root.status.value if root.status is not Status.OK else None,
         "error": "true" if root.status is Status.ERROR else None,
         "error_type": root.error.type if root.error else None,
-        **{name: as_text(family.link(name)) for name in LINKS},
-        **{f"score.{name}": as_text(score) for name, score in family.scores(root).items() if name != "score"},
+        **{name: as_text(view.dataset_field(name)) for name in LINKS},
+        **{f"score.{name}": as_text(score) for name, score in view.scores(root).items() if name != "score"},
     }
     ours = {key: value for key, value in known.items() if value}
-    return {**ours, **dotted(families.own_metadata(root)), **listed(root.tags)}
+    return {**ours, **dotted(views.own_metadata(root)), **listed(root.tags)}
 
 
 LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected")
@@ -458,7 +458,7 @@ def tag_text(value: JsonValue) -> str:
 
 def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
     """One feedback in Nebuly's words: a score as a thumb, a comment, a correction as an edit."""
-    rated = None if given.get("name") else families.number(given.get("score"))
+    rated = None if given.get("name") else views.number(given.get("score"))
     items: list[Fields] = [] if rated is None else [{"slug": "thumbs_up" if rated >= 0.5 else "thumbs_down"}]
     texts = (("comment", given.get("comment")), ("edit", given.get("correction")))
     return items + [{"slug": slug, "text": as_text(text)} for slug, text in texts if text not in (None, "")]

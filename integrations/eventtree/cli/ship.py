@@ -1,0 +1,130 @@
+"""`eventtree ship`: deliver from a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import click
+
+from eventtree import config
+from eventtree.cli.show import existing
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.report import Report
+from eventtree.delivery.shipper import Shipper
+from eventtree.errors import ConfigError
+from eventtree.journal import Journal
+from eventtree.journal.counts import Counts
+from eventtree.terminal import console, draw_report
+from eventtree.vendors import VENDORS, Vendor, resolve_vendors
+
+SETTLED_LOOKS = 3
+"""Idle looks in a row before a one-shot run is over."""
+LOOK_SECONDS = 0.1
+
+
+def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay: bool, timeout: float) -> int:
+    """Deliver what waits; exit status 0 if nothing waits any more for the vendors it sends to.
+
+    With `replay`, what names them with other settings may wait on; without, it makes the exit status 1.
+
+    Raises:
+        ConfigError: a vendor's settings are missing, or `--replay` names no vendor.
+    """
+    journal = existing(folder, awaited=follow)
+    if replay and not names:
+        raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")
+    counts = Counts(journal)
+    said: dict[str, ConfigError | None] = {}
+    vendors = resolve_vendors(names) if names else _named(counts, said)
+    for_export = [error for error in said.values() if error is not None]
+    if for_export and not vendors and not follow:
+        raise for_export[0]
+    _say_keyless(for_export)
+    if not vendors and not follow:
+        click.echo("Nothing waits for a vendor.")
+        return 0
+    shipper = Shipper(journal, all_trees=replay)
+    shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
+    try:
+        if follow:
+            _follow(shipper, None if names else counts, said)
+        else:
+            _until_idle(shipper, timeout)
+    except KeyboardInterrupt:
+        click.echo("Stopped; what is left waits in the journal.", err=True)
+    shipper.stop(2.0)
+    found = shipper.report()
+    draw_report(console(), found)
+    others = _say_others(found, shipper, journal)
+    mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
+    left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
+    return int(left > 0 or len(for_export) > 0 or (others > 0 and not replay))
+
+
+def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
+    """Why events of a vendor we have settings for still wait, and how many: they were recorded with other ones."""
+    waiting = 0
+    ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
+    for sums in found.vendors.values():
+        if sums.waiting and sums.name in ours and ours[sums.name] != sums.fingerprint:
+            others = "with another key, host or project than this environment's"
+            hint = "Set those, or send them to this one with --replay."
+            wait = "event waits" if sums.waiting == 1 else "events wait"
+            click.echo(f"{sums.waiting} {wait} for {sums.name} {others}. {hint}", err=True)
+            waiting += sums.waiting
+    return waiting
+
+
+def _named(counts: Counts, said: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
+    """The vendors that trees name, with this environment's settings; `said` gains those it has none for, and why."""
+    counts.read()
+    found: list[Vendor] = []
+    for name in sorted({name for name, _ in counts.vendor_keys()}):
+        try:
+            if name in VENDORS:
+                found += resolve_vendors([name])
+            elif name not in said:
+                said[name] = None
+                click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
+        except ConfigError as error:  # what waits for the others goes out all the same
+            if name not in said and _waits(counts, name):
+                said[name] = error
+    return tuple(found)
+
+
+def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
+    for error in errors:
+        if error is not None:
+            click.echo(f"eventtree: {error}. What waits for it waits on.", err=True)
+
+
+def _waits(counts: Counts, name: str) -> bool:
+    held = [(key, cursor) for key, cursor in counts.cursors().items() if key[0] == name]
+    return any(counts.waiting(key, cursor)[0] or counts.waiting_feedback(key, cursor)[0] for key, cursor in held)
+
+
+def _until_idle(shipper: Shipper, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    looks = 0
+    while looks < SETTLED_LOOKS and time.monotonic() < deadline:
+        shipper.wake()
+        time.sleep(LOOK_SECONDS)
+        consumers = list(shipper.consumers.values())
+        looks = looks + 1 if consumers and all(map(_is_through, consumers)) else 0
+
+
+def _is_through(consumer: Consumer) -> bool:
+    """Whether nothing is left that a consumer could do now: one that is parked asks again only after minutes."""
+    return consumer.parked is not None or (consumer.idle and not consumer.growing)
+
+
+def _follow(shipper: Shipper, counts: Counts | None, said: dict[str, ConfigError | None]) -> None:
+    """Deliver until stopped; with a counts, to vendors that trees come to name too."""
+    while True:
+        time.sleep(1.0)
+        shipper.ensure()
+        if counts is not None:
+            known = len(said)
+            shipper.serve(_named(counts, said), config.resolve(deliver=True, vendors=()))
+            _say_keyless(list(said.values())[known:])

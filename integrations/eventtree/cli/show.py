@@ -1,0 +1,127 @@
+"""Looking at the journal: show, export, report, clear."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from eventtree import config
+from eventtree.config import MEMORY
+from eventtree.delivery.report import make_report
+from eventtree.errors import JournalError
+from eventtree.event import EventTree
+from eventtree.journal import Journal, open_journal
+from eventtree.journal.clear import Ranges, clear, records_of, trees_in
+from eventtree.pricing import Pricer
+from eventtree.serializer.serialize import for_export, serialize
+from eventtree.terminal import console, draw_report, draw_tree
+from eventtree.tree.builder import TreeBuilder
+from eventtree.vendors import vendor_class
+
+UNKNOWN_SECONDS = 2.0
+"""How long a report looks for models without a price, newest trees first."""
+
+
+def existing(folder: str | None, *, awaited: bool = False) -> Journal:
+    """The journal to look at.
+
+    Raises:
+        JournalError: there is none, and it is not `awaited` either.
+    """
+    settings = config.resolve(journal=folder)
+    if settings.folder == MEMORY:
+        raise JournalError("a memory journal lives only in its own process. Name a folder: --journal DIR")
+    if not awaited and not Path(settings.folder).expanduser().is_dir():
+        raise JournalError(f"no journal at {settings.folder}. Record something first, or name another: --journal DIR")
+    return open_journal(settings.folder)
+
+
+def read_trees(journal: Journal, tree_id: str | None = None, last: int | None = None) -> Iterator[EventTree]:
+    """Trees of the journal, oldest first, prices filled in.
+
+    Raises:
+        JournalError: there is no tree of that id.
+    """
+    found = trees_in(journal)
+    if tree_id is not None and tree_id not in found:
+        raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
+    chosen = [tree_id] if tree_id is not None else list(found)
+    pricer = Pricer.of(config.resolve().prices)
+    for chosen_id in chosen[-last if last else 0 :]:
+        tree = _built(journal, chosen_id, found[chosen_id], pricer)
+        if tree is not None:
+            yield tree
+
+
+def _built(journal: Journal, tree_id: str, ranges: Ranges, pricer: Pricer) -> EventTree | None:
+    builder = TreeBuilder(tree_id)
+    for entry in records_of(journal, ranges):
+        builder.add(entry)
+    return builder.build(pricer)
+
+
+def unknown_models(journal: Journal, seconds: float = UNKNOWN_SECONDS) -> dict[str, int]:
+    """Models of the newest trees that no price is known for, and how often they were met; stops after `seconds`."""
+    pricer = Pricer.of(config.resolve().prices)
+    end = time.monotonic() + seconds
+    for tree_id, ranges in reversed(trees_in(journal).items()):
+        if time.monotonic() > end:
+            break
+        _built(journal, tree_id, ranges, pricer)
+    return dict(sorted(pricer.unknown.items()))
+
+
+def show_trees(folder: str | None, last: int, tree_id: str | None) -> None:
+    """Draw trees in the terminal."""
+    shown = 0
+    out = console()
+    for tree in read_trees(existing(folder), tree_id, last):
+        draw_tree(out, tree)
+        shown += 1
+    if not shown:
+        click.echo("No trees recorded yet.")
+
+
+def show_json(folder: str | None, tree_id: str | None) -> None:
+    """Every event, one JSON object a line, every field present."""
+    for tree in read_trees(existing(folder), tree_id):
+        for event in tree.events:
+            click.echo(event.model_dump_json())
+
+
+def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -> None:
+    """The requests of one vendor, without a key, one JSON object a line."""
+    vendor = vendor_class(vendor_name).for_export()
+    for request in serialize(read_trees(existing(folder), tree_id), vendor):
+        line = {
+            "method": request.method, "url": for_export(request.url, vendor), "headers": dict(request.headers),
+            "body": request.body,
+        }  # fmt: skip
+        click.echo(json.dumps(line, ensure_ascii=False))
+
+
+def show_report(folder: str | None, as_json: bool) -> None:
+    """The sums per vendor."""
+    journal = existing(folder)
+    found = make_report(journal).model_copy(update={"unknown_models": unknown_models(journal)})
+    if as_json:
+        click.echo(found.model_dump_json())
+    else:
+        draw_report(console(), found)
+
+
+def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
+    """Delete trees after asking, where somebody is there to be asked."""
+    journal = existing(folder)
+    if tree_id is not None and tree_id not in trees_in(journal):
+        raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
+    if ask and sys.stdin.isatty():
+        what = f"tree {tree_id}" if tree_id else "all trees"
+        click.confirm(f"Delete {what} of this journal?", abort=True)
+    count = clear(journal, None if tree_id is None else {tree_id})
+    click.echo(f"Cleared {count} tree{'' if count == 1 else 's'}.")

@@ -1,0 +1,224 @@
+"""The usual values, copied by a few short functions: JSON of a modest size, and LangChain's messages of plain text.
+
+What comes out is what the walk (walk.py) makes of the same value, at a fifth of the time; the tests compare the two.
+Whatever is not usual is refused, and the walk does it from the start. Without a redactor only: with one the time goes
+into redacting. Runs no code of the user.
+
+`room` is a list of one number: the characters still welcome. Containers look at it before they are entered, which
+bounds the time, also where a list contains itself; whoever calls looks at it in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, Final
+
+from eventtree.content import framework_values, scalars
+from eventtree.content import messages as chat
+from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, FINISH, REST, ROLES, SPOKEN, first
+from eventtree.content.objects import fields_of
+from eventtree.content.walk import CONVERTERS, MAX_KINDS, SHORT, clean
+from eventtree.event import JsonValue
+
+NOT_SIMPLE: Final = object()
+"""Returned for a value that the walk has to do."""
+ROOM = 1 << 16
+DEPTH = 8
+ITEMS = 64
+"""Most items of one container."""
+NODE = 27
+"""Characters that an item counts for beside its text: its quotes, comma and marks."""
+SMALL = 1 << 53
+TEXT = frozenset({str})
+DATA = "data:"
+"""How the URL of a file begins that holds the file itself."""
+NO_REST = [None] * len(REST)
+ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
+SHAPING = frozenset({"__openai_role__", "reasoning_content", "audio"})
+CALLING = frozenset({"tool_calls", "function_call"})
+"""What in a message's `additional_kwargs` changes how it is written; the second where it has no `tool_calls` itself."""
+
+Copy = Callable[[Any, list[int], int], JsonValue]
+
+
+def itself(value: JsonValue, _room: list[int], _depth: int) -> JsonValue:
+    """None, True and False."""
+    return value
+
+
+def whole(value: int, _room: list[int], _depth: int) -> JsonValue:
+    """An int that every reader of JSON follows."""
+    return value if -SMALL < value < SMALL else NOT_SIMPLE
+
+
+def number(value: float, _room: list[int], _depth: int) -> JsonValue:
+    """A float that JSON has a number for."""
+    return value if isfinite(value) else NOT_SIMPLE
+
+
+def text(value: str, room: list[int], _depth: int = 0) -> JsonValue:
+    """A text of the builtin class; a long one may be the data URL of a file."""
+    room[0] -= len(value)
+    if len(value) > SHORT and value.startswith(DATA):
+        return NOT_SIMPLE
+    return value if value.isascii() else clean(value)
+
+
+def text_like(value: str, room: list[int], _depth: int) -> JsonValue:
+    """A text of a class that inherits, such as LangChain's."""
+    return text(str.__str__(value), room)
+
+
+def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
+    """A dict of the builtin class, whose keys are text. One with a `type` may describe a file; see parts.from_dict."""
+    out = value.copy()
+    if not out:
+        return out
+    room[0] -= NODE * len(out)
+    if len(out) > ITEMS or depth >= DEPTH or room[0] < 0 or "type" in out or "inline_data" in out:
+        return NOT_SIMPLE
+    if not TEXT.issuperset(map(type, out)):
+        return NOT_SIMPLE
+    keys = "".join(out)
+    if not keys.isascii():
+        return NOT_SIMPLE
+    room[0] -= len(keys)
+    if TEXT.issuperset(map(type, out.values())):
+        said = "".join(out.values())
+        if said.isascii() and DATA not in said:
+            room[0] -= len(said)
+            return out
+    for key, item in out.items():
+        if type(item) is str and len(item) <= SHORT and item.isascii():
+            room[0] -= len(item)
+        elif item is not None:
+            plain = out[key] = COPIES[type(item)](item, room, depth + 1)
+            if plain is NOT_SIMPLE:
+                return NOT_SIMPLE
+    return out
+
+
+def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
+    """A list of the builtin class."""
+    room[0] -= NODE * len(value)
+    if len(value) > ITEMS or depth >= DEPTH or room[0] < 0:
+        return NOT_SIMPLE
+    out = [COPIES[type(item)](item, room, depth + 1) for item in value.copy()]
+    return NOT_SIMPLE if NOT_SIMPLE in out else out
+
+
+def message(value: Any, room: list[int], _depth: int) -> JsonValue:
+    """A LangChain message whose content is text; see messages.written."""
+    own = object.__getattribute__(value, "__dict__")  # `fields_of`
+    if type(own) is not dict:
+        return NOT_SIMPLE
+    get = own.get
+    content, role = get("content"), ROLE_OF.get(get("type"))
+    if type(content) is not str or role is None:
+        return NOT_SIMPLE
+    room[0] -= 6 * NODE + len(content)
+    if not content.isascii() or content.startswith(DATA):
+        content = text(content, room)
+    out: dict[str, JsonValue] = {"role": role, "content": content}
+    more, calls = get("additional_kwargs"), get("tool_calls")
+    if get("invalid_tool_calls") or (more and not is_plain(more, calls)):
+        return NOT_SIMPLE
+    if calls:
+        out["tool_calls"] = tool_calls(calls, room)
+    rest = [*map(get, REST)]
+    if rest != NO_REST:
+        for key, item in zip(REST, rest, strict=True):
+            if item is not None:
+                out[key] = text(item, room) if type(item) is str else NOT_SIMPLE
+    if about := get("response_metadata"):
+        reason = first(about, FINISH) if type(about) is dict else NOT_SIMPLE
+        if reason is not None:
+            out["finish_reason"] = text(reason, room) if type(reason) is str else NOT_SIMPLE
+    return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
+
+
+def is_plain(more: Any, calls: Any) -> bool:
+    """Whether nothing in a message's `additional_kwargs` changes how it is written."""
+    return SHAPING.isdisjoint(more) and (bool(calls) or CALLING.isdisjoint(more))
+
+
+def tool_calls(calls: Any, room: list[int]) -> JsonValue:
+    """LangChain's own, in a list."""
+    out = [tool_call(call, room) for call in calls] if type(calls) is list else [NOT_SIMPLE]
+    return NOT_SIMPLE if NOT_SIMPLE in out else out
+
+
+def tool_call(call: Any, room: list[int]) -> JsonValue:
+    """One of LangChain's own; see messages.tool_call."""
+    if type(call) is not dict or "function" in call or "error" in call:
+        return NOT_SIMPLE
+    identity, name = first(call, CALL_ID), first(call, CALL_NAME)
+    arguments = first(call, CALL_ARGUMENTS)
+    if type(identity) is not str or type(name) is not str or type(arguments) is not dict:
+        return NOT_SIMPLE
+    room[0] -= 4 * NODE
+    out = {"id": text(identity, room), "name": text(name, room), "arguments": dict_of(arguments, room, 1)}
+    return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
+
+
+def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
+    """A list of LangChain messages, at least one."""
+    if type(values) is not list or not values:
+        return NOT_SIMPLE
+    for kind in set(map(type, values)):
+        if COPIES[kind] is not message:
+            return NOT_SIMPLE
+    return list_of(values, room, depth)
+
+
+def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
+    """What a LangChain chat prompt makes."""
+    asked = messages_of(fields_of(value).get("messages"), room, depth + 1)
+    return asked if asked is NOT_SIMPLE else {"messages": asked}
+
+
+def unusual(_value: Any, _room: list[int], _depth: int) -> JsonValue:
+    """Anything else."""
+    return NOT_SIMPLE
+
+
+KNOWN: dict[Any, Copy] = {
+    chat.from_langchain: message,
+    scalars.from_str: text_like,
+    framework_values.from_prompt: prompt,
+}
+"""Converter of the walk → how it is done here."""
+
+
+class Copies(dict[type, Copy]):
+    """Class → how its values are copied. Others than the builtin ones are found by the walk's converter for them."""
+
+    def __missing__(self, kind: type) -> Copy:
+        """Find and remember it for a class met for the first time."""
+        found = KNOWN.get(CONVERTERS[kind], unusual)
+        if len(self) >= MAX_KINDS:
+            self.clear()
+            self.update(BUILTIN)
+        self[kind] = found
+        return found
+
+
+BUILTIN: dict[type, Copy] = {
+    str: text, dict: dict_of, list: list_of, type(None): itself, bool: itself, int: whole, float: number,
+}  # fmt: skip
+COPIES = Copies(BUILTIN)
+
+
+def copied(value: Any, most: int) -> JsonValue:
+    """A plain copy of `value` if it is usual and of at most `most` characters, else NOT_SIMPLE."""
+    room = [most]
+    plain = COPIES[type(value)](value, room, 0)
+    return plain if room[0] >= 0 else NOT_SIMPLE
+
+
+def copied_messages(values: Any, most: int) -> JsonValue:
+    """As `copied`, for a list of LangChain messages."""
+    room = [most]
+    plain = messages_of(values, room)
+    return plain if room[0] >= 0 else NOT_SIMPLE

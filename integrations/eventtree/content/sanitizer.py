@@ -1,0 +1,159 @@
+"""Anything an app hands to its framework, as plain JSON that every reader takes.
+
+`Sanitizer` is bound once, to limits and a redactor, and then called for each value, on the app's own thread. It never
+raises (KeyboardInterrupt and its like pass), never mutates, never reads a stream, keeps nothing and copies no object:
+what comes out is new, of None, bool, int, float, str, list and dict alone, and valid as UTF-8.
+
+A value larger than the limits keeps its structure; see eventtree/content/truncate.py for what is cut first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from eventtree import diagnostics
+from eventtree.content import fast_path, objects
+from eventtree.content import messages as chat
+from eventtree.content.framework_values import by_framework
+from eventtree.content.redact import FailClosed, FailClosedKeys, Redactor
+from eventtree.content.truncate import truncate
+from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, KeyCache, Limits, Walk
+from eventtree.event import JsonValue
+
+CONVERTERS.seed(objects.EXACT, by_framework, *objects.RULES)
+
+TEXT_BYTES, NODE_BYTES = 6, 160
+"""Most bytes of JSON that a byte of text (as \\u0000) and a node with its marks may become: only what may be too large
+by this count is measured."""
+
+
+class Sanitizer:
+    """Turns anything into plain JSON, within `limits` and past `redact`."""
+
+    __slots__ = ("guard", "lasting", "limits", "room")
+
+    def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None) -> None:
+        """Bind the limits and the redactor."""
+        self.limits = limits
+        self.guard = None if redact is None else FailClosed(redact)
+        is_ample = limits.max_depth > fast_path.DEPTH and limits.max_items >= fast_path.ITEMS
+        is_ample = is_ample and limits.max_nodes >= fast_path.ROOM // fast_path.NODE
+        self.room = min(fast_path.ROOM, limits.max_bytes // TEXT_BYTES) if redact is None and is_ample else 0
+        """Characters of a value that may be copied the fast_path way, where every limit is larger than that takes."""
+        hides = getattr(redact, "hides_key", None)
+        self.lasting = KeyCache(self.guard, FailClosedKeys(hides, self.guard) if hides and self.guard else None)
+
+    @property
+    def failures(self) -> int:
+        """How often the redactor failed and the text was replaced."""
+        return 0 if self.guard is None else self.guard.failures
+
+    @property
+    def unreadable(self) -> int:
+        """How many objects raised while they were read and were marked instead."""
+        return self.lasting.unreadable
+
+    def __call__(self, value: Any) -> JsonValue:
+        """`value` as plain JSON."""
+        if self.room:
+            try:
+                plain = fast_path.copied(value, self.room)
+            except Exception:  # noqa: BLE001 - another thread changed it, or it is broken: the walk is the boundary
+                plain = fast_path.NOT_SIMPLE
+            if plain is not fast_path.NOT_SIMPLE:
+                return plain
+        walk = Walk(self.limits, self.guard, self.lasting)
+        return self.fitted(walk, walk.value(value, 0))
+
+    def text(self, value: str) -> str:
+        """A text such as a name or a tag, redacted and cut to size."""
+        plain = self(value)
+        return plain if type(plain) is str else repr(plain)
+
+    def message(self, value: Any) -> dict[str, JsonValue]:
+        """A message of any spelling as one Message: an object, a dict, (role, content), or a text of the user."""
+        walk = Walk(self.limits, self.guard, self.lasting)
+        plain: dict[str, JsonValue] = self.fitted(walk, as_message(walk, value, 0))
+        return plain
+
+    def messages(self, values: Any) -> list[dict[str, JsonValue]]:
+        """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
+        if self.room:
+            try:
+                plain = fast_path.copied_messages(values, self.room)
+            except Exception:  # noqa: BLE001 - as in `__call__`
+                plain = fast_path.NOT_SIMPLE
+            if plain is not fast_path.NOT_SIMPLE:
+                return plain  # type: ignore[no-any-return]
+        walk = Walk(self.limits, self.guard, self.lasting)
+        return self.listed(walk, values, as_message, is_single=chat.is_pair)
+
+    def document(self, value: Any) -> dict[str, JsonValue]:
+        """A document of any spelling as one Document: an object, a dict or a text."""
+        walk = Walk(self.limits, self.guard, self.lasting)
+        plain: dict[str, JsonValue] = self.fitted(walk, as_document(walk, value, 0))
+        return plain
+
+    def documents(self, values: Any) -> list[dict[str, JsonValue]]:
+        """Documents of any spelling as Documents. The limits are for all of them together."""
+        walk = Walk(self.limits, self.guard, self.lasting)
+        return self.listed(walk, values, as_document, is_single=lambda _value: False)
+
+    def listed(
+        self, walk: Walk, values: Any, convert: Callable[[Walk, Any, int], JsonValue], is_single: Callable[[Any], bool]
+    ) -> list[dict[str, JsonValue]]:
+        """Each of `values` converted; what is no list or tuple is one value."""
+        if not isinstance(values, list | tuple) or is_single(values):
+            values = [values]
+        kept: Iterable[Any] = values[: walk.take(len(values))]
+        out = self.fitted(walk, [convert(walk, value, 1) for value in kept])
+        return [item for item in out if type(item) is dict] if type(out) is list else []
+
+    def fitted(self, walk: Walk, plain: JsonValue) -> JsonValue:
+        """`plain`, shortened if its text and nodes may be too large."""
+        most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
+        if most <= self.limits.max_bytes:
+            return plain
+        shorter = truncate(plain, self.limits.max_bytes)
+        diagnostics.truncations["value_bytes"] += shorter is not plain
+        return shorter
+
+
+def sanitize(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:
+    """`value` as plain JSON. Bind a `Sanitizer` where there is more than one value."""
+    return Sanitizer(limits, redact)(value)
+
+
+def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
+    """One Message from anything."""
+    convert: Converter | None = None
+    if type(value) is str:
+        return {"role": "user", "content": walk.string(value)}
+    if isinstance(value, dict) and chat.is_message_dict(value):
+        convert = chat.from_dict
+    elif isinstance(value, tuple | list) and chat.is_pair(value):
+        convert = from_pair
+    found = walk.value(value, depth, convert)
+    if type(found) is dict and "role" in found:
+        return found
+    return {"role": "unknown", "content": found}
+
+
+def from_pair(walk: Walk, value: Any, depth: int) -> JsonValue:
+    """A message as (role, content)."""
+    return chat.from_pair(walk, value[0], value[1], depth)
+
+
+TEXTS = ("text", "page_content", "content")
+
+
+def as_document(walk: Walk, value: Any, depth: int) -> JsonValue:
+    """One Document from anything."""
+    found = walk.value(value, depth)
+    if type(found) is not dict:
+        return {"text": found}
+    text = next((key for key in TEXTS if key in found), None)
+    if text is None or text == "text":
+        return found
+    return {("text" if key == text else key): item for key, item in found.items()}

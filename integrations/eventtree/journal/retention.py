@@ -1,0 +1,69 @@
+"""Removing logs nobody needs: those in which every tree is settled at every vendor it names, by age and size."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Callable
+
+from eventtree.config import BOUNDS
+from eventtree.journal.counts import Counts
+from eventtree.journal.journal import Journal, process_of
+
+KEPT_SECONDS = BOUNDS.kept_days * 86_400
+KEPT_BYTES = BOUNDS.kept_bytes
+"""Settled logs are kept for `show`, `export` and replays until older, or all logs together larger, than this."""
+
+
+def remove_settled(
+    journal: Journal,
+    *,
+    kept_bytes: int = KEPT_BYTES,
+    kept_seconds: float = KEPT_SECONDS,
+    now: float | None = None,
+    on_line: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Remove settled logs that are no longer written, oldest first, until what is left is within the bounds.
+
+    Returns the names of the logs that went. A tree that names no vendor is settled by itself. What a vendor has not
+    settled is never removed here. `on_line` is called after each line that is read, so that the caller can pause.
+    """
+    now = time.time() if now is None else now
+    logs = journal.logs()
+    total = sum(journal.files.size(name) for name in logs)
+    old = [name for name in logs if now - _started(name) > kept_seconds]
+    if total <= kept_bytes and not old:
+        return []
+    gone = []
+    for name in _removable(journal, logs, on_line):
+        if total > kept_bytes or name in old:
+            total -= journal.files.size(name)
+            journal.files.remove(name)
+            gone.append(name)
+    _forget_processes(journal, gone)
+    return gone
+
+
+def _started(log: str) -> float:
+    """When the process of a log began to record: it stands in the name. Unreadable names count as new."""
+    try:
+        return calendar.timegm(time.strptime(log.split("-", 1)[0], "%Y%m%dT%H%M%S"))
+    except (ValueError, OverflowError):
+        return float("inf")
+
+
+def _removable(journal: Journal, logs: list[str], on_line: Callable[[], None]) -> list[str]:
+    """Logs, oldest first, that nobody writes and in which no unsettled tree has a record."""
+    counts = Counts(journal, on_line)
+    counts.read()
+    needed = counts.needed_logs(counts.cursors())
+    newest = {process_of(name): name for name in logs}
+    written = {name for process, name in newest.items() if journal.is_alive(process)}
+    return [name for name in logs if name not in needed and name not in written]
+
+
+def _forget_processes(journal: Journal, gone: list[str]) -> None:
+    left = {process_of(name) for name in journal.logs()}
+    for process in {process_of(name) for name in gone} - left:
+        if not journal.is_alive(process):
+            journal.files.remove(f"{process}.alive")

@@ -1,0 +1,260 @@
+"""Tokens → money. Whoever knows best goes first, and the source stands beside the figure.
+
+1. the user, on the event itself  2. nothing, where the answer came from a cache  3. the user's function
+4. the provider, in its answer  5. the user's table  6. genai-prices. Unknown is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+from eventtree.event import Cost, Frozen, JsonValue, Usage
+from eventtree.pricing.catalogue import Catalogue
+from eventtree.pricing.stated import cost_of, given_in, reported_in
+from eventtree.pricing.table import Prices, Row, Table, charge, extras, load
+from eventtree.usage.tokenizer import Tokenizer, infer
+
+PriceFunction = Callable[[Usage | None, str | None, str | None, datetime], JsonValue]
+"""A user's own pricing: (usage, model, provider, at) → a number, a cost object, a `Cost`, or None for "do not know"."""
+
+INFERRED = ", inferred tokens"
+"""What the source of a figure ends with where a tokenizer counted what nobody reported."""
+
+PER: dict[str, str] = {
+    "_mtok": "1M tokens",
+    "_mchars": "1M characters",
+    "_kcount": "1,000",
+    "_kpages": "1,000 pages",
+    "_hours": "hour",
+}
+"""How genai-prices' price keys end → what one price is for."""
+
+
+class PriceLine(Frozen):
+    """One price of a model: `usd` for each `per`, for inputs longer than `above` tokens where that is given."""
+
+    name: str
+    usd: Decimal
+    per: str = "1M tokens"
+    above: int | None = None
+
+
+class Explanation(Frozen):
+    """What a model would be charged, and why: `why` is one sentence for each step of the decision."""
+
+    model: str
+    provider: str | None
+    source: str | None
+    charged_as: str | None
+    lines: tuple[PriceLine, ...]
+    why: tuple[str, ...]
+
+
+class Pricer:
+    """Prices events. Not for the app's thread: the first use of genai-prices imports it (0.2 s)."""
+
+    def __init__(
+        self,
+        table: Mapping[str, JsonValue] | str | Path | Table | None = None,
+        quote: PriceFunction | None = None,
+        catalogue: bool = True,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        """Read `table` now (ConfigError if it is wrong). `catalogue=False` leaves genai-prices out."""
+        self.table = None if table is None else load(table)
+        self.quote = quote
+        self.catalogue = Catalogue() if catalogue else None
+        self.tokenizer = tokenizer
+        self.unknown: dict[str, int] = {}
+        """Models without a price, and how often they were met."""
+        self.failures: dict[str, int] = {}
+        """Errors of the user's function by type, and how often they came."""
+
+    @classmethod
+    def of(cls, prices: Any, tokenizer: Tokenizer | None = None) -> Self:
+        """By the setting `prices`: a function, a table, the path of one, or None for the public prices alone.
+
+        Raises:
+            ConfigError: the table is wrong, or cannot be read.
+        """
+        is_function = callable(prices) and not isinstance(prices, Table)
+        return cls(tokenizer=tokenizer, **{"quote" if is_function else "table": prices})
+
+    def clone(self) -> Self:
+        """Another with the same sources of prices, and counts of its own."""
+        other = copy(self)
+        other.unknown = {}
+        return other
+
+    def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
+        """A tokenizer's count of a model event nobody reported usage of, or None."""
+        return infer(inputs, outputs, model, self.tokenizer)
+
+    def price(
+        self,
+        usage: Usage | None,
+        *,
+        model: str | None,
+        asked: str | None = None,
+        provider: str | None,
+        base_url: str | None = None,
+        at: datetime,
+        given: JsonValue = None,
+        reported: JsonValue = None,
+    ) -> Cost | None:
+        """What one event cost, or None.
+
+        `model` is the one that answered, `asked` the name it was asked by: the user's table may know either. The public
+        prices go by `model` alone, a proxy may have had another answer.
+
+        `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
+        `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
+        """
+        stated = self._stated(usage, given)
+        if stated is not None:
+            return stated
+        found, is_final = self._asked(usage, model, provider, at)
+        if found is None and not is_final:
+            found, is_final = self._found(usage, (model, asked), provider, base_url, at, reported)
+        if found is None and not is_final and model and _has_tokens(usage):
+            self.unknown[model] = self.unknown.get(model, 0) + 1
+        if found is not None and usage is not None and usage.inferred:
+            return found.model_copy(update={"source": f"{found.source}{INFERRED}"})
+        return found
+
+    def explain(
+        self, model: str, provider: str | None = None, *, base_url: str | None = None, at: datetime | None = None
+    ) -> Explanation:
+        """What a call of `model` would be charged, from where, and why not from elsewhere."""
+        at = at or datetime.now(UTC)
+        why = [] if self.quote is None else ["your function is asked first, at each event"]
+        row = self.table.row(model, provider, None, at) if self.table else None
+        if self.table and row:
+            why.append(f"{self.table.source} has a row for {row.model}")
+            lines, charged_as, source = _row_lines(row), row.model, self.table.source
+            return Explanation(
+                model=model, provider=provider, source=source, charged_as=charged_as, lines=lines, why=tuple(why)
+            )
+        why.append(f"{self.table.source} has no row for it" if self.table else "no table of your own is set")
+        return self._explain_catalogue(model, provider, base_url, at, why)
+
+    def _stated(self, usage: Usage | None, given: JsonValue) -> Cost | None:
+        """The user's figure, or the zero of a cached answer."""
+        cost = cost_of(given, "given")
+        if cost is not None:
+            return cost
+        if usage is not None and usage.cached:
+            return Cost(input_usd=Decimal(0), output_usd=Decimal(0), total_usd=Decimal(0), source="cached")
+        return given_in(usage.raw) if usage is not None else None
+
+    def _asked(
+        self, usage: Usage | None, model: str | None, provider: str | None, at: datetime
+    ) -> tuple[Cost | None, bool]:
+        """By the user's function, and whether None is the last word: where it fails nobody else is asked, its prices
+        are not the public ones.
+        """
+        if self.quote is None:
+            return None, False
+        try:
+            answer = self.quote(usage, model, provider, at)
+        except Exception as error:  # noqa: BLE001 - the user's code; counted, and never the end of a delivery
+            name = type(error).__name__
+            self.failures[name] = self.failures.get(name, 0) + 1
+            return None, True
+        if isinstance(answer, Cost):
+            return answer.model_copy(update={"source": answer.source or "callable"}), False
+        return cost_of(answer, "callable"), False
+
+    def _found(
+        self,
+        usage: Usage | None,
+        names: tuple[str | None, str | None],
+        provider: str | None,
+        base_url: str | None,
+        at: datetime,
+        reported: JsonValue,
+    ) -> tuple[Cost | None, bool]:
+        """The provider's figure, or a price from table or genai-prices, and whether None is the last word."""
+        raw = usage.raw if usage is not None else None
+        said = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
+        if said is not None:
+            return said, True
+        tier = usage.service_tier if usage is not None else None
+        rows = (self.table.row(name, provider, tier, at) for name in names if self.table and name)
+        row = next((row for row in rows if row), None)
+        if self.table and row:
+            return _charged(row, usage, self.table.source), True
+        model = names[0]
+        if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
+            return None, False
+        return self.catalogue.price(usage, model, provider, base_url, at), False
+
+    def _explain_catalogue(
+        self, model: str, provider: str | None, base_url: str | None, at: datetime, why: list[str]
+    ) -> Explanation:
+        found = self.catalogue.find(model, provider, base_url) if self.catalogue else None
+        if self.catalogue is None:
+            why.append("genai-prices is switched off")
+        else:
+            why.append(_provider_reason(self.catalogue, provider, base_url))
+            why.append(f"{self.catalogue.source} {'knows' if found else 'does not know'} the model")
+        prices = self.catalogue.prices(model, provider, base_url, at) if self.catalogue else None
+        lines = tuple(line for key, price in (prices or {}).items() for line in _lines(key, price))
+        if found and not lines:
+            why.append("it has no price for it")
+        return Explanation(
+            model=model,
+            provider=provider,
+            source=self.catalogue.source if self.catalogue and lines else None,
+            charged_as=f"{found.provider.id}/{found.model.id}" if found else None,
+            lines=lines,
+            why=tuple(why),
+        )
+
+
+def _has_tokens(usage: Usage | None) -> bool:
+    return usage is not None and not (usage.input_tokens is None and usage.output_tokens is None)
+
+
+def _charged(row: Row, usage: Usage | None, source: str) -> Cost | None:
+    """By a row of the user's table; calls without known tokens cost their fee and units, where the row has such."""
+    if usage is not None and _has_tokens(usage):
+        return charge(row, usage, source)
+    only_extras = extras(row, usage or Usage())
+    has_token_prices = any(getattr(row, name) is not None for name in Prices.model_fields)
+    return None if has_token_prices or not only_extras else Cost(total_usd=only_extras, source=source)
+
+
+def _provider_reason(catalogue: Catalogue, provider: str | None, base_url: str | None) -> str:
+    by_url, listed = catalogue.provider_id(None, base_url), catalogue.provider_id(provider, base_url)
+    if listed is None:
+        said = f"{provider} is no provider it lists" if provider else "no provider is named"
+        return f"{said}: the model's name alone decides"
+    return f"the provider is {listed}, by {'the base URL' if by_url else 'name'}"
+
+
+def _row_lines(row: Row) -> tuple[PriceLine, ...]:
+    tokens = [(None, row), *((tier.above, tier) for tier in row.tiers)]
+    lines = [
+        PriceLine(name=name, usd=usd, above=above)
+        for above, prices in tokens
+        for name in Prices.model_fields
+        if (usd := getattr(prices, name)) is not None
+    ]
+    extra = {"request": row.request, **row.units} if row.request else row.units
+    return (*lines, *(PriceLine(name=name, usd=usd, per="1") for name, usd in extra.items()))
+
+
+def _lines(key: str, price: Any) -> list[PriceLine]:
+    """genai-prices' price, which is a Decimal or has a base and tiers."""
+    ending = next((ending for ending in PER if key.endswith(ending)), "")
+    name, per = key.removesuffix(ending) if ending else key, PER.get(ending, "1")
+    if isinstance(price, Decimal):
+        return [PriceLine(name=name, usd=price, per=per)]
+    first = PriceLine(name=name, usd=price.base, per=per)
+    return [first, *(PriceLine(name=name, usd=tier.price, per=per, above=tier.start) for tier in price.tiers)]

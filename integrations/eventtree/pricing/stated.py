@@ -1,0 +1,113 @@
+"""Money that somebody stated: the user on an event, or the provider in its answer. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+
+from eventtree.event import Cost, JsonValue
+from eventtree.usage.normalize import places
+from eventtree.usage.reader import find, find_each
+
+REPORTED: tuple[tuple[str, Decimal], ...] = (
+    ("headers.x-litellm-response-cost", Decimal(1)),  # LiteLLM proxy: docs.litellm.ai/docs/proxy/cost_tracking
+    ("_hidden_params.response_cost", Decimal(1)),  # LiteLLM SDK
+    ("token_usage.cost_in_usd_ticks", Decimal("1e-10")),  # xAI: docs.x.ai/developers/cost-tracking
+    ("usage.cost_in_usd_ticks", Decimal("1e-10")),
+    ("cost_in_usd_ticks", Decimal("1e-10")),
+    ("token_usage.cost", Decimal(1)),  # OpenRouter: openrouter.ai/docs, usage accounting; Perplexity gives an object
+    ("usage.cost", Decimal(1)),
+    ("response.usage.cost", Decimal(1)),
+    ("cost", Decimal(1)),
+)
+"""Where an answer may state its own cost within a place, and the worth of one unit in US dollars."""
+UNITS_BY_PATH = dict(REPORTED)
+REPORTED_PATHS = tuple(UNITS_BY_PATH)
+
+SIDES: dict[str, tuple[str, ...]] = {
+    "input_usd": ("input_usd", "input_tokens_cost"),
+    "output_usd": ("output_usd", "output_tokens_cost"),
+    "total_usd": ("total_usd", "total_cost"),
+}
+"""The keys of a cost object: ours, and Perplexity's (docs.perplexity.ai, usage.cost)."""
+
+
+def money(value: JsonValue, unit: Decimal = Decimal(1)) -> Decimal | None:
+    """`value` as dollars, or None where it is no amount: bool, negative, not finite, text that is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    try:
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return amount * unit if amount.is_finite() and 0 <= amount < Decimal("1e15") else None
+
+
+def cost_of(value: JsonValue, source: str, unit: Decimal = Decimal(1)) -> Cost | None:
+    """A cost from a number (the total) or an object of `input_usd`, `output_usd`, `total_usd`; else None."""
+    if not isinstance(value, Mapping):
+        total = money(value, unit)
+        return None if total is None else Cost(total_usd=total, source=source)
+    sides = {side: _first_money(value, keys, unit) for side, keys in SIDES.items()}
+    if all(amount is None for amount in sides.values()):
+        return None
+    if sides["total_usd"] is None and sides["input_usd"] is not None and sides["output_usd"] is not None:
+        sides["total_usd"] = sides["input_usd"] + sides["output_usd"]
+    return Cost(**sides, source=source)
+
+
+def given_in(raw: JsonValue) -> Cost | None:
+    """What a model class of the user wrote as `total_cost` into `usage_metadata`, summed over the generations."""
+    if not isinstance(raw, dict):
+        return None
+    costs = [money(one["total_cost"]) for one in places(raw, "usage_metadata") if "total_cost" in one]
+    known = [cost for cost in costs if cost is not None]
+    return Cost(total_usd=sum(known, Decimal(0)), source="given") if known and len(known) == len(costs) else None
+
+
+def reported_in(raw: JsonValue) -> Cost | None:
+    """What the provider says it charged, found in a handler's record of usage. Request-level places come first."""
+    if not isinstance(raw, dict):
+        return None
+    for place in ("llm_output", "raw", "response_metadata", "additional_kwargs"):
+        costs = [cost for one in places(raw, place) if (cost := _reported(one)) is not None]
+        if costs:
+            # Generations of one request repeat what the request cost.
+            return costs[0] if all(cost == costs[0] for cost in costs) else _total(costs)
+    return None
+
+
+def _first_money(value: Mapping[str, JsonValue], keys: tuple[str, ...], unit: Decimal) -> Decimal | None:
+    return next((amount for key in keys if (amount := money(value.get(key), unit)) is not None), None)
+
+
+def _reported(one: dict[str, JsonValue]) -> Cost | None:
+    headers = one.get("headers")
+    if isinstance(headers, dict):
+        one = {**one, "headers": {str(name).lower(): value for name, value in headers.items()}}
+    for path, value in find_each(one, REPORTED_PATHS):
+        cost = cost_of(value, "provider", UNITS_BY_PATH[path])
+        if cost is not None:
+            return _with_upstream(cost, one, path)
+    return None
+
+
+def _with_upstream(cost: Cost, one: dict[str, JsonValue], path: str) -> Cost:
+    """OpenRouter with the user's own key (is_byok): `cost` is its fee alone, the model is paid upstream. LangChain's
+    streams drop the mark; then a cost of 0 with an upstream cost tells.
+    """
+    parent = path.rpartition("cost")[0]
+    if not path.endswith("cost") or cost.total_usd is None:
+        return cost
+    mark = find(one, f"{parent}is_byok")
+    if mark != [True] and (mark or cost.total_usd):
+        return cost
+    upstream = find(one, f"{parent}cost_details.upstream_inference_cost")
+    amount = money(upstream[0]) if upstream else None
+    return cost if amount is None else cost.model_copy(update={"total_usd": cost.total_usd + amount})
+
+
+def _total(costs: list[Cost]) -> Cost | None:
+    totals = [cost.total_usd for cost in costs]
+    known = [total for total in totals if total is not None]
+    return Cost(total_usd=sum(known, Decimal(0)), source="provider") if len(known) == len(totals) else None

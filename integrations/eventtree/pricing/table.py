@@ -1,0 +1,252 @@
+"""The user's own prices: a dict, or a JSON or TOML file read once.
+
+Short form, patterns of the model's name to prices in US dollars per million tokens:
+
+    {"gpt-4o*": {"input": 2.5, "output": 10, "cache_read": 1.25}}
+
+Long form, rows that may also depend on provider, service tier and day; the first row that fits is used:
+
+    name = "acme 2026"
+    [[prices]]
+    model = "gpt-4o*"           # shell pattern, or "regex:^gpt-4o"
+    provider = "azure"
+    since = 2026-01-01          # from this day on (UTC)
+    before = 2026-07-01         # until the day before this one
+    input = 2.5
+    output = 10
+    request = 0.001             # per call
+    units = { web_searches = 0.01 }
+    tiers = [ { above = 200000, input = 5, output = 15 } ]   # where the input is longer, for all its tokens
+
+Tokens without a price of their own (cache, audio, image, reasoning) are charged as the plain tokens they are part of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fnmatch import translate
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
+
+from eventtree.errors import ConfigError
+from eventtree.event import Cost, Frozen, JsonValue, Usage
+
+SETTING = "prices"
+MILLION = Decimal(1_000_000)
+KNOWN_MODELS = 4096
+"""Names of models whose rows are remembered: a long table is searched once for each."""
+Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+INPUT_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("cache_read_tokens", "", ("cache_read",)),
+    ("cache_write_5m_tokens", "", ("cache_write_5m", "cache_write")),
+    ("cache_write_1h_tokens", "", ("cache_write_1h", "cache_write")),
+    ("cache_write_tokens", "cache_write_5m_tokens cache_write_1h_tokens", ("cache_write",)),
+    ("input_audio_tokens", "", ("input_audio",)),
+    ("input_image_tokens", "", ("input_image",)),
+)
+"""Parts of the input: the count, counts within it that are charged by themselves, and the prices to try."""
+
+OUTPUT_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("reasoning_tokens", "", ("reasoning",)),
+    ("output_audio_tokens", "", ("output_audio",)),
+    ("output_image_tokens", "", ("output_image",)),
+)
+
+
+class Prices(Frozen):
+    """US dollars per million tokens; what is absent is charged as the plain input or output it is part of."""
+
+    input: Price | None = None
+    output: Price | None = None
+    cache_read: Price | None = None
+    cache_write: Price | None = None
+    cache_write_5m: Price | None = None
+    cache_write_1h: Price | None = None
+    reasoning: Price | None = None
+    input_audio: Price | None = None
+    output_audio: Price | None = None
+    input_image: Price | None = None
+    output_image: Price | None = None
+
+
+class Above(Prices):
+    """Prices for calls whose input is longer than `above` tokens; what is absent stays as in the row."""
+
+    above: int = Field(ge=0)
+
+
+class Row(Prices):
+    """What one model (or many, by pattern) costs, and when."""
+
+    model: str = Field(min_length=1)
+    provider: str | None = None
+    service_tier: str | None = None
+    since: date | None = None
+    before: date | None = None
+    request: Price = Decimal(0)
+    units: dict[str, Price] = Field(default_factory=dict)
+    tiers: tuple[Above, ...] = ()
+
+    @field_validator("model")
+    @classmethod
+    def _is_pattern(cls, model: str) -> str:
+        try:
+            _compile(model)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        return model
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The model's pattern, compiled."""
+        return _compile(self.model)
+
+    def fits(self, provider: str | None, tier: str | None, at: datetime) -> bool:
+        """Whether this row, which has the model, is about that call."""
+        day = (at if at.tzinfo is None else at.astimezone(UTC)).date()
+        return (
+            (self.provider is None or self.provider.lower() == (provider or "").lower())
+            and (self.service_tier is None or self.service_tier == tier)
+            and (self.since is None or day >= self.since)
+            and (self.before is None or day < self.before)
+        )
+
+    def at_length(self, input_tokens: int | None) -> Prices | None:
+        """The prices for an input of that length; None where the length decides and is not known."""
+        if not self.tiers:
+            return self
+        if input_tokens is None:
+            return None
+        reached = sorted((tier for tier in self.tiers if input_tokens > tier.above), key=lambda tier: tier.above)
+        higher = reached[-1].model_dump(exclude={"above"}, exclude_none=True) if reached else {}
+        return self.model_copy(update=higher)
+
+
+class Table(Frozen):
+    """A user's prices, and the name that goes beside every figure made with them.
+
+    A table that does not name itself has its file's name and the beginning of a hash of its content: its version.
+    """
+
+    name: str
+    prices: tuple[Row, ...]
+    _by_model: dict[str, tuple[Row, ...]] = PrivateAttr(default_factory=dict)
+
+    def row(self, model: str, provider: str | None, tier: str | None, at: datetime) -> Row | None:
+        """The first row that fits, or None."""
+        rows = self._by_model.get(model)
+        if rows is None:
+            if len(self._by_model) >= KNOWN_MODELS:
+                self._by_model.clear()
+            rows = self._by_model[model] = tuple(row for row in self.prices if row.pattern.match(model))
+        return next((row for row in rows if row.fits(provider, tier, at)), None)
+
+    @property
+    def source(self) -> str:
+        """What stands beside a figure made with this table."""
+        return f"table:{self.name}"
+
+
+def load(table: Mapping[str, JsonValue] | str | Path | Table) -> Table:
+    """A table from a dict or a file; a wrong one raises ConfigError, naming what is wrong and the hint."""
+    if isinstance(table, Table):
+        return table
+    if not isinstance(table, Mapping | str | Path):
+        raise ConfigError(
+            SETTING, f"{type(table).__name__} is no price table", "Give a dict, a file's path or a function"
+        )
+    if isinstance(table, Mapping):
+        content, name = dict(table), None
+    else:
+        content, name = _read(Path(table)), Path(table).name
+    rows = content if "prices" in content else {"prices": _long(content)}
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    try:
+        return Table.model_validate({"name": f"{name} {digest}" if name else digest, **rows})
+    except ValidationError as error:
+        raise ConfigError(SETTING, _first(error), "Mend that entry; see eventtree.pricing.table for the form") from None
+
+
+def charge(row: Row, usage: Usage, source: str) -> Cost | None:
+    """What `usage` costs by `row`; a side without count or price is None, and so is the total then."""
+    prices = row.at_length(usage.input_tokens)
+    if prices is None:
+        return None
+    input_usd = _side(usage, prices, usage.input_tokens, prices.input, INPUT_PARTS)
+    output_usd = _side(usage, prices, usage.output_tokens, prices.output, OUTPUT_PARTS)
+    if prices.output is None and usage.output_tokens is None:
+        output_usd = Decimal(0)  # an embedding: nothing comes out that could be charged
+    if input_usd is None and output_usd is None:
+        return None
+    total = None if input_usd is None or output_usd is None else input_usd + output_usd + extras(row, usage)
+    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, source=source)
+
+
+def extras(row: Row, usage: Usage) -> Decimal:
+    """What a call costs besides its tokens: the fee of a request, and counted units such as web searches."""
+    return row.request + sum((row.units.get(unit, Decimal(0)) * n for unit, n in usage.units.items()), Decimal(0))
+
+
+def _side(
+    usage: Usage,
+    prices: Prices,
+    whole: int | None,
+    plain: Decimal | None,
+    parts: tuple[tuple[str, str, tuple[str, ...]], ...],
+) -> Decimal | None:
+    if whole is None:
+        return None
+    rest, sum_usd = whole, Decimal(0)
+    for count, within, names in parts:
+        price = next((p for name in names if (p := getattr(prices, name)) is not None), None)
+        tokens = (getattr(usage, count) or 0) - sum(getattr(usage, inner) or 0 for inner in within.split())
+        if price is not None:
+            rest -= tokens
+            sum_usd += price * tokens
+    if rest < 0 or (rest > 0 and plain is None):
+        # Parts that overlap (cached audio) leave less than nothing: which tokens are which is not known.
+        return None
+    return (sum_usd + (plain or Decimal(0)) * rest) / MILLION
+
+
+def _compile(model: str) -> re.Pattern[str]:
+    is_regex = model.startswith("regex:")
+    return re.compile(model.removeprefix("regex:") if is_regex else translate(model), re.IGNORECASE)
+
+
+def _long(short: Mapping[str, JsonValue]) -> list[JsonValue]:
+    wrong = next((model for model, prices in short.items() if not isinstance(prices, Mapping)), None)
+    if wrong is not None:
+        raise ConfigError(SETTING, f"{wrong} has no prices", 'Write {"input": ..., "output": ...} after the model')
+    return [{"model": model, **prices} for model, prices in short.items()]
+
+
+def _read(path: Path) -> dict[str, JsonValue]:
+    hint = "Give the path of a JSON or TOML file with prices, or a dict"
+    try:
+        text = path.read_text(encoding="utf-8")
+        is_toml = path.suffix.lower() == ".toml"
+        content = tomllib.loads(text, parse_float=Decimal) if is_toml else json.loads(text, parse_float=Decimal)
+    except OSError as error:
+        raise ConfigError(SETTING, f"{path} cannot be read ({error.strerror})", hint) from None
+    except ValueError as error:
+        raise ConfigError(SETTING, f"{path} is no valid file ({error})", hint) from None
+    if not isinstance(content, dict):
+        raise ConfigError(SETTING, f"{path} holds no table", hint)
+    return content
+
+
+def _first(error: ValidationError) -> str:
+    """The first of pydantic's complaints, as "prices.0.input: ..."."""
+    one = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(step) for step in one['loc'])}: {one['msg']}"

@@ -1,0 +1,161 @@
+"""What belongs to the caller's context: the session, and the id of the tree recorded last."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from eventtree.recording import caller
+
+if TYPE_CHECKING:
+    from eventtree.recording.pipeline import Pipeline
+
+
+class Session:
+    """A group of trees. `tree_ids` fills while the `with` block runs, in the order the trees opened."""
+
+    __slots__ = ("id", "tree_ids", "user")
+
+    def __init__(self, session_id: str, user: str | None) -> None:
+        """Name the session and its user."""
+        self.id = session_id
+        self.user = user
+        self.tree_ids: list[str] = []
+
+
+_session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
+
+
+@contextmanager
+def session(session_id: str | None = None, *, user: str | None = None) -> Iterator[Session]:
+    """Group all trees that open inside the block, in tasks and threads that inherit its context too.
+
+    Yields the `Session`: its `id` (a fresh UUID where none is given), `user` and `tree_ids`.
+    """
+    token = _session.set(Session(session_id or str(uuid.uuid4()), user))
+    try:
+        found = _session.get()
+        assert found is not None
+        yield found
+    finally:
+        _session.reset(token)
+
+
+def current_session() -> Session | None:
+    """The session of this context."""
+    return _session.get()
+
+
+class Example:
+    """A row of a dataset: what ties trees to it, and the trees that did."""
+
+    __slots__ = ("links", "tree_ids")
+
+    def __init__(self, links: dict[str, Any]) -> None:
+        """Hold `links`: `datapoint_id`, `expected`, `experiment`, `run_id`, `dataset_id`, `scores`."""
+        self.links = links
+        self.tree_ids: list[str] = []
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The links as a root's metadata."""
+        return {f"eventtree_{name}": value for name, value in self.links.items()}
+
+
+_example: ContextVar[Example | None] = ContextVar("eventtree_example", default=None)
+
+
+@contextmanager
+def answering(row: Example) -> Iterator[None]:
+    """Tie what opens inside to `row`."""
+    token = _example.set(row)
+    try:
+        yield
+    finally:
+        _example.reset(token)
+
+
+def current_example() -> Example | None:
+    """The example of this context."""
+    return _example.get()
+
+
+class _LastTree:
+    """The tree recorded last in one flow of control, shared with the callback tasks that flow spawns."""
+
+    __slots__ = ("id", "owner", "pipelines")
+
+    def __init__(self, owner: weakref.ref[Any] | None) -> None:
+        self.owner = owner
+        self.id: str | None = None
+        self.pipelines: tuple[weakref.ref[Pipeline], ...] = ()
+
+
+_last: ContextVar[_LastTree | None] = ContextVar("eventtree_last_tree", default=None)
+
+_CALLBACK_TASKS = frozenset({"_ahandle_event_for_handler", "ahandle_event", "run_with_concurrency_limit"})
+"""LangChain runs each handler's async callback in a task of its own, in a copy of the caller's context; so does
+LlamaIndex each workflow.
+"""
+
+
+def in_callback() -> bool:
+    """Whether this is the task of a callback, which LangChain has made for it."""
+    return _is_callback(_task())
+
+
+def flow() -> weakref.ref[asyncio.Task[Any]] | None:
+    """The task whose callback this is, where it is known."""
+    found = _last.get()
+    return None if found is None else found.owner
+
+
+def share_with_callbacks() -> None:
+    """Called in the caller's own context before it spawns callback tasks: what they remember becomes visible to it."""
+    caller.remember()
+    task = _task()
+    if task is None:
+        return
+    found = _last.get()
+    if found is None or not (_owned(found, task) or _is_callback(task)):
+        _last.set(_LastTree(weakref.ref(task)))
+
+
+def remember_tree(pipeline: Pipeline, tree_id: str) -> None:
+    """Keep `tree_id` as the last one of this context (and of the pipeline, for contexts that have none)."""
+    pipeline.last_tree = tree_id
+    task = _task()
+    found = _last.get()
+    if found is None or not (_owned(found, task) or _is_callback(task)):
+        found = _LastTree(weakref.ref(task) if task is not None else None)
+        _last.set(found)
+    if found.id != tree_id:
+        found.id, found.pipelines = tree_id, ()
+    found.pipelines = (*found.pipelines, weakref.ref(pipeline))
+
+
+def last_tree(pipeline: Pipeline) -> str | None:
+    """The tree this pipeline saw open last in this context, else the last it saw in any."""
+    found = _last.get()
+    if found is not None and any(seen() is pipeline for seen in found.pipelines):
+        return found.id
+    return pipeline.last_tree
+
+
+def _task() -> asyncio.Task[Any] | None:
+    if asyncio._get_running_loop() is None:
+        return None
+    return asyncio.current_task()
+
+
+def _owned(found: _LastTree, task: asyncio.Task[Any] | None) -> bool:
+    return (found.owner() if found.owner is not None else None) is task
+
+
+def _is_callback(task: asyncio.Task[Any] | None) -> bool:
+    return task is not None and getattr(task.get_coro(), "__name__", "") in _CALLBACK_TASKS

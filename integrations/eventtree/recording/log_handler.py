@@ -1,0 +1,45 @@
+"""Log lines of a run: a `logging.Handler` that notes each line on the run it was logged in.
+
+    logging.getLogger("my_app").addHandler(eventtree.LogHandler())
+
+Lines stand in the run's notes under `log`; Humanloop shows them as `stdout`. What is logged outside of any recorded
+run, by this package, or by the threads that deliver, is left alone. Nothing is noted of handlers with `content=False`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from eventtree import diagnostics
+from eventtree.recording.enclosing import langchain_run, llama_index_span
+from eventtree.recording.recorder import Run, recorder
+
+NOTE = "log"
+"""The name of the notes."""
+
+
+class LogHandler(logging.Handler):
+    """Notes each log line (level, logger and text) on the innermost open run around it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a line; never raises."""
+        if record.name.partition(".")[0] == "eventtree" or diagnostics.is_delivery_thread():
+            return
+        try:
+            run = around()
+            if run is not None and run.pipelines[0].content:
+                told = {"level": record.levelname, "logger": record.name, "line": self.format(record)}
+                recorder.note(run.id, NOTE, run.pipelines[0].sanitize(told))
+        except Exception as error:  # noqa: BLE001  (logging is the app's: nothing of ours may reach it)
+            diagnostics.failed("log", error)
+
+
+def around() -> Run | None:
+    """The innermost open run around the running code, whichever framework it belongs to."""
+    if not recorder.runs:
+        return None
+    chain, span = langchain_run(), llama_index_span()
+    if chain is not None and span is not None and recorder.is_open(chain) and recorder.descends(span, chain):
+        chain = None
+    found = recorder.find(chain) if chain is not None else None
+    return found or (recorder.find(span) if span is not None else None)

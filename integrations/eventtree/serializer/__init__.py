@@ -1,0 +1,1 @@
+"""Trees and a vendor in, requests out. Pure; what all vendors share."""

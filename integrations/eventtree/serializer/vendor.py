@@ -1,0 +1,333 @@
+"""What every vendor is: a frozen value that says where to send, how to encode a tree and how to read a reply.
+
+A vendor knows nothing of journals, threads, retries or HTTP libraries. `encode` turns one finished tree into items;
+the serializer orders and packs items into requests; delivery sends those and hands each answer to `read_reply`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+
+from eventtree.errors import ConfigError
+from eventtree.event import EventTree, JsonValue
+
+_OFFLINE = "_offline"
+
+Feedback = Mapping[str, JsonValue]
+"""A feedback record: its own `key`, `id` (of the event or tree it is on), `tree`, `at` (ns), and those of `score`,
+`name`, `comment`, `correction`, `user` and `metadata` that were given.
+"""
+
+ABOUT_ONE: Mapping[int, str] = {404: "bisect", 405: "bisect", 409: "bisect"}
+"""`Route.status_actions` of feedback: its event is unknown, or this edition takes none; the settings are right."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The smallest thing a vendor is sent: one row, one log, one interaction, or the call that completes a trace.
+
+    `key` names it within the vendor and stays the same whenever the tree is encoded again, so that a restart can skip
+    what was already taken. `event_ids` are the events that count as delivered once it is. Items of a tree go out in
+    the order of `wave`; all items of one wave may travel together or side by side.
+    """
+
+    key: str
+    tree_id: str
+    event_ids: tuple[str, ...]
+    route: str
+    content: bytes
+    wave: int = 0
+    place: tuple[tuple[str, str], ...] = ()
+    """Values for this item's url, e.g. (("log_id", "…"),). Items with different places never share a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A tree as one vendor takes it. Every event of the tree is in an item's `event_ids` or in `dropped`."""
+
+    items: tuple[Item, ...]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """Event id → reason (design.md's closed list) for those the vendor has no place for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How items become one HTTP call.
+
+    `path` may hold `{names}`: an item's `place` fills them when the request is made, what delivery learned from a
+    lookup fills them when it is sent. `envelope` is put around the comma-joined items; None sends a single item bare.
+    """
+
+    method: str
+    path: str
+    envelope: tuple[bytes, bytes] | None = None
+    max_items: int = 1
+    status_actions: Mapping[int, str] = field(default_factory=dict)
+    """Status → act, where this route differs from the vendor's other ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A call made once whose answer gives the value of a `{name}` in paths; in exports `export_as` stands in for it."""
+
+    name: str
+    method: str
+    path: str
+    content: bytes
+    read: Callable[[JsonValue], str | None]
+    export_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP call a vendor expects, and the items inside it."""
+
+    method: str
+    url: str
+    content: bytes
+    items: tuple[Item, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Without the key: delivery adds the vendor's `auth()` when it sends."""
+
+    @property
+    def body(self) -> JsonValue:
+        """The JSON that goes over the wire, parsed."""
+        return pydantic_core.from_json(self.content)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the events this request delivers."""
+        return tuple(event_id for item in self.items for event_id in item.event_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an answer says about each item of a request: those in neither mapping were taken."""
+
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Item key → the vendor's words: never to be sent again."""
+    retry: frozenset[str] = frozenset()
+    """Item keys the vendor did not take this time."""
+    learned: Mapping[str, str] = field(default_factory=dict)
+    """Values to remember, e.g. a log's id on the vendor's side."""
+    verified: bool = True
+    """False where a 2xx came with a body that cannot be read."""
+
+
+class Vendor(BaseModel):
+    """Settings of one vendor, frozen. Arguments win over the environment names of the vendor's own SDK."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kind: ClassVar[str]
+    """The vendor's name in `EVENTTREE_VENDORS`, `--vendor` and files: lower case, one word."""
+    env: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Field name → names of environment variables, first wins."""
+    default_url: ClassVar[str]
+    routes: ClassVar[Mapping[str, Route]]
+    max_bytes: ClassVar[int] = 5_000_000
+    concurrency: ClassVar[int] = 4
+    """Requests of one wave that may be under way at once."""
+    idempotent: ClassVar[bool] = True
+    """The vendor knows an event again by its id, so that sending twice is harmless."""
+    accepts_updates: ClassVar[bool] = False
+    """Events that come after their tree went out can still be added to it."""
+    drop_hints: ClassVar[Mapping[str, str]] = {}
+    """Reason in `Encoded.dropped` → what the user can do about it; said once."""
+    export_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings of `for_export` values where the field's default will not do."""
+    status_actions: ClassVar[Mapping[int, str]] = {}
+    """Status → act, where this vendor differs from delivery's retry table."""
+
+    name: str = ""
+    """Told apart in reports and cursors; defaults to `kind`. Two vendors of one kind need two names."""
+    api_key: SecretStr = SecretStr("")
+    base_url: str = ""
+    allow_plain_http: bool = False
+    """Permit http:// to a host other than loopback (the key would travel in clear text)."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Check the settings; raises `ConfigError` naming the wrong one."""
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            setting = ".".join(str(part) for part in first["loc"]) or "settings"
+            known = ", ".join(type(self).model_fields)
+            raise ConfigError(f"{type(self).__name__}.{setting}", first["msg"], f"It takes {known}") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, given: Any) -> Any:
+        values = {k: v for k, v in dict(given).items() if v is not None}
+        environment = {} if values.pop(_OFFLINE, False) else cls.env
+        for setting, names in environment.items():
+            if setting not in values:
+                found = next((os.environ[n] for n in names if os.environ.get(n)), None)
+                if found is not None:
+                    values[setting] = found
+        values.setdefault("name", cls.kind)
+        if isinstance(values.get("api_key"), str):
+            values["api_key"] = values["api_key"].strip()
+        values["base_url"] = cls.normal_url(str(values.get("base_url") or cls.default_url))
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        key = self.api_key.get_secret_value()
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigError(
+                f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more"
+            )
+        if not key:
+            names = " or ".join(self.env.get("api_key", ()))
+            raise ConfigError(f"{type(self).__name__}.api_key", "no key", f"Pass api_key=… or set {names}")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
+            raise ConfigError(f"{type(self).__name__}.name", f"{self.name!r} is no name", "Use letters, digits, _ . -")
+        url = urlsplit(self.base_url)
+        try:
+            _ = url.port
+        except ValueError as error:
+            raise ConfigError(
+                f"{type(self).__name__}.base_url", str(error), "Give https://host[:port][/path]"
+            ) from None
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ConfigError(
+                f"{type(self).__name__}.base_url", f"{self.base_url!r} is no URL", "Give https://host[/path]"
+            )
+        if url.username or url.password:
+            raise ConfigError(f"{type(self).__name__}.base_url", "it holds credentials", "Pass the key as api_key=…")
+        if url.scheme == "http" and url.hostname not in LOOPBACK and not self.allow_plain_http:
+            raise ConfigError(
+                f"{type(self).__name__}.base_url", "plain http would show the key to the network",
+                "Use https, or allow_plain_http=True",
+            )  # fmt: skip
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the key: whoever unpickles takes it from its own environment."""
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name != "api_key"}
+        return _unpickled, (type(self), settings)
+
+    @classmethod
+    def normal_url(cls, url: str) -> str:
+        """`url` as requests are built on: no trailing slash, the version path of the vendor in place."""
+        return url.rstrip("/")
+
+    @classmethod
+    def for_export(cls, **settings: Any) -> Self:
+        """A value for looking at requests, never for sending: default host, no key, nothing from the environment."""
+        defaults = {setting: cls.model_fields[setting].default for setting in cls.env if setting in cls.model_fields}
+        return cls(**{**defaults, "api_key": "none", "base_url": cls.default_url, **settings})
+
+    def auth(self) -> dict[str, str]:
+        """The headers that carry the key."""
+        return {"Authorization": f"Bearer {self.api_key.get_secret_value()}"}
+
+    def identity(self) -> tuple[str, ...]:
+        """What makes two values send to the same place, apart from the key."""
+        return (self.kind, self.base_url)
+
+    def fingerprint(self, salt: bytes) -> str:
+        """16 hex digits that tell whether two values are the same destination and key, without showing either."""
+        parts = (*self.identity(), self.api_key.get_secret_value())
+        return hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
+
+    def lookups(self) -> tuple[Lookup, ...]:
+        """Calls whose answers fill `{names}` in paths."""
+        return ()
+
+    def lookup_of(self, name: str) -> Lookup | None:
+        """The call whose answer fills `{name}`; vendors whose names hold a value (`{kind:VALUE}`) make it here."""
+        return next((lookup for lookup in self.lookups() if lookup.name == name), None)
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """Turn a tree into items; pure. Each kind of event has its place, or a reason in `dropped`."""
+        raise NotImplementedError
+
+    def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """What to add to events that had gone out before they ended, for vendors that `accepts_updates`; pure.
+
+        `tree` is all of it, as it is now; `ended` are the ids of those events. The items count for no event.
+        """
+        return ()
+
+    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+        """Turn one feedback on a tree that went out into items that count for no event; pure.
+
+        `tree` is None where the journal no longer has it; `learned` is what replies taught. Keys of items begin with
+        the feedback's own `key`. Without items, `dropped` may hold the reason under that key (else `no_place`).
+        """
+        return Encoded(())
+
+    def advice(self) -> tuple[str, ...]:
+        """What `eventtree doctor` says of settings that are allowed and yet may not be meant."""
+        return ()
+
+    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+        """Read the answer per item; None means the status alone decides (delivery's table)."""
+        return Verdict() if 200 <= status < 300 else None
+
+
+def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
+    return vendor(**settings)
+
+
+def to_json(value: JsonValue) -> bytes:
+    """Compact UTF-8 JSON."""
+    return pydantic_core.to_json(value, inf_nan_mode="null")
+
+
+def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping without keys whose value is None or that JSON has no number for, which it would write as null: most
+    vendors refuse null where they allow absence.
+    """
+    return {
+        key: value
+        for key, value in fields.items()
+        if value is not None and (type(value) is not float or math.isfinite(value))
+    }
+
+
+def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[tuple[Item, ...]]:
+    """Cut a run of items of one route into groups that fit its count and the vendor's bytes.
+
+    Items of one tree that fit a group together are not parted: no child travels in a request beside its parent's.
+    """
+    group: list[Item] = []
+    size = 0
+    for _, block in groupby(items, key=lambda item: item.tree_id):
+        together = tuple(block)
+        length = sum(len(item.content) + 1 for item in together)
+        fits = len(together) <= route.max_items and length <= max_bytes
+        if group and fits and (len(group) + len(together) > route.max_items or size + length > max_bytes):
+            yield tuple(group)
+            group, size = [], 0
+        for item in together:
+            length = len(item.content) + 1
+            if group and (len(group) >= route.max_items or size + length > max_bytes):
+                yield tuple(group)
+                group, size = [], 0
+            group.append(item)
+            size += length
+    if group:
+        yield tuple(group)
+
+
+def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
+    """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent."""
+    for wave, batch in enumerate(chunks(items, route, max_bytes), first):
+        yield from (item if item.wave == wave else replace(item, wave=wave) for item in batch)

@@ -1,0 +1,16 @@
+"""What each vendor's server takes and refuses, written from the contracts alone and importing nothing of `vendors`."""
+
+from __future__ import annotations
+
+from eventtree.testing.contracts.braintrust import BRAINTRUST
+from eventtree.testing.contracts.contract import VendorRules
+from eventtree.testing.contracts.honeyhive import HONEYHIVE
+from eventtree.testing.contracts.humanloop_v4 import HUMANLOOP_V4
+from eventtree.testing.contracts.humanloop_v5 import HUMANLOOP_V5
+from eventtree.testing.contracts.nebuly import NEBULY
+
+CONTRACTS: dict[str, VendorRules] = {
+    rules.name: rules for rules in (HONEYHIVE, HUMANLOOP_V5, HUMANLOOP_V4, BRAINTRUST, NEBULY)
+}
+
+__all__ = ["CONTRACTS"]

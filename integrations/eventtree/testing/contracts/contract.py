@@ -1,0 +1,190 @@
+"""The words every vendor's rules are written in: a call comes in, a reply or a refusal goes out, the state remembers.
+
+A vendor is one `VendorRules` value: its routes, its way of authenticating and the shape of its error bodies. A route's
+handler is a function of the call and the vendor's state; it either changes the state and returns a `Reply`, or raises
+`Refusal` before it has changed anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+Json = Any
+"""What `json.loads` returns."""
+
+Dialect = Literal["log_status", "trace_status"]
+"""The two vintages of Humanloop v5 bodies: from 0.8.27 on, and the published specification of October 2024."""
+
+
+Kind = Literal["event", "session", "update", "feedback", "tags"]
+"""What a vendor can be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How strict a server is where the contract leaves room."""
+
+    humanloop_dialect: Dialect = "log_status"
+    open_rows: bool = False
+    refuse_repeats: bool = False
+    braintrust_projects: frozenset[str] = frozenset()
+
+
+class Flaw(NamedTuple):
+    """One thing wrong with a request, and where in the body."""
+
+    at: tuple[str | int, ...]
+    text: str
+    kind: str = "value_error"
+
+    def __str__(self) -> str:
+        """Place and text, as `events.0.parent_id: text`."""
+        return f"{'.'.join(map(str, self.at))}: {self.text}" if self.at else self.text
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not an error
+    """The request has no effect; `status` None stands for the vendor's usual status of a wrong body."""
+
+    def __init__(self, *flaws: Flaw, status: int | None = None) -> None:
+        """Refuse for these `flaws`."""
+        super().__init__("; ".join(map(str, flaws)))
+        self.flaws = flaws
+        self.status = status
+
+
+def refuse(text: str, *at: str | int, status: int | None = None) -> Refusal:
+    """Build a refusal for one reason."""
+    return Refusal(Flaw(at, text), status=status)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as a handler sees it: `args` are the variable parts of the path."""
+
+    body: Json
+    args: Mapping[str, str]
+    query: Mapping[str, str]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; `problem` tells what was wrong with the part of a batch that was left out."""
+
+    body: Json = ""
+    status: int = 200
+    problem: str | None = None
+
+
+class Accepted(NamedTuple):
+    """Something a vendor accepted."""
+
+    kind: Kind
+    id: str
+    body: Json
+
+
+class Repeats(NamedTuple):
+    """How many ids came again: with the `same` content, and with `changed` content."""
+
+    same: int = 0
+    changed: int = 0
+
+
+@dataclass
+class VendorState:
+    """What one vendor has accepted, in order of arrival, and which ids it has seen."""
+
+    options: Options = field(default_factory=Options)
+    kept: list[Accepted] = field(default_factory=list)
+    repeats: Repeats = field(default_factory=Repeats)
+    contents: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    conflict_status: ClassVar[int] = 409
+
+    def keep(self, kind: Kind, ident: str, body: Json) -> None:
+        """Accept something; of events and sessions, count an id seen before."""
+        if kind in ("event", "session"):
+            self.remember(kind, ident, body)
+        self.kept.append(Accepted(kind, ident, body))
+
+    def remember(self, kind: str, ident: str, body: Json) -> None:
+        """Note an id with its content, and count it when it was seen before."""
+        content = fingerprint(body)
+        known = self.contents.get((kind, ident))
+        if known is not None:
+            self.count_repeat(changed=known != content)
+        self.contents[kind, ident] = content
+
+    def count_repeat(self, *, changed: bool) -> None:
+        """Count an id that came again."""
+        same, other = self.repeats
+        self.repeats = Repeats(same, other + 1) if changed else Repeats(same + 1, other)
+
+    def is_repeat(self, kind: str, ident: str, body: Json, *at: str | int) -> bool:
+        """Whether this id came before with the same content; refuse it when the content changed."""
+        known = self.contents.get((kind, ident))
+        if known is None:
+            return False
+        if known != fingerprint(body):
+            self.count_repeat(changed=True)
+            raise refuse("id already seen with other content", *at, status=self.conflict_status)
+        if self.options.refuse_repeats:
+            self.count_repeat(changed=False)
+            raise refuse("id already seen", *at, status=self.conflict_status)
+        return True
+
+
+Handler = Callable[[Call, Any], Reply]
+"""The second argument is the vendor's own state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path; variable parts are written `<name>`. Without `has_body` a body is not looked at."""
+
+    method: str
+    path: str
+    handle: Handler
+    has_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VendorRules:
+    """All the server knows of one vendor.
+
+    `base` is what a client's base URL ends with, `prefixes` are the paths that belong to this vendor, `error_body`
+    makes the body of a refusal, and `max_bytes` is the size from which a body is answered with 413.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    routes: tuple[Route, ...]
+    state: Callable[[Options], VendorState]
+    auth: Literal["bearer", "x-api-key"]
+    refusal_status: int
+    error_body: Callable[[int, tuple[Flaw, ...]], Json]
+    base: str = ""
+    max_bytes: int | None = None
+
+
+def fingerprint(body: Json) -> str:
+    """Tell two JSON values apart, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def new_id(prefix: str = "") -> str:
+    """Make an id as a vendor would: a UUID, or a prefix and hex digits."""
+    return f"{prefix}{uuid.uuid4().hex}" if prefix else str(uuid.uuid4())
+
+
+def detail_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
+    """Make an error body as FastAPI does, which Humanloop and Nebuly run on."""
+    if status == 422:
+        return {"detail": [{"loc": ["body", *flaw.at], "msg": flaw.text, "type": flaw.kind} for flaw in flaws]}
+    return {"detail": "; ".join(map(str, flaws))}

@@ -1,0 +1,566 @@
+"""Humanloop v5, as contracts/humanloop-v5.md tells it: one log per request, in two dialects (2.7).
+
+State: a parent must be a log of a trace that is not complete, a log_id comes twice only with the same content, a file
+is made by its path and its first kernel, and a flow is completed once it has inputs and an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Required
+
+from pydantic import AfterValidator, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from eventtree.testing.contracts.contract import (
+    Call,
+    Dialect,
+    Json,
+    Options,
+    Reply,
+    Route,
+    VendorRules,
+    VendorState,
+    detail_body,
+    new_id,
+    refuse,
+)
+from eventtree.testing.contracts.fields import (
+    Amount,
+    Count,
+    IsoTime,
+    Object,
+    Text,
+    closed,
+    parse,
+    seconds_between,
+    time_order,
+    wrong,
+)
+
+SLACK_SECONDS = 0.05
+OUTCOMES = {"output", "output_message", "error"}  # 2.5, point 3
+LogStatus = Literal["complete", "incomplete"]
+
+
+def path_or_id(log: Any) -> Any:
+    """2.3: leaving both out cannot work."""
+    if not log.keys() & {"path", "id"}:
+        raise wrong("needs path or id")
+    return log
+
+
+def latency_in_seconds(log: Any) -> Any:
+    """2.1: provider_latency is in seconds, so it is not longer than the span."""
+    elapsed = seconds_between(log, "start_time", "end_time", default=float("inf"))
+    if log.get("provider_latency", 0) > elapsed + SLACK_SECONDS:
+        raise wrong("provider_latency is longer than the span: it is in seconds")
+    return log
+
+
+@closed
+class FunctionCall(TypedDict):
+    """2.3: the arguments are text."""
+
+    name: str
+    arguments: str
+
+
+@closed
+class ToolCall(TypedDict):
+    """2.3."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+@closed
+class ImageUrl(TypedDict, total=False):
+    """2.3."""
+
+    url: Required[str]
+    detail: Literal["high", "low", "auto"]
+
+
+@closed
+class Part(TypedDict, total=False):
+    """2.3."""
+
+    type: Required[Literal["text", "image_url"]]
+    text: str
+    image_url: ImageUrl
+
+
+class MessageFields(TypedDict, total=False):
+    """2.3 and 2.9: content may be left out, but is never null."""
+
+    content: str | list[Part]
+    name: str
+    tool_call_id: str
+    tool_calls: list[ToolCall]
+
+
+@closed
+class Message(MessageFields, total=False):
+    """2.3, dialect log_status."""
+
+    role: Required[Literal["user", "assistant", "system", "tool", "developer"]]
+    thinking: list[Object]
+
+
+@closed
+class OldMessage(MessageFields, total=False):
+    """2.3, dialect trace_status."""
+
+    role: Required[Literal["user", "assistant", "system", "tool"]]
+
+
+@closed
+class ToolFunction(TypedDict, total=False):
+    """2.3: `description` is required."""
+
+    name: Required[Text]
+    description: Required[str]
+    strict: bool
+    parameters: Object
+
+
+class KernelFields(TypedDict, total=False):
+    """2.3, 'Prompt kernel'."""
+
+    model: Required[Text]
+    endpoint: Literal["complete", "chat", "edit"]
+    max_tokens: Annotated[int, Field(ge=-1)]
+    temperature: float
+    top_p: float
+    stop: str | list[str]
+    presence_penalty: float
+    frequency_penalty: float
+    other: Object
+    seed: int
+    response_format: Object
+    tools: list[ToolFunction]
+    linked_tools: list[str]
+    attributes: Object
+
+
+@closed
+class PromptKernel(KernelFields, total=False):
+    """2.3: the enums of 0.8.38 are open."""
+
+    provider: Text
+    template: str | list[Message]
+    template_language: str
+    reasoning_effort: str
+
+
+@closed
+class OldPromptKernel(KernelFields, total=False):
+    """2.3: the enums of the published specification are closed."""
+
+    provider: Literal["openai", "openai_azure", "mock", "anthropic", "bedrock", "cohere", "replicate", "google", "groq"]
+    template: str | list[OldMessage]
+
+
+@closed
+class AgentKernel(KernelFields, total=False):
+    """2.3: adds max_iterations; tools may be inline or linked."""
+
+    provider: Text
+    template: str | list[Message]
+    template_language: str
+    reasoning_effort: str
+    max_iterations: Count
+
+
+@closed
+class ToolKernel(TypedDict, total=False):
+    """2.3, type-specific additions."""
+
+    function: ToolFunction
+    source_code: str
+    setup_values: Object
+    attributes: Object
+
+
+@closed
+class FlowKernel(TypedDict):
+    """2.3: attributes are required."""
+
+    attributes: Object
+
+
+class LogFields(TypedDict, total=False):
+    """2.3: what all bodies share in both dialects."""
+
+    path: Text
+    id: Text
+    trace_parent_id: Text
+    start_time: IsoTime
+    end_time: IsoTime
+    created_at: IsoTime
+    provider_latency: Amount
+    inputs: Object
+    output: str
+    error: str
+    stdout: str
+    provider_request: Object
+    provider_response: Object
+    source: str
+    metadata: Object
+    user: str
+    environment: str
+    save: bool
+    source_datapoint_id: str
+
+
+class ModelFields(LogFields, total=False):
+    """2.3, what a prompt's and an agent's log add."""
+
+    tool_choice: str | Object
+    prompt_tokens: Count
+    output_tokens: Count
+    prompt_cost: Amount
+    output_cost: Amount
+    finish_reason: str
+
+
+@closed
+class PromptLog(ModelFields, total=False):
+    """2.3; no log_status (2.7: later removed again)."""
+
+    log_id: Text
+    run_id: str
+    prompt: PromptKernel | str
+    messages: list[Message]
+    output_message: Message
+    reasoning_tokens: Count
+
+
+@closed
+class OldPromptLog(ModelFields, total=False):
+    """2.7: the published specification."""
+
+    prompt: OldPromptKernel
+    messages: list[OldMessage]
+    output_message: OldMessage
+
+
+@closed
+class AgentLog(ModelFields, total=False):
+    """2.3."""
+
+    log_id: Text
+    run_id: str
+    log_status: LogStatus
+    agent: AgentKernel | str
+    messages: list[Message]
+    output_message: Message
+    reasoning_tokens: Count
+
+
+@closed
+class ToolLog(LogFields, total=False):
+    """2.3."""
+
+    log_id: Text
+    tool: ToolKernel
+
+
+@closed
+class OldToolLog(LogFields, total=False):
+    """2.7: no log_id."""
+
+    tool: ToolKernel
+
+
+@closed
+class FlowLog(LogFields, total=False):
+    """2.3; 2.5, point 1: a flow is not of unspecified status."""
+
+    log_id: Text
+    run_id: str
+    log_status: Required[LogStatus]
+    flow: FlowKernel
+    messages: list[Message]
+    output_message: Message
+
+
+@closed
+class OldFlowLog(LogFields, total=False):
+    """2.7: trace_status, incomplete by default; log_id is there on flows."""
+
+    log_id: Text
+    trace_status: LogStatus
+    flow: FlowKernel
+
+
+@closed
+class OldEvaluatorLog(LogFields, total=False):
+    """2.3, of the published specification."""
+
+    parent_id: Required[Text]
+    judgment: bool | str | list[str] | float | None
+    spec: Object
+
+
+@closed
+class EvaluatorLog(OldEvaluatorLog, total=False):
+    """2.3: parent_id is required."""
+
+    log_id: Text
+    marked_completed: bool
+    output_message: Message
+
+
+@closed
+class OldFlowUpdate(TypedDict, total=False):
+    """2.4, of the published specification."""
+
+    inputs: Object
+    output: str | None
+    error: str | None
+    trace_status: Required[LogStatus]
+
+
+@closed
+class FlowUpdate(TypedDict, total=False):
+    """2.4: null unsets output and error (2.1)."""
+
+    inputs: Object
+    output: str | None
+    output_message: Message
+    error: str | None
+    messages: list[Message]
+    log_status: LogStatus
+
+
+@closed
+class ToolUpdate(TypedDict, total=False):
+    """2.4; log_status is never sent there (2.7)."""
+
+    output: str | None
+    created_at: IsoTime
+    error: str | None
+    provider_latency: Amount
+    stdout: str
+    provider_request: Object
+    provider_response: Object
+    inputs: Object
+    source: str
+    metadata: Object
+    start_time: IsoTime
+    end_time: IsoTime
+
+
+@closed
+class PromptUpdate(ToolUpdate, total=False):
+    """2.4."""
+
+    output_message: Message
+    prompt_tokens: Count
+    reasoning_tokens: Count
+    output_tokens: Count
+    prompt_cost: Amount
+    output_cost: Amount
+    finish_reason: str
+    messages: list[Message]
+    tool_choice: str | Object
+
+
+def log_table(fields: Any) -> TypeAdapter[Any]:
+    """Add to a table of fields the rules that look at several fields of a log."""
+    order = AfterValidator(time_order("start_time", "end_time"))
+    return TypeAdapter(Annotated[fields, AfterValidator(path_or_id), order, AfterValidator(latency_in_seconds)])
+
+
+LOGS: dict[tuple[str, Dialect], TypeAdapter[Any]] = {
+    ("prompt", "log_status"): log_table(PromptLog),
+    ("prompt", "trace_status"): log_table(OldPromptLog),
+    ("tool", "log_status"): log_table(ToolLog),
+    ("tool", "trace_status"): log_table(OldToolLog),
+    ("flow", "log_status"): log_table(FlowLog),
+    ("flow", "trace_status"): log_table(OldFlowLog),
+    ("agent", "log_status"): log_table(AgentLog),
+    ("evaluator", "log_status"): log_table(EvaluatorLog),
+    ("evaluator", "trace_status"): log_table(OldEvaluatorLog),
+}
+UPDATES: dict[tuple[str, Dialect], TypeAdapter[Any]] = {
+    ("prompt", "log_status"): TypeAdapter(PromptUpdate),
+    ("prompt", "trace_status"): TypeAdapter(PromptUpdate),
+    ("tool", "log_status"): TypeAdapter(ToolUpdate),
+    ("tool", "trace_status"): TypeAdapter(ToolUpdate),
+    ("flow", "log_status"): TypeAdapter(FlowUpdate),
+    ("flow", "trace_status"): TypeAdapter(OldFlowUpdate),
+    ("agent", "log_status"): TypeAdapter(FlowUpdate),
+}
+FILE_PREFIXES = {"prompt": "pr_", "tool": "tl_", "flow": "fl_", "agent": "ag_", "evaluator": "ev_"}
+
+
+@dataclass
+class Log:
+    """A log as the server knows it: `status` only on flows and agents, `filled` are the keys it has by now."""
+
+    kind: str
+    file_id: str
+    parent: str | None
+    status: str | None
+    filled: set[str]
+
+
+@dataclass
+class HumanloopV5Ledger(VendorState):
+    """What Humanloop knows: the logs, and the file of each kind and path."""
+
+    logs: dict[str, Log] = field(default_factory=dict)
+    files: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+def tables(of: dict[tuple[str, Dialect], TypeAdapter[Any]], kind: str, state: VendorState) -> TypeAdapter[Any]:
+    """Pick the dialect's table; agents exist only in the newer one (2.2)."""
+    table = of.get((kind, state.options.humanloop_dialect))
+    if table is None:
+        raise refuse(f"{kind}s do not exist in this version", status=404)
+    return table
+
+
+def ancestry(log_id: str | None, state: HumanloopV5Ledger) -> Iterator[Log]:
+    """Yield a log and all it stands under."""
+    while log_id is not None:
+        log = state.logs[log_id]
+        yield log
+        log_id = log.parent
+
+
+def check_parent(parent: str | None, state: HumanloopV5Ledger) -> None:
+    """2.5: a parent is a flow or a log already in a trace, and no flow above it is complete."""
+    if parent is None:
+        return
+    if parent not in state.logs:
+        raise refuse("parent was not sent before its child", "trace_parent_id", status=404)
+    line = list(ancestry(parent, state))
+    if any(log.status == "complete" for log in line):
+        raise refuse("trace is already complete", "trace_parent_id", status=409)
+    if line[-1].kind not in ("flow", "agent"):
+        raise refuse("parent is in no trace: its root is no flow", "trace_parent_id", status=409)
+
+
+def file_of(kind: str, log: Json, state: HumanloopV5Ledger) -> str:
+    """2.3: an id must exist; a new path needs the kernel of its first version."""
+    if "id" in log:
+        if log["id"] not in {ident for (of, _), ident in state.files.items() if of == kind}:
+            raise refuse(f"unknown {kind} file", "id", status=404)
+        return str(log["id"])
+    if kind != "evaluator" and kind not in log and (kind, log["path"]) not in state.files:
+        raise refuse("required key is missing: a new path needs its kernel", kind)
+    return state.files.get((kind, log["path"])) or new_id(FILE_PREFIXES[kind])
+
+
+def check_judged(log: Json, state: HumanloopV5Ledger) -> None:
+    """2.3: an evaluator judges a log that exists."""
+    if "parent_id" in log and log["parent_id"] not in state.logs:
+        raise refuse("the judged log does not exist", "parent_id", status=404)
+
+
+def answer(kind: str, log_id: str, log: Log, body: Json) -> Reply:
+    """2.2: the ids a child can use; log_id is echoed as id."""
+    ids = {"id": log_id, f"{kind}_id": log.file_id, "version_id": f"{log.file_id}_v1"}
+    if kind == "evaluator":
+        ids["parent_id"] = body["parent_id"]
+    return Reply(ids if log.status is None else {**ids, "log_status": log.status})
+
+
+def status_of(kind: str, body: Json) -> str | None:
+    """2.5: flows and agents are incomplete until told otherwise."""
+    if kind not in ("flow", "agent"):
+        return None
+    return str(body.get("log_status") or body.get("trace_status") or "incomplete")
+
+
+def post_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
+    """Make the handler of POST /{kind}s/log."""
+
+    def handle(call: Call, state: HumanloopV5Ledger) -> Reply:
+        body = parse(tables(LOGS, kind, state), call.body)
+        log_id = body.get("log_id") or new_id("log_")
+        if state.is_repeat("event", log_id, call.body, "log_id"):
+            keep_log(kind, log_id, call.body, state)
+            return answer(kind, log_id, state.logs[log_id], body)
+        check_parent(body.get("trace_parent_id"), state)
+        check_judged(body, state)
+        file_id = file_of(kind, body, state)
+        log = Log(kind, file_id, body.get("trace_parent_id"), status_of(kind, body), set(body))
+        check_complete(log)
+        state.files.setdefault((kind, body.get("path", file_id)), file_id)
+        state.logs[log_id] = log
+        keep_log(kind, log_id, call.body, state)
+        return answer(kind, log_id, log, body)
+
+    return handle
+
+
+def keep_log(kind: str, log_id: str, body: Json, state: HumanloopV5Ledger) -> None:
+    """Accept a log; an evaluator's is feedback, though its log_id is one among all."""
+    if kind == "evaluator":
+        state.remember("event", log_id, body)
+        state.keep("feedback", log_id, body)
+    else:
+        state.keep("event", log_id, body)
+
+
+def check_complete(log: Log) -> None:
+    """2.5, point 3: a complete flow has inputs and one of output, output_message and error."""
+    if log.kind == "flow" and log.status == "complete" and not ("inputs" in log.filled and log.filled & OUTCOMES):
+        raise refuse("a complete flow needs inputs and one of output, output_message, error", "log_status")
+
+
+def patch_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
+    """Make the handler of the PATCH of one kind of log."""
+
+    def handle(call: Call, state: HumanloopV5Ledger) -> Reply:
+        changes = parse(tables(UPDATES, kind, state), call.body)
+        log = state.logs.get(call.args["log_id"])
+        if log is None or log.kind != kind:
+            raise refuse(f"unknown {kind} log", "path", "log_id", status=404)
+        if call.args.get("file_id", log.file_id) != log.file_id:
+            raise refuse(f"the log belongs to another {kind} file", "path", "file_id", status=404)
+        status = changes.get("log_status") or changes.get("trace_status") or log.status
+        if (log.status, status) == ("complete", "incomplete"):
+            raise refuse("a complete trace cannot be reopened", "log_status", status=409)
+        filled = log.filled | {key for key, value in changes.items() if value is not None}
+        patched = Log(kind, log.file_id, log.parent, status, filled)
+        check_complete(patched)
+        state.logs[call.args["log_id"]] = patched
+        state.keep("update", call.args["log_id"], call.body)
+        return answer(kind, call.args["log_id"], patched, changes)
+
+    return handle
+
+
+def new_ledger(options: Options) -> HumanloopV5Ledger:
+    """Start with nothing."""
+    return HumanloopV5Ledger(options)
+
+
+HUMANLOOP_V5 = VendorRules(
+    name="humanloop_v5",
+    prefixes=("/v5",),
+    routes=(
+        Route("POST", "/v5/prompts/log", post_log("prompt")),
+        Route("POST", "/v5/tools/log", post_log("tool")),
+        Route("POST", "/v5/flows/log", post_log("flow")),
+        Route("POST", "/v5/agents/log", post_log("agent")),
+        Route("POST", "/v5/evaluators/log", post_log("evaluator")),
+        Route("PATCH", "/v5/prompts/<file_id>/log/<log_id>", patch_log("prompt")),
+        Route("PATCH", "/v5/tools/<file_id>/log/<log_id>", patch_log("tool")),
+        Route("PATCH", "/v5/agents/<file_id>/log/<log_id>", patch_log("agent")),
+        Route("PATCH", "/v5/flows/logs/<log_id>", patch_log("flow")),
+    ),
+    state=new_ledger,
+    auth="x-api-key",
+    refusal_status=422,
+    error_body=detail_body,
+    base="/v5",
+)

@@ -1,0 +1,239 @@
+"""What the handlers recorded of a model run's usage → one `Usage`.
+
+The frameworks keep usage in several places of one answer, and lose something in each: LangChain's normalised form drops
+Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provider's body only. Every place is read (see
+`shapes` and `reading`), one is chosen, and the others add the details it lacks, where they agree with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from eventtree.event import JsonValue, Usage
+from eventtree.usage.providers import CONTAINERS, QUIRKS, REPEATS, TIERS, UNITS
+from eventtree.usage.reader import Reading, add, check_parts, count, find_each, read
+
+PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
+"""The places of a record, in order of trust."""
+
+PER_GENERATION = ("usage_metadata", "response_metadata")
+"""Places that exist once for each generation; the others speak of the whole request."""
+
+GOOGLE = frozenset({"google", "gemini", "vertexai", "vertex", "genai"})
+FIELDS = {name.removesuffix("_tokens"): name for name in Usage.model_fields if name.endswith("_tokens")}
+
+
+def normalise(raw: JsonValue) -> Usage | None:
+    """The usage in what a handler recorded, or None where it holds none. Takes any JSON; never raises.
+
+    A `Usage` without figures is an answer too: it names why nothing can be believed, or that another record has it.
+    """
+    if not isinstance(raw, dict):
+        return None
+    record = _Record.of(raw)
+    readings = _readings(record)
+    if not readings:
+        return _without_figures(record)
+    chosen = _choose(record, readings)
+    _mend_input(record, chosen, readings)
+    if len(readings) > 1:
+        _enrich(chosen, readings)
+    return _usage(record, chosen, readings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A handler's record, looked through once."""
+
+    raw: dict[str, JsonValue]
+    places: Mapping[str, list[dict[str, JsonValue]]]
+    words: frozenset[str]
+    """The provider's name in words, as the framework and the answer give it."""
+    is_streamed: bool
+    is_cached: bool
+    """The answer came from the framework's cache; langchain-core's only mark of it is `total_cost: 0`."""
+    batch: int
+
+    @classmethod
+    def of(cls, raw: dict[str, JsonValue]) -> _Record:
+        """What `raw` holds."""
+        found = {place: dicts for place in PLACES if place in raw and (dicts := places(raw, place))}
+        names = [raw.get("provider"), *[one.get("model_provider") for one in found.get("response_metadata", ())]]
+        costs = [one["total_cost"] for one in found.get("usage_metadata", ()) if "total_cost" in one]
+        is_free = bool(costs) and all(type(cost) in (int, float) and cost == 0 for cost in costs)
+        words = frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
+        is_cached = is_free or raw.get("cached") is True
+        return cls(raw, found, words, raw.get("streamed") is True, is_cached, count(raw.get("batch_size")) or 1)
+
+
+def places(raw: Mapping[str, JsonValue], place: str) -> list[dict[str, JsonValue]]:
+    """The dicts recorded at `place`: one for each generation, or one."""
+    value = raw.get(place)
+    return [one for one in (value if type(value) is list else [value]) if one and isinstance(one, dict)]
+
+
+@lru_cache(maxsize=256)
+def _split(name: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+def _without_figures(record: _Record) -> Usage | None:
+    if record.batch > 1 and any(one.get("token_usage") == {} for one in record.places.get("llm_output", ())):
+        # BaseLLM.generate puts the sum of a batch on its first prompt and an empty dict on the others.
+        problem = f"counted on the first of the batch's {record.batch} prompts"
+        return Usage(cached=record.is_cached, raw=record.raw, problems=(problem,))
+    return Usage(cached=True, raw=record.raw) if record.is_cached else None
+
+
+def _readings(record: _Record) -> list[Reading]:
+    """One reading for each place that has figures (or problems), in order of trust."""
+    seen: list[tuple[JsonValue, Reading]] = []
+    by_place = {
+        place: [reading for one in dicts if (reading := _read_place(one, place, record.words, seen))]
+        for place, dicts in record.places.items()
+    }
+    if all(len(found) < 2 for found in by_place.values()):
+        return [found[0] for found in by_place.values() if found]
+    requests = [found[0] for place, found in by_place.items() if place not in PER_GENERATION and found]
+    request = next((r for r in requests if r.is_sound), None) if record.batch == 1 else None
+    return [_together(found, request, record.words) for found in by_place.values() if found]
+
+
+def _read_place(
+    one: Mapping[str, JsonValue], place: str, words: frozenset[str], seen: list[tuple[JsonValue, Reading]]
+) -> Reading | None:
+    for path, value in find_each(one, ("",) if place == "usage_metadata" else CONTAINERS):
+        # The frameworks copy the provider's body from place to place: what has been read need not be read again.
+        before = next((reading for other, reading in seen if other == value), None)
+        if before is not None:
+            reading: Reading | None = before.copy(place)
+        else:
+            reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
+        if reading is not None and (reading.figures or reading.problems):
+            _name_quirk(reading, path, value)
+            seen.append((value, reading))
+            reading.tier = reading.tier or _stated_tier(one)
+            return reading
+    return None
+
+
+def _name_quirk(reading: Reading, path: str, value: Mapping[str, JsonValue]) -> None:
+    """Say what a client is known to have put in the place of the tokens."""
+    mark, problem = QUIRKS.get(path, ("", ""))
+    if mark in value and problem not in reading.problems:
+        reading.problems.append(problem)
+        sides = {f"billed_{side}": reading.figures[side] for side in ("input", "output") if side in reading.figures}
+        reading.figures |= {f"{name}_tokens": count for name, count in sides.items()}
+
+
+def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:
+    return next((tier for _, tier in find_each(one, TIERS) if isinstance(tier, str)), None)
+
+
+def _together(found: list[Reading], request: Reading | None, words: frozenset[str]) -> Reading:
+    """n generations: the request's own usage if it is known, else their sum, unless each repeats the request's."""
+    first = found[0]
+    if len(found) == 1:
+        return first
+    is_same = all(one.figures == first.figures for one in found)
+    summed = add(found)
+    if request and summed.agrees(request):
+        return summed
+    if request and is_same and first.agrees(request):
+        return first
+    if request and summed.is_complete:
+        return Reading(first.place, request.shape, dict(request.figures), [], request.tier or first.tier)
+    if is_same and words & frozenset(REPEATS):
+        return first
+    if is_same:
+        summed.problems.append(f"{len(found)} generations with the same usage, summed: it may be one request's")
+    return summed
+
+
+def _is_starved(record: _Record, reading: Reading) -> bool:
+    """Input 0 where none can be: a stream whose last event counted only the output (langchain-anthropic reports 0
+    then), or an answer of 0 and 0 (langchain-aws where the counting headers are missing, servers that do not count).
+    """
+    if reading.figures.get("input") != 0 or record.is_cached:
+        return False
+    is_anthropic = "anthropic" in record.words or reading.shape == "anthropic"
+    return is_anthropic or record.is_streamed or reading.figures.get("output") == 0
+
+
+def _choose(record: _Record, readings: list[Reading]) -> Reading:
+    """The first that is whole and free of contradictions, else the first that is whole, else the first.
+
+    Where the provider's own body of a single, unstreamed answer says otherwise than the framework's normalised form,
+    the body is believed: it is nearer to the source, and what differs is the client's doing. It is named.
+    """
+    starved = [r for r in readings if _is_starved(record, r)]
+    # What the start of a stream said has an input, but not yet the whole output.
+    least_output = max([r.figures.get("output", 0) for r in starved], default=0)
+    fed = [r for r in readings if r not in starved and r.figures.get("output", 0) >= least_output]
+    preferred = [*[r for r in fed if r.is_sound], *[r for r in fed if r.is_complete], *readings]
+    chosen = preferred[0].copy(preferred[0].place)
+    is_single = len(record.places.get("usage_metadata", ())) < 2 and record.batch == 1
+    if chosen.place != "usage_metadata" or record.is_streamed or not is_single:
+        return chosen
+    bodies = [r for r in fed if r.is_sound and r.place in ("response_metadata", "llm_output", "raw")]
+    other = next((r for r in bodies if not r.agrees(chosen)), None)
+    if other is None:
+        return chosen
+    said = " and ".join(f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other))
+    return Reading(other.place, other.shape, dict(other.figures), [said], other.tier or chosen.tier)
+
+
+def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> None:
+    """An input of 0 that cannot be: take the input side from a place that has one, else say that it is unknown."""
+    if not _is_starved(record, chosen):
+        return
+    sides = ("input", "cache", "total")
+    chosen.figures = {name: value for name, value in chosen.figures.items() if not name.startswith(sides)}
+    if chosen.figures.get("output") == 0:
+        del chosen.figures["output"]
+    fed = next((r for r in readings if r.figures.get("input")), None)
+    if fed is None:
+        why = "the stream did not report it" if record.is_streamed else "nobody counted it"
+        chosen.problems.append(f"input is 0 though a prompt was sent: {why}")
+        return
+    chosen.figures |= {n: v for n, v in fed.figures.items() if n.startswith(sides) and n != "total"}
+    if chosen.is_complete:
+        chosen.figures["total"] = chosen.figures["input"] + chosen.figures["output"]
+
+
+def _enrich(chosen: Reading, readings: list[Reading]) -> None:
+    """Add the details that only other places have, from those which agree on input and output."""
+    for other in readings:
+        has_more = other.figures.keys() - chosen.figures.keys() or (
+            other.figures.get("cache_write") and not chosen.figures.get("cache_write")
+        )
+        if not (has_more and chosen.is_complete and other.is_sound and other.agrees(chosen)):
+            continue
+        richer = Reading(chosen.place, chosen.shape, other.figures | chosen.figures)
+        if not chosen.figures.get("cache_write") and other.figures.get("cache_write"):
+            richer.figures["cache_write"] = other.figures["cache_write"]
+        check_parts(richer)
+        if not richer.problems:
+            chosen.figures = richer.figures
+
+
+def _usage(record: _Record, chosen: Reading, readings: list[Reading]) -> Usage:
+    problems = list(chosen.problems)
+    if record.batch > 1 and chosen.place == "llm_output":
+        problems.append(f"the sum of the batch's {record.batch} prompts")
+    figures: dict[str, Any] = {FIELDS[name]: value for name, value in chosen.figures.items() if name in FIELDS}
+    units = {name: chosen.figures[name] for name in UNITS if name in chosen.figures}
+    tier = chosen.tier or next((r.tier for r in readings if r.tier), None) or _tier(record)
+    return Usage(
+        **figures, units=units, cached=record.is_cached, service_tier=tier, problems=tuple(problems), raw=record.raw
+    )
+
+
+def _tier(record: _Record) -> str | None:
+    """A service tier that stands in a place without figures."""
+    found = (_stated_tier(one) for dicts in record.places.values() for one in dicts)
+    return next((tier for tier in found if tier is not None), None)

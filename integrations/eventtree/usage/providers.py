@@ -1,0 +1,336 @@
+"""Where each provider writes its token counts: one row a shape, the source in a comment. Adding a provider adds a row.
+
+A path walks into objects ("a.b") and may pick items of a list by a field ("a[modality=AUDIO].tokenCount", summed over
+the items that match); alternatives are divided by " | " and the first that is there counts.
+
+The figures are those of `eventtree.event.Usage` without "_tokens", and a few that only exist here: `tool_input` and
+`citation` (never part of the provider's input and output, always added), and the names in UNITS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eventtree.event import JsonValue
+
+UNITS = ("web_searches", "rerank_searches", "billed_input_tokens", "billed_output_tokens")
+"""What is billed and is no token of the model; the names are those of genai-prices where it has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFormat:
+    """How one provider (or one framework) writes usage.
+
+    A dict has this shape if it holds one of `marks` and, where `beside` is given, one of those too. `outside` names the
+    details (`cache`, `reasoning`) that the provider's own input and output do NOT contain. Where a total is given it
+    may overrule that, unless the convention is `documented` beyond doubt.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    reads: Mapping[str, str]
+    beside: tuple[str, ...] = ()
+    outside: frozenset[str] = frozenset()
+    documented: bool = False
+    absent_output_is_zero: bool = False
+
+    def fits(self, raw: Mapping[str, JsonValue]) -> bool:
+        """Whether `raw` is written this way; a key whose value is null counts as absent."""
+        if not any(raw.get(mark) is not None for mark in self.marks):
+            return False
+        return not self.beside or any(raw.get(key) is not None for key in self.beside)
+
+
+def _detail(whole: str, key: str) -> str:
+    """LangChain's path of a detail, also under the names it takes with OpenAI's priority and flex tiers."""
+    return " | ".join(f"{whole}_token_details.{tier}{key}" for tier in ("", "priority_", "flex_"))
+
+
+def _modality(stem: str, names: str, case: str) -> str:
+    """Gemini's path of one modality in a list of counts, in camel case (REST) or snake case (SDK)."""
+    details, counted = ("TokensDetails", "tokenCount") if case == "camel" else ("_tokens_details", "token_count")
+    return f"{stem}{details}[modality={names}].{counted}"
+
+
+def _modalities(stem: str, names: str) -> str:
+    return f"{_modality(stem, names, 'camel')} | {_modality(stem, names, 'snake')}"
+
+
+LANGCHAIN = ProviderFormat(
+    # langchain_core.messages.ai.UsageMetadata: input includes the cache; any model class may fill it. Anthropic's 5m/1h
+    # keys come with cache_creation = 0 (langchain_anthropic); priority_/flex_ names come from langchain_openai.
+    # OpenAI's realtime API uses the same "input_token_details" with cached_tokens.
+    name="langchain",
+    marks=("input_tokens", "output_tokens", "total_tokens"),
+    beside=("input_token_details", "output_token_details"),
+    reads={
+        "input": "input_tokens",
+        "output": "output_tokens",
+        "total": "total_tokens",
+        "cache_read": _detail("input", "cache_read") + " | input_token_details.cached_tokens",
+        "cache_write": _detail("input", "cache_creation"),
+        "cache_write_5m": "input_token_details.ephemeral_5m_input_tokens",
+        "cache_write_1h": "input_token_details.ephemeral_1h_input_tokens",
+        "reasoning": _detail("output", "reasoning"),
+        "input_audio": "input_token_details.audio | input_token_details.audio_tokens",
+        "output_audio": "output_token_details.audio | output_token_details.audio_tokens",
+        "input_image": "input_token_details.image | input_token_details.image_tokens",
+        "output_image": "output_token_details.image | output_token_details.image_tokens",
+    },
+)
+
+FORMATS: tuple[ProviderFormat, ...] = (
+    LANGCHAIN,
+    ProviderFormat(
+        # Cohere chat v2 `usage` and v1/embed/rerank `meta`: docs.cohere.com/reference/chat. `tokens` is what the model
+        # saw, `billed_units` what is paid for; a rerank is paid by search_units.
+        name="cohere",
+        marks=("tokens", "billed_units"),
+        reads={
+            "input": "tokens.input_tokens | billed_units.input_tokens",
+            "output": "tokens.output_tokens | billed_units.output_tokens",
+            "cache_read": "cached_tokens",
+            "billed_input_tokens": "billed_units.input_tokens",
+            "billed_output_tokens": "billed_units.output_tokens",
+            "rerank_searches": "billed_units.search_units",
+        },
+    ),
+    ProviderFormat(
+        # Llama on Bedrock Invoke: docs.aws.amazon.com, "Meta Llama models", response.
+        name="bedrock-llama",
+        marks=("generation_token_count",),
+        reads={"input": "prompt_token_count", "output": "generation_token_count"},
+        documented=True,
+    ),
+    ProviderFormat(
+        # Gemini usageMetadata: ai.google.dev/api/generate-content#UsageMetadata. The prompt includes cached content;
+        # candidates exclude thoughts; the tool-use prompt stands apart; zero counts are left out of the JSON.
+        name="gemini",
+        marks=(
+            *("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount"),
+            *("prompt_token_count", "candidates_token_count", "thoughts_token_count", "total_token_count"),
+        ),
+        reads={
+            "input": "promptTokenCount | prompt_token_count",
+            "output": "candidatesTokenCount | candidates_token_count | responseTokenCount | response_token_count",
+            "total": "totalTokenCount | total_token_count",
+            "cache_read": "cachedContentTokenCount | cached_content_token_count",
+            "reasoning": "thoughtsTokenCount | thoughts_token_count",
+            "tool_input": "toolUsePromptTokenCount | tool_use_prompt_token_count",
+            "input_audio": _modalities("prompt", "AUDIO"),
+            "input_image": _modalities("prompt", "IMAGE,DOCUMENT"),
+            "output_audio": _modalities("candidates", "AUDIO"),
+            "output_image": _modalities("candidates", "IMAGE"),
+        },
+        outside=frozenset({"reasoning"}),
+        absent_output_is_zero=True,
+    ),
+    ProviderFormat(
+        # Bedrock Converse TokenUsage: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html.
+        # inputTokens excludes the cache. Cursor's usage events use the same case with other cache keys.
+        name="bedrock-converse",
+        marks=("inputTokens", "outputTokens"),
+        reads={
+            "input": "inputTokens",
+            "output": "outputTokens",
+            "total": "totalTokens",
+            "cache_read": "cacheReadInputTokens | cacheReadInputTokenCount | cacheReadTokens",
+            "cache_write": "cacheWriteInputTokens | cacheWriteInputTokenCount | cacheWriteTokens",
+            "cache_write_5m": "cacheDetails[ttl=5m].inputTokens",
+            "cache_write_1h": "cacheDetails[ttl=1h].inputTokens",
+        },
+        outside=frozenset({"cache"}),
+        documented=True,
+    ),
+    ProviderFormat(
+        # Bedrock Invoke with a stream: "amazon-bedrock-invocationMetrics" of the last chunk.
+        name="bedrock-invoke",
+        marks=("inputTokenCount", "outputTokenCount"),
+        reads={
+            "input": "inputTokenCount",
+            "output": "outputTokenCount",
+            "cache_read": "cacheReadInputTokenCount",
+            "cache_write": "cacheWriteInputTokenCount",
+        },
+        outside=frozenset({"cache"}),
+        documented=True,
+    ),
+    ProviderFormat(
+        # Titan on Bedrock Invoke: docs.aws.amazon.com, "Amazon Titan Text models", response.
+        name="bedrock-titan",
+        marks=("inputTextTokenCount",),
+        reads={"input": "inputTextTokenCount", "output": "results[].tokenCount"},
+        documented=True,
+    ),
+    ProviderFormat(
+        # Ollama: docs.ollama.com/api, final response. prompt_eval_count is absent when the prompt was cached.
+        name="ollama",
+        marks=("prompt_eval_count", "eval_count"),
+        reads={"input": "prompt_eval_count", "output": "eval_count"},
+    ),
+    ProviderFormat(
+        # watsonx.ai text generation: cloud.ibm.com/apidocs/watsonx-ai, results[]; langchain-ibm copies the keys.
+        name="watsonx",
+        marks=("generated_token_count", "input_token_count"),
+        reads={
+            "input": "input_token_count",
+            "output": "generated_token_count | output_token_count",
+        },
+    ),
+    ProviderFormat(
+        # Perplexity Sonar: docs.perplexity.ai/api-reference/chat-completions-post. Reasoning and citation tokens are
+        # billed besides completion_tokens (genai-prices' extractor adds them too); the total leaves them out.
+        name="perplexity",
+        marks=("citation_tokens", "num_search_queries"),
+        beside=("prompt_tokens",),
+        reads={
+            "input": "prompt_tokens",
+            "output": "completion_tokens",
+            "total": "total_tokens",
+            "reasoning": "reasoning_tokens",
+            "citation": "citation_tokens",
+            "web_searches": "num_search_queries",
+        },
+        outside=frozenset({"reasoning"}),
+        documented=True,
+    ),
+    ProviderFormat(
+        # DeepSeek: api-docs.deepseek.com/guides/kv_cache. prompt_tokens = hit + miss.
+        name="deepseek",
+        marks=("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
+        beside=("prompt_tokens",),
+        reads={
+            "input": "prompt_tokens",
+            "output": "completion_tokens",
+            "total": "total_tokens",
+            "cache_read": "prompt_cache_hit_tokens | prompt_tokens_details.cached_tokens",
+            "reasoning": "completion_tokens_details.reasoning_tokens",
+        },
+    ),
+    ProviderFormat(
+        # Anthropic Messages `usage`, also on Bedrock Invoke, Vertex, Azure: platform.claude.com/docs/en/api/messages.
+        # input_tokens excludes the cache, output_tokens includes thinking.
+        name="anthropic",
+        marks=(
+            *("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "server_tool_use"),
+            "iterations",
+        ),
+        beside=("input_tokens", "output_tokens"),
+        reads={
+            "input": "input_tokens",
+            "output": "output_tokens",
+            "total": "total_tokens",
+            "cache_read": "cache_read_input_tokens",
+            "cache_write": "cache_creation_input_tokens",
+            "cache_write_5m": "cache_creation.ephemeral_5m_input_tokens",
+            "cache_write_1h": "cache_creation.ephemeral_1h_input_tokens",
+            "reasoning": "output_tokens_details.thinking_tokens",
+            "web_searches": "server_tool_use.web_search_requests",
+        },
+        outside=frozenset({"cache"}),
+        documented=True,
+    ),
+    ProviderFormat(
+        # xAI's own SDK: docs.x.ai; completion_tokens exclude reasoning.
+        name="xai",
+        marks=("cached_prompt_text_tokens",),
+        beside=("prompt_tokens",),
+        reads={
+            "input": "prompt_tokens",
+            "output": "completion_tokens",
+            "total": "total_tokens",
+            "cache_read": "cached_prompt_text_tokens",
+            "reasoning": "reasoning_tokens",
+            "input_image": "prompt_image_tokens",
+        },
+        outside=frozenset({"reasoning"}),
+    ),
+    ProviderFormat(
+        # OpenAI chat completions, completions and embeddings, and all who copied them: platform.openai.com/docs/
+        # api-reference/chat/object. Azure, Groq, OpenRouter, Together, Fireworks, vLLM, llama.cpp, LM Studio ...
+        # Cache: Mistral (num_cached_tokens), Moonshot (cached_tokens), LiteLLM and Databricks (cache_read_input_tokens;
+        # LlamaIndex uses it for Bedrock too, where prompt_tokens excludes it: the total decides). Reasoning: xAI leaves
+        # it out of completion_tokens (the total decides); Databricks and Modal write it at the top.
+        name="openai",
+        marks=("prompt_tokens", "completion_tokens"),
+        reads={
+            "input": "prompt_tokens",
+            "output": "completion_tokens",
+            "total": "total_tokens",
+            "cache_read": "prompt_tokens_details.cached_tokens | num_cached_tokens | cached_tokens"
+            " | cache_read_input_tokens",
+            "cache_write": "prompt_tokens_details.cache_write_tokens | prompt_tokens_details.cache_creation_tokens"
+            " | cache_creation_input_tokens | cache_write_input_tokens",
+            "reasoning": "completion_tokens_details.reasoning_tokens | reasoning_tokens",
+            "input_audio": "prompt_tokens_details.audio_tokens",
+            "output_audio": "completion_tokens_details.audio_tokens",
+            "input_image": "prompt_tokens_details.image_tokens",
+            "output_image": "completion_tokens_details.image_tokens",
+        },
+    ),
+    ProviderFormat(
+        # OpenAI Responses and Images: platform.openai.com/docs/api-reference/responses/object; Perplexity's Responses
+        # form names the cache otherwise; any server that writes input_tokens and output_tokens.
+        name="responses",
+        marks=("input_tokens", "output_tokens"),
+        reads={
+            "input": "input_tokens",
+            "output": "output_tokens",
+            "total": "total_tokens",
+            "cache_read": "input_tokens_details.cached_tokens | input_tokens_details.cache_read_input_tokens"
+            " | prompt_tokens_details.cached_tokens",
+            "cache_write": "input_tokens_details.cache_write_tokens",
+            "reasoning": "output_tokens_details.reasoning_tokens | output_tokens_details.thinking_tokens",
+            "input_image": "input_tokens_details.image_tokens",
+            "output_image": "output_tokens_details.image_tokens",
+            "input_audio": "input_tokens_details.audio_tokens",
+            "output_audio": "output_tokens_details.audio_tokens",
+            "web_searches": "tool_calls_details.search_web.invocation",
+        },
+    ),
+    ProviderFormat(
+        # Voyage, Jina and others who only sum up: docs.voyageai.com/reference/embeddings-api.
+        name="total",
+        marks=("total_tokens",),
+        reads={"total": "total_tokens"},
+    ),
+)
+
+CONTAINERS: tuple[str, ...] = (
+    "token_usage",  # LangChain: response_metadata and llm_output of most classes
+    "usage",  # OpenAI, Anthropic, Bedrock Converse, Mistral, Cohere v2: the body as it came
+    "usage_metadata",  # Gemini SDK
+    "usageMetadata",  # Gemini REST
+    "x_groq.usage",  # Groq, last chunk of a stream
+    "token_count",  # langchain-cohere
+    "meta",  # Cohere v1, embed, rerank
+    "response.usage",  # OpenAI Responses stream event "response.completed"
+    "result.usage",  # Cloudflare Workers AI
+    "message.usage",  # Anthropic stream event "message_start"
+    "metadata.usage",  # Bedrock Converse stream event "metadata"
+    "amazon-bedrock-invocationMetrics",  # Bedrock Invoke, last chunk of a stream
+    "tokenUsage",  # Cursor
+    "",  # the place itself: Ollama's response_metadata, LlamaIndex's additional_kwargs
+)
+"""Where the counts may stand within one place of a record, in order of trust."""
+
+TIERS: tuple[str, ...] = (
+    "service_tier",
+    "serviceTier.type",
+    "usage.service_tier",
+    "token_usage.service_tier",
+    "response.service_tier",
+    "x_groq.service_tier",
+    "usage_metadata.service_tier",
+)
+"""Where the service tier may stand within one place of a record."""
+
+REPEATS: tuple[str, ...] = ("openai", "azure", "google", "vertexai", "gemini", "genai")
+"""Providers whose LangChain class writes the request's usage on each of n generations (one request, n choices)."""
+
+QUIRKS: Mapping[str, tuple[str, str]] = {
+    # ChatCohere._get_stream_info_v2 copies usage.billed_units; answers that are not streamed have no total there.
+    "token_count": ("total_tokens", "the units that are billed: the client's streams do not tell the tokens"),
+}
+"""Containers that a client fills with something else → the key that gives it away, and the problem to name."""

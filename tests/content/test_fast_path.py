@@ -1,0 +1,111 @@
+"""The fast_path way makes of every value what the walk makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompt_values import ChatPromptValue
+
+from eventtree.content import Limits, Sanitizer
+from eventtree.content.fast_path import NOT_SIMPLE, copied, copied_messages
+
+
+def walked() -> Sanitizer:
+    """A writer that never goes the fast_path way."""
+    writer = Sanitizer()
+    writer.room = 0
+    return writer
+
+
+def by_walk(value: Any) -> Any:
+    """What the walk makes of `value`."""
+    return walked()(value)
+
+
+CALL = {"name": "weather", "args": {"city": "Paris", "days": [1, 2]}, "id": "c1", "type": "tool_call"}
+MESSAGES = [
+    SystemMessage("You are helpful"),
+    HumanMessage("Wie wär's? 👋", name="anna", id="m1"),
+    AIMessage("", tool_calls=[CALL], response_metadata={"finish_reason": "tool_calls", "model_name": "m"}),
+    AIMessage("It rains", additional_kwargs={"refusal": None}, response_metadata={"stop_reason": "end_turn"}),
+    AIMessage("x", additional_kwargs={"reasoning_content": "because"}),
+    AIMessage("x", additional_kwargs={"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}),
+    AIMessage([{"type": "text", "text": "parts"}, {"type": "reasoning", "reasoning": "hm"}]),
+    AIMessageChunk("some", id="run-1"),
+    ToolMessage("12 °C", tool_call_id="c1", name="weather"),
+    ToolMessage("failed", tool_call_id="c1", status="error"),
+    ChatMessage("x", role="critic"),
+    HumanMessage("a broken \ud83d surrogate"),
+    HumanMessage("data:image/png;base64," + "A" * 400),
+    HumanMessage("y" * 5_000),
+]
+VALUES: list[Any] = [
+    *MESSAGES,
+    ChatPromptValue(messages=MESSAGES[:2]),
+    ChatPromptValue(messages=[]),
+    MESSAGES[1].text,
+    {"type": "image", "base64": "iVBORw0KGgo="},
+    {"messages": MESSAGES, "n": 1.5},
+    {1: "key"},
+    ("tuple",),
+    {"a": float("nan"), "b": 2**60, "c": 2**80, "d": True, "e": None},
+    ["\ud800", "data:text/plain;base64," + "QUJD" * 100],
+    [[[[[[[[[["deep"]]]]]]]]]],
+    list(range(100)),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_the_quick_way_and_the_walk_agree(value: Any) -> None:
+    assert Sanitizer()(value) == by_walk(value)
+
+
+def test_messages_agree_together() -> None:
+    assert Sanitizer().messages(MESSAGES) == walked().messages(MESSAGES)
+
+
+@pytest.mark.parametrize("message", MESSAGES[:4], ids=lambda message: type(message).__name__)
+def test_the_usual_messages_go_the_quick_way(message: Any) -> None:
+    assert copied(message, 10_000) is not NOT_SIMPLE
+    assert copied_messages([message], 10_000) is not NOT_SIMPLE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=300),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_json_agrees(value: Any) -> None:
+    assert repr(Sanitizer()(value)) == repr(by_walk(value))
+
+
+def test_a_list_in_itself_is_left_to_the_walk() -> None:
+    ring: list[Any] = []
+    ring += [ring] * 60
+    assert copied(ring, 10_000) is NOT_SIMPLE
+
+
+def test_what_could_be_too_large_is_left_to_the_walk() -> None:
+    assert copied(["x" * 2_000] * 6, 10_000) is NOT_SIMPLE
+    small = Limits(max_bytes=600)
+    assert len(repr(Sanitizer(small)(["x" * 500, "y" * 500]))) < 700
+
+
+def test_narrow_limits_are_kept() -> None:
+    assert Sanitizer(Limits(max_depth=2))({"a": {"b": {"c": 1}}}) != {"a": {"b": {"c": 1}}}
+    assert len(Sanitizer(Limits(max_items=3))(list(range(9)))) < 9
+
+
+def test_the_copy_is_new() -> None:
+    value: dict[str, Any] = {"a": [1], "b": {"c": []}}
+    found = Sanitizer()(value)
+    value["a"].append(2)
+    value["b"]["c"].append(3)
+    assert found == {"a": [1], "b": {"c": []}}

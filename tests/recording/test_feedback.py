@@ -1,0 +1,277 @@
+"""Feedback reaches every vendor that can take it: at once, hours later, from another process; it is counted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eventtree
+from eventtree import flush
+from eventtree.delivery.report import Report
+from eventtree.journal.backlog import Backlog, find_trees
+from eventtree.journal.clear import clear
+from eventtree.journal.cursor import Cursor
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.testing import VendorServer
+from eventtree.vendors import VENDORS, Vendor, vendor_class
+from tests.trees import record_tree
+
+SAID: dict[str, Any] = {"score": 1, "comment": "good", "correction": "there", "user": "ada", "metadata": {"page": 3}}
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as running:
+        yield running
+
+
+def vendor(server: VendorServer, kind: str, **more: object) -> Vendor:
+    return vendor_class(kind)(**server.settings(kind), **more)
+
+
+def events_of(pipeline: Pipeline, tree: str) -> list[str]:
+    """The ids of a tree's events."""
+    found = []
+    for line in b"".join(pipeline.journal.files.read(n, 0, 10**7) for n in pipeline.journal.logs()).splitlines():
+        entry = json.loads(line[line.index(b" ", 9) + 1 :])
+        if entry["r"] == "open" and entry["tree"] == tree:
+            found.append(entry["id"])
+    return found
+
+
+def told(report: Report, kind: str) -> dict[str, int]:
+    sums = report.vendors[kind]
+    assert sums.unexplained == 0
+    return sums.feedback
+
+
+def heard(server: VendorServer, kind: str) -> list[Any]:
+    """The feedback a vendor accepted; HoneyHive's are updates."""
+    return server.updates(kind) if kind == "honeyhive" else server.feedback(kind)
+
+
+EXPECTED: dict[str, list[dict[str, Any]]] = {
+    "braintrust": [{"scores": {"score": 1.0}, "expected": "there", "comment": "good", "source": "external"}],
+    "humanloop_v4": [
+        {"type": "rating", "value": "good"}, {"type": "correction", "value": "there"},
+        {"type": "comment", "value": "good"},
+    ],
+    "humanloop_v5": [
+        {"path": "rating", "judgment": "good"}, {"path": "correction", "judgment": "there"},
+        {"path": "default/remarks/comment", "judgment": "good"},
+    ],
+    "nebuly": [
+        {"action": {"slug": "thumbs_up"}}, {"action": {"slug": "comment", "text": "good"}},
+        {"action": {"slug": "edit", "text": "there"}},
+    ],
+    "honeyhive": [
+        {"metrics": {"score": 1.0}},
+        {"feedback": {"rating": 1, "comment": "good", "user_id": "ada", "ground_truth": "there",
+                      "metadata": {"page": 3}}},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_feedback_on_a_tree_reaches_every_vendor_after_the_tree(server: VendorServer, kind: str) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, kind)], user="u")
+    tree = record_tree(pipeline)
+    assert eventtree.feedback(tree, **SAID)
+    report = flush(10)
+    assert told(report, kind) == {"delivered": 1}
+    assert report.vendors[kind].accepted == 3
+    assert not server.refused
+    found = heard(server, kind)
+    for part in EXPECTED[kind]:
+        assert any(part.items() <= one.items() for one in found), (part, found)
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+@pytest.mark.parametrize("settings", [{}, {"generation": "v1"}, {"dialect": "trace_status"}, {"version": "v3"}])
+def test_feedback_on_any_event_is_taken_in_every_generation(kind: str, settings: dict[str, str]) -> None:
+    if settings.keys() - vendor_class(kind).model_fields.keys():
+        pytest.skip("not a setting of this vendor")
+    with VendorServer(humanloop_dialect=settings.get("dialect", "log_status")) as server:  # type: ignore[arg-type]
+        pipeline = Pipeline(vendors=[vendor(server, kind, **settings)], user="u")
+        tree = record_tree(pipeline)
+        for event_id in events_of(pipeline, tree):
+            assert eventtree.feedback(event_id, score={"fit": 0.5, "length": 17}, comment="so")
+        assert told(flush(10), kind) == {"delivered": 3}
+        assert not server.refused
+        assert heard(server, kind)
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_feedback_comes_hours_later_when_the_tree_is_forgotten(server: VendorServer, kind: str) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, kind)], user="u")
+    tree = record_tree(pipeline)
+    model = events_of(pipeline, tree)[1]
+    assert told(flush(10), kind) == {}
+    recorder.runs.clear()
+    recorder.ended.clear()
+    consumer = next(iter(pipeline.shipper.consumers.values()))
+    assert consumer.index is not None
+    assert consumer.cursor is not None
+    consumer.cursor.advance(consumer.index.offsets())  # what a cursor does with trees settled long ago
+    consumer.cursor.settled.clear()
+    assert eventtree.feedback(model, score=0.2, user="ada")
+    assert told(flush(10), kind) == {"delivered": 1}
+    assert not server.refused
+    assert len(server.events(kind)) in (1, 3)
+
+
+SCRIPT = """
+import eventtree, sys
+print(eventtree.feedback(sys.argv[1], score=0.9, comment="from elsewhere"))
+"""
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_feedback_from_another_process_is_delivered_by_the_one_that_ships(server: VendorServer, kind: str) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, kind)], user="u")
+    tree = record_tree(pipeline)
+    flush(10)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, events_of(pipeline, tree)[1]], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+    wait_for(lambda: bool(heard(server, kind)))
+    wait_for(lambda: told(flush(5), kind) == {"delivered": 1})
+    assert not server.refused
+
+
+def wait_for(happened: Any, seconds: float = 10.0) -> None:
+    """Until it has happened."""
+    import time
+
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert happened()
+
+
+def test_feedback_waits_for_a_vendor_that_is_away_and_is_sent_once(server: VendorServer) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")], deliver=False)
+    tree = record_tree(pipeline)
+    assert eventtree.feedback(tree, score=1)
+    assert told(flush(0), "braintrust") == {"waiting": 1}
+    Pipeline(vendors=[vendor(server, "braintrust")], deliver=True)
+    assert told(flush(10), "braintrust") == {"delivered": 1}
+    pipeline.shipper.stop()
+    pipeline.shipper.after_fork()
+    pipeline.shipper.ensure()
+    record_tree(pipeline)
+    assert told(flush(10), "braintrust") == {"delivered": 1}
+    assert len(server.feedback("braintrust")) == 1
+
+
+def test_refused_feedback_is_a_dead_letter_and_no_dead_event(server: VendorServer) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
+    tree = record_tree(pipeline)
+    flush(10)
+    server.script("braintrust", [404])
+    assert eventtree.feedback(tree, score=1)
+    assert eventtree.feedback(tree, score=0)
+    report = flush(10)
+    assert told(report, "braintrust") == {"dead": 1, "delivered": 1}
+    assert report.vendors["braintrust"].dead == 0
+    assert report.vendors["braintrust"].parked is None
+    consumer = next(iter(pipeline.shipper.consumers.values()))
+    assert [letter["tree"] for letter in consumer.dead.read()] == [tree]
+
+
+def test_feedback_that_has_no_place_is_counted(server: VendorServer) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, "nebuly")])
+    eventtree.feedback(record_tree(pipeline), score=1)
+    assert told(flush(10), "nebuly") == {"no_end_user": 1}
+
+
+def test_cleared_feedback_is_counted(server: VendorServer) -> None:
+    record_tree(Pipeline(vendors=[vendor(server, "braintrust")]))
+    flush(10)
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")], deliver=False)
+    pipeline.shipper.stop()
+    tree = record_tree(pipeline)
+    eventtree.feedback(tree, comment="secret thought")
+    assert clear(pipeline.journal, {tree}) == 1
+    report = flush(0)
+    assert told(report, "braintrust") == {"by_user": 1}
+    assert report.vendors["braintrust"].waiting == 0
+
+
+def test_feedback_on_the_unknown_or_without_a_word_is_not_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = Pipeline()
+    tree = record_tree(pipeline)
+    assert not eventtree.feedback("nobody", score=1)
+    assert not eventtree.feedback(tree, user="ada")
+    assert eventtree.feedback(tree, score=1)
+    assert len(caplog.records) == 2
+
+
+def test_feedback_is_redacted_as_its_run_is(own_place: Path) -> None:
+    pipeline = Pipeline(redact=lambda text: text.replace("secret", "***"))
+    tree = record_tree(pipeline)
+    eventtree.feedback(tree, comment="a secret thought")
+    recorder.ended.clear()
+    eventtree.feedback(tree, comment="another secret thought")
+    text = b"".join(path.read_bytes() for path in own_place.glob("*.log"))
+    assert b"secret" not in text
+    assert text.count(b"*** thought") == 2
+
+
+def test_the_newest_feedback_of_a_tree_goes_last(server: VendorServer) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, "honeyhive")])
+    tree = record_tree(pipeline)
+    for score in range(10):
+        eventtree.feedback(tree, score=score)
+    assert told(flush(10), "honeyhive") == {"delivered": 10}
+    of_tree = [said for said in server.updates("honeyhive") if said["event_id"] == tree]
+    assert [said["feedback"]["rating"] for said in of_tree] == list(range(10))
+
+
+ODD: list[dict[str, Any]] = [
+    {"score": float("nan")}, {"score": float("inf"), "name": "big"}, {"score": "good"}, {"score": -3},
+    {"score": 10**30},
+    {"score": {"": 1, " ": 2, "a": None, "b": True, "ü/{x}": 0.5}}, {"score": 1, "name": "  "}, {"score": []},
+    {"comment": ""}, {"comment": 7, "user": ""}, {"comment": "\ud800 half", "user": " "}, {"comment": {"a": [1]}},
+    {"correction": {"a": None}}, {"correction": ""}, {"correction": 0}, {"correction": [1, 2], "metadata": {"": None}},
+    {"score": 1, "metadata": "no object", "user": 5}, {"score": 1, "name": "x" * 300, "comment": "\x00\u2028"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+@pytest.mark.parametrize("settings", [{}, {"generation": "v1"}, {"dialect": "trace_status"}, {"version": "v3"}])
+def test_odd_feedback_is_refused_nowhere(kind: str, settings: dict[str, str]) -> None:
+    if settings.keys() - vendor_class(kind).model_fields.keys():
+        pytest.skip("not a setting of this vendor")
+    with VendorServer(humanloop_dialect=settings.get("dialect", "log_status")) as server:  # type: ignore[arg-type]
+        pipeline = Pipeline(vendors=[vendor(server, kind, **settings)], user="u")
+        tree = record_tree(pipeline)
+        assert all(eventtree.feedback(tree, **odd) for odd in ODD)
+        found = told(flush(20), kind)
+        assert [one.problem for one in server.refused] == []
+        assert found.keys() <= {"delivered", "no_place"}
+        assert sum(found.values()) == len(ODD)
+
+
+def test_feedback_waits_for_a_tree_that_has_not_been_read_yet(server: VendorServer) -> None:
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")], deliver=False)
+    tree = record_tree(pipeline)
+    journal = pipeline.journal
+    index = Backlog(journal, Cursor(journal.files, "x.cursor"), lambda refs: True)
+    assert eventtree.feedback(tree, score=1)
+    index.read()
+    (said,) = index.said.values()
+    assert index.take_feedback(9, caught_up=True) == []  # its tree is due
+    index.due.clear()
+    assert index.take_feedback(9, caught_up=True) == [said]
+    found = find_trees(journal, [tree]).get(tree)
+    assert not index.put_off(said, found)
+    index.readers.clear()
+    assert index.put_off(said, found)
+    assert index.offsets() == {said.log: said.offset}

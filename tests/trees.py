@@ -1,0 +1,49 @@
+"""Recording without a framework: what a pipeline would tell the recorder."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from eventtree.event import Kind, Status
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+
+USAGE = {"usage_metadata": [{"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}]}
+
+
+def new_id() -> str:
+    """A run id."""
+    return str(uuid.uuid4())
+
+
+def record_tree(pipeline: Pipeline, *, question: str = "Where is it?", children: int = 2, **root: Any) -> str:
+    """A chain around a model and tools; returns the tree's id."""
+    tree = new_id()
+    recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": question}, **root)
+    for number in range(children):
+        child = new_id()
+        if number == 0:
+            record_model(pipeline, child, tree, question)
+        else:
+            recorder.open(pipeline, child, tree, kind=Kind.TOOL, name="look_up", inputs={"number": number})
+            recorder.close(pipeline, child, outputs=str(number))
+    recorder.close(pipeline, tree, outputs={"answer": "here"}, status=Status.OK)
+    return tree
+
+
+def record_model(pipeline: Pipeline, run: str, parent: str | None, question: str) -> None:
+    """A model call with usage."""
+    messages = {"messages": [{"role": "user", "content": question}]}
+    recorder.open(
+        pipeline,
+        run,
+        parent,
+        kind=Kind.MODEL,
+        name="ChatModel",
+        inputs=messages,
+        model="gpt-4o-mini",
+        provider="openai",
+    )
+    recorder.first_token(run)
+    recorder.close(pipeline, run, outputs={"messages": [{"role": "assistant", "content": "here"}]}, usage=USAGE)
