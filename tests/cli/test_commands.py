@@ -168,13 +168,13 @@ def test_clear_counts_beside_a_shipper_that_holds_the_vendor(own_place: Path, ha
         server.script("braintrust", [Answer(503, headers={"Retry-After": "3"})])
         record_tree(pipeline)
         (consumer,) = shipper.consumers.values()
-        before = consumer.requests
-        while consumer.requests == before:  # from now on it waits, with the second tree in its hands
+        before = consumer.sender.requests
+        while consumer.sender.requests == before:  # from now on it waits, with the second tree in its hands
             shipper.wake()
             time.sleep(0.01)
         record_tree(pipeline, question="find-me")
         if has_read:
-            consumer._reading().read()
+            shipper._ask(consumer._read, time.monotonic() + 5)
         assert "Cleared 3 trees." in run("clear", "--journal", str(own_place)).stdout
         sums = shipper.flush(15).vendors["braintrust"]
         shipper.stop()

@@ -329,4 +329,4 @@ def test_a_stop_before_the_loop_runs_is_a_stop(server: VendorServer) -> None:
         await task
 
     asyncio.run(serve())
-    assert shipper.consumers["braintrust.0"].requests == 0
+    assert shipper.consumers["braintrust.0"].sender.requests == 0

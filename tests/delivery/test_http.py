@@ -21,7 +21,7 @@ import pytest
 
 from eventtree.delivery.http import Body, Http, Reply, UnansweredError
 from eventtree.errors import ConfigError, RequestError
-from eventtree.serializer.vendor import Item, Request
+from eventtree.serializer.requests import Item, Request
 
 KEY = "sk-canary-0123456789"
 AUTH = {"Authorization": f"Bearer {KEY}"}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventtree.delivery.split import halves, truncate_item
-from eventtree.serializer.vendor import Item
+from eventtree.serializer.requests import Item
 
 
 def items(count: int) -> tuple[Item, ...]:
@@ -153,8 +153,8 @@ def test_f04_everything_else_about_the_item_stays() -> None:
     before = item(braintrust())
     after = truncate_item(before, 10_000)
     assert after is not None
-    assert (after.key, after.tree_id, after.event_ids, after.route, after.wave, after.place) == (
-        before.key, before.tree_id, before.event_ids, before.route, before.wave, before.place,
+    assert (after.key, after.tree_id, after.event_ids, after.route, after.wave, after.path_params) == (
+        before.key, before.tree_id, before.event_ids, before.route, before.wave, before.path_params,
     )  # fmt: skip
 
 

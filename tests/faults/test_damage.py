@@ -210,7 +210,7 @@ def test_f11_a_disk_that_will_not_read_a_tree_is_asked_again() -> None:
         reads = {"left": 3 if heals else 10_000}
 
         def hides(name: str, reads: dict[str, int] = reads, world: World = world) -> bool:
-            is_load = name.endswith(".log") and world.consumer is not None and bool(world.consumer.index)
+            is_load = name.endswith(".log") and world.consumer is not None and world.consumer.feed is not None
             reads["left"] -= is_load
             return is_load and reads["left"] >= 0
 

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar
 
-from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.consumer import Consumer, Feeds
+from eventtree.delivery.feed import Feed, Folder
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.report import Report, VendorTotals, make_report
 from eventtree.delivery.retry import Backoff
@@ -20,7 +21,8 @@ from eventtree.event import EventTree, Kind
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import Recorder
-from eventtree.serializer.vendor import Route, to_json
+from eventtree.serializer.requests import Route
+from eventtree.serializer.vendor import to_json
 from eventtree.vendors import Encoded, Item, Request, Vendor
 
 START = 1_000.0
@@ -144,7 +146,7 @@ class FaultyFiles(MemoryFiles):
             raise OSError(28, "No space left on device", name)
         super().replace(name, data)
 
-    def read(self, name: str, offset: int, size: int) -> bytes:
+    def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         """What is there."""
         if self.hides(name):
             raise OSError(5, "Input/output error", name)
@@ -249,9 +251,9 @@ class World:
 
     def _lane(self, journal: Journal) -> Consumer:
         backoff = Backoff(uniform=self.chance.uniform)
-        consumer = Consumer(journal, self.vendor, self.sink, backoff=backoff, clock=self.loop.time)
-        consumer.throttle = lambda: None  # type: ignore[assignment]  # no app's thread to be kind to
-        return consumer
+        folder = Folder(journal, lambda: None, lambda: None)
+        feeds = Feeds(journal, folder, lambda *start: Feed(journal, *start, clock=self.loop.time))
+        return Consumer(journal, self.vendor, self.sink, feeds, backoff=backoff, clock=self.loop.time)
 
     def settle(self) -> None:
         """Mend everything and deliver all there is."""

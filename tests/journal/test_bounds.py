@@ -16,6 +16,7 @@ from eventtree.errors import ConfigError
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal.retention import remove_settled
+from eventtree.journal.trees import trees_in
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
@@ -102,9 +103,8 @@ def test_f18_a_journal_keeps_to_its_bytes_and_counts_what_it_leaves_out(
     pipeline.shipper.stop()
     waiting = pipeline.shipper.report().vendors["braintrust"].waiting
     assert waiting + sum(sums.dropped.values()) == 180
-    assert {tree.reason for tree in pipeline.shipper._counts.trees.values()} | {
-        key[1] for of_log in pipeline.shipper._counts.packed.values() for key in of_log
-    } == {"", reason}
+    trees = trees_in(pipeline.journal).values()
+    assert {tree.dropped[1] if tree.dropped else "" for tree in trees} == {"", reason}
 
 
 def test_what_a_refusing_disk_leaves_in_memory_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

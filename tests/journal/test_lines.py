@@ -7,10 +7,11 @@ from zlib import crc32
 
 import pytest
 
+from eventtree.delivery.feed import Feed, PendingFeedback
 from eventtree.delivery.report import make_report
 from eventtree.journal import DiskFiles, Journal, LineReader, MemoryFiles, frame
-from eventtree.journal.backlog import Backlog
-from eventtree.journal.cursor import Cursor
+from eventtree.journal.scan import Scan
+from eventtree.journal.trees import LoggedTree
 from eventtree.record import encode
 
 
@@ -27,13 +28,32 @@ def journal_of(trees: int) -> Journal:
     return journal
 
 
-def read_all(journal: Journal) -> tuple[list[str], Backlog]:
-    index = Backlog(journal, Cursor(journal.files, "v.f.cursor"), lambda refs: refs is not None, grace=0.0)
-    found: list[str] = []
+class Taker:
+    """Takes what a feed hands out, if its root was seen."""
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def offer(self, tree: LoggedTree) -> None:
+        if tree.vendors is not None:
+            self.found.append(tree.id)
+
+    def hear(self, feedback: PendingFeedback) -> None:
+        """No feedback here."""
+
+    def has_settled(self, tree_id: str) -> bool:
+        return False
+
+
+def read_all(journal: Journal) -> tuple[list[str], Scan]:
+    feed, taker = Feed(journal, {}, {}, grace=0.0), Taker()
+    feed.subscribers.append(taker)
     for _ in range(5):
-        index.read()
-        found += [tree.id for tree in index.take(1_000)]
-    return found, index
+        feed._idle = (float("-inf"), -1)
+        feed.read()
+    return taker.found, feed.scan
 
 
 def test_a_line_holds_checksum_sequence_and_payload() -> None:

@@ -65,11 +65,11 @@ def test_a_global_and_an_explicit_handler_record_a_run_once_for_all_vendors(tree
     CHAIN.invoke("x", {"callbacks": [handler]})
     assert [shape(tree) for tree in trees()] == [SHAPE]
     from eventtree.journal import open_journal
-    from eventtree.journal.clear import records_of, trees_in
+    from eventtree.journal.trees import load, trees_in
 
     journal = open_journal(str(own_place))
-    (ranges,) = trees_in(journal).values()
-    last = [entry for entry in records_of(journal, ranges) if "vendors" in entry][-1]
+    (logged,) = trees_in(journal).values()
+    last = [entry for entry in load(journal, logged.lines) if "vendors" in entry][-1]
     assert {vendor["name"] for vendor in last["vendors"]} == {"braintrust", "honeyhive"}
 
 

@@ -17,7 +17,7 @@ from langchain_core.runnables import RunnableConfig, RunnableGenerator
 import eventtree
 from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
-from eventtree.journal.clear import records_of, trees_in
+from eventtree.journal.trees import load, trees_in
 from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recording.recorder import recorder
 from tests.langchain.conftest import named
@@ -204,8 +204,8 @@ def first_token_is_recorded() -> bool:
 def test_no_record_per_token(config: RunnableConfig, own_place: Path) -> None:
     list(Model(reply="word " * 500).stream("Who?", config))
     journal = open_journal(str(own_place))
-    (ranges,) = trees_in(journal).values()
-    assert [entry["r"] for entry in records_of(journal, ranges)] == ["open", "note", "close"]
+    (logged,) = trees_in(journal).values()
+    assert [entry["r"] for entry in load(journal, logged.lines)] == ["open", "note", "close"]
 
 
 def test_the_users_stream_stays_lazy_and_its_chunks_the_same(config: RunnableConfig) -> None:

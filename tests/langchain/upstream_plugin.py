@@ -27,7 +27,7 @@ import pytest
 
 from eventtree import diagnostics
 from eventtree.journal import Journal, MemoryFiles
-from eventtree.journal.clear import records_of, trees_in
+from eventtree.journal.trees import load, trees_in
 from eventtree.langchain import set_global_handler
 from eventtree.recording.recorder import recorder
 
@@ -88,8 +88,8 @@ class Watch:
 
     def _judge(self, test: str, journal: Journal) -> None:
         finding: dict[str, list[str]] = {"unended": [], "twice": [], "orphans": []}
-        for ranges in trees_in(journal).values():
-            self._judge_tree(list(records_of(journal, ranges)), finding)
+        for logged in trees_in(journal).values():
+            self._judge_tree(list(load(journal, logged.lines)), finding)
         finding["failed"] = [f"{kind} x{times}" for kind, times in diagnostics.failures.items()]
         finding["logged"] = list(self.heard.lines)
         diagnostics.failures.clear()

@@ -359,11 +359,11 @@ def test_stream_left_at_exit_is_delivered_as_cancelled(own_place: Path) -> None:
     folder = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
     from eventtree.journal import open_journal
-    from eventtree.journal.clear import records_of, trees_in
+    from eventtree.journal.trees import load, trees_in
     from eventtree.tree.builder import fold
 
     journal = open_journal(str(own_place))
-    [tree] = [fold(records_of(journal, ranges))[0] for ranges in trees_in(journal).values()]
+    [tree] = [fold(load(journal, logged.lines))[0] for logged in trees_in(journal).values()]
     assert tree.root.status == "cancelled"
     assert tree.root.outputs == {"text": "the "}
 

@@ -17,7 +17,7 @@ from llama_index_instrumentation.span import active_span_id
 import eventtree
 from eventtree.event import EventTree
 from eventtree.journal import open_journal
-from eventtree.journal.clear import records_of, trees_in
+from eventtree.journal.trees import load, trees_in
 from eventtree.llama_index import global_handler
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
@@ -98,7 +98,7 @@ Echo().complete("hi")
 def recorded(folder: Path) -> list[EventTree]:
     """The trees in a journal."""
     journal = open_journal(str(folder))
-    return [fold(records_of(journal, ranges))[0] for ranges in trees_in(journal).values()]
+    return [fold(load(journal, logged.lines))[0] for logged in trees_in(journal).values()]
 
 
 def test_another_process_keeps_the_ids_session_and_tags(trees: Captured, own_place: Path) -> None:

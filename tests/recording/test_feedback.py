@@ -13,10 +13,12 @@ import pytest
 
 import eventtree
 from eventtree import flush
+from eventtree.delivery.consumer import Consumer, Feeds
+from eventtree.delivery.feed import Feed, Folder
+from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report
-from eventtree.journal.backlog import Backlog, find_trees
 from eventtree.journal.clear import clear
-from eventtree.journal.cursor import Cursor
+from eventtree.journal.trees import find_trees
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
@@ -117,9 +119,8 @@ def test_feedback_comes_hours_later_when_the_tree_is_forgotten(server: VendorSer
     recorder.runs.clear()
     recorder.ended.clear()
     consumer = next(iter(pipeline.shipper.consumers.values()))
-    assert consumer.index is not None
     assert consumer.cursor is not None
-    consumer.cursor.advance(consumer.index.offsets())  # what a cursor does with trees settled long ago
+    consumer.cursor.advance(consumer._offsets())  # what a cursor does with trees settled long ago
     consumer.cursor.settled.clear()
     assert eventtree.feedback(model, score=0.2, user="ada")
     assert told(flush(10), kind) == {"delivered": 1}
@@ -263,15 +264,22 @@ def test_feedback_waits_for_a_tree_that_has_not_been_read_yet(server: VendorServ
     pipeline = Pipeline(vendors=[vendor(server, "braintrust")], deliver=False)
     tree = record_tree(pipeline)
     journal = pipeline.journal
-    index = Backlog(journal, Cursor(journal.files, "x.cursor"), lambda refs: True)
+    folder = Folder(journal, lambda: None, lambda: None)
+    feeds = Feeds(journal, folder, lambda *start: Feed(journal, *start))
+    consumer = Consumer(journal, pipeline.vendors[0], Http(), feeds)
     assert eventtree.feedback(tree, score=1)
-    index.read()
-    (said,) = index.said.values()
-    assert index.take_feedback(9, caught_up=True) == []  # its tree is due
-    index.due.clear()
-    assert index.take_feedback(9, caught_up=True) == [said]
-    found = find_trees(journal, [tree]).get(tree)
-    assert not index.put_off(said, found)
-    index.readers.clear()
-    assert index.put_off(said, found)
-    assert index.offsets() == {said.log: said.offset}
+    assert consumer.hold()
+    consumer._read()
+    (said,) = consumer._feedback.values()
+    assert consumer._feedback_due(all_read=True) == []  # its tree is due
+    (logged,) = consumer._take(9)
+    assert consumer._feedback_due(all_read=True) == [said]
+    assert not consumer._put_off(said, find_trees(journal, [tree])[tree])
+    record_tree(pipeline)
+    recorder.note(tree, "more")
+    reader = consumer.feed.scan.readers[journal.log]  # type: ignore[union-attr]
+    reader.offset -= logged.size
+    assert consumer._put_off(said, find_trees(journal, [tree])[tree])
+    reader.offset += logged.size
+    assert consumer._offsets() == {said.log: said.offset}
+    consumer.release()

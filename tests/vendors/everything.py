@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eventtree.event import Cost, EventTree, Kind, Note, Usage
-from eventtree.serializer.serialize import names_in, request, serialize
-from eventtree.serializer.vendor import Lookup, Vendor
+from eventtree.serializer.packing import names_in, request
+from eventtree.serializer.requests import Lookup
+from eventtree.serializer.serialize import serialize
+from eventtree.serializer.vendor import Vendor
 from tests.vendors.trees import START, chain_root, chat_model, event, ident, rich_tree, tree_of
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from eventtree.event import EventTree
+from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
-from eventtree.serializer.vendor import Request, Vendor
+from eventtree.serializer.vendor import Vendor
 
 FOLDER = Path(__file__).parent / "golden"
 WRITE = os.environ.get("EVENTTREE_GOLDEN") == "write"  # read before a test's environment is cleaned

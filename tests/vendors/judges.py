@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl
 import httpx
 
 from eventtree.event import EventTree
+from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
-from eventtree.serializer.vendor import Request, Vendor
+from eventtree.serializer.vendor import Vendor
 from eventtree.testing import VendorServer
 from eventtree.testing.contracts import CONTRACTS
 from eventtree.testing.contracts.contract import Call, Options, Refusal

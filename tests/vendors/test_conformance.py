@@ -11,8 +11,10 @@ from hypothesis import given
 
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
-from eventtree.serializer.serialize import pack, request, serialize, waves
-from eventtree.serializer.vendor import Request, Vendor
+from eventtree.serializer.packing import request, waves
+from eventtree.serializer.requests import Request
+from eventtree.serializer.serialize import serialize
+from eventtree.serializer.vendor import Vendor
 from eventtree.testing import VendorServer
 from eventtree.testing.contracts.contract import Options
 from eventtree.vendors import VENDORS, vendor_class
@@ -114,7 +116,7 @@ def wrong_in(one: Vendor, sent: list[Request], said: dict[str, Any], tree: Event
     def then() -> Iterator[Request]:
         yield from sent
         ended = one.encode_update(tree, [event.id for event in tree.events])
-        yield from (made for wave in waves(ended) for made in pack(wave, one))
+        yield from (request(group, one) for wave in waves(ended, one) for group in wave)
         yield from (request((item,), one) for item in one.encode_feedback(said, tree, learned).items)
 
     return judges.problems(one, then(), how, learned)

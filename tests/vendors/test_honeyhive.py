@@ -11,8 +11,8 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import Event, JsonValue, Kind, Status, Usage
+from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
-from eventtree.serializer.vendor import Request
 from eventtree.testing import VendorServer
 from eventtree.vendors.honeyhive import EVENT_TYPES, HoneyHive
 from tests.vendors import judges

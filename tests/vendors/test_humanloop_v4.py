@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from eventtree.event import Event, Kind
+from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
-from eventtree.serializer.vendor import Request
 from eventtree.testing import VendorServer
 from eventtree.vendors.humanloop_v4 import HumanloopV4
 from tests.vendors import judges

@@ -10,8 +10,8 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import Cost, Event, Kind, Status, Usage
+from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
-from eventtree.serializer.vendor import Request
 from eventtree.testing import VendorServer
 from eventtree.vendors.humanloop_v5 import Dialect, HumanloopV5
 from tests.vendors import judges

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import DeadLetters
-from eventtree.delivery.resend import Letter, send_again
+from eventtree.delivery.resend import Letter, resend
 from eventtree.errors import ConfigError, JournalError
 from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
@@ -88,7 +88,7 @@ def resend_letters(folder: str | None, vendor: str | None, number: int | None, t
             raise ConfigError(kind, "a vendor of your own naming", "Its letters can be shown and dropped here")
         (settings,) = resolve_vendors([kind])
         with _held(journal, name):
-            taken, refused = send_again(journal, settings, name, letters, timeout)
+            taken, refused = resend(journal, settings, name, letters, timeout)
         click.echo(f"{kind}: {taken} of {len(letters)} taken, {refused} refused again.")
         failed += len(letters) - taken
     return int(failed > 0)

@@ -87,7 +87,7 @@ def _send(vendors: list[Vendor], timeout: float) -> bool:
 def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
     consumers = list(pipeline.shipper.consumers.values())
     return len(consumers) == len(sums) and all(
-        consumer.parked or not sums[consumer.vendor.name].waiting for consumer in consumers
+        consumer.sender.parked or not sums[consumer.vendor.name].waiting for consumer in consumers
     )
 
 
@@ -101,10 +101,12 @@ def _tell(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) 
         letters = consumer.dead.read()
         click.echo(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
     elif sums.waiting:
-        why = consumer.parked.reason if consumer.parked else consumer.trouble or "no answer in time"
+        why = (
+            consumer.sender.parked.reason if consumer.sender.parked else consumer.sender.trouble or "no answer in time"
+        )
         click.echo(f"{vendor.name}: NOT TAKEN, {why}")
     else:
-        click.echo(f"{vendor.name}: took {sums.delivered} events in {consumer.requests} requests{dropped}")
+        click.echo(f"{vendor.name}: took {sums.delivered} events in {consumer.sender.requests} requests{dropped}")
     return not (sums.dead or sums.waiting)
 
 

@@ -14,7 +14,8 @@ from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
-from eventtree.journal.counts import Counts
+from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
+from eventtree.journal.totals import captured
 from eventtree.terminal import console, draw_report
 from eventtree.vendors import VENDORS, Vendor, resolve_vendors
 
@@ -34,9 +35,8 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     journal = existing(folder, awaited=follow)
     if replay and not names:
         raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")
-    counts = Counts(journal)
     said: dict[str, ConfigError | None] = {}
-    vendors = resolve_vendors(names) if names else _named(counts, said)
+    vendors = resolve_vendors(names) if names else _named(journal, said)
     for_export = [error for error in said.values() if error is not None]
     if for_export and not vendors and not follow:
         raise for_export[0]
@@ -48,7 +48,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
     try:
         if follow:
-            _follow(shipper, None if names else counts, said)
+            _follow(shipper, None if names else journal, said)
         else:
             _until_idle(shipper, timeout)
     except KeyboardInterrupt:
@@ -76,11 +76,11 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
     return waiting
 
 
-def _named(counts: Counts, said: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
+def _named(journal: Journal, said: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
     """The vendors that trees name, with this environment's settings; `said` gains those it has none for, and why."""
-    counts.read()
+    counts = count_unsettled(journal, Cursors(journal), captured(journal))
     found: list[Vendor] = []
-    for name in sorted({name for name, _ in counts.vendor_keys()}):
+    for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
         try:
             if name in VENDORS:
                 found += resolve_vendors([name])
@@ -88,7 +88,7 @@ def _named(counts: Counts, said: dict[str, ConfigError | None]) -> tuple[Vendor,
                 said[name] = None
                 click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
         except ConfigError as error:  # what waits for the others goes out all the same
-            if name not in said and _waits(counts, name):
+            if name not in said and any(key[0] == name for key in counts.waiting + counts.feedback):
                 said[name] = error
     return tuple(found)
 
@@ -97,11 +97,6 @@ def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
     for error in errors:
         if error is not None:
             click.echo(f"eventtree: {error}. What waits for it waits on.", err=True)
-
-
-def _waits(counts: Counts, name: str) -> bool:
-    held = [(key, cursor) for key, cursor in counts.cursors().items() if key[0] == name]
-    return any(counts.waiting(key, cursor)[0] or counts.waiting_feedback(key, cursor)[0] for key, cursor in held)
 
 
 def _until_idle(shipper: Shipper, timeout: float) -> None:
@@ -116,15 +111,15 @@ def _until_idle(shipper: Shipper, timeout: float) -> None:
 
 def _is_through(consumer: Consumer) -> bool:
     """Whether nothing is left that a consumer could do now: one that is parked asks again only after minutes."""
-    return consumer.parked is not None or (consumer.idle and not consumer.growing)
+    return consumer.sender.parked is not None or (consumer.idle and not consumer.growing)
 
 
-def _follow(shipper: Shipper, counts: Counts | None, said: dict[str, ConfigError | None]) -> None:
-    """Deliver until stopped; with a counts, to vendors that trees come to name too."""
+def _follow(shipper: Shipper, journal: Journal | None, said: dict[str, ConfigError | None]) -> None:
+    """Deliver until stopped; with a journal, to vendors that its trees come to name too."""
     while True:
         time.sleep(1.0)
         shipper.ensure()
-        if counts is not None:
+        if journal is not None:
             known = len(said)
-            shipper.serve(_named(counts, said), config.resolve(deliver=True, vendors=()))
+            shipper.serve(_named(journal, said), config.resolve(deliver=True, vendors=()))
             _say_keyless(list(said.values())[known:])

@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -16,11 +18,13 @@ from eventtree.delivery.report import make_report
 from eventtree.errors import JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
-from eventtree.journal.clear import Ranges, clear, records_of, trees_in
+from eventtree.journal.clear import clear
+from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.pricing import Pricer
-from eventtree.serializer.serialize import for_export, serialize
+from eventtree.serializer.packing import export_url
+from eventtree.serializer.serialize import serialize
 from eventtree.terminal import console, draw_report, draw_tree
-from eventtree.tree.builder import TreeBuilder
+from eventtree.tree.stored import stored_trees
 from eventtree.vendors import vendor_class
 
 UNKNOWN_SECONDS = 2.0
@@ -47,32 +51,25 @@ def read_trees(journal: Journal, tree_id: str | None = None, last: int | None = 
     Raises:
         JournalError: there is no tree of that id.
     """
-    found = trees_in(journal)
-    if tree_id is not None and tree_id not in found:
-        raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
-    chosen = [tree_id] if tree_id is not None else list(found)
-    pricer = Pricer.of(config.resolve().prices)
-    for chosen_id in chosen[-last if last else 0 :]:
-        tree = _built(journal, chosen_id, found[chosen_id], pricer)
-        if tree is not None:
-            yield tree
 
+    def choose(found: list[LoggedTree]) -> list[LoggedTree]:
+        if tree_id is None:
+            return found[-last if last else 0 :]
+        chosen = [tree for tree in found if tree.id == tree_id]
+        if not chosen:
+            raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
+        return chosen
 
-def _built(journal: Journal, tree_id: str, ranges: Ranges, pricer: Pricer) -> EventTree | None:
-    builder = TreeBuilder(tree_id)
-    for entry in records_of(journal, ranges):
-        builder.add(entry)
-    return builder.build(pricer)
+    yield from stored_trees(journal, Pricer.of(config.resolve().prices), choose=choose)
 
 
 def unknown_models(journal: Journal, seconds: float = UNKNOWN_SECONDS) -> dict[str, int]:
     """Models of the newest trees that no price is known for, and how often they were met; stops after `seconds`."""
     pricer = Pricer.of(config.resolve().prices)
     end = time.monotonic() + seconds
-    for tree_id, ranges in reversed(trees_in(journal).items()):
-        if time.monotonic() > end:
-            break
-        _built(journal, tree_id, ranges, pricer)
+    in_time = partial(takewhile, lambda _: time.monotonic() <= end)
+    for _ in stored_trees(journal, pricer, choose=lambda found: in_time(reversed(found))):
+        pass
     return dict(sorted(pricer.unknown.items()))
 
 
@@ -99,7 +96,7 @@ def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -
     vendor = vendor_class(vendor_name).for_export()
     for request in serialize(read_trees(existing(folder), tree_id), vendor):
         line = {
-            "method": request.method, "url": for_export(request.url, vendor), "headers": dict(request.headers),
+            "method": request.method, "url": export_url(request.url, vendor), "headers": dict(request.headers),
             "body": request.body,
         }  # fmt: skip
         click.echo(json.dumps(line, ensure_ascii=False))

@@ -1,6 +1,6 @@
 """One vendor's way from the journal to the wire. Whoever holds the vendor's lock ships for all processes.
 
-    index ──due trees──▶ fold ──▶ encode ──items, by wave──▶ requests ──▶ answers ──▶ cursor
+    feed ──due trees──▶ fold ──▶ plan (encode, waves, groups) ──▶ sender ──▶ answers ──▶ cursor
 
 An answer settles items one request at a time, so that after a crash at most the requests under way are sent again.
 A tree is settled when all its items are.
@@ -11,121 +11,145 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-
-import pydantic_core
+from functools import partial
 
 from eventtree import diagnostics, record
-from eventtree.content import MASK, known_secrets
-from eventtree.delivery.dead_letters import WORDS, DeadLetters
-from eventtree.delivery.http import Http, Reply, UnansweredError
-from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
-from eventtree.delivery.split import halves, truncate_item
-from eventtree.delivery.throttle import Throttle
-from eventtree.errors import RequestError
+from eventtree.delivery.dead_letters import DeadLetters
+from eventtree.delivery.feed import Feed, Folder, PendingFeedback, lower
+from eventtree.delivery.http import Http
+from eventtree.delivery.retry import Backoff
+from eventtree.delivery.sender import Sender
 from eventtree.event import EventTree
-from eventtree.journal.backlog import GRACE_SECONDS, Backlog, LoggedTree, PendingFeedback, Refs, find_trees
-from eventtree.journal.cursor import COMPACT_TREES, Cursor
+from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.journal import Journal
-from eventtree.serializer.serialize import fill, names_in, pack, request, waves
-from eventtree.tree.builder import Pricing, TreeBuilder
-from eventtree.vendors import Encoded, Item, Lookup, Request, Vendor, Verdict
+from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.trees import LoggedTree, find_trees, joined, load, part_beyond
+from eventtree.serializer.packing import waves
+from eventtree.serializer.requests import Item
+from eventtree.serializer.serialize import plan
+from eventtree.vendors import Vendor
 
-BATCH_FEEDBACK = 100
 BATCH_EVENTS = 500
 """Events taken at once: enough to fill a vendor's largest request."""
+BATCH_FEEDBACK = 100
+FEEDBACK_SECONDS = 2.0
+"""How long feedback waits for a tree that has not been seen in the logs, while there is more to read."""
+AHEAD_TREES = 2_000
+AHEAD_RECORDS = 100_000
+"""Due trees, and their records, that may wait to be taken: what bounds memory while a vendor is down."""
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 1.0
 """How often to ask for a lock that another process holds."""
-COMPACT_SECONDS = 60.0
-CUT_OFF_TRIES = 3
-LARGE_BYTES = 512 * 1024
-"""A request larger than this that is cut off so often is halved."""
-SHORTEST_WAIT = 0.01
-READ_TRIES = 10
-"""How often, a second apart, to try to read a tree that the disk refuses to read, before it counts as damaged."""
-LONE_TRIES = 3
-"""How often one event that a vendor leaves out of a partial success is sent before it is a dead letter."""
-
-
-OWN_NAME = ":"
-"""Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
-
-
-class _RefusedNameError(Exception):
-    """A vendor refuses what a tree itself names (its experiment): no setting of ours can hint that."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"HTTP {reply.status}")
-        self.reply = reply
+COMPACT_TREES = 500
+"""Trees settled since the cursor was last rewritten, before it is again: so much each start and report reads anew."""
+COMPACT_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Parcel:
-    """A tree on its way: what is left to send, and what will never be."""
+class PendingTree:
+    """A tree on its way: what its events are counted as once its items have been taken."""
 
-    ranges: LoggedTree
-    events: int
-    items: list[Item] = field(default_factory=list)
+    logged: LoggedTree
+    events: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-class Consumer:
-    """Ships to one vendor. `run` is a task that never ends by itself; `step` is one round of it."""
+MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]
+"""From offsets and the damage known before them to a feed."""
 
-    is_own = True
-    """It ships what was recorded for these very settings of the vendor."""
+
+class Feeds:
+    """The feeds of one shipper: the shared one, and how a consumer that was behind comes to it."""
+
+    def __init__(self, journal: Journal, folder: Folder, make_feed: MakeFeed) -> None:
+        """`make_feed` makes one that starts at given offsets."""
+        self.journal = journal
+        self.folder = folder
+        self.make = make_feed
+        self.shared: Feed | None = None
+
+    def subscribe(self, consumer: Consumer, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]) -> Feed:
+        """A feed from `offsets`: the shared one where it has not begun to read, else one of the consumer's own."""
+        shared = self.shared
+        if shared is None or not shared.subscribers:
+            shared = self.shared = self.make(offsets, damage)
+        elif shared.has_begun:
+            shared = self.make(offsets, damage)
+        else:
+            shared.scan.begin_at(offsets, damage)
+        shared.subscribers.append(consumer)
+        return shared
+
+    def join(self, consumer: Consumer, own: Feed) -> Feed:
+        """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
+
+        What is only growing in its own feed must be growing in the shared one too: a tree that the others were handed
+        before would never reach it.
+        """
+        shared = self.shared
+        if shared is None or not shared.subscribers:
+            self.shared = own
+            return own
+        if shared.read() or own.read() or own.scan.offsets() != shared.scan.offsets():
+            return own
+        if own.growing.keys() - shared.growing.keys():
+            return own
+        own.subscribers.remove(consumer)
+        shared.subscribers.append(consumer)
+        return shared
+
+
+class Consumer:
+    """Ships to one vendor. `run` is a task that never ends by itself; `step` is one round of it.
+
+    `takes_over` is the name (`VENDOR.FINGERPRINT`) under whose settings trees were recorded that go out with these.
+    """
 
     def __init__(
         self,
         journal: Journal,
         vendor: Vendor,
         http: Http,
+        feeds: Feeds,
         *,
-        pricing: Pricing | None = None,
         all_trees: bool = False,
-        grace: float = GRACE_SECONDS,
+        takes_over: str | None = None,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ship trees of `journal` that name `vendor` (or, with `all_trees`, every tree)."""
-        self.clock = clock
         self.journal = journal
         self.vendor = vendor
-        self.fingerprint = vendor.fingerprint(journal.salt)
-        self.name = f"{vendor.name}.{self.fingerprint}"
-        self.pricing = pricing
+        self.feeds = feeds
         self.all_trees = all_trees
-        self.grace = grace
-        self.http = http
-        self.backoff = backoff or Backoff()
-        self.circuit = Circuit()
-        self.throttle = Throttle(lambda: journal.appended)
-        self._unsaid = known_secrets()
+        self.takes_over = takes_over
+        self.clock = clock
+        self.name = takes_over or f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
+        self.fingerprint = self.name.rsplit(".", 1)[1]
         self.dead = DeadLetters(journal.files, f"{self.name}.dead")
+        self.sender = Sender(vendor, http, self, backoff=backoff, clock=clock)
         self.cursor: Cursor | None = None
-        self.index: Backlog | None = None
+        self.feed: Feed | None = None
         self.idle = False
         """Nothing was due at the last look."""
         self.caught_up = False
         """It has come, once, to the end of what there was; or another process has the lock, and sees to it."""
-        self.parked: Parked | None = None
-        self.unverified = 0
-        self.requests = 0
         self._lock: Held | None = None
         self._wake = asyncio.Event()
-        self._compacted = clock()
-        self._said: set[str] = set()
-        self._buried: set[str] = set()
-        """Keys of feedback that was refused while it is being told."""
-        self._looking = asyncio.Lock()
-        self.trouble: str | None = None
-        """Why the last request got no answer that settles it."""
-        self._unreadable: Counter[str] = Counter()
-        """Tree → how often the disk has refused to read it."""
+        self._compacted = (clock(), 0)
+        self._due: deque[LoggedTree] = deque()
+        self._queued: dict[str, LoggedTree] = {}
+        """Those in `_due`, by id: what comes for them meanwhile goes with them."""
+        self._due_records = 0
+        self._on_the_way: list[LoggedTree] = []
+        self._left_behind: dict[str, int] | None = None
+        """Where to read on, since it has left the shared feed with a full queue."""
+        self._feedback: dict[str, PendingFeedback] = {}
+        """Feedback that waits, by its key: for its tree to go out, then to be taken."""
+        self._refused: set[str] = set()
+        """Keys of feedback that was refused while it is being sent."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -135,7 +159,7 @@ class Consumer:
             while True:
                 try:
                     await self.step()
-                except Exception as error:  # noqa: BLE001  (a consumer's boundary: one vendor's trouble is no other's)
+                except Exception as error:  # noqa: BLE001  (a consumer's boundary: its trouble is no other's)
                     diagnostics.failed(f"delivery to {self.vendor.name}", error)
                     await asyncio.sleep(LOCK_SECONDS)
         finally:
@@ -143,47 +167,32 @@ class Consumer:
 
     async def step(self) -> None:
         """Take the lock if it is free, then send what is due, or wait for a moment."""
-        if not self._hold():
+        if not self.hold():
             self.idle, self.caught_up = False, True
             await self._pause(LOCK_SECONDS)
             return
-        index = self._reading()
-        more = index.read()
-        due = index.take(BATCH_EVENTS)
+        more = self._read()
+        due = self._take(BATCH_EVENTS)
         if due:
             self.idle = False
-            try:
-                await self._ship(due)
-            except BaseException:
-                index.put_back(ranges for ranges in due if not self._cursor.is_settled(ranges.id, ranges.spans))
-                raise
-        said = index.take_feedback(BATCH_FEEDBACK, caught_up=not more and not due)
-        if said:
+            await self._ship(due)
+        # Feedback follows its tree: what is on trees that are still due waits for a later round.
+        feedback = self._feedback_due(all_read=not more and not due)
+        if feedback:
             self.idle = False
-            await self._tell(said)
-        elif due:
-            self._tidy(index)
-        elif not more:
-            self.idle = self.caught_up = True
-            self._tidy(index)
-            await self._pause(POLL_SECONDS)
-        else:
+            await self._send_feedback(feedback)
+        if not due and not feedback and more:
             await asyncio.sleep(0)
-
-    @property
-    def growing(self) -> bool:
-        """Whether a tree is only waiting for its grace to end."""
-        return self.index is not None and any(tree.root_closed for tree in self.index.growing.values())
+        elif not feedback:
+            if not due:
+                self.idle = self.caught_up = True
+            self._tidy()
+            if not due:
+                await self._pause(POLL_SECONDS)
 
     def wake(self) -> None:
         """Look at once (called in the loop's thread)."""
         self._wake.set()
-
-    def release(self) -> None:
-        """Let another process ship."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -193,263 +202,294 @@ class Consumer:
             pass
         self._wake.clear()
 
-    def _hold(self) -> bool:
-        if self._lock is not None and self._is_gone():
-            self.release()
+    # -- the vendor's lock, and what is read under it -----------------------------------------------------------------
+
+    def hold(self) -> bool:
+        """Whether this consumer ships; takes the vendor's lock if it is free, and begins where the cursor stands."""
+        if self._lock is not None and self.cursor is not None and self.cursor.is_gone():
+            self.release()  # somebody has deleted the journal's files while we were shipping
         if self._lock is None:
             self._lock = self.journal.files.lock(f"{self.name}.lock")
-            self.cursor = self.index = None
-        return self._lock is not None
-
-    def _is_gone(self) -> bool:
-        """Somebody has deleted the journal's files while we were shipping."""
-        return self.cursor is not None and self.cursor.is_gone()
-
-    def _reading(self) -> Backlog:
-        if self.index is None or self.cursor is None:
+        if self._lock is not None and self.feed is None:
             self.cursor = Cursor(self.journal.files, f"{self.name}.cursor")
             self.cursor.take_over()
-            self.index = Backlog(
-                self.journal, self.cursor, self._is_mine, grace=self.grace, clock=self.clock, on_line=self.throttle
-            )
-        return self.index
+            if self.takes_over is not None:
+                # Other settings may have other projects: they are asked for again.
+                known = self.cursor.learned
+                self.cursor.learned = {k: v for k, v in known.items() if self.vendor.lookup_of(k) is None}
+            # A replay sends also what was recorded for others, wherever it stands.
+            start = ({}, {}) if self.all_trees else (self.cursor.offsets, self.cursor.damage)
+            self.feed = self.feeds.subscribe(self, *start)
+        return self._lock is not None
 
-    def _is_mine(self, refs: Refs | None) -> bool:
-        if self.all_trees:
-            return True
-        return {"name": self.vendor.name, "fingerprint": self.fingerprint} in (refs or [])
+    def release(self) -> None:
+        """Let another process ship; it begins behind all that is settled."""
+        if self.cursor is not None and self.feed is not None:
+            self._compact()
+            if self in self.feed.subscribers:
+                self.feed.subscribers.remove(self)
+        self.feeds.folder.forget(self._due)
+        self._due.clear()
+        self._queued.clear()
+        self._feedback.clear()
+        self._due_records, self._left_behind = 0, None
+        self.cursor = self.feed = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
-    def _tidy(self, index: Backlog) -> None:
+    def _read(self) -> bool:
+        """Have the feed read on; True if there may be more to read at once."""
+        assert self.feed is not None
+        if self._left_behind is not None:
+            if self._due:
+                return True  # first what is in the queue
+            damage = self.feed.scan.damage(self._left_behind)
+            self.feed, self._left_behind = self.feeds.make(self._left_behind, damage), None
+            self.feed.subscribers.append(self)
+        more = self.feed.read()
+        if not more and self.feed is not self.feeds.shared:
+            self.feed = self.feeds.join(self, self.feed)
+        return more
+
+    def offer(self, tree: LoggedTree) -> None:
+        """Take a tree that is due, if it is for this vendor, less what has gone out before."""
+        is_late_for_us = tree.late and tree.vendors is None and self.has_settled(tree.id)
+        if not (self.all_trees or is_late_for_us or tree.names(self.vendor.name, self.fingerprint)):
+            return
+        waiting = self._queued.get(tree.id)
+        if waiting is not None:
+            whole = joined(waiting, tree)
+            self._due[self._due.index(waiting)] = self._queued[tree.id] = whole
+            self._due_records += len(tree.lines)
+            return
+        part = part_beyond(self.journal, tree, partial(self._is_settled, tree))
+        if part is None:
+            return
+        part.takers += part is tree
+        self._due.append(part)
+        self._queued[part.id] = part
+        self._due_records += len(part.lines)
+        if self.is_full and self.feed is self.feeds.shared and self.feed is not None:
+            # The others must not wait: read on from here by itself once the queue is empty.
+            self._left_behind = self.feed.offsets()
+            self.feed.subscribers.remove(self)
+
+    def hear(self, feedback: PendingFeedback) -> None:
+        """Take a feedback that may be for this vendor and is not settled."""
+        ref = {"name": self.vendor.name, "fingerprint": self.fingerprint}
+        is_mine = self.all_trees or feedback.vendors is None or ref in feedback.vendors
+        if is_mine and not self._cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
+            self._feedback[feedback.key] = feedback
+
+    def has_settled(self, tree_id: str) -> bool:
+        """Whether a tree of that id has gone out before."""
+        return self.cursor is not None and tree_id in self.cursor.settled
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits to be sent as may in memory."""
+        return len(self._due) >= AHEAD_TREES or self._due_records >= AHEAD_RECORDS
+
+    @property
+    def growing(self) -> bool:
+        """Whether a tree is only waiting for its grace to end."""
+        return self.feed is not None and any(tree.root_closed for tree in self.feed.growing.values())
+
+    def is_through_with(self, process: str) -> bool:
+        """Whether nothing that this process has recorded, and finished, waits to be sent."""
+        feed = self.feed
+        if feed is None or self._left_behind is not None or not feed.scan.has_read(process):
+            return False
+        waiting = (*self._due, *self._on_the_way, *(t for t in feed.growing.values() if t.root_closed or t.late))
+        return not any(process in tree.processes for tree in waiting) and not any(
+            process_of(feedback.log) == process for feedback in self._feedback.values()
+        )
+
+    def _is_settled(self, tree: LoggedTree, log: str, end: int) -> bool:
+        spans = self._cursor.settled.get(tree.id)
+        if spans is not None:
+            return end <= spans.get(log, 0)
+        # Behind the offset all is settled, but for what a replay sends that was recorded for others.
+        is_named = not self.all_trees or tree.names(self.vendor.name, self.fingerprint)
+        return is_named and end <= self._cursor.offsets.get(log, 0)
+
+    def _take(self, events: int) -> list[LoggedTree]:
+        """Trees that are due, up to about that many events."""
+        taken: list[LoggedTree] = []
+        while self._due and events > 0:
+            tree = self._due.popleft()
+            self._queued.pop(tree.id, None)
+            self._due_records -= len(tree.lines)
+            events -= max(1, tree.events)
+            taken.append(tree)
+        return taken
+
+    def _put_back(self, trees: Iterable[LoggedTree], *, behind: bool = False) -> None:
+        """Trees that could not be settled are due again, before all others or `behind` them."""
+        for tree in trees if behind else reversed(list(trees)):
+            waiting = self._queued.get(tree.id)
+            if waiting is not None:
+                self._due.remove(waiting)
+                self._due_records -= len(waiting.lines)
+                tree = joined(tree, waiting)
+            (self._due.append if behind else self._due.appendleft)(tree)
+            self._queued[tree.id] = tree
+            self._due_records += len(tree.lines)
+
+    def _tidy(self) -> None:
+        """Bring to the disk what it refused; now and then rewrite the cursor; say that a takeover is complete."""
         cursor = self._cursor
         cursor.persist()
         self.dead.persist()
         now = self.clock()
-        if len(cursor.settled) > COMPACT_TREES and now - self._compacted > COMPACT_SECONDS:
-            self._compacted = now
-            cursor.advance(index.offsets())
+        settled = len(cursor.settled)
+        if settled - self._compacted[1] > COMPACT_TREES and now - self._compacted[0] > COMPACT_SECONDS:
+            self._compact()
+        if self.takes_over is not None and self.idle and not self.growing:
+            cursor.park(None)
+
+    def _compact(self) -> None:
+        cursor = self._cursor
+        if len(cursor.settled) == self._compacted[1] and not cursor.held:
+            return
+        try:
+            offsets = self._offsets()
+            cursor.advance(offsets, self.feed.scan.damage(offsets) if self.feed is not None else {})
+        except OSError:
+            return  # the file as it is says the same
+        self._compacted = (self.clock(), len(cursor.settled))
+
+    def _offsets(self) -> dict[str, int]:
+        """Log → the oldest line of what is not settled: growing, due, on its way, or feedback."""
+        assert self.feed is not None
+        low = dict(self._left_behind) if self._left_behind is not None else self.feed.offsets()
+        lower(low, (*self._due, *self._on_the_way))
+        for feedback in self._feedback.values():
+            low[feedback.log] = min(feedback.offset, low.get(feedback.log, feedback.offset))
+        return low
 
     @property
     def _cursor(self) -> Cursor:
         assert self.cursor is not None
         return self.cursor
 
-    # -- from trees to items ----------------------------------------------------------------------------------------
+    # -- from trees to answers --------------------------------------------------------------------------------------
 
-    async def _ship(self, due: Sequence[LoggedTree]) -> None:
-        wanted = {ranges.id for ranges in due if ranges.late and ranges.ended and self.vendor.accepts_updates}
-        whole = await asyncio.to_thread(find_trees, self.journal, wanted, self.throttle) if wanted else {}
-        parcels = [self._parcel(ranges, whole.get(ranges.id)) for ranges in due]
-        for wave in waves(item for parcel in parcels for item in parcel.items):
-            await self._send_wave(wave)
-        for parcel in parcels:
-            self._cursor.settle(parcel.ranges.id, parcel.events, parcel.dropped, parcel.ranges.spans)
-
-    def _parcel(self, ranges: LoggedTree, whole: LoggedTree | None) -> _Parcel:
-        parcel = self._what_opened(ranges)
-        if whole is not None:
-            parcel.items += self._endings(ranges, whole)
-        return parcel
-
-    def _endings(self, ranges: LoggedTree, whole: LoggedTree) -> list[Item]:
-        """Of a late part: what ended here, and had gone out before that."""
+    async def _ship(self, due: list[LoggedTree]) -> None:
+        """Fold, plan and send trees; settle those of which nothing is left to send."""
+        self._on_the_way = due
         try:
-            tree = self._tree(whole)[0]
-            items = () if tree is None else self.vendor.encode_update(tree, ranges.ended)
-        except Exception as error:  # noqa: BLE001  (a tree that one vendor chokes on must not stop the others)
+            ended_late = {tree.id for tree in due if tree.late and tree.ended and self.vendor.accepts_updates}
+            whole = await self._find(ended_late)
+            pending = {tree.id: PendingTree(tree) for tree in due}
+            updates = [item for tree in due if tree.id in whole for item in self._updates(tree, whole[tree.id])]
+            planned = plan(
+                self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
+            )
+            for tree_id, error in planned.failed.items():
+                self._bury_tree(pending[tree_id], error)
+            for tree_id, dropped in planned.dropped.items():
+                pending[tree_id].dropped.update(dropped.values())
+            stuck = await self.sender.send(planned.waves)
+            for tree_id, one in pending.items():
+                if tree_id not in stuck:
+                    self._settle(one)
+            self._on_the_way = []
+            self._put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)
+        except BaseException:
+            if self.cursor is not None:
+                left = [tree for tree in due if not self.cursor.is_settled(tree.id, tree.spans)]
+                self._put_back(left)
+            raise
+        finally:
+            self._on_the_way = []
+
+    def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
+        """The trees, folded; what is lost or dropped of each is noted on the way."""
+        for one in pending.values():
+            logged = one.logged
+            if logged.dropped is not None:
+                one.events = logged.dropped[0]
+                one.dropped[logged.dropped[1]] += one.events
+            elif logged.late and not self.vendor.accepts_updates:
+                one.events = logged.events
+                one.dropped["late"] += one.events
+            else:
+                folded = self.feeds.folder.fold(logged)
+                one.dropped += folded.lost
+                one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
+                if folded.tree is not None:
+                    yield folded.tree
+            self.feeds.folder.rest()
+
+    def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
+        """Whether an item has yet to be sent. Of a late part, what counts for no event went out with the tree."""
+        is_part = pending[item.tree_id].logged.late
+        return item.key not in self._cursor.partly.get(item.tree_id, ()) and bool(item.event_ids or not is_part)
+
+    def _updates(self, late: LoggedTree, whole: LoggedTree) -> list[Item]:
+        """Of a late part: items for what ended here, and had gone out before that."""
+        try:
+            tree = self.feeds.folder.fold(whole).tree
+            items = () if tree is None else self.vendor.encode_update(tree, late.ended)
+        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
             diagnostics.failed(f"encoding for {self.vendor.name}", error)
             return []
-        done = self._cursor.partly.get(ranges.id, set())
+        done = self._cursor.partly.get(late.id, ())
         return [item for item in items if item.key not in done]
 
-    def _what_opened(self, ranges: LoggedTree) -> _Parcel:
-        if ranges.dropped is not None:
-            events, reason = ranges.dropped
-            return _Parcel(ranges, events, dropped=Counter({reason: events}))
-        if ranges.late and not self.vendor.accepts_updates:
-            return _Parcel(ranges, ranges.events, dropped=Counter(late=ranges.events))
-        try:
-            tree, lost = self._tree(ranges)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            # Records that make no tree: they must not stop the others.
-            diagnostics.failed(f"reading a tree for {self.vendor.name}", error)
-            tree, lost = None, Counter(damaged=ranges.events)
-        if tree is None:
-            return _Parcel(ranges, lost.total(), dropped=lost)
-        encoded = self._encoded(tree)
-        parcel = _Parcel(ranges, len(tree.events) + lost.total(), dropped=lost + Counter(encoded.dropped.values()))
-        done = self._cursor.partly.get(tree.id, set())
-        parcel.items = [item for item in encoded.items if item.key not in done and (item.event_ids or not ranges.late)]
-        for reason in parcel.dropped:
-            self._say_drop(reason)
-        self.throttle()
-        return parcel
+    def _bury_tree(self, one: PendingTree, error: Exception) -> None:
+        words = f"eventtree could not encode this tree: {type(error).__name__}"
+        tree = self.feeds.folder.fold(one.logged).tree
+        ids = tuple(event.id for event in tree.events) if tree is not None else ()
+        self.refused((Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"null"),), None, words)
 
-    def _tree(self, ranges: LoggedTree) -> tuple[EventTree | None, Counter[str]]:
-        """The tree as far as it can be read, and its events that cannot: cleared meanwhile, or damaged."""
-        builder = TreeBuilder(ranges.id)
-        events, is_cleared = ranges.events, False
-        records = self._records(ranges)
-        if ranges.late:
-            # What closes late has gone out as it was, and cannot be told again without its start.
-            opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
-            records = [entry for entry in records if entry["id"] in opened]
-        for entry in records:
-            builder.add(entry)
-            is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
-            if entry["r"] == record.CLOSE and entry["id"] == ranges.id and not ranges.late:
-                events = max(events, entry.get("events", 0))
-            self.throttle()
-        tree = builder.build(self.pricing, part=ranges.late)
-        lost = max(0, events - (len(tree.events) if tree is not None else 0))
-        return tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {})
+    def _settle(self, one: PendingTree) -> None:
+        self._cursor.settle(one.logged.id, one.events, one.dropped, one.logged.spans)
+        for reason in one.dropped:
+            hint = self.vendor.drop_hints.get(reason)
+            if hint is not None:
+                self.sender.warn_once(reason, f"takes no tree with reason {reason}. %s", hint)
 
-    def _records(self, ranges: LoggedTree) -> list[record.Record]:
-        assert self.index is not None
-        try:
-            return list(self.index.load(ranges))
-        except OSError:
-            self._unreadable[ranges.id] += 1
-            if self._unreadable[ranges.id] < READ_TRIES:
-                raise
-            return []  # what the disk will not read again and again is damaged
+    async def _find(self, ids: set[str]) -> dict[str, LoggedTree]:
+        """Whole trees by the id of an event or their own, looked for in all logs: off the loop, for what is rare."""
+        return await asyncio.to_thread(find_trees, self.journal, ids, self.feeds.folder.rest) if ids else {}
 
-    def _encoded(self, tree: EventTree) -> Encoded:
-        try:
-            return self.vendor.encode(tree)
-        except Exception as error:  # noqa: BLE001  (a tree that one vendor chokes on must not stop the others)
-            diagnostics.failed(f"encoding for {self.vendor.name}", error)
-            words = f"eventtree could not encode this tree: {type(error).__name__}"
-            ids = tuple(event.id for event in tree.events)
-            self._bury((Item(tree.id, tree.id, ids, next(iter(self.vendor.routes)), b"null"),), None, words)
-            return Encoded(())
+    # -- what the sender tells ----------------------------------------------------------------------------------------
 
-    def _say_drop(self, reason: str) -> None:
-        hint = self.vendor.drop_hints.get(reason)
-        if hint is not None and reason not in self._said:
-            self._said.add(reason)
-            diagnostics.logger.warning("%s takes no tree with reason %s. %s", self.vendor.name, reason, hint)
+    @property
+    def learned(self) -> Mapping[str, str]:
+        """What replies taught, by name."""
+        return self._cursor.learned
 
-    # -- feedback: once its tree has gone out ---------------------------------------------------------------------
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Remember what a reply taught."""
+        self._cursor.learn(values)
 
-    async def _tell(self, said: Sequence[PendingFeedback]) -> None:
-        """Hand feedback to the vendor, that on one tree in order; it counts for itself, never for events."""
-        index, cursor = self._reading(), self._cursor
-        trees = await asyncio.to_thread(find_trees, self.journal, {one.tree for one in said}, self.throttle)
-        said = [one for one in said if not index.put_off(one, trees.get(one.tree))]
-        turns: Counter[str] = Counter()
-        told: list[tuple[PendingFeedback, list[Item], str]] = []
-        for one in said:
-            items, fate = self._feedback_items(one, trees.get(one.tree))
-            told.append((one, [replace(item, wave=turns[one.tree]) for item in items], fate))
-            turns[one.tree] += 1
-        for wave in waves(item for _, items, _ in told for item in items):
-            await self._send_wave(wave)
-        for one, items, fate in told:
-            dead = any(item.key in self._buried for item in items)
-            cursor.settle_feedback(one.key, one.tree, one.log, one.end, "dead" if dead else fate)
-            index.said.pop(one.key, None)
-        self._buried.clear()
+    def unlearn(self, names: Iterable[str]) -> None:
+        """Forget what the vendor does not know any more."""
+        self._cursor.unlearn(names)
 
-    def _feedback_items(self, said: PendingFeedback, ranges: LoggedTree | None) -> tuple[list[Item], str]:
-        """What is left to send of a feedback, and what it counts as once that is taken."""
-        entry = self._reading().hear(said)
-        if entry is None:
-            return [], "by_user"
-        try:
-            tree = self._tree(ranges)[0] if ranges is not None else None
-            encoded = self.vendor.encode_feedback(entry, tree, self._cursor.learned)
-        except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
-            diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
-            return [], "dead"
-        if not encoded.items:
-            return [], encoded.dropped.get(said.key, "no_place")
-        done = self._cursor.partly.get(said.tree, set())
-        return [item for item in encoded.items if item.key not in done], "delivered"
+    def park(self, why: str | None) -> None:
+        """Keep why the vendor takes nothing. What takes over stays parked until all has gone out, for a next start."""
+        if why is not None or self.takes_over is None:
+            self._cursor.park(why)
 
-    # -- from items to answers --------------------------------------------------------------------------------------
+    def taken(self, items: Sequence[Item]) -> None:
+        """The vendor has these: they need never be sent again."""
+        self._acknowledge(items, dead=False)
 
-    async def _send_wave(self, wave: Sequence[Item]) -> None:
-        room = asyncio.Semaphore(self.vendor.concurrency)
-
-        async def one(made: Request) -> None:
-            async with room:
-                await self._settle_items(made.items)
-
-        # gather, not TaskGroup: a consumer that is cancelled lets each request end or be cut by itself.
-        await asyncio.gather(*(one(made) for made in pack(wave, self.vendor)))
-
-    async def _settle_items(self, items: tuple[Item, ...]) -> None:
-        """Send items until each is delivered or dead."""
-        work = deque([items])
-        lone_tries: Counter[str] = Counter()
-        while work:
-            part = self._fitting(work.popleft())
-            made = request(part, self.vendor)
-            try:
-                act, reply, verdict = await self._answer(made)
-            except UnansweredError:
-                work.extendleft(reversed(halves(part)))
-                continue
-            except _RefusedNameError as error:
-                self._bury(part, error.reply.status, self._words(error.reply))
-                continue
-            if verdict is not None:
-                again = self._take(made, reply, verdict)
-                work.extend(self._again(again, reply, lone_tries))
-            elif act is Act.DELIVERED:
-                self._take(made, reply, Verdict(verified=False))
-            elif len(part) > 1:
-                work.extendleft(reversed(halves(part)))
-            elif act is Act.SPLIT and (smaller := truncate_item(part[0], self._smaller(part[0]))) is not None:
-                work.appendleft((smaller,))
-            else:
-                self._bury(part, reply.status, self._words(reply))
-
-    def _fitting(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
-        """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
-        envelope = self.vendor.routes[items[0].route].envelope or (b"", b"")
-        room = self.vendor.max_bytes - len(envelope[0]) - len(envelope[1])
-        if len(items) > 1 or len(items[0].content) <= room:
-            return items
-        shorter = truncate_item(items[0], room)
-        return items if shorter is None else (shorter,)
-
-    @staticmethod
-    def _smaller(item: Item) -> int:
-        return len(item.content) // 2
-
-    def _again(self, items: tuple[Item, ...], reply: Reply, tries: Counter[str]) -> list[tuple[Item, ...]]:
-        """What a partial success left out: halved at once, and alone only a few times."""
-        if len(items) > 1:
-            return list(halves(items))
-        for item in items:
-            tries[item.key] += 1
-            if tries[item.key] >= LONE_TRIES:
-                self._bury((item,), reply.status, self._words(reply))
-                return []
-        return [items] if items else []
-
-    def _take(self, made: Request, reply: Reply, verdict: Verdict) -> tuple[Item, ...]:
-        """Note what an answer says; the items that have to be sent again are returned."""
-        if not verdict.verified:
-            self.unverified += 1
-            self._once("unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status)
-        if verdict.learned:
-            self._cursor.learn(verdict.learned)
-        left = {*verdict.refused, *verdict.retry}
-        self._ack([item for item in made.items if item.key not in left], dead=False)
-        for item in made.items:
-            if item.key in verdict.refused:
-                self._bury((item,), reply.status, self._unsaid(verdict.refused[item.key]))
-        return tuple(item for item in made.items if item.key in verdict.retry)
-
-    def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
+    def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
+        """The vendor will never take these: keep them as dead letters, with its words."""
         self.dead.add(items, status, words)
-        self._buried.update(item.key for item in items if not item.event_ids)
-        self._ack(items, dead=True)
-        self._once("dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status)
+        self._refused.update(item.key for item in items if not item.event_ids)
+        self._acknowledge(items, dead=True)
+        self.sender.warn_once(
+            "dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status
+        )
 
-    def _ack(self, items: Sequence[Item], *, dead: bool) -> None:
+    def _acknowledge(self, items: Sequence[Item], *, dead: bool) -> None:
         per_tree: dict[str, tuple[list[str], int, int]] = {}
         for item in items:
             keys, delivered, lost = per_tree.get(item.tree_id, ([], 0, 0))
@@ -458,125 +498,74 @@ class Consumer:
         if per_tree:
             self._cursor.ack(per_tree)
 
-    async def _answer(self, made: Request) -> tuple[Act, Reply, Verdict | None]:
-        """Ask until there is an answer that is about these items, however long the vendor is away.
+    # -- feedback: once its tree has gone out ---------------------------------------------------------------------
 
-        Raises:
-            UnansweredError: a large request of several items was cut off again and again. Servers that refuse its
-                size (413) and close at once look like this: the answer is lost in the reset.
-        """
-        cut_off = 0
-        # A conflict is about one id; whether a whole batch was taken before cannot be told from it.
-        idempotent = self.vendor.idempotent and len(made.items) == 1
-        status_actions = self.vendor.routes[made.items[0].route].status_actions
-        while True:
-            async with _Turn(self):
-                try:
-                    reply = await self._send(made)
-                except RequestError as error:
-                    if self.parked is not None and self.parked.wait(self.clock()) > 0:
-                        continue  # a lookup has just said so
-                    self._failed(str(error), None)
-                    cut_off += isinstance(error, UnansweredError)
-                    if cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
-                        raise UnansweredError(str(error)) from None
-                    continue
-                act = act_of(reply.status, {**self.vendor.status_actions, **status_actions}, idempotent=idempotent)
-                verdict = self.vendor.read_reply(made, reply.status, reply.body)
-                if verdict is None and act is Act.RETRY:
-                    self._failed(f"HTTP {reply.status}", reply)
-                elif verdict is None and act is Act.PARK:
-                    self._park(f"HTTP {reply.status}: {self._words(reply)}")
-                else:
-                    self._succeeded()
-                    return act, reply, verdict
+    def _feedback_due(self, *, all_read: bool) -> list[PendingFeedback]:
+        """Feedback whose tree has gone out (or will not: it is not in the logs), oldest first."""
+        if not self._feedback or self.feed is None:
+            return []
+        now = self.clock()
+        busy = self.feed.growing.keys() | self._queued.keys()
+        return [
+            one
+            for one in self._feedback.values()
+            if not {one.tree, one.about} & busy
+            and (all_read or self.has_settled(one.tree) or now - one.since >= FEEDBACK_SECONDS)
+        ][:BATCH_FEEDBACK]
 
-    async def _send(self, made: Request) -> Reply:
-        asked = (self.vendor.lookup_of(name) for name in names_in(made.url))
-        async with self._looking:
-            for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
-                await self._look_up(lookup)
-        url = fill(made.url, self._cursor.learned)
-        self.requests += 1
-        filled = Request(made.method, url, made.content, made.items, made.headers)
-        return await self.http.send(filled, self.vendor.auth())
+    async def _send_feedback(self, due: Sequence[PendingFeedback]) -> None:
+        """Hand feedback to the vendor, that on one tree in order; it counts for itself, never for events."""
+        trees = await self._find({one.about for one in due} | {one.tree for one in due})
+        turns: Counter[str] = Counter()
+        planned: list[tuple[PendingFeedback, str, list[Item], str]] = []
+        for one in due:
+            logged = trees.get(one.about) or trees.get(one.tree)
+            if logged is not None and self._put_off(one, logged):
+                continue
+            if one.vendors is None and logged is not None and not self._is_for_us(logged):
+                self._feedback.pop(one.key, None)  # its tree goes elsewhere
+                continue
+            tree_id = logged.id if logged is not None else one.tree
+            items, fate = self._feedback_items(one, tree_id, logged)
+            planned.append((one, tree_id, [replace(item, wave=turns[tree_id]) for item in items], fate))
+            turns[tree_id] += 1
+        stuck = await self.sender.send(waves((item for _, _, items, _ in planned for item in items), self.vendor))
+        for one, tree_id, items, fate in planned:
+            if tree_id in stuck:
+                one.since = self.clock()
+                continue
+            dead = any(item.key in self._refused for item in items)
+            self._cursor.settle_feedback(one.key, tree_id, one.log, one.end, "dead" if dead else fate)
+            self._feedback.pop(one.key, None)
+        self._refused.clear()
 
-    async def _look_up(self, lookup: Lookup) -> None:
-        if lookup.name in self._cursor.learned:
-            return
-        known = self._cursor.learned
-        content = fill(lookup.content.decode(), known).encode()
-        url = self.vendor.base_url + fill(lookup.path, known)
-        self.requests += 1
-        reply = await self.http.send(Request(lookup.method, url, content, (), _JSON), self.vendor.auth())
-        if not 200 <= reply.status < 300:
-            act = act_of(reply.status, self.vendor.status_actions, idempotent=True)
-            if act is Act.BISECT and OWN_NAME in lookup.name:
-                raise _RefusedNameError(reply)
-            if act is not Act.RETRY:
-                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self._words(reply)}")
-            raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
-        found = lookup.read(_parsed(reply))
-        if not found:
-            raise RequestError(f"no {lookup.name} in the answer")
-        self._cursor.learn({lookup.name: found})
+    def _is_for_us(self, tree: LoggedTree) -> bool:
+        return self.all_trees or tree.names(self.vendor.name, self.fingerprint)
 
-    def _words(self, reply: Reply) -> str:
-        """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
-        text = reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")
-        return self._unsaid(text.replace(self.vendor.api_key.get_secret_value(), MASK))[:WORDS]
+    def _put_off(self, one: PendingFeedback, tree: LoggedTree) -> bool:
+        """Whether the tree goes on where the logs have not been read yet, or has yet to go out: looked at later."""
+        read = self.feed.scan.offsets() if self.feed is not None else {}
+        is_ahead = any(end > read.get(log, end) for log, end in tree.spans.items())
+        busy = self._queued.keys() | (self.feed.growing.keys() if self.feed is not None else set())
+        if is_ahead or tree.id in busy:
+            one.since = self.clock()
+            return True
+        return False
 
-    # -- patience ---------------------------------------------------------------------------------------------------
-
-    def _failed(self, why: str, reply: Reply | None) -> None:
-        wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
-        delay = self.backoff.delay(self.circuit.failures + 1, wanted)
-        self.circuit.failed(self.clock(), delay, wanted)
-        self.trouble = why
-        self._once("failing", "is not taking events (%s); they wait in the journal and are tried again", why)
-
-    def _park(self, why: str) -> None:
-        self.parked = Parked(why, self.clock())
-        self.circuit.released()
-        self._cursor.park(why[:WORDS])
-        self._once("parked", "is parked (%s). Nothing is lost; hint its settings and start again", why)
-
-    def _succeeded(self) -> None:
-        self.circuit.succeeded()
-        self.parked = self.trouble = None
-        self._cursor.park(None)
-
-    def _once(self, kind: str, text: str, value: object) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            diagnostics.logger.warning(f"%s {text}", self.vendor.name, value)
-
-
-class _Turn:
-    """Waits until the vendor may be asked; while its circuit is open, one request at a time asks."""
-
-    def __init__(self, consumer: Consumer) -> None:
-        self.consumer = consumer
-
-    async def __aenter__(self) -> None:
-        circuit = self.consumer.circuit
-        while True:
-            now = self.consumer.clock()
-            wait = self.consumer.parked.wait(now) if self.consumer.parked is not None else 0.0
-            if wait <= 0 and circuit.begin(now):
-                return
-            await asyncio.sleep(max(wait, circuit.wait(now), SHORTEST_WAIT))
-
-    async def __aexit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self.consumer.circuit.released()
-
-
-_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
-
-
-def _parsed(reply: Reply) -> object:
-    try:
-        return pydantic_core.from_json(reply.body)
-    except ValueError:
-        return None
+    def _feedback_items(self, one: PendingFeedback, tree_id: str, logged: LoggedTree | None) -> tuple[list[Item], str]:
+        """What is left to send of a feedback, and what it counts as once that is taken."""
+        entry = next(load(self.journal, [(one.log, one.offset, one.length)]), None)
+        if entry is None or entry["r"] != record.FEEDBACK:
+            return [], "by_user"  # it has been cleared
+        if one.vendors is None and (logged is None or logged.dropped is not None):
+            return [], "unknown_id"
+        try:
+            tree = self.feeds.folder.fold(logged).tree if logged is not None else None
+            encoded = self.vendor.encode_feedback({**entry, "tree": tree_id}, tree, self._cursor.learned)
+        except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
+            diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
+            return [], "dead"
+        if not encoded.items:
+            return [], encoded.dropped.get(one.key, "no_place")
+        done = self._cursor.partly.get(tree_id, ())
+        return [item for item in encoded.items if item.key not in done], "delivered"

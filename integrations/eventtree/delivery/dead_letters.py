@@ -39,7 +39,7 @@ class DeadLetters:
                 pydantic_core.to_json(
                     {
                         "tree": item.tree_id, "key": item.key, "events": list(item.event_ids), "route": item.route,
-                        "place": dict(item.place),
+                        "path_params": dict(item.path_params),
                         "status": status, "words": words[:WORDS], "at": at,
                         "content": pydantic_core.from_json(item.content),
                     }

@@ -29,7 +29,8 @@ from urllib.parse import urlsplit
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
 from eventtree.errors import ConfigError, RequestError
-from eventtree.serializer.vendor import LOOPBACK, Request
+from eventtree.serializer.requests import Request
+from eventtree.serializer.vendor import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,12 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from eventtree.config import MEMORY
-from eventtree.journal.counts import Counts
+from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
-
-CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor")
-"""Name of a vendor's cursor; whatever else is called so is not ours."""
+from eventtree.journal.totals import Captured, captured
 
 
 class VendorTotals(BaseModel):
@@ -37,6 +34,11 @@ class VendorTotals(BaseModel):
     reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree isn't there).
     """
 
+    recorded: int | None = None
+    """Events for this vendor as the processes that recorded them counted: what `accepted`, which delivery counts, must
+    come to. None where a killed process took that count with it.
+    """
+
     @property
     def unexplained(self) -> int:
         """Events the law does not account for: always 0, or it is a bug."""
@@ -50,7 +52,7 @@ class Report(BaseModel):
 
     journal: str
     events: int = 0
-    """Events whose records are on disk (or in memory) now."""
+    """Events recorded, as the processes that recorded them counted."""
     vendors: dict[str, VendorTotals] = Field(default_factory=dict)
     """By vendor name; a second destination of the same name bears its fingerprint too."""
     damaged_lines: int = 0
@@ -85,54 +87,36 @@ class Report(BaseModel):
         )
 
 
-def cursor_keys(journal: Journal) -> set[tuple[str, str]]:
-    """Every vendor that has a cursor: `(name, fingerprint)`."""
-    found = (CURSOR.fullmatch(name) for name in journal.files.names())
-    return {(one[1], one[2]) for one in found if one is not None}
-
-
-def totals_of(key: tuple[str, str], cursor: Cursor, unsettled: int, unsaid: int = 0) -> VendorTotals:
-    """One vendor's sums: what its cursor says, and `unsettled` events of trees it has not settled.
-
-    `unsaid` is how much feedback waits.
-    """
+def totals_of(key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:
+    """One vendor's sums: what its cursor says, and the events of trees it has not settled."""
+    unsettled = found.waiting[key]
     feedback = Counter(cursor.feedback)
-    feedback["waiting"] = unsaid
+    feedback["waiting"] = found.feedback[key]
     accepted = cursor.accepted + unsettled
     dropped = {reason: count for reason, count in sorted(cursor.dropped.items()) if count}
     # Part of an unsettled tree may be with the vendor already.
     partly = cursor.delivered + cursor.dead + sum(dropped.values()) - cursor.accepted
+    name = f"{key[0]}.{key[1]}"
     return VendorTotals(
         name=key[0], fingerprint=key[1], accepted=accepted, delivered=cursor.delivered, dead=cursor.dead,
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
         feedback={fate: count for fate, count in sorted(feedback.items()) if count},
+        recorded=known.recorded[name] - known.lost[name] if known.is_exact else None,
     )  # fmt: skip
-
-
-def _all_sums(journal: Journal, counts: Counts, holders: Mapping[str, Cursor]) -> list[VendorTotals]:
-    """VendorTotals of every vendor named or served; of two destinations of one name, one with events comes first."""
-    found = []
-    for key in counts.vendor_keys() | cursor_keys(journal):
-        cursor = Cursor(journal.files, f"{key[0]}.{key[1]}.cursor")
-        if cursor.name in holders:
-            cursor.add_unwritten(holders[cursor.name])
-        found.append(totals_of(key, cursor, counts.waiting(key, cursor)[0], counts.waiting_feedback(key, cursor)[0]))
-    return sorted(found, key=lambda sums: (sums.name, not sums.accepted, sums.fingerprint))
 
 
 def unread_report(journal: Journal, more: Mapping[str, Any]) -> Report:
     """What can be said while the disk refuses to read."""
-    return Report(journal=_place(journal), unwritten_bytes=journal.held, **more)
+    return Report(journal=_folder(journal), unwritten_bytes=journal.held, **more)
 
 
-def _place(journal: Journal) -> str:
+def _folder(journal: Journal) -> str:
     return str(getattr(journal.files, "folder", MEMORY))
 
 
 def make_report(
     journal: Journal,
-    counts: Counts | None = None,
-    more: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
     holders: Mapping[str, Cursor] = MappingProxyType({}),
 ) -> Report:
     """Count the journal as it stands now. `holders` are this process's cursors: they know what a full disk does not.
@@ -140,25 +124,24 @@ def make_report(
     Raises:
         OSError: it cannot be read.
     """
-    counts = counts or Counts(journal)
-    counts.read()
+    cursors, known = Cursors(journal, holders), captured(journal)
+    counts = count_unsettled(journal, cursors, known)
+    all_totals = [totals_of(key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
     found: dict[str, VendorTotals] = {}
-    for sums in _all_sums(journal, counts, holders):
-        if sums.name not in found:
-            found[sums.name] = sums
-        elif sums.accepted:
-            found[f"{sums.name}.{sums.fingerprint}"] = sums
-    damage = Counter({"bad": 0, "lost": 0})
-    for reader in counts.readers.values():
-        damage.update(bad=reader.damage.bad_lines, lost=reader.damage.lost)
+    # Of two destinations of one name, one with events comes first.
+    for totals in sorted(all_totals, key=lambda one: (one.name, not one.accepted, one.fingerprint)):
+        if totals.name not in found:
+            found[totals.name] = totals
+        elif totals.accepted:
+            found[f"{totals.name}.{totals.fingerprint}"] = totals
     return Report(
-        journal=_place(journal),
-        events=counts.events,
+        journal=_folder(journal),
+        events=known.events,
         vendors=found,
-        damaged_lines=damage["bad"],
-        lost_lines=damage["lost"],
-        dropped=dict(counts.dropped()),
+        damaged_lines=counts.damaged_lines,
+        lost_lines=counts.lost_lines,
+        dropped=dict(counts.dropped),
         newer_logs=tuple(journal.newer_logs()),
         unwritten_bytes=journal.held,
-        **(more or {}),
+        **more,
     )

@@ -1,53 +1,58 @@
-"""Dead letters, sent again after a hint: the same requests, halved and shortened like any others."""
+"""Dead letters, sent again after their cause was corrected: the same requests, halved and shortened like any others."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.delivery.http import Http
+from eventtree.delivery.sender import Sender
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
-from eventtree.serializer.serialize import pack
+from eventtree.serializer.packing import waves
+from eventtree.serializer.requests import Item
 from eventtree.serializer.vendor import to_json
-from eventtree.vendors import Item, Vendor
+from eventtree.vendors import Vendor
 
 Letter = dict[str, Any]
 
 
-class AgainLane(Consumer):
-    """A consumer that sends letters instead of trees; `name` is whose they are, which a hint may have changed."""
+class _Letters:
+    """The letters of one vendor while they are being sent again: which are taken, and which refused once more."""
 
-    def __init__(self, journal: Journal, vendor: Vendor, http: Http, name: str) -> None:
-        """Send the letters of `name` (`VENDOR.FINGERPRINT`) with the settings of `vendor`."""
-        super().__init__(journal, vendor, http)
-        is_same = self.name == name
-        self.name = name
+    def __init__(self, journal: Journal, vendor: Vendor, name: str) -> None:
         self.dead = DeadLetters(journal.files, f"{name}.dead")
         self.cursor = Cursor(journal.files, f"{name}.cursor")
-        if not is_same:
-            self.cursor.learned = {}
-        self.taken: set[tuple[str, str]] = set()
+        if name != f"{vendor.name}.{vendor.fingerprint(journal.salt)}":
+            self.cursor.learned = {}  # other settings may have other projects
+        self.done: set[tuple[str, str]] = set()
         """Tree and key of the letters the vendor has taken."""
-        self.refused: dict[tuple[str, str], tuple[int | None, str]] = {}
+        self.refused_again: dict[tuple[str, str], tuple[int | None, str]] = {}
         """Those it has refused again: status and words."""
 
-    async def send(self, letters: Sequence[Letter]) -> None:
-        """Send these; the vendor's lock must be held."""
-        for made in pack([_item(letter) for letter in letters], self.vendor):
-            await self._settle_items(made.items)
+    @property
+    def learned(self) -> Mapping[str, str]:
+        return self.cursor.learned
 
-    def _ack(self, items: Sequence[Item], *, dead: bool) -> None:
-        if not dead:
-            self.taken.update((item.tree_id, item.key) for item in items)
-            self._cursor.revive(sum(len(item.event_ids) for item in items))
-            self.keep_left()
+    def learn(self, values: Mapping[str, str]) -> None:
+        self.cursor.learn(values)
 
-    def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
-        self.refused.update({(item.tree_id, item.key): (status, words) for item in items})
+    def unlearn(self, names: Iterable[str]) -> None:
+        self.cursor.unlearn(names)
+
+    def park(self, why: str | None) -> None:
+        """Nothing: whether the vendor's trees wait is not for its letters to say."""
+
+    def taken(self, items: Sequence[Item]) -> None:
+        self.done.update((item.tree_id, item.key) for item in items)
+        self.cursor.revive(sum(len(item.event_ids) for item in items))
+        self.keep_left()
+
+    def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
+        self.refused_again.update({(item.tree_id, item.key): (status, words) for item in items})
 
     def keep_left(self) -> None:
         """Leave the letters that were not taken, with the newest words: after each answer, whatever ends this process.
@@ -58,39 +63,38 @@ class AgainLane(Consumer):
         left = []
         for letter in self.dead.read():
             key = (letter["tree"], letter["key"])
-            if key not in self.taken:
-                status, words = self.refused.get(key, (letter["status"], letter["words"]))
+            if key not in self.done:
+                status, words = self.refused_again.get(key, (letter["status"], letter["words"]))
                 left.append({**letter, "status": status, "words": words})
         self.dead.keep(left)
 
 
-def send_again(
-    journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter], timeout: float
-) -> tuple[int, int]:
-    """Send letters of `name` again for at most `timeout` seconds; the vendor's lock must be held.
+def resend(journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter], timeout: float) -> tuple[int, int]:
+    """Send letters of `name` (`VENDOR.FINGERPRINT`) with the settings of `vendor`, which may have been corrected.
 
-    Returns how many were taken, and how many were refused again. What is left stays a dead letter.
+    The vendor's lock must be held. Takes at most `timeout` seconds; returns how many letters were taken, and how many
+    were refused again. What is left stays a dead letter.
     """
-    return asyncio.run(_send_again(journal, vendor, name, letters, timeout))
+    return asyncio.run(_resend(journal, vendor, name, letters, timeout))
 
 
-async def _send_again(
+async def _resend(
     journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter], timeout: float
 ) -> tuple[int, int]:
-    http = Http()
-    consumer = AgainLane(journal, vendor, http, name)
+    http, outcome = Http(), _Letters(journal, vendor, name)
+    sender = Sender(vendor, http, outcome, backoff=None, clock=time.monotonic)
     try:
-        await asyncio.wait_for(consumer.send(letters), timeout)
+        async with asyncio.timeout(timeout):
+            await sender.send(waves(map(_item, letters), vendor))
     except TimeoutError:
         pass
     finally:
         await http.close()
-        consumer.keep_left()
-    return len(consumer.taken), len(consumer.refused)
+        outcome.keep_left()
+    return len(outcome.done), len(outcome.refused_again)
 
 
 def _item(letter: Letter) -> Item:
-    place = tuple(letter.get("place", {}).items())
-    return Item(
-        letter["key"], letter["tree"], tuple(letter["events"]), letter["route"], to_json(letter["content"]), place=place
-    )
+    params = tuple(letter.get("path_params", {}).items())
+    events, content = tuple(letter["events"]), to_json(letter["content"])
+    return Item(letter["key"], letter["tree"], events, letter["route"], content, path_params=params)

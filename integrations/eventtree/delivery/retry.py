@@ -93,16 +93,11 @@ class Backoff:
 
     def __init__(self, *, uniform: Callable[[float, float], float] = _CHANCE.uniform) -> None:
         """Take the source of chance."""
-        import tenacity  # on first use, not at import: delivery runs in a thread of its own
-
         self._uniform = uniform
-        self._state = tenacity.RetryCallState(tenacity.Retrying(), fn=None, args=(), kwargs={})
-        self._ceiling = tenacity.wait_exponential(multiplier=FIRST_DELAY, max=LONGEST_BACKOFF)
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after the `attempt`-th failure in a row (from 1), at least what the vendor asked."""
-        self._state.attempt_number = max(attempt, 1)
-        ceiling = self._ceiling(self._state)
+        ceiling = min(FIRST_DELAY * 2.0 ** min(max(attempt, 1) - 1, 30), LONGEST_BACKOFF)
         backoff = self._uniform(ceiling / 2 if attempt >= OPEN_AFTER else 0.0, ceiling)
         return min(max(backoff, retry_after or 0.0), LONGEST_DELAY)
 

@@ -14,22 +14,22 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds, Settings
-from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.consumer import Consumer, Feeds
+from eventtree.delivery.feed import Feed, Folder
 from eventtree.delivery.http import Http
-from eventtree.delivery.mended import MendedLane, mended
 from eventtree.delivery.report import Report, make_report, unread_report
 from eventtree.delivery.throttle import Throttle
-from eventtree.journal.counts import Counts
+from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import MemoryFiles
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.retention import remove_settled
+from eventtree.journal.totals import captured
 from eventtree.pricing import Pricer
 from eventtree.vendors import Vendor
 
@@ -44,7 +44,7 @@ FLUSH_LONGEST_SECONDS = 0.1
 WAIT_SHARE, STOP_SHARE = 0.85, 0.1
 """Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
 
-IMPORTED = ("tenacity", "httpx", "httpcore", "h11", "anyio._backends._asyncio", "genai_prices.data_snapshot")
+IMPORTED = ("httpx", "httpcore", "h11", "anyio._backends._asyncio", "genai_prices.data_snapshot")
 """What delivery imports on its way: not on the app's thread, which need not wait for it."""
 FORK_SECONDS = 5.0
 """How long a fork may have to wait for that: a child would keep for ever what its parent had imported by half."""
@@ -103,8 +103,6 @@ class Shipper:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
         self._guard = threading.Lock()
-        self._counts_guard = threading.Lock()
-        self._counts = Counts(self.journal)
         self._stopping = False
 
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
@@ -124,13 +122,11 @@ class Shipper:
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
         self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
         if self._loop is not None and fresh:
-            self._call(self._add_lanes)
+            self._call(self._add_consumers)
         self.ensure()
 
     def _price_with(self, pricer: Pricer) -> None:
         self.pricer = pricer
-        for consumer in list(self.consumers.values()):
-            consumer.pricing = pricer.clone()
 
     def _bound(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -151,7 +147,7 @@ class Shipper:
 
     def wake(self) -> None:
         """Make every consumer look for work now."""
-        self._call(self._wake_lanes)
+        self._call(self._wake_consumers)
 
     def flush(self, timeout: float | None = None) -> Report:
         """Wait until every finished tree of this process is settled at every vendor, or `timeout` seconds have passed.
@@ -180,26 +176,14 @@ class Shipper:
             **diagnostics.failures,
             **{f"prices: {name}": count for name, count in self.pricer.failures.items()},
         }
-        more = {"unknown_models": self._unknown_models(), "failures": failures, "cut": dict(diagnostics.truncations)}
-        holders = {
-            consumer.cursor.name: consumer.cursor
-            for consumer in list(self.consumers.values())
-            if consumer.cursor is not None
-        }
-        with self._counts_guard:
-            try:
-                return make_report(self.journal, self._counts, more, holders)
-            except OSError as error:
-                diagnostics.failed("report", error)
-                return unread_report(self.journal, {**more, "failures": dict(diagnostics.failures)})
-
-    def _unknown_models(self) -> dict[str, int]:
-        """Each consumer prices every event it sends: the one that has met a model most often has met all."""
-        found: dict[str, int] = {}
-        for consumer in list(self.consumers.values()):
-            for model, count in dict(getattr(consumer.pricing, "unknown", {})).items():
-                found[model] = max(count, found.get(model, 0))
-        return found
+        more = {"unknown_models": dict(self.pricer.unknown), "failures": failures, "cut": dict(diagnostics.truncations)}
+        consumers = list(self.consumers.values())
+        holders = {one.cursor.name: one.cursor for one in consumers if one.cursor is not None}
+        try:
+            return make_report(self.journal, more, holders)
+        except Exception as error:  # noqa: BLE001  (a report never fails the app that asks for it)
+            diagnostics.failed("report", error)
+            return unread_report(self.journal, {**more, "failures": dict(diagnostics.failures)})
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread; requests under way are cut and sent again by whoever ships next."""
@@ -211,37 +195,57 @@ class Shipper:
         self._stopping = False
 
     def _is_something_left(self, deadline: float) -> bool:
-        """Whether finished trees of this process, or what processes before it left, wait for one of its vendors."""
+        """True while a vendor of this process still has finished trees to receive, its own or an earlier process's."""
         try:
-            return self._is_behind() or self._is_own_left(deadline)
-        except OSError as error:
+            held = self._ask(self._held, deadline)
+            if held is None or any(held.values()):
+                return True
+            return self._waits_elsewhere(held.keys())
+        except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
             diagnostics.failed("flush", error)
             return deadline < float("inf")
 
-    def _is_behind(self) -> bool:
-        """Whether a consumer has yet to come through what stood in others' logs when it began: killed ones' trees."""
-        if not self.deliver or all(process_of(name) == self.journal.process for name in self.journal.logs()):
-            return False
-        consumers = (self.consumers.get(name) for name in {*self.vendors, *self.consumers})
-        return any(
-            consumer is None or not (consumer.caught_up or consumer.parked is not None) for consumer in consumers
-        )
+    def _held(self) -> dict[Key, bool]:
+        """Vendors that this process ships to (or that are parked, which no flush could wait for) → whether anything is
+        left to send. Runs in the loop's thread.
+        """
+        found: dict[Key, bool] = {}
+        is_alone = all(process_of(name) == self.journal.process for name in self.journal.all_logs())
+        for consumer in self.consumers.values():
+            key = (consumer.vendor.name, consumer.fingerprint)
+            if consumer.sender.parked is not None:
+                found[key] = False
+            elif consumer.feed is not None:
+                # What killed processes left is waited for too, once.
+                found[key] = not consumer.is_through_with(self.journal.process) or not (consumer.caught_up or is_alone)
+        return found
 
-    def _is_own_left(self, deadline: float) -> bool:
-        """Whether finished trees of this process wait; also if its logs are too long to tell in time."""
-        with self._counts_guard:
-            if not self._counts.read(deadline, only_own=True):
-                return True
-            for key in self._counts.vendor_keys():
-                name = f"{key[0]}.{key[1]}"
-                consumer = self.consumers.get(name)
-                if consumer is not None and consumer.parked is not None:
-                    continue  # the next look is minutes away: nothing a flush could wait for
-                held = consumer.cursor if consumer is not None else None
-                cursor = held or Cursor(self.journal.files, f"{name}.cursor")
-                if self._counts.waiting(key, cursor)[1] or self._counts.waiting_feedback(key, cursor)[1]:
-                    return True
-        return False
+    def _waits_elsewhere(self, held: Collection[Key]) -> bool:
+        """Whether finished trees of this process wait for vendors that another process ships to."""
+        cursors, named = Cursors(self.journal), set(map(key_of, filter(None, captured(self.journal).recorded)))
+        if not named - set(held):
+            return False
+        offsets, damage = cursors.settled_before(named)
+        counts = count(self.journal, cursors, offsets=offsets, damage=damage, only=self.journal.process)
+        return bool(counts.finished_here - set(held))
+
+    def _ask(self, question: Callable[[], T], deadline: float) -> T | None:
+        """The answer of the loop's thread; None if there is none yet (it is busy, or starting)."""
+        if self._loop is None or self._thread is None or not self._thread.is_alive():
+            return None if self.deliver and self.vendors and not self._stopping else question()
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def reply() -> None:
+            try:
+                answer.set_result(question())
+            except Exception as error:  # noqa: BLE001  (whoever asks gets it)
+                answer.set_exception(error)
+
+        self._call(reply)
+        try:
+            return answer.result(min(1.0, max(FLUSH_POLL_SECONDS, deadline - time.monotonic())))
+        except TimeoutError:
+            return None
 
     def _somebody_ships(self) -> bool:
         return not self._stopping and (not self.deliver or (self._thread is not None and self._thread.is_alive()))
@@ -265,13 +269,19 @@ class Shipper:
 
     async def _serve(self) -> None:
         self.consumers = {}
+        rest = Throttle(lambda: self.journal.appended)
+        self._feeds = Feeds(
+            self.journal,
+            Folder(self.journal, lambda: self.pricer, rest),
+            lambda offsets, damage: Feed(self.journal, offsets, damage, rest=rest),
+        )
         # One client for all consumers: loading certificates takes longer than a thousand events.
         self._http = http = Http(max_reply_bytes=self.bounds.reply_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._loop.set_default_executor(Workers())
-        self._add_lanes()
+        self._add_consumers()
         try:
             if not self._stopping:  # a stop before there was a loop
                 await self._keep_tidy()
@@ -306,32 +316,66 @@ class Shipper:
             except OSError as error:
                 diagnostics.failed("sweeping the journal", error)
 
-    def _wake_lanes(self) -> None:
+    def _wake_consumers(self) -> None:
         for consumer in self.consumers.values():
             consumer.wake()
 
-    def _add_lanes(self) -> None:
+    def _add_consumers(self) -> None:
         """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
+        fresh = []
         for name, vendor in self.vendors.items():
             known = self.consumers.get(name)
-            if known is None or (known.parked is not None and known.is_own and known.vendor != vendor):
-                self._add_lane(name, vendor, Consumer)
+            is_outdated = known is not None and known.takes_over is None and known.vendor != vendor
+            if known is None or (is_outdated and known.sender.parked is not None):
+                fresh.append(self._make_consumer(name, vendor))
         if not self.all_trees:
-            for name, vendor in list(mended(self.journal, self.vendors, self.consumers)):
-                self._add_lane(name, vendor, partial(MendedLane, name=name))
+            for name, vendor in list(reconfigured(self.journal, self.vendors, self.consumers)):
+                fresh.append(self._make_consumer(name, vendor, takes_over=name))
+        # All take their locks before the first one reads: so they begin level, and each tree is read once for all.
+        for consumer in fresh:
+            try:
+                consumer.hold()
+            except OSError as error:
+                diagnostics.failed(f"delivery to {consumer.vendor.name}", error)
+        for consumer in fresh:
+            self._tasks.add(asyncio.get_running_loop().create_task(consumer.run(), name=consumer.name))
 
-    def _add_lane(self, name: str, vendor: Vendor, consumer: Callable[..., Consumer]) -> None:
+    def _make_consumer(self, name: str, vendor: Vendor, takes_over: str | None = None) -> Consumer:
         for task in self._tasks:
             if task.get_name() == name:
                 task.cancel()
-        self.consumers[name] = consumer(
-            self.journal, vendor, self._http, pricing=self.pricer.clone(), all_trees=self.all_trees
+        assert self._http is not None
+        self.consumers[name] = Consumer(
+            self.journal, vendor, self._http, self._feeds, all_trees=self.all_trees, takes_over=takes_over
         )
-        self._tasks.add(asyncio.get_running_loop().create_task(self.consumers[name].run(), name=name))
+        return self.consumers[name]
 
     def after_fork(self) -> None:
         """In the child: the parent's thread is not here; `ensure` starts one of our own."""
         self._reset()
+
+
+def reconfigured(
+    journal: Journal, vendors: Mapping[str, Vendor], consumers: Mapping[str, Consumer]
+) -> Iterator[tuple[str, Vendor]]:
+    """`VENDOR.FINGERPRINT` of what is parked though `vendors` (by such a name) has newer settings: those.
+
+    Settings are told apart by their fingerprint, vendors by their name: a vendor that answered 401, 403, 404 or 3xx
+    goes on as soon as a process has other settings for its name (another key, host or project). What was recorded under
+    settings that no vendor was parked with waits for these very settings. A journal that cannot be read yields nothing.
+    """
+    newest = {vendor.name: (name, vendor) for name, vendor in vendors.items()}
+    try:
+        names = [f"{name}.{fingerprint}" for name, fingerprint in sorted(cursor_keys(journal)) if name in newest]
+        for name in names:
+            own, vendor = newest[name.rsplit(".", 1)[0]]
+            consumer = consumers.get(name)
+            cursor = Cursor(journal.files, f"{name}.cursor") if consumer is None else None
+            is_parked = cursor.parked if cursor is not None else consumer and consumer.sender.parked
+            if name != own and is_parked is not None:
+                yield name, vendor
+    except OSError:
+        return
 
 
 def _consumer_name(vendor: Vendor, journal: Journal) -> str:

@@ -14,7 +14,8 @@ import pydantic_core
 
 from eventtree.content.truncate import truncate
 from eventtree.event import JsonValue
-from eventtree.serializer.vendor import Item, to_json
+from eventtree.serializer.requests import Item
+from eventtree.serializer.vendor import to_json
 
 LIGHT_BYTES = 512
 """No id, name, time or count of a vendor's format is longer."""

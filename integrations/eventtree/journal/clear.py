@@ -1,40 +1,17 @@
-"""The whole journal, for looking at, exporting and clearing: where each tree's lines stand, and their records."""
+"""Deleting the contents of trees. What still waits for a vendor is counted as dropped `by_user`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import NamedTuple
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import Line, LineReader, frame
-
-Ranges = list[tuple[str, int, int, int]]
-"""Lines of a tree: log, offset, length, sequence number."""
-
-
-def trees_in(journal: Journal) -> dict[str, Ranges]:
-    """Every tree's lines, trees in the order they opened."""
-    found: dict[str, Ranges] = {}
-    for line in _lines(journal):
-        try:
-            _, _, tree_id = record.head(line.payload)
-        except ValueError:
-            continue
-        if tree_id:
-            found.setdefault(tree_id, []).append((line.name, line.offset, line.length, line.seq))
-    return found
-
-
-def records_of(journal: Journal, ranges: Ranges) -> Iterator[record.Record]:
-    """The records at `ranges`; lines that are damaged are left out."""
-    for name, offset, length, _ in ranges:
-        data = journal.files.read(name, offset, length)
-        try:
-            yield record.decode(data[data.index(b" ", 9) + 1 :])
-        except ValueError:
-            continue
+from eventtree.journal.line import frame, unframe
+from eventtree.journal.totals import keep_removed
+from eventtree.journal.trees import LoggedTree, load, trees_in
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
@@ -43,22 +20,38 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     Lines are overwritten where they stand, since the process that wrote them may still be writing; logs of processes
     that have ended are removed when nothing is left in them.
     """
-    found = trees_in(journal)
-    gone = {tree: ranges for tree, ranges in found.items() if tree_ids is None or tree in tree_ids}
-    counted = {tree_id: _counted(journal, ranges) for tree_id, ranges in gone.items()}
+    gone = {tree.id: tree for tree in trees_in(journal).values() if tree_ids is None or tree.id in tree_ids}
+    counted = {tree_id: _counted(journal, tree) for tree_id, tree in gone.items()}
     busy = _settle(journal, gone, counted)
-    for tree_id, ranges in gone.items():
+    for tree_id, tree in gone.items():
         owed = _owed(tree_id, counted[tree_id], busy)
-        for name, offset, length, seq in reversed(ranges):  # where it ends is how vendors' cursors know a tree
+        for name, offset, length in reversed(tree.lines):  # where it ends is how vendors' cursors know a tree
+            seq = _seq(journal.files.read(name, offset, length))
             line = None if owed is None else _padded(seq, length, owed)
             owed = owed if line is None else None
             journal.files.overwrite(name, offset, line or _blank(seq, length))
-    left = trees_in(journal)
-    for name in journal.logs():
-        is_empty = all(name != log for ranges in left.values() for log, *_ in ranges)
-        if is_empty and not journal.is_alive(process_of(name)):
-            journal.files.remove(name)
+    _remove_empty(journal)
     return len(gone)
+
+
+def _remove_empty(journal: Journal) -> None:
+    """Remove logs of processes that have ended in which nothing is left."""
+    left = {log for tree in trees_in(journal).values() for log in tree.spans}
+    for process, names in groupby(journal.logs(), process_of):
+        logs = list(names)
+        empty = [name for name in logs if name not in left]
+        if empty and not journal.is_alive(process):
+            if len(empty) == len(logs):
+                keep_removed(journal, process, logs)
+            for name in empty:
+                journal.files.remove(name)
+
+
+def _seq(line: bytes) -> int:
+    try:
+        return unframe(line.rstrip(b"\n"))[0]
+    except ValueError:
+        return 0
 
 
 class _Counted(NamedTuple):
@@ -70,10 +63,10 @@ class _Counted(NamedTuple):
     reason: str
 
 
-def _counted(journal: Journal, ranges: Ranges) -> _Counted:
+def _counted(journal: Journal, tree: LoggedTree) -> _Counted:
     vendors: dict[str, dict[str, str]] = {}
     events, reason = 0, "by_user"
-    for entry in records_of(journal, ranges):
+    for entry in load(journal, tree.lines):
         vendors.update((_cursor_of(ref), ref) for ref in entry.get("vendors") or ())
         if entry["r"] == record.OPEN:
             events += 1
@@ -86,7 +79,7 @@ def _cursor_of(ref: Mapping[str, str]) -> str:
     return f"{ref['name']}.{ref['fingerprint']}.cursor"
 
 
-def _settle(journal: Journal, gone: dict[str, Ranges], counted: Mapping[str, _Counted]) -> set[str]:
+def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[str, _Counted]) -> set[str]:
     """Count what has gone in the cursors; those that another process holds are given back."""
     busy = set[str]()
     for name in sorted(set[str]().union(*(tree.vendors for tree in counted.values()))):
@@ -97,14 +90,13 @@ def _settle(journal: Journal, gone: dict[str, Ranges], counted: Mapping[str, _Co
         try:
             cursor = Cursor(journal.files, name)
             cursor.advance({})
-            for tree_id, ranges in gone.items():
-                spans = {log: offset + length for log, offset, length, _ in ranges}
-                _settle_feedback(cursor, records_of_feedback(journal, ranges), name)
-                tree = counted[tree_id]
-                if name in tree.vendors and not cursor.is_settled(tree_id, spans):
+            for tree_id, tree in gone.items():
+                _settle_feedback(cursor, _feedback_in(journal, tree), name)
+                known = counted[tree_id]
+                if name in known.vendors and not cursor.is_settled(tree_id, tree.spans):
                     sent = sum(cursor.taken.get(tree_id, ()))
-                    left = max(0, tree.events - sent)
-                    cursor.settle(tree_id, sent + left, {tree.reason: left}, spans)
+                    left = max(0, known.events - sent)
+                    cursor.settle(tree_id, sent + left, {known.reason: left}, tree.spans)
         finally:
             lock.release()
     return busy
@@ -119,12 +111,12 @@ def _owed(tree_id: str, tree: _Counted, busy: set[str]) -> bytes | None:
     return record.encode({**entry, "reason": tree.reason, "events": tree.events})
 
 
-def records_of_feedback(journal: Journal, ranges: Ranges) -> Iterator[tuple[record.Record, str, int]]:
+def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Record, str, int]]:
     """Feedback among a tree's lines, with the log and the end of its line."""
-    for one in ranges:
-        for entry in records_of(journal, [one]):
+    for line in tree.lines:
+        for entry in load(journal, [line]):
             if entry["r"] == record.FEEDBACK:
-                yield entry, one[0], one[1] + one[2]
+                yield entry, line[0], line[1] + line[2]
 
 
 def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
@@ -143,10 +135,3 @@ def _padded(seq: int, length: int, payload: bytes) -> bytes | None:
     """A line of that length, or None if it is too short for the payload."""
     padding = length - len(frame(seq, payload))
     return None if padding < 0 else frame(seq, payload[:-1] + b" " * padding + b"}")
-
-
-def _lines(journal: Journal) -> Iterator[Line]:
-    for name in journal.logs():
-        reader = LineReader(journal.files, name)
-        while lines := reader.read():
-            yield from lines

@@ -1,310 +1,211 @@
-"""How many events each tree of the journal has, and which vendors it names: what reports and sweeps count with.
+"""How much waits for whom: one pass over what is not settled, the sums that were kept at capture for the rest.
 
-A tree that looks finished is packed into 20 bytes: with a dead vendor and millions of events, who counts stays small.
+A journal of millions of settled events is counted as fast as an empty one: a vendor's cursor says how far all is
+settled, and only what stands behind that is read. A tree that is whole is counted and forgotten, so that a dead
+vendor's backlog of any length takes no memory either.
 """
 
 from __future__ import annotations
 
-import time
-from array import array
-from bisect import bisect_left, bisect_right
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import LineReader
+from eventtree.journal.journal import Journal
+from eventtree.journal.scan import Entry, Scan
+from eventtree.journal.totals import Captured
+from eventtree.journal.trees import LoggedTree, Refs
 
-Keys = tuple[tuple[str, str], ...]
-"""Vendors a tree names: `(name, fingerprint)`."""
+CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor")
+"""Name of a vendor's cursor; whatever else is called so is not ours."""
 
-
-class CountedTree:
-    """A tree as the counts knows it."""
-
-    __slots__ = ("alone", "closed", "drop", "events", "open", "own", "reason", "spans", "vendors")
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.open: set[str] = set()
-        self.alone: set[str] | None = None
-        """Runs that closed though no opened record was found: it is damaged."""
-        self.closed = False
-        self.drop = 0
-        self.reason = ""
-        self.vendors: Keys = ()
-        self.spans: dict[str, int] = {}
-        self.own = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Nothing more is expected of it, and it stands in one log."""
-        return self.closed and not self.open and self.alone is None and len(self.spans) == 1
+Key = tuple[str, str]
+"""A vendor as trees name it: `(name, fingerprint)`."""
 
 
-class PackedTrees:
-    """Finished trees of one log that name the same vendors, in the order they ended there."""
-
-    __slots__ = ("ends", "events", "names", "own")
-
-    def __init__(self, own: bool) -> None:
-        self.own = own
-        self.names = array("q")
-        """Hashes of their ids."""
-        self.ends = array("Q")
-        """Where each ends in the log."""
-        self.events = array("I")
-        """0 in place of one that has been taken out again."""
-
-    def add(self, tree_id: str, end: int, events: int) -> None:
-        """One more."""
-        self.names.append(hash(tree_id))
-        self.ends.append(end)
-        self.events.append(events)
-
-    def find(self, tree_id: str, offset: int = 0) -> int | None:
-        """Number of a tree that ends behind `offset`, or None."""
-        try:
-            return self.names.index(hash(tree_id), bisect_right(self.ends, offset))
-        except ValueError:
-            return None
-
-    def at(self, tree_id: str, end: int) -> int | None:
-        """Number of the tree that ends there, or None."""
-        number = bisect_left(self.ends, end)
-        is_it = number < len(self.ends) and self.ends[number] == end and self.names[number] == hash(tree_id)
-        return number if is_it else None
-
-    def behind(self, offset: int) -> int:
-        """Events of the trees that end behind `offset`."""
-        return sum(self.events[bisect_right(self.ends, offset) :])
+RECENT_TREES = 10_000
 
 
-class CountedFeedback:
-    """A feedback as the counts knows it."""
-
-    __slots__ = ("end", "log", "own", "vendors")
-
-    def __init__(self, vendors: Keys, log: str, end: int, own: bool) -> None:
-        self.vendors, self.log, self.end, self.own = vendors, log, end, own
-
-
+@dataclass(slots=True)
 class Counts:
-    """Counts the events of every tree in the logs; each call of `read` goes on where the last stopped."""
+    """What the journal holds, as one pass over its unsettled part tells."""
 
-    def __init__(self, journal: Journal, on_line: Callable[[], None] = lambda: None) -> None:
-        """Count `journal`, nothing read yet; `on_line` is called after each line."""
-        self.journal = journal
-        self.on_line = on_line
-        self.trees: dict[str, CountedTree] = {}
-        """Those that are not packed."""
-        self.packed: dict[str, dict[tuple[Keys, str], PackedTrees]] = {}
-        """By log; then by vendors and the reason for which they were only counted ("" for what was recorded)."""
-        self.feedback: dict[str, CountedFeedback] = {}
-        self.readers: dict[str, LineReader] = {}
+    events: int = 0
+    """Events recorded in what was read."""
+    waiting: Counter[Key] = field(default_factory=Counter)
+    """Events of trees that a vendor has not settled."""
+    feedback: Counter[Key] = field(default_factory=Counter)
+    finished_here: set[Key] = field(default_factory=set)
+    """Vendors that have yet to settle a finished tree, or feedback, of this process."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Events of trees that name no vendor and were only counted, by reason."""
+    needed: set[str] = field(default_factory=set)
+    """Logs that hold something which a vendor it names has not settled."""
+    vendors: set[Key] = field(default_factory=set)
+    damaged_lines: int = 0
+    lost_lines: int = 0
 
-    def read(self, until: float = float("inf"), *, only_own: bool = False) -> bool:
-        """Take in what has been written since (by this process, or by all); forget logs that are gone.
 
-        False if `until` (monotonic seconds) came before all was read.
-        """
-        names = set(self.journal.logs())
-        if self.readers.keys() - names:
-            self.readers.clear()
-            self.trees.clear()
-            self.packed.clear()
-            self.feedback.clear()
-        for name in sorted(names):
-            own = process_of(name) == self.journal.process
-            if only_own and not own:
+def count(
+    journal: Journal,
+    cursors: Callable[[Key], Cursor],
+    *,
+    offsets: Mapping[str, int] | None = None,
+    damage: Mapping[str, tuple[int, int]] | None = None,
+    on_line: Callable[[], None] = lambda: None,
+    only: str | None = None,
+    keys: Iterable[Key] = (),
+) -> Counts:
+    """Count what stands behind `offsets` (default: everything); `cursors` gives each vendor's.
+
+    With `only`, the logs of that process alone. `keys` are vendors that may have settled what is read.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    found = Counts()
+    found.vendors.update(keys)
+    growing: dict[str, LoggedTree] = {}
+    counting = _Counting(journal, cursors, found)
+    scan = Scan(journal, offsets or {}, damage or {})
+    more = True
+    while more:
+        more = False
+        for entry in scan.read(only=only):
+            more = True
+            on_line()
+            if entry.kind == record.FEEDBACK:
+                counting.add_feedback(entry)
                 continue
-            reader = self.readers.setdefault(name, LineReader(self.journal.files, name))
-            while lines := reader.read():
-                for line in lines:
-                    self._count(line.payload, name, line.offset + line.length, own)
-                    self.on_line()
-                if time.monotonic() >= until:
-                    return False
-            if self._is_cut(name, reader):
-                for line in reader.last_words():
-                    self._count(line.payload, name, line.offset + line.length, own)
-        return True
-
-    def _is_cut(self, name: str, reader: LineReader) -> bool:
-        """Whether something stands behind the last newline though nobody writes there any more."""
-        return self.journal.files.size(name) > reader.offset and not self.journal.is_alive(process_of(name))
-
-    def _count(self, payload: bytes, log: str, end: int, own: bool) -> None:
-        try:
-            kind, run_id, tree_id = record.head(payload)
-        except ValueError:
-            return
-        if not tree_id:
-            return
-        if kind == record.FEEDBACK:
-            entry = record.decode(payload)
-            self.feedback[entry.get("key", "")] = CountedFeedback(_keys(entry), log, end, own)
-            return
-        tree = self.trees.get(tree_id)
-        if tree is None:
-            is_new = run_id == tree_id and kind in (record.OPEN, record.DROP)
-            tree = self.trees[tree_id] = CountedTree() if is_new else self._unpacked(tree_id)
-        tree.spans[log] = end
-        tree.own = tree.own or own
-        if kind == record.OPEN:
-            if tree.alone is None or run_id not in tree.alone:
-                tree.events += 1
-                tree.open.add(run_id)
-        elif kind == record.CLOSE:
-            if run_id in tree.open:
-                tree.open.discard(run_id)
-            elif tree.alone is None or run_id not in tree.alone:
-                tree.alone = {run_id, *(tree.alone or ())}
-                tree.events += 1
-        if run_id == tree_id and kind in (record.OPEN, record.CLOSE, record.VENDORS, record.DROP):
-            self._root(tree, kind, payload)
-        if tree.is_finished:
-            self._pack(tree_id, tree, log)
-
-    @staticmethod
-    def _root(tree: CountedTree, kind: str, payload: bytes) -> None:
-        if kind == record.CLOSE:
-            tree.closed = True
-            if tree.vendors:
-                return
-        entry = record.decode(payload)
-        tree.vendors = _keys(entry)
-        if kind == record.DROP:
-            tree.drop, tree.reason, tree.closed = entry["events"], entry["reason"], True
-
-    def _pack(self, tree_id: str, tree: CountedTree, log: str) -> None:
-        of_log = self.packed.setdefault(log, {})
-        key = (tree.vendors, tree.reason)
-        if key not in of_log:
-            of_log[key] = PackedTrees(tree.own)
-        of_log[key].add(tree_id, tree.spans[log], tree.events + tree.drop)
-        del self.trees[tree_id]
-
-    def _unpacked(self, tree_id: str) -> CountedTree:
-        """A tree again, of which something came late; a fresh one if it was never seen."""
-        tree = CountedTree()
-        for log, (vendors, reason), trees in self._all_packed():
-            number = trees.find(tree_id)
-            if number is not None and trees.events[number]:
-                tree.closed, tree.own, tree.vendors, tree.reason = True, trees.own, vendors, reason
-                tree.spans[log] = trees.ends[number]
-                tree.events, tree.drop = (0, trees.events[number]) if reason else (trees.events[number], 0)
-                trees.events[number] = 0
-                break
-        return tree
-
-    def _all_packed(self) -> Iterator[tuple[str, tuple[Keys, str], PackedTrees]]:
-        for log, of_log in self.packed.items():
-            for key, trees in of_log.items():
-                yield log, key, trees
-
-    @property
-    def events(self) -> int:
-        """Events that are recorded in the logs."""
-        packed = sum(sum(trees.events) for _, (_, reason), trees in self._all_packed() if not reason)
-        return packed + sum(tree.events for tree in self.trees.values())
-
-    def dropped(self) -> Counter[str]:
-        """Events of trees that name no vendor and were only counted, by reason."""
-        found: Counter[str] = Counter()
-        for tree in self.trees.values():
-            if tree.drop and not tree.vendors:
-                found[tree.reason] += tree.drop
-        for _, (vendors, reason), trees in self._all_packed():
-            if reason and not vendors:
-                found[reason] += sum(trees.events)
-        return found
-
-    def waiting(self, key: tuple[str, str], cursor: Cursor) -> tuple[int, int]:
-        """Events of unsettled trees that name a vendor, and how many of those are this process's, in finished trees."""
-        events = finished = 0
-        for tree_id, tree in self.trees.items():
-            if key in tree.vendors and not cursor.is_settled(tree_id, tree.spans):
-                # Lines of what a vendor has taken may have been damaged since.
-                count = max(tree.events + tree.drop, sum(cursor.taken.get(tree_id, ())))
-                events += count
-                finished += count if tree.own and tree.closed else 0
-        for _, trees, count in self._unsettled(key, cursor):
-            events += count
-            finished += count if trees.own else 0
-        return events + self._begun(key, cursor), finished
-
-    def _unsettled(self, key: tuple[str, str], cursor: Cursor) -> Iterator[tuple[str, PackedTrees, int]]:
-        """Packed trees that name a vendor, with their log, and how many of their events it has not settled."""
-        settled = _by_log(cursor)
-        for log, (vendors, _), trees in self._all_packed():
-            if key in vendors:
-                offset = cursor.offsets.get(log, 0)
-                ahead = (trees.at(tree_id, end) for tree_id, end in settled.get(log, ()) if end > offset)
-                yield log, trees, trees.behind(offset) - sum(trees.events[n] for n in ahead if n is not None)
-
-    def _begun(self, key: tuple[str, str], cursor: Cursor) -> int:
-        """What a vendor has taken of unsettled trees beyond what the logs still know of them."""
-        more = 0
-        for tree_id, taken in cursor.taken.copy().items():  # its holder goes on meanwhile
-            if tree_id not in self.trees:
-                more += max(0, sum(taken) - self._known(tree_id, key, cursor.offsets))
-        return more
-
-    def _known(self, tree_id: str, key: tuple[str, str], offsets: Mapping[str, int]) -> int:
-        for log, (vendors, _), trees in self._all_packed():
-            number = trees.find(tree_id, offsets.get(log, 0)) if key in vendors else None
-            if number is not None:
-                return trees.events[number]
-        return 0
-
-    def cursors(self) -> dict[tuple[str, str], Cursor]:
-        """Where each vendor that is named stands."""
-        return {key: Cursor(self.journal.files, f"{key[0]}.{key[1]}.cursor") for key in self.vendor_keys()}
-
-    def needed_logs(self, cursors: Mapping[tuple[str, str], Cursor]) -> set[str]:
-        """Logs that hold something which a vendor it names has not settled."""
-        needed = {
-            log
-            for tree_id, tree in self.trees.items()
-            if any(not cursors[key].is_settled(tree_id, tree.spans) for key in tree.vendors)
-            for log in tree.spans
-        }
-        needed |= {
-            said.log
-            for name, said in self.feedback.items()
-            if any(not cursors[key].is_feedback_done(name, said.log, said.end) for key in said.vendors)
-        }
-        for key, cursor in cursors.items():
-            needed |= {log for log, _, count in self._unsettled(key, cursor) if count}
-        return needed
-
-    def waiting_feedback(self, key: tuple[str, str], cursor: Cursor) -> tuple[int, int]:
-        """Feedback that waits for a vendor, and how much of it is this process's."""
-        found = [
-            said.own
-            for name, said in self.feedback.items()
-            if key in said.vendors and not cursor.is_feedback_done(name, said.log, said.end)
-        ]
-        return len(found), sum(found)
-
-    def vendor_keys(self) -> set[tuple[str, str]]:
-        """Every vendor that a tree or a feedback names."""
-        named = [tree.vendors for tree in self.trees.values()] + [said.vendors for said in self.feedback.values()]
-        named += [vendors for _, (vendors, _), _ in self._all_packed()]
-        return {key for vendors in named for key in vendors}
-
-
-def _by_log(cursor: Cursor) -> dict[str, list[tuple[str, int]]]:
-    """Trees a vendor has settled beyond its offsets: by log, with the end of each there."""
-    found: dict[str, list[tuple[str, int]]] = {}
-    for tree_id, spans in cursor.settled.copy().items():
-        for log, end in spans.items():
-            found.setdefault(log, []).append((tree_id, end))
+            tree = growing.get(entry.tree_id)
+            if tree is None:
+                tree = growing[entry.tree_id] = LoggedTree(entry.tree_id)
+                tree.vendors = counting.vendors_of_late_part(entry.tree_id)
+            found.events += entry.kind == record.OPEN
+            tree.add(entry)
+            if tree.is_whole or tree.dropped is not None:
+                counting.add(growing.pop(entry.tree_id))
+    for tree in growing.values():
+        counting.add(tree)
+    totals = scan.damage().values()
+    found.damaged_lines, found.lost_lines = sum(bad for bad, _ in totals), sum(lost for _, lost in totals)
     return found
 
 
-def _keys(entry: record.Record) -> Keys:
+def cursor_keys(journal: Journal) -> set[Key]:
+    """Every vendor that has a cursor: `(name, fingerprint)`."""
+    found = (CURSOR.fullmatch(name) for name in journal.files.names())
+    return {(one[1], one[2]) for one in found if one is not None}
+
+
+class Cursors:
+    """The cursors of a journal, each read once; those of this process know what a full disk does not."""
+
+    def __init__(self, journal: Journal, holders: Mapping[str, Cursor] = MappingProxyType({})) -> None:
+        """Read none yet; `holders` are this process's, by file name."""
+        self.journal = journal
+        self.holders = holders
+        self.known: dict[Key, Cursor] = {}
+
+    def __call__(self, key: Key) -> Cursor:
+        """The cursor of a vendor."""
+        if key not in self.known:
+            cursor = self.known[key] = Cursor(self.journal.files, f"{key[0]}.{key[1]}.cursor")
+            if cursor.name in self.holders:
+                cursor.add_unwritten(self.holders[cursor.name])
+        return self.known[key]
+
+    def settled_before(self, keys: Iterable[Key]) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+        """Up to where all of these vendors have settled each log, and the damage known before that."""
+        cursors = [self(key) for key in keys]
+        if not cursors:
+            return {}, {}
+        logs = set(cursors[0].offsets).intersection(*(cursor.offsets for cursor in cursors[1:]))
+        lowest = {log: min(cursors, key=lambda cursor: cursor.offsets[log]) for log in logs}
+        damage = {log: cursor.damage[log] for log, cursor in lowest.items() if log in cursor.damage}
+        return {log: cursor.offsets[log] for log, cursor in lowest.items()}, damage
+
+
+def count_unsettled(
+    journal: Journal, cursors: Cursors, known: Captured, on_line: Callable[[], None] = lambda: None
+) -> Counts:
+    """Count what is not settled. Every vendor that events were recorded for counts, whether it has a cursor or not.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    named = {key_of(name) for name, events in known.recorded.items() if name and events}
+    keys = named | cursor_keys(journal)
+    offsets, damage = cursors.settled_before(keys)
+    return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys)
+
+
+def key_of(name: str) -> Key:
+    """`NAME.FINGERPRINT` as `(name, fingerprint)`."""
+    vendor, _, fingerprint = name.rpartition(".")
+    return vendor, fingerprint
+
+
+class _Counting:
+    """Adds trees and feedback to the counts of the vendors they name."""
+
+    def __init__(self, journal: Journal, cursors: Callable[[Key], Cursor], found: Counts) -> None:
+        self.own = journal.process
+        self.cursors = cursors
+        self.found = found
+        self.recent: dict[str, Refs | None] = {}
+        """Trees counted last → the vendors they name: what comes for them late does not say."""
+
+    def vendors_of_late_part(self, tree_id: str) -> Refs | None:
+        """The vendors of a tree that was counted or settled before; None for one that is new."""
+        if tree_id in self.recent:
+            return self.recent[tree_id]
+        named = (key for key in self.found.vendors if tree_id in self.cursors(key).settled)
+        return [{"name": name, "fingerprint": fingerprint} for name, fingerprint in named] or None
+
+    def add(self, tree: LoggedTree) -> None:
+        self.recent.pop(tree.id, None)
+        self.recent[tree.id] = tree.vendors
+        while len(self.recent) > RECENT_TREES:
+            del self.recent[next(iter(self.recent))]
+        events, reason = tree.dropped or (0, "")
+        # Runs that closed though no opened record was found: it is damaged, the events are there.
+        total = tree.events + events + (len(tree.ended) if not tree.late else 0)
+        keys = keys_of(tree.vendors)
+        if reason and not keys:
+            self.found.dropped[reason] += events
+        for key in keys:
+            self.found.vendors.add(key)
+            cursor = self.cursors(key)
+            if cursor.is_settled(tree.id, tree.spans):
+                continue
+            # Lines of what a vendor has taken may have been damaged since.
+            self.found.waiting[key] += max(total, sum(cursor.taken.get(tree.id, ())))
+            self.found.needed.update(tree.spans)
+            if (tree.root_closed or tree.dropped) and self.own in tree.processes:
+                self.found.finished_here.add(key)
+
+    def add_feedback(self, entry: Entry) -> None:
+        line = entry.line
+        try:
+            feedback = record.decode(line.payload)
+        except (ValueError, RecursionError):
+            return
+        for key in keys_of(feedback.get("vendors")):
+            self.found.vendors.add(key)
+            if not self.cursors(key).is_feedback_done(
+                str(feedback.get("key", "")), line.name, line.offset + line.length
+            ):
+                self.found.feedback[key] += 1
+                self.found.needed.add(line.name)
+                if line.name.startswith(self.own):
+                    self.found.finished_here.add(key)
+
+
+def keys_of(refs: Refs | None) -> tuple[Key, ...]:
     """The vendors a record names."""
-    return tuple((ref["name"], ref["fingerprint"]) for ref in entry.get("vendors") or ())
+    return tuple((ref["name"], ref["fingerprint"]) for ref in refs or ())

@@ -8,7 +8,7 @@ is rewritten as one line that says the same.
                                                                      the tree is done with
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
     {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
-    {"c": "learn", "name": value}
+    {"c": "learn", "values": {name: value or null}}                  null: not known any more
     {"c": "state", …}                                                all of it at once
     {"c": "parked", "why": text or null}
     {"c": "revive", "events"}, {"c": "forgo", "events", "reason"}    dead letters: sent after all, dropped
@@ -20,13 +20,14 @@ While the disk refuses, lines are held in memory: what was answered is not sent 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pydantic_core
 
 from eventtree.journal.files import Files
-from eventtree.journal.line import LineReader, frame, unframe
+from eventtree.journal.line import frame, unframe
 
 COMPACT_TREES = 5_000
 """Settled trees remembered by id before the file is rewritten."""
@@ -42,7 +43,7 @@ Spans = Mapping[str, int]
 
 
 class Cursor:
-    """State of one vendor; whoever holds the vendor's lock writes, anybody may `refresh` and read."""
+    """State of one vendor; whoever holds the vendor's lock writes, anybody may read."""
 
     def __init__(self, files: Files, name: str) -> None:
         """Read `name` (`VENDOR.FINGERPRINT.cursor`) as it stands.
@@ -53,7 +54,7 @@ class Cursor:
         self.files = files
         self.name = name
         self._clear()
-        self.refresh()
+        self._read()
 
     def _clear(self) -> None:
         self.accepted = 0
@@ -72,21 +73,27 @@ class Cursor:
         """Feedback by what became of it; counted apart from events."""
         self.feedback_done: dict[str, tuple[str, int]] = {}
         """Key of each feedback that is done with → its log, and where it ends there."""
-        self._reader = LineReader(self.files, self.name)
+        self.damage: dict[str, tuple[int, int]] = {}
+        """Log → damaged and lost lines in what lies before its offset."""
+        self.damaged_lines = 0
+        """Lines of this file that could not be read."""
+        self._size = 0
+        """How long the file was when it was last read or written here."""
         self._seq = 0
         self._unwritten = bytearray()
         self._is_torn = False
 
-    def refresh(self) -> None:
-        """Take in what the holder has written since."""
-        if self.files.size(self.name) < self._reader.offset:
-            self._clear()
-        if self.files.size(self.name) == 0:
-            return
-        while lines := self._reader.read():
-            for line in lines:
-                self._seq = line.seq + 1
-                self._apply(pydantic_core.from_json(line.payload))
+    def _read(self) -> None:
+        # All of it at once: its holder may put a rewritten file in its place at any moment.
+        data = self.files.read(self.name, 0)
+        for raw in data.split(b"\n")[:-1]:
+            try:
+                seq, payload = unframe(raw)
+                self._apply(pydantic_core.from_json(payload))
+                self._seq = seq + 1
+            except Exception:  # noqa: BLE001  (any line may be damaged; what it said is sent again, never lost)
+                self.damaged_lines += 1
+        self._size = len(data)
 
     def is_settled(self, tree: str, spans: Spans) -> bool:
         """Whether a tree whose records end at `spans` is done with."""
@@ -141,8 +148,14 @@ class Cursor:
         if why != self.parked:
             self._write({"c": "parked", "why": why})
 
-    def advance(self, offsets: Mapping[str, int]) -> None:
+    def unlearn(self, names: Iterable[str]) -> None:
+        """Forget what the vendor does not know any more."""
+        self._write({"c": "learn", "values": dict.fromkeys(names)})
+
+    def advance(self, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]] = MappingProxyType({})) -> None:
         """Everything before `offsets` (all logs that are left) is done with: rewrite the file, forgetting it.
+
+        `damage` says what was found broken there: damaged and lost lines by log.
 
         Without offsets the file is rewritten as it is.
 
@@ -151,6 +164,7 @@ class Cursor:
         """
         if offsets:
             self.offsets = {log: max(end, self.offsets.get(log, 0)) for log, end in offsets.items()}
+            self.damage = {log: damage[log] for log in offsets if any(damage.get(log, ()))}
             recent = set(list(self.settled)[-KEPT_TREES:])
             self.settled = {
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self._is_behind(spans)
@@ -160,7 +174,7 @@ class Cursor:
             }
         line = frame(0, pydantic_core.to_json(self._state()))
         self.files.replace(self.name, line)
-        self._reader = LineReader(self.files, self.name, len(line))
+        self._size = len(line)
         self._seq = 1
         self._unwritten.clear()
         self._is_torn = False
@@ -181,8 +195,7 @@ class Cursor:
             self.files.append(self.name, bytes(self._unwritten))
         except OSError:
             return
-        self._reader.offset += len(self._unwritten)
-        self._reader.next_seq = self._seq
+        self._size += len(self._unwritten)
         self._unwritten.clear()
 
     def add_unwritten(self, holder: Cursor) -> None:
@@ -195,7 +208,7 @@ class Cursor:
 
     def is_gone(self) -> bool:
         """Whether somebody has deleted the file since it was written here."""
-        return not self._is_torn and self.files.size(self.name) < self._reader.offset
+        return not self._is_torn and self.files.size(self.name) < self._size
 
     @property
     def held(self) -> int:
@@ -207,7 +220,7 @@ class Cursor:
             "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
             "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
-            "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done,
+            "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
         }  # fmt: skip
 
     def _write(self, entry: dict[str, Any]) -> None:
@@ -257,7 +270,11 @@ class Cursor:
         self.dropped[entry["reason"]] += events
 
     def _on_learn(self, entry: dict[str, Any]) -> None:
-        self.learned.update(entry["values"])
+        for name, value in entry["values"].items():
+            if value is None:
+                self.learned.pop(name, None)
+            else:
+                self.learned[name] = value
         if len(self.learned) > 2 * KEPT_LEARNED:
             single = [name for name in self.learned if name.startswith("data_id:")]
             for name in single[:-KEPT_LEARNED]:
@@ -274,14 +291,15 @@ class Cursor:
         self.parked = entry["why"]
 
     def _on_state(self, entry: dict[str, Any]) -> None:
-        reader, seq = self._reader, self._seq
+        damaged_lines = self.damaged_lines
         self._clear()
-        self._reader, self._seq = reader, seq
+        self.damaged_lines = damaged_lines
         self.accepted, self.delivered, self.dead = entry["accepted"], entry["delivered"], entry["dead"]
         self.dropped.update(entry["dropped"])
         self.partly = {tree: set(keys) for tree, keys in entry["partly"].items()}
         self.taken = {tree: (taken[0], taken[1]) for tree, taken in entry.get("taken", {}).items()}
         self.settled, self.offsets = entry["settled"], entry["offsets"]
         self.learned, self.parked = entry["learned"], entry["parked"]
+        self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
         self.feedback.update(entry.get("feedback", {}))
         self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

@@ -58,8 +58,10 @@ class Files(Protocol):
     def append(self, name: str, data: bytes) -> None:
         """Add `data` at the end, all of it or nothing; makes the file if it is not there."""
 
-    def read(self, name: str, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; none where there is no such file (another process may remove it)."""
+    def read(self, name: str, offset: int, size: int | None = None) -> bytes:
+        """Up to `size` bytes (default: all) from `offset`, of one state of the file whatever replaces it meanwhile;
+        none where there is no such file (another process may remove it).
+        """
 
     def size(self, name: str) -> int:
         """Length in bytes; 0 where there is no such file."""
@@ -114,14 +116,14 @@ class DiskFiles:
             raise OSError(28, "short write", name)
 
     @unseen
-    def read(self, name: str, offset: int, size: int) -> bytes:
+    def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         """See `Files`."""
         try:
             fd = os.open(self._at + name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return b""
         try:
-            return os.pread(fd, size, offset)
+            return os.pread(fd, max(0, os.fstat(fd).st_size - offset) if size is None else size, offset)
         finally:
             os.close(fd)
 
@@ -220,9 +222,9 @@ class MemoryFiles:
         """See `Files`."""
         self._files.setdefault(name, bytearray()).extend(data)
 
-    def read(self, name: str, offset: int, size: int) -> bytes:
+    def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         """See `Files`."""
-        return bytes(self._files.get(name, b"")[offset : offset + size])
+        return bytes(self._files.get(name, b"")[offset : None if size is None else offset + size])
 
     def size(self, name: str) -> int:
         """See `Files`."""

@@ -25,7 +25,7 @@ from eventtree import diagnostics
 from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
 from eventtree.journal.line import frame
-from eventtree.record import LOG, VERSION, encode
+from eventtree.record import LOG, VERSION, Record, encode
 
 ROLL_BYTES = 8 * 1024 * 1024
 """A log is closed and the next begun at this size."""
@@ -159,18 +159,18 @@ class Journal:
 
     def logs(self) -> list[str]:
         """All logs of all processes, oldest first; those of one process stand together, in the order it wrote them."""
-        return [name for name in self._all_logs() if not self._is_newer(name)]
+        return [name for name in self.all_logs() if not self.is_newer(name)]
 
     def newer_logs(self) -> list[str]:
         """Logs that a later version has written: left untouched."""
-        return [name for name in self._all_logs() if self._is_newer(name)]
+        return [name for name in self.all_logs() if self.is_newer(name)]
 
-    def _all_logs(self) -> list[str]:
+    def all_logs(self) -> list[str]:
         # By number, not by text: `.10000.log` comes after `.9999.log`.
         names = (LOG_NAME.fullmatch(name) for name in self.files.names())
         return [found[0] for found in sorted(filter(None, names), key=lambda found: (found[1], int(found[2] or 0)))]
 
-    def _is_newer(self, name: str) -> bool:
+    def is_newer(self, name: str) -> bool:
         known = self._newer.get(name)
         if known is None:
             try:
@@ -320,6 +320,11 @@ class Journal:
             if size >= DRAIN_BYTES:
                 break
         return taken
+
+    @staticmethod
+    def framed(entry: Record) -> bytes:
+        """A line of its own for a file beside the logs."""
+        return frame(0, encode(entry))
 
     def after_fork(self) -> None:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
@@ -32,12 +31,32 @@ def unframe(line: bytes) -> tuple[int, bytes]:
     return int(seq), payload
 
 
-@dataclass(slots=True)
-class Damage:
-    """What was found broken in a file. `lost` counts lines that are gone, by the gaps in the sequence."""
+NOTED_DAMAGE = 10_000
 
-    bad_lines: int = 0
-    lost: int = 0
+
+class Damage:
+    """What was found broken in a file, and where. `lost` counts lines that are gone, by the gaps in the sequence."""
+
+    __slots__ = ("bad_lines", "lost", "places")
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.bad_lines = 0
+        self.lost = 0
+        self.places: list[tuple[int, int, int]] = []
+        """Offset, bad lines, lost lines: the first thousands of them."""
+
+    def add(self, offset: int, bad_lines: int, lost: int) -> None:
+        """Something is broken at `offset`."""
+        self.bad_lines += bad_lines
+        self.lost += lost
+        if len(self.places) < NOTED_DAMAGE:
+            self.places.append((offset, bad_lines, lost))
+
+    def before(self, offset: int) -> tuple[int, int]:
+        """Bad and lost lines that stand before `offset`."""
+        found = [(bad, lost) for at, bad, lost in self.places if at < offset]
+        return sum(bad for bad, _ in found), sum(lost for _, lost in found)
 
 
 class Line(NamedTuple):
@@ -93,13 +112,13 @@ class LineReader:
             try:
                 seq, payload = unframe(data[start:stop])
             except ValueError:
-                self.damage.bad_lines += 1
+                self.damage.add(self.offset + start, 1, 0)
             else:
-                self._gap(seq)
+                self._gap(seq, self.offset + start)
                 yield Line(self.name, self.offset + start, stop + 1 - start, seq, payload)
             start = stop + 1
 
-    def _gap(self, seq: int) -> None:
+    def _gap(self, seq: int, offset: int) -> None:
         if self.next_seq is not None and seq > self.next_seq:
-            self.damage.lost += seq - self.next_seq
+            self.damage.add(offset, 0, seq - self.next_seq)
         self.next_seq = seq + 1

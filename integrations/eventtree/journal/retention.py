@@ -5,10 +5,12 @@ from __future__ import annotations
 import calendar
 import time
 from collections.abc import Callable
+from itertools import groupby
 
 from eventtree.config import BOUNDS
-from eventtree.journal.counts import Counts
+from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.totals import captured, keep_removed
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
 KEPT_BYTES = BOUNDS.kept_bytes
@@ -31,16 +33,24 @@ def remove_settled(
     now = time.time() if now is None else now
     logs = journal.logs()
     total = sum(journal.files.size(name) for name in logs)
-    old = [name for name in logs if now - _started(name) > kept_seconds]
+    old = {name for name in logs if now - _started(name) > kept_seconds}
     if total <= kept_bytes and not old:
         return []
+    kept = count_unsettled(journal, Cursors(journal), captured(journal), on_line).needed
     gone = []
-    for name in _removable(journal, logs, on_line):
-        if total > kept_bytes or name in old:
-            total -= journal.files.size(name)
-            journal.files.remove(name)
-            gone.append(name)
-    _forget_processes(journal, gone)
+    for process, names in groupby(logs, process_of):
+        of_process = list(names)
+        left = list(of_process)
+        for name in of_process[:-1] if journal.is_alive(process) else of_process:
+            if name not in kept and (total > kept_bytes or name in old):
+                left.remove(name)
+                if not left:
+                    keep_removed(journal, process, of_process)
+                total -= journal.files.size(name)
+                journal.files.remove(name)
+                gone.append(name)
+        if not left:
+            journal.files.remove(f"{process}.alive")
     return gone
 
 
@@ -50,20 +60,3 @@ def _started(log: str) -> float:
         return calendar.timegm(time.strptime(log.split("-", 1)[0], "%Y%m%dT%H%M%S"))
     except (ValueError, OverflowError):
         return float("inf")
-
-
-def _removable(journal: Journal, logs: list[str], on_line: Callable[[], None]) -> list[str]:
-    """Logs, oldest first, that nobody writes and in which no unsettled tree has a record."""
-    counts = Counts(journal, on_line)
-    counts.read()
-    needed = counts.needed_logs(counts.cursors())
-    newest = {process_of(name): name for name in logs}
-    written = {name for process, name in newest.items() if journal.is_alive(process)}
-    return [name for name in logs if name not in needed and name not in written]
-
-
-def _forget_processes(journal: Journal, gone: list[str]) -> None:
-    left = {process_of(name) for name in journal.logs()}
-    for process in {process_of(name) for name in gone} - left:
-        if not journal.is_alive(process):
-            journal.files.remove(f"{process}.alive")

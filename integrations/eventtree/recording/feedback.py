@@ -19,7 +19,7 @@ from eventtree.config import MEMORY
 from eventtree.content import Sanitizer
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import Journal, open_journal
-from eventtree.journal.backlog import Refs, owner_of
+from eventtree.journal.trees import Refs, find_trees
 from eventtree.recording import callback_context
 from eventtree.recording.callback_context import Example
 from eventtree.recording.pipeline import sanitizers
@@ -94,9 +94,9 @@ def _open_run(wanted: str) -> Place | None:
 
 def _in_journals(wanted: str) -> Place | None:
     for journal in _journals():
-        found = owner_of(journal, wanted)
-        if found is not None:
-            return journal, wanted, found[0], found[1], None
+        tree = find_trees(journal, [wanted]).get(wanted)
+        if tree is not None and tree.dropped is None:
+            return journal, wanted, tree.id, tree.vendors or [], None
     return None
 
 

@@ -1,20 +1,58 @@
-"""Trees + vendor → requests: order, waves, and packing by count and bytes. Pure; shared by all vendors.
+"""Trees and a vendor in, requests out: `plan` is the one way, for `serialize`, `export` and delivery. Pure.
 
-A wave holds what may travel together: nothing of a wave is made before the wave below it. Trees that are serialized
-together share waves, so that a hundred small trees fill a batch.
+trees ──vendor.encode──▶ items ──waves──▶ groups ──request──▶ Request
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from eventtree import diagnostics
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
-from eventtree.serializer.vendor import Item, Request, Vendor, chunks
+from eventtree.serializer.packing import Group, request, waves
+from eventtree.serializer.requests import Item, Request
+from eventtree.serializer.vendor import Vendor
 
-HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+
+@dataclass(slots=True)
+class Plan:
+    """What a vendor is to be sent for some trees, in order, and what of them it never will be."""
+
+    waves: list[list[Group]]
+    """Nothing of a wave is sent before the wave below it has been; groups of one wave may travel side by side."""
+    dropped: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Tree id → event id → why the vendor has no place for it."""
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """Tree id → what went wrong when the vendor encoded it."""
+
+
+def plan(
+    trees: Iterable[EventTree],
+    vendor: Vendor,
+    *,
+    more: Iterable[Item] = (),
+    is_wanted: Callable[[Item], bool] = lambda item: True,
+) -> Plan:
+    """Encode trees, leave out items that are not wanted, and group the rest, and `more` items, into requests.
+
+    The one boundary around encoding: a tree that a vendor chokes on is named in `failed` and stops no other.
+    """
+    items: list[Item] = []
+    found = Plan([])
+    for tree in trees:
+        try:
+            encoded = vendor.encode(tree)
+        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
+            diagnostics.failed(f"encoding for {vendor.name}", error)
+            found.failed[tree.id] = error
+            continue
+        items += filter(is_wanted, encoded.items)
+        if encoded.dropped:
+            found.dropped[tree.id] = encoded.dropped
+    found.waves = waves((*items, *more), vendor)
+    return found
 
 
 def serialize(trees: Iterable[EventTree], vendor: Vendor) -> Iterator[Request]:
@@ -26,52 +64,5 @@ def serialize(trees: Iterable[EventTree], vendor: Vendor) -> Iterator[Request]:
     if not isinstance(vendor, Vendor):
         hint = "Pass a value such as Braintrust(project='rag')"
         raise ConfigError("serialize.vendor", f"{vendor!r} is no vendor", hint)
-    items = [item for tree in trees for item in vendor.encode(tree).items]
-    for wave in waves(items):
-        yield from pack(wave, vendor)
-
-
-def waves(items: Iterable[Item]) -> list[list[Item]]:
-    """Items grouped by wave, lowest first; the order within a wave is kept."""
-    ordered = sorted(items, key=lambda item: item.wave)
-    return [list(group) for _, group in groupby(ordered, key=lambda item: item.wave)]
-
-
-def pack(items: Sequence[Item], vendor: Vendor) -> Iterator[Request]:
-    """Requests for items of one wave: those of one route and place share, up to the route's count and size."""
-    together: dict[tuple[str, tuple[tuple[str, str], ...]], list[Item]] = {}
-    for item in items:
-        together.setdefault((item.route, item.place), []).append(item)
-    for (route_name, _), group in together.items():
-        for chunk in chunks(group, vendor.routes[route_name], vendor.max_bytes):
-            yield request(chunk, vendor)
-
-
-def request(items: tuple[Item, ...], vendor: Vendor) -> Request:
-    """One request for items of one route and place; also how delivery makes smaller ones after a refusal."""
-    route = vendor.routes[items[0].route]
-    content = b",".join(item.content for item in items)
-    if route.envelope is not None:
-        content = route.envelope[0] + content + route.envelope[1]
-    return Request(route.method, vendor.base_url + fill(route.path, dict(items[0].place)), content, items, HEADERS)
-
-
-NAMES = re.compile(r"\{([^{}]+)\}")
-
-
-def names_in(path: str) -> tuple[str, ...]:
-    """The `{names}` in a path or body that still have no value."""
-    return tuple(dict.fromkeys(NAMES.findall(path)))
-
-
-def for_export(url: str, vendor: Vendor) -> str:
-    """The url with names standing in for what only a reply can tell."""
-    found = {name: vendor.lookup_of(name) for name in names_in(url)}
-    return fill(url, {name: lookup.export_as for name, lookup in found.items() if lookup is not None})
-
-
-def fill(path: str, values: Mapping[str, str]) -> str:
-    """Put known values into a path's `{names}`; unknown names stay."""
-    for name, value in values.items():
-        path = path.replace("{" + name + "}", value)
-    return path
+    for wave in plan(trees, vendor).waves:
+        yield from (request(group, vendor) for group in wave)

@@ -10,9 +10,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_va
 
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree, JsonValue
+from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 
 _OFFLINE = "_offline"
 
@@ -33,98 +32,6 @@ ABOUT_ONE: Mapping[int, str] = {404: "bisect", 405: "bisect", 409: "bisect"}
 """`Route.status_actions` of feedback: its event is unknown, or this edition takes none; the settings are right."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """The smallest thing a vendor is sent: one row, one log, one interaction, or the call that completes a trace.
-
-    `key` names it within the vendor and stays the same whenever the tree is encoded again, so that a restart can skip
-    what was already taken. `event_ids` are the events that count as delivered once it is. Items of a tree go out in
-    the order of `wave`; all items of one wave may travel together or side by side.
-    """
-
-    key: str
-    tree_id: str
-    event_ids: tuple[str, ...]
-    route: str
-    content: bytes
-    wave: int = 0
-    place: tuple[tuple[str, str], ...] = ()
-    """Values for this item's url, e.g. (("log_id", "…"),). Items with different places never share a request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A tree as one vendor takes it. Every event of the tree is in an item's `event_ids` or in `dropped`."""
-
-    items: tuple[Item, ...]
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    """Event id → reason (design.md's closed list) for those the vendor has no place for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How items become one HTTP call.
-
-    `path` may hold `{names}`: an item's `place` fills them when the request is made, what delivery learned from a
-    lookup fills them when it is sent. `envelope` is put around the comma-joined items; None sends a single item bare.
-    """
-
-    method: str
-    path: str
-    envelope: tuple[bytes, bytes] | None = None
-    max_items: int = 1
-    status_actions: Mapping[int, str] = field(default_factory=dict)
-    """Status → act, where this route differs from the vendor's other ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """A call made once whose answer gives the value of a `{name}` in paths; in exports `export_as` stands in for it."""
-
-    name: str
-    method: str
-    path: str
-    content: bytes
-    read: Callable[[JsonValue], str | None]
-    export_as: str
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP call a vendor expects, and the items inside it."""
-
-    method: str
-    url: str
-    content: bytes
-    items: tuple[Item, ...]
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Without the key: delivery adds the vendor's `auth()` when it sends."""
-
-    @property
-    def body(self) -> JsonValue:
-        """The JSON that goes over the wire, parsed."""
-        return pydantic_core.from_json(self.content)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Ids of the events this request delivers."""
-        return tuple(event_id for item in self.items for event_id in item.event_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an answer says about each item of a request: those in neither mapping were taken."""
-
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """Item key → the vendor's words: never to be sent again."""
-    retry: frozenset[str] = frozenset()
-    """Item keys the vendor did not take this time."""
-    learned: Mapping[str, str] = field(default_factory=dict)
-    """Values to remember, e.g. a log's id on the vendor's side."""
-    verified: bool = True
-    """False where a 2xx came with a body that cannot be read."""
 
 
 class Vendor(BaseModel):
@@ -300,34 +207,3 @@ def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in fields.items()
         if value is not None and (type(value) is not float or math.isfinite(value))
     }
-
-
-def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[tuple[Item, ...]]:
-    """Cut a run of items of one route into groups that fit its count and the vendor's bytes.
-
-    Items of one tree that fit a group together are not parted: no child travels in a request beside its parent's.
-    """
-    group: list[Item] = []
-    size = 0
-    for _, block in groupby(items, key=lambda item: item.tree_id):
-        together = tuple(block)
-        length = sum(len(item.content) + 1 for item in together)
-        fits = len(together) <= route.max_items and length <= max_bytes
-        if group and fits and (len(group) + len(together) > route.max_items or size + length > max_bytes):
-            yield tuple(group)
-            group, size = [], 0
-        for item in together:
-            length = len(item.content) + 1
-            if group and (len(group) >= route.max_items or size + length > max_bytes):
-                yield tuple(group)
-                group, size = [], 0
-            group.append(item)
-            size += length
-    if group:
-        yield tuple(group)
-
-
-def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
-    """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent."""
-    for wave, batch in enumerate(chunks(items, route, max_bytes), first):
-        yield from (item if item.wave == wave else replace(item, wave=wave) for item in batch)

@@ -12,11 +12,10 @@ from typing import Any, overload
 from eventtree import config
 from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
-from eventtree.journal.clear import records_of, trees_in
+from eventtree.journal.trees import trees_in
 from eventtree.pricing import Pricer
-from eventtree.record import CLOSE
 from eventtree.recording.recorder import recorder
-from eventtree.tree.builder import TreeBuilder
+from eventtree.tree.stored import fold_stored
 from eventtree.usage import Tokenizer
 
 _FRAMEWORKS = (("langchain_core", "eventtree.langchain"), ("llama_index_instrumentation", "eventtree.llama_index"))
@@ -53,20 +52,20 @@ class Captured(Sequence[EventTree]):
     def __iter__(self) -> Iterator[EventTree]:
         """Finished trees: those whose root has closed."""
         recorder.settle()
-        for tree_id, ranges in trees_in(self._journal).items():
-            records = list(records_of(self._journal, ranges))
-            if any(entry["r"] == CLOSE and entry["id"] == tree_id for entry in records):
-                yield self._built(tree_id, records)
+        yield from self._folded(is_finished=True)
 
     @property
     def unfinished(self) -> list[EventTree]:
         """Trees whose root is still open."""
-        finished = {tree.id for tree in self}
-        return [
-            self._built(tree_id, list(records_of(self._journal, ranges)))
-            for tree_id, ranges in trees_in(self._journal).items()
-            if tree_id not in finished
-        ]
+        return list(self._folded(is_finished=False))
+
+    def _folded(self, *, is_finished: bool) -> Iterator[EventTree]:
+        for logged in trees_in(self._journal).values():
+            if logged.root_closed is is_finished:
+                pricer = self._priced_with(self._over(self._ways_of(logged.id)))
+                tree = fold_stored(self._journal, logged, pricer)
+                if tree is not None:
+                    yield tree
 
     def wait(self, count: int = 1, timeout: float = 5.0) -> list[EventTree]:
         """The trees, once at least `count` are finished (an async stream's end may come after the user's await).
@@ -80,14 +79,6 @@ class Captured(Sequence[EventTree]):
                 raise TimeoutError(f"{len(self)} of {count} trees finished within {timeout} s")
             time.sleep(0.005)
         return list(self)
-
-    def _built(self, tree_id: str, records: list[dict[str, Any]]) -> EventTree:
-        builder = TreeBuilder(tree_id)
-        for entry in records:
-            builder.add(entry)
-        tree = builder.build(self._priced_with(self._over(self._ways_of(tree_id))))
-        assert tree is not None
-        return tree
 
     def _ways_of(self, tree_id: str) -> Ways:
         """Those of the handler with prices or a tokenizer of its own, where one saw the tree, else the configured."""

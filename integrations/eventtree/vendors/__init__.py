@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eventtree.errors import ConfigError
-from eventtree.serializer.vendor import Encoded, Feedback, Item, Lookup, Request, Route, Vendor, Verdict
+from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
+from eventtree.serializer.vendor import Feedback, Vendor
 
 if TYPE_CHECKING:
     from eventtree.vendors.braintrust import Braintrust

@@ -61,21 +61,10 @@ from eventtree.serializer.messages import (
     openai_form,
     tools_of,
 )
+from eventtree.serializer.packing import in_waves
+from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 from eventtree.serializer.times import in_utc, iso
-from eventtree.serializer.vendor import (
-    ABOUT_ONE,
-    Encoded,
-    Feedback,
-    Item,
-    Lookup,
-    Request,
-    Route,
-    Vendor,
-    Verdict,
-    in_waves,
-    to_json,
-    without_nulls,
-)
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
 TYPES: Mapping[Kind, str] = {
@@ -233,7 +222,7 @@ class Braintrust(Vendor):
         view = TreeView.of(tree)
         route, place = self.destination(tree)
         rows = [
-            Item(event.id, tree.id, (event.id,), route, to_json(row(event, view)), place=place)
+            Item(event.id, tree.id, (event.id,), route, to_json(row(event, view)), path_params=place)
             for event in view.tree.events
         ]
         return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), view.dropped(tree))
@@ -243,7 +232,7 @@ class Braintrust(Vendor):
         view = TreeView.of(tree)
         route, place = self.destination(tree)
         rows = [(event.id, late_row(event, view)) for event in view.tree.events if event.id in ended]
-        return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), place=place) for key, row in rows)
+        return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), path_params=place) for key, row in rows)
 
     def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""

@@ -65,20 +65,10 @@ from eventtree.serializer.messages import (
     text_of,
     tools_of,
 )
+from eventtree.serializer.packing import in_waves
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import in_utc
-from eventtree.serializer.vendor import (
-    ABOUT_ONE,
-    Encoded,
-    Feedback,
-    Item,
-    Request,
-    Route,
-    Vendor,
-    Verdict,
-    in_waves,
-    to_json,
-    without_nulls,
-)
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
 EVENT_TYPES: Mapping[Kind, str] = {

@@ -40,18 +40,9 @@ import pydantic_core
 from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import as_text
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import iso
-from eventtree.serializer.vendor import (
-    ABOUT_ONE,
-    Encoded,
-    Feedback,
-    Item,
-    Request,
-    Route,
-    Verdict,
-    to_json,
-    without_nulls,
-)
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
 from eventtree.vendors.humanloop import Fields, Humanloop

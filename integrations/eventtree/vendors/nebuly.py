@@ -41,8 +41,9 @@ from typing import Any, ClassVar, Literal, Self
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import as_text, is_message, is_messages, messages_in, messages_out, text_of
+from eventtree.serializer.requests import Encoded, Item, Route
 from eventtree.serializer.times import ended, in_utc, iso_ms
-from eventtree.serializer.vendor import ABOUT_ONE, Encoded, Feedback, Item, Route, Vendor, to_json, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

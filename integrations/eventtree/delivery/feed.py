@@ -1,0 +1,287 @@
+"""The logs, read once for all consumers: a tree that is due is folded and priced once, whatever the number of vendors.
+
+    scan ──entries──▶ growing trees ──due──▶ offered to each consumer ──fold (the first asks, all share)──▶ encode
+
+A consumer that is level with the others subscribes to the shared feed. One that got its vendor's lock later, or whose
+vendor was away for long, has a feed of its own from where its cursor stands, until it is level again; so nobody waits
+for it and what it has yet to send is not kept in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from eventtree import diagnostics, record
+from eventtree.event import EventTree
+from eventtree.journal.journal import Journal
+from eventtree.journal.line import Line
+from eventtree.journal.scan import Entry, Scan
+from eventtree.journal.trees import PINNED_BYTES, LoggedTree, Refs, load
+from eventtree.tree.builder import Pricing, TreeBuilder
+
+GRACE_SECONDS = 2.0
+"""How long a tree whose root has closed waits for children that are still open."""
+RECENT_TREES = 10_000
+"""Trees handed out last: what comes for them is late."""
+SHARED_BYTES = 16 * 1024 * 1024
+"""Bytes of log whose folded trees are kept for consumers that have yet to take them; beyond it they fold again."""
+READ_TRIES = 10
+"""How often, a second apart, to try to read a tree that the disk refuses to read, before it counts as damaged."""
+AGED_SECONDS = 60.0
+"""How often all growing trees are looked at for their age."""
+IDLE_SECONDS = 0.2
+"""How soon after a look that found nothing, and without a record of this process since, the logs are read again."""
+
+
+@dataclass(slots=True)
+class PendingFeedback:
+    """A feedback that is not settled: where its record stands, and what it is on."""
+
+    key: str
+    about: str
+    """The id of the event or tree it is on."""
+    tree: str
+    vendors: Refs | None
+    """None where the process that recorded it did not know the run: delivery looks for it in the journal."""
+    log: str
+    offset: int
+    length: int
+    since: float
+
+    @property
+    def end(self) -> int:
+        """Where its record ends."""
+        return self.offset + self.length
+
+
+class Subscriber(Protocol):
+    """Who takes what a feed hands out."""
+
+    def offer(self, tree: LoggedTree) -> None:
+        """A tree is due."""
+
+    def hear(self, feedback: PendingFeedback) -> None:
+        """A feedback was recorded."""
+
+    def has_settled(self, tree_id: str) -> bool:
+        """Whether a tree of that id has gone out to this vendor before."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as much to send as may wait in memory."""
+
+
+@dataclass(slots=True)
+class Folded:
+    """A tree as far as its records can be read, and its events that cannot, by reason."""
+
+    tree: EventTree | None
+    lost: Counter[str]
+
+
+class Folder:
+    """Folds logged trees, each once; keeps the result until everybody who was offered the tree has taken it."""
+
+    def __init__(self, journal: Journal, pricing: Callable[[], Pricing | None], rest: Callable[[], None]) -> None:
+        """Fold trees of `journal`, with whatever `pricing` gives at that time; `rest` is called between records."""
+        self.journal = journal
+        self.pricing = pricing
+        self.rest = rest
+        self._kept: dict[int, tuple[LoggedTree, Folded]] = {}
+        """By the identity of the logged tree, which the entry keeps alive."""
+        self._kept_bytes = 0
+        self._unreadable: Counter[str] = Counter()
+
+    def fold(self, logged: LoggedTree) -> Folded:
+        """The tree of these records. It is kept until all consumers that were offered it have asked.
+
+        The one boundary around reading, folding and pricing: whatever goes wrong with one tree, it is `damaged` and
+        all others go out.
+
+        Raises:
+            OSError: the disk refuses to read what is there; the tenth time the tree counts as damaged.
+        """
+        folded = self._kept.get(id(logged), (logged, None))[1] or self._fold(logged)
+        logged.takers -= 1
+        if logged.takers > 0 and self._kept_bytes + logged.size <= SHARED_BYTES and id(logged) not in self._kept:
+            self._kept[id(logged)] = (logged, folded)
+            self._kept_bytes += logged.size
+        elif logged.takers <= 0:
+            self._drop(logged)
+        return folded
+
+    def forget(self, trees: Iterable[LoggedTree]) -> None:
+        """These will not be asked for by one of their takers after all."""
+        for logged in trees:
+            logged.takers -= 1
+            if logged.takers <= 0:
+                self._drop(logged)
+
+    def _drop(self, logged: LoggedTree) -> None:
+        if self._kept.pop(id(logged), None) is not None:
+            self._kept_bytes -= logged.size
+
+    def _fold(self, logged: LoggedTree) -> Folded:
+        try:
+            return self._built(logged, self._records(logged))
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
+            diagnostics.failed("reading a tree", error)
+            return Folded(None, Counter(damaged=max(1, logged.events)))
+
+    def _records(self, logged: LoggedTree) -> list[record.Record]:
+        try:
+            return list(load(self.journal, logged.lines))
+        except OSError:
+            self._unreadable[logged.id] += 1
+            if self._unreadable[logged.id] < READ_TRIES:
+                raise
+            return []  # what the disk will not read again and again is damaged
+
+    def _built(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
+        if logged.late:
+            # What closed late has gone out as it was, and cannot be told again without its start.
+            opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
+            records = [entry for entry in records if entry["id"] in opened]
+        builder = TreeBuilder(logged.id)
+        events, is_cleared = logged.events, False
+        for entry in records:
+            builder.add(entry)
+            is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
+            if entry["r"] == record.CLOSE and entry["id"] == logged.id and not logged.late:
+                events = max(events, entry.get("events", 0))
+            self.rest()
+        tree = builder.build(self.pricing(), part=logged.late)
+        lost = max(0, events - (len(tree.events) if tree is not None else 0))
+        return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {}))
+
+
+class Feed:
+    """Reads the logs from given offsets for its subscribers and offers them each tree that is due, oldest first."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        offsets: Mapping[str, int],
+        damage: Mapping[str, tuple[int, int]],
+        *,
+        grace: float = GRACE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start at `offsets`, with the damage known before them. `rest` is called after each record: the caller may pause."""
+        self.journal = journal
+        self.grace = grace
+        self.clock = clock
+        self.rest = rest
+        self.scan = Scan(journal, offsets, damage, clock=clock)
+        self.subscribers: list[Subscriber] = []
+        self.growing: dict[str, LoggedTree] = {}
+        self.has_begun = False
+        self._recent: dict[str, Refs | None] = {}
+        """Trees handed out last → the vendors they name."""
+        self._ripening: dict[str, LoggedTree] = {}
+        """Those of the growing trees that only wait for their grace to end: nothing polls the others."""
+        self._gone = 0
+        self._aged = clock()
+        self._idle: tuple[float, int] = (float("-inf"), -1)
+        """When nothing was found last, and how much this process had recorded by then."""
+
+    def read(self) -> bool:
+        """Take in what has been written since; True if there may be more to read at once.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        began, recorded = self.clock(), self.journal.appended
+        if began - self._idle[0] < IDLE_SECONDS and recorded == self._idle[1]:
+            return False
+        self.has_begun = True
+        more = False
+        for entry in self.scan.read(self._has_room):
+            more = True
+            self._add(entry)
+            self.rest()
+        self._ripen(self.clock())
+        if not more:
+            self._idle = (began, recorded)
+        return more
+
+    def offsets(self) -> dict[str, int]:
+        """Log → where the oldest record stands of a tree that is still growing, else how far the log has been read."""
+        low = self.scan.offsets()
+        lower(low, self.growing.values())
+        return low
+
+    def _has_room(self) -> bool:
+        return not any(one.is_full for one in self.subscribers)
+
+    def _add(self, entry: Entry) -> None:
+        kind, _, tree_id, line = entry
+        if kind == record.FEEDBACK:
+            self._hear(entry.run_id, tree_id, line)
+            return
+        tree = self.growing.get(tree_id)
+        if tree is None:
+            late = tree_id in self._recent or any(one.has_settled(tree_id) for one in self.subscribers)
+            tree = self.growing[tree_id] = LoggedTree(tree_id, late=late, since=self.clock())
+            tree.vendors = self._recent.get(tree_id)
+        tree.add(entry, self.clock())
+        if tree.is_whole or tree.dropped is not None or tree.size > PINNED_BYTES:
+            self._hand_out(tree)
+        elif tree.root_closed or tree.late:
+            self._ripening[tree_id] = tree
+
+    def _hear(self, run_id: str, tree_id: str, line: Line) -> None:
+        try:
+            entry = record.decode(line.payload)
+            key, vendors = str(entry.get("key", "")), entry.get("vendors")
+        except (ValueError, RecursionError):
+            return
+        feedback = PendingFeedback(
+            key, run_id, tree_id, vendors, line.name, line.offset, line.length, since=self.clock()
+        )
+        for one in self.subscribers:
+            one.hear(feedback)
+
+    def _ripen(self, now: float) -> None:
+        """Hand out trees that have waited long enough, or whose writers have died.
+
+        What can only come due with a record is not looked at: thousands of open runs cost nothing while they wait.
+        """
+        for tree in list(self._ripening.values()):
+            if tree.is_due(now, self.scan.read_until(tree.processes), self.grace):
+                self._hand_out(tree)
+        if len(self.scan.gone) != self._gone:
+            self._gone = len(self.scan.gone)
+            for tree in list(self.growing.values()):
+                if tree.processes <= self.scan.gone:
+                    self._hand_out(tree)
+        if now - self._aged >= AGED_SECONDS:
+            self._aged = now
+            for tree in list(self.growing.values()):
+                if tree.is_due(now, self.scan.read_until(tree.processes), self.grace):
+                    self._hand_out(tree)
+
+    def _hand_out(self, tree: LoggedTree) -> None:
+        self.growing.pop(tree.id, None)
+        self._ripening.pop(tree.id, None)
+        self._recent.pop(tree.id, None)
+        self._recent[tree.id] = tree.vendors
+        while len(self._recent) > RECENT_TREES:
+            del self._recent[next(iter(self._recent))]
+        for one in list(self.subscribers):
+            one.offer(tree)
+
+
+def lower(low: dict[str, int], trees: Iterable[LoggedTree]) -> None:
+    """Bring each log's offset in `low` down to the oldest line of these trees."""
+    for tree in trees:
+        for name, offset, _ in tree.lines:
+            if offset < low.get(name, 0):
+                low[name] = offset

@@ -1,0 +1,379 @@
+"""Items to one vendor and answers back: how often to ask, what an answer means, when to make a request smaller.
+
+    groups ──request──▶ turn (circuit, parked) ──▶ lookups ──▶ http ──▶ answer ─┬▶ taken, refused: told to the outcome
+                             ▲                                                  ├▶ halved, shortened: asked again
+                             └────────────────── try again later ───────────────┘
+
+Nothing here knows trees or journals: a consumer sends what is due by it, `resend` sends dead letters by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pydantic_core
+
+from eventtree import diagnostics
+from eventtree.content import MASK, known_secrets
+from eventtree.delivery.dead_letters import WORDS
+from eventtree.delivery.http import Http, Reply, UnansweredError
+from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
+from eventtree.delivery.split import halves, truncate_item
+from eventtree.errors import RequestError
+from eventtree.serializer.packing import Group, fill, names_in, request
+from eventtree.serializer.requests import Item, Lookup, Request, Verdict
+from eventtree.serializer.vendor import Vendor
+
+CUT_OFF_TRIES = 3
+LARGE_BYTES = 512 * 1024
+"""A request larger than this that is cut off so often is halved."""
+HALVE_AFTER = 5
+"""How often in a row one and the same request is answered 5xx before its halves are tried apart."""
+LONE_TRIES = 3
+"""How often one item that a vendor fails on (5xx, or left out of a partial success) is sent before it is a dead letter.
+A 5xx counts against the item only if the vendor has taken others since."""
+SUSPECTS = 10_000
+SHORTEST_WAIT = 0.01
+OWN_NAME = ":"
+"""Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
+ID = re.compile(r"[A-Za-z0-9._~:@=+-]{1,256}")
+"""An id that a vendor gave: what else stands there (a page of HTML, a line break) is not learned."""
+
+
+class Outcome(Protocol):
+    """Who keeps count of what was sent."""
+
+    @property
+    def learned(self) -> Mapping[str, str]:
+        """What replies taught, by name."""
+
+    def taken(self, items: Sequence[Item]) -> None:
+        """The vendor has these."""
+
+    def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
+        """The vendor will never take these; `words` is what it said."""
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Remember what a reply taught."""
+
+    def unlearn(self, names: Iterable[str]) -> None:
+        """Forget what a vendor does not know any more."""
+
+    def park(self, why: str | None) -> None:
+        """The vendor takes nothing as it is set up (why), or does again (None)."""
+
+
+class _RefusedNameError(Exception):
+    """A vendor refuses what a tree itself names (its experiment): no setting of ours can change that."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"HTTP {reply.status}")
+        self.reply = reply
+
+
+class _StuckError(Exception):
+    """One item is answered 5xx again and again, and nothing else was asked since: let others go first."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Items that travel together, and how the vendor has answered just these so far."""
+
+    items: Group
+    failed_at: int | None = None
+    """How many requests the vendor had taken when these, or the piece they were part of, failed first."""
+    failures: int = 0
+    lone_tries: int = 0
+    cut_off: int = 0
+
+    def halved(self) -> list[_Piece]:
+        return [_Piece(half, self.failed_at) for half in halves(self.items) if half]
+
+
+class Sender:
+    """Sends groups of items to one vendor until each item is taken or refused, however long the vendor is away."""
+
+    def __init__(
+        self, vendor: Vendor, http: Http, outcome: Outcome, *, backoff: Backoff | None, clock: Callable[[], float]
+    ) -> None:
+        """Send to `vendor`; `outcome` keeps count."""
+        self.vendor = vendor
+        self.http = http
+        self.outcome = outcome
+        self.clock = clock
+        self.backoff = backoff or Backoff()
+        self.circuit = Circuit()
+        self.parked: Parked | None = None
+        self.trouble: str | None = None
+        """Why the last request got no answer that settles it."""
+        self.requests = 0
+        self.unverified = 0
+        self._passed = 0
+        """Requests that the vendor has taken."""
+        self._suspects: dict[tuple[str, str], int] = {}
+        """Lone items that failed → `_passed` at their first failure; kept from one `send` to the next."""
+        self._mask = known_secrets()
+        self._warned: set[str] = set()
+        self._looking = asyncio.Lock()
+
+    async def send(self, waves: Iterable[Sequence[Group]]) -> set[str]:
+        """Send wave after wave; returns the trees of which something is stuck.
+
+        An item is stuck when it alone is answered 5xx while nothing else is there to tell an outage from its own
+        fault. The rest of its tree waits with it; send the tree again after others.
+        """
+        stuck: set[str] = set()
+        room = asyncio.Semaphore(self.vendor.concurrency)
+
+        async def settle(group: Group) -> None:
+            async with room:
+                await self._settle(group, stuck)
+
+        for wave in waves:
+            left = (tuple(item for item in group if item.tree_id not in stuck) for group in wave)
+            # gather, not TaskGroup: a sender that is cancelled lets each request end or be cut by itself.
+            await asyncio.gather(*(settle(group) for group in left if group))
+        return stuck
+
+    async def _settle(self, group: Group, stuck: set[str]) -> None:
+        """Send a group's items until each is taken, refused or stuck: whole, then in smaller and smaller pieces."""
+        work = deque([_Piece(group)])
+        while work:
+            piece = work.popleft()
+            piece.items = self._fitting(piece.items)
+            made = request(piece.items, self.vendor)
+            try:
+                act, reply, verdict = await self._answer(made, piece)
+            except UnansweredError:
+                work.extendleft(reversed(piece.halved()))
+                continue
+            except _RefusedNameError as error:
+                self._refuse(piece.items, error.reply.status, self.words(error.reply))
+                continue
+            except _StuckError:
+                stuck.update(item.tree_id for item in piece.items)
+                continue
+            if verdict is not None:
+                left = self._take(made, reply, verdict)
+                work.extend(self._again(left, piece, reply))
+            elif act is Act.DELIVERED:
+                self._take(made, reply, Verdict(verified=False))
+            elif act is Act.RETRY and len(piece.items) > 1:
+                # Its halves are tried behind what else waits, so that one event does not hold up the others.
+                work.extend(piece.halved())
+            elif len(piece.items) > 1:
+                work.extendleft(reversed(piece.halved()))
+            elif act is Act.SPLIT and (smaller := truncate_item(piece.items[0], len(piece.items[0].content) // 2)):
+                work.appendleft(_Piece((smaller,)))
+            else:
+                self._refuse(piece.items, reply.status, self.words(reply))
+
+    def _fitting(self, items: Group) -> Group:
+        """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
+        envelope = self.vendor.routes[items[0].route].envelope or (b"", b"")
+        room = self.vendor.max_bytes - len(envelope[0]) - len(envelope[1])
+        if len(items) > 1 or len(items[0].content) <= room:
+            return items
+        shorter = truncate_item(items[0], room)
+        return items if shorter is None else (shorter,)
+
+    def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
+        """What a partial success left out: halved at once, and alone only a few times."""
+        if len(items) > 1:
+            return _Piece(items).halved()
+        if items and piece.lone_tries + 1 >= LONE_TRIES:
+            self._refuse(items, reply.status, self.words(reply))
+            return []
+        return [_Piece(items, lone_tries=piece.lone_tries + 1)] if items else []
+
+    def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
+        """Note what an answer says of each item; the items that have to be sent again are returned."""
+        if not verdict.verified:
+            self.unverified += 1
+            self.warn_once(
+                "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
+            )
+        learned = {name: value for name, value in verdict.learned.items() if ID.fullmatch(value)}
+        if learned:
+            self.outcome.learn(learned)
+        left = {*verdict.refused, *verdict.retry}
+        self.outcome.taken([item for item in made.items if item.key not in left])
+        for item in made.items:
+            if item.key in verdict.refused:
+                self._refuse((item,), reply.status, self._mask(verdict.refused[item.key]))
+        return tuple(item for item in made.items if item.key in verdict.retry)
+
+    def _refuse(self, items: Group, status: int | None, words: str) -> None:
+        for item in items:
+            self._suspects.pop((item.tree_id, item.key), None)
+        self.outcome.refused(items, status, words)
+
+    async def _answer(self, made: Request, piece: _Piece) -> tuple[Act, Reply, Verdict | None]:
+        """Ask until there is an answer that is about these items, however long the vendor is away.
+
+        Act.RETRY comes back only where the vendor fails on these items and not on others.
+
+        Raises:
+            UnansweredError: a large request of several items was cut off again and again. Servers that refuse its
+                size (413) and close at once look like this: the answer is lost in the reset.
+            _StuckError: a lone item fails, and nothing has passed since.
+        """
+        # A conflict is about one id; whether a whole batch was taken before cannot be told from it.
+        idempotent = self.vendor.idempotent and len(made.items) == 1
+        actions = {**self.vendor.status_actions, **self.vendor.routes[made.items[0].route].status_actions}
+        asked_anew = False
+        while True:
+            async with _Turn(self):
+                try:
+                    reply = await self._send(made)
+                except RequestError as error:
+                    if self.parked is not None and self.parked.wait(self.clock()) > 0:
+                        continue  # a lookup has just said so
+                    self._failed(str(error), None)
+                    piece.cut_off += isinstance(error, UnansweredError)
+                    if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
+                        raise UnansweredError(str(error)) from None
+                    continue
+                act = act_of(reply.status, actions, idempotent=idempotent)
+                verdict = self.vendor.read_reply(made, reply.status, reply.body)
+                if verdict is None and act is Act.RETRY:
+                    self._failed(f"HTTP {reply.status}", reply)
+                    if reply.status >= 500 and self._is_its_fault(piece):
+                        return act, reply, None
+                elif verdict is None and act is Act.PARK:
+                    # What was learned long ago (a project's id) may be what is unknown: ask for it once more first.
+                    if not asked_anew and self._unlearn(made):
+                        asked_anew = True
+                        self.circuit.released()
+                        continue
+                    asked_anew = False
+                    self._park(f"HTTP {reply.status}: {self.words(reply)}")
+                else:
+                    self._passed += 1
+                    self._succeeded()
+                    return act, reply, verdict
+
+    def _is_its_fault(self, piece: _Piece) -> bool:
+        """Whether the vendor fails on these items alone: several are halved to find out; one must fail by itself again
+        and again while others pass. Where nothing passes it is an outage, and everything waits.
+
+        Raises:
+            _StuckError: there is nothing else to compare with now.
+        """
+        piece.failures += 1
+        if piece.failed_at is None:
+            piece.failed_at = self._passed
+        if len(piece.items) > 1:
+            return piece.failures >= HALVE_AFTER
+        key = (piece.items[0].tree_id, piece.items[0].key)
+        first = self._suspects.setdefault(key, piece.failed_at)
+        if len(self._suspects) > SUSPECTS:
+            del self._suspects[next(iter(self._suspects))]
+        if piece.failures < LONE_TRIES:
+            return False
+        if self._passed > first:
+            return True
+        raise _StuckError
+
+    async def _send(self, made: Request) -> Reply:
+        asked = (self.vendor.lookup_of(name) for name in names_in(made.url))
+        async with self._looking:
+            for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
+                await self._look_up(lookup)
+        url = fill(made.url, self.outcome.learned)
+        self.requests += 1
+        filled = Request(made.method, url, made.content, made.items, made.headers)
+        return await self.http.send(filled, self.vendor.auth())
+
+    async def _look_up(self, lookup: Lookup) -> None:
+        if lookup.name in self.outcome.learned:
+            return
+        known = self.outcome.learned
+        content = fill(lookup.content.decode(), known).encode()
+        url = self.vendor.base_url + fill(lookup.path, known)
+        self.requests += 1
+        reply = await self.http.send(Request(lookup.method, url, content, (), _JSON), self.vendor.auth())
+        if not 200 <= reply.status < 300:
+            act = act_of(reply.status, self.vendor.status_actions, idempotent=True)
+            if act is Act.BISECT and OWN_NAME in lookup.name:
+                raise _RefusedNameError(reply)
+            if act is not Act.RETRY:
+                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.words(reply)}")
+            raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
+        found = lookup.read(_parsed(reply))
+        if not found or not ID.fullmatch(found):
+            raise RequestError(f"no {lookup.name} in the answer")
+        self.outcome.learn({lookup.name: found})
+
+    def _unlearn(self, made: Request) -> bool:
+        """Forget what lookups taught of this request's address; False if there is nothing of the kind."""
+        names = {lookup.name for lookup in self.vendor.lookups()} | set(names_in(made.url))
+        stale = [name for name in names if name in self.outcome.learned and self.vendor.lookup_of(name) is not None]
+        if stale:
+            self.outcome.unlearn(stale)
+        return bool(stale)
+
+    def words(self, reply: Reply) -> str:
+        """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
+        text = reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")
+        return self._mask(text.replace(self.vendor.api_key.get_secret_value(), MASK))[:WORDS]
+
+    def _failed(self, why: str, reply: Reply | None) -> None:
+        wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
+        delay = self.backoff.delay(self.circuit.failures + 1, wanted)
+        self.circuit.failed(self.clock(), delay, wanted)
+        self.trouble = why
+        self.warn_once("failing", "is not taking events (%s); they wait in the journal and are tried again", why)
+
+    def _park(self, why: str) -> None:
+        self.parked = Parked(why, self.clock())
+        self.circuit.released()
+        self.outcome.park(why[:WORDS])
+        self.warn_once("parked", "is parked (%s). Nothing is lost; correct its settings and start again", why)
+
+    def _succeeded(self) -> None:
+        self.circuit.succeeded()
+        self.parked = self.trouble = None
+        self.outcome.park(None)
+
+    def warn_once(self, kind: str, text: str, value: object) -> None:
+        """Log a warning the first time something of its kind happens."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            diagnostics.logger.warning(f"%s {text}", self.vendor.name, value)
+
+
+class _Turn:
+    """Waits until the vendor may be asked; while its circuit is open, one request at a time asks."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+
+    async def __aenter__(self) -> None:
+        circuit = self.sender.circuit
+        while True:
+            now = self.sender.clock()
+            wait = self.sender.parked.wait(now) if self.sender.parked is not None else 0.0
+            if wait <= 0 and circuit.begin(now):
+                return
+            await asyncio.sleep(max(wait, circuit.wait(now), SHORTEST_WAIT))
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.sender.circuit.released()
+
+
+_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
+
+
+def _parsed(reply: Reply) -> object:
+    try:
+        return pydantic_core.from_json(reply.body)
+    except (ValueError, RecursionError):
+        return None

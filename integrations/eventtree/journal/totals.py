@@ -1,0 +1,149 @@
+"""What was accepted, counted where it was recorded: the second witness of the law.
+
+Each process counts its events by vendor as it appends them, and writes the sums into every log's header and, at its
+end, into a last line. So they are had without reading the logs; for a process that was killed the records of its last
+log are counted. The first witness is delivery, which counts the events of the trees it has read: where the two differ,
+something was lost on the way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import pydantic_core
+
+from eventtree import record
+from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.line import LineReader, unframe
+
+TAIL_BYTES = 64 * 1024
+"""No last line of a log is longer."""
+NO_VENDOR = ""
+"""Name under which events that go to no vendor are counted."""
+REMOVED = "removed"
+"""File of the sums of processes whose logs have all been removed."""
+
+
+@dataclass(slots=True)
+class Captured:
+    """Events by the vendor they are for (`NAME.FINGERPRINT`), as the processes that recorded them counted."""
+
+    recorded: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    """Records that neither disk nor memory would take."""
+    events: int = 0
+    is_exact: bool = True
+    """False where a killed process's last events cannot be told by vendor any more."""
+
+
+def captured(journal: Journal) -> Captured:
+    """The sums of all processes.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    found = Captured()
+    for payload in _payloads(journal.files.read(REMOVED, 0)):
+        _add(found, payload)
+    for process, names in groupby(journal.logs(), process_of):
+        logs = list(names)
+        if process != journal.process and (footer := _footer(journal, logs[-1])) is not None:
+            _add(found, footer)
+        else:
+            _count(journal, logs, found)
+    return found
+
+
+def keep_removed(journal: Journal, process: str, logs: list[str]) -> None:
+    """Keep a process's sums, whose last logs are about to be removed.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    found = Captured()
+    footer = _footer(journal, logs[-1])
+    if footer is not None:
+        _add(found, footer)
+    else:
+        _count(journal, logs, found)
+    sums = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
+    journal.files.append(REMOVED, journal.framed({"process": process, **sums}))
+
+
+def _add(found: Captured, sums: record.Record) -> None:
+    found.recorded.update(sums.get("recorded") or {})
+    found.lost.update(sums.get("lost") or {})
+    found.events += int(sums.get("events") or 0)
+    found.is_exact = found.is_exact and bool(sums.get("exact", True))
+
+
+def _footer(journal: Journal, log: str) -> record.Record | None:
+    """The last line of a log, if it is the sums with which its process ended."""
+    size = journal.files.size(log)
+    tail = journal.files.read(log, max(0, size - TAIL_BYTES))
+    last = tail[:-1].rpartition(b"\n")[2] if tail.endswith(b"\n") else b""
+    for entry in _payloads(last + b"\n"):
+        if entry.get("r") == record.LOG and entry.get("end"):
+            return entry
+    return None
+
+
+def _payloads(data: bytes) -> list[record.Record]:
+    found = []
+    for line in data.split(b"\n"):
+        try:
+            entry = pydantic_core.from_json(unframe(line)[1])
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def _count(journal: Journal, logs: list[str], found: Captured) -> None:
+    """The sums in the newest header there is, and what the logs from there on hold."""
+    start, base = 0, None
+    for number in range(len(logs) - 1, -1, -1):
+        first = journal.files.read(logs[number], 0, TAIL_BYTES).partition(b"\n")[0]
+        base = next(iter(_payloads(first + b"\n")), None)
+        if base is not None and "recorded" in base:
+            start = number
+            break
+    else:
+        base = None
+    if base is not None:
+        _add(found, base)
+    vendors: dict[str, tuple[str, ...]] = {}
+    counts: Counter[str] = Counter()
+    for name in logs[start:]:
+        reader = LineReader(journal.files, name)
+        while lines := reader.read():
+            for line in lines:
+                _count_line(line.payload, vendors, counts, found)
+
+
+def _count_line(payload: bytes, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:
+    try:
+        kind, run_id, tree_id = record.head(payload)
+        if kind == record.OPEN and run_id != tree_id:
+            named = vendors.get(tree_id)
+            found.is_exact = found.is_exact and named is not None
+            counts[tree_id] += 1
+            found.events += 1
+            found.recorded.update(named or ())
+        elif kind in (record.OPEN, record.VENDORS, record.DROP):
+            entry = record.decode(payload)
+            named = tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in entry.get("vendors") or ()) or (NO_VENDOR,)
+            number = 1 if kind == record.OPEN else int(entry.get("events", 0))
+            if kind == record.VENDORS:
+                fresh = [name for name in named if name not in vendors.get(tree_id, ())]
+                found.recorded.update(dict.fromkeys(fresh, counts[tree_id]))
+            else:
+                found.recorded.update(dict.fromkeys(named, number))
+            counts[tree_id] += kind == record.OPEN
+            found.events += kind == record.OPEN
+            vendors[tree_id] = named
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return

@@ -1,0 +1,216 @@
+"""Where the lines of each tree stand in the logs, and what their heads tell of it; its contents stay on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from eventtree import record
+from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.line import READ_BYTES, Line, LineReader, unframe
+from eventtree.journal.scan import Entry, read_all
+
+PINNED_BYTES = 64 * 1024 * 1024
+PINNED_SECONDS = 86_400.0
+"""A tree that holds back more than this goes out as it is."""
+NEAR_BYTES = 32 * 1024
+"""Records of a tree no further apart than this are read together."""
+
+Refs = list[dict[str, str]]
+"""Vendors a record names: `{"name", "fingerprint"}` of each."""
+
+
+@dataclass(slots=True)
+class LoggedTree:
+    """One tree as the heads of its records tell it."""
+
+    id: str
+    late: bool = False
+    """It holds only what came after the rest of the tree had gone out."""
+    vendors: Refs | None = None
+    """None until its root's record has been seen."""
+    events: int = 0
+    open: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    """Runs that closed in this part but opened in an earlier one, which was sent while they were still open."""
+    root_opened: bool = False
+    root_closed: bool = False
+    size: int = 0
+    since: float = 0.0
+    closed_at: float = 0.0
+    lines: list[tuple[str, int, int]] = field(default_factory=list)
+    """Log, offset and length of each."""
+    spans: dict[str, int] = field(default_factory=dict)
+    """Log → where the tree's last line ends there."""
+    dropped: tuple[int, str] | None = None
+    """Events that were accepted but never recorded, and why."""
+    takers: int = 0
+    """Consumers that will ask for its fold."""
+
+    def add(self, entry: Entry, now: float = 0.0) -> None:
+        """Take one more record of the tree."""
+        kind, run_id, _, line = entry
+        end = line.offset + line.length
+        self.lines.append((line.name, line.offset, line.length))
+        self.spans[line.name] = max(end, self.spans.get(line.name, 0))
+        self.size += line.length
+        if kind == record.OPEN:
+            self.events += 1
+            self.open.add(run_id)
+        elif kind == record.CLOSE:
+            (self.open.discard if run_id in self.open else self.ended.add)(run_id)
+        if run_id == self.id and kind in ROOT_KINDS:
+            self._add_root(kind, line.payload, now)
+
+    def _add_root(self, kind: str, payload: bytes, now: float) -> None:
+        if kind == record.OPEN:
+            self.root_opened = True
+        elif kind == record.CLOSE:
+            self.root_closed, self.closed_at = True, now
+            if self.vendors is not None:
+                return  # it repeats what the open record said
+        try:
+            entry = record.decode(payload)
+            if kind == record.DROP:
+                self.dropped = (int(entry["events"]), str(entry["reason"]))
+            self.vendors = entry.get("vendors", self.vendors)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return  # the fold counts it as damaged
+
+    @property
+    def processes(self) -> set[str]:
+        """The processes that wrote of it."""
+        return {process_of(name) for name in self.spans}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run has opened and closed here: nothing more can be expected of the tree."""
+        return self.root_opened and self.root_closed and not self.open and not self.ended
+
+    def is_due(self, now: float, read_until: float, grace: float) -> bool:
+        """Whether the tree is finished, or has waited long enough.
+
+        `read_until` is the time up to which all its writers' logs have been read. What a tree still lacks may stand in
+        what has not been read, however long that takes, so only time up to then counts as waiting.
+        """
+        if self.dropped is not None:
+            return True
+        if self.root_closed or self.late:
+            waited = read_until - max(self.closed_at, self.since)
+            return waited >= (grace if self.open else 0.0)
+        return self.size > PINNED_BYTES or now - self.since > PINNED_SECONDS
+
+    def names(self, name: str, fingerprint: str) -> bool:
+        """Whether the tree is to go to this vendor."""
+        return {"name": name, "fingerprint": fingerprint} in (self.vendors or ())
+
+
+ROOT_KINDS = frozenset({record.OPEN, record.CLOSE, record.VENDORS, record.DROP})
+"""Records of a root that say where its tree goes, or that it has ended."""
+
+
+def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
+    """Two parts of a tree as one, where the first has not gone out yet."""
+    return LoggedTree(
+        first.id, late=first.late, vendors=second.vendors or first.vendors, events=first.events + second.events,
+        open=(first.open - second.ended) | second.open, ended=first.ended | (second.ended - first.open),
+        root_opened=first.root_opened or second.root_opened, root_closed=first.root_closed or second.root_closed,
+        size=first.size + second.size, since=first.since, closed_at=max(first.closed_at, second.closed_at),
+        lines=[*first.lines, *second.lines], spans={**first.spans, **second.spans},
+        dropped=first.dropped or second.dropped,
+    )  # fmt: skip
+
+
+def part_beyond(journal: Journal, tree: LoggedTree, is_settled: Callable[[str, int], bool]) -> LoggedTree | None:
+    """What of a tree stands behind what is settled, as a late part; None if that is nothing.
+
+    `is_settled` tells of a log and an offset whether all up to there is settled.
+    """
+    left = [line for line in tree.lines if not is_settled(line[0], line[1] + line[2])]
+    if len(left) == len(tree.lines):
+        return tree
+    part = LoggedTree(tree.id, late=True, since=tree.since)
+    for log, offset, length in left:
+        try:
+            seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
+            part.add(Entry(*record.head(payload), Line(log, offset, length, seq, payload)))
+        except (ValueError, RecursionError):
+            continue
+    part.vendors = tree.vendors
+    return part if part.lines else None
+
+
+def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[record.Record]:
+    """The records at `lines`; what was deleted or damaged meanwhile is left out.
+
+    Raises:
+        OSError: the disk refuses to read what is there; another time it may not.
+    """
+    for name, start, end, group in _neighbours(lines):
+        data = journal.files.read(name, start, end - start)
+        for offset, length in group:
+            try:
+                yield record.decode(unframe(data[offset - start : offset - start + length].rstrip(b"\n"))[1])
+            except (ValueError, RecursionError):
+                continue
+
+
+def trees_in(journal: Journal) -> dict[str, LoggedTree]:
+    """Every tree of the journal, in the order they opened; feedback stands among a tree's lines."""
+    found: dict[str, LoggedTree] = {}
+    for entry in read_all(journal):
+        tree = found.get(entry.tree_id)
+        if tree is None:
+            tree = found[entry.tree_id] = LoggedTree(entry.tree_id)
+        tree.add(entry)
+    return found
+
+
+def find_trees(
+    journal: Journal, wanted: Iterable[str], on_line: Callable[[], None] = lambda: None
+) -> dict[str, LoggedTree]:
+    """Id of an event or of a tree → its whole tree, as far as the logs have it. Reads all logs: for what is rare."""
+    ids = set(wanted)
+    tree_of: dict[str, str] = {}
+    for entry in _mentioning(journal, ids, on_line):
+        if entry.kind != record.FEEDBACK:
+            tree_of.update(dict.fromkeys(ids & {entry.run_id, entry.tree_id}, entry.tree_id))
+    trees: dict[str, LoggedTree] = {}
+    for entry in _mentioning(journal, set(tree_of.values()), on_line):
+        if entry.kind != record.FEEDBACK and entry.tree_id in tree_of.values():
+            trees.setdefault(entry.tree_id, LoggedTree(entry.tree_id)).add(entry)
+    return {one: trees[tree_id] for one, tree_id in tree_of.items() if tree_id in trees}
+
+
+def _mentioning(journal: Journal, ids: set[str], on_line: Callable[[], None]) -> Iterator[Entry]:
+    """Records of the logs in which one of these ids stands: one search through a log's bytes spares reading it."""
+    needles = [one.encode("utf-8", "replace") for one in ids]
+    for name in journal.logs() if needles else ():
+        data = journal.files.read(name, 0, journal.files.size(name))
+        on_line()
+        if not any(needle in data for needle in needles):
+            continue
+        reader = LineReader(journal.files, name)
+        while lines := reader.read():
+            for line in lines:
+                on_line()
+                try:
+                    yield Entry(*record.head(line.payload), line)
+                except (ValueError, RecursionError):
+                    continue
+
+
+def _neighbours(
+    lines: Iterable[tuple[str, int, int]],
+) -> Iterator[tuple[str, int, int, list[tuple[int, int]]]]:
+    """Lines that stand close together in one log, as one stretch to read: `(log, start, end, [(offset, length)])`."""
+    name, start, end, group = "", 0, 0, list[tuple[int, int]]()
+    for log, offset, length in lines:
+        if log != name or offset - end > NEAR_BYTES or offset < end or end - start > READ_BYTES:
+            if group:
+                yield name, start, end, group
+            name, start, group = log, offset, []
+        group.append((offset, length))
+        end = offset + length
+    if group:
+        yield name, start, end, group

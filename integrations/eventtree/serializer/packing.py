@@ -1,0 +1,98 @@
+"""From items to requests: waves, then groups that share one, then the bytes. Pure; shared by all vendors.
+
+A wave holds what may travel together: nothing of a wave is made before the wave below it. Trees that are serialized
+together share waves, so that a hundred small trees fill a batch. Bodies are joined when a request is made, once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from eventtree.serializer.requests import Item, Request, Route
+from eventtree.serializer.vendor import Vendor
+
+HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+
+Group = tuple[Item, ...]
+"""Items of one wave, one route and the same path parameters that go into one request."""
+
+
+def waves(items: Iterable[Item], vendor: Vendor) -> list[list[Group]]:
+    """Items as groups, wave by wave, lowest first; the order within a wave is kept."""
+    ordered = sorted(items, key=lambda item: item.wave)
+    return [list(groups(list(wave), vendor)) for _, wave in groupby(ordered, key=lambda item: item.wave)]
+
+
+def groups(items: Sequence[Item], vendor: Vendor) -> Iterator[Group]:
+    """Groups of one wave: items of one route and the same path parameters, up to the route's count and size."""
+    together: dict[tuple[str, tuple[tuple[str, str], ...]], list[Item]] = {}
+    for item in items:
+        together.setdefault((item.route, item.path_params), []).append(item)
+    for (route_name, _), group in together.items():
+        yield from chunks(group, vendor.routes[route_name], vendor.max_bytes)
+
+
+def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Group]:
+    """Cut a run of items of one route into groups that fit its count and the vendor's bytes.
+
+    Items of one tree that fit a group together are not parted: no child travels in a request beside its parent's.
+    """
+    group: list[Item] = []
+    size = 0
+    for _, block in groupby(items, key=lambda item: item.tree_id):
+        together = tuple(block)
+        length = sum(len(item.content) + 1 for item in together)
+        fits = len(together) <= route.max_items and length <= max_bytes
+        if group and fits and (len(group) + len(together) > route.max_items or size + length > max_bytes):
+            yield tuple(group)
+            group, size = [], 0
+        for item in together:
+            length = len(item.content) + 1
+            if group and (len(group) >= route.max_items or size + length > max_bytes):
+                yield tuple(group)
+                group, size = [], 0
+            group.append(item)
+            size += length
+    if group:
+        yield tuple(group)
+
+
+def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
+    """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent."""
+    for wave, batch in enumerate(chunks(items, route, max_bytes), first):
+        yield from (item if item.wave == wave else replace(item, wave=wave) for item in batch)
+
+
+def request(items: Group, vendor: Vendor) -> Request:
+    """One request for a group; also how delivery makes smaller ones after a refusal."""
+    route = vendor.routes[items[0].route]
+    content = b",".join(item.content for item in items)
+    if route.envelope is not None:
+        content = route.envelope[0] + content + route.envelope[1]
+    return Request(
+        route.method, vendor.base_url + fill(route.path, dict(items[0].path_params)), content, items, HEADERS
+    )
+
+
+NAMES = re.compile(r"\{([^{}]+)\}")
+
+
+def names_in(path: str) -> tuple[str, ...]:
+    """The `{names}` in a path or body that still have no value."""
+    return tuple(dict.fromkeys(NAMES.findall(path)))
+
+
+def export_url(url: str, vendor: Vendor) -> str:
+    """The url with names standing in for what only a reply can tell."""
+    found = {name: vendor.lookup_of(name) for name in names_in(url)}
+    return fill(url, {name: lookup.export_as for name, lookup in found.items() if lookup is not None})
+
+
+def fill(path: str, values: Mapping[str, str]) -> str:
+    """Put known values into a path's `{names}`; unknown names stay."""
+    for name, value in values.items():
+        path = path.replace("{" + name + "}", value)
+    return path

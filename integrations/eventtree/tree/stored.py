@@ -1,0 +1,39 @@
+"""The trees that a journal holds, folded: for `show`, `export`, reports, `capture` and the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from eventtree import diagnostics
+from eventtree.event import EventTree
+from eventtree.journal import Journal
+from eventtree.journal.trees import LoggedTree, load, trees_in
+from eventtree.tree.builder import Pricing, TreeBuilder
+
+
+def stored_trees(
+    journal: Journal,
+    pricing: Pricing | None = None,
+    *,
+    choose: Callable[[list[LoggedTree]], Iterable[LoggedTree]] = lambda found: found,
+) -> Iterator[EventTree]:
+    """Trees of the journal in the order they opened, finished or not; `choose` picks among them before any is read.
+
+    A tree that cannot be folded is left out, and logged.
+    """
+    for logged in choose(list(trees_in(journal).values())):
+        tree = fold_stored(journal, logged, pricing)
+        if tree is not None:
+            yield tree
+
+
+def fold_stored(journal: Journal, logged: LoggedTree, pricing: Pricing | None = None) -> EventTree | None:
+    """The tree of these lines; None if they hold no run, or nothing that can be folded."""
+    builder = TreeBuilder(logged.id)
+    try:
+        for entry in load(journal, logged.lines):
+            builder.add(entry)
+        return builder.build(pricing)
+    except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not hide the others)
+        diagnostics.failed("reading a tree", error)
+        return None
