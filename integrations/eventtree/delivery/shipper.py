@@ -7,10 +7,8 @@ it gets `exit_timeout` seconds; what is not sent then stays in the journal for t
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures.thread  # its exit hook must be registered before ours: hooks run in reverse
+import concurrent.futures.thread
 import importlib
-import os
 import threading
 import time
 import weakref
@@ -18,7 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from eventtree import diagnostics
+from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds, Settings
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.http import Http
@@ -394,9 +392,8 @@ def _after_fork_in_child() -> None:
         shipper.after_fork()
 
 
-atexit.register(_at_exit)
-# Host names cannot be resolved once the interpreter has closed its thread pools: most is sent before that. What other
-# threads record while they end is sent by the second call.
-getattr(threading, "_register_atexit", atexit.register)(_flush_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+process.at_exit("delivery", _at_exit)
+# Most is sent here, while names can still be resolved; what other threads record as they end is sent at exit.
+process.before_pools_close(_flush_at_exit)
+process.around_fork(_before_fork, _after_fork_in_parent)
+process.after_fork("delivery", _after_fork_in_child)

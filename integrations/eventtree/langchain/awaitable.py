@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
-from eventtree.diagnostics import guarded
+from eventtree.recording.boundary import guarded
 
 
 class Finished:

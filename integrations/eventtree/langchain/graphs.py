@@ -14,7 +14,8 @@ from typing import Any
 
 from eventtree.event import Status
 from eventtree.langchain.status import is_langgraph
-from eventtree.recording.recorder import Run, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import Run
 
 PAUSED_TREES = 10_000
 

@@ -25,7 +25,8 @@ from eventtree.record import OWN_NOTES
 from eventtree.recording import callback_context, pickling
 from eventtree.recording.exceptions import message_of
 from eventtree.recording.pipeline import Pipeline
-from eventtree.recording.recorder import NOTHING, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import NOTHING
 
 Tags = Sequence[str] | None
 About = Mapping[str, Any]

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from eventtree.diagnostics import guarded
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.llama_index import arguments, kinds
 from eventtree.llama_index.answers import field, fields
@@ -25,6 +24,7 @@ from eventtree.llama_index.parents import Parents, Place, is_plumbing, mark_wrap
 from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
 from eventtree.llama_index.streams import Stream, Streams, frame_of, generator_of
 from eventtree.llama_index.values import Shaper
+from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
 
 if TYPE_CHECKING:

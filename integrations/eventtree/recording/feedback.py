@@ -1,4 +1,4 @@
-"""What is thought of a run, and which row of a dataset it answers: `feedback` and `example`.
+"""What is thought of a run: `feedback`.
 
 Feedback is a record of its own in the journal. It goes out after its tree, to every vendor the tree names that can take
 it; hours later and from another process too. It counts apart from events (`VendorTotals.feedback`): every feedback ends
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ from eventtree.config import MEMORY
 from eventtree.content import Sanitizer
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import Journal, open_journal
-from eventtree.journal.backlog import Refs, owner_of
-from eventtree.recording import callback_context
-from eventtree.recording.callback_context import Example
+from eventtree.journal.backlog import owner_of
 from eventtree.recording.pipeline import sanitizers
 from eventtree.recording.recorder import recorder
 
-Place = tuple[Journal, str, str, Refs, Sanitizer | None]
+Place = tuple[Journal, str, str, Sequence[record.Ref], Sanitizer | None]
 """Where feedback belongs: journal, event, tree, the tree's vendors, and how its handler makes values plain."""
 
 
@@ -82,13 +79,10 @@ def _record(wanted: str, told: dict[str, Any]) -> bool:
 
 def _open_run(wanted: str) -> Place | None:
     """A run that is open or ended a short while ago, and was recorded."""
-    run, ended = recorder.runs.get(wanted), recorder.ended.get(wanted)
-    if run is not None:
-        event_id, tree = run.id, run.tree
-    elif ended is not None:
-        event_id, tree = ended[0], ended[1]
-    else:
+    found = recorder.event_of(wanted)
+    if found is None:
         return None
+    event_id, tree = found
     return None if tree.skipped else (tree.journal, event_id, tree.id, tree.vendors, tree.pipelines[0].sanitize)
 
 
@@ -108,40 +102,3 @@ def _journals() -> list[Journal]:
         journal = open_journal(folder)
         found.setdefault(id(journal), journal)
     return list(found.values())
-
-
-class Row(Example):
-    """The example that a `with` block answers; `tree_ids` fills with the trees that open inside."""
-
-    __slots__ = ()
-
-    def score(self, name: str, value: float | bool, comment: str | None = None) -> None:
-        """Score the answer: the block's last tree, or the one to come if none has opened yet."""
-        if self.tree_ids:
-            feedback(self.tree_ids[-1], score=value, name=name, comment=comment)
-        else:
-            self.links["scores"] = {**self.links.get("scores", {}), name: value}
-
-
-@contextmanager
-def example(
-    datapoint_id: str | None = None,
-    *,
-    expected: Any = None,
-    experiment: str | None = None,
-    run_id: str | None = None,
-    dataset_id: str | None = None,
-) -> Iterator[Row]:
-    """Tie every tree that opens inside the block to a row of a dataset, in tasks and threads that inherit it too.
-
-    `experiment` is the name of Braintrust's experiment (made if need be); `run_id` HoneyHive's or Humanloop's run. For
-    `batch`, say the same in each input's `config["metadata"]`: `eventtree_datapoint_id`, `eventtree_expected`,
-    `eventtree_experiment`, `eventtree_run_id`, `eventtree_dataset_id`, `eventtree_scores`; those win over the block.
-    """
-    given = {
-        "datapoint_id": datapoint_id, "expected": expected, "experiment": experiment, "run_id": run_id,
-        "dataset_id": dataset_id,
-    }  # fmt: skip
-    row = Row({key: value for key, value in given.items() if value is not None})
-    with callback_context.answering(row):
-        yield row

@@ -12,7 +12,8 @@ import logging
 
 from eventtree import diagnostics
 from eventtree.recording.enclosing import langchain_run, llama_index_span
-from eventtree.recording.recorder import Run, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import Run
 
 NOTE = "log"
 """The name of the notes."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, overload
 
-from eventtree import config
+from eventtree import config, process
 from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal.clear import records_of, trees_in
@@ -52,7 +52,7 @@ class Captured(Sequence[EventTree]):
 
     def __iter__(self) -> Iterator[EventTree]:
         """Finished trees: those whose root has closed."""
-        recorder.settle()
+        process.settle()
         for tree_id, ranges in trees_in(self._journal).items():
             records = list(records_of(self._journal, ranges))
             if any(entry["r"] == CLOSE and entry["id"] == tree_id for entry in records):

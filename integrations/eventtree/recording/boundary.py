@@ -1,0 +1,31 @@
+"""The boundary between the app and us: nothing of ours reaches the app, and one odd part costs no record."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from eventtree import diagnostics
+
+
+def guarded(method: Callable[..., Any], result: Any = None) -> Callable[..., Any]:
+    """Make a handler's method harmless: errors are counted and logged, raised only when the pipeline is strict.
+
+    The method's object has a `pipeline`; a pipeline that is switched off is not called at all.
+    `result` is what the framework gets back in every case.
+    """
+
+    @functools.wraps(method)
+    def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.pipeline.enabled:
+            return result
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # the one boundary
+            diagnostics.failed(method.__name__, error)
+            if self.pipeline.settings.strict:
+                raise
+        return result
+
+    return safe
