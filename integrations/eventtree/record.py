@@ -43,6 +43,11 @@ DROP = "drop"
 LOG = "log"
 GONE = "gone"
 
+MAX_DEPTH = 128
+"""Levels of lists and objects that a value may have: `from_json` gives up at 201, and what stands around a value, here
+and in what vendors are sent, has levels too.
+"""
+
 FIRST_TOKEN = "first_token"
 PARTIAL = "partial"
 OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})

@@ -137,15 +137,22 @@ class Shipper:
             self._http.max_reply_bytes = bounds.reply_bytes
 
     def ensure(self) -> None:
-        """Start the thread if it should run and does not; costs next to nothing when it does."""
+        """Start the thread if it should run and does not; costs next to nothing when it does. Never raises or waits."""
         thread = self._thread
         if (thread is not None and thread.is_alive()) or not self.deliver or not self.vendors or self._stopping:
             return
-        with self._guard:
+        if not self._guard.acquire(blocking=False):
+            return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
+        try:
             if self._thread is None or not self._thread.is_alive():
                 self._loop = None
                 self._thread = threading.Thread(target=self._main, name="eventtree-shipper", daemon=True)
                 self._thread.start()
+        except RuntimeError as error:
+            # The system has no thread left: what is recorded stays in the journal, and the next root tries again.
+            diagnostics.failed("delivery", error)
+        finally:
+            self._guard.release()
 
     def wake(self) -> None:
         """Make every consumer look for work now."""

@@ -40,6 +40,12 @@ DISPATCHER = 3
 WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
 
+def _end_bare(spans: Spans, id_: str, *_: Any) -> None:
+    """In place of an end that could not be read: that there was one."""
+    spans.open.pop(id_, None)
+    recorder.close(spans.pipeline, run_id(id_))
+
+
 class Spans:
     """The open spans of one handler."""
 
@@ -84,7 +90,7 @@ class Spans:
             **self._known(span, place, instance, bound),
         )
 
-    @guarded
+    @partial(guarded, otherwise=_end_bare)
     def exit(self, id_: str, result: Any) -> None:
         """A span returned `result`, which may be a stream that has not begun."""
         self.look()
@@ -100,7 +106,7 @@ class Spans:
             self.parents.leave_behind(span)
         self.closing.close(span, result=result)
 
-    @guarded
+    @partial(guarded, otherwise=_end_bare)
     def drop(self, id_: str, error: BaseException | None) -> None:
         """A span raised `error`."""
         self.look()

@@ -22,6 +22,15 @@ NOTE = "log"
 class LogHandler(logging.Handler):
     """Notes each log line (level, logger and text) on the innermost open run around it."""
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """As any handler, but without a lock: recording has its own. A thread that holds this one would wait for that
+        one, and the thread that holds that one, where a `__del__` logs while a record is written, for this one.
+        """
+        kept = self.filter(record)
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Note a line; never raises."""
         if record.name.partition(".")[0] == "eventtree" or diagnostics.is_delivery_thread():

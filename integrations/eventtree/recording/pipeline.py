@@ -100,13 +100,13 @@ class Pipeline:
         """A name or another short text, whatever the framework has in its place."""
         return self.names[value] if type(value) is str else self.sanitize.text(value)
 
-    def plain_tags(self, tags: Any) -> list[JsonValue]:
+    def plain_tags(self, tags: Any) -> list[str]:
         """Tags; what is no list of them is one tag."""
         if type(tags) is not list and type(tags) is not tuple:
             tags = self.sanitize(tags)
         if type(tags) is not list and type(tags) is not tuple:
             tags = [tags]
-        return [self.names[tag] if type(tag) is str else self.sanitize(tag) for tag in tags]
+        return [self.names[tag] if type(tag) is str else self.sanitize.text(tag) for tag in tags]
 
     def plain_mapping(self, value: Any) -> dict[str, JsonValue]:
         """Metadata and the like; what is no mapping, or was cut to a text, stands in one."""

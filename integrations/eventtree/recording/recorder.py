@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""
 
-TEXTS = frozenset({"model", "provider"})
-"""What a framework may know of a run that is a text in its event, whatever the framework has there."""
-
 Part = tuple[str, Callable[[Any], JsonValue], Any]
 """A part of a record that the app's objects go into: its key, what makes it plain, and the object."""
 
@@ -105,7 +102,7 @@ class Recorder(Runs):
         if run.id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
         for key, value in known.items():
-            entry[key] = pipeline.plain_text(value) if key in TEXTS and value is not None else value
+            entry[key] = FORMS[key](pipeline, value) if key in FORMS and value is not None else value
         asked = inputs is not None and pipeline.content
         parts = (("inputs", convert or pipeline.sanitize, inputs),) if asked else ()
         self._write(tree, entry, parts, run.counted)
@@ -163,7 +160,7 @@ class Recorder(Runs):
             entry["events"] = tree.events
         for key, value in learned.items():
             if value is not None:
-                entry[key] = pipeline.plain_text(value) if key in TEXTS else value
+                entry[key] = FORMS[key](pipeline, value) if key in FORMS else value
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
         self._write(tree, entry, parts)
@@ -305,6 +302,20 @@ def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
     except Exception:  # noqa: BLE001  (half a surrogate, a class that JSON has nothing for, too many levels)
         return pipeline.sanitize(value)
     return value
+
+
+def _text(pipeline: Pipeline, value: Any) -> str:
+    return pipeline.plain_text(value)
+
+
+def _mapping(pipeline: Pipeline, value: Any) -> JsonValue:
+    return value if type(value) is dict else pipeline.plain_mapping(value)
+
+
+FORMS: Mapping[str, Callable[[Pipeline, Any], JsonValue]] = {
+    "model": _text, "provider": _text, "params": _mapping, "metadata": _mapping,
+}  # fmt: skip
+"""What a framework may know of a run that has a form in its event, whatever the framework has there."""
 
 
 def _error(pipeline: Pipeline, error: BaseException | Mapping[str, Any]) -> JsonValue:
