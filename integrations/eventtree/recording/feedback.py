@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,8 @@ from eventtree.config import MEMORY
 from eventtree.content import Sanitizer
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import Journal, open_journal
-from eventtree.journal.backlog import owner_of
 from eventtree.recording.pipeline import sanitizers
 from eventtree.recording.recorder import recorder
-
-Place = tuple[Journal, str, str, Sequence[record.Ref], Sanitizer | None]
-"""Where feedback belongs: journal, event, tree, the tree's vendors, and how its handler makes values plain."""
 
 
 def feedback(
@@ -40,35 +36,40 @@ def feedback(
 
     `score` is a number (0 to 1 fits all vendors; from 0.5 on it is a thumb up), true or false, or several by name;
     `name` is what is scored, without it the run as a whole. `correction` is what the answer should have been.
-    The id is that of any event or of the tree (its root): `handler.last_tree_id`, LangChain's run id. It is looked for
-    among the runs of this process, then in its journals, then in the configured one. Never raises because of an
-    unknown id: that is logged, and the answer is False. So it is for a run that was not sampled.
+    The id is that of any event or of the tree (its root): `handler.last_tree_id`, LangChain's run id. No log is read
+    here: delivery looks for the event, and counts feedback on one that no log has as dropped (`unknown_id`). False,
+    with a line in the log, for a run of this process that was not sampled.
     """
     given = {
         "score": score, "name": name, "comment": comment, "correction": correction, "user": user, "metadata": metadata,
     }  # fmt: skip
-    told = {key: value for key, value in given.items() if value is not None}
-    if not told.keys() & {"score", "comment", "correction"}:
+    known = {key: value for key, value in given.items() if value is not None}
+    if not known.keys() & {"score", "comment", "correction"}:
         diagnostics.logger.warning("feedback without score, comment or correction says nothing; it was not recorded")
         return False
     try:
-        return _record(str(event_or_tree_id), told)
+        return _record(str(event_or_tree_id), known)
     except Exception as error:  # noqa: BLE001  (called in the middle of an app: nothing of ours may reach it)
         diagnostics.failed("feedback", error)
         return False
 
 
-def _record(wanted: str, told: dict[str, Any]) -> bool:
-    place = _open_run(wanted) or _in_journals(wanted)
-    if place is None:
-        diagnostics.logger.warning("feedback is on a run that no journal of this process has; it was not recorded")
+def _record(wanted: str, given: dict[str, Any]) -> bool:
+    found = recorder.event_of(wanted)
+    if found is not None and found[1].skipped:
+        diagnostics.logger.warning("feedback is on a run that was not sampled; it was not recorded")
         return False
-    journal, event_id, tree_id, vendors, plain = place
-    plain = plain or sanitizers.get(journal) or Sanitizer(redact=config.resolve().redact)
-    entry = {
-        "r": record.FEEDBACK, "id": event_id, "tree": tree_id, "key": str(uuid.uuid4()), "at": time.time_ns(),
-        **plain(told), "vendors": vendors,
-    }  # fmt: skip
+    journal = _journal() if found is None else found[1].journal
+    if journal is None or not wanted:
+        diagnostics.logger.warning("feedback is on a run that no journal of this process can have; it was not recorded")
+        return False
+    plain = sanitizers.get(journal) or Sanitizer(redact=config.resolve().redact)
+    event_id = tree_id = wanted
+    about: dict[str, Any] = {}
+    if found is not None:
+        event_id, tree = found
+        tree_id, about, plain = tree.id, {"vendors": tree.vendors}, tree.pipelines[0].sanitize
+    entry = record.feedback(event_id, tree_id, str(uuid.uuid4()), time.time_ns(), {**plain(given), **about})
     journal.append(record.encode(entry))
     for shipper in all_shippers():
         if shipper.journal is journal:
@@ -77,28 +78,12 @@ def _record(wanted: str, told: dict[str, Any]) -> bool:
     return True
 
 
-def _open_run(wanted: str) -> Place | None:
-    """A run that is open or ended a short while ago, and was recorded."""
-    found = recorder.event_of(wanted)
-    if found is None:
-        return None
-    event_id, tree = found
-    return None if tree.skipped else (tree.journal, event_id, tree.id, tree.vendors, tree.pipelines[0].sanitize)
-
-
-def _in_journals(wanted: str) -> Place | None:
-    for journal in _journals():
-        found = owner_of(journal, wanted)
-        if found is not None:
-            return journal, wanted, found[0], found[1], None
-    return None
-
-
-def _journals() -> list[Journal]:
-    """Those this process delivers, then the configured one."""
-    found = {id(shipper.journal): shipper.journal for shipper in all_shippers()}
+def _journal() -> Journal | None:
+    """The journal for a run this process does not know: the configured one, unless it delivers only others."""
+    delivered = [shipper.journal for shipper in all_shippers()]
     folder = config.resolve().folder
     if folder == MEMORY or Path(folder).expanduser().is_dir():
-        journal = open_journal(folder)
-        found.setdefault(id(journal), journal)
-    return list(found.values())
+        configured = open_journal(folder)
+        if not delivered or configured in delivered:
+            return configured
+    return delivered[0] if delivered else None
