@@ -299,7 +299,7 @@ def test_runs_that_never_end_leave_the_table_by_age(handler: CallbackHandler, ow
     for _ in range(3):
         handler.on_chain_start(None, "x", run_id=uuid.uuid4(), name="lost")
     for run in recorder.runs.values():
-        run.since -= int((BOUNDS.open_hours * 3600 + 1) * 1e9)
+        run.start -= int((BOUNDS.open_hours * 3600 + 1) * 1e9)
     handler.on_chain_start(None, "x", run_id=(next_run := uuid.uuid4()), name="next")
     handler.on_chain_end("x", run_id=next_run)
     assert (len(recorder.runs), recorder.lost_track) == (0, before + 3)

@@ -132,18 +132,20 @@ class Journal:
                 # The same thread is writing: a signal handler or a `__del__` came in between. Its record is next.
                 self._inner.append((payload, counted, events))
                 return
-            self._is_writing = True
-            try:
-                now = time.monotonic()
-                if now >= self._next_look or self._size >= self._look_size:
-                    self._look(now)
-                self._unsure.append((payload, counted, events))
-                self._put(payload, counted, events, now)
-            finally:
-                self._is_writing = False
-            # Looked at after the flag is down: what comes from here on writes for itself.
-            while self._inner:
-                self.append(*self._inner.popleft())
+            while True:
+                self._is_writing = True
+                try:
+                    now = time.monotonic()
+                    if now >= self._next_look or self._size >= self._look_size:
+                        self._look(now)
+                    self._unsure.append((payload, counted, events))
+                    self._put(payload, counted, events, now)
+                finally:
+                    self._is_writing = False
+                # Looked at after the flag is down: what comes from here on writes for itself.
+                if not self._inner:
+                    return
+                payload, counted, events = self._inner.popleft()
 
     def _put(self, payload: bytes, counted: tuple[str, ...], events: int, began: float) -> None:
         line = frame(self._seq, payload)

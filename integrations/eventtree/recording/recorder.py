@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
@@ -33,7 +32,7 @@ NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""
 
 Part = tuple[str, Callable[[Any], JsonValue], Any]
-"""A part of a record that the app's objects go into: its key, what makes it plain, and the object."""
+"""The part of a record that a handler's own code makes plain: its key, that code, and the app's object."""
 
 
 class Recorder(Runs):
@@ -84,7 +83,8 @@ class Recorder(Runs):
         if state:
             run.state = state
         if start_ns is not None:
-            run.start -= max(0, time.time_ns() - start_ns)
+            run.early = max(0, time.time_ns() - start_ns)
+            run.start -= run.early
         # The run is in the table: nothing from here to its record may fail. Names come again and again, so look first.
         start = time.time_ns() if start_ns is None else start_ns
         plain_name = pipeline.names[name] if type(name) is str else pipeline.plain_text(name)
@@ -104,8 +104,8 @@ class Recorder(Runs):
         for key, value in known.items():
             entry[key] = FORMS[key](pipeline, value) if key in FORMS and value is not None else value
         asked = inputs is not None and pipeline.content
-        parts = (("inputs", convert or pipeline.sanitize, inputs),) if asked else ()
-        self._write(tree, entry, parts, run.counted)
+        part = ("inputs", convert or pipeline.sanitize, inputs) if asked else None
+        self._write(tree, entry, part, run.counted)
         if run.parent is None:
             pipeline.wake()
 
@@ -145,16 +145,16 @@ class Recorder(Runs):
                 self._count_skipped(tree)
             return
         entry = record.closed(run.id, tree.id, time.monotonic_ns() - run.start, status._value_)
-        parts: tuple[Part, ...] = ()
+        part: Part | None = None
         if pipeline.content:
             if outputs is not None:
-                parts = (("outputs", convert or pipeline.sanitize, outputs),)
+                part = ("outputs", convert or pipeline.sanitize, outputs)
             elif run.streamed:
-                parts = (("outputs", partial(_partial, pipeline), run),)
+                entry["outputs"] = _partial(pipeline, run)
             if inputs is not None:
-                parts += (("inputs", pipeline.sanitize, inputs),)
+                entry["inputs"] = pipeline.sanitize(inputs)
         if error is not None:
-            parts += (("error", partial(_error, pipeline), error),)
+            entry["error"] = _error(pipeline, error)
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
@@ -163,7 +163,7 @@ class Recorder(Runs):
                 entry[key] = FORMS[key](pipeline, value) if key in FORMS else value
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
-        self._write(tree, entry, parts)
+        self._write(tree, entry, part)
 
     def note(self, run_id: str, name: str, value: JsonValue = None, *, pipeline: Pipeline | None = None) -> None:
         """Record something that happened during an open run; nothing if the run is unknown. `value` is plain.
@@ -258,7 +258,8 @@ class Recorder(Runs):
         if run.streamed and pipeline.content and not run.tree.skipped:
             after = time.monotonic_ns() - run.start
             entry = record.noted(run.id, run.tree.id, record.PARTIAL, time.time_ns(), after)
-            self._write(run.tree, entry, (("value", partial(_partial, pipeline), run),))
+            entry["value"] = _partial(pipeline, run)
+            self._write(run.tree, entry)
 
     def _count_skipped(self, tree: Tree) -> None:
         assert tree.skipped is not None
@@ -266,33 +267,33 @@ class Recorder(Runs):
         self._write(tree, entry, counted=tree.counted, events=tree.events)
 
     def _write(
-        self, tree: Tree, entry: Record, parts: tuple[Part, ...] = (), counted: tuple[str, ...] = (), events: int = 1
+        self, tree: Tree, entry: Record, part: Part | None = None, counted: tuple[str, ...] = (), events: int = 1
     ) -> None:
         """Append a record, and count so many events under these names.
 
-        A part that cannot be made plain or be written costs no more than itself: it is marked, and the failure counted.
+        What cannot be made plain or be written costs no more than itself: it is marked, and the failure counted.
         """
         try:
-            for key, make, value in parts:
+            if part is not None:
+                key, make, value = part
                 entry[key] = make(value)
             payload = record.encode(entry)
         except Exception as error:  # code of the app runs in here, and its values are written
             diagnostics.failed("recording", error)
-            tree.journal.append(_marked(tree.pipelines[0], entry, parts), counted, events)
+            tree.journal.append(_marked(tree.pipelines[0], entry, part), counted, events)
             if tree.pipelines[0].settings.strict:
                 raise
             return
         tree.journal.append(payload, counted, events)
 
 
-def _marked(pipeline: Pipeline, entry: Record, parts: tuple[Part, ...]) -> bytes:
+def _marked(pipeline: Pipeline, entry: Record, part: Part | None) -> bytes:
     """The same record, with marks in place of what cannot be had or cannot be written."""
-    for key, make, value in parts:
-        if key not in entry:
-            try:
-                entry[key] = make(value)
-            except Exception as error:  # noqa: BLE001  (as in `_write`)
-                entry[key] = f"[this could not be recorded: {diagnostics.class_name(error)}]"
+    if part is not None and part[0] not in entry:
+        try:
+            entry[part[0]] = part[1](part[2])
+        except Exception as error:  # noqa: BLE001  (as in `_write`)
+            entry[part[0]] = f"[this could not be recorded: {diagnostics.class_name(error)}]"
     return record.encode({key: _writable(pipeline, value) for key, value in entry.items()})
 
 

@@ -54,6 +54,8 @@ class Tree:
 class Run:
     """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
 
+    early = 0
+    """How long before its first callback it began: since then it is in the table."""
     token_seen = False
     announced = 0
     """Identity of the objects that came with its start, where a pipeline may report it twice."""
@@ -76,8 +78,7 @@ class Run:
         self.pipelines: tuple[Pipeline, ...] = (pipeline,)
         self.counted = tree.counted
         """For whom its tree was when it began."""
-        self.start = self.since = time.monotonic_ns()
-        """When it began, which may be long before its first callback; and since when it is in the table."""
+        self.start = time.monotonic_ns()
         self.older = older
         """An open run that was started under the same id before."""
 
@@ -130,14 +131,14 @@ class Runs:
                     found.duplicates += 1
                     return None
             event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
-            above = self.event_of(parent_id) if parent_id is not None else None
-            if above is None:  # a root, or the parent is not known
-                run = Run(event_id, None, self.new_tree(event_id, pipeline), pipeline, found)
-            else:
-                run = Run(event_id, above[0], above[1], pipeline, found)
+            above: Run | Ended | None = None
+            if parent_id is not None:
+                above = self.runs.get(parent_id) or self.ended.get(parent_id)
+            # A root, or the parent is not known: a tree of its own.
+            tree = self.new_tree(event_id, pipeline) if above is None else above.tree
+            run = Run(event_id, None if above is None else above.id, tree, pipeline, found)
             if announced:
                 run.announced = announced
-            tree = run.tree
             tree.events += 1
             tree.open[run_id] = None
             self.runs[run_id] = run
@@ -199,11 +200,8 @@ class Runs:
 
     def event_of(self, run_id: str) -> tuple[str, Tree] | None:
         """Id of the event, and the tree, of a run that is open or ended a short while ago."""
-        run = self.runs.get(run_id)
-        if run is not None:
-            return run.id, run.tree
-        ended = self.ended.get(run_id)
-        return None if ended is None else (ended.id, ended.tree)
+        found = self.runs.get(run_id) or self.ended.get(run_id)
+        return None if found is None else (found.id, found.tree)
 
     def knows(self, run_id: str) -> bool:
         """Whether the run is open, or ended a short while ago."""
@@ -257,7 +255,7 @@ class Runs:
         limit = time.monotonic_ns() - int(bounds.open_hours * 3600e9)
         while (oldest := next(iter(self.runs), None)) is not None:
             run = self.runs[oldest]
-            if len(self.runs) <= bounds.open_runs and run.since >= limit:
+            if len(self.runs) <= bounds.open_runs and run.start + run.early >= limit:
                 return
             del self.runs[oldest]
             run.tree.open.pop(oldest, None)
