@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -364,6 +365,68 @@ def test_f33_a_destructor_that_records_in_the_middle_of_a_write_is_written_next(
     lines = journal.files.read(journal.log, 0, 1 << 20).split(b"\n")[1:-1]
     assert [line.split(b":")[-1] for line in lines] == [b"0}", b"1}", b'"inner"}', b'"inner"}', b"2}"]
     assert journal.totals == {"v.f": 5}
+
+
+def test_f33_any_number_of_records_inside_records_takes_no_recursion() -> None:
+    journal = Journal(Dripping())
+    Dripping.journal = journal
+    journal.append(b"{}")
+    assert journal.files.read(journal.log, 0, 1 << 20).count(b" {}\n") == 5_001
+
+
+class Dripping(MemoryFiles):
+    """Files in whose every write something else is recorded."""
+
+    journal: Journal
+    left = 5_000
+
+    def append(self, name: str, data: bytes) -> None:
+        super().append(name, data)
+        if self.left:
+            self.left -= 1
+            self.journal.append(b"{}")
+
+
+def test_f33_two_threads_that_log_inside_each_others_locks_both_go_on(own_place: Path) -> None:
+    """One logs, and waits for the journal; one writes to it, and in the middle a destructor logs."""
+    handler, log = eventtree.LogHandler(), logging.getLogger("app.locks")
+    log.addHandler(handler)
+    log.setLevel("INFO")
+    pipeline = Pipeline()
+    recorder.open(pipeline, run := new_id(), None, kind=Kind.CHAIN, name="run")
+
+    class Loud:
+        def __del__(self) -> None:
+            log.info("gone")
+
+    append = pipeline.journal.files.append
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def slow(name: str, data: bytes) -> None:
+        append(name, data)
+        if not has_begun.is_set():
+            has_begun.set()
+            may_end.wait(5)
+            Loud()
+
+    pipeline.journal.files.append = slow  # type: ignore[method-assign]
+    monitor = logging.LogRecord("app.locks", logging.INFO, __file__, 1, "line", None, None)
+
+    def noting(record: logging.LogRecord) -> None:
+        may_end.set()
+        recorder.note(run, "log", record.getMessage())
+
+    handler.emit = noting  # type: ignore[method-assign]
+    writer = threading.Thread(target=recorder.note, args=(run, "mine"), daemon=True)
+    writer.start()
+    assert has_begun.wait(5)
+    logger = threading.Thread(target=handler.handle, args=(monitor,), daemon=True)
+    logger.start()
+    for thread in (writer, logger):
+        thread.join(10)
+        assert not thread.is_alive()
+    log.removeHandler(handler)
+    recorder.close(pipeline, run)
 
 
 def test_f33_a_flush_in_a_signal_handler_that_interrupts_recording_returns(own_place: Path) -> None:

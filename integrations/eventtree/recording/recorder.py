@@ -4,7 +4,7 @@ A handler reads its framework's arguments and calls here; here a run gets its id
 and becomes a record. Several handlers may see one run: the first records it, the others only add their vendors to its
 tree.
 
-Whatever a part of a record does, the record is written: `_write` marks the part and goes on. What else goes wrong is
+Whatever a part of a record does, the record is written: `_append_marked` marks the part. What else goes wrong is
 raised, for the boundary around each callback (`boundary.py`) to count.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.record import GIVEN_COST, SESSION_KEYS, USER_KEYS, Record, first_of
+from eventtree.record import GIVEN_COST, SESSION_KEYS, USER_KEYS, Record, encode, first_of
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""
 
-Part = tuple[str, Callable[[Any], JsonValue], Any]
-"""The part of a record that a handler's own code makes plain: its key, that code, and the app's object."""
+FORMED = frozenset({"model", "provider", "params"})
+"""What `_form` looks after in a record that opens."""
 
 
 class Recorder(Runs):
@@ -101,11 +101,17 @@ class Recorder(Runs):
             entry["metadata"] = pipeline.plain_mapping(metadata)
         if run.id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
-        for key, value in known.items():
-            entry[key] = FORMS[key](pipeline, value) if key in FORMS and value is not None else value
-        asked = inputs is not None and pipeline.content
-        part = ("inputs", convert or pipeline.sanitize, inputs) if asked else None
-        self._write(tree, entry, part, run.counted)
+        entry.update(known)
+        if not FORMED.isdisjoint(known):
+            _form(pipeline, entry)
+        try:
+            if inputs is not None and pipeline.content:
+                entry["inputs"] = (convert or pipeline.sanitize)(inputs)
+            payload = encode(entry)
+        except Exception as error:  # noqa: BLE001  (code of handlers and of the app runs in here)
+            self._append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
+        else:
+            tree.journal.append(payload, run.counted)
         if run.parent is None:
             pipeline.wake()
 
@@ -145,25 +151,29 @@ class Recorder(Runs):
                 self._count_skipped(tree)
             return
         entry = record.closed(run.id, tree.id, time.monotonic_ns() - run.start, status._value_)
-        part: Part | None = None
-        if pipeline.content:
-            if outputs is not None:
-                part = ("outputs", convert or pipeline.sanitize, outputs)
-            elif run.streamed:
-                entry["outputs"] = _partial(pipeline, run)
-            if inputs is not None:
-                entry["inputs"] = pipeline.sanitize(inputs)
+        if inputs is not None and pipeline.content:
+            entry["inputs"] = pipeline.sanitize(inputs)
         if error is not None:
             entry["error"] = _error(pipeline, error)
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
-        for key, value in learned.items():
-            if value is not None:
-                entry[key] = FORMS[key](pipeline, value) if key in FORMS else value
+        if learned:
+            entry.update({key: value for key, value in learned.items() if value is not None})
+            _form(pipeline, entry)
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
-        self._write(tree, entry, part)
+        try:
+            if pipeline.content:
+                if outputs is not None:
+                    entry["outputs"] = (convert or pipeline.sanitize)(outputs)
+                elif run.streamed:
+                    entry["outputs"] = _partial(pipeline, run)
+            payload = encode(entry)
+        except Exception as odd:  # noqa: BLE001  (as in `open`)
+            self._append_marked(tree, entry, "" if outputs is None else "outputs", odd)
+        else:
+            tree.journal.append(payload)
 
     def note(self, run_id: str, name: str, value: JsonValue = None, *, pipeline: Pipeline | None = None) -> None:
         """Record something that happened during an open run; nothing if the run is unknown. `value` is plain.
@@ -266,57 +276,50 @@ class Recorder(Runs):
         entry = record.dropped(tree.id, tree.vendors, tree.skipped, tree.events)
         self._write(tree, entry, counted=tree.counted, events=tree.events)
 
-    def _write(
-        self, tree: Tree, entry: Record, part: Part | None = None, counted: tuple[str, ...] = (), events: int = 1
+    def _write(self, tree: Tree, entry: Record, counted: tuple[str, ...] = (), events: int = 1) -> None:
+        """Append a record that is plain already, and count so many events under these names."""
+        try:
+            payload = encode(entry)
+        except Exception as error:  # noqa: BLE001  (what is said to be plain may not be)
+            self._append_marked(tree, entry, "", error, counted, events)
+        else:
+            tree.journal.append(payload, counted, events)
+
+    def _append_marked(
+        self, tree: Tree, entry: Record, part: str, error: Exception, counted: tuple[str, ...] = (), events: int = 1
     ) -> None:
-        """Append a record, and count so many events under these names.
+        """Append a record that could not be made or written as it is: an odd part costs no more than itself.
 
-        What cannot be made plain or be written costs no more than itself: it is marked, and the failure counted.
+        A `part` that should be there and is not has raised `error`; whatever else JSON cannot hold is made plain.
         """
-        try:
-            if part is not None:
-                key, make, value = part
-                entry[key] = make(value)
-            payload = record.encode(entry)
-        except Exception as error:  # code of the app runs in here, and its values are written
-            diagnostics.failed("recording", error)
-            tree.journal.append(_marked(tree.pipelines[0], entry, part), counted, events)
-            if tree.pipelines[0].settings.strict:
-                raise
-            return
+        diagnostics.failed("recording", error)
+        pipeline = tree.pipelines[0]
+        if part and pipeline.content:
+            entry.setdefault(part, f"[this could not be recorded: {diagnostics.class_name(error)}]")
+        payload = encode({key: _writable(pipeline, value) for key, value in entry.items()})
         tree.journal.append(payload, counted, events)
-
-
-def _marked(pipeline: Pipeline, entry: Record, part: Part | None) -> bytes:
-    """The same record, with marks in place of what cannot be had or cannot be written."""
-    if part is not None and part[0] not in entry:
-        try:
-            entry[part[0]] = part[1](part[2])
-        except Exception as error:  # noqa: BLE001  (as in `_write`)
-            entry[part[0]] = f"[this could not be recorded: {diagnostics.class_name(error)}]"
-    return record.encode({key: _writable(pipeline, value) for key, value in entry.items()})
+        if pipeline.settings.strict:
+            raise error
 
 
 def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
     try:
-        record.encode(value)
+        encode(value)
     except Exception:  # noqa: BLE001  (half a surrogate, a class that JSON has nothing for, too many levels)
         return pipeline.sanitize(value)
     return value
 
 
-def _text(pipeline: Pipeline, value: Any) -> str:
-    return pipeline.plain_text(value)
-
-
-def _mapping(pipeline: Pipeline, value: Any) -> JsonValue:
-    return value if type(value) is dict else pipeline.plain_mapping(value)
-
-
-FORMS: Mapping[str, Callable[[Pipeline, Any], JsonValue]] = {
-    "model": _text, "provider": _text, "params": _mapping, "metadata": _mapping,
-}  # fmt: skip
-"""What a framework may know of a run that has a form in its event, whatever the framework has there."""
+def _form(pipeline: Pipeline, entry: Record) -> None:
+    """Give what a framework may know of a run the form it has in an event, whatever the framework has there."""
+    for key in ("model", "provider"):
+        value = entry.get(key)
+        if value is not None:
+            entry[key] = pipeline.names[value] if type(value) is str else pipeline.plain_text(value)
+    for key in ("params", "metadata"):
+        value = entry.get(key)
+        if value is not None and type(value) is not dict:
+            entry[key] = pipeline.plain_mapping(value)
 
 
 def _error(pipeline: Pipeline, error: BaseException | Mapping[str, Any]) -> JsonValue:

@@ -92,6 +92,10 @@ class Ended(NamedTuple):
     run: Run | None
 
 
+_new = tuple.__new__
+"""Makes a named tuple without its constructor, which is a Python function called at each end of a run."""
+
+
 class Runs:
     """The open runs of one process and those that ended lately, both bounded. Safe for threads.
 
@@ -240,7 +244,7 @@ class Runs:
     def _end(self, run_id: str, run: Run, left: Run | None) -> None:
         if run_id in self.ended:
             self.ended.move_to_end(run_id)
-        self.ended[run_id] = Ended(run.id, run.tree, time.monotonic(), left)
+        self.ended[run_id] = _new(Ended, (run.id, run.tree, time.monotonic(), left))
         while len(self.ended) > ENDED_RUNS:
             self.ended.popitem(last=False)
 
