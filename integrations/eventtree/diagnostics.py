@@ -31,12 +31,13 @@ def is_delivery_thread() -> bool:
     return _own.get()
 
 
-_name_of = type.__dict__["__name__"].__get__
+name_of = type.__dict__["__name__"].__get__
+"""Name of a class, as Python has it: a metaclass may answer for `__name__` with code of its own."""
 
 
 def class_name(value: object) -> str:
-    """Name of an object's class, as Python has it: a metaclass may answer for `__name__` with code of its own."""
-    return str(_name_of(type(value)))
+    """Name of an object's class."""
+    return str(name_of(type(value)))
 
 
 def failed(where: str, error: BaseException) -> None:

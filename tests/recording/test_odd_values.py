@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from eventtree.errors import ConfigError
 from eventtree.event import Kind, Status
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.langchain import CallbackHandler
+from eventtree.llama_index import DispatcherHandler
 from eventtree.record import MAX_DEPTH
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
@@ -176,6 +178,29 @@ def test_f31_a_callback_that_fails_over_its_arguments_loses_no_run(
         (tree,) = trees
     assert [(event.id, event.parent_id) for event in tree.events] == [(str(root), None), (str(child), str(root))]
     assert {event.status for event in tree.events} == {Status.OK if end == "end" else Status.ERROR}
+    assert not recorder.runs
+
+
+def test_f31_an_error_without_a_name_is_the_runs_error() -> None:
+    handler = CallbackHandler()
+    with capture() as trees:
+        handler.on_chain_start({}, "x", run_id=(run := uuid.uuid4()), name="root")
+        handler.on_chain_error(NamelessError("why"), run_id=run)
+        error = trees[0].root.error
+    assert error is not None
+    assert (error.type.rpartition(".")[2], error.message) == ("NamelessError", "why")
+    assert not diagnostics.failures
+
+
+@pytest.mark.parametrize("what", ["exit", "drop"])
+def test_f31_a_span_whose_end_cannot_be_read_is_closed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventtree.llama_index.spans.Closing.close", lambda *_, **__: 1 / 0)
+    handler, run = DispatcherHandler(), new_id()
+    with capture() as trees:
+        bound = inspect.signature(new_id).bind()
+        handler._spans.enter(f"Engine.query-{run}", bound, None, None, None)
+        getattr(handler._spans, what)(f"Engine.query-{run}", ValueError("x") if what == "drop" else "answer")
+        assert trees[0].root.status is (Status.ERROR if what == "drop" else Status.OK)
     assert not recorder.runs
 
 

@@ -40,10 +40,11 @@ DISPATCHER = 3
 WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
 
-def _end_bare(spans: Spans, id_: str, *_: Any) -> None:
+def _end_bare(spans: Spans, id_: str, came: object) -> None:
     """In place of an end that could not be read: that there was one."""
     spans.open.pop(id_, None)
-    recorder.close(spans.pipeline, run_id(id_))
+    status = Status.ERROR if isinstance(came, BaseException) else Status.OK
+    recorder.close(spans.pipeline, run_id(id_), status=status)
 
 
 class Spans:
