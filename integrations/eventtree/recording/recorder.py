@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""
 
-FORMED = frozenset({"model", "provider", "params"})
-"""What `_form` looks after in a record that opens."""
+FORMED = frozenset({"model", "provider", "params", "metadata"})
+"""What `_form` looks after: two texts and two mappings."""
 
 
 class Recorder(Runs):
@@ -312,13 +312,12 @@ def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
 
 def _form(pipeline: Pipeline, entry: Record) -> None:
     """Give what a framework may know of a run the form it has in an event, whatever the framework has there."""
-    for key in ("model", "provider"):
-        value = entry.get(key)
-        if value is not None:
-            entry[key] = pipeline.names[value] if type(value) is str else pipeline.plain_text(value)
-    for key in ("params", "metadata"):
-        value = entry.get(key)
-        if value is not None and type(value) is not dict:
+    for key in FORMED & entry.keys():
+        value = entry[key]
+        if key == "model" or key == "provider":
+            if value is not None:
+                entry[key] = pipeline.names[value] if type(value) is str else pipeline.plain_text(value)
+        elif value is not None and type(value) is not dict:
             entry[key] = pipeline.plain_mapping(value)
 
 
