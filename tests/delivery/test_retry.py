@@ -58,7 +58,7 @@ def test_f05_a_conflict_is_delivered_where_the_vendor_keys_by_id() -> None:
 
 
 def test_a_vendor_overrides_the_table() -> None:
-    overrides = {404: "bisect", 409: "bisect", 200: "retry"}
+    overrides = {404: "bisect", 409: "bisect", 200: "again"}
     assert [act_of(status, overrides, idempotent=True) for status in overrides] == [Act.BISECT, Act.BISECT, Act.RETRY]
     assert act_of(405, overrides) is Act.PARK
 

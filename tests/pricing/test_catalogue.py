@@ -255,7 +255,7 @@ def test_new_prices_are_used_at_once() -> None:
 
 def test_importing_us_imports_neither_prices_nor_tokenizers() -> None:
     """Issue 5: importing prices is lazy."""
-    code = "import sys, eventtree.pricing as u; u.Pricer(); print({'genai_prices', 'tiktoken'} & set(sys.modules))"
+    code = "import sys, eventtree.usage as u; u.Pricer(); print({'genai_prices', 'tiktoken'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import pydantic_core
 
 from eventtree import diagnostics, record
-from eventtree.content import MASK, known_secrets
+from eventtree.content import known_secrets, masking
 from eventtree.delivery.dead_letters import WORDS, DeadLetters
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
@@ -42,6 +42,8 @@ LOCK_SECONDS = 1.0
 """How often to ask for a lock that another process holds."""
 COMPACT_SECONDS = 60.0
 CUT_OFF_TRIES = 3
+LOOKED_AT = 1 << 16
+"""Bytes of a vendor's words that are searched for its key."""
 LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
 SHORTEST_WAIT = 0.01
@@ -104,6 +106,7 @@ class Consumer:
         self.backoff = backoff or Backoff()
         self.circuit = Circuit()
         self.throttle = Throttle(lambda: journal.appended)
+        self._mask = masking(vendor.api_key.get_secret_value())
         self._unsaid = known_secrets()
         self.dead = DeadLetters(journal.files, f"{self.name}.dead")
         self.cursor: Cursor | None = None
@@ -434,13 +437,15 @@ class Consumer:
         if not verdict.verified:
             self.unverified += 1
             self._once("unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status)
-        if verdict.learned:
-            self._cursor.learn(verdict.learned)
+        # An answer may echo the key where an id is looked for: that is no id.
+        learned = {name: value for name, value in verdict.learned.items() if self._mask(value) == value}
+        if learned:
+            self._cursor.learn(learned)
         left = {*verdict.refused, *verdict.retry}
         self._ack([item for item in made.items if item.key not in left], dead=False)
         for item in made.items:
             if item.key in verdict.refused:
-                self._bury((item,), reply.status, self._unsaid(verdict.refused[item.key]))
+                self._bury((item,), reply.status, self._unsaid(self._mask(verdict.refused[item.key])))
         return tuple(item for item in made.items if item.key in verdict.retry)
 
     def _bury(self, items: tuple[Item, ...], status: int | None, words: str) -> None:
@@ -517,14 +522,15 @@ class Consumer:
                 self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self._words(reply)}")
             raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
         found = lookup.read(_parsed(reply))
-        if not found:
+        if not found or self._mask(found) != found:
             raise RequestError(f"no {lookup.name} in the answer")
         self._cursor.learn({lookup.name: found})
 
     def _words(self, reply: Reply) -> str:
         """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
-        text = reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")
-        return self._unsaid(text.replace(self.vendor.api_key.get_secret_value(), MASK))[:WORDS]
+        # More than is kept is looked at: a key that is cut in two is not found.
+        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
+        return self._unsaid(self._mask(text))[:WORDS]
 
     # -- patience ---------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 
+from eventtree import diagnostics
+
 FRAMES = 12
 """Frames of a traceback that are kept: the innermost, where it happened."""
 
@@ -11,17 +13,17 @@ FRAMES = 12
 def describe(error: BaseException) -> dict[str, str | None]:
     """`{"type": "package.Class", "message", "traceback"}`; never raises for an Exception of the error's own making."""
     kind = type(error)
-    module = getattr(kind, "__module__", None)
-    qualified = kind.__qualname__ if module in (None, "builtins") else f"{module}.{kind.__qualname__}"
-    return {"type": qualified, "message": message_of(error), "traceback": _frames(error)}
+    return {"type": diagnostics.qualified(kind), "message": message_of(error), "traceback": _frames(error)}
 
 
 def message_of(error: BaseException) -> str:
     """The text of an exception, or that it has none that can be read."""
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001  (a user's __str__ may do anything)
-        return f"<{type(error).__name__} whose message cannot be read>"
+        return str.__str__(str(error))
+    except BaseException as broken:
+        if diagnostics.must_pass(broken):
+            raise
+        return f"<{diagnostics.qualified(type(error))} whose message cannot be read>"
 
 
 def _frames(error: BaseException) -> str | None:

@@ -1,11 +1,10 @@
 """The seam both pipelines call: open, note, close. Owns ids, clocks and the one table of open runs of the process.
 
-A handler of a framework reads its arguments and calls here; here a run gets its id, its tree and its parent, and one
-line goes to the journal. What is kept between the open and the close of a run is ids, clocks and the
-text that a model has streamed so far (its end may never be told), no object of the user. Several pipelines may see one run: the
+A handler of a framework reads its arguments and calls here; here a run gets its id, its tree and its parent, and one line goes to the journal. What is kept between the open and the close of a run is ids, clocks and the text that
+a model has streamed so far (its end may never be told), no object of the user. Several pipelines may see one run: the
 first records it, the others only add their vendors to its tree.
 
-`Recorder` methods raise whatever goes wrong; the guard at the pipeline (`guard.py`) catches, counts and logs it.
+`Recorder` methods raise whatever goes wrong; the guard at the pipeline (`diagnostics.py`) catches, counts and logs it.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, record
 from eventtree.config import Bounds
+from eventtree.content import items_of
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.recording.callback_context import Session, current_example, current_session, remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
-from eventtree.tree.builder import GIVEN_COST, SESSION_KEYS, USER_KEYS, first_of
+from eventtree.tree.builder import SESSION_KEYS, USER_KEYS, first_of
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 ENDED_RUNS = 10_000
 ENDED_SECONDS = 600.0
 """A run that ended stays known as a parent for this many runs and seconds."""
-
-NO_CONTENT = "[content is off]"
-"""In place of an error's message where contents are not recorded."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -67,10 +64,10 @@ class Run:
     """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
 
     token_seen = False
-    announced = 0
-    """Identity of the objects that came with its start, where a pipeline may be told of it twice."""
     duplicates = 0
-    """How often its pipeline was told of its start again: that often it hears all else again."""
+    """How many extra times this handler reported the start. A handler registered twice reports every later event as
+    many extra times.
+    """
     streamed: list[str] | None = None
     """What its model has said, from the first token on, for an end that comes without it or never."""
     state: Mapping[str, Any] = NOTHING
@@ -78,14 +75,12 @@ class Run:
     late: dict[str, JsonValue] | None = None
     """What was learned of it since it opened; its close record will say it."""
 
-    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline, older: Run | None) -> None:
+    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline) -> None:
         self.id = run_id
         self.parent = parent
         self.tree = tree
         self.pipelines: tuple[Pipeline, ...] = (pipeline,)
         self.start = time.monotonic_ns()
-        self.older = older
-        """An open run that was started under the same id before."""
 
 
 class Recorder:
@@ -124,34 +119,31 @@ class Recorder:
         tags: Iterable[str] | None = None,
         state: Mapping[str, Any] = NOTHING,
         start_ns: int | None = None,
-        announced: int = 0,
-        **known: JsonValue,
+        **known: Any,
     ) -> None:
         """Record that a run opened.
 
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
-        called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`,
-        `session`,
-        `user` (all plain); `state` is what `recall` gives back while the run is open; `start_ns` is the wall clock of a
-        run that began before its callback. A run that another pipeline has opened
-        is not recorded again: its tree gains this pipeline's vendors. A run that this pipeline has opened before gets a
-        fresh id and keeps the given one in `metadata.run_id`, unless it is the same one told twice: then `announced`, the
-        identity of the objects that came with it, is the same too.
+        called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`, `session`,
+        `user`, as the framework gives them; `state` is what `recall` gives back while the run is open; `start_ns` is the
+        wall clock for a run that began before we were told. An open run is not recorded again: where another pipeline opens
+        it, its tree gains that pipeline's vendors; where the same pipeline does, it is a duplicate. The id of a run that has
+        ended may be used again: the new run gets a fresh id and keeps the given one in `metadata.run_id`.
         """
         with self._guard:
             found = self.runs.get(run_id)
-            if found is not None and pipeline not in found.pipelines:
-                found.pipelines = (*found.pipelines, pipeline)
-                self._join(found.tree, pipeline)
+            if found is not None:
+                if pipeline not in found.pipelines:
+                    found.pipelines = (*found.pipelines, pipeline)
+                    self._join(found.tree, pipeline)
+                elif pipeline is found.pipelines[0]:
+                    found.duplicates += 1
                 return
-            if found is not None and announced and self._is_echo(found, parent_id, announced):
-                found.duplicates += 1
-                return
-            event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
+            event_id = run_id if run_id not in self.ended else str(uuid.uuid4())
             parent, tree = self._place(pipeline, event_id, parent_id)
-            run = Run(event_id, parent, tree, pipeline, found)
-            if announced:
-                run.announced = announced
+            # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
+            start = time.time_ns() if start_ns is None else start_ns
+            run = Run(event_id, parent, tree, pipeline)
             if state:
                 run.state = state
             if start_ns is not None:
@@ -163,7 +155,7 @@ class Recorder:
                 self._forget_oldest(pipeline.settings.bounds)
         entry: record.Record = {
             "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind._value_,
-            "name": pipeline.names[name], "start": time.time_ns() if start_ns is None else start_ns,
+            "name": pipeline.names[name], "start": start,
         }  # fmt: skip
         if parent is None:
             self._root(pipeline, tree, entry, metadata, tags, known, parent_id)
@@ -174,10 +166,10 @@ class Recorder:
         if tags and "tags" not in entry:
             entry["tags"] = _tags(pipeline, tags)
         if metadata and "metadata" not in entry:
-            entry["metadata"] = pipeline.sanitize(metadata if type(metadata) is dict else dict(metadata))
+            entry["metadata"] = pipeline.part("metadata", metadata)
         if event_id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
-        entry.update(known)
+        entry.update(pipeline.parts(known))
         tree.journal.append(record.encode(entry))
 
     def close(
@@ -191,12 +183,14 @@ class Recorder:
         error: BaseException | Mapping[str, Any] | None = None,
         inputs: Any = None,
         if_unopened: Mapping[str, Any] | None = None,
-        **learned: JsonValue,
+        end_ns: int | None = None,
+        **learned: Any,
     ) -> None:
         """Record that a run closed.
 
         `outputs` and `inputs` (those a streamed chain learns at its end) are the user's objects. `learned` may hold
         `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost`.
+        `end_ns` is the monotonic clock for a run whose end was seen later.
         `if_unopened` holds arguments for `open` (`parent_id`, `kind`, `name`, …) for a run whose start had no callback;
         without it such an end is ignored, as is a second end.
         """
@@ -216,7 +210,7 @@ class Recorder:
                 self._count_skipped(tree)
             return
         entry: record.Record = {
-            "r": record.CLOSE, "id": run.id, "tree": tree.id, "duration": time.monotonic_ns() - run.start,
+            "r": record.CLOSE, "id": run.id, "tree": tree.id, "duration": (end_ns or time.monotonic_ns()) - run.start,
             "status": status._value_,
         }  # fmt: skip
         if pipeline.content:
@@ -227,20 +221,17 @@ class Recorder:
             if inputs is not None:
                 entry["inputs"] = pipeline.sanitize(inputs)
         if error is not None:
-            told = describe(error) if isinstance(error, BaseException) else error
-            # Messages quote what was asked and answered.
-            entry["error"] = pipeline.sanitize(told if pipeline.content else {**told, "message": NO_CONTENT})
+            entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
-        if learned:
-            entry.update({key: value for key, value in learned.items() if value is not None})
+        entry.update(pipeline.parts(learned))
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
         tree.journal.append(record.encode(entry))
 
-    def note(self, run_id: str, name: str, value: JsonValue = None, *, pipeline: Pipeline | None = None) -> None:
-        """Record something that happened during an open run; nothing if the run is unknown. `value` is plain.
+    def note(self, run_id: str, name: str, value: Any = None, *, pipeline: Pipeline | None = None) -> None:
+        """Record something that happened during an open run; nothing if the run is unknown. `value` is the user's.
 
         With `pipeline`, nothing either if another pipeline records the run: both are told of what happens.
         """
@@ -248,13 +239,9 @@ class Recorder:
         if run is None or run.tree.skipped or (pipeline is not None and run.pipelines[0] is not pipeline):
             return
         entry = {
-            "r": record.NOTE, "id": run.id, "tree": run.tree.id, "name": name, "at": time.time_ns(),
-            "after": time.monotonic_ns() - run.start,
+            "r": record.NOTE, "id": run.id, "tree": run.tree.id, "at": time.time_ns(),
+            "after": time.monotonic_ns() - run.start, **run.pipelines[0].parts({"name": name, "value": value}),
         }  # fmt: skip
-        if value is not None and not run.pipelines[0].content and name != GIVEN_COST:
-            value = _figures(value)
-        if value is not None:
-            entry["value"] = value
         run.tree.journal.append(record.encode(entry))
 
     def first_token(self, run_id: str) -> None:
@@ -265,11 +252,11 @@ class Recorder:
             run.token_seen = True
             self.note(run_id, record.FIRST_TOKEN)
 
-    def learn(self, run_id: str, **facts: JsonValue) -> None:
+    def learn(self, run_id: str, **facts: Any) -> None:
         """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
         run = self.find(run_id)
         if run is not None:
-            run.late = {**(run.late or {}), **facts}
+            run.late = {**(run.late or {}), **run.pipelines[0].parts(facts)}
 
     def remember(self, run_id: str, **facts: Any) -> None:
         """Add to an open run's `state`."""
@@ -303,6 +290,11 @@ class Recorder:
         ended = self.ended.get(run_id)
         return self.find(run_id) is not None or (ended is not None and ended[1].id in self.runs)
 
+    def tree_of(self, run_id: str) -> str | None:
+        """Id of the tree of a run that is open, or ended a short while ago."""
+        run, ended = self.find(run_id), self.ended.get(run_id)
+        return run.tree.id if run is not None else ended[1].id if ended is not None else None
+
     def settle(self) -> None:
         """Let handlers close what ended without a callback (streams that were read). Before a flush, and at exit."""
         for pipeline in list(self.waiting):
@@ -312,10 +304,6 @@ class Recorder:
         """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""
         run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
         return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
-
-    def _is_echo(self, found: Run, parent_id: str | None, announced: int) -> bool:
-        parent = self.runs.get(parent_id) if parent_id is not None else None
-        return found.announced == announced and found.parent == (None if parent is None else parent.id)
 
     def _place(self, pipeline: Pipeline, event_id: str, parent_id: str | None) -> tuple[str | None, Tree]:
         if parent_id is not None:
@@ -358,7 +346,7 @@ class Recorder:
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
         own = {**pipeline.settings.metadata, **own}
-        entry["metadata"] = pipeline.sanitize(own) if own else own
+        entry["metadata"] = pipeline.part("metadata", own)
         if foreign_parent is not None:
             entry["metadata"]["parent_run_id"] = foreign_parent
         entry["tags"] = _tags(
@@ -368,7 +356,7 @@ class Recorder:
         entry["vendors"] = tree.vendors
         for key in ("session", "user", "environment"):
             if entry[key] is not None:
-                entry[key] = pipeline.text(str(entry[key]))
+                entry[key] = pipeline.text(entry[key])
         pipeline.wake()
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
@@ -387,11 +375,8 @@ class Recorder:
         """Take a run that ends off the table; a root takes with it what is still open below, and gives it back."""
         tree = run.tree
         if self.runs.get(run_id) is run:
-            if run.older is None:
-                del self.runs[run_id]
-                tree.open.pop(run_id, None)
-            else:
-                self.runs[run_id] = run.older
+            del self.runs[run_id]
+            tree.open.pop(run_id, None)
         self._end(run_id, run, None)
         if run.id != tree.id:
             return ()
@@ -454,20 +439,12 @@ class Recorder:
 
 def _partial(pipeline: Pipeline, run: Run) -> JsonValue:
     """What a model had said, as its answer."""
-    return pipeline.sanitize(
-        {"messages": [{"role": "assistant", "content": "".join((run.streamed or [])[:: run.duplicates + 1])}]}
-    )
-
-
-def _figures(value: JsonValue) -> JsonValue:
-    """What a note may say where contents are not recorded: its numbers."""
-    if type(value) is not dict:
-        return None
-    return {key: part for key, part in value.items() if type(part) in (int, float, bool)}
+    text = "".join((run.streamed or [])[:: run.duplicates + 1])
+    return pipeline.sanitize({"messages": [{"role": "assistant", "content": text}]})
 
 
 def _tags(pipeline: Pipeline, tags: Iterable[Any]) -> list[JsonValue]:
-    return [pipeline.names[tag] if type(tag) is str else pipeline.sanitize(tag) for tag in tags]
+    return [pipeline.names[tag] if type(tag) is str else pipeline.sanitize(tag) for tag in items_of(tags) or ()]
 
 
 def _share(tree_id: str) -> float:

@@ -1,4 +1,4 @@
-"""Trees + vendor → requests: order, waves, and packing by count and bytes. Pure; shared by all vendors.
+"""Trees + vendor → requests: order, waves, and packing by count and bytes. No I/O; shared by all vendors.
 
 A wave holds what may travel together: nothing of a wave is made before the wave below it. Trees that are serialized
 together share waves, so that a hundred small trees fill a batch.
@@ -7,28 +7,41 @@ together share waves, so that a hundred small trees fill a batch.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from eventtree.errors import ConfigError
+from eventtree.diagnostics import logger
 from eventtree.event import EventTree
-from eventtree.serializer.vendor import Item, Request, Vendor, chunks
+from eventtree.serializer.vendor import chunks
+from eventtree.vendors import Encoded, Item, Request, Vendor, resolve_vendors
 
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
-def serialize(trees: Iterable[EventTree], vendor: Vendor) -> Iterator[Request]:
+def serialize(trees: Iterable[EventTree], vendor: Vendor | str) -> Iterator[Request]:
     """Every request `vendor` needs for `trees`, in the order they have to be sent.
 
-    Yields `Request` values with `method`, `url`, `body` (JSON) and `ids` (the events inside). Values that only a reply
-    can tell (a project's id) stand in the url by name; delivery looks them up, `export` shows the project's name.
+    `vendor` is a value, or a name with its settings from the environment, as for handlers. Yields `Request` values with
+    `method`, `url`, `body` (JSON) and `ids` (the events inside). Values that only a reply can tell (a project's id)
+    stand in the url by name; delivery looks them up, `export` shows the project's name. A tree that the vendor takes
+    nothing of makes no request: logger `eventtree` warns of it, with the reason.
+
+    Raises:
+        ConfigError: it is no vendor, its name is unknown, or a setting is missing.
     """
-    if not isinstance(vendor, Vendor):
-        hint = "Pass a value such as Braintrust(project='rag')"
-        raise ConfigError("serialize.vendor", f"{vendor!r} is no vendor", hint)
-    items = [item for tree in trees for item in vendor.encode(tree).items]
-    for wave in waves(items):
-        yield from pack(wave, vendor)
+    (taker,) = resolve_vendors((vendor,))
+    encoded = [taker.encode(tree) for tree in trees]
+    _warn_of_drops(taker, encoded)
+    for wave in waves(item for one in encoded for item in one.items):
+        yield from pack(wave, taker)
+
+
+def _warn_of_drops(vendor: Vendor, encoded: Iterable[Encoded]) -> None:
+    dropped = Counter(reason for one in encoded if not one.items for reason in set(one.dropped.values()))
+    for reason, trees in dropped.items():
+        hint = vendor.drop_hints.get(reason, "")
+        logger.warning("%s takes nothing of %d trees: %s. %s", vendor.name, trees, reason, hint)
 
 
 def waves(items: Iterable[Item]) -> list[list[Item]]:
