@@ -71,6 +71,19 @@ def test_every_fault_has_a_row_that_names_its_test(number: int) -> None:
     assert any(re.search(rf"def {name}\(", path.read_text()) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
+REFERENCE = sorted((ROOT / "cookbook" / "reference").glob("*.md"))
+TESTS = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.stem)
+def test_every_row_of_the_reference_names_its_test(page: Path) -> None:
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|") and not line.startswith("|---")]
+    named = [re.findall(r"`(test_\w+)`", row) for row in rows if not row.endswith("| test |")]
+    assert named
+    assert all(named)
+    assert [name for row in named for name in row if f"def {name}(" not in TESTS] == []
+
+
 @pytest.mark.parametrize("name", config.Bounds.model_fields)
 def test_every_bound_has_a_row_with_its_default_and_its_test(name: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))

@@ -12,7 +12,7 @@ import eventtree
 SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
-    {"errors", "event", "record", "diagnostics", "process"},
+    {"errors", "event", "record", "diagnostics", "process", "remembered"},
     {"config", "terminal"},
     {"content"},
     {"journal"},
@@ -70,7 +70,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_the_server_of_tests_knows_nothing_of_our_vendors() -> None:
-    files = [*(SOURCE / "testing" / "contracts").rglob("*.py"), SOURCE / "testing" / "server.py"]
+    files = [*(SOURCE / "testing" / "rules").rglob("*.py"), SOURCE / "testing" / "server.py"]
     assert not [path for path in files if "vendors" in imports_of(path)]
 
 

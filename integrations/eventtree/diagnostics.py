@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import logging
+import re
+import signal
+import traceback
 from collections import Counter
 from contextvars import ContextVar
+from types import CodeType, FrameType
+
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Characters that move a terminal's cursor, end a line or turn the direction of what follows, and half characters."""
+SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def shown(text: object) -> str:
+    """Text of others as a terminal, a log line or a report may show it: in one line, nothing of it obeyed.
+
+    What can't be seen is written as JSON writes it, so that a line of JSON says the same afterwards.
+    """
+    return UNSEEN.sub(lambda found: SHORT.get(found[0]) or _escaped(found[0]), str(text))
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+class OneLine(logging.Filter):
+    """Shows what others have put into our log lines; the lines themselves are ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass every record on."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(one if isinstance(one, int | float) else shown(one) for one in record.args)
+        return True
+
 
 logger = logging.getLogger("eventtree")
+logger.addFilter(OneLine())
 
 failures: Counter[str] = Counter()
 """Kind of failure → how often, since the process started. `strict` pipelines let them through as well."""
 
 truncations: Counter[str] = Counter()
 """Field of `Bounds` → how often it cut something that is no event: part of a value, a reply, the track of a run."""
+
+RAISES = frozenset({dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"]})
+"""Instructions of a `raise` statement."""
 
 _own: ContextVar[bool] = ContextVar("eventtree_own", default=False)
 """Not the number of a thread, which a forked child's threads get again; nor a variable of a thread, which greenlets
@@ -31,8 +71,18 @@ def is_delivery_thread() -> bool:
     return _own.get()
 
 
+MODULE_OF = type.__dict__["__module__"].__get__
+QUALNAME_OF = type.__dict__["__qualname__"].__get__
 name_of = type.__dict__["__name__"].__get__
 """Name of a class, as Python has it: a metaclass may answer for `__name__` with code of its own."""
+
+
+def qualified(kind: type) -> str:
+    """`module.Class`, read past anything a metaclass may have put in the way; builtins go without a module."""
+    module, name = MODULE_OF(kind), QUALNAME_OF(kind)
+    if type(module) is not str or module == "builtins":
+        return str(name)
+    return f"{module}.{name}"
 
 
 def class_name(value: object) -> str:
@@ -42,7 +92,7 @@ def class_name(value: object) -> str:
 
 def failed(where: str, error: BaseException) -> None:
     """Count a failure; log the first of its kind, without anything the user passed."""
-    kind = f"{where}: {class_name(error)}"
+    kind = f"{where}: {QUALNAME_OF(type(error))}"
     failures[kind] += 1
     if failures[kind] == 1:
         place = error.__traceback__
@@ -53,3 +103,39 @@ def failed(where: str, error: BaseException) -> None:
             logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
         except Exception:  # noqa: BLE001  (the app's own log handlers run here, within the callback that failed)
             failures["log handler"] += 1
+
+
+def must_pass(error: BaseException) -> bool:
+    """Whether the app has to get an exception that came up in our code: one that was sent to the running thread.
+
+    KeyboardInterrupt, SystemExit and their like are the app's where a signal's handler raised them, or where they came
+    between two instructions (Ctrl-C, a killed thread). One that a value's own code raised ends that value alone.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if isinstance(error, Exception) or not frames:
+        return not isinstance(error, Exception)
+    innermost = frames[-1][0]
+    handlers = {code_of(signal.getsignal(number)) for number in signal.valid_signals()}
+    if is_ours(innermost) or any(frame.f_code in handlers for frame, _ in frames):
+        return True
+    code, place = innermost.f_code, error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    raised = place is not None and not RAISES.isdisjoint(code.co_code[place.tb_lasti : place.tb_lasti + 1])
+    # Without a statement they come from outside (a greenlet that is killed while it waits), but for `sys.exit()`.
+    return not raised and not isinstance(error, SystemExit)
+
+
+def code_of(function: object) -> CodeType | None:
+    """The code that runs when a signal's handler is called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    found = getattr(function, "__code__", None)
+    if found is None and callable(function):
+        found = getattr(type(function).__call__, "__code__", None)
+    return found if isinstance(found, CodeType) else None
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "eventtree"

@@ -7,7 +7,7 @@ shapes below, so that every vendor reads one vocabulary whichever framework it c
 kind       inputs                                      outputs
 =========  ==========================================  =====================================================
 model      {"messages": [Message]} (chat) or           {"messages": [Message]}, one for each generation, or
-           {"prompt": text} (text model)               {"text": text} ({"texts": [text]} where n > 1)
+           {"prompt": text} (text model)               {"text": text, "finish_reason"} ({"texts": [text]}, n > 1)
 tool       {argument: value} or {"input": text}        whatever the tool returned (text, JSON or a Message)
 retriever  {"query": text}                             {"documents": [Document]}
 reranker   {"query": text, "documents": [Document]}    {"documents": [Document]}
@@ -17,8 +17,9 @@ agent
 =========  ==========================================  =====================================================
 
 Message   {"role": "system" | "user" | "assistant" | "tool" | other, "content": text or list of parts,
-           "tool_calls": [{"id", "name", "arguments": object or text}], "tool_call_id", "name", "status", "reasoning",
-           "finish_reason", "id"}; keys that do not apply are absent.
+           "tool_calls": [{"id", "name", "arguments": object or text, "error", "extra"}], "tool_call_id", "name",
+           "status", "reasoning", "finish_reason", "id", "artifact": what a tool keeps from the model,
+           "extra": {fields without a name here}}; keys that do not apply are absent.
 Part      {"type": "text", "text"} | {"type": "image" | "audio" | "file" | "video", "url" or
           ("mime_type", "bytes": size, "sha256")} | any other dict, kept as it is.
 Document  {"id", "text", "score", "metadata"}; keys that do not apply are absent.
@@ -93,6 +94,8 @@ class Usage(Frozen):
     output_tokens: Tokens | None = None
     total_tokens: Tokens | None = None
     cache_read_tokens: Tokens | None = None
+    cache_read_audio_tokens: Tokens | None = None
+    cache_read_image_tokens: Tokens | None = None
     cache_write_tokens: Tokens | None = None
     cache_write_5m_tokens: Tokens | None = None
     cache_write_1h_tokens: Tokens | None = None
@@ -103,6 +106,10 @@ class Usage(Frozen):
     output_image_tokens: Tokens | None = None
     units: dict[str, Tokens] = Field(default_factory=dict)
     """What the provider counts besides tokens: `web_searches`, `rerank_searches`, `billed_input_tokens`, ..."""
+    others: dict[str, Usage] = Field(default_factory=dict)
+    """Tokens of other models that took part in the answer (an advisor's): not in the counts above, but in the cost."""
+    uncounted: tuple[str, ...] = ()
+    """What went in or came out and has no count of its own, as `output_image`: the provider may charge it otherwise."""
     inferred: bool = False
     cached: bool = False
     """The answer came from a cache of the framework: nothing was used, the cost is 0."""
@@ -117,6 +124,8 @@ class Cost(Frozen):
     input_usd: Usd | None = None
     output_usd: Usd | None = None
     total_usd: Usd | None = None
+    problems: tuple[str, ...] = Field(default=(), exclude=True)
+    """Why a figure is None where tokens are known: handed on to the usage, where a tree's problems stand."""
     source: str | None = None
     """`given`, `cached`, `callable`, `provider`, `table:NAME VERSION` or `genai-prices VERSION`."""
 
@@ -219,7 +228,8 @@ class EventTree(Frozen):
     @cached_property
     def total_tokens(self) -> int | None:
         """Tokens of all events, each counted once; None where no event knows any."""
-        known = [e.usage.total_tokens for e in self.events if e.usage and e.usage.total_tokens is not None]
+        used = [one for e in self.events if e.usage for one in (e.usage, *e.usage.others.values())]
+        known = [usage.total_tokens for usage in used if usage.total_tokens is not None]
         return sum(known) if known else None
 
     @cached_property
@@ -227,3 +237,10 @@ class EventTree(Frozen):
         """Dollars of all events; None where no event has a price."""
         known = [e.cost.total_usd for e in self.events if e.cost and e.cost.total_usd is not None]
         return sum(known, Decimal(0)) if known else None
+
+    @cached_property
+    def unpriced(self) -> int:
+        """Events that used something whose price is not known: the dollars of the tree are at least `total_usd`."""
+        pairs = [(e.usage, e.cost) for e in self.events if e.usage is not None]
+        used = [cost for usage, cost in pairs if usage.input_tokens or usage.output_tokens or usage.units]
+        return sum(cost is None or cost.total_usd is None for cost in used)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eventtree.diagnostics import shown
 from eventtree.event import Event, EventTree, Kind, Status
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ STATUS_STYLES = {Status.OK: "green", Status.ERROR: "bold red", Status.INTERRUPTE
 
 def console() -> Console:
     """Where to draw."""
-    return Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH, no_color=True)
+    plain: Any = {"markup": False, "emoji": False, "highlight": False}
+    return Console(**plain) if sys.stdout.isatty() else Console(**plain, width=PIPED_WIDTH, no_color=True)
 
 
 def draw_tree(out: Console, tree: EventTree, *, internal: bool = True) -> None:
     """One tree: an event a line, indented below its parent; without `internal`, no framework plumbing."""
-    shown = tree if internal else tree.without_internal()
-    rows = [_row(depth, event) for depth, event in shown.walk()]
+    drawn = tree if internal else tree.without_internal()
+    rows = [_row(depth, event) for depth, event in drawn.walk()]
     headings = [*HEADINGS[:-1], HEADINGS[-1] if out.width >= ROOMY else SHORT_HEADING]
     widths = [max(len(heading), *(len(row[place]) for row in rows)) for place, heading in enumerate(headings)]
     table = _table()
@@ -52,16 +54,17 @@ def draw_tree(out: Console, tree: EventTree, *, internal: bool = True) -> None:
         table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True, min_width=width)
     for row in rows:
         table.add_row(*row)
-    out.print(Text.assemble(("tree ", "dim"), (tree.id, "bold")), Text(_of(tree), "dim"), sep="  ")
+    out.print(Text.assemble(("tree ", "dim"), (shown(tree.id), "bold")), Text(shown(_of(tree)), "dim"), sep="  ")
     out.print(table)
-    hidden = len(tree.events) - len(shown.events)
+    hidden = len(tree.events) - len(drawn.events)
     more = f"; {hidden} events of the framework's plumbing not shown" if hidden else ""
-    out.print(Text(f"sum: {_number(tree.total_tokens)} tokens, {_usd(tree.total_usd)}{more}", "dim"), "")
+    least = "at least " if tree.unpriced and tree.total_usd is not None else ""
+    out.print(Text(f"sum: {_number(tree.total_tokens)} tokens, {least}{_usd(tree.total_usd)}{more}", "dim"), "")
 
 
 def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
     """The sums, a vendor a line; `requests` adds how many requests each vendor took and refused."""
-    out.print(f"{report.events} events in {report.journal}", soft_wrap=True)
+    out.print(f"{report.events} events in {shown(report.journal)}", soft_wrap=True)
     if not report.vendors:
         out.print("No vendor: recorded locally.")
         return _warnings(out, report)
@@ -79,12 +82,12 @@ def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, 
 
 def _state(sums: VendorTotals) -> Text:
     """What was dropped, and what is wrong."""
-    state = Text(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items()) or "0")
+    state = Text(shown(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items())) or "0")
     if sums.feedback:
         told = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
         state.append(f"  feedback: {told}", "dim")
     if sums.parked:
-        state.append(f"  parked: {sums.parked}", "bold red")
+        state.append(f"  parked: {shown(sums.parked)}", "bold red")
     if sums.unexplained:
         state.append(f"  {sums.unexplained} unexplained", "bold red")
     return state
@@ -97,7 +100,7 @@ def _table() -> Table:
 def _warnings(out: Console, report: Report) -> None:
     if report.dropped:
         left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
-        out.print(f"Left out, only counted: {left_out}.")
+        out.print(f"Left out, only counted: {shown(left_out)}.")
     if report.damaged_lines or report.lost_lines:
         out.print(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
     if report.newer_logs:
@@ -106,16 +109,17 @@ def _warnings(out: Console, report: Report) -> None:
         out.print(f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them.")
     for model, count in report.unknown_models.items():
         met = f"{count} event{'' if count == 1 else 's'}"
-        out.print(f"No price known for {model} ({met}): cost stays unknown. Why: eventtree prices {model}")
+        name = shown(model)
+        out.print(f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}")
 
 
 def _row(depth: int, event: Event) -> tuple[Text, ...]:
     style = "dim" if event.internal else ""
     name = Text("  " * depth, style)
     name.append(str(event.kind), style or KIND_STYLES.get(event.kind, ""))
-    name.append(f" {event.name}", style)
+    name.append(f" {shown(event.name)}", style)
     if event.model:
-        name.append(f" {event.model}", "dim")
+        name.append(f" {shown(event.model)}", "dim")
     return (
         name,
         Text(str(event.status), STATUS_STYLES.get(event.status, "yellow")),

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from langchain_core.prompt_values import ChatPromptValue
+from llama_index.core.base.response.schema import PydanticResponse, Response, StreamingResponse
+from llama_index.core.chat_engine.types import AgentChatResponse
+from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, QueryBundle, TextNode
 
 from eventtree.content import Limits, Sanitizer
-from eventtree.content.fast_path import NOT_SIMPLE, copied, copied_messages
+from eventtree.content.fast_path import NOT_SIMPLE, copied, copied_documents, copied_messages
 
 
 def walked() -> Sanitizer:
@@ -43,7 +47,50 @@ MESSAGES = [
     HumanMessage("data:image/png;base64," + "A" * 400),
     HumanMessage("y" * 5_000),
 ]
+INFO = {"finish_reason": "length", "logprobs": None}
+RESULTS: list[Any] = [
+    LLMResult(generations=[[ChatGeneration(message=AIMessage("x"))]]),
+    LLMResult(
+        generations=[[ChatGeneration(message=MESSAGES[2], generation_info=INFO)]], llm_output={"token_usage": {}}
+    ),
+    LLMResult(generations=[[ChatGeneration(message=AIMessage("x"), generation_info={"stopReason": "end_turn"})]]),
+    LLMResult(generations=[[ChatGeneration(message=one) for one in MESSAGES[2:4]]]),
+    LLMResult(generations=[[ChatGeneration(message=one)] for one in MESSAGES[2:4]]),
+]
+"""What a chat model answers."""
+NODE = NodeWithScore(node=TextNode(id_="n1", text="body"), score=0.5)
+NODES = [NODE, NodeWithScore(node=NODE.node), NodeWithScore(node=TextNode(text="x", metadata={"page": 1}), score=1)]
+ENGINE: list[Any] = [
+    *NODES,
+    NODE.node,
+    Document(text="x"),
+    QueryBundle("why?"),
+    Response("x", source_nodes=[NODE]),
+    AgentChatResponse("so"),
+    Response(""),
+]
+"""What a LlamaIndex engine is asked and answers."""
 VALUES: list[Any] = [
+    *RESULTS,
+    *ENGINE,
+    {"query": ENGINE[5], "answer": ENGINE[6]},
+    QueryBundle("why?", image_path="a.png"),
+    ImageNode(text="x", image_url="https://example.org/a.png"),
+    Document(text="x", metadata={"when": {"a", "set"}}),
+    NodeWithScore(node=NODE.node, score=float("nan")),
+    NodeWithScore(node=IndexNode(text="x", index_id="i"), score=0.5),
+    QueryBundle("why?", custom_embedding_strs=["because"]),
+    Response(None),
+    Response("x", source_nodes=[NODE] * 100),
+    PydanticResponse(response=None),
+    StreamingResponse(response_gen=iter(()), response_txt="x"),
+    LLMResult(generations=[[ChatGeneration(message=MESSAGES[6], generation_info=INFO)]]),
+    LLMResult(generations=[[ChatGeneration(message=AIMessage("x"), generation_info={"finish_reason": 5})]]),
+    LLMResult(generations=[[ChatGeneration(message=AIMessage("x"), generation_info={"finish_reason": "y" * 500})]]),
+    LLMResult(generations=[[Generation(text="x", generation_info=INFO)]]),
+    LLMResult(generations=[[Generation(text="x")], [Generation(text="y")]]),
+    LLMResult(generations=[[]]),
+    ChatResult(generations=[ChatGeneration(message=AIMessage("x"))]),
     *MESSAGES,
     ChatPromptValue(messages=MESSAGES[:2]),
     ChatPromptValue(messages=[]),
@@ -68,10 +115,21 @@ def test_messages_agree_together() -> None:
     assert Sanitizer().messages(MESSAGES) == walked().messages(MESSAGES)
 
 
+def test_documents_agree_together() -> None:
+    for nodes in (NODES, [*NODES, NODE.node], [*NODES, "text"], [], tuple(NODES), NODE):
+        assert Sanitizer().documents(nodes) == walked().documents(nodes)
+    assert copied_documents(NODES, 10_000) is not NOT_SIMPLE
+
+
 @pytest.mark.parametrize("message", MESSAGES[:4], ids=lambda message: type(message).__name__)
 def test_the_usual_messages_go_the_quick_way(message: Any) -> None:
     assert copied(message, 10_000) is not NOT_SIMPLE
     assert copied_messages([message], 10_000) is not NOT_SIMPLE
+
+
+@pytest.mark.parametrize("result", RESULTS + ENGINE)
+def test_the_usual_results_go_the_quick_way(result: Any) -> None:
+    assert copied(result, 10_000) is not NOT_SIMPLE
 
 
 JSON = st.recursive(

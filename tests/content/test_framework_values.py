@@ -21,9 +21,10 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.base.response.schema import PydanticResponse, Response, StreamingResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.llms import MockLLM
+from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate, RichPromptTemplate, SelectorPromptTemplate
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.tools import ToolOutput, ToolSelection
+from llama_index.core.tools import FunctionTool, ToolOutput, ToolSelection
 from llama_index.llms.openai import OpenAI
 from pydantic import BaseModel
 from workflows.events import StartEvent, StopEvent
@@ -32,6 +33,7 @@ from eventtree.content import Sanitizer, sanitize
 
 NODE = NodeWithScore(node=TextNode(id_="n1", text="body", metadata={"page": 1}), score=0.5)
 NODE_OUT = {"id": "n1", "text": "body", "score": 0.5, "metadata": {"page": 1}}
+SOURCE = {"id": "n1", "score": 0.5}
 HI = {"role": "user", "content": "hi"}
 
 
@@ -43,6 +45,12 @@ class Answer(BaseModel):
 
 class MyDocument(Document):
     """A class of the user's own."""
+
+
+class Stop(StopEvent):
+    """A result of a class of the user's own."""
+
+    said: str
 
 
 @tool
@@ -83,12 +91,13 @@ VALUES: list[tuple[Any, Any]] = [
     (NODE, NODE_OUT),
     (NODE.node, {"id": "n1", "text": "body", "metadata": {"page": 1}}),
     (LlamaDocument(id_="d1", text="body"), {"id": "d1", "text": "body", "metadata": {}}),
-    (QueryBundle("why?"), {"query": "why?"}),
-    (ChatResponse(message=ChatMessage("hi"), raw={"big": 1}), HI),
+    (QueryBundle("why?"), "why?"),
+    (QueryBundle("why?", image_path="a.png"), {"query": "why?", "image_path": "a.png"}),
+    (ChatResponse(message=ChatMessage("hi"), raw={"big": 1}), {"messages": [HI]}),
     (CompletionResponse(text="x"), {"text": "x"}),
-    (Response("x", source_nodes=[NODE]), {"response": "x", "source_nodes": [NODE_OUT]}),
-    (PydanticResponse(Answer(n=1), source_nodes=[NODE]), {"response": {"n": 1}, "source_nodes": [NODE_OUT]}),
-    (AgentChatResponse("x", source_nodes=[NODE]), {"response": "x", "source_nodes": [NODE_OUT]}),
+    (Response("x", source_nodes=[NODE]), {"response": "x", "sources": [SOURCE]}),
+    (PydanticResponse(Answer(n=1), source_nodes=[NODE]), {"response": {"n": 1}, "sources": [SOURCE]}),
+    (AgentChatResponse("x", source_nodes=[NODE]), {"response": "x", "sources": [SOURCE]}),
     (
         ToolSelection(tool_id="c1", tool_name="f", tool_kwargs={"a": 1}),
         {"id": "c1", "name": "f", "arguments": {"a": 1}},
@@ -112,7 +121,13 @@ VALUES: list[tuple[Any, Any]] = [
     ),
     (TextBlock(text="x"), {"type": "text", "text": "x"}),
     (StartEvent(query="why?"), {"query": "why?"}),
-    (StopEvent(result="so"), {"result": "so"}),
+    (StopEvent(result="so"), "so"),
+    (Stop(said="so"), {"said": "so"}),
+    (PromptTemplate("City of {country}"), "City of {country}"),
+    (RichPromptTemplate("City of {{ country }}"), "City of {{ country }}"),
+    (ChatPromptTemplate([ChatMessage("hi")]), [HI]),
+    (SelectorPromptTemplate(PromptTemplate("hi")), "hi"),
+    (FunctionTool.from_defaults(len, name="count"), "count"),
 ]
 
 
@@ -149,8 +164,15 @@ def test_streaming_response_is_not_read() -> None:
     out = sanitize(response)
     assert out["response"]["object"] == "generator"
     assert out["response"]["name"].endswith("tokens")
-    assert out["source_nodes"] == [NODE_OUT]
+    assert out["sources"] == [SOURCE]
     assert next(response.response_gen) == "first"
+
+
+def test_sources_that_can_be_read_once_are_not_read() -> None:
+    """E5."""
+    nodes: Any = iter([NODE])
+    assert sanitize(Response("x", source_nodes=nodes))["sources"] == {"object": "list_iterator"}
+    assert next(nodes) is NODE
 
 
 @pytest.mark.parametrize("make", [ChatOpenAI, OpenAI, MockLLM])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import html
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +20,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from eventtree.content import FAILED, MASK, Sanitizer, known_secrets
+from eventtree.content import FAILED, MASK, Sanitizer, known_secrets, masking
 from eventtree.content.redact import is_secret_key
 
 A = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7"  # 39 characters, like the body of many keys
@@ -203,6 +208,39 @@ def test_values_under_secret_keys_are_replaced_whole_but_not_none_and_flags() ->
     assert out == {"api_key": MASK, "password": MASK, "token": None, "secret": False, "input_tokens": 7}
 
 
+class SecretName(enum.Enum):
+    KEY = "api_key"
+
+
+class SecretWord(enum.StrEnum):
+    KEY = "api_key"
+
+
+class SecretText(str):
+    pass
+
+
+class Settings(pydantic.BaseModel):
+    api_key: str = "canary"
+
+
+@dataclasses.dataclass
+class Options:
+    password: str = "canary"
+
+
+class Pair(NamedTuple):
+    password: str
+
+
+@pytest.mark.parametrize("key", [SecretName.KEY, SecretWord.KEY, SecretText("api_key"), b"api_key", ("api_key", 1)])
+def test_secret_values_are_hidden_under_keys_of_any_class(key: Any) -> None:
+    """F22: the key is looked at as the text that is recorded."""
+    writer = Sanitizer(redact=known_secrets())
+    assert list(writer({key: "canary"}).values()) == [MASK]
+    assert "canary" not in json.dumps([writer(one) for one in (Settings(), Options(), Pair("canary"))])
+
+
 def test_keys_that_are_redacted_alike_stay_apart() -> None:
     """F22: dict keys are strings too."""
     out = Sanitizer(redact=lambda text: "x" if text.startswith("canary") else text)({"canary1": 1, "canary2": 2})
@@ -214,14 +252,21 @@ def test_keys_that_are_redacted_alike_stay_apart() -> None:
 CANARY = "canary-0815"
 
 
-class Talkative:
-    def __repr__(self) -> str:
-        return f"<{CANARY}>"
-
-
-class Raising:
-    def __repr__(self) -> str:
+class Raising(Exception):
+    def __str__(self) -> str:
         raise ValueError(CANARY)
+
+
+class Key(str):
+    pass
+
+
+class Plainly(enum.Enum):
+    KEY = CANARY
+
+
+class Stringly(enum.StrEnum):
+    KEY = CANARY
 
 
 HOLDERS: list[Callable[[], Any]] = [
@@ -232,8 +277,11 @@ HOLDERS: list[Callable[[], Any]] = [
     lambda: {CANARY: CANARY},
     lambda: {(CANARY, 1): 1},
     lambda: ValueError(CANARY),
-    lambda: Talkative(),
     lambda: Raising(),
+    lambda: type(CANARY, (), {})(),
+    lambda: type(CANARY, (Exception,), {})(),
+    lambda: type(CANARY, (), {}),
+    lambda: {Key(CANARY): 1, Plainly.KEY: Stringly.KEY, Stringly.KEY: Plainly.KEY, CANARY.encode(): Key(CANARY)},
     lambda: HumanMessage(CANARY, name=CANARY, id=CANARY),
     lambda: HumanMessage([{"type": "text", "text": CANARY}, {"type": "image", "url": f"https://h/{CANARY}"}]),
     lambda: AIMessage("", tool_calls=[{"name": CANARY, "args": {CANARY: CANARY}, "id": CANARY}]),
@@ -334,3 +382,54 @@ def test_time_is_linear_whatever_the_text(name: str) -> None:
         if took[-1] < max(1.0, len(text) / 1e6):
             return
     pytest.fail(f"{len(text)} characters took {took} s")
+
+
+OWN = 'key-0aB/"\\%+=&9'
+
+
+def spellings() -> dict[str, str]:
+    """A key as answers may echo it."""
+    codes = [ord(one) for one in OWN]
+    quoted = json.dumps(OWN)[1:-1]
+    return {
+        "as it is": OWN,
+        "JSON": quoted,
+        "JSON in JSON": json.dumps(quoted)[1:-1],
+        "JSON with slashes": quoted.replace("/", "\\/"),
+        "unicode": "".join(f"\\u{code:04x}" for code in codes),
+        "UNICODE": "".join(f"\\u{code:04X}" for code in codes),
+        "unicode in JSON": json.dumps("".join(f"\\u{code:04x}" for code in codes))[1:-1],
+        "JavaScript": "".join(f"\\u{{{code:x}}}" for code in codes),
+        "hex": "".join(f"\\x{code:02x}" for code in codes),
+        "percent": quote(OWN),
+        "all percent": "".join(f"%{code:02X}" for code in codes),
+        "percent twice": quote(quote(OWN)),
+        "old percent": "".join(f"%u{code:04x}" for code in codes),
+        "HTML": html.escape(OWN),
+        "HTML numbers": "".join(f"&#{code};" for code in codes),
+        "HTML hex": "".join(f"&#x{code:04X};" for code in codes),
+        "HTML twice": "".join(f"&amp;#x{code:x};" for code in codes),
+        "mail": "".join(f"={code:02X}" for code in codes),
+        "lower": OWN.lower(),
+        "some": "\\u006b%65y-" + OWN[4:],
+    }
+
+
+@pytest.mark.parametrize("name", spellings())
+def test_an_own_key_is_masked_however_it_is_spelled(name: str) -> None:
+    """Issue 10, item 15: a vendor that echoes it in its words."""
+    text = f"bad key {spellings()[name]}, sorry"
+    assert masking(OWN)(text) == f"bad key {MASK}, sorry"
+    assert masking(OWN)(text * 3).count(MASK) == 3
+
+
+def test_masking_changes_nothing_else_and_takes_time_by_length_only() -> None:
+    """Also where there is no key, and in texts made to mislead."""
+    mask = masking(OWN)
+    for text in ("", "key-0aB", "\\u006bey", OWN[:-1]):
+        assert mask(text) == text
+        assert masking("")(text) == text
+    began = time.monotonic()
+    for piece in ("\\", "%25", "&amp;", "&#0", "\\u0", OWN[:-1], "k"):
+        mask(piece * (200_000 // len(piece)))
+    assert time.monotonic() - began < 2

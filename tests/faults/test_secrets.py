@@ -6,6 +6,7 @@ import logging
 import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from langchain_core.callbacks import dispatch_custom_event
@@ -16,10 +17,10 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from eventtree import flush
-from eventtree.content import known_secrets
+from eventtree.content import known_secrets, masking
 from eventtree.errors import EventTreeError
 from eventtree.langchain import CallbackHandler
-from eventtree.testing import VendorServer
+from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import Braintrust, HoneyHive
 from tests.content.test_redact import SECRETS, TOLD
 
@@ -152,3 +153,21 @@ def test_content_off_leaves_nothing_of_it_in_errors_notes_and_documents(
         assert b'"type":"RuntimeError","message":"[content is off]"' in written
         assert b'"value":{"share":0.5}' in written
         assert "canary" not in repr([one.body for one in server.requests])
+
+
+@pytest.mark.parametrize("spell", [str, quote, lambda key: "".join(f"\\u{ord(one):04x}" for one in key)])
+def test_a_key_that_a_vendor_echoes_reaches_neither_disk_nor_log(
+    spell: Any, own_place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Issue 10, item 15: in its words, and where an id was looked for."""
+    key = "odd/key+0123 456789".replace(" ", "=")
+    for answer in ([Answer(200, {"id": spell(key)})] * 3, [200, *[Answer(400, {"error": spell(key) * 60})] * 20]):
+        with VendorServer() as server:
+            server.script("braintrust", answer)
+            handler = CallbackHandler(vendors=[Braintrust(**{**server.settings("braintrust"), "api_key": key})])
+            RunnableLambda(str).invoke("x", {"callbacks": [handler]})
+            report = flush(1)
+            handler.pipeline.shipper.stop()
+        disk = b"".join(path.read_bytes() for path in own_place.iterdir() if path.is_file()).decode("utf-8", "replace")
+        for text in (disk, caplog.text, report.model_dump_json()):
+            assert masking(key)(text) == text

@@ -32,7 +32,7 @@ from typing_extensions import TypedDict
 from eventtree.config import BOUNDS
 from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
-from eventtree.langchain import CallbackHandler, graphs, set_global_handler
+from eventtree.langchain import CallbackHandler, langgraph, set_global_handler
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.langchain.conftest import named, shape
@@ -191,11 +191,11 @@ def test_a_run_resumed_in_another_process_is_linked_by_thread_and_checkpoint(
 
 def test_what_is_kept_of_paused_threads_is_bounded(handler: CallbackHandler) -> None:
     """E1"""
-    for number in range(graphs.PAUSED_TREES + 10):
-        graphs.paused.remember(f"thread {number}", "tree")
-    assert len(graphs.paused.trees) == graphs.PAUSED_TREES
-    assert graphs.paused.find("thread 0") is None
-    graphs.paused.trees.clear()
+    for number in range(langgraph.PAUSED_TREES + 10):
+        langgraph.paused.remember(f"thread {number}", "tree")
+    assert len(langgraph.paused.trees) == langgraph.PAUSED_TREES
+    assert langgraph.paused.find("thread 0") is None
+    langgraph.paused.trees.clear()
 
 
 def test_a_node_interrupt_pauses_its_graph(config: RunnableConfig, tree: One) -> None:

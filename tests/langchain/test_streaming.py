@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,6 +144,23 @@ def test_an_unfinished_v3_answer_is_cancelled_and_what_had_come_kept(
     assert tree().root.status is Status.CANCELLED
     assert message["content"].startswith("word word")
     assert message["content"].split() == ["word"] * message["content"].count("word")
+
+
+@pytest.mark.parametrize("twice", ["first", "second"])
+def test_a_partial_answer_is_whole_though_one_of_two_handlers_is_registered_twice(
+    handler: CallbackHandler, tree: One, twice: str
+) -> None:
+    """A10, F8"""
+    other, given = CallbackHandler(strict=True), uuid.uuid4()
+    handlers = [handler, handler, other] if twice == "first" else [handler, other, other]
+    for each in handlers:
+        each.on_chat_model_start(None, [[]], run_id=given)
+    for word in ("one ", "two ", "three ", "four"):
+        for each in handlers:
+            each.on_llm_new_token(word, run_id=given)
+    for each in handlers:
+        each.on_llm_error(asyncio.CancelledError(), run_id=given)
+    assert tree().root.outputs["messages"][0]["content"] == "one two three four"
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])

@@ -63,7 +63,7 @@ async def test_function_agent_is_one_tree(trees: Captured) -> None:
         "  chain parse_agent_output",
     ]
     assert tree.root.metadata["agent"] == "calculator"
-    assert tree.root.inputs["user_msg"] == "1 + 2?"
+    assert tree.root.inputs == only(tree, "init_run").inputs == {"user_msg": "1 + 2?"}  # no null of what was not given
     assert tree.root.outputs["response"]["content"] == "it is 3"
     assert (only(tree, "add").inputs, only(tree, "add").outputs) == ({"a": 1, "b": 2}, 3)
     assert tree.total_tokens == 26

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from llama_index.core import VectorStoreIndex
+from llama_index.core.base.response.schema import Response
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
@@ -129,3 +130,17 @@ def test_shutdown_of_the_dispatcher_closes_what_is_open(trees: Captured) -> None
     [tree] = trees
     assert tree.root.status is Status.ERROR
     assert list(stream)
+
+
+def test_a_result_that_is_odd_loses_no_run(trees: Captured) -> None:
+    """The part that cannot be read is marked, the rest stays."""
+
+    @dispatcher.span
+    def ask() -> Response:
+        answer = Response(response="Paris")
+        answer.source_nodes = 5  # type: ignore[assignment]
+        return answer
+
+    ask()
+    [tree] = trees
+    assert (tree.root.status, tree.root.outputs["response"]) == (Status.OK, "Paris")

@@ -31,6 +31,7 @@ import eventtree
 from eventtree import process
 from eventtree.event import Event, EventTree, Kind, Status
 from eventtree.llama_index.streams import Streams
+from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
 from tests.llama_index.models import USAGE, Caller, Echo
@@ -489,6 +490,61 @@ def test_query_over_two_models_in_a_users_generator_ends_with_the_second(trees: 
     assert tree.total_tokens == 26
 
 
+def test_a_stream_that_is_seen_to_be_over_later_lasts_as_long_as_its_model(trees: Captured) -> None:
+    response = TwoModels(first=Echo(), second=Echo()).query("Where?")
+    list(response.response_gen)
+    time.sleep(0.3)
+    [tree] = trees  # looks
+    ends = [event.end.timestamp() for event in tree.events if event.end is not None]
+    assert tree.root.duration is not None and tree.root.duration < 0.3
+    assert tree.root.end is not None and tree.root.end.timestamp() == pytest.approx(max(ends), abs=0.01)
+
+
+def test_streams_in_streams_that_are_seen_to_be_over_later_last_as_long_as_their_model(trees: Captured) -> None:
+    def tokens(chunks: Iterator[Any]) -> Iterator[Any]:
+        yield from chunks
+
+    @get_dispatcher().span
+    def inner() -> Iterator[Any]:
+        return tokens(Echo().stream_complete("hi"))
+
+    @get_dispatcher().span
+    def outer() -> Iterator[Any]:
+        kept.append(inner())
+        return tokens(kept[0])
+
+    kept: list[Iterator[Any]] = []
+    stream = outer()
+    list(stream)
+    time.sleep(0.3)
+    [tree] = trees
+    assert [event.duration is not None and event.duration < 0.3 for event in tree.events] == [True] * 3
+
+
+def test_a_stream_lasts_as_long_as_what_ran_in_it_after_its_model(trees: Captured) -> None:
+    @get_dispatcher().span
+    def answer() -> Iterator[str]:
+        def tokens() -> Iterator[str]:
+            for chunk in Echo().stream_complete("hi"):
+                yield chunk.delta or ""
+            get_dispatcher().span(lambda: time.sleep(0.1))()
+
+        return tokens()
+
+    stream = answer()
+    list(stream)
+    time.sleep(0.2)
+    [tree] = trees
+    assert tree.root.duration is not None and 0.1 <= tree.root.duration < 0.3
+
+
+def test_a_query_whose_stream_was_read_waits_for_nothing(trees: Captured, index: VectorStoreIndex) -> None:
+    """Its tree goes out though the app holds the response, and does nothing more."""
+    response = index.as_query_engine(llm=Echo(), streaming=True).query("Where?")
+    list(response.response_gen)
+    assert not recorder.runs
+
+
 @pytest.mark.parametrize(("read", "models"), [(1, 1), (3, 2)])
 def test_query_over_two_models_stopped_early_is_cancelled(trees: Captured, read: int, models: int) -> None:
     """B6."""
@@ -555,7 +611,7 @@ def test_users_stream_without_a_model_is_ok_wherever_it_was_left(trees: Captured
 
 def test_streams_that_a_finalizer_begins_while_they_are_counted_break_nothing() -> None:
     """The collector may run at any allocation of ours, and with it code of the app, or another thread."""
-    streams, kept = Streams(lambda stream: None), []
+    streams, kept = Streams(lambda: None), []
 
     class Begins:
         def __init__(self) -> None:
@@ -565,7 +621,7 @@ def test_streams_that_a_finalizer_begins_while_they_are_counted_break_nothing() 
             place: dict[str, Any] = {}
             exec("def words():\n    yield 1", place)
             kept.append(place["words"]())
-            streams.hold(kept[-1], "span")
+            streams.add(kept[-1], "span")
 
     before = gc.get_threshold()
     gc.set_threshold(7, 1000, 1000)

@@ -46,6 +46,15 @@ def test_query_engine_in_a_lambda(trees: Captured, index: VectorStoreIndex) -> N
     assert lines[2:9] == below(2)
 
 
+def test_an_engines_answer_reads_the_same_in_both_frameworks(trees: Captured, index: VectorStoreIndex) -> None:
+    """One vocabulary: what comes out of the chain is what came out of the query."""
+    RunnableLambda(index.as_query_engine(llm=Echo()).query).invoke("Where?")
+    [tree] = trees
+    [query] = tree.children(tree.root)
+    assert tree.root.outputs == query.outputs
+    assert list(query.outputs) == ["response", "sources"]
+
+
 async def test_async_query_engine_in_a_lambda(trees: Captured, index: VectorStoreIndex) -> None:
     engine = index.as_query_engine(llm=Echo())
 

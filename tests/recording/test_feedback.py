@@ -111,8 +111,6 @@ def test_feedback_on_any_event_is_taken_in_every_generation(kind: str, settings:
         assert heard(server, kind)
 
 
-
-
 @pytest.mark.parametrize("kind", VENDORS)
 def test_feedback_comes_hours_later_when_the_tree_is_forgotten(server: VendorServer, kind: str) -> None:
     pipeline = Pipeline(vendors=[vendor(server, kind)], user="u")

@@ -9,8 +9,8 @@ from eventtree.recording.runs import ENDED_RUNS, Run, Runs
 from tests.trees import new_id
 
 
-def entered(runs: Runs, pipeline: Pipeline, parent: str | None = None, announced: int = 0) -> Run:
-    found = runs.enter(pipeline, new_id(), parent, announced)
+def entered(runs: Runs, pipeline: Pipeline, parent: str | None = None) -> Run:
+    found = runs.enter(pipeline, new_id(), parent)
     assert found is not None
     return found
 
@@ -36,13 +36,16 @@ def test_a_run_is_found_while_it_is_open_and_a_parent_for_a_while_after() -> Non
 def test_a_second_pipeline_gets_the_run_of_the_first_and_an_echo_nothing() -> None:
     runs, one, two = Runs(), Pipeline(journal=":memory:"), Pipeline(journal=":memory:")
     run_id = new_id()
-    first = runs.enter(one, run_id, None, 7)
+    first = runs.enter(one, run_id, None)
     assert first is not None
-    assert runs.enter(two, run_id, None, 7) is first
+    assert runs.enter(two, run_id, None) is first
     assert first.pipelines == (one, two)
-    assert runs.enter(one, run_id, None, 7) is None
+    assert runs.enter(one, run_id, None) is None
     assert first.duplicates == 1
-    again = runs.enter(one, run_id, None, 8)
+    assert runs.enter(two, run_id, None) is None
+    assert first.duplicates == 1
+    runs.leave(run_id)
+    again = runs.enter(one, run_id, None)
     assert again is not None
     assert again.id != run_id
 

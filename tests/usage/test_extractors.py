@@ -16,10 +16,14 @@ WHOLES = {
     **dict.fromkeys(("input_tokens", "prompt_tokens", "inputTokens", "promptTokenCount"), 10000),
     **dict.fromkeys(("output_tokens", "completion_tokens", "outputTokens", "candidatesTokenCount"), 5000),
 }
+CACHED = {"cachedContentTokenCount", "cached_tokens"}
+"""Wholes of a cache, which are larger than its parts by modality."""
 COMPARED = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
     "cache_read_tokens": "cache_read_tokens",
+    "cache_audio_read_tokens": "cache_read_audio_tokens",
+    "cache_image_read_tokens": "cache_read_image_tokens",
     "cache_write_tokens": "cache_write_tokens",
     "cache_write_5m_tokens": "cache_write_5m_tokens",
     "cache_write_1h_tokens": "cache_write_1h_tokens",
@@ -60,7 +64,7 @@ def body_for(extractor: UsageExtractor, name: str) -> dict[str, Any]:
     for n, mapping in enumerate(extractor.mappings):
         steps = steps_of(mapping.path)
         whole = "".join(steps) if len(steps) == 1 else ""
-        put(body, [*steps_of(extractor.root), *steps], WHOLES.get(whole, 101 + n))
+        put(body, [*steps_of(extractor.root), *steps], WHOLES.get(whole, 1500 if steps[-1] in CACHED else 101 + n))
     usage = body.get("usage", {})
     if "cache_creation" in usage:
         usage["cache_creation_input_tokens"] = sum(usage["cache_creation"].values())

@@ -141,3 +141,19 @@ def test_whatever_is_there_the_app_goes_on_and_the_identities_hold(usage: Any, a
     found: Usage | None = event_of(usage, about).usage
     if found is not None:
         assert_identities(found)
+
+
+def test_a_usage_without_end_is_cut() -> None:
+    """Rule 1: what the app pays is bounded."""
+    usage = event_of(
+        about={"usage": {"prompt_tokens": 12, "completion_tokens": 3, **{f"k{n}": n for n in range(10**5)}}}
+    )
+    assert usage.usage is not None and usage.usage.total_tokens == 15
+    assert len(usage.usage.model_dump_json()) < 20_000
+
+
+def test_text_that_is_no_utf_8_is_recorded() -> None:
+    """A lone surrogate in a name, and in a key."""
+    usage = event_of(about={"usage": {"prompt_tokens": 12, "completion_tokens": 3, "note\ud800": "a\ud800"}}).usage
+    assert usage is not None and usage.total_tokens == 15
+    usage.model_dump_json().encode()

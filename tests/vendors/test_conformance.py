@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from eventtree.errors import ConfigError
-from eventtree.event import EventTree
+from eventtree.event import EventTree, Usage
 from eventtree.serializer.packing import request, waves
-from eventtree.serializer.requests import Request
+from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize
 from eventtree.serializer.vendor import Vendor
 from eventtree.testing import VendorServer
@@ -21,7 +21,22 @@ from eventtree.vendors import VENDORS, vendor_class
 from tests.vendors import judges
 from tests.vendors.everything import LEARNED, SAID
 from tests.vendors.goldens import hold_bodies_against_golden
-from tests.vendors.trees import FEEDBACK, ROOT, bounded, chain_root, event, ident, rich_tree, tree_of, trees, wide_tree
+from tests.vendors.trees import (
+    FEEDBACK,
+    ODD,
+    ODD_FIELDS,
+    ODD_TIMES,
+    ROOT,
+    bounded,
+    chain_root,
+    chat_model,
+    event,
+    ident,
+    rich_tree,
+    tree_of,
+    trees,
+    wide_tree,
+)
 
 PROJECT = "5eed0000-0000-4000-8000-00000000beef"
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -109,6 +124,23 @@ def test_any_tree_gives_valid_requests_and_so_does_feedback_on_it(
     assert wrong_in(one, sent, told, tree, options(settings)) == []
 
 
+@every_variant
+@given(tree=trees(max_events=3, fields=ODD_FIELDS), said=FEEDBACK, at=ODD_TIMES, odd=ODD)
+def test_no_tree_and_no_feedback_makes_a_vendor_raise(
+    kind: str, settings: dict[str, Any], tree: EventTree, said: dict[str, Any], at: int, odd: Any
+) -> None:
+    """Times at both ends of the calendar, values as deep as a journal's and deeper, numbers that no float holds."""
+    one = vendor(kind, settings)
+    judges.check_encoding(one, tree)
+    given = {**said, "key": SAID["key"], "at": at, "tree": tree.id, "metadata": {"odd": odd}, "correction": odd}
+    for item in (
+        *one.encode_update(tree, [one_event.id for one_event in tree.events]),
+        *one.encode_feedback(given, tree, LEARNED).items,
+        *one.encode_feedback(given, None, LEARNED).items,
+    ):
+        assert request((item,), one).body is not None
+
+
 def wrong_in(one: Vendor, sent: list[Request], said: dict[str, Any], tree: EventTree, how: Options) -> list[str]:
     """What the rules find wrong with a tree's requests and with feedback that follows them."""
     learned: dict[str, str] = {}
@@ -148,6 +180,27 @@ def test_what_can_hold_a_place_has_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", VENDORS)
+def test_what_is_known_of_tokens_and_has_no_field_stands_beside_them(kind: str) -> None:
+    """Fees, details, marks and contradictions. Nebuly has no place for any of them."""
+    usage = Usage(
+        input_tokens=7, output_tokens=5, total_tokens=12, cache_read_tokens=3, input_image_tokens=2,
+        units={"web_searches": 41}, inferred=True, service_tier="flex", problems=("the problem",),
+    )  # fmt: skip
+    sent = json.dumps([made.body for made in serialize([tree_of(chat_model(1, None, usage=usage))], vendor(kind, {}))])
+    for mark in ("web_searches", "41", "flex", "the problem", "inferred", "input_image_tokens"):
+        assert (mark in sent) is (kind != "nebuly"), mark
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_both_names_of_a_model_are_sent(kind: str) -> None:
+    """As it was asked for, and as it answered. Nebuly has a place for the second alone."""
+    asked = chat_model(1, None, model="gpt-4o-2024-08-06", asked_model="gpt-4o-latest", user="ada")
+    sent = json.dumps([made.body for made in serialize([tree_of(asked)], vendor(kind, {}))])
+    assert "gpt-4o-2024-08-06" in sent
+    assert ("gpt-4o-latest" in sent) is (kind != "nebuly")
+
+
+@pytest.mark.parametrize("kind", VENDORS)
 @pytest.mark.parametrize("said", [["user", "Why tides?"], ["human", "Why tides?"], "Why tides?"])
 def test_short_forms_of_messages_are_messages(kind: str, said: Any) -> None:
     """LangGraph takes `{"messages": [("user", "…")]}` and `{"messages": ["…"]}`."""
@@ -169,3 +222,29 @@ def test_late_parts_of_a_long_tree_name_their_parents(kind: str) -> None:
     late = tree_of(event(30, 2, tree_id=ROOT))
     (part,) = [item for item in one.encode(late).items if item.event_ids]
     assert ident(2) in part.content.decode()
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_the_first_event_of_a_late_part_is_no_root(kind: str) -> None:
+    """LangChain hands a root's metadata down: the ties to a dataset that a late child bears are its root's."""
+    one = vendor(kind, {})
+    if not one.accepts_updates:
+        return
+    handed_down = {**chain_root().metadata, "eventtree_caller": {"function": "main"}}
+    late = event(30, 2, tree_id=ROOT, metadata=handed_down, tags=("late tag",))
+    (part,) = [item for item in one.encode(tree_of(late)).items if item.event_ids]
+    sent = part.content.decode()
+    for mark in ("row-3", "set-1", "run-9", "The moon.", "exact", "caller"):
+        assert mark not in sent
+    assert "late tag" in sent
+    assert part.route in ("events", "logs")
+
+
+@pytest.mark.parametrize("odd", ["x\ny", "", " ", "a/b", "{project_id}", "é", "x" * 300, 7, None, ["id"]])
+def test_an_id_that_can_be_none_is_not_learned(odd: Any) -> None:
+    reply = {"id": odd}
+    assert [lookup.read(reply) for lookup in vendor("braintrust", {}).lookups()] == [None]
+    v4 = vendor("humanloop_v4", {})
+    (made,) = serialize([tree_of(chain_root(metadata={}))], v4)
+    assert v4.read_reply(made, 200, json.dumps([reply]).encode()) == Verdict(verified=False)
+    assert v4.read_reply(made, 200, b'[{"id": "data_1"}]') == Verdict(learned={f"data_id:{ROOT}": "data_1"})

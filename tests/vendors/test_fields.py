@@ -12,8 +12,8 @@ import pytest
 
 from eventtree.serializer.vendor import Vendor
 from eventtree.vendors import VENDORS, vendor_class
-from eventtree.vendors.fields import FIELDS
 from tests.vendors.everything import SETTINGS, every_request
+from tests.vendors.fields import FIELDS, PAGE, printed
 
 SHARED_V5 = """path id log_id trace_parent_id start_time end_time created_at provider_latency inputs output error stdout
     provider_request provider_response source metadata user environment save source_datapoint_id log_status"""
@@ -104,3 +104,7 @@ def test_the_account_is_true_of_what_is_sent(kind: str) -> None:
             sent[shape] |= body.keys()
     for shape, table in FIELDS[kind].items():
         assert sent[shape] == {name for name, source in table.items() if not source.startswith("-")}, shape
+
+
+def test_the_reference_page_shows_the_tables() -> None:
+    assert PAGE.read_text(encoding="utf-8") == printed(), "run python -m tests.vendors.fields"

@@ -11,7 +11,8 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import Event, JsonValue, Kind, Status, Usage
-from eventtree.serializer.requests import Request
+from eventtree.serializer.packing import request
+from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer
 from eventtree.vendors.honeyhive import EVENT_TYPES, HoneyHive
@@ -290,6 +291,13 @@ def test_500_without_ids_is_an_outage(batch: Request, body: bytes) -> None:
 @pytest.mark.parametrize("status", [400, 401, 413, 429, 503])
 def test_other_statuses_decide_alone(batch: Request, status: int) -> None:
     assert honeyhive().read_reply(batch, status, b'{"event_ids": []}') is None
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b"{}", b'{"event_ids": []}'])
+def test_an_update_is_answered_with_any_body(body: bytes) -> None:
+    (made,) = [request((item,), honeyhive()) for item in honeyhive().encode_update(wide_tree(3), [ident(2)])]
+    assert honeyhive().read_reply(made, 200, body) == Verdict()
+    assert honeyhive().read_reply(made, 503, body) is None
 
 
 def test_answer_to_a_session_is_read_too() -> None:

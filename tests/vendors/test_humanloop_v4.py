@@ -172,3 +172,13 @@ def test_loopback_server_takes_all() -> None:
         judges.post_all(server, vendor, [rich_tree(), tree_of(chat_model(20, None, tree_id=ident(20)))], {})
         ids = server.event_ids("humanloop_v4")
     assert sorted(ids) == sorted([e.id for e in rich_tree().events if not e.internal] + [ident(20)])
+
+
+def test_feedback_tells_its_time_with_the_log_and_by_itself() -> None:
+    given = {"key": "k", "id": ROOT, "tree": ROOT, "at": 1_800_000_000_000_000_000, "score": 1}
+    tree = tree_of(event(1, None), feedback=(given,))
+    (first, *_) = serialize([tree], humanloop())
+    (late,) = humanloop().encode_feedback(given, tree, {f"data_id:{ROOT}": "data_1"}).items
+    expected = {"type": "rating", "value": "good", "created_at": "2027-01-15T08:00:00Z"}
+    assert first.body[0]["feedback"] == [expected]
+    assert json.loads(late.content) == {**expected, "data_id": "data_1"}

@@ -208,3 +208,22 @@ def test_what_json_has_no_number_for_is_left_out_like_a_null() -> None:
         "d": 0.0,
         "e": [None],
     }
+
+
+@pytest.mark.parametrize(
+    ("role", "all_six", "four"),
+    [
+        ("human", "user", "user"),
+        ("AI", "assistant", "assistant"),
+        ("chatbot", "assistant", "assistant"),
+        ("model", "assistant", "assistant"),
+        ("developer", "developer", "system"),
+        ("function", "function", "tool"),
+        ("critic", None, None),
+        (7, None, None),
+    ],
+)
+def test_a_role_by_any_name_is_one_that_a_vendor_knows(role: JsonValue, all_six: str | None, four: str | None) -> None:
+    known = {"system", "user", "assistant", "tool"}
+    assert chat.role_among({*known, "developer", "function"}, role) == all_six
+    assert chat.role_among(known, role) == four

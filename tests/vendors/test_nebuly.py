@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Status
+from eventtree.serializer.packing import request
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer
 from eventtree.vendors.nebuly import Nebuly, Version
@@ -282,6 +284,23 @@ def test_feedback_is_the_interactions() -> None:
     assert sent(chain_root(), feedback=said, version="v3")["user_feedback"] == expected
     assert "feedback_actions" not in sent(chain_root())
     assert sent(chain_root(), version="v3")["user_feedback"] == []
+
+
+def test_late_feedback_names_the_users_group_as_the_interaction_does() -> None:
+    given = {"key": "k", "id": ROOT, "tree": ROOT, "at": 1_800_000_000_000_000_000, "score": 1}
+    one = nebuly(end_user_group_profile="pilots")
+    (item,) = one.encode_feedback(given, tree_of(chain_root()), {}).items
+    assert json.loads(item.content)["metadata"]["end_user_group_profile"] == "pilots"
+    assert sent(chain_root(), end_user_group_profile="pilots")["interaction"]["end_user_group_profile"] == "pilots"
+
+
+def test_late_feedback_goes_by_either_of_its_two_published_names() -> None:
+    given = {"key": "k", "id": ROOT, "tree": ROOT, "at": 1_800_000_000_000_000_000, "score": 1}
+    for name in ("action", "feedback"):
+        one, tree = nebuly(feedback_field=name), tree_of(chain_root())
+        (item,) = one.encode_feedback(given, tree, {}).items
+        assert json.loads(item.content)[name] == {"slug": "thumbs_up"}
+        assert judges.problems(one, [*serialize([tree], one), request((item,), one)]) == []
 
 
 def test_ten_thousand_events_are_one_interaction() -> None:

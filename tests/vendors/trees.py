@@ -263,14 +263,45 @@ FEEDBACK = st.fixed_dictionaries(
 
 
 @st.composite
-def trees(draw: st.DrawFn, max_events: int = 5) -> EventTree:
+def trees(draw: st.DrawFn, max_events: int = 5, fields: Mapping[str, st.SearchStrategy[Any]] = FIELDS) -> EventTree:
     """Any tree: parents before children, else of any shape, any content, any contradiction."""
     count = draw(st.integers(1, max_events))
     events = []
     for number in range(1, count + 1):
         parent = None if number == 1 else draw(st.integers(1, number - 1))
-        events.append(event(number, parent, **draw(st.fixed_dictionaries(dict(FIELDS)))))
+        events.append(event(number, parent, **draw(st.fixed_dictionaries(dict(fields)))))
     return tree_of(*events, feedback=tuple(draw(st.lists(FEEDBACK, max_size=3))))
+
+
+def nested(depth: int, kind: str = "list") -> Any:
+    """A value so many levels deep: lists, objects, or messages in messages."""
+    value: Any = "the innermost"
+    for _ in range(depth):
+        value = {"list": [value], "object": {"a": value}, "message": {"role": "user", "content": [value]}}[kind]
+    return value
+
+
+DEEP = st.builds(nested, st.sampled_from([150, 198, 250, 254, 300]), st.sampled_from(["list", "object", "message"]))
+ODD = DEEP | st.sampled_from([10**400, -(10**4000), 1e308, float("inf"), {"messages": nested(254, "message")}])
+ODD_USD = st.none() | st.sampled_from([Decimal("1e400"), Decimal("1e999999"), Decimal("1e-999999")])
+ODD_COUNTS = st.none() | st.sampled_from([0, 10**400])
+ODD_SECONDS = st.none() | st.sampled_from([0.0, 1e11, 1e15, 1e306, 1e308, -1e308])
+ODD_FIELDS: Mapping[str, st.SearchStrategy[Any]] = {
+    **FIELDS,
+    "inputs": CONTENTS | ODD,
+    "outputs": CONTENTS | ODD,
+    "params": st.none() | st.dictionaries(PARAMS, CONTENTS | ODD, max_size=2),
+    "usage": st.none() | st.builds(Usage, input_tokens=ODD_COUNTS, total_tokens=ODD_COUNTS, raw=ODD),
+    "cost": st.none() | st.builds(Cost, input_usd=ODD_USD, output_usd=ODD_USD, total_usd=ODD_USD),
+    "start": st.datetimes(timezones=st.just(UTC) | st.none())
+    | st.sampled_from([datetime.min, datetime.max, datetime(1970, 1, 1, tzinfo=UTC)]),
+    "duration": ODD_SECONDS,
+    "time_to_first_token": ODD_SECONDS,
+    "metadata": METADATA | st.dictionaries(st.sampled_from(["cost", "eventtree_scores", "eventtree_expected"]), ODD),
+    "notes": st.lists(st.builds(Note, name=TEXTS, at=st.datetimes(), value=ODD), max_size=1).map(tuple),
+}
+"""Fields at the edges of what a journal can hold, and a little beyond."""
+ODD_TIMES = st.sampled_from([0, -1, 10**18, 10**21, 10**30, -(10**30)])
 
 
 def bounded(tree: EventTree) -> EventTree:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import click
 from rich.table import Table
 
+from eventtree.cli.say import say, say_lines
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.delivery.resend import Letter, resend
+from eventtree.diagnostics import shown
 from eventtree.errors import ConfigError, JournalError
 from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
@@ -64,13 +65,13 @@ def show_letters(folder: str | None, vendor: str | None, number: int | None, *, 
     chosen = letters_in(existing(folder), vendor, number)
     if as_json:
         for one in chosen:
-            click.echo(json.dumps(_plain(one), ensure_ascii=False))
+            say(json.dumps(_plain(one), ensure_ascii=False))
     elif number is not None:
-        click.echo(json.dumps(_plain(chosen[0]), ensure_ascii=False, indent=2))
+        say_lines(json.dumps(_plain(chosen[0]), ensure_ascii=False, indent=2))
     elif chosen:
         _draw(chosen)
     else:
-        click.echo("No dead letters.")
+        say("No dead letters.")
 
 
 def resend_letters(folder: str | None, vendor: str | None, number: int | None, timeout: float) -> int:
@@ -89,7 +90,7 @@ def resend_letters(folder: str | None, vendor: str | None, number: int | None, t
         (settings,) = resolve_vendors([kind])
         with _held(journal, name):
             taken, refused = resend(journal, settings, name, letters, timeout)
-        click.echo(f"{kind}: {taken} of {len(letters)} taken, {refused} refused again.")
+        say(f"{kind}: {taken} of {len(letters)} taken, {refused} refused again.")
         failed += len(letters) - taken
     return int(failed > 0)
 
@@ -109,7 +110,7 @@ def drop_letters(folder: str | None, vendor: str | None, number: int | None) -> 
             Cursor(journal.files, f"{name}.cursor").forgo(sum(len(letter["events"]) for letter in letters), "by_user")
             dead.keep([letter for letter in dead.read() if dead_key(letter) not in gone])
         count += len(letters)
-    click.echo(f"Dropped {count} dead letter{'' if count == 1 else 's'}.")
+    say(f"Dropped {count} dead letter{'' if count == 1 else 's'}.")
 
 
 def dead_key(letter: Letter) -> tuple[str, str, int]:
@@ -155,7 +156,7 @@ def _draw(chosen: Sequence[Numbered]) -> None:
     for one in chosen:
         letter = one.letter
         words = " ".join(letter["words"].split())
-        status = "" if letter["status"] is None else str(letter["status"])
-        cells = (one.vendor, _when(letter), status, str(len(letter["events"])), letter["tree"], words)
-        table.add_row(str(one.number), *cells)
+        status = "" if letter["status"] is None else letter["status"]
+        cells = (one.number, one.vendor, _when(letter), status, len(letter["events"]), letter["tree"], words)
+        table.add_row(*map(shown, cells))
     console().print(table)

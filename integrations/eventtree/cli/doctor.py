@@ -6,9 +6,8 @@ import os
 import time
 import uuid
 
-import click
-
 from eventtree import config
+from eventtree.cli.say import say
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
 from eventtree.errors import ConfigError
@@ -37,13 +36,11 @@ def examine(names: tuple[str, ...], *, send: bool, timeout: float) -> int:
 
 def _nobody() -> int:
     """No vendor is switched on: say how, and for which there is a key."""
-    click.echo(
-        "No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME."
-    )
+    say("No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
     for kind in VENDORS:
         keys = [name for name in vendor_class(kind).env["api_key"] if os.environ.get(name)]
         if keys:
-            click.echo(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
+            say(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
     return 1
 
 
@@ -52,16 +49,16 @@ def _settled(name: str) -> Vendor | None:
     try:
         (vendor,) = resolve_vendors((name,))
     except ConfigError as error:
-        click.echo(f"{name}: WRONG {error}")
+        say(f"{name}: WRONG {error}")
         return None
     settings = ", ".join(
         f"{field} {value}"
         for field, value in vendor.model_dump().items()
         if field not in HIDDEN and value not in ("", None)
     )
-    click.echo(f"{vendor.name}: settings are whole. Host {vendor.base_url}; the key is set; {settings}")
+    say(f"{vendor.name}: settings are whole. Host {vendor.base_url}; the key is set; {settings}")
     for advice in vendor.advice():
-        click.echo(f"{vendor.name}: note: {advice}")
+        say(f"{vendor.name}: note: {advice}")
     return vendor
 
 
@@ -71,9 +68,9 @@ def _send(vendors: list[Vendor], timeout: float) -> bool:
         vendors=vendors, journal=config.MEMORY, user=MARK, tags=(MARK,), deliver=True, sample_rate=1.0, content=True,
     )  # fmt: skip
     if not pipeline.enabled:
-        click.echo("Nothing was sent: EVENTTREE_ENABLED switches recording off.")
+        say("Nothing was sent: EVENTTREE_ENABLED switches recording off.")
         return False
-    click.echo(f"Sending tree {_record(pipeline)}, tagged {MARK}.")
+    say(f"Sending tree {_record(pipeline)}, tagged {MARK}.")
     end = time.monotonic() + timeout
     report = pipeline.shipper.flush(0)
     while time.monotonic() < end and not _is_over(pipeline, report.vendors):
@@ -94,19 +91,19 @@ def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
 def _tell(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
     """What became of the tree at one vendor; whether that is well."""
     if sums is None or consumer is None:
-        click.echo(f"{vendor.name}: FAILED to start delivery")
+        say(f"{vendor.name}: FAILED to start delivery")
         return False
     dropped = "".join(f", {count} with no place there ({reason})" for reason, count in sums.dropped.items())
     if sums.dead:
         letters = consumer.dead.read()
-        click.echo(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
+        say(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
     elif sums.waiting:
         why = (
             consumer.sender.parked.reason if consumer.sender.parked else consumer.sender.trouble or "no answer in time"
         )
-        click.echo(f"{vendor.name}: NOT TAKEN, {why}")
+        say(f"{vendor.name}: NOT TAKEN, {why}")
     else:
-        click.echo(f"{vendor.name}: took {sums.delivered} events in {consumer.sender.requests} requests{dropped}")
+        say(f"{vendor.name}: took {sums.delivered} events in {consumer.sender.requests} requests{dropped}")
     return not (sums.dead or sums.waiting)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from eventtree import __version__
+from eventtree.cli.say import say
 from eventtree.errors import ConfigError, EventTreeError
 
 journal_option = click.option(
@@ -28,13 +29,13 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except EventTreeError as error:
-            click.echo(f"eventtree: {error}", err=True)
+            say(f"eventtree: {error}", err=True)
             sys.exit(2)
         except BrokenPipeError:
             sys.stderr.close()
             sys.exit(0)
         except OSError as error:
-            click.echo(f"eventtree: {error}", err=True)
+            say(f"eventtree: {error}", err=True)
             sys.exit(2)
 
     return shown
@@ -51,12 +52,12 @@ class Commands(click.Group):
         try:
             sys.exit(run(*args, standalone_mode=False, **kwargs))
         except click.Abort:
-            click.echo("eventtree: stopped", err=True)
+            say("eventtree: stopped", err=True)
             sys.exit(1)
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             command = context.command_path if context is not None else "eventtree"
-            click.echo(f"eventtree: {error.format_message()} See: {command} --help", err=True)
+            say(f"eventtree: {error.format_message()} See: {command} --help", err=True)
             sys.exit(2)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
 from eventtree import config
+from eventtree.cli.say import say
 from eventtree.pricing import Explanation, PriceLine, Pricer
 
 
@@ -16,15 +15,13 @@ def show_prices(model: str, provider: str | None, base_url: str | None) -> int:
     """
     told = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
     if told.source is None:
-        click.echo(
-            f"{model}: no price is known ({'; '.join(told.why)}). The cost of its calls stays unknown.", err=True
-        )
+        say(f"{model}: no price is known ({'; '.join(told.why)}). The cost of its calls stays unknown.", err=True)
         return 1
-    click.echo(f"{model}: charged as {told.charged_as}, by {told.source}")
+    say(f"{model}: charged as {told.charged_as}, by {told.source}")
     for line in _lines(told):
-        click.echo(line)
+        say(line)
     for reason in told.why:
-        click.echo(f"- {reason}")
+        say(f"- {reason}")
     return 0
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-import click
-
 from eventtree import config
+from eventtree.cli.say import say
 from eventtree.cli.show import existing
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import Report
@@ -42,7 +41,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
         raise for_export[0]
     _say_keyless(for_export)
     if not vendors and not follow:
-        click.echo("Nothing waits for a vendor.")
+        say("Nothing waits for a vendor.")
         return 0
     shipper = Shipper(journal, all_trees=replay)
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
@@ -52,7 +51,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
         else:
             _until_idle(shipper, timeout)
     except KeyboardInterrupt:
-        click.echo("Stopped; what is left waits in the journal.", err=True)
+        say("Stopped; what is left waits in the journal.", err=True)
     shipper.stop(2.0)
     found = shipper.report()
     draw_report(console(), found)
@@ -71,7 +70,7 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
             others = "with another key, host or project than this environment's"
             hint = "Set those, or send them to this one with --replay."
             wait = "event waits" if sums.waiting == 1 else "events wait"
-            click.echo(f"{sums.waiting} {wait} for {sums.name} {others}. {hint}", err=True)
+            say(f"{sums.waiting} {wait} for {sums.name} {others}. {hint}", err=True)
             waiting += sums.waiting
     return waiting
 
@@ -86,7 +85,7 @@ def _named(journal: Journal, said: dict[str, ConfigError | None]) -> tuple[Vendo
                 found += resolve_vendors([name])
             elif name not in said:
                 said[name] = None
-                click.echo(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
+                say(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
         except ConfigError as error:  # what waits for the others goes out all the same
             if name not in said and any(key[0] == name for key in counts.waiting + counts.feedback):
                 said[name] = error
@@ -96,7 +95,7 @@ def _named(journal: Journal, said: dict[str, ConfigError | None]) -> tuple[Vendo
 def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
     for error in errors:
         if error is not None:
-            click.echo(f"eventtree: {error}. What waits for it waits on.", err=True)
+            say(f"eventtree: {error}. What waits for it waits on.", err=True)
 
 
 def _until_idle(shipper: Shipper, timeout: float) -> None:

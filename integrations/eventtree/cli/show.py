@@ -13,8 +13,10 @@ from pathlib import Path
 import click
 
 from eventtree import config
+from eventtree.cli.say import say
 from eventtree.config import MEMORY
 from eventtree.delivery.report import make_report
+from eventtree.diagnostics import shown
 from eventtree.errors import JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
@@ -81,14 +83,14 @@ def show_trees(folder: str | None, last: int, tree_id: str | None) -> None:
         draw_tree(out, tree)
         shown += 1
     if not shown:
-        click.echo("No trees recorded yet.")
+        say("No trees recorded yet.")
 
 
 def show_json(folder: str | None, tree_id: str | None) -> None:
     """Every event, one JSON object a line, every field present."""
     for tree in read_trees(existing(folder), tree_id):
         for event in tree.events:
-            click.echo(event.model_dump_json())
+            say(event.model_dump_json())
 
 
 def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -> None:
@@ -99,7 +101,7 @@ def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -
             "method": request.method, "url": export_url(request.url, vendor), "headers": dict(request.headers),
             "body": request.body,
         }  # fmt: skip
-        click.echo(json.dumps(line, ensure_ascii=False))
+        say(json.dumps(line, ensure_ascii=False))
 
 
 def show_report(folder: str | None, as_json: bool) -> None:
@@ -107,7 +109,7 @@ def show_report(folder: str | None, as_json: bool) -> None:
     journal = existing(folder)
     found = make_report(journal).model_copy(update={"unknown_models": unknown_models(journal)})
     if as_json:
-        click.echo(found.model_dump_json())
+        say(found.model_dump_json())
     else:
         draw_report(console(), found)
 
@@ -119,6 +121,6 @@ def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
         raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
     if ask and sys.stdin.isatty():
         what = f"tree {tree_id}" if tree_id else "all trees"
-        click.confirm(f"Delete {what} of this journal?", abort=True)
+        click.confirm(shown(f"Delete {what} of this journal?"), abort=True)
     count = clear(journal, None if tree_id is None else {tree_id})
-    click.echo(f"Cleared {count} tree{'' if count == 1 else 's'}.")
+    say(f"Cleared {count} tree{'' if count == 1 else 's'}.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from eventtree.content.containers import items_of
 from eventtree.content.endpoint import endpoint
-from eventtree.content.redact import FAILED, MASK, KnownSecrets, Redactor, known_secrets
+from eventtree.content.redact import FAILED, MASK, KnownSecrets, Redactor, known_secrets, masking
 from eventtree.content.sanitizer import Sanitizer, sanitize
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import DEFAULT, Limits
@@ -17,7 +18,9 @@ __all__ = [
     "Redactor",
     "Sanitizer",
     "endpoint",
+    "items_of",
     "known_secrets",
+    "masking",
     "sanitize",
     "truncate",
 ]

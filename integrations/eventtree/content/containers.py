@@ -1,41 +1,35 @@
-"""Dicts, lists, tuples, sets and what behaves like them.
+"""Dicts, lists, tuples, sets and the other containers of Python's own.
 
-Builtin containers, and classes that inherit from them, are read through the builtin's own methods, so no code of the
-user runs. They are copied in one C call before the walk goes on, because another thread may change them meanwhile.
+They, and classes that inherit from them, are read through the builtin's own methods, so no code of the user runs, and
+never for more than the size they had. They are copied in one C call before the walk goes on, because another thread
+may change them meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import array
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 from eventtree.content import parts
-from eventtree.content.truncate import cut_marker
-from eventtree.content.walk import CUT, Converter, Walk, apart, compact
+from eventtree.content.truncate import CUT, apart, cut_marker
+from eventtree.content.walk import MRO_OF, Converter, Walk, compact
 from eventtree.event import JsonValue
 
 ATTEMPTS = 8
-AT_ONCE = 1000
-"""Containers up to this size are copied whole; of larger ones no more than was promised by their size is read."""
+EVERYTHING = slice(None)
 
 
-def snapshot(items: Iterable[Any], kept: int, size: int) -> list[Any]:
-    """The first `kept` of `size` items. Another thread may change the size meanwhile: then once more from the start."""
-    try:
-        return list(items) if kept == size <= AT_ONCE else list(islice(items, kept))
-    except RuntimeError:
-        return again(items, kept)
-
-
-def again(items: Iterable[Any], kept: int) -> list[Any]:
-    """The first `kept` items of what another thread keeps changing; at last the error, for the boundary."""
+def snapshot(items_of: Callable[[Any], Iterable[Any]], value: Any, kept: int) -> list[Any]:
+    """The first `kept` items. Another thread may change the size meanwhile: then once more from the start."""
     for _ in range(ATTEMPTS):
         try:
-            return list(islice(items, kept))
+            return list(islice(items_of(value), kept))
         except RuntimeError:
             continue
-    return list(islice(items, kept))
+    return list(islice(items_of(value), kept))  # or the error, for the boundary
 
 
 def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
@@ -43,11 +37,12 @@ def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
     if blocked := walk.enter(value, depth):
         return blocked
     try:
-        if ("type" in value or "inline_data" in value) and (part := parts.from_dict(walk, value, depth)):
-            return part
         size = dict.__len__(value)
+        telling = dict.__contains__(value, "type") or dict.__contains__(value, "inline_data")
+        if telling and size <= parts.MANY and (part := parts.from_dict(walk, dict(dict.items(value)), depth)):
+            return part
         kept = walk.take(size)
-        pairs = snapshot(dict.items(value), kept, size)
+        pairs = snapshot(dict.items, value, kept)
         out = walk.pairs(pairs, depth + 1)
         return out if kept == size else cut_dict(out, size - kept)
     finally:
@@ -57,7 +52,7 @@ def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
 def cut_dict(out: dict[str, JsonValue], lost: int) -> dict[str, JsonValue]:
     """A dict of which `lost` entries were not read, saying so."""
     if lost > 0:
-        out[CUT if CUT not in out else apart(CUT, out)] = cut_marker(lost, "entries")
+        out[apart(CUT, out)] = cut_marker(lost, "entries")
     return out
 
 
@@ -81,27 +76,47 @@ def from_list(walk: Walk, value: list[Any], depth: int) -> JsonValue:
         walk.path.discard(id(value))
 
 
-def from_tuple(walk: Walk, value: tuple[Any, ...], depth: int) -> JsonValue:
-    """A tuple, as a list."""
-    return from_list(walk, list(tuple.__iter__(value)), depth)
+def items_of(value: object) -> Sequence[Any] | None:
+    """The items of a list or a tuple, read past its own methods; None for everything else, which is not read.
+
+    What is neither may give its items once, and then the app goes without.
+    """
+    kind: Any = type(value)
+    if kind is list or kind is tuple:
+        return value  # type: ignore[return-value]
+    mro = MRO_OF(kind)
+    base: Any = list if list in mro else tuple if tuple in mro else None
+    found: Sequence[Any] | None = None if base is None else base.__getitem__(value, EVERYTHING)
+    return found
 
 
-def from_sequence(walk: Walk, value: Any, depth: int) -> JsonValue:
-    """Another sequence, or a view: deque, range, UserList, dict.values()."""
-    if blocked := walk.enter(value, depth):
-        return blocked
-    try:
-        size = len(value)
-        kept = walk.take(size)
-        return cut_list(walk.items(snapshot(value, kept, size), depth + 1), size - kept)
-    finally:
-        walk.path.discard(id(value))
+def from_kind(kind: Any) -> Converter:
+    """Converter of a container, read through the methods of the builtin `kind`."""
+    size_of: Callable[[Any], int] = kind.__len__
+    items_of: Callable[[Any], Iterable[Any]] = kind.__iter__ if hasattr(kind, "__iter__") else iter
+
+    def convert(walk: Walk, value: Any, depth: int) -> JsonValue:
+        if blocked := walk.enter(value, depth):
+            return blocked
+        try:
+            size = size_of(value)
+            kept = walk.take(size)
+            return cut_list(walk.items(snapshot(items_of, value, kept), depth + 1), size - kept)
+        finally:
+            walk.path.discard(id(value))
+
+    return convert
 
 
-def from_set(walk: Walk, value: Any, depth: int) -> JsonValue:
-    """A set, as a sorted list."""
-    out = from_sequence(walk, value, depth)
-    return in_order(out) if type(out) is list else out
+def from_set(kind: Any) -> Converter:
+    """Converter of a set, as a sorted list."""
+    listed = from_kind(kind)
+
+    def convert(walk: Walk, value: Any, depth: int) -> JsonValue:
+        out = listed(walk, value, depth)
+        return in_order(out) if type(out) is list else out
+
+    return convert
 
 
 def in_order(items: list[JsonValue]) -> list[JsonValue]:
@@ -112,41 +127,16 @@ def in_order(items: list[JsonValue]) -> list[JsonValue]:
         return sorted(items, key=compact)
 
 
-def from_mapping(walk: Walk, value: Any, depth: int) -> JsonValue:
-    """A mapping that is no dict. A value that can't be read is marked, the others are kept."""
-    if blocked := walk.enter(value, depth):
-        return blocked
-    try:
-        size = len(value)
-        kept = walk.take(size)
-        keys = snapshot(value, kept, size)
-        return cut_dict(walk.pairs(((key, Entry(value, key)) for key in keys), depth + 1), size - kept)
-    finally:
-        walk.path.discard(id(value))
-
-
-class Entry:
-    """A mapping's entry that is read when its turn comes, inside the boundary."""
-
-    __slots__ = ("key", "mapping")
-
-    def __init__(self, mapping: Any, key: Any) -> None:
-        """The entry of `mapping` under `key`."""
-        self.mapping = mapping
-        self.key = key
-
-
-def from_entry(walk: Walk, entry: Entry, depth: int) -> JsonValue:
-    """The value of a mapping's entry."""
-    return walk.value(entry.mapping[entry.key], depth)
-
-
+SETS: tuple[Any, ...] = (set, frozenset, type({}.keys()), type(OrderedDict().keys()))
+LISTS: tuple[Any, ...] = (
+    *(tuple, deque, range, array.array),
+    *(type({}.values()), type({}.items()), type(OrderedDict().values()), type(OrderedDict().items())),
+)
 EXACT: dict[type, Converter] = {
     dict: from_dict,
     list: from_list,
-    tuple: from_tuple,
-    set: from_set,
-    frozenset: from_set,
-    Entry: from_entry,
+    **{kind: from_kind(kind) for kind in LISTS},
+    **{kind: from_set(kind) for kind in SETS},
 }
-INHERITED: dict[type, Converter] = {kind: EXACT[kind] for kind in (dict, list, tuple, set, frozenset)}
+BASES = (dict, list, tuple, set, frozenset, deque, array.array)
+INHERITED: dict[type, Converter] = {kind: EXACT[kind] for kind in BASES}

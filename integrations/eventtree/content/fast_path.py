@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from eventtree.content import framework_values, scalars
 from eventtree.content import messages as chat
-from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, FINISH, REST, ROLES, SPOKEN, first
-from eventtree.content.objects import fields_of
-from eventtree.content.walk import CONVERTERS, MAX_KINDS, SHORT, clean
+from eventtree.content.finish import finish_reason
+from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
+from eventtree.content.walk import CONVERTERS, MAX_KINDS, SHORT, clean, fields_of, slot
 from eventtree.event import JsonValue
+from eventtree.remembered import Remembered
 
 NOT_SIMPLE: Final = object()
 """Returned for a value that the walk has to do."""
@@ -31,13 +32,15 @@ NODE = 27
 """Characters that an item counts for beside its text: its quotes, comma and marks."""
 SMALL = 1 << 53
 TEXT = frozenset({str})
+LIST = frozenset({list})
 DATA = "data:"
 """How the URL of a file begins that holds the file itself."""
 NO_REST = [None] * len(REST)
+NO_MEDIA = [None] * len(framework_values.MEDIA)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
-SHAPING = frozenset({"__openai_role__", "reasoning_content", "audio"})
+FIELDS = frozenset(chat.KNOWN)
 CALLING = frozenset({"tool_calls", "function_call"})
-"""What in a message's `additional_kwargs` changes how it is written; the second where it has no `tool_calls` itself."""
+"""Keys of `additional_kwargs` whose dicts say nothing new in a message that has `tool_calls` itself."""
 
 Copy = Callable[[Any, list[int], int], JsonValue]
 
@@ -111,7 +114,7 @@ def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
     own = object.__getattribute__(value, "__dict__")  # `fields_of`
-    if type(own) is not dict:
+    if type(own) is not dict or not FIELDS.issuperset(own) or slot(value, "__pydantic_extra__"):
         return NOT_SIMPLE
     get = own.get
     content, role = get("content"), ROLE_OF.get(get("type"))
@@ -132,7 +135,7 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
             if item is not None:
                 out[key] = text(item, room) if type(item) is str else NOT_SIMPLE
     if about := get("response_metadata"):
-        reason = first(about, FINISH) if type(about) is dict else NOT_SIMPLE
+        reason = finish_reason(about)
         if reason is not None:
             out["finish_reason"] = text(reason, room) if type(reason) is str else NOT_SIMPLE
     return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
@@ -140,7 +143,12 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
 
 def is_plain(more: Any, calls: Any) -> bool:
     """Whether nothing in a message's `additional_kwargs` changes how it is written."""
-    return SHAPING.isdisjoint(more) and (bool(calls) or CALLING.isdisjoint(more))
+    return type(more) is dict and all(chat.is_empty(more[key]) or (calls and is_repeated(more, key)) for key in more)
+
+
+def is_repeated(more: Any, key: Any) -> bool:
+    """Whether this is the provider's own spelling of a message's tool calls."""
+    return key in CALLING and all(map(chat.is_dict, chat.as_list(more[key])))
 
 
 def tool_calls(calls: Any, room: list[int]) -> JsonValue:
@@ -151,7 +159,7 @@ def tool_calls(calls: Any, room: list[int]) -> JsonValue:
 
 def tool_call(call: Any, room: list[int]) -> JsonValue:
     """One of LangChain's own; see messages.tool_call."""
-    if type(call) is not dict or "function" in call or "error" in call:
+    if type(call) is not dict or "function" in call or "error" in call or not chat.CALL_FIELDS.issuperset(call):
         return NOT_SIMPLE
     identity, name = first(call, CALL_ID), first(call, CALL_NAME)
     arguments = first(call, CALL_ARGUMENTS)
@@ -178,6 +186,81 @@ def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
     return asked if asked is NOT_SIMPLE else {"messages": asked}
 
 
+def result(value: Any, room: list[int], depth: int) -> JsonValue:
+    """What a LangChain chat model answers; see framework_values.from_result."""
+    rows = fields_of(value).get("generations")
+    if type(rows) is not list or not LIST.issuperset(map(type, rows)):
+        return NOT_SIMPLE
+    out = [generation(answer, room, depth) for row in rows for answer in row]
+    return {"messages": out} if out and NOT_SIMPLE not in out else NOT_SIMPLE
+
+
+def generation(value: Any, room: list[int], depth: int) -> JsonValue:
+    """One answer of a chat model; see framework_values.from_generation."""
+    if CONVERTERS[type(value)] is not framework_values.from_generation:
+        return NOT_SIMPLE
+    fields = fields_of(value)
+    given = fields.get("message")
+    if COPIES[type(given)] is not message:
+        return NOT_SIMPLE
+    out: Any = message(given, room, depth)
+    reason = finish_reason(fields.get("generation_info"))
+    if out is NOT_SIMPLE or reason is None or "finish_reason" in out:
+        return out
+    if type(reason) is not str or len(reason) > SHORT:
+        return NOT_SIMPLE
+    out["finish_reason"] = text(reason, room)
+    return out
+
+
+def query(value: Any, room: list[int], _depth: int) -> JsonValue:
+    """A LlamaIndex query that is a text; see framework_values.from_query."""
+    get = fields_of(value).get
+    asked = get("query_str")
+    if type(asked) is not str or get("image_path") is not None or get("custom_embedding_strs") is not None:
+        return NOT_SIMPLE
+    return text(asked, room)
+
+
+def scored(value: Any, room: list[int], depth: int) -> JsonValue:
+    """A LlamaIndex node with its score; see framework_values.from_scored."""
+    fields = fields_of(value)
+    found, score = fields.get("node"), fields.get("score")
+    out: Any = node(found, room, depth) if COPIES[type(found)] is node else NOT_SIMPLE
+    if out is NOT_SIMPLE or score is None:
+        return out
+    if type(score) is not float or not isfinite(score):
+        return NOT_SIMPLE
+    return {"id": out["id"], "text": out["text"], "score": score, **out}
+
+
+def node(value: Any, room: list[int], depth: int) -> JsonValue:
+    """A LlamaIndex node that is text; see framework_values.node."""
+    fields = fields_of(value)
+    identity, resource, metadata = fields.get("id_"), fields.get("text_resource"), fields.get("metadata")
+    words = fields.get("text") if resource is None else fields_of(resource).get("text")
+    if type(identity) is not str or type(words) is not str or type(metadata) is not dict:
+        return NOT_SIMPLE
+    if [*map(fields.get, framework_values.MEDIA)] != NO_MEDIA:
+        return NOT_SIMPLE
+    room[0] -= 3 * NODE
+    about = dict_of(metadata, room, depth + 1)
+    out = {"id": text(identity, room), "text": text(words, room), "metadata": about}
+    return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
+
+
+def response(value: Any, room: list[int], depth: int) -> JsonValue:
+    """The answer of a LlamaIndex engine, unless it is a stream; see framework_values.from_response."""
+    fields = fields_of(value)
+    said, nodes = fields.get("response"), fields.get("source_nodes")
+    if type(said) is not str or "response_txt" in fields or not (nodes is None or type(nodes) is list):
+        return NOT_SIMPLE
+    out: dict[str, JsonValue] = {"response": text(said, room)}
+    if nodes:
+        out["sources"] = list_of([framework_values.source(node) for node in nodes], room, depth + 1)
+    return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
+
+
 def unusual(_value: Any, _room: list[int], _depth: int) -> JsonValue:
     """Anything else."""
     return NOT_SIMPLE
@@ -187,27 +270,28 @@ KNOWN: dict[Any, Copy] = {
     chat.from_langchain: message,
     scalars.from_str: text_like,
     framework_values.from_prompt: prompt,
+    framework_values.from_result: result,
+    framework_values.from_generation: generation,
+    framework_values.from_node: node,
+    framework_values.from_scored: scored,
+    framework_values.from_query: query,
+    framework_values.from_response: response,
 }
 """Converter of the walk → how it is done here."""
-
-
-class Copies(dict[type, Copy]):
-    """Class → how its values are copied. Others than the builtin ones are found by the walk's converter for them."""
-
-    def __missing__(self, kind: type) -> Copy:
-        """Find and remember it for a class met for the first time."""
-        found = KNOWN.get(CONVERTERS[kind], unusual)
-        if len(self) >= MAX_KINDS:
-            self.clear()
-            self.update(BUILTIN)
-        self[kind] = found
-        return found
 
 
 BUILTIN: dict[type, Copy] = {
     str: text, dict: dict_of, list: list_of, type(None): itself, bool: itself, int: whole, float: number,
 }  # fmt: skip
-COPIES = Copies(BUILTIN)
+
+
+def copy_of(kind: type) -> Copy:
+    """How values of another class are copied, found by the walk's converter for them."""
+    return KNOWN.get(CONVERTERS[kind], unusual)
+
+
+COPIES: Remembered[type, Copy] = Remembered(MAX_KINDS, copy_of, begin=BUILTIN)
+"""Class → how its values are copied."""
 
 
 def copied(value: Any, most: int) -> JsonValue:
@@ -215,6 +299,13 @@ def copied(value: Any, most: int) -> JsonValue:
     room = [most]
     plain = COPIES[type(value)](value, room, 0)
     return plain if room[0] >= 0 else NOT_SIMPLE
+
+
+def copied_documents(values: Any, most: int) -> JsonValue:
+    """As `copied`, for a list of LlamaIndex nodes."""
+    if type(values) is not list or not {node, scored}.issuperset(COPIES[kind] for kind in set(map(type, values))):
+        return NOT_SIMPLE
+    return copied(values, most)
 
 
 def copied_messages(values: Any, most: int) -> JsonValue:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from eventtree.content import messages
-from eventtree.content.objects import Path, class_path, fields_of, slot, with_fields
-from eventtree.content.walk import MRO_OF, Converter, Walk, name_of
+from eventtree.content.containers import items_of
+from eventtree.content.finish import finish_reason
+from eventtree.content.objects import Path, from_model, nearest, with_fields
+from eventtree.content.walk import Converter, Walk, fields_of, name_of, slot
 from eventtree.event import JsonValue
 
 Fields = dict[str, Any]
@@ -22,21 +24,7 @@ def renamed(**names: str) -> Converter:
 
     def convert(walk: Walk, value: object, depth: int) -> JsonValue:
         pairs = [(name, slot(value, field)) for name, field in names.items()]
-        return with_fields(walk, value, [pair for pair in pairs if not is_empty(pair[1])], depth)
-
-    return convert
-
-
-def is_empty(value: object) -> bool:
-    """Whether a field says nothing. Only builtin values are compared: a user's `__eq__` may do anything."""
-    return value is None or (type(value) in (tuple, list, dict, str) and not value)
-
-
-def from_field(name: str) -> Converter:
-    """Converter of objects that stand for one of their fields."""
-
-    def convert(walk: Walk, value: object, depth: int) -> JsonValue:
-        return walk.value(slot(value, name), depth)
+        return with_fields(walk, value, [pair for pair in pairs if not messages.is_empty(pair[1])], depth)
 
     return convert
 
@@ -78,6 +66,11 @@ def node(fields: Fields) -> Pairs:
     ]
 
 
+from_node = from_view(node)
+MEDIA = [f"{kind}{end}" for kind in ("image", "audio", "video") for end in ("", "_resource", "_url", "_path")]
+"""Fields of a node that is no mere text."""
+
+
 def media(fields: Fields, kind: str) -> Fields | None:
     """The image, audio or video of a node as a part."""
     resource = fields.get(f"{kind}_resource")
@@ -108,7 +101,7 @@ def from_scored(walk: Walk, value: object, depth: int) -> JsonValue:
 def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
     """One answer of a model: a message, or a text."""
     fields = fields_of(value)
-    why = messages.first(fields.get("generation_info") or {}, messages.FINISH)
+    why = finish_reason(fields.get("generation_info"))
     if fields.get("message") is None:
         pairs = [("text", fields.get("text"))] + ([("finish_reason", why)] if why is not None else [])
         return with_fields(walk, value, pairs, depth)
@@ -120,21 +113,70 @@ def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
 
 def from_result(walk: Walk, value: object, depth: int) -> JsonValue:
     """A LangChain LLMResult or ChatResult: all answers in order, as a model's outputs."""
-    rows = fields_of(value).get("generations") or []
-    answers = [answer for row in rows for answer in (row if isinstance(row, list) else [row])]
+    rows = items_of(fields_of(value).get("generations")) or ()
+    answers = [answer for row in rows for answer in items_of(row) or (row,)]
     if any("message" in fields_of(answer) for answer in answers):
         return with_fields(walk, value, [("messages", answers)], depth)
-    texts = [fields_of(answer).get("text") for answer in answers]
-    pairs: Pairs = [("text", texts[0])] if len(texts) == 1 else [("texts", texts)]
+    if len(answers) == 1:
+        return walk.value(answers[0], depth)
+    return with_fields(walk, value, [("texts", [fields_of(answer).get("text") for answer in answers])], depth)
+
+
+def from_response(walk: Walk, value: object, depth: int) -> JsonValue:
+    """An engine's answer: its text, and its sources by id and score; the retriever's event has their text.
+
+    Of a stream that is the text that has been read of it so far; the stream itself is only named.
+    """
+    fields = fields_of(value)
+    text, nodes = messages.first(fields, ("response_txt", "response")), fields.get("source_nodes")
+    pairs: Pairs = [("response", fields.get("response_gen") if text is None else text)]
+    if not messages.is_empty(nodes):
+        listed = items_of(nodes)
+        pairs.append(("sources", nodes if listed is None else [source(node) for node in listed]))
     return with_fields(walk, value, pairs, depth)
 
 
-def from_streaming(walk: Walk, value: object, depth: int) -> JsonValue:
-    """A streaming response: what has been read of it so far; the stream itself is only named."""
+def source(scored: object) -> Fields:
+    """A node that an answer stands on, with or without a score."""
+    fields = messages.slot_fields(scored)
+    return {"id": messages.slot_fields(fields.get("node", scored)).get("id_"), "score": fields.get("score")}
+
+
+def from_reply(walk: Walk, value: object, depth: int) -> JsonValue:
+    """What a LlamaIndex chat model returns, as a model's outputs."""
+    return with_fields(walk, value, [("messages", [slot(value, "message")])], depth)
+
+
+def from_query(walk: Walk, value: object, depth: int) -> JsonValue:
+    """A query: its text, unless it asks with an image too, or with other texts."""
     fields = fields_of(value)
-    said = fields.get("response_txt") or fields.get("response")
-    pairs = [("response", fields.get("response_gen") if said is None else said)]
-    return with_fields(walk, value, [*pairs, ("source_nodes", fields.get("source_nodes") or [])], depth)
+    if messages.is_empty(fields.get("image_path")) and messages.is_empty(fields.get("custom_embedding_strs")):
+        return walk.value(fields.get("query_str"), depth)
+    return from_wide_query(walk, value, depth)
+
+
+from_wide_query = renamed(query="query_str", image_path="image_path", texts="custom_embedding_strs")
+
+TEMPLATES = ("template", "template_str", "message_templates", "default_template")
+
+
+def from_template(walk: Walk, value: object, depth: int) -> JsonValue:
+    """A LlamaIndex prompt: its text or messages; one that selects among prompts goes by its default."""
+    found = messages.first(fields_of(value), TEMPLATES)
+    return name_of(walk, value) if found is None else walk.value(found, depth)
+
+
+def from_start(walk: Walk, value: object, depth: int) -> JsonValue:
+    """The event that starts a workflow. What `run` was not given stands in it as None."""
+    plain = from_model(type(value))(walk, value, depth)
+    return {key: item for key, item in plain.items() if item is not None} if type(plain) is dict else plain
+
+
+def from_stop(walk: Walk, value: object, depth: int) -> JsonValue:
+    """The event that ends a workflow: the result in it. One of a class of its own is its own result."""
+    private = slot(value, "__pydantic_private__")
+    result = private.get("_result") if type(private) is dict else None
+    return from_model(type(value))(walk, value, depth) if result is None else walk.value(result, depth)
 
 
 def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -162,11 +204,14 @@ TOLD = ("name", "model", "model_name", "description")
 
 def from_component(walk: Walk, value: object, _depth: int) -> JsonValue:
     """A model, tool or runnable as a value: its class and name, none of its settings."""
-    fields = slot(value, "__dict__")
-    named = name_of(value)
-    if type(fields) is dict:
-        named |= {key: walk.text(fields[key]) for key in TOLD if type(fields.get(key)) is str}
-    return named
+    told = {key: slot(value, key) for key in TOLD}
+    return name_of(walk, value) | {key: walk.text(text) for key, text in told.items() if type(text) is str}
+
+
+def from_tool(walk: Walk, value: object, _depth: int) -> JsonValue:
+    """A LlamaIndex tool, by the name that models call it by."""
+    name = messages.slot_fields(slot(value, "_metadata")).get("name")
+    return walk.text(name) if type(name) is str else name_of(walk, value)
 
 
 LC, LI = "langchain_core", "llama_index.core"
@@ -187,19 +232,17 @@ TABLE: dict[Path, Converter] = {
     ("langgraph.types", "Interrupt"): renamed(value="value", id="id"),
     (BLOCKS, "ChatMessage"): messages.from_llama_index,
     (BLOCKS, "BaseContentBlock"): messages.from_block,
-    (BLOCKS, "ChatResponse"): from_field("message"),
+    (BLOCKS, "ChatResponse"): from_reply,
     (BLOCKS, "CompletionResponse"): renamed(text="text"),
     (SCHEMA, "NodeWithScore"): from_scored,
-    (SCHEMA, "BaseNode"): from_view(node),
-    (SCHEMA, "QueryBundle"): renamed(query="query_str", image_path="image_path", texts="custom_embedding_strs"),
-    (REPLY, "Response"): renamed(response="response", source_nodes="source_nodes"),
-    (REPLY, "PydanticResponse"): renamed(response="response", source_nodes="source_nodes"),
-    (REPLY, "StreamingResponse"): from_streaming,
-    (REPLY, "AsyncStreamingResponse"): from_streaming,
-    (f"{LI}.chat_engine.types", "AgentChatResponse"): renamed(
-        response="response", sources="sources", source_nodes="source_nodes"
-    ),
-    (f"{LI}.chat_engine.types", "StreamingAgentChatResponse"): from_streaming,
+    (SCHEMA, "BaseNode"): from_node,
+    (SCHEMA, "QueryBundle"): from_query,
+    (REPLY, "Response"): from_response,
+    (REPLY, "PydanticResponse"): from_response,
+    (REPLY, "StreamingResponse"): from_response,
+    (REPLY, "AsyncStreamingResponse"): from_response,
+    (f"{LI}.chat_engine.types", "AgentChatResponse"): from_response,
+    (f"{LI}.chat_engine.types", "StreamingAgentChatResponse"): from_response,
     (f"{LI}.agent.workflow.workflow_events", "AgentOutput"): renamed(
         agent="current_agent_name",
         response="response",
@@ -207,6 +250,10 @@ TABLE: dict[Path, Converter] = {
         tool_calls="tool_calls",
     ),
     (f"{LI}.tools.types", "ToolOutput"): from_tool_output,
+    (f"{LI}.tools.types", "BaseTool"): from_tool,
+    (f"{LI}.prompts.base", "BasePromptTemplate"): from_template,
+    ("workflows.events", "StartEvent"): from_start,
+    ("workflows.events", "StopEvent"): from_stop,
     (f"{LI}.llms.llm", "ToolSelection"): messages.tool_call,
     (f"{LI}.base.llms.base", "BaseLLM"): from_component,
     (f"{LI}.base.embeddings.base", "BaseEmbedding"): from_component,
@@ -216,4 +263,4 @@ TABLE: dict[Path, Converter] = {
 
 def by_framework(kind: type) -> Converter | None:
     """Classes of the frameworks, the nearest in line first."""
-    return next((TABLE[path] for each in MRO_OF(kind) if (path := class_path(each)) in TABLE), None)
+    return nearest(kind, TABLE)

@@ -11,8 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from eventtree.content.objects import fields_of
-from eventtree.content.walk import Walk
+from eventtree.content.containers import items_of
+from eventtree.content.finish import finish_reason
+from eventtree.content.truncate import cut_marker
+from eventtree.content.walk import MRO_OF, Walk, fields_of, slot
 from eventtree.event import JsonValue
 
 Fields = Mapping[Any, Any]
@@ -35,9 +37,27 @@ CHAT = frozenset({"chat", "ChatMessageChunk"})
 CALL_ID = ("call_id", "tool_call_id", "tool_id", "id")
 CALL_NAME = ("name", "tool_name")
 CALL_ARGUMENTS = ("args", "arguments", "input", "tool_kwargs", "partial_json")
+CALL_FIELDS = frozenset({*CALL_ID, *CALL_NAME, *CALL_ARGUMENTS, "type", "block_type", "function", "index", "error"})
+"""Fields of a tool call that are written under a name of ours, or say nothing; all others are its `extra`."""
 CALL_TYPES = frozenset({"tool_use", "tool_call", "function_call", "invalid_tool_call"})
 REASONING = ("reasoning", "thinking", "content")
-FINISH = ("finish_reason", "stop_reason", "done_reason", "finishReason")
+NO_CALL = "this is no tool call"
+
+KNOWN: Mapping[str, type] = {
+    **dict.fromkeys(("content", "data", "blocks", "type", "role", "__openai_role__", "example"), object),
+    **dict.fromkeys(
+        ("tool_calls", "invalid_tool_calls", "function_call", "tool_call_chunks", "chunk_position"), object
+    ),
+    **dict.fromkeys(("tool_call_id", "name", "status", "id", "artifact"), object),
+    **dict.fromkeys(("response_metadata", "usage_metadata", "usage"), object),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), object),
+    "additional_kwargs": dict,
+    "reasoning_content": str,
+    "audio": dict,
+}
+"""Fields of messages, and of what providers add to them, that are written under a name of ours if they are of this
+type, or are told elsewhere: what a model's answer says of itself stands in the model's event. All others are `extra`.
+"""
 
 MEDIA_BLOCKS = {
     "image": ("image", "image", "image_mimetype"),
@@ -57,14 +77,37 @@ def first(fields: Fields, keys: tuple[str, ...]) -> Any:
 
 
 def as_fields(value: object) -> Fields:
-    """A dict as it is, an object by its fields."""
-    return value if isinstance(value, dict) else fields_of(value)
+    """A dict as it is, an object by its fields; none of what has no fields, such as a text."""
+    return value if isinstance(value, dict) else slot_fields(value)
+
+
+def is_dict(value: object) -> bool:
+    """Whether this is a dict of the builtin class."""
+    return type(value) is dict
+
+
+def as_dict(value: object) -> Fields:
+    """A dict as it is, in place of anything else none."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """A list or tuple as a list, nothing as none, anything else as the one item of a list."""
+    items = items_of(value)
+    if items is not None:
+        return list(items)
+    return [] if is_empty(value) else [value]
+
+
+def is_empty(value: object) -> bool:
+    """Whether a field says nothing. Only builtin values are compared: a user's `__eq__` may do anything."""
+    return value is None or (type(value) in (tuple, list, dict, str) and not value)
 
 
 def from_langchain(walk: Walk, message: object, depth: int) -> JsonValue:
     """A LangChain message of any class."""
-    fields = fields_of(message)
-    more = fields.get("additional_kwargs") or {}
+    fields = {**fields_of(message), **as_dict(slot(message, "__pydantic_extra__"))}
+    more = as_dict(fields.get("additional_kwargs"))
     kind = fields.get("type")
     role = more.get("__openai_role__") or (fields.get("role") if kind in CHAT else kind)
     return written(walk, role, fields, more, fields.get("response_metadata"), depth)
@@ -73,9 +116,9 @@ def from_langchain(walk: Walk, message: object, depth: int) -> JsonValue:
 def from_llama_index(walk: Walk, message: object, depth: int) -> JsonValue:
     """A LlamaIndex chat message: its blocks are the content."""
     fields = fields_of(message)
-    more = fields.get("additional_kwargs") or {}
+    more = as_dict(fields.get("additional_kwargs"))
     role = fields.get("role")
-    view = {"content": fields.get("blocks"), "id": more.get("id"), "name": more.get("name")}
+    view = {**fields, "content": fields.get("blocks"), "id": more.get("id"), "name": more.get("name")}
     view["tool_call_id"] = more.get("tool_call_id")
     return written(walk, getattr(role, "_value_", role), view, more, more, depth)
 
@@ -85,7 +128,7 @@ def from_dict(walk: Walk, message: dict[Any, Any], depth: int) -> JsonValue:
     kind = message.get("type")
     if "role" not in message and type(message.get("data")) is dict:
         message = {"role": kind, **message["data"]}
-    more = message.get("additional_kwargs") or message
+    more = as_dict(message.get("additional_kwargs")) or message
     return written(walk, message.get("role") or kind, message, more, message.get("response_metadata"), depth)
 
 
@@ -98,25 +141,27 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
         content = fields.get("content")
         calls = requested(fields, more)
         thoughts: list[str] = []
-        if more and type(more.get("reasoning_content")) is str:
+        if type(more.get("reasoning_content")) is str:
             thoughts.append(more["reasoning_content"])
         if type(content) is str:
             out["content"] = walk.string(content)
         else:
             out["content"] = content_of(walk, content, calls, thoughts, depth + 1)
-        if more and type(more.get("audio")) is dict:
+        if type(more.get("audio")) is dict:
             out["content"] = with_audio(walk, out["content"], more["audio"], depth + 1)
         if calls:
             out["tool_calls"] = [tool_call(walk, call, depth + 1) for call in calls[: walk.take(len(calls))]]
         if thoughts:
             out["reasoning"] = walk.text("\n\n".join(thoughts))
         add_rest(walk, out, fields, about, depth)
+        if others := extra(fields, more):
+            out["extra"] = walk.pairs(others[: walk.take(len(others))], depth + 2)
         return out
     finally:
         walk.leave(fields)
 
 
-REST = ("tool_call_id", "name", "status", "id")
+REST = ("tool_call_id", "name", "status", "id", "artifact")
 
 
 def add_rest(walk: Walk, out: dict[str, JsonValue], fields: Fields, about: object, depth: int) -> None:
@@ -125,23 +170,29 @@ def add_rest(walk: Walk, out: dict[str, JsonValue], fields: Fields, about: objec
         item = fields.get(key)
         if item is not None:
             out[key] = walk.text(item) if type(item) is str else walk.value(item, depth + 1)
-    if about and isinstance(about, dict) and (reason := first(about, FINISH)) is not None:
+    if about and (reason := finish_reason(about)) is not None:
         out["finish_reason"] = walk.value(reason, depth + 1)
+
+
+def extra(fields: Fields, more: Fields) -> list[tuple[Any, Any]]:
+    """The fields of a message that have no name of ours: a provider's own, those of a class of the user."""
+    both = {**more, **fields}
+    return [pair for pair in both.items() if not is_empty(pair[1]) and not is_known(*pair)]
+
+
+def is_known(key: object, item: object) -> bool:
+    """Whether a field of a message is written under a name of ours, or told elsewhere."""
+    return type(key) is str and issubclass(type(item), KNOWN.get(key, ()))
 
 
 def requested(fields: Fields, more: Fields) -> list[Any]:
     """The tool calls a message lists beside its content."""
-    calls = fields.get("tool_calls")
-    invalid = fields.get("invalid_tool_calls")
-    if calls or invalid:
-        return [*(calls or ()), *(invalid or ())]
-    if not more:
-        return []
-    given = more.get("tool_calls")
-    if isinstance(given, list) and given:
-        return list(given)
-    old = more.get("function_call")
-    return [old] if isinstance(old, dict) else []
+    listed = as_list(fields.get("tool_calls")) + as_list(fields.get("invalid_tool_calls"))
+    given = as_list(more.get("tool_calls")) or as_list(more.get("function_call"))
+    if not listed or more is fields:
+        return listed or given
+    # LangChain reads what it can of the provider's list into its own, and passes over the rest.
+    return listed + [call for call in given if not is_dict(call)]
 
 
 def tool_call(walk: Walk, call: object, depth: int) -> JsonValue:
@@ -149,6 +200,8 @@ def tool_call(walk: Walk, call: object, depth: int) -> JsonValue:
     fields = as_fields(call)
     inner = fields.get("function")
     named = fields if inner is None else as_fields(inner)
+    if not named:
+        return {"arguments": walk.value(call, depth + 1), "error": NO_CALL}
     out: dict[str, JsonValue] = {}
     identity, name = first(fields, CALL_ID), first(named, CALL_NAME)
     if identity is not None:
@@ -158,6 +211,8 @@ def tool_call(walk: Walk, call: object, depth: int) -> JsonValue:
     out["arguments"] = walk.value(parsed(first(named, CALL_ARGUMENTS)), depth + 1)
     if isinstance(fields.get("error"), str):
         out["error"] = walk.text(fields["error"])
+    if others := [pair for pair in fields.items() if pair[0] not in CALL_FIELDS and not is_empty(pair[1])]:
+        out["extra"] = walk.pairs(others[: walk.take(len(others))], depth + 1)
     return out
 
 
@@ -173,12 +228,13 @@ def parsed(arguments: object) -> object:
 
 def content_of(walk: Walk, content: object, calls: list[Any], thoughts: list[str], depth: int) -> JsonValue:
     """Content that is no plain text: parts, with tool calls and reasoning moved to `calls` and `thoughts`."""
-    if not isinstance(content, list | tuple):
+    given = items_of(content)
+    if given is None:
         return walk.value(content, depth)
     known = {call_id(call) for call in calls}
     blocks: list[Any] = []
-    kept = list(content[: walk.take(len(content))])
-    for block in (block if isinstance(block, str) else block_of(block) for block in kept):
+    kept = given[: walk.take(len(given))]
+    for block in (block if isinstance(block, str) else block_or_mark(walk, block) for block in kept):
         if isinstance(block, dict) and moved(block, calls, known, thoughts):
             continue
         blocks.append({"type": "text", "text": block} if isinstance(block, str) else block)
@@ -187,8 +243,8 @@ def content_of(walk: Walk, content: object, calls: list[Any], thoughts: list[str
     if not blocks and (calls or thoughts):
         return ""
     parts = walk.items(blocks, depth)
-    if len(kept) < len(content):
-        parts.append({"type": "text", "text": f"…[{len(content) - len(kept):,} parts cut]…"})
+    if len(kept) < len(given):
+        parts.append({"type": "text", "text": cut_marker(len(given) - len(kept), "parts")})
     return parts
 
 
@@ -250,12 +306,24 @@ def block_of(block: object) -> object:
     return block
 
 
-def slot_fields(block: object) -> Fields:
-    """An object's fields, none where it has no dict."""
+def block_or_mark(walk: Walk, block: object) -> object:
+    """As `block_of`; a block that raises is marked and does not take its message with it."""
     try:
-        return fields_of(block)
+        return block_of(block)
+    except Exception as problem:  # noqa: BLE001 - the boundary around one part
+        return walk.unreadable(type(block), problem)
+
+
+def slot_fields(value: object) -> Fields:
+    """An object's fields, else those that stand in slots; none where it has neither."""
+    try:
+        if own := fields_of(value):
+            return own
     except AttributeError:
-        return {}
+        pass  # It has none: its fields stand in slots, if anywhere.
+    slots = (type.__dict__["__dict__"].__get__(kind).get("__slots__", ()) for kind in MRO_OF(type(value)))
+    names = [name for each in slots for name in ((each,) if type(each) is str else each)]
+    return {name: item for name in names if name[:2] != "__" and (item := slot(value, name)) is not None}
 
 
 def blocks_of(value: object) -> object:
@@ -302,7 +370,8 @@ def from_pair(walk: Walk, role: str, content: object, depth: int) -> JsonValue:
 
 def is_pair(value: object) -> bool:
     """Whether this is (role, content)."""
-    return isinstance(value, tuple | list) and len(value) == 2 and type(value[0]) is str and value[0] in SPOKEN
+    pair = items_of(value)
+    return pair is not None and len(pair) == 2 and type(pair[0]) is str and pair[0] in SPOKEN
 
 
 def is_message_dict(value: dict[Any, Any]) -> bool:

@@ -1,27 +1,30 @@
 """Objects of all other classes. What to do with one is decided once for its class, here, and remembered.
 
-The rules stand in one table, tried in order: what must not be touched first, then what has fields, then what can be
-read like a container. Fields are read from where Python keeps them, past properties and `__getattr__`.
+The rules stand in one table, tried in order: what must not be touched first, then what has fields, then what inherits
+from a builtin. Fields are read from where Python keeps them, past properties and `__getattr__`. Everything else is only
+named: its own code (a repr, an iteration) may ask a database, wait, use up what the app still needs, or never end.
 """
 
 from __future__ import annotations
 
 import enum
+import gc
+import math
 import types
-from collections.abc import Callable, ItemsView, Mapping, MappingView, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from eventtree.content import containers, scalars
 from eventtree.content.redact import MASK
-from eventtree.content.walk import ADDRESS, MRO_OF, Converter, Walk, name_of, qualified
+from eventtree.content.walk import MRO_OF, Converter, Walk, fields_of, name_of, slot
 from eventtree.event import JsonValue
 
 SMALL_ARRAY = 64
 """Arrays up to this many numbers are written out; of larger ones the shape is told."""
-REPR_LENGTH = 500
 
 Path = tuple[object, object]
+T = TypeVar("T")
 
 
 def class_path(kind: type) -> Path:
@@ -29,15 +32,14 @@ def class_path(kind: type) -> Path:
     return type.__dict__["__module__"].__get__(kind), type.__dict__["__qualname__"].__get__(kind)
 
 
-def fields_of(value: object) -> dict[str, Any]:
-    """The object's own `__dict__`, whatever its class does with attributes; to be read only."""
-    own = object.__getattribute__(value, "__dict__")
-    return own if type(own) is dict else {}
+def nearest(kind: type, table: Mapping[Path, T]) -> T | None:
+    """What `table` holds for a class or the nearest one that it inherits from."""
+    return next((table[path] for each in MRO_OF(kind) if (path := class_path(each)) in table), None)
 
 
 def from_enum(walk: Walk, value: enum.Enum, depth: int) -> JsonValue:
     """An enum's member, by its value."""
-    return walk.value(value._value_, depth)
+    return walk.value(slot(value, "_value_"), depth)
 
 
 def from_secret(_walk: Walk, _value: object, _depth: int) -> JsonValue:
@@ -45,41 +47,71 @@ def from_secret(_walk: Walk, _value: object, _depth: int) -> JsonValue:
     return MASK
 
 
-def from_name(_walk: Walk, value: object, _depth: int) -> JsonValue:
+def from_name(walk: Walk, value: object, _depth: int) -> JsonValue:
     """An object that is only named."""
-    return name_of(value)
+    return name_of(walk, value)
+
+
+def from_object(walk: Walk, value: object, _depth: int) -> JsonValue:
+    """Any object, by its class and its identity: to ask it for more would run its code, which may do anything."""
+    return {**name_of(walk, value), "id": hex(id(value))}
 
 
 def from_stream(walk: Walk, value: object, _depth: int) -> JsonValue:
     """An iterator, coroutine or file: named, never read. A generator goes by its function's name too."""
-    named = {"object": qualified(type(value))}
+    named = name_of(walk, value)
     if type(value) in (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType):
         named["name"] = walk.text(value.__qualname__)  # type: ignore[attr-defined]
     return named
 
 
-def from_repr(walk: Walk, value: object, _depth: int) -> JsonValue:
-    """An object that says of itself what it is; without its address, which differs from run to run."""
-    said = ADDRESS.sub("", str.__str__(repr(value)))
-    short = walk.text(said) if len(said) <= REPR_LENGTH else walk.cut(said, REPR_LENGTH)
-    return {"object": qualified(type(value)), "repr": short}
+def from_pattern(walk: Walk, value: Any, _depth: int) -> JsonValue:
+    """A compiled regular expression, by its text."""
+    return walk.value(value.pattern, _depth)
 
 
 def from_array(walk: Walk, value: Any, depth: int) -> JsonValue:
-    """A numpy array, a tensor, a column: its numbers if few, else its shape."""
-    shape = tuple(value.shape)
-    count = 1
-    for length in shape:
-        count *= int(length)
-    if count <= SMALL_ARRAY:
+    """A numpy array or a column: its numbers if few, else its shape."""
+    if math.prod(value.shape) <= SMALL_ARRAY:
         return walk.value(value.tolist(), depth)
-    return {"object": qualified(type(value)), "shape": [int(n) for n in shape], "dtype": walk.text(str(value.dtype))}
+    return {**from_shape(walk, value, depth), "dtype": walk.text(str(value.dtype))}
+
+
+def from_shape(walk: Walk, value: Any, _depth: int) -> dict[str, JsonValue]:
+    """A table or a tensor, whose numbers may lie on another device."""
+    return {**name_of(walk, value), "shape": [int(length) for length in value.shape]}
+
+
+def from_held(name: str) -> Converter:
+    """Converter of objects that stand for one of their fields."""
+
+    def convert(walk: Walk, value: object, depth: int) -> JsonValue:
+        return walk.value(slot(value, name), depth)
+
+    return convert
+
+
+def from_proxy(walk: Walk, value: types.MappingProxyType[Any, Any], depth: int) -> JsonValue:
+    """A read-only view, by the mapping behind it, which only the collector can name without running its code."""
+    return walk.value(gc.get_referents(value)[0], depth)
+
+
+def from_chain_map(walk: Walk, value: object, depth: int) -> JsonValue:
+    """Several dicts as one; the first that has a key wins."""
+    maps = slot(value, "maps")
+    if type(maps) is not list or not {dict}.issuperset(map(type, maps)):
+        return walk.value(maps, depth)
+    merged: dict[Any, Any] = {}
+    for one in reversed(maps):
+        merged |= one
+    return walk.value(merged, depth)
 
 
 def from_number(walk: Walk, value: Any, depth: int) -> JsonValue:
     """A numpy scalar."""
     item = value.item()
-    return from_repr(walk, value, depth) if type(item) is type(value) else walk.value(item, depth)
+    # A long double is its own item: Python has no number for it.
+    return walk.text(repr(value)) if type(item) is type(value) else walk.value(item, depth)
 
 
 def with_fields(walk: Walk, value: object, pairs: list[tuple[str, Any]], depth: int) -> JsonValue:
@@ -110,25 +142,16 @@ def from_model(kind: type) -> Converter:
 
 
 def extras(value: object) -> list[tuple[str, Any]]:
-    """What a pydantic model holds beside its fields, and what a workflow event keeps in private ones."""
+    """What a pydantic model holds beside its fields, and what a workflow event keeps in a private one."""
     found = slot(value, "__pydantic_extra__")
     more = slot(value, "__pydantic_private__")
-    dynamic, result = (more.get("_data"), more.get("_result")) if type(more) is dict else (None, None)
-    pairs = [pair for held in (found, dynamic) if type(held) is dict for pair in list(held.items())]
-    return pairs if result is None else [*pairs, ("result", result)]
+    dynamic = more.get("_data") if type(more) is dict else None
+    return [pair for held in (found, dynamic) if type(held) is dict for pair in list(held.items())]
 
 
 def from_own_fields(walk: Walk, value: object, depth: int) -> JsonValue:
     """An object that is nothing but its attributes."""
     return with_fields(walk, value, list(fields_of(value).items()), depth)
-
-
-def slot(value: object, name: str) -> Any:
-    """An attribute as Python keeps it, or None."""
-    try:
-        return object.__getattribute__(value, name)
-    except AttributeError:
-        return None
 
 
 class Missing:
@@ -139,18 +162,10 @@ def from_attributes(names: tuple[str, ...]) -> Converter:
     """Converter of objects with these fields."""
 
     def convert(walk: Walk, value: object, depth: int) -> JsonValue:
-        pairs = [(name, slot_or_missing(value, name)) for name in names]
+        pairs = [(name, slot(value, name, Missing)) for name in names]
         return with_fields(walk, value, [pair for pair in pairs if pair[1] is not Missing], depth)
 
     return convert
-
-
-def slot_or_missing(value: object, name: str) -> Any:
-    """An attribute as Python keeps it, or Missing."""
-    try:
-        return object.__getattribute__(value, name)
-    except AttributeError:
-        return Missing
 
 
 def has(kind: type, name: str) -> bool:
@@ -171,6 +186,21 @@ PATHS: dict[Path, Callable[[type], Converter]] = {
     ("pydantic_core", "Url"): lambda _kind: scalars.from_text_of,
     ("httpx", "URL"): lambda _kind: scalars.from_text_of,
     ("numpy", "generic"): lambda _kind: from_number,
+    ("numpy", "ndarray"): lambda _kind: from_array,
+    ("pandas.core.series", "Series"): lambda _kind: from_array,
+    ("pandas.core.indexes.base", "Backlog"): lambda _kind: from_array,
+    ("pandas.core.frame", "DataFrame"): lambda _kind: from_shape,
+    ("torch", "Tensor"): lambda _kind: from_shape,
+    ("jaxlib.xla_extension", "ArrayImpl"): lambda _kind: from_shape,
+    ("jaxlib._jax", "ArrayImpl"): lambda _kind: from_shape,
+    ("collections", "UserDict"): lambda _kind: from_held("data"),
+    ("collections", "UserList"): lambda _kind: from_held("data"),
+    ("collections", "UserString"): lambda _kind: from_held("data"),
+    ("collections", "ChainMap"): lambda _kind: from_chain_map,
+    ("re", "Pattern"): lambda _kind: from_pattern,
+    ("ipaddress", "_BaseAddress"): lambda _kind: scalars.from_text_of,
+    ("ipaddress", "_BaseNetwork"): lambda _kind: scalars.from_text_of,
+    ("zoneinfo", "ZoneInfo"): lambda _kind: scalars.from_text_of,
     ("types", "SimpleNamespace"): lambda _kind: from_own_fields,
     ("argparse", "Namespace"): lambda _kind: from_own_fields,
     ("os", "_Environ"): lambda _kind: from_name,
@@ -181,7 +211,8 @@ PATHS: dict[Path, Callable[[type], Converter]] = {
 
 def by_path(kind: type) -> Converter | None:
     """Classes that are known by name."""
-    return next((PATHS[path](kind) for each in MRO_OF(kind) if (path := class_path(each)) in PATHS), None)
+    make = nearest(kind, PATHS)
+    return None if make is None else make(kind)
 
 
 def as_stream(kind: type) -> Converter | None:
@@ -221,29 +252,9 @@ def as_builtin(kind: type) -> Converter | None:
     return next((INHERITED[each] for each in MRO_OF(kind) if each in INHERITED), None)
 
 
-def as_array(kind: type) -> Converter | None:
-    """Arrays, tensors and columns of any library."""
-    return from_array if all(has(kind, name) for name in ("tolist", "shape", "dtype")) else None
-
-
-ABSTRACT: tuple[tuple[type, Converter], ...] = (
-    (Mapping, containers.from_mapping),
-    (ItemsView, containers.from_sequence),
-    (MappingView, containers.from_sequence),
-    (Set, containers.from_set),
-    (Sequence, containers.from_sequence),
-)
-
-
-def as_container(kind: type) -> Converter | None:
-    """Other mappings, sets and sequences, which may be read any number of times."""
-    return next((convert for abstract, convert in ABSTRACT if issubclass(kind, abstract)), None)
-
-
-def as_object(kind: type) -> Converter:
-    """Anything: what it says of itself if it has a repr of its own, else its class."""
-    speaker = next(each for each in MRO_OF(kind) if "__repr__" in type.__dict__["__dict__"].__get__(each))
-    return from_name if speaker is object else from_repr
+def as_object(_kind: type) -> Converter:
+    """Anything else."""
+    return from_object
 
 
 RULES: tuple[Callable[[type], Converter | None], ...] = (
@@ -252,8 +263,6 @@ RULES: tuple[Callable[[type], Converter | None], ...] = (
     as_stream,
     as_fields,
     as_builtin,
-    as_array,
-    as_container,
     as_object,
 )
-EXACT = {**scalars.EXACT, **containers.EXACT}
+EXACT = {**scalars.EXACT, **containers.EXACT, types.MappingProxyType: from_proxy}

@@ -41,7 +41,7 @@ ENCODED = ("base64", "b64_json", "file_data")
 URLS = ("url", "file_uri", "fileUri", "uri")
 MIMES = ("mime_type", "media_type", "mimeType", "format")
 MANY = 32
-"""A dict with more entries than this describes no file."""
+"""A dict with more entries than this describes no file; see containers.from_dict."""
 BY_MIME = frozenset({"image", "audio", "video"})
 URLSAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -51,7 +51,7 @@ def from_dict(walk: Walk, block: Block, depth: int) -> dict[str, JsonValue] | No
     kind = block.get("type")
     if type(kind) is not str:
         kind = "base64" if "inline_data" in block or "inlineData" in block else ""
-    if kind not in TYPES or len(block) > MANY:
+    if kind not in TYPES:
         return None
     flat = flattened(block)
     payload = take_payload(flat, kind)
@@ -146,8 +146,7 @@ def tidied(raw: bytes) -> bytes:
 
 def digest(content: bytes | bytearray | memoryview) -> dict[str, JsonValue]:
     """Size and sha256 of some bytes."""
-    size = content.nbytes if isinstance(content, memoryview) else len(content)
-    return {"bytes": size, "sha256": hashlib.sha256(content, usedforsecurity=False).hexdigest()}
+    return {"bytes": memoryview(content).nbytes, "sha256": hashlib.sha256(content, usedforsecurity=False).hexdigest()}
 
 
 def from_data_url(walk: Walk, url: str, _depth: int) -> JsonValue:

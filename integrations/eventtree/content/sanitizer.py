@@ -1,8 +1,9 @@
 """Anything an app hands to its framework, as plain JSON that every reader takes.
 
 `Sanitizer` is bound once, to limits and a redactor, and then called for each value, on the app's own thread. It never
-raises (KeyboardInterrupt and its like pass), never mutates, never reads a stream, keeps nothing and copies no object:
-what comes out is new, of None, bool, int, float, str, list and dict alone, and valid as UTF-8.
+raises (what a signal's handler raises passes), never mutates, never reads a stream, keeps nothing and copies no object.
+Of the value's own code only an exception's text is asked for. What comes out is new, of None, bool, int, float, str,
+list and dict alone, and valid as UTF-8.
 
 A value larger than the limits keeps its structure; see eventtree/content/truncate.py for what is cut first.
 """
@@ -15,13 +16,23 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.content import fast_path, objects
 from eventtree.content import messages as chat
+from eventtree.content.containers import items_of
 from eventtree.content.framework_values import by_framework
 from eventtree.content.redact import FailClosed, FailClosedKeys, Redactor
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, KeyCache, Limits, Walk
 from eventtree.event import JsonValue
 
-CONVERTERS.seed(objects.EXACT, by_framework, *objects.RULES)
+RULES = (by_framework, *objects.RULES)
+
+
+def converter_of(kind: type) -> Converter:
+    """How objects of a class are made plain, by the first rule that knows it."""
+    return next(found for rule in RULES if (found := rule(kind)))
+
+
+CONVERTERS.begin, CONVERTERS.find = objects.EXACT, converter_of
+CONVERTERS.update(objects.EXACT)
 
 TEXT_BYTES, NODE_BYTES = 6, 160
 """Most bytes of JSON that a byte of text (as \\u0000) and a node with its marks may become: only what may be too large
@@ -33,8 +44,8 @@ class Sanitizer:
 
     __slots__ = ("guard", "lasting", "limits", "room")
 
-    def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None) -> None:
-        """Bind the limits and the redactor."""
+    def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None, own_keys: Iterable[str] = ()) -> None:
+        """Bind the limits and the redactor; `own_keys` are dict keys of ours, kept as they are."""
         self.limits = limits
         self.guard = None if redact is None else FailClosed(redact)
         is_ample = limits.max_depth > fast_path.DEPTH and limits.max_items >= fast_path.ITEMS
@@ -42,7 +53,8 @@ class Sanitizer:
         self.room = min(fast_path.ROOM, limits.max_bytes // TEXT_BYTES) if redact is None and is_ample else 0
         """Characters of a value that may be copied the fast_path way, where every limit is larger than that takes."""
         hides = getattr(redact, "hides_key", None)
-        self.lasting = KeyCache(self.guard, FailClosedKeys(hides, self.guard) if hides and self.guard else None)
+        hides_key = FailClosedKeys(hides, self.guard) if hides and self.guard else None
+        self.lasting = KeyCache(self.guard, hides_key, own_keys)
 
     @property
     def failures(self) -> int:
@@ -97,16 +109,28 @@ class Sanitizer:
 
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""
+        if self.room:
+            try:
+                plain = fast_path.copied_documents(values, self.room)
+            except Exception:  # noqa: BLE001 - as in `__call__`
+                plain = fast_path.NOT_SIMPLE
+            if plain is not fast_path.NOT_SIMPLE:
+                return plain  # type: ignore[no-any-return]
         walk = Walk(self.limits, self.guard, self.lasting)
         return self.listed(walk, values, as_document, is_single=lambda _value: False)
+
+    def found(self, values: Any) -> JsonValue:
+        """As `documents` for a list or tuple. What may give them only once is the app's to read: it is named."""
+        return self(values) if items_of(values) is None else self.documents(values)
 
     def listed(
         self, walk: Walk, values: Any, convert: Callable[[Walk, Any, int], JsonValue], is_single: Callable[[Any], bool]
     ) -> list[dict[str, JsonValue]]:
         """Each of `values` converted; what is no list or tuple is one value."""
-        if not isinstance(values, list | tuple) or is_single(values):
-            values = [values]
-        kept: Iterable[Any] = values[: walk.take(len(values))]
+        given = items_of(values)
+        if given is None or is_single(values):
+            given = [values]
+        kept = given[: walk.take(len(given))]
         out = self.fitted(walk, [convert(walk, value, 1) for value in kept])
         return [item for item in out if type(item) is dict] if type(out) is list else []
 
@@ -132,7 +156,7 @@ def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
         return {"role": "user", "content": walk.string(value)}
     if isinstance(value, dict) and chat.is_message_dict(value):
         convert = chat.from_dict
-    elif isinstance(value, tuple | list) and chat.is_pair(value):
+    elif chat.is_pair(value):
         convert = from_pair
     found = walk.value(value, depth, convert)
     if type(found) is dict and "role" in found:
@@ -142,7 +166,8 @@ def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
 
 def from_pair(walk: Walk, value: Any, depth: int) -> JsonValue:
     """A message as (role, content)."""
-    return chat.from_pair(walk, value[0], value[1], depth)
+    role, content = items_of(value) or ()
+    return chat.from_pair(walk, role, content, depth)
 
 
 TEXTS = ("text", "page_content", "content")

@@ -9,10 +9,12 @@ import math
 import pathlib
 import types
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from eventtree.content.parts import digest, from_data_url
-from eventtree.content.walk import Converter, DataUrl, Walk, qualified
+from eventtree.content.walk import Converter, DataUrl, Walk
+from eventtree.diagnostics import qualified
 from eventtree.event import JsonValue
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
@@ -25,8 +27,9 @@ def from_itself(_walk: Walk, value: JsonValue, _depth: int) -> JsonValue:
 
 def from_int(walk: Walk, value: int, _depth: int) -> JsonValue:
     """An int; as text beyond 64 bits, where not every reader of JSON follows (hex where even text has no end)."""
+    value = int.__int__(value)
     if INT_MIN <= value <= INT_MAX:
-        return int.__int__(value)
+        return value
     return walk.text(int.__repr__(value) if value.bit_length() < 4096 else hex(value))
 
 
@@ -54,18 +57,18 @@ def from_buffer(_walk: Walk, value: bytearray | memoryview, _depth: int) -> Json
 
 
 def from_text_of(walk: Walk, value: Any, _depth: int) -> JsonValue:
-    """Classes whose str is the value: UUID, Decimal, Path, URL."""
+    """Classes whose str is the value: URL, IP address."""
     return walk.text(str.__str__(str(value)))
 
 
-def from_iso(_walk: Walk, value: Any, _depth: int) -> JsonValue:
-    """Dates and times, in ISO 8601."""
-    return str(value.isoformat())
+def from_text_by(write: Callable[[Any], str]) -> Converter:
+    """Converter of values that `write`, a method of a class of Python's own, makes text of."""
+    return lambda walk, value, _depth: walk.text(write(value))
 
 
 def from_timedelta(_walk: Walk, value: datetime.timedelta, _depth: int) -> JsonValue:
     """A duration, in seconds."""
-    return value.total_seconds()
+    return datetime.timedelta.total_seconds(value)
 
 
 def from_named(walk: Walk, value: Any, _depth: int) -> JsonValue:
@@ -81,12 +84,12 @@ def from_class(walk: Walk, value: type, _depth: int) -> JsonValue:
 
 def from_module(walk: Walk, value: types.ModuleType, _depth: int) -> JsonValue:
     """A module, by its name."""
-    return walk.text(str(value.__name__))
+    return walk.text(str(types.ModuleType.__getattribute__(value, "__name__")))
 
 
 def from_exception(walk: Walk, value: BaseException, _depth: int) -> JsonValue:
     """An exception: its class and what it says."""
-    return {"type": qualified(type(value)), "message": walk.text(str.__str__(str(value)))}
+    return {"type": walk.text(qualified(type(value))), "message": walk.text(str.__str__(str(value)))}
 
 
 EXACT: dict[type, Converter] = {
@@ -98,13 +101,13 @@ EXACT: dict[type, Converter] = {
     bytes: from_bytes,
     bytearray: from_buffer,
     memoryview: from_buffer,
-    complex: from_text_of,
-    decimal.Decimal: from_text_of,
-    fractions.Fraction: from_text_of,
-    uuid.UUID: from_text_of,
-    datetime.datetime: from_iso,
-    datetime.date: from_iso,
-    datetime.time: from_iso,
+    complex: from_text_by(complex.__repr__),
+    decimal.Decimal: from_text_by(decimal.Decimal.__str__),
+    fractions.Fraction: from_text_by(fractions.Fraction.__str__),
+    uuid.UUID: from_text_by(uuid.UUID.__str__),
+    datetime.datetime: from_text_by(datetime.datetime.isoformat),
+    datetime.date: from_text_by(datetime.date.isoformat),
+    datetime.time: from_text_by(datetime.time.isoformat),
     datetime.timedelta: from_timedelta,
     types.FunctionType: from_named,
     types.BuiltinFunctionType: from_named,
@@ -117,7 +120,7 @@ EXACT: dict[type, Converter] = {
 
 INHERITED: dict[type, Converter] = {
     **{kind: EXACT[kind] for kind in EXACT if kind not in (bool, type(None), types.ModuleType, DataUrl)},
-    pathlib.PurePath: from_text_of,
+    pathlib.PurePath: from_text_by(pathlib.PurePath.__str__),
     BaseException: from_exception,
     types.ModuleType: from_module,
 }

@@ -17,7 +17,9 @@ from eventtree.event import JsonValue
 
 FLOOR = 120
 """Texts up to this many bytes are not cut as long as anything else can be: ids, names, roles, scores."""
-DEEP = "…[deeper levels cut]…"
+TOO_DEEP = "…[deeper levels cut]…"
+CUT = "…"
+"""The key under which a dict says that entries of it were cut."""
 TELLING = frozenset({"id", "role", "type", "name", "score", "tool_call_id", "status", "kind", "parent_id", "tree_id"})
 BARE = frozenset({int, float, bool, type(None)})
 
@@ -87,7 +89,7 @@ def truncate(value: JsonValue, max_bytes: int) -> JsonValue:
 
 def marker_within(max_bytes: int) -> str:
     """The longest marker that fits."""
-    return next((m for m in ("…[too large, cut]…", "…") if json_bytes(m) <= max_bytes), "")
+    return next((m for m in ("…[too large, cut]…", CUT) if json_bytes(m) <= max_bytes), "")
 
 
 class Fitting:
@@ -125,7 +127,7 @@ class Fitting:
             self.place_text(holder, key, value)
         elif kind is dict or kind is list:
             if depth >= self.step.depth and value:
-                holder[key] = self.marked(DEEP)
+                holder[key] = self.marked(TOO_DEEP)
             elif kind is dict:
                 holder[key] = self.open_dict(value, depth)
             else:
@@ -185,7 +187,7 @@ class Fitting:
             copy[name] = None  # keeps the order
             self.stack.append((copy, name, item, depth + 1))
         if len(kept) < len(value):
-            marker = unused("…", copy)
+            marker = apart(CUT, copy)
             self.pay(json_bytes(marker) + 2)
             copy[marker] = self.marked(cut_marker(len(value) - len(kept), "entries"))
         return copy
@@ -195,7 +197,7 @@ class Fitting:
         if self.step is STEPS[0] and len(key) <= self.free:
             return key
         self.cut = True
-        return unused(f"{key[:40]}{cut_marker(len(key) - 60)}{key[-20:]}", taken)
+        return apart(f"{key[:40]}{cut_marker(len(key) - 60)}{key[-20:]}", taken)
 
     def cut_texts(self) -> None:
         """Cut the longest texts to one common length, just short enough for all to fit."""
@@ -206,11 +208,14 @@ class Fitting:
                 self.cut = True
 
 
-def unused(name: str, taken: dict[str, JsonValue]) -> str:
-    """A key like `name` that is not taken."""
-    while name in taken:
-        name += "…"
-    return name
+def apart(name: str, taken: dict[str, JsonValue]) -> str:
+    """`name`, or a key like it where that is `taken`: keys may look alike as text, or once they are cut."""
+    if name not in taken:
+        return name
+    number = len(taken) + 1
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
 
 
 def first_entries(value: dict[str, JsonValue], count: int) -> dict[str, JsonValue]:

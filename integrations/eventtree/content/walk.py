@@ -6,7 +6,8 @@ and is the one place where a broken object is caught: whatever user code raises 
 
 from __future__ import annotations
 
-import re
+import enum
+import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds
 from eventtree.content.redact import FAILED, MASK, Redactor
-from eventtree.content.truncate import cut_marker
+from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
+from eventtree.diagnostics import qualified
 from eventtree.event import JsonValue
+from eventtree.remembered import Remembered
 
 Converter = Callable[["Walk", Any, int], JsonValue]
-Rule = Callable[[type], Converter | None]
 
 MAX_KINDS = 1024
 """Classes remembered; classes made at run time (a model per request) must not pile up."""
@@ -28,9 +30,7 @@ KEY_LENGTH = 64
 """Longer dict keys are worked out anew each time."""
 MARGIN = 4096
 """A long text is redacted with this much more than is kept, so that no secret is cut in two and missed."""
-TOO_DEEP = "…[deeper levels cut]…"
 CYCLE = "…[the same object again]…"
-CUT = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,45 +51,11 @@ class Limits:
 DEFAULT = Limits()
 
 
-class Converters(dict[type, Converter]):
-    """Class → converter: the exact ones to begin with, others found by rules when first met, bounded in number."""
+CONVERTERS: Remembered[type, Converter] = Remembered(MAX_KINDS)
+"""Class → converter. Which ones there are to begin with, and how others are found, stands in plain.py."""
 
-    def __init__(self) -> None:
-        """Start empty; `seed` fills in what is known."""
-        super().__init__()
-        self.exact: dict[type, Converter] = {}
-        self.rules: tuple[Rule, ...] = ()
-
-    def seed(self, exact: dict[type, Converter], *rules: Rule) -> None:
-        """Know `exact` for good, and try `rules` in this order for every other class."""
-        self.exact = exact
-        self.rules = rules
-        self.update(exact)
-
-    def __missing__(self, kind: type) -> Converter:
-        """Find and remember the converter of a class met for the first time."""
-        convert = self.exact.get(kind) or next(found for rule in self.rules if (found := rule(kind)))
-        if len(self) >= MAX_KINDS:
-            self.clear()
-            self.update(self.exact)
-        self[kind] = convert
-        return convert
-
-
-CONVERTERS = Converters()
-
-MODULE_OF = type.__dict__["__module__"].__get__
-QUALNAME_OF = type.__dict__["__qualname__"].__get__
 MRO_OF = type.__dict__["__mro__"].__get__
 ARGS_OF = BaseException.__dict__["args"].__get__
-
-
-def qualified(kind: type) -> str:
-    """`module.Class`, read past anything a metaclass may have put in the way; builtins go without a module."""
-    module, name = MODULE_OF(kind), QUALNAME_OF(kind)
-    if type(module) is not str or module == "builtins":
-        return str(name)
-    return f"{module}.{name}"
 
 
 def clean(text: str) -> str:
@@ -106,24 +72,25 @@ class KeyCache:
 
     __slots__ = ("hides", "known", "redact", "unreadable")
 
-    def __init__(self, redact: Redactor | None, hides: Callable[[str], bool] | None) -> None:
-        """Keys are redacted by `redact`; `hides` says which have secret values. Neither may raise."""
+    def __init__(
+        self, redact: Redactor | None, hides: Callable[[str], bool] | None, own_keys: Iterable[str] = ()
+    ) -> None:
+        """Keys are redacted by `redact`, but `own_keys`; `hides` says which have secret values. Neither may raise."""
         self.redact = redact
         self.hides = hides
-        self.known: dict[str, tuple[str, bool]] = {}
+        own = {key: (key, False) for key in own_keys}
+        self.known: Remembered[str, tuple[str, bool]] = Remembered(MAX_KINDS, begin=own, longest=KEY_LENGTH)
         self.unreadable = 0
 
     def learn(self, key: str) -> tuple[str, bool]:
-        """How `key` is recorded and whether its value is secret; remembered if short, in bounded number."""
+        """How `key` is recorded and whether its value is secret."""
+        if (found := self.known.get(key)) is not None:
+            return found
         name = clean(key)
         hidden = self.hides is not None and self.hides(name)
         if self.redact is not None:
             name = clean(self.redact(name))
-        if len(key) <= KEY_LENGTH and name is not FAILED:
-            if len(self.known) >= MAX_KINDS:
-                self.known.clear()
-            self.known[key] = (name, hidden)
-        return name, hidden
+        return (name, hidden) if name is FAILED else self.known.keep(key, (name, hidden))
 
 
 class Walk:
@@ -143,14 +110,16 @@ class Walk:
     def value(self, value: Any, depth: int, convert: Converter | None = None) -> JsonValue:
         """Anything as plain JSON, by `convert` or by what is known of its class.
 
-        The boundary: what the value's code raises becomes a marker. KeyboardInterrupt and its like pass.
+        The boundary: what the value's code raises becomes a marker, SystemExit and its like too.
         """
         try:
             return (convert or CONVERTERS[type(value)])(self, value, depth)
-        except Exception as problem:  # noqa: BLE001 - the boundary
+        except BaseException as problem:
+            if diagnostics.must_pass(problem):
+                raise
             return self.unreadable(type(value), problem)
 
-    def unreadable(self, kind: type, problem: Exception) -> JsonValue:
+    def unreadable(self, kind: type, problem: BaseException) -> JsonValue:
         """The marker for an object that raised; built without running any of its code."""
         self.lasting.unreadable += 1
         said = ARGS_OF(problem)
@@ -257,11 +226,21 @@ class Walk:
     def key(self, key: Any, depth: int) -> tuple[str, bool]:
         """A dict key as it is recorded, and whether its value is secret."""
         if type(key) is not str:
-            plain = self.value(key, depth)
-            return (plain if type(plain) is str else compact(plain)), False
+            key = self.key_text(key, depth)
         if len(key) > SHORT and len(key) > (room := self.room()):
             return self.cut(key, room), False
         return self.lasting.learn(key)
+
+    def key_text(self, key: Any, depth: int) -> str:
+        """A dict key of another class as text."""
+        if enum.Enum in MRO_OF(type(key)):
+            key = slot(key, "_value_")
+        if isinstance(key, str):
+            return str.__str__(key)
+        if isinstance(key, bytes):
+            return bytes.decode(key, errors="replace")
+        plain = self.value(key, depth)
+        return plain if type(plain) is str else compact(plain)
 
 
 class DataUrl:
@@ -269,7 +248,6 @@ class DataUrl:
 
 
 BARE = {None: "null", True: "true", False: "false"}
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def compact(value: JsonValue) -> str:
@@ -279,14 +257,38 @@ def compact(value: JsonValue) -> str:
     return repr(value)
 
 
-def apart(name: str, taken: dict[str, JsonValue]) -> str:
-    """A key like `name` that is not `taken` yet, for keys that look alike as text."""
-    number = len(taken) + 1
-    while f"{name} ({number})" in taken:
-        number += 1
-    return f"{name} ({number})"
+def fields_of(value: object) -> dict[str, Any]:
+    """The object's own `__dict__`, whatever its class does with attributes; to be read only."""
+    own = object.__getattribute__(value, "__dict__")
+    return own if type(own) is dict else {}
 
 
-def name_of(value: object) -> JsonValue:
+def slot(value: object, name: str, otherwise: Any = None) -> Any:
+    """A field as Python keeps it: in the object, in a slot of its class, or its class's default; else `otherwise`.
+
+    No code of the user's runs: properties and `__getattr__` are passed over.
+    """
+    try:
+        return fields_of(value)[name]
+    except (AttributeError, KeyError):
+        pass
+    for each in MRO_OF(type(value)):
+        held = type.__dict__["__dict__"].__get__(each)
+        if name in held:
+            return in_slot(held[name], value, otherwise)
+    return otherwise
+
+
+def in_slot(held: Any, value: object, otherwise: Any) -> Any:
+    """What a class holds under a field's name: the way to a slot, a default, or a property, which is not asked."""
+    if type(held) is not types.MemberDescriptorType:
+        return otherwise if hasattr(type(held), "__get__") else held
+    try:
+        return held.__get__(value)
+    except AttributeError:
+        return otherwise
+
+
+def name_of(walk: Walk, value: object) -> dict[str, JsonValue]:
     """The object by its class alone."""
-    return {"object": qualified(type(value))}
+    return {"object": walk.text(qualified(type(value)))}

@@ -389,7 +389,7 @@ class Consumer:
             )
             for tree_id, error in planned.failed.items():
                 self._bury_tree(pending[tree_id], error)
-            for tree_id, dropped in planned.dropped.items():
+            for tree_id, dropped in planned.dropped:
                 pending[tree_id].dropped.update(dropped.values())
             stuck = await self.sender.send(planned.waves)
             for tree_id, one in pending.items():

@@ -20,7 +20,7 @@ from typing import Protocol
 import pydantic_core
 
 from eventtree import diagnostics
-from eventtree.content import MASK, known_secrets
+from eventtree.content import known_secrets, masking
 from eventtree.delivery.dead_letters import WORDS
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
@@ -39,6 +39,8 @@ LONE_TRIES = 3
 """How often one item that a vendor fails on (5xx, or left out of a partial success) is sent before it is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""
 SUSPECTS = 10_000
+LOOKED_AT = 1 << 16
+"""Bytes of a vendor's words that are searched for its key."""
 SHORTEST_WAIT = 0.01
 OWN_NAME = ":"
 """Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
@@ -118,7 +120,8 @@ class Sender:
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], int] = {}
         """Lone items that failed → `_passed` at their first failure; kept from one `send` to the next."""
-        self._mask = known_secrets()
+        self._mask_key = masking(vendor.api_key.get_secret_value())
+        self._mask_secrets = known_secrets()
         self._warned: set[str] = set()
         self._looking = asyncio.Lock()
 
@@ -199,14 +202,14 @@ class Sender:
             self.warn_once(
                 "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
             )
-        learned = {name: value for name, value in verdict.learned.items() if ID.fullmatch(value)}
+        learned = {name: value for name, value in verdict.learned.items() if self._is_id(value)}
         if learned:
             self.outcome.learn(learned)
         left = {*verdict.refused, *verdict.retry}
         self.outcome.taken([item for item in made.items if item.key not in left])
         for item in made.items:
             if item.key in verdict.refused:
-                self._refuse((item,), reply.status, self._mask(verdict.refused[item.key]))
+                self._refuse((item,), reply.status, self._masked(verdict.refused[item.key]))
         return tuple(item for item in made.items if item.key in verdict.retry)
 
     def _refuse(self, items: Group, status: int | None, words: str) -> None:
@@ -307,7 +310,7 @@ class Sender:
                 self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.words(reply)}")
             raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
         found = lookup.read(_parsed(reply))
-        if not found or not ID.fullmatch(found):
+        if not found or not self._is_id(found):
             raise RequestError(f"no {lookup.name} in the answer")
         self.outcome.learn({lookup.name: found})
 
@@ -321,8 +324,16 @@ class Sender:
 
     def words(self, reply: Reply) -> str:
         """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
-        text = reply.body[: WORDS * 4].decode("utf-8", "replace").replace("\0", "�")
-        return self._mask(text.replace(self.vendor.api_key.get_secret_value(), MASK))[:WORDS]
+        # More than is kept is looked at: a key that is cut in two is not found.
+        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
+        return self._masked(text)[:WORDS]
+
+    def _masked(self, text: str) -> str:
+        return self._mask_secrets(self._mask_key(text))
+
+    def _is_id(self, text: str) -> bool:
+        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
+        return ID.fullmatch(text) is not None and self._mask_key(text) == text
 
     def _failed(self, why: str, reply: Reply | None) -> None:
         wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None

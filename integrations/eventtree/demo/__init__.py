@@ -7,7 +7,6 @@ Nothing leaves the machine: the models are deterministic and in process, the ven
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 
 from eventtree.errors import ConfigError
@@ -44,15 +43,11 @@ def run_demo(
     if not question.strip():
         raise ConfigError("question", "it is empty", 'Ask something: eventtree demo "What is the journal?"')
     for package in NEEDED:
-        if not _is_installed(package):
-            raise ConfigError("demo", f"{package} is not installed", "Run pip install 'eventtree[all]'")
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            hint = "Run pip install 'eventtree[all]'"
+            raise ConfigError("demo", f"{package} is not installed", hint) from error
     run = importlib.import_module("eventtree.demo.run")  # only now: it imports both frameworks
     status: int = run.run(question, model=model, out=out, journal=journal, documents=documents)
     return status
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the package around it is missing
-        return False

@@ -1,29 +1,28 @@
 """LangChain's built-in model: deterministic, in process, behaving as a provider's class does.
 
 It streams, calls the tools it is bound to, and reports usage with its last chunk, under a real model's name so that
-prices resolve. What it says is computed from the messages it gets (see `answer`).
+prices resolve. What it answers is computed from the messages it gets.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
-from eventtree.demo.answer import answer, read_prompt
-from eventtree.demo.tokens import Meter, Used, chunks
+from eventtree.demo.language import Meter, answer, pieces, read_prompt
 
 MODEL = "gpt-4o-mini"
 ANSWERING_MODEL = "gpt-4o-mini-2024-07-18"
@@ -47,13 +46,9 @@ class DocumentChatModel(BaseChatModel):
         return {"model_name": self.model_name, "temperature": self.temperature}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return LangSmithParams(
-            ls_provider="openai", ls_model_name=self.model_name, ls_model_type="chat", ls_temperature=self.temperature
-        )
+        return LangSmithParams(ls_provider="openai", ls_model_name=self.model_name, ls_model_type="chat")
 
-    def bind_tools(
-        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """Let the model call `tools`; like OpenAI's class it gets their schemas with every call."""
         kwargs.pop("tool_choice", None)
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
@@ -65,15 +60,7 @@ class DocumentChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        whole = None
-        for chunk in self._stream(messages, stop, None, **kwargs):
-            whole = chunk.message if whole is None else whole + chunk.message
-        assert isinstance(whole, AIMessageChunk)
-        message = AIMessage(
-            content=whole.content, tool_calls=whole.tool_calls, usage_metadata=whole.usage_metadata,
-            response_metadata=whole.response_metadata,
-        )  # fmt: skip
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return generate_from_stream(self._stream(messages, stop, None, **kwargs))
 
     def _stream(
         self,
@@ -82,18 +69,18 @@ class DocumentChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        said = next_step(messages, [tool["function"]["name"] for tool in kwargs.get("tools", ())])
-        used = self.meter.measure(_prompt(messages, kwargs.get("tools", [])), _output(said))
-        for message in [*_pieces(said), _last(said, used)]:
-            chunk = ChatGenerationChunk(message=message)
+        tools = kwargs.get("tools", [])
+        message = next_message(messages, [tool["function"]["name"] for tool in tools])
+        for part in [*_parts(message), _last(message, self.meter, _prompt(messages, tools))]:
+            chunk = ChatGenerationChunk(message=part)
             if run_manager is not None:
-                run_manager.on_llm_new_token(str(message.content), chunk=chunk)
+                run_manager.on_llm_new_token(str(part.content), chunk=chunk)
             yield chunk
 
 
-def next_step(messages: Sequence[BaseMessage], tools: Sequence[str]) -> AIMessage:
-    """What the model says now: it searches, counts the words of its draft, and answers with both."""
-    asked = max((place for place, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
+def next_message(messages: Sequence[BaseMessage], tools: Sequence[str]) -> AIMessage:
+    """The model's next message: it searches, counts the words of its draft, and answers with both."""
+    asked = max((at for at, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
     question, context = read_prompt(messages[asked].text)
     results = {message.name: message.text for message in messages[asked:] if isinstance(message, ToolMessage)}
     if SEARCH in tools and SEARCH not in results:
@@ -110,32 +97,28 @@ def _call(tool: str, arguments: dict[str, str]) -> AIMessage:
 
 
 def _prompt(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> str:
-    """All that the model reads: the tools first, then every message, tool calls among them."""
-    said = [f"{message.type}: {message.text} {_calls(message)}" for message in messages]
-    return "\n".join([json.dumps(tool) for tool in tools] + said)
+    """All that the model reads: the tools first, then every message."""
+    return "\n".join([json.dumps(tool) for tool in tools] + [_written(message) for message in messages])
 
 
-def _output(said: AIMessage) -> str:
-    return f"{said.text}{_calls(said)}"
-
-
-def _calls(message: BaseMessage) -> str:
+def _written(message: BaseMessage) -> str:
     calls = message.tool_calls if isinstance(message, AIMessage) else []
-    return "".join(f"{call['name']}{json.dumps(call['args'])}" for call in calls)
+    return message.text + "".join(f"{call['name']}{json.dumps(call['args'])}" for call in calls)
 
 
-def _pieces(said: AIMessage) -> Iterator[AIMessageChunk]:
-    for piece in chunks(said.text):
+def _parts(message: AIMessage) -> Iterator[AIMessageChunk]:
+    for piece in pieces(message.text):
         yield AIMessageChunk(content=piece)
-    for index, call in enumerate(said.tool_calls):
-        first = tool_call_chunk(name=call["name"], args="", id=call["id"], index=index)
-        yield AIMessageChunk(content="", tool_call_chunks=[first])
-        for piece in chunks(json.dumps(call["args"])):
-            yield AIMessageChunk(content="", tool_call_chunks=[tool_call_chunk(args=piece, index=index)])
+    for index, call in enumerate(message.tool_calls):
+        for at, piece in enumerate(pieces(json.dumps(call["args"]))):
+            name, key = (None, None) if at else (call["name"], call["id"])
+            chunk = tool_call_chunk(name=name, args=piece, id=key, index=index)
+            yield AIMessageChunk(content="", tool_call_chunks=[chunk])
 
 
-def _last(said: AIMessage, used: Used) -> AIMessageChunk:
-    """The chunk that ends a stream: why it ended, who answered, and what it used."""
+def _last(message: AIMessage, meter: Meter, prompt: str) -> AIMessageChunk:
+    """The chunk that ends a stream: why it ended, which model answered, and what it used."""
+    used = meter.measure(prompt, _written(message))
     usage = UsageMetadata(
         input_tokens=used.input,
         output_tokens=used.output,
@@ -143,9 +126,6 @@ def _last(said: AIMessage, used: Used) -> AIMessageChunk:
         input_token_details=InputTokenDetails(cache_read=used.cached),
         output_token_details=OutputTokenDetails(reasoning=0),
     )
-    about = {
-        "finish_reason": "tool_calls" if said.tool_calls else "stop",
-        "model_name": ANSWERING_MODEL,
-        "model_provider": "openai",
-    }
+    reason = "tool_calls" if message.tool_calls else "stop"
+    about = {"finish_reason": reason, "model_name": ANSWERING_MODEL, "model_provider": "openai"}
     return AIMessageChunk(content="", usage_metadata=usage, response_metadata=about, chunk_position="last")

@@ -1,4 +1,4 @@
-"""A deterministic embedding for both frameworks: hashed words, weighed by their rarity among the documents."""
+"""A deterministic embedding for both frameworks: a direction for each word, by its hash."""
 
 from __future__ import annotations
 
@@ -8,56 +8,41 @@ from hashlib import blake2b
 
 from langchain_core.embeddings import Embeddings
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from pydantic import PrivateAttr
 
-from eventtree.demo.words import Rarity, words
+from eventtree.demo.language import words
 
 DIMENSIONS = 1024
 
 
-def embed(text: str, rarity: Rarity) -> list[float]:
-    """A vector of length 1; texts that share rare words point the same way."""
+def embed(text: str) -> list[float]:
+    """A vector of length 1; texts that share words point the same way."""
     vector = [0.0] * DIMENSIONS
     for word, count in Counter(words(text)).items():
-        place = int.from_bytes(blake2b(word.encode(), digest_size=4).digest()) % (DIMENSIONS - 1)
-        vector[place + 1] += (1 + math.log(count)) * rarity(word)
-    length = math.sqrt(sum(value * value for value in vector))
-    if not length:
-        vector[0] = length = 1.0  # a direction of its own, for texts without a word
+        at = int.from_bytes(blake2b(word.encode(), digest_size=4).digest()) % (DIMENSIONS - 1)
+        vector[at + 1] += math.sqrt(count)
+    vector[0] = 0.0 if any(vector) else 1.0  # a direction of its own, for texts without a word
+    length = math.hypot(*vector)
     return [value / length for value in vector]
 
 
-class WordEmbeddings(Embeddings):
-    """For LangChain."""
+class WordEmbedding(BaseEmbedding, Embeddings):
+    """For both: LlamaIndex calls the first three methods, LangChain the last two."""
 
-    def __init__(self, rarity: Rarity) -> None:
-        """Weigh words by `rarity`."""
-        self._rarity = rarity
+    model_name: str = "hashed-words"
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return embed(text)
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return embed(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return embed(query)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text."""
-        return [embed(text, self._rarity) for text in texts]
+        return [embed(text) for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         """The question's vector."""
-        return embed(text, self._rarity)
-
-
-class WordEmbedding(BaseEmbedding):
-    """For LlamaIndex."""
-
-    _rarity: Rarity = PrivateAttr()
-
-    def __init__(self, rarity: Rarity) -> None:
-        """Weigh words by `rarity`."""
-        super().__init__(model_name="hashed-words")
-        self._rarity = rarity
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return embed(text, self._rarity)
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return embed(query, self._rarity)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return embed(query, self._rarity)
+        return embed(text)

@@ -1,8 +1,9 @@
-"""The documents a question is answered from: one passage for each paragraph, with its file and heading."""
+"""The documents a question is answered from: a passage for each paragraph, with its file and heading."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,20 +36,17 @@ def read_library(folder: str | Path | None = None) -> list[Passage]:
     Raises:
         ConfigError: there is no paragraph to read.
     """
-    files = sorted(Path(folder or SHIPPED).glob("*.md"))
-    found = [passage for file in files for passage in _passages(file)]
+    found = [passage for file in sorted(Path(folder or SHIPPED).glob("*.md")) for passage in _passages(file)]
     if not found:
         raise ConfigError("documents", f"nothing to read in {folder}", "Name a folder with *.md files")
     return found
 
 
-def _passages(file: Path) -> list[Passage]:
+def _passages(file: Path) -> Iterator[Passage]:
     title = file.stem
-    found = []
     for block in re.split(r"\n\s*\n", file.read_text(encoding="utf-8")):
         text = " ".join(block.split())
         if text.startswith("#"):
             title = text.lstrip("# ")
         elif text:
-            found.append(Passage(file.name, title, text))
-    return found
+            yield Passage(file.name, title, text)

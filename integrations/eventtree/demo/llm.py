@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llama_index.core.base.llms.generic_utils import (
+    chat_to_completion_decorator,
+    stream_chat_to_completion_decorator,
+)
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -18,11 +22,8 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from pydantic import Field
 
-from eventtree.demo.answer import answer, read_prompt
 from eventtree.demo.chat_model import ANSWERING_MODEL, MODEL
-from eventtree.demo.tokens import Meter, Used, chunks
-
-CONTEXT_WINDOW = 128_000
+from eventtree.demo.language import Meter, answer, pieces, read_prompt
 
 
 class DocumentLLM(CustomLLM):
@@ -35,7 +36,7 @@ class DocumentLLM(CustomLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What the framework asks before it builds a prompt."""
-        return LLMMetadata(context_window=CONTEXT_WINDOW, num_output=512, is_chat_model=True, model_name=self.model)
+        return LLMMetadata(context_window=128_000, num_output=512, is_chat_model=True, model_name=self.model)
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -50,37 +51,25 @@ class DocumentLLM(CustomLLM):
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """The whole answer to a prompt."""
-        return [*self._complete(prompt)][-1]
+        return chat_to_completion_decorator(lambda messages: list(self._answer(messages))[-1])(prompt)
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """The answer to a prompt, word by word."""
-        return self._complete(prompt)
-
-    def _complete(self, prompt: str) -> CompletionResponseGen:
-        for reply in self._answer([ChatMessage(role=MessageRole.USER, content=prompt)]):
-            yield CompletionResponse(text=reply.message.content or "", delta=reply.delta, raw=reply.raw)
+        return stream_chat_to_completion_decorator(self._answer)(prompt)
 
     def _answer(self, messages: Sequence[ChatMessage]) -> ChatResponseGen:
         text = answer(*read_prompt((messages[-1].content if messages else "") or ""))
-        prompt = "\n".join(f"{message.role.value}: {message.content}" for message in messages)
-        used = self.meter.measure(prompt, text)
-        said = ""
-        for piece in chunks(text):
-            said += piece
-            yield _reply(said, piece, {"model": ANSWERING_MODEL, "usage": None})
-        yield _reply(said, "", {"model": ANSWERING_MODEL, "usage": _usage(used)})
-
-
-def _reply(said: str, delta: str, raw: dict[str, Any]) -> ChatResponse:
-    return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=said), delta=delta, raw=raw)
-
-
-def _usage(used: Used) -> dict[str, Any]:
-    return {
-        "prompt_tokens": used.input,
-        "completion_tokens": used.output,
-        "total_tokens": used.input + used.output,
-        "prompt_tokens_details": {"cached_tokens": used.cached},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    }
+        used = self.meter.measure("\n".join(message.content or "" for message in messages), text)
+        usage = {
+            "prompt_tokens": used.input,
+            "completion_tokens": used.output,
+            "total_tokens": used.input + used.output,
+            "prompt_tokens_details": {"cached_tokens": used.cached},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        }
+        so_far = ""
+        for piece, figures in [*((piece, None) for piece in pieces(text)), ("", usage)]:
+            so_far += piece
+            message = ChatMessage(role=MessageRole.ASSISTANT, content=so_far)
+            yield ChatResponse(message=message, delta=piece, raw={"model": ANSWERING_MODEL, "usage": figures})

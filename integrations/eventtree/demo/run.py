@@ -18,6 +18,7 @@ from eventtree.demo import runs
 from eventtree.demo.library import Passage, read_library
 from eventtree.demo.models import Models, choose
 from eventtree.demo.stage import counts, quiet_environment, vendors_at, write_requests
+from eventtree.diagnostics import shown
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
 from eventtree.journal import open_journal
@@ -52,11 +53,11 @@ def run(question: str, *, model: str | None, out: str | None, journal: str | Non
     models = choose(model)
     library = read_library(documents)
     folder = _folder(out)
-    place = journal or str(folder / "journal")
+    journal = journal or str(folder / "journal")
     with quiet_environment(), runs.own_tokenizer(), VendorServer() as server:
-        opened = open_journal(place)
+        opened = open_journal(journal)
         shipper = shipper_of(opened)
-        settings = {**RECORDED, "vendors": vendors_at(server), "journal": place}
+        settings = {**RECORDED, "vendors": vendors_at(server), "journal": journal}
         try:
             answered = _ask(question, library, models, settings)
         except Exception as error:
@@ -122,9 +123,9 @@ def _print(
     folder: Path,
 ) -> int:
     out = console()
-    _line(out, Text.assemble(("question  ", "dim"), (question, "bold")))
+    _line(out, Text.assemble(("question  ", "dim"), (shown(question), "bold")))
     for one, grown in zip(answered, trees, strict=True):
-        _line(out, Text.assemble("\n", (one.title, "bold underline"), "\n", ("answer  ", "dim"), one.answer))
+        _line(out, Text.assemble("\n", (one.title, "bold underline"), "\n", ("answer  ", "dim"), shown(one.answer)))
         for tree in grown:
             draw_tree(out, tree, internal=False)
     draw_report(out, report, counts(server))

@@ -21,22 +21,18 @@ from llama_index.core.node_parser import TokenTextSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import TextNode
 
-from eventtree.demo.answer import INSTRUCTION, PROMPT
-from eventtree.demo.embedding import WordEmbedding, WordEmbeddings
+from eventtree.demo.embedding import WordEmbedding
+from eventtree.demo.language import INSTRUCTION, PROMPT, tokens
 from eventtree.demo.library import Passage
 from eventtree.demo.models import Models
-from eventtree.demo.tokens import pieces
-from eventtree.demo.words import Rarity
 from eventtree.langchain import CallbackHandler
 
 PASSAGES = 4
 """How many a retriever finds."""
 AGENT_INSTRUCTION = (
-    "You answer questions about eventtree, a library that records what LangChain and LlamaIndex run as event trees. "
-    "Always search the documents before you answer. Answer with sentences of the passages that the search returns, "
-    "name the file they come from in square brackets, and add nothing of your own. Before you answer, count the words "
-    "of your draft with the tool for it, and end the answer with that number in round brackets, as in (12 words). If "
-    "the passages do not answer the question, say that the documents do not answer it."
+    "Always search the documents before you answer. Answer with a sentence of the passages that the search returns, "
+    "name its file in square brackets, and add nothing of your own. Before you answer, count the words of your draft "
+    "with the tool for it, and end the answer with that number in round brackets, as in (12 words)."
 )  # fmt: skip
 
 
@@ -70,8 +66,8 @@ def ask_query_engine(question: str, engine: RetrieverQueryEngine) -> str:
 def query_engine(library: Sequence[Passage], models: Models) -> RetrieverQueryEngine:
     """A streaming query engine over an index of the passages."""
     nodes = [TextNode(text=passage.text, metadata=passage.metadata) for passage in library]
-    embedding = WordEmbedding(rarity(library))
-    index = VectorStoreIndex(nodes, embed_model=embedding, transformations=[TokenTextSplitter(tokenizer=pieces)])
+    splitter = TokenTextSplitter(tokenizer=tokens)
+    index = VectorStoreIndex(nodes, embed_model=WordEmbedding(), transformations=[splitter])
     prompt = PromptTemplate(PROMPT, template_var_mappings={"context_str": "context", "query_str": "question"})
     synthesizer = get_response_synthesizer(llm=models.llm, text_qa_template=prompt, streaming=True)
     return RetrieverQueryEngine(index.as_retriever(similarity_top_k=PASSAGES), response_synthesizer=synthesizer)
@@ -81,7 +77,7 @@ def query_engine(library: Sequence[Passage], models: Models) -> RetrieverQueryEn
 def own_tokenizer() -> Iterator[None]:
     """Let LlamaIndex measure texts with our tokenizer while the block runs: its own may have to be downloaded."""
     before = llama_index.core.global_tokenizer
-    llama_index.core.global_tokenizer = pieces
+    llama_index.core.global_tokenizer = tokens
     try:
         yield
     finally:
@@ -90,14 +86,9 @@ def own_tokenizer() -> Iterator[None]:
 
 def retriever(library: Sequence[Passage]) -> BaseRetriever:
     """The passages in LangChain's vector store."""
-    store = InMemoryVectorStore(WordEmbeddings(rarity(library)))
+    store = InMemoryVectorStore(WordEmbedding())
     store.add_documents([Document(passage.headed, metadata=passage.metadata) for passage in library])
     return store.as_retriever(search_kwargs={"k": PASSAGES})
-
-
-def rarity(library: Sequence[Passage]) -> Rarity:
-    """How rare words are among the passages."""
-    return Rarity(passage.headed for passage in library)
 
 
 def agent_tools(documents: BaseRetriever) -> list[BaseTool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,21 +44,17 @@ def vendors_at(server: VendorServer) -> tuple[Vendor, ...]:
 def write_requests(server: VendorServer, folder: Path) -> None:
     """One JSON file for each vendor: its requests in order of arrival, without keys."""
     folder.mkdir(parents=True, exist_ok=True)
-    by_vendor: dict[str, list[Received]] = {}
-    for received in server.requests:
-        by_vendor.setdefault(received.vendor or "unknown", []).append(received)
-    for vendor, requests in by_vendor.items():
-        text = json.dumps([_plain(received) for received in requests], ensure_ascii=False, indent=2)
-        (folder / f"{vendor}.json").write_text(f"{text}\n", encoding="utf-8")
+    for vendor in {received.vendor for received in server.requests}:
+        requests = [_plain(received) for received in server.requests if received.vendor == vendor]
+        text = json.dumps(requests, ensure_ascii=False, indent=2)
+        (folder / f"{vendor or 'unknown'}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def counts(server: VendorServer) -> dict[str, tuple[int, int]]:
     """Vendor → requests the server took, requests it refused."""
-    found: dict[str, tuple[int, int]] = {}
-    for received in server.requests:
-        taken, refused = found.get(received.vendor, (0, 0))
-        found[received.vendor] = (taken, refused + 1) if received.problem else (taken + 1, refused)
-    return found
+    refused = Counter(received.vendor for received in server.requests if received.problem)
+    sent = Counter(received.vendor for received in server.requests)
+    return {vendor: (count - refused[vendor], refused[vendor]) for vendor, count in sent.items()}
 
 
 def _plain(received: Received) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from types import MethodType
 from typing import Any
 
 from eventtree.event import Kind, Status
-from eventtree.langchain.names import key_of
+from eventtree.langchain.classify import key_of
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
 

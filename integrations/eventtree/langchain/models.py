@@ -1,4 +1,4 @@
-"""What a model run's start says: which model, of which provider, with which parameters."""
+"""The model, provider and parameters that the start of a model run reports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content import endpoint
+from eventtree.langchain.classify import class_of
 
 PARAMS = frozenset({
     *("temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "top_p", "top_k", "n"),
@@ -16,6 +17,8 @@ PARAMS = frozenset({
     *("audio", "best_of", "num_ctx", "truncation", "prediction", "include", "safety_settings", "candidate_count"),
 })  # fmt: skip
 """Taken from the invocation's parameters. Others are not: among them are headers, clients and keys."""
+CONTENTS = frozenset({"ls_stop", "ls_structured_output_format"})
+"""What LangChain adds to a run's metadata and quotes what is asked."""
 FROM_METADATA = {"temperature": "ls_temperature", "max_tokens": "ls_max_tokens", "stop": "ls_stop"}
 
 URL_KEYS = (
@@ -28,15 +31,13 @@ MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deplo
 
 def is_class_name(provider: Any, serialized: Any) -> bool:
     """Whether the provider is only LangChain's guess: the class's name in lower case, without "chat"."""
-    path = serialized.get("id") if isinstance(serialized, Mapping) else None
-    name = str(path[-1]).lower() if path else ""
+    name = class_of(serialized).lower()
     return provider is None or provider in (name, name.removeprefix("chat"), name.removesuffix("chat"))
 
 
-def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
-    """The model that was asked for."""
-    named = metadata.get("ls_model_name") or next((invocation[key] for key in MODEL_KEYS if invocation.get(key)), None)
-    return str(named) if named is not None else None
+def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Any:
+    """The model that was asked for, as the framework gives it."""
+    return metadata.get("ls_model_name") or next((invocation[key] for key in MODEL_KEYS if invocation.get(key)), None)
 
 
 def base_url(serialized: Any) -> str | None:
@@ -49,7 +50,7 @@ def base_url(serialized: Any) -> str | None:
 
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that shape the answer; those that are not set are left out."""
+    """The parameters that decide the answer, without those that are not set."""
     found = {key: value for key, value in invocation.items() if key in PARAMS and value is not None}
     for key, source in FROM_METADATA.items():
         if key not in found and metadata.get(source) is not None:

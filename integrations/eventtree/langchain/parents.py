@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from uuid import UUID
 
-from eventtree.langchain.names import key_of
+from eventtree.langchain.classify import key_of
 from eventtree.recording.enclosing import SPANS, context_run, langchain_run, llama_index_span
 from eventtree.recording.recorder import recorder
 
@@ -17,11 +17,11 @@ def parent_of(given: UUID | None) -> str | None:
         return around() if recorder.runs else None
     parent = key_of(given)
     if recorder.numbers_attempts:
-        # The attempts of a `with_fallbacks` are told the parent of the run around them; the context knows that run.
+        # LangChain reports the attempts of `with_fallbacks` as siblings of the run around them; its context is right.
         inner = context_run()
         if inner is not None and inner != parent:
             run = recorder.find(inner)
-            if run is not None and run.state.get("told") == parent:
+            if run is not None and run.state.get("reported_parent") == parent:
                 return inner
     if SPANS in sys.modules:
         span = llama_index_span()

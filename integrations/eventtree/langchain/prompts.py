@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventtree.event import JsonValue
+from eventtree.langchain.classify import class_of
+from eventtree.recording.pipeline import Prepared
+from eventtree.remembered import Remembered
 
 ROLES: Mapping[str, str] = {
     "SystemMessage": "system", "SystemMessagePromptTemplate": "system",
@@ -26,25 +29,21 @@ class Prompts:
     They are known by all they hold: `marshal` writes builtin values alone, and in one call.
     """
 
-    def __init__(self, plain: Callable[[Any], JsonValue]) -> None:
-        """Know none; `plain` makes JSON of one."""
-        self._plain = plain
-        self._known: dict[bytes, JsonValue] = {}
+    def __init__(self, prepare: Callable[[Any], JsonValue]) -> None:
+        """Know none; `prepare` makes one fit for the disk."""
+        self._prepare = prepare
+        self._known: Remembered[bytes, Prepared | None] = Remembered(KNOWN_PROMPTS, self._read, longest=LARGE_BYTES)
 
-    def __call__(self, serialized: Any) -> JsonValue:
+    def __call__(self, serialized: Any) -> Any:
         """The parameters of a prompt's run, from what LangChain serializes of the prompt; not to be changed."""
         try:
-            key = marshal.dumps(serialized)
-        except ValueError:
-            return self._plain(params_of(serialized))
-        if key in self._known:
-            return self._known[key]
-        found = self._plain(params_of(serialized))
-        if len(key) <= LARGE_BYTES:
-            if len(self._known) >= KNOWN_PROMPTS:
-                self._known.clear()
-            self._known[key] = found
-        return found
+            return self._known[marshal.dumps(serialized)]
+        except ValueError:  # what holds other values than builtin ones is read anew
+            return params_of(serialized)
+
+    def _read(self, known_by: bytes) -> Prepared | None:
+        params = params_of(marshal.loads(known_by))
+        return None if params is None else Prepared(self._prepare(params))
 
 
 def params_of(serialized: Any) -> dict[str, Any] | None:
@@ -69,7 +68,7 @@ def params_of(serialized: Any) -> dict[str, Any] | None:
 
 def _message(serialized: Any) -> dict[str, Any]:
     given = _arguments(serialized)
-    name = _class(serialized)
+    name = class_of(serialized) or "unknown"
     if name == "MessagesPlaceholder":
         content: Any = f"{{{given.get('variable_name')}}}"
     elif isinstance(given.get("prompt"), list):
@@ -90,8 +89,3 @@ def _format_of(messages: list[Any]) -> str:
 def _arguments(serialized: Any) -> Mapping[str, Any]:
     given = serialized.get("kwargs") if isinstance(serialized, dict) else None
     return given if isinstance(given, dict) else {}
-
-
-def _class(serialized: Any) -> str:
-    named = serialized.get("id") if isinstance(serialized, dict) else None
-    return str(named[-1]) if isinstance(named, list) and named else "unknown"

@@ -1,8 +1,8 @@
-"""How a run that raised has ended. Control flow is no error: it is told by module and name, not by import.
+"""The status of a run that raised. Control flow is no error: it is known by module and name, not by import.
 
-A stream that is left early is `cancelled`, with what had come, wherever LangChain stops with it: a model's `stream`,
-everything async. A chain's sync `stream` it reads to its end instead, and announces success: then the events do too,
-since the whole answer was made and is billed. Nothing it tells would let us know better.
+A stream that the app stops reading is `cancelled`, with the part that had come, wherever LangChain stops too: a model's
+`stream`, everything async. LangChain reads a chain's sync `stream` to its end instead and reports success: then the
+events do too, since the whole answer was made and is billed. Nothing that it reports would let us know better.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Mapping
+from typing import Any
 
 from eventtree.diagnostics import name_of
 from eventtree.event import Status
+from eventtree.recording.exceptions import message_of
 
 CONTROL_FLOW: Mapping[str, Status] = {
     "NodeInterrupt": Status.INTERRUPTED,
@@ -49,7 +51,20 @@ def is_own_timeout(error: BaseException) -> bool:
         return False
     if isinstance(error.__cause__ or error.__context__, asyncio.CancelledError):
         return True
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place is not None and is_langgraph(place.tb_frame.f_globals.get("__name__"))
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    return innermost is not None and is_langgraph(innermost.tb_frame.f_globals.get("__name__"))
+
+
+def retry_note(state: Any) -> dict[str, Any]:
+    """The number of the attempt that failed, why, and how long until the next."""
+    outcome = getattr(state, "outcome", None)
+    failed = outcome is not None and getattr(outcome, "failed", False)
+    error = outcome.exception() if failed and outcome is not None else None
+    action = getattr(state, "next_action", None)
+    return {
+        "attempt": getattr(state, "attempt_number", None),
+        "error": None if error is None else {"type": type(error).__name__, "message": message_of(error)},
+        "wait_seconds": getattr(action, "sleep", None),
+    }

@@ -5,80 +5,93 @@ Read when the model ends: a cached answer is rewritten in place afterwards. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventtree.event import JsonValue
-from eventtree.usage.collect import COUNTS, PLACES, without_text
+from eventtree.usage.collect import Listed, figures, kept
 
-KEPT = (
-    PLACES
-    | COUNTS
-    | {
-        *("tokens", "system_fingerprint", "model_provider"),
-        *("_hidden_params", "cost", "cost_details", "cost_in_usd_ticks"),
-    }
-)
-"""Keys of a message's `response_metadata`, a generation's info and `llm_output` that tell of usage or its price."""
-COST_HEADER = "x-litellm-response-cost"
+About = Mapping[str, Any]
+
+NOTHING: dict[str, Any] = {}
+JOINED = re.compile(r"(.{4,100}?)\1+$")
 
 
-def learned_from(
-    result: Any, generations: Sequence[Any], state: Mapping[str, Any], plain: Callable[[Any], JsonValue]
-) -> dict[str, JsonValue]:
-    """What a model run's end says of usage (`usage`, None where it says nothing), and which `model` it names."""
-    counts, kept, answers, model, provider = [], [], [], None, None
-    for generation in generations:
-        message = getattr(generation, "message", None)
-        about = _mapping(getattr(message, "response_metadata", None)) or _mapping(
-            getattr(generation, "generation_info", None)
-        )
-        answers.append(getattr(message, "id", None))
-        counts.append(_mapping(getattr(message, "usage_metadata", None)))
-        kept.append(_kept(about) if about else about)
-        if about:
-            model = model or _model_in(about)
-            provider = provider or about.get("model_provider")
+def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
+    """What a model run's end reports of usage (`usage`, None where it reports nothing), and which `model` it names.
+
+    `body` is the provider's own answer, where an exception carried it.
+    """
+    messages = [getattr(one, "message", None) for one in generations]
+    beside = [_mapping(getattr(one, "generation_info", None)) for one in generations]
+    abouts = [
+        _mapping(getattr(message, "response_metadata", None)) or info
+        for message, info in zip(messages, beside, strict=True)
+    ]
     output = _mapping(getattr(result, "llm_output", None))
-    model = model or _model_in(output)
-    totals = _kept(output) if output else NOTHING
-    learned: dict[str, JsonValue] = {"usage": None, "model": model}
+    model = next((name for one in (*abouts, output, _mapping(body)) if one and (name := _model_in(one))), None)
+    learned: dict[str, Any] = {"usage": None, "model": model}
+    provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
     if state.get("is_guess") and isinstance(provider, str):
         learned["provider"] = provider
-    if not totals and not any(counts) and not any(kept):
+    counts = [_mapping(getattr(message, "usage_metadata", None)) for message in messages]
+    places = [kept(about) if about else NOTHING for about in abouts]
+    if state.get("streamed"):
+        places = [{key: _once(value) for key, value in one.items()} for one in places]
+    usage: dict[str, Any] = {"usage_metadata": [figures(one) for one in counts], "response_metadata": places}
+    usage |= {"llm_output": kept(output) if output else NOTHING} | ({} if body is None else {"raw": kept(body)})
+    listed = _listed(messages, abouts, beside)
+    if not (listed or any(counts) or any(places) or usage["llm_output"] or usage.get("raw") or "chunks" in state):
         return learned
-    usage = plain({"usage_metadata": counts, "response_metadata": kept, "llm_output": totals})
     usage["cached"] = any(one.get("total_cost") == 0 for one in counts)
     usage["streamed"] = bool(state.get("streamed"))
     usage["provider"] = state.get("provider")
     usage["batch_size"] = state.get("batch_size", 1)
-    if all(isinstance(one, str) for one in answers):
-        usage["answers"] = plain(answers)  # a model that hands on another's message hands on its id
+    if "chunks" in state:
+        usage["chunks"] = state["chunks"]
+    if listed:
+        usage["listed"] = listed
+    answers = [getattr(message, "id", None) for message in messages]
+    if answers and all(isinstance(one, str) for one in answers):
+        usage["answers"] = answers  # a model that hands on another's message hands on its id
     learned["usage"] = usage
     return learned
 
 
+def _listed(messages: Sequence[Any], abouts: Sequence[About], beside: Sequence[About]) -> dict[str, JsonValue]:
+    """What the answer lists besides its counts."""
+    listed = Listed()
+    for message in messages:
+        more = _mapping(getattr(message, "additional_kwargs", None))
+        listed.items(getattr(message, "content", None))
+        if more:
+            listed.items(more.get("tool_outputs"))  # langchain_openai, output_version="v0"
+            if more.get("audio"):
+                listed.files.add("audio")
+    for holder in (*abouts, *beside):
+        grounding = holder.get("grounding_metadata")
+        if grounding:
+            listed.grounding(grounding)
+    return listed.record()
+
+
 def _model_in(about: Mapping[str, Any]) -> str | None:
     """The model that answered, as the answer names it."""
-    for key in ("model_name", "model", "model_id"):
+    for key in ("model_name", "model", "model_id", "modelVersion"):
         if isinstance(about.get(key), str) and about[key]:
-            return str(about[key])
+            return str(_once(about[key]))
     return None
 
 
-NOTHING: dict[str, Any] = {}
+def _once(value: JsonValue) -> JsonValue:
+    """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
+    the model and the tier.
+    """
+    twice = JOINED.match(value) if isinstance(value, str) else None
+    return twice[1] if twice else value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     # The first is by far the most usual, and the last asks in a roundabout way.
     return value if type(value) is dict or (value is not None and isinstance(value, Mapping)) else NOTHING
-
-
-def _kept(about: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: without_text(key, about[key]) for key in about if key in KEPT}
-    headers = about.get("headers")
-    if isinstance(headers, Mapping):
-        cost = next((value for name, value in headers.items() if str(name).lower() == COST_HEADER), None)
-        if cost is not None:
-            kept["headers"] = {COST_HEADER: cost}
-    return kept

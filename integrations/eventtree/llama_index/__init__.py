@@ -1,4 +1,4 @@
-"""LlamaIndex: everything its dispatcher tells, as event trees.
+"""LlamaIndex: everything its dispatcher reports, as event trees.
 
     import eventtree.llama_index
 
@@ -9,6 +9,7 @@ Importing this does not import `llama_index.core`, only its small instrumentatio
 
 from __future__ import annotations
 
-from eventtree.llama_index.handler import DispatcherHandler, global_handler, set_global_handler
+from eventtree.llama_index.global_handler import global_handler, set_global_handler
+from eventtree.llama_index.handler import DispatcherHandler
 
 __all__ = ["DispatcherHandler", "global_handler", "set_global_handler"]

@@ -6,17 +6,19 @@ event class of the user's own is noted on the run it happened in.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from eventtree.content.objects import class_path
 from eventtree.event import Kind, Status
-from eventtree.llama_index.answers import Answer
-from eventtree.llama_index.arguments import UNNAMED
-from eventtree.llama_index.endings import status_of
-from eventtree.llama_index.kinds import paths
+from eventtree.llama_index.closing import described
+from eventtree.llama_index.inputs import UNNAMED
+from eventtree.llama_index.responses import Answer
 from eventtree.llama_index.span import Span
 from eventtree.llama_index.spans import Spans
+from eventtree.llama_index.status import status_of
 from eventtree.llama_index.streams import Ending
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
@@ -24,7 +26,7 @@ from eventtree.recording.recorder import recorder
 OURS = ("llama_index", "workflows")
 """Packages whose events are the framework's."""
 
-PLACE = frozenset({"timestamp", "id_", "span_id", "tags"})
+STAMPS = frozenset({"timestamp", "id_", "span_id", "tags"})
 
 
 Action = Callable[[Spans, Span, Any], None]
@@ -42,7 +44,7 @@ class Events:
     @guarded
     def take(self, event: Any) -> None:
         """One event."""
-        self.spans.look()
+        self.spans.closing.look()
         act = action_of(type(event))
         if act is None:
             return
@@ -63,10 +65,9 @@ def action_of(cls: type) -> Action | None:
 
 
 def _find(cls: type) -> Action | None:
-    for path in paths(cls):
-        package, _, name = path.partition(".")
-        if package in OURS or package == "llama_index_instrumentation":
-            return ACTIONS.get(name.rpartition(".")[2])
+    for module, name in map(class_path, cls.__mro__):
+        if str(module).partition(".")[0] in (*OURS, "llama_index_instrumentation"):
+            return ACTIONS.get(str(name))
         if cls.__module__.partition(".")[0] not in OURS:
             return _note
     return None
@@ -81,10 +82,10 @@ def _model_named(spans: Spans, span: Span, event: Any) -> None:
     """The model's name from the event, where the object itself does not say it."""
     if span.facts.kind is Kind.CHAIN:
         return
-    told = vars(event)
-    name = told.get("model_name") or (told.get("model_dict") or {}).get("model_name")
-    if isinstance(name, str) and name not in UNNAMED and not span.asked:
-        span.learned["model"] = spans.shaper.text(name)
+    fields = vars(event)
+    name = fields.get("model_name") or (fields.get("model_dict") or {}).get("model_name")
+    if isinstance(name, str) and name not in UNNAMED and not span.names_model:
+        span.learned["model"] = name
 
 
 def _progressed(spans: Spans, span: Span, event: Any) -> None:
@@ -94,9 +95,9 @@ def _progressed(spans: Spans, span: Span, event: Any) -> None:
 
 def _ended(spans: Spans, span: Span, event: Any) -> None:
     answer = span.begin_answer()
-    answer.end(spans.shaper, event.response)
+    answer.end(spans.pipeline, event.response)
     if span.waiting:
-        spans.closing.finish_stream(span, Ending(Status.OK, text_of(answer, event.response)))
+        spans.closing.finish_stream(span, Ending(time.monotonic_ns(), Status.OK, text_of(answer, event.response)))
 
 
 def text_of(answer: Answer, response: Any) -> str:
@@ -106,30 +107,26 @@ def text_of(answer: Answer, response: Any) -> str:
 
 
 def _raised(spans: Spans, span: Span, event: Any) -> None:
-    """A stream that was handed out ended early. What raises before its span exits is told by the drop."""
+    """A stream that was handed out ended early. Of one that raises before its span exits the drop is reported."""
     if span.waiting:
-        span.error = spans.closing.told(event.exception)
+        span.error = described(event.exception)
         text = span.answer.text if span.answer is not None else None
-        spans.closing.finish_stream(span, Ending(status_of(event.exception), text, span.error))
+        spans.closing.finish_stream(span, Ending(time.monotonic_ns(), status_of(event.exception), text, span.error))
 
 
 def _cancelled(spans: Spans, span: Span, event: Any) -> None:
     span.status = Status.CANCELLED
-    span.metadata["cancelled"] = spans.shaper.text(str(event.reason))
+    if spans.pipeline.content and isinstance(event.reason, str):
+        span.metadata["cancelled"] = event.reason
 
 
 def _tool_called(spans: Spans, span: Span, event: Any) -> None:
-    plain = spans.shaper.plain
-    called = {"name": plain(getattr(event.tool, "name", None))}
-    if spans.pipeline.content:
-        called["arguments"] = plain(event.arguments)
-    recorder.note(span.run, "tool_call", called)
+    recorder.note(span.run, "tool_call", {"name": getattr(event.tool, "name", None), "arguments": event.arguments})
 
 
 def _note(spans: Spans, span: Span, event: Any) -> None:
-    own = {name: value for name, value in vars(event).items() if name not in PLACE}
-    value = spans.shaper.plain(own) if spans.pipeline.content else None
-    recorder.note(span.run, spans.shaper.text(type(event).__name__), value)
+    own = {name: value for name, value in vars(event).items() if name not in STAMPS}
+    recorder.note(span.run, type(event).__name__, own)
 
 
 def _structured(spans: Spans, span: Span, event: Any) -> None:

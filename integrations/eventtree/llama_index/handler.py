@@ -13,12 +13,11 @@ from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 from eventtree import process
-from eventtree.errors import ConfigError
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
 from eventtree.llama_index.span import run_id
 from eventtree.llama_index.spans import Spans
-from eventtree.recording import pickling
+from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
 
 
@@ -119,7 +118,7 @@ class EventHandler(BaseEventHandler):
         self.events.take(event)
 
 
-class DispatcherHandler:
+class DispatcherHandler(Handler):
     """Records what LlamaIndex runs while it is attached to the root dispatcher.
 
     Takes the settings every handler takes: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`,
@@ -151,57 +150,3 @@ class DispatcherHandler:
         root = get_dispatcher()
         root.span_handlers[:] = [one for one in root.span_handlers if one is not self._span_handler]
         root.event_handlers[:] = [one for one in root.event_handlers if one is not self._event_handler]
-
-    @property
-    def last_tree_id(self) -> str | None:
-        """Id of the tree opened last in this context, for feedback."""
-        return self.pipeline.last_tree_id
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Settings without keys; the copy is not attached."""
-        return pickling.unpickle, (DispatcherHandler, pickling.without_secrets(self.pipeline.settings))
-
-    def __deepcopy__(self, state: dict[int, Any]) -> DispatcherHandler:
-        """Itself: there is one dispatcher."""
-        return self
-
-
-MAKE = DispatcherHandler
-"""`set_global_handler`'s default: make a handler of the settings."""
-
-_global: DispatcherHandler | None = None
-
-
-def set_global_handler(handler: DispatcherHandler | object | None = MAKE, **settings: Any) -> DispatcherHandler | None:
-    """Record everything LlamaIndex runs in this process.
-
-    A second call replaces the handler of the first; `None` removes it and leaves the dispatcher as it was.
-
-    Args:
-        handler: a handler made before; by default one is made of the settings.
-        settings: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`, `sample_rate`.
-
-    Returns:
-        The handler, with its `last_tree_id`; None where it was removed.
-
-    Raises:
-        ConfigError: a setting is wrong or missing, or stands beside a handler that has its own; the old handler stays.
-        JournalError: the journal's folder cannot be used; the old handler stays.
-    """
-    global _global
-    if settings and handler is not MAKE:
-        raise ConfigError("set_global_handler", "settings beside a handler", "Give the handler its settings")
-    fresh = DispatcherHandler(**settings) if handler is MAKE else handler
-    if fresh is not None and not isinstance(fresh, DispatcherHandler):
-        raise ConfigError("set_global_handler", f"{type(fresh).__name__} is no handler", "Pass a DispatcherHandler")
-    if _global is not None and _global is not fresh:
-        _global.detach()
-    _global = fresh
-    if fresh is not None:
-        fresh.attach()
-    return fresh
-
-
-def global_handler() -> DispatcherHandler | None:
-    """The handler that `set_global_handler` installed, or None."""
-    return _global

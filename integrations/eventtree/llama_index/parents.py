@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from eventtree.event import Kind
-from eventtree.llama_index import kinds
+from eventtree.llama_index import classify
 from eventtree.llama_index.propagation import Handed, handed_on
 from eventtree.llama_index.span import Span, run_id
 from eventtree.llama_index.streams import Streams
-from eventtree.recording.enclosing import langchain_run
+from eventtree.recording.enclosing import context_run, langchain_run
 from eventtree.recording.recorder import recorder
 
-LEFT_BEHIND = 1000
+STILL_ACTIVE = 1000
 """Spans that returned a future and are remembered."""
 
 
-class Place(NamedTuple):
-    """Where a new span belongs."""
+class Enclosing(NamedTuple):
+    """What encloses a new span."""
 
     above: Span | None
     """The open span it hangs under."""
@@ -25,22 +25,26 @@ class Place(NamedTuple):
     """The run, of either framework, that encloses it."""
     foreign: Handed | None
     """What another process handed on, where nothing here encloses it."""
+    outlived: str | None = None
+    """The run that started this work and has ended (a task that goes on), where nothing encloses it."""
 
 
 class Parents:
-    """Finds the place of new spans among the open ones of one handler."""
+    """Finds what encloses new spans, among the open spans of one handler."""
 
     def __init__(self, opened: dict[str, Span], streams: Streams) -> None:
         """Look among `opened` spans, and into `streams`."""
         self.open = opened
         self.streams = streams
-        self.left_behind: dict[str, str | None] = {}
-        """Spans that returned a future stay active in their caller's context: to which span that context belongs."""
+        self.still_active: dict[str, str | None] = {}
+        """A span that returned a future stays LlamaIndex's *active* span after it has exited. Maps such a span to the
+        one that is really active.
+        """
 
-    def place(self, parent_id: str | None) -> Place:
-        """The place of a span whose context names `parent_id`."""
-        while parent_id in self.left_behind and parent_id not in self.open:
-            parent_id = self.left_behind[parent_id]
+    def enclosing(self, parent_id: str | None) -> Enclosing:
+        """What encloses a span whose context names `parent_id`."""
+        while parent_id in self.still_active and parent_id not in self.open:
+            parent_id = self.still_active[parent_id]
         above = self.open.get(parent_id) if parent_id is not None else None
         own = above.run if above is not None else run_id(parent_id) if parent_id is not None else None
         run = own if own is not None and recorder.is_live(own) else None
@@ -52,14 +56,17 @@ class Parents:
         # Nothing can enclose a span while nothing is open; that spares the look at the frames.
         other = langchain_run() if recorder.runs else None
         if other is not None and recorder.is_open(other) and (run is None or recorder.descends(other, run)):
-            return Place(None, other, None)
-        return Place(above if run is not None else None, run, handed if run is None else None)
+            return Enclosing(None, other, None)
+        if run is not None or handed is not None:
+            return Enclosing(above if run is not None else None, run, handed if run is None else None)
+        around = context_run() if own is None else None
+        return Enclosing(None, None, None, around if around is not None and recorder.knows(around) else own)
 
-    def leave_behind(self, span: Span) -> None:
-        """Remember that the context `span` began in still names it, though it has ended."""
-        if len(self.left_behind) > LEFT_BEHIND:
-            self.left_behind.pop(next(iter(self.left_behind)))
-        self.left_behind[span.id] = None if span.above is None else span.above.id
+    def keep_active(self, span: Span) -> None:
+        """Remember that the context `span` began in still names it, though it has exited."""
+        if len(self.still_active) > STILL_ACTIVE:
+            self.still_active.pop(next(iter(self.still_active)))
+        self.still_active[span.id] = None if span.above is None else span.above.id
 
 
 def _is_within(run: str, outer: str) -> bool:
@@ -75,7 +82,7 @@ def _is_within(run: str, outer: str) -> bool:
 def is_plumbing(span: Span) -> bool:
     """Whether the span adds nothing to the one above it."""
     mine, above = span.facts, span.above
-    if (mine.family, mine.verb) in kinds.PLUMBING:
+    if (mine.family, mine.verb) in classify.PLUMBING:
         return True
     if above is None or span.owner == 0 or above.owner != span.owner or mine.kind is Kind.MODEL:
         return False
@@ -87,5 +94,5 @@ def mark_wrappers(span: Span) -> None:
     """Methods of a model that only format its prompt are plumbing around the call."""
     if span.is_model:
         for above in span.ancestors():
-            if above.owner == span.owner and above.facts.method in kinds.WRAPPERS:
+            if above.owner == span.owner and above.facts.method in classify.WRAPPERS:
                 above.internal = True

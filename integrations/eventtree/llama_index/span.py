@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterator
 
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.llama_index.answers import Answer
-from eventtree.llama_index.kinds import TELLING, Facts
-from eventtree.llama_index.streams import Ended
+from eventtree.llama_index.classify import REPORTING, Facts
+from eventtree.llama_index.responses import Answer
+from eventtree.llama_index.streams import Ending
 
 UUID_LENGTH = 36
 
@@ -17,8 +17,21 @@ class Span:
     """A span that was entered and has not closed; its stream may outlive its exit."""
 
     __slots__ = (
-        "above", "answer", "asked", "ended", "error", "facts", "id", "internal", "learned", "metadata", "outputs",
-        "owner", "run", "status", "waiting",
+        "above",
+        "answer",
+        "error",
+        "facts",
+        "id",
+        "internal",
+        "learned",
+        "metadata",
+        "model_ending",
+        "names_model",
+        "outputs",
+        "owner",
+        "run",
+        "status",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, span_id: str, run: str, found: Facts, owner: int, above: Span | None) -> None:
@@ -30,19 +43,19 @@ class Span:
         self.above = above
         self.internal = False
         self.answer: Answer | None = None
-        """What its model said, once an event or its result brought something."""
+        """Its model's answer, once an event or its result brought some of it."""
         self.outputs: JsonValue = None
         """Kept of a result that waits for its stream."""
-        self.asked = False
-        """Whether its object said which model it asks."""
+        self.names_model = False
+        """Whether its object names the model it asks."""
         self.learned: dict[str, JsonValue] = {}
         self.metadata: dict[str, JsonValue] = {}
         self.status: Status | None = None
         self.error: JsonValue = None
         self.waiting = False
         """Whether it has returned a stream."""
-        self.ended: Ended | None = None
-        """The model that ended last below it."""
+        self.model_ending: Ending | None = None
+        """How the last model's stream below it ended."""
 
     def ancestors(self) -> Iterator[Span]:
         """The spans around this one, innermost first."""
@@ -57,19 +70,19 @@ class Span:
         return self.facts.kind is Kind.MODEL
 
     @property
-    def tells(self) -> bool:
-        """Whether an event of its own will say that its stream ended."""
-        return self.answer is not None or self.facts.method in TELLING
+    def reports_end(self) -> bool:
+        """Whether an event of its own will report that its stream ended."""
+        return self.answer is not None or self.facts.method in REPORTING
 
     def begin_answer(self) -> Answer:
-        """What its model has said so far. An engine's `raw` is the user's, a model's the provider's."""
+        """Its model's answer so far. An engine's `raw` is the user's, a model's the provider's."""
         if self.answer is None:
             self.answer = Answer(self.is_model)
             self.mark_outer_calls()
         return self.answer
 
     def mark_outer_calls(self) -> None:
-        """The innermost call of a model that tells something is the event; the calls around it are plumbing."""
+        """The innermost call of a model that reports an answer is the event; the calls around it are plumbing."""
         if self.is_model:
             for above in self.ancestors():
                 if above.owner == self.owner and above.is_model:

@@ -1,8 +1,8 @@
-"""Spans → runs: what happens when the dispatcher says that one was entered, exited or dropped.
+"""Spans → runs: what happens when the dispatcher reports that one was entered, exited or dropped.
 
-Where a span belongs is found by `parents`, how it closes is said by `closing`, who waits for which stream is known by
-`streams`. The guard stands in front of every method the dispatcher calls, because the dispatcher swallows whatever we
-raise, without a log.
+`parents` finds what encloses a span, `closing` closes it, `streams` knows which spans wait for which stream. The guard
+stands in front of every method that the dispatcher calls, because the dispatcher swallows whatever we raise, without a
+log.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from eventtree.event import JsonValue, Kind, Status
-from eventtree.llama_index import arguments, kinds
-from eventtree.llama_index.answers import field, fields
-from eventtree.llama_index.closing import Closing
-from eventtree.llama_index.endings import future_behind, status_of, waits
-from eventtree.llama_index.kinds import Facts, facts
-from eventtree.llama_index.parents import Parents, Place, is_plumbing, mark_wrappers
+from eventtree.event import Kind, Status
+from eventtree.llama_index import classify, inputs
+from eventtree.llama_index.classify import Facts, facts
+from eventtree.llama_index.closing import Closing, described
+from eventtree.llama_index.parents import Enclosing, Parents, is_plumbing, mark_wrappers
 from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
-from eventtree.llama_index.streams import Stream, Streams, frame_of, generator_of
-from eventtree.llama_index.values import Shaper
+from eventtree.llama_index.status import future_behind, status_of, waits
+from eventtree.llama_index.streams import Streams, frame_of, generator_of
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
+from eventtree.usage.collect import field, fields
+from eventtree.usage.failed import body_in
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
@@ -53,11 +53,10 @@ class Spans:
     def __init__(self, pipeline: Pipeline) -> None:
         """Record through `pipeline`."""
         self.pipeline = pipeline
-        self.shaper = Shaper(pipeline)
         self.open: dict[str, Span] = {}
-        self.streams = Streams(self.gone)
+        self.streams = Streams(self.look)
         self.parents = Parents(self.open, self.streams)
-        self.closing = Closing(pipeline, self.shaper, self.open, self.streams)
+        self.closing = Closing(pipeline, self.open, self.streams)
 
     @guarded
     def enter(
@@ -69,113 +68,105 @@ class Spans:
         tags: Mapping[str, Any] | None,
     ) -> None:
         """A span began."""
-        self.look()
+        self.closing.look()
         run = run_id(id_)
         name = id_[: -UUID_LENGTH - 1] if id_.endswith(run) else id_
         found = facts(instance, name.rpartition(".")[2])
-        place = self.parents.place(parent_id)
-        span = Span(id_, run, found, id(instance) if instance is not None else 0, place.above)
-        self._keep(span, place)
+        around = self.parents.enclosing(parent_id)
+        span = Span(id_, run, found, id(instance) if instance is not None else 0, around.above)
+        self._keep(span, around)
         recorder.open(
             self.pipeline,
             run,
-            place.run,
+            around.run,
             kind=found.kind,
             name=_name(found, instance, name),
             inputs=bound if bound.arguments else None,
-            convert=partial(arguments.shape, self.shaper, found),
-            metadata=_metadata(found, instance, bound, tags, parent_id, place),
+            convert=partial(inputs.inputs_of, self.pipeline, found),
+            metadata=_metadata(found, instance, bound, tags, around),
             framework=FRAMEWORK,
             provider=found.provider,
             internal=span.internal,
-            **self._known(span, place, instance, bound),
+            **self._known(span, around, instance, bound),
         )
 
     @partial(guarded, otherwise=_end_bare)
     def exit(self, id_: str, result: Any) -> None:
         """A span returned `result`, which may be a stream that has not begun."""
-        self.look()
+        self.closing.look()
         span = self.open.get(id_)
         if span is None:
             return
         if result is None:
             self._explain_nothing(span)
-        elif (generator := generator_of(result)) is not None and (frame_of(generator) or span.ended):
+        elif (generator := generator_of(result)) is not None and (frame_of(generator) or span.model_ending):
             self._wait(span, result, generator)
             return
         elif future_behind(sys._getframe(DISPATCHER)) is not None:
-            self.parents.leave_behind(span)
+            self.parents.keep_active(span)
         self.closing.close(span, result=result)
 
     @partial(guarded, otherwise=_end_bare)
     def drop(self, id_: str, error: BaseException | None) -> None:
         """A span raised `error`."""
-        self.look()
+        self.closing.look()
         span = self.open.get(id_)
         if span is not None:
-            span.error = self.closing.told(error)
+            span.error = described(error)
+            if span.is_model and error is not None and (body := body_in(error)) is not None:
+                span.begin_answer().fail(self.pipeline, body)
             self.closing.close(span, status=status_of(error))
 
     @guarded
-    def gone(self, stream: Stream) -> None:
-        """The generator of a stream is gone."""
-        self.closing.lose_stream(stream)
-
     def look(self) -> None:
-        """Close what waited for streams that were about to end, and have."""
-        for stream in self.streams.pending[:] if self.streams.pending else ():
-            if stream.is_over:
-                self.closing.lose_stream(stream)
+        """Close what waited for streams that are over."""
+        self.closing.look()
 
     @guarded
     def settle(self) -> None:
-        """Close what waited for any stream that has ended, seen or if_unopened."""
+        """Close what waited for any stream that is over, also where no model ended in it."""
         for stream in self.streams.all():
             if stream.is_over:
                 self.closing.lose_stream(stream)
 
     @guarded
     def give_up(self) -> None:
-        """At exit: nobody will read the streams that are left."""
+        """At exit: nobody will read the streams that are not over."""
         self.settle()
         for stream in self.streams.all():
             self.closing.lose_stream(stream)
 
-    def _keep(self, span: Span, place: Place) -> None:
-        span.internal = place.run is not None and is_plumbing(span)
+    def _keep(self, span: Span, around: Enclosing) -> None:
+        span.internal = around.run is not None and is_plumbing(span)
         self.open[span.id] = span
         if len(self.open) > self.pipeline.open_runs:
             self.open.pop(next(iter(self.open)))
         mark_wrappers(span)
 
-    def _known(self, span: Span, place: Place, instance: Any, bound: inspect.BoundArguments) -> dict[str, JsonValue]:
-        known: dict[str, JsonValue] = {}
+    def _known(self, span: Span, around: Enclosing, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
+        known: dict[str, Any] = {}
         if span.facts.kind in WITH_SETTINGS:
-            known = arguments.settings(self.shaper, instance, bound)
-            span.asked = "model" in known
-        if place.foreign is not None:
-            known |= {"session": place.foreign.session, "user": place.foreign.user}
+            known = inputs.settings(instance, bound)
+            span.names_model = "model" in known
+        if around.foreign is not None:
+            known |= {"session": around.foreign.session, "user": around.foreign.user}
         return known
 
     def _explain_nothing(self, span: Span) -> None:
         """No result: it may be a future that failed, or a step that waits, both hidden by the framework."""
         future = future_behind(sys._getframe(DISPATCHER + 1))
         if future is not None:
-            self.parents.leave_behind(span)
+            self.parents.keep_active(span)
             error = CancelledError() if future.cancelled() else future.exception()
             span.status = status_of(error) if error is not None else span.status
-            span.error = self.closing.told(error)
+            span.error = described(error)
         elif span.owner == 0 and span.status is None and waits(sys._getframe(1)):
             span.status = Status.INTERRUPTED
 
     def _wait(self, span: Span, result: Any, generator: Any) -> None:
-        span.waiting = True
         if self.pipeline.content and not span.is_model and generator is not result:
-            span.outputs = self.shaper.value(result)
-        stream = self.streams.hold(generator, span.id)
-        # After the stream is known: a model that ends in it from now on finds it there.
-        if span.ended is not None:
-            self.closing.catch_up(stream, span.ended)
+            span.outputs = self.pipeline.sanitize(result)
+        self.closing.wait(span, generator)
 
 
 def _metadata(
@@ -183,18 +174,17 @@ def _metadata(
     instance: Any,
     bound: inspect.BoundArguments,
     tags: Mapping[str, Any] | None,
-    parent_id: str | None,
-    place: Place,
+    around: Enclosing,
 ) -> dict[str, Any]:
     own = {key: value for key, value in tags.items() if key not in STEP_TAGS} if tags else {}
-    if found.family == kinds.AGENT:
+    if found.family == classify.AGENT:
         own["agent"] = getattr(instance, "name", None) or getattr(instance, "root_agent", None)
     elif instance is None and "ev" in bound.arguments:
         own["agent"] = field(fields(bound.arguments["ev"]), "current_agent_name")
-    if place.run is None and parent_id is not None:
-        own["parent_run_id"] = run_id(parent_id)
-    if place.foreign is not None:
-        own |= place.foreign.metadata()
+    if around.outlived is not None:
+        own |= {"parent_run_id": around.outlived, "parent_tree_id": recorder.tree_of(around.outlived)}
+    if around.foreign is not None:
+        own |= around.foreign.metadata()
     return {key: value for key, value in own.items() if value is not None} if own else own
 
 

@@ -1,15 +1,16 @@
 """Lazy streams: which spans wait for a generator they returned, and who runs inside one.
 
 A span that returned a generator has not ended: its model is called while somebody, somewhere, iterates. The generator
-is the user's; it is neither wrapped nor advanced, only known by a weak reference. Three things are told from it:
+is the user's; it is neither wrapped nor advanced, only known by a weak reference. Three things are known from it:
 
 - *Who belongs to it*: a span or event whose call stack holds the generator's frame runs inside it.
-- *When it ends*: the model's own end event comes from inside. If only the framework's generators stand between the
-  two, the stream ends with the model. Otherwise it is looked at again (`settle`) whenever anything happens.
+- *How and when it ends*: as the last model that ended inside it, which the model's own end event reports. Where only
+  the framework's generators read the model, the stream ends with it. Another generator may go on: it is looked at
+  whenever anything happens, and once it is over its spans close as of the model's end.
 - *That it was dropped*: the weak reference says so, before the generator itself is closed.
 
-A thread of the framework may read a stream before the span that returned it has exited, so a model that ends leaves
-word of it (`Ended`) at the spans above; whoever holds a stream looks there after he has made it known.
+A thread of the framework may read a stream before the span that returned it has exited. So a model that ends leaves
+its ending with the spans above, and a span that returns a stream looks there once it has made the stream known.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import inspect
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from eventtree import process
 from eventtree.event import JsonValue, Status
 
-HOLDERS = ("response_gen", "chat_stream", "achat_stream")
-"""Attributes in which the framework's responses hold the generator they return."""
+GENERATOR_FIELDS = ("response_gen", "chat_stream", "achat_stream")
+"""Attributes of the framework's responses that are the generator they return."""
 
 GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 NO_MODEL = frozenset({"BaseSynthesizer._empty_response_generator", "BaseSynthesizer._empty_response_agenerator"})
@@ -34,19 +35,15 @@ NO_MODEL = frozenset({"BaseSynthesizer._empty_response_generator", "BaseSynthesi
 
 
 class Ending(NamedTuple):
-    """How a stream ended."""
+    """How and when a stream ended."""
 
+    at: int
+    """By the monotonic clock."""
     status: Status
     text: str | None = None
     error: JsonValue = None
-
-
-class Ended(NamedTuple):
-    """The last model that ended under a span, and where."""
-
-    ending: Ending
-    inside: Mapping[int, bool]
-    """Identity of the frames of the generators around it → whether they end with it."""
+    inside: frozenset[int] = frozenset()
+    """Identities of the frames of the generators that a model's stream ended in."""
 
 
 class Stream:
@@ -60,7 +57,7 @@ class Stream:
         self.code = code_of(generator)
         self.spans: list[str] = []
         self.ending: Ending | None = None
-        """How the last model inside ended, while it is not known whether the stream goes on."""
+        """How the last model inside it ended; the stream itself may go on."""
 
     @property
     def is_over(self) -> bool:
@@ -68,18 +65,13 @@ class Stream:
         generator = self.ref()
         return generator is None or frame_of(generator) is None
 
-    @property
-    def is_suspended(self) -> bool:
-        """Whether the generator is there and has not run to its end."""
-        return not self.is_over
-
 
 def generator_of(result: Any) -> Any:
     """The generator in what a span returned, or None."""
     if not is_generator(result):
         own = getattr(result, "__dict__", None)
-        held = [own.get(name) for name in HOLDERS] if isinstance(own, dict) else []
-        result = next((one for one in held if is_generator(one)), None)
+        found = [own.get(name) for name in GENERATOR_FIELDS] if isinstance(own, dict) else []
+        result = next((one for one in found if is_generator(one)), None)
     return None if result is None or code_of(result).co_qualname in NO_MODEL else result
 
 
@@ -94,11 +86,6 @@ def frame_of(generator: Any) -> FrameType | None:
     return found
 
 
-def has_begun(generator: Any) -> bool:
-    """Whether anybody has asked it for anything yet; not known of an async one."""
-    return inspect.isasyncgen(generator) or inspect.getgeneratorstate(generator) != inspect.GEN_CREATED
-
-
 def code_of(generator: Any) -> CodeType:
     """The generator's code."""
     found: CodeType = generator.gi_code if inspect.isgenerator(generator) else generator.ag_code
@@ -108,12 +95,12 @@ def code_of(generator: Any) -> CodeType:
 class Streams:
     """The streams of one handler that have not ended."""
 
-    def __init__(self, dropped: Callable[[Stream], None]) -> None:
-        """`dropped` is called with a stream whose generator is gone."""
+    def __init__(self, look: Callable[[], None]) -> None:
+        """`look` is called when a generator is gone: streams that are pending may be over by then."""
         self._by_code: dict[CodeType, list[Stream]] = {}
-        self._dropped = dropped
+        self._look = look
         self.pending: list[Stream] = []
-        """Streams to look at when something happens next."""
+        """Streams in which a model has ended, to look at when something happens next."""
 
     def __len__(self) -> int:
         """How many are waited for."""
@@ -123,7 +110,7 @@ class Streams:
         """All that are waited for."""
         return [stream for waiting in list(self._by_code.values()) for stream in waiting]
 
-    def hold(self, generator: Any, span: str) -> Stream:
+    def add(self, generator: Any, span: str) -> Stream:
         """Let `span` wait for `generator`."""
         with _guard:
             waiting = self._by_code.setdefault(code_of(generator), [])
@@ -134,7 +121,7 @@ class Streams:
             stream.spans.append(span)
         return stream
 
-    def release(self, stream: Stream) -> None:
+    def remove(self, stream: Stream) -> None:
         """Stop knowing it."""
         with _guard:
             for listed in (self._by_code.get(stream.code, []), self.pending):
@@ -148,27 +135,23 @@ class Streams:
         if stream not in self.pending:
             self.pending.append(stream)
 
-    def around(self) -> Iterator[tuple[Stream, bool]]:
-        """The streams that run right now in this call stack, innermost first, each with whether it ends with the
-        innermost generator.
-        """
+    def among(self, frames: Iterable[FrameType]) -> Iterator[Stream]:
+        """The streams whose generators have these frames, in their order."""
         if self._by_code:
-            for frame, tail in running(sys._getframe(1)):
-                yield from ((one, tail) for one in list(self._by_code.get(frame.f_code, ())) if is_frame(one, frame))
+            for frame in frames:
+                yield from (one for one in list(self._by_code.get(frame.f_code, ())) if is_frame(one, frame))
 
     def owner(self) -> str | None:
         """The span that returned the innermost stream this call runs in."""
-        return next((stream.spans[0] for stream, _tail in self.around()), None)
+        return next((stream.spans[0] for stream in self.among(running(sys._getframe(1)))), None)
 
     def _gone(self, ref: Any) -> None:
-        stream = next((one for one in self.all() if one.ref is ref), None)
-        if stream is None:
-            return
+        for stream in self.all():
+            if stream.ref is ref:
+                self.look_later(stream)
         # The collector may run this inside one of our own locks; then it has to wait.
-        if is_ours_below():
-            self.look_later(stream)
-        else:
-            self._dropped(stream)
+        if self.pending and not is_ours_below():
+            self._look()
 
 
 _guard = threading.RLock()
@@ -183,19 +166,21 @@ def _after_fork_in_child() -> None:
 process.after_fork("handlers", _after_fork_in_child)
 
 
-def running(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
-    """The frames of the generators in a call stack, innermost first, each with whether it ends with the innermost:
-    nothing but generators of the framework stand between the two.
-    """
-    entered, tail = False, True
+def running(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of the generators in a call stack, innermost first."""
     while frame is not None:
-        is_inside = bool(frame.f_code.co_flags & GENERATOR)
-        if entered or is_inside:
-            tail = tail and is_inside and frame.f_globals.get("__name__", "").startswith("llama_index.")
-            entered = True
-        if is_inside:
-            yield frame, tail
+        if frame.f_code.co_flags & GENERATOR:
+            yield frame
         frame = frame.f_back
+
+
+def reading(frames: list[FrameType]) -> Iterator[FrameType]:
+    """Of these the first that are the framework's, each called by the next: they read the model and end with it."""
+    for number, frame in enumerate(frames):
+        is_called = number == 0 or frames[number - 1].f_back is frame
+        if not is_called or not frame.f_globals.get("__name__", "").startswith("llama_index."):
+            return
+        yield frame
 
 
 def is_frame(stream: Stream, frame: FrameType) -> bool:

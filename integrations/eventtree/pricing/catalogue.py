@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from eventtree.event import Cost, JsonValue, Usage
-from eventtree.usage.normalize import PLACES, places
-from eventtree.usage.reader import find_each
+from eventtree.event import Cost, Usage
+from eventtree.remembered import Remembered
+from eventtree.usage.conditions import conditions, factor_of, unusual
+from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
 
 ALIASES: dict[str, str] = {
     "amazon": "aws",
@@ -37,6 +38,8 @@ FIGURES: dict[str, str] = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
     "cache_read_tokens": "cache_read_tokens",
+    "cache_read_audio_tokens": "cache_audio_read_tokens",
+    "cache_read_image_tokens": "cache_image_read_tokens",
     "cache_write_tokens": "cache_write_tokens",
     "cache_write_5m_tokens": "cache_write_5m_tokens",
     "cache_write_1h_tokens": "cache_write_1h_tokens",
@@ -48,18 +51,17 @@ FIGURES: dict[str, str] = {
 }
 """Our figure → genai-prices' name of it; both conventions agree (wholes include their parts)."""
 
-UNITS = ("web_searches", "rerank_searches")
-"""Our units that genai-prices may price."""
+UNITS = ("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions")
+"""Our units that genai-prices may price; they have its names."""
 
 ZEROS: dict[str, str] = {
     **{name.replace("_tokens", "_mtok"): name for name in FIGURES.values()},
-    **{f"{unit}_kcount": unit for unit in (*UNITS, "storage_searches")},
+    **{f"{unit}_kcount": unit for unit in UNITS},
 }
 """Price keys whose count is said to be 0 where it is not known: genai-prices infers what is left out, which doubles the
 time of a lookup and comes to 0 too.
 """
 
-SPEED_PATHS = ("usage.speed", "token_usage.speed", "speed")
 CACHE_SIZE = 4096
 
 
@@ -70,6 +72,8 @@ class Found:
     provider: Any
     model: Any
     zeros: Mapping[str, int]
+    variants: tuple[Any, ...]
+    """What changes its prices: a tier, a batch, a speed, each perhaps from some day on."""
     is_timed: bool
     """Whether its price depends on when it was asked."""
 
@@ -80,8 +84,8 @@ class Catalogue:
     def __init__(self) -> None:
         """Nothing is imported yet."""
         self._snapshot: Any = None
-        self._known: dict[tuple[str, str | None, str | None], Found | None] = {}
-        self._priced: dict[tuple[Hashable, ...], Cost | None] = {}
+        self._known: Remembered[tuple[str, str | None, str | None], Found | None] = Remembered(CACHE_SIZE)
+        self._priced: Remembered[tuple[Hashable, ...], Any] = Remembered(CACHE_SIZE)
         """Answers by question: the same models come again, and the library takes a tenth of a delivery's time."""
 
     @cached_property
@@ -96,11 +100,12 @@ class Catalogue:
         from genai_prices.data_snapshot import get_snapshot
 
         snapshot = get_snapshot()
-        if snapshot is not self._snapshot or len(self._known) >= CACHE_SIZE:
-            self._snapshot, self._known, self._priced = snapshot, {}, {}
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._known, self._priced = Remembered(CACHE_SIZE), Remembered(CACHE_SIZE)
         key = (model, provider, base_url)
         if key not in self._known:
-            self._known[key] = self._find(model, self.provider_id(provider, base_url))
+            return self._known.keep(key, self._find(model, self.provider_id(provider, base_url)))
         return self._known[key]
 
     def provider_id(self, provider: str | None, base_url: str | None) -> str | None:
@@ -120,25 +125,25 @@ class Catalogue:
         found = self.find(model, provider, base_url)
         if found is None:
             return None
-        figures, context = _figures(usage), _context(usage)
+        figures, context, factor, problems = _figures(usage), *_conditions(usage, found, at)
         key = (model, provider, base_url, at if found.is_timed else None, *figures.items(), *context.items())
         if key not in self._priced:
-            if len(self._priced) >= CACHE_SIZE:
-                self._priced.clear()
-            self._priced[key] = self._price(found, figures, context, at)
-        return self._priced[key]
+            self._priced.keep(key, self._price(found, figures, context, at))
+        sums = self._priced[key]
+        if sums is None:
+            return Cost(problems=problems) if problems else None
+        return _cost(sums, usage, figures, factor, problems, self.source)
 
-    def _price(self, found: Found, figures: dict[str, int], context: dict[str, str], at: datetime) -> Cost | None:
+    def _price(self, found: Found, figures: dict[str, int], context: dict[str, str], at: datetime) -> Any:
         from genai_prices import Usage as Counts
 
         counts = Counts(**{**found.zeros, **figures})
         try:
-            sums = found.model.calc_price(
+            return found.model.calc_price(
                 counts, found.provider, genai_request_timestamp=at, price_context=context or None
             )
         except (ValueError, LookupError, ArithmeticError):
             return None  # parts that overlap (cached audio) and have no price together
-        return _cost(sums, figures, self.source)
 
     def prices(self, model: str, provider: str | None, base_url: str | None, at: datetime) -> dict[str, Any] | None:
         """genai-prices' own prices of the model at that time, by its price keys; None where it has none."""
@@ -153,9 +158,9 @@ class Catalogue:
         except LookupError:
             return None
         zeros = {name: 0 for key, name in ZEROS.items() if key in _price_keys(listed)}
-        variants = [variant.constraint for variant in listed.price_variants or ()]
-        is_timed = isinstance(listed.prices, list) or any(constraint is not None for constraint in variants)
-        return Found(owner, listed, zeros, is_timed)
+        variants = listed.price_variants or ()
+        is_timed = isinstance(listed.prices, list) or any(one.constraint is not None for one in variants)
+        return Found(owner, listed, zeros, tuple(variants), is_timed)
 
 
 def _price_keys(model: Any) -> set[str]:
@@ -180,39 +185,68 @@ def _figures(usage: Usage) -> dict[str, int]:
     return {name: value for name, value in {**chosen, **units}.items() if value is not None}
 
 
-def _context(usage: Usage) -> dict[str, str]:
-    """What else decides the price: the service tier, a batch, Anthropic's fast mode."""
-    context = {} if usage.service_tier is None else {"service_tier": usage.service_tier}
-    if usage.service_tier == "batch":
-        context["processing"] = "batch"
-    speed = _speed(usage.raw)
-    return context if speed is None else {**context, "speed": speed}
+def _conditions(usage: Usage, found: Found, at: datetime) -> tuple[dict[str, str], Decimal, tuple[str, ...]]:
+    """What else decides the price of the tokens: genai-prices' context, a factor, and what nobody has a price of."""
+    context, factor, problems = conditions(usage), Decimal(1), list[str]()
+    is_batch = context.get("service_tier") == "batch"
+    for name, value in unusual(usage).items():
+        asked = {name: value, "processing": "batch"} if is_batch and name == "service_tier" else {name: value}
+        times = factor_of(name, value, found.provider.id, found.model.id)
+        if times is None and not any(_fits(variant, asked, at) for variant in found.variants):
+            problems.append(f"{name} {value} has no price")
+        factor *= times or 1
+    return context | ({"processing": "batch"} if is_batch else {}), factor, tuple(problems)
 
 
-def _speed(raw: JsonValue) -> str | None:
-    if not isinstance(raw, Mapping):
-        return None
-    found = (speed for place in PLACES for one in places(raw, place) for _, speed in find_each(one, SPEED_PATHS))
-    return next((speed for speed in found if isinstance(speed, str)), None)
+def _fits(variant: Any, asked: Mapping[str, str], at: datetime) -> bool:
+    is_active = variant.constraint is None or variant.constraint.active(at)
+    return bool(is_active and variant.when.items() <= asked.items())
 
 
-def _cost(sums: Any, figures: Mapping[str, int], source: str) -> Cost | None:
-    """The sides of a price; a side whose count or price is not known is None, where genai-prices says 0."""
+def _cost(
+    sums: Any, usage: Usage, figures: Mapping[str, int], factor: Decimal, problems: tuple[str, ...], source: str
+) -> Cost | None:
+    """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
     prices = {key: price for key, price in vars(sums.model_price).items() if price is not None}
+    if not prices or problems:
+        return Cost(problems=problems) if problems else None
+    lost = [name for name in usage.uncounted if f"{name}_mtok" in prices]
+    fees_listed = {key.removesuffix("_kcount") for key in prices if key.endswith("_kcount")}
+    unpriced = _unpriced(sums.model.id, usage, fees_listed)
+    told = (*(f"{name} has a price of its own and no count" for name in lost), *unpriced)
+    known = _known_sides(prices, figures) - {name.partition("_")[0] for name in lost}
+    input_usd = sums.input_price * factor if "input" in known else None
+    output_usd = sums.output_price * factor if "output" in known else None
+    if not known:
+        return Cost(problems=told) if told else None
+    fees = sums.total_price - sums.input_price - sums.output_price
+    total = None if input_usd is None or output_usd is None or unpriced else input_usd + output_usd + fees
+    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=told, source=source)
+
+
+def _known_sides(prices: Mapping[str, Any], figures: Mapping[str, int]) -> set[str]:
+    """The sides whose count and price are known; genai-prices says 0 of the others."""
+    known = set()
+    if "input_tokens" in figures and _is_priced(prices, ("input", "cache"), figures["input_tokens"]):
+        known.add("input")
+    # What was not counted is 0 where nothing that comes out is charged: an embedding.
+    is_embedding = "output_tokens" not in figures and not _is_priced(prices, ("output",), 1)
     has_tiers = any(hasattr(price, "tiers") for price in prices.values())
-    input_usd, output_usd = sums.input_price, sums.output_price
-    if "input_tokens" not in figures or not _is_priced(prices, ("input", "cache"), figures["input_tokens"]):
-        input_usd = None
-    if "output_tokens" in figures and not _is_priced(prices, ("output",), figures["output_tokens"]):
-        output_usd = None
-    if "output_tokens" not in figures and _is_priced(prices, ("output",), 1):
-        output_usd = None
     if has_tiers and "input_tokens" not in figures:
-        output_usd = None  # the length of the input decides the price of the output
-    if not prices or (input_usd is None and output_usd is None):
-        return None
-    total: Decimal | None = None if input_usd is None or output_usd is None else sums.total_price
-    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, source=source)
+        return known  # the length of the input decides the price of the output
+    if is_embedding or ("output_tokens" in figures and _is_priced(prices, ("output",), figures["output_tokens"])):
+        known.add("output")
+    return known
+
+
+def _unpriced(model: str, usage: Usage, priced: Collection[str]) -> tuple[str, ...]:
+    """A problem for each unit without a price. Perplexity's fee of a request covers its searches."""
+    if "requests" in priced:
+        return ()
+    told = unpriced_units(usage, priced)
+    if ALWAYS_SEARCHES.search(model) and not usage.units.get("web_searches"):
+        return (*told, "each request searches the web, which has no price")
+    return told
 
 
 def _is_priced(prices: Mapping[str, Any], sides: tuple[str, ...], tokens: int) -> bool:

@@ -184,6 +184,21 @@ class Pricer:
         said = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
         if said is not None:
             return said, True
+        cost, is_final = self._listed(usage, names, provider, base_url, at)
+        for model, other in usage.others.items() if usage is not None else ():
+            share, _ = self._listed(other, (model, None), provider, base_url, at)
+            cost = None if cost is None else _plus(cost, share, model)
+        return cost, is_final
+
+    def _listed(
+        self,
+        usage: Usage | None,
+        names: tuple[str | None, str | None],
+        provider: str | None,
+        base_url: str | None,
+        at: datetime,
+    ) -> tuple[Cost | None, bool]:
+        """A price from table or genai-prices, and whether None is the last word."""
         tier = usage.service_tier if usage is not None else None
         rows = (self.table.row(name, provider, tier, at) for name in names if self.table and name)
         row = next((row for row in rows if row), None)
@@ -215,6 +230,19 @@ class Pricer:
             lines=lines,
             why=tuple(why),
         )
+
+
+def _plus(cost: Cost, share: Cost | None, model: str) -> Cost:
+    """The cost with that of another model that took part; without a price of it the whole is not known."""
+    if share is None or share.total_usd is None:
+        problems = (*cost.problems, f"{model[:80]} took part and has no price")
+        return cost.model_copy(update={"input_usd": None, "output_usd": None, "total_usd": None, "problems": problems})
+    sums = {name: _sum(getattr(cost, name), getattr(share, name)) for name in ("input_usd", "output_usd", "total_usd")}
+    return cost.model_copy(update=sums)
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return None if one is None or other is None else one + other
 
 
 def _has_tokens(usage: Usage | None) -> bool:

@@ -53,7 +53,7 @@ def cost_of(value: JsonValue, source: str, unit: Decimal = Decimal(1)) -> Cost |
         return None
     if sides["total_usd"] is None and sides["input_usd"] is not None and sides["output_usd"] is not None:
         sides["total_usd"] = sides["input_usd"] + sides["output_usd"]
-    return Cost(**sides, source=source)
+    return Cost.model_validate({**sides, "source": source})
 
 
 def given_in(raw: JsonValue) -> Cost | None:

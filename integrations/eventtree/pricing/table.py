@@ -39,6 +39,9 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from eventtree.errors import ConfigError
 from eventtree.event import Cost, Frozen, JsonValue, Usage
+from eventtree.remembered import Remembered
+from eventtree.usage.conditions import unusual
+from eventtree.usage.hosted import unpriced_units
 
 SETTING = "prices"
 MILLION = Decimal(1_000_000)
@@ -140,15 +143,13 @@ class Table(Frozen):
 
     name: str
     prices: tuple[Row, ...]
-    _by_model: dict[str, tuple[Row, ...]] = PrivateAttr(default_factory=dict)
+    _by_model: Remembered[str, tuple[Row, ...]] = PrivateAttr(default_factory=lambda: Remembered(KNOWN_MODELS))
 
     def row(self, model: str, provider: str | None, tier: str | None, at: datetime) -> Row | None:
         """The first row that fits, or None."""
         rows = self._by_model.get(model)
         if rows is None:
-            if len(self._by_model) >= KNOWN_MODELS:
-                self._by_model.clear()
-            rows = self._by_model[model] = tuple(row for row in self.prices if row.pattern.match(model))
+            rows = self._by_model.keep(model, tuple(row for row in self.prices if row.pattern.match(model)))
         return next((row for row in rows if row.fits(provider, tier, at)), None)
 
     @property
@@ -188,8 +189,16 @@ def charge(row: Row, usage: Usage, source: str) -> Cost | None:
         output_usd = Decimal(0)  # an embedding: nothing comes out that could be charged
     if input_usd is None and output_usd is None:
         return None
-    total = None if input_usd is None or output_usd is None else input_usd + output_usd + extras(row, usage)
-    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, source=source)
+    # A fee for the request covers what happens in it.
+    unpriced = () if row.request else unpriced_units(usage, row.units)
+    total = None if unpriced or input_usd is None or output_usd is None else input_usd + output_usd + extras(row, usage)
+    told = (f"{name} {value} has no price in {source}" for name, value in unusual(usage).items() if not _has(row, name))
+    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(*unpriced, *told), source=source)
+
+
+def _has(row: Row, condition: str) -> bool:
+    """Whether a row is about a condition; only those that name a tier are."""
+    return condition == "service_tier" and row.service_tier is not None
 
 
 def extras(row: Row, usage: Usage) -> Decimal:

@@ -26,7 +26,9 @@ def guarded(
             return result
         try:
             method(self, *args, **kwargs)
-        except Exception as error:  # the one boundary
+        except BaseException as error:  # the one boundary
+            if diagnostics.must_pass(error):
+                raise
             diagnostics.failed(method.__name__, error)
             if otherwise is not None:
                 try:

@@ -1,12 +1,13 @@
 """Which run of the other framework, or of the same one, encloses the code that is running now. Imports no framework.
 
 Both frameworks keep what is needed; it is found through `sys.modules`, so what is not loaded costs one dict lookup.
-Both functions may name a run that nobody records, or one that has ended: the caller asks the recorder.
+The functions may name a run that nobody records, or one that has ended: the caller asks the recorder.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -33,10 +34,20 @@ def langchain_run() -> str | None:
 
 def context_run() -> str | None:
     """Id of the run that LangChain's context variable names as the parent of nested calls."""
+    return _id_of(_context_config().get("callbacks"), "parent_run_id")
+
+
+def configured() -> Mapping[str, Any]:
+    """What the app put under `configurable` for the LangChain call around this code, of which no callback tells."""
+    found = _context_config().get("configurable")
+    return found if isinstance(found, dict) else {}
+
+
+def _context_config() -> Mapping[str, Any]:
     config_module = sys.modules.get("langchain_core.runnables.config")
     variable = getattr(config_module, "var_child_runnable_config", None)
     config = variable.get() if variable is not None else None
-    return _id_of(config.get("callbacks"), "parent_run_id") if isinstance(config, dict) else None
+    return config if isinstance(config, dict) else {}
 
 
 def llama_index_span() -> str | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from eventtree.content.walk import qualified
-from eventtree.diagnostics import class_name
+from eventtree import diagnostics
 
 FRAMES = 12
 """Frames of a traceback that are kept: the innermost, where it happened."""
@@ -16,15 +15,17 @@ _traceback_of: Any = BaseException.__dict__["__traceback__"].__get__
 
 def describe(error: BaseException) -> dict[str, str | None]:
     """`{"type": "package.Class", "message", "traceback"}`; never raises for an Exception of the error's own making."""
-    return {"type": qualified(type(error)), "message": message_of(error), "traceback": _frames(error)}
+    return {"type": diagnostics.qualified(type(error)), "message": message_of(error), "traceback": _frames(error)}
 
 
 def message_of(error: BaseException) -> str:
     """The text of an exception, or that it has none that can be read."""
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001  (a user's __str__ may do anything)
-        return f"<{class_name(error)} whose message cannot be read>"
+        return str.__str__(str(error))
+    except BaseException as broken:
+        if diagnostics.must_pass(broken):
+            raise
+        return f"<{diagnostics.qualified(type(error))} whose message cannot be read>"
 
 
 def _frames(error: BaseException) -> str | None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventtree import config
-from eventtree.content import Limits, Sanitizer
+from eventtree.content import Limits, Sanitizer, items_of
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.event import JsonValue
 from eventtree.journal import Journal, open_journal
 from eventtree.pricing import Pricer
+from eventtree.pricing.stated import money
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree
+from eventtree.remembered import Remembered
+from eventtree.usage.collect import NAMES_OF_USAGE, WORDS_OF_USAGE
 from eventtree.vendors import Vendor, resolve_vendors
 
 KNOWN_NAMES = 1024
@@ -25,22 +29,60 @@ sanitizers: weakref.WeakKeyDictionary[Journal, Sanitizer] = weakref.WeakKeyDicti
 """Journal → the sanitizer of its newest pipeline: what is recorded there without a pipeline passes the same one."""
 
 
-class Names(dict[str, str]):
-    """Names and tags as they are recorded: they come again with every run, so the short ones are remembered."""
+OWN = frozenset({"kind", "status", "framework"})
+"""Parts of a record whose values are words of ours."""
+TEXTS = frozenset({"model", "provider", "base_url", "name"})
+"""Parts of a record that are text whatever was given for them."""
+MAPPINGS = frozenset({"metadata", "params", "usage", "error"})
+"""Parts of a record that are objects whatever became of them."""
+KEY = re.compile(r"[A-Za-z_][\w.:-]{0,63}")
+"""What a provider's name for a count looks like."""
+NO_CONTENT = "[content is off]"
+"""In place of an error's message where contents are not recorded."""
+WORDS = frozenset({
+    *("auto", "none", "any", "required", "minimal", "low", "medium", "high", "xhigh", "max", "default", "standard"),
+    *("flex", "priority", "batch", "concise", "detailed", "disabled", "enabled", "text", "audio", "json_object"),
+})  # fmt: skip
+"""Values of a model's parameters that may stay where contents are not recorded; others quote what was asked."""
 
-    def __init__(self, write: Callable[[str], str]) -> None:
-        """Know none; `write` makes one plain."""
-        super().__init__()
-        self._write = write
 
-    def __missing__(self, name: str) -> str:
-        """Make plain a name that is not known."""
-        plain = self._write(name)
-        if len(name) <= SHORT_NAME:
-            if len(self) >= KNOWN_NAMES:
-                self.clear()
-            self[name] = plain
-        return plain
+class Prepared(NamedTuple):
+    """A part of a record that `Pipeline.part` has made before: many runs have it in common, or it had to wait."""
+
+    value: JsonValue
+
+
+def _settings(params: dict[str, JsonValue]) -> JsonValue:
+    return {key: one for key, one in params.items() if is_figure(one) or (type(one) is str and one in WORDS)}
+
+
+def _figures(value: JsonValue) -> JsonValue:
+    if type(value) is dict:
+        return {key: one for key, one in value.items() if is_figure(one)}
+    return value if is_figure(value) else None
+
+
+def _counts(value: JsonValue, name: str = "") -> JsonValue:
+    if type(value) is dict:
+        kept = {key: _counts(one, key) for key, one in value.items() if key in WORDS_OF_USAGE or type(one) is not str}
+        return {key: one for key, one in kept.items() if one is not None and KEY.fullmatch(key)}
+    if type(value) is list:
+        return [_counts(one, name) for one in value]
+    return value if is_figure(value) or name in NAMES_OF_USAGE else None
+
+
+def is_figure(value: JsonValue) -> bool:
+    """Whether a value is a number or a switch, and no text but that of an amount of money."""
+    return type(value) in (int, float, bool) or money(value) is not None
+
+
+WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
+    "params": _settings,
+    "usage": _counts,
+    "value": _figures,
+    "error": lambda error: {**error, "message": NO_CONTENT},
+}
+"""Part of a record → what of it stays where contents are not recorded."""
 
 
 def _check(settings: config.Settings) -> None:
@@ -73,7 +115,9 @@ class Pipeline:
         self.open_runs = self.settings.bounds.open_runs
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact)
         self.text: Callable[[str], str] = self.sanitize.text
-        self.names = Names(self.sanitize.text)
+        self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
+        """Names and tags as they are recorded: they come again with every run."""
+        self.plain_usage = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE)
         self.tags = self.plain_tags(self.settings.tags)
         self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
@@ -96,22 +140,37 @@ class Pipeline:
         """Who delivers what is recorded there."""
         return shipper_of(self.journal)
 
-    def plain_text(self, value: Any) -> str:
-        """A name or another short text, whatever the framework has in its place."""
-        return self.names[value] if type(value) is str else self.sanitize.text(value)
-
-    def plain_tags(self, tags: Any) -> list[str]:
+    def plain_tags(self, tags: Any) -> list[JsonValue]:
         """Tags; what is no list of them is one tag."""
-        if type(tags) is not list and type(tags) is not tuple:
-            tags = self.sanitize(tags)
-        if type(tags) is not list and type(tags) is not tuple:
-            tags = [tags]
-        return [self.names[tag] if type(tag) is str else self.sanitize.text(tag) for tag in tags]
+        found = items_of(tags)
+        return [self.part("name", tag) for tag in ([tags] if found is None else found)]
 
-    def plain_mapping(self, value: Any) -> dict[str, JsonValue]:
-        """Metadata and the like; what is no mapping, or was cut to a text, stands in one."""
-        plain = self.sanitize(value)
-        return plain if type(plain) is dict else {"value": plain}
+    def parts(self, given: Mapping[str, Any]) -> dict[str, JsonValue]:
+        """Parts of a record by name, fit for the disk; what is None is left out.
+
+        Together with `plain` for inputs and outputs this is the one way into a record for all that is no constant, id
+        or clock of ours: nothing else redacts, bounds or leaves out contents.
+        """
+        made: dict[str, JsonValue] = {}
+        for name, value in given.items():
+            if name in TEXTS and type(value) is str:  # by far the most usual
+                made[name] = self.names[value]
+            elif value is not None:
+                made[name] = value if name in OWN else self.part(name, value)
+        return made
+
+    def part(self, name: str, value: Any) -> JsonValue:
+        """One part of a record."""
+        kind = type(value)
+        if name in TEXTS:
+            return self.names[value] if kind is str else self.text(value)
+        if kind is bool or kind is int or name in OWN:
+            return value
+        plain = self.plain_usage if name == "usage" else self.sanitize
+        made = value.value if kind is Prepared else plain(value)
+        if name in MAPPINGS:
+            made = made if type(made) is dict else {name: made}
+        return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
 
     def wake(self) -> None:
         """Make sure somebody delivers; cheap when somebody does."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.record import GIVEN_COST, SESSION_KEYS, USER_KEYS, Record, encode, first_of
+from eventtree.record import SESSION_KEYS, USER_KEYS, Record, encode, first_of
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
@@ -27,12 +27,6 @@ from eventtree.recording.session import current_example, current_session
 if TYPE_CHECKING:
     from eventtree.journal import Journal
     from eventtree.recording.pipeline import Pipeline
-
-NO_CONTENT = "[content is off]"
-"""In place of an error's message where contents are not recorded."""
-
-FORMED = frozenset({"model", "provider", "params", "metadata"})
-"""What `_form` looks after: two texts and two mappings."""
 
 
 class Recorder(Runs):
@@ -60,20 +54,21 @@ class Recorder(Runs):
         tags: Iterable[str] | None = None,
         state: Mapping[str, Any] = NOTHING,
         start_ns: int | None = None,
-        announced: int = 0,
-        **known: JsonValue,
+        **known: Any,
     ) -> None:
         """Record that a run opened.
 
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
         called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`,
-        `session`, `user`; `state` is what `recall` gives back while the run is open; `start_ns` is the wall clock of a
-        run that began before its callback. A run that another pipeline has opened is not recorded again: its tree gains
-        this pipeline's vendors. A run that this pipeline has opened before gets a fresh id and keeps the given one in
-        `metadata.run_id`, unless its handler reports the same start twice: then `announced`, the identity of the
-        objects that came with it, is the same too.
+        `session`, `user`, as the framework gives them; `state` is what `recall` gives back while the run is open;
+        `start_ns` is the wall clock of a run that began before its callback. An open run is not recorded again: where
+        another pipeline opens it, its tree gains that pipeline's vendors; where the same one does, it is a duplicate.
+        The id of a run that has ended may be used again: the new run gets a fresh id and keeps the given one in
+        `metadata.run_id`.
         """
-        run = self.enter(pipeline, run_id, parent_id, announced)
+        # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
+        now = time.time_ns()
+        run = self.enter(pipeline, run_id, parent_id)
         if run is None:
             return
         tree = run.tree
@@ -83,11 +78,11 @@ class Recorder(Runs):
         if state:
             run.state = state
         if start_ns is not None:
-            run.early = max(0, time.time_ns() - start_ns)
+            run.early = max(0, now - start_ns)
             run.start -= run.early
         # The run is in the table: nothing from here to its record may fail. Names come again and again, so look first.
-        start = time.time_ns() if start_ns is None else start_ns
-        plain_name = pipeline.names[name] if type(name) is str else pipeline.plain_text(name)
+        start = now if start_ns is None else start_ns
+        plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
         if run.parent is None:
             metadata, tags = self._root(pipeline, tree, entry, metadata, tags, known), None
@@ -98,13 +93,11 @@ class Recorder(Runs):
         if tags:
             entry["tags"] = pipeline.plain_tags(tags)
         if metadata:
-            entry["metadata"] = pipeline.plain_mapping(metadata)
+            entry["metadata"] = pipeline.part("metadata", metadata)
         if run.id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
-        entry.update(known)
-        if not FORMED.isdisjoint(known):
-            _form(pipeline, entry)
         try:
+            entry.update(pipeline.parts(known))
             if inputs is not None and pipeline.content:
                 entry["inputs"] = (convert or pipeline.sanitize)(inputs)
             payload = encode(entry)
@@ -126,14 +119,16 @@ class Recorder(Runs):
         error: BaseException | Mapping[str, Any] | None = None,
         inputs: Any = None,
         if_unopened: Mapping[str, Any] | None = None,
-        **learned: JsonValue,
+        end_ns: int | None = None,
+        **learned: Any,
     ) -> None:
         """Record that a run closed.
 
         `outputs` and `inputs` (those a streamed chain learns at its end) are the user's objects. `learned` may hold
         `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost`.
         `if_unopened` holds arguments for `open` (`parent_id`, `kind`, `name`, …) for a run whose start had no callback;
-        without it such an end is ignored, as is a second end.
+        without it such an end is ignored, as is a second end. `end_ns` is the monotonic clock of an end that is
+        reported later.
         """
         run, left = self.leave(run_id)
         if run is None:
@@ -150,17 +145,15 @@ class Recorder(Runs):
             if run.id == tree.id:
                 self._count_skipped(tree)
             return
-        entry = record.closed(run.id, tree.id, time.monotonic_ns() - run.start, status._value_)
+        entry = record.closed(run.id, tree.id, (end_ns or time.monotonic_ns()) - run.start, status._value_)
         if inputs is not None and pipeline.content:
             entry["inputs"] = pipeline.sanitize(inputs)
         if error is not None:
-            entry["error"] = _error(pipeline, error)
+            entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
-        if learned:
-            entry.update({key: value for key, value in learned.items() if value is not None})
-            _form(pipeline, entry)
+        entry.update(pipeline.parts(learned))
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
         try:
@@ -175,20 +168,25 @@ class Recorder(Runs):
         else:
             tree.journal.append(payload)
 
-    def note(self, run_id: str, name: str, value: JsonValue = None, *, pipeline: Pipeline | None = None) -> None:
-        """Record something that happened during an open run; nothing if the run is unknown. `value` is plain.
+    def note(self, run_id: str, name: str, value: Any = None, *, pipeline: Pipeline | None = None) -> None:
+        """Record something that happened during an open run; nothing if the run is unknown. `value` is the user's.
 
         With `pipeline`, nothing either if another pipeline records the run: its handler reports the same.
         """
         run = self.find(run_id)
         if run is None or run.tree.skipped or (pipeline is not None and run.pipelines[0] is not pipeline):
             return
-        entry = record.noted(run.id, run.tree.id, name, time.time_ns(), time.monotonic_ns() - run.start)
-        if value is not None and not run.pipelines[0].content and name != GIVEN_COST:
-            value = _figures(value)
-        if value is not None:
-            entry["value"] = value
+        made = run.pipelines[0].parts({"name": name, "value": value})
+        entry = record.noted(run.id, run.tree.id, made["name"], time.time_ns(), time.monotonic_ns() - run.start)
+        if made.get("value") is not None:
+            entry["value"] = made["value"]
         self._write(run.tree, entry)
+
+    def learn(self, run_id: str, **facts: Any) -> None:
+        """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
+        run = self.find(run_id)
+        if run is not None:
+            run.late = {**(run.late or {}), **run.pipelines[0].parts(facts)}
 
     def first_token(self, run_id: str) -> None:
         """Record, once, that the run's first token with content has come. Cheap when it has come before."""
@@ -227,7 +225,7 @@ class Recorder(Runs):
             tree.skipped = "internal"
         own = dict(row.metadata) if row is not None else {}
         if metadata:
-            own.update(metadata if type(metadata) is dict else pipeline.plain_mapping(metadata))
+            own.update(metadata if type(metadata) is dict else pipeline.part("metadata", metadata))
         if given.callers:
             own.setdefault("eventtree_caller", caller())
         here = (None, None) if session is None else (session.id, session.user)
@@ -238,7 +236,7 @@ class Recorder(Runs):
             "environment": given.environment,
         }
         for key, value in named.items():
-            entry[key] = None if value is None else pipeline.plain_text(value)
+            entry[key] = None if value is None else pipeline.part("name", value)
         more = pipeline.plain_tags(tags) if tags else []
         entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
         entry["vendors"], entry["metadata"] = tree.vendors, {}
@@ -310,35 +308,11 @@ def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
     return value
 
 
-def _form(pipeline: Pipeline, entry: Record) -> None:
-    """Give what a framework may know of a run the form it has in an event, whatever the framework has there."""
-    for key in FORMED & entry.keys():
-        value = entry[key]
-        if key == "model" or key == "provider":
-            if value is not None:
-                entry[key] = pipeline.names[value] if type(value) is str else pipeline.plain_text(value)
-        elif value is not None and type(value) is not dict:
-            entry[key] = pipeline.plain_mapping(value)
-
-
-def _error(pipeline: Pipeline, error: BaseException | Mapping[str, Any]) -> JsonValue:
-    """An exception as it is recorded. Messages quote what was asked and answered."""
-    known = describe(error) if isinstance(error, BaseException) else error
-    return pipeline.plain_mapping(known if pipeline.content else {**known, "message": NO_CONTENT})
-
-
 def _partial(pipeline: Pipeline, run: Run) -> JsonValue:
     """What a model had said, as its answer."""
     return pipeline.sanitize(
         {"messages": [{"role": "assistant", "content": "".join((run.streamed or [])[:: run.duplicates + 1])}]}
     )
-
-
-def _figures(value: JsonValue) -> JsonValue:
-    """What a note may say where contents are not recorded: its numbers."""
-    if type(value) is not dict:
-        return None
-    return {key: part for key, part in value.items() if type(part) in (int, float, bool)}
 
 
 def _share(tree_id: str) -> float:

@@ -57,8 +57,6 @@ class Run:
     early = 0
     """How long before its first callback it began: since then it is in the table."""
     token_seen = False
-    announced = 0
-    """Identity of the objects that came with its start, where a pipeline may report it twice."""
     duplicates = 0
     """How many extra times its handler reported the start. A handler registered twice reports every later event as
     many extra times.
@@ -70,7 +68,7 @@ class Run:
     late: dict[str, JsonValue] | None = None
     """What was learned of it since it opened; its close record will hold it."""
 
-    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline, older: Run | None) -> None:
+    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline) -> None:
         """Begin now."""
         self.id = run_id
         self.parent = parent
@@ -79,8 +77,6 @@ class Run:
         self.counted = tree.counted
         """For whom its tree was when it began."""
         self.start = time.monotonic_ns()
-        self.older = older
-        """An open run that was started under the same id before."""
 
 
 class Ended(NamedTuple):
@@ -119,11 +115,10 @@ class Runs:
         """Make the lock anew: a thread of the parent may have held it. Re-entrant, for signal handlers that record."""
         self._lock = threading.RLock()
 
-    def enter(self, pipeline: Pipeline, run_id: str, parent_id: str | None, announced: int) -> Run | None:
+    def enter(self, pipeline: Pipeline, run_id: str, parent_id: str | None) -> Run | None:
         """Put a run into the table, and return it; None if it is there already and its handler reports it once more.
 
-        A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it. A second run
-        of the same pipeline under an open run's id gets a fresh id, unless it came with the same objects (`announced`).
+        A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it.
         """
         with self._lock:
             found = self.runs.get(run_id)
@@ -131,18 +126,16 @@ class Runs:
                 if pipeline not in found.pipelines:
                     found.pipelines = (*found.pipelines, pipeline)
                     return found
-                if announced and self._is_echo(found, parent_id, announced):
+                if pipeline is found.pipelines[0]:
                     found.duplicates += 1
-                    return None
-            event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
+                return None
+            event_id = run_id if run_id not in self.ended else str(uuid.uuid4())
             above: Run | Ended | None = None
             if parent_id is not None:
                 above = self.runs.get(parent_id) or self.ended.get(parent_id)
             # A root, or the parent is not known: a tree of its own.
             tree = self.new_tree(event_id, pipeline) if above is None else above.tree
-            run = Run(event_id, None if above is None else above.id, tree, pipeline, found)
-            if announced:
-                run.announced = announced
+            run = Run(event_id, None if above is None else above.id, tree, pipeline)
             tree.events += 1
             tree.open[run_id] = None
             self.runs[run_id] = run
@@ -165,23 +158,14 @@ class Runs:
                     return None, ()
             tree = run.tree
             if is_listed:
-                if run.older is None:
-                    del self.runs[run_id]
-                    tree.open.pop(run_id, None)
-                else:
-                    self.runs[run_id] = run.older
+                del self.runs[run_id]
+                tree.open.pop(run_id, None)
             self._end(run_id, run, None)
             if run.id != tree.id:
                 return run, ()
             left = self._leave_open(tree) if tree.open else ()
             self._forget_ended()
             return run, left
-
-    def learn(self, run_id: str, **facts: JsonValue) -> None:
-        """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
-        run = self.find(run_id)
-        if run is not None:
-            run.late = {**(run.late or {}), **facts}
 
     def remember(self, run_id: str, **facts: Any) -> None:
         """Add to an open run's `state`."""
@@ -207,6 +191,11 @@ class Runs:
         found = self.runs.get(run_id) or self.ended.get(run_id)
         return None if found is None else (found.id, found.tree)
 
+    def tree_of(self, run_id: str) -> str | None:
+        """Id of the tree of a run that is open, or ended a short while ago."""
+        found = self.event_of(run_id)
+        return None if found is None else found[1].id
+
     def knows(self, run_id: str) -> bool:
         """Whether the run is open, or ended a short while ago."""
         return run_id in self.runs or run_id in self.ended
@@ -224,10 +213,6 @@ class Runs:
         """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""
         run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
         return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
-
-    def _is_echo(self, found: Run, parent_id: str | None, announced: int) -> bool:
-        parent = self.runs.get(parent_id) if parent_id is not None else None
-        return found.announced == announced and found.parent == (None if parent is None else parent.id)
 
     def _leave_open(self, tree: Tree) -> Sequence[Run]:
         """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""

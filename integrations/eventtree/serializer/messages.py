@@ -1,4 +1,4 @@
-"""From our neutral messages to the OpenAI chat form that most vendors display. Pure, and at home with any JSON.
+"""From our neutral messages to the OpenAI chat form that most vendors display. Pure; takes any JSON.
 
 The neutral shapes are those of `event.py`. What is well formed comes out as the OpenAI API would take it; what is not
 (a run's inputs may be anything) comes out as text, never as an exception:
@@ -18,12 +18,12 @@ reasoning, status, finish_reason, id, other  no place; `open_message` keeps them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import pydantic_core
-
+from eventtree.content.messages import ROLES, SPOKEN
 from eventtree.event import Event, JsonValue
+from eventtree.serializer.vendor import to_json
 
 Message = dict[str, JsonValue]
 
@@ -35,7 +35,7 @@ def as_text(value: JsonValue) -> str:
     """A string as it is, nothing as no text, anything else as compact JSON."""
     if isinstance(value, str):
         return value
-    return "" if value is None else pydantic_core.to_json(value, inf_nan_mode="null").decode()
+    return "" if value is None else to_json(value).decode()
 
 
 def finite(value: JsonValue) -> float | int | None:
@@ -71,12 +71,12 @@ def part_text(part: JsonValue) -> str:
 
 def media_text(part: Mapping[str, JsonValue]) -> str:
     """A medium that has no place of its own, named: `[image/png, 1204 bytes, sha256 9f…]` or `[audio https://…]`."""
-    said = [as_text(part.get("mime_type") or part.get("type"))]
+    words = [as_text(part.get("mime_type") or part.get("type"))]
     if part.get("url"):
-        return f"[{said[0]} {as_text(part['url'])}]"
-    said += [f"{as_text(part['bytes'])} bytes"] if part.get("bytes") is not None else []
-    said += [f"sha256 {as_text(part['sha256'])}"] if part.get("sha256") else []
-    return f"[{', '.join(said)}]"
+        return f"[{words[0]} {as_text(part['url'])}]"
+    words += [f"{as_text(part['bytes'])} bytes"] if part.get("bytes") is not None else []
+    words += [f"sha256 {as_text(part['sha256'])}"] if part.get("sha256") else []
+    return f"[{', '.join(words)}]"
 
 
 def openai_part(part: JsonValue) -> dict[str, JsonValue]:
@@ -107,11 +107,11 @@ MEDIA_TYPES = frozenset({"image", "audio", "file", "video"})
 
 
 def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
-    """A message with the OpenAI keys only; `role` is for what does not name its own."""
+    """A message with the OpenAI keys only. `role` stands in where the message names none."""
     if not isinstance(message, dict):
         return {"role": role, "content": openai_content(message)}
-    said = message.get("role")
-    form: dict[str, Any] = {"role": said if isinstance(said, str) and said else role}
+    own = message.get("role")
+    form: dict[str, Any] = {"role": own if isinstance(own, str) and own else role}
     calls = openai_tool_calls(message.get("tool_calls"))
     content = message.get("content")
     if content is not None and not (calls and content in ("", [])):
@@ -146,7 +146,7 @@ def openai_tool_call(call: JsonValue, at: int) -> dict[str, Any]:
 
 
 def is_message(value: JsonValue) -> bool:
-    """Whether a value is one of our messages, and not just any object."""
+    """Whether a value is a neutral message (event.py), and not just any object."""
     if not isinstance(value, dict) or not isinstance(value.get("role"), str):
         return False
     return "content" in value or "tool_calls" in value
@@ -157,35 +157,41 @@ def is_messages(value: JsonValue) -> bool:
     return isinstance(value, list) and bool(value) and all(is_message(item) for item in value)
 
 
-SPEAKERS = {
-    "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "system": "system",
-    "developer": "developer", "tool": "tool", "function": "function",
-}  # fmt: skip
-"""Roles as they stand in LangGraph's pairs → the role meant."""
+NEAREST = {"developer": "system", "function": "tool"}
+"""Roles that not every vendor knows → the role they come nearest to."""
+
+
+def role_among(allowed: Collection[str], role: JsonValue) -> str | None:
+    """The role, by whichever name, as one of those a vendor knows; None where it knows none like it."""
+    name = role.lower() if isinstance(role, str) else ""
+    neutral = ROLES.get(name, name)
+    return next((known for known in (neutral, NEAREST.get(neutral)) if known in allowed), None)
 
 
 def is_short(inputs: JsonValue) -> bool:
     """Whether `messages` of a run's inputs are in LangGraph's short forms: pairs of role and content, or bare texts."""
-    said = inputs.get("messages") if isinstance(inputs, dict) else None
-    if not isinstance(said, list) or not said or is_messages(said):
+    messages = inputs.get("messages") if isinstance(inputs, dict) else None
+    if not isinstance(messages, list) or not messages or is_messages(messages):
         return False
-    return all(isinstance(one, str) or is_pair(one) or is_message(one) for one in said)
+    return all(isinstance(item, str) or is_pair(item) or is_message(item) for item in messages)
 
 
 def is_pair(value: JsonValue) -> bool:
-    """Whether a value is a role with what it says."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in SPEAKERS
+    """Whether a value is LangGraph's pair of a role and a content."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in SPOKEN
 
 
 def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Inputs whose `messages` are messages; for those that are `is_short`."""
-    said = inputs["messages"]
-    whole = [{"role": SPEAKERS[one[0]], "content": one[1]} if is_pair(one) else with_role(one, "user") for one in said]
-    return {**inputs, "messages": whole}
+    """Inputs with their short `messages` (see `is_short`) written out as messages."""
+    messages = [
+        {"role": ROLES.get(item[0], item[0]), "content": item[1]} if is_pair(item) else with_role(item, "user")
+        for item in inputs["messages"]
+    ]
+    return {**inputs, "messages": messages}
 
 
 def openai_form(value: JsonValue) -> JsonValue:
-    """Any run's inputs or outputs with the messages in it (itself, its items, its fields) in OpenAI form."""
+    """Any run's inputs or outputs in OpenAI form, where they are a message or hold messages as items or fields."""
     if is_message(value):
         return open_message(value)
     if is_messages(value):
@@ -195,16 +201,16 @@ def openai_form(value: JsonValue) -> JsonValue:
     return value
 
 
-# What a model was given and what it said
+# A model's messages, in and out
 
 
 def messages_in(event: Event) -> list[Message]:
-    """The messages a model was given; anything else it was given is one user message. Each has a `role`."""
+    """The messages in a model's inputs; any other inputs are one user message. Each has a `role`."""
     return gathered(event.inputs, "user", ("messages", "prompt", "prompts"))
 
 
 def messages_out(event: Event) -> list[Message]:
-    """What a model said, one message for each generation; text is an assistant message. Each has a `role`."""
+    """The messages in a model's outputs, one for each generation; text is an assistant message. Each has a `role`."""
     return gathered(event.outputs, "assistant", ("messages", "texts", "text"))
 
 
@@ -246,7 +252,7 @@ def tools_of(event: Event) -> list[dict[str, Any]]:
 
 
 def openai_tools(tool: JsonValue) -> list[dict[str, Any]]:
-    """One tool (Google puts several into one)."""
+    """The OpenAI forms of one tool: several, where it is Google's list of declarations."""
     if not isinstance(tool, dict):
         return [{"type": "function", "function": {"name": as_text(tool)}}]
     declared = tool.get("function_declarations")

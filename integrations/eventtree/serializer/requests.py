@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-import pydantic_core
 
 from eventtree.event import JsonValue
 
@@ -80,7 +79,7 @@ class Request:
     @property
     def body(self) -> JsonValue:
         """The JSON that goes over the wire, parsed."""
-        return pydantic_core.from_json(self.content)
+        return json.loads(self.content)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -90,7 +89,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an answer says about each item of a request: those in neither mapping were taken."""
+    """The outcome of each item of a request. Items that are in neither `refused` nor `retry` were taken."""
 
     refused: Mapping[str, str] = field(default_factory=dict)
     """Item key → the vendor's words: never to be sent again."""

@@ -5,13 +5,14 @@ trees ──vendor.encode──▶ items ──waves──▶ groups ──reque
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from eventtree import diagnostics
-from eventtree.errors import ConfigError
 from eventtree.event import EventTree
 from eventtree.serializer.packing import Group, request, waves
+from eventtree.serializer.registry import resolve_vendors
 from eventtree.serializer.requests import Item, Request
 from eventtree.serializer.vendor import Vendor
 
@@ -22,8 +23,8 @@ class Plan:
 
     waves: list[list[Group]]
     """Nothing of a wave is sent before the wave below it has been; groups of one wave may travel side by side."""
-    dropped: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    """Tree id → event id → why the vendor has no place for it."""
+    dropped: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    """Tree id, and event id → why the vendor has no place for it."""
     failed: dict[str, Exception] = field(default_factory=dict)
     """Tree id → what went wrong when the vendor encoded it."""
 
@@ -50,19 +51,32 @@ def plan(
             continue
         items += filter(is_wanted, encoded.items)
         if encoded.dropped:
-            found.dropped[tree.id] = encoded.dropped
+            found.dropped.append((tree.id, encoded.dropped))
     found.waves = waves((*items, *more), vendor)
     return found
 
 
-def serialize(trees: Iterable[EventTree], vendor: Vendor) -> Iterator[Request]:
+def serialize(trees: Iterable[EventTree], vendor: Vendor | str) -> Iterator[Request]:
     """Every request `vendor` needs for `trees`, in the order they have to be sent.
 
-    Yields `Request` values with `method`, `url`, `body` (JSON) and `ids` (the events inside). Values that only a reply
-    can tell (a project's id) stand in the url by name; delivery looks them up, `export` shows the project's name.
+    `vendor` is a value, or a name with its settings from the environment, as for handlers. Yields `Request` values with
+    `method`, `url`, `body` (JSON) and `ids` (the events inside). Values that only a reply can tell (a project's id)
+    stand in the url by name; delivery looks them up, `export` shows the project's name. A tree that the vendor takes
+    nothing of makes no request: logger `eventtree` warns of it, with the reason.
+
+    Raises:
+        ConfigError: it is no vendor, its name is unknown, or a setting is missing.
     """
-    if not isinstance(vendor, Vendor):
-        hint = "Pass a value such as Braintrust(project='rag')"
-        raise ConfigError("serialize.vendor", f"{vendor!r} is no vendor", hint)
-    for wave in plan(trees, vendor).waves:
-        yield from (request(group, vendor) for group in wave)
+    (taker,) = resolve_vendors((vendor,))
+    planned = plan(trees, taker)
+    _warn_of_drops(taker, planned)
+    for wave in planned.waves:
+        yield from (request(group, taker) for group in wave)
+
+
+def _warn_of_drops(vendor: Vendor, planned: Plan) -> None:
+    taken = {item.tree_id for wave in planned.waves for group in wave for item in group}
+    left_out = (dropped.values() for tree_id, dropped in planned.dropped if tree_id not in taken)
+    for reason, trees in Counter(reason for reasons in left_out for reason in set(reasons)).items():
+        hint = vendor.drop_hints.get(reason, "")
+        diagnostics.logger.warning("%s takes nothing of %d trees: %s. %s", vendor.name, trees, reason, hint)

@@ -1,21 +1,48 @@
-"""Times as vendors want them. A run's clock may stand anywhere (year 9999, a leap back): nothing here raises for it."""
+"""Times as vendors want them. A run's clock may stand anywhere in the calendar, and a duration may be any number:
+nothing here raises for either, so that one odd clock stops no tree.
+"""
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 
-from eventtree.event import Event
+from eventtree.event import Event, JsonValue
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST = timedelta.max.total_seconds()
 
 
-def ended(event: Event) -> datetime | None:
+def end_of(event: Event) -> datetime | None:
     """When the run ended, never before it started; None while that is not known."""
-    if event.duration is None or not math.isfinite(event.duration):
-        return None
+    elapsed = seconds(event.duration)
+    return None if elapsed is None else later(event.start, elapsed)
+
+
+def later(at: datetime, elapsed: float) -> datetime | None:
+    """The moment so many seconds after `at`; None beyond the end of the calendar."""
     try:
-        return event.start + timedelta(seconds=max(event.duration, 0.0))
+        return at + timedelta(seconds=elapsed)
     except OverflowError:
         return None
+
+
+def from_ns(at: JsonValue) -> datetime | None:
+    """A record's time (ns since the epoch) to the microsecond; None for what is none, or is beyond the calendar."""
+    try:
+        return EPOCH + timedelta(microseconds=at // 1000)
+    except (OverflowError, TypeError, ValueError):
+        return None
+
+
+def seconds(value: float | None) -> float | None:
+    """A duration that a vendor can take, never negative; None where it is unknown or longer than the calendar."""
+    return max(value, 0.0) if value is not None and value < LONGEST else None
+
+
+def first_token(event: Event) -> float | None:
+    """Seconds to the first token, unless they contradict the duration."""
+    first, duration = seconds(event.time_to_first_token), seconds(event.duration)
+    return None if first is None or (duration is not None and first > duration) else first
 
 
 def in_utc(at: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""What every vendor is: a frozen value that says where to send, how to encode a tree and how to read a reply.
+"""The base of every vendor: a frozen value that knows where to send, how to encode a tree and how to read a reply.
 
 A vendor knows nothing of journals, threads, retries or HTTP libraries. `encode` turns one finished tree into items;
 the serializer orders and packs items into requests; delivery sends those and hands each answer to `read_reply`.
@@ -17,11 +17,14 @@ from urllib.parse import urlsplit
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
+from eventtree.content.truncate import TOO_DEEP
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree, JsonValue
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 
 _OFFLINE = "_offline"
+DEEPEST = 200
+"""Levels of a body that had to be cut; common readers of JSON take about as many."""
 
 Feedback = Mapping[str, JsonValue]
 """A feedback record: its own `key`, `id` (of the event or tree it is on), `tree`, `at` (ns), and those of `score`,
@@ -29,7 +32,9 @@ Feedback = Mapping[str, JsonValue]
 """
 
 ABOUT_ONE: Mapping[int, str] = {404: "bisect", 405: "bisect", 409: "bisect"}
-"""`Route.status_actions` of feedback: its event is unknown, or this edition takes none; the settings are right."""
+"""`Route.status_actions` of feedback. These statuses mean that its event is unknown, or that this edition takes no
+feedback; the settings are not to blame, so nothing is parked.
+"""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -53,7 +58,7 @@ class Vendor(BaseModel):
     accepts_updates: ClassVar[bool] = False
     """Events that come after their tree went out can still be added to it."""
     drop_hints: ClassVar[Mapping[str, str]] = {}
-    """Reason in `Encoded.dropped` → what the user can do about it; said once."""
+    """Reason in `Encoded.dropped` → what the user can do about it; logged once."""
     export_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings of `for_export` values where the field's default will not do."""
     status_actions: ClassVar[Mapping[int, str]] = {}
@@ -145,7 +150,7 @@ class Vendor(BaseModel):
         return {"Authorization": f"Bearer {self.api_key.get_secret_value()}"}
 
     def identity(self) -> tuple[str, ...]:
-        """What makes two values send to the same place, apart from the key."""
+        """The settings that make the destination, without the key: equal for two values that send to the same one."""
         return (self.kind, self.base_url)
 
     def fingerprint(self, salt: bytes) -> str:
@@ -166,13 +171,13 @@ class Vendor(BaseModel):
         raise NotImplementedError
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
-        """What to add to events that had gone out before they ended, for vendors that `accepts_updates`; pure.
+        """Items that complete events which went out before they ended, for vendors that `accepts_updates`; pure.
 
         `tree` is all of it, as it is now; `ended` are the ids of those events. The items count for no event.
         """
         return ()
 
-    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+    def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Turn one feedback on a tree that went out into items that count for no event; pure.
 
         `tree` is None where the journal no longer has it; `learned` is what replies taught. Keys of items begin with
@@ -181,12 +186,16 @@ class Vendor(BaseModel):
         return Encoded(())
 
     def advice(self) -> tuple[str, ...]:
-        """What `eventtree doctor` says of settings that are allowed and yet may not be meant."""
+        """Remarks of `eventtree doctor` on settings that are allowed but may not be meant."""
         return ()
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """Read the answer per item; None means the status alone decides (delivery's table)."""
-        return Verdict() if 200 <= status < 300 else None
+        """Read the reply per item; None means the status alone decides (delivery's table)."""
+        return self.read_success(request, json_in(body)) if 200 <= status < 300 else None
+
+    def read_success(self, request: Request, reply: JsonValue) -> Verdict:
+        """The outcome of each item after a 2xx, by default all taken. `reply` is None where the body is no JSON."""
+        return Verdict()
 
 
 def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
@@ -194,8 +203,35 @@ def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
 
 
 def to_json(value: JsonValue) -> bytes:
-    """Compact UTF-8 JSON."""
-    return pydantic_core.to_json(value, inf_nan_mode="null")
+    """Compact UTF-8 JSON; levels that are deeper than JSON readers go give way to a mark."""
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="null")
+    except ValueError:
+        return pydantic_core.to_json(_cut(value, DEEPEST), inf_nan_mode="null")
+
+
+def _cut(value: JsonValue, levels: int) -> JsonValue:
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return TOO_DEEP
+    if isinstance(value, list):
+        return [_cut(item, levels - 1) for item in value]
+    return {key: _cut(item, levels - 1) for key, item in value.items()}
+
+
+def json_in(body: bytes) -> JsonValue:
+    """The JSON of an answer's body; None where it is none."""
+    try:
+        return pydantic_core.from_json(body)
+    except ValueError:
+        return None
+
+
+def id_in(reply: JsonValue) -> str | None:
+    """The `id` in a reply. One that could not stand in a path is none: it would be learned, and spoil what follows."""
+    found = reply.get("id") if isinstance(reply, dict) else None
+    return found if isinstance(found, str) and re.fullmatch(r"[A-Za-z0-9_.:~-]{1,200}", found) else None
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A tree as vendors look at it: who hangs under whom, what failed, what was thought of it.
+"""A tree as vendors look at it: parents and children, failures, feedback, ties to a dataset.
 
 Metadata keys that begin with `eventtree_` are ours: they tie a tree to a row of a dataset (`eventtree_run_id`,
 `eventtree_dataset_id`, `eventtree_datapoint_id`, `eventtree_experiment`, `eventtree_expected`, `eventtree_scores`).
@@ -7,29 +7,26 @@ They are read from the root alone, because frameworks hand a root's metadata dow
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from eventtree.event import Event, EventTree, JsonValue, Status
 from eventtree.serializer.messages import finite, is_short, spelled_out
 from eventtree.serializer.times import iso
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OWN = "eventtree_"
 
 
 @dataclass(frozen=True)
 class TreeView:
-    """A tree without framework plumbing, and how its events hang together."""
+    """A tree without framework plumbing: its root, its parents and children, its feedback."""
 
     tree: EventTree
 
     @classmethod
     def of(cls, tree: EventTree) -> TreeView:
-        """The view of a finished tree, what was said in short forms spelled out as messages."""
+        """The view of a finished tree. Messages in LangGraph's short forms are written out."""
         shown = tree.without_internal()
         if not any(is_short(event.inputs) for event in shown.events):
             return cls(shown)
@@ -48,6 +45,10 @@ class TreeView:
     def ids(self) -> frozenset[str]:
         """The ids of all events in it."""
         return frozenset(event.id for event in self.tree.events)
+
+    def is_root(self, event: Event) -> bool:
+        """Whether the event is the tree's root. A late part begins with an event that has a parent: it has no root."""
+        return event.parent_id is None and event.id == self.root.id
 
     def parent_id(self, event: Event) -> str | None:
         """The id of the event above; the root's where that one is unknown, None for the root itself.
@@ -79,79 +80,76 @@ class TreeView:
         return event.session_id or self.root.session_id
 
     def dropped(self, tree: EventTree) -> dict[str, str]:
-        """The events of the whole `tree` that are not in it, with the reason."""
+        """The events of the whole `tree` that are left out of the view, each with the reason."""
         return {event.id: "internal" for event in tree.events if event.id not in self.ids}
 
     def dataset_field(self, name: str) -> JsonValue:
-        """What ties the tree to a dataset: `run_id`, `dataset_id`, `datapoint_id`, `experiment` or `expected`."""
+        """A tie to a dataset, from the root's metadata: `run_id`, `dataset_id`, `experiment`, `expected`, …"""
         return self.root.metadata.get(OWN + name)
 
+    def links(self, event: Event, names: Iterable[str]) -> dict[str, JsonValue]:
+        """The root's ties to a dataset of these `names`; none for any other event."""
+        return {name: self.dataset_field(name) for name in names} if self.is_root(event) else {}
+
     def feedback(self, event: Event) -> list[dict[str, JsonValue]]:
-        """Feedback on the event; what names the tree, or nothing known, is on the root."""
+        """Feedback on the event. Feedback that names the tree, or no event of it, is on the root."""
         return self.feedback_by_event.get(event.id, [])
 
     @cached_property
     def feedback_by_event(self) -> dict[str, list[dict[str, JsonValue]]]:
-        """Feedback under the id of the event it is on."""
+        """Event id → the feedback on that event."""
         found: dict[str, list[dict[str, JsonValue]]] = {}
-        for said in self.tree.feedback:
-            found.setdefault(about(said, self.ids, self.root.id), []).append(said)
+        for feedback in self.tree.feedback:
+            found.setdefault(about(feedback, self.ids, self.root.id), []).append(feedback)
         return found
 
     def expected(self, event: Event) -> JsonValue:
-        """What the answer should have been: the newest correction, else the dataset's word on the root."""
-        corrections = [said["correction"] for said in self.feedback(event) if said.get("correction") is not None]
+        """The expected output: the newest correction of the event, else on the root what the dataset expects."""
+        corrections = [
+            feedback["correction"] for feedback in self.feedback(event) if feedback.get("correction") is not None
+        ]
         if corrections:
             return corrections[-1]
-        return self.dataset_field("expected") if event.id == self.root.id else None
+        return self.links(event, ("expected",)).get("expected")
 
     def scores(self, event: Event) -> dict[str, float]:
         """Numbers by name from feedback and, on the root, from `eventtree_scores`."""
-        named = self.dataset_field("scores") if event.id == self.root.id else None
+        named = self.links(event, ("scores",)).get("scores")
         found = dict(named) if isinstance(named, dict) else {}
-        for said in self.feedback(event):
-            found.update(scored(said))
+        for feedback in self.feedback(event):
+            found.update(scored(feedback))
         numbers = {name: number(score) for name, score in found.items()}
         return {name: score for name, score in numbers.items() if score is not None}
 
 
-def scored(said: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """What a feedback scores, by name; a score without a name is `score`."""
-    score, name = said.get("score"), said.get("name")
+def scored(feedback: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The scores in a feedback by name. A score without a name is called `score`."""
+    score, name = feedback.get("score"), feedback.get("name")
     return score if isinstance(score, dict) else {name if isinstance(name, str) and name else "score": score}
 
 
-def scores_in(said: Mapping[str, JsonValue]) -> dict[str, float]:
-    """The numbers among what a feedback scores."""
-    numbers = {name: number(score) for name, score in scored(said).items()}
+def scores_in(feedback: Mapping[str, JsonValue]) -> dict[str, float]:
+    """The scores in a feedback that are numbers, by name."""
+    numbers = {name: number(score) for name, score in scored(feedback).items()}
     return {name: score for name, score in numbers.items() if score is not None}
 
 
-def said_at(said: Mapping[str, JsonValue]) -> str | None:
-    """When a feedback came in, ISO 8601."""
-    at = finite(said.get("at"))
-    try:
-        return None if at is None else iso(EPOCH + timedelta(microseconds=int(at) // 1000))
-    except OverflowError:
-        return None
+def rating(feedback: Mapping[str, JsonValue]) -> JsonValue:
+    """The score of the run as a whole: one without a name. None where the feedback has no such score."""
+    return None if feedback.get("name") or isinstance(feedback.get("score"), dict) else feedback.get("score")
 
 
-def rating(said: Mapping[str, JsonValue]) -> JsonValue:
-    """The score of the run as a whole; None where it has a name."""
-    return None if said.get("name") or isinstance(said.get("score"), dict) else said.get("score")
-
-
-def target(said: Mapping[str, JsonValue], tree: EventTree | None) -> str:
-    """The id of the event that late feedback is on: the root's, where its own was not sent."""
+def target(feedback: Mapping[str, JsonValue], tree: EventTree | None) -> str:
+    """The id of the event that late feedback is on. Where that event was not sent (plumbing), the root's."""
     if tree is None:
-        return str(said["id"])
+        return str(feedback["id"])
     shown = TreeView.of(tree)
-    return about(said, shown.ids, shown.root.id)
+    return about(feedback, shown.ids, shown.root.id)
 
 
-def about(said: Mapping[str, JsonValue], known: frozenset[str], otherwise: str) -> str:
+def about(feedback: Mapping[str, JsonValue], known: frozenset[str], otherwise: str) -> str:
     """The id of the event that feedback is on."""
-    named = (said.get(key) for key in ("event_id", "id"))
+    named = (feedback.get(key) for key in ("event_id", "id"))
     return next((one for one in named if isinstance(one, str) and one in known), otherwise)
 
 
@@ -167,7 +165,7 @@ def own_metadata(event: Event) -> dict[str, JsonValue]:
 
 
 def error_line(event: Event) -> str | None:
-    """`Type: message` of what an event ended with, whatever its status."""
+    """The event's error as `Type: message`, whatever its status."""
     if event.error is None:
         return None
     return ": ".join(part for part in (event.error.type, event.error.message) if part) or "error"
@@ -179,25 +177,21 @@ def failure(event: Event) -> str | None:
 
 
 def ended(event: Event) -> dict[str, JsonValue]:
-    """How an event ended, where that is neither well nor by an error: its status, and why."""
+    """Status and reason of an event that was interrupted, cancelled or never closed; empty for ok and error."""
     if event.status in (Status.OK, Status.ERROR):
         return {}
     return {"status": str(event.status), "status_reason": error_line(event)}
 
 
+def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
+    """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
+    if event.usage is None:
+        return {}
+    return event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})
+
+
 def notes_of(event: Event, without: str | None = None) -> list[dict[str, JsonValue]]:
-    """What happened during an event, in order; notes of the name `without` have another place."""
-    told = (note for note in event.notes if note.name != without)
-    notes = ({"name": note.name, "at": iso(note.at), "value": note.value} for note in told)
+    """The event's notes in order, without those of the name `without`, which the vendor has a field for."""
+    shown = (note for note in event.notes if note.name != without)
+    notes = ({"name": note.name, "at": iso(note.at), "value": note.value} for note in shown)
     return [{key: value for key, value in note.items() if value is not None} for note in notes]
-
-
-def seconds(value: float | None) -> float | None:
-    """A duration that a vendor can take: finite and not negative; None where it is unknown or neither."""
-    return max(value, 0.0) if value is not None and math.isfinite(value) else None
-
-
-def first_token(event: Event) -> float | None:
-    """Seconds to the first token, unless they contradict the duration."""
-    first, duration = seconds(event.time_to_first_token), seconds(event.duration)
-    return None if first is None or (duration is not None and first > duration) else first

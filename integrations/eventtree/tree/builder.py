@@ -13,8 +13,8 @@ does in each; nothing else decides. Then `build` makes events of the runs:
   nested embeddings (the inner ones are the framework's plumbing);
 - a cost may be given for any run: at its close, by notes named `eventtree_cost` (summed), or as `eventtree_cost` in its
   metadata, where it was not inherited from the run above: LangChain hands metadata down;
-- session, user and environment are the root's; where it names no session or no user, that of the runs below it if they
-  agree (a chain around a graph: only the graph's runs bear its thread).
+- session, user and environment are the root's; where it names no session or no user, those that were `configured` for
+  it, else those of the runs below it if they agree (a chain around a graph: only the graph's runs bear its thread).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from eventtree import record
 from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Note, Status, Usage
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST, SESSION_KEYS, USER_KEYS, Record, first_of
+from eventtree.tree import structure
 from eventtree.usage import normalise
 
 ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
@@ -83,6 +84,10 @@ class _Run:
     notes: list[Record] = field(default_factory=list)
     is_cancelled: bool = False
     """It never closed, and what was around it was cancelled."""
+    kind: Kind | None = None
+    """What the structure of its tree says it is, where it does."""
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    """What the structure of its tree adds."""
 
     def keep_open(self, entry: Record) -> None:
         self.open = entry
@@ -163,12 +168,13 @@ class TreeBuilder:
         if not part:
             parents = _rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
-        shared["session"] = shared["session"] or _agreed(runs, SESSION_KEYS)
-        shared["user"] = shared["user"] or _agreed(runs, USER_KEYS)
+        configured = root.close.get("configured") or {}
+        for key, names in (("session", SESSION_KEYS), ("user", USER_KEYS)):
+            shared[key] = shared[key] or configured.get(key) or _agreed(runs, names)
         wrappers = _wrappers(runs, parents)
         nest = _Nest(runs, parents, wrappers, _silent(runs, parents, wrappers))
-        _number_first_attempts(runs, parents)
         _settle_unclosed(runs, parents)
+        _add_structure({run.id: run for run in in_order}, parents)
         events = [
             _event(run, self.id, parents[run.id], shared, start, _figures(run, nest, pricing)) for run in runs.values()
         ]
@@ -268,22 +274,6 @@ def _silent(runs: Mapping[str, _Run], parents: Mapping[str, str | None], wrapper
     return found
 
 
-def _number_first_attempts(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> None:
-    """LangChain tags the attempts of a retry from the second on: the run before the second one was the first."""
-    for run in [run for run in runs.values() if "retry:attempt:2" in (run.open.get("tags") or ())]:
-        before = [
-            other
-            for other in runs.values()
-            if parents[other.id] == parents[run.id]
-            and other.open.get("name") == run.open["name"]
-            and other.open["start"] <= run.open["start"]
-            and "attempt" not in (other.open.get("metadata") or {})
-        ]
-        if before:
-            first = max(before, key=lambda other: other.open["start"])
-            first.open = {**first.open, "metadata": {**(first.open.get("metadata") or {}), "attempt": 1}}
-
-
 def _settle_unclosed(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> None:
     for run in runs.values():
         if run.close:
@@ -293,6 +283,14 @@ def _settle_unclosed(runs: Mapping[str, _Run], parents: Mapping[str, str | None]
             above = parents[above]
         nearest = runs.get(above) if above is not None else None
         run.is_cancelled = nearest is not None and nearest.close.get("status") == Status.CANCELLED
+
+
+def _add_structure(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> None:
+    for run_id in structure.agents(runs, parents):
+        runs[run_id].kind = Kind.AGENT
+    for key, found in (("agent", structure.turns(runs, parents)), ("attempt", structure.attempts(runs, parents))):
+        for run_id, value in found.items():
+            runs[run_id].metadata = {**runs[run_id].metadata, key: value}
 
 
 def _ordered(events: list[Event]) -> tuple[Event, ...]:
@@ -320,7 +318,7 @@ def _event(
     start = _time(run.open.get("start", earliest))
     duration = run.close.get("duration")
     usage, cost = figures
-    metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {})}
+    metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {}), **run.metadata}
     error = run.close.get("error")
     model, asked = run.learned("model"), run.open.get("model")
     return Event(
@@ -328,7 +326,7 @@ def _event(
         parent_id=parent,
         tree_id=tree_id,
         session_id=shared["session"],
-        kind=run.learned("kind") or Kind.CHAIN,
+        kind=run.kind or run.learned("kind") or Kind.CHAIN,
         name=run.open.get("name", "unknown"),
         status=Status(run.status),
         error=_error(error),
@@ -365,7 +363,7 @@ def _error(kept: Any) -> EventError | None:
 def _figures(run: _Run, nest: _Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
     """Tokens and money of one run: what was reported, else what can be counted."""
     raw_usage = None if run.id in nest.wrappers else run.close.get("usage")
-    usage = normalise(raw_usage) if raw_usage else None
+    usage = normalise(raw_usage, run.learned("inputs"), run.learned("model")) if raw_usage else None
     if pricing is None:
         return usage, None
     kind, model, status = run.learned("kind"), run.learned("model"), run.status
@@ -387,7 +385,17 @@ def _figures(run: _Run, nest: _Nest, pricing: Pricing | None) -> tuple[Usage | N
         at=_time(run.open.get("start", 0)),
         given=given,
     )
-    return usage, cost
+    return _with_problems(usage, cost)
+
+
+def _with_problems(usage: Usage | None, cost: Cost | None) -> tuple[Usage | None, Cost | None]:
+    """What a price leaves out stands where all problems do; a cost without any figure is none."""
+    if cost is None or not cost.problems:
+        return usage, cost
+    if usage is not None:
+        usage = usage.model_copy(update={"problems": (*usage.problems, *cost.problems)})
+    is_known = any(amount is not None for amount in (cost.input_usd, cost.output_usd, cost.total_usd))
+    return usage, cost.model_copy(update={"problems": ()}) if is_known else None
 
 
 def _given(run: _Run, above: _Run | None) -> JsonValue:

@@ -1,32 +1,270 @@
-"""Which keys of an answer the handlers keep for `normalise`: made of its tables, so that a new row is kept too."""
+"""What a handler keeps of an answer for `normalise`: counts and names, no text. Made of its tables: a new row is kept.
+
+Runs on the app's thread, where the answer is read once and nothing of it is kept but plain JSON. Nothing is computed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+from pydantic import BaseModel
 
 from eventtree.event import JsonValue
-from eventtree.usage.providers import CONTAINERS, FORMATS, TIERS
+from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES, STANDARD
+from eventtree.usage.providers import CONTAINERS, FORMATS, MODIFIERS, TIERS
 
 WRAPPERS = frozenset({"", "response", "message", "metadata", "result"})
 """What holds a whole answer, with its text: the handlers look into these themselves, or need not."""
+
+LONGEST = 200
+"""Characters kept of a name, and entries of a list or a dict: more are no usage."""
+DEEPEST = 6
+LARGEST = 2**63
+PRICED = (("_hidden_params", "response_cost"), ("headers", "x-litellm-response-cost"))
+"""Where LiteLLM states the cost; what stands beside it is not kept."""
 
 
 def _firsts(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(path.partition(".")[0].partition("[")[0] for path in paths)
 
 
-PLACES = _firsts((*CONTAINERS, *TIERS)) - WRAPPERS
-"""Keys under which an answer holds its usage or its service tier."""
+PLACES = _firsts((*CONTAINERS, *TIERS, *MODIFIERS)) - WRAPPERS
+"""Keys under which an answer holds its usage, its service tier or another thing that its price depends on."""
 
 COUNTS = _firsts(path for shape in FORMATS for paths in shape.reads.values() for path in paths.split(" | "))
 COUNTS |= _firsts(mark for shape in FORMATS for mark in shape.marks)
 """Keys of the counts themselves, where an answer has them at its top (Ollama, Bedrock Invoke, Databricks)."""
 
+KEPT = PLACES | COUNTS | {"system_fingerprint", "model_provider", "cost", "cost_details", "cost_in_usd_ticks"}
+"""Keys looked for at the top of an answer."""
 
-def without_text(key: str, value: JsonValue) -> JsonValue:
+
+WORDS_OF_USAGE = frozenset(
+    word
+    for path in (*CONTAINERS, *TIERS, *MODIFIERS, *KEPT, *(paths for one in FORMATS for paths in one.reads.values()))
+    for word in re.findall(r"[\w-]+", path)
+) | frozenset({
+    *("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs", "cached", "streamed", "chunks"),
+    *("provider", "batch_size", "answers", "total_cost", "last", "repeats", "additions", "listed"),
+    *("units", "queries", "files", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
+    *(name for place in PRICED for name in place),
+})  # fmt: skip
+"""Every key by which usage and stated costs are read back. A redactor of an app's does not get to hide a count."""
+
+NAMES_OF_USAGE = frozenset({
+    *("provider", "model_provider", "system_fingerprint", "service_tier", "type", "speed", "modality", "answers"),
+    *("files", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
+})  # fmt: skip
+"""Those under which a text stands that is read back: who answered, how fast, what a count is of."""
+
+
+def kept(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
+    """What `body` holds under `keys`, as plain JSON; what is empty is left out."""
+    if type(body) is dict or isinstance(body, Mapping):
+        names = [key for key in body if key in keys]
+    else:
+        # Properties stand in no dict and have to be asked for; counts at the top are known of dicts and fields alone.
+        own = getattr(body, "__dict__", None) or ()
+        names = [*PLACES, *(key for key in own if key in keys and key not in PLACES)]
+    found = {}
+    for key in names:
+        plain = figures(_without_text(key, field(body, key)))
+        if plain is not None and plain != {} and plain != []:
+            found[key] = plain
+    for holder, name in PRICED:
+        beside = field(body, holder)
+        if beside is not None and (cost := figures(_entry(beside, name))) is not None:
+            found[holder] = {name: cost}
+    return found
+
+
+def merge(before: dict[str, JsonValue], found: Mapping[str, JsonValue]) -> None:
+    """Add what a chunk reports to what was reported before: Anthropic's first event has the input, its last may not.
+
+    Counts of a stream only grow: a 0 after a count (gateways end so) is none.
+    """
+    for key, plain in found.items():
+        old = before.get(key)
+        if isinstance(old, dict) and isinstance(plain, dict):
+            before[key] = old | {name: value for name, value in plain.items() if value or not old.get(name)}
+        elif plain or not old:
+            before[key] = plain
+
+
+def snapshot(before: Mapping[str, JsonValue] | None, counts: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Fold the usage of one more chunk of a stream into `before`; see `normalise` for what becomes of it.
+
+    A call has one input. Chunks that report it again therefore repeat what was counted so far (vLLM, SGLang, xAI,
+    gateways), where chunks that LangChain adds up report what came since the chunk before.
+    """
+    now = figures(counts)
+    sent = now.get("input_tokens")
+    if before is None:
+        return {"last": now, "repeats": 0, "additions": 0}
+    if sent and sent >= (before["last"].get("input_tokens") or 0) > 0:
+        return {**before, "last": now, "repeats": before["repeats"] + 1}
+    if sent and not before["last"].get("input_tokens"):
+        return {**before, "last": now}
+    return {**before, "additions": before["additions"] + bool(now.get("output_tokens") or sent)}
+
+
+class Listed:
+    """What an answer lists beside its counts: calls of the provider's own tools, search queries, files it made.
+
+    An item may be listed again, by a later chunk or in another place of the answer; it is counted once.
+    """
+
+    __slots__ = ("calls", "files", "grounded", "queries")
+
+    def __init__(self) -> None:
+        """Nothing is listed yet."""
+        self.calls: dict[str, str] = {}
+        self.queries: dict[str, set[str]] = {}
+        self.grounded: set[str] = set()
+        self.files: set[str] = set()
+
+    def items(self, items: Any) -> None:
+        """Take the blocks of a message, or the items of an answer's output."""
+        if not isinstance(items, list | tuple):
+            return
+        for place, item in enumerate(items):
+            if isinstance(item, str):
+                continue
+            item = fields(item)
+            if field(item, "block_type") == "text":
+                continue
+            identity = _text(item, "id")
+            kind = _text(item, "type") or _text(item, "block_type")
+            kind = STANDARD.get((kind, identity.partition("_")[0]), kind)
+            call = CALLS.get(kind)
+            if call is not None and _is_billed(item):
+                # A container is billed, not each run of code in it.
+                container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
+                self.calls[container or identity or f"{kind} {place}"] = call
+            elif not kind or kind in FILES:
+                self._file(item, kind)
+
+    def grounding(self, about: Any) -> None:
+        """Take Gemini's grounding metadata."""
+        about = fields(about)
+        for key, unit in QUERIES.items():
+            found = field(about, key)
+            if isinstance(found, list | tuple):
+                self.queries.setdefault(unit, set()).update(
+                    one for one in found if isinstance(one, str) and one.strip()
+                )
+        chunks = field(about, "grounding_chunks") or field(about, "groundingChunks")
+        for chunk in chunks if isinstance(chunks, list | tuple) else ():
+            self.grounded.update(unit for key, unit in GROUNDINGS.items() if field(fields(chunk), key) is not None)
+
+    def record(self) -> dict[str, JsonValue]:
+        """The counts, under the names of `Usage.units`; `queries` are those of Gemini's searches."""
+        if not (self.calls or self.queries or self.grounded or self.files):
+            return {}
+        found: dict[str, JsonValue] = {}
+        for unit in self.calls.values():
+            found[unit] = found.get(unit, 0) + 1
+        found |= dict.fromkeys(self.grounded, 1)
+        queries = {unit: len(texts) for unit, texts in self.queries.items() if texts}
+        told = {"units": found, "queries": queries, "files": sorted(self.files)}
+        return {key: value for key, value in told.items() if value}
+
+    def _file(self, item: Any, kind: str) -> None:
+        inline = next((one for key in ("inline_data", "inlineData") if (one := field(item, key)) is not None), None)
+        if not kind and inline is None:
+            return
+        mimes = (_text(holder, key) for holder in (fields(inline), item) for key in ("mime_type", "mimeType"))
+        family = FILES.get(kind) or next(filter(None, mimes), "").partition("/")[0]
+        if family in FAMILIES:
+            self.files.add(family)
+
+
+FAMILIES = frozenset(FILES.values()) - {""}
+
+
+def _is_billed(item: Any) -> bool:
+    action = field(item, "action") or field(item, "args")
+    return _text(fields(action), "type") not in NOT_BILLED
+
+
+def _text(body: Any, name: str) -> str:
+    value = field(body, name)
+    return value if isinstance(value, str) else ""
+
+
+def fields(body: Any) -> Any:
+    """A pydantic model's fields as a dict: asking it for one that it lacks is slow, and is done with each chunk."""
+    if not isinstance(body, BaseModel):
+        return body
+    extra = body.__pydantic_extra__
+    return {**body.__dict__, **extra} if extra else body.__dict__
+
+
+def field(body: Any, name: str) -> Any:
+    """An entry of a dict or an attribute of a provider's object, or None; properties that raise are None."""
+    if body is None:
+        return None
+    if type(body) is dict or isinstance(body, Mapping):
+        return body.get(name)
+    try:
+        return getattr(body, name, None)
+    except Exception:  # noqa: BLE001  (a provider's class may do anything)
+        return None
+
+
+def figures(value: Any, depth: int = 0) -> JsonValue:
+    """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if isinstance(value, str):
+        return value[:LONGEST] if value.isascii() else value[:LONGEST].encode("utf-8", "replace").decode()
+    if isinstance(value, int | float):
+        # A number that JSON has none for is no count: `normalise` says so.
+        return value if -LARGEST < value < LARGEST else str(value)[:LONGEST]
+    if depth > DEEPEST:
+        return None
+    if isinstance(value, list | tuple):
+        return [figures(one, depth + 1) for one in value[:LONGEST]]
+    # The first is by far the most usual, and the second asks in a roundabout way.
+    entries = value if kind is dict or isinstance(value, Mapping) else _own(value)
+    if entries is None:
+        return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
+    found = {}
+    for key, one in islice(entries.items(), LONGEST):
+        if not isinstance(key, str):
+            continue  # No name of a count.
+        plain = figures(one, depth + 1)
+        if plain is not None:
+            found[key if type(key) is str and key.isascii() else figures(str.__str__(key))] = plain
+    return found
+
+
+def _own(value: Any) -> dict[str, Any] | None:
+    """The fields of a provider's object. What it has beyond the client's model (DeepSeek's cache) stands apart."""
+    try:
+        own = {**value.__dict__, **(getattr(value, "__pydantic_extra__", None) or {})}
+    except Exception:  # noqa: BLE001  (a provider's class may do anything, or has no dict)
+        return None
+    own.pop("__pydantic_extra__", None)
+    return own
+
+
+def _entry(holder: Any, name: str) -> Any:
+    """An entry by its name in lower case: headers."""
+    if not isinstance(holder, Mapping):
+        return None
+    return next((value for key, value in holder.items() if str(key).lower() == name), None)
+
+
+def _without_text(key: str, value: Any) -> Any:
     """The value of one of these keys, less what is no count under it."""
     if key == "results" and isinstance(value, list):
         # Titan on Bedrock counts beside the text of its answer.
         return [{"tokenCount": one.get("tokenCount")} for one in value if isinstance(one, dict)]
     # Cohere's counts; log probabilities elsewhere.
-    return None if key == "tokens" and not isinstance(value, dict) else value
+    return None if key == "tokens" and not isinstance(value, Mapping) else value

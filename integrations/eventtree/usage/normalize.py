@@ -8,13 +8,14 @@ Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provid
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
-from eventtree.usage.providers import CONTAINERS, QUIRKS, REPEATS, TIERS, UNITS
+from eventtree.usage.hosted import billed_queries
+from eventtree.usage.providers import CONTAINERS, QUIRKS, REPEATS, TIER_NAMES, TIERS, UNITS
 from eventtree.usage.reader import Reading, add, check_parts, count, find_each, read
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
@@ -23,26 +24,33 @@ PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additiona
 PER_GENERATION = ("usage_metadata", "response_metadata")
 """Places that exist once for each generation; the others speak of the whole request."""
 
+MODALITIES = frozenset({"image", "audio", "video"})
 GOOGLE = frozenset({"google", "gemini", "vertexai", "vertex", "genai"})
 FIELDS = {name.removesuffix("_tokens"): name for name in Usage.model_fields if name.endswith("_tokens")}
 
 
-def normalise(raw: JsonValue) -> Usage | None:
+def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None) -> Usage | None:
     """The usage in what a handler recorded, or None where it holds none. Takes any JSON; never raises.
+
+    `inputs` are those of the event: what was sent and has no count of its own is named in `uncounted`. `model` decides
+    what Gemini bills of its searches.
 
     A `Usage` without figures is an answer too: it names why nothing can be believed, or that another record has it.
     """
     if not isinstance(raw, dict):
         return None
     record = _Record.of(raw)
-    readings = _readings(record)
+    readings = _last_snapshot(record, _readings(record))
+    listed = _listed_units(record, model)
     if not readings:
-        return _without_figures(record)
+        return _without_figures(record, listed)
     chosen = _choose(record, readings)
     _mend_input(record, chosen, readings)
     if len(readings) > 1:
         _enrich(chosen, readings)
-    return _usage(record, chosen, readings)
+    usage = _usage(record, chosen, readings)
+    uncounted = _uncounted(record, chosen, inputs)
+    return usage.model_copy(update={"units": listed | usage.units, "uncounted": uncounted})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +89,44 @@ def _split(name: str) -> frozenset[str]:
     return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
 
 
-def _without_figures(record: _Record) -> Usage | None:
+def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
+    """A stream whose chunks repeat the call's input reports the running count in each: the last one is the truth, and
+    LangChain's sum of them is not. Google's clients subtract what the chunk before said, so that theirs add up.
+    """
+    chunks = record.raw.get("chunks")
+    if not isinstance(chunks, dict) or not chunks.get("repeats") or not record.words.isdisjoint(GOOGLE):
+        return readings
+    last = read(chunks["last"], "usage_metadata") if isinstance(chunks.get("last"), dict) else None
+    if last is None:
+        return readings
+    if chunks.get("additions"):
+        last.problems.append("some chunks of the stream repeat its usage and some add to it")
+    others = [one for one in readings if one.place != "usage_metadata" and (not one.is_complete or one.agrees(last))]
+    return [last, *others]
+
+
+def _without_figures(record: _Record, units: dict[str, int]) -> Usage | None:
     if record.batch > 1 and any(one.get("token_usage") == {} for one in record.places.get("llm_output", ())):
         # BaseLLM.generate puts the sum of a batch on its first prompt and an empty dict on the others.
         problem = f"counted on the first of the batch's {record.batch} prompts"
         return Usage(cached=record.is_cached, raw=record.raw, problems=(problem,))
-    return Usage(cached=True, raw=record.raw) if record.is_cached else None
+    return Usage(cached=record.is_cached, units=units, raw=record.raw) if record.is_cached or units else None
+
+
+def _listed_units(record: _Record, model: str | None) -> dict[str, int]:
+    """What the answer lists beside its counts and is billed; see `hosted`."""
+    listed = record.raw.get("listed")
+    if not isinstance(listed, dict):
+        return {}
+    units = {name: n for name, value in _items(listed, "units") if (n := count(value))}
+    return units | {
+        name: billed_queries(name, n, model) for name, value in _items(listed, "queries") if (n := count(value))
+    }
+
+
+def _items(holder: dict[str, JsonValue], key: str) -> Iterable[tuple[str, JsonValue]]:
+    value = holder.get(key)
+    return value.items() if isinstance(value, dict) else ()
 
 
 def _readings(record: _Record) -> list[Reading]:
@@ -131,7 +171,8 @@ def _name_quirk(reading: Reading, path: str, value: Mapping[str, JsonValue]) -> 
 
 
 def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:
-    return next((tier for _, tier in find_each(one, TIERS) if isinstance(tier, str)), None)
+    tier = next((tier for _, tier in find_each(one, TIERS) if isinstance(tier, str)), None)
+    return None if tier is None else TIER_NAMES.get(tier.lower(), tier)
 
 
 def _together(found: list[Reading], request: Reading | None, words: frozenset[str]) -> Reading:
@@ -221,16 +262,38 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
             chosen.figures = richer.figures
 
 
+def _uncounted(record: _Record, chosen: Reading, inputs: JsonValue) -> tuple[str, ...]:
+    """Images, audio and video that were sent or made and that no figure counts."""
+    listed = record.raw.get("listed")
+    made = listed.get("files") if isinstance(listed, dict) else None
+    messages = inputs.get("messages") if isinstance(inputs, dict) else None
+    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    sent = {str(part.get("type")) for part in parts} & MODALITIES
+    both = [*(f"input_{one}" for one in sorted(sent)), *(f"output_{one}" for one in made or () if isinstance(one, str))]
+    return tuple(name for name in both if name not in chosen.figures)
+
+
 def _usage(record: _Record, chosen: Reading, readings: list[Reading]) -> Usage:
-    problems = list(chosen.problems)
+    problems = [*chosen.problems, *dict.fromkeys(remark for one in readings for remark in one.remarks)]
     if record.batch > 1 and chosen.place == "llm_output":
         problems.append(f"the sum of the batch's {record.batch} prompts")
-    figures: dict[str, Any] = {FIELDS[name]: value for name, value in chosen.figures.items() if name in FIELDS}
     units = {name: chosen.figures[name] for name in UNITS if name in chosen.figures}
     tier = chosen.tier or next((r.tier for r in readings if r.tier), None) or _tier(record)
+    others = next((one.others for one in readings if one.others), {})
     return Usage(
-        **figures, units=units, cached=record.is_cached, service_tier=tier, problems=tuple(problems), raw=record.raw
+        **_fields(chosen),
+        units=units,
+        others={model: Usage(**_fields(other), service_tier=tier) for model, other in others.items()},
+        cached=record.is_cached,
+        service_tier=tier,
+        problems=tuple(problems),
+        raw=record.raw,
     )
+
+
+def _fields(reading: Reading) -> dict[str, Any]:
+    return {FIELDS[name]: value for name, value in reading.figures.items() if name in FIELDS}
 
 
 def _tier(record: _Record) -> str | None:

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 from eventtree.event import JsonValue
 
-UNITS = ("web_searches", "rerank_searches", "billed_input_tokens", "billed_output_tokens")
+UNITS = (
+    *("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions"),
+    *("search_sources", "billed_input_tokens", "billed_output_tokens"),
+)
 """What is billed and is no token of the model; the names are those of genai-prices where it has one."""
 
 
@@ -75,10 +78,21 @@ LANGCHAIN = ProviderFormat(
         "reasoning": _detail("output", "reasoning"),
         "input_audio": "input_token_details.audio | input_token_details.audio_tokens",
         "output_audio": "output_token_details.audio | output_token_details.audio_tokens",
+        "cache_read_audio": "input_token_details.cached_tokens_details.audio_tokens",
+        "cache_read_image": "input_token_details.cached_tokens_details.image_tokens",
         "input_image": "input_token_details.image | input_token_details.image_tokens",
         "output_image": "output_token_details.image | output_token_details.image_tokens",
     },
 )
+
+XAI_TOOLS: Mapping[str, str] = {
+    # xAI's own tools and live search: docs.x.ai/developers/tools, "Tool usage and pricing"
+    "web_searches": "server_side_tool_usage_details.web_search_calls",
+    "social_searches": "server_side_tool_usage_details.x_search_calls",
+    "code_executions": "server_side_tool_usage_details.code_interpreter_calls",
+    "storage_searches": "server_side_tool_usage_details.file_search_calls",
+    "search_sources": "num_sources_used",
+}
 
 FORMATS: tuple[ProviderFormat, ...] = (
     LANGCHAIN,
@@ -118,6 +132,8 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "cache_read": "cachedContentTokenCount | cached_content_token_count",
             "reasoning": "thoughtsTokenCount | thoughts_token_count",
             "tool_input": "toolUsePromptTokenCount | tool_use_prompt_token_count",
+            "cache_read_audio": _modalities("cache", "AUDIO"),
+            "cache_read_image": _modalities("cache", "IMAGE,DOCUMENT"),
             "input_audio": _modalities("prompt", "AUDIO"),
             "input_image": _modalities("prompt", "IMAGE,DOCUMENT"),
             "output_audio": _modalities("candidates", "AUDIO"),
@@ -249,7 +265,8 @@ FORMATS: tuple[ProviderFormat, ...] = (
     ProviderFormat(
         # OpenAI chat completions, completions and embeddings, and all who copied them: platform.openai.com/docs/
         # api-reference/chat/object. Azure, Groq, OpenRouter, Together, Fireworks, vLLM, llama.cpp, LM Studio ...
-        # Cache: Mistral (num_cached_tokens), Moonshot (cached_tokens), LiteLLM and Databricks (cache_read_input_tokens;
+        # Cache: Mistral (num_cached_tokens; prompt_token_details, singular, and prompt_tokens_details:
+        # docs.mistral.ai/api, UsageInfo), Moonshot (cached_tokens), LiteLLM and Databricks (cache_read_input_tokens;
         # LlamaIndex uses it for Bedrock too, where prompt_tokens excludes it: the total decides). Reasoning: xAI leaves
         # it out of completion_tokens (the total decides); Databricks and Modal write it at the top.
         name="openai",
@@ -258,8 +275,10 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "input": "prompt_tokens",
             "output": "completion_tokens",
             "total": "total_tokens",
-            "cache_read": "prompt_tokens_details.cached_tokens | num_cached_tokens | cached_tokens"
-            " | cache_read_input_tokens",
+            "cache_read": "prompt_tokens_details.cached_tokens | prompt_token_details.cached_tokens | num_cached_tokens"
+            " | cached_tokens | cache_read_input_tokens",
+            "cache_read_audio": "prompt_tokens_details.cached_tokens_details.audio_tokens",
+            "cache_read_image": "prompt_tokens_details.cached_tokens_details.image_tokens",
             "cache_write": "prompt_tokens_details.cache_write_tokens | prompt_tokens_details.cache_creation_tokens"
             " | cache_creation_input_tokens | cache_write_input_tokens",
             "reasoning": "completion_tokens_details.reasoning_tokens | reasoning_tokens",
@@ -267,6 +286,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "output_audio": "completion_tokens_details.audio_tokens",
             "input_image": "prompt_tokens_details.image_tokens",
             "output_image": "completion_tokens_details.image_tokens",
+            **XAI_TOOLS,
         },
     ),
     ProviderFormat(
@@ -280,13 +300,16 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "total": "total_tokens",
             "cache_read": "input_tokens_details.cached_tokens | input_tokens_details.cache_read_input_tokens"
             " | prompt_tokens_details.cached_tokens",
+            "cache_read_audio": "input_tokens_details.cached_tokens_details.audio_tokens",
+            "cache_read_image": "input_tokens_details.cached_tokens_details.image_tokens",
             "cache_write": "input_tokens_details.cache_write_tokens",
             "reasoning": "output_tokens_details.reasoning_tokens | output_tokens_details.thinking_tokens",
             "input_image": "input_tokens_details.image_tokens",
             "output_image": "output_tokens_details.image_tokens",
             "input_audio": "input_tokens_details.audio_tokens",
             "output_audio": "output_tokens_details.audio_tokens",
-            "web_searches": "tool_calls_details.search_web.invocation",
+            **XAI_TOOLS,
+            "web_searches": f"tool_calls_details.search_web.invocation | {XAI_TOOLS['web_searches']}",
         },
     ),
     ProviderFormat(
@@ -317,14 +340,59 @@ CONTAINERS: tuple[str, ...] = (
 
 TIERS: tuple[str, ...] = (
     "service_tier",
-    "serviceTier.type",
+    "serviceTier.type",  # Bedrock Converse
     "usage.service_tier",
     "token_usage.service_tier",
     "response.service_tier",
+    "message.usage.service_tier",
     "x_groq.service_tier",
     "usage_metadata.service_tier",
+    "usageMetadata.serviceTier",
+    "usageMetadata.trafficType",  # Vertex AI: GenerateContentResponse.UsageMetadata.TrafficType
+    "usage_metadata.traffic_type",
+    "usage_metadata.trafficType",
 )
 """Where the service tier may stand within one place of a record."""
+
+TIER_NAMES: Mapping[str, str] = {
+    # cloud.google.com/vertex-ai/generative-ai/docs/deploy/consumption-options
+    "on_demand_flex": "flex",
+    "on_demand_priority": "priority",
+    "provisioned_throughput": "provisioned",
+    "traffic_type_unspecified": "standard",
+}
+"""A provider's name of a tier in lower case → the name that prices go by. Others stay as they are."""
+
+ORDINARY = frozenset(
+    {
+        "standard",
+        "default",
+        "auto",
+        "on_demand",
+        "unspecified",
+        "standard_only",
+        "global",
+        "not_available",
+        "not_applied",
+    }
+)
+"""Values that change no price: OpenAI, Anthropic, Groq, Bedrock, Google; Anthropic's `inference_geo`."""
+
+MODIFIERS: Mapping[str, str] = {
+    # Anthropic: platform.claude.com/docs/en/build-with-claude/fast-mode
+    "usage.speed": "speed",
+    "token_usage.speed": "speed",
+    "speed": "speed",
+    # Anthropic: platform.claude.com/docs/en/manage-claude/data-residency
+    "usage.inference_geo": "inference_geo",
+    "token_usage.inference_geo": "inference_geo",
+    "inference_geo": "inference_geo",
+    # Anthropic: platform.claude.com/docs/en/build-with-claude/fallback-credit
+    "usage.fallback_credit.status.type": "fallback_credit",
+    # Bedrock Converse: docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
+    "performanceConfig.latency": "latency",
+}
+"""Where an answer says what its price depends on besides the tier → the name of it."""
 
 REPEATS: tuple[str, ...] = ("openai", "azure", "google", "vertexai", "gemini", "genai")
 """Providers whose LangChain class writes the request's usage on each of n generations (one request, n choices)."""

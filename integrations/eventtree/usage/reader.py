@@ -23,6 +23,8 @@ MOST_TOKENS = 10**15
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("input", ("cache_read", "cache_write")),
     ("input", ("input_audio", "input_image")),
+    ("input", ("cache_read_audio", "cache_read_image")),
+    ("cache_read", ("cache_read_audio", "cache_read_image")),
     ("output", ("reasoning",)),
     ("output", ("output_audio", "output_image")),
     ("cache_write", ("cache_write_5m", "cache_write_1h")),
@@ -39,6 +41,10 @@ class Reading:
     figures: dict[str, int]
     problems: list[str] = field(default_factory=list)
     tier: str | None = None
+    remarks: list[str] = field(default_factory=list)
+    """What the figures leave out. They may be sound all the same."""
+    others: dict[str, Reading] = field(default_factory=dict)
+    """Rounds that other models ran within the answer, by model: not in the figures, and billed."""
 
     @property
     def is_complete(self) -> bool:
@@ -52,7 +58,9 @@ class Reading:
 
     def copy(self, place: str) -> Reading:
         """The same figures, at `place`, to be changed."""
-        return Reading(place, self.shape, self.figures.copy(), self.problems.copy(), self.tier)
+        return Reading(
+            place, self.shape, self.figures.copy(), self.problems.copy(), self.tier, self.remarks, self.others
+        )
 
     def agrees(self, other: Reading) -> bool:
         """Whether both name the same input and output."""
@@ -65,10 +73,8 @@ def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False
     plan = _plan(raw)
     if plan is None:
         return None
-    rounds = _iterations(raw) if "iterations" in raw and plan.shape.name == "anthropic" else []
-    if rounds:
-        return add([_read_by(_planned(plan.shape, one), one, place, gap_is_thinking) for one in rounds])
-    return _read_by(plan, raw, place, gap_is_thinking)
+    reading = _read_by(plan, raw, place, gap_is_thinking)
+    return _with_rounds(reading, plan.shape, raw) if "iterations" in raw and plan.shape.name == "anthropic" else reading
 
 
 def add(readings: list[Reading]) -> Reading:
@@ -82,9 +88,15 @@ def add(readings: list[Reading]) -> Reading:
         if any(name not in reading.figures for reading in readings):
             figures.pop(name, None)
     problems = list(dict.fromkeys(problem for reading in readings for problem in reading.problems))
-    summed = Reading(first.place, first.shape, figures, problems, first.tier)
+    remarks = list(dict.fromkeys(remark for reading in readings for remark in reading.remarks))
+    summed = Reading(first.place, first.shape, figures, problems, first.tier, remarks, _add_others(readings))
     check_parts(summed)
     return summed
+
+
+def _add_others(readings: list[Reading]) -> dict[str, Reading]:
+    models = dict.fromkeys(model for reading in readings for model in reading.others)
+    return {model: add([one.others[model] for one in readings if model in one.others]) for model in models}
 
 
 def count(value: JsonValue) -> int | None:
@@ -161,15 +173,48 @@ def _steps(path: str) -> tuple[tuple[str, str | None, frozenset[str]], ...]:
     return tuple(steps)
 
 
-def _iterations(raw: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
-    """Anthropic's rounds where the context was compacted: the figures at the top leave the compaction out, so the bill
-    is the sum of the rounds (platform.claude.com/docs/en/build-with-claude/compaction).
+OWN_ROUNDS = frozenset({"message", "compaction", "fallback_message"})
+"""Anthropic's rounds of the model that answered: platform.claude.com/docs/en/build-with-claude/compaction."""
+
+
+def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, JsonValue]) -> Reading:
+    """Anthropic's rounds within one answer. The sums at the top leave out what compacted the context, and what other
+    models did (an advisor: platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool).
     """
-    rounds = raw.get("iterations")
-    if not isinstance(rounds, list) or not any(isinstance(r, dict) and r.get("type") == "compaction" for r in rounds):
-        return []
-    billed = [r for r in rounds if isinstance(r, dict) and r.get("type") in ("compaction", "message")]
-    return [{**one, "server_tool_use": raw.get("server_tool_use") if n == 0 else None} for n, one in enumerate(billed)]
+    found = raw["iterations"] if isinstance(raw["iterations"], list) else []
+    rounds = [one for one in found if isinstance(one, dict)]
+    kinds = {str(one.get("type"))[:40] for one in rounds}
+    own = [one for one in rounds if one.get("type") in OWN_ROUNDS]
+    if "compaction" in kinds:
+        server_tools = {"server_tool_use": raw.get("server_tool_use")}
+        sums = add(
+            [_read_round(shape, one | (server_tools if n == 0 else {}), reading.place) for n, one in enumerate(own)]
+        )
+        reading = Reading(reading.place, reading.shape, sums.figures, sums.problems, reading.tier)
+    for kind in sorted(kinds - OWN_ROUNDS - {"advisor_message"}):
+        reading.remarks.append(f"iterations has a round of a type that is not known ({kind})")
+    if len({one["model"] for one in own if isinstance(one.get("model"), str)}) > 1:
+        reading.remarks.append("iterations has rounds of several models: the cost is by the one that answered")
+    for one in rounds:
+        if one.get("type") not in OWN_ROUNDS:
+            _add_other(reading, shape, one)
+    return reading
+
+
+def _read_round(shape: ProviderFormat, one: Mapping[str, JsonValue], place: str) -> Reading:
+    return _read_by(_planned(shape, one), one, place, False)
+
+
+def _add_other(reading: Reading, shape: ProviderFormat, one: Mapping[str, JsonValue]) -> None:
+    """A round that is billed by itself: by its model, where both are known."""
+    model, round_read = one.get("model"), _read_round(shape, one, reading.place)
+    if not isinstance(model, str) or not round_read.is_sound:
+        reading.remarks.append(
+            f"a round of type {str(one.get('type'))[:40]} has no model or no counts: it has no price"
+        )
+        return
+    before = reading.others.get(model)
+    reading.others[model] = add([before, round_read]) if before else round_read
 
 
 class _Plan(NamedTuple):
@@ -387,7 +432,7 @@ def check_parts(reading: Reading) -> None:
         if size > figures.get(whole, size):
             named = " + ".join([part for part in parts if part in figures])
             reading.problems.append(f"{named} is {size}, {whole} {figures[whole]}")
-            for name in (whole, *parts, "total"):
+            for name in (whole, *parts, *(("total",) if whole in ("input", "output") else ())):
                 figures.pop(name, None)
         elif size > largest:
             largest = size

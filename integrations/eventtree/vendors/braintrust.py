@@ -15,7 +15,7 @@ name                   `span_attributes.name`
 inputs, outputs        `input`, `output`: of a model OpenAI messages and a list of choices; of a retriever the query and
                        the list of documents; of anything else the value, messages in it in OpenAI form
 error                  `error`: type, message and traceback as text, as the vendor's own SDK writes it
-model, provider        `metadata.model`, `metadata.provider`
+model, provider        `metadata.model`, `metadata.provider`; `metadata.asked_model` where that is another name
 params                 `metadata`: those of `PARAMS` and `tools` under the vendor's names, the rest in `metadata.params`
 usage                  `metrics`: those of `TOKENS`; how they came about in `metadata.usage`
 cost                   `metrics.estimated_cost` (USD), its parts and source in `metadata.cost`
@@ -47,7 +47,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
-import pydantic_core
 from pydantic import Field, model_validator
 
 from eventtree.event import Event, EventTree, JsonValue, Kind
@@ -59,12 +58,13 @@ from eventtree.serializer.messages import (
     messages_out,
     open_message,
     openai_form,
+    role_among,
     tools_of,
 )
 from eventtree.serializer.packing import in_waves
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
-from eventtree.serializer.times import in_utc, iso
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
+from eventtree.serializer.times import first_token, from_ns, in_utc, iso, seconds
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
 TYPES: Mapping[Kind, str] = {
@@ -93,7 +93,7 @@ TOKENS: Mapping[str, str] = {
 """Their name in `metrics` → ours in `Usage`; the vendor asks for no other keys."""
 
 METRICS = frozenset({*TOKENS, "start", "end", "time_to_first_token", "estimated_cost", "total_tokens"})
-"""Names in `metrics` that mean something to the vendor, of which no score makes another thing."""
+"""Names in `metrics` that have a meaning for Braintrust. A score of the same name is not sent as a metric."""
 
 PARAMS = frozenset(
     {
@@ -108,7 +108,7 @@ SINGLE: Mapping[Kind, tuple[str, str]] = {
     Kind.RERANKER: ("query", "documents"),
     Kind.EMBEDDING: ("texts", "count"),
 }
-"""Keys of inputs and outputs that stand alone where they are the only ones."""
+"""Kind → keys of its inputs and outputs. Where an object has that key alone, its value is sent without the object."""
 
 PARTS: Mapping[str, str] = {
     "prompt_cached_tokens": "prompt_tokens",
@@ -120,15 +120,14 @@ PARTS: Mapping[str, str] = {
     "completion_audio_tokens": "completion_tokens",
     "completion_image_tokens": "completion_tokens",
 }
-"""A metric → what it is a subset of: one that is larger contradicts it and stays out (`metadata.usage` has it)."""
+"""Metric → the total it is part of. A part larger than its total is a contradiction: it is not sent as a metric, only
+kept in `metadata.usage`.
+"""
 
-ROLES: Mapping[str, str] = {
-    "system": "system", "developer": "developer", "user": "user", "assistant": "assistant", "tool": "tool",
-    "function": "function", "human": "user", "ai": "assistant", "model": "assistant",
-}  # fmt: skip
-"""Roles the vendor shows; another one is the user's or the assistant's, its own name kept as `original_role`."""
-
-USAGE_REMARKS = ("inferred", "cached", "service_tier", "problems", "input_image_tokens")
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+"""Roles Braintrust shows. A message of another role is sent as the user's or the assistant's, with the role it had as
+`original_role`.
+"""
 
 
 class Braintrust(Vendor):
@@ -167,7 +166,9 @@ class Braintrust(Vendor):
 
     project: str = Field("default", min_length=1)
     project_id: str = ""
-    """Wins over `project`, and saves the lookup; one of the environment does not win over an argument `project=`."""
+    """The project by id: it needs no lookup. It wins over `project`, but `BRAINTRUST_PROJECT_ID` does not win over an
+    argument `project=`.
+    """
     experiment: str = ""
     """Name of an experiment: rows go there and not to the project's logs."""
     org_name: str = ""
@@ -215,7 +216,7 @@ class Braintrust(Vendor):
     @staticmethod
     def get_or_create(name: str, path: str, export_as: str, fields: dict[str, Any]) -> Lookup:
         """A call that gives the id of what has a name, and makes it if need be."""
-        return Lookup(name, "POST", path, to_json(without_nulls(fields)), id_of, quote(export_as, safe=""))
+        return Lookup(name, "POST", path, to_json(without_nulls(fields)), id_in, quote(export_as, safe=""))
 
     def encode(self, tree: EventTree) -> Encoded:
         """A row for each event, parents first, a wave for each batch of them."""
@@ -234,57 +235,45 @@ class Braintrust(Vendor):
         rows = [(event.id, late_row(event, view)) for event in view.tree.events if event.id in ended]
         return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), path_params=place) for key, row in rows)
 
-    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+    def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
         route, place = self.destination(tree)
-        scores = views.scores_in(said)
-        own = said.get("metadata")
+        scores = views.scores_in(feedback)
+        own = feedback.get("metadata")
         audit = {
             **(own if isinstance(own, dict) else {}),
-            **without_nulls({"user_id": said.get("user")}),
+            **without_nulls({"user_id": feedback.get("user")}),
             **{name: score for name, score in scores.items() if not 0 <= score <= 1},
         }
-        comment = said.get("comment")
+        comment = feedback.get("comment")
         fields = without_nulls(
             {
                 "scores": {name: score for name, score in scores.items() if 0 <= score <= 1} or None,
-                "expected": said.get("correction"),
+                "expected": feedback.get("correction"),
                 "comment": None if comment is None else as_text(comment),
             }
         )
         content = to_json(
             {
-                "id": views.target(said, tree),
+                "id": views.target(feedback, tree),
                 **fields,
                 "source": "external",
                 **({"metadata": audit} if audit else {}),
             }
         )
-        item = Item(said["key"], said["tree"], (), f"{route}_feedback", content, 0, place)
+        item = Item(feedback["key"], feedback["tree"], (), f"{route}_feedback", content, 0, place)
         return Encoded((item,) if fields or audit else ())
 
-    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+    def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """All rows or none: a 2xx is verified by as many `row_ids` as rows were sent."""
-        if not 200 <= status < 300:
-            return None
-        try:
-            answer = pydantic_core.from_json(body)
-        except ValueError:
-            return Verdict(verified=False)
         if request.items[0].route.endswith("_feedback"):
-            return Verdict(verified=isinstance(answer, dict))
-        ids = answer.get("row_ids") if isinstance(answer, dict) else None
+            return Verdict(verified=isinstance(reply, dict))
+        ids = reply.get("row_ids") if isinstance(reply, dict) else None
         return Verdict(verified=isinstance(ids, list) and len(ids) == len(request.items))
 
 
-def id_of(answer: JsonValue) -> str | None:
-    """The id in the answer to a lookup."""
-    found = answer.get("id") if isinstance(answer, dict) else None
-    return found if isinstance(found, str) and found else None
-
-
 def row(event: Event, view: TreeView) -> dict[str, Any]:
-    """One event as a row."""
+    """The row of an event."""
     parent = view.parent_id(event)
     return without_nulls(
         {
@@ -312,7 +301,7 @@ LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "met
 
 
 def late_row(event: Event, view: TreeView) -> dict[str, Any]:
-    """What an event gains by ending after its row had gone out, and its place, in case that row is no more."""
+    """The fields that change when a run ends after its row went out, and the ids, in case that row is gone."""
     whole = row(event, view)
     whole["metadata"] = {**whole["metadata"], "status": str(event.status)}
     return {key: whole[key] for key in LATE if key in whole} | {"_is_merge": True}
@@ -322,7 +311,7 @@ def late_row(event: Event, view: TreeView) -> dict[str, Any]:
 
 
 def input_of(event: Event) -> JsonValue:
-    """What went in."""
+    """The event's inputs as Braintrust shows them."""
     if event.kind is Kind.MODEL:
         return [known_role(message, "user") for message in messages_in(event)]
     return (
@@ -331,7 +320,7 @@ def input_of(event: Event) -> JsonValue:
 
 
 def output_of(event: Event) -> JsonValue:
-    """What came out."""
+    """The event's outputs as Braintrust shows them."""
     if event.kind is Kind.MODEL:
         return [choice(at, message) for at, message in enumerate(messages_out(event))] or None
     if event.kind in SINGLE:
@@ -342,15 +331,15 @@ def output_of(event: Event) -> JsonValue:
 def known_role(message: Message, otherwise: str) -> dict[str, JsonValue]:
     """A message in OpenAI form, in a role that the vendor shows."""
     form = {"content": None, **open_message(message, otherwise)}
-    role = ROLES.get(form["role"])
+    role = role_among(ROLES, form["role"])
     return {**form, "role": role} if role else {**form, "role": otherwise, "original_role": form["role"]}
 
 
 def choice(at: int, message: Message) -> dict[str, JsonValue]:
-    """One generation as a choice of the OpenAI API."""
-    said = {key: value for key, value in message.items() if key != "finish_reason"}
+    """A model's generation as a choice of the OpenAI API."""
+    answer = {key: value for key, value in message.items() if key != "finish_reason"}
     reason = as_text(message.get("finish_reason")) or None
-    return {"index": at, "finish_reason": reason, "message": known_role(said, "assistant")}
+    return {"index": at, "finish_reason": reason, "message": known_role(answer, "assistant")}
 
 
 def single(value: JsonValue, key: str) -> JsonValue:
@@ -372,13 +361,13 @@ def error_of(event: Event) -> str | None:
 def metrics_of(event: Event) -> dict[str, int | float]:
     """Times, tokens and dollars: known ones only, and none that contradict each other."""
     start = in_utc(event.start).timestamp()
-    duration = views.seconds(event.duration)
+    duration = seconds(event.duration)
     total = event.cost.total_usd if event.cost else None
     return without_nulls(
         {
             "start": start,
             "end": None if duration is None else start + duration,
-            "time_to_first_token": views.first_token(event),
+            "time_to_first_token": first_token(event),
             **tokens_of(event),
             "estimated_cost": None if total is None else float(total),
         }
@@ -394,12 +383,12 @@ def tokens_of(event: Event) -> dict[str, int]:
 
 
 def scores_of(event: Event, view: TreeView) -> dict[str, float]:
-    """Scores of the range the vendor knows."""
+    """The event's scores from 0 to 1, the range that Braintrust takes."""
     return {name: score for name, score in view.scores(event).items() if 0 <= score <= 1}
 
 
 def other_scores(event: Event, view: TreeView) -> dict[str, float]:
-    """Scores of any other range: they are metrics, where the vendor has none of that name."""
+    """Scores outside 0 to 1. They are sent as metrics, unless a metric of Braintrust's own has that name."""
     scores = view.scores(event)
     return {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
 
@@ -408,37 +397,36 @@ def other_scores(event: Event, view: TreeView) -> dict[str, float]:
 
 
 def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
-    """All that describes an event, the run's own metadata one level down."""
-    is_root = event.id == view.root.id
+    """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
     return without_nulls(
         {
             **params_of(event),
             "model": event.model,
+            "asked_model": event.asked_model,
             "provider": event.provider,
             "tools": tools_of(event) or None,
             "kind": str(event.kind),
             "session_id": view.session_id(event),
             "user_id": view.user(event),
             "metadata": views.own_metadata(event) or None,
-            "tags": None if is_root else list(event.tags) or None,
+            "tags": None if view.is_root(event) else list(event.tags) or None,
             "notes": views.notes_of(event) or None,
-            "usage": usage_remarks(event) or None,
+            "usage": views.usage_rest(event, {TOKENS[name] for name in tokens_of(event)}) or None,
             "cost": event.cost.model_dump(mode="json", exclude_none=True) if event.cost else None,
             "feedback": feedback_of(event, view) or None,
             **views.ended(event),
-            **(
-                {name: view.dataset_field(name) for name in ("run_id", "experiment", "datapoint_id")} if is_root else {}
-            ),
+            **view.links(event, ("run_id", "experiment", "datapoint_id")),
         }
     )
 
 
 def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
-    """Feedback as it was given, without what says where it belongs."""
+    """All feedback on the event as it was given, without the ids that bind it to the event."""
     addressed = ("r", "id", "tree", "event_id", "key", "vendors", "at")
     return [
-        without_nulls({"at": views.said_at(said)}) | {key: value for key, value in said.items() if key not in addressed}
-        for said in view.feedback(event)
+        ({"at": iso(at)} if (at := from_ns(feedback.get("at"))) else {})
+        | {key: value for key, value in feedback.items() if key not in addressed}
+        for feedback in view.feedback(event)
     ]
 
 
@@ -450,18 +438,8 @@ def params_of(event: Event) -> dict[str, JsonValue]:
     return {**named, "params": others or None}
 
 
-def usage_remarks(event: Event) -> dict[str, JsonValue]:
-    """What is known of the tokens beside the metrics."""
-    if event.usage is None:
-        return {}
-    told = tokens_of(event)
-    silent = {ours for theirs, ours in TOKENS.items() if theirs not in told}
-    found = event.usage.model_dump(mode="json", exclude_none=True, include={*USAGE_REMARKS, *silent})
-    return {key: value for key, value in found.items() if value is not False and value != []}
-
-
 def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
-    """Who made the row, and where."""
+    """The library, framework and environment that made the row; on the root also the user's line."""
     framework = event.framework or view.root.framework
     environment = event.environment or view.root.environment
     origin = {
@@ -470,14 +448,14 @@ def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
         "instrumentation": {"name": framework} if framework else None,
         "environment": {"name": environment} if environment else None,
     }
-    return {"span_origin": without_nulls(origin), **(caller_of(view) if event.id == view.root.id else {})}
+    return {"span_origin": without_nulls(origin), **(caller_of(view) if view.is_root(event) else {})}
 
 
 def caller_of(view: TreeView) -> dict[str, JsonValue]:
-    """The user's line that started the tree, where the handler's `callers` asked for it."""
-    told = view.dataset_field("caller")
-    told = told if isinstance(told, dict) else {}
-    function, file, line = (told.get(name) for name in ("function", "file", "line"))
+    """The line of the app that started the tree. It is known where the handler was made with `callers=True`."""
+    caller = view.dataset_field("caller")
+    known = caller if isinstance(caller, dict) else {}
+    function, file, line = (known.get(name) for name in ("function", "file", "line"))
     return without_nulls(
         {
             "caller_functionname": function if isinstance(function, str) else None,
@@ -497,7 +475,7 @@ def own_version() -> str | None:
 
 
 def origin_of(view: TreeView) -> dict[str, JsonValue] | None:
-    """The dataset's row that the tree answers."""
+    """The dataset row that the tree was run for."""
     dataset, row_id = view.dataset_field("dataset_id"), view.dataset_field("datapoint_id")
     if not (isinstance(dataset, str) and isinstance(row_id, str)):
         return None

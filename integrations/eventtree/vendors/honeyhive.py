@@ -13,10 +13,11 @@ parent, children       `parent_id`; the session's id for the root; `children_ids
 inputs                 `inputs`: messages as `chat_history` in OpenAI form; what is no object as `{"input": …}`
 outputs                `outputs`: a message as `role`, `content`, `tool_calls`, further generations in `generations`;
                        a list of messages as `chat_history`; text as `{"text": …}`, else `{"value": …}`
-model, provider        `config.model`, `config.provider`; `config.type` is chat or completion
+model, provider        `config.model`, `config.provider`; `config.type` is chat or completion; where the model was asked
+                       for by another name, that is `metadata.asked_model`
 params                 `config.hyperparameters`; tools, tool_choice, response_format, template directly in `config`
 usage                  `metadata`: prompt_tokens, completion_tokens, total_tokens, cache_read_input_tokens,
-                       cache_write_input_tokens, reasoning_tokens and those of `TOKENS`
+                       cache_write_input_tokens, reasoning_tokens and those of `TOKENS`; fees in `usage_units`
 cost                   `metadata.cost` (USD), its parts and source in `metadata.cost_details`
 times                  `start_time`, `end_time` (ms, integers), `duration` (ms), `metadata.time_to_first_token_ms`
 error                  `error`, its traceback in `metadata.traceback` (v1 sessions have no error: the root event has it)
@@ -45,13 +46,12 @@ What a repeated `event_id` does is not documented; a session may be started any 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
-import pydantic_core
 from pydantic import Field
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
@@ -67,8 +67,8 @@ from eventtree.serializer.messages import (
 )
 from eventtree.serializer.packing import in_waves
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
-from eventtree.serializer.times import in_utc
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
+from eventtree.serializer.times import EPOCH, first_token, in_utc, seconds
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
 EVENT_TYPES: Mapping[Kind, str] = {
@@ -107,15 +107,13 @@ RESERVED = frozenset(
         *TOKENS, *LINKS, "input_tokens", "output_tokens", "cost", "cost_details", "latency_ms", "time_to_first_token",
         "time_to_first_token_ms", "finish_reason", "finish_reasons", "model_name", "response_model", "provider",
         "tool_name", "tool_call_id", "agent_name", "user_id", "tags", "notes", "conversation_id", "kind", "framework",
-        "status", "status_reason", "traceback", "cached", "tokens_inferred", "usage_problems", "service_tier",
-        "metadata", "num_events", "num_model_events", "has_feedback",
+        "status", "status_reason", "traceback", "cached", "tokens_inferred", "usage_problems", "usage_units",
+        "service_tier", "asked_model", "metadata", "num_events", "num_model_events", "has_feedback",
     }
 )  # fmt: skip
 """Names in `metadata` that the vendor reads, or that are ours: a run's own key of that name moves one level down."""
 
 MANY_CHILDREN = 1_000
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HoneyHive(Vendor):
@@ -160,12 +158,14 @@ class HoneyHive(Vendor):
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
         return Encoded((start, *waves), view.dropped(tree))
 
-    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+    def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """An update of the event; of the session too, where the whole tree is meant. Updates are merged."""
-        changes = without_nulls({"metrics": metrics_in(said) or None, "feedback": opinion(said) or None})
-        on = views.target(said, tree)
-        both = (on, session_of(said["tree"])) if on == said["tree"] else (on,)
-        return Encoded(tuple(self.update(said["key"], said["tree"], each, changes) for each in both if changes))
+        changes = without_nulls(
+            {"metrics": metrics_in(feedback) or None, "feedback": feedback_fields(feedback) or None}
+        )
+        on = views.target(feedback, tree)
+        both = (on, session_of(feedback["tree"])) if on == feedback["tree"] else (on,)
+        return Encoded(tuple(self.update(feedback["key"], feedback["tree"], each, changes) for each in both if changes))
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """Updates of what can be updated: outputs, times, metadata (an error stands there, it has no other place)."""
@@ -180,9 +180,9 @@ class HoneyHive(Vendor):
         return tuple(items)
 
     def late_changes(self, event: Event, metadata: Mapping[str, JsonValue]) -> dict[str, Any]:
-        """What an event or its session gains by ending after it had gone out; `metadata` says all but how.
+        """The fields that change when a run ends after its event (or session) went out.
 
-        The legacy route's older schema knows no `end_time`: there the duration says it.
+        The legacy route's older schema knows no `end_time`: there `duration` has to do.
         """
         fixed = {"start_time"} if self.generation == "v1" else {"start_time", "end_time"}
         ending = without_nulls({"status": str(event.status), "error": views.failure(event)})
@@ -196,7 +196,7 @@ class HoneyHive(Vendor):
         return Item(f"{key}:{on}", tree_id, (), ROUTE_NAMES[self.generation][2], to_json(body), 0, place)
 
     def session(self, view: TreeView) -> dict[str, Any]:
-        """The session of a tree."""
+        """The body of a tree's session, made of its root."""
         root = view.root
         legacy = {
             "project": self.project,
@@ -219,7 +219,7 @@ class HoneyHive(Vendor):
         return without_nulls(shared | (legacy if self.generation == "legacy" else {}))
 
     def event(self, event: Event, view: TreeView) -> dict[str, Any]:
-        """One event."""
+        """The body of an event."""
         session = session_id(view)
         return without_nulls(
             {
@@ -249,12 +249,15 @@ class HoneyHive(Vendor):
         return next((label for label in labels if label and label.strip()), self.source)
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """A 500 that lists `event_ids` took those and no others, as may a 200; anything else goes by its status."""
-        answer = read_object(body)
-        ids = answer.get("event_ids") if answer else None
-        if isinstance(ids, list) and (200 <= status < 300 or status == 500):
-            return Verdict(retry=missing(request, ids))
-        return Verdict(verified=answer is not None) if 200 <= status < 300 else None
+        """A 500 that lists `event_ids` took those and no others; any other failure goes by its status."""
+        ids = taken_ids(json_in(body)) if status == 500 else None
+        return super().read_reply(request, status, body) if ids is None else Verdict(retry=missing(request, ids))
+
+    def read_success(self, request: Request, reply: JsonValue) -> Verdict:
+        """A 200 too may list fewer `event_ids` than it was sent. Updates are answered with any body, or with none."""
+        if request.method == "PUT":
+            return Verdict()
+        return Verdict(retry=missing(request, taken_ids(reply)), verified=isinstance(reply, dict))
 
 
 ROUTE_NAMES = MappingProxyType(
@@ -262,19 +265,15 @@ ROUTE_NAMES = MappingProxyType(
 )
 
 
-def read_object(body: bytes) -> dict[str, JsonValue] | None:
-    """The answer's JSON object, or None where it is none."""
-    try:
-        answer = pydantic_core.from_json(body)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
+def taken_ids(reply: JsonValue) -> set[str] | None:
+    """The `event_ids` that a reply lists; None where it lists none at all."""
+    ids = reply.get("event_ids") if isinstance(reply, dict) else None
+    return {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else None
 
 
-def missing(request: Request, ids: list[JsonValue]) -> frozenset[str]:
-    """Keys of the items whose ids an answer leaves out; none where it lists one id for each item."""
-    taken = {one for one in ids if isinstance(one, str)}
-    if len(taken) >= len(request.items):
+def missing(request: Request, taken: set[str] | None) -> frozenset[str]:
+    """Keys of the items whose ids a reply leaves out; none where it lists one id for each item."""
+    if taken is None or len(taken) >= len(request.items):
         return frozenset()
     return frozenset(item.key for item in request.items if item.event_ids and not taken.issuperset(item.event_ids))
 
@@ -290,7 +289,7 @@ def session_of(tree_id: str) -> str:
 
 
 def few(ids: list[str] | None) -> list[str] | None:
-    """Ids, unless there are so many that they would fill a request; they only repeat what `parent_id` says."""
+    """Ids, unless there are so many that they would fill a request; every event repeats them in its `parent_id`."""
     return ids if ids is not None and len(ids) <= MANY_CHILDREN else None
 
 
@@ -305,9 +304,9 @@ def name_of(event: Event) -> str:
 def times(event: Event) -> dict[str, int | float]:
     """`start_time`, `end_time` and `duration`; an open end is left out."""
     start_ms = (in_utc(event.start) - EPOCH) // timedelta(milliseconds=1)
-    duration = views.seconds(event.duration)
+    duration = seconds(event.duration)
     if duration is None:
-        return {"start_time": start_ms, "duration": to_ms(views.seconds(event.time_to_first_token)) or 0}
+        return {"start_time": start_ms, "duration": to_ms(seconds(event.time_to_first_token)) or 0}
     return {"start_time": start_ms, "end_time": start_ms + round(duration * 1000), "duration": to_ms(duration) or 0}
 
 
@@ -343,12 +342,12 @@ def outputs_of(event: Event) -> dict[str, JsonValue] | None:
 def model_outputs(event: Event, outputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """The first generation as the answer, all of them in `generations` where there are more."""
     rest = {key: value for key, value in outputs.items() if key not in ("messages", "texts")}
-    said = [open_message(message, "assistant") for message in messages_out(event)]
-    several = {"generations": said} if len(said) > 1 else {}
+    answers = [open_message(message, "assistant") for message in messages_out(event)]
+    several = {"generations": answers} if len(answers) > 1 else {}
     if outputs.get("messages") is not None:
-        return {**rest, **(said[0] if said else {}), **several}
+        return {**rest, **(answers[0] if answers else {}), **several}
     if outputs.get("texts") is not None:
-        return {"text": text_of(said[0].get("content")) if said else "", **rest, **several}
+        return {"text": text_of(answers[0].get("content")) if answers else "", **rest, **several}
     return rest
 
 
@@ -382,7 +381,7 @@ def config_of(event: Event) -> dict[str, JsonValue]:
 
 
 def model_type(event: Event) -> str | None:
-    """Whether a model was asked in messages or in text; None for what is no model."""
+    """`chat` or `completion`, by the form of a model's inputs; None for any other kind of event."""
     if event.kind is not Kind.MODEL:
         return None
     is_text = isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
@@ -407,7 +406,7 @@ def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
         "conversation_id": view.session_id(root),
         "framework": root.framework,
         **views.ended(root),
-        **{link: view.dataset_field(link) for link in LINKS},
+        **view.links(root, LINKS),
     }
     return {**own_metadata(root), **without_nulls(ours)}
 
@@ -421,12 +420,13 @@ def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
         "framework": event.framework,
         "traceback": event.error.traceback if event.error else None,
         "notes": views.notes_of(event) or None,
-        "time_to_first_token_ms": to_ms(views.first_token(event)),
+        "time_to_first_token_ms": to_ms(first_token(event)),
         **views.ended(event),
+        "asked_model": event.asked_model,
         **usage_metadata(event.usage),
         **cost_metadata(event),
         **names(event),
-        **({link: view.dataset_field(link) for link in LINKS} if event.id == view.root.id else {}),
+        **view.links(event, LINKS),
     }
     return {**own_metadata(event), **without_nulls(ours)}
 
@@ -440,6 +440,7 @@ def usage_metadata(usage: Usage | None) -> dict[str, JsonValue]:
         "tokens_inferred": usage.inferred or None,
         "cached": usage.cached or None,
         "service_tier": usage.service_tier,
+        "usage_units": usage.units or None,
         "usage_problems": list(usage.problems) or None,
     }
 
@@ -452,7 +453,7 @@ def cost_metadata(event: Event) -> dict[str, JsonValue]:
 
 
 def names(event: Event) -> dict[str, JsonValue]:
-    """What the vendor calls the event by, beside its name."""
+    """Keys of `metadata` that HoneyHive reads for this kind of event."""
     if event.kind is Kind.TOOL:
         return {"tool_name": name_of(event), "tool_call_id": tool_call_id(event)}
     if event.kind is Kind.AGENT:
@@ -461,7 +462,7 @@ def names(event: Event) -> dict[str, JsonValue]:
 
 
 def tool_call_id(event: Event) -> str | None:
-    """The call a tool answers, where its output is a message that says so or its metadata does."""
+    """The id of the tool call that a tool run answered, from its output message or its metadata."""
     for place in (event.outputs, event.metadata):
         if isinstance(place, dict) and isinstance(place.get("tool_call_id"), str):
             return str(place["tool_call_id"])
@@ -469,7 +470,7 @@ def tool_call_id(event: Event) -> str | None:
 
 
 def finish_reason(event: Event) -> str | None:
-    """Why the model stopped, in its first answer that says so."""
+    """Why the model stopped: the first reason among its generations."""
     reasons = (message.get("finish_reason") for message in messages_out(event))
     return next((reason for reason in reasons if isinstance(reason, str)), None)
 
@@ -481,36 +482,36 @@ def user_properties(event: Event, view: TreeView) -> dict[str, str] | None:
 
 
 def feedback_of(event: Event, view: TreeView) -> dict[str, JsonValue] | None:
-    """What people said: the newest rating and comment, and what the answer should have been."""
+    """The feedback on an event: the newest rating and comment, and what the answer should have been."""
     found: dict[str, JsonValue] = {}
-    for said in view.feedback(event):
-        found |= opinion(said)
+    for feedback in view.feedback(event):
+        found |= feedback_fields(feedback)
     return {**found, **without_nulls({"ground_truth": view.expected(event)})} or None
 
 
 def metrics_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
-    """Scores by name, with what was said of each."""
+    """Scores by name, each with the comment that explains it."""
     found: dict[str, JsonValue] = dict(view.scores(event))
-    for said in view.feedback(event):
-        found |= metrics_in(said)
+    for feedback in view.feedback(event):
+        found |= metrics_in(feedback)
     return found
 
 
-def metrics_in(said: Feedback) -> dict[str, JsonValue]:
+def metrics_in(feedback: Feedback) -> dict[str, JsonValue]:
     """The scores of one feedback; the comment on the one that has a name explains it, by the vendor's convention."""
-    scores, name, comment = views.scores_in(said), said.get("name"), said.get("comment")
+    scores, name, comment = views.scores_in(feedback), feedback.get("name"), feedback.get("comment")
     explained = isinstance(name, str) and name in scores and isinstance(comment, str) and comment
     return {**scores, **({f"{name}_explanation": comment} if explained else {})}
 
 
-def opinion(said: Feedback) -> dict[str, JsonValue]:
-    """One feedback in the vendor's words; scores with a name are metrics alone."""
+def feedback_fields(feedback: Feedback) -> dict[str, JsonValue]:
+    """A feedback under HoneyHive's names. Scores with a name are not here: they are metrics."""
     return without_nulls(
         {
-            "rating": views.rating(said),
-            "comment": said.get("comment"),
-            "user_id": said.get("user"),
-            "ground_truth": said.get("correction"),
-            "metadata": said.get("metadata"),
+            "rating": views.rating(feedback),
+            "comment": feedback.get("comment"),
+            "user_id": feedback.get("user"),
+            "ground_truth": feedback.get("correction"),
+            "metadata": feedback.get("metadata"),
         }
     )

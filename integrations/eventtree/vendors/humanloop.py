@@ -25,9 +25,11 @@ from eventtree.serializer.messages import (
     messages_in,
     messages_out,
     openai_message,
+    role_among,
     text_of,
     tools_of,
 )
+from eventtree.serializer.times import first_token
 from eventtree.serializer.vendor import Vendor, without_nulls
 from eventtree.serializer.view import TreeView
 
@@ -82,11 +84,8 @@ def slug(name: str) -> str:
 
 # Messages
 
-ROLES = {
-    "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "model": "assistant",
-    "chatbot": "assistant", "system": "system", "developer": "system", "tool": "tool", "function": "tool",
-}  # fmt: skip
-"""Any role → one that both APIs know in every edition (`developer` came with 0.8.38 alone)."""
+ROLES = frozenset({"user", "assistant", "system", "tool"})
+"""Roles that both APIs know in every edition (`developer` came with 0.8.38 alone)."""
 
 DETAILS = ("high", "low", "auto")
 
@@ -94,10 +93,10 @@ DETAILS = ("high", "low", "auto")
 def message(value: JsonValue, role: str = "user") -> Fields:
     """A message as Humanloop takes it: no nulls, parts of text and images only, a speaker it does not know by name."""
     form = openai_message(value, role)
-    said = str(form["role"])
-    form["role"] = ROLES.get(said.lower(), "user")
-    if said.lower() not in ROLES:
-        form.setdefault("name", said)
+    known = role_among(ROLES, form["role"])
+    if known is None:
+        form.setdefault("name", form["role"])
+    form["role"] = known or "user"
     if isinstance(form.get("content"), list):
         form["content"] = [part(item) for item in form["content"]]
     return form
@@ -115,7 +114,7 @@ def part(value: Mapping[str, JsonValue]) -> Fields:
 
 
 def asked(event: Event) -> tuple[list[Fields] | None, Fields]:
-    """What a run was given, as (messages, the rest as an object); messages is None where it was given none."""
+    """A run's inputs as (messages, the rest as an object). Messages are None where the inputs hold none."""
     inputs = event.inputs
     listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
     if not (is_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
@@ -125,11 +124,11 @@ def asked(event: Event) -> tuple[list[Fields] | None, Fields]:
 
 
 def answered(event: Event) -> tuple[Fields | None, str | None]:
-    """What came out of a run, as (the message it stands in, the text); a model's is its first generation."""
-    found, text = said(event.outputs), output_text(event.outputs)
-    spoken = messages_out(event) if event.kind is Kind.MODEL else []
-    if spoken:
-        found, text = (spoken[0] if found else None), text_of(spoken[0].get("content"))
+    """A run's outputs as (message, text), of a model the first generation. Without a message, it is None."""
+    found, text = answer_message(event.outputs), output_text(event.outputs)
+    answers = messages_out(event) if event.kind is Kind.MODEL else []
+    if answers:
+        found, text = (answers[0] if found else None), text_of(answers[0].get("content"))
     return message(found, "assistant") if found else None, text
 
 
@@ -140,14 +139,14 @@ def as_object(value: JsonValue) -> Fields:
     return {} if value is None else {"input": value}
 
 
-def said(outputs: JsonValue) -> Mapping[str, JsonValue] | None:
-    """The message in which a run's answer stands: itself, or the last of its `messages` that the model spoke."""
+def answer_message(outputs: JsonValue) -> Mapping[str, JsonValue] | None:
+    """The message with a run's answer: the output itself, or the last assistant message of its `messages`."""
     if is_message(outputs):
         return dict(outputs)
     messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
     if not is_messages(messages):
         return None
-    return next((dict(item) for item in reversed(messages) if ROLES.get(item["role"]) == "assistant"), None)
+    return next((dict(item) for item in reversed(messages) if role_among(ROLES, item["role"]) == "assistant"), None)
 
 
 def output_text(outputs: JsonValue) -> str | None:
@@ -242,7 +241,7 @@ NAMED_ELSEWHERE = frozenset({"model", "model_name", "tools"})
 
 
 def settings(event: Event, fields: Collection[str]) -> Fields:
-    """Those of `fields` that the event's parameters set."""
+    """The `fields` of a version that the event's parameters set."""
     params = event.params or {}
     found: Fields = {}
     for field, (names, check) in SETTINGS.items():
@@ -263,7 +262,7 @@ def tool_functions(event: Event) -> list[Fields]:
 
 
 def tool_function(tool: Mapping[str, JsonValue]) -> Fields:
-    """One tool; one that the provider runs itself is known by its name or type."""
+    """A tool's function. A tool that the provider runs itself goes by its name or type."""
     given = tool.get("function")
     function = given if isinstance(given, dict) else tool
     name = as_text(function.get("name") or tool.get("type")) or "unknown"
@@ -298,12 +297,12 @@ def metadata(
             "tags": list(event.tags) or None,
             "framework": event.framework,
             "response_model": event.model if event.asked_model else None,
-            "time_to_first_token": views.first_token(event),
+            "time_to_first_token": first_token(event),
             "usage": usage_rest(event, placed) or None,
             "cost": cost_rest(event) or None,
             "traceback": event.error.traceback if event.error else None,
             "notes": views.notes_of(event, without=LOG) or None,
-            **{key: view.dataset_field(key) for key in LINKS if event.id == view.root.id},
+            **view.links(event, LINKS),
             **more,
         }
     )
@@ -323,28 +322,26 @@ def stdout(event: Event) -> str | None:
 
 
 def payloads(event: Event) -> Fields:
-    """A model call as its provider's client is asked and as it answers: messages in OpenAI form, its own usage."""
+    """A model call as its provider's client is asked and as it messages: messages in OpenAI form, its own usage."""
     inputs = event.inputs if isinstance(event.inputs, dict) else {}
     given = {"prompt": inputs["prompt"]} if is_text_model(event) else {"messages": asked(event)[0]}
-    spoken = [openai_message(one, "assistant") for one in messages_out(event)]
+    messages = [openai_message(one, "assistant") for one in messages_out(event)]
     used = event.usage.raw if event.usage else None
-    answer = without_nulls({"model": event.model, "messages": spoken or None, "usage": used})
+    response = without_nulls({"model": event.model, "messages": messages or None, "usage": used})
     params = {key: value for key, value in (event.params or {}).items() if value is not None}
     return {
         "provider_request": without_nulls({**params, "model": params.get("model", asked_model(event)), **given}),
-        "provider_response": answer if spoken else None,
+        "provider_response": response if messages else None,
     }
 
 
 LINKS = ("dataset_id", "experiment", "expected", "scores")
-"""What ties a tree to a dataset, apart from what has a field."""
+"""Ties to a dataset that have no field of their own."""
 
 
 def usage_rest(event: Event, placed: Collection[str]) -> Fields:
     """Token counts without a field: details, marks, contradictions."""
-    if event.usage is None:
-        return {}
-    fields = event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})
+    fields = views.usage_rest(event, placed)
     return {} if set(fields) == {"total_tokens"} and placed else fields
 
 
@@ -365,7 +362,7 @@ def tokens_and_cost(event: Event) -> Fields:
 
 
 def other_words(event: Event) -> Fields:
-    """Of a model's answer, what has no field: further generations, and the reasoning of the first."""
+    """Parts of a model's answer that have no field: further generations, and the reasoning of the first."""
     outputs = event.outputs if event.kind is Kind.MODEL and isinstance(event.outputs, dict) else {}
     several: list[Any] = next((outputs[key] for key in ("messages", "texts") if isinstance(outputs.get(key), list)), [])
     first = several[0] if several and isinstance(several[0], dict) else {}
@@ -374,8 +371,8 @@ def other_words(event: Event) -> Fields:
 
 def finish_reason(event: Event) -> str | None:
     """Why a model stopped, in its first generation."""
-    spoken = messages_out(event) if event.kind is Kind.MODEL else []
-    reason = spoken[0].get("finish_reason") if spoken else None
+    answers = messages_out(event) if event.kind is Kind.MODEL else []
+    reason = answers[0].get("finish_reason") if answers else None
     return reason if isinstance(reason, str) else None
 
 
@@ -386,24 +383,26 @@ def is_text_model(event: Event) -> bool:
 
 def datapoint(event: Event, view: TreeView) -> str | None:
     """The dataset row the tree was made from; it stands on the root."""
-    return text_or_none(view.dataset_field("datapoint_id")) if event.id == view.root.id else None
+    return text_or_none(view.links(event, ("datapoint_id",)).get("datapoint_id"))
 
 
 def text_or_none(value: JsonValue) -> str | None:
-    """A text that says something."""
+    """The value if it is a text that is not blank."""
     return value if isinstance(value, str) and value.strip() else None
 
 
-def judgments(said: Mapping[str, JsonValue]) -> list[tuple[str, str | float]]:
-    """Feedback as (what is judged, the judgment): scores by their names, a nameless one as `rating` good or bad."""
-    score, name = said.get("score"), text_or_none(said.get("name"))
+def judgments(feedback: Mapping[str, JsonValue]) -> list[tuple[str, str | float]]:
+    """A feedback as pairs of (name, judgment): scores by their names, a nameless one as `rating` good or bad."""
+    score, name = feedback.get("score"), text_or_none(feedback.get("name"))
     named = score if isinstance(score, dict) else {name: score} if name else {}
     numbers = {key: views.number(value) for key, value in named.items() if key.strip()}
     found: list[tuple[str, str | float]] = [(key, value) for key, value in numbers.items() if value is not None]
     rating = None if named else views.number(score)
     if rating is not None:
         found.append(("rating", "good" if rating >= GOOD else "bad"))
-    return found + [(key, as_text(said[key])) for key in ("correction", "comment") if said.get(key) not in (None, "")]
+    return found + [
+        (key, as_text(feedback[key])) for key in ("correction", "comment") if feedback.get(key) not in (None, "")
+    ]
 
 
 GOOD = 0.5

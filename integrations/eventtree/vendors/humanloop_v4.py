@@ -21,7 +21,7 @@ No place of their own: user, finish reason, tool choice, the user's session, oth
 A root whose `eventtree_run_id` and datapoint are known goes to `/evaluations/{id}/log`, unless the run id is a UUID
 (HoneyHive's); it stands in `metadata` too. Late feedback goes to `/feedback`.
 
-What ends after its Log went out is told by PATCH: output, error and duration, nothing else can be updated.
+A run that ends after its Log went out is updated by PATCH: output, error and duration, nothing else can be.
 
 An answer is a list as long as the request's; from it the server's id of each event is learned (`data_id:EVENT`), the
 only name under which feedback can be given later. Nothing says that a repeated `reference_id` is harmless.
@@ -31,18 +31,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from urllib.parse import quote
-
-import pydantic_core
 
 from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import as_text
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
-from eventtree.serializer.times import iso
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, to_json, without_nulls
+from eventtree.serializer.times import from_ns, iso, seconds
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
 from eventtree.vendors.humanloop import Fields, Humanloop
@@ -52,7 +49,6 @@ PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"bedrock", "deepseek"}
 SETTINGS = frozenset(humanloop.SETTINGS) - {"reasoning_effort"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 """A `run_id` of this form is HoneyHive's, never an evaluation's, and stands in `metadata` alone."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HumanloopV4(Humanloop):
@@ -71,7 +67,7 @@ class HumanloopV4(Humanloop):
     max_bytes: ClassVar[int] = 4_000_000
 
     def encode(self, tree: EventTree) -> Encoded:
-        """One item per event; its wave is its depth."""
+        """An item for each event, in the wave of its depth: a parent may not be in the request of its child."""
         view = TreeView.of(tree)
         depths: dict[str | None, int] = {None: -1}
         items = []
@@ -94,29 +90,30 @@ class HumanloopV4(Humanloop):
         """The output, error and duration of Logs: nothing else of a Log can be updated."""
         items = []
         for event in TreeView.of(tree).tree.events:
-            changes = without_nulls({**ending(event), "duration": views.seconds(event.duration)})
+            changes = without_nulls({**ending(event), "duration": seconds(event.duration)})
             if event.id in ended and changes:
                 place = (("reference_id", quote(event.id, safe="")),)
                 items.append(Item(f"{event.id}:late", tree.id, (), "late", to_json(changes), 0, place))
         return tuple(items)
 
-    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+    def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Feedback needs the server's own id of a Log: the newest 20,000 or more are remembered."""
-        data_id = learned.get(f"data_id:{views.target(said, tree)}")
+        data_id = learned.get(f"data_id:{views.target(feedback, tree)}")
         if data_id is None:
             return Encoded(())
-        at = {"data_id": data_id, "created_at": iso(EPOCH + timedelta(microseconds=said["at"] // 1000))}
         return Encoded(
             tuple(
-                Item(f"{said['key']}.{each}", said["tree"], (), "feedback", to_json({**item, **at}))
-                for each, item in enumerate(opinions(said))
+                Item(
+                    f"{feedback['key']}.{each}", feedback["tree"], (), "feedback", to_json({**item, "data_id": data_id})
+                )
+                for each, item in enumerate(opinions(feedback))
             )
         )
 
     def log(self, event: Event, view: TreeView) -> Fields:
         """The Log of an event."""
         messages, inputs = humanloop.asked(event)
-        spoken, _ = humanloop.answered(event)
+        answer, _ = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
         return without_nulls(
             {
@@ -127,39 +124,34 @@ class HumanloopV4(Humanloop):
                 "config": model_config(event) if is_model else tool_config(event),
                 "inputs": inputs,
                 "messages": messages,
-                "output_message": spoken,
+                "output_message": answer,
                 **ending(event),
                 "created_at": iso(event.start),
-                "duration": views.seconds(event.duration),
+                "duration": seconds(event.duration),
                 **(humanloop.tokens_and_cost(event) if is_model else {}),
                 "stdout": humanloop.stdout(event),
                 **(humanloop.payloads(event) if self.provider_payloads and is_model else {}),
                 "source": "eventtree",
                 "metadata": metadata(event, view),
-                "feedback": feedback(event, view) or None,
+                "feedback": feedback_of(event, view) or None,
                 "environment": humanloop.text_or_none(event.environment),
                 "source_datapoint_id": humanloop.datapoint(event, view),
                 "save": None if self.save else False,
             }
         )
 
-    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """Match the answer to the request by position: the server's ids, and whether each Log was answered."""
-        if not 200 <= status < 300:
-            return None
-        try:
-            answers = pydantic_core.from_json(body)
-        except ValueError:
-            answers = None
-        if request.items[0].route == "late":
-            return Verdict(verified=isinstance(answers, dict))
-        if request.items[0].route == "feedback":
-            return Verdict(verified=isinstance(answers, list) and len(answers) == len(request.items))
-        answers = [answers] if request.items[0].route == "evaluation" else answers
-        ids = [answer_id(answer) for answer in answers] if isinstance(answers, list) else []
-        if len(ids) != len(request.items):
+    def read_success(self, request: Request, reply: JsonValue) -> Verdict:
+        """Match the reply to the request by position: the server's ids, and whether each Log was answered."""
+        route = request.items[0].route
+        if route == "late":
+            return Verdict(verified=isinstance(reply, dict))
+        replies = [reply] if route == "evaluation" else reply
+        if not isinstance(replies, list) or len(replies) != len(request.items):
             return Verdict(verified=False)
-        learned = {f"data_id:{item.key}": told for item, told in zip(request.items, ids, strict=True) if told}
+        if route == "feedback":
+            return Verdict()
+        ids = [id_in(log) for log in replies]
+        learned = {f"data_id:{item.key}": data_id for item, data_id in zip(request.items, ids, strict=True) if data_id}
         return Verdict(learned=learned, verified=len(learned) == len(ids))
 
 
@@ -168,14 +160,8 @@ def ending(event: Event) -> Fields:
     return {"output": humanloop.answered(event)[1], "error": views.failure(event)}
 
 
-def answer_id(answer: JsonValue) -> str | None:
-    """The server's id of a Log."""
-    told = answer.get("id") if isinstance(answer, dict) else None
-    return told if isinstance(told, str) and told else None
-
-
 def model_config(event: Event) -> Fields:
-    """What makes a version of a model: closed keys, nothing of a single call."""
+    """The config of a model call. It makes a version, so nothing of a single call may be in it; its keys are closed."""
     provider = humanloop.provider(event, PROVIDERS)
     tools = [{key: value for key, value in tool.items() if key != "strict"} for tool in humanloop.tool_functions(event)]
     return without_nulls(
@@ -192,7 +178,7 @@ def model_config(event: Event) -> Fields:
 
 
 def tool_config(event: Event) -> Fields:
-    """What makes a version of anything that is no model call."""
+    """The config of any run that is no model call."""
     kind, name = event.kind.value, humanloop.called(event)
     other = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
     return {"type": "tool", "name": name, "description": f"{kind} {name}", "other": other}
@@ -205,22 +191,22 @@ def metadata(event: Event, view: TreeView) -> Fields:
     more = {
         "user": view.user(event),
         "params": params or None,
-        "run_id": view.dataset_field("run_id") if event.id == view.root.id else None,
+        **view.links(event, ("run_id",)),
         "finish_reason": humanloop.finish_reason(event),
         **humanloop.other_words(event),
     }
     return humanloop.metadata(event, view, more, humanloop.USAGE_FIELDS if is_model else ())
 
 
-def feedback(event: Event, view: TreeView) -> list[Fields]:
-    """What people said about a run; values are text, which both specifications take."""
-    return [item for said in view.feedback(event) for item in opinions(said)]
+def feedback_of(event: Event, view: TreeView) -> list[Fields]:
+    """All feedback on a run. Values are text, which both specifications take."""
+    return [item for feedback in view.feedback(event) for item in opinions(feedback)]
 
 
-def opinions(said: Feedback) -> list[Fields]:
-    """One feedback: an item for each thing it judges."""
-    user = humanloop.text_or_none(said.get("user"))
+def opinions(feedback: Feedback) -> list[Fields]:
+    """A feedback as one item for each thing it judges."""
+    user, at = humanloop.text_or_none(feedback.get("user")), from_ns(feedback.get("at"))
     return [
-        without_nulls({"type": name, "value": as_text(value), "user": user})
-        for name, value in humanloop.judgments(said)
+        without_nulls({"type": name, "value": as_text(value), "user": user, "created_at": iso(at) if at else None})
+        for name, value in humanloop.judgments(feedback)
     ]

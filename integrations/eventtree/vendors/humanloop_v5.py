@@ -28,7 +28,7 @@ version of the File with every call. A provider it does not know is named in the
 Dialect `trace_status` is for installations older than SDK 0.8.27: that name for `log_status`, `log_id` on flows alone
 (so children and feedback hang on the nearest flow, other Logs have the server's ids), no messages on flows, no agents.
 
-Whether a repeated `log_id` is refused, ignored or overwrites is nowhere said. 404 and 409 speak of one Log (unknown
+Whether a repeated `log_id` is refused, ignored or overwrites is not documented. 404 and 409 speak of one Log (unknown
 parent, completed flow), never of the project, hence `status_actions`.
 """
 
@@ -40,13 +40,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
-import pydantic_core
-
 from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
-from eventtree.serializer.times import ended, iso
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, to_json, without_nulls
+from eventtree.serializer.times import end_of, iso, seconds
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
 from eventtree.vendors.humanloop import Fields, Humanloop
@@ -78,7 +76,7 @@ CHOICES = {"none": "none", "auto": "auto", "required": "required", "any": "requi
 
 @dataclass(slots=True)
 class Log:
-    """One Log of a trace: where it hangs, and in which wave it goes out and (a flow) is completed."""
+    """A Log of a trace: its parent, the wave in which it goes out, and (of a flow) after which it is completed."""
 
     id: str
     event: Event
@@ -111,7 +109,7 @@ class HumanloopV5(Humanloop):
     """`trace_status` for installations older than March 2025 (SDK 0.8.27)."""
 
     def encode(self, tree: EventTree) -> Encoded:
-        """One item for each Log, one for each flow's completion, one for each judgment."""
+        """An item for each Log, for each flow's completion and for each judgment."""
         view = TreeView.of(tree)
         logs = trace(view, self.dialect)
         items = [self.opening(log, view) for log in logs]
@@ -138,36 +136,36 @@ class HumanloopV5(Humanloop):
         if self.dialect == "trace_status" and judged.form != "flow":
             return []
         items = []
-        for at, said in enumerate(view.feedback(log.event)):
-            key = str(said.get("key") or f"{log.id}:feedback:{at}")
-            items += self.judges(key, judged.id, view.tree.id, said, wave)
+        for at, feedback in enumerate(view.feedback(log.event)):
+            key = str(feedback.get("key") or f"{log.id}:feedback:{at}")
+            items += self.judges(key, judged.id, view.tree.id, feedback, wave)
         return items
 
-    def judges(self, key: str, judged: str, tree_id: str, said: Feedback, wave: int = 0) -> list[Item]:
+    def judges(self, key: str, judged: str, tree_id: str, feedback: Feedback, wave: int = 0) -> list[Item]:
         """A POST for each judgment of a feedback."""
         items = []
-        for each, (name, judgment) in enumerate(humanloop.judgments(said)):
-            content = to_json(self.judgment(f"{key}.{each}", judged, name, judgment, said))
+        for each, (name, judgment) in enumerate(humanloop.judgments(feedback)):
+            content = to_json(self.judgment(f"{key}.{each}", judged, name, judgment, feedback))
             items.append(Item(f"{key}.{each}", tree_id, (), "judge", content, wave))
         return items
 
-    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+    def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Judgments of the Log; where only flows have ids of ours, of the flow above it."""
-        judged = views.target(said, tree)
+        judged = views.target(feedback, tree)
         if self.dialect == "trace_status":
             logs = {} if tree is None else {log.id: log for log in trace(TreeView.of(tree), self.dialect)}
             flow = nearest_flow(logs[judged]) if judged in logs else None
             if flow is None or flow.form != "flow":
                 return Encoded(())
             judged = flow.id
-        return Encoded(tuple(self.judges(said["key"], judged, said["tree"], said)))
+        return Encoded(tuple(self.judges(feedback["key"], judged, feedback["tree"], feedback)))
 
     def judgment(
-        self, key: str, judged: str, name: str, judgment: str | float, said: Mapping[str, JsonValue]
+        self, key: str, judged: str, name: str, judgment: str | float, feedback: Mapping[str, JsonValue]
     ) -> Fields:
         """An Evaluator's Log: `rating` and `correction` are there from the start, others are made as they come."""
-        told = said.get("metadata")
-        own = told if isinstance(told, dict) else {}
+        given = feedback.get("metadata")
+        own = given if isinstance(given, dict) else {}
         returns = "number" if isinstance(judgment, float) else "text"
         known = returns == "text" and name in ("rating", "correction")
         return without_nulls(
@@ -178,21 +176,21 @@ class HumanloopV5(Humanloop):
                 "judgment": judgment,
                 "spec": None if known else {**EVALUATOR, "return_type": returns},
                 "source": "eventtree",
-                "user": humanloop.text_or_none(said.get("user")),
-                "metadata": {**own, **({"score": said["score"]} if known and name == "rating" else {})} or None,
+                "user": humanloop.text_or_none(feedback.get("user")),
+                "metadata": {**own, **({"score": feedback["score"]} if known and name == "rating" else {})} or None,
             }
         )
 
     def shared(self, log: Log, view: TreeView) -> Fields:
         """Fields that every type of Log has."""
-        event, end = log.event, ended(log.event)
+        event, end = log.event, end_of(log.event)
         return {
             "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(humanloop.called(event))}",
             "log_id": log.id if log.form == "flow" or self.dialect == "log_status" else None,
             "trace_parent_id": log.parent.id if log.parent else None,
             "start_time": iso(event.start),
             "end_time": iso(end) if end else None,
-            "provider_latency": views.seconds(event.duration),
+            "provider_latency": seconds(event.duration),
             "error": views.failure(event),
             "stdout": humanloop.stdout(event),
             **(humanloop.payloads(event) if self.provider_payloads and event.kind is Kind.MODEL else {}),
@@ -210,15 +208,9 @@ class HumanloopV5(Humanloop):
             return None
         return humanloop.text_or_none(view.dataset_field("run_id"))
 
-    def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
+    def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """A taken Log is answered with its id."""
-        if not 200 <= status < 300:
-            return None
-        try:
-            answer = pydantic_core.from_json(body)
-        except ValueError:
-            answer = None
-        return Verdict(verified=isinstance(answer, dict) and isinstance(answer.get("id"), str))
+        return Verdict(verified=id_in(reply) is not None)
 
 
 # The trace
@@ -277,14 +269,14 @@ def close(logs: list[Log]) -> None:
 
 
 def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
-    """A flow, opened; its outputs are told at once, so that nothing is lost where the completion is refused."""
+    """A flow, opened; its outputs go along at once, so that nothing is lost where the completion is refused."""
     messages, inputs = humanloop.asked(event)
-    spoken, _ = humanloop.answered(event)
+    answer, _ = humanloop.answered(event)
     fields = {"flow": FLOW, dialect: "incomplete", "inputs": inputs, **ending(event)}
     fields["metadata"] = humanloop.metadata(event, view, {"params": event.params or None}, ())
     if dialect == "trace_status":
         return {**fields, "inputs": humanloop.as_object(event.inputs)}
-    return {**fields, "messages": messages, "output_message": spoken}
+    return {**fields, "messages": messages, "output_message": answer}
 
 
 def ending(event: Event) -> Fields:
@@ -297,13 +289,13 @@ def ending(event: Event) -> Fields:
 def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A nested agent; the model calls below it have their own Logs."""
     messages, inputs = humanloop.asked(event)
-    spoken, text = humanloop.answered(event)
+    answer, text = humanloop.answered(event)
     return {
         "agent": kernel(event, dialect),
         "inputs": inputs,
         "messages": messages,
         "output": text,
-        "output_message": spoken,
+        "output_message": answer,
         **humanloop.tokens_and_cost(event),
         "metadata": humanloop.metadata(event, view, {"params": humanloop.unplaced(event, humanloop.SETTINGS) or None}),
     }
@@ -312,7 +304,7 @@ def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A model call."""
     messages, inputs = humanloop.asked(event)
-    spoken, text = humanloop.answered(event)
+    answer, text = humanloop.answered(event)
     settings, counted = edition(dialect)
     params = humanloop.unplaced(event, settings)
     choice = tool_choice(params.get("tool_choice"))
@@ -324,7 +316,7 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
         "inputs": inputs,
         "messages": messages,
         "output": text,
-        "output_message": spoken,
+        "output_message": answer,
         "tool_choice": choice,
         "finish_reason": humanloop.finish_reason(event),
         **humanloop.tokens_and_cost(event),
@@ -359,7 +351,7 @@ def edition(dialect: Dialect) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def kernel(event: Event, dialect: Dialect) -> Fields:
-    """What makes a version of a Prompt or an Agent: model, provider, settings; nothing of a single call."""
+    """The kernel of a Prompt or an Agent. It makes a version, so it holds nothing of a single call."""
     known = SPEC5_PROVIDERS if dialect == "trace_status" else frozenset(humanloop.PROVIDERS.values())
     provider = humanloop.provider(event, known)
     return without_nulls(

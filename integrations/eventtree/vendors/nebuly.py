@@ -7,7 +7,7 @@ root                                      the interaction; and a step, if it is 
 model                                     LLM step: model, messages, output, tokens; v3: cost in whole micro-dollars
 tool, retriever, reranker                 Retrieval step: source is its name, input the arguments, outputs the texts
 embedding                                 Embedding step: model, input, tokens
-any other chain, agent                    dropped, `no_place`: nesting cannot be told
+any other chain, agent                    dropped, `no_place`: steps have no parents
 internal                                  dropped, `internal`
 ========================================  ==========================================================================
 
@@ -27,26 +27,33 @@ notes, cached tokens, metadata and tags below the root. Messages become text: me
 messages end on a user turn, an empty one if need be. In v2 Nebuly finds the cost itself, by model and tokens.
 A/B flags are a setting and the root's `eventtree_feature_flags`, group profiles a setting; earlier turns are not ours.
 
-Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (it isn't `idempotent`);
+Nebuly knows no ids. A request sent again because its answer was lost makes the interaction twice (not `idempotent`);
 the tag `tree_id` tells them apart. Any 2xx is an acceptance, whatever its body.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal, Self
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
-from eventtree.serializer.messages import as_text, is_message, is_messages, messages_in, messages_out, text_of
+from eventtree.serializer.messages import (
+    as_text,
+    is_message,
+    is_messages,
+    messages_in,
+    messages_out,
+    role_among,
+    text_of,
+)
 from eventtree.serializer.requests import Encoded, Item, Route
-from eventtree.serializer.times import ended, in_utc, iso_ms
+from eventtree.serializer.times import end_of, from_ns, in_utc, iso_ms, later
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Fields = dict[str, Any]
 Version = Literal["v2", "v3"]
 
@@ -80,7 +87,7 @@ class Nebuly(Vendor):
     version: Version = "v2"
     """v2 is the documented one; v3 is what Nebuly's own tools send since June 2026."""
     anonymize: bool = True
-    """Let Nebuly remove personal data; always said, since its own clients disagree on the default."""
+    """Let Nebuly remove personal data. It is always sent, since Nebuly's own clients differ on the default."""
     end_user: str | None = None
     """The user of trees that name none."""
     hide_content: bool = False
@@ -89,6 +96,8 @@ class Nebuly(Vendor):
     """Variants of A/B tests that all trees belong to; `eventtree_feature_flags` in a root's metadata adds its own."""
     end_user_group_profile: str | None = None
     """The group that all users of this vendor belong to."""
+    feedback_field: Literal["action", "feedback"] = "action"
+    """The key of late feedback's item: all of Nebuly's clients write `action`, its newest page `feedback`."""
 
     @classmethod
     def normal_url(cls, url: str) -> str:
@@ -101,7 +110,7 @@ class Nebuly(Vendor):
         return super().for_export(**{"end_user": "unknown", **settings})
 
     def encode(self, tree: EventTree) -> Encoded:
-        """One item, or none with the reason for every event."""
+        """One item for the tree, or none and the reason for every event."""
         view = TreeView.of(tree)
         shown = view.tree
         user, question = self.user_of(shown), question_of(shown)
@@ -113,7 +122,7 @@ class Nebuly(Vendor):
         no_place = dict.fromkeys(view.ids - set(placed), "no_place")
         return Encoded((item,), {**no_place, **view.dropped(tree)})
 
-    def encode_feedback(self, said: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
+    def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Linked by user, question and answer, so the tree must still be in the journal; named scores become tags."""
         if tree is None:
             return Encoded(())
@@ -121,19 +130,19 @@ class Nebuly(Vendor):
         user, question = self.user_of(shown), question_of(shown)
         reason = "no_end_user" if not user else "no_user_text" if not question else None
         if reason:
-            return Encoded((), {said["key"]: reason})
+            return Encoded((), {feedback["key"]: reason})
         start, end = span(shown)
         linked = {"input": question, "output": answer_of(shown), "end_user": user}
-        after = max(EPOCH + timedelta(microseconds=said["at"] // 1000), end + timedelta(milliseconds=1))
-        place = {**linked, "timestamp": iso_ms(after), "anonymize": self.anonymize}
-        bodies = [("feedback", {"metadata": place, "action": item}) for item in feedback_items(said)]
-        named = views.scores_in(said) if said.get("name") or isinstance(said.get("score"), dict) else {}
+        after = max(from_ns(feedback["at"]) or end, later(end, 0.001) or end)
+        about = {**linked, **self.group(), "timestamp": iso_ms(after), "anonymize": self.anonymize}
+        bodies = [("feedback", {"metadata": about, self.feedback_field: item}) for item in feedback_items(feedback)]
+        named = views.scores_in(feedback) if feedback.get("name") or isinstance(feedback.get("score"), dict) else {}
         if named:
             scores = {f"score.{name}": as_text(score) for name, score in named.items()}
             bodies.append(("tags", {"tags": scores, "metadata": {**linked, "time_start": iso_ms(start)}}))
         return Encoded(
             tuple(
-                Item(f"{said['key']}.{each}", said["tree"], (), route, to_json(body))
+                Item(f"{feedback['key']}.{each}", feedback["tree"], (), route, to_json(body))
                 for each, (route, body) in enumerate(bodies)
             )
         )
@@ -150,12 +159,16 @@ class Nebuly(Vendor):
         named = (event.user for event in tree.events if event.user and event.user.strip())
         return next(named, (self.end_user or "").strip())
 
+    def group(self) -> Fields:
+        """The group of all users, where there is one."""
+        return without_nulls({"end_user_group_profile": self.end_user_group_profile})
+
     def interaction(self, view: TreeView, user: str, question: str) -> Fields:
         """The body of a request."""
         tree = view.tree
         start, end = span(tree)
         flags = list(dict.fromkeys((*self.feature_flags, *texts_of(view.dataset_field("feature_flags")))))
-        said = {
+        fields = {
             "conversation_id": (tree.root.session_id or "").strip() or tree.id,
             "input": question,
             "output": answer_of(tree),
@@ -165,16 +178,16 @@ class Nebuly(Vendor):
             "tags": tags(view),
             **({"hide_content": True} if self.hide_content else {}),
             **({"feature_flags": flags} if flags else {}),
-            **without_nulls({"end_user_group_profile": self.end_user_group_profile}),
+            **self.group(),
         }
         feedback = {FEEDBACK_FIELD[self.version]: [item for given in tree.feedback for item in feedback_items(given)]}
         if self.version == "v2":
             feedback = {field: items for field, items in feedback.items() if items}
-        return {"interaction": said, "traces": steps(tree, self.version), **feedback, "anonymize": self.anonymize}
+        return {"interaction": fields, "traces": steps(tree, self.version), **feedback, "anonymize": self.anonymize}
 
 
 def texts_of(value: JsonValue) -> list[str]:
-    """A text, or the texts of a list, that say something."""
+    """The text, or the texts of the list, that are not blank."""
     values = value if isinstance(value, list) else [value]
     return [one for one in values if isinstance(one, str) and one.strip()]
 
@@ -211,7 +224,7 @@ def question_of(tree: EventTree) -> str:
 
 
 def answer_of(tree: EventTree) -> str:
-    """What the user saw; never empty."""
+    """The text the user saw; never empty."""
     root = tree.root
     found = shown_text(root.outputs)
     if not found.strip() and root.status is not Status.ERROR:
@@ -261,13 +274,13 @@ def first_text(
 
 
 def last_by(messages: Iterable[Mapping[str, JsonValue]], role: str) -> str:
-    """The last words someone in a role spoke."""
+    """The text of the last message in a role that has any."""
     spoken = [text_of(message.get("content")) for message in messages if role_of(message) == role]
     return next((text for text in reversed(spoken) if text.strip()), "")
 
 
 def failure(event: Event) -> str | None:
-    """How a run that did not end well ended; None for one that did."""
+    """Status and error of a run that did not end well; None for one that did."""
     if event.status is Status.OK:
         return None
     return f"[{event.status.value}] {views.error_line(event) or ''}".strip()
@@ -276,23 +289,20 @@ def failure(event: Event) -> str | None:
 def span(tree: EventTree) -> tuple[datetime, datetime]:
     """When the interaction began and ended: with its root, or with what is known of it."""
     start = in_utc(tree.root.start)
-    end = ended(tree.root)
+    end = end_of(tree.root)
     if end is None:
-        end = max((in_utc(ended(event) or event.start) for event in tree.events), default=start)
+        end = max((in_utc(end_of(event) or event.start) for event in tree.events), default=start)
     return start, max(start, in_utc(end))
 
 
 # Messages as text
 
-ROLES = {
-    "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
-    "ai": "assistant", "model": "assistant", "chatbot": "assistant", "tool": "tool", "function": "tool",
-}  # fmt: skip
+ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
 def role_of(message: Mapping[str, JsonValue]) -> str:
-    """One of Nebuly's four roles."""
-    return ROLES.get(as_text(message.get("role")).lower(), "user")
+    """The message's role as one of Nebuly's four."""
+    return role_among(ROLES, message.get("role")) or "user"
 
 
 def words(message: Mapping[str, JsonValue]) -> str:
@@ -311,7 +321,7 @@ def call_text(call: JsonValue) -> str:
 
 
 def conversation(event: Event) -> list[Fields]:
-    """What a model was given, ending on a user turn."""
+    """A model's messages, ending on a user turn as Nebuly asks: a trailing answer is cut, an empty turn added."""
     messages = [{"role": role_of(message), "content": words(message)} for message in messages_in(event)]
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
@@ -321,7 +331,7 @@ def conversation(event: Event) -> list[Fields]:
 
 
 def text_of_model(event: Event) -> str:
-    """What a model said, all generations."""
+    """The text of all of a model's generations."""
     return "\n\n".join(words(message) for message in messages_out(event))
 
 
@@ -379,7 +389,7 @@ STEPS: Mapping[Kind, Callable[[Event, Version], Fields]] = {
 
 
 def texts_out(value: JsonValue) -> list[str]:
-    """What a retriever found or a tool returned, as texts."""
+    """The outputs of a retriever or a tool as texts."""
     documents = value.get("documents") if isinstance(value, dict) else None
     if isinstance(documents, list):
         return [as_text(item.get("text", item) if isinstance(item, dict) else item) for item in documents]
@@ -389,13 +399,17 @@ def texts_out(value: JsonValue) -> list[str]:
 
 
 def model(event: Event) -> str:
-    """The model's name, as Nebuly's own client says it where it is not known."""
+    """The model's name; `unknown` as in Nebuly's own client where there is none."""
     return (event.model or "").strip() or "unknown"
+
+
+LARGEST_USD = 12
+"""Digits before the point of the largest amount that is one; a longer one would be a number no reader takes."""
 
 
 def micro_dollars(usd: Decimal | None) -> int | None:
     """US dollars in whole millionths."""
-    if usd is None or not usd.is_finite():
+    if usd is None or not usd.is_finite() or usd.adjusted() > LARGEST_USD:
         return None
     return max(int((usd * 1_000_000).to_integral_value(ROUND_HALF_UP)), 0)
 
@@ -404,7 +418,7 @@ def micro_dollars(usd: Decimal | None) -> int | None:
 
 
 def tags(view: TreeView) -> dict[str, str]:
-    """Everything a tag can say about the tree, as text; the user's own win."""
+    """All that is known of the tree and can be text. The user's own tags win over ours of the same name."""
     root = view.root
     known = {
         "tree_id": root.tree_id,
@@ -422,7 +436,7 @@ def tags(view: TreeView) -> dict[str, str]:
 
 
 LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected")
-"""What ties a tree to a dataset."""
+"""Ties to a dataset that become tags."""
 
 
 def listed(given: Iterable[str]) -> dict[str, str]:
@@ -458,7 +472,7 @@ def tag_text(value: JsonValue) -> str:
 
 
 def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
-    """One feedback in Nebuly's words: a score as a thumb, a comment, a correction as an edit."""
+    """A feedback as Nebuly's items: a score as a thumb, a comment, a correction as an edit."""
     rated = None if given.get("name") else views.number(given.get("score"))
     items: list[Fields] = [] if rated is None else [{"slug": "thumbs_up" if rated >= 0.5 else "thumbs_down"}]
     texts = (("comment", given.get("comment")), ("edit", given.get("correction")))

@@ -50,7 +50,7 @@ WRONG: list[Wrong] = [
     ),
     wrong_log(
         "null content",
-        f"{NULL} (Input should be a valid string); messages.0.content.list[dict[str,any]]: "
+        f"{NULL} (Input should be a valid string); messages.0.content.list[Part]: "
         f"{NULL} (Input should be a valid list)",
         "messages.0.content.str",
         messages=[{"role": "user", "content": None}],

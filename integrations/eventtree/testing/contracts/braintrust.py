@@ -1,4 +1,4 @@
-"""Braintrust, as contracts/braintrust.md tells it: the public REST inserts, feedback, projects, experiments and login.
+"""Braintrust by contracts/braintrust.md: the public REST inserts, feedback, projects, experiments and login.
 
 State: rows go to a project or experiment that exists, a parent's span_id must be known in the same trace before its
 child names it, an id seen again is an upsert (counted), an id twice in one request is refused.
@@ -308,23 +308,23 @@ def check_place(row: Json, object_id: str, state: BraintrustLedger, fresh: dict[
             raise refuse("a span cannot be its own parent", "span_parents")
         if (object_id, root_id, parent) not in state.spans.keys() | fresh.keys():
             raise refuse("names no span_id that came before in this trace", "span_parents")
-    place = (object_id, root_id, span_id)
-    owner = state.spans.get(place, fresh.get(place))
+    span = (object_id, root_id, span_id)
+    owner = state.spans.get(span, fresh.get(span))
     if owner is not None and owner != row.get("id"):
         raise refuse("span_id already belongs to another row", "span_id")
-    fresh[place] = row.get("id") or ""
+    fresh[span] = row.get("id") or ""
 
 
 def check_row(
-    raw: Json, object_id: str, state: BraintrustLedger, fresh: dict[tuple[str, str, str], str], held: set[str]
+    raw: Json, object_id: str, state: BraintrustLedger, fresh: dict[tuple[str, str, str], str], seen: set[str]
 ) -> str:
     """Check one row and return its id; nothing is kept yet."""
     row = parse(ROW, known_keys(Row, raw, drop=state.options.open_rows))
     check_model_call(row)
     row_id = row.get("id") or new_id()
-    if row_id in held:
+    if row_id in seen:
         raise refuse("id stands twice in one request: combine the rows first", "id")
-    held.add(row_id)
+    seen.add(row_id)
     is_update = row.get("_is_merge") and (object_id, row_id) in state.rows
     if not is_update:
         check_place(row, object_id, state, fresh)
@@ -337,11 +337,11 @@ def insert(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
     """B.1: all rows or an error; row_ids stand in the order of the rows."""
     rows = parse(INSERT, call.body)["events"]
     fresh: dict[tuple[str, str, str], str] = {}
-    held: set[str] = set()
+    seen: set[str] = set()
     ids = []
     for index, raw in enumerate(rows):
         try:
-            ids.append(check_row(raw, object_id, state, fresh, held))
+            ids.append(check_row(raw, object_id, state, fresh, seen))
         except Refusal as refusal:
             flaws = (flaw._replace(at=("events", index, *flaw.at)) for flaw in refusal.flaws)
             raise Refusal(*flaws, status=refusal.status) from None

@@ -1,4 +1,4 @@
-"""HoneyHive, as contracts/honeyhive.md tells it: the legacy routes (wrapped bodies) and /v1 (bare, closed bodies).
+"""HoneyHive by contracts/honeyhive.md: the legacy routes (wrapped bodies) and /v1 (bare, closed bodies).
 
 State: a session must have been started before an event may name it, a parent must have come before its child and stand
 in the same session, an id comes twice only with the same content, and only what exists can be updated.
@@ -318,12 +318,12 @@ class HoneyHiveLedger(VendorState):
 
 @dataclass
 class Batch:
-    """One batch on its way in: the session its events fall back to, and the ids it has already held."""
+    """One batch on its way in: the session its events fall back to, and the ids it has already seen."""
 
     generation: Generation
     session_id: str | None = None
     overrides: bool = False
-    held: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
 
 
 def session_of(event: Json, batch: Batch, state: HoneyHiveLedger) -> str:
@@ -367,9 +367,9 @@ def take_event(raw: Json, batch: Batch, state: HoneyHiveLedger) -> str:
     if event["event_type"] == "session":
         return start_by_event(event, state)
     event_id = event.get("event_id") or new_id()
-    if event_id in batch.held:
+    if event_id in batch.seen:
         raise refuse("id stands twice in one request", "event_id")
-    batch.held.add(event_id)
+    batch.seen.add(event_id)
     session_id = session_of(event, batch, state)
     check_parent(event, session_id, state)
     state.is_repeat("event", event_id, raw, "event_id")
@@ -476,7 +476,7 @@ def update(event_id: str, changes: Json, state: HoneyHiveLedger) -> Reply:
     elif event_id not in state.homes:
         raise refuse("names an event that was never sent", "event_id")
     state.keep("update", event_id, changes)
-    return Reply({})
+    return Reply()
 
 
 def put_event_legacy(call: Call, state: HoneyHiveLedger) -> Reply:

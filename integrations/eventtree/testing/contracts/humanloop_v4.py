@@ -1,4 +1,4 @@
-"""Humanloop v4, as contracts/humanloop-v4.md tells it: logs one by one or as a bare array, updates, feedback, sessions.
+"""Humanloop v4 by contracts/humanloop-v4.md: logs one by one or as a bare array, updates, feedback, sessions.
 
 State: a parent must stand in the same session and have come in an earlier request, what is updated or judged must
 exist, and an array is taken as a whole or not at all. Where the two published specifications differ, what both take.
@@ -15,17 +15,15 @@ from typing_extensions import TypedDict
 from eventtree.testing.contracts.contract import (
     Call,
     Json,
-    Options,
     Refusal,
     Reply,
     Route,
-    VendorRules,
     VendorState,
-    detail_body,
     new_id,
     refuse,
 )
-from eventtree.testing.contracts.fields import Amount, Count, IsoTime, Object, Text, closed, known_keys, parse, wrong
+from eventtree.testing.contracts.fields import IsoTime, Object, Text, closed, known_keys, parse, wrong
+from eventtree.testing.contracts.humanloop import LogFields, Message, ModelFields, TokenFields, humanloop
 
 PAIRS = (("session_id", "session_reference_id"), ("parent_id", "parent_reference_id"))  # 3.2: at most one of each
 NEEDED = (("project", "project_id"), ("config", "config_id"))  # 3.2: one of each
@@ -51,52 +49,13 @@ def value_or_unset(item: Any) -> Any:
 
 
 @closed
-class Function(TypedDict):
-    """3.2: tool calls as OpenAI; the arguments are text."""
-
-    name: str
-    arguments: str
-
-
-@closed
-class ToolCall(TypedDict):
-    """3.2."""
-
-    id: str
-    type: Literal["function"]
-    function: Function
-
-
-@closed
-class Message(TypedDict, total=False):
-    """3.2 and 3.8: content may be left out, but is never null."""
-
-    role: Required[Literal["user", "assistant", "system", "tool"]]
-    content: str | list[Object]
-    name: str
-    tool_call_id: str
-    tool_calls: list[ToolCall]
-
-
-@closed
-class ModelConfig(TypedDict, total=False):
+class ModelConfig(ModelFields, total=False):
     """3.2: closed; 3.8: the providers are a closed list."""
 
     type: Required[Literal["model"]]
-    model: Required[Text]
     provider: Literal["openai", "openai_azure", "mock", "anthropic", "cohere", "replicate", "google", "groq"]
-    endpoint: Literal["complete", "chat", "edit"]
     name: str
     description: str
-    max_tokens: Annotated[int, Field(ge=-1)]
-    temperature: float
-    top_p: float
-    stop: str | list[str]
-    presence_penalty: float
-    frequency_penalty: float
-    other: Object
-    seed: int
-    response_format: Object
     prompt_template: str
     chat_template: list[Message]
     tools: list[Object]
@@ -141,7 +100,7 @@ class InlineFeedback(TypedDict, total=False):
 
 
 @closed
-class LogFields(TypedDict, total=False):
+class Log(LogFields, TokenFields, total=False):
     """3.2."""
 
     project: Text
@@ -153,27 +112,11 @@ class LogFields(TypedDict, total=False):
     reference_id: Text
     config: Config
     config_id: Text
-    inputs: Object
     messages: list[Message]
-    output: str
     output_message: Message
-    prompt_tokens: Count
-    output_tokens: Count
-    prompt_cost: Amount
-    output_cost: Amount
-    provider_request: Object
-    provider_response: Object
     duration: Annotated[float, Field(ge=0, le=DAY_SECONDS)]
-    created_at: IsoTime
-    error: str
-    stdout: str
     judgment: bool | float
     feedback: InlineFeedback | list[InlineFeedback]
-    source: str
-    metadata: Object
-    save: bool
-    source_datapoint_id: str
-    environment: str
 
 
 @closed
@@ -213,7 +156,7 @@ class EvaluationLog(TypedDict):
     log: Any
 
 
-LOG: TypeAdapter[Any] = TypeAdapter(Annotated[LogFields, AfterValidator(one_of_each)])
+LOG: TypeAdapter[Any] = TypeAdapter(Annotated[Log, AfterValidator(one_of_each)])
 UPDATE = TypeAdapter(Update)
 FEEDBACK: TypeAdapter[Any] = TypeAdapter(Annotated[FeedbackFields, AfterValidator(value_or_unset)])
 PROJECT: TypeAdapter[Any] = TypeAdapter(Project)
@@ -263,17 +206,17 @@ def check_parent(log: Json, session: str | None, fresh: set[str], state: Humanlo
         raise refuse("parent stands in another session", key)
 
 
-def check_log(raw: Json, fresh: set[str], held: set[str], state: HumanloopV4Ledger) -> Json:
+def check_log(raw: Json, fresh: set[str], seen: set[str], state: HumanloopV4Ledger) -> Json:
     """Check one log; nothing is kept yet."""
-    log = parse(LOG, known_keys(LogFields, raw, drop=state.options.open_rows))
+    log = parse(LOG, known_keys(Log, raw, drop=state.options.open_rows))
     check_project(log, state)
     check_parent(log, session_of(log, state), fresh, state)
     reference = log.get("reference_id")
     if reference is None:
         return log
-    if reference in held:
+    if reference in seen:
         raise refuse("reference_id stands twice in one request", "reference_id")
-    held.add(reference)
+    seen.add(reference)
     state.is_repeat("event", reference, raw, "reference_id")
     return log
 
@@ -298,11 +241,11 @@ def take_logs(raws: list[Json], state: HumanloopV4Ledger, *, is_array: bool) -> 
     """3.4: all of the array or nothing."""
     references = (raw.get("reference_id") for raw in raws if isinstance(raw, dict))
     fresh = {reference for reference in references if isinstance(reference, str)}
-    held: set[str] = set()
+    seen: set[str] = set()
     logs: list[Json] = []
     for index, raw in enumerate(raws):
         try:
-            logs.append(check_log(raw, fresh, held, state))
+            logs.append(check_log(raw, fresh, seen, state))
         except Refusal as refusal:
             place = (index,) if is_array else ()
             flaws = (flaw._replace(at=(*place, *flaw.at)) for flaw in refusal.flaws)
@@ -380,15 +323,9 @@ def post_evaluation_log(call: Call, state: HumanloopV4Ledger) -> Reply:
     return Reply(take_logs([log], state, is_array=False)[0], 201)
 
 
-def new_ledger(options: Options) -> HumanloopV4Ledger:
-    """Start with nothing."""
-    return HumanloopV4Ledger(options)
-
-
-HUMANLOOP_V4 = VendorRules(
-    name="humanloop_v4",
-    prefixes=("/v4",),
-    routes=(
+HUMANLOOP_V4 = humanloop(
+    "v4",
+    (
         Route("POST", "/v4/logs", post_logs),
         Route("PATCH", "/v4/logs/<data_id>", patch_by_id),
         Route("PATCH", "/v4/logs", patch_by_reference),
@@ -397,9 +334,5 @@ HUMANLOOP_V4 = VendorRules(
         Route("POST", "/v4/projects", post_project),
         Route("POST", "/v4/evaluations/<evaluation_id>/log", post_evaluation_log),
     ),
-    state=new_ledger,
-    auth="x-api-key",
-    refusal_status=422,
-    error_body=detail_body,
-    base="/v4",
+    HumanloopV4Ledger,
 )

@@ -1,4 +1,4 @@
-"""Humanloop v5, as contracts/humanloop-v5.md tells it: one log per request, in two dialects (2.7).
+"""Humanloop v5 by contracts/humanloop-v5.md: one log per request, in two dialects (2.7).
 
 State: a parent must be a log of a trace that is not complete, a log_id comes twice only with the same content, a file
 is made by its path and its first kernel, and a flow is completed once it has inputs and an outcome.
@@ -10,19 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
     Call,
     Dialect,
     Json,
-    Options,
     Reply,
     Route,
-    VendorRules,
     VendorState,
-    detail_body,
     new_id,
     refuse,
 )
@@ -38,6 +35,7 @@ from eventtree.testing.contracts.fields import (
     time_order,
     wrong,
 )
+from eventtree.testing.contracts.humanloop import LogFields, Message, MessageFields, ModelFields, TokenFields, humanloop
 
 SLACK_SECONDS = 0.05
 OUTCOMES = {"output", "output_message", "error"}  # 2.5, point 3
@@ -60,61 +58,11 @@ def latency_in_seconds(log: Any) -> Any:
 
 
 @closed
-class FunctionCall(TypedDict):
-    """2.3: the arguments are text."""
-
-    name: str
-    arguments: str
-
-
-@closed
-class ToolCall(TypedDict):
-    """2.3."""
-
-    id: str
-    type: Literal["function"]
-    function: FunctionCall
-
-
-@closed
-class ImageUrl(TypedDict, total=False):
-    """2.3."""
-
-    url: Required[str]
-    detail: Literal["high", "low", "auto"]
-
-
-@closed
-class Part(TypedDict, total=False):
-    """2.3."""
-
-    type: Required[Literal["text", "image_url"]]
-    text: str
-    image_url: ImageUrl
-
-
-class MessageFields(TypedDict, total=False):
-    """2.3 and 2.9: content may be left out, but is never null."""
-
-    content: str | list[Part]
-    name: str
-    tool_call_id: str
-    tool_calls: list[ToolCall]
-
-
-@closed
-class Message(MessageFields, total=False):
+class NewMessage(MessageFields, total=False):
     """2.3, dialect log_status."""
 
     role: Required[Literal["user", "assistant", "system", "tool", "developer"]]
     thinking: list[Object]
-
-
-@closed
-class OldMessage(MessageFields, total=False):
-    """2.3, dialect trace_status."""
-
-    role: Required[Literal["user", "assistant", "system", "tool"]]
 
 
 @closed
@@ -127,20 +75,9 @@ class ToolFunction(TypedDict, total=False):
     parameters: Object
 
 
-class KernelFields(TypedDict, total=False):
+class KernelFields(ModelFields, total=False):
     """2.3, 'Prompt kernel'."""
 
-    model: Required[Text]
-    endpoint: Literal["complete", "chat", "edit"]
-    max_tokens: Annotated[int, Field(ge=-1)]
-    temperature: float
-    top_p: float
-    stop: str | list[str]
-    presence_penalty: float
-    frequency_penalty: float
-    other: Object
-    seed: int
-    response_format: Object
     tools: list[ToolFunction]
     linked_tools: list[str]
     attributes: Object
@@ -151,7 +88,7 @@ class PromptKernel(KernelFields, total=False):
     """2.3: the enums of 0.8.38 are open."""
 
     provider: Text
-    template: str | list[Message]
+    template: str | list[NewMessage]
     template_language: str
     reasoning_effort: str
 
@@ -161,7 +98,7 @@ class OldPromptKernel(KernelFields, total=False):
     """2.3: the enums of the published specification are closed."""
 
     provider: Literal["openai", "openai_azure", "mock", "anthropic", "bedrock", "cohere", "replicate", "google", "groq"]
-    template: str | list[OldMessage]
+    template: str | list[Message]
 
 
 @closed
@@ -169,7 +106,7 @@ class AgentKernel(KernelFields, total=False):
     """2.3: adds max_iterations; tools may be inline or linked."""
 
     provider: Text
-    template: str | list[Message]
+    template: str | list[NewMessage]
     template_language: str
     reasoning_effort: str
     max_iterations: Count
@@ -192,7 +129,7 @@ class FlowKernel(TypedDict):
     attributes: Object
 
 
-class LogFields(TypedDict, total=False):
+class Log(LogFields, total=False):
     """2.3: what all bodies share in both dialects."""
 
     path: Text
@@ -200,69 +137,53 @@ class LogFields(TypedDict, total=False):
     trace_parent_id: Text
     start_time: IsoTime
     end_time: IsoTime
-    created_at: IsoTime
     provider_latency: Amount
-    inputs: Object
-    output: str
-    error: str
-    stdout: str
-    provider_request: Object
-    provider_response: Object
-    source: str
-    metadata: Object
     user: str
-    environment: str
-    save: bool
-    source_datapoint_id: str
 
 
-class ModelFields(LogFields, total=False):
+class ModelLog(Log, TokenFields, total=False):
     """2.3, what a prompt's and an agent's log add."""
 
     tool_choice: str | Object
-    prompt_tokens: Count
-    output_tokens: Count
-    prompt_cost: Amount
-    output_cost: Amount
     finish_reason: str
 
 
 @closed
-class PromptLog(ModelFields, total=False):
+class PromptLog(ModelLog, total=False):
     """2.3; no log_status (2.7: later removed again)."""
 
     log_id: Text
     run_id: str
     prompt: PromptKernel | str
-    messages: list[Message]
-    output_message: Message
+    messages: list[NewMessage]
+    output_message: NewMessage
     reasoning_tokens: Count
 
 
 @closed
-class OldPromptLog(ModelFields, total=False):
+class OldPromptLog(ModelLog, total=False):
     """2.7: the published specification."""
 
     prompt: OldPromptKernel
-    messages: list[OldMessage]
-    output_message: OldMessage
+    messages: list[Message]
+    output_message: Message
 
 
 @closed
-class AgentLog(ModelFields, total=False):
+class AgentLog(ModelLog, total=False):
     """2.3."""
 
     log_id: Text
     run_id: str
     log_status: LogStatus
     agent: AgentKernel | str
-    messages: list[Message]
-    output_message: Message
+    messages: list[NewMessage]
+    output_message: NewMessage
     reasoning_tokens: Count
 
 
 @closed
-class ToolLog(LogFields, total=False):
+class ToolLog(Log, total=False):
     """2.3."""
 
     log_id: Text
@@ -270,26 +191,26 @@ class ToolLog(LogFields, total=False):
 
 
 @closed
-class OldToolLog(LogFields, total=False):
+class OldToolLog(Log, total=False):
     """2.7: no log_id."""
 
     tool: ToolKernel
 
 
 @closed
-class FlowLog(LogFields, total=False):
+class FlowLog(Log, total=False):
     """2.3; 2.5, point 1: a flow is not of unspecified status."""
 
     log_id: Text
     run_id: str
     log_status: Required[LogStatus]
     flow: FlowKernel
-    messages: list[Message]
-    output_message: Message
+    messages: list[NewMessage]
+    output_message: NewMessage
 
 
 @closed
-class OldFlowLog(LogFields, total=False):
+class OldFlowLog(Log, total=False):
     """2.7: trace_status, incomplete by default; log_id is there on flows."""
 
     log_id: Text
@@ -298,7 +219,7 @@ class OldFlowLog(LogFields, total=False):
 
 
 @closed
-class OldEvaluatorLog(LogFields, total=False):
+class OldEvaluatorLog(Log, total=False):
     """2.3, of the published specification."""
 
     parent_id: Required[Text]
@@ -312,7 +233,7 @@ class EvaluatorLog(OldEvaluatorLog, total=False):
 
     log_id: Text
     marked_completed: bool
-    output_message: Message
+    output_message: NewMessage
 
 
 @closed
@@ -331,9 +252,9 @@ class FlowUpdate(TypedDict, total=False):
 
     inputs: Object
     output: str | None
-    output_message: Message
+    output_message: NewMessage
     error: str | None
-    messages: list[Message]
+    messages: list[NewMessage]
     log_status: LogStatus
 
 
@@ -356,17 +277,13 @@ class ToolUpdate(TypedDict, total=False):
 
 
 @closed
-class PromptUpdate(ToolUpdate, total=False):
+class PromptUpdate(ToolUpdate, TokenFields, total=False):
     """2.4."""
 
-    output_message: Message
-    prompt_tokens: Count
+    output_message: NewMessage
     reasoning_tokens: Count
-    output_tokens: Count
-    prompt_cost: Amount
-    output_cost: Amount
     finish_reason: str
-    messages: list[Message]
+    messages: list[NewMessage]
     tool_choice: str | Object
 
 
@@ -400,7 +317,7 @@ FILE_PREFIXES = {"prompt": "pr_", "tool": "tl_", "flow": "fl_", "agent": "ag_", 
 
 
 @dataclass
-class Log:
+class KnownLog:
     """A log as the server knows it: `status` only on flows and agents, `filled` are the keys it has by now."""
 
     kind: str
@@ -414,7 +331,7 @@ class Log:
 class HumanloopV5Ledger(VendorState):
     """What Humanloop knows: the logs, and the file of each kind and path."""
 
-    logs: dict[str, Log] = field(default_factory=dict)
+    logs: dict[str, KnownLog] = field(default_factory=dict)
     files: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
@@ -426,7 +343,7 @@ def tables(of: dict[tuple[str, Dialect], TypeAdapter[Any]], kind: str, state: Ve
     return table
 
 
-def ancestry(log_id: str | None, state: HumanloopV5Ledger) -> Iterator[Log]:
+def ancestry(log_id: str | None, state: HumanloopV5Ledger) -> Iterator[KnownLog]:
     """Yield a log and all it stands under."""
     while log_id is not None:
         log = state.logs[log_id]
@@ -464,7 +381,7 @@ def check_judged(log: Json, state: HumanloopV5Ledger) -> None:
         raise refuse("the judged log does not exist", "parent_id", status=404)
 
 
-def answer(kind: str, log_id: str, log: Log, body: Json) -> Reply:
+def answer(kind: str, log_id: str, log: KnownLog, body: Json) -> Reply:
     """2.2: the ids a child can use; log_id is echoed as id."""
     ids = {"id": log_id, f"{kind}_id": log.file_id, "version_id": f"{log.file_id}_v1"}
     if kind == "evaluator":
@@ -491,7 +408,7 @@ def post_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
         check_parent(body.get("trace_parent_id"), state)
         check_judged(body, state)
         file_id = file_of(kind, body, state)
-        log = Log(kind, file_id, body.get("trace_parent_id"), status_of(kind, body), set(body))
+        log = KnownLog(kind, file_id, body.get("trace_parent_id"), status_of(kind, body), set(body))
         check_complete(log)
         state.files.setdefault((kind, body.get("path", file_id)), file_id)
         state.logs[log_id] = log
@@ -510,7 +427,7 @@ def keep_log(kind: str, log_id: str, body: Json, state: HumanloopV5Ledger) -> No
         state.keep("event", log_id, body)
 
 
-def check_complete(log: Log) -> None:
+def check_complete(log: KnownLog) -> None:
     """2.5, point 3: a complete flow has inputs and one of output, output_message and error."""
     if log.kind == "flow" and log.status == "complete" and not ("inputs" in log.filled and log.filled & OUTCOMES):
         raise refuse("a complete flow needs inputs and one of output, output_message, error", "log_status")
@@ -530,7 +447,7 @@ def patch_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
         if (log.status, status) == ("complete", "incomplete"):
             raise refuse("a complete trace cannot be reopened", "log_status", status=409)
         filled = log.filled | {key for key, value in changes.items() if value is not None}
-        patched = Log(kind, log.file_id, log.parent, status, filled)
+        patched = KnownLog(kind, log.file_id, log.parent, status, filled)
         check_complete(patched)
         state.logs[call.args["log_id"]] = patched
         state.keep("update", call.args["log_id"], call.body)
@@ -539,15 +456,9 @@ def patch_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
     return handle
 
 
-def new_ledger(options: Options) -> HumanloopV5Ledger:
-    """Start with nothing."""
-    return HumanloopV5Ledger(options)
-
-
-HUMANLOOP_V5 = VendorRules(
-    name="humanloop_v5",
-    prefixes=("/v5",),
-    routes=(
+HUMANLOOP_V5 = humanloop(
+    "v5",
+    (
         Route("POST", "/v5/prompts/log", post_log("prompt")),
         Route("POST", "/v5/tools/log", post_log("tool")),
         Route("POST", "/v5/flows/log", post_log("flow")),
@@ -558,9 +469,5 @@ HUMANLOOP_V5 = VendorRules(
         Route("PATCH", "/v5/agents/<file_id>/log/<log_id>", patch_log("agent")),
         Route("PATCH", "/v5/flows/logs/<log_id>", patch_log("flow")),
     ),
-    state=new_ledger,
-    auth="x-api-key",
-    refusal_status=422,
-    error_body=detail_body,
-    base="/v5",
+    HumanloopV5Ledger,
 )

@@ -1,4 +1,4 @@
-"""Nebuly, as contracts/nebuly.md tells it: trace_interaction v2 and v3, feedback and tags.
+"""Nebuly by contracts/nebuly.md: trace_interaction v2 and v3, feedback and tags.
 
 State: feedback and tags are about an interaction that was sent before. Interactions have no id of their own: one that
 comes again word for word is taken again, and counted.
@@ -261,13 +261,13 @@ def post_interaction(table: TypeAdapter[Any]) -> Callable[[Call, NebulyLedger], 
     """Make the handler of trace_interaction in one version."""
 
     def handle(call: Call, state: NebulyLedger) -> Reply:
-        said = parse(table, call.body)["interaction"]
-        start, end = datetime.fromisoformat(said["time_start"]), datetime.fromisoformat(said["time_end"])
-        turn = (said["end_user"], said["input"], said["output"])
-        state.ends[turn] = max(end, state.ends.get(turn, end))
-        state.starts.add((said["end_user"], start))
+        turn = parse(table, call.body)["interaction"]
+        start, end = datetime.fromisoformat(turn["time_start"]), datetime.fromisoformat(turn["time_end"])
+        key = (turn["end_user"], turn["input"], turn["output"])
+        state.ends[key] = max(end, state.ends.get(key, end))
+        state.starts.add((turn["end_user"], start))
         answer = NON_JSON[len(state.kept) % len(NON_JSON)]
-        state.keep("event", f"{said['conversation_id']}/{fingerprint(call.body)[:16]}", call.body)
+        state.keep("event", f"{turn['conversation_id']}/{fingerprint(call.body)[:16]}", call.body)
         return Reply(answer)
 
     return handle
@@ -275,22 +275,22 @@ def post_interaction(table: TypeAdapter[Any]) -> Callable[[Call, NebulyLedger], 
 
 def post_feedback(call: Call, state: NebulyLedger) -> Reply:
     """4.3: linked by end_user, input and output; later than the end of what it is about."""
-    place = parse(FEEDBACK, call.body)["metadata"]
-    end = state.ends.get((place["end_user"], place["input"], place["output"]))
+    about = parse(FEEDBACK, call.body)["metadata"]
+    end = state.ends.get((about["end_user"], about["input"], about["output"]))
     if end is None:
         raise refuse("no interaction of this end_user, input and output was sent before", "metadata")
-    if datetime.fromisoformat(place["timestamp"]) <= end:
+    if datetime.fromisoformat(about["timestamp"]) <= end:
         raise refuse("must be later than the end of the interaction", "metadata", "timestamp")
-    state.keep("feedback", place["end_user"], call.body)
+    state.keep("feedback", about["end_user"], call.body)
     return Reply("")
 
 
 def post_tags(call: Call, state: NebulyLedger) -> Reply:
     """4.3: linked by end_user and time_start."""
-    place = parse(TAGS, call.body)["metadata"]
-    if (place["end_user"], datetime.fromisoformat(place["time_start"])) not in state.starts:
+    about = parse(TAGS, call.body)["metadata"]
+    if (about["end_user"], datetime.fromisoformat(about["time_start"])) not in state.starts:
         raise refuse("no interaction of this end_user and time_start was sent before", "metadata")
-    state.keep("tags", place["end_user"], call.body)
+    state.keep("tags", about["end_user"], call.body)
     return Reply("")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any
 
-from eventtree.errors import ConfigError
 from eventtree.langchain.handler import CallbackHandler
-
-NEW: Final = object()
+from eventtree.recording.handler import NEW, given_or_new
 
 
 class EveryContext:
@@ -38,18 +36,12 @@ def set_global_handler(handler: CallbackHandler | object | None = NEW, **setting
     Raises:
         ConfigError: a setting is wrong, or settings come with a handler that has its own.
     """
-    if handler is NEW:
-        handler = CallbackHandler(**settings)
-    elif settings:
-        raise ConfigError("set_global_handler", "settings beside a handler", "Give the handler its settings")
-    if handler is not None and not isinstance(handler, CallbackHandler):
-        raise ConfigError("set_global_handler", f"{type(handler).__name__} is no handler", "Pass a CallbackHandler")
-    _everywhere.handler = handler
-    if handler is None:
+    _everywhere.handler = given_or_new(CallbackHandler, handler, settings)
+    if _everywhere.handler is None:
         _unregister()
     else:
         _register()
-    return handler
+    return _everywhere.handler
 
 
 def global_handler() -> CallbackHandler | None:

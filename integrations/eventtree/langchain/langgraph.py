@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from threading import RLock
 from typing import Any
 
+from eventtree.content import items_of
 from eventtree.event import Status
 from eventtree.langchain.status import is_langgraph
 from eventtree.recording.recorder import recorder
@@ -21,28 +22,28 @@ PAUSED_TREES = 10_000
 
 
 class Paused:
-    """The trees that paused lately, by the checkpoint to go on from, and by thread. Ids only, bounded."""
+    """The trees that paused lately, by the point to go on from: a checkpoint or a thread. Ids only, bounded."""
 
     def __init__(self) -> None:
         """Start without any."""
         self.trees: OrderedDict[str, str] = OrderedDict()
         self._guard = RLock()
 
-    def remember(self, place: str, tree_id: str) -> None:
+    def remember(self, point: str, tree_id: str) -> None:
         """A tree has paused at a checkpoint, or in a thread."""
         with self._guard:
-            self.trees[place] = tree_id
-            self.trees.move_to_end(place)
+            self.trees[point] = tree_id
+            self.trees.move_to_end(point)
             while len(self.trees) > PAUSED_TREES:
                 self.trees.popitem(last=False)
 
-    def find(self, place: str | None) -> str | None:
+    def find(self, point: str | None) -> str | None:
         """The tree that paused there."""
-        return None if place is None else self.trees.get(place)
+        return None if point is None else self.trees.get(point)
 
-    def forget(self, place: str) -> None:
+    def forget(self, point: str) -> None:
         """The thread has gone on to its end."""
-        self.trees.pop(place, None)
+        self.trees.pop(point, None)
 
 
 paused = Paused()
@@ -64,9 +65,9 @@ def leave_thread(run: Run) -> None:
         paused.forget(thread)
 
 
-def link(run_id: str, place: str | None) -> None:
+def link(run_id: str, point: str | None) -> None:
     """Let a run that goes on from a checkpoint, or in a thread, name the tree that paused there."""
-    tree_id = paused.find(place)
+    tree_id = paused.find(point)
     if tree_id is not None:
         recorder.learn(run_id, metadata={"resumes": tree_id})
 
@@ -97,19 +98,20 @@ def resume_of(inputs: Any) -> Any:
 
 def interrupts_of(error: BaseException) -> list[dict[str, Any]]:
     """The questions in a `GraphInterrupt`: `{"id", "value"}` each."""
-    given = error.args[0] if error.args else ()
-    return list_interrupts(given if isinstance(given, list | tuple) else (given,))
+    return list_interrupts(error.args[0] if error.args else ())
 
 
 def list_interrupts(given: Any) -> list[dict[str, Any]]:
     """langgraph's `Interrupt` objects as `{"id", "value"}`."""
-    return [{"id": getattr(one, "id", None), "value": getattr(one, "value", one)} for one in given]
+    questions = items_of(given)
+    listed = (given,) if questions is None else questions
+    return [{"id": getattr(one, "id", None), "value": getattr(one, "value", one)} for one in listed]
 
 
 def checkpoint_of(event: Any) -> dict[str, Any]:
     """Where a graph paused or goes on."""
     return {
         "checkpoint_id": event.checkpoint_id,
-        "checkpoint_ns": list(event.checkpoint_ns),
+        "checkpoint_ns": event.checkpoint_ns,
         "status": event.status,
     }

@@ -1,4 +1,4 @@
-"""How a span ended, by the exception that ended it."""
+"""The status of a span, by the exception that ended it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+from eventtree.content.objects import Path
 from eventtree.event import Status
-from eventtree.llama_index.kinds import lookup
+from eventtree.llama_index.classify import lookup
 
-STATUSES: Mapping[str, Status] = {
-    "builtins.GeneratorExit": Status.CANCELLED,
-    "asyncio.exceptions.CancelledError": Status.CANCELLED,
-    "concurrent.futures._base.CancelledError": Status.CANCELLED,
-    "workflows.errors.WorkflowCancelledByUser": Status.CANCELLED,
-    "workflows.runtime.types.results.WaitingForEvent": Status.INTERRUPTED,
-    "langgraph.errors.GraphBubbleUp": Status.INTERRUPTED,
+STATUSES: Mapping[Path, Status] = {
+    ("builtins", "GeneratorExit"): Status.CANCELLED,
+    ("asyncio.exceptions", "CancelledError"): Status.CANCELLED,
+    ("concurrent.futures._base", "CancelledError"): Status.CANCELLED,
+    ("workflows.errors", "WorkflowCancelledByUser"): Status.CANCELLED,
+    ("workflows.runtime.types.results", "WaitingForEvent"): Status.INTERRUPTED,
+    ("langgraph.errors", "GraphBubbleUp"): Status.INTERRUPTED,
 }
 """Exceptions that are control flow, by class path. All others are errors."""
 
@@ -35,7 +36,7 @@ def future_behind(frame: FrameType | None) -> Any:
     """The future whose completion ends a span right now, or None.
 
     The dispatcher lets a span that returned a future exit with None even if that failed, and leaves the span active in
-    its caller's context. Both can only be told from the dispatcher's own frame.
+    its caller's context. Only the dispatcher's own frame shows either.
     """
     for _ in range(NEAR):
         if frame is None or (name := frame.f_code.co_name) in WRAPPERS:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eventtree.content import endpoint
+from eventtree.content import endpoint, items_of
+from eventtree.content.objects import Path
+from eventtree.content.walk import slot
 from eventtree.event import JsonValue, Kind
-from eventtree.llama_index.kinds import Facts, lookup
-from eventtree.llama_index.values import Shaper, text_of_query
+from eventtree.llama_index.classify import Facts, lookup
+
+if TYPE_CHECKING:
+    from eventtree.recording.pipeline import Pipeline
 
 NAMES: Mapping[str, str] = {
     "str_or_query_bundle": "query",
@@ -27,9 +31,7 @@ UNNAMED = frozenset({"", "unknown"})
 HIDDEN = frozenset({"ctx", "init_state", "tags", "memory", "show_progress", "jobs", "semaphore", "job"})
 """Parameters that are the framework's own state, no input of the user."""
 
-SCALARS = frozenset({str, int, float, bool})
-
-CONTEXTS: Mapping[str, bool] = {"workflows.context.context.Context": True}
+CONTEXTS: Mapping[Path, bool] = {("workflows.context.context", "Context"): True}
 """Classes whose values the framework injects into a call."""
 
 PARAMS = frozenset({
@@ -62,15 +64,15 @@ def named(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
     return loose, found
 
 
-def settings(shaper: Shaper, instance: Any, bound: inspect.BoundArguments) -> dict[str, JsonValue]:
+def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
     """Model, endpoint and parameters of a model's, embedding's or reranker's span. Keys never are among them."""
     own = _attributes(instance)
     called = named(bound)[1]
     params = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
-    known: dict[str, JsonValue] = {"params": {k: shaper.plain(v) for k, v in params.items() if _is_setting(v)} or None}
+    known: dict[str, Any] = {"params": {name: value for name, value in params.items() if _is_setting(value)} or None}
     known["model"] = _first_text(own, MODEL_NAMES)
     url = _first_text(own, URLS)
-    known["base_url"] = shaper.text(address) if url and (address := endpoint(url)) else None
+    known["base_url"] = endpoint(url) if url else None
     return {key: value for key, value in known.items() if value is not None}
 
 
@@ -87,62 +89,63 @@ def _is_setting(value: Any) -> bool:
     return isinstance(value, bool | int | float) or (isinstance(value, str | list | dict | tuple) and bool(value))
 
 
-def shape(shaper: Shaper, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+def inputs_of(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
     """The inputs of a span."""
     loose, found = named(bound)
-    return SHAPES.get(facts.kind, _any)(shaper, facts, loose, found)
+    return BY_KIND.get(facts.kind, _any)(pipeline, facts, loose, found)
 
 
-def _model(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _model(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     if facts.verb.endswith("chat"):
         messages = found.get("messages", loose[0] if loose else [])
-        return {"messages": shaper.messages(list(messages or ()))}
-    prompt = found.get("prompt", loose[0] if loose else "")
-    return {"prompt": shaper.text(str(prompt))}
+        return {"messages": pipeline.sanitize.messages([] if messages is None else messages)}
+    return {"prompt": pipeline.sanitize(found.get("prompt", loose[0] if loose else ""))}
 
 
-def _retriever(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def text_of_query(query: Any) -> Any:
+    """A query as it was given; of a bundle the text."""
+    return slot(query, "query_str", query)
+
+
+def _retriever(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     query = next((found[name] for name in QUERIES if name in found), None)
-    return {"query": shaper.text(text_of_query(loose[0] if query is None and loose else query))}
+    return {"query": pipeline.sanitize(text_of_query(loose[0] if query is None and loose else query))}
 
 
-def _embedding(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
-    given = next((value for value in (*found.values(), *loose) if isinstance(value, str | list | tuple)), ())
-    return {"texts": [shaper.text(str(text)) for text in ([given] if isinstance(given, str) else given)]}
+def _embedding(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+    values = (*found.values(), *loose)
+    given = next((value for value in values if isinstance(value, str) or items_of(value) is not None), values[:1])
+    return {"texts": pipeline.sanitize([given] if isinstance(given, str) else given)}
 
 
-def _reranker(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     nodes = found.get("nodes", loose[0] if loose else ())
-    query = found.get("query_bundle") or found.get("query_str")
-    out: dict[str, JsonValue] = {"query": shaper.text(text_of_query(query))} if query is not None else {}
-    return out | {"documents": shaper.documents(nodes)}
+    query = next((found[name] for name in ("query_bundle", "query_str") if found.get(name) is not None), None)
+    out: dict[str, JsonValue] = {"query": pipeline.sanitize(text_of_query(query))} if query is not None else {}
+    return out | {"documents": pipeline.sanitize.found(nodes)}
 
 
-def _tool(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     kept = {name: value for name, value in found.items() if lookup(value, CONTEXTS) is None}
-    if not loose:
-        return {shaper.text(name): shaper.value(value) for name, value in kept.items()}
-    alone = len(loose) == 1 and not kept
-    return {"input": shaper.value(loose[0] if alone else loose)} | {k: shaper.value(v) for k, v in kept.items()}
+    if loose:
+        kept = {"input": loose[0] if len(loose) == 1 and not kept else loose, **kept}
+    return pipeline.sanitize(kept)
 
 
-def _any(shaper: Shaper, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     kept = {
         NAMES.get(name, name): value
         for name, value in found.items()
         if value is not None and name not in HIDDEN and lookup(value, CONTEXTS) is None
     }
     if len(kept) == 1 and "event" in kept:
-        return shaper.value(kept["event"])
-    if not loose and SCALARS.issuperset(map(type, kept.values())):
-        return shaper.plain(kept) or None
-    out = {shaper.text(name): shaper.value(value) for name, value in kept.items()}
+        return pipeline.sanitize(kept["event"])
     if loose:
-        out["args"] = [shaper.value(value) for value in loose]
-    return out or None
+        kept["args"] = loose
+    return pipeline.sanitize(kept) or None
 
 
-SHAPES: Mapping[Kind, Callable[[Shaper, Facts, list[Any], dict[str, Any]], JsonValue]] = {
+BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, list[Any], dict[str, Any]], JsonValue]] = {
     Kind.MODEL: _model,
     Kind.RETRIEVER: _retriever,
     Kind.EMBEDDING: _embedding,

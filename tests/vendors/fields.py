@@ -1,8 +1,12 @@
-"""Every field of every vendor: where its value comes from, or (after a dash) why it stays empty. Tests keep it true."""
+"""Every field of every vendor: where its value comes from, or (after a dash) why it stays empty. Tests keep it true.
+
+`python -m tests.vendors.fields` prints the tables into cookbook/reference/vendors.md, below its mark.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 Table = Mapping[str, str]
 """Field → source; those that stay empty begin with `-`."""
@@ -258,3 +262,26 @@ FIELDS: Mapping[str, Mapping[str, Table]] = {
     "nebuly": NEBULY,
 }
 """Vendor → kind of body → field → source."""
+
+PAGE = Path(__file__).parents[2] / "cookbook" / "reference" / "vendors.md"
+MARK = "<!-- Below: printed by `python -m tests.vendors.fields`. -->\n"
+
+
+def printed() -> str:
+    """The page as it should be: what stands above the mark, and the tables."""
+    above, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    return f"{above}{mark}" + "".join(f"{line}\n" for line in lines())
+
+
+def lines() -> Iterator[str]:
+    """The tables as Markdown, a section for each vendor."""
+    for kind, bodies in FIELDS.items():
+        yield from ("", f"## {kind}")
+        for body, table in bodies.items():
+            yield from ("", f"| {body} | comes from |", "|---|---|")
+            for field, source in table.items():
+                yield f"| `{field}` | {source if not source.startswith('-') else f'*empty:* {source[2:]}'} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(printed(), encoding="utf-8")

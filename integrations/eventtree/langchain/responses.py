@@ -1,9 +1,38 @@
-"""Whether a streamed chunk carries something the user sees: text, a tool call or reasoning, not a mere role."""
+"""What comes back from a run: a model's generations, the chunks of its stream."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from langchain_core.outputs import LLMResult
+
+from eventtree.content import items_of
+
+
+def generations_of(response: Any) -> list[Any]:
+    """All generations of an `LLMResult`: LangChain hands each prompt's to its own run."""
+    rows = items_of(getattr(response, "generations", None)) or ()
+    return [one for row in rows for one in items_of(row) or ()]
+
+
+def has_content(generation: Any) -> bool:
+    """Whether a failed call's generation is part of an answer: LangChain adds one that only reports the error."""
+    message = getattr(generation, "message", None)
+    names = ("content", "tool_calls", "tool_call_chunks", "invalid_tool_calls")
+    return bool(generation.text) or any(getattr(message, name, None) for name in names)
+
+
+def of(generations: list[Any]) -> LLMResult | None:
+    """These generations as a model's answer; None for none."""
+    return LLMResult.model_construct(generations=[generations]) if generations else None
+
+
+def body_of(generations: list[Any]) -> Any:
+    """The body of the response that an error came with, as LangChain has parsed it."""
+    abouts = (getattr(getattr(one, "message", None), "response_metadata", None) for one in generations)
+    return next((about["body"] for about in abouts if isinstance(about, dict) and "body" in about), None)
+
 
 REASONING = ("reasoning_content", "reasoning", "tool_calls", "function_call", "audio")
 DELTA = "content-block-delta"
@@ -23,7 +52,7 @@ def carries_content(token: Any, chunk: Any) -> bool:
 
 
 def text_of(token: Any) -> str:
-    """What a token adds to the text: itself, or the text of its content blocks."""
+    """The text of a token: itself, or that of its content blocks."""
     if isinstance(token, str):
         return token
     blocks = (block for block in token if isinstance(block, Mapping)) if isinstance(token, list) else ()
@@ -45,10 +74,10 @@ def _has_text(content: Any) -> bool:
         return content != ""
     if not isinstance(content, list):
         return False
-    return any(part if isinstance(part, str) else _says_something(part) for part in content)
+    return any(part if isinstance(part, str) else _is_filled(part) for part in content)
 
 
-def _says_something(block: Any) -> bool:
+def _is_filled(block: Any) -> bool:
     return isinstance(block, Mapping) and any(
         value for key, value in block.items() if key not in ("type", "index", "id")
     )

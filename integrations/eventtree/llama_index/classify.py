@@ -1,4 +1,4 @@
-"""What a span is, told by the class path in its object's MRO and by its method: tables, and no import of the framework.
+"""What a span is, by the class path in its object's MRO and by its method: tables, and no import of the framework.
 
 A name alone proves nothing (a chain called `travel_agent_prompt` is a chain), so only classes of the framework and what
 is derived from them count.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+from eventtree.content.objects import Path, class_path, nearest
 from eventtree.event import Kind
 
 T = TypeVar("T")
@@ -19,36 +20,36 @@ LLM, EMBEDDER, RETRIEVER, RERANKER, TOOL, AGENT, WORKFLOW, PARSER, FRAMEWORK = (
 )  # fmt: skip
 
 FILTERS = (
-    "node.SimilarityPostprocessor",
-    "node.KeywordNodePostprocessor",
-    "node.PrevNextNodePostprocessor",
-    "node.AutoPrevNextNodePostprocessor",
-    "node.LongContextReorder",
-    "metadata_replacement.MetadataReplacementPostProcessor",
-    "node_recency.FixedRecencyPostprocessor",
-    "node_recency.EmbeddingRecencyPostprocessor",
-    "node_recency.TimeWeightedPostprocessor",
-    "optimizer.SentenceEmbeddingOptimizer",
-    "pii.PIINodePostprocessor",
-    "pii.NERPIINodePostprocessor",
+    ("node", "SimilarityPostprocessor"),
+    ("node", "KeywordNodePostprocessor"),
+    ("node", "PrevNextNodePostprocessor"),
+    ("node", "AutoPrevNextNodePostprocessor"),
+    ("node", "LongContextReorder"),
+    ("metadata_replacement", "MetadataReplacementPostProcessor"),
+    ("node_recency", "FixedRecencyPostprocessor"),
+    ("node_recency", "EmbeddingRecencyPostprocessor"),
+    ("node_recency", "TimeWeightedPostprocessor"),
+    ("optimizer", "SentenceEmbeddingOptimizer"),
+    ("pii", "PIINodePostprocessor"),
+    ("pii", "NERPIINodePostprocessor"),
 )
 """Postprocessors of the framework that do not score nodes anew."""
 
-FAMILIES: Mapping[str, str] = {
+FAMILIES: Mapping[Path, str] = {
     # It asks another model for an object: no model of its own.
-    "llama_index.core.llms.structured_llm.StructuredLLM": FRAMEWORK,
-    "llama_index.core.base.llms.base.BaseLLM": LLM,
-    "llama_index.core.multi_modal_llms.base.MultiModalLLM": LLM,
-    "llama_index.core.base.embeddings.base.BaseEmbedding": EMBEDDER,
-    "llama_index.core.base.embeddings.base_sparse.BaseSparseEmbedding": EMBEDDER,
-    "llama_index.core.base.base_retriever.BaseRetriever": RETRIEVER,
-    **{f"llama_index.core.postprocessor.{name}": FRAMEWORK for name in FILTERS},
-    "llama_index.core.postprocessor.types.BaseNodePostprocessor": RERANKER,
-    "llama_index.core.tools.types.BaseTool": TOOL,
-    "llama_index.core.agent.workflow.base_agent.BaseWorkflowAgent": AGENT,
-    "llama_index.core.agent.workflow.multi_agent_workflow.AgentWorkflow": AGENT,
-    "workflows.workflow.Workflow": WORKFLOW,
-    "llama_index.core.node_parser.interface.NodeParser": PARSER,
+    ("llama_index.core.llms.structured_llm", "StructuredLLM"): FRAMEWORK,
+    ("llama_index.core.base.llms.base", "BaseLLM"): LLM,
+    ("llama_index.core.multi_modal_llms.base", "MultiModalLLM"): LLM,
+    ("llama_index.core.base.embeddings.base", "BaseEmbedding"): EMBEDDER,
+    ("llama_index.core.base.embeddings.base_sparse", "BaseSparseEmbedding"): EMBEDDER,
+    ("llama_index.core.base.base_retriever", "BaseRetriever"): RETRIEVER,
+    **{(f"llama_index.core.postprocessor.{module}", name): FRAMEWORK for module, name in FILTERS},
+    ("llama_index.core.postprocessor.types", "BaseNodePostprocessor"): RERANKER,
+    ("llama_index.core.tools.types", "BaseTool"): TOOL,
+    ("llama_index.core.agent.workflow.base_agent", "BaseWorkflowAgent"): AGENT,
+    ("llama_index.core.agent.workflow.multi_agent_workflow", "AgentWorkflow"): AGENT,
+    ("workflows.workflow", "Workflow"): WORKFLOW,
+    ("llama_index.core.node_parser.interface", "NodeParser"): PARSER,
 }
 """Class path → family. The first class in the MRO that stands here decides."""
 
@@ -73,8 +74,8 @@ PLUMBING = frozenset({(LLM, "prepare_chat_with_tools"), (PARSER, "split_text"), 
 WRAPPERS = frozenset({"predict", "apredict", "stream", "astream"})
 """Methods of a model that only format a prompt and call another method of it."""
 
-TELLING = frozenset({"stream_structured_predict", "astream_structured_predict"})
-"""Methods that return a stream and tell its end by an event of their own."""
+REPORTING = frozenset({"stream_structured_predict", "astream_structured_predict"})
+"""Methods that return a stream and report its end by an event of their own."""
 
 PROVIDERS: Mapping[str, str | None] = {
     "azure_openai": "azure",
@@ -111,31 +112,21 @@ class Facts(NamedTuple):
 BUILT_IN = frozenset({str, int, float, bool, bytes, dict, list, tuple, set, type(None)})
 """Types that no table names."""
 
-_paths: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 _looked_up: WeakKeyDictionary[type, dict[int, Any]] = WeakKeyDictionary()
 _facts: WeakKeyDictionary[type, dict[str, Facts]] = WeakKeyDictionary()
 
 
-def paths(cls: type) -> tuple[str, ...]:
-    """`module.Class` of the class and all it derives from, in order."""
-    found = _paths.get(cls)
-    if found is None:
-        found = _paths[cls] = tuple(f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__)
-    return found
-
-
-def lookup(value: object, table: Mapping[str, T]) -> T | None:
-    """What `table`, a constant, holds for the first class of the value's MRO that stands in it."""
+def lookup(value: object, table: Mapping[Path, T]) -> T | None:
+    """What `table`, a constant, holds for the value's class or the nearest one that it inherits from; remembered."""
     cls = type(value)
     if cls in BUILT_IN:
         return None
     known = _looked_up.get(cls)
     if known is None:
         known = _looked_up[cls] = {}
-    place = id(table)
-    if place not in known:
-        known[place] = next((table[path] for path in paths(cls) if path in table), None)
-    found: T | None = known[place]
+    if id(table) not in known:
+        known[id(table)] = nearest(cls, table)
+    found: T | None = known[id(table)]
     return found
 
 
@@ -159,13 +150,18 @@ def _find(instance: Any, method: str) -> Facts:
 
 
 def _framework(instance: Any) -> str:
-    return FRAMEWORK if any(path.startswith("llama_index.") for path in paths(type(instance))) else "other"
+    return FRAMEWORK if any(module.startswith("llama_index.") for module in modules(type(instance))) else "other"
 
 
 def _provider(instance: Any) -> str | None:
-    for path in paths(type(instance)):
+    for module in modules(type(instance)):
         for prefix in INTEGRATIONS:
-            if path.startswith(prefix):
-                name = path[len(prefix) :].partition(".")[0]
+            if module.startswith(prefix):
+                name = module[len(prefix) :].partition(".")[0]
                 return PROVIDERS.get(name, name)
     return None
+
+
+def modules(cls: type) -> list[str]:
+    """The modules of a class and of all it inherits from, the nearest first."""
+    return [str(class_path(each)[0]) for each in cls.__mro__]

@@ -1,6 +1,6 @@
-"""Answers streamed as protocol events (`astream_events(version="v3")`), whose end LangChain tells after the fact.
+"""Answers streamed as protocol events (`astream_events(version="v3")`), whose end LangChain reports after the fact.
 
-In async code the model's task announces `on_llm_end` after the user has had the last event; a script whose loop ends
+In async code the model's task reports `on_llm_end` after the user has had the last event; a script whose loop ends
 with that event cancels the task, and the answer would be a cancelled run without output. So the blocks of the answer
 are kept from the event that completes each of them until the run's end, and an answer that was complete stays one.
 """
@@ -26,8 +26,8 @@ def keep(run_id: str, event: Any) -> None:
     """Keep what an event completes: a block of the answer, or the answer with its usage."""
     kind = event.get("event") if isinstance(event, Mapping) else None
     if kind == MESSAGE_BEGUN:
-        # A model may announce tokens too, before and between the events: from here on they would come twice.
-        recorder.remember(run_id, protocol=True)
+        # A model may report tokens too, before and between the events: from here on they would come twice.
+        recorder.remember(run_id, by_event=True)
         run = recorder.find(run_id)
         if run is not None and run.streamed:
             run.streamed.clear()
@@ -40,7 +40,7 @@ def keep(run_id: str, event: Any) -> None:
 
 
 def text_of(event: Any) -> str:
-    """What an event adds to the answer's text."""
+    """The text that an event adds to the answer."""
     delta = event.get("delta") if isinstance(event, Mapping) else None
     return str(delta["text"]) if isinstance(delta, Mapping) and delta.get("type") == "text-delta" else ""
 

@@ -1,0 +1,73 @@
+"""Why an answer stopped, under every name that a provider has for it. One table for both frameworks.
+
+The reason is recorded in the provider's own words (`length`, `max_tokens`, `MAX_TOKENS`): they are what its
+documentation explains, and no two providers' lists of reasons are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+NAMES = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason", "completionReason")
+"""Keys of an answer, in the order in which they count (vLLM's `stop_reason` is the stop text beside `finish_reason`).
+
+=====================================  ==============================================================================
+`finish_reason`                        OpenAI's Chat Completions and all that speak it, Mistral; Cohere:
+                                       docs.cohere.com/reference/chat; langchain-google-genai's name of Gemini's
+`stop_reason`                          docs.anthropic.com/en/api/messages; Llama on Bedrock
+`done_reason`                          github.com/ollama/ollama/blob/main/docs/api.md
+`finishReason`                         ai.google.dev/api/generate-content#candidate
+`stopReason`                           docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+`completionReason`                     docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html
+=====================================  ==============================================================================
+"""
+
+INNER = (
+    ("incomplete_details", "reason"),
+    ("prompt_feedback", "block_reason"),
+    ("promptFeedback", "blockReason"),
+    ("messageStop", "stopReason"),
+    ("messageStop", "stop_reason"),
+)
+"""Keys that stand inside another of the answer: OpenAI's Responses (platform.openai.com/docs/api-reference/responses),
+Gemini where it refused the prompt (ai.google.dev/api/generate-content#promptfeedback), Bedrock's Converse stream.
+"""
+
+LISTS = ("choices", "candidates", "results", "outputs", "generations")
+"""Lists of answers in a provider's body: OpenAI, Gemini, Titan, Mistral on Bedrock, Cohere's text models."""
+
+ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
+"""What the `status` of an OpenAI Responses body says at its end; while it streams it says `in_progress`."""
+
+Get = Callable[[Any, str], Any]
+
+
+def entry(body: Any, name: str) -> Any:
+    """An entry of a dict; None of anything else."""
+    return body.get(name) if isinstance(body, dict) else None
+
+
+def finish_reason(body: Any, get: Get = entry) -> Any:
+    """The reason in a message's `response_metadata`, a generation's info or a provider's body, or None.
+
+    `get` reads an entry of something that may be no dict.
+    """
+    for name in NAMES:
+        if reason := get(body, name):
+            return reason
+    for outer, name in INNER:
+        if (inside := get(body, outer)) and (reason := get(inside, name)):
+            return reason
+    if get(body, "object") == "response" and get(body, "status") in ENDS:
+        return get(body, "status")
+    return None
+
+
+def finish_of_body(body: Any, get: Get) -> Any:
+    """As `finish_reason`, also where the provider lists its answers: the first counts."""
+    for name in LISTS:
+        answers = get(body, name)
+        if isinstance(answers, list) and answers and (reason := finish_reason(answers[0], get)):
+            return reason
+    return finish_reason(body, get)

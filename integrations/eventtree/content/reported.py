@@ -1,0 +1,72 @@
+"""Failures that a tool's result reports, where nothing was raised: they are failures all the same.
+
+====================================  =================================================================================
+LangChain                             `ToolMessage(status="error")`, alone, in a list, in the update of a `Command`
+MCP                                   a result's `isError` (`is_error` since version 2), as an object or as a dict:
+                                      modelcontextprotocol.io/specification, "CallToolResult"
+LlamaIndex                            `ToolOutput.is_error`, also as the output of a step; what is in its `raw_output`
+====================================  =================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pydantic_core
+
+from eventtree.content.messages import Fields, as_fields, as_list, is_empty
+from eventtree.event import JsonValue
+
+ERROR_TYPE = "ToolError"
+"""Type of such an error: of the exception behind it, if there was one, nothing is known."""
+
+MARKS = ("is_error", "isError")
+INSIDE = ("raw_output", "tool_output", "update", "messages")
+"""Fields of results, of LlamaIndex's events and of langgraph's `Command` that may hold the result that failed."""
+TEXTS = ("content", "blocks", "structured_content", "structuredContent")
+"""Where a result says why it failed."""
+DEPTH, ITEMS = 6, 100
+"""How far into a result this looks."""
+
+
+def reported_failure(result: Any, sanitize: Callable[[Any], JsonValue]) -> dict[str, str] | None:
+    """The error that a tool's result reports, or None. Its message is text, or JSON where the result has no text."""
+    failed = _failed(result, 0)
+    if failed is None:
+        return None
+    content = next((failed[name] for name in TEXTS if not is_empty(failed.get(name))), None)
+    texts = [content] if type(content) is str else [text for part in as_list(content) for text in _texts(part)]
+    said = "\n".join(texts) or pydantic_core.to_json(sanitize(content), inf_nan_mode="null").decode()
+    return {"type": ERROR_TYPE, "message": said}
+
+
+def _failed(result: Any, depth: int) -> Fields | None:
+    """The fields of the first thing in a result that says it failed."""
+    if type(result) is str or result is None or depth >= DEPTH:
+        return None
+    if type(result) in (list, tuple):
+        return _first_failed(result[:ITEMS], depth + 1)
+    fields = as_fields(result)
+    # What the app's own dicts say under these names is not known, but beside a content it is MCP's.
+    if any(fields.get(mark) is True for mark in MARKS) and (type(result) is not dict or "content" in result):
+        return fields
+    if _is(fields, "status", "error") and _is(fields, "type", "tool"):
+        return fields
+    return _first_failed([fields[name] for name in INSIDE if name in fields], depth + 1)
+
+
+def _first_failed(results: Sequence[Any], depth: int) -> Fields | None:
+    return next((failed for one in results if (failed := _failed(one, depth)) is not None), None)
+
+
+def _is(fields: Fields, name: str, text: str) -> bool:
+    value = fields.get(name)
+    return type(value) is str and value == text
+
+
+def _texts(part: Any) -> Iterator[str]:
+    """The text of one part of a content."""
+    text = part if type(part) is str else as_fields(part).get("text")
+    if type(text) is str:
+        yield text

@@ -1,0 +1,94 @@
+"""Runs whose end is never reported: LangChain reports none of a retriever, model or tool whose task is cancelled.
+
+Whoever could still report it has the run's id (the run manager, in the frames of the run). Once that object is gone
+nobody can, and the run is closed as cancelled. An exception that somebody keeps also keeps the frames and so the id:
+then the cancelled task or the closed loop shows it, when the state of the process matters. Only runs of LangChain's
+async path are watched: sync code is not cancelled, and an app that calls a handler by hand may report the end with
+another object of the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from typing import Any
+from uuid import UUID
+
+from eventtree import process
+from eventtree.event import Status
+from eventtree.recording import callback_context
+from eventtree.recording.boundary import guarded
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+
+
+class IdHolder(weakref.ref[UUID]):
+    """A weak reference to the id of an open run: alive while somebody can still report the run's end."""
+
+    __slots__ = ("key", "loop", "pipeline", "task")
+    pipeline: Pipeline
+    key: str
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    task: weakref.ref[asyncio.Task[Any]] | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody can end the run any more: its id, its task or its loop is gone."""
+        task, loop = self.task() if self.task is not None else None, self.loop()
+        return self() is None or (task is not None and task.cancelled()) or loop is None or loop.is_closed()
+
+
+class AbandonedRuns:
+    """The open runs of this process whose end may never be reported."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._gone: deque[IdHolder] = deque()
+
+    def watch(self, run_id: UUID, key: str, pipeline: Pipeline) -> None:
+        """Notice when nobody has the id of this open run any more."""
+        loop = asyncio._get_running_loop()
+        if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
+            return
+        holder = IdHolder(run_id, self._note)
+        holder.pipeline, holder.key, holder.loop, holder.task = (
+            pipeline,
+            key,
+            weakref.ref(loop),
+            callback_context.flow(),
+        )
+        recorder.remember(key, holder=holder)
+
+    def settle(self) -> None:
+        """Close every run whose end nobody can report any more."""
+        self._close_gone()
+        for run in list(recorder.runs.values()):
+            holder = run.state.get("holder")
+            if holder is not None and holder.is_over:
+                _close(holder)
+
+    def _close_gone(self) -> None:
+        while self._gone:
+            _close(self._gone.popleft())
+
+    def _note(self, holder: Any) -> None:
+        """Called wherever garbage is collected, within our own code too: what is to be done waits its turn."""
+        self._gone.append(holder)
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            loop.call_soon(self._close_gone)
+
+
+@guarded
+def _close(holder: IdHolder) -> None:
+    run = recorder.runs.get(holder.key)
+    if run is not None and run.state.get("holder") is holder:
+        recorder.close(holder.pipeline, holder.key, status=Status.CANCELLED)
+
+
+abandoned = AbandonedRuns()
+"""Those of this process, whichever handler saw them."""
+
+process.before_flush(abandoned.settle)
+process.at_exit("handlers", abandoned.settle)

@@ -1,0 +1,69 @@
+"""What kind a run is, by its structure and never by a word in its name (scenario F6); its id and its name as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from eventtree.content import items_of
+from eventtree.remembered import Remembered
+
+HIDDEN = "langsmith:hidden"
+PLUMBING = ("ChannelWrite<", "ChannelRead<", "Branch<")
+ENDS = frozenset({"__start__", "__end__"})
+
+
+def is_internal(name: str, tags: Sequence[str] | None) -> bool:
+    """Whether a run is the framework's plumbing."""
+    return (bool(tags) and HIDDEN in (tags or ())) or name in ENDS or name.startswith(PLUMBING)
+
+
+FALLBACKS = "RunnableWithFallbacks"
+"""Name of the run around the attempts of `with_fallbacks`, where the user gives it no other. It only numbers attempts:
+a run that bears the name by chance loses nothing.
+"""
+
+KNOWN_IDS = 1_000
+"""Forgotten all at once, so few enough to take no time."""
+
+
+def written(number: int) -> str:
+    """A UUID's number as text."""
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+_ids = Remembered(KNOWN_IDS, written)
+"""Run ids as text, by their number (`run_id.int`: to hash or write a UUID itself takes several calls).
+
+Each is asked for at a run's start and end and by its children.
+"""
+
+
+def key_of(run_id: UUID) -> str:
+    """A run's id as text; one that is no UUID, as a caller may have given it, as it reads."""
+    try:
+        return _ids[run_id.int]
+    except AttributeError:
+        return str(run_id)
+
+
+def class_of(serialized: Any) -> str:
+    """The name of the class that LangChain has serialized; empty where it says none."""
+    path = items_of(serialized.get("id")) if isinstance(serialized, dict) else None
+    return path[-1] if path and isinstance(path[-1], str) else ""
+
+
+def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
+    """The run's name: as given, else its class's."""
+    if type(name) is str and name:
+        return name
+    told = serialized.get("name") if isinstance(serialized, dict) else None
+    names = (name, told, class_of(serialized), otherwise)
+    return next(str.__str__(found) for found in names if isinstance(found, str) and found)
+
+
+def started_ns(run_id: UUID) -> int | None:
+    """When a run began whose start was not reported: LangChain's ids begin with the time, in ms."""
+    return (run_id.int >> 80) * 1_000_000 if getattr(run_id, "version", None) == 7 else None

@@ -1,0 +1,41 @@
+"""One handler for everything LlamaIndex runs in the process, on its root dispatcher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventtree.llama_index.handler import DispatcherHandler
+from eventtree.recording.handler import NEW, given_or_new
+
+_global: DispatcherHandler | None = None
+
+
+def set_global_handler(handler: DispatcherHandler | object | None = NEW, **settings: Any) -> DispatcherHandler | None:
+    """Record everything LlamaIndex runs in this process.
+
+    A second call replaces the handler of the first; `None` removes it and leaves the dispatcher as it was.
+
+    Args:
+        handler: a handler made before; by default one is made of the settings.
+        settings: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`, `sample_rate`.
+
+    Returns:
+        The handler, with its `last_tree_id`; None where it was removed.
+
+    Raises:
+        ConfigError: a setting is wrong or missing, or stands beside a handler that has its own; the old handler stays.
+        JournalError: the journal's folder cannot be used; the old handler stays.
+    """
+    global _global
+    fresh = given_or_new(DispatcherHandler, handler, settings)
+    if _global is not None and _global is not fresh:
+        _global.detach()
+    _global = fresh
+    if fresh is not None:
+        fresh.attach()
+    return fresh
+
+
+def global_handler() -> DispatcherHandler | None:
+    """The handler that `set_global_handler` installed, or None."""
+    return _global

@@ -1,0 +1,210 @@
+"""What a model's responses contain: text, usage, the model that answered. Only strings and plain JSON are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from eventtree.content import items_of
+from eventtree.content.finish import finish_of_body
+from eventtree.content.objects import Path
+from eventtree.content.reported import reported_failure
+from eventtree.event import JsonValue, Kind
+from eventtree.llama_index.classify import lookup
+from eventtree.usage.collect import PLACES, Listed, field, fields, kept, merge
+from eventtree.usage.failed import messages_in
+
+if TYPE_CHECKING:
+    from eventtree.recording.pipeline import Pipeline
+
+NESTED = ("response", "message", "metadata", "result", "data", "delta")
+"""Events of a provider's stream that wrap the body (Mistral's in `data`, Cohere's last one in `delta`)."""
+
+MODEL_RESPONSES: Mapping[Path, bool] = {
+    ("llama_index.core.base.llms.types", "ChatResponse"): True,
+    ("llama_index.core.base.llms.types", "CompletionResponse"): True,
+}
+TOOL_OUTPUTS: Mapping[Path, bool] = {
+    ("llama_index.core.tools.types", "ToolOutput"): True,
+    ("llama_index.core.agent.workflow.workflow_events", "ToolCallResult"): False,
+}
+"""Results of tools, and of the steps of agents that call them → whether it is the tool's own result."""
+
+MODEL_KEYS = ("model", "model_name", "modelVersion", "model_version")
+
+
+class Answer:
+    """Gathers one model run's responses, chunk by chunk or at once."""
+
+    __slots__ = ("additional", "finish", "is_provided", "listed", "model", "outputs", "parts", "raw", "streamed")
+
+    def __init__(self, is_provided: bool) -> None:
+        """Begin with nothing; where `is_provided`, the responses contain what a provider sent."""
+        self.is_provided = is_provided
+        self.parts: list[str] = []
+        self.raw: dict[str, JsonValue] = {}
+        self.additional: dict[str, JsonValue] = {}
+        self.model: str | None = None
+        self.finish: str | None = None
+        self.listed = Listed()
+        self.outputs: JsonValue = None
+        self.streamed = False
+
+    def progress(self, response: Any) -> bool:
+        """Take a chunk of a stream; whether it had content."""
+        self.streamed = True
+        delta = getattr(response, "delta", None)
+        if isinstance(delta, str) and delta:
+            self.parts.append(delta)
+        self.read(response)
+        return bool(delta) or says_more(response)
+
+    def end(self, pipeline: Pipeline, response: Any) -> None:
+        """Take the last response; of a stream it has the full text."""
+        if response is None:
+            return
+        self.read(response)
+        if pipeline.content:
+            self.outputs = pipeline.sanitize(response)
+            self._complete(pipeline)
+
+    def read(self, response: Any) -> None:
+        """Keep usage, model and finish reason; a later chunk's count wins, an absent one changes nothing."""
+        if not self.is_provided:
+            return
+        self.read_body(getattr(response, "raw", None))
+        message = field(fields(response), "message")
+        self.listed.items(field(fields(message), "blocks"))
+        for holder in (message, response):
+            place = field(fields(holder), "additional_kwargs")
+            if place:
+                merge(self.additional, kept(place))
+                self.listed.items(field(place, "built_in_tool_calls"))  # OpenAIResponses
+
+    def read_body(self, raw: Any) -> None:
+        """Keep what a provider's body, or an event of its stream, reports."""
+        raw = fields(raw)
+        for body in (raw, *(fields(field(raw, name)) for name in NESTED)) if raw is not None else ():
+            if body is None or isinstance(body, str):
+                continue
+            merge(self.raw, kept(body) if body is raw else kept(body, PLACES))
+            self._list(body)
+            names = (field(body, key) for key in MODEL_KEYS)
+            self.model = next((name for name in names if isinstance(name, str) and name), self.model)
+            self.finish = _finish(body) or self.finish
+
+    def fail(self, pipeline: Pipeline, body: Any) -> None:
+        """Take the provider's answer that an exception carried."""
+        self.read_body(body)
+        messages = list(messages_in(body)) if pipeline.content else []
+        if messages:
+            self.outputs = {"messages": pipeline.sanitize.messages(messages)}
+
+    def _list(self, body: Any) -> None:
+        """What it lists besides its counts: OpenAI's hosted tools, Gemini's searches (of each candidate; at the top in
+        llama-index-llms-google-genai).
+        """
+        output, candidates = field(body, "output"), field(body, "candidates")
+        if output is not None:
+            self.listed.items(output)
+        for one in (body, *(map(fields, candidates) if isinstance(candidates, list) else ())):
+            about = field(one, "grounding_metadata") or field(one, "groundingMetadata")
+            if about is not None:
+                self.listed.grounding(about)
+
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return "".join(self.parts)
+
+    def partial(self, pipeline: Pipeline, chat: bool) -> JsonValue:
+        """Outputs of a stream that ended early."""
+        if not self.parts or not pipeline.content:
+            return None
+        text = pipeline.text(self.text)
+        return {"messages": [{"role": "assistant", "content": text}]} if chat else {"text": text}
+
+    def usage(self, provider: str | None) -> JsonValue:
+        """What is recorded under `usage`, or None where nothing arrived."""
+        listed = self.listed.record()
+        if not (self.raw or self.additional or listed):
+            return None
+        told = {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
+        if listed:
+            told["listed"] = listed
+        return told
+
+    def _complete(self, pipeline: Pipeline) -> None:
+        """Add why it ended, and text that came in deltas only (some models' last chunk lacks it)."""
+        if not isinstance(self.outputs, dict):
+            return
+        for message in self.outputs.get("messages", ()):
+            if self.finish:
+                message.setdefault("finish_reason", pipeline.text(self.finish))
+            if isinstance(message.get("content"), str):
+                message["content"] = self.longer(pipeline, message["content"])
+        if isinstance(self.outputs.get("text"), str):
+            self.outputs["text"] = self.longer(pipeline, self.outputs["text"])
+            if self.finish:
+                self.outputs["finish_reason"] = pipeline.text(self.finish)
+
+    def longer(self, pipeline: Pipeline, text: str) -> str:
+        """`text`, or all deltas where it is only their beginning."""
+        whole = self.text
+        return pipeline.text(whole) if len(whole) > len(text) and whole.startswith(text) else text
+
+
+def says_more(response: Any) -> bool:
+    """Whether a chunk without text has content all the same: a tool call, a thought, an image."""
+    message = fields(field(fields(response), "message"))
+    place = field(message, "additional_kwargs")
+    if isinstance(place, dict) and (place.get("tool_calls") or place.get("thinking_delta")):
+        return True
+    blocks = field(message, "blocks")
+    kinds = [(field(one, "block_type"), one) for one in blocks] if isinstance(blocks, list) else []
+    return any(kind not in (None, "text", "thinking") or field(one, "content") for kind, one in kinds)
+
+
+def _finish(body: Any) -> str | None:
+    why = finish_of_body(body, field)
+    return str(getattr(why, "value", why)) if why is not None else None
+
+
+def is_response(result: Any) -> bool:
+    """Whether a model returned it."""
+    return lookup(result, MODEL_RESPONSES) is not None
+
+
+def failure_of(pipeline: Pipeline, result: Any) -> dict[str, str] | None:
+    """The failure that a tool's result reports."""
+    return None if lookup(result, TOOL_OUTPUTS) is None else reported_failure(result, pipeline.sanitize)
+
+
+def failure_in(result: Any) -> BaseException | None:
+    """The exception a tool's result carries."""
+    error = getattr(getattr(result, "tool_output", result), "exception", None)
+    return error if isinstance(error, BaseException) else None
+
+
+def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
+    """The outputs of a span by what it returned."""
+    if kind is Kind.EMBEDDING:
+        return dimensions(result)
+    if kind in (Kind.RETRIEVER, Kind.RERANKER):
+        return {"documents": pipeline.sanitize.found(result)}
+    for _ in range(2):  # A tool may return a tool's output itself, which is then wrapped in another.
+        if not lookup(result, TOOL_OUTPUTS):
+            break
+        raw, content = result.raw_output, result.content
+        # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".
+        result = content if raw is None and content not in ("", "None") else raw
+    return pipeline.sanitize(result)
+
+
+def dimensions(result: Any) -> dict[str, JsonValue]:
+    """Of embeddings only how many and how long: never the vectors."""
+    vectors = items_of(result)
+    if vectors is None or (vectors and isinstance(vectors[0], int | float)):
+        vectors = [result]
+    first = items_of(vectors[0]) if vectors else None
+    return {"count": len(vectors), **({"dimensions": len(first)} if first else {})}

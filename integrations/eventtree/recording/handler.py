@@ -1,0 +1,56 @@
+"""What the handlers of both frameworks have in common: copies, pickles, and how one is made the process's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Self, TypeVar
+
+from eventtree.errors import ConfigError
+from eventtree.recording import pickling
+from eventtree.recording.pipeline import Pipeline
+
+NEW: Final = object()
+"""`set_global_handler`'s default: make a handler of the settings."""
+
+
+class Handler:
+    """A handler: a copy is the handler itself, a pickle holds its settings without keys."""
+
+    pipeline: Pipeline
+
+    @property
+    def last_tree_id(self) -> str | None:
+        """Id of the tree that opened last in this context, for feedback."""
+        return self.pipeline.last_tree_id
+
+    def __copy__(self) -> Self:
+        """Be one's own copy: frameworks copy configurations, and a copy must not record twice."""
+        return self
+
+    def __deepcopy__(self, state: dict[int, Any]) -> Self:
+        """As `__copy__`."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the settings without keys, for the framework's own class: one made at run time cannot be imported."""
+        own = next(cls for cls in type(self).__mro__ if Handler in cls.__bases__)
+        return pickling.unpickle, (own, pickling.without_secrets(self.pipeline.settings))
+
+
+H = TypeVar("H", bound=Handler)
+
+
+def given_or_new(handler_class: type[H], handler: object, settings: Mapping[str, Any]) -> H | None:
+    """The handler that `set_global_handler` is to install: the given one, or one made of `settings`; None for none.
+
+    Raises:
+        ConfigError: a setting is wrong, or settings come with a handler that has its own.
+    """
+    if handler is NEW:
+        return handler_class(**settings)
+    if settings:
+        raise ConfigError("set_global_handler", "settings beside a handler", "Give the handler its settings")
+    if handler is None or isinstance(handler, handler_class):
+        return handler
+    problem = f"{type(handler).__name__} is no handler"
+    raise ConfigError("set_global_handler", problem, f"Pass a {handler_class.__name__}")

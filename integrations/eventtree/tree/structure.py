@@ -1,0 +1,188 @@
+"""What a tree's structure says of its runs: which are agents, whose turn it was, and which run repeats a failed one.
+
+All of it is a pure function of the records, so the fold works it out, with every sibling and child at hand, and the
+handlers keep nothing for it while runs are open. No name proves anything alone (scenario F6): an agent is known by the
+marks that its framework leaves, an attempt by being the same call again after one that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+from eventtree import record
+from eventtree.event import JsonValue, Kind, Status
+
+CREATE_AGENT = "langchain_create_agent"
+PLAIN_GRAPH = "langgraph"
+"""What langchain's `create_agent` and langgraph's own graphs write into `metadata.ls_integration`, where nobody has
+written something else: `deepagents` and apps do, by `with_config`.
+"""
+LLAMA_INDEX = "llama_index"
+AGENT_NAME = "lc_agent_name"
+STEP = "graph:step:"
+"""Tag of a node's run, directly below the run of its graph."""
+RETRY = "retry:attempt:"
+"""Tag of an attempt of `with_retry`, from the second on."""
+FAILED = frozenset({Status.ERROR, Status.CANCELLED})
+"""How a run ends that is tried again; a time limit cancels."""
+
+Metadata = Mapping[str, Any]
+
+
+class Run(Protocol):
+    """A run by its records."""
+
+    open: record.Record
+    close: record.Record
+
+    @property
+    def status(self) -> str:
+        """How it ended."""
+
+
+Runs = Mapping[str, Run]
+"""The runs of a tree by id, in the order they opened."""
+Parents = Mapping[str, str | None]
+
+
+def is_node(tags: Sequence[str] | None) -> bool:
+    """Whether a run is a node's: the child of a graph's."""
+    return any(tag.startswith(STEP) for tag in tags or ())
+
+
+def metadata_of(run: Run | None) -> Metadata:
+    """What its start said beside its inputs."""
+    return (run.open.get("metadata") if run is not None else None) or {}
+
+
+# Agents
+
+
+def agents(runs: Runs, parents: Parents) -> set[str]:
+    """Ids of LangChain's chain runs that are agents."""
+    found = set()
+    around = set(parents.values())
+    graphs = {parents[run_id] for run_id, run in runs.items() if is_node(run.open.get("tags"))}
+    for run_id, run in runs.items():
+        if run.open.get("kind") != Kind.CHAIN or "ls_integration" not in metadata_of(run):
+            continue
+        above = parents[run_id]
+        # A chain that alone has the handler, or whose parent went out in an earlier part, only inherits its marks.
+        is_graph = run_id in graphs or run_id not in around
+        if is_graph and (above is None or above in runs) and _is_marked(run, runs.get(above or "")):
+            found.add(run_id)
+        proven: str = run_id
+        for _ in range(levels := _levels_below_agent(run)):
+            proven = parents.get(proven) or ""
+        if levels and proven in runs:
+            found.add(proven)
+    return found
+
+
+def _mark(metadata: Metadata) -> str | None:
+    """What `create_agent` leaves in the metadata of its run and of all runs below: the agent's name, or empty."""
+    if metadata.get("ls_integration") != CREATE_AGENT and AGENT_NAME not in metadata:
+        return None
+    return str(metadata.get(AGENT_NAME) or "")
+
+
+def _is_marked(run: Run, above: Run | None) -> bool:
+    """Whether a run bears a mark that is not inherited. An agent without a name, below another, needs a proof."""
+    mark, inherited = _mark(metadata_of(run)), _mark(metadata_of(above))
+    return mark is not None and not is_node(run.open.get("tags")) and (inherited is None or mark not in ("", inherited))
+
+
+def _levels_below_agent(run: Run) -> int:
+    """How many levels above a run is the agent of which it is the proof; 0 for none.
+
+    `create_agent` asks its model in a node of its own; langgraph's prebuilt agent (no mark) in a traced function
+    inside one, where a user's function would leave no run.
+    """
+    metadata, tags = metadata_of(run), run.open.get("tags") or ()
+    node = metadata.get("langgraph_node")
+    if node == "model" and metadata["ls_integration"] != PLAIN_GRAPH and is_node(tags):
+        return 1
+    return 2 if node == "agent" and run.open.get("name") == "call_model" and "seq:step:1" in tags else 0
+
+
+# Turns
+
+
+def turns(runs: Runs, parents: Parents) -> dict[str, JsonValue]:
+    """Which of LlamaIndex's agents had its turn, for the runs below a workflow's run that do not say it themselves.
+
+    The events between the steps carry the agent's name, but for a tool's call, its result, and the one that starts it
+    all: such a step belongs to the agent named last before it, the first ones to the agent that is named first.
+    """
+    found: dict[str, JsonValue] = {}
+    nameless: dict[str, list[str]] = {}
+    inside = [(run_id, parents[run_id] or "") for run_id in runs if runs[run_id].open.get("framework") == LLAMA_INDEX]
+    inside = [(run_id, above) for run_id, above in inside if above in runs and not _is_agent(runs[run_id])]
+    latest: dict[str, JsonValue] = {}
+    for run_id, above in inside:
+        if not _is_agent(runs[above]):
+            continue
+        named = metadata_of(runs[run_id]).get("agent")
+        if named is not None:
+            latest[above] = named
+            found.update(dict.fromkeys(nameless.pop(above, ()), named))
+        elif above in latest:
+            found[run_id] = latest[above]
+        else:
+            nameless.setdefault(above, []).append(run_id)
+    for run_id, above in inside:
+        turn = metadata_of(runs[above]).get("agent") or found.get(above)
+        if turn is not None and not _is_agent(runs[above]) and "agent" not in metadata_of(runs[run_id]):
+            found[run_id] = turn
+    return found
+
+
+def _is_agent(run: Run) -> bool:
+    return run.open.get("kind") == Kind.AGENT
+
+
+# Attempts
+
+
+def attempts(runs: Runs, parents: Parents) -> dict[str, int]:
+    """Numbers of the runs that repeat a failed sibling of the same name, and of the failed ones, from 1.
+
+    Numbered by the handler already are the attempts of `with_fallbacks`, of which the records do not tell.
+    """
+    numbers: dict[str, int] = {}
+    failed: dict[Hashable, dict[Hashable, str]] = {}
+    for run_id, run in runs.items():
+        if "attempt" in metadata_of(run):
+            continue
+        of_name = (parents[run_id], run.open.get("kind"), run.open.get("name"))
+        siblings, tagged = failed.get(of_name), _tagged(run)
+        if siblings:
+            call = next(reversed(siblings)) if tagged else _call(run)
+            if call in siblings and (tagged or _follows(run, runs[siblings[call]])):
+                numbers[run_id] = numbers.setdefault(siblings.pop(call), 1) + 1
+        if tagged:
+            numbers[run_id] = tagged
+        if run.status in FAILED:
+            failed.setdefault(of_name, {})[_call(run) or run_id] = run_id
+    return numbers
+
+
+def _tagged(run: Run) -> int | None:
+    """Number of an attempt of `with_retry`."""
+    ends = (tag[len(RETRY) :] for tag in run.open.get("tags") or () if tag.startswith(RETRY))
+    return next((int(end) for end in ends if end.isdecimal()), None)
+
+
+def _call(run: Run) -> Hashable:
+    """What two runs of one name have in common where the second repeats the first; None where that is not known."""
+    metadata = metadata_of(run)
+    if is_node(run.open.get("tags")):
+        return metadata.get("langgraph_checkpoint_ns")  # ends in the id of the node's task, which its retries share
+    inputs = run.open.get("inputs")
+    return metadata.get("tool_call_id") or (None if inputs is None else record.encode(inputs))
+
+
+def _follows(run: Run, failed: Run) -> bool:
+    """Whether a run began after another had failed: calls that run side by side repeat nothing."""
+    return bool(run.open.get("start", 0) >= failed.open.get("start", 0) + failed.close.get("duration", 0))

@@ -1,0 +1,87 @@
+"""What a provider bills besides the model's tokens and lists in its answer only: one row a thing, with its source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from eventtree.event import Usage
+
+CALLS: Mapping[str, str] = {
+    # OpenAI Responses, items of `output`: developers.openai.com/api/docs/pricing, "Built-in tools".
+    "web_search_call": "web_searches",
+    "file_search_call": "storage_searches",
+    "code_interpreter_call": "code_executions",
+    # The image's tokens are those of another model and not in `usage`: guides/tools-image-generation.
+    "image_generation_call": "image_generations",
+    # xAI Responses: docs.x.ai/developers/tools
+    "x_search_call": "social_searches",
+}
+"""Type of an item in an answer → the unit that is billed. Calls of MCP servers, computers and the app's own shell cost
+their tokens alone and are not listed.
+"""
+
+STANDARD: Mapping[tuple[str, str], str] = {
+    ("server_tool_call", "ws"): "web_search_call",
+    ("server_tool_call", "fs"): "file_search_call",
+    ("server_tool_call", "ci"): "code_interpreter_call",
+    ("image", "ig"): "image_generation_call",
+}
+"""LangChain's standard block (output_version="v1") and how the id of OpenAI's item begins → the item. Anthropic counts
+its tools in the usage, and Gemini's code costs its tokens alone.
+"""
+
+NOT_BILLED = frozenset({"open_page", "find_in_page", "find"})
+"""Actions of a `web_search_call` without a fee: guides/tools-web-search, "search actions incur a tool call cost"."""
+
+ALWAYS_SEARCHES = re.compile(r"-search-(preview|api)\b")
+"""OpenAI's models of chat completions that search at each request and list nothing: guides/tools-web-search."""
+
+QUERIES: Mapping[str, str] = {
+    # Gemini, groundingMetadata: ai.google.dev/api/generate-content#GroundingMetadata
+    "web_search_queries": "web_searches",
+    "webSearchQueries": "web_searches",
+    "image_search_queries": "image_searches",
+    "imageSearchQueries": "image_searches",
+    # Vertex AI: cloud.google.com/vertex-ai/generative-ai/pricing, "Grounding with your data"
+    "retrieval_queries": "data_groundings",
+    "retrievalQueries": "data_groundings",
+}
+"""Key of Gemini's grounding metadata with search queries → the unit."""
+
+GROUNDINGS: Mapping[str, str] = {
+    # Billed for each request: ai.google.dev/gemini-api/docs/maps-grounding
+    "maps": "map_groundings",
+}
+"""Kind of a grounding chunk that is not of the web → the unit."""
+
+FILES: Mapping[str, str] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "video_url": "video",
+    "media": "",
+    "file": "",
+}
+"""Type of a content block → its modality; "" where its MIME type decides."""
+
+_GENERATION = re.compile(r"gemini-(\d+)")
+
+
+def billed_queries(unit: str, queries: int, model: str | None) -> int:
+    """Gemini bills each different query that is not empty; before Gemini 3, and for the user's data, each request.
+
+    ai.google.dev/gemini-api/docs/google-search, "Pricing".
+    """
+    generation = _GENERATION.search(model or "")
+    is_by_request = unit == "data_groundings" or (generation is not None and int(generation[1]) < 3)
+    return min(queries, 1) if is_by_request else queries
+
+
+def unpriced_units(usage: Usage, priced: Collection[str]) -> tuple[str, ...]:
+    """A problem for each unit without a price. What Cohere bills instead of tokens is priced as tokens are."""
+    counted = {name: n for name, n in usage.units.items() if n and not name.startswith("billed_")}
+    return tuple(f"{n} {name} have no price" for name, n in counted.items() if name not in priced)
