@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from eventtree.content.containers import items_of
+
 NAMES = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason", "completionReason")
 """Keys of an answer, in the order in which they count (vLLM's `stop_reason` is the stop text beside `finish_reason`).
 
@@ -67,7 +69,7 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
 def finish_of_body(body: Any, get: Get) -> Any:
     """As `finish_reason`, also where the provider lists its answers: the first counts."""
     for name in LISTS:
-        answers = get(body, name)
-        if isinstance(answers, list) and answers and (reason := finish_reason(answers[0], get)):
+        answers = items_of(get(body, name))
+        if answers and (reason := finish_reason(answers[0], get)):
             return reason
     return finish_reason(body, get)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from eventtree import diagnostics
 from eventtree.content.containers import items_of
 from eventtree.content.finish import finish_reason
 from eventtree.content.truncate import cut_marker
@@ -310,7 +311,9 @@ def block_or_mark(walk: Walk, block: object) -> object:
     """As `block_of`; a block that raises is marked and does not take its message with it."""
     try:
         return block_of(block)
-    except Exception as problem:  # noqa: BLE001 - the boundary around one part
+    except BaseException as problem:
+        if diagnostics.must_pass(problem):
+            raise
         return walk.unreadable(type(block), problem)
 
 
@@ -328,7 +331,8 @@ def slot_fields(value: object) -> Fields:
 
 def blocks_of(value: object) -> object:
     """Blocks within a block."""
-    return [block_of(item) for item in value] if isinstance(value, list) else block_of(value)
+    items = items_of(value)
+    return block_of(value) if items is None else [block_of(item) for item in items]
 
 
 def media_of(fields: Fields, kind: str) -> dict[str, Any]:

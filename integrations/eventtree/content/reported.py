@@ -15,6 +15,7 @@ from typing import Any
 
 import pydantic_core
 
+from eventtree.content.containers import items_of
 from eventtree.content.messages import Fields, as_fields, as_list, is_empty
 from eventtree.event import JsonValue
 
@@ -45,8 +46,8 @@ def _failed(result: Any, depth: int) -> Fields | None:
     """The fields of the first thing in a result that says it failed."""
     if type(result) is str or result is None or depth >= DEPTH:
         return None
-    if type(result) in (list, tuple):
-        return _first_failed(result[:ITEMS], depth + 1)
+    if (items := items_of(result)) is not None:
+        return _first_failed(items[:ITEMS], depth + 1)
     fields = as_fields(result)
     # What the app's own dicts say under these names is not known, but beside a content it is MCP's.
     if any(fields.get(mark) is True for mark in MARKS) and (type(result) is not dict or "content" in result):

@@ -6,18 +6,12 @@ import marshal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from eventtree.content.messages import ROLES, SPOKEN
 from eventtree.event import JsonValue
 from eventtree.langchain.classify import class_of
 from eventtree.recording.pipeline import Prepared
 from eventtree.remembered import Remembered
 
-ROLES: Mapping[str, str] = {
-    "SystemMessage": "system", "SystemMessagePromptTemplate": "system",
-    "HumanMessage": "user", "HumanMessagePromptTemplate": "user",
-    "AIMessage": "assistant", "AIMessagePromptTemplate": "assistant",
-    "MessagesPlaceholder": "placeholder",
-}  # fmt: skip
-"""Class of a message, or of a message's template → role. A placeholder stands for the messages of a variable."""
 DEFAULT_FORMAT = "f-string"
 KNOWN_PROMPTS = 64
 LARGE_BYTES = 16_384
@@ -77,7 +71,10 @@ def _message(serialized: Any) -> dict[str, Any]:
         content = _arguments(given["prompt"]).get("template")
     else:
         content = given.get("content")
-    return {"role": ROLES.get(name) or given.get("role") or name, "content": content}
+    # The class of a message, or of a message's template. A placeholder stands for the messages of a variable.
+    kind = name.removesuffix("PromptTemplate").removesuffix("Message").removeprefix("Messages").lower()
+    role = ROLES.get(kind, kind) if kind in SPOKEN or kind == "placeholder" else given.get("role") or name
+    return {"role": role, "content": content}
 
 
 def _format_of(messages: list[Any]) -> str:

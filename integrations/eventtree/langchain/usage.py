@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventtree.event import JsonValue
-from eventtree.usage.collect import Listed, figures, kept
+from eventtree.usage.collect import Listed, figures, kept, model_in
 
 About = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         for message, info in zip(messages, beside, strict=True)
     ]
     output = _mapping(getattr(result, "llm_output", None))
-    model = next((name for one in (*abouts, output, _mapping(body)) if one and (name := _model_in(one))), None)
+    model = next((name for one in (*abouts, output, body) if one and (name := _once(model_in(one)))), None)
     learned: dict[str, Any] = {"usage": None, "model": model}
     provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
     if state.get("is_guess") and isinstance(provider, str):
@@ -74,14 +74,6 @@ def _listed(messages: Sequence[Any], abouts: Sequence[About], beside: Sequence[A
         if grounding:
             listed.grounding(grounding)
     return listed.record()
-
-
-def _model_in(about: Mapping[str, Any]) -> str | None:
-    """The model that answered, as the answer names it."""
-    for key in ("model_name", "model", "model_id", "modelVersion"):
-        if isinstance(about.get(key), str) and about[key]:
-            return str(_once(about[key]))
-    return None
 
 
 def _once(value: JsonValue) -> JsonValue:

@@ -11,7 +11,7 @@ from eventtree.content.objects import Path
 from eventtree.content.reported import reported_failure
 from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import lookup
-from eventtree.usage.collect import PLACES, Listed, field, fields, kept, merge
+from eventtree.usage.collect import PLACES, Listed, field, fields, kept, merge, model_in
 from eventtree.usage.failed import messages_in
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ TOOL_OUTPUTS: Mapping[Path, bool] = {
     ("llama_index.core.agent.workflow.workflow_events", "ToolCallResult"): False,
 }
 """Results of tools, and of the steps of agents that call them → whether it is the tool's own result."""
-
-MODEL_KEYS = ("model", "model_name", "modelVersion", "model_version")
 
 
 class Answer:
@@ -89,8 +87,7 @@ class Answer:
                 continue
             merge(self.raw, kept(body) if body is raw else kept(body, PLACES))
             self._list(body)
-            names = (field(body, key) for key in MODEL_KEYS)
-            self.model = next((name for name in names if isinstance(name, str) and name), self.model)
+            self.model = model_in(body) or self.model
             self.finish = _finish(body) or self.finish
 
     def fail(self, pipeline: Pipeline, body: Any) -> None:
@@ -107,7 +104,7 @@ class Answer:
         output, candidates = field(body, "output"), field(body, "candidates")
         if output is not None:
             self.listed.items(output)
-        for one in (body, *(map(fields, candidates) if isinstance(candidates, list) else ())):
+        for one in (body, *map(fields, items_of(candidates) or ())):
             about = field(one, "grounding_metadata") or field(one, "groundingMetadata")
             if about is not None:
                 self.listed.grounding(about)

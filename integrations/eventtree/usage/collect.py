@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from eventtree.content import items_of
 from eventtree.event import JsonValue
 from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES, STANDARD
 from eventtree.usage.providers import CONTAINERS, FORMATS, MODIFIERS, TIERS
@@ -42,6 +43,8 @@ COUNTS |= _firsts(mark for shape in FORMATS for mark in shape.marks)
 KEPT = PLACES | COUNTS | {"system_fingerprint", "model_provider", "cost", "cost_details", "cost_in_usd_ticks"}
 """Keys looked for at the top of an answer."""
 
+
+MODEL_NAMES = ("model_name", "model", "model_id", "modelVersion", "model_version")
 
 WORDS_OF_USAGE = frozenset(
     word
@@ -129,9 +132,7 @@ class Listed:
 
     def items(self, items: Any) -> None:
         """Take the blocks of a message, or the items of an answer's output."""
-        if not isinstance(items, list | tuple):
-            return
-        for place, item in enumerate(items):
+        for place, item in enumerate(items_of(items) or ()):
             if isinstance(item, str):
                 continue
             item = fields(item)
@@ -152,13 +153,13 @@ class Listed:
         """Take Gemini's grounding metadata."""
         about = fields(about)
         for key, unit in QUERIES.items():
-            found = field(about, key)
-            if isinstance(found, list | tuple):
+            found = items_of(field(about, key))
+            if found is not None:
                 self.queries.setdefault(unit, set()).update(
                     one for one in found if isinstance(one, str) and one.strip()
                 )
         chunks = field(about, "grounding_chunks") or field(about, "groundingChunks")
-        for chunk in chunks if isinstance(chunks, list | tuple) else ():
+        for chunk in items_of(chunks) or ():
             self.grounded.update(unit for key, unit in GROUNDINGS.items() if field(fields(chunk), key) is not None)
 
     def record(self) -> dict[str, JsonValue]:
@@ -228,8 +229,9 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         return value if -LARGEST < value < LARGEST else str(value)[:LONGEST]
     if depth > DEEPEST:
         return None
-    if isinstance(value, list | tuple):
-        return [figures(one, depth + 1) for one in value[:LONGEST]]
+    items = items_of(value)
+    if items is not None:
+        return [figures(one, depth + 1) for one in items[:LONGEST]]
     # The first is by far the most usual, and the second asks in a roundabout way.
     entries = value if kind is dict or isinstance(value, Mapping) else _own(value)
     if entries is None:
@@ -242,6 +244,12 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         if plain is not None:
             found[key if type(key) is str and key.isascii() else figures(str.__str__(key))] = plain
     return found
+
+
+def model_in(body: Any) -> str | None:
+    """The model that answered, as the answer names it."""
+    names = (field(body, key) for key in MODEL_NAMES)
+    return next((name for name in names if isinstance(name, str) and name), None)
 
 
 def _own(value: Any) -> dict[str, Any] | None:
@@ -263,8 +271,8 @@ def _entry(holder: Any, name: str) -> Any:
 
 def _without_text(key: str, value: Any) -> Any:
     """The value of one of these keys, less what is no count under it."""
-    if key == "results" and isinstance(value, list):
+    if key == "results" and (items := items_of(value)) is not None:
         # Titan on Bedrock counts beside the text of its answer.
-        return [{"tokenCount": one.get("tokenCount")} for one in value if isinstance(one, dict)]
+        return [{"tokenCount": one.get("tokenCount")} for one in items if isinstance(one, dict)]
     # Cohere's counts; log probabilities elsewhere.
     return None if key == "tokens" and not isinstance(value, Mapping) else value

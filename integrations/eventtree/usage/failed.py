@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from eventtree.content import items_of
 from eventtree.content.finish import finish_reason
 from eventtree.usage.collect import field, fields
 
@@ -55,7 +56,9 @@ def _message(message: Any, about: Any) -> Iterator[dict[str, Any]]:
     message = fields(message)
     if not _is_mapping(message):
         return
-    content = [fields(part) for part in value] if isinstance(value := message.get("content"), list) else value
+    content = message.get("content")
+    if (parts := items_of(content)) is not None:
+        content = [fields(part) for part in parts]
     if content or message.get("tool_calls") or message.get("refusal"):
         about = {"finish_reason": finish_reason(about, field)}
         more = {"content": content or message.get("refusal"), "response_metadata": about}
@@ -73,8 +76,8 @@ def _parsed(carried: Any) -> Any:
     return carried
 
 
-def _list(value: Any) -> list[dict[str, Any]]:
-    return [one for item in value if _is_mapping(one := fields(item))] if isinstance(value, list | tuple) else []
+def _list(value: Any) -> list[Mapping[str, Any]]:
+    return [one for item in items_of(value) or () if isinstance(one := fields(item), Mapping)]
 
 
 def _is_mapping(value: Any) -> bool:
