@@ -1,4 +1,4 @@
-"""LlamaIndex: everything its dispatcher tells, as event trees.
+"""LlamaIndex: everything its dispatcher reports, as event trees.
 
     import eventtree.llama_index
 
