@@ -84,8 +84,9 @@ class Settings(BaseModel):
     deliver: bool = True
     """Off leaves sending to `eventtree ship --follow`, in a process of its own."""
     content: bool = True
-    """Off records structure, times, tokens and cost only: no inputs, outputs, messages of errors or contents of custom
-    events. Names, tags, metadata and feedback, which you give, stay.
+    """Off records structure, times, tokens and cost only: no inputs, outputs, messages of errors, contents of custom
+    events, prompts or tools; of a model's parameters only numbers and words of the provider. Names, tags, metadata and
+    feedback, which you give, stay.
     """
     callers: bool = False
     """Record the line of your code that started each tree, in the root's metadata as `eventtree_caller`."""
