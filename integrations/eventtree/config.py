@@ -20,22 +20,22 @@ MEMORY = ":memory:"
 
 
 class Bounds(BaseModel):
-    """How much of anything is kept at most. What a bound cuts is marked where it stood, or counted in the report."""
+    """How much eventtree keeps at most. What a bound cuts is marked where it stood, or counted in the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     journal_bytes: int = Field(default=4 << 30, ge=1)
-    """All logs together; beyond this no new tree is recorded."""
+    """Size of all logs together. Beyond it no new tree is recorded, and the report counts it as `journal_full`."""
     memory_bytes: int = Field(default=64 << 20, ge=1)
-    """The same of a journal in memory."""
+    """The same for a journal in memory, counted as `memory_full`."""
     held_bytes: int = Field(default=64 << 20, ge=0)
-    """Records in memory while the disk refuses them; from half of it on no new tree is recorded."""
+    """Records that wait in memory while the disk refuses them. From half of it on no new tree is recorded."""
     kept_bytes: int = Field(default=256 << 20, ge=0)
-    """All logs together; beyond this those go whose trees are settled at every vendor, oldest first."""
+    """Size of all logs together. Beyond it, logs whose trees are settled at every vendor are removed, oldest first."""
     kept_days: float = Field(default=7, ge=0)
-    """Settled logs older than this go."""
+    """Age at which settled logs are removed. What waits for a vendor is never removed by age."""
     open_runs: int = Field(default=100_000, ge=1)
-    """Open runs of a process; beyond this the oldest are forgotten and arrive as incomplete."""
+    """Open runs of a process. Beyond it the oldest are forgotten, and arrive as `incomplete`."""
     open_hours: float = Field(default=24, gt=0)
     """Open runs older than this are forgotten too."""
     value_bytes: int = Field(default=1 << 20, ge=200)
@@ -47,7 +47,7 @@ class Bounds(BaseModel):
     nodes: int = Field(default=100_000, ge=1)
     """Entries of all lists and objects of one value."""
     reply_bytes: int = Field(default=1 << 20, ge=1)
-    """A vendor's answer, as received and again as decompressed."""
+    """A vendor's answer, as received and again as decompressed. The rest is not read."""
 
 
 BOUNDS = Bounds()
@@ -140,7 +140,7 @@ _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 _configured: dict[str, Any] = {}
 
 checks: list[Callable[[Settings], object]] = []
-"""What `configure` asks besides types; a pipeline adds that vendors and prices can be made of the settings."""
+"""Checks that `configure` runs besides those of types. A pipeline adds one: vendors and prices can be made of them."""
 
 
 def configure(**settings: Any) -> None:

@@ -40,7 +40,7 @@ JsonValue = Any
 
 
 class Kind(StrEnum):
-    """What a run is."""
+    """The kinds of runs."""
 
     CHAIN = "chain"
     MODEL = "model"
@@ -52,7 +52,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """How a run ended; `interrupted` is control flow, `incomplete` a run that never closed."""
+    """The ways a run can end: `interrupted` is control flow, `incomplete` means that no end was reported."""
 
     OK = "ok"
     ERROR = "error"
@@ -68,7 +68,7 @@ Tokens = Annotated[int, Field(ge=0)]
 
 
 class Frozen(BaseModel):
-    """Immutable, closed to unknown fields."""
+    """A value that cannot be changed and takes no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -129,7 +129,7 @@ class Cost(Frozen):
 
 
 class Note(Frozen):
-    """Something that happened during a run: a retry, a custom event, an interrupt, a resume."""
+    """Something that happened during a run: a retry, a custom event, an interrupt, a resume, a log line."""
 
     name: str
     """What happened."""
@@ -140,7 +140,7 @@ class Note(Frozen):
 
 
 class Event(Frozen):
-    """One run, folded. Times: `start` is UTC wall clock, `duration` and `time_to_first_token` are seconds."""
+    """One run of a framework, with all that was recorded of it."""
 
     id: str
     """A UUID; LangChain's run id as it is."""

@@ -29,7 +29,7 @@ VENDORS = {
     "braintrust": "Braintrust",
     "nebuly": "Nebuly",
 }
-"""Name in settings and commands → class. The module bears the name."""
+"""A vendor's name in settings and commands → its class. The module has the same name."""
 
 _MODULES = {class_name: kind for kind, class_name in VENDORS.items()}
 
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
 
 
 def vendor_class(kind: str) -> type[Vendor]:
-    """The class of a vendor by its name.
+    """Find the class of a vendor by its name.
 
     Raises:
         ConfigError: no vendor has that name.
@@ -54,10 +54,10 @@ def vendor_class(kind: str) -> type[Vendor]:
 
 
 def resolve_vendors(given: Iterable[Any]) -> tuple[Vendor, ...]:
-    """Vendor values as they are, names with their settings from the environment.
+    """Turn names into vendors, with settings from the environment. Vendors among them stay as they are.
 
     Raises:
-        ConfigError: a name is unknown, a setting is missing, or two vendors bear one name.
+        ConfigError: a name is unknown, a setting is missing, or two vendors have one name.
     """
     found: dict[str, Vendor] = {}
     for entry in given:
