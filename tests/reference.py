@@ -232,7 +232,7 @@ def shape(drawn: str) -> list[str]:
 def excerpt(printed: str) -> str:
     """The chain's tree and the vendors' sums, as a block."""
     chain = printed[printed.index("LangChain chain\n") : printed.index("\n\nLangGraph")]
-    sums = printed[printed.index("vendor  ") : printed.index("\nNo price known")]
+    sums = "".join(re.findall(rf"^(?:vendor|{'|'.join(VENDORS)}) .*\n", printed, re.M))
     lines = "\n".join(line.rstrip() for line in f"{chain}\n…\n{sums}".splitlines())
     return f"```text\n{lines}\n```\n"
 

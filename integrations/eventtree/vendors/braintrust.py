@@ -166,11 +166,13 @@ class Braintrust(Vendor):
     """Below the 6 MiB of the vendor's gateway, with room for the envelope."""
 
     project: str = Field("default", min_length=1)
+    """Name of the project whose logs get the rows."""
     project_id: str = ""
     """Wins over `project`, and saves the lookup; one of the environment does not win over an argument `project=`."""
     experiment: str = ""
     """Name of an experiment: rows go there and not to the project's logs."""
     org_name: str = ""
+    """Name of the organization, for a key that belongs to several."""
 
     @model_validator(mode="before")
     @classmethod
