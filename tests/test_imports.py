@@ -12,7 +12,7 @@ import eventtree
 SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
-    {"errors", "event", "record", "diagnostics"},
+    {"errors", "event", "record", "diagnostics", "process"},
     {"config", "terminal"},
     {"content"},
     {"journal"},

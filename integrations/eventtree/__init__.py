@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from eventtree.delivery.report import Report, VendorTotals
     from eventtree.errors import ConfigError, EventTreeError, JournalError
     from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
-    from eventtree.recording.callback_context import Session, session
-    from eventtree.recording.feedback import Row, example, feedback
+    from eventtree.recording.example import Row, example
+    from eventtree.recording.feedback import feedback
     from eventtree.recording.log_handler import LogHandler
+    from eventtree.recording.session import Session, session
     from eventtree.serializer.serialize import serialize
 
 __version__ = "0.1.0"
@@ -66,18 +67,18 @@ _HOMES = {
     "LogHandler": "recording.log_handler",
     "Note": "event",
     "Report": "delivery.report",
-    "Row": "recording.feedback",
-    "Session": "recording.callback_context",
+    "Row": "recording.example",
+    "Session": "recording.session",
     "Status": "event",
     "VendorTotals": "delivery.report",
     "Usage": "event",
     "aflush": "delivery.flush",
     "configure": "recording.pipeline",
-    "example": "recording.feedback",
+    "example": "recording.example",
     "feedback": "recording.feedback",
     "flush": "delivery.flush",
     "serialize": "serializer.serialize",
-    "session": "recording.callback_context",
+    "session": "recording.session",
 }
 
 

@@ -14,6 +14,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eventtree.errors import ConfigError
+from eventtree.record import MAX_DEPTH
 
 MEMORY = ":memory:"
 """As `journal=`: keep the journal in memory, bounded, gone with the process."""
@@ -38,13 +39,15 @@ class Bounds(BaseModel):
     """Open runs of a process. Beyond it the oldest are forgotten, and arrive as `incomplete`."""
     open_hours: float = Field(default=24, gt=0)
     """Open runs older than this are forgotten too."""
-    value_bytes: int = Field(default=1 << 20, ge=200)
-    """One value of an event (its inputs, its outputs, …) as JSON."""
-    depth: int = Field(default=24, ge=1)
-    """How deep lists and objects lie in each other."""
-    items: int = Field(default=10_000, ge=1)
+    value_bytes: int = Field(default=1 << 20, ge=1_000)
+    """One value of an event (its inputs, its outputs, …) as JSON. With less, and with less of the three below, messages
+    and metadata would be cut to something that is none any more.
+    """
+    depth: int = Field(default=24, ge=3, le=MAX_DEPTH)
+    """How deep lists and objects lie in each other; at most what every reader of JSON follows."""
+    items: int = Field(default=10_000, ge=10)
     """Entries of one list or object."""
-    nodes: int = Field(default=100_000, ge=1)
+    nodes: int = Field(default=100_000, ge=20)
     """Entries of all lists and objects of one value."""
     reply_bytes: int = Field(default=1 << 20, ge=1)
     """A vendor's answer, as received and again as decompressed. The rest is not read."""

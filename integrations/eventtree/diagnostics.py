@@ -1,17 +1,12 @@
-"""The one boundary between the app and us: nothing of ours reaches the app, every failure is counted and said once."""
+"""What goes wrong or is cut inside eventtree: every failure is counted, and logged the first time."""
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, ParamSpec
 
 logger = logging.getLogger("eventtree")
-
-P = ParamSpec("P")
 
 failures: Counter[str] = Counter()
 """Kind of failure → how often, since the process started. `strict` pipelines let them through as well."""
@@ -36,35 +31,25 @@ def is_delivery_thread() -> bool:
     return _own.get()
 
 
+name_of = type.__dict__["__name__"].__get__
+"""Name of a class, as Python has it: a metaclass may answer for `__name__` with code of its own."""
+
+
+def class_name(value: object) -> str:
+    """Name of an object's class."""
+    return str(name_of(type(value)))
+
+
 def failed(where: str, error: BaseException) -> None:
     """Count a failure; log the first of its kind, without anything the user passed."""
-    kind = f"{where}: {type(error).__name__}"
+    kind = f"{where}: {class_name(error)}"
     failures[kind] += 1
     if failures[kind] == 1:
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         line = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "unknown place"
-        logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
-
-
-def guarded(method: Callable[..., Any], result: Any = None) -> Callable[..., Any]:
-    """Make a handler's method harmless: errors are counted and logged, raised only when the pipeline is strict.
-
-    The method's object has a `pipeline`; a pipeline that is switched off is not called at all.
-    `result` is what the framework gets back in every case.
-    """
-
-    @functools.wraps(method)
-    def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self.pipeline.enabled:
-            return result
         try:
-            method(self, *args, **kwargs)
-        except Exception as error:  # the one boundary
-            failed(method.__name__, error)
-            if self.pipeline.settings.strict:
-                raise
-        return result
-
-    return safe
+            logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
+        except Exception:  # noqa: BLE001  (the app's own log handlers run here, within the callback that failed)
+            failures["log handler"] += 1

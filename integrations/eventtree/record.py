@@ -7,10 +7,15 @@ lines into trees without parsing their contents:
     {"r": "note",  "id", "tree", "name", "at", "value"}                      something happened during a run
     {"r": "close", "id", "tree", "duration", "status", …}                    a run closed: all that was learned since
     {"r": "vendors", "id", "tree", "vendors"}                                another handler saw the root: its vendors
-    {"r": "feedback", "id", "tree", "key", "at", …, "vendors"}               feedback on an event or tree, maybe later
+    {"r": "feedback", "id", "tree", "key", "at", …}                          feedback on an event or tree, maybe later
     {"r": "drop",  "id", "tree", "vendors", "reason", "events"}              a tree that was not recorded, counted
-    {"r": "log", "id", "tree", …}                                            a file's first line: version and process
+    {"r": "log", "id", "tree": "", "eventtree", …}                           a file's first line: version and process
     {"r": "gone", "id", "tree"}                                              in place of what the user has cleared
+
+A log's first line also says how many events its process had `recorded` before, by the vendors they are for
+(`NAME.FINGERPRINT`, "" for none), and how many of those were `lost` because neither disk nor memory would take them;
+the line with `end` says so at a clean exit. That is counted where events happen, so what is read from the lines can be
+checked against it. Feedback names its tree's `vendors` where they are known; else its `tree` is the id it was given.
 
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
@@ -22,7 +27,7 @@ value at that path of that record of the same tree; writers of this version make
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic_core
@@ -38,6 +43,11 @@ DROP = "drop"
 LOG = "log"
 GONE = "gone"
 
+MAX_DEPTH = 128
+"""Levels of lists and objects that a value may have: `from_json` gives up at 201, and what stands around a value, here
+and in what vendors are sent, has levels too.
+"""
+
 FIRST_TOKEN = "first_token"
 PARTIAL = "partial"
 OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
@@ -47,6 +57,71 @@ HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 """Matches the start of every record this version writes."""
 
 Record = dict[str, Any]
+Ref = Mapping[str, str]
+"""A vendor as records name it: its `name`, and the `fingerprint` of its settings."""
+
+GIVEN_COST = "eventtree_cost"
+"""Key of a run's metadata, or name of its custom events, that gives its cost in US dollars: a number, or an object of
+`input_usd`, `output_usd`, `total_usd`.
+"""
+SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
+USER_KEYS = ("user_id", "user")
+"""Keys of a run's metadata that name its session and its user, the first found counts."""
+
+
+def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | int | None:
+    """The name or number under the first of these keys that has one."""
+    for key in keys:
+        value: Any = metadata.get(key)
+        if isinstance(value, str | int) and value != "":
+            return value
+    return None
+
+
+def opened(run_id: str, tree_id: str, parent: str | None, kind: str, name: str, start: int) -> Record:
+    """A run opened; its inputs and all else that is known then are added to it."""
+    return {"r": OPEN, "id": run_id, "tree": tree_id, "parent": parent, "kind": kind, "name": name, "start": start}
+
+
+def noted(run_id: str, tree_id: str, name: str, at: int, after: int) -> Record:
+    """Something happened during a run, `after` so many ns of it; its `value` is added to it."""
+    return {"r": NOTE, "id": run_id, "tree": tree_id, "name": name, "at": at, "after": after}
+
+
+def closed(run_id: str, tree_id: str, duration: int, status: str) -> Record:
+    """A run closed; its outputs and all that was learned of it are added to it."""
+    return {"r": CLOSE, "id": run_id, "tree": tree_id, "duration": duration, "status": status}
+
+
+def joined(tree_id: str, vendors: Sequence[Ref]) -> Record:
+    """Another handler saw the tree: all vendors it is now for."""
+    return {"r": VENDORS, "id": tree_id, "tree": tree_id, "vendors": vendors}
+
+
+def dropped(tree_id: str, vendors: Iterable[Ref], reason: str, events: int) -> Record:
+    """A tree of so many events was not recorded."""
+    return {"r": DROP, "id": tree_id, "tree": tree_id, "vendors": list(vendors), "reason": reason, "events": events}
+
+
+def feedback(event_id: str, tree_id: str, key: str, at: int, given: Mapping[str, Any]) -> Record:
+    """Feedback on an event or tree. Its `vendors` are added where the tree is known; else delivery looks for them."""
+    return {"r": FEEDBACK, "id": event_id, "tree": tree_id, "key": key, "at": at, **given}
+
+
+def log_line(
+    process: str,
+    pid: int,
+    at: int,
+    recorded: Mapping[str, int],
+    lost: Mapping[str, int],
+    events: int,
+    *,
+    end: bool = False,
+) -> Record:
+    """A log's first line, and (with `end`) the last one of a process that ended in good order."""
+    entry = {"r": LOG, "id": process, "tree": "", "eventtree": VERSION, "pid": pid, "at": at}
+    entry |= {"recorded": recorded, "lost": lost, "events": events}
+    return {**entry, "end": True} if end else entry
 
 
 encode: Callable[[Record], bytes] = pydantic_core.to_json

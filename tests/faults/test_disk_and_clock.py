@@ -12,7 +12,7 @@ import pytest
 from eventtree import flush
 from eventtree.delivery.report import make_report
 from eventtree.event import Kind
-from eventtree.journal import DiskFiles, Journal, MemoryFiles, frame
+from eventtree.journal import DiskFiles, Journal, MemoryFiles, frame, overflow
 from eventtree.journal import journal as journal_module
 from eventtree.journal.retention import remove_settled
 from eventtree.recording.pipeline import Pipeline
@@ -117,7 +117,7 @@ def test_f11_whichever_file_is_refused_nothing_is_lost(ending: str) -> None:
 
 def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F11: somebody removes the folder while we write and ship: what comes afterwards is delivered."""
-    monkeypatch.setattr(journal_module, "PROBE_SECONDS", 0.02)
+    monkeypatch.setattr(journal_module, "LOOK_SECONDS", 0.02)
     with VendorServer() as server:
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         record_tree(pipeline)
@@ -240,7 +240,7 @@ class SlowFiles(MemoryFiles):
 def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """F28: the app waits for one write; a thread of ours probes, and then all is on disk in its order."""
     monkeypatch.setattr(journal_module, "SLOW_SECONDS", 0.05)
-    monkeypatch.setattr(journal_module, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(overflow, "PROBE_SECONDS", 0.05)
     files = SlowFiles()
     journal = Journal(files)
     journal.append(b'{"n":0}')
@@ -255,7 +255,7 @@ def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert journal.held > 0
     files.seconds = 0.0
     deadline = time.monotonic() + 5
-    while journal._healer is not None:
+    while journal._overflow._healer is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     journal.append(b'{"n":200}')

@@ -164,7 +164,7 @@ class Process:
         """Start."""
         self.chance = chance
         self.journal = Journal(files)
-        self.journal._start_healer = lambda: None  # type: ignore[method-assign]
+        self.journal._overflow.start_healer = lambda: None  # type: ignore[method-assign]
         self.recorder = Recorder()
         self.pipeline = Pipeline(journal=":memory:", deliver=False, vendors=())
         self.pipeline.journal = self.journal

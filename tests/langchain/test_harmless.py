@@ -23,7 +23,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from eventtree import diagnostics
 from eventtree.event import EventTree
 from eventtree.langchain import CallbackHandler
-from eventtree.recording.recorder import ENDED_RUNS, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import ENDED_RUNS
 from eventtree.vendors import Braintrust
 from tests.langchain.conftest import shape
 from tests.langchain.fakes import Library, Model, TextModel, raising

@@ -23,7 +23,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, set_global_handler
-from eventtree.recording.recorder import ENDED_RUNS, ENDED_SECONDS, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import ENDED_RUNS, ENDED_SECONDS
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Library, Model, TextModel, call, needs_agent_marks, raising, tool_caller
 
@@ -383,8 +384,8 @@ def test_a_parent_that_ended_ten_minutes_ago_is_unknown(handler: CallbackHandler
     root, other, child = (uuid.uuid4() for _ in range(3))
     handler.on_chain_start(None, "a", run_id=root, name="root")
     handler.on_chain_end("a", run_id=root)
-    *what, ended_at, left = recorder.ended[str(root)]
-    recorder.ended[str(root)] = (*what, ended_at - ENDED_SECONDS - 1, left)
+    ended = recorder.ended[str(root)]
+    recorder.ended[str(root)] = ended._replace(at=ended.at - ENDED_SECONDS - 1)
     handler.on_chain_start(None, "x", run_id=other, name="other")
     handler.on_chain_end("x", run_id=other)
     handler.on_chain_start(None, "b", run_id=child, parent_run_id=root, name="late")

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 
-from eventtree import diagnostics
+from eventtree import diagnostics, process
 from eventtree.event import Event, EventTree
-from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured, capture
 
 
@@ -33,7 +32,7 @@ def trees() -> Iterator[Captured]:
     """The finished trees; afterwards nothing is open and nothing of ours has failed."""
     with capture() as captured:
         yield captured
-        recorder.settle()
+        process.settle()
         assert not diagnostics.failures
         assert not captured.unfinished
 

@@ -24,7 +24,7 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import instrument_tags
 
 import eventtree
-from eventtree import diagnostics
+from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
 from eventtree.event import Status
 from eventtree.llama_index import DispatcherHandler, global_handler, set_global_handler
@@ -125,7 +125,7 @@ def test_nothing_remains_after_many_calls(trees: Captured, index: VectorStoreInd
         if number % 2:
             list(stream)
         del stream
-    recorder.settle()
+    process.settle()
     assert (len(handler._spans.open), len(handler._spans.streams), len(recorder.runs)) == (0, 0, 0)
 
 

@@ -28,9 +28,9 @@ from llama_index_instrumentation.span import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 import eventtree
+from eventtree import process
 from eventtree.event import Event, EventTree, Kind, Status
 from eventtree.llama_index.streams import Streams
-from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
 from tests.llama_index.models import USAGE, Caller, Echo
@@ -282,7 +282,7 @@ def test_chat_streams_are_whole_however_their_threads_are_switched(
         for _ in range(24):
             response = index.as_chat_engine(chat_mode=mode, llm=Echo()).stream_chat("Where is Paris?")
             assert "".join(response.response_gen) == TEXT
-        recorder.settle()
+        process.settle()
     finally:
         sys.setswitchinterval(interval)
     told = [(tree.root.status, tree.root.outputs["response"]) for tree in trees.wait(24)]

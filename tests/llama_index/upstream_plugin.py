@@ -14,9 +14,8 @@ import pytest
 from llama_index_instrumentation.dispatcher import Dispatcher
 
 import eventtree.llama_index
-from eventtree import diagnostics
+from eventtree import diagnostics, process
 from eventtree.llama_index.spans import Spans
-from eventtree.recording.recorder import recorder
 
 seen: Counter[str] = Counter()
 """Which of our hooks were called, and how often."""
@@ -49,7 +48,7 @@ def _recorded() -> Iterator[None]:
 
     Dispatcher.__init__ = with_ours  # type: ignore[method-assign]
     yield
-    recorder.settle()
+    process.settle()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

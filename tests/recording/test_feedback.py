@@ -17,6 +17,7 @@ from eventtree.delivery.consumer import Consumer, Feeds
 from eventtree.delivery.feed import Feed, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report
+from eventtree.journal import DiskFiles
 from eventtree.journal.clear import clear
 from eventtree.journal.trees import find_trees
 from eventtree.recording.pipeline import Pipeline
@@ -108,6 +109,8 @@ def test_feedback_on_any_event_is_taken_in_every_generation(kind: str, settings:
         assert told(flush(10), kind) == {"delivered": 3}
         assert not server.refused
         assert heard(server, kind)
+
+
 
 
 @pytest.mark.parametrize("kind", VENDORS)
@@ -205,13 +208,38 @@ def test_cleared_feedback_is_counted(server: VendorServer) -> None:
     assert report.vendors["braintrust"].waiting == 0
 
 
-def test_feedback_on_the_unknown_or_without_a_word_is_not_recorded(caplog: pytest.LogCaptureFixture) -> None:
+def test_feedback_on_the_unsampled_or_without_a_word_is_not_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = Pipeline()
+    tree, unsampled = record_tree(pipeline), record_tree(Pipeline(sample_rate=0))
+    assert not eventtree.feedback(tree, user="ada")
+    assert not eventtree.feedback(unsampled, score=1)
+    assert not eventtree.feedback("", score=1)
+    assert eventtree.feedback(tree, score=1)
+    assert len(caplog.records) == 3
+
+
+def test_feedback_without_any_journal_makes_none(own_place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not eventtree.feedback("somebody", score=1)
+    assert not own_place.exists()
+    assert len(caplog.records) == 1
+
+
+def test_g19_feedback_reads_no_log_on_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run it does not know only the id is recorded, in the journal that this process delivers."""
     pipeline = Pipeline()
     tree = record_tree(pipeline)
-    assert not eventtree.feedback("nobody", score=1)
-    assert not eventtree.feedback(tree, user="ada")
+    monkeypatch.setattr(DiskFiles, "read", lambda *_: 1 / 0)
     assert eventtree.feedback(tree, score=1)
-    assert len(caplog.records) == 2
+    assert eventtree.feedback("of another process", comment="good")
+    monkeypatch.undo()
+    known, unknown = (
+        json.loads(line[line.index(b" ", 9) + 1 :])
+        for line in pipeline.journal.files.read(pipeline.journal.log, 0, 10**6).splitlines()
+        if b'"r":"feedback"' in line
+    )
+    assert (known["id"], known["tree"], known["vendors"]) == (tree, tree, [])
+    assert (unknown["id"], unknown["tree"], unknown["comment"]) == ("of another process", "of another process", "good")
+    assert "vendors" not in unknown
 
 
 def test_feedback_is_redacted_as_its_run_is(own_place: Path) -> None:

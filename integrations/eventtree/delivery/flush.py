@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-from eventtree import config
+from eventtree import config, process
 from eventtree.config import MEMORY
 from eventtree.delivery.report import Report, VendorTotals, make_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import open_journal
-
-before: list[Callable[[], None]] = []
-"""What is done ahead of each flush: a pipeline closes runs whose end nothing told it (a stream read to its end)."""
 
 
 def flush(timeout: float | None = 30.0) -> Report:
@@ -26,8 +22,7 @@ def flush(timeout: float | None = 30.0) -> Report:
     of a vendor.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    for act in before:
-        act()
+    process.settle()
     shippers = all_shippers()
     if not shippers:
         return _of_configured()

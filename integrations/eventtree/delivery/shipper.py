@@ -7,17 +7,15 @@ it gets `exit_timeout` seconds; what is not sent then stays in the journal for t
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures.thread  # its exit hook must be registered before ours: hooks run in reverse
+import concurrent.futures.thread
 import importlib
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from eventtree import diagnostics
+from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds, Settings
 from eventtree.delivery.consumer import Consumer, Feeds
 from eventtree.delivery.feed import Feed, Folder
@@ -135,15 +133,22 @@ class Shipper:
             self._http.max_reply_bytes = bounds.reply_bytes
 
     def ensure(self) -> None:
-        """Start the thread if it should run and does not; costs next to nothing when it does."""
+        """Start the thread if it should run and does not; costs next to nothing when it does. Never raises or waits."""
         thread = self._thread
         if (thread is not None and thread.is_alive()) or not self.deliver or not self.vendors or self._stopping:
             return
-        with self._guard:
+        if not self._guard.acquire(blocking=False):
+            return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
+        try:
             if self._thread is None or not self._thread.is_alive():
                 self._loop = None
                 self._thread = threading.Thread(target=self._main, name="eventtree-shipper", daemon=True)
                 self._thread.start()
+        except RuntimeError as error:
+            # The system has no thread left: what is recorded stays in the journal, and the next root tries again.
+            diagnostics.failed("delivery", error)
+        finally:
+            self._guard.release()
 
     def wake(self) -> None:
         """Make every consumer look for work now."""
@@ -438,9 +443,8 @@ def _after_fork_in_child() -> None:
         shipper.after_fork()
 
 
-atexit.register(_at_exit)
-# Host names cannot be resolved once the interpreter has closed its thread pools: most is sent before that. What other
-# threads record while they end is sent by the second call.
-getattr(threading, "_register_atexit", atexit.register)(_flush_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+process.at_exit("delivery", _at_exit)
+# Most is sent here, while names can still be resolved; what other threads record as they end is sent at exit.
+process.before_pools_close(_flush_at_exit)
+process.around_fork(_before_fork, _after_fork_in_parent)
+process.after_fork("delivery", _after_fork_in_child)

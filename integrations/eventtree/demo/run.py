@@ -23,7 +23,7 @@ from eventtree.event import EventTree
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import set_global_handler
-from eventtree.recording.callback_context import Session
+from eventtree.recording.session import Session
 from eventtree.terminal import console, draw_report, draw_tree
 from eventtree.testing import VendorServer
 from eventtree.vendors import VENDORS

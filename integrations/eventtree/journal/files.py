@@ -11,11 +11,13 @@ import asyncio
 import functools
 import os
 import posix
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import ParamSpec, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
@@ -23,6 +25,7 @@ from filelock import FileLock, Timeout
 from eventtree.errors import JournalError
 
 APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+IDENTITY_BYTES = 32
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +87,9 @@ class Files(Protocol):
     def forget(self) -> None:
         """Close what is open (after a fork: without disturbing the parent)."""
 
+    def identity(self) -> bytes:
+        """32 bytes that are the same for everybody who uses this folder, even while the disk refuses everything."""
+
 
 class DiskFiles:
     """Files in a folder: 0600 in 0700. Appends go by one `write` to a descriptor that stays open."""
@@ -97,7 +103,7 @@ class DiskFiles:
         self.folder = folder
         self._at = f"{folder}{os.sep}"
         self._open: dict[str, int] = {}
-        self._guard = Lock()
+        self._guard = RLock()
         _make_private(folder)
 
     def append(self, name: str, data: bytes) -> None:
@@ -189,9 +195,14 @@ class DiskFiles:
 
     def forget(self) -> None:
         """See `Files`."""
-        self._guard = Lock()
+        self._guard = RLock()
         for name in list(self._open):
             self._close(name)
+
+    @unseen
+    def identity(self) -> bytes:
+        """See `Files`: by the folder's path, which processes share that share a folder."""
+        return blake2b(os.fsencode(os.path.realpath(self.folder)), digest_size=IDENTITY_BYTES).digest()
 
     def _descriptor(self, name: str) -> int:
         with self._guard:
@@ -216,6 +227,7 @@ class MemoryFiles:
     def __init__(self) -> None:
         """Start empty."""
         self._files: dict[str, bytearray] = {}
+        self._identity = secrets.token_bytes(IDENTITY_BYTES)
         self._locks: set[str] = set()
 
     def append(self, name: str, data: bytes) -> None:
@@ -257,6 +269,10 @@ class MemoryFiles:
         """After a fork the child starts empty: what the parent holds in memory is the parent's to send."""
         self._files.clear()
         self._locks.clear()
+
+    def identity(self) -> bytes:
+        """See `Files`."""
+        return self._identity
 
 
 class _MemoryLock:

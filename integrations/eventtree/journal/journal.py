@@ -1,48 +1,48 @@
 """Appending: one log per process, one `write` per record, rolled by size.
 
 What must hold:
-- When `append` has returned, the line is in a file (or counted as held in memory while the disk refuses).
+- When `append` has returned, the line is in a file (or counted as held in memory while the disk refuses). Inside a
+  signal handler or a `__del__` that came while this very thread was writing, it is there once that write has returned.
 - A process writes only to its own logs. A forked child starts a log of its own.
-- A disk that refuses or dawdles costs the app one write. Then lines are held in memory, in order, and a thread of ours
-  tries again each second; it ends when nothing is held.
+- A disk that refuses or dawdles costs the app one write (`overflow.py`).
+- Every event is counted as it is recorded, apart from its line; each log begins with the sums so far (`record.py`).
 - Logs of a newer format are neither read nor removed.
 - `PROCESS.alive` stays locked while the process lives, so that others know whose open runs will never close.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import secrets
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
-from threading import Lock, Thread
+from threading import RLock
 
-from eventtree import diagnostics
+from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
 from eventtree.journal.line import frame
-from eventtree.record import LOG, VERSION, Record, encode
+from eventtree.journal.overflow import SLOW_SECONDS, Overflow
+from eventtree.record import VERSION, Record, encode, log_line
 
 ROLL_BYTES = 8 * 1024 * 1024
 """A log is closed and the next begun at this size."""
 SALT_BYTES = 32
 HEADER_BYTES = 512
 """No log's first line is longer."""
-PROBE_SECONDS = 1.0
-"""How long to leave a refusing disk alone before trying again; and how often to see whether the log is still there."""
-PROBE_BYTES = 64 * 1024
-"""How much is recorded at most before looking whether the log is still there."""
+LOOK_SECONDS = 1.0
+LOOK_BYTES = 64 * 1024
+"""How often to see whether the log is still there, and how much is recorded at most before that."""
 UNSURE_RECORDS = 1000
 """How many of these are kept while the disk will not even say."""
-SLOW_SECONDS = 0.5
-"""A disk whose write takes longer is left alone too."""
-DRAIN_BYTES = 256 * 1024
-"""How much of what was held is written at once."""
 
+Entry = tuple[bytes, tuple[str, ...], int]
+"""A record to append: its JSON, the names under which its events are counted, and how many there are."""
+
+OPENED = b'{"r":"open",'
 LOG_NAME = re.compile(r"(.*?)(?:\.(\d+))?\.log")
 """A log: which process wrote it, and its number."""
 MADE_BY = re.compile(rb'"eventtree":(\d+)')
@@ -65,49 +65,58 @@ class Journal:
         self.full: str | None = None
         """Why no new tree is recorded, or None: the reason it is counted under."""
         self.roll_bytes = roll_bytes
-        self.held_bytes = held_bytes
-        self.appended = 0
-        """Records appended by this process: a cheap sign of a busy app."""
-        self.dropped = 0
-        """Records lost because disk and memory were full."""
         self._salt: bytes | None = None
         self._newer: dict[str, bool] = {}
-        self._begin()
+        self._begin(held_bytes)
         _journals.add(self)
 
-    def _begin(self) -> None:
+    def _begin(self, held_bytes: int) -> None:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._guard = Lock()
+        self.events = 0
+        """Events that this process has recorded."""
+        self.totals: Counter[str] = Counter()
+        """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
+        self.lost: Counter[str] = Counter()
+        """How many of those were lost (reason `memory_full`): neither disk nor memory would take them."""
+        self.dropped = 0
+        """Records lost so, events or not."""
+        self._lock = RLock()
+        self._is_writing = False
+        self._inner: deque[Entry] = deque()
+        """Records of signal handlers that interrupted the writing of another."""
         self._number = 0
-        self.log = f"{self.process}.0000.log"
-        """Name of the log being written."""
         self._seq = 0
         self._size = 0
         self._alive: Held | None = None
-        self._held: deque[bytes] = deque()
-        self._held_size = 0
-        self._is_holding = False
-        """Lines go to memory: the disk refused, or was slow."""
+        self._overflow = Overflow(self.files, self._lock, self._disk_is_back, held_bytes)
+        self.log = self._overflow.log = f"{self.process}.0000.log"
+        """Name of the log being written."""
         self._next_look = 0.0
-        self._look_size = PROBE_BYTES
-        self._unsure: list[bytes] = []
+        self._look_size = 0
+        self._unsure: list[Entry] = []
         """Records since the last look whether the log is still there."""
-        self._drain_guard = Lock()
-        self._healer: Thread | None = None
+
+    @property
+    def appended(self) -> int:
+        """Lines this process has appended: a cheap sign of a busy app."""
+        return self._seq
 
     @property
     def held(self) -> int:
         """Bytes waiting in memory for a disk that refuses."""
-        return self._held_size
+        return self._overflow.size
 
     @property
     def salt(self) -> bytes:
-        """The journal's own salt for fingerprints of keys; made once."""
+        """The journal's salt for fingerprints of keys. It is no secret, it has to be the same in every process.
+
+        So a process that the disk lets neither read nor keep one takes the very salt that all others would make there.
+        """
         if self._salt is None:
             try:
-                self._salt = self._kept_salt(secrets.token_bytes(SALT_BYTES))
+                self._salt = self._kept_salt(self.files.identity())
             except OSError:
-                self._salt = secrets.token_bytes(SALT_BYTES)
+                self._salt = self.files.identity()
         return self._salt
 
     def _kept_salt(self, fresh: bytes) -> bytes:
@@ -116,33 +125,79 @@ class Journal:
             self.files.append("salt", fresh)
         return self.files.read("salt", 0, SALT_BYTES)
 
-    def append(self, payload: bytes) -> None:
-        """Add one record. Never raises OSError: while the disk refuses, lines are held in memory and tried again."""
-        with self._guard:
-            now = time.monotonic()
-            if now >= self._next_look or self._size >= self._look_size:
-                self._look(now)
-            if not 0 < self._size < self.roll_bytes:
-                self._roll()
-            line = frame(self._seq, payload)
-            self._seq += 1
-            self.appended += 1
-            self._unsure.append(payload)
-            self._put(line, now)
+    def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int = 1) -> None:
+        """Add one record, and so many events to the totals of these names.
+
+        Never raises OSError: while the disk refuses, lines are held in memory and tried again.
+        """
+        with self._lock:
+            if self._is_writing:
+                # The same thread is writing: a signal handler or a `__del__` came in between. Its record is next.
+                self._inner.append((payload, counted, events))
+                return
+            while True:
+                self._is_writing = True
+                try:
+                    now = time.monotonic()
+                    if now >= self._next_look or self._size >= self._look_size:
+                        self._look(now)
+                    self._unsure.append((payload, counted, events))
+                    self._put(payload, counted, events, now)
+                finally:
+                    self._is_writing = False
+                # Looked at after the flag is down: what comes from here on writes for itself.
+                if not self._inner:
+                    return
+                payload, counted, events = self._inner.popleft()
+
+    def _put(self, payload: bytes, counted: tuple[str, ...], events: int, began: float) -> None:
+        line = frame(self._seq, payload)
+        self._seq += 1
+        self._size += len(line)
+        self.events += payload.startswith(OPENED)
+        for name in counted:
+            self.totals[name] += events
+        if self._overflow.is_holding:
+            self._hold(line, counted, events)
+            return
+        try:
+            self.files.append(self.log, line)
+        except OSError:
+            self._overflow.is_holding = True
+            self._hold(line, counted, events)
+        else:
+            if time.monotonic() - began > SLOW_SECONDS:
+                self._overflow.is_holding = True
+
+    def _hold(self, line: bytes, counted: tuple[str, ...], events: int) -> None:
+        if not self._overflow.hold(line):
+            self.dropped += 1
+            for name in counted:
+                self.lost[name] += events
+        if self._overflow.is_swollen:
+            self.full = "memory_full"
 
     def bound(self, bounds: Bounds) -> None:
         """Keep to these from now on."""
         self.max_bytes = bounds.memory_bytes if isinstance(self.files, MemoryFiles) else bounds.journal_bytes
-        self.held_bytes = bounds.held_bytes
+        self._overflow.max_bytes = bounds.held_bytes
         # Room is looked for whenever a log is full.
         self.roll_bytes = min(ROLL_BYTES, max(1, self.max_bytes // 64))
 
     def flush_held(self) -> None:
         """Try once more to bring to the disk what was held, or went to a log that somebody has deleted."""
-        with self._guard:
-            self._look(time.monotonic())
-        if self._is_holding:
-            self.drain()
+        with self._lock:
+            if self._size and not self._is_writing:
+                self._look(time.monotonic())
+        if self._overflow.is_holding:
+            self._overflow.drain()
+
+    def end(self) -> None:
+        """The process ends in good order: the last line of its log says how many events it has recorded."""
+        self.flush_held()
+        with self._lock:
+            if self._size:
+                self._put(encode(self._sums(end=True)), (), 0, time.monotonic())
 
     def is_alive(self, process: str) -> bool:
         """Whether the process that writes logs of that name may still write."""
@@ -190,11 +245,10 @@ class Journal:
         except OSError:
             return
         over = "memory_full" if isinstance(self.files, MemoryFiles) else "journal_full"
-        self.full = over if total > self.max_bytes else "memory_full" if self._is_swollen() else None
+        self.full = over if total > self.max_bytes else "memory_full" if self._overflow.is_swollen else None
 
-    def _is_swollen(self) -> bool:
-        """Half of what may be held in memory is: the rest is for trees that have begun."""
-        return self._held_size > self.held_bytes // 2
+    def _sums(self, *, end: bool = False) -> dict[str, object]:
+        return log_line(self.process, os.getpid(), time.time_ns(), self.totals, self.lost, self.events, end=end)
 
     def _roll(self) -> None:
         self.look_for_room()
@@ -205,30 +259,25 @@ class Journal:
                 self._alive = None
         if self._size:
             self._number += 1
-            self.log = f"{self.process}.{self._number:04d}.log"
+            self.log = self._overflow.log = f"{self.process}.{self._number:04d}.log"
             self._size = 0
-            self._look_size = PROBE_BYTES
-        header = {
-            "r": LOG,
-            "id": self.process,
-            "tree": "",
-            "eventtree": VERSION,
-            "pid": os.getpid(),
-            "at": time.time_ns(),
-        }
-        line = frame(self._seq, encode(header))
-        self._seq += 1
-        self._put(line, time.monotonic())
+        self._put(encode(self._sums()), (), 0, time.monotonic())
 
     def _look(self, now: float) -> None:
-        """If somebody has deleted the log, begin another: what is written to the old one nobody would find.
+        """Before a line: begin a log where there is none, or the last is full, or somebody has deleted it.
 
-        What was recorded since the last look may have gone there: it is written again.
+        What is written to a deleted log nobody would find. What was recorded since the last look may have gone there,
+        so it is written again.
         """
-        self._next_look = now + PROBE_SECONDS
-        self._look_size = self._size + PROBE_BYTES
+        self._look_again(now)
+        if not 0 < self._size < self.roll_bytes:
+            self._roll()
+        self._next_look = now + LOOK_SECONDS
+        self._look_size = min(self._size + LOOK_BYTES, self.roll_bytes)
+
+    def _look_again(self, now: float) -> None:
         try:
-            is_gone = self._size > 0 and not self._is_holding and self.files.size(self.log) == 0
+            is_gone = self._size > 0 and not self._overflow.is_holding and self.files.size(self.log) == 0
             if is_gone:
                 self.files.remove(self.log)
         except OSError:
@@ -237,89 +286,26 @@ class Journal:
         unsure, self._unsure = self._unsure, []
         if is_gone:
             self._alive = None
+            # What was deleted is nobody's any more: it is counted from here on.
+            self.totals.clear()
+            self.events = 0
+            self.lost.clear()
             self._roll()
-            for payload in unsure:
-                self._put(frame(self._seq, payload), now)
-                self._seq += 1
-            if self._salt is not None:
-                self._keep_salt()
+            for entry in unsure:
+                self._put(*entry, now)
+            self._keep_salt()
 
     def _keep_salt(self) -> None:
-        try:
-            self._kept_salt(self.salt)
-        except OSError:
-            return
-
-    def _put(self, line: bytes, began: float) -> None:
-        self._size += len(line)
-        if self._is_holding:
-            self._hold(line)
-            return
-        try:
-            self.files.append(self.log, line)
-        except OSError:
-            self._is_holding = True
-            self._hold(line)
-        else:
-            if time.monotonic() - began > SLOW_SECONDS:
-                self._is_holding = True
-
-    def _hold(self, line: bytes) -> None:
-        if self._held_size + len(line) > self.held_bytes:
-            self.dropped += 1
-            diagnostics.truncations["held_bytes"] += 1
-            return
-        self._held.append(line)
-        self._held_size += len(line)
-        if self._is_swollen():
-            self.full = "memory_full"
-        if self._healer is None:
-            self._start_healer()
-
-    def _start_healer(self) -> None:
-        healer = Thread(target=_heal, args=(weakref.ref(self),), name="eventtree-disk", daemon=True)
-        try:
-            healer.start()
-        except RuntimeError:
-            return  # the interpreter is ending: the last try is `_at_exit`
-        self._healer = healer
-
-    def drain(self) -> bool:
-        """Write what is held, until the disk refuses or dawdles; True once nothing is."""
-        with self._drain_guard:
-            while True:
-                with self._guard:
-                    if not self._held:
-                        self._is_holding = False
-                        self._healer = None
-                        break
-                    lines = self._first_held()
-                    log = self.log
-                began = time.monotonic()
-                try:
-                    self.files.append(log, b"".join(lines))
-                except OSError:
-                    return False
-                with self._guard:
-                    for line in lines:
-                        self._held.popleft()
-                        self._held_size -= len(line)
-                if time.monotonic() - began > SLOW_SECONDS:
-                    return False
         if self._salt is not None:
-            self._keep_salt()
+            try:
+                self._kept_salt(self._salt)
+            except OSError:
+                return
+
+    def _disk_is_back(self) -> None:
+        self._keep_salt()
         if self.full is not None:
             self.look_for_room()
-        return True
-
-    def _first_held(self) -> list[bytes]:
-        taken, size = [], 0
-        for line in self._held:
-            taken.append(line)
-            size += len(line)
-            if size >= DRAIN_BYTES:
-                break
-        return taken
 
     @staticmethod
     def framed(entry: Record) -> bytes:
@@ -329,19 +315,7 @@ class Journal:
     def after_fork(self) -> None:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""
         self.files.forget()
-        self._begin()
-
-
-def _heal(kept: weakref.ref[Journal]) -> None:
-    """Try again each second until nothing is held, or nobody has the journal any more."""
-    said = "the journal's disk refuses or dawdles; records wait in memory and would be lost with this process"
-    diagnostics.logger.warning(said)
-    while True:
-        time.sleep(PROBE_SECONDS)
-        journal = kept()
-        if journal is None or journal.drain():
-            return
-        del journal
+        self._begin(self._overflow.max_bytes)
 
 
 def process_of(log: str) -> str:
@@ -376,9 +350,8 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     for journal in list(_journals):
-        journal.flush_held()
+        journal.end()
 
 
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+process.at_exit("journal", _at_exit)
+process.after_fork("journal", _after_fork_in_child)

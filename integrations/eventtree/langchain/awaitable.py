@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
-from eventtree.diagnostics import guarded
+from eventtree.event import Kind, Status
+from eventtree.langchain.names import key_of
+from eventtree.recording.boundary import guarded
+from eventtree.recording.recorder import recorder
+
+KINDS = {"llm": Kind.MODEL, "model": Kind.MODEL, "tool": Kind.TOOL, "retriever": Kind.RETRIEVER}
+"""What stands in a callback's name → the kind of its run."""
 
 
 class Finished:
@@ -32,10 +38,29 @@ FINISHED = Finished()
 
 def callback(method: Callable[..., None]) -> Callable[..., Any]:
     """Make a method of the handler harmless (see `guarded`) and fit for LangChain's sync and async path."""
-    safe = guarded(method, FINISHED)
+    safe = guarded(method, FINISHED, bare(method.__name__))
     mark = getattr(inspect, "markcoroutinefunction", None)
     marked: Callable[..., Any] = coroutine_like(safe) if mark is None else mark(safe)
     return marked
+
+
+def bare(callback_name: str) -> Callable[..., None] | None:
+    """What is recorded in place of a start or an end that could not be read: that there was one."""
+    kind = next((kind for what, kind in KINDS.items() if what in callback_name), Kind.CHAIN)
+    status = Status.ERROR if callback_name.endswith("_error") else Status.OK
+
+    def opened(self: Any, *_: Any, run_id: Any, parent_run_id: Any = None, **__: Any) -> None:
+        if not recorder.knows(key_of(run_id)):
+            parent = None if parent_run_id is None else key_of(parent_run_id)
+            recorder.open(self.pipeline, key_of(run_id), parent, kind=kind, name=kind, framework="langchain")
+
+    def closed(self: Any, *_: Any, run_id: Any, **__: Any) -> None:
+        if recorder.is_open(key_of(run_id)):
+            recorder.close(self.pipeline, key_of(run_id), status=status)
+
+    if callback_name.endswith("_start"):
+        return opened
+    return closed if callback_name.endswith(("_end", "_error")) else None
 
 
 async def _coroutine_function() -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from eventtree.event import Status
 from eventtree.langchain.status import is_langgraph
-from eventtree.recording.recorder import Run, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import Run
 
 PAUSED_TREES = 10_000
 
@@ -25,7 +26,7 @@ class Paused:
     def __init__(self) -> None:
         """Start without any."""
         self.trees: OrderedDict[str, str] = OrderedDict()
-        self._guard = Lock()
+        self._guard = RLock()
 
     def remember(self, place: str, tree_id: str) -> None:
         """A tree has paused at a checkpoint, or in a thread."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
+from eventtree.diagnostics import class_name
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import answers, graphs, kinds, models, prompts, protocol, usage
 from eventtree.langchain.awaitable import callback
@@ -25,7 +26,8 @@ from eventtree.record import OWN_NOTES
 from eventtree.recording import callback_context, pickling
 from eventtree.recording.exceptions import message_of
 from eventtree.recording.pipeline import Pipeline
-from eventtree.recording.recorder import NOTHING, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import NOTHING
 
 Tags = Sequence[str] | None
 About = Mapping[str, Any]
@@ -379,7 +381,7 @@ class CallbackHandler(BaseCallbackHandler):
         if status is Status.INTERRUPTED:
             self._interrupt(key, error, more)
         elif status is not Status.ERROR:
-            note = {"type": control or type(error).__name__, "message": message_of(error)}
+            note = {"type": control or class_name(error), "message": message_of(error)}
             recorder.note(
                 key, "control_flow" if control else "cancelled", self.pipeline.sanitize(note), pipeline=self.pipeline
             )

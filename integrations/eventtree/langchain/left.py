@@ -10,15 +10,15 @@ the same id.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import weakref
 from collections import deque
 from typing import Any
 from uuid import UUID
 
-from eventtree.diagnostics import guarded
+from eventtree import process
 from eventtree.event import Status
 from eventtree.recording import callback_context
+from eventtree.recording.boundary import guarded
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 
@@ -85,5 +85,5 @@ def _close(held: Held) -> None:
 left = Left()
 """Those of this process, whichever handler saw them."""
 
-recorder.waiting.add(left)
-atexit.register(left.settle)
+process.before_flush(left.settle)
+process.at_exit("handlers", left.settle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eventtree.diagnostics import class_name
 from eventtree.recording.exceptions import message_of
 
 
@@ -15,6 +16,6 @@ def retry_note(state: Any) -> dict[str, Any]:
     action = getattr(state, "next_action", None)
     return {
         "attempt": getattr(state, "attempt_number", None),
-        "error": None if error is None else {"type": type(error).__name__, "message": message_of(error)},
+        "error": None if error is None else {"type": class_name(error), "message": message_of(error)},
         "wait_seconds": getattr(action, "sleep", None),
     }

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from eventtree.delivery import flush
+from eventtree import process
 from eventtree.recording.recorder import recorder
 
 MESSAGE_BEGUN = "message-start"
@@ -37,7 +37,6 @@ def keep(run_id: str, event: Any) -> None:
         recorder.remember(run_id, blocks={**blocks, event.get("index", len(blocks)): dict(block or {})})
     elif kind == MESSAGE_DONE:
         recorder.remember(run_id, answered=dict(event))
-        recorder.waiting.add(late_ends)
 
 
 def text_of(event: Any) -> str:
@@ -75,6 +74,4 @@ class LateEnds:
 
 
 late_ends = LateEnds()
-
-if recorder.settle not in flush.before:
-    flush.before.append(recorder.settle)
+process.before_flush(late_ends.settle)

@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Mapping
 
+from eventtree.diagnostics import name_of
 from eventtree.event import Status
 
 CONTROL_FLOW: Mapping[str, Status] = {
@@ -29,8 +30,9 @@ CANCELLED = (asyncio.CancelledError, GeneratorExit, concurrent.futures.Cancelled
 def status_of(error: BaseException) -> tuple[Status, str | None]:
     """The status of a run that raised `error`, and the name of the control flow it is, if it is one."""
     for cls in type(error).__mro__:
-        if cls.__name__ in CONTROL_FLOW and is_langgraph(cls.__module__):
-            return CONTROL_FLOW[cls.__name__], cls.__name__
+        name = name_of(cls)
+        if name in CONTROL_FLOW and is_langgraph(cls.__module__):
+            return CONTROL_FLOW[name], name
     if isinstance(error, CANCELLED) or is_own_timeout(error):
         return Status.CANCELLED, None
     return Status.ERROR, None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from eventtree.diagnostics import guarded
 from eventtree.event import Kind, Status
 from eventtree.llama_index.answers import Answer
 from eventtree.llama_index.arguments import UNNAMED
@@ -19,6 +18,7 @@ from eventtree.llama_index.kinds import paths
 from eventtree.llama_index.span import Span
 from eventtree.llama_index.spans import Spans
 from eventtree.llama_index.streams import Ending
+from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
 
 OURS = ("llama_index", "workflows")

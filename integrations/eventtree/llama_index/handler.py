@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import inspect
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from llama_index_instrumentation import get_dispatcher
@@ -14,7 +12,7 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
-from eventtree.delivery import flush
+from eventtree import process
 from eventtree.errors import ConfigError
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
@@ -22,7 +20,6 @@ from eventtree.llama_index.span import run_id
 from eventtree.llama_index.spans import Spans
 from eventtree.recording import pickling
 from eventtree.recording.pipeline import Pipeline
-from eventtree.recording.recorder import recorder
 
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
@@ -139,9 +136,8 @@ class DispatcherHandler:
         self._spans = Spans(self.pipeline)
         self._span_handler = SpanHandler(self._spans)
         self._event_handler = EventHandler(Events(self._spans))
-        recorder.waiting.add(self._spans)
-        # Registered after the shipper's own, so it runs before: the shipper still sees what is closed here.
-        atexit.register(_give_up, weakref.ref(self._spans))
+        process.before_flush(self._spans.settle)
+        process.at_exit("handlers", self._spans.give_up)
 
     def attach(self) -> None:
         """Start to record. Attaching twice changes nothing."""
@@ -169,8 +165,6 @@ class DispatcherHandler:
         """Itself: there is one dispatcher."""
         return self
 
-
-flush.before.append(recorder.settle)
 
 MAKE = DispatcherHandler
 """`set_global_handler`'s default: make a handler of the settings."""
@@ -206,12 +200,6 @@ def set_global_handler(handler: DispatcherHandler | object | None = MAKE, **sett
     if fresh is not None:
         fresh.attach()
     return fresh
-
-
-def _give_up(held: weakref.ref[Spans]) -> None:
-    spans = held()
-    if spans is not None:
-        spans.give_up()
 
 
 def global_handler() -> DispatcherHandler | None:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from eventtree.recording.callback_context import current_session, share_with_callbacks
+from eventtree.recording.callback_context import share_with_callbacks
 from eventtree.recording.recorder import recorder
+from eventtree.recording.session import current_session
 
 KEY = "eventtree"
 

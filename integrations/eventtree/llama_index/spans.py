@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from eventtree.diagnostics import guarded
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.llama_index import arguments, kinds
 from eventtree.llama_index.answers import field, fields
@@ -25,6 +24,7 @@ from eventtree.llama_index.parents import Parents, Place, is_plumbing, mark_wrap
 from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
 from eventtree.llama_index.streams import Stream, Streams, frame_of, generator_of
 from eventtree.llama_index.values import Shaper
+from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ DISPATCHER = 3
 """Frames between a method of `Spans` and the dispatcher's: the guard's and the handler's."""
 
 WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
+
+
+def _end_bare(spans: Spans, id_: str, came: object) -> None:
+    """In place of an end that could not be read: that there was one."""
+    spans.open.pop(id_, None)
+    status = Status.ERROR if isinstance(came, BaseException) else Status.OK
+    recorder.close(spans.pipeline, run_id(id_), status=status)
 
 
 class Spans:
@@ -84,7 +91,7 @@ class Spans:
             **self._known(span, place, instance, bound),
         )
 
-    @guarded
+    @partial(guarded, otherwise=_end_bare)
     def exit(self, id_: str, result: Any) -> None:
         """A span returned `result`, which may be a stream that has not begun."""
         self.look()
@@ -100,7 +107,7 @@ class Spans:
             self.parents.leave_behind(span)
         self.closing.close(span, result=result)
 
-    @guarded
+    @partial(guarded, otherwise=_end_bare)
     def drop(self, id_: str, error: BaseException | None) -> None:
         """A span raised `error`."""
         self.look()

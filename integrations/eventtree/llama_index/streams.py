@@ -15,7 +15,6 @@ word of it (`Ended`) at the spans above; whoever holds a stream looks there afte
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import threading
 import weakref
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+from eventtree import process
 from eventtree.event import JsonValue, Status
 
 HOLDERS = ("response_gen", "chat_stream", "achat_stream")
@@ -180,8 +180,7 @@ def _after_fork_in_child() -> None:
     _guard = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+process.after_fork("handlers", _after_fork_in_child)
 
 
 def running(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:

@@ -1,12 +1,9 @@
-"""What belongs to the caller's context: the session, and the id of the tree recorded last."""
+"""The id of the tree recorded last, as the user's own task sees it, though callbacks run in tasks of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -14,75 +11,6 @@ from eventtree.recording import caller
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
-
-
-class Session:
-    """A group of trees. `tree_ids` fills while the `with` block runs, in the order the trees opened."""
-
-    __slots__ = ("id", "tree_ids", "user")
-
-    def __init__(self, session_id: str, user: str | None) -> None:
-        """Name the session and its user."""
-        self.id = session_id
-        self.user = user
-        self.tree_ids: list[str] = []
-
-
-_session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
-
-
-@contextmanager
-def session(session_id: str | None = None, *, user: str | None = None) -> Iterator[Session]:
-    """Group all trees that open inside the block, in tasks and threads that inherit its context too.
-
-    Yields the `Session`: its `id` (a fresh UUID where none is given), `user` and `tree_ids`.
-    """
-    token = _session.set(Session(session_id or str(uuid.uuid4()), user))
-    try:
-        found = _session.get()
-        assert found is not None
-        yield found
-    finally:
-        _session.reset(token)
-
-
-def current_session() -> Session | None:
-    """The session of this context."""
-    return _session.get()
-
-
-class Example:
-    """A row of a dataset: what ties trees to it, and the trees that did."""
-
-    __slots__ = ("links", "tree_ids")
-
-    def __init__(self, links: dict[str, Any]) -> None:
-        """Hold `links`: `datapoint_id`, `expected`, `experiment`, `run_id`, `dataset_id`, `scores`."""
-        self.links = links
-        self.tree_ids: list[str] = []
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The links as a root's metadata."""
-        return {f"eventtree_{name}": value for name, value in self.links.items()}
-
-
-_example: ContextVar[Example | None] = ContextVar("eventtree_example", default=None)
-
-
-@contextmanager
-def answering(row: Example) -> Iterator[None]:
-    """Tie what opens inside to `row`."""
-    token = _example.set(row)
-    try:
-        yield
-    finally:
-        _example.reset(token)
-
-
-def current_example() -> Example | None:
-    """The example of this context."""
-    return _example.get()
 
 
 class _LastTree:
@@ -116,7 +44,10 @@ def flow() -> weakref.ref[asyncio.Task[Any]] | None:
 
 
 def share_with_callbacks() -> None:
-    """Called in the caller's own context before it spawns callback tasks: what they remember becomes visible to it."""
+    """Call in the user's own task, before LangChain starts callback tasks.
+
+    It makes the holder into which those tasks put the last tree's id, so that the user's task can read it.
+    """
     caller.remember()
     task = _task()
     if task is None:

@@ -52,7 +52,9 @@ def find() -> dict[str, JsonValue] | None:
     for _ in range(MAX_FRAMES):
         if frame is None:
             return None
-        module = str(frame.f_globals.get("__name__", ""))
+        module = frame.f_globals.get("__name__", "")
+        if type(module) is not str:
+            return None
         if module.startswith("asyncio.") and frame.f_code.co_name in LOOP:
             return None
         if not is_foreign(module.partition(".")[0]):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
+
+from eventtree.content.walk import qualified
+from eventtree.diagnostics import class_name
 
 FRAMES = 12
 """Frames of a traceback that are kept: the innermost, where it happened."""
 
+_traceback_of: Any = BaseException.__dict__["__traceback__"].__get__
+
 
 def describe(error: BaseException) -> dict[str, str | None]:
     """`{"type": "package.Class", "message", "traceback"}`; never raises for an Exception of the error's own making."""
-    kind = type(error)
-    module = getattr(kind, "__module__", None)
-    qualified = kind.__qualname__ if module in (None, "builtins") else f"{module}.{kind.__qualname__}"
-    return {"type": qualified, "message": message_of(error), "traceback": _frames(error)}
+    return {"type": qualified(type(error)), "message": message_of(error), "traceback": _frames(error)}
 
 
 def message_of(error: BaseException) -> str:
@@ -21,14 +24,15 @@ def message_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001  (a user's __str__ may do anything)
-        return f"<{type(error).__name__} whose message cannot be read>"
+        return f"<{class_name(error)} whose message cannot be read>"
 
 
 def _frames(error: BaseException) -> str | None:
-    if error.__traceback__ is None:
+    found = _traceback_of(error)
+    if found is None:
         return None
     # extract_tb with lookup_lines off reads no source files on the app's thread; names and numbers are enough.
     frames = traceback.StackSummary.extract(
-        traceback.walk_tb(error.__traceback__), limit=-FRAMES, lookup_lines=False, capture_locals=False
+        traceback.walk_tb(found), limit=-FRAMES, lookup_lines=False, capture_locals=False
     )
     return "".join(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames)

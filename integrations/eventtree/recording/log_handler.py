@@ -12,7 +12,8 @@ import logging
 
 from eventtree import diagnostics
 from eventtree.recording.enclosing import langchain_run, llama_index_span
-from eventtree.recording.recorder import Run, recorder
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import Run
 
 NOTE = "log"
 """The name of the notes."""
@@ -20,6 +21,15 @@ NOTE = "log"
 
 class LogHandler(logging.Handler):
     """Notes each log line (level, logger and text) on the innermost open run around it."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """As any handler, but without a lock: recording has its own. A thread that holds this one would wait for that
+        one, and the thread that holds that one, where a `__del__` logs while a record is written, for this one.
+        """
+        kept = self.filter(record)
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a line; never raises."""

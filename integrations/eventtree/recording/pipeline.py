@@ -10,6 +10,7 @@ from typing import Any
 from eventtree import config
 from eventtree.content import Limits, Sanitizer
 from eventtree.delivery.shipper import Shipper, shipper_of
+from eventtree.event import JsonValue
 from eventtree.journal import Journal, open_journal
 from eventtree.pricing import Pricer
 from eventtree.recording import caller
@@ -73,6 +74,7 @@ class Pipeline:
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact)
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Names(self.sanitize.text)
+        self.tags = self.plain_tags(self.settings.tags)
         self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
         if self.enabled:
@@ -93,6 +95,23 @@ class Pipeline:
     def shipper(self) -> Shipper:
         """Who delivers what is recorded there."""
         return shipper_of(self.journal)
+
+    def plain_text(self, value: Any) -> str:
+        """A name or another short text, whatever the framework has in its place."""
+        return self.names[value] if type(value) is str else self.sanitize.text(value)
+
+    def plain_tags(self, tags: Any) -> list[str]:
+        """Tags; what is no list of them is one tag."""
+        if type(tags) is not list and type(tags) is not tuple:
+            tags = self.sanitize(tags)
+        if type(tags) is not list and type(tags) is not tuple:
+            tags = [tags]
+        return [self.names[tag] if type(tag) is str else self.sanitize.text(tag) for tag in tags]
+
+    def plain_mapping(self, value: Any) -> dict[str, JsonValue]:
+        """Metadata and the like; what is no mapping, or was cut to a text, stands in one."""
+        plain = self.sanitize(value)
+        return plain if type(plain) is dict else {"value": plain}
 
     def wake(self) -> None:
         """Make sure somebody delivers; cheap when somebody does."""

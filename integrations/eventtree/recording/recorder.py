@@ -1,114 +1,50 @@
-"""The seam both pipelines call: open, note, close. Owns ids, clocks and the one table of open runs of the process.
+"""The seam both frameworks' handlers call: open, note, close. Each writes one line to the journal.
 
-A handler of a framework reads its arguments and calls here; here a run gets its id, its tree and its parent, and one
-line goes to the journal. What is kept between the open and the close of a run is ids, clocks and the
-text that a model has streamed so far (its end may never be told), no object of the user. Several pipelines may see one run: the
-first records it, the others only add their vendors to its tree.
+A handler reads its framework's arguments and calls here; here a run gets its id, its tree and its parent (`runs.py`),
+and becomes a record. Several handlers may see one run: the first records it, the others only add their vendors to its
+tree.
 
-`Recorder` methods raise whatever goes wrong; the guard at the pipeline (`guard.py`) catches, counts and logs it.
+Whatever a part of a record does, the record is written: `_append_marked` marks the part. What else goes wrong is
+raised, for the boundary around each callback (`boundary.py`) to count.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import threading
 import time
-import uuid
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eventtree import diagnostics, record
-from eventtree.config import Bounds
+from eventtree import diagnostics, process, record
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.recording.callback_context import Session, current_example, current_session, remember_tree
+from eventtree.record import GIVEN_COST, SESSION_KEYS, USER_KEYS, Record, encode, first_of
+from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
-from eventtree.tree.builder import GIVEN_COST, SESSION_KEYS, USER_KEYS, first_of
+from eventtree.recording.runs import NOTHING, Run, Runs, Tree, names_of
+from eventtree.recording.session import current_example, current_session
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
     from eventtree.recording.pipeline import Pipeline
 
-ENDED_RUNS = 10_000
-ENDED_SECONDS = 600.0
-"""A run that ended stays known as a parent for this many runs and seconds."""
-
 NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+FORMED = frozenset({"model", "provider", "params", "metadata"})
+"""What `_form` looks after: two texts and two mappings."""
 
 
-class Tree:
-    """What a process keeps of a tree with open or lately ended runs."""
-
-    __slots__ = ("events", "id", "journal", "open", "pipelines", "session", "skipped", "vendors")
-
-    def __init__(self, tree_id: str, pipeline: Pipeline) -> None:
-        self.id = tree_id
-        self.journal = recorder.capture_journal or pipeline.journal
-        self.pipelines: list[Pipeline] = [pipeline]
-        if recorder.capture_journal is not None:
-            recorder.capture_pipelines[tree_id] = self.pipelines
-        self.vendors: list[dict[str, str]] = [] if recorder.capture_journal else list(pipeline.vendor_refs)
-        self.session: Session | None = None
-        self.skipped: str | None = None
-        """Why it is only counted, not recorded."""
-        self.events = 0
-        self.open: dict[str, None] = {}
-        """Keys of its open runs, as given by the framework."""
-
-
-class Run:
-    """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
-
-    token_seen = False
-    announced = 0
-    """Identity of the objects that came with its start, where a pipeline may be told of it twice."""
-    duplicates = 0
-    """How often its pipeline was told of its start again: that often it hears all else again."""
-    streamed: list[str] | None = None
-    """What its model has said, from the first token on, for an end that comes without it or never."""
-    state: Mapping[str, Any] = NOTHING
-    """What its pipeline wants back later: small plain values, nothing of the user's. Replaced, never changed."""
-    late: dict[str, JsonValue] | None = None
-    """What was learned of it since it opened; its close record will say it."""
-
-    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline, older: Run | None) -> None:
-        self.id = run_id
-        self.parent = parent
-        self.tree = tree
-        self.pipelines: tuple[Pipeline, ...] = (pipeline,)
-        self.start = time.monotonic_ns()
-        self.older = older
-        """An open run that was started under the same id before."""
-
-
-class Recorder:
-    """The open runs of one process, and what may be done with them. Safe for threads."""
+class Recorder(Runs):
+    """The open runs of one process, and how they are written down. Safe for threads, and inside signal handlers."""
 
     def __init__(self) -> None:
         """Start with no open runs."""
-        self.runs: dict[str, Run] = {}
-        self.ended: OrderedDict[str, tuple[str, Tree, float, Run | None]] = OrderedDict()
-        """Id of a run that ended → its event's id, tree and time; and the run itself where only its root has ended."""
-        self.numbers_attempts = False
-        """Whether any run was opened whose attempts are numbered by its state: before that nobody looks for one."""
+        super().__init__()
         self.capture_journal: Journal | None = None
         """Where trees go instead of their pipeline's journal and vendors (`testing.capture`)."""
         self.capture_pipelines: dict[str, list[Pipeline]] = {}
         """Id of a tree that went there → the pipelines that saw it."""
-        self.waiting: weakref.WeakSet[Any] = weakref.WeakSet()
-        """What has a `settle` to call when the state of the process matters."""
-        self.lost_track = 0
-        """Open runs forgotten because there were too many, or for their age."""
-        self.left_open = 0
-        """Runs that were still open when their root ended; an end that comes late is still recorded."""
-        self._guard = threading.RLock()
 
     def open(
         self,
@@ -131,54 +67,53 @@ class Recorder:
 
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
         called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`,
-        `session`,
-        `user` (all plain); `state` is what `recall` gives back while the run is open; `start_ns` is the wall clock of a
-        run that began before its callback. A run that another pipeline has opened
-        is not recorded again: its tree gains this pipeline's vendors. A run that this pipeline has opened before gets a
-        fresh id and keeps the given one in `metadata.run_id`, unless it is the same one told twice: then `announced`, the
-        identity of the objects that came with it, is the same too.
+        `session`, `user`; `state` is what `recall` gives back while the run is open; `start_ns` is the wall clock of a
+        run that began before its callback. A run that another pipeline has opened is not recorded again: its tree gains
+        this pipeline's vendors. A run that this pipeline has opened before gets a fresh id and keeps the given one in
+        `metadata.run_id`, unless its handler reports the same start twice: then `announced`, the identity of the
+        objects that came with it, is the same too.
         """
-        with self._guard:
-            found = self.runs.get(run_id)
-            if found is not None and pipeline not in found.pipelines:
-                found.pipelines = (*found.pipelines, pipeline)
-                self._join(found.tree, pipeline)
-                return
-            if found is not None and announced and self._is_echo(found, parent_id, announced):
-                found.duplicates += 1
-                return
-            event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
-            parent, tree = self._place(pipeline, event_id, parent_id)
-            run = Run(event_id, parent, tree, pipeline, found)
-            if announced:
-                run.announced = announced
-            if state:
-                run.state = state
-            if start_ns is not None:
-                run.start -= max(0, time.time_ns() - start_ns)
-            tree.events += 1
-            tree.open[run_id] = None
-            self.runs[run_id] = run
-            if parent is None or len(self.runs) > pipeline.open_runs:
-                self._forget_oldest(pipeline.settings.bounds)
-        entry: record.Record = {
-            "r": record.OPEN, "id": event_id, "tree": tree.id, "parent": parent, "kind": kind._value_,
-            "name": pipeline.names[name], "start": time.time_ns() if start_ns is None else start_ns,
-        }  # fmt: skip
-        if parent is None:
-            self._root(pipeline, tree, entry, metadata, tags, known, parent_id)
+        run = self.enter(pipeline, run_id, parent_id, announced)
+        if run is None:
+            return
+        tree = run.tree
+        if run.pipelines[0] is not pipeline:
+            self._join(tree, pipeline)
+            return
+        if state:
+            run.state = state
+        if start_ns is not None:
+            run.early = max(0, time.time_ns() - start_ns)
+            run.start -= run.early
+        # The run is in the table: nothing from here to its record may fail. Names come again and again, so look first.
+        start = time.time_ns() if start_ns is None else start_ns
+        plain_name = pipeline.names[name] if type(name) is str else pipeline.plain_text(name)
+        entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
+        if run.parent is None:
+            metadata, tags = self._root(pipeline, tree, entry, metadata, tags, known), None
+            if parent_id is not None:
+                metadata["parent_run_id"] = parent_id
         if tree.skipped:
             return
-        if inputs is not None and pipeline.content:
-            entry["inputs"] = (convert or pipeline.sanitize)(inputs)
-        if tags and "tags" not in entry:
-            entry["tags"] = _tags(pipeline, tags)
-        if metadata and "metadata" not in entry:
-            entry["metadata"] = pipeline.sanitize(metadata if type(metadata) is dict else dict(metadata))
-        if event_id != run_id:
+        if tags:
+            entry["tags"] = pipeline.plain_tags(tags)
+        if metadata:
+            entry["metadata"] = pipeline.plain_mapping(metadata)
+        if run.id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
         entry.update(known)
-        tree.journal.append(record.encode(entry))
+        if not FORMED.isdisjoint(known):
+            _form(pipeline, entry)
+        try:
+            if inputs is not None and pipeline.content:
+                entry["inputs"] = (convert or pipeline.sanitize)(inputs)
+            payload = encode(entry)
+        except Exception as error:  # noqa: BLE001  (code of handlers and of the app runs in here)
+            self._append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
+        else:
+            tree.journal.append(payload, run.counted)
+        if run.parent is None:
+            pipeline.wake()
 
     def close(
         self,
@@ -200,62 +135,60 @@ class Recorder:
         `if_unopened` holds arguments for `open` (`parent_id`, `kind`, `name`, …) for a run whose start had no callback;
         without it such an end is ignored, as is a second end.
         """
-        with self._guard:
-            run = self.find(run_id)
+        run, left = self.leave(run_id)
+        if run is None:
+            if if_unopened is None or run_id in self.ended:
+                return
+            self.open(pipeline, run_id, **if_unopened)
+            run, left = self.leave(run_id)
             if run is None:
-                if if_unopened is None or run_id in self.ended:
-                    return
-                self.open(pipeline, run_id, **if_unopened)
-                run = self.runs[run_id]
-            left = self._take(run_id, run)
-            tree = run.tree
+                return
+        tree = run.tree
         for one in left:
             self._keep_partial(one)
         if tree.skipped:
             if run.id == tree.id:
                 self._count_skipped(tree)
             return
-        entry: record.Record = {
-            "r": record.CLOSE, "id": run.id, "tree": tree.id, "duration": time.monotonic_ns() - run.start,
-            "status": status._value_,
-        }  # fmt: skip
-        if pipeline.content:
-            if outputs is not None:
-                entry["outputs"] = (convert or pipeline.sanitize)(outputs)
-            elif run.streamed:
-                entry["outputs"] = _partial(pipeline, run)
-            if inputs is not None:
-                entry["inputs"] = pipeline.sanitize(inputs)
+        entry = record.closed(run.id, tree.id, time.monotonic_ns() - run.start, status._value_)
+        if inputs is not None and pipeline.content:
+            entry["inputs"] = pipeline.sanitize(inputs)
         if error is not None:
-            told = describe(error) if isinstance(error, BaseException) else error
-            # Messages quote what was asked and answered.
-            entry["error"] = pipeline.sanitize(told if pipeline.content else {**told, "message": NO_CONTENT})
+            entry["error"] = _error(pipeline, error)
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
         if learned:
             entry.update({key: value for key, value in learned.items() if value is not None})
+            _form(pipeline, entry)
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
-        tree.journal.append(record.encode(entry))
+        try:
+            if pipeline.content:
+                if outputs is not None:
+                    entry["outputs"] = (convert or pipeline.sanitize)(outputs)
+                elif run.streamed:
+                    entry["outputs"] = _partial(pipeline, run)
+            payload = encode(entry)
+        except Exception as odd:  # noqa: BLE001  (as in `open`)
+            self._append_marked(tree, entry, "" if outputs is None else "outputs", odd)
+        else:
+            tree.journal.append(payload)
 
     def note(self, run_id: str, name: str, value: JsonValue = None, *, pipeline: Pipeline | None = None) -> None:
         """Record something that happened during an open run; nothing if the run is unknown. `value` is plain.
 
-        With `pipeline`, nothing either if another pipeline records the run: both are told of what happens.
+        With `pipeline`, nothing either if another pipeline records the run: its handler reports the same.
         """
         run = self.find(run_id)
         if run is None or run.tree.skipped or (pipeline is not None and run.pipelines[0] is not pipeline):
             return
-        entry = {
-            "r": record.NOTE, "id": run.id, "tree": run.tree.id, "name": name, "at": time.time_ns(),
-            "after": time.monotonic_ns() - run.start,
-        }  # fmt: skip
+        entry = record.noted(run.id, run.tree.id, name, time.time_ns(), time.monotonic_ns() - run.start)
         if value is not None and not run.pipelines[0].content and name != GIVEN_COST:
             value = _figures(value)
         if value is not None:
             entry["value"] = value
-        run.tree.journal.append(record.encode(entry))
+        self._write(run.tree, entry)
 
     def first_token(self, run_id: str) -> None:
         """Record, once, that the run's first token with content has come. Cheap when it has come before."""
@@ -265,191 +198,133 @@ class Recorder:
             run.token_seen = True
             self.note(run_id, record.FIRST_TOKEN)
 
-    def learn(self, run_id: str, **facts: JsonValue) -> None:
-        """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
-        run = self.find(run_id)
-        if run is not None:
-            run.late = {**(run.late or {}), **facts}
-
-    def remember(self, run_id: str, **facts: Any) -> None:
-        """Add to an open run's `state`."""
-        run = self.find(run_id)
-        if run is not None:
-            run.state = {**run.state, **facts}
-
-    def recall(self, run_id: str | None) -> Mapping[str, Any]:
-        """The `state` an open run was given; empty for others."""
-        run = self.find(run_id) if run_id is not None else None
-        return NOTHING if run is None else run.state
-
-    def find(self, run_id: str) -> Run | None:
-        """The run if it is open; also one whose root has ended before it."""
-        run = self.runs.get(run_id)
-        if run is None:
-            ended = self.ended.get(run_id)
-            run = ended[3] if ended is not None else None
-        return run
-
-    def knows(self, run_id: str) -> bool:
-        """Whether the run is open, or ended a short while ago."""
-        return run_id in self.runs or run_id in self.ended
-
-    def is_open(self, run_id: str) -> bool:
-        """Whether the run is open."""
-        return self.find(run_id) is not None
-
-    def is_live(self, run_id: str) -> bool:
-        """Whether the run is open, or has ended in a tree whose root is open."""
-        ended = self.ended.get(run_id)
-        return self.find(run_id) is not None or (ended is not None and ended[1].id in self.runs)
-
-    def settle(self) -> None:
-        """Let handlers close what ended without a callback (streams that were read). Before a flush, and at exit."""
-        for pipeline in list(self.waiting):
-            pipeline.settle()
-
-    def descends(self, run_id: str, ancestor_id: str) -> bool:
-        """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""
-        run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
-        return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
-
-    def _is_echo(self, found: Run, parent_id: str | None, announced: int) -> bool:
-        parent = self.runs.get(parent_id) if parent_id is not None else None
-        return found.announced == announced and found.parent == (None if parent is None else parent.id)
-
-    def _place(self, pipeline: Pipeline, event_id: str, parent_id: str | None) -> tuple[str | None, Tree]:
-        if parent_id is not None:
-            parent = self.runs.get(parent_id)
-            if parent is not None:
-                return parent.id, parent.tree
-            ended = self.ended.get(parent_id)
-            if ended is not None:
-                return ended[0], ended[1]
-        return None, Tree(event_id, pipeline)
+    def new_tree(self, tree_id: str, pipeline: Pipeline) -> Tree:
+        """In the pipeline's journal and for its vendors, unless a test captures it."""
+        if self.capture_journal is None:
+            return super().new_tree(tree_id, pipeline)
+        tree = Tree(tree_id, pipeline, self.capture_journal, ())
+        self.capture_pipelines[tree_id] = tree.pipelines
+        return tree
 
     def _root(
         self,
         pipeline: Pipeline,
         tree: Tree,
-        entry: record.Record,
+        entry: Record,
         metadata: Mapping[str, Any] | None,
         tags: Iterable[str] | None,
         known: dict[str, JsonValue],
-        foreign_parent: str | None,
-    ) -> None:
-        row = current_example()
-        if row is not None:
-            row.tree_ids.append(tree.id)
-            metadata = {**row.metadata, **(metadata or {})}
-        own = dict(metadata or {})
-        if pipeline.settings.callers:
-            own.setdefault("eventtree_caller", caller())
-        session = current_session()
-        here, given = (session.id, session.user) if session is not None else (None, None), pipeline.settings
-        named = known.pop("session", None), known.pop("user", None)
-        entry["session"] = here[0] or given.session or named[0] or first_of(own, SESSION_KEYS)
-        entry["user"] = here[1] or given.user or named[1] or first_of(own, USER_KEYS)
-        if session is not None:
-            session.tree_ids.append(tree.id)
+    ) -> dict[str, Any]:
+        """Settle whether the tree is recorded, and add what only a root has; gives back its metadata."""
+        given, row, session = pipeline.settings, current_example(), current_session()
         remember_tree(pipeline, tree.id)
-        rate = pipeline.settings.sample_rate if self.capture_journal is None else 1.0
-        is_sampled = rate >= 1 or _share(tree.id) < rate
+        for block in (row, session):
+            if block is not None:
+                block.tree_ids.append(tree.id)
+        is_sampled = given.sample_rate >= 1 or self.capture_journal is not None or _share(tree.id) < given.sample_rate
         tree.skipped = tree.journal.full if is_sampled else "sampled"
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
-        own = {**pipeline.settings.metadata, **own}
-        entry["metadata"] = pipeline.sanitize(own) if own else own
-        if foreign_parent is not None:
-            entry["metadata"]["parent_run_id"] = foreign_parent
-        entry["tags"] = _tags(
-            pipeline, [*pipeline.settings.tags, *(tag for tag in tags or () if tag not in pipeline.settings.tags)]
-        )
-        entry["environment"] = pipeline.settings.environment
-        entry["vendors"] = tree.vendors
-        for key in ("session", "user", "environment"):
-            if entry[key] is not None:
-                entry[key] = pipeline.text(str(entry[key]))
-        pipeline.wake()
+        own = dict(row.metadata) if row is not None else {}
+        if metadata:
+            own.update(metadata if type(metadata) is dict else pipeline.plain_mapping(metadata))
+        if given.callers:
+            own.setdefault("eventtree_caller", caller())
+        here = (None, None) if session is None else (session.id, session.user)
+        theirs = known.pop("session", None), known.pop("user", None)
+        named = {
+            "session": here[0] or given.session or theirs[0] or first_of(own, SESSION_KEYS),
+            "user": here[1] or given.user or theirs[1] or first_of(own, USER_KEYS),
+            "environment": given.environment,
+        }
+        for key, value in named.items():
+            entry[key] = None if value is None else pipeline.plain_text(value)
+        more = pipeline.plain_tags(tags) if tags else []
+        entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
+        entry["vendors"], entry["metadata"] = tree.vendors, {}
+        return {**given.metadata, **own}
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
-        if pipeline in tree.pipelines:
-            return
-        tree.pipelines.append(pipeline)
-        fresh = [ref for ref in pipeline.vendor_refs if ref not in tree.vendors and self.capture_journal is None]
+        """Another handler sees a run of the tree: from now on the tree is for its vendors too."""
+        with self._lock:
+            if pipeline in tree.pipelines:
+                return
+            tree.pipelines.append(pipeline)
+            refs = pipeline.vendor_refs if self.capture_journal is None else ()
+            fresh = [ref for ref in refs if ref not in tree.vendors]
+            if fresh:
+                tree.vendors = [*tree.vendors, *fresh]
+                tree.counted = names_of(tree.vendors)
+            # What opens from here on is counted for the fresh vendors as it opens.
+            entry, events = record.joined(tree.id, tree.vendors), tree.events
         remember_tree(pipeline, tree.id)
-        if fresh:
-            tree.vendors = [*tree.vendors, *fresh]
-            entry = {"r": record.VENDORS, "id": tree.id, "tree": tree.id, "vendors": tree.vendors}
-            tree.journal.append(record.encode(entry))
+        if fresh and not tree.skipped:
+            self._write(tree, entry, counted=names_of(fresh), events=events)
             pipeline.wake()
-
-    def _take(self, run_id: str, run: Run) -> Sequence[Run]:
-        """Take a run that ends off the table; a root takes with it what is still open below, and gives it back."""
-        tree = run.tree
-        if self.runs.get(run_id) is run:
-            if run.older is None:
-                del self.runs[run_id]
-                tree.open.pop(run_id, None)
-            else:
-                self.runs[run_id] = run.older
-        self._end(run_id, run, None)
-        if run.id != tree.id:
-            return ()
-        left = self._leave(tree) if tree.open else ()
-        self._forget_ended()
-        return left
-
-    def _leave(self, tree: Tree) -> Sequence[Run]:
-        """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""
-        found = []
-        for run_id in tree.open:
-            left = self.runs.pop(run_id, None)
-            if left is not None:
-                self._end(run_id, left, left)
-                self.left_open += 1
-                found.append(left)
-        tree.open.clear()
-        return found
 
     def _keep_partial(self, run: Run) -> None:
         """Record what a model had said whose end may never be told (LangChain's are not, when a graph is cancelled)."""
-        if run.streamed and run.pipelines[0].content and not run.tree.skipped:
-            entry = {
-                "r": record.NOTE, "id": run.id, "tree": run.tree.id, "name": record.PARTIAL, "at": time.time_ns(),
-                "value": _partial(run.pipelines[0], run),
-            }  # fmt: skip
-            run.tree.journal.append(record.encode(entry))
-
-    def _end(self, run_id: str, run: Run, left: Run | None) -> None:
-        if run_id in self.ended:
-            self.ended.move_to_end(run_id)
-        self.ended[run_id] = (run.id, run.tree, time.monotonic(), left)
-        while len(self.ended) > ENDED_RUNS:
-            self.ended.popitem(last=False)
-
-    def _forget_ended(self) -> None:
-        """Bound the runs that ended by age; looked at whenever a root ends."""
-        limit = time.monotonic() - ENDED_SECONDS
-        while next(iter(self.ended.values()))[2] < limit:
-            self.ended.popitem(last=False)
-
-    def _forget_oldest(self, bounds: Bounds) -> None:
-        """Bound the table by number and age; looked at whenever a root opens."""
-        limit = time.monotonic_ns() - int(bounds.open_hours * 3600e9)
-        while len(self.runs) > bounds.open_runs or next(iter(self.runs.values())).start < limit:
-            oldest = next(iter(self.runs))
-            run = self.runs.pop(oldest)
-            run.tree.open.pop(oldest, None)
-            self._end(oldest, run, None)
-            self.lost_track += 1
-            diagnostics.truncations["open_runs"] += 1
+        pipeline = run.pipelines[0]
+        if run.streamed and pipeline.content and not run.tree.skipped:
+            after = time.monotonic_ns() - run.start
+            entry = record.noted(run.id, run.tree.id, record.PARTIAL, time.time_ns(), after)
+            entry["value"] = _partial(pipeline, run)
+            self._write(run.tree, entry)
 
     def _count_skipped(self, tree: Tree) -> None:
-        entry = {
-            "r": record.DROP, "id": tree.id, "tree": tree.id, "vendors": tree.vendors, "reason": tree.skipped,
-            "events": tree.events,
-        }  # fmt: skip
-        tree.journal.append(record.encode(entry))
+        assert tree.skipped is not None
+        entry = record.dropped(tree.id, tree.vendors, tree.skipped, tree.events)
+        self._write(tree, entry, counted=tree.counted, events=tree.events)
+
+    def _write(self, tree: Tree, entry: Record, counted: tuple[str, ...] = (), events: int = 1) -> None:
+        """Append a record that is plain already, and count so many events under these names."""
+        try:
+            payload = encode(entry)
+        except Exception as error:  # noqa: BLE001  (what is said to be plain may not be)
+            self._append_marked(tree, entry, "", error, counted, events)
+        else:
+            tree.journal.append(payload, counted, events)
+
+    def _append_marked(
+        self, tree: Tree, entry: Record, part: str, error: Exception, counted: tuple[str, ...] = (), events: int = 1
+    ) -> None:
+        """Append a record that could not be made or written as it is: an odd part costs no more than itself.
+
+        A `part` that should be there and is not has raised `error`; whatever else JSON cannot hold is made plain.
+        """
+        diagnostics.failed("recording", error)
+        pipeline = tree.pipelines[0]
+        if part and pipeline.content:
+            entry.setdefault(part, f"[this could not be recorded: {diagnostics.class_name(error)}]")
+        payload = encode({key: _writable(pipeline, value) for key, value in entry.items()})
+        tree.journal.append(payload, counted, events)
+        if pipeline.settings.strict:
+            raise error
+
+
+def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
+    try:
+        encode(value)
+    except Exception:  # noqa: BLE001  (half a surrogate, a class that JSON has nothing for, too many levels)
+        return pipeline.sanitize(value)
+    return value
+
+
+def _form(pipeline: Pipeline, entry: Record) -> None:
+    """Give what a framework may know of a run the form it has in an event, whatever the framework has there."""
+    for key in FORMED & entry.keys():
+        value = entry[key]
+        if key == "model" or key == "provider":
+            if value is not None:
+                entry[key] = pipeline.names[value] if type(value) is str else pipeline.plain_text(value)
+        elif value is not None and type(value) is not dict:
+            entry[key] = pipeline.plain_mapping(value)
+
+
+def _error(pipeline: Pipeline, error: BaseException | Mapping[str, Any]) -> JsonValue:
+    """An exception as it is recorded. Messages quote what was asked and answered."""
+    known = describe(error) if isinstance(error, BaseException) else error
+    return pipeline.plain_mapping(known if pipeline.content else {**known, "message": NO_CONTENT})
 
 
 def _partial(pipeline: Pipeline, run: Run) -> JsonValue:
@@ -466,22 +341,12 @@ def _figures(value: JsonValue) -> JsonValue:
     return {key: part for key, part in value.items() if type(part) in (int, float, bool)}
 
 
-def _tags(pipeline: Pipeline, tags: Iterable[Any]) -> list[JsonValue]:
-    return [pipeline.names[tag] if type(tag) is str else pipeline.sanitize(tag) for tag in tags]
-
-
 def _share(tree_id: str) -> float:
     """A number in [0, 1) that is the same for every handler that sees the tree."""
-    return random.Random(tree_id).random()
+    return random.Random(tree_id.encode(errors="backslashreplace")).random()
 
 
 recorder = Recorder()
 """The one of this process."""
 
-
-def _after_fork_in_child() -> None:
-    recorder._guard = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+process.after_fork("handlers", recorder.after_fork)

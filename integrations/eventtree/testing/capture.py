@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, overload
 
-from eventtree import config
+from eventtree import config, process
 from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal.trees import trees_in
@@ -51,7 +51,7 @@ class Captured(Sequence[EventTree]):
 
     def __iter__(self) -> Iterator[EventTree]:
         """Finished trees: those whose root has closed."""
-        recorder.settle()
+        process.settle()
         yield from self._folded(is_finished=True)
 
     @property

@@ -28,16 +28,9 @@ from typing import Any, Protocol
 from eventtree import record
 from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Note, Status, Usage
 from eventtree.pricing.stated import cost_of
-from eventtree.record import Record
+from eventtree.record import GIVEN_COST, SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.usage import normalise
 
-GIVEN_COST = "eventtree_cost"
-"""Key of a run's metadata, or name of its custom events, that gives its cost in US dollars: a number, or an object of
-`input_usd`, `output_usd`, `total_usd`.
-"""
-SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
-USER_KEYS = ("user_id", "user")
-"""Keys of a run's metadata that name its session and its user, the first found counts."""
 ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
 
@@ -218,19 +211,10 @@ def _rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | Non
     return safe
 
 
-def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    """The first of these keys that holds a name or a number."""
-    for key in keys:
-        value = metadata.get(key)
-        if isinstance(value, str | int) and value != "":
-            return str(value)
-    return None
-
-
 def _agreed(runs: Mapping[str, _Run], keys: tuple[str, ...]) -> str | None:
     """What the runs that say something of it all say."""
     found = {first_of(about, keys) for run in runs.values() if (about := run.open.get("metadata"))} - {None}
-    return found.pop() if len(found) == 1 else None
+    return str(found.pop()) if len(found) == 1 else None
 
 
 def _wrappers(runs: Mapping[str, _Run], parents: Mapping[str, str | None]) -> set[str]:

@@ -1,0 +1,273 @@
+"""The table of open runs of a process: ids, clocks and what streamed so far, no object of the user. No I/O.
+
+A run is found by the id its framework gave it. It stays known as a parent for a while after it has ended.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventtree import diagnostics
+from eventtree.config import Bounds
+from eventtree.event import JsonValue
+from eventtree.record import Ref
+
+if TYPE_CHECKING:
+    from eventtree.journal import Journal
+    from eventtree.recording.pipeline import Pipeline
+
+ENDED_RUNS = 10_000
+ENDED_SECONDS = 600.0
+"""A run that ended stays known as a parent for this many runs and seconds."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+NO_VENDOR = ("",)
+"""Under which name events are counted that are for no vendor."""
+
+
+class Tree:
+    """What a process keeps of a tree with open or lately ended runs."""
+
+    __slots__ = ("counted", "events", "id", "journal", "open", "pipelines", "skipped", "vendors")
+
+    def __init__(self, tree_id: str, pipeline: Pipeline, journal: Journal, vendors: Sequence[Ref]) -> None:
+        """Begin with the pipeline that saw the root."""
+        self.id = tree_id
+        self.journal = journal
+        self.pipelines: list[Pipeline] = [pipeline]
+        self.vendors: list[Ref] = list(vendors)
+        self.counted = names_of(vendors)
+        """Under which names the journal counts its events."""
+        self.skipped: str | None = None
+        """Why it is only counted, not recorded."""
+        self.events = 0
+        self.open: dict[str, None] = {}
+        """Keys of its open runs, as given by the framework."""
+
+
+class Run:
+    """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
+
+    early = 0
+    """How long before its first callback it began: since then it is in the table."""
+    token_seen = False
+    announced = 0
+    """Identity of the objects that came with its start, where a pipeline may report it twice."""
+    duplicates = 0
+    """How many extra times its handler reported the start. A handler registered twice reports every later event as
+    many extra times.
+    """
+    streamed: list[str] | None = None
+    """The text its model has streamed so far, for an end that comes without it or never."""
+    state: Mapping[str, Any] = NOTHING
+    """What its pipeline wants back later: small plain values, nothing of the user's. Replaced, never changed."""
+    late: dict[str, JsonValue] | None = None
+    """What was learned of it since it opened; its close record will hold it."""
+
+    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline, older: Run | None) -> None:
+        """Begin now."""
+        self.id = run_id
+        self.parent = parent
+        self.tree = tree
+        self.pipelines: tuple[Pipeline, ...] = (pipeline,)
+        self.counted = tree.counted
+        """For whom its tree was when it began."""
+        self.start = time.monotonic_ns()
+        self.older = older
+        """An open run that was started under the same id before."""
+
+
+class Ended(NamedTuple):
+    """A run that ended: its event's id, its tree and when; and the run itself where only its root has ended."""
+
+    id: str
+    tree: Tree
+    at: float
+    run: Run | None
+
+
+_new = tuple.__new__
+"""Makes a named tuple without its constructor, which is a Python function called at each end of a run."""
+
+
+class Runs:
+    """The open runs of one process and those that ended lately, both bounded. Safe for threads.
+
+    The lock is held for changes of the table alone: nothing is made plain or written under it, so no thread ever waits
+    here for a disk, or for code of the app.
+    """
+
+    def __init__(self) -> None:
+        """Start with no open runs."""
+        self.runs: dict[str, Run] = {}
+        self.ended: OrderedDict[str, Ended] = OrderedDict()
+        self.numbers_attempts = False
+        """Whether any run was opened whose attempts are numbered by its state: before that nobody looks for one."""
+        self.lost_track = 0
+        """Open runs forgotten because there were too many, or for their age."""
+        self.left_open = 0
+        """Runs that were still open when their root ended; an end that comes late is still recorded."""
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Make the lock anew: a thread of the parent may have held it. Re-entrant, for signal handlers that record."""
+        self._lock = threading.RLock()
+
+    def enter(self, pipeline: Pipeline, run_id: str, parent_id: str | None, announced: int) -> Run | None:
+        """Put a run into the table, and return it; None if it is there already and its handler reports it once more.
+
+        A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it. A second run
+        of the same pipeline under an open run's id gets a fresh id, unless it came with the same objects (`announced`).
+        """
+        with self._lock:
+            found = self.runs.get(run_id)
+            if found is not None:
+                if pipeline not in found.pipelines:
+                    found.pipelines = (*found.pipelines, pipeline)
+                    return found
+                if announced and self._is_echo(found, parent_id, announced):
+                    found.duplicates += 1
+                    return None
+            event_id = run_id if found is None and run_id not in self.ended else str(uuid.uuid4())
+            above: Run | Ended | None = None
+            if parent_id is not None:
+                above = self.runs.get(parent_id) or self.ended.get(parent_id)
+            # A root, or the parent is not known: a tree of its own.
+            tree = self.new_tree(event_id, pipeline) if above is None else above.tree
+            run = Run(event_id, None if above is None else above.id, tree, pipeline, found)
+            if announced:
+                run.announced = announced
+            tree.events += 1
+            tree.open[run_id] = None
+            self.runs[run_id] = run
+            if above is None or len(self.runs) > pipeline.open_runs:
+                self._forget_oldest(pipeline.settings.bounds)
+            return run
+
+    def new_tree(self, tree_id: str, pipeline: Pipeline) -> Tree:
+        """The tree that a root begins."""
+        return Tree(tree_id, pipeline, pipeline.journal, pipeline.vendor_refs)
+
+    def leave(self, run_id: str) -> tuple[Run | None, Sequence[Run]]:
+        """Take a run that ends off the table; a root takes with it the runs still open below, returned beside it."""
+        with self._lock:
+            run = self.runs.get(run_id)
+            is_listed = run is not None
+            if run is None:
+                run = self.find(run_id)
+                if run is None:
+                    return None, ()
+            tree = run.tree
+            if is_listed:
+                if run.older is None:
+                    del self.runs[run_id]
+                    tree.open.pop(run_id, None)
+                else:
+                    self.runs[run_id] = run.older
+            self._end(run_id, run, None)
+            if run.id != tree.id:
+                return run, ()
+            left = self._leave_open(tree) if tree.open else ()
+            self._forget_ended()
+            return run, left
+
+    def learn(self, run_id: str, **facts: JsonValue) -> None:
+        """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
+        run = self.find(run_id)
+        if run is not None:
+            run.late = {**(run.late or {}), **facts}
+
+    def remember(self, run_id: str, **facts: Any) -> None:
+        """Add to an open run's `state`."""
+        run = self.find(run_id)
+        if run is not None:
+            run.state = {**run.state, **facts}
+
+    def recall(self, run_id: str | None) -> Mapping[str, Any]:
+        """The `state` an open run was given; empty for others."""
+        run = self.find(run_id) if run_id is not None else None
+        return NOTHING if run is None else run.state
+
+    def find(self, run_id: str) -> Run | None:
+        """The run if it is open; also one whose root has ended before it."""
+        run = self.runs.get(run_id)
+        if run is None:
+            ended = self.ended.get(run_id)
+            run = ended.run if ended is not None else None
+        return run
+
+    def event_of(self, run_id: str) -> tuple[str, Tree] | None:
+        """Id of the event, and the tree, of a run that is open or ended a short while ago."""
+        found = self.runs.get(run_id) or self.ended.get(run_id)
+        return None if found is None else (found.id, found.tree)
+
+    def knows(self, run_id: str) -> bool:
+        """Whether the run is open, or ended a short while ago."""
+        return run_id in self.runs or run_id in self.ended
+
+    def is_open(self, run_id: str) -> bool:
+        """Whether the run is open."""
+        return self.find(run_id) is not None
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether the run is open, or has ended in a tree whose root is open."""
+        ended = self.ended.get(run_id)
+        return self.find(run_id) is not None or (ended is not None and ended.tree.id in self.runs)
+
+    def descends(self, run_id: str, ancestor_id: str) -> bool:
+        """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""
+        run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
+        return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
+
+    def _is_echo(self, found: Run, parent_id: str | None, announced: int) -> bool:
+        parent = self.runs.get(parent_id) if parent_id is not None else None
+        return found.announced == announced and found.parent == (None if parent is None else parent.id)
+
+    def _leave_open(self, tree: Tree) -> Sequence[Run]:
+        """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""
+        found = []
+        for run_id in list(tree.open):
+            left = self.runs.pop(run_id, None)
+            if left is not None:
+                self._end(run_id, left, left)
+                self.left_open += 1
+                found.append(left)
+        tree.open.clear()
+        return found
+
+    def _end(self, run_id: str, run: Run, left: Run | None) -> None:
+        if run_id in self.ended:
+            self.ended.move_to_end(run_id)
+        self.ended[run_id] = _new(Ended, (run.id, run.tree, time.monotonic(), left))
+        while len(self.ended) > ENDED_RUNS:
+            self.ended.popitem(last=False)
+
+    def _forget_ended(self) -> None:
+        """Bound the runs that ended by age; looked at whenever a root ends."""
+        limit = time.monotonic() - ENDED_SECONDS
+        while (oldest := next(iter(self.ended), None)) is not None and self.ended[oldest].at < limit:
+            del self.ended[oldest]
+
+    def _forget_oldest(self, bounds: Bounds) -> None:
+        """Bound the table by number and age; looked at whenever a root opens. The newest run stays in any case."""
+        limit = time.monotonic_ns() - int(bounds.open_hours * 3600e9)
+        while (oldest := next(iter(self.runs), None)) is not None:
+            run = self.runs[oldest]
+            if len(self.runs) <= bounds.open_runs and run.start + run.early >= limit:
+                return
+            del self.runs[oldest]
+            run.tree.open.pop(oldest, None)
+            self._end(oldest, run, None)
+            self.lost_track += 1
+            diagnostics.truncations["open_runs"] += 1
+
+
+def names_of(vendors: Sequence[Ref]) -> tuple[str, ...]:
+    """The names under which the journal counts events for these vendors."""
+    return tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in vendors) or NO_VENDOR

@@ -1,0 +1,78 @@
+"""What the caller's own code says about the trees to come: their session, and the row of a dataset they answer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+
+class Session:
+    """A group of trees. `tree_ids` fills while the `with` block runs, in the order the trees opened."""
+
+    __slots__ = ("id", "tree_ids", "user")
+
+    def __init__(self, session_id: str, user: str | None) -> None:
+        """Name the session and its user."""
+        self.id = session_id
+        self.user = user
+        self.tree_ids: list[str] = []
+
+
+_session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
+
+
+@contextmanager
+def session(session_id: str | None = None, *, user: str | None = None) -> Iterator[Session]:
+    """Group all trees that open inside the block, in tasks and threads that inherit its context too.
+
+    Yields the `Session`: its `id` (a fresh UUID where none is given), `user` and `tree_ids`.
+    """
+    token = _session.set(Session(session_id or str(uuid.uuid4()), user))
+    try:
+        found = _session.get()
+        assert found is not None
+        yield found
+    finally:
+        _session.reset(token)
+
+
+def current_session() -> Session | None:
+    """The session of this context."""
+    return _session.get()
+
+
+class Example:
+    """A row of a dataset: what ties trees to it, and the trees that did."""
+
+    __slots__ = ("links", "tree_ids")
+
+    def __init__(self, links: dict[str, Any]) -> None:
+        """Hold `links`: `datapoint_id`, `expected`, `experiment`, `run_id`, `dataset_id`, `scores`."""
+        self.links = links
+        self.tree_ids: list[str] = []
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The links as a root's metadata."""
+        return {f"eventtree_{name}": value for name, value in self.links.items()}
+
+
+_example: ContextVar[Example | None] = ContextVar("eventtree_example", default=None)
+
+
+@contextmanager
+def answering(row: Example) -> Iterator[None]:
+    """Tie what opens inside to `row`."""
+    token = _example.set(row)
+    try:
+        yield
+    finally:
+        _example.reset(token)
+
+
+def current_example() -> Example | None:
+    """The example of this context."""
+    return _example.get()
