@@ -68,7 +68,7 @@ MODELS = {
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table with its columns aligned; the last one, which holds sentences, is left as long as it is."""
+    """A Markdown table whose columns are aligned, but for the last, which holds sentences."""
     lines = [[cell.replace("|", "\\|") for cell in row] for row in (tuple(headings), *rows)]
     wide = [max(len(row[at]) for row in lines) for at in range(len(lines[0]) - 1)]
     lines.insert(1, ["-" * width for width in [*wide, 3]])

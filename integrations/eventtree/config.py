@@ -38,13 +38,12 @@ class Bounds(BaseModel):
     open_runs: int = Field(default=100_000, ge=1)
     """Open runs of a process. Beyond it the oldest are forgotten, and arrive as `incomplete`."""
     open_hours: float = Field(default=24, gt=0)
-    """Open runs older than this are forgotten too."""
+    """Age at which open runs are forgotten too."""
+    # Each of the next four has a least value: with less, a message would be cut to something that is none any more.
     value_bytes: int = Field(default=1 << 20, ge=1_000)
-    """One value of an event (its inputs, its outputs, …) as JSON. With less, and with less of the three below, messages
-    and metadata would be cut to something that is none any more.
-    """
+    """One value of an event (its inputs, its outputs, …) as JSON."""
     depth: int = Field(default=24, ge=3, le=MAX_DEPTH)
-    """How deep lists and objects lie in each other; at most what every reader of JSON follows."""
+    """Levels of lists and objects within each other; at most what every reader of JSON follows."""
     items: int = Field(default=10_000, ge=10)
     """Entries of one list or object."""
     nodes: int = Field(default=100_000, ge=20)
