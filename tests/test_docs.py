@@ -1,28 +1,49 @@
-"""The README names what there is: every public name, command, option, environment variable and vendor."""
+"""The README and the reference name what there is, and what they name is there."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import eventtree
 from eventtree import config
 from eventtree.cli.main import main
+from eventtree.usage.providers import FORMATS, ProviderFormat
 from eventtree.vendors import VENDORS, vendor_class
+from tests import reference
+from tests.reference import FOLDERS, PACKAGE, PAGES, REFERENCE, ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+MAP = (ROOT / "integrations" / "README.md").read_text()
+DOCS = "\n".join((README, *(path.read_text() for path in sorted(REFERENCE.glob("*.md")))))
+FAULTS = (REFERENCE / "faults.md").read_text()
+TESTS = {name for path in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+
+
+def tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Each table of a page: its headings, and the cells of its rows."""
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        headings, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines())
+        yield headings, rows
+
+
+def row_of(first: str, text: str = DOCS) -> str:
+    """The row of a table that begins with a cell."""
+    return next(line for line in text.splitlines() if re.match(rf"\| {re.escape(first)} +\|", line))
 
 
 @pytest.mark.parametrize(
     "module", ["eventtree", *(f"eventtree.{name}" for name in ("langchain", "llama_index", "vendors", "testing"))]
 )
-def test_every_public_name_is_in_the_readme(module: str) -> None:
+def test_every_public_name_is_in_the_documentation(module: str) -> None:
     names = importlib.import_module(module).__all__
-    assert [name for name in names if not re.search(rf"(?<!\w){name}(?!\w)", README)] == []
+    assert [name for name in names if not re.search(rf"(?<!\w){name}(?!\w)", DOCS)] == []
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
@@ -34,22 +55,36 @@ def test_every_command_and_option_is_in_the_readme(command: str) -> None:
                 assert option in README, option
 
 
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_the_help_of_every_command_and_option_is_a_sentence(command: str) -> None:
+    options = [each for each in main.commands[command].params if isinstance(each, click.Option)]
+    texts = [main.commands[command].help, *(option.help for option in options)]
+    assert [text for text in texts if not re.fullmatch(r"[A-Z]\S* .*\.", (text or "").strip(), re.S)] == []
+
+
 @pytest.mark.parametrize("kind", VENDORS)
-def test_every_vendor_is_in_the_readme_with_its_key_and_host(kind: str) -> None:
+def test_every_vendor_is_in_the_reference_with_its_key_and_host(kind: str) -> None:
     vendor = vendor_class(kind)
-    row = next(line for line in README.splitlines() if line.startswith(f"| `{kind}`"))
+    row = row_of(f"`{kind}`")
     assert f"`{vendor.__name__}`" in row
     assert f"`{vendor.env['api_key'][0]}`" in row
     assert f"`{vendor.env['base_url'][0]}`" in row
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"EVENTTREE_\w+", config.__doc__ or ""))))
-def test_every_environment_variable_is_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in README
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"EVENTTREE_\w+", Path(config.__file__).read_text()))))
+def test_every_environment_variable_is_in_the_documentation(name: str) -> None:
+    assert f"`{name}`" in DOCS
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    assert [name for name in config.Settings.model_fields if f"`{name}`" not in README] == []
+def test_every_setting_is_in_the_documentation_and_says_what_it_does() -> None:
+    assert [name for name in config.Settings.model_fields if f"`{name}`" not in DOCS] == []
+    assert config.Settings.model_fields.keys() <= reference.docstrings(config.Settings).keys()
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_every_setting_of_a_vendor_says_what_it_does(kind: str) -> None:
+    vendor = vendor_class(kind)
+    assert vendor.model_fields.keys() - reference.docstrings(vendor).keys() == set()
 
 
 def test_the_version_has_a_changelog_entry() -> None:
@@ -62,38 +97,89 @@ def test_every_vendor_has_a_test_and_goldens() -> None:
         assert list((ROOT / "tests" / "vendors" / "golden" / kind).glob("*.json"))
 
 
-@pytest.mark.parametrize("number", range(1, 29))
-def test_every_fault_has_a_row_that_names_its_test(number: int) -> None:
-    fault = f"F{number:02d}"
-    row = next(line for line in README.splitlines() if line.startswith(f"| {fault} |"))
-    name = re.findall(r"`(test_\w+)`", row)[0]
+FAULT_ROWS = {match[1]: match[0] for match in re.finditer(r"^\| (F\d\d) +\|.*$", FAULTS, re.M)}
+
+
+@pytest.mark.parametrize("fault", FAULT_ROWS)
+def test_every_fault_has_a_row_that_names_its_test(fault: str) -> None:
+    name = re.findall(r"`(test_\w+)`", FAULT_ROWS[fault])[0]
     assert name.startswith(f"test_{fault.lower()}_")
-    assert any(re.search(rf"def {name}\(", path.read_text()) for path in (ROOT / "tests").rglob("test_*.py"))
+    assert name in TESTS
 
 
-REFERENCE = sorted((ROOT / "cookbook" / "reference").glob("*.md"))
-TESTED = [page for page in REFERENCE if page.stem != "vendors"]
-"""All but the page that is printed from tests/vendors/fields.py, and compared with it there."""
-TESTS = set(re.findall(r"def (test_\w+)\(", "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))))
-
-
-@pytest.mark.parametrize("page", TESTED, ids=lambda page: page.stem)
-def test_every_row_of_the_reference_names_its_test(page: Path) -> None:
-    rows = [line for line in page.read_text().splitlines() if line.startswith("| ") and not line.endswith("| test |")]
-    assert rows
-    for row in rows:
-        last = row.split("|")[-2]
-        named = re.findall(r"`(test_\w+)`", last)
-        assert named or "the same" in last, row
-        assert set(named) <= TESTS, row
+def test_the_faults_are_numbered_without_a_gap_and_each_that_is_tested_has_a_row() -> None:
+    tested = {number.upper() for name in TESTS for number in re.findall(r"(?<=_)f\d\d(?=_)", name)}
+    assert list(FAULT_ROWS) == [f"F{number:02d}" for number in range(1, len(FAULT_ROWS) + 1)]
+    assert len(FAULT_ROWS) >= 28
+    assert tested - FAULT_ROWS.keys() == set()
+    assert set(re.findall(r"^\| (F\d\d) ", README, re.M)) <= FAULT_ROWS.keys()
 
 
 @pytest.mark.parametrize("name", config.Bounds.model_fields)
 def test_every_bound_has_a_row_with_its_default_and_its_test(name: str) -> None:
-    row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+    row = row_of(f"`{name}`")
     default = config.Bounds.model_fields[name].default
     units = {"GiB": 1 << 30, "MiB": 1 << 20}
-    said, _, unit = row.split("|")[2].strip().partition(" ")
-    assert int(said.replace(",", "")) * units.get(unit, 1) == default
-    test = re.findall(r"`(test_\w+)`", row)[0]
-    assert any(f"def {test}(" in path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    figure, _, unit = row.split("|")[2].strip().partition(" ")
+    assert int(figure.replace(",", "")) * units.get(unit, 1) == default
+    assert re.findall(r"`(test_\w+)`", row)[0] in TESTS
+
+
+@pytest.mark.parametrize("provider", FORMATS, ids=lambda provider: provider.name)
+def test_the_reference_names_the_fields_of_every_provider(provider: ProviderFormat) -> None:
+    """Issue 5: a table says which provider fields are understood."""
+    page = (REFERENCE / "usage.md").read_text()
+    (section,) = re.findall(rf"^## {provider.name}\n(.*?)(?=^## |<!--)", page, re.M | re.S)
+    for figure, paths in provider.reads.items():
+        row = row_of(figure.replace("_", " "), section)
+        assert [path for path in paths.split(" | ") if f"`{path}`" not in row] == []
+
+
+@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=lambda path: path.stem)
+def test_every_row_of_a_table_with_tests_names_tests_that_exist(page: Path) -> None:
+    rows = [row for headings, rows in tables(page.read_text()) if headings[-1] == "test" for row in rows]
+    assert [row for row in rows if "`test_" not in row[-1] and "the same" not in row[-1]] == []
+    assert {name for row in rows for name in re.findall(r"`(test_\w+)`", row[-1])} - TESTS == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_is_generated_is_up_to_date(page: Path) -> None:
+    """Else: `python -m tests.reference`."""
+    assert page.read_text() == reference.rewritten(page.read_text())
+    assert [part[1] for part in reference.PART.finditer(page.read_text()) if not part[3].strip()] == []
+
+
+def test_every_part_that_can_be_generated_stands_somewhere() -> None:
+    parts = [part[1] for page in PAGES for part in reference.PART.finditer(page.read_text())]
+    assert sorted(parts) == sorted([*reference.PARTS, "demo"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\((?!https://)([^)]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+            assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+
+
+def test_every_path_of_the_map_exists() -> None:
+    paths = re.findall(r"`((?:eventtree|tests|cookbook|\.ci)/[\w./]+)`", MAP)
+    assert len(paths) > 40
+    assert [path for path in paths if not ((ROOT / "integrations" / path).exists() or (ROOT / path).exists())] == []
+
+
+def test_every_folder_and_every_file_of_the_root_is_on_the_map() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(FOLDERS)
+    assert [name for name in folders if f"`eventtree/{name}/`" not in MAP] == []
+    assert [path.name for path in PACKAGE.glob("*.py") if f"`eventtree/{path.name}`" not in MAP] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_file_that_a_folder_says_it_has_is_there(folder: str) -> None:
+    doc = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())) or ""
+    assert [name for name in re.findall(r"^(\w+\.py) ", doc, re.M) if not (PACKAGE / folder / name).exists()] == []

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -87,6 +88,18 @@ def test_a_notebook_runs_from_a_clean_kernel_and_shows_a_tree(path: Path, tmp_pa
     notebook = execute(path, tmp_path)
     assert errors(notebook) == []
     assert any(TREE.search(text) for text in texts(notebook))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_uses_public_names_alone(path: Path) -> None:
+    """And the demo's models, which stand in for those of a provider."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    imported = re.findall(r"^ *(?:from (eventtree[\w.]*) import (.+)|import (eventtree[\w.]*))", "\n".join(cells), re.M)
+    assert imported
+    for source, names, module in imported:
+        if not source.startswith("eventtree.demo."):
+            public = importlib.import_module(source or module).__all__
+            assert [name for name in names.split(", ") if name and name not in public] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

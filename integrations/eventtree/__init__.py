@@ -1,4 +1,4 @@
-"""One callback handler for LangChain, LangGraph and LlamaIndex; event trees for several vendors; nothing lost.
+"""One callback handler for LangChain, LangGraph and LlamaIndex, which delivers event trees to several vendors.
 
     from eventtree.langchain import CallbackHandler
     from eventtree.vendors import Braintrust, HoneyHive

@@ -1,18 +1,6 @@
-"""Settings: one frozen object, built at the edge from arguments, `configure(...)` and the environment, in that order.
+"""Settings of a handler: one frozen object, from its arguments, else `configure(...)`, else the environment.
 
-======================  ==========================================================================================
-EVENTTREE_JOURNAL       folder of the journal, or `:memory:`; else the user's state folder
-EVENTTREE_VENDORS       comma-separated vendor names (`honeyhive,braintrust`); a key alone switches no vendor on
-EVENTTREE_ENABLED       `0` switches all recording off
-EVENTTREE_DELIVER       `0` leaves sending to `eventtree ship` in a process of its own
-EVENTTREE_CONTENT       `off` records structure, times, tokens and cost, but no inputs or outputs
-EVENTTREE_ENVIRONMENT   label of the deployment (`production`, …)
-EVENTTREE_BOUNDS        fields of `Bounds`: `journal_bytes=1000000000,depth=12`
-EVENTTREE_CALLERS       `1` records the line of your code that started each tree
-EVENTTREE_PRICES        path of your own price table, a JSON or TOML file
-EVENTTREE_SAMPLE_RATE   share of trees to record, 0 to 1
-EVENTTREE_STRICT        `1` lets errors of the handler through (for tests)
-======================  ==========================================================================================
+Each field of `Settings` says what it does. Those in `_FROM_ENVIRONMENT` can also be set without code.
 """
 
 from __future__ import annotations
@@ -33,36 +21,35 @@ MEMORY = ":memory:"
 
 
 class Bounds(BaseModel):
-    """How much of anything is kept at most. What a bound cuts is marked where it stood, or counted in the report."""
+    """How much eventtree keeps at most. What a bound cuts is marked where it stood, or counted in the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     journal_bytes: int = Field(default=4 << 30, ge=1)
-    """All logs together; beyond this no new tree is recorded."""
+    """Size of all logs together. Beyond it no new tree is recorded, and the report counts it as `journal_full`."""
     memory_bytes: int = Field(default=64 << 20, ge=1)
-    """The same of a journal in memory."""
+    """The same for a journal in memory, counted as `memory_full`."""
     held_bytes: int = Field(default=64 << 20, ge=0)
-    """Records in memory while the disk refuses them; from half of it on no new tree is recorded."""
+    """Records that wait in memory while the disk refuses them. From half of it on no new tree is recorded."""
     kept_bytes: int = Field(default=256 << 20, ge=0)
-    """All logs together; beyond this those go whose trees are settled at every vendor, oldest first."""
+    """Size of all logs together. Beyond it, logs whose trees are settled at every vendor are removed, oldest first."""
     kept_days: float = Field(default=7, ge=0)
-    """Settled logs older than this go."""
+    """Age at which settled logs are removed. What waits for a vendor is never removed by age."""
     open_runs: int = Field(default=100_000, ge=1)
-    """Open runs of a process; beyond this the oldest are forgotten and arrive as incomplete."""
+    """Open runs of a process. Beyond it the oldest are forgotten, and arrive as `incomplete`."""
     open_hours: float = Field(default=24, gt=0)
-    """Open runs older than this are forgotten too."""
+    """Age at which open runs are forgotten too."""
+    # Each of the next four has a least value: with less, a message would be cut to something that is none any more.
     value_bytes: int = Field(default=1 << 20, ge=1_000)
-    """One value of an event (its inputs, its outputs, …) as JSON. With less, and with less of the three below, messages
-    and metadata would be cut to something that is none any more.
-    """
+    """One value of an event (its inputs, its outputs, …) as JSON."""
     depth: int = Field(default=24, ge=3, le=MAX_DEPTH)
-    """How deep lists and objects lie in each other; at most what every reader of JSON follows."""
+    """Levels of lists and objects within each other; at most what every reader of JSON follows."""
     items: int = Field(default=10_000, ge=10)
     """Entries of one list or object."""
     nodes: int = Field(default=100_000, ge=20)
     """Entries of all lists and objects of one value."""
     reply_bytes: int = Field(default=1 << 20, ge=1)
-    """A vendor's answer, as received and again as decompressed."""
+    """A vendor's answer, as received and again as decompressed. The rest is not read."""
 
 
 BOUNDS = Bounds()
@@ -70,35 +57,57 @@ BOUNDS = Bounds()
 
 
 class Settings(BaseModel):
-    """What a handler was told. All fields have defaults; unknown ones are refused."""
+    """The settings of one handler. All have defaults; unknown ones are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     vendors: tuple[Any, ...] = ()
-    """Vendor values, or names whose settings come from the environment."""
+    """Where events go: values such as `HoneyHive(project="rag")`, or names (`honeyhive,braintrust`) whose settings come
+    from the environment. A key in the environment alone switches no vendor on.
+    """
     journal: str = ""
+    """Folder of the journal. `:memory:` keeps it in memory, bounded, gone with the process; empty is the user's state
+    folder.
+    """
     session: str | None = None
+    """Groups trees, where no `eventtree.session` does."""
     user: str | None = None
+    """Whose requests these are, where no `eventtree.session` says it."""
     tags: tuple[str, ...] = ()
+    """Tags of every tree."""
     metadata: dict[str, Any] = Field(default_factory=dict)
+    """Metadata of every tree."""
     environment: str | None = None
+    """Label of the deployment: `production`, …"""
     sample_rate: float = Field(default=1.0, ge=0, le=1)
+    """Share of trees to record, 0 to 1. Trees that are left out are counted in the report."""
     enabled: bool = True
+    """`0` in the environment switches all recording off, whatever the code asks for."""
     deliver: bool = True
+    """Off leaves sending to `eventtree ship --follow`, in a process of its own."""
     content: bool = True
+    """Off records structure, times, tokens and cost only: no inputs, outputs, messages of errors, contents of custom
+    events, prompts or tools; of a model's parameters only numbers and words of the provider. Names, tags, metadata and
+    feedback, which you give, stay.
+    """
     callers: bool = False
-    """Record the line of the user's code that started a tree, in the root's metadata as `eventtree_caller`."""
+    """Record the line of your code that started each tree, in the root's metadata as `eventtree_caller`."""
     redact: Callable[[str], str] | None = None
+    """A function from text to text, applied to every string before it reaches the disk;
+    `eventtree.content.known_secrets()` makes one.
+    """
     exit_timeout: float = Field(default=2.0, ge=0)
-    """Seconds that the interpreter's exit may wait for delivery; the journal keeps the rest."""
+    """Seconds that the interpreter's exit may wait for delivery. The journal keeps what is left."""
     prices: Any = None
-    """The user's own prices: a table (a dict, or the path of a JSON or TOML file) or a function
-    `(usage, model, provider, at)` that returns dollars, an object of them, or None; see `eventtree.usage`.
+    """Your own prices: a table (a dict, or the path of a JSON or TOML file), or a function
+    `(usage, model, provider, at)` that returns dollars, an object of them, or None. See `eventtree.pricing.table`.
     """
     tokenizer: Callable[[str], Any] | None = None
     """Counts what a model did not report: a function from a text to its tokens or their number."""
     strict: bool = False
+    """Lets errors of the handler through. For tests."""
     bounds: Bounds = BOUNDS
+    """How much of anything is kept: `Bounds(depth=12)`, `{"depth": 12}`, or `depth=12,items=500` in the environment."""
 
     @property
     def folder(self) -> str:
@@ -133,7 +142,7 @@ _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 _configured: dict[str, Any] = {}
 
 checks: list[Callable[[Settings], object]] = []
-"""What `configure` asks besides types; a pipeline adds that vendors and prices can be made of the settings."""
+"""Checks that `configure` runs besides those of types. A pipeline adds one: vendors and prices can be made of them."""
 
 
 def configure(**settings: Any) -> None:

@@ -37,11 +37,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 JsonValue = Any
-"""Sanitizer JSON: None, bool, int, float, str, list or dict with str keys."""
+"""Plain JSON: None, bool, int, float, str, list or dict with str keys."""
 
 
 class Kind(StrEnum):
-    """What a run is."""
+    """The kinds of runs."""
 
     CHAIN = "chain"
     MODEL = "model"
@@ -53,7 +53,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """How a run ended; `interrupted` is control flow, `incomplete` a run that never closed."""
+    """The ways a run can end: `interrupted` is control flow, `incomplete` means that no end was reported."""
 
     OK = "ok"
     ERROR = "error"
@@ -69,7 +69,7 @@ Tokens = Annotated[int, Field(ge=0)]
 
 
 class Frozen(BaseModel):
-    """Immutable, closed to unknown fields."""
+    """A value that cannot be changed and takes no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,21 +78,22 @@ class EventError(Frozen):
     """Why a run failed: the exception's qualified type, its message, and a shortened traceback."""
 
     type: str
+    """The exception's class with its module."""
     message: str
+    """The exception's text."""
     traceback: str | None = None
+    """The innermost frames."""
 
 
 class Usage(Frozen):
-    """Tokens of one run. None is unknown, never zero.
-
-    `input_tokens` includes cache reads, cache writes, audio and images; `output_tokens` includes reasoning and audio;
-    the details are subsets; `total_tokens` is input + output. `inferred` marks a tokenizer's count.
-    `raw` is what the provider sent; `problems` names contradictions found in it (they are flagged, never guessed away).
-    """
+    """Tokens of one run. None is unknown, never zero. The details are parts of `input_tokens` or `output_tokens`."""
 
     input_tokens: Tokens | None = None
+    """All that went in: cache reads and writes, audio and images are parts of it."""
     output_tokens: Tokens | None = None
+    """All that came out: reasoning and audio are parts of it."""
     total_tokens: Tokens | None = None
+    """Input and output."""
     cache_read_tokens: Tokens | None = None
     cache_read_audio_tokens: Tokens | None = None
     cache_read_image_tokens: Tokens | None = None
@@ -111,18 +112,24 @@ class Usage(Frozen):
     uncounted: tuple[str, ...] = ()
     """What went in or came out and has no count of its own, as `output_image`: the provider may charge it otherwise."""
     inferred: bool = False
+    """A tokenizer counted, since the provider reported nothing."""
     cached: bool = False
     """The answer came from a cache of the framework: nothing was used, the cost is 0."""
     service_tier: str | None = None
+    """As the answer states it (`flex`, `priority`, …), where the price depends on it."""
     problems: tuple[str, ...] = ()
+    """Contradictions in what the provider reported. They are named, never guessed away."""
     raw: JsonValue = None
+    """What the provider sent."""
 
 
 class Cost(Frozen):
     """Money of one run in US dollars. None is unknown, never zero. `source` says where the figures come from."""
 
     input_usd: Usd | None = None
+    """For what went in."""
     output_usd: Usd | None = None
+    """For what came out."""
     total_usd: Usd | None = None
     problems: tuple[str, ...] = Field(default=(), exclude=True)
     """Why a figure is None where tokens are known: handed on to the usage, where a tree's problems stand."""
@@ -131,44 +138,71 @@ class Cost(Frozen):
 
 
 class Note(Frozen):
-    """Something that happened during a run: a retry, a custom event, an interrupt, a resume."""
+    """Something that happened during a run: a retry, a custom event, an interrupt, a resume, a log line."""
 
     name: str
+    """What happened."""
     at: datetime
+    """When, in UTC."""
     value: JsonValue = None
+    """What is known of it."""
 
 
 class Event(Frozen):
-    """One run, folded. Times: `start` is UTC wall clock, `duration` and `time_to_first_token` are seconds."""
+    """One run of a framework, with all that was recorded of it."""
 
     id: str
+    """A UUID; LangChain's run id as it is."""
     parent_id: str | None
+    """The event directly above; None for the root."""
     tree_id: str
+    """The id of the tree's root."""
     session_id: str | None = None
+    """What groups trees: `eventtree.session`, the setting `session`, or LangGraph's `thread_id`."""
     kind: Kind
+    """What the run is."""
     name: str
+    """As the framework calls the run."""
     status: Status
+    """How the run ended."""
     error: EventError | None = None
+    """Why the run failed; None for control flow such as an interrupt."""
     internal: bool = False
+    """Plumbing of the framework. Vendors don't get it; what lies below it hangs under the event above it."""
     inputs: JsonValue = None
+    """What went in, as plain JSON."""
     outputs: JsonValue = None
+    """What came out, as plain JSON; of a stream left early, what had come."""
     model: str | None = None
     """As the answer names it (`gpt-4o-2024-08-06`), else as it was asked for."""
     asked_model: str | None = None
     """As it was asked for (`gpt-4o`), where the answer names another."""
     provider: str | None = None
+    """Who runs the model: `openai`, `anthropic`, `azure`, …"""
     params: dict[str, JsonValue] | None = None
+    """The model's parameters (`temperature`, …) and the tools it was offered."""
     usage: Usage | None = None
+    """Tokens. They stand once, on the call that used them."""
     cost: Cost | None = None
+    """Dollars."""
     start: datetime
+    """When the run began, in UTC."""
     duration: float | None = None
+    """Seconds; None where no end is known."""
     time_to_first_token: float | None = None
+    """Seconds from the start to the first piece of a streamed answer."""
     tags: tuple[str, ...] = ()
+    """The framework's tags, and those of the setting `tags`."""
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    """The framework's metadata, and that of the setting `metadata`."""
     user: str | None = None
+    """Whose request it was: `eventtree.session(…, user=…)` or the setting `user`."""
     environment: str | None = None
+    """The setting `environment`."""
     framework: str | None = None
+    """`langchain` or `llama_index`."""
     notes: tuple[Note, ...] = ()
+    """Retries, custom events, interrupts and log lines, in order."""
 
     @property
     def end(self) -> datetime | None:

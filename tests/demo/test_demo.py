@@ -19,8 +19,10 @@ from eventtree.demo import run_demo
 from eventtree.demo.library import SHIPPED, read_library
 from eventtree.errors import ConfigError
 from eventtree.vendors import VENDORS
+from tests import reference
 from tests.demo.conftest import ASTRAY, Ran, Run, surroundings
 
+README = reference.ROOT / "README.md"
 DEAD = """
 import sys
 from eventtree.demo import run, run_demo
@@ -57,6 +59,12 @@ def test_three_trees_are_drawn_with_kind_name_status_tokens_cost_and_times(ran: 
     measured = r"^ +model \S+ gpt-4o-mini-2024-07-18 +ok +[\d,]+ \$0\.\d+ +[\d.]+ m?s +[\d.]+ m?s$"
     assert len(re.findall(measured, ran.output, re.M)) == 5
     assert "\x1b" not in ran.output
+
+
+def test_the_readme_shows_what_the_demo_prints(ran: Ran) -> None:
+    """But for figures, which differ from run to run. Else: `python -m tests.reference`."""
+    (shown,) = [part[3] for part in reference.PART.finditer(README.read_text()) if part[1] == "demo"]
+    assert reference.shape(shown) == reference.shape(reference.excerpt(ran.output))
 
 
 def test_the_requests_are_written_down_without_keys(ran: Ran) -> None:

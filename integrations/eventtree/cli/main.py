@@ -17,7 +17,7 @@ from eventtree.cli.say import say
 from eventtree.errors import ConfigError, EventTreeError
 
 journal_option = click.option(
-    "--journal", metavar="DIR", help="The journal's folder. Default: EVENTTREE_JOURNAL, else the user's state folder."
+    "--journal", metavar="DIR", help="Use this journal instead of EVENTTREE_JOURNAL or the user's state folder."
 )
 
 
@@ -65,19 +65,21 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="eventtree")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """One handler, event trees, several vendors, nothing lost."""
+    """Look at what eventtree has recorded, deliver it, or delete it."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 @main.command()
 @journal_option
-@click.option("--last", default=5, show_default=True, metavar="N", type=click.IntRange(min=1), help="How many trees.")
-@click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
-@click.option("--json", "as_json", is_flag=True, help="Every event of the journal, one JSON object a line.")
+@click.option(
+    "--last", default=5, show_default=True, metavar="N", type=click.IntRange(min=1), help="Show so many trees."
+)
+@click.option("--tree", "tree_id", metavar="ID", help="Show only this tree.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event of the journal, one JSON object a line.")
 @plain_errors
 def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> None:
-    """Print the last trees."""
+    """Draw the last trees."""
     from eventtree.cli.show import show_json, show_trees
 
     if as_json:
@@ -89,12 +91,13 @@ def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> 
 @main.command()
 @journal_option
 @click.option(
-    "--vendor", required=True, metavar="NAME", help="honeyhive, humanloop_v5, humanloop_v4, braintrust, nebuly."
-)
-@click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
+    "--vendor", required=True, metavar="NAME",
+    help="Name the vendor: honeyhive, humanloop_v5, humanloop_v4, braintrust or nebuly.",
+)  # fmt: skip
+@click.option("--tree", "tree_id", metavar="ID", help="Print only the requests for this tree.")
 @plain_errors
 def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
-    """Print the exact requests a vendor would get, one JSON object a line; needs no key."""
+    """Print the exact requests a vendor would get, one JSON object a line. This needs no key."""
     from eventtree.cli.show import export_requests
 
     export_requests(journal, vendor, tree_id)
@@ -102,10 +105,10 @@ def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
 
 @main.command()
 @journal_option
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @plain_errors
 def report(journal: str | None, as_json: bool) -> None:
-    """Per vendor: accepted = delivered + waiting + dead + dropped(reason), in events."""
+    """Add up each vendor's events: accepted = delivered + waiting + dead + dropped (by reason)."""
     from eventtree.cli.show import show_report
 
     show_report(journal, as_json)
@@ -114,11 +117,17 @@ def report(journal: str | None, as_json: bool) -> None:
 @main.command()
 @journal_option
 @click.option(
-    "--vendor", "vendors", multiple=True, metavar="NAME", help="Default: those the trees name. May be repeated."
+    "--vendor",
+    "vendors",
+    multiple=True,
+    metavar="NAME",
+    help="Send to this vendor instead of those the trees name. It may be given several times.",
 )
-@click.option("--follow", is_flag=True, help="Go on delivering until stopped.")
+@click.option("--follow", is_flag=True, help="Go on delivering until you stop it.")
 @click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
-@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Without --follow: give up after.")
+@click.option(
+    "--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Give up after so long, unless you --follow."
+)
 @plain_errors
 def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> None:
     """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
@@ -129,11 +138,11 @@ def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bo
 
 @main.command()
 @journal_option
-@click.option("--tree", "tree_id", metavar="ID", help="Only this tree.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 @plain_errors
 def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
-    """Delete local content. What still waits for a vendor is dropped, and counted as dropped by_user."""
+    """Delete what is recorded on this machine. What still waits for a vendor is counted as dropped by_user."""
     from eventtree.cli.show import clear_trees
 
     clear_trees(journal, tree_id, ask=not yes)
@@ -142,16 +151,16 @@ def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
 @main.command()
 @click.argument("number", type=int, required=False)
 @journal_option
-@click.option("--vendor", metavar="NAME", help="Only those this vendor refused.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, contents included.")
-@click.option("--resend", is_flag=True, help="Send them again. Keys and hosts come from the environment.")
-@click.option("--drop", is_flag=True, help="Delete them; their events count as dropped by_user.")
-@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="With --resend: give up after.")
+@click.option("--vendor", metavar="NAME", help="Take only what this vendor refused.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the contents.")
+@click.option("--resend", is_flag=True, help="Send it again. Keys and hosts come from the environment.")
+@click.option("--drop", is_flag=True, help="Delete it. Its events count as dropped by_user.")
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Give up resending after so long.")
 @plain_errors
 def dead(
     number: int | None, journal: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> None:
-    """What vendors refused, with their words; with NUMBER, one whole."""
+    """Show what vendors refused, with their words. With a NUMBER, show that one whole."""
     from eventtree.cli.dead import drop_letters, resend_letters, show_letters
 
     if resend and drop:
@@ -165,12 +174,17 @@ def dead(
 
 
 @main.command()
-@click.option("--vendor", "vendors", multiple=True, metavar="NAME", help="Default: EVENTTREE_VENDORS. May be repeated.")
+@click.option(
+    "--vendor", "vendors", multiple=True, metavar="NAME", help="Check this vendor. It may be given several times."
+)
 @click.option("--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and say what became of it.")
-@click.option("--timeout", default=20.0, show_default=True, metavar="SECONDS", help="With --send: give up after.")
+@click.option("--timeout", default=20.0, show_default=True, metavar="SECONDS", help="Give up sending after so long.")
 @plain_errors
 def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
-    """Check each vendor's settings: what is missing, and the hint; exit status 1 if anything is wrong."""
+    """Check the settings of each vendor, and say what is missing. The exit status is 1 if anything is wrong.
+
+    Without --vendor, those in EVENTTREE_VENDORS are checked.
+    """
     from eventtree.cli.doctor import examine
 
     sys.exit(examine(vendors, send=send, timeout=timeout))
@@ -178,11 +192,13 @@ def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
 
 @main.command()
 @click.argument("model")
-@click.option("--provider", metavar="NAME", help="As the framework names it: openai, anthropic, azure, bedrock.")
-@click.option("--base-url", metavar="URL", help="Address of the service; it tells the provider before its name does.")
+@click.option(
+    "--provider", metavar="NAME", help="Name the provider as the framework does: openai, anthropic, azure, bedrock."
+)
+@click.option("--base-url", metavar="URL", help="Give the address of the service. It counts more than --provider.")
 @plain_errors
 def prices(model: str, provider: str | None, base_url: str | None) -> None:
-    """What a call of MODEL would be charged, and why; exit status 1 if no price is known."""
+    """Say what a call of MODEL would be charged, and why. The exit status is 1 if no price is known."""
     from eventtree.cli.prices import show_prices
 
     sys.exit(show_prices(model, provider, base_url))
@@ -191,15 +207,16 @@ def prices(model: str, provider: str | None, base_url: str | None) -> None:
 @main.command()
 @click.argument("question", default="What happens to my events while a vendor is down?")
 @click.option(
-    "--model", metavar="openai:NAME", help="A real model instead of the built-in one; its key in the environment."
+    "--model", metavar="openai:NAME", help="Use a real model instead of the built-in one. Its key is OPENAI_API_KEY."
 )
-@click.option(
-    "--out", metavar="DIR", help="Where to put the journal and the requests. Default: a new temporary folder."
-)
-@click.option("--journal", metavar="DIR", help="Where to put the journal instead.")
+@click.option("--out", metavar="DIR", help="Put the journal and the requests there instead of a new temporary folder.")
+@click.option("--journal", metavar="DIR", help="Put the journal there instead.")
 @plain_errors
 def demo(question: str, model: str | None, out: str | None, journal: str | None) -> None:
-    """A LangChain chain, a LangGraph agent and a LlamaIndex query, as trees, at five vendors (all on this machine)."""
+    """Run a LangChain chain, a LangGraph agent and a LlamaIndex query, and send their trees to five vendors.
+
+    The vendors are played by a server on this machine, and no key is needed.
+    """
     from eventtree.demo import run_demo
 
     sys.exit(run_demo(question, model=model, out=out, journal=journal))

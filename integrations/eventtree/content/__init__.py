@@ -1,4 +1,4 @@
-"""Anything → safe, redacted, bounded JSON."""
+"""Any object of the app → safe, redacted, bounded JSON."""
 
 from __future__ import annotations
 

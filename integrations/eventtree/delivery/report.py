@@ -17,18 +17,26 @@ from eventtree.journal.totals import Captured, captured
 
 
 class VendorTotals(BaseModel):
-    """One vendor's events. `waiting` counts those recorded and not yet settled, open runs among them."""
+    """What became of one vendor's events."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
+    """The vendor's `name`."""
     fingerprint: str
+    """Tells settings of one name apart (host, project, key) without showing them."""
     accepted: int = 0
+    """Events recorded for the vendor."""
     delivered: int = 0
+    """Events the vendor took."""
     waiting: int = 0
+    """Events not settled yet, those of open runs among them."""
     dead: int = 0
+    """Events the vendor refused: `eventtree dead` shows them."""
     dropped: dict[str, int] = Field(default_factory=dict)
+    """Events that were not sent: reason → events."""
     parked: str | None = None
+    """Why delivery waits for other settings; None while it goes on."""
     feedback: dict[str, int] = Field(default_factory=dict)
     """Feedback, which is no event and counts apart: how much is `waiting`, `delivered`, `dead`, or was dropped for a
     reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree isn't there).
@@ -51,12 +59,15 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     journal: str
+    """The journal's folder, or `:memory:`."""
     events: int = 0
     """Events recorded, as the processes that recorded them counted."""
     vendors: dict[str, VendorTotals] = Field(default_factory=dict)
     """By vendor name; a second destination of the same name bears its fingerprint too."""
     damaged_lines: int = 0
+    """Lines of the log whose checksum is wrong."""
     lost_lines: int = 0
+    """Lines of the log that are missing."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Events of trees that name no vendor and were only counted: reason → events."""
     newer_logs: tuple[str, ...] = ()

@@ -1,1 +1,1 @@
-"""Recording: a run opens, is noted, closes; each is one line in the journal before the callback returns."""
+"""A run opens, gets notes, closes: each is one line in the journal before the callback returns."""

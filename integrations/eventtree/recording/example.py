@@ -1,4 +1,4 @@
-"""Which row of a dataset a tree answers: `example`."""
+"""`example`: tie trees to the row of a dataset that they answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eventtree.recording.session import Example, answering
 
 
 class Row(Example):
-    """The example that a `with` block answers; `tree_ids` fills with the trees that open inside."""
+    """The row of a dataset that a `with` block answers. `tree_ids` fills with the trees that open inside."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ def example(
     """Tie every tree that opens inside the block to a row of a dataset, in tasks and threads that inherit it too.
 
     `experiment` is the name of Braintrust's experiment (made if need be); `run_id` HoneyHive's or Humanloop's run. For
-    `batch`, say the same in each input's `config["metadata"]`: `eventtree_datapoint_id`, `eventtree_expected`,
+    `batch`, give the same in each input's `config["metadata"]`: `eventtree_datapoint_id`, `eventtree_expected`,
     `eventtree_experiment`, `eventtree_run_id`, `eventtree_dataset_id`, `eventtree_scores`; those win over the block.
     """
     given = {

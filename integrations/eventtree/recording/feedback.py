@@ -1,8 +1,9 @@
-"""What is thought of a run: `feedback`.
+"""`feedback`: record what somebody, or a check, thinks of a run.
 
-Feedback is a record of its own in the journal. It goes out after its tree, to every vendor the tree names that can take
-it; hours later and from another process too. It counts apart from events (`VendorTotals.feedback`): every feedback ends
-as delivered, dead (refused, with the vendor's words among the dead letters), or dropped for a reason.
+Feedback is a record of its own in the journal. Delivery sends it after its tree, to every vendor that the tree names
+and that can take it, hours later and from another process too. The report counts it apart from events
+(`VendorTotals.feedback`): each feedback ends as delivered, dead (refused, with the vendor's words among the dead
+letters), or dropped for a reason.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def feedback(
     `score` is a number (0 to 1 fits all vendors; from 0.5 on it is a thumb up), true or false, or several by name;
     `name` is what is scored, without it the run as a whole. `correction` is what the answer should have been.
     The id is that of any event or of the tree (its root): `handler.last_tree_id`, LangChain's run id. No log is read
-    here: delivery looks for the event, and counts feedback on one that no log has as dropped (`unknown_id`). False,
-    with a line in the log, for a run of this process that was not sampled.
+    here, so that your app does not wait: delivery looks for the event, and counts feedback on an unknown one as dropped
+    (`unknown_id`). Returns False, and logs why, for a run of this process that was not sampled.
     """
     given = {
         "score": score, "name": name, "comment": comment, "correction": correction, "user": user, "metadata": metadata,

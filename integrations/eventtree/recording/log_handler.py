@@ -20,11 +20,13 @@ NOTE = "log"
 
 
 class LogHandler(logging.Handler):
-    """Notes each log line (level, logger and text) on the innermost open run around it."""
+    """A logging handler that adds each line (level, logger and text) to the notes of the run it was logged in."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """As any handler, but without a lock: recording has its own. A thread that holds this one would wait for that
-        one, and the thread that holds that one, where a `__del__` logs while a record is written, for this one.
+        """Handle a line as any handler does, but without the handler's lock, since recording has its own.
+
+        With both locks two threads could wait for each other: one that logs, and one in which a `__del__` logs while a
+        record is written.
         """
         kept = self.filter(record)
         if kept:

@@ -1,4 +1,4 @@
-"""What the caller's own code says about the trees to come: their session, and the row of a dataset they answer."""
+"""The session, and the row of a dataset, that the app's own code gives to the trees that open inside a block."""
 
 from __future__ import annotations
 

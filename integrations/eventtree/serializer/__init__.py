@@ -1,1 +1,1 @@
-"""Trees and a vendor in, requests out. Pure; what all vendors share."""
+"""Trees and a vendor in, requests out. Pure. What all vendors share stands here, and vendors import only this."""

@@ -1,4 +1,4 @@
-"""What a vendor makes of a tree and of an answer: items, routes, lookups, requests, verdicts. Frozen, without logic."""
+"""The values a vendor deals in: items, routes, lookups, requests, verdicts. Frozen, without logic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Item:
     content: bytes
     wave: int = 0
     path_params: tuple[tuple[str, str], ...] = ()
-    """Values for this item's url, e.g. (("log_id", "…"),). Items with different ones never share a request."""
+    """Values for the `{names}` in the path, as (("log_id", "…"),). Items with different ones share no request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Encoded:
 
     items: tuple[Item, ...]
     dropped: Mapping[str, str] = field(default_factory=dict)
-    """Event id → reason (design.md's closed list) for those the vendor has no place for."""
+    """Event id → reason, for events that the vendor has no place for. The report counts them by the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class Route:
     envelope: tuple[bytes, bytes] | None = None
     max_items: int = 1
     status_actions: Mapping[int, str] = field(default_factory=dict)
-    """Status → act, where this route differs from the vendor's other ones."""
+    """HTTP status → what delivery does, where this route differs from the vendor's other ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A call made once whose answer gives the value of a `{name}` in paths; in exports `export_as` stands in for it."""
+    """A call that is made once, and whose answer fills a `{name}` in paths. Exports show `export_as` there instead."""
 
     name: str
     method: str
@@ -67,14 +67,14 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP call a vendor expects, and the items inside it."""
+    """One HTTP call, and the items inside it."""
 
     method: str
     url: str
     content: bytes
     items: tuple[Item, ...]
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Without the key: delivery adds the vendor's `auth()` when it sends."""
+    """Headers without the key: delivery adds the vendor's `auth()` when it sends."""
 
     @property
     def body(self) -> JsonValue:
@@ -89,13 +89,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of each item of a request. Items that are in neither `refused` nor `retry` were taken."""
+    """What an answer says about each item of a request. The vendor has taken those that are named nowhere here."""
 
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Item key → the vendor's words: never to be sent again."""
+    """Item key → the vendor's words. Such an item becomes a dead letter."""
     retry: frozenset[str] = frozenset()
-    """Item keys the vendor did not take this time."""
+    """Keys of items that the vendor did not take this time. They are sent again."""
     learned: Mapping[str, str] = field(default_factory=dict)
-    """Values to remember, e.g. a log's id on the vendor's side."""
+    """Values to remember, such as a log's id at the vendor. They fill `{names}` and come back to `encode_feedback`."""
     verified: bool = True
     """False where a 2xx came with a body that cannot be read."""

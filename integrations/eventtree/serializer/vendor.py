@@ -1,7 +1,8 @@
-"""The base of every vendor: a frozen value that knows where to send, how to encode a tree and how to read a reply.
+"""The base class of every vendor: a frozen value with the host, the key, and the vendor's own format.
 
-A vendor knows nothing of journals, threads, retries or HTTP libraries. `encode` turns one finished tree into items;
-the serializer orders and packs items into requests; delivery sends those and hands each answer to `read_reply`.
+A vendor's `encode` turns one finished tree into items. The serializer packs items into requests, delivery sends those
+and hands each answer to the vendor's `read_reply`. A vendor knows no journal, thread, retry or HTTP library, so that
+adding one takes a single file.
 """
 
 from __future__ import annotations
@@ -49,30 +50,39 @@ class Vendor(BaseModel):
     env: ClassVar[Mapping[str, tuple[str, ...]]]
     """Field name → names of environment variables, first wins."""
     default_url: ClassVar[str]
+    """The hosted service, where no `base_url` is given."""
     routes: ClassVar[Mapping[str, Route]]
+    """Name in `Item.route` → the call that carries such items."""
     max_bytes: ClassVar[int] = 5_000_000
+    """The vendor's limit for one request. Delivery halves larger ones, and shortens a lone event that is larger."""
     concurrency: ClassVar[int] = 4
-    """Requests of one wave that may be under way at once."""
+    """Requests of one wave that delivery may send at the same time."""
     idempotent: ClassVar[bool] = True
-    """The vendor knows an event again by its id, so that sending twice is harmless."""
+    """The vendor recognizes an event by its id, so that sending it twice is harmless."""
     accepts_updates: ClassVar[bool] = False
-    """Events that come after their tree went out can still be added to it."""
+    """The vendor lets an event be changed after it was sent, as a run that ends later than its tree needs it."""
     drop_hints: ClassVar[Mapping[str, str]] = {}
-    """Reason in `Encoded.dropped` → what the user can do about it; logged once."""
+    """Reason in `Encoded.dropped` → what the user can do about it. It is logged once."""
     export_settings: ClassVar[Mapping[str, Any]] = {}
-    """Settings of `for_export` values where the field's default will not do."""
+    """Settings that `for_export` needs beside the fields' defaults."""
     status_actions: ClassVar[Mapping[int, str]] = {}
-    """Status → act, where this vendor differs from delivery's retry table."""
+    """HTTP status → what delivery does, where this vendor differs from delivery's table (`delivery/retry.py`)."""
 
     name: str = ""
-    """Told apart in reports and cursors; defaults to `kind`. Two vendors of one kind need two names."""
+    """The name in reports and cursors; defaults to `kind`. Two vendors of one kind need two names."""
     api_key: SecretStr = SecretStr("")
+    """The key. It is never written to the journal, a log or an error."""
     base_url: str = ""
+    """The host, with the path before the vendor's routes."""
     allow_plain_http: bool = False
     """Permit http:// to a host other than loopback (the key would travel in clear text)."""
 
     def __init__(self, **settings: Any) -> None:
-        """Check the settings; raises `ConfigError` naming the wrong one."""
+        """Check the settings.
+
+        Raises:
+            ConfigError: a setting is unknown, missing or wrong; the message names it.
+        """
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -130,18 +140,18 @@ class Vendor(BaseModel):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled without the key: whoever unpickles takes it from its own environment."""
+        """Pickle without the key. The process that unpickles takes it from its own environment."""
         settings = {name: getattr(self, name) for name in type(self).model_fields if name != "api_key"}
         return _unpickled, (type(self), settings)
 
     @classmethod
     def normal_url(cls, url: str) -> str:
-        """`url` as requests are built on: no trailing slash, the version path of the vendor in place."""
+        """Bring `url` into the form that requests start with: no slash at the end, the version path in place."""
         return url.rstrip("/")
 
     @classmethod
     def for_export(cls, **settings: Any) -> Self:
-        """A value for looking at requests, never for sending: default host, no key, nothing from the environment."""
+        """A value to look at requests with, never to send them: default host, no key, nothing from the environment."""
         defaults = {setting: cls.model_fields[setting].default for setting in cls.env if setting in cls.model_fields}
         return cls(**{**defaults, "api_key": "none", "base_url": cls.default_url, **settings})
 
@@ -150,7 +160,7 @@ class Vendor(BaseModel):
         return {"Authorization": f"Bearer {self.api_key.get_secret_value()}"}
 
     def identity(self) -> tuple[str, ...]:
-        """The settings that make the destination, without the key: equal for two values that send to the same one."""
+        """What two values have in common, apart from the key, if they send to the same destination."""
         return (self.kind, self.base_url)
 
     def fingerprint(self, salt: bytes) -> str:
@@ -159,42 +169,47 @@ class Vendor(BaseModel):
         return hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
 
     def lookups(self) -> tuple[Lookup, ...]:
-        """Calls whose answers fill `{names}` in paths."""
+        """The calls whose answers fill the `{names}` in this vendor's paths."""
         return ()
 
     def lookup_of(self, name: str) -> Lookup | None:
-        """The call whose answer fills `{name}`; vendors whose names hold a value (`{kind:VALUE}`) make it here."""
+        """The call whose answer fills `{name}`. A vendor whose names hold a value (`{kind:VALUE}`) makes it here."""
         return next((lookup for lookup in self.lookups() if lookup.name == name), None)
 
     def encode(self, tree: EventTree) -> Encoded:
-        """Turn a tree into items; pure. Each kind of event has its place, or a reason in `dropped`."""
+        """Turn a tree into items. Every event is in an item, or has its reason in `dropped`.
+
+        Pure: delivery may encode the same tree again, after a restart, and expects the same keys.
+        """
         raise NotImplementedError
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
-        """Items that complete events which went out before they ended, for vendors that `accepts_updates`; pure.
+        """Turn the late ends of events into items, for vendors that `accepts_updates`. Pure.
 
-        `tree` is all of it, as it is now; `ended` are the ids of those events. The items count for no event.
+        `tree` is the whole tree as it is now, `ended` are the ids of the events that were sent before they had ended.
+        The items count for no event, since those events are delivered already.
         """
         return ()
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
-        """Turn one feedback on a tree that went out into items that count for no event; pure.
+        """Turn one feedback into items that count for no event. Pure; its tree has been sent before.
 
-        `tree` is None where the journal no longer has it; `learned` is what replies taught. Keys of items begin with
-        the feedback's own `key`. Without items, `dropped` may hold the reason under that key (else `no_place`).
+        `tree` is None if the journal no longer has it; `learned` holds what earlier verdicts have learned. The keys of
+        the items begin with the feedback's own `key`. Without items, `dropped` may hold the reason under that key, else
+        the report says `no_place`.
         """
         return Encoded(())
 
     def advice(self) -> tuple[str, ...]:
-        """Remarks of `eventtree doctor` on settings that are allowed but may not be meant."""
+        """Warnings for `eventtree doctor`: settings that are allowed, but may not be meant."""
         return ()
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """Read the reply per item; None means the status alone decides (delivery's table)."""
+        """Read what an answer says about each item. None means that the status alone decides, by delivery's table."""
         return self.read_success(request, json_in(body)) if 200 <= status < 300 else None
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
-        """The outcome of each item after a 2xx, by default all taken. `reply` is None where the body is no JSON."""
+        """Read the outcome of each item after a 2xx; by default all are taken. `reply` is None where it is no JSON."""
         return Verdict()
 
 
@@ -235,8 +250,9 @@ def id_in(reply: JsonValue) -> str | None:
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping without keys whose value is None or that JSON has no number for, which it would write as null: most
-    vendors refuse null where they allow absence.
+    """The mapping without the keys whose value is None, or a float that JSON would write as null (NaN, infinity).
+
+    Most vendors refuse null where they allow absence.
     """
     return {
         key: value

@@ -1,4 +1,4 @@
-"""What eventtree ships for tests: `VendorServer`, a real HTTP server that knows what the vendors published."""
+"""For tests: `capture()`, and `VendorServer`, a real HTTP server that holds requests to what the vendors published."""
 
 from __future__ import annotations
 

@@ -165,6 +165,7 @@ class Braintrust(Vendor):
     """Below the 6 MiB of the vendor's gateway, with room for the envelope."""
 
     project: str = Field("default", min_length=1)
+    """Name of the project whose logs get the rows."""
     project_id: str = ""
     """The project by id: it needs no lookup. It wins over `project`, but `BRAINTRUST_PROJECT_ID` does not win over an
     argument `project=`.
@@ -172,6 +173,7 @@ class Braintrust(Vendor):
     experiment: str = ""
     """Name of an experiment: rows go there and not to the project's logs."""
     org_name: str = ""
+    """Name of the organization, for a key that belongs to several."""
 
     @model_validator(mode="before")
     @classmethod

@@ -138,9 +138,11 @@ class HoneyHive(Vendor):
     }
 
     project: str = Field("default", min_length=1)
+    """Name of the project; `v1` knows none, since its key decides."""
     source: str = Field("dev", min_length=1)
     """Label of the place a tree comes from; an event's `environment` wins."""
     generation: Literal["legacy", "v1"] = "legacy"
+    """Which of HoneyHive's two APIs the key is for."""
 
     def identity(self) -> tuple[str, ...]:
         """Host and project: both generations write to one place."""
