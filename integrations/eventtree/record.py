@@ -15,8 +15,7 @@ lines into trees without parsing their contents:
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
 repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
-records are damaged is counted. A value may be {"$same": [record id, path]}, which stands for the
-value at that path of that record of the same tree; writers of this version make none.
+records are damaged is counted.
 """
 
 from __future__ import annotations
@@ -47,6 +46,9 @@ HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 """Matches the start of every record this version writes."""
 
 Record = dict[str, Any]
+
+Refs = list[dict[str, str]]
+"""Vendors a record names: `{"name", "fingerprint"}` of each."""
 
 
 encode: Callable[[Record], bytes] = pydantic_core.to_json
@@ -80,3 +82,27 @@ def head(line: bytes) -> tuple[str, str, str]:
         return found[1].decode(), found[2].decode(), found[3].decode()
     record = decode(line)
     return record["r"], record["id"], record["tree"]
+
+
+def refs_of(record: Record) -> Refs | None:
+    """The vendors a record names, as far as they are of the form; None where it names none at all."""
+    named = record.get("vendors")
+    if not isinstance(named, list):
+        return None
+    refs = ({key: ref.get(key) for key in ("name", "fingerprint")} for ref in named if isinstance(ref, dict))
+    return [ref for ref in refs if all(type(text) is str for text in ref.values())]
+
+
+MOST_EVENTS = 1_000_000
+"""No tree has more: a count beyond it is damage."""
+
+
+def events_of(record: Record) -> int:
+    """How many events a root's close, or a tree that was only counted, says that there were; 0 where it says nothing."""
+    events = record.get("events")
+    return events if type(events) is int and 0 < events <= MOST_EVENTS else 0
+
+
+def dropped_by(record: Record) -> tuple[int, str]:
+    """How many events a tree had that was only counted, and why it was."""
+    return events_of(record), str(record.get("reason", "damaged"))
