@@ -89,8 +89,8 @@ def refs_of(record: Record) -> Refs | None:
     named = record.get("vendors")
     if not isinstance(named, list):
         return None
-    refs = ({key: ref.get(key) for key in ("name", "fingerprint")} for ref in named if isinstance(ref, dict))
-    return [ref for ref in refs if all(type(text) is str for text in ref.values())]
+    refs = ((ref.get("name"), ref.get("fingerprint")) for ref in named if isinstance(ref, dict))
+    return [{"name": name, "fingerprint": key} for name, key in refs if isinstance(name, str) and isinstance(key, str)]
 
 
 MOST_EVENTS = 1_000_000
@@ -98,7 +98,7 @@ MOST_EVENTS = 1_000_000
 
 
 def events_of(record: Record) -> int:
-    """How many events a root's close, or a tree that was only counted, says that there were; 0 where it says nothing."""
+    """How many events a root's close, or a tree that was only counted, says there were; 0 where it says nothing."""
     events = record.get("events")
     return events if type(events) is int and 0 < events <= MOST_EVENTS else 0
 

@@ -1,4 +1,4 @@
-"""Several vendors on one journal, served by one shipper's feeds: what each one has is compared with what was recorded."""
+"""Several vendors on one journal, served by one shipper's feeds; what each has is compared with what was recorded."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Crowd:
         while True:
             try:
                 await consumer.step()
-            except Exception:  # noqa: BLE001  (as the consumer's own loop does)
+            except Exception:
                 await asyncio.sleep(1.0)
 
     def settle(self, rounds: int = 30) -> Report:

@@ -24,6 +24,7 @@ from eventtree.delivery.sender import Sender
 from eventtree.event import EventTree
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
+from eventtree.journal.holder import beat, stalled_holder
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.trees import LoggedTree, find_trees, joined, load, part_beyond
 from eventtree.serializer.packing import waves
@@ -171,6 +172,9 @@ class Consumer:
         """Take the lock if it is free, then send what is due, or wait for a moment."""
         if not self.hold():
             self.idle, self.caught_up = False, True
+            pid = stalled_holder(self.journal.files, self.name)
+            if pid is not None:
+                self.sender.warn_once("stalled", "waits for process %s, which ships to it and does not move", pid)
             await self._pause(LOCK_SECONDS)
             return
         more = self._read()
@@ -226,6 +230,15 @@ class Consumer:
             start = ({}, {}) if self.all_trees else (self.cursor.offsets, self.cursor.damage)
             self.feed = self.feeds.subscribe(self, *start)
         return self._lock is not None
+
+    def beat(self) -> None:
+        """Say, while this consumer ships, that its process moves.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if self._lock is not None:
+            beat(self.journal.files, self.name)
 
     def release(self) -> None:
         """Let another process ship; it begins behind all that is settled."""

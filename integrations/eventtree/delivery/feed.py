@@ -186,7 +186,7 @@ class Feed:
         clock: Callable[[], float] = time.monotonic,
         rest: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start at `offsets`, with the damage known before them. `rest` is called after each record: the caller may pause."""
+        """Start at `offsets`, with the damage known before them. `rest` is called after each record, to pause."""
         self.journal = journal
         self.grace = grace
         self.clock = clock

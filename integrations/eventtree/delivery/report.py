@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from eventtree.config import MEMORY
 from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
+from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
 from eventtree.journal.totals import Captured, captured
-
 
 COUNT_TRIES = 3
 """How often to count while others go on recording; then what was recorded is left out."""
@@ -39,8 +39,8 @@ class VendorTotals(BaseModel):
     """
 
     recorded: int | None = None
-    """Events for this vendor as the processes that recorded them counted, and those that a replay sent: what `accepted`,
-    which delivery counts, must come to. None where a killed process took that count with it.
+    """Events for this vendor as the processes that recorded them counted, and those that a replay sent: what
+    `accepted`, which delivery counts, must come to. None where a killed process took that count with it.
     """
     stalled: int | None = None
     """The process that holds this vendor's lock, where it has done nothing for ten seconds (it is stopped, say)."""
@@ -100,7 +100,7 @@ class Report(BaseModel):
         )
 
 
-def totals_of(key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:
+def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:
     """One vendor's sums: what its cursor says, and the events of trees it has not settled."""
     unsettled = found.waiting[key]
     feedback = Counter(cursor.feedback)
@@ -115,6 +115,7 @@ def totals_of(key: Key, cursor: Cursor, found: Counts, known: Captured) -> Vendo
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
         feedback={fate: count for fate, count in sorted(feedback.items()) if count},
         recorded=known.recorded[name] - known.lost[name] + cursor.replayed_events if known.is_exact else None,
+        stalled=stalled_holder(journal.files, name),
     )  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, Ca
     for _ in range(COUNT_TRIES):
         cursors, known = Cursors(journal, holders), captured(journal)
         counts = count_unsettled(journal, cursors, known)
-        totals = [totals_of(key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
+        totals = [totals_of(journal, key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
         if not any(one.differs for one in totals) or captured(journal) == known:
             return counts, known, totals
     return counts, known, [one.model_copy(update={"recorded": None}) for one in totals]

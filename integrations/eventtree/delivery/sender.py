@@ -35,7 +35,7 @@ LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
 HALVE_AFTER = 5
 HALVE_AGAIN_AFTER = 2
-"""How often in a row one and the same request is answered 5xx before its halves are tried apart; and how often a half."""
+"""How often in a row one request is answered 5xx before its halves are tried apart; and how often each half."""
 LONE_TRIES = 3
 """How often one item that a vendor fails on (5xx, or left out of a partial success) is sent before it is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""

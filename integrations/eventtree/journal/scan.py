@@ -20,8 +20,10 @@ from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader
 
 ALIVE_SECONDS = 2.0
-"""How often to ask whether the writer of a log still lives; and to look at logs of which that is not known yet."""
-ASKED_AT_ONCE = 25
+"""How often to ask whether the writer of a log still lives."""
+UNKNOWN_SECONDS = 10.0
+"""How often to look at the logs of writers that were not asked yet."""
+ASKED_AT_ONCE = 5
 ASK_SECONDS = 0.2
 """How many writers are asked in one look, and how soon in the next: asking takes their lock, and a journal may hold
 thousands of logs.
@@ -115,7 +117,7 @@ class Scan:
         if only is not None:
             return [only] if only in self._logs else []
         now = self.clock()
-        if now - self._last_complete < ALIVE_SECONDS:
+        if now - self._last_complete < UNKNOWN_SECONDS:
             return [process for process in dict.fromkeys(chain(self._asked, self._touched)) if process in self._logs]
         self._last_complete = now
         return list(self._logs)

@@ -38,16 +38,18 @@ class Captured:
     """False where a killed process's last events cannot be told by vendor any more."""
 
 
-def captured(journal: Journal) -> Captured:
-    """The sums of all processes.
+def captured(journal: Journal, only: str | None = None) -> Captured:
+    """The sums of all processes, or of `only` that one.
 
     Raises:
         OSError: the disk refuses to read.
     """
     found = Captured()
-    for payload in _payloads(journal.files.read(REMOVED, 0)):
+    for payload in _payloads(journal.files.read(REMOVED, 0)) if only is None else ():
         _add(found, payload)
     for process, names in groupby(journal.logs(), process_of):
+        if only not in (None, process):
+            continue
         logs = list(names)
         if process != journal.process and (footer := _footer(journal, logs[-1])) is not None:
             _add(found, footer)

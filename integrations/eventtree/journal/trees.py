@@ -118,7 +118,8 @@ ROOT_KINDS = frozenset({record.OPEN, record.CLOSE, record.VENDORS, record.DROP})
 def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
     """Two parts of a tree as one, where the first has not gone out yet."""
     return LoggedTree(
-        first.id, late=first.late, is_resumed=first.is_resumed, vendors=second.vendors or first.vendors, events=first.events + second.events,
+        first.id, late=first.late, is_resumed=first.is_resumed,
+        vendors=second.vendors or first.vendors, events=first.events + second.events,
         open=(first.open - second.ended) | second.open, ended=first.ended | (second.ended - first.open),
         root_opened=first.root_opened or second.root_opened, root_closed=first.root_closed or second.root_closed,
         size=first.size + second.size, since=first.since, closed_at=max(first.closed_at, second.closed_at),

@@ -19,7 +19,8 @@ from eventtree.config import MEMORY
 from eventtree.content import Sanitizer
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import Journal, open_journal
-from eventtree.journal.trees import Refs, find_trees
+from eventtree.journal.trees import find_trees
+from eventtree.record import Refs
 from eventtree.recording import callback_context
 from eventtree.recording.callback_context import Example
 from eventtree.recording.pipeline import sanitizers
