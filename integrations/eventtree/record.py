@@ -20,8 +20,7 @@ checked against it. Feedback names its tree's `vendors` where they are known; el
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
 repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
-records are damaged is counted. A value may be {"$same": [record id, path]}, which stands for the
-value at that path of that record of the same tree; writers of this version make none.
+records are damaged is counted.
 """
 
 from __future__ import annotations
@@ -124,6 +123,10 @@ def log_line(
     return {**entry, "end": True} if end else entry
 
 
+Refs = list[dict[str, str]]
+"""Vendors a record names: `{"name", "fingerprint"}` of each."""
+
+
 encode: Callable[[Record], bytes] = pydantic_core.to_json
 """One record as compact JSON, one line, no trailing newline."""
 
@@ -155,3 +158,27 @@ def head(line: bytes) -> tuple[str, str, str]:
         return found[1].decode(), found[2].decode(), found[3].decode()
     record = decode(line)
     return record["r"], record["id"], record["tree"]
+
+
+def refs_of(record: Record) -> Refs | None:
+    """The vendors a record names, as far as they are of the form; None where it names none at all."""
+    named = record.get("vendors")
+    if not isinstance(named, list):
+        return None
+    refs = ((ref.get("name"), ref.get("fingerprint")) for ref in named if isinstance(ref, dict))
+    return [{"name": name, "fingerprint": key} for name, key in refs if isinstance(name, str) and isinstance(key, str)]
+
+
+MOST_EVENTS = 1_000_000
+"""No tree has more: a count beyond it is damage."""
+
+
+def events_of(record: Record) -> int:
+    """How many events a root's close, or a tree that was only counted, says there were; 0 where it says nothing."""
+    events = record.get("events")
+    return events if type(events) is int and 0 < events <= MOST_EVENTS else 0
+
+
+def dropped_by(record: Record) -> tuple[int, str]:
+    """How many events a tree had that was only counted, and why it was."""
+    return events_of(record), str(record.get("reason", "damaged"))

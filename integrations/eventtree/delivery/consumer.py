@@ -24,6 +24,7 @@ from eventtree.delivery.sender import Sender
 from eventtree.event import EventTree
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
+from eventtree.journal.holder import beat, stalled_holder
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.trees import LoggedTree, find_trees, joined, load, part_beyond
 from eventtree.serializer.packing import waves
@@ -85,16 +86,16 @@ class Feeds:
     def join(self, consumer: Consumer, own: Feed) -> Feed:
         """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
 
-        What is only growing in its own feed must be growing in the shared one too: a tree that the others were handed
-        before would never reach it.
+        The same trees must be growing in both: one that the shared feed has handed out would never reach the consumer,
+        one that only its own feed has handed out would reach it twice.
         """
         shared = self.shared
         if shared is None or not shared.subscribers:
             self.shared = own
             return own
-        if shared.read() or own.read() or own.scan.offsets() != shared.scan.offsets():
-            return own
-        if own.growing.keys() - shared.growing.keys():
+        shared.read()
+        own.read()
+        if own.scan.offsets() != shared.scan.offsets() or own.growing.keys() != shared.growing.keys():
             return own
         own.subscribers.remove(consumer)
         shared.subscribers.append(consumer)
@@ -146,6 +147,8 @@ class Consumer:
         self._on_the_way: list[LoggedTree] = []
         self._left_behind: dict[str, int] | None = None
         """Where to read on, since it has left the shared feed with a full queue."""
+        self._is_astray = False
+        """It does not know what it was offered: it begins again where its cursor stands."""
         self._feedback: dict[str, PendingFeedback] = {}
         """Feedback that waits, by its key: for its tree to go out, then to be taken."""
         self._refused: set[str] = set()
@@ -169,6 +172,9 @@ class Consumer:
         """Take the lock if it is free, then send what is due, or wait for a moment."""
         if not self.hold():
             self.idle, self.caught_up = False, True
+            pid = stalled_holder(self.journal.files, self.name)
+            if pid is not None:
+                self.sender.warn_once("stalled", "waits for process %s, which ships to it and does not move", pid)
             await self._pause(LOCK_SECONDS)
             return
         more = self._read()
@@ -208,6 +214,9 @@ class Consumer:
         """Whether this consumer ships; takes the vendor's lock if it is free, and begins where the cursor stands."""
         if self._lock is not None and self.cursor is not None and self.cursor.is_gone():
             self.release()  # somebody has deleted the journal's files while we were shipping
+        if self._is_astray:
+            self._forget_offers()
+            self.cursor = self.feed = None
         if self._lock is None:
             self._lock = self.journal.files.lock(f"{self.name}.lock")
         if self._lock is not None and self.feed is None:
@@ -222,21 +231,33 @@ class Consumer:
             self.feed = self.feeds.subscribe(self, *start)
         return self._lock is not None
 
+    def beat(self) -> None:
+        """Say, while this consumer ships, that its process moves.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if self._lock is not None:
+            beat(self.journal.files, self.name)
+
     def release(self) -> None:
         """Let another process ship; it begins behind all that is settled."""
         if self.cursor is not None and self.feed is not None:
             self._compact()
             if self in self.feed.subscribers:
                 self.feed.subscribers.remove(self)
-        self.feeds.folder.forget(self._due)
-        self._due.clear()
-        self._queued.clear()
-        self._feedback.clear()
-        self._due_records, self._left_behind = 0, None
+        self._forget_offers()
         self.cursor = self.feed = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _forget_offers(self) -> None:
+        self.feeds.folder.forget(self._due)
+        self._due.clear()
+        self._queued.clear()
+        self._feedback.clear()
+        self._due_records, self._left_behind, self._is_astray = 0, None, False
 
     def _read(self) -> bool:
         """Have the feed read on; True if there may be more to read at once."""
@@ -253,27 +274,38 @@ class Consumer:
         return more
 
     def offer(self, tree: LoggedTree) -> None:
-        """Take a tree that is due, if it is for this vendor, less what has gone out before."""
-        is_late_for_us = tree.late and tree.vendors is None and self.has_settled(tree.id)
-        if not (self.all_trees or is_late_for_us or tree.names(self.vendor.name, self.fingerprint)):
+        """Take a tree that is due, if it is for this vendor, less what has gone out before.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        has_settled = self.has_settled(tree.id)
+        is_ours = self.all_trees or tree.names(self.vendor.name, self.fingerprint)
+        if not (is_ours or (tree.vendors is None and has_settled)):
             return
         waiting = self._queued.get(tree.id)
         if waiting is not None:
             whole = joined(waiting, tree)
+            self.feeds.folder.forget([waiting])
             self._due[self._due.index(waiting)] = self._queued[tree.id] = whole
             self._due_records += len(tree.lines)
             return
         part = part_beyond(self.journal, tree, partial(self._is_settled, tree))
         if part is None:
             return
+        if has_settled and not part.late:
+            part = replace(part, late=True, takers=0)  # the others, to whom it is new, share the whole
         part.takers += part is tree
         self._due.append(part)
         self._queued[part.id] = part
         self._due_records += len(part.lines)
-        if self.is_full and self.feed is self.feeds.shared and self.feed is not None:
-            # The others must not wait: read on from here by itself once the queue is empty.
-            self._left_behind = self.feed.offsets()
-            self.feed.subscribers.remove(self)
+
+    def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
+        """Read on by itself: from these offsets once its queue is empty, or at once from its cursor."""
+        if offsets is None:
+            self._is_astray = True
+        else:
+            self._left_behind = dict(offsets)
 
     def hear(self, feedback: PendingFeedback) -> None:
         """Take a feedback that may be for this vendor and is not settled."""
@@ -310,9 +342,12 @@ class Consumer:
         spans = self._cursor.settled.get(tree.id)
         if spans is not None:
             return end <= spans.get(log, 0)
-        # Behind the offset all is settled, but for what a replay sends that was recorded for others.
-        is_named = not self.all_trees or tree.names(self.vendor.name, self.fingerprint)
-        return is_named and end <= self._cursor.offsets.get(log, 0)
+        # Behind the offset all is settled, but for what was recorded for others: a replay may have sent it, or not.
+        known = self._cursor.replayed if self._is_replay(tree) else self._cursor.offsets
+        return end <= known.get(log, 0)
+
+    def _is_replay(self, tree: LoggedTree) -> bool:
+        return self.all_trees and not tree.names(self.vendor.name, self.fingerprint)
 
     def _take(self, events: int) -> list[LoggedTree]:
         """Trees that are due, up to about that many events."""
@@ -332,6 +367,7 @@ class Consumer:
             if waiting is not None:
                 self._due.remove(waiting)
                 self._due_records -= len(waiting.lines)
+                self.feeds.folder.forget([waiting])
                 tree = joined(tree, waiting)
             (self._due.append if behind else self._due.appendleft)(tree)
             self._queued[tree.id] = tree
@@ -351,11 +387,12 @@ class Consumer:
 
     def _compact(self) -> None:
         cursor = self._cursor
-        if len(cursor.settled) == self._compacted[1] and not cursor.held:
+        if self._is_astray or (len(cursor.settled) == self._compacted[1] and not cursor.held):
             return
         try:
             offsets = self._offsets()
-            cursor.advance(offsets, self.feed.scan.damage(offsets) if self.feed is not None else {})
+            damage = self.feed.scan.damage(offsets) if self.feed is not None else {}
+            cursor.advance(offsets, damage, is_replay=self.all_trees)
         except OSError:
             return  # the file as it is says the same
         self._compacted = (self.clock(), len(cursor.settled))
@@ -409,12 +446,10 @@ class Consumer:
         """The trees, folded; what is lost or dropped of each is noted on the way."""
         for one in pending.values():
             logged = one.logged
-            if logged.dropped is not None:
-                one.events = logged.dropped[0]
-                one.dropped[logged.dropped[1]] += one.events
-            elif logged.late and not self.vendor.accepts_updates:
-                one.events = logged.events
-                one.dropped["late"] += one.events
+            if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
+                one.events, reason = logged.dropped or (logged.events, "late")
+                one.dropped[reason] += one.events
+                self.feeds.folder.forget([logged])
             else:
                 folded = self.feeds.folder.fold(logged)
                 one.dropped += folded.lost
@@ -446,7 +481,8 @@ class Consumer:
         self.refused((Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"null"),), None, words)
 
     def _settle(self, one: PendingTree) -> None:
-        self._cursor.settle(one.logged.id, one.events, one.dropped, one.logged.spans)
+        is_replay = self._is_replay(one.logged)
+        self._cursor.settle(one.logged.id, one.events, one.dropped, one.logged.spans, is_replay=is_replay)
         for reason in one.dropped:
             hint = self.vendor.drop_hints.get(reason)
             if hint is not None:
@@ -561,7 +597,9 @@ class Consumer:
             return [], "unknown_id"
         try:
             tree = self.feeds.folder.fold(logged).tree if logged is not None else None
-            encoded = self.vendor.encode_feedback({**entry, "tree": tree_id}, tree, self._cursor.learned)
+            encoded = self.vendor.encode_feedback(
+                {**entry, "tree": tree_id, "key": one.key}, tree, self._cursor.learned
+            )
         except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
             diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
             return [], "dead"

@@ -20,7 +20,8 @@ from eventtree.event import EventTree
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
-from eventtree.journal.trees import PINNED_BYTES, LoggedTree, Refs, load
+from eventtree.journal.trees import PINNED_BYTES, LoggedTree, load
+from eventtree.record import Refs
 from eventtree.tree.builder import Pricing, TreeBuilder
 
 GRACE_SECONDS = 2.0
@@ -28,7 +29,9 @@ GRACE_SECONDS = 2.0
 RECENT_TREES = 10_000
 """Trees handed out last: what comes for them is late."""
 SHARED_BYTES = 16 * 1024 * 1024
-"""Bytes of log whose folded trees are kept for consumers that have yet to take them; beyond it they fold again."""
+"""Bytes of log whose folded trees are kept for consumers that have yet to take them; beyond it the oldest go, and a
+consumer that comes for one folds it again.
+"""
 READ_TRIES = 10
 """How often, a second apart, to try to read a tree that the disk refuses to read, before it counts as damaged."""
 AGED_SECONDS = 60.0
@@ -70,6 +73,9 @@ class Subscriber(Protocol):
     def has_settled(self, tree_id: str) -> bool:
         """Whether a tree of that id has gone out to this vendor before."""
 
+    def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
+        """It is no subscriber any more, and reads on by itself: from these offsets, or (None) from its cursor."""
+
     @property
     def is_full(self) -> bool:
         """Whether it has as much to send as may wait in memory."""
@@ -99,19 +105,16 @@ class Folder:
     def fold(self, logged: LoggedTree) -> Folded:
         """The tree of these records. It is kept until all consumers that were offered it have asked.
 
-        The one boundary around reading, folding and pricing: whatever goes wrong with one tree, it is `damaged` and
-        all others go out.
-
         Raises:
             OSError: the disk refuses to read what is there; the tenth time the tree counts as damaged.
         """
-        folded = self._kept.get(id(logged), (logged, None))[1] or self._fold(logged)
+        known = self._kept.get(id(logged))
+        folded = known[1] if known is not None else self._built(logged, self._records(logged))
         logged.takers -= 1
-        if logged.takers > 0 and self._kept_bytes + logged.size <= SHARED_BYTES and id(logged) not in self._kept:
-            self._kept[id(logged)] = (logged, folded)
-            self._kept_bytes += logged.size
-        elif logged.takers <= 0:
+        if logged.takers <= 0:
             self._drop(logged)
+        elif known is None:
+            self._keep(logged, folded)
         return folded
 
     def forget(self, trees: Iterable[LoggedTree]) -> None:
@@ -121,18 +124,16 @@ class Folder:
             if logged.takers <= 0:
                 self._drop(logged)
 
+    def _keep(self, logged: LoggedTree, folded: Folded) -> None:
+        self._kept[id(logged)] = (logged, folded)
+        self._kept_bytes += logged.size
+        while self._kept_bytes > SHARED_BYTES:
+            # The oldest is one that somebody whose vendor is away has yet to take: it must not be in the others' way.
+            self._drop(next(iter(self._kept.values()))[0])
+
     def _drop(self, logged: LoggedTree) -> None:
         if self._kept.pop(id(logged), None) is not None:
             self._kept_bytes -= logged.size
-
-    def _fold(self, logged: LoggedTree) -> Folded:
-        try:
-            return self._built(logged, self._records(logged))
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
-            diagnostics.failed("reading a tree", error)
-            return Folded(None, Counter(damaged=max(1, logged.events)))
 
     def _records(self, logged: LoggedTree) -> list[record.Record]:
         try:
@@ -144,18 +145,29 @@ class Folder:
             return []  # what the disk will not read again and again is damaged
 
     def _built(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
+        """The one boundary around folding and pricing: whatever is wrong with a tree, it is `damaged`, others go out.
+
+        Around the disk it is not: what cannot be read now may be read later. A user's function of prices may raise
+        OSError as well, and later too.
+        """
+        try:
+            return self._fold(logged, records)
+        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
+            diagnostics.failed("reading a tree", error)
+            return Folded(None, Counter(damaged=max(1, logged.events)))
+
+    def _fold(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
         if logged.late:
             # What closed late has gone out as it was, and cannot be told again without its start.
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
-        builder = TreeBuilder(logged.id)
+        builder = TreeBuilder(logged.id, self.rest)
         events, is_cleared = logged.events, False
         for entry in records:
             builder.add(entry)
             is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
             if entry["r"] == record.CLOSE and entry["id"] == logged.id and not logged.late:
-                events = max(events, entry.get("events", 0))
-            self.rest()
+                events = max(events, record.events_of(entry))
         tree = builder.build(self.pricing(), part=logged.late)
         lost = max(0, events - (len(tree.events) if tree is not None else 0))
         return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {}))
@@ -202,15 +214,32 @@ class Feed:
         if began - self._idle[0] < IDLE_SECONDS and recorded == self._idle[1]:
             return False
         self.has_begun = True
+        self._part_from_full()
+        if not self._has_room():
+            return True
         more = False
         for entry in self.scan.read(self._has_room):
             more = True
-            self._add(entry)
+            try:
+                self._add(entry)
+            except Exception as error:  # noqa: BLE001  (the boundary around each record)
+                diagnostics.failed("reading a record", error)
             self.rest()
         self._ripen(self.clock())
         if not more:
             self._idle = (began, recorded)
         return more
+
+    def _part_from_full(self) -> None:
+        """Nobody waits for a subscriber whose queue is full while others have room: it leaves, and reads on by itself.
+
+        Only here, before a stretch of a log is read: what of a stretch has been handed out stands nowhere.
+        """
+        full = [one for one in self.subscribers if one.is_full]
+        if len(full) < len(self.subscribers):
+            for one in full:
+                self.subscribers.remove(one)
+                one.fall_behind(self.offsets())
 
     def offsets(self) -> dict[str, int]:
         """Log → where the oldest record stands of a tree that is still growing, else how far the log has been read."""
@@ -228,21 +257,20 @@ class Feed:
             return
         tree = self.growing.get(tree_id)
         if tree is None:
-            late = tree_id in self._recent or any(one.has_settled(tree_id) for one in self.subscribers)
-            tree = self.growing[tree_id] = LoggedTree(tree_id, late=late, since=self.clock())
-            tree.vendors = self._recent.get(tree_id)
+            # What one vendor has settled may be all new to another, which was away: each decides when it is offered.
+            resumed = any(one.has_settled(tree_id) for one in self.subscribers)
+            late, vendors = tree_id in self._recent, self._recent.get(tree_id)
+            tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
+            self.growing[tree_id] = tree
         tree.add(entry, self.clock())
         if tree.is_whole or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
-        elif tree.root_closed or tree.late:
+        elif tree.root_closed or tree.is_part:
             self._ripening[tree_id] = tree
 
     def _hear(self, run_id: str, tree_id: str, line: Line) -> None:
-        try:
-            entry = record.decode(line.payload)
-            key, vendors = str(entry.get("key", "")), entry.get("vendors")
-        except (ValueError, RecursionError):
-            return
+        entry = record.decode(line.payload)
+        key, vendors = str(entry.get("key", "")), record.refs_of(entry)
         feedback = PendingFeedback(
             key, run_id, tree_id, vendors, line.name, line.offset, line.length, since=self.clock()
         )
@@ -276,7 +304,12 @@ class Feed:
         while len(self._recent) > RECENT_TREES:
             del self._recent[next(iter(self._recent))]
         for one in list(self.subscribers):
-            one.offer(tree)
+            try:
+                one.offer(tree)
+            except Exception as error:  # noqa: BLE001  (one consumer's trouble, with the disk say, is no other's)
+                diagnostics.failed("offering a tree", error)
+                self.subscribers.remove(one)
+                one.fall_behind(None)
 
 
 def lower(low: dict[str, int], trees: Iterable[LoggedTree]) -> None:

@@ -12,8 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from eventtree.config import MEMORY
 from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
+from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
 from eventtree.journal.totals import Captured, captured
+
+COUNT_TRIES = 3
+"""How often to count while others go on recording; then what was recorded is left out."""
 
 
 class VendorTotals(BaseModel):
@@ -43,9 +47,18 @@ class VendorTotals(BaseModel):
     """
 
     recorded: int | None = None
-    """Events for this vendor as the processes that recorded them counted: what `accepted`, which delivery counts, must
-    come to. None where a killed process took that count with it.
+    """Events for this vendor as the processes that recorded them counted, and those that a replay sent: what
+    `accepted`, which delivery counts, must come to. None where a killed process took that count with it.
     """
+    stalled: int | None = None
+    """The process that holds this vendor's lock, where it has done nothing for ten seconds (it is stopped, say)."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether more, or less, was accepted than had been recorded: events got lost between the two, or counted
+        twice. The law balances over them; this does not.
+        """
+        return self.recorded is not None and self.recorded != self.accepted
 
     @property
     def unexplained(self) -> int:
@@ -94,11 +107,11 @@ class Report(BaseModel):
     def settled(self) -> bool:
         """Nothing waits, nothing was refused, and every event is accounted for."""
         return not self.unwritten_bytes and not any(
-            sums.waiting or sums.dead or sums.unexplained for sums in self.vendors.values()
+            sums.waiting or sums.dead or sums.unexplained or sums.differs for sums in self.vendors.values()
         )
 
 
-def totals_of(key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:
+def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:
     """One vendor's sums: what its cursor says, and the events of trees it has not settled."""
     unsettled = found.waiting[key]
     feedback = Counter(cursor.feedback)
@@ -112,7 +125,8 @@ def totals_of(key: Key, cursor: Cursor, found: Counts, known: Captured) -> Vendo
         name=key[0], fingerprint=key[1], accepted=accepted, delivered=cursor.delivered, dead=cursor.dead,
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
         feedback={fate: count for fate, count in sorted(feedback.items()) if count},
-        recorded=known.recorded[name] - known.lost[name] if known.is_exact else None,
+        recorded=known.recorded[name] - known.lost[name] + cursor.replayed_events if known.is_exact else None,
+        stalled=stalled_holder(journal.files, name),
     )  # fmt: skip
 
 
@@ -135,9 +149,7 @@ def make_report(
     Raises:
         OSError: it cannot be read.
     """
-    cursors, known = Cursors(journal, holders), captured(journal)
-    counts = count_unsettled(journal, cursors, known)
-    all_totals = [totals_of(key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
+    counts, known, all_totals = _totals(journal, holders)
     found: dict[str, VendorTotals] = {}
     # Of two destinations of one name, one with events comes first.
     for totals in sorted(all_totals, key=lambda one: (one.name, not one.accepted, one.fingerprint)):
@@ -156,3 +168,14 @@ def make_report(
         unwritten_bytes=journal.held,
         **more,
     )
+
+
+def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, Captured, list[VendorTotals]]:
+    """The counts of one moment: anew where something was recorded meanwhile and the two witnesses differ by it."""
+    for _ in range(COUNT_TRIES):
+        cursors, known = Cursors(journal, holders), captured(journal)
+        counts = count_unsettled(journal, cursors, known)
+        totals = [totals_of(journal, key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
+        if not any(one.differs for one in totals) or captured(journal) == known:
+            return counts, known, totals
+    return counts, known, [one.model_copy(update={"recorded": None}) for one in totals]

@@ -34,7 +34,8 @@ CUT_OFF_TRIES = 3
 LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
 HALVE_AFTER = 5
-"""How often in a row one and the same request is answered 5xx before its halves are tried apart."""
+HALVE_AGAIN_AFTER = 2
+"""How often in a row one request is answered 5xx before its halves are tried apart; and how often each half."""
 LONE_TRIES = 3
 """How often one item that a vendor fails on (5xx, or left out of a partial success) is sent before it is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""
@@ -90,12 +91,13 @@ class _Piece:
     items: Group
     failed_at: int | None = None
     """How many requests the vendor had taken when these, or the piece they were part of, failed first."""
+    halve_after: int = HALVE_AFTER
     failures: int = 0
     lone_tries: int = 0
     cut_off: int = 0
 
     def halved(self) -> list[_Piece]:
-        return [_Piece(half, self.failed_at) for half in halves(self.items) if half]
+        return [_Piece(half, self.failed_at, HALVE_AGAIN_AFTER) for half in halves(self.items) if half]
 
 
 class Sender:
@@ -146,9 +148,13 @@ class Sender:
 
     async def _settle(self, group: Group, stuck: set[str]) -> None:
         """Send a group's items until each is taken, refused or stuck: whole, then in smaller and smaller pieces."""
+        # What is left of a piece always goes before the pieces behind it: a child never comes before its parent.
         work = deque([_Piece(group)])
         while work:
             piece = work.popleft()
+            piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
+            if not piece.items:
+                continue
             piece.items = self._fitting(piece.items)
             made = request(piece.items, self.vendor)
             try:
@@ -164,12 +170,9 @@ class Sender:
                 continue
             if verdict is not None:
                 left = self._take(made, reply, verdict)
-                work.extend(self._again(left, piece, reply))
+                work.extendleft(reversed(self._again(left, piece, reply)))
             elif act is Act.DELIVERED:
                 self._take(made, reply, Verdict(verified=False))
-            elif act is Act.RETRY and len(piece.items) > 1:
-                # Its halves are tried behind what else waits, so that one event does not hold up the others.
-                work.extend(piece.halved())
             elif len(piece.items) > 1:
                 work.extendleft(reversed(piece.halved()))
             elif act is Act.SPLIT and (smaller := truncate_item(piece.items[0], len(piece.items[0].content) // 2)):
@@ -244,7 +247,7 @@ class Sender:
                         raise UnansweredError(str(error)) from None
                     continue
                 act = act_of(reply.status, actions, idempotent=idempotent)
-                verdict = self.vendor.read_reply(made, reply.status, reply.body)
+                verdict = self._verdict(made, reply)
                 if verdict is None and act is Act.RETRY:
                     self._failed(f"HTTP {reply.status}", reply)
                     if reply.status >= 500 and self._is_its_fault(piece):
@@ -262,6 +265,13 @@ class Sender:
                     self._succeeded()
                     return act, reply, verdict
 
+    def _verdict(self, made: Request, reply: Reply) -> Verdict | None:
+        try:
+            return self.vendor.read_reply(made, reply.status, reply.body)
+        except Exception as error:  # noqa: BLE001  (the boundary around each answer: what cannot be read says nothing)
+            diagnostics.failed(f"reading an answer of {self.vendor.name}", error)
+            return None
+
     def _is_its_fault(self, piece: _Piece) -> bool:
         """Whether the vendor fails on these items alone: several are halved to find out; one must fail by itself again
         and again while others pass. Where nothing passes it is an outage, and everything waits.
@@ -273,7 +283,7 @@ class Sender:
         if piece.failed_at is None:
             piece.failed_at = self._passed
         if len(piece.items) > 1:
-            return piece.failures >= HALVE_AFTER
+            return piece.failures >= piece.halve_after
         key = (piece.items[0].tree_id, piece.items[0].key)
         first = self._suspects.setdefault(key, piece.failed_at)
         if len(self._suspects) > SUSPECTS:

@@ -25,6 +25,7 @@ from eventtree.delivery.throttle import Throttle
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import MemoryFiles
+from eventtree.journal.holder import BEAT_SECONDS
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.retention import remove_settled
 from eventtree.journal.totals import captured
@@ -35,6 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TIDY_SECONDS = 60.0
+FIRST_TIDY_SECONDS = 0.5
 MEMORY_TIDY_SECONDS = 2.0
 """How often settled logs are looked for that may go."""
 FLUSH_POLL_SECONDS = 0.01
@@ -227,11 +229,12 @@ class Shipper:
 
     def _waits_elsewhere(self, held: Collection[Key]) -> bool:
         """Whether finished trees of this process wait for vendors that another process ships to."""
-        cursors, named = Cursors(self.journal), set(map(key_of, filter(None, captured(self.journal).recorded)))
+        own = self.journal.process
+        cursors, named = Cursors(self.journal), {key_of(name) for name in captured(self.journal, own).recorded if name}
         if not named - set(held):
             return False
         offsets, damage = cursors.settled_before(named)
-        counts = count(self.journal, cursors, offsets=offsets, damage=damage, only=self.journal.process)
+        counts = count(self.journal, cursors, offsets=offsets, damage=damage, only=own)
         return bool(counts.finished_here - set(held))
 
     def _ask(self, question: Callable[[], T], deadline: float) -> T | None:
@@ -306,20 +309,35 @@ class Shipper:
             task.cancel()
 
     async def _keep_tidy(self) -> None:
+        """Say that we move; remove what nobody needs, soon after the start too: many processes live seconds."""
         in_memory = isinstance(self.journal.files, MemoryFiles)
-        throttle = Throttle(lambda: self.journal.appended)
+        swept = asyncio.get_running_loop().time() - TIDY_SECONDS
+        pause = FIRST_TIDY_SECONDS
         while True:
-            await asyncio.sleep(MEMORY_TIDY_SECONDS if in_memory else TIDY_SECONDS)
-            try:
-                # A disk that is full gets back what nobody needs any more.
-                kept = self.bounds.memory_bytes // 8 if in_memory else self.bounds.kept_bytes
-                room, seconds = 0 if self.journal.held else kept, self.bounds.kept_days * 86_400
-                await asyncio.to_thread(
-                    remove_settled, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle
-                )
-                self.journal.look_for_room()
-            except OSError as error:
-                diagnostics.failed("sweeping the journal", error)
+            for consumer in list(self.consumers.values()):
+                try:
+                    consumer.beat()
+                except OSError as error:
+                    diagnostics.failed("delivery", error)
+            await asyncio.sleep(pause)
+            pause = MEMORY_TIDY_SECONDS if in_memory else BEAT_SECONDS
+            now = asyncio.get_running_loop().time()
+            if in_memory or now - swept >= TIDY_SECONDS:
+                swept = now
+                await self._sweep(in_memory)
+
+    async def _sweep(self, in_memory: bool) -> None:
+        throttle = Throttle(lambda: self.journal.appended)
+        try:
+            # A disk that is full gets back what nobody needs any more.
+            kept = self.bounds.memory_bytes // 8 if in_memory else self.bounds.kept_bytes
+            room, seconds = 0 if self.journal.held else kept, self.bounds.kept_days * 86_400
+            await asyncio.to_thread(
+                remove_settled, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle
+            )
+            self.journal.look_for_room()
+        except OSError as error:
+            diagnostics.failed("sweeping the journal", error)
 
     def _wake_consumers(self) -> None:
         for consumer in self.consumers.values():

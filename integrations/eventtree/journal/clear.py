@@ -67,11 +67,12 @@ def _counted(journal: Journal, tree: LoggedTree) -> _Counted:
     vendors: dict[str, dict[str, str]] = {}
     events, reason = 0, "by_user"
     for entry in load(journal, tree.lines):
-        vendors.update((_cursor_of(ref), ref) for ref in entry.get("vendors") or ())
+        vendors.update((_cursor_of(ref), ref) for ref in record.refs_of(entry) or ())
         if entry["r"] == record.OPEN:
             events += 1
         elif entry["r"] == record.DROP:
-            events, reason = events + entry["events"], entry["reason"]
+            dropped, reason = record.dropped_by(entry)
+            events += dropped
     return _Counted(vendors, events, reason)
 
 
@@ -121,9 +122,10 @@ def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Re
 
 def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
     for entry, log, end in said:
-        is_mine = cursor_name in map(_cursor_of, entry.get("vendors") or ())
-        if is_mine and not cursor.is_feedback_done(entry["key"], log, end):
-            cursor.settle_feedback(entry["key"], entry["tree"], log, end, "by_user")
+        is_mine = cursor_name in map(_cursor_of, record.refs_of(entry) or ())
+        key = str(entry.get("key", ""))
+        if is_mine and not cursor.is_feedback_done(key, log, end):
+            cursor.settle_feedback(key, entry["tree"], log, end, "by_user")
 
 
 def _blank(seq: int, length: int) -> bytes:

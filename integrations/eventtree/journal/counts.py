@@ -18,7 +18,8 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.totals import Captured
-from eventtree.journal.trees import LoggedTree, Refs
+from eventtree.journal.trees import LoggedTree
+from eventtree.record import Refs
 
 CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor")
 """Name of a vendor's cursor; whatever else is called so is not ours."""
@@ -83,8 +84,8 @@ def count(
                 continue
             tree = growing.get(entry.tree_id)
             if tree is None:
-                tree = growing[entry.tree_id] = LoggedTree(entry.tree_id)
-                tree.vendors = counting.vendors_of_late_part(entry.tree_id)
+                known = counting.vendors_of_late_part(entry.tree_id)
+                tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
             found.events += entry.kind == record.OPEN
             tree.add(entry)
             if tree.is_whole or tree.dropped is not None:
@@ -193,9 +194,10 @@ class _Counting:
         line = entry.line
         try:
             feedback = record.decode(line.payload)
-        except (ValueError, RecursionError):
+        except Exception:  # noqa: BLE001  (the boundary around each record)
             return
-        for key in keys_of(feedback.get("vendors")):
+        refs = record.refs_of(feedback)
+        for key in keys_of(self.vendors_of_late_part(entry.tree_id) if refs is None else refs):
             self.found.vendors.add(key)
             if not self.cursors(key).is_feedback_done(
                 str(feedback.get("key", "")), line.name, line.offset + line.length

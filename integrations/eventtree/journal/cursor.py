@@ -4,8 +4,8 @@ An append-only file of lines (`line.py`), read whole at the start, one line per 
 is rewritten as one line that says the same.
 
     {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items need never be sent again
-    {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end}}
-                                                                     the tree is done with
+    {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end}, "replay"}
+                                                                     the tree is done with; `replay`: it named others
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
     {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
     {"c": "learn", "values": {name: value or null}}                  null: not known any more
@@ -67,6 +67,9 @@ class Cursor:
         """Events of the trees in `partly` that were delivered, and dead-lettered."""
         self.settled: dict[str, dict[str, int]] = {}
         self.offsets: dict[str, int] = {}
+        self.replayed: dict[str, int] = {}
+        """Log → up to where what was recorded for others has been sent too."""
+        self.replayed_events = 0
         self.learned: dict[str, str] = {}
         self.parked: str | None = None
         self.feedback: Counter[str] = Counter()
@@ -114,12 +117,14 @@ class Cursor:
         """Per tree: keys of items that were answered, events delivered by them, events dead-lettered by them."""
         self._write({"c": "ack", "items": {tree: list(entry) for tree, entry in items.items()}})
 
-    def settle(self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans) -> None:
+    def settle(
+        self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, is_replay: bool = False
+    ) -> None:
         """The tree is done with; `events` is how many it had, `dropped` those with no place."""
         taken = self.taken.get(tree, (0, 0))
         self._write(
             {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
-             "spans": dict(spans)}
+             "spans": dict(spans), **({"replay": True} if is_replay else {})}
         )  # fmt: skip
 
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
@@ -152,10 +157,17 @@ class Cursor:
         """Forget what the vendor does not know any more."""
         self._write({"c": "learn", "values": dict.fromkeys(names)})
 
-    def advance(self, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]] = MappingProxyType({})) -> None:
+    def advance(
+        self,
+        offsets: Mapping[str, int],
+        damage: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+        *,
+        is_replay: bool = False,
+    ) -> None:
         """Everything before `offsets` (all logs that are left) is done with: rewrite the file, forgetting it.
 
-        `damage` says what was found broken there: damaged and lost lines by log.
+        `damage` says what was found broken there: damaged and lost lines by log. With `is_replay`, also what was
+        recorded for others is.
 
         Without offsets the file is rewritten as it is.
 
@@ -164,6 +176,8 @@ class Cursor:
         """
         if offsets:
             self.offsets = {log: max(end, self.offsets.get(log, 0)) for log, end in offsets.items()}
+            replayed = {log: self.replayed.get(log, 0) for log in offsets}
+            self.replayed = {log: max(end, offsets[log] * is_replay) for log, end in replayed.items()}
             self.damage = {log: damage[log] for log in offsets if any(damage.get(log, ()))}
             recent = set(list(self.settled)[-KEPT_TREES:])
             self.settled = {
@@ -220,6 +234,7 @@ class Cursor:
             "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
             "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
+            "replayed": {log: end for log, end in self.replayed.items() if end}, "replays": self.replayed_events,
             "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
         }  # fmt: skip
 
@@ -253,6 +268,7 @@ class Cursor:
         for log, end in entry["spans"].items():
             spans[log] = max(end, spans.get(log, 0))
         self.accepted += entry["events"]
+        self.replayed_events += entry["events"] if entry.get("replay") else 0
         self.dropped.update(entry["dropped"])
 
     def _on_drop(self, entry: dict[str, Any]) -> None:
@@ -300,6 +316,7 @@ class Cursor:
         self.taken = {tree: (taken[0], taken[1]) for tree, taken in entry.get("taken", {}).items()}
         self.settled, self.offsets = entry["settled"], entry["offsets"]
         self.learned, self.parked = entry["learned"], entry["parked"]
+        self.replayed, self.replayed_events = entry.get("replayed", {}), entry.get("replays", 0)
         self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
         self.feedback.update(entry.get("feedback", {}))
         self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

@@ -13,6 +13,7 @@ import os
 import posix
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -26,6 +27,11 @@ from eventtree.errors import JournalError
 
 APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 IDENTITY_BYTES = 32
+
+LISTED_SECONDS = 10.0
+"""How long a listing of the folder is kept at most; it is made anew as soon as the folder has changed."""
+TICK_NS = 100_000_000
+"""No disk's clock is coarser."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +76,7 @@ class Files(Protocol):
         """Length in bytes; 0 where there is no such file."""
 
     def names(self) -> list[str]:
-        """All files, sorted; none where there is no folder any more."""
+        """All files, sorted; none where there is no folder any more. Not to be changed: it may be given out again."""
 
     def replace(self, name: str, data: bytes) -> None:
         """Make `name` hold exactly `data`, in one step."""
@@ -104,6 +110,8 @@ class DiskFiles:
         self._at = f"{folder}{os.sep}"
         self._open: dict[str, int] = {}
         self._guard = RLock()
+        self._listed: tuple[int, list[str], float] = (0, [], 0.0)
+        """When the folder had changed last as it was listed, what was in it, and when that was."""
         _make_private(folder)
 
     def append(self, name: str, data: bytes) -> None:
@@ -145,7 +153,15 @@ class DiskFiles:
     def names(self) -> list[str]:
         """See `Files`."""
         try:
-            return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
+            changed = os.stat(self.folder).st_mtime_ns  # noqa: PTH116  (called often: no Path objects)
+            known, names, looked = self._listed
+            now = time.monotonic()
+            if changed != known or now - looked > LISTED_SECONDS:
+                names = sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
+                # A change within the same tick of the disk's clock would go unseen.
+                is_old = abs(time.time_ns() - changed) > TICK_NS
+                self._listed = (changed if is_old else 0, names, now)
+            return names
         except FileNotFoundError:
             return []
 

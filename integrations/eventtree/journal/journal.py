@@ -67,6 +67,8 @@ class Journal:
         self.roll_bytes = roll_bytes
         self._salt: bytes | None = None
         self._newer: dict[str, bool] = {}
+        self._listing: tuple[list[str], list[str]] = ([], [])
+        """The files there were at the last look, and which of them are logs."""
         self._begin(held_bytes)
         _journals.add(self)
 
@@ -221,9 +223,15 @@ class Journal:
         return [name for name in self.all_logs() if self.is_newer(name)]
 
     def all_logs(self) -> list[str]:
-        # By number, not by text: `.10000.log` comes after `.9999.log`.
-        names = (LOG_NAME.fullmatch(name) for name in self.files.names())
-        return [found[0] for found in sorted(filter(None, names), key=lambda found: (found[1], int(found[2] or 0)))]
+        """Logs of any version, in the order of `logs`: the same list as long as there are the same files."""
+        names = self.files.names()
+        known, logs = self._listing
+        if names is not known:
+            # By number, not by text: `.10000.log` comes after `.9999.log`.
+            found = filter(None, map(LOG_NAME.fullmatch, names))
+            logs = [one[0] for one in sorted(found, key=lambda one: (one[1], int(one[2] or 0)))]
+            self._listing = (names, logs)
+        return logs
 
     def is_newer(self, name: str) -> bool:
         known = self._newer.get(name)

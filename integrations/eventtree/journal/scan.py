@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import chain, groupby, islice
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,8 +21,13 @@ from eventtree.journal.line import Line, LineReader
 
 ALIVE_SECONDS = 2.0
 """How often to ask whether the writer of a log still lives."""
-ASKED_AT_ONCE = 20
-"""How many writers are asked in one look: asking takes their lock, and a journal may hold thousands of logs."""
+UNKNOWN_SECONDS = 10.0
+"""How often to look at the logs of writers that were not asked yet."""
+ASKED_AT_ONCE = 5
+ASK_SECONDS = 0.2
+"""How many writers are asked in one look, and how soon in the next: asking takes their lock, and a journal may hold
+thousands of logs.
+"""
 
 
 class Entry(NamedTuple):
@@ -54,13 +59,19 @@ class Scan:
         self.readers: dict[str, LineReader] = {}
         self._offsets = dict(offsets)
         self._damage = dict(damage)
+        self._logs: dict[str, list[str]] = {}
+        """Process → its logs, of all that may still have something to read."""
+        self._listed: list[str] = []
         self._done: set[str] = set()
         """Logs that nobody writes any more and that were read to their end."""
         self.gone: set[str] = set()
         """Processes that have died and whose logs have all been read."""
         self._read_until: dict[str, float] = {}
+        self._touched: dict[str, None] = {}
+        """Processes of which something was read, or is torn: these are asked first whether they live."""
         self._dead: set[str] = set()
         self._asked: dict[str, float] = {}
+        self._last_asked = self._last_complete = float("-inf")
 
     def read(self, wants_more: Callable[[], bool] = lambda: True, only: str | None = None) -> Iterator[Entry]:
         """The next stretch of each process's logs (or of `only` that one's); yields nothing when all has been read.
@@ -70,29 +81,68 @@ class Scan:
         Raises:
             OSError: the disk refuses; the next call goes on at the same place.
         """
-        logs = self.journal.all_logs()
-        self._forget_removed(logs)
-        for process, names in groupby(logs, process_of):
-            if only not in (None, process):
-                continue
-            *earlier, newest = names
+        self._list()
+        # A writer must be known to be dead before its log's end is looked for: it may write until then.
+        self._ask()
+        for process in self._to_read(only):
+            *earlier, newest = self._logs[process]
             began = self.clock()
-            is_dead = process in self.gone or self.is_dead(process)
+            is_dead = process in self._dead
             for name in (*earlier, newest):
-                if name in self._done or self.journal.is_newer(name):
+                if name in self._done:
                     continue
-                if not wants_more():
-                    return
                 is_left = name != newest or is_dead
-                yield from self._stretch(name, is_left)
                 if not self._at_end(name):
-                    break  # a later log of this process must wait
+                    if self.journal.is_newer(name):
+                        continue
+                    if not wants_more():
+                        return
+                    self._touched[process] = None
+                    yield from self._stretch(name, is_left)
+                    if not self._at_end(name):
+                        break  # a later log of this process must wait
                 if is_left:
                     self._done.add(name)
             else:
                 self._read_until[process] = began
                 if is_dead:
-                    self.gone.add(process)
+                    self._forget(process)
+
+    def _to_read(self, only: str | None) -> list[str]:
+        """Processes to look at now: all of them from time to time, in between those that are known to write.
+
+        So thousands of logs of which nothing is left to read cost next to nothing until their writers are known to
+        have died.
+        """
+        if only is not None:
+            return [only] if only in self._logs else []
+        now = self.clock()
+        if now - self._last_complete < UNKNOWN_SECONDS:
+            return [process for process in dict.fromkeys(chain(self._asked, self._touched)) if process in self._logs]
+        self._last_complete = now
+        return list(self._logs)
+
+    def _list(self) -> None:
+        listed = self.journal.all_logs()
+        if listed is self._listed:
+            return
+        self._listed = listed
+        for name in self.readers.keys() - set(listed):
+            del self.readers[name]
+            self._done.discard(name)
+        known = self._logs
+        self._logs = {
+            process: list(names) for process, names in groupby(listed, process_of) if process not in self.gone
+        }
+        if self._logs.keys() - known.keys():
+            self._last_complete = float("-inf")  # a new process is looked at at once
+
+    def _forget(self, process: str) -> None:
+        """Nothing more can come of this process."""
+        self.gone.add(process)
+        del self._logs[process]
+        for known in (self._touched, self._asked):
+            known.pop(process, None)
 
     def begin_at(self, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]) -> None:
         """Begin in each log at the lower of two offsets; only before the first read."""
@@ -103,32 +153,36 @@ class Scan:
 
     def read_until(self, processes: Iterable[str]) -> float:
         """The time up to which all that these processes wrote has been read; -inf while some of it never was."""
-        return min((self._read_until.get(process, float("-inf")) for process in processes), default=float("inf"))
+        living = (process for process in processes if process not in self.gone)
+        return min((self._read_until.get(process, float("-inf")) for process in living), default=float("inf"))
 
-    def is_dead(self, process: str) -> bool:
-        """Whether the writer has died (as far as was asked lately)."""
-        if process in self._dead:
-            return True
+    def _ask(self) -> None:
+        """Ask some of the writers whether they live; those first of which something was read."""
         now = self.clock()
-        busy = sum(now - asked < ALIVE_SECONDS for asked in list(self._asked.values())[-ASKED_AT_ONCE:])
-        if now - self._asked.get(process, float("-inf")) >= ALIVE_SECONDS and busy < ASKED_AT_ONCE:
-            self._asked.pop(process, None)  # asked last stands last
+        if now - self._last_asked < ASK_SECONDS:
+            return
+        self._last_asked = now
+        unsure = (
+            process
+            for process in chain(self._touched, reversed(self._logs))
+            if process not in self._dead and now - self._asked.get(process, float("-inf")) >= ALIVE_SECONDS
+        )
+        for process in list(dict.fromkeys(islice(unsure, ASKED_AT_ONCE))):
             self._asked[process] = now
             if not self.journal.is_alive(process):
                 self._dead.add(process)
-        return process in self._dead
 
     def has_read(self, process: str) -> bool:
         """Whether all that this process has written so far has been read."""
-        return all(
-            name in self._done or self._at_end(name)
-            for name in self.journal.all_logs()
-            if process_of(name) == process and not self.journal.is_newer(name)
-        )
+        self._list()
+        names = self._logs.get(process, ())
+        return all(name in self._done or self._at_end(name) or self.journal.is_newer(name) for name in names)
 
     def offsets(self) -> dict[str, int]:
-        """Log → how far it has been read."""
-        return {name: reader.offset for name, reader in self.readers.items()}
+        """Log → how far it has been read; of a log that was not looked at yet, where that will begin."""
+        listed = set(self._listed or self.journal.all_logs())
+        begin = {name: offset for name, offset in self._offsets.items() if name in listed}
+        return {**begin, **{name: reader.offset for name, reader in self.readers.items()}}
 
     def damage(self, before: Mapping[str, int] | None = None) -> dict[str, tuple[int, int]]:
         """Log → damaged and lost lines: all that were found, or those before given offsets."""
@@ -144,27 +198,26 @@ class Scan:
         reader = self.readers.get(name)
         if reader is None:
             reader = self.readers[name] = LineReader(self.journal.files, name, self._offsets.get(name, 0))
-        if self._at_end(name):
-            return
         lines = reader.read()
         if is_left and not lines:
             lines = reader.last_words()
         for line in lines:
-            try:
-                kind, run_id, tree_id = record.head(line.payload)
-            except (ValueError, RecursionError):
-                continue  # whole, and yet no record of ours
-            if tree_id:
-                yield Entry(kind, run_id, tree_id, line)
+            entry = entry_of(line)
+            if entry is not None and entry.tree_id:
+                yield entry
 
     def _at_end(self, name: str) -> bool:
         reader = self.readers.get(name)
-        return reader is not None and self.journal.files.size(name) <= reader.offset
+        offset = reader.offset if reader is not None else self._offsets.get(name, 0)
+        return self.journal.files.size(name) <= offset
 
-    def _forget_removed(self, logs: list[str]) -> None:
-        for name in self.readers.keys() - set(logs):
-            del self.readers[name]
-            self._done.discard(name)
+
+def entry_of(line: Line) -> Entry | None:
+    """A line as a scan sees it; None for one that is whole, and yet no record of ours."""
+    try:
+        return Entry(*record.head(line.payload), line)
+    except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
+        return None
 
 
 def read_all(journal: Journal, on_line: Callable[[], None] = lambda: None) -> Iterator[Entry]:

@@ -38,16 +38,18 @@ class Captured:
     """False where a killed process's last events cannot be told by vendor any more."""
 
 
-def captured(journal: Journal) -> Captured:
-    """The sums of all processes.
+def captured(journal: Journal, only: str | None = None) -> Captured:
+    """The sums of all processes, or of `only` that one.
 
     Raises:
         OSError: the disk refuses to read.
     """
     found = Captured()
-    for payload in _payloads(journal.files.read(REMOVED, 0)):
+    for payload in _payloads(journal.files.read(REMOVED, 0)) if only is None else ():
         _add(found, payload)
     for process, names in groupby(journal.logs(), process_of):
+        if only not in (None, process):
+            continue
         logs = list(names)
         if process != journal.process and (footer := _footer(journal, logs[-1])) is not None:
             _add(found, footer)
@@ -95,7 +97,7 @@ def _payloads(data: bytes) -> list[record.Record]:
     for line in data.split(b"\n"):
         try:
             entry = pydantic_core.from_json(unframe(line)[1])
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
         if isinstance(entry, dict):
             found.append(entry)
@@ -135,8 +137,9 @@ def _count_line(payload: bytes, vendors: dict[str, tuple[str, ...]], counts: Cou
             found.recorded.update(named or ())
         elif kind in (record.OPEN, record.VENDORS, record.DROP):
             entry = record.decode(payload)
-            named = tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in entry.get("vendors") or ()) or (NO_VENDOR,)
-            number = 1 if kind == record.OPEN else int(entry.get("events", 0))
+            refs = record.refs_of(entry) or ()
+            named = tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in refs) or (NO_VENDOR,)
+            number = 1 if kind == record.OPEN else record.dropped_by(entry)[0]
             if kind == record.VENDORS:
                 fresh = [name for name in named if name not in vendors.get(tree_id, ())]
                 found.recorded.update(dict.fromkeys(fresh, counts[tree_id]))
@@ -145,5 +148,5 @@ def _count_line(payload: bytes, vendors: dict[str, tuple[str, ...]], counts: Cou
             counts[tree_id] += kind == record.OPEN
             found.events += kind == record.OPEN
             vendors[tree_id] = named
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
         return

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import READ_BYTES, Line, LineReader, unframe
-from eventtree.journal.scan import Entry, read_all
+from eventtree.journal.scan import Entry, entry_of, read_all
+from eventtree.record import Refs
 
 PINNED_BYTES = 64 * 1024 * 1024
 PINNED_SECONDS = 86_400.0
@@ -16,17 +17,16 @@ PINNED_SECONDS = 86_400.0
 NEAR_BYTES = 32 * 1024
 """Records of a tree no further apart than this are read together."""
 
-Refs = list[dict[str, str]]
-"""Vendors a record names: `{"name", "fingerprint"}` of each."""
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LoggedTree:
     """One tree as the heads of its records tell it."""
 
     id: str
     late: bool = False
     """It holds only what came after the rest of the tree had gone out."""
+    is_resumed: bool = False
+    """Some vendor has settled a tree of this id before: unless its root opens here, nothing but a part may come."""
     vendors: Refs | None = None
     """None until its root's record has been seen."""
     events: int = 0
@@ -71,11 +71,12 @@ class LoggedTree:
                 return  # it repeats what the open record said
         try:
             entry = record.decode(payload)
-            if kind == record.DROP:
-                self.dropped = (int(entry["events"]), str(entry["reason"]))
-            self.vendors = entry.get("vendors", self.vendors)
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return  # the fold counts it as damaged
+        except Exception:  # noqa: BLE001  (the boundary around each record; the fold counts it as damaged)
+            return
+        if kind == record.DROP:
+            self.dropped = record.dropped_by(entry)
+        if "vendors" in entry:
+            self.vendors = record.refs_of(entry)
 
     @property
     def processes(self) -> set[str]:
@@ -87,6 +88,11 @@ class LoggedTree:
         """Whether every run has opened and closed here: nothing more can be expected of the tree."""
         return self.root_opened and self.root_closed and not self.open and not self.ended
 
+    @property
+    def is_part(self) -> bool:
+        """Whether its root cannot be expected to open or close here any more."""
+        return self.late or (self.is_resumed and not self.root_opened)
+
     def is_due(self, now: float, read_until: float, grace: float) -> bool:
         """Whether the tree is finished, or has waited long enough.
 
@@ -95,7 +101,7 @@ class LoggedTree:
         """
         if self.dropped is not None:
             return True
-        if self.root_closed or self.late:
+        if self.root_closed or self.is_part:
             waited = read_until - max(self.closed_at, self.since)
             return waited >= (grace if self.open else 0.0)
         return self.size > PINNED_BYTES or now - self.since > PINNED_SECONDS
@@ -112,7 +118,8 @@ ROOT_KINDS = frozenset({record.OPEN, record.CLOSE, record.VENDORS, record.DROP})
 def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
     """Two parts of a tree as one, where the first has not gone out yet."""
     return LoggedTree(
-        first.id, late=first.late, vendors=second.vendors or first.vendors, events=first.events + second.events,
+        first.id, late=first.late, is_resumed=first.is_resumed,
+        vendors=second.vendors or first.vendors, events=first.events + second.events,
         open=(first.open - second.ended) | second.open, ended=first.ended | (second.ended - first.open),
         root_opened=first.root_opened or second.root_opened, root_closed=first.root_closed or second.root_closed,
         size=first.size + second.size, since=first.since, closed_at=max(first.closed_at, second.closed_at),
@@ -125,6 +132,9 @@ def part_beyond(journal: Journal, tree: LoggedTree, is_settled: Callable[[str, i
     """What of a tree stands behind what is settled, as a late part; None if that is nothing.
 
     `is_settled` tells of a log and an offset whether all up to there is settled.
+
+    Raises:
+        OSError: the disk refuses to read.
     """
     left = [line for line in tree.lines if not is_settled(line[0], line[1] + line[2])]
     if len(left) == len(tree.lines):
@@ -133,9 +143,11 @@ def part_beyond(journal: Journal, tree: LoggedTree, is_settled: Callable[[str, i
     for log, offset, length in left:
         try:
             seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
-            part.add(Entry(*record.head(payload), Line(log, offset, length, seq, payload)))
-        except (ValueError, RecursionError):
-            continue
+        except ValueError:
+            continue  # cleared or damaged meanwhile
+        entry = entry_of(Line(log, offset, length, seq, payload))
+        if entry is not None:
+            part.add(entry)
     part.vendors = tree.vendors
     return part if part.lines else None
 
@@ -150,9 +162,10 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
         data = journal.files.read(name, start, end - start)
         for offset, length in group:
             try:
-                yield record.decode(unframe(data[offset - start : offset - start + length].rstrip(b"\n"))[1])
-            except (ValueError, RecursionError):
+                entry = record.decode(unframe(data[offset - start : offset - start + length].rstrip(b"\n"))[1])
+            except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
                 continue
+            yield entry
 
 
 def trees_in(journal: Journal) -> dict[str, LoggedTree]:
@@ -194,10 +207,9 @@ def _mentioning(journal: Journal, ids: set[str], on_line: Callable[[], None]) ->
         while lines := reader.read():
             for line in lines:
                 on_line()
-                try:
-                    yield Entry(*record.head(line.payload), line)
-                except (ValueError, RecursionError):
-                    continue
+                entry = entry_of(line)
+                if entry is not None:
+                    yield entry
 
 
 def _neighbours(

@@ -19,7 +19,7 @@ does in each; nothing else decides. Then `build` makes events of the runs:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -135,9 +135,10 @@ class _Nest:
 class TreeBuilder:
     """One tree growing from its records. `build` may be called at any time, and again after more records."""
 
-    def __init__(self, tree_id: str) -> None:
-        """Start an empty tree."""
+    def __init__(self, tree_id: str, rest: Callable[[], None] = lambda: None) -> None:
+        """Start an empty tree. `rest` is called between records and between events: the caller may pause."""
         self.id = tree_id
+        self._rest = rest
         self._runs: dict[str, _Run] = {}
         self._feedback: list[Record] = []
 
@@ -151,6 +152,7 @@ class TreeBuilder:
                 run = self._runs[entry["id"]] = _Run(entry["id"])
             act, run.state = RULES[run.state, entry["r"]]
             getattr(run, act)(entry)
+        self._rest()
 
     def build(self, pricing: Pricing | None = None, *, part: bool = False) -> EventTree | None:
         """The tree as far as its records tell, or None if they hold no run.
@@ -160,7 +162,6 @@ class TreeBuilder:
         runs = {run.id: run for run in self._runs.values() if run.state != UNSEEN}
         if not runs:
             return None
-        _resolve_same(runs)
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
         in_order = sorted(runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
@@ -175,10 +176,11 @@ class TreeBuilder:
         nest = _Nest(runs, parents, wrappers, _silent(runs, parents, wrappers))
         _settle_unclosed(runs, parents)
         _add_structure({run.id: run for run in in_order}, parents)
-        events = [
-            _event(run, self.id, parents[run.id], shared, start, _figures(run, nest, pricing)) for run in runs.values()
-        ]
-        in_time = sorted(self._feedback, key=lambda entry: entry.get("at", 0))
+        events = []
+        for run in runs.values():
+            events.append(_event(run, self.id, parents[run.id], shared, start, _figures(run, nest, pricing)))
+            self._rest()
+        in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
         feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
         return EventTree(id=self.id, events=_ordered(events), feedback=feedback)
 
@@ -430,39 +432,3 @@ def _notes(run: _Run) -> tuple[Note, ...]:
 
 def _time(at_ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=at_ns // 1000)
-
-
-def _resolve_same(runs: Mapping[str, _Run]) -> None:
-    """Put the values in place that {"$same": [record id, path]} points to; pointers to nothing stay as they are."""
-    for run in runs.values():
-        for entry in (run.open, run.close):
-            for key in ("inputs", "outputs"):
-                if isinstance(entry.get(key), dict | list):
-                    entry[key] = _same(entry[key], runs, 0)
-
-
-NESTS = frozenset({dict, list})
-
-
-def _same(value: JsonValue, runs: Mapping[str, _Run], hops: int) -> JsonValue:
-    if isinstance(value, dict):
-        if value.keys() == {"$same"} and hops < 100:
-            return _target(value, runs, hops)
-        return {
-            key: _same(inner, runs, hops) if inner and type(inner) in NESTS else inner for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_same(inner, runs, hops) if type(inner) in NESTS else inner for inner in value]
-    return value
-
-
-def _target(pointer: JsonValue, runs: Mapping[str, _Run], hops: int) -> JsonValue:
-    try:
-        run_id, path = pointer["$same"]
-        run = runs[run_id]
-        found: JsonValue = {"inputs": run.open.get("inputs"), "outputs": run.close.get("outputs")}
-        for step in path:
-            found = found[step]
-    except (KeyError, IndexError, TypeError, ValueError):
-        return pointer
-    return _same(found, runs, hops + 1)

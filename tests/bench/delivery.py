@@ -1,0 +1,167 @@
+"""What delivering a journal costs: `python -m tests.bench.delivery [--trees N] [--rounds N] [--against CHECKOUT]`.
+
+The same journal of chains around a prompt, a model and a parser is drained to one vendor and to five, on loopback, the
+vendors in a process of their own that answers at once: CPU seconds of the delivering process beyond those of its start.
+With `--against`, another checkout of eventtree does the same in turn: on a machine that does other things too, only the
+ratio means something. `--instructions` counts them with valgrind instead, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+SETUP = """
+import sys, time
+from eventtree import flush
+from eventtree.langchain import CallbackHandler
+from eventtree.vendors import vendor_class
+journal, url, trees, *kinds = sys.argv[1:]
+where = {kind: url + ("/" + kind[-2:] if "humanloop" in kind else "") for kind in kinds}
+vendors = [vendor_class(kind)(api_key="k", base_url=where[kind]) for kind in kinds]
+"""
+
+RECORD = """
+from tests.bench.chain import make_chain
+handler = CallbackHandler(vendors=vendors, user="u", journal=journal, deliver=False)
+chain = make_chain()
+for number in range(int(trees)):
+    question = f"Where do events go while vendor {number} is down? " * 8
+    chain.invoke({"question": question}, config={"callbacks": [handler]})
+"""
+
+DRAIN = """
+handler = CallbackHandler(vendors=vendors, user="u", journal=journal)
+report = flush(120)
+assert not report.waiting and not any(one.dead for one in report.vendors.values()), report
+print(sum(one.delivered for one in report.vendors.values()), time.process_time())
+"""
+
+
+def serve(pipe: Any) -> None:
+    """A vendor of any kind in a process of its own that takes everything and keeps nothing."""
+    import uuid
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Answers(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits for the peer's delayed acknowledgement
+        wbufsize = -1
+
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            sent = json.loads(content) if "logs" in self.path or "events" in self.path else {}
+            rows = sent.get("events", sent.get("logs", ())) if isinstance(sent, dict) else sent
+            ids = [row.get("id") or row.get("event_id") for row in rows if isinstance(row, dict)]
+            answer = {"id": str(uuid.uuid4()), "row_ids": ids, "event_ids": ids, "success": True}
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PATCH = do_PUT = do_POST
+
+        def log_message(self, *args: Any) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    pipe.send(server.server_port)
+    server.serve_forever()
+
+
+def run(checkout: Path, program: str, *arguments: str, tool: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """A program with the eventtree of a checkout."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{checkout / 'integrations'}{os.pathsep}{checkout}",
+        "PYTHONHASHSEED": "0",
+    }
+    command = [*tool, sys.executable, "-c", SETUP + program, *arguments]
+    return subprocess.run(command, env=environment, cwd=checkout, text=True, capture_output=True, check=True)
+
+
+class Bench:
+    """Journals recorded once by each checkout, drained from a copy each time."""
+
+    def __init__(self, folder: Path, url: str, trees: int) -> None:
+        """Keep journals in `folder`."""
+        self.folder, self.url, self.trees = folder, url, trees
+
+    def cost(self, checkout: Path, kinds: list[str], tool: tuple[str, ...] = ()) -> tuple[float, str]:
+        """CPU seconds of draining, and what the tool printed."""
+        kept = self.folder / f"{checkout.name}-{len(kinds)}-{self.trees}"
+        if not kept.exists():
+            kept.mkdir(mode=0o700)
+            run(checkout, RECORD, str(kept), self.url, str(self.trees), *kinds)
+        journal = self.folder / "drained"
+        shutil.rmtree(journal, ignore_errors=True)
+        shutil.copytree(kept, journal)
+        done = run(checkout, DRAIN, str(journal), self.url, "0", *kinds, tool=tool)
+        return float(done.stdout.split()[-1]), done.stderr
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="CPU of delivery")
+    parser.add_argument("--trees", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--instructions", action="store_true")
+    given = parser.parse_args()
+    from eventtree.vendors import VENDORS
+
+    checkouts = {"this": ROOT, **({"other": given.against.absolute()} if given.against else {})}
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    url = f"http://127.0.0.1:{ours.recv()}"
+    with tempfile.TemporaryDirectory() as name:
+        full, empty = Bench(Path(name), url, given.trees), Bench(Path(name), url, 1)
+        for kinds in (["braintrust"], sorted(VENDORS)):
+            medians = {}
+            if given.instructions:
+                tool = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=2")
+                for label, checkout in checkouts.items():
+                    counts = [
+                        int(re.search(r"Collected : (\d+)", bench.cost(checkout, kinds, tool)[1])[1])  # type: ignore[index]
+                        for bench in (full, empty)
+                    ]
+                    medians[label] = counts[0] - counts[1]
+                    print(
+                        f"{len(kinds)} vendors, {label}: {medians[label] / given.trees / 1e6:.2f} M instructions a tree"
+                    )
+            else:
+                times: dict[str, list[float]] = {label: [] for label in checkouts}
+                starts: dict[str, list[float]] = {label: [] for label in checkouts}
+                for _ in range(given.rounds):
+                    for label, checkout in checkouts.items():
+                        times[label].append(full.cost(checkout, kinds)[0])
+                        starts[label].append(empty.cost(checkout, kinds)[0])
+                for label in checkouts:
+                    start = statistics.median(starts[label])
+                    medians[label] = statistics.median(times[label]) - start
+                    print(
+                        f"{len(kinds)} vendors, {label}: {medians[label] * 1e3 / given.trees:.2f} ms CPU a tree "
+                        f"beyond the start's {start:.2f} s"
+                    )
+            if "other" in medians:
+                print(f"{len(kinds)} vendors: {medians['this'] / medians['other']:.2f} of the other's")
+    server.terminate()
+
+
+if __name__ == "__main__":
+    main()
