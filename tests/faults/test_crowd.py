@@ -17,7 +17,7 @@ def crowd() -> Iterator[Crowd]:
 
 
 @pytest.mark.parametrize("away", ["plain", "final", "onetree"])
-def test_f30_a_vendor_that_falls_behind_the_others_gets_every_event_in_the_end(
+def test_f43_a_vendor_that_falls_behind_the_others_gets_every_event_in_the_end(
     crowd: Crowd, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F30"""
@@ -35,7 +35,7 @@ def test_f30_a_vendor_that_falls_behind_the_others_gets_every_event_in_the_end(
 
 
 @pytest.mark.parametrize("away", ["plain", "final", "onetree"])
-def test_f31_what_others_have_settled_is_new_to_a_vendor_that_was_away(crowd: Crowd, away: str) -> None:
+def test_f44_what_others_have_settled_is_new_to_a_vendor_that_was_away(crowd: Crowd, away: str) -> None:
     """F31"""
     crowd.sinks[away].mode = "503"
     for _ in range(30):
@@ -47,7 +47,7 @@ def test_f31_what_others_have_settled_is_new_to_a_vendor_that_was_away(crowd: Cr
     assert set(crowd.repeats().values()) == {0}
 
 
-def test_f31_an_old_open_run_costs_no_tree_a_second_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f44_an_old_open_run_costs_no_tree_a_second_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     """F31: the offset of a later log is kept while the first one is read anew."""
     monkeypatch.setattr("eventtree.journal.cursor.KEPT_TREES", 5)
     crowd = Crowd(roll_bytes=300_000)
@@ -70,7 +70,7 @@ def test_f31_an_old_open_run_costs_no_tree_a_second_delivery(monkeypatch: pytest
     crowd.close()
 
 
-def test_f32_a_replay_twice_sends_each_tree_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f45_a_replay_twice_sends_each_tree_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """F32: what is remembered of it does not depend on how many trees there were."""
     monkeypatch.setattr("eventtree.journal.cursor.KEPT_TREES", 5)
     crowd = Crowd()
@@ -85,7 +85,7 @@ def test_f32_a_replay_twice_sends_each_tree_once(monkeypatch: pytest.MonkeyPatch
     crowd.close()
 
 
-def test_f33_a_disk_that_refuses_to_read_in_the_middle_costs_no_vendor_a_tree(crowd: Crowd) -> None:
+def test_f46_a_disk_that_refuses_to_read_in_the_middle_costs_no_vendor_a_tree(crowd: Crowd) -> None:
     """F33"""
     for _ in range(30):
         crowd.tree()

@@ -29,7 +29,7 @@ while True:
 """
 
 
-def test_f34_a_journal_that_lost_whole_trees_says_so(own_place: Path) -> None:
+def test_f30_a_journal_that_lost_whole_trees_says_so(own_place: Path) -> None:
     """F34: the sums balance over what is left; what was counted at capture tells the difference."""
     with VendorServer() as server:
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))], deliver=False)
@@ -57,7 +57,7 @@ def test_f34_a_journal_that_lost_whole_trees_says_so(own_place: Path) -> None:
         assert not make_report(Journal(files)).vendors["braintrust"].differs
 
 
-def test_f34_witnesses_agree_while_threads_record(own_place: Path) -> None:
+def test_f30_witnesses_agree_while_threads_record(own_place: Path) -> None:
     """F34: no false alarm by what is recorded while the report is made, nor by a replay."""
     with VendorServer() as server:
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
@@ -68,7 +68,7 @@ def test_f34_witnesses_agree_while_threads_record(own_place: Path) -> None:
         assert flush(20).settled
 
 
-def test_f35_a_report_made_while_the_cursor_is_rewritten_never_goes_back(own_place: Path) -> None:
+def test_f47_a_report_made_while_the_cursor_is_rewritten_never_goes_back(own_place: Path) -> None:
     """F35"""
     with VendorServer() as server:
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
