@@ -26,10 +26,15 @@ records are damaged is counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic_core
+
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
 
 VERSION = 1
 
@@ -127,8 +132,30 @@ Refs = list[dict[str, str]]
 """Vendors a record names: `{"name", "fingerprint"}` of each."""
 
 
-encode: Callable[[Record], bytes] = pydantic_core.to_json
-"""One record as compact JSON, one line, no trailing newline."""
+def encode(record: Record) -> bytes:
+    """One record as compact JSON, one line, no trailing newline.
+
+    Written by orjson where it is installed (LangChain brings it): it takes a third of the time. What it refuses goes
+    the other way, so that both write the same.
+
+    Raises:
+        ValueError: the record holds what JSON has nothing for.
+    """
+    if orjson is not None:
+        try:
+            return orjson.dumps(record)
+        except TypeError:
+            pass  # an integer of more than 64 bits, a key that is no text
+    return pydantic_core.to_json(record)
+
+
+def _parsed(line: bytes) -> Any:
+    if orjson is not None:
+        try:
+            return orjson.loads(line)
+        except ValueError:
+            pass  # levels or numbers that only the other reads
+    return pydantic_core.from_json(line)
 
 
 def decode(line: bytes) -> Record:
@@ -137,7 +164,7 @@ def decode(line: bytes) -> Record:
     Raises:
         ValueError: it is no JSON object with `r`, `id` and `tree`.
     """
-    record = pydantic_core.from_json(line)
+    record = _parsed(line)
     try:
         is_record = type(record["r"]) is type(record["id"]) is type(record["tree"]) is str
     except (LookupError, TypeError):

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pydantic_core
+
 from eventtree import diagnostics
 from eventtree.content import fast_path, objects
 from eventtree.content import messages as chat
@@ -137,7 +139,8 @@ class Sanitizer:
     def fitted(self, walk: Walk, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if its text and nodes may be too large."""
         most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
-        if most <= self.limits.max_bytes:
+        # To write it is quicker than to measure it part by part.
+        if most <= self.limits.max_bytes or len(pydantic_core.to_json(plain)) <= self.limits.max_bytes:
             return plain
         shorter = truncate(plain, self.limits.max_bytes)
         diagnostics.truncations["value_bytes"] += shorter is not plain
