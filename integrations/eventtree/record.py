@@ -132,8 +132,8 @@ Refs = list[dict[str, str]]
 """Vendors a record names: `{"name", "fingerprint"}` of each."""
 
 
-def encode(record: Record) -> bytes:
-    """One record as compact JSON, one line, no trailing newline.
+def encode(record: Any) -> bytes:
+    """One record, or a part of one, as compact JSON, one line, no trailing newline.
 
     Written by orjson where it is installed (LangChain brings it): it takes a third of the time. What it refuses goes
     the other way, so that both write the same.

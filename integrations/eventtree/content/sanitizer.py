@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import pydantic_core
-
 from eventtree import diagnostics
 from eventtree.content import fast_path, objects
 from eventtree.content import messages as chat
@@ -24,6 +22,7 @@ from eventtree.content.redact import FailClosed, FailClosedKeys, Redactor
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, KeyCache, Limits, Walk
 from eventtree.event import JsonValue
+from eventtree.record import encode
 
 RULES = (by_framework, *objects.RULES)
 
@@ -140,7 +139,7 @@ class Sanitizer:
         """`plain`, shortened if its text and nodes may be too large."""
         most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
         # To write it is quicker than to measure it part by part.
-        if most <= self.limits.max_bytes or len(pydantic_core.to_json(plain)) <= self.limits.max_bytes:
+        if most <= self.limits.max_bytes or len(encode(plain)) <= self.limits.max_bytes:
             return plain
         shorter = truncate(plain, self.limits.max_bytes)
         diagnostics.truncations["value_bytes"] += shorter is not plain

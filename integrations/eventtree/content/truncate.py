@@ -13,9 +13,8 @@ from itertools import islice
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-import pydantic_core
-
 from eventtree.event import JsonValue
+from eventtree.record import encode
 
 FLOOR = 120
 """Texts up to this many bytes are not cut as long as anything else can be: ids, names, roles, scores."""
@@ -62,7 +61,7 @@ def cut_marker(count: int, what: str = "characters") -> str:
 def json_bytes(text: str) -> int:
     """Bytes of `text` as a JSON string in UTF-8, quotes included."""
     try:
-        return len(pydantic_core.to_json(text))  # a seventh of the time of Python's own encoder
+        return len(encode(text))  # a seventh of the time of Python's own encoder
     except ValueError:  # half a surrogate
         return len(encode_basestring(text).encode("utf-8", "surrogatepass"))
 

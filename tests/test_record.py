@@ -1,0 +1,36 @@
+"""Records as bytes: orjson, where it is installed, and pydantic's writer make the same of every record."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventtree import record
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=30,
+)
+
+
+@given(PLAIN)
+def test_both_writers_say_the_same(value: object) -> None:
+    entry = {"r": "note", "id": "a", "tree": "a", "value": value}
+    with pytest.MonkeyPatch.context() as patch:
+        quick, read = record.encode(entry), record.decode(record.encode(entry))
+        patch.setattr(record, "orjson", None)
+        slow = record.encode(entry)
+        assert record.decode(quick) == record.decode(slow) == read == entry
+    assert record.decode(slow) == entry
+
+
+@pytest.mark.parametrize("has_orjson", [True, False])
+@pytest.mark.parametrize("value", [object(), "\ud800", {"\ud800": 1}])
+def test_what_json_has_nothing_for_is_refused(value: object, has_orjson: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_orjson:
+        monkeypatch.setattr(record, "orjson", None)
+    with pytest.raises(ValueError):
+        record.encode({"r": "note", "id": "a", "tree": "a", "value": value})
