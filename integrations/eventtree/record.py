@@ -149,22 +149,14 @@ def encode(record: Any) -> bytes:
     return pydantic_core.to_json(record)
 
 
-def _parsed(line: bytes) -> Any:
-    if orjson is not None:
-        try:
-            return orjson.loads(line)
-        except ValueError:
-            pass  # levels or numbers that only the other reads
-    return pydantic_core.from_json(line)
-
-
 def decode(line: bytes) -> Record:
     """The record of a line.
 
     Raises:
         ValueError: it is no JSON object with `r`, `id` and `tree`.
     """
-    record = _parsed(line)
+    # orjson reads an integer of more than 64 bits as a float.
+    record = pydantic_core.from_json(line)
     try:
         is_record = type(record["r"]) is type(record["id"]) is type(record["tree"]) is str
     except (LookupError, TypeError):
