@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from eventtree import config
+from eventtree import config, diagnostics
 from eventtree.config import MEMORY
-from eventtree.delivery.report import Report, VendorTotals, make_report
+from eventtree.delivery.report import Report, VendorTotals, make_report, unread_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import open_journal
 
@@ -27,7 +27,10 @@ def flush(timeout: float | None = 30.0) -> Report:
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     for act in before:
-        act()
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
+            diagnostics.failed("flush", error)
     shippers = all_shippers()
     if not shippers:
         return _of_configured()
@@ -47,7 +50,12 @@ def _of_configured() -> Report:
     folder = config.resolve().folder
     if folder != MEMORY and not Path(folder).expanduser().is_dir():
         return Report(journal=folder)
-    return make_report(open_journal(folder))
+    journal = open_journal(folder)
+    try:
+        return make_report(journal)
+    except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
+        diagnostics.failed("report", error)
+        return unread_report(journal, {"failures": dict(diagnostics.failures)})
 
 
 def _together(reports: list[Report]) -> Report:
