@@ -270,7 +270,7 @@ def test_feedback_waits_for_a_tree_that_has_not_been_read_yet(server: VendorServ
     assert eventtree.feedback(tree, score=1)
     assert consumer.hold()
     consumer._read()
-    (said,) = consumer._feedback.values()
+    (said,) = consumer.feedback.waiting.values()
     assert consumer._feedback_due(all_read=True) == []  # its tree is due
     (logged,) = consumer._take(9)
     assert consumer._feedback_due(all_read=True) == [said]

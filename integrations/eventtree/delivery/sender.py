@@ -243,6 +243,7 @@ class Sender:
                     if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
                         raise UnansweredError(str(error)) from None
                     continue
+                # What the body says of each item counts before the status: a 4xx or 5xx may still have taken some.
                 act = act_of(reply.status, actions, idempotent=idempotent)
                 verdict = self._verdict(made, reply)
                 if verdict is None and act is Act.RETRY:
