@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.faults.crowd import Crowd
 
@@ -111,3 +113,87 @@ def test_f46_a_disk_that_refuses_to_read_in_the_middle_costs_no_vendor_a_tree(cr
         assert sums.waiting == sums.unexplained == 0
         assert sums.delivered + sum(sums.dropped.values()) == len(crowd.recorded), (name, sums)
         assert set(sums.dropped) <= {"late"}
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["tree", "tree", "burst", "begin", "child", "end", "ship", "ship", "sink", "die", "fork", "kill", "stop"]
+        ),
+        st.integers(0, 1_000),
+    ),
+    min_size=15,
+    max_size=40,
+)
+
+
+def play(sequence: list[tuple[str, int]]) -> None:
+    """One story of several processes and vendors; at its end each vendor has what was recorded."""
+    crowd = Crowd(roll_bytes=20_000)
+    modes = ("healthy", "503", "429", "silent", "401")
+    try:
+        for name, number in sequence:
+            process = crowd.processes[number % len(crowd.processes)]
+            if name == "tree":
+                crowd.tree(process, number % 4)
+            elif name == "burst":
+                for _ in range(15):
+                    crowd.tree(process, 1)
+            elif name == "begin":
+                crowd.begin(process)
+            elif name == "child" and process.open:
+                crowd.child(process.open[number % len(process.open)][0], process)
+            elif name == "end" and process.open:
+                process.end(process.open[number % len(process.open)][0])
+            elif name == "ship":
+                crowd.ship(0.05 + number / 50)
+            elif name == "sink":
+                list(crowd.sinks.values())[number % 3].mode = modes[number % len(modes)]
+            elif name == "die" and not process.open:
+                crowd.die(process)
+            elif name == "fork" and len(crowd.processes) < 3:
+                crowd.fork()
+            elif name == "kill":
+                crowd.kill_shipper()
+            elif name == "stop":
+                crowd.stop_shipper()
+        report = crowd.settle()
+        for name, sums in report.vendors.items():
+            assert (sums.waiting, sums.dead, sums.unexplained) == (0, 0, 0), sums
+            assert sums.accepted == len(crowd.recorded), (len(crowd.recorded), sums)
+            assert set(sums.dropped) <= {"late"}, sums
+            late = sums.dropped.get("late", 0)
+            assert sums.delivered == len(crowd.recorded) - late
+            if name != "onetree":
+                assert len(set(crowd.recorded) - set(crowd.sinks[name].rows)) == late, (name, late)
+            if name == "plain":
+                assert late == 0, sums
+                ends = [bodies[-1] for bodies in crowd.sinks[name].rows.values()]
+                assert not [body for body in ends if b'"incomplete"' in body]
+    finally:
+        crowd.close()
+
+
+@pytest.mark.parametrize("examples", [150, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_f33_stories_of_several_vendors_and_processes(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F33: R12 for a crowd, with queues of a few trees and cursors that forget early."""
+    monkeypatch.setattr("eventtree.delivery.consumer.AHEAD_TREES", 10)
+    monkeypatch.setattr("eventtree.delivery.consumer.COMPACT_TREES", 8)
+    monkeypatch.setattr("eventtree.journal.cursor.KEPT_TREES", 400)
+    settings(max_examples=examples, deadline=None, database=None)(given(STEPS)(play))()
+
+
+def test_f44_a_root_whose_end_was_lost_goes_out_after_a_day(crowd: Crowd) -> None:
+    """F44: its process lives on, and will never say that it closed; and at once when that process ends."""
+    process = crowd.processes[0]
+    lost = [crowd.begin(), crowd.begin()]
+    kid = crowd.child(lost[0])
+    process.end(kid)
+    crowd.tree()
+    crowd.ship(60.0)
+    assert set(lost) & set(crowd.sinks["plain"].rows) == set()
+    for _ in range(30):
+        crowd.loop.now += 3_600
+        crowd.ship(90.0)
+    assert {*lost, kid} <= set(crowd.sinks["plain"].rows)
+    assert crowd.report().vendors["plain"].waiting == 0

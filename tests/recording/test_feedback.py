@@ -296,16 +296,16 @@ def test_feedback_waits_for_a_tree_that_has_not_been_read_yet(server: VendorServ
     assert eventtree.feedback(tree, score=1)
     assert consumer.hold()
     consumer._read()
-    (said,) = consumer._feedback.values()
-    assert consumer._feedback_due(all_read=True) == []  # its tree is due
+    (said,) = consumer.feedback.waiting.values()
+    assert consumer.feedback.due(all_read=True) == []  # its tree is due
     (logged,) = consumer._take(9)
-    assert consumer._feedback_due(all_read=True) == [said]
-    assert not consumer._put_off(said, find_trees(journal, [tree])[tree])
+    assert consumer.feedback.due(all_read=True) == [said]
+    assert not consumer.feedback._put_off(said, find_trees(journal, [tree])[tree])
     record_tree(pipeline)
     recorder.note(tree, "more")
     reader = consumer.feed.scan.readers[journal.log]  # type: ignore[union-attr]
     reader.offset -= logged.size
-    assert consumer._put_off(said, find_trees(journal, [tree])[tree])
+    assert consumer.feedback._put_off(said, find_trees(journal, [tree])[tree])
     reader.offset += logged.size
     assert consumer._offsets() == {said.log: said.offset}
     consumer.release()

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from eventtree import diagnostics, record
+from eventtree import diagnostics
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.delivery.feed import Feed, Folder, PendingFeedback, lower
+from eventtree.delivery.feedback import FeedbackQueue
 from eventtree.delivery.http import Http
 from eventtree.delivery.retry import Backoff
 from eventtree.delivery.sender import Sender
@@ -26,17 +27,13 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
 from eventtree.journal.holder import beat, stalled_holder
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.trees import LoggedTree, find_trees, joined, load, part_beyond
-from eventtree.serializer.packing import waves
+from eventtree.journal.trees import LoggedTree, find_trees, joined, part_beyond
 from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
 from eventtree.vendors import Vendor
 
 BATCH_EVENTS = 500
 """Events taken at once: enough to fill a vendor's largest request."""
-BATCH_FEEDBACK = 100
-FEEDBACK_SECONDS = 2.0
-"""How long feedback waits for a tree that has not been seen in the logs, while there is more to read."""
 AHEAD_TREES = 2_000
 AHEAD_RECORDS = 100_000
 """Due trees, and their records, that may wait to be taken: what bounds memory while a vendor is down."""
@@ -149,10 +146,7 @@ class Consumer:
         """Where to read on, since it has left the shared feed with a full queue."""
         self._is_astray = False
         """It does not know what it was offered: it begins again where its cursor stands."""
-        self._feedback: dict[str, PendingFeedback] = {}
-        """Feedback that waits, by its key: for its tree to go out, then to be taken."""
-        self._refused: set[str] = set()
-        """Keys of feedback that was refused while it is being sent."""
+        self.feedback = FeedbackQueue(self)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -177,16 +171,17 @@ class Consumer:
                 self.sender.warn_once("stalled", "waits for process %s, which ships to it and does not move", pid)
             await self._pause(LOCK_SECONDS)
             return
+        # Read before taking: what comes for a tree that is still queued goes out with it, not as a late part.
         more = self._read()
         due = self._take(BATCH_EVENTS)
         if due:
             self.idle = False
             await self._ship(due)
         # Feedback follows its tree: what is on trees that are still due waits for a later round.
-        feedback = self._feedback_due(all_read=not more and not due)
+        feedback = self.feedback.due(all_read=not more and not due)
         if feedback:
             self.idle = False
-            await self._send_feedback(feedback)
+            await self.feedback.send(feedback)
         if not due and not feedback and more:
             await asyncio.sleep(0)
         elif not feedback:
@@ -256,7 +251,7 @@ class Consumer:
         self.feeds.folder.forget(self._due)
         self._due.clear()
         self._queued.clear()
-        self._feedback.clear()
+        self.feedback.waiting.clear()
         self._due_records, self._left_behind, self._is_astray = 0, None, False
 
     def _read(self) -> bool:
@@ -280,8 +275,7 @@ class Consumer:
             OSError: the disk refuses to read.
         """
         has_settled = self.has_settled(tree.id)
-        is_ours = self.all_trees or tree.names(self.vendor.name, self.fingerprint)
-        if not (is_ours or (tree.vendors is None and has_settled)):
+        if not (self.is_for_us(tree) or (tree.vendors is None and has_settled)):
             return
         waiting = self._queued.get(tree.id)
         if waiting is not None:
@@ -309,10 +303,16 @@ class Consumer:
 
     def hear(self, feedback: PendingFeedback) -> None:
         """Take a feedback that may be for this vendor and is not settled."""
-        ref = {"name": self.vendor.name, "fingerprint": self.fingerprint}
-        is_mine = self.all_trees or feedback.vendors is None or ref in feedback.vendors
-        if is_mine and not self._cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
-            self._feedback[feedback.key] = feedback
+        self.feedback.hear(feedback)
+
+    def is_busy_with(self, ids: set[str]) -> bool:
+        """Whether one of these trees has yet to go out."""
+        growing = self.feed.growing if self.feed is not None else {}
+        return any(one in self._queued or one in growing for one in ids)
+
+    def is_for_us(self, tree: LoggedTree) -> bool:
+        """Whether a tree goes to this vendor."""
+        return self.all_trees or tree.names(self.vendor.name, self.fingerprint)
 
     def has_settled(self, tree_id: str) -> bool:
         """Whether a tree of that id has gone out before."""
@@ -335,7 +335,7 @@ class Consumer:
             return False
         waiting = (*self._due, *self._on_the_way, *(t for t in feed.growing.values() if t.root_closed or t.late))
         return not any(process in tree.processes for tree in waiting) and not any(
-            process_of(feedback.log) == process for feedback in self._feedback.values()
+            process_of(feedback.log) == process for feedback in self.feedback.waiting.values()
         )
 
     def _is_settled(self, tree: LoggedTree, log: str, end: int) -> bool:
@@ -402,7 +402,7 @@ class Consumer:
         assert self.feed is not None
         low = dict(self._left_behind) if self._left_behind is not None else self.feed.offsets()
         lower(low, (*self._due, *self._on_the_way))
-        for feedback in self._feedback.values():
+        for feedback in self.feedback.waiting.values():
             low[feedback.log] = min(feedback.offset, low.get(feedback.log, feedback.offset))
         return low
 
@@ -417,13 +417,15 @@ class Consumer:
         """Fold, plan and send trees; settle those of which nothing is left to send."""
         self._on_the_way = due
         try:
+            # First the disk, then the vendor: an error before anything is sent leaves all trees as they were.
             ended_late = {tree.id for tree in due if tree.late and tree.ended and self.vendor.accepts_updates}
-            whole = await self._find(ended_late)
+            whole = await self.find(ended_late)
             pending = {tree.id: PendingTree(tree) for tree in due}
             updates = [item for tree in due if tree.id in whole for item in self._updates(tree, whole[tree.id])]
             planned = plan(
                 self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
             )
+            # Dead letters and drops are noted before a tree can be settled: its settling sums them up.
             for tree_id, error in planned.failed.items():
                 self._bury_tree(pending[tree_id], error)
             for tree_id, dropped in planned.dropped:
@@ -432,6 +434,7 @@ class Consumer:
             for tree_id, one in pending.items():
                 if tree_id not in stuck:
                     self._settle(one)
+            # Stuck trees go behind the others: these may pass, which tells a failing event from an outage.
             self._on_the_way = []
             self._put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)
         except BaseException:
@@ -488,9 +491,17 @@ class Consumer:
             if hint is not None:
                 self.sender.warn_once(reason, f"takes no tree with reason {reason}. %s", hint)
 
-    async def _find(self, ids: set[str]) -> dict[str, LoggedTree]:
+    async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
         """Whole trees by the id of an event or their own, looked for in all logs: off the loop, for what is rare."""
         return await asyncio.to_thread(find_trees, self.journal, ids, self.feeds.folder.rest) if ids else {}
+
+    def settle_feedback(self, one: PendingFeedback, tree_id: str, fate: str) -> None:
+        """A feedback is done with."""
+        self._cursor.settle_feedback(one.key, tree_id, one.log, one.end, fate)
+
+    def is_done(self, tree_id: str, key: str) -> bool:
+        """Whether an item of a tree that is not settled has been taken."""
+        return key in self._cursor.partly.get(tree_id, ())
 
     # -- what the sender tells ----------------------------------------------------------------------------------------
 
@@ -519,7 +530,7 @@ class Consumer:
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
         """The vendor will never take these: keep them as dead letters, with its words."""
         self.dead.add(items, status, words)
-        self._refused.update(item.key for item in items if not item.event_ids)
+        self.feedback.refused.update(item.key for item in items if not item.event_ids)
         self._acknowledge(items, dead=True)
         self.sender.warn_once(
             "dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status
@@ -533,77 +544,3 @@ class Consumer:
             per_tree[item.tree_id] = ([*keys, item.key], delivered + (not dead) * count, lost + dead * count)
         if per_tree:
             self._cursor.ack(per_tree)
-
-    # -- feedback: once its tree has gone out ---------------------------------------------------------------------
-
-    def _feedback_due(self, *, all_read: bool) -> list[PendingFeedback]:
-        """Feedback whose tree has gone out (or will not: it is not in the logs), oldest first."""
-        if not self._feedback or self.feed is None:
-            return []
-        now = self.clock()
-        busy = self.feed.growing.keys() | self._queued.keys()
-        return [
-            one
-            for one in self._feedback.values()
-            if not {one.tree, one.about} & busy
-            and (all_read or self.has_settled(one.tree) or now - one.since >= FEEDBACK_SECONDS)
-        ][:BATCH_FEEDBACK]
-
-    async def _send_feedback(self, due: Sequence[PendingFeedback]) -> None:
-        """Hand feedback to the vendor, that on one tree in order; it counts for itself, never for events."""
-        trees = await self._find({one.about for one in due} | {one.tree for one in due})
-        turns: Counter[str] = Counter()
-        planned: list[tuple[PendingFeedback, str, list[Item], str]] = []
-        for one in due:
-            logged = trees.get(one.about) or trees.get(one.tree)
-            if logged is not None and self._put_off(one, logged):
-                continue
-            if one.vendors is None and logged is not None and not self._is_for_us(logged):
-                self._feedback.pop(one.key, None)  # its tree goes elsewhere
-                continue
-            tree_id = logged.id if logged is not None else one.tree
-            items, fate = self._feedback_items(one, tree_id, logged)
-            planned.append((one, tree_id, [replace(item, wave=turns[tree_id]) for item in items], fate))
-            turns[tree_id] += 1
-        stuck = await self.sender.send(waves((item for _, _, items, _ in planned for item in items), self.vendor))
-        for one, tree_id, items, fate in planned:
-            if tree_id in stuck:
-                one.since = self.clock()
-                continue
-            dead = any(item.key in self._refused for item in items)
-            self._cursor.settle_feedback(one.key, tree_id, one.log, one.end, "dead" if dead else fate)
-            self._feedback.pop(one.key, None)
-        self._refused.clear()
-
-    def _is_for_us(self, tree: LoggedTree) -> bool:
-        return self.all_trees or tree.names(self.vendor.name, self.fingerprint)
-
-    def _put_off(self, one: PendingFeedback, tree: LoggedTree) -> bool:
-        """Whether the tree goes on where the logs have not been read yet, or has yet to go out: looked at later."""
-        read = self.feed.scan.offsets() if self.feed is not None else {}
-        is_ahead = any(end > read.get(log, end) for log, end in tree.spans.items())
-        busy = self._queued.keys() | (self.feed.growing.keys() if self.feed is not None else set())
-        if is_ahead or tree.id in busy:
-            one.since = self.clock()
-            return True
-        return False
-
-    def _feedback_items(self, one: PendingFeedback, tree_id: str, logged: LoggedTree | None) -> tuple[list[Item], str]:
-        """What is left to send of a feedback, and what it counts as once that is taken."""
-        entry = next(load(self.journal, [(one.log, one.offset, one.length)]), None)
-        if entry is None or entry["r"] != record.FEEDBACK:
-            return [], "by_user"  # it has been cleared
-        if one.vendors is None and (logged is None or logged.dropped is not None):
-            return [], "unknown_id"
-        try:
-            tree = self.feeds.folder.fold(logged).tree if logged is not None else None
-            encoded = self.vendor.encode_feedback(
-                {**entry, "tree": tree_id, "key": one.key}, tree, self._cursor.learned
-            )
-        except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
-            diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
-            return [], "dead"
-        if not encoded.items:
-            return [], encoded.dropped.get(one.key, "no_place")
-        done = self._cursor.partly.get(tree_id, ())
-        return [item for item in encoded.items if item.key not in done], "delivered"

@@ -297,6 +297,7 @@ class Feed:
                     self._hand_out(tree)
 
     def _hand_out(self, tree: LoggedTree) -> None:
+        # Out of the growing first: a consumer that takes it counts on its own queue to hold back the offsets.
         self.growing.pop(tree.id, None)
         self._ripening.pop(tree.id, None)
         self._recent.pop(tree.id, None)

@@ -7,9 +7,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from eventtree import config, process
+from eventtree import config, diagnostics, process
 from eventtree.config import MEMORY
-from eventtree.delivery.report import Report, VendorTotals, make_report
+from eventtree.delivery.report import Report, VendorTotals, make_report, unread_report
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import open_journal
 
@@ -42,7 +42,12 @@ def _of_configured() -> Report:
     folder = config.resolve().folder
     if folder != MEMORY and not Path(folder).expanduser().is_dir():
         return Report(journal=folder)
-    return make_report(open_journal(folder))
+    journal = open_journal(folder)
+    try:
+        return make_report(journal)
+    except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
+        diagnostics.failed("report", error)
+        return unread_report(journal, {"failures": dict(diagnostics.failures)})
 
 
 def _together(reports: list[Report]) -> Report:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Protocol
 
 import pydantic_core
@@ -100,6 +101,15 @@ class _Piece:
         return [_Piece(half, self.failed_at, HALVE_AGAIN_AFTER) for half in halves(self.items) if half]
 
 
+@dataclass(slots=True)
+class _Suspect:
+    """An item that failed alone."""
+
+    passed: int
+    """How many requests the vendor had taken when it failed first."""
+    failures: int = 0
+
+
 class Sender:
     """Sends groups of items to one vendor until each item is taken or refused, however long the vendor is away."""
 
@@ -120,8 +130,8 @@ class Sender:
         self.unverified = 0
         self._passed = 0
         """Requests that the vendor has taken."""
-        self._suspects: dict[tuple[str, str], int] = {}
-        """Lone items that failed → `_passed` at their first failure; kept from one `send` to the next."""
+        self._suspects: dict[tuple[str, str], _Suspect] = {}
+        """Tree and key of lone items that failed; kept from one `send` to the next."""
         self._mask_key = masking(vendor.api_key.get_secret_value())
         self._mask_secrets = known_secrets()
         self._warned: set[str] = set()
@@ -149,7 +159,7 @@ class Sender:
     async def _settle(self, group: Group, stuck: set[str]) -> None:
         """Send a group's items until each is taken, refused or stuck: whole, then in smaller and smaller pieces."""
         # What is left of a piece always goes before the pieces behind it: a child never comes before its parent.
-        work = deque([_Piece(group)])
+        work = deque(self._pieces(group))
         while work:
             piece = work.popleft()
             piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
@@ -246,6 +256,7 @@ class Sender:
                     if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
                         raise UnansweredError(str(error)) from None
                     continue
+                # What the body says of each item counts before the status: a 4xx or 5xx may still have taken some.
                 act = act_of(reply.status, actions, idempotent=idempotent)
                 verdict = self._verdict(made, reply)
                 if verdict is None and act is Act.RETRY:
@@ -285,14 +296,29 @@ class Sender:
         if len(piece.items) > 1:
             return piece.failures >= piece.halve_after
         key = (piece.items[0].tree_id, piece.items[0].key)
-        first = self._suspects.setdefault(key, piece.failed_at)
+        suspect = self._suspects.setdefault(key, _Suspect(piece.failed_at))
+        suspect.failures += 1
         if len(self._suspects) > SUSPECTS:
             del self._suspects[next(iter(self._suspects))]
-        if piece.failures < LONE_TRIES:
+        if suspect.failures < LONE_TRIES:
             return False
-        if self._passed > first:
+        if self._passed > suspect.passed:
             return True
         raise _StuckError
+
+    def _pieces(self, group: Group) -> list[_Piece]:
+        """A group as it is, but for trees with an item that failed alone before: those items travel alone again, behind
+        all others, and each item behind its parent.
+        """
+        suspects = {item.tree_id for item in group if (item.tree_id, item.key) in self._suspects}
+        if not suspects:
+            return [_Piece(group)]
+        calm = tuple(item for item in group if item.tree_id not in suspects)
+        ordered = sorted((item for item in group if item.tree_id in suspects), key=lambda item: item.tree_id)
+        alone = groupby(
+            ordered, key=lambda item: (item.tree_id, item.key if (item.tree_id, item.key) in self._suspects else "")
+        )
+        return [*([_Piece(calm)] if calm else []), *(_Piece(tuple(items)) for _, items in alone)]
 
     async def _send(self, made: Request) -> Reply:
         asked = (self.vendor.lookup_of(name) for name in names_in(made.url))

@@ -435,6 +435,7 @@ def _flush_at_exit() -> None:
 
 
 def _at_exit() -> None:
+    # Once more, for what other threads recorded while they ended; then the cursors are tidied as the threads stop.
     _flush_at_exit()
     for shipper in all_shippers():
         shipper.stop(shipper.exit_timeout * STOP_SHARE)
