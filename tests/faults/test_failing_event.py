@@ -96,7 +96,7 @@ def test_f38_where_nothing_else_passes_it_waits_as_in_an_outage_until_something_
 ) -> None:
     """F38: the only event there is, then one more that is as bad, then good ones.
 
-    Two of these: where a tree goes out in several calls, the first may pass before the later calls of the bad ones fail.
+    Two of these: of a tree that goes out in several calls, all may pass before the later calls of the bad ones fail.
     """
     pipeline = pipeline_of(server, kind)
     record_bomb(pipeline, "root")
