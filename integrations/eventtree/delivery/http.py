@@ -16,12 +16,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
@@ -258,6 +260,12 @@ class Body:
 
 def strict_context() -> ssl.SSLContext:
     """Verification against the usual authorities (or SSL_CERT_FILE, SSL_CERT_DIR), TLS 1.2 at least."""
+    return _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _context(*authorities: str | None) -> ssl.SSLContext:
+    # Once for all clients: loading certificates takes longer than a thousand events.
     import httpx
 
     context = httpx.create_ssl_context(verify=True, trust_env=True)

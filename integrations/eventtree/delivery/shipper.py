@@ -98,7 +98,8 @@ class Shipper:
 
     def _reset(self) -> None:
         self.consumers: dict[str, Consumer] = {}
-        self._http: Http | None = None
+        self._clients: list[Http] = []
+        """One for each consumer: a pool of connections looks at all it has for each request."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -131,8 +132,8 @@ class Shipper:
     def _bound(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.journal.bound(bounds)
-        if self._http is not None:
-            self._http.max_reply_bytes = bounds.reply_bytes
+        for client in self._clients:
+            client.max_reply_bytes = bounds.reply_bytes
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not; costs next to nothing when it does. Never raises or waits."""
@@ -283,8 +284,7 @@ class Shipper:
             Folder(self.journal, lambda: self.pricer, rest),
             lambda offsets, damage: Feed(self.journal, offsets, damage, rest=rest),
         )
-        # One client for all consumers: loading certificates takes longer than a thousand events.
-        self._http = http = Http(max_reply_bytes=self.bounds.reply_bytes)
+        self._clients = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -300,7 +300,8 @@ class Shipper:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await http.close()
+            for client in self._clients:
+                await client.close()
 
     def _end(self) -> None:
         """Once only: a second cancellation would cut short what the first one has begun to clear up."""
@@ -367,9 +368,9 @@ class Shipper:
         for task in self._tasks:
             if task.get_name() == name:
                 task.cancel()
-        assert self._http is not None
+        self._clients.append(Http(max_reply_bytes=self.bounds.reply_bytes))
         self.consumers[name] = Consumer(
-            self.journal, vendor, self._http, self._feeds, all_trees=self.all_trees, takes_over=takes_over
+            self.journal, vendor, self._clients[-1], self._feeds, all_trees=self.all_trees, takes_over=takes_over
         )
         return self.consumers[name]
 
