@@ -37,6 +37,7 @@ from eventtree.serializer.vendor import LOOPBACK
 if TYPE_CHECKING:
     import httpx
 
+OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connection": "keep-alive"}
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 PIECES_IN_A_ROW = 256
@@ -107,6 +108,7 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
+        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
         self._client: httpx.AsyncClient | None = None
         self._near: httpx.AsyncClient | None = None
 
@@ -139,9 +141,11 @@ class Http:
         import httpx
 
         client = self._nearby() if is_plain_loopback(request.url) else self._opened()
-        headers = httpx.Headers(dict(request.headers))
-        headers.update(dict(auth))
-        outgoing = client.build_request(request.method, request.url, content=request.content, headers=headers)
+        # Made here and not by the client, which would merge cookies, parameters and headers that it has none of.
+        outgoing = httpx.Request(
+            request.method, request.url, content=request.content, headers={**OWN_HEADERS, **request.headers, **auth},
+            extensions={"timeout": self._timeout},
+        )  # fmt: skip
         # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
         return await client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
 
@@ -154,10 +158,8 @@ class Http:
                 # Trusts nobody: no https can come of it.
                 verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 trust_env=False,
-                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                headers={"User-Agent": "eventtree", "Accept-Encoding": "identity"},
                 follow_redirects=False,
             )
         return self._near
@@ -168,11 +170,9 @@ class Http:
 
             self._client = httpx.AsyncClient(
                 verify=strict_context() if self._verify is True else self._verify,
-                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
                 mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                headers={"User-Agent": "eventtree", "Accept-Encoding": "identity"},
                 follow_redirects=False,
             )
         return self._client
