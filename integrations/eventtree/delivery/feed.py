@@ -22,7 +22,8 @@ from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.trees import PINNED_BYTES, LoggedTree, load
 from eventtree.record import Refs
-from eventtree.tree.builder import Pricing, TreeBuilder
+from eventtree.tree.builder import TreeBuilder
+from eventtree.tree.events import Pricing
 
 GRACE_SECONDS = 2.0
 """How long a tree whose root has closed waits for children that are still open."""
