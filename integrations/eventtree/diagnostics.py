@@ -105,6 +105,21 @@ def failed(where: str, error: BaseException) -> None:
             failures["log handler"] += 1
 
 
+class Warnings:
+    """Warnings about one vendor: each kind is logged the first time only."""
+
+    def __init__(self, vendor: str) -> None:
+        """Nothing was logged yet."""
+        self._vendor = vendor
+        self._logged: set[str] = set()
+
+    def __call__(self, kind: str, text: str, value: object) -> None:
+        """Log `text`, with `value` filled in, unless something of its kind was logged before."""
+        if kind not in self._logged:
+            self._logged.add(kind)
+            logger.warning(f"%s {text}", self._vendor, value)
+
+
 def must_pass(error: BaseException) -> bool:
     """Whether the app has to get an exception that came up in our code: one that was sent to the running thread.
 

@@ -21,7 +21,7 @@ def test_f43_a_vendor_that_falls_behind_the_others_gets_every_event_in_the_end(
     crowd: Crowd, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F30"""
-    monkeypatch.setattr("eventtree.delivery.consumer.AHEAD_TREES", 20)
+    monkeypatch.setattr("eventtree.delivery.due.AHEAD_TREES", 20)
     crowd.sinks[away].mode = "503"
     for _ in range(4):
         for _ in range(60):

@@ -9,6 +9,7 @@ for it and what it has yet to send is not kept in memory.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +21,7 @@ from eventtree.event import EventTree
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
-from eventtree.journal.trees import PINNED_BYTES, LoggedTree, load
+from eventtree.journal.trees import PINNED_BYTES, LoggedTree, find_trees, load
 from eventtree.record import Refs
 from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
@@ -124,6 +125,10 @@ class Folder:
             logged.takers -= 1
             if logged.takers <= 0:
                 self._drop(logged)
+
+    async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
+        """Whole trees by the id of an event or their own. Searches all logs, off the loop: only what is rare asks."""
+        return await asyncio.to_thread(find_trees, self.journal, ids, self.rest) if ids else {}
 
     def _keep(self, logged: LoggedTree, folded: Folded) -> None:
         self._kept[id(logged)] = (logged, folded)
@@ -311,6 +316,53 @@ class Feed:
                 diagnostics.failed("offering a tree", error)
                 self.subscribers.remove(one)
                 one.fall_behind(None)
+
+
+MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]
+"""From offsets and the damage known before them to a feed."""
+
+
+class Feeds:
+    """The feeds of one shipper: the shared one, and how a consumer that was behind comes to it."""
+
+    def __init__(self, journal: Journal, folder: Folder, make_feed: MakeFeed) -> None:
+        """`make_feed` makes one that starts at given offsets."""
+        self.journal = journal
+        self.folder = folder
+        self.make = make_feed
+        self.shared: Feed | None = None
+
+    def subscribe(
+        self, consumer: Subscriber, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]
+    ) -> Feed:
+        """A feed from `offsets`: the shared one where it has not begun to read, else one of the consumer's own."""
+        shared = self.shared
+        if shared is None or not shared.subscribers:
+            shared = self.shared = self.make(offsets, damage)
+        elif shared.has_begun:
+            shared = self.make(offsets, damage)
+        else:
+            shared.scan.begin_at(offsets, damage)
+        shared.subscribers.append(consumer)
+        return shared
+
+    def join(self, consumer: Subscriber, own: Feed) -> Feed:
+        """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
+
+        The same trees must be growing in both: one that the shared feed has handed out would never reach the consumer,
+        one that only its own feed has handed out would reach it twice.
+        """
+        shared = self.shared
+        if shared is None or not shared.subscribers:
+            self.shared = own
+            return own
+        shared.read()
+        own.read()
+        if own.scan.offsets() != shared.scan.offsets() or own.growing.keys() != shared.growing.keys():
+            return own
+        own.subscribers.remove(consumer)
+        shared.subscribers.append(consumer)
+        return shared
 
 
 def lower(low: dict[str, int], trees: Iterable[LoggedTree]) -> None:

@@ -25,6 +25,7 @@ from eventtree.delivery.dead_letters import WORDS
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
 from eventtree.delivery.split import halves, truncate_item
+from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
 from eventtree.serializer.packing import Group, fill, names_in, request
 from eventtree.serializer.requests import Item, Lookup, Request, Verdict
@@ -124,7 +125,7 @@ class Sender:
         """Lone items that failed → `_passed` at their first failure; kept from one `send` to the next."""
         self._mask_key = masking(vendor.api_key.get_secret_value())
         self._mask_secrets = known_secrets()
-        self._warned: set[str] = set()
+        self.warn_once = Warnings(vendor.name)
         self._looking = asyncio.Lock()
 
     async def send(self, waves: Iterable[Sequence[Group]]) -> set[str]:
@@ -362,12 +363,6 @@ class Sender:
         self.circuit.succeeded()
         self.parked = self.trouble = None
         self.outcome.park(None)
-
-    def warn_once(self, kind: str, text: str, value: object) -> None:
-        """Log a warning the first time something of its kind happens."""
-        if kind not in self._warned:
-            self._warned.add(kind)
-            diagnostics.logger.warning(f"%s {text}", self.vendor.name, value)
 
 
 class _Turn:

@@ -16,18 +16,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from eventtree import diagnostics, process
-from eventtree.config import BOUNDS, Bounds, Settings
-from eventtree.delivery.consumer import Consumer, Feeds
-from eventtree.delivery.feed import Feed, Folder
+from eventtree.config import BOUNDS, Settings
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report, make_report, unread_report
 from eventtree.delivery.throttle import Throttle
+from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.files import MemoryFiles
-from eventtree.journal.holder import BEAT_SECONDS
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.retention import remove_settled
 from eventtree.journal.totals import captured
 from eventtree.pricing import Pricer
 from eventtree.vendors import Vendor
@@ -35,10 +33,6 @@ from eventtree.vendors import Vendor
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TIDY_SECONDS = 60.0
-FIRST_TIDY_SECONDS = 0.5
-MEMORY_TIDY_SECONDS = 2.0
-"""How often settled logs are looked for that may go."""
 FLUSH_POLL_SECONDS = 0.01
 FLUSH_LONGEST_SECONDS = 0.1
 WAIT_SHARE, STOP_SHARE = 0.85, 0.1
@@ -114,9 +108,12 @@ class Shipper:
             ConfigError: the settings' price table is wrong.
         """
         if settings.prices is not None or settings.tokenizer is not None:
-            self._price_with(Pricer.of(settings.prices, settings.tokenizer))
+            self.pricer = Pricer.of(settings.prices, settings.tokenizer)
         if settings.bounds != BOUNDS:
-            self._bound(settings.bounds)
+            self.bounds = settings.bounds
+            self.journal.bound(self.bounds)
+            if self._http is not None:
+                self._http.max_reply_bytes = self.bounds.reply_bytes
         self.deliver = settings.deliver
         self.exit_timeout = settings.exit_timeout
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
@@ -124,15 +121,6 @@ class Shipper:
         if self._loop is not None and fresh:
             self._call(self._add_consumers)
         self.ensure()
-
-    def _price_with(self, pricer: Pricer) -> None:
-        self.pricer = pricer
-
-    def _bound(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self.journal.bound(bounds)
-        if self._http is not None:
-            self._http.max_reply_bytes = bounds.reply_bytes
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not; costs next to nothing when it does. Never raises or waits."""
@@ -292,7 +280,7 @@ class Shipper:
         self._add_consumers()
         try:
             if not self._stopping:  # a stop before there was a loop
-                await self._keep_tidy()
+                await keep_tidy(self)
         except asyncio.CancelledError:
             pass
         finally:
@@ -307,37 +295,6 @@ class Shipper:
         task, self._serving = self._serving, None
         if task is not None:
             task.cancel()
-
-    async def _keep_tidy(self) -> None:
-        """Say that we move; remove what nobody needs, soon after the start too: many processes live seconds."""
-        in_memory = isinstance(self.journal.files, MemoryFiles)
-        swept = asyncio.get_running_loop().time() - TIDY_SECONDS
-        pause = FIRST_TIDY_SECONDS
-        while True:
-            for consumer in list(self.consumers.values()):
-                try:
-                    consumer.beat()
-                except OSError as error:
-                    diagnostics.failed("delivery", error)
-            await asyncio.sleep(pause)
-            pause = MEMORY_TIDY_SECONDS if in_memory else BEAT_SECONDS
-            now = asyncio.get_running_loop().time()
-            if in_memory or now - swept >= TIDY_SECONDS:
-                swept = now
-                await self._sweep(in_memory)
-
-    async def _sweep(self, in_memory: bool) -> None:
-        throttle = Throttle(lambda: self.journal.appended)
-        try:
-            # A disk that is full gets back what nobody needs any more.
-            kept = self.bounds.memory_bytes // 8 if in_memory else self.bounds.kept_bytes
-            room, seconds = 0 if self.journal.held else kept, self.bounds.kept_days * 86_400
-            await asyncio.to_thread(
-                remove_settled, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle
-            )
-            self.journal.look_for_room()
-        except OSError as error:
-            diagnostics.failed("sweeping the journal", error)
 
     def _wake_consumers(self) -> None:
         for consumer in self.consumers.values():
