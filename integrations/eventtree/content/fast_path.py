@@ -88,9 +88,9 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
         return NOT_SIMPLE
     room[0] -= len(keys)
     if TEXT.issuperset(map(type, out.values())):
-        said = "".join(out.values())
-        if said.isascii() and DATA not in said:
-            room[0] -= len(said)
+        texts = "".join(out.values())
+        if texts.isascii() and DATA not in texts:
+            room[0] -= len(texts)
             return out
     for key, item in out.items():
         if type(item) is str and len(item) <= SHORT and item.isascii():
@@ -252,10 +252,10 @@ def node(value: Any, room: list[int], depth: int) -> JsonValue:
 def response(value: Any, room: list[int], depth: int) -> JsonValue:
     """The answer of a LlamaIndex engine, unless it is a stream; see framework_values.from_response."""
     fields = fields_of(value)
-    said, nodes = fields.get("response"), fields.get("source_nodes")
-    if type(said) is not str or "response_txt" in fields or not (nodes is None or type(nodes) is list):
+    answer, nodes = fields.get("response"), fields.get("source_nodes")
+    if type(answer) is not str or "response_txt" in fields or not (nodes is None or type(nodes) is list):
         return NOT_SIMPLE
-    out: dict[str, JsonValue] = {"response": text(said, room)}
+    out: dict[str, JsonValue] = {"response": text(answer, room)}
     if nodes:
         out["sources"] = list_of([framework_values.source(node) for node in nodes], room, depth + 1)
     return NOT_SIMPLE if NOT_SIMPLE in out.values() else out

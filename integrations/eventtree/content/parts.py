@@ -94,8 +94,8 @@ def flattened(block: Block) -> Block:
 def take_payload(flat: Block, kind: str) -> str | bytes | None:
     """Take the file's bytes (or base64) out of a block, if it has any."""
     keys = [key for key in ENCODED if isinstance(flat.get(key), str | bytes)]
-    told = flat.get("source_type", "base64" if any(key in flat for key in MIMES) else None)
-    if type(flat.get("data")) is bytes or (told not in (None, "text") and type(flat.get("data")) is str):
+    source = flat.get("source_type", "base64" if any(key in flat for key in MIMES) else None)
+    if type(flat.get("data")) is bytes or (source not in (None, "text") and type(flat.get("data")) is str):
         keys.append("data")
     if kind == "image_generation_call" and isinstance(flat.get("result"), str):
         keys.append("result")
@@ -109,7 +109,7 @@ def part_type(kind: str, mime: str | None) -> str:
 
 
 def about(walk: Walk, kind: str, mime: str | None, payload: str | bytes | None) -> dict[str, JsonValue]:
-    """What is told of a file: its mime type and, in place of its bytes, their size and sha256."""
+    """The description of a file: its mime type, and instead of its bytes their size and sha256."""
     if isinstance(payload, str) and payload[:5] == "data:":
         mime, payload = data_url(payload)
     out: dict[str, JsonValue] = {}

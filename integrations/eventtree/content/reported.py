@@ -38,8 +38,8 @@ def reported_failure(result: Any, sanitize: Callable[[Any], JsonValue]) -> dict[
         return None
     content = next((failed[name] for name in TEXTS if not is_empty(failed.get(name))), None)
     texts = [content] if type(content) is str else [text for part in as_list(content) for text in _texts(part)]
-    said = "\n".join(texts) or pydantic_core.to_json(sanitize(content), inf_nan_mode="null").decode()
-    return {"type": ERROR_TYPE, "message": said}
+    message = "\n".join(texts) or pydantic_core.to_json(sanitize(content), inf_nan_mode="null").decode()
+    return {"type": ERROR_TYPE, "message": message}
 
 
 def _failed(result: Any, depth: int) -> Fields | None:

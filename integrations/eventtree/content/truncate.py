@@ -219,7 +219,7 @@ def apart(name: str, taken: dict[str, JsonValue]) -> str:
 
 
 def first_entries(value: dict[str, JsonValue], count: int) -> dict[str, JsonValue]:
-    """The first entries of a dict, and the telling ones among the others in place of the last of these."""
+    """The first entries of a dict, and the important ones among the others in place of the last of these."""
     first = list(islice(value, count))
     telling = [key for key in sorted(TELLING) if key in value and key not in first][:count]
     return {key: value[key] for key in (*first[: count - len(telling)], *telling)}

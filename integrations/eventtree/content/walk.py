@@ -44,7 +44,7 @@ class Limits:
 
     @classmethod
     def of(cls, bounds: Bounds) -> Limits:
-        """Those that a user has set."""
+        """Converters that a user has set."""
         return cls(bounds.depth, bounds.items, bounds.nodes, bounds.value_bytes)
 
 
@@ -122,10 +122,10 @@ class Walk:
     def unreadable(self, kind: type, problem: BaseException) -> JsonValue:
         """The marker for an object that raised; built without running any of its code."""
         self.lasting.unreadable += 1
-        said = ARGS_OF(problem)
+        args = ARGS_OF(problem)
         words = qualified(type(problem))
-        if said and type(said[0]) is str:
-            words += ": " + (self.text(said[0]) if len(said[0]) <= SHORT else self.cut(said[0], SHORT))
+        if args and type(args[0]) is str:
+            words += ": " + (self.text(args[0]) if len(args[0]) <= SHORT else self.cut(args[0], SHORT))
         return {"unreadable": qualified(kind), "problem": words}
 
     def string(self, value: str) -> JsonValue:
@@ -273,18 +273,18 @@ def slot(value: object, name: str, otherwise: Any = None) -> Any:
     except (AttributeError, KeyError):
         pass
     for each in MRO_OF(type(value)):
-        held = type.__dict__["__dict__"].__get__(each)
-        if name in held:
-            return in_slot(held[name], value, otherwise)
+        attributes = type.__dict__["__dict__"].__get__(each)
+        if name in attributes:
+            return in_slot(attributes[name], value, otherwise)
     return otherwise
 
 
-def in_slot(held: Any, value: object, otherwise: Any) -> Any:
+def in_slot(slot: Any, value: object, otherwise: Any) -> Any:
     """What a class holds under a field's name: the way to a slot, a default, or a property, which is not asked."""
-    if type(held) is not types.MemberDescriptorType:
-        return otherwise if hasattr(type(held), "__get__") else held
+    if type(slot) is not types.MemberDescriptorType:
+        return otherwise if hasattr(type(slot), "__get__") else slot
     try:
-        return held.__get__(value)
+        return slot.__get__(value)
     except AttributeError:
         return otherwise
 

@@ -75,7 +75,7 @@ class DeadLetters:
             self.files.remove(self.name)
 
     def read(self) -> list[dict[str, Any]]:
-        """All letters, oldest first; the newest of those that are about one item (the process died on burying it)."""
+        """All letters, oldest first; of several on one item (the process died on burying it) the newest."""
         if self.files.size(self.name) == 0:
             return []
         reader = LineReader(self.files, self.name)

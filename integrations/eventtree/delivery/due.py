@@ -17,7 +17,7 @@ class DueTrees:
     """A queue that holds each tree once: a later part joins the part that waits, and both are sent together."""
 
     def __init__(self, folder: Folder) -> None:
-        """Start empty. `folder` is told which trees will not be asked for after all."""
+        """Start empty. `folder` forgets a folded tree once it leaves the queue unsent."""
         self.folder = folder
         self.ids: dict[str, LoggedTree] = {}
         """The trees of the queue by id."""

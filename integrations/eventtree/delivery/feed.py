@@ -29,7 +29,7 @@ from eventtree.tree.events import Pricing
 GRACE_SECONDS = 2.0
 """How long a tree whose root has closed waits for children that are still open."""
 RECENT_TREES = 10_000
-"""Trees handed out last: what comes for them is late."""
+"""Trees handed out last: a later line of theirs makes a late part."""
 SHARED_BYTES = 16 * 1024 * 1024
 """Bytes of log whose folded trees are kept for consumers that have yet to take them; beyond it the oldest go, and a
 consumer that comes for one folds it again.
@@ -64,7 +64,7 @@ class PendingFeedback:
 
 
 class Subscriber(Protocol):
-    """Who takes what a feed hands out."""
+    """A consumer, as its feed knows it."""
 
     def offer(self, tree: LoggedTree) -> None:
         """A tree is due."""
@@ -73,7 +73,7 @@ class Subscriber(Protocol):
         """A feedback was recorded."""
 
     def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id has gone out to this vendor before."""
+        """Whether a tree of that id was sent to this vendor before."""
 
     def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
         """It is no subscriber any more, and reads on by itself: from these offsets, or (None) from its cursor."""
@@ -85,7 +85,7 @@ class Subscriber(Protocol):
 
 @dataclass(slots=True)
 class Folded:
-    """A tree as far as its records can be read, and its events that cannot, by reason."""
+    """A tree of the records that can be read, and how many events cannot, by reason."""
 
     tree: EventTree | None
     lost: Counter[str]
@@ -120,7 +120,7 @@ class Folder:
         return folded
 
     def forget(self, trees: Iterable[LoggedTree]) -> None:
-        """These will not be asked for by one of their takers after all."""
+        """Take back one taker of each: that consumer will not ask for the fold after all."""
         for logged in trees:
             logged.takers -= 1
             if logged.takers <= 0:
@@ -134,7 +134,7 @@ class Folder:
         self._kept[id(logged)] = (logged, folded)
         self._kept_bytes += logged.size
         while self._kept_bytes > SHARED_BYTES:
-            # The oldest is one that somebody whose vendor is away has yet to take: it must not be in the others' way.
+            # The oldest waits for a consumer whose vendor is away: it must not take the others' room.
             self._drop(next(iter(self._kept.values()))[0])
 
     def _drop(self, logged: LoggedTree) -> None:
@@ -164,7 +164,7 @@ class Folder:
 
     def _fold(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
         if logged.late:
-            # What closed late has gone out as it was, and cannot be told again without its start.
+            # Runs that only close here were sent as they were; without their start no event can be made of them.
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
         builder = TreeBuilder(logged.id, self.rest)
@@ -204,7 +204,7 @@ class Feed:
         self._recent: dict[str, Refs | None] = {}
         """Trees handed out last → the vendors they name."""
         self._ripening: dict[str, LoggedTree] = {}
-        """Those of the growing trees that only wait for their grace to end: nothing polls the others."""
+        """The growing trees that only wait for their grace to end; nothing polls the others."""
         self._gone = 0
         self._aged = clock()
         self._idle: tuple[float, int] = (float("-inf"), -1)
@@ -220,6 +220,7 @@ class Feed:
         if began - self._idle[0] < IDLE_SECONDS and recorded == self._idle[1]:
             return False
         self.has_begun = True
+        # Full subscribers leave before the stretch is read, never in the middle of one.
         self._part_from_full()
         if not self._has_room():
             return True
@@ -231,6 +232,7 @@ class Feed:
             except Exception as error:  # noqa: BLE001  (the boundary around each record)
                 diagnostics.failed("reading a record", error)
             self.rest()
+        # After the reading: a line just read may be the one that a tree was waiting for.
         self._ripen(self.clock())
         if not more:
             self._idle = (began, recorded)
@@ -263,7 +265,7 @@ class Feed:
             return
         tree = self.growing.get(tree_id)
         if tree is None:
-            # What one vendor has settled may be all new to another, which was away: each decides when it is offered.
+            # A tree that one vendor has settled may be new to another, which was away: each decides when it is offered.
             resumed = any(one.has_settled(tree_id) for one in self.subscribers)
             late, vendors = tree_id in self._recent, self._recent.get(tree_id)
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
@@ -305,6 +307,7 @@ class Feed:
     def _hand_out(self, tree: LoggedTree) -> None:
         self.growing.pop(tree.id, None)
         self._ripening.pop(tree.id, None)
+        # Recent before offered: whatever comes for it from here on is a late part.
         self._recent.pop(tree.id, None)
         self._recent[tree.id] = tree.vendors
         while len(self._recent) > RECENT_TREES:
@@ -326,7 +329,7 @@ class Feeds:
     """The feeds of one shipper: the shared one, and how a consumer that was behind comes to it."""
 
     def __init__(self, journal: Journal, folder: Folder, make_feed: MakeFeed) -> None:
-        """`make_feed` makes one that starts at given offsets."""
+        """`make_feed` makes a feed that starts at given offsets."""
         self.journal = journal
         self.folder = folder
         self.make = make_feed
@@ -349,13 +352,14 @@ class Feeds:
     def join(self, consumer: Subscriber, own: Feed) -> Feed:
         """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
 
-        The same trees must be growing in both: one that the shared feed has handed out would never reach the consumer,
-        one that only its own feed has handed out would reach it twice.
+        The same trees must be growing in both: a tree that the shared feed has handed out would never reach
+        the consumer, a tree that only its own feed has handed out would reach it twice.
         """
         shared = self.shared
         if shared is None or not shared.subscribers:
             self.shared = own
             return own
+        # Both read to the end of the same files, so that equal offsets mean the same lines.
         shared.read()
         own.read()
         if own.scan.offsets() != shared.scan.offsets() or own.growing.keys() != shared.growing.keys():

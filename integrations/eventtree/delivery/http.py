@@ -5,7 +5,7 @@
                                                 (UnansweredError, where a smaller request may help)
 
 - `deadline` covers the whole exchange: connecting, TLS, a slow upload, silence, a body that drips.
-- A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib is told the bound, so
+- A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib gets the bound, so
   a bomb is never inflated beyond it). Header blocks over 100 kB are refused by the protocol library below.
 - Nothing is followed and nothing is added to what delivery asked for: no redirects, no cookies, no .netrc.
   Proxies of the environment apply, except to loopback.
@@ -58,8 +58,8 @@ WORDS: Mapping[str, str] = {
     "NetworkError": "{error}",
     "OSError": "{error}",
 }
-"""Class of a failure → what is said of it; the nearest class wins. Only texts of the operating system are passed on:
-the others may quote a header (the key) or an answer (the payload, echoed)."""
+"""Class of a failure → the text that reports it; the nearest class wins. Only the operating
+system's texts are passed on: the others may quote a header (the key) or an answer (the payload, echoed)."""
 
 
 UNANSWERED = frozenset(
@@ -219,7 +219,7 @@ class Body:
     """Collects a reply's body up to `limit` bytes, decompressing on the way."""
 
     def __init__(self, encoding: str, limit: int) -> None:
-        """Prepare for a `Content-Encoding`; one that is not known here makes the body unreadable."""
+        """Prepare for a `Content-Encoding`; an unknown one makes the body unreadable."""
         coding = encoding.strip().lower()
         self.kept = bytearray()
         self.pieces = 0

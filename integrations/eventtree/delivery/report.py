@@ -47,7 +47,7 @@ class VendorTotals(BaseModel):
     """
 
     recorded: int | None = None
-    """Events for this vendor as the processes that recorded them counted, and those that a replay sent: what
+    """Events for this vendor as the processes that recorded them counted, and events that a replay sent: what
     `accepted`, which delivery counts, must come to. None where a killed process took that count with it.
     """
     stalled: int | None = None
@@ -131,7 +131,7 @@ def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: 
 
 
 def unread_report(journal: Journal, more: Mapping[str, Any]) -> Report:
-    """What can be said while the disk refuses to read."""
+    """The report while the disk refuses to read."""
     return Report(journal=_folder(journal), unwritten_bytes=journal.held, **more)
 
 

@@ -72,7 +72,7 @@ class _Letters:
 def resend(journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter], timeout: float) -> tuple[int, int]:
     """Send letters of `name` (`VENDOR.FINGERPRINT`) with the settings of `vendor`, which may have been corrected.
 
-    The vendor's lock must be held. Takes at most `timeout` seconds; returns how many letters were taken, and how many
+    The caller has the vendor's lock. Takes at most `timeout` seconds; returns how many letters were taken, and how many
     were refused again. What is left stays a dead letter.
     """
     return asyncio.run(_resend(journal, vendor, name, letters, timeout))

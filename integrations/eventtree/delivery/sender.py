@@ -1,6 +1,6 @@
 """Items to one vendor and answers back: how often to ask, what an answer means, when to make a request smaller.
 
-    groups ──request──▶ turn (circuit, parked) ──▶ lookups ──▶ http ──▶ answer ─┬▶ taken, refused: told to the outcome
+    groups ──request──▶ turn (circuit, parked) ──▶ lookups ──▶ http ──▶ answer ─┬▶ taken, refused: to the outcome
                              ▲                                                  ├▶ halved, shortened: asked again
                              └────────────────── try again later ───────────────┘
 
@@ -61,7 +61,7 @@ class Outcome(Protocol):
         """The vendor has these."""
 
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
-        """The vendor will never take these; `words` is what it said."""
+        """The vendor will never take these; `words` are its own."""
 
     def learn(self, values: Mapping[str, str]) -> None:
         """Remember what a reply taught."""
@@ -156,6 +156,7 @@ class Sender:
             piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
             if not piece.items:
                 continue
+            # Shortened before it is sent: a lone item that is too large for the vendor would only come back.
             piece.items = self._fitting(piece.items)
             made = request(piece.items, self.vendor)
             try:
@@ -169,6 +170,7 @@ class Sender:
             except _StuckError:
                 stuck.update(item.tree_id for item in piece.items)
                 continue
+            # From here on the vendor has answered. A body that speaks of each item counts more than the status.
             if verdict is not None:
                 left = self._take(made, reply, verdict)
                 work.extendleft(reversed(self._again(left, piece, reply)))
@@ -179,6 +181,7 @@ class Sender:
             elif act is Act.SPLIT and (smaller := truncate_item(piece.items[0], len(piece.items[0].content) // 2)):
                 work.appendleft(_Piece((smaller,)))
             else:
+                # A lone item, as short as it can be: this one the vendor will never take.
                 self._refuse(piece.items, reply.status, self.words(reply))
 
     def _fitting(self, items: Group) -> Group:
@@ -206,6 +209,7 @@ class Sender:
             self.warn_once(
                 "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
             )
+        # Learned before acknowledged: after a crash between the two the ids are known, and the items sent again.
         learned = {name: value for name, value in verdict.learned.items() if self._is_id(value)}
         if learned:
             self.outcome.learn(learned)
@@ -231,22 +235,24 @@ class Sender:
                 size (413) and close at once look like this: the answer is lost in the reset.
             _StuckError: a lone item fails, and nothing has passed since.
         """
-        # A conflict is about one id; whether a whole batch was taken before cannot be told from it.
+        # A conflict is about one id; whether a whole batch was taken before it does not show.
         idempotent = self.vendor.idempotent and len(made.items) == 1
         actions = {**self.vendor.status_actions, **self.vendor.routes[made.items[0].route].status_actions}
         asked_anew = False
+        # Each turn is one request. While the circuit is open, turns come one at a time, later and later.
         while True:
             async with _Turn(self):
                 try:
                     reply = await self._send(made)
                 except RequestError as error:
                     if self.parked is not None and self.parked.wait(self.clock()) > 0:
-                        continue  # a lookup has just said so
+                        continue  # a lookup has just parked the vendor
                     self._failed(str(error), None)
                     piece.cut_off += isinstance(error, UnansweredError)
                     if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
                         raise UnansweredError(str(error)) from None
                     continue
+                # Verdict before status: some vendors report single items under an error's status.
                 act = act_of(reply.status, actions, idempotent=idempotent)
                 verdict = self._verdict(made, reply)
                 if verdict is None and act is Act.RETRY:
@@ -297,6 +303,7 @@ class Sender:
 
     async def _send(self, made: Request) -> Reply:
         asked = (self.vendor.lookup_of(name) for name in names_in(made.url))
+        # One at a time: the first request of many learns the id, the others find it known.
         async with self._looking:
             for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
                 await self._look_up(lookup)

@@ -155,6 +155,7 @@ class Shipper:
 
     def wait(self, deadline: float) -> None:
         """Wait as `flush` does, until `deadline` (monotonic seconds) at most; counts nothing that it need not."""
+        # Lines that still wait for the disk cannot be delivered, so they go first; then there must be a thread.
         self.journal.flush_held()
         self.ensure()
         pause = FLUSH_POLL_SECONDS
@@ -182,6 +183,7 @@ class Shipper:
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread; requests under way are cut and sent again by whoever ships next."""
+        # The flag first: a loop that is only starting looks at it, one that runs is ended by the call.
         self._stopping = True
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -192,15 +194,16 @@ class Shipper:
     def _is_something_left(self, deadline: float) -> bool:
         """True while a vendor of this process still has finished trees to receive, its own or an earlier process's."""
         try:
-            held = self._ask(self._held, deadline)
-            if held is None or any(held.values()):
+            # The loop's own consumers answer cheaply; only vendors of other processes need a count of the logs.
+            served = self._ask(self._served, deadline)
+            if served is None or any(served.values()):
                 return True
-            return self._waits_elsewhere(held.keys())
+            return self._waits_elsewhere(served.keys())
         except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
             diagnostics.failed("flush", error)
             return deadline < float("inf")
 
-    def _held(self) -> dict[Key, bool]:
+    def _served(self) -> dict[Key, bool]:
         """Vendors that this process ships to (or that are parked, which no flush could wait for) → whether anything is
         left to send. Runs in the loop's thread.
         """
@@ -215,15 +218,15 @@ class Shipper:
                 found[key] = not consumer.is_through_with(self.journal.process) or not (consumer.caught_up or is_alone)
         return found
 
-    def _waits_elsewhere(self, held: Collection[Key]) -> bool:
+    def _waits_elsewhere(self, served: Collection[Key]) -> bool:
         """Whether finished trees of this process wait for vendors that another process ships to."""
         own = self.journal.process
         cursors, named = Cursors(self.journal), {key_of(name) for name in captured(self.journal, own).recorded if name}
-        if not named - set(held):
+        if not named - set(served):
             return False
         offsets, damage = cursors.settled_before(named)
         counts = count(self.journal, cursors, offsets=offsets, damage=damage, only=own)
-        return bool(counts.finished_here - set(held))
+        return bool(counts.finished_here - set(served))
 
     def _ask(self, question: Callable[[], T], deadline: float) -> T | None:
         """The answer of the loop's thread; None if there is none yet (it is busy, or starting)."""
@@ -273,6 +276,7 @@ class Shipper:
         )
         # One client for all consumers: loading certificates takes longer than a thousand events.
         self._http = http = Http(max_reply_bytes=self.bounds.reply_bytes)
+        # From `_loop` on, other threads call in: all that they use has to stand before it.
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -285,6 +289,7 @@ class Shipper:
             pass
         finally:
             self._serving = None  # no `_end` from here on
+            # Consumers first: each writes its cursor and releases its lock. The client they use is closed after them.
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -340,7 +345,7 @@ def reconfigured(
 ) -> Iterator[tuple[str, Vendor]]:
     """`VENDOR.FINGERPRINT` of what is parked though `vendors` (by such a name) has newer settings: those.
 
-    Settings are told apart by their fingerprint, vendors by their name: a vendor that answered 401, 403, 404 or 3xx
+    A fingerprint identifies settings, a name the vendor: a vendor that answered 401, 403, 404 or 3xx
     goes on as soon as a process has other settings for its name (another key, host or project). What was recorded under
     settings that no vendor was parked with waits for these very settings. A journal that cannot be read yields nothing.
     """
@@ -382,6 +387,7 @@ _exit_seconds = 0.0
 
 
 def _flush_at_exit() -> None:
+    # Called twice: before the pools close, and at exit for what other threads recorded since. Both share the seconds.
     global _exit_seconds
     for shipper in all_shippers():
         left = shipper.exit_timeout * WAIT_SHARE - _exit_seconds
@@ -392,6 +398,7 @@ def _flush_at_exit() -> None:
 
 
 def _at_exit() -> None:
+    # Deliver, then end the threads: none of ours runs while the interpreter is torn down.
     _flush_at_exit()
     for shipper in all_shippers():
         shipper.stop(shipper.exit_timeout * STOP_SHARE)
@@ -402,6 +409,7 @@ _forking: list[bool] = []
 
 
 def _before_fork() -> None:
+    # A fork in the middle of an import would leave the child a module that never becomes whole.
     _forking.append(_importing.acquire(timeout=FORK_SECONDS))
 
 
@@ -411,6 +419,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    # New locks before anything uses them: the thread that had the old ones does not exist in the child.
     global _importing
     _importing = threading.Lock()
     _forking.clear()

@@ -58,7 +58,7 @@ class _Counted(NamedTuple):
     """What has to be accounted for when a tree is cleared."""
 
     vendors: Mapping[str, dict[str, str]]
-    """Those that any record of it names, by their cursors' names."""
+    """The vendors that any record of the tree names, by their cursors' names."""
     events: int
     reason: str
 
@@ -81,7 +81,7 @@ def _cursor_of(ref: Mapping[str, str]) -> str:
 
 
 def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[str, _Counted]) -> set[str]:
-    """Count what has gone in the cursors; those that another process holds are given back."""
+    """Count the cleared trees in the cursors; returns the cursors whose lock another process has."""
     busy = set[str]()
     for name in sorted(set[str]().union(*(tree.vendors for tree in counted.values()))):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
@@ -120,8 +120,8 @@ def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Re
                 yield entry, line[0], line[1] + line[2]
 
 
-def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
-    for entry, log, end in said:
+def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
+    for entry, log, end in feedback:
         is_mine = cursor_name in map(_cursor_of, record.refs_of(entry) or ())
         key = str(entry.get("key", ""))
         if is_mine and not cursor.is_feedback_done(key, log, end):

@@ -1,4 +1,4 @@
-"""How much waits for whom: one pass over what is not settled, the sums that were kept at capture for the rest.
+"""How many events wait for each vendor: one pass over the unsettled part of the logs, recorded sums for the rest.
 
 A journal of millions of settled events is counted as fast as an empty one: a vendor's cursor says how far all is
 settled, and only what stands behind that is read. A tree that is whole is counted and forgotten, so that a dead
@@ -33,7 +33,7 @@ RECENT_TREES = 10_000
 
 @dataclass(slots=True)
 class Counts:
-    """What the journal holds, as one pass over its unsettled part tells."""
+    """The counts of one pass over the unsettled part of the journal."""
 
     events: int = 0
     """Events recorded in what was read."""
@@ -104,7 +104,7 @@ def cursor_keys(journal: Journal) -> set[Key]:
 
 
 class Cursors:
-    """The cursors of a journal, each read once; those of this process know what a full disk does not."""
+    """The cursors of a journal, each read once; those of this process have lines that a full disk refuses."""
 
     def __init__(self, journal: Journal, holders: Mapping[str, Cursor] = MappingProxyType({})) -> None:
         """Read none yet; `holders` are this process's, by file name."""
@@ -159,10 +159,10 @@ class _Counting:
         self.cursors = cursors
         self.found = found
         self.recent: dict[str, Refs | None] = {}
-        """Trees counted last → the vendors they name: what comes for them late does not say."""
+        """Trees counted last → the vendors they name. A late part does not name its vendors itself."""
 
     def vendors_of_late_part(self, tree_id: str) -> Refs | None:
-        """The vendors of a tree that was counted or settled before; None for one that is new."""
+        """The vendors of a tree that was counted or settled before; None for a new tree."""
         if tree_id in self.recent:
             return self.recent[tree_id]
         named = (key for key in self.found.vendors if tree_id in self.cursors(key).settled)

@@ -13,8 +13,9 @@ is rewritten as one line that says the same.
     {"c": "parked", "why": text or null}
     {"c": "revive", "events"}, {"c": "forgo", "events", "reason"}    dead letters: sent after all, dropped
 
-Any line may be damaged: a tree's settling repeats what its acks said, and what is unknown is sent again, never lost.
-While the disk refuses, lines are held in memory: what was answered is not sent again by this process.
+Any line may be damaged: a tree's `settle` repeats the sums of its acks, and unknown items
+are sent again, never lost.
+While the disk refuses, lines wait in memory: this process sends no item again that was answered.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Cursor(Progress):
                 seq, payload = unframe(raw)
                 self.apply(pydantic_core.from_json(payload))
                 self._seq = seq + 1
-            except Exception:  # noqa: BLE001  (any line may be damaged; what it said is sent again, never lost)
+            except Exception:  # noqa: BLE001  (any line may be damaged; its items are sent again, never lost)
                 self.damaged_lines += 1
         self._size = len(data)
 
@@ -73,7 +74,7 @@ class Cursor(Progress):
     def settle(
         self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, is_replay: bool = False
     ) -> None:
-        """The tree is done with; `events` is how many it had, `dropped` those with no place."""
+        """The tree is done with; `events` is how many it had, `dropped` those the vendor has no field for."""
         taken = self.taken.get(tree, (0, 0))
         self._write(
             {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
@@ -137,7 +138,7 @@ class Cursor(Progress):
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self.is_behind(spans)
             }
             self.feedback_done = {
-                key: place for key, place in self.feedback_done.items() if not self.is_behind(dict((place,)))
+                key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }
         line = frame(0, pydantic_core.to_json(self.state()))
         self.files.replace(self.name, line)

@@ -55,7 +55,7 @@ def unseen(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class Held(Protocol):
-    """A lock that is held."""
+    """A lock that this process has."""
 
     def release(self) -> None:
         """Let go of it."""
@@ -232,9 +232,9 @@ class DiskFiles:
             return self._open[name]
 
     def _close(self, name: str) -> None:
-        held = self._open.pop(name, None)
-        if held is not None:
-            os.close(held)
+        descriptor = self._open.pop(name, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class MemoryFiles:

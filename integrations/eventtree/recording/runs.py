@@ -64,7 +64,7 @@ class Run:
     streamed: list[str] | None = None
     """The text its model has streamed so far, for an end that comes without it or never."""
     state: Mapping[str, Any] = NOTHING
-    """What its pipeline wants back later: small plain values, nothing of the user's. Replaced, never changed."""
+    """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
     late: dict[str, JsonValue] | None = None
     """What was learned of it since it opened; its close record will hold it."""
 
@@ -75,7 +75,7 @@ class Run:
         self.tree = tree
         self.pipelines: tuple[Pipeline, ...] = (pipeline,)
         self.counted = tree.counted
-        """For whom its tree was when it began."""
+        """The names under which its event was counted as it opened."""
         self.start = time.monotonic_ns()
 
 
@@ -93,7 +93,7 @@ _new = tuple.__new__
 
 
 class Runs:
-    """The open runs of one process and those that ended lately, both bounded. Safe for threads.
+    """The open runs of one process and the runs that ended lately, both bounded. Safe for threads.
 
     The lock is held for changes of the table alone: nothing is made plain or written under it, so no thread ever waits
     here for a disk, or for code of the app.
@@ -129,6 +129,7 @@ class Runs:
                 if pipeline is found.pipelines[0]:
                     found.duplicates += 1
                 return None
+            # The id of a run that has ended names its event already: one used again gets a fresh id.
             event_id = run_id if run_id not in self.ended else str(uuid.uuid4())
             above: Run | Ended | None = None
             if parent_id is not None:
@@ -139,6 +140,7 @@ class Runs:
             tree.events += 1
             tree.open[run_id] = None
             self.runs[run_id] = run
+            # After the insertion: the newest run stays, whatever has to go.
             if above is None or len(self.runs) > pipeline.open_runs:
                 self._forget_oldest(pipeline.settings.bounds)
             return run
@@ -160,6 +162,7 @@ class Runs:
             if is_listed:
                 del self.runs[run_id]
                 tree.open.pop(run_id, None)
+            # It stays known for a while: children may open after it, and its end may be reported again.
             self._end(run_id, run, None)
             if run.id != tree.id:
                 return run, ()
