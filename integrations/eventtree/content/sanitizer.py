@@ -101,12 +101,6 @@ class Sanitizer:
         walk = Walk(self.limits, self.guard, self.lasting)
         return self.listed(walk, values, as_message, is_single=chat.is_pair)
 
-    def document(self, value: Any) -> dict[str, JsonValue]:
-        """A document of any spelling as one Document: an object, a dict or a text."""
-        walk = Walk(self.limits, self.guard, self.lasting)
-        plain: dict[str, JsonValue] = self.fitted(walk, as_document(walk, value, 0))
-        return plain
-
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""
         if self.room:

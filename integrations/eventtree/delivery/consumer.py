@@ -25,7 +25,7 @@ from eventtree.delivery.sender import Sender
 from eventtree.delivery.tree_sender import TreeSender
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.holder import beat, stalled_holder
+from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.vendors import Vendor
@@ -162,15 +162,6 @@ class Consumer:
             start = ({}, {}) if self.ledger.all_trees else (cursor.offsets, cursor.damage)
             self.feed = self.feeds.subscribe(self, *start)
         return self._lock is not None
-
-    def beat(self) -> None:
-        """Write down, while this consumer ships, that its process moves.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        if self._lock is not None:
-            beat(self.journal.files, self.name)
 
     def release(self) -> None:
         """Let another process ship; it begins behind all that is settled."""

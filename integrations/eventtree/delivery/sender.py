@@ -118,13 +118,11 @@ class Sender:
         self.trouble: str | None = None
         """Why the last request got no answer that settles it."""
         self.requests = 0
-        self.unverified = 0
         self._passed = 0
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], int] = {}
         """Lone items that failed → `_passed` at their first failure; kept from one `send` to the next."""
-        self._mask_key = masking(vendor.api_key.get_secret_value())
-        self._mask_secrets = known_secrets()
+        self.replies = _Replies(vendor.api_key.get_secret_value())
         self.warn_once = Warnings(vendor.name)
         self._looking = asyncio.Lock()
 
@@ -165,7 +163,7 @@ class Sender:
                 work.extendleft(reversed(piece.halved()))
                 continue
             except _RefusedNameError as error:
-                self._refuse(piece.items, error.reply.status, self.words(error.reply))
+                self._refuse(piece.items, error.reply.status, self.replies.words(error.reply))
                 continue
             except _StuckError:
                 stuck.update(item.tree_id for item in piece.items)
@@ -182,7 +180,7 @@ class Sender:
                 work.appendleft(_Piece((smaller,)))
             else:
                 # A lone item, as short as it can be: this one the vendor will never take.
-                self._refuse(piece.items, reply.status, self.words(reply))
+                self._refuse(piece.items, reply.status, self.replies.words(reply))
 
     def _fitting(self, items: Group) -> Group:
         """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
@@ -198,26 +196,25 @@ class Sender:
         if len(items) > 1:
             return _Piece(items).halved()
         if items and piece.lone_tries + 1 >= LONE_TRIES:
-            self._refuse(items, reply.status, self.words(reply))
+            self._refuse(items, reply.status, self.replies.words(reply))
             return []
         return [_Piece(items, lone_tries=piece.lone_tries + 1)] if items else []
 
     def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
         """Note what an answer says of each item; the items that have to be sent again are returned."""
         if not verdict.verified:
-            self.unverified += 1
             self.warn_once(
                 "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
             )
         # Learned before acknowledged: after a crash between the two the ids are known, and the items sent again.
-        learned = {name: value for name, value in verdict.learned.items() if self._is_id(value)}
+        learned = {name: value for name, value in verdict.learned.items() if self.replies.is_id(value)}
         if learned:
             self.outcome.learn(learned)
         left = {*verdict.refused, *verdict.retry}
         self.outcome.taken([item for item in made.items if item.key not in left])
         for item in made.items:
             if item.key in verdict.refused:
-                self._refuse((item,), reply.status, self._masked(verdict.refused[item.key]))
+                self._refuse((item,), reply.status, self.replies.masked(verdict.refused[item.key]))
         return tuple(item for item in made.items if item.key in verdict.retry)
 
     def _refuse(self, items: Group, status: int | None, words: str) -> None:
@@ -266,7 +263,7 @@ class Sender:
                         self.circuit.released()
                         continue
                     asked_anew = False
-                    self._park(f"HTTP {reply.status}: {self.words(reply)}")
+                    self._park(f"HTTP {reply.status}: {self.replies.words(reply)}")
                 else:
                     self._passed += 1
                     self._succeeded()
@@ -325,10 +322,10 @@ class Sender:
             if act is Act.BISECT and OWN_NAME in lookup.name:
                 raise _RefusedNameError(reply)
             if act is not Act.RETRY:
-                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.words(reply)}")
+                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.replies.words(reply)}")
             raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
         found = lookup.read(_parsed(reply))
-        if not found or not self._is_id(found):
+        if not found or not self.replies.is_id(found):
             raise RequestError(f"no {lookup.name} in the answer")
         self.outcome.learn({lookup.name: found})
 
@@ -339,19 +336,6 @@ class Sender:
         if stale:
             self.outcome.unlearn(stale)
         return bool(stale)
-
-    def words(self, reply: Reply) -> str:
-        """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
-        # More than is kept is looked at: a key that is cut in two is not found.
-        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
-        return self._masked(text)[:WORDS]
-
-    def _masked(self, text: str) -> str:
-        return self._mask_secrets(self._mask_key(text))
-
-    def _is_id(self, text: str) -> bool:
-        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
-        return ID.fullmatch(text) is not None and self._mask_key(text) == text
 
     def _failed(self, why: str, reply: Reply | None) -> None:
         wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
@@ -390,6 +374,27 @@ class _Turn:
     async def __aexit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self.sender.circuit.released()
+
+
+class _Replies:
+    """Texts out of a vendor's replies, fit for disk and logs: some vendors echo the key they refuse."""
+
+    def __init__(self, key: str) -> None:
+        self._mask_key = masking(key)
+        self._mask_secrets = known_secrets()
+
+    def words(self, reply: Reply) -> str:
+        """The first of a reply's text."""
+        # Masked before it is shortened: half a key would not be found.
+        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
+        return self.masked(text)[:WORDS]
+
+    def masked(self, text: str) -> str:
+        return self._mask_secrets(self._mask_key(text))
+
+    def is_id(self, text: str) -> bool:
+        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
+        return ID.fullmatch(text) is not None and self._mask_key(text) == text
 
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}

@@ -88,9 +88,10 @@ class Shipper:
         self.exit_timeout = 2.0
         self.bounds = BOUNDS
         self.pricer = Pricer()
-        self._reset()
+        self.after_fork()
 
-    def _reset(self) -> None:
+    def after_fork(self) -> None:
+        """Begin without a thread: in a child the parent's does not exist, and `ensure` starts one of its own."""
         self.consumers: dict[str, Consumer] = {}
         self._http: Http | None = None
         self._thread: threading.Thread | None = None
@@ -161,8 +162,10 @@ class Shipper:
         pause = FLUSH_POLL_SECONDS
         while True:
             self.wake()
-            if not self._is_something_left(deadline) or time.monotonic() >= deadline or not self._somebody_ships():
+            if not self._is_something_left(deadline) or time.monotonic() >= deadline or self._stopping:
                 return
+            if self.deliver and (self._thread is None or not self._thread.is_alive()):
+                return  # nobody ships, so nothing would change
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(2 * pause, FLUSH_LONGEST_SECONDS)  # each look counts all trees that wait
 
@@ -198,7 +201,7 @@ class Shipper:
             served = self._ask(self._served, deadline)
             if served is None or any(served.values()):
                 return True
-            return self._waits_elsewhere(served.keys())
+            return waits_elsewhere(self.journal, served.keys())
         except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
             diagnostics.failed("flush", error)
             return deadline < float("inf")
@@ -218,16 +221,6 @@ class Shipper:
                 found[key] = not consumer.is_through_with(self.journal.process) or not (consumer.caught_up or is_alone)
         return found
 
-    def _waits_elsewhere(self, served: Collection[Key]) -> bool:
-        """Whether finished trees of this process wait for vendors that another process ships to."""
-        own = self.journal.process
-        cursors, named = Cursors(self.journal), {key_of(name) for name in captured(self.journal, own).recorded if name}
-        if not named - set(served):
-            return False
-        offsets, damage = cursors.settled_before(named)
-        counts = count(self.journal, cursors, offsets=offsets, damage=damage, only=own)
-        return bool(counts.finished_here - set(served))
-
     def _ask(self, question: Callable[[], T], deadline: float) -> T | None:
         """The answer of the loop's thread; None if there is none yet (it is busy, or starting)."""
         if self._loop is None or self._thread is None or not self._thread.is_alive():
@@ -245,9 +238,6 @@ class Shipper:
             return answer.result(min(1.0, max(FLUSH_POLL_SECONDS, deadline - time.monotonic())))
         except TimeoutError:
             return None
-
-    def _somebody_ships(self) -> bool:
-        return not self._stopping and (not self.deliver or (self._thread is not None and self._thread.is_alive()))
 
     def _call(self, what: Any) -> None:
         loop = self._loop
@@ -335,10 +325,6 @@ class Shipper:
         )
         return self.consumers[name]
 
-    def after_fork(self) -> None:
-        """In the child: the parent's thread is not here; `ensure` starts one of our own."""
-        self._reset()
-
 
 def reconfigured(
     journal: Journal, vendors: Mapping[str, Vendor], consumers: Mapping[str, Consumer]
@@ -361,6 +347,16 @@ def reconfigured(
                 yield name, vendor
     except OSError:
         return
+
+
+def waits_elsewhere(journal: Journal, served: Collection[Key]) -> bool:
+    """Whether finished trees of this process wait for vendors that another process ships to, all but `served`."""
+    cursors, named = Cursors(journal), {key_of(name) for name in captured(journal, journal.process).recorded if name}
+    if not named - set(served):
+        return False
+    offsets, damage = cursors.settled_before(named)
+    counts = count(journal, cursors, offsets=offsets, damage=damage, only=journal.process)
+    return bool(counts.finished_here - set(served))
 
 
 def _consumer_name(vendor: Vendor, journal: Journal) -> str:

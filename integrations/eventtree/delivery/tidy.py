@@ -11,7 +11,7 @@ from eventtree.config import Bounds
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.throttle import Throttle
 from eventtree.journal.files import MemoryFiles
-from eventtree.journal.holder import BEAT_SECONDS
+from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal
 from eventtree.journal.retention import remove_settled
 
@@ -45,9 +45,11 @@ async def keep_tidy(shipper: Shipping) -> None:
 
 
 def _beat(consumers: Mapping[str, Consumer]) -> None:
+    """Write down, for each vendor that this process ships to, that it moves."""
     for consumer in list(consumers.values()):
         try:
-            consumer.beat()
+            if consumer.cursor is not None:
+                beat(consumer.journal.files, consumer.name)
         except OSError as error:
             diagnostics.failed("delivery", error)
 

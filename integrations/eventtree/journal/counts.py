@@ -26,8 +26,6 @@ CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor"
 
 Key = tuple[str, str]
 """A vendor as trees name it: `(name, fingerprint)`."""
-
-
 RECENT_TREES = 10_000
 
 
@@ -73,23 +71,18 @@ def count(
     growing: dict[str, LoggedTree] = {}
     counting = _Counting(journal, cursors, found)
     scan = Scan(journal, offsets or {}, damage or {})
-    more = True
-    while more:
-        more = False
-        for entry in scan.read(only=only):
-            more = True
-            on_line()
-            if entry.kind == record.FEEDBACK:
-                counting.add_feedback(entry)
-                continue
-            tree = growing.get(entry.tree_id)
-            if tree is None:
-                known = counting.vendors_of_late_part(entry.tree_id)
-                tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
-            found.events += entry.kind == record.OPEN
-            tree.add(entry)
-            if tree.is_whole or tree.dropped is not None:
-                counting.add(growing.pop(entry.tree_id))
+    for entry in scan.read_all(on_line, only):
+        if entry.kind == record.FEEDBACK:
+            counting.add_feedback(entry)
+            continue
+        tree = growing.get(entry.tree_id)
+        if tree is None:
+            known = counting.vendors_of_late_part(entry.tree_id)
+            tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
+        found.events += entry.kind == record.OPEN
+        tree.add(entry)
+        if tree.is_whole or tree.dropped is not None:
+            counting.add(growing.pop(entry.tree_id))
     for tree in growing.values():
         counting.add(tree)
     totals = scan.damage().values()

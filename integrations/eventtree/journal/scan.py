@@ -110,6 +110,16 @@ class Scan:
                 if is_dead:
                     self._forget(process)
 
+    def read_all(self, on_line: Callable[[], None] = lambda: None, only: str | None = None) -> Iterator[Entry]:
+        """Every record there is now, in all logs or in those of `only`; `on_line` is called for each."""
+        more = True
+        while more:
+            more = False
+            for entry in self.read(only=only):
+                more = True
+                on_line()
+                yield entry
+
     def _to_read(self, only: str | None) -> list[str]:
         """Processes to look at now: all of them from time to time, in between only processes that are known to write.
 
@@ -221,15 +231,3 @@ def entry_of(line: Line) -> Entry | None:
         return Entry(*record.head(line.payload), line)
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
         return None
-
-
-def read_all(journal: Journal, on_line: Callable[[], None] = lambda: None) -> Iterator[Entry]:
-    """Every record of the journal as it stands now."""
-    scan = Scan(journal)
-    more = True
-    while more:
-        more = False
-        for entry in scan.read():
-            more = True
-            on_line()
-            yield entry

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import READ_BYTES, Line, LineReader, unframe
-from eventtree.journal.scan import Entry, entry_of, read_all
+from eventtree.journal.scan import Entry, Scan, entry_of
 from eventtree.record import Refs
 
 PINNED_BYTES = 64 * 1024 * 1024
@@ -171,7 +171,7 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
 def trees_in(journal: Journal) -> dict[str, LoggedTree]:
     """Every tree of the journal, in the order they opened; feedback stands among a tree's lines."""
     found: dict[str, LoggedTree] = {}
-    for entry in read_all(journal):
+    for entry in Scan(journal).read_all():
         tree = found.get(entry.tree_id)
         if tree is None:
             tree = found[entry.tree_id] = LoggedTree(entry.tree_id)
