@@ -34,7 +34,7 @@ SMALL = 1 << 53
 TEXT = frozenset({str})
 LIST = frozenset({list})
 DATA = "data:"
-"""How the URL of a file begins that holds the file itself."""
+"""Beginning of a URL that holds the file itself."""
 NO_REST = [None] * len(REST)
 NO_MEDIA = [None] * len(framework_values.MEDIA)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
@@ -181,13 +181,13 @@ def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
-    """What a LangChain chat prompt makes."""
+    """The value of a LangChain chat prompt."""
     asked = messages_of(fields_of(value).get("messages"), room, depth + 1)
     return asked if asked is NOT_SIMPLE else {"messages": asked}
 
 
 def result(value: Any, room: list[int], depth: int) -> JsonValue:
-    """What a LangChain chat model answers; see framework_values.from_result."""
+    """The answer of a LangChain chat model; see framework_values.from_result."""
     rows = fields_of(value).get("generations")
     if type(rows) is not list or not LIST.issuperset(map(type, rows)):
         return NOT_SIMPLE
@@ -286,7 +286,7 @@ BUILTIN: dict[type, Copy] = {
 
 
 def copy_of(kind: type) -> Copy:
-    """How values of another class are copied, found by the walk's converter for them."""
+    """The copy function for another class, found by the walk's converter for it."""
     return KNOWN.get(CONVERTERS[kind], unusual)
 
 

@@ -143,7 +143,7 @@ def source(scored: object) -> Fields:
 
 
 def from_reply(walk: Walk, value: object, depth: int) -> JsonValue:
-    """What a LlamaIndex chat model returns, as a model's outputs."""
+    """The answer of a LlamaIndex chat model, as a model's outputs."""
     return with_fields(walk, value, [("messages", [slot(value, "message")])], depth)
 
 
@@ -180,7 +180,7 @@ def from_stop(walk: Walk, value: object, depth: int) -> JsonValue:
 
 
 def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
-    """What a LlamaIndex tool returned: its own value, and the content made of it for the model where that differs."""
+    """The result of a LlamaIndex tool: its own value, and the content made of it for the model where that differs."""
     fields = fields_of(value)
     content = messages.content_of(walk, fields.get("blocks") or [], [], [], depth + 1)
     output = walk.value(fields.get("raw_output"), depth + 1)
@@ -197,7 +197,7 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
 
 
 from_prompt = renamed(messages="messages")
-"""What a chat prompt makes; known to fast_path.py."""
+"""Converter of a chat prompt's value; known to fast_path.py."""
 
 FACTS = ("name", "model", "model_name", "description")
 

@@ -31,7 +31,7 @@ ROLES = {
     "ToolMessageChunk": "tool",
     "FunctionMessageChunk": "function",
 }
-"""What the frameworks call a role → what it is called here; other roles keep their name."""
+"""A framework's name for a role → ours; other roles keep their name."""
 SPOKEN = frozenset({"user", "assistant", "system", "tool", "function", "developer", *ROLES})
 CHAT = frozenset({"chat", "ChatMessageChunk"})
 

@@ -43,7 +43,7 @@ def from_enum(walk: Walk, value: enum.Enum, depth: int) -> JsonValue:
 
 
 def from_secret(_walk: Walk, _value: object, _depth: int) -> JsonValue:
-    """What its owner marked as secret."""
+    """A value that its owner marked as secret."""
     return MASK
 
 
@@ -142,7 +142,7 @@ def from_model(kind: type) -> Converter:
 
 
 def extras(value: object) -> list[tuple[str, Any]]:
-    """What a pydantic model holds beside its fields, and what a workflow event keeps in a private one."""
+    """The extras of a pydantic model, and the private data of a workflow event."""
     found = slot(value, "__pydantic_extra__")
     more = slot(value, "__pydantic_private__")
     dynamic = more.get("_data") if type(more) is dict else None
@@ -216,7 +216,7 @@ def by_path(kind: type) -> Converter | None:
 
 
 def as_stream(kind: type) -> Converter | None:
-    """Whatever gives each item once: naming it is all that may be done."""
+    """An object that gives each item once: only its class may be named, or the app would miss items."""
     return from_stream if any(has(kind, name) for name in ("__next__", "__anext__", "__await__")) else None
 
 

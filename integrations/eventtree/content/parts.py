@@ -33,7 +33,7 @@ TYPES = {
 """Type of a block in LangChain, OpenAI, Anthropic, Gemini → type of the part. Blocks of other types are kept."""
 
 NESTED = ("source", "file", "image_url", "video_url", "input_audio", "inline_data", "inlineData")
-"""Where providers put what belongs to the file."""
+"""Keys under which providers put the fields of a file."""
 
 ENCODED = ("base64", "b64_json", "file_data")
 """Keys that always hold base64; `data` does where a type of file or of encoding stands beside it."""
@@ -128,7 +128,7 @@ def data_url(url: str) -> tuple[str | None, str | bytes]:
 
 
 def decoded(text: str) -> bytes:
-    """What base64 text (also the URL-safe kind, also with line breaks) encodes; the text itself if it is none."""
+    """The bytes of base64 text, also URL-safe or with line breaks; the text itself if it is not base64."""
     raw = text.encode("utf-8", "replace")
     for attempt in (bytes, tidied):
         try:

@@ -320,7 +320,7 @@ def spans_after(text: str, lookup: str, start: str, pattern: re.Pattern[str], sk
 
 
 def email_spans(text: str) -> Iterator[Span]:
-    """Where e-mail addresses stand."""
+    """The spans of e-mail addresses."""
     at = text.find("@")
     while at >= 0:
         found = EMAIL_HOST.match(text, at)

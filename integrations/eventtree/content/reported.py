@@ -26,9 +26,9 @@ MARKS = ("is_error", "isError")
 INSIDE = ("raw_output", "tool_output", "update", "messages")
 """Fields of results, of LlamaIndex's events and of langgraph's `Command` that may hold the result that failed."""
 TEXTS = ("content", "blocks", "structured_content", "structuredContent")
-"""Where a result says why it failed."""
+"""Keys under which a result says why it failed."""
 DEPTH, ITEMS = 6, 100
-"""How far into a result this looks."""
+"""Levels of a result that are searched."""
 
 
 def reported_failure(result: Any, sanitize: Callable[[Any], JsonValue]) -> dict[str, str] | None:

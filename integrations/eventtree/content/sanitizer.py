@@ -58,12 +58,12 @@ class Sanitizer:
 
     @property
     def failures(self) -> int:
-        """How often the redactor failed and the text was replaced."""
+        """Texts that were replaced because the redactor failed."""
         return 0 if self.guard is None else self.guard.failures
 
     @property
     def unreadable(self) -> int:
-        """How many objects raised while they were read and were marked instead."""
+        """Objects that raised while they were read, and were marked instead."""
         return self.lasting.unreadable
 
     def __call__(self, value: Any) -> JsonValue:

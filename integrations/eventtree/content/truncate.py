@@ -25,7 +25,7 @@ BARE = frozenset({int, float, bool, type(None)})
 
 
 class Step(NamedTuple):
-    """How many list items, dict entries and levels are kept, and how short texts may become."""
+    """One step of cutting: list items, dict entries and levels to keep, and the length of texts."""
 
     items: int
     entries: int
@@ -49,11 +49,11 @@ STEPS = (
 
 
 class TooLarge(Exception):  # noqa: N818 - says that a step does not do, no error
-    """What a step may not cut is larger than what is allowed."""
+    """The parts that a step may not cut are larger than the bound."""
 
 
 def cut_marker(count: int, what: str = "characters") -> str:
-    """What stands where something was cut."""
+    """The mark that stands where something was cut."""
     return f"…[{count:,} {what} cut]…"
 
 

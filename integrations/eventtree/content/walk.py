@@ -35,7 +35,7 @@ CYCLE = "…[the same object again]…"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of one value is kept. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
+    """The bounds of one value. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
 
     max_depth: int = BOUNDS.depth
     max_items: int = BOUNDS.items
@@ -68,7 +68,7 @@ def clean(text: str) -> str:
 
 
 class KeyCache:
-    """What outlasts a walk: dict keys as they are recorded (they repeat), and a count of objects that raised."""
+    """The state that outlasts a walk: dict keys as recorded (they repeat), and a count of objects that raised."""
 
     __slots__ = ("hides", "known", "redact", "unreadable")
 
@@ -83,7 +83,7 @@ class KeyCache:
         self.unreadable = 0
 
     def learn(self, key: str) -> tuple[str, bool]:
-        """How `key` is recorded and whether its value is secret."""
+        """The recorded form of `key`, and whether its value is secret."""
         if (found := self.known.get(key)) is not None:
             return found
         name = clean(key)
@@ -177,7 +177,7 @@ class Walk:
         return clean(head + cut_marker(lost) + tail if lost > 0 else head)
 
     def take(self, size: int) -> int:
-        """How many of `size` items may be kept; they are counted as met."""
+        """Number of the `size` items that may be kept; all are counted as met."""
         if size > self.limits.max_items:
             diagnostics.truncations["items"] += 1
             size = self.limits.max_items
@@ -280,7 +280,7 @@ def slot(value: object, name: str, otherwise: Any = None) -> Any:
 
 
 def in_slot(slot: Any, value: object, otherwise: Any) -> Any:
-    """What a class holds under a field's name: the way to a slot, a default, or a property, which is not asked."""
+    """A field as its class has it: read from a slot, or the default; a property is not asked."""
     if type(slot) is not types.MemberDescriptorType:
         return otherwise if hasattr(type(slot), "__get__") else slot
     try:

@@ -34,7 +34,7 @@ BATCH_EVENTS = 500
 """Events taken at once: enough to fill a vendor's largest request."""
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 1.0
-"""How often to ask for a lock that another process holds."""
+"""A lock that another process has is asked for this often."""
 COMPACT_TREES = 500
 """Trees settled since the cursor was last rewritten, before it is again: so much each start and report reads anew."""
 COMPACT_SECONDS = 5.0

@@ -27,7 +27,7 @@ from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
 
 GRACE_SECONDS = 2.0
-"""How long a tree whose root has closed waits for children that are still open."""
+"""A tree whose root has closed waits this long for children that are still open."""
 RECENT_TREES = 10_000
 """Trees handed out last: a later line of theirs makes a late part."""
 SHARED_BYTES = 16 * 1024 * 1024
@@ -35,11 +35,11 @@ SHARED_BYTES = 16 * 1024 * 1024
 consumer that comes for one folds it again.
 """
 READ_TRIES = 10
-"""How often, a second apart, to try to read a tree that the disk refuses to read, before it counts as damaged."""
+"""A tree that the disk refuses to read is tried so often, a second apart, before it counts as damaged."""
 AGED_SECONDS = 60.0
-"""How often all growing trees are looked at for their age."""
+"""All growing trees are looked at this often, for their age."""
 IDLE_SECONDS = 0.2
-"""How soon after a look that found nothing, and without a record of this process since, the logs are read again."""
+"""After a look that found nothing, and without a record of this process since, the logs are read again this soon."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class PendingFeedback:
 
     @property
     def end(self) -> int:
-        """Where its record ends."""
+        """Offset behind its record."""
         return self.offset + self.length
 
 

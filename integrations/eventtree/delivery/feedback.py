@@ -17,7 +17,7 @@ from eventtree.serializer.requests import Item
 
 BATCH_FEEDBACK = 100
 FEEDBACK_SECONDS = 2.0
-"""How long feedback waits for a tree that has not been seen in the logs, while there is more to read."""
+"""Feedback waits this long for a tree that was in no log so far, while there is more to read."""
 
 
 class FeedbackSender:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 PIECES_IN_A_ROW = 256
-"""How much of a body is taken before others have a turn: chunks of a byte come by the thousand in one read."""
+"""Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
 SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
 """Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
@@ -77,7 +77,7 @@ class UnansweredError(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a vendor answered."""
+    """A vendor's answer."""
 
     status: int
     headers: Mapping[str, str]

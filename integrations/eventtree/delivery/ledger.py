@@ -88,7 +88,7 @@ class Ledger:
 
     @property
     def learned(self) -> Mapping[str, str]:
-        """What replies taught, by name."""
+        """Ids and other values that replies taught, by name."""
         return self.cursor.learned
 
     def learn(self, values: Mapping[str, str]) -> None:

@@ -36,9 +36,9 @@ LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
 HALVE_AFTER = 5
 HALVE_AGAIN_AFTER = 2
-"""How often in a row one request is answered 5xx before its halves are tried apart; and how often each half."""
+"""A request answered 5xx so often in a row is sent in halves; a half is halved after this many."""
 LONE_TRIES = 3
-"""How often one item that a vendor fails on (5xx, or left out of a partial success) is sent before it is a dead letter.
+"""A lone item that a vendor fails on (5xx, or left out of a partial success) is sent so often, then is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""
 SUSPECTS = 10_000
 LOOKED_AT = 1 << 16
@@ -51,11 +51,11 @@ ID = re.compile(r"[A-Za-z0-9._~:@=+-]{1,256}")
 
 
 class Outcome(Protocol):
-    """Who keeps count of what was sent."""
+    """The counts behind a sender, which reports each answer to them."""
 
     @property
     def learned(self) -> Mapping[str, str]:
-        """What replies taught, by name."""
+        """Ids and other values that replies taught, by name."""
 
     def taken(self, items: Sequence[Item]) -> None:
         """The vendor has these."""
@@ -91,7 +91,7 @@ class _Piece:
 
     items: Group
     failed_at: int | None = None
-    """How many requests the vendor had taken when these, or the piece they were part of, failed first."""
+    """Requests that the vendor had taken when these items, or the piece they were part of, failed first."""
     halve_after: int = HALVE_AFTER
     failures: int = 0
     lone_tries: int = 0
@@ -116,7 +116,7 @@ class Sender:
         self.circuit = Circuit()
         self.parked: Parked | None = None
         self.trouble: str | None = None
-        """Why the last request got no answer that settles it."""
+        """The reason why the last request was not settled by an answer."""
         self.requests = 0
         self._passed = 0
         """Requests that the vendor has taken."""
@@ -192,7 +192,7 @@ class Sender:
         return items if shorter is None else (shorter,)
 
     def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
-        """What a partial success left out: halved at once, and alone only a few times."""
+        """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
         if len(items) > 1:
             return _Piece(items).halved()
         if items and piece.lone_tries + 1 >= LONE_TRIES:

@@ -39,9 +39,9 @@ WAIT_SHARE, STOP_SHARE = 0.85, 0.1
 """Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
 
 IMPORTED = ("httpx", "httpcore", "h11", "anyio._backends._asyncio", "genai_prices.data_snapshot")
-"""What delivery imports on its way: not on the app's thread, which need not wait for it."""
+"""Modules that delivery imports in its own thread, so that the app need not wait for them."""
 FORK_SECONDS = 5.0
-"""How long a fork may have to wait for that: a child would keep for ever what its parent had imported by half."""
+"""A fork waits this long for these imports: a child would keep a half-imported module for ever."""
 _importing = threading.Lock()
 
 
@@ -119,6 +119,7 @@ class Shipper:
         self.exit_timeout = settings.exit_timeout
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
         self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
+        # A running loop learns of new vendors by a call; one that starts finds them in the table.
         if self._loop is not None and fresh:
             self._call(self._add_consumers)
         self.ensure()
@@ -297,6 +298,7 @@ class Shipper:
 
     def _add_consumers(self) -> None:
         """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
+        # A consumer that is not parked keeps its settings until it is: what it sends now, it can send.
         fresh = []
         for name, vendor in self.vendors.items():
             known = self.consumers.get(name)

@@ -18,7 +18,7 @@ from eventtree.journal.retention import remove_settled
 TIDY_SECONDS = 60.0
 FIRST_TIDY_SECONDS = 0.5
 MEMORY_TIDY_SECONDS = 2.0
-"""How often settled logs are looked for that may go."""
+"""Settled logs that may go are looked for this often."""
 
 
 class Shipping(Protocol):

@@ -55,7 +55,7 @@ def _seq(line: bytes) -> int:
 
 
 class _Counted(NamedTuple):
-    """What has to be accounted for when a tree is cleared."""
+    """The events of a cleared tree, and the vendors that have to count them."""
 
     vendors: Mapping[str, dict[str, str]]
     """The vendors that any record of the tree names, by their cursors' names."""
@@ -89,6 +89,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[s
             busy.add(name)
             continue
         try:
+            # Under the lock: another process would go on writing what it knew before.
             cursor = Cursor(journal.files, name)
             cursor.advance({})
             for tree_id, tree in gone.items():
@@ -104,7 +105,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[s
 
 
 def _owed(tree_id: str, tree: _Counted, busy: set[str]) -> bytes | None:
-    """What has to stay of a tree so that whoever ships, and may not have come to its lines yet, counts it."""
+    """The record that stays of a tree: a process that ships, and has yet to read its lines, counts its events by it."""
     vendors = [ref for name, ref in tree.vendors.items() if name in busy]
     if not vendors:
         return None

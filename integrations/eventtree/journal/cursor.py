@@ -49,7 +49,7 @@ class Cursor(Progress):
         self.damaged_lines = 0
         """Lines of this file that could not be read."""
         self._size = 0
-        """How long the file was when it was last read or written here."""
+        """Length of the file when it was last read or written here."""
         self._seq = 0
         self._unwritten = bytearray()
         self._is_torn = False
@@ -140,6 +140,7 @@ class Cursor(Progress):
             self.feedback_done = {
                 key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }
+        # The new file takes the place of the old at once: a crash leaves one or the other, never half of both.
         line = frame(0, pydantic_core.to_json(self.state()))
         self.files.replace(self.name, line)
         self._size = len(line)
@@ -184,6 +185,7 @@ class Cursor(Progress):
         return len(self._unwritten)
 
     def _write(self, entry: dict[str, Any]) -> None:
+        # Applied though the disk may refuse: this process sends nothing again that was answered.
         line = frame(self._seq, pydantic_core.to_json(entry))
         self.apply(entry)
         self._seq += 1

@@ -35,7 +35,7 @@ HEADER_BYTES = 512
 """No log's first line is longer."""
 LOOK_SECONDS = 1.0
 LOOK_BYTES = 64 * 1024
-"""How often to see whether the log is still there, and how much is recorded at most before that."""
+"""The log is looked for this often, and after this many bytes."""
 UNSURE_RECORDS = 1000
 """How many of these are kept while the disk does not even answer whether the log is there."""
 
@@ -63,7 +63,7 @@ class Journal:
         self.files = files
         self.max_bytes = max_bytes
         self.full: str | None = None
-        """Why no new tree is recorded, or None: the reason it is counted under."""
+        """The reason why no new tree is recorded, under which it is counted; None while trees are recorded."""
         self.roll_bytes = roll_bytes
         self._salt: bytes | None = None
         self._newer: dict[str, bool] = {}
@@ -79,7 +79,7 @@ class Journal:
         self.totals: Counter[str] = Counter()
         """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
         self.lost: Counter[str] = Counter()
-        """How many of those were lost (reason `memory_full`): neither disk nor memory would take them."""
+        """Events of `totals` that were lost (reason `memory_full`): neither disk nor memory would take them."""
         self.dropped = 0
         """Records lost so, events or not."""
         self._lock = RLock()

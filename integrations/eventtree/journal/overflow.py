@@ -19,11 +19,11 @@ from eventtree import diagnostics
 from eventtree.journal.files import Files
 
 PROBE_SECONDS = 1.0
-"""How long to leave a refusing disk alone before trying again."""
+"""A refusing disk is tried again after this pause."""
 SLOW_SECONDS = 0.5
 """A disk whose write takes longer is left alone too."""
 DRAIN_BYTES = 256 * 1024
-"""How much of what waits is written at once."""
+"""Waiting bytes that are written at once."""
 
 
 class Overflow:

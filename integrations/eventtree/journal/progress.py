@@ -86,6 +86,7 @@ class Progress:
         self.partly.pop(entry["tree"], None)
         known = self.taken.pop(entry["tree"], (0, 0))
         delivered, dead = entry.get("taken", known)
+        # The line repeats the sums of the acks before it, of which one may have been damaged: add only the difference.
         self.delivered += delivered - known[0]
         self.dead += dead - known[1]
         spans = self.settled.setdefault(entry["tree"], {})

@@ -20,9 +20,9 @@ from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader
 
 ALIVE_SECONDS = 2.0
-"""How often to ask whether the writer of a log still lives."""
+"""A writer is asked this often whether it still lives."""
 UNKNOWN_SECONDS = 10.0
-"""How often to look at the logs of writers that were not asked yet."""
+"""The logs of writers that were not asked yet are looked at this often."""
 ASKED_AT_ONCE = 5
 ASK_SECONDS = 0.2
 """How many writers are asked in one look, and how soon in the next: asking takes their lock, and a journal may hold

@@ -26,6 +26,7 @@ def guarded(
         try:
             method(self, *args, **kwargs)
         except BaseException as error:  # the one boundary
+            # Ctrl-C and a killed thread are meant for the app, before anything is counted.
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed(method.__name__, error)

@@ -36,7 +36,7 @@ class Recorder(Runs):
         """Start with no open runs."""
         super().__init__()
         self.capture_journal: Journal | None = None
-        """Where trees go instead of their pipeline's journal and vendors (`testing.capture`)."""
+        """The journal that trees go to instead of their pipeline's, for no vendor (`testing.capture`)."""
         self.capture_pipelines: dict[str, list[Pipeline]] = {}
         """Id of a tree that went there → the pipelines that saw it."""
 
@@ -256,6 +256,7 @@ class Recorder(Runs):
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
         """Another handler sees a run of the tree: from now on the tree is for its vendors too."""
+        # The table changes under the lock, the record is written outside it: nobody waits here for a disk.
         with self._lock:
             if pipeline in tree.pipelines:
                 return
@@ -306,8 +307,10 @@ class Recorder(Runs):
         pipeline = tree.pipelines[0]
         if part and pipeline.content:
             entry.setdefault(part, f"[this could not be recorded: {diagnostics.class_name(error)}]")
+        # Part by part: each that cannot be written becomes plain by itself, the others stay as they are.
         payload = encode({key: _writable(pipeline, value) for key, value in entry.items()})
         tree.journal.append(payload, counted, events)
+        # Raised only once the record is written: strict mode reports faults, it does not lose events.
         if pipeline.settings.strict:
             raise error
 

@@ -32,7 +32,7 @@ NO_VENDOR = ("",)
 
 
 class Tree:
-    """What a process keeps of a tree with open or lately ended runs."""
+    """A tree of this process, with open or lately ended runs."""
 
     __slots__ = ("counted", "events", "id", "journal", "open", "pipelines", "skipped", "vendors")
 
@@ -45,7 +45,7 @@ class Tree:
         self.counted = names_of(vendors)
         """Under which names the journal counts its events."""
         self.skipped: str | None = None
-        """Why it is only counted, not recorded."""
+        """The reason why the tree is only counted, not recorded."""
         self.events = 0
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
@@ -55,7 +55,7 @@ class Run:
     """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
 
     early = 0
-    """How long before its first callback it began: since then it is in the table."""
+    """Nanoseconds by which it began before its first callback, which put it into the table."""
     token_seen = False
     duplicates = 0
     """How many extra times its handler reported the start. A handler registered twice reports every later event as
@@ -66,7 +66,7 @@ class Run:
     state: Mapping[str, Any] = NOTHING
     """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
     late: dict[str, JsonValue] | None = None
-    """What was learned of it since it opened; its close record will hold it."""
+    """Facts learned since it opened, for its close record."""
 
     def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline) -> None:
         """Begin now."""

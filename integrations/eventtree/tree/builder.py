@@ -59,20 +59,24 @@ class TreeBuilder:
         runs = {run.id: run for run in self._runs.values() if run.state != UNSEEN}
         if not runs:
             return None
+        # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
         in_order = sorted(runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
         parents = {run.id: run.open.get("parent") for run in in_order}
+        # Safe parents next. All that follows walks up by them, and would never end in a ring.
         if not part:
             parents = rooted(parents, root.id)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
         configured = root.close.get("configured") or {}
         for key, names in (("session", SESSION_KEYS), ("user", USER_KEYS)):
             shared[key] = shared[key] or configured.get(key) or _agreed(runs, names)
+        # Who wraps whom decides whose tokens count, so it is settled before any event is made.
         around = wrappers(runs, parents)
         nest = Nest(runs, parents, around, silent(runs, parents, around))
         settle_unclosed(runs, parents)
         _add_structure({run.id: run for run in in_order}, parents)
+        # Statuses and kinds are final from here on: each run becomes an event by itself.
         events = []
         for run in runs.values():
             events.append(event_of(run, self.id, parents[run.id], shared, start, figures_of(run, nest, pricing)))

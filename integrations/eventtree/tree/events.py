@@ -20,7 +20,7 @@ ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
 
 class Pricing(Protocol):
-    """Who counts and prices, from outside: `eventtree.usage.Pricer`. Without it nothing is inferred or priced."""
+    """The counting and pricing from outside: `eventtree.pricing.Pricer`. Without it nothing is inferred or priced."""
 
     def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
         """A tokenizer's count."""
@@ -36,7 +36,7 @@ class Pricing(Protocol):
         at: datetime,
         given: JsonValue = None,
     ) -> Cost | None:
-        """What a run cost; `asked` is the name by which the `model` that answered was asked."""
+        """The cost of a run; `asked` is the name by which the `model` that answered was asked."""
 
 
 def event_of(

@@ -15,7 +15,7 @@ from eventtree.tree.rules import Run
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """How the runs of a tree lie in each other."""
+    """The runs of a tree with their parents, wrappers and silent runs."""
 
     runs: Mapping[str, Run]
     parents: Mapping[str, str | None]

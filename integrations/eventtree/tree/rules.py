@@ -17,6 +17,7 @@ UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
 
 RULES: Mapping[tuple[str, str], tuple[str, str]] = {
     # (state, record): (what is done, state afterwards)
+    # A close may come before its open: a journal is read log by log, and a log may be damaged.
     (UNSEEN, record.OPEN): ("keep_open", OPENED),
     (UNSEEN, record.NOTE): ("keep_note", UNSEEN),
     (UNSEEN, record.CLOSE): ("keep_close", CLOSED),

@@ -26,7 +26,7 @@ STEP = "graph:step:"
 RETRY = "retry:attempt:"
 """Tag of an attempt of `with_retry`, from the second on."""
 FAILED = frozenset({Status.ERROR, Status.CANCELLED})
-"""How a run ends that is tried again; a time limit cancels."""
+"""Statuses of a run that is tried again; a time limit cancels."""
 
 Metadata = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def agents(runs: Runs, parents: Parents) -> set[str]:
 
 
 def _mark(metadata: Metadata) -> str | None:
-    """What `create_agent` leaves in the metadata of its run and of all runs below: the agent's name, or empty."""
+    """The mark of `create_agent` in the metadata of its run and of all runs below: the agent's name, or empty."""
     if metadata.get("ls_integration") != CREATE_AGENT and AGENT_NAME not in metadata:
         return None
     return str(metadata.get(AGENT_NAME) or "")
@@ -165,7 +165,7 @@ def _tagged(run: Run) -> int | None:
 
 
 def _call(run: Run) -> Hashable:
-    """What two runs of one name have in common where the second repeats the first; None where that is not known."""
+    """A key that two runs of one name share where the second repeats the first; None where it is not known."""
     metadata = metadata_of(run)
     if is_node(run.open.get("tags")):
         return metadata.get("langgraph_checkpoint_ns")  # ends in the id of the node's task, which its retries share
