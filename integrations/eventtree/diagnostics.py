@@ -29,7 +29,7 @@ def shown(text: object) -> str:
 
 def _escaped(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 class OneLine(logging.Filter):
@@ -95,14 +95,29 @@ def failed(where: str, error: BaseException) -> None:
     kind = f"{where}: {QUALNAME_OF(type(error))}"
     failures[kind] += 1
     if failures[kind] == 1:
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        line = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "unknown place"
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        line = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown place"
         try:
             logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
         except Exception:  # noqa: BLE001  (the app's own log handlers run here, within the callback that failed)
             failures["log handler"] += 1
+
+
+class Warnings:
+    """Warnings about one vendor: each kind is logged the first time only."""
+
+    def __init__(self, vendor: str) -> None:
+        """Nothing was logged yet."""
+        self._vendor = vendor
+        self._logged: set[str] = set()
+
+    def __call__(self, kind: str, text: str, value: object) -> None:
+        """Log `text`, with `value` filled in, unless something of its kind was logged before."""
+        if kind not in self._logged:
+            self._logged.add(kind)
+            logger.warning(f"%s {text}", self._vendor, value)
 
 
 def must_pass(error: BaseException) -> bool:
@@ -118,10 +133,10 @@ def must_pass(error: BaseException) -> bool:
     handlers = {code_of(signal.getsignal(number)) for number in signal.valid_signals()}
     if is_ours(innermost) or any(frame.f_code in handlers for frame, _ in frames):
         return True
-    code, place = innermost.f_code, error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    raised = place is not None and not RAISES.isdisjoint(code.co_code[place.tb_lasti : place.tb_lasti + 1])
+    code, trace = innermost.f_code, error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised = trace is not None and not RAISES.isdisjoint(code.co_code[trace.tb_lasti : trace.tb_lasti + 1])
     # Without a statement they come from outside (a greenlet that is killed while it waits), but for `sys.exit()`.
     return not raised and not isinstance(error, SystemExit)
 

@@ -1,4 +1,4 @@
-"""What happens to a process, in one place: a flush, its end, a fork. Each part of the package says what it does then.
+"""What happens to a process, in one place: a flush, its end, a fork. Each part of the package registers its own steps.
 
 The order does not depend on who was imported first; it stands in `EXIT_ORDER` and `FORK_ORDER`.
 """
@@ -44,7 +44,7 @@ class Hooks:
         self._refs.append(weakref.WeakMethod(act) if isinstance(act, MethodType) else lambda: act)
 
     def __call__(self) -> None:
-        """Call them all. One that raises is counted, and keeps none of the others from its turn."""
+        """Call them all. A function that raises is counted, and the others still have their turn."""
         for ref in list(self._refs):
             act = ref()
             if act is not None:
@@ -84,6 +84,7 @@ def around_fork(before: Act, in_parent: Act) -> None:
 
 
 def _exit_all() -> None:
+    # In this order, as EXIT_ORDER explains: the last events are recorded, then sent, then the log is ended.
     for part in EXIT_ORDER:
         _exit[part]()
 
@@ -93,6 +94,7 @@ def _start_child() -> None:
         _child[part]()
 
 
+# Pools close before `atexit` runs, and no host name is resolved after that: delivery has its main turn there.
 atexit.register(_exit_all)
 getattr(threading, "_register_atexit", atexit.register)(_pools)
 if hasattr(os, "register_at_fork"):

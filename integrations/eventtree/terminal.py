@@ -46,7 +46,7 @@ def draw_tree(out: Console, tree: EventTree, *, internal: bool = True) -> None:
     drawn = tree if internal else tree.without_internal()
     rows = [_row(depth, event) for depth, event in drawn.walk()]
     headings = [*HEADINGS[:-1], HEADINGS[-1] if out.width >= ROOMY else SHORT_HEADING]
-    widths = [max(len(heading), *(len(row[place]) for row in rows)) for place, heading in enumerate(headings)]
+    widths = [max(len(heading), *(len(row[column]) for row in rows)) for column, heading in enumerate(headings)]
     table = _table()
     room = max(NARROWEST_NAME, out.width - sum(widths[1:]) - len(widths[1:]))
     table.add_column(headings[0], no_wrap=True, overflow="ellipsis", width=min(widths[0], room))
@@ -84,8 +84,8 @@ def _state(sums: VendorTotals) -> Text:
     """What was dropped, and what is wrong."""
     state = Text(shown(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items())) or "0")
     if sums.feedback:
-        told = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
-        state.append(f"  feedback: {told}", "dim")
+        fates = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
+        state.append(f"  feedback: {fates}", "dim")
     if sums.parked:
         state.append(f"  parked: {shown(sums.parked)}", "bold red")
     if sums.unexplained:

@@ -194,7 +194,7 @@ def test_documents_of_every_spelling_are_documents() -> None:
         {"text": "text"},
         {"text": 5},
     ]
-    assert write.document(NODE) == NODE_OUT
+    assert write.documents([NODE]) == [NODE_OUT]
 
 
 def test_framework_is_never_imported() -> None:

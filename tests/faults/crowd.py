@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from eventtree.delivery.consumer import Consumer, Feeds
-from eventtree.delivery.feed import Feed, Folder
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.report import Report, make_report
 from eventtree.delivery.retry import Backoff
 from eventtree.event import EventTree

@@ -23,7 +23,7 @@ def test_f43_a_vendor_that_falls_behind_the_others_gets_every_event_in_the_end(
     crowd: Crowd, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F30"""
-    monkeypatch.setattr("eventtree.delivery.consumer.AHEAD_TREES", 20)
+    monkeypatch.setattr("eventtree.delivery.due.AHEAD_TREES", 20)
     crowd.sinks[away].mode = "503"
     for _ in range(4):
         for _ in range(60):
@@ -177,7 +177,7 @@ def play(sequence: list[tuple[str, int]]) -> None:
 @pytest.mark.parametrize("examples", [150, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_f33_stories_of_several_vendors_and_processes(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """F33: R12 for a crowd, with queues of a few trees and cursors that forget early."""
-    monkeypatch.setattr("eventtree.delivery.consumer.AHEAD_TREES", 10)
+    monkeypatch.setattr("eventtree.delivery.due.AHEAD_TREES", 10)
     monkeypatch.setattr("eventtree.delivery.consumer.COMPACT_TREES", 8)
     monkeypatch.setattr("eventtree.journal.cursor.KEPT_TREES", 400)
     settings(max_examples=examples, deadline=None, database=None)(given(STEPS)(play))()

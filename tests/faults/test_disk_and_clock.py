@@ -364,7 +364,7 @@ def test_trees_of_a_new_log_wait_though_the_cursor_has_forgotten_others() -> Non
     world.one.tree(2)
     world.settle()
     assert world.consumer is not None
-    world.consumer._cursor.advance(world.consumer._offsets())
+    world.consumer.ledger.cursor.advance(world.consumer.offsets())
     world.sink.mode = "503"
     other = world.fork()
     other.tree(2)

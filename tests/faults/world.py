@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar
 
-from eventtree.delivery.consumer import Consumer, Feeds
-from eventtree.delivery.feed import Feed, Folder
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.report import Report, VendorTotals, make_report
 from eventtree.delivery.retry import Backoff

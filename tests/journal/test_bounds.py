@@ -10,7 +10,7 @@ import pytest
 from eventtree import diagnostics, flush
 from eventtree.config import Bounds
 from eventtree.content import Limits
-from eventtree.delivery import shipper as shipper_module
+from eventtree.delivery import tidy
 from eventtree.delivery.report import make_report
 from eventtree.errors import ConfigError
 from eventtree.event import Kind
@@ -133,7 +133,7 @@ def test_what_a_refusing_disk_leaves_in_memory_is_bounded_and_counted(monkeypatc
 
 @pytest.mark.parametrize("bounds", [{"kept_bytes": 0}, {"kept_days": 0}])
 def test_settled_logs_go_by_size_and_by_age(bounds: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipper_module, "TIDY_SECONDS", 0.05)
+    monkeypatch.setattr(tidy, "TIDY_SECONDS", 0.05)
     with VendorServer() as server:
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))], bounds=bounds)
         pipeline.journal.roll_bytes = 2_000

@@ -342,7 +342,7 @@ async def test_each_custom_event_is_a_note_though_the_run_is_told_twice(
     """A10: what happens inside a run is told once, by the manager of its children."""
 
     def step(word: str) -> str:
-        """Tell of two clone."""
+        """Tell of two alike."""
         for _ in range(2):
             dispatch_custom_event("eventtree_cost", 0.5)
         return word

@@ -13,8 +13,8 @@ import pytest
 
 import eventtree
 from eventtree import flush
-from eventtree.delivery.consumer import Consumer, Feeds
-from eventtree.delivery.feed import Feed, Folder
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report
 from eventtree.journal import DiskFiles
@@ -121,7 +121,7 @@ def test_feedback_comes_hours_later_when_the_tree_is_forgotten(server: VendorSer
     recorder.ended.clear()
     consumer = next(iter(pipeline.shipper.consumers.values()))
     assert consumer.cursor is not None
-    consumer.cursor.advance(consumer._offsets())  # what a cursor does with trees settled long ago
+    consumer.cursor.advance(consumer.offsets())  # what a cursor does with trees settled long ago
     consumer.cursor.settled.clear()
     assert eventtree.feedback(model, score=0.2, user="ada")
     assert told(flush(10), kind) == {"delivered": 1}
@@ -296,16 +296,17 @@ def test_feedback_waits_for_a_tree_that_has_not_been_read_yet(server: VendorServ
     assert eventtree.feedback(tree, score=1)
     assert consumer.hold()
     consumer._read()
+    assert consumer.feed is not None
     (said,) = consumer.feedback.waiting.values()
-    assert consumer.feedback.due(all_read=True) == []  # its tree is due
-    (logged,) = consumer._take(9)
-    assert consumer.feedback.due(all_read=True) == [said]
-    assert not consumer.feedback._put_off(said, find_trees(journal, [tree])[tree])
+    assert consumer.feedback.due(consumer.feed, all_read=True) == []  # its tree is due
+    (logged,) = consumer.due.take(9)
+    assert consumer.feedback.due(consumer.feed, all_read=True) == [said]
+    assert not consumer.feedback._put_off(said, find_trees(journal, [tree])[tree], consumer.feed)
     record_tree(pipeline)
     recorder.note(tree, "more")
-    reader = consumer.feed.scan.readers[journal.log]  # type: ignore[union-attr]
+    reader = consumer.feed.scan.readers[journal.log]
     reader.offset -= logged.size
-    assert consumer.feedback._put_off(said, find_trees(journal, [tree])[tree])
+    assert consumer.feedback._put_off(said, find_trees(journal, [tree])[tree], consumer.feed)
     reader.offset += logged.size
-    assert consumer._offsets() == {said.log: said.offset}
+    assert consumer.offsets() == {said.log: said.offset}
     consumer.release()

@@ -25,7 +25,7 @@ from eventtree.vendors import VENDORS, resolve_vendors
 
 WORDS_SHOWN = 80
 LOCK_SECONDS = 3.0
-"""How long to wait for whoever delivers to a vendor whose letters are wanted."""
+"""A process that delivers to the vendor, and may be about to end, is waited for this long."""
 LOCK_POLL_SECONDS = 0.1
 
 
@@ -88,7 +88,7 @@ def resend_letters(folder: str | None, vendor: str | None, number: int | None, t
         if kind not in VENDORS:
             raise ConfigError(kind, "a vendor of your own naming", "Its letters can be shown and dropped here")
         (settings,) = resolve_vendors([kind])
-        with _held(journal, name):
+        with _locked(journal, name):
             taken, refused = resend(journal, settings, name, letters, timeout)
         say(f"{kind}: {taken} of {len(letters)} taken, {refused} refused again.")
         failed += len(letters) - taken
@@ -104,7 +104,7 @@ def drop_letters(folder: str | None, vendor: str | None, number: int | None) -> 
     journal = existing(folder)
     count = 0
     for name, letters in _by_name(letters_in(journal, vendor, number)).items():
-        with _held(journal, name):
+        with _locked(journal, name):
             dead = DeadLetters(journal.files, f"{name}.dead")
             gone = [dead_key(letter) for letter in letters]
             Cursor(journal.files, f"{name}.cursor").forgo(sum(len(letter["events"]) for letter in letters), "by_user")
@@ -114,13 +114,13 @@ def drop_letters(folder: str | None, vendor: str | None, number: int | None) -> 
 
 
 def dead_key(letter: Letter) -> tuple[str, str, int]:
-    """What tells a letter from the others of its vendor."""
+    """The identity of a letter among those of its vendor."""
     return letter["tree"], letter["key"], letter["at"]
 
 
 @contextmanager
-def _held(journal: Journal, name: str) -> Iterator[None]:
-    """Nobody else ships to the vendor meanwhile; a process about to end is waited for."""
+def _locked(journal: Journal, name: str) -> Iterator[None]:
+    """Take the vendor's lock, so that no other process ships meanwhile; one about to end is waited for."""
     deadline = time.monotonic() + LOCK_SECONDS
     while (lock := journal.files.lock(f"{name}.lock")) is None:
         if time.monotonic() >= deadline:

@@ -45,7 +45,7 @@ def _nobody() -> int:
 
 
 def _settled(name: str) -> Vendor | None:
-    """The vendor if its settings are whole; what is wrong with them is said."""
+    """The vendor if its settings are whole; else print what is wrong with them, and return None."""
     try:
         (vendor,) = resolve_vendors((name,))
     except ConfigError as error:
@@ -76,9 +76,9 @@ def _send(vendors: list[Vendor], timeout: float) -> bool:
     while time.monotonic() < end and not _is_over(pipeline, report.vendors):
         report = pipeline.shipper.flush(min(STEP_SECONDS, max(0.0, end - time.monotonic())))
     consumers = {consumer.vendor.name: consumer for consumer in pipeline.shipper.consumers.values()}
-    told = [_tell(vendor, report.vendors.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
+    verdicts = [_tell(vendor, report.vendors.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
     pipeline.shipper.stop()
-    return all(told)
+    return all(verdicts)
 
 
 def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
@@ -89,7 +89,7 @@ def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
 
 
 def _tell(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
-    """What became of the tree at one vendor; whether that is well."""
+    """Print what became of the tree at one vendor; True if the vendor took all of it."""
     if sums is None or consumer is None:
         say(f"{vendor.name}: FAILED to start delivery")
         return False

@@ -42,7 +42,7 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Commands(click.Group):
-    """Commands whose wrong use is told in one line as well."""
+    """A group whose commands report wrong use in one line too."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and turn click's own errors into ours."""

@@ -13,25 +13,25 @@ def show_prices(model: str, provider: str | None, base_url: str | None) -> int:
     Raises:
         ConfigError: the user's table is wrong.
     """
-    told = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
-    if told.source is None:
-        say(f"{model}: no price is known ({'; '.join(told.why)}). The cost of its calls stays unknown.", err=True)
+    found = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
+    if found.source is None:
+        say(f"{model}: no price is known ({'; '.join(found.why)}). The cost of its calls stays unknown.", err=True)
         return 1
-    say(f"{model}: charged as {told.charged_as}, by {told.source}")
-    for line in _lines(told):
+    say(f"{model}: charged as {found.charged_as}, by {found.source}")
+    for line in _lines(found):
         say(line)
-    for reason in told.why:
+    for reason in found.why:
         say(f"- {reason}")
     return 0
 
 
-def _lines(told: Explanation) -> list[str]:
-    names = [_name(line) for line in told.lines]
-    prices = [f"${line.usd.normalize():f}" for line in told.lines]
+def _lines(found: Explanation) -> list[str]:
+    names = [_name(line) for line in found.lines]
+    prices = [f"${line.usd.normalize():f}" for line in found.lines]
     wide, high = max(map(len, names), default=0), max(map(len, prices), default=0)
     return [
         f"  {name:<{wide}}  {price:>{high}} / {line.per}"
-        for name, price, line in zip(names, prices, told.lines, strict=True)
+        for name, price, line in zip(names, prices, found.lines, strict=True)
     ]
 
 

@@ -24,9 +24,9 @@ LOOK_SECONDS = 0.1
 
 
 def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay: bool, timeout: float) -> int:
-    """Deliver what waits; exit status 0 if nothing waits any more for the vendors it sends to.
+    """Deliver all trees that wait; exit status 0 if none waits any more for the vendors it sends to.
 
-    With `replay`, what names them with other settings may wait on; without, it makes the exit status 1.
+    Trees recorded for these vendors with other settings make the exit status 1, but with `replay`.
 
     Raises:
         ConfigError: a vendor's settings are missing, or `--replay` names no vendor.
@@ -34,9 +34,9 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     journal = existing(folder, awaited=follow)
     if replay and not names:
         raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")
-    said: dict[str, ConfigError | None] = {}
-    vendors = resolve_vendors(names) if names else _named(journal, said)
-    for_export = [error for error in said.values() if error is not None]
+    lacking: dict[str, ConfigError | None] = {}
+    vendors = resolve_vendors(names) if names else _named(journal, lacking)
+    for_export = [error for error in lacking.values() if error is not None]
     if for_export and not vendors and not follow:
         raise for_export[0]
     _say_keyless(for_export)
@@ -47,7 +47,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
     try:
         if follow:
-            _follow(shipper, None if names else journal, said)
+            _follow(shipper, None if names else journal, lacking)
         else:
             _until_idle(shipper, timeout)
     except KeyboardInterrupt:
@@ -62,7 +62,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
 
 
 def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
-    """Why events of a vendor we have settings for still wait, and how many: they were recorded with other ones."""
+    """Print which events still wait because they were recorded with other settings; returns how many."""
     waiting = 0
     ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
     for sums in found.vendors.values():
@@ -75,20 +75,20 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
     return waiting
 
 
-def _named(journal: Journal, said: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
-    """The vendors that trees name, with this environment's settings; `said` gains those it has none for, and why."""
+def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
+    """The vendors that trees name, with this environment's settings. `lacking` gains those that have none, and why."""
     counts = count_unsettled(journal, Cursors(journal), captured(journal))
     found: list[Vendor] = []
     for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
         try:
             if name in VENDORS:
                 found += resolve_vendors([name])
-            elif name not in said:
-                said[name] = None
+            elif name not in lacking:
+                lacking[name] = None
                 say(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
         except ConfigError as error:  # what waits for the others goes out all the same
-            if name not in said and any(key[0] == name for key in counts.waiting + counts.feedback):
-                said[name] = error
+            if name not in lacking and any(key[0] == name for key in counts.waiting + counts.feedback):
+                lacking[name] = error
     return tuple(found)
 
 
@@ -109,16 +109,16 @@ def _until_idle(shipper: Shipper, timeout: float) -> None:
 
 
 def _is_through(consumer: Consumer) -> bool:
-    """Whether nothing is left that a consumer could do now: one that is parked asks again only after minutes."""
+    """Whether a consumer has nothing left to do now. A parked one asks again only after minutes."""
     return consumer.sender.parked is not None or (consumer.idle and not consumer.growing)
 
 
-def _follow(shipper: Shipper, journal: Journal | None, said: dict[str, ConfigError | None]) -> None:
+def _follow(shipper: Shipper, journal: Journal | None, lacking: dict[str, ConfigError | None]) -> None:
     """Deliver until stopped; with a journal, to vendors that its trees come to name too."""
     while True:
         time.sleep(1.0)
         shipper.ensure()
         if journal is not None:
-            known = len(said)
-            shipper.serve(_named(journal, said), config.resolve(deliver=True, vendors=()))
-            _say_keyless(list(said.values())[known:])
+            known = len(lacking)
+            shipper.serve(_named(journal, lacking), config.resolve(deliver=True, vendors=()))
+            _say_keyless(list(lacking.values())[known:])

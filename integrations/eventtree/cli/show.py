@@ -30,7 +30,7 @@ from eventtree.tree.stored import stored_trees
 from eventtree.vendors import vendor_class
 
 UNKNOWN_SECONDS = 2.0
-"""How long a report looks for models without a price, newest trees first."""
+"""A report looks for models without a price this long, newest trees first."""
 
 
 def existing(folder: str | None, *, awaited: bool = False) -> Journal:

@@ -33,7 +33,7 @@ def snapshot(items_of: Callable[[Any], Iterable[Any]], value: Any, kept: int) ->
 
 
 def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
-    """A dict or a subclass of it; one that describes a file becomes a part."""
+    """A dict or a subclass of it; a dict that describes a file becomes a part."""
     if blocked := walk.enter(value, depth):
         return blocked
     try:

@@ -34,7 +34,7 @@ SMALL = 1 << 53
 TEXT = frozenset({str})
 LIST = frozenset({list})
 DATA = "data:"
-"""How the URL of a file begins that holds the file itself."""
+"""Beginning of a URL that holds the file itself."""
 NO_REST = [None] * len(REST)
 NO_MEDIA = [None] * len(framework_values.MEDIA)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
@@ -88,9 +88,9 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
         return NOT_SIMPLE
     room[0] -= len(keys)
     if TEXT.issuperset(map(type, out.values())):
-        said = "".join(out.values())
-        if said.isascii() and DATA not in said:
-            room[0] -= len(said)
+        texts = "".join(out.values())
+        if texts.isascii() and DATA not in texts:
+            room[0] -= len(texts)
             return out
     for key, item in out.items():
         if type(item) is str and len(item) <= SHORT and item.isascii():
@@ -181,13 +181,13 @@ def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
-    """What a LangChain chat prompt makes."""
+    """The value of a LangChain chat prompt."""
     asked = messages_of(fields_of(value).get("messages"), room, depth + 1)
     return asked if asked is NOT_SIMPLE else {"messages": asked}
 
 
 def result(value: Any, room: list[int], depth: int) -> JsonValue:
-    """What a LangChain chat model answers; see framework_values.from_result."""
+    """The answer of a LangChain chat model; see framework_values.from_result."""
     rows = fields_of(value).get("generations")
     if type(rows) is not list or not LIST.issuperset(map(type, rows)):
         return NOT_SIMPLE
@@ -252,10 +252,10 @@ def node(value: Any, room: list[int], depth: int) -> JsonValue:
 def response(value: Any, room: list[int], depth: int) -> JsonValue:
     """The answer of a LlamaIndex engine, unless it is a stream; see framework_values.from_response."""
     fields = fields_of(value)
-    said, nodes = fields.get("response"), fields.get("source_nodes")
-    if type(said) is not str or "response_txt" in fields or not (nodes is None or type(nodes) is list):
+    answer, nodes = fields.get("response"), fields.get("source_nodes")
+    if type(answer) is not str or "response_txt" in fields or not (nodes is None or type(nodes) is list):
         return NOT_SIMPLE
-    out: dict[str, JsonValue] = {"response": text(said, room)}
+    out: dict[str, JsonValue] = {"response": text(answer, room)}
     if nodes:
         out["sources"] = list_of([framework_values.source(node) for node in nodes], room, depth + 1)
     return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
@@ -286,7 +286,7 @@ BUILTIN: dict[type, Copy] = {
 
 
 def copy_of(kind: type) -> Copy:
-    """How values of another class are copied, found by the walk's converter for them."""
+    """The copy function for another class, found by the walk's converter for it."""
     return KNOWN.get(CONVERTERS[kind], unusual)
 
 

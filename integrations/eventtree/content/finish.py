@@ -40,7 +40,7 @@ LISTS = ("choices", "candidates", "results", "outputs", "generations")
 """Lists of answers in a provider's body: OpenAI, Gemini, Titan, Mistral on Bedrock, Cohere's text models."""
 
 ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
-"""What the `status` of an OpenAI Responses body says at its end; while it streams it says `in_progress`."""
+"""The final `status` of an OpenAI Responses body; while it streams, it is `in_progress`."""
 
 Get = Callable[[Any, str], Any]
 

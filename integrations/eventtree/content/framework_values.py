@@ -75,16 +75,16 @@ def media(fields: Fields, kind: str) -> Fields | None:
     """The image, audio or video of a node as a part."""
     resource = fields.get(f"{kind}_resource")
     if resource is not None:
-        held = fields_of(resource)
-        payload, place, mime = held.get("data"), held.get("url") or held.get("path"), held.get("mimetype")
+        inner = fields_of(resource)
+        payload, address, mime = inner.get("data"), inner.get("url") or inner.get("path"), inner.get("mimetype")
     else:
         payload, mime = fields.get(kind), fields.get(f"{kind}_mimetype")
-        place = fields.get(f"{kind}_url") or fields.get(f"{kind}_path")
-    if payload is None and place is None:
+        address = fields.get(f"{kind}_url") or fields.get(f"{kind}_path")
+    if payload is None and address is None:
         return None
     if isinstance(payload, bytes) and payload.isascii():
         payload = payload.decode("ascii")
-    part = {"type": kind, "mime_type": mime, "base64": payload, "url": None if place is None else str(place)}
+    part = {"type": kind, "mime_type": mime, "base64": payload, "url": None if address is None else str(address)}
     return {key: item for key, item in part.items() if item is not None}
 
 
@@ -143,7 +143,7 @@ def source(scored: object) -> Fields:
 
 
 def from_reply(walk: Walk, value: object, depth: int) -> JsonValue:
-    """What a LlamaIndex chat model returns, as a model's outputs."""
+    """The answer of a LlamaIndex chat model, as a model's outputs."""
     return with_fields(walk, value, [("messages", [slot(value, "message")])], depth)
 
 
@@ -180,7 +180,7 @@ def from_stop(walk: Walk, value: object, depth: int) -> JsonValue:
 
 
 def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
-    """What a LlamaIndex tool returned: its own value, and the content made of it for the model where that differs."""
+    """The result of a LlamaIndex tool: its own value, and the content made of it for the model where that differs."""
     fields = fields_of(value)
     content = messages.content_of(walk, fields.get("blocks") or [], [], [], depth + 1)
     output = walk.value(fields.get("raw_output"), depth + 1)
@@ -197,15 +197,15 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
 
 
 from_prompt = renamed(messages="messages")
-"""What a chat prompt makes; known to fast_path.py."""
+"""Converter of a chat prompt's value; known to fast_path.py."""
 
-TOLD = ("name", "model", "model_name", "description")
+FACTS = ("name", "model", "model_name", "description")
 
 
 def from_component(walk: Walk, value: object, _depth: int) -> JsonValue:
     """A model, tool or runnable as a value: its class and name, none of its settings."""
-    told = {key: slot(value, key) for key in TOLD}
-    return name_of(walk, value) | {key: walk.text(text) for key, text in told.items() if type(text) is str}
+    facts = {key: slot(value, key) for key in FACTS}
+    return name_of(walk, value) | {key: walk.text(text) for key, text in facts.items() if type(text) is str}
 
 
 def from_tool(walk: Walk, value: object, _depth: int) -> JsonValue:

@@ -31,7 +31,7 @@ ROLES = {
     "ToolMessageChunk": "tool",
     "FunctionMessageChunk": "function",
 }
-"""What the frameworks call a role → what it is called here; other roles keep their name."""
+"""A framework's name for a role → ours; other roles keep their name."""
 SPOKEN = frozenset({"user", "assistant", "system", "tool", "function", "developer", *ROLES})
 CHAT = frozenset({"chat", "ChatMessageChunk"})
 
@@ -57,7 +57,7 @@ KNOWN: Mapping[str, type] = {
     "audio": dict,
 }
 """Fields of messages, and of what providers add to them, that are written under a name of ours if they are of this
-type, or are told elsewhere: what a model's answer says of itself stands in the model's event. All others are `extra`.
+type, or stand elsewhere: finish reasons and usage of an answer stand in the model's event. All others are `extra`.
 """
 
 MEDIA_BLOCKS = {
@@ -182,7 +182,7 @@ def extra(fields: Fields, more: Fields) -> list[tuple[Any, Any]]:
 
 
 def is_known(key: object, item: object) -> bool:
-    """Whether a field of a message is written under a name of ours, or told elsewhere."""
+    """Whether a field of a message is written under a name of ours, or stands elsewhere."""
     return type(key) is str and issubclass(type(item), KNOWN.get(key, ()))
 
 
@@ -271,17 +271,17 @@ def moved(block: dict[Any, Any], calls: list[Any], known: set[str | None], thoug
         if call_id(block) is None or call_id(block) not in known:
             calls.append(block)
         return True
-    if kind in ("reasoning", "thinking") and (said := reasoning(block)):
-        thoughts.append(said)
+    if kind in ("reasoning", "thinking") and (text := reasoning(block)):
+        thoughts.append(text)
         return True
     return False
 
 
 def reasoning(block: Fields) -> str | None:
     """The text of a block of reasoning; None where there is none to read (encrypted, redacted)."""
-    said = first(block, REASONING)
-    if isinstance(said, str) and said:
-        return said
+    text = first(block, REASONING)
+    if isinstance(text, str) and text:
+        return text
     summary = block.get("summary")
     if isinstance(summary, list):
         texts = [part["text"] for part in summary if isinstance(part, dict) and isinstance(part.get("text"), str)]
@@ -344,9 +344,9 @@ def media_of(fields: Fields, kind: str) -> dict[str, Any]:
         out["base64"] = payload.decode("ascii") if payload.isascii() else payload
     elif payload is not None:
         out["stream"] = payload
-    place = fields.get("url") or fields.get("path")
-    if place is not None:
-        out["url"] = str(place)
+    address = fields.get("url") or fields.get("path")
+    if address is not None:
+        out["url"] = str(address)
     for key in ("title", "detail", "fps"):
         if fields.get(key) is not None:
             out[key] = fields[key]

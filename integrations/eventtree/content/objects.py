@@ -21,7 +21,7 @@ from eventtree.content.walk import MRO_OF, Converter, Walk, fields_of, name_of, 
 from eventtree.event import JsonValue
 
 SMALL_ARRAY = 64
-"""Arrays up to this many numbers are written out; of larger ones the shape is told."""
+"""Arrays up to this many numbers are written out; of larger ones only the dimensions."""
 
 Path = tuple[object, object]
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def class_path(kind: type) -> Path:
 
 
 def nearest(kind: type, table: Mapping[Path, T]) -> T | None:
-    """What `table` holds for a class or the nearest one that it inherits from."""
+    """The entry of `table` for a class, or for the nearest class it inherits from."""
     return next((table[path] for each in MRO_OF(kind) if (path := class_path(each)) in table), None)
 
 
@@ -43,7 +43,7 @@ def from_enum(walk: Walk, value: enum.Enum, depth: int) -> JsonValue:
 
 
 def from_secret(_walk: Walk, _value: object, _depth: int) -> JsonValue:
-    """What its owner marked as secret."""
+    """A value that its owner marked as secret."""
     return MASK
 
 
@@ -82,7 +82,7 @@ def from_shape(walk: Walk, value: Any, _depth: int) -> dict[str, JsonValue]:
     return {**name_of(walk, value), "shape": [int(length) for length in value.shape]}
 
 
-def from_held(name: str) -> Converter:
+def from_attribute(name: str) -> Converter:
     """Converter of objects that stand for one of their fields."""
 
     def convert(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -125,10 +125,10 @@ def with_fields(walk: Walk, value: object, pairs: list[tuple[str, Any]], depth: 
 
 
 def from_model(kind: type) -> Converter:
-    """Converter of a pydantic model: fields and extras as they are held, no serializer run, excluded ones left out."""
+    """Converter of a pydantic model: fields and extras as stored, no serializer run, excluded ones left out."""
     # Later names are older; asking a current model for an old one warns.
-    held = (getattr(kind, name, None) for name in ("__pydantic_fields__", "model_fields", "__fields__"))
-    known: dict[str, Any] = next((found for found in held if isinstance(found, dict)), {})
+    tables = (getattr(kind, name, None) for name in ("__pydantic_fields__", "model_fields", "__fields__"))
+    known: dict[str, Any] = next((found for found in tables if isinstance(found, dict)), {})
     names = frozenset(name for name, field in known.items() if not getattr(field, "exclude", None))
 
     def convert(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -142,11 +142,11 @@ def from_model(kind: type) -> Converter:
 
 
 def extras(value: object) -> list[tuple[str, Any]]:
-    """What a pydantic model holds beside its fields, and what a workflow event keeps in a private one."""
+    """The extras of a pydantic model, and the private data of a workflow event."""
     found = slot(value, "__pydantic_extra__")
     more = slot(value, "__pydantic_private__")
     dynamic = more.get("_data") if type(more) is dict else None
-    return [pair for held in (found, dynamic) if type(held) is dict for pair in list(held.items())]
+    return [pair for one in (found, dynamic) if type(one) is dict for pair in list(one.items())]
 
 
 def from_own_fields(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -193,9 +193,9 @@ PATHS: dict[Path, Callable[[type], Converter]] = {
     ("torch", "Tensor"): lambda _kind: from_shape,
     ("jaxlib.xla_extension", "ArrayImpl"): lambda _kind: from_shape,
     ("jaxlib._jax", "ArrayImpl"): lambda _kind: from_shape,
-    ("collections", "UserDict"): lambda _kind: from_held("data"),
-    ("collections", "UserList"): lambda _kind: from_held("data"),
-    ("collections", "UserString"): lambda _kind: from_held("data"),
+    ("collections", "UserDict"): lambda _kind: from_attribute("data"),
+    ("collections", "UserList"): lambda _kind: from_attribute("data"),
+    ("collections", "UserString"): lambda _kind: from_attribute("data"),
     ("collections", "ChainMap"): lambda _kind: from_chain_map,
     ("re", "Pattern"): lambda _kind: from_pattern,
     ("ipaddress", "_BaseAddress"): lambda _kind: scalars.from_text_of,
@@ -216,7 +216,7 @@ def by_path(kind: type) -> Converter | None:
 
 
 def as_stream(kind: type) -> Converter | None:
-    """Whatever gives each item once: naming it is all that may be done."""
+    """An object that gives each item once: only its class may be named, or the app would miss items."""
     return from_stream if any(has(kind, name) for name in ("__next__", "__anext__", "__await__")) else None
 
 

@@ -33,7 +33,7 @@ TYPES = {
 """Type of a block in LangChain, OpenAI, Anthropic, Gemini → type of the part. Blocks of other types are kept."""
 
 NESTED = ("source", "file", "image_url", "video_url", "input_audio", "inline_data", "inlineData")
-"""Where providers put what belongs to the file."""
+"""Keys under which providers put the fields of a file."""
 
 ENCODED = ("base64", "b64_json", "file_data")
 """Keys that always hold base64; `data` does where a type of file or of encoding stands beside it."""
@@ -94,8 +94,8 @@ def flattened(block: Block) -> Block:
 def take_payload(flat: Block, kind: str) -> str | bytes | None:
     """Take the file's bytes (or base64) out of a block, if it has any."""
     keys = [key for key in ENCODED if isinstance(flat.get(key), str | bytes)]
-    told = flat.get("source_type", "base64" if any(key in flat for key in MIMES) else None)
-    if type(flat.get("data")) is bytes or (told not in (None, "text") and type(flat.get("data")) is str):
+    source = flat.get("source_type", "base64" if any(key in flat for key in MIMES) else None)
+    if type(flat.get("data")) is bytes or (source not in (None, "text") and type(flat.get("data")) is str):
         keys.append("data")
     if kind == "image_generation_call" and isinstance(flat.get("result"), str):
         keys.append("result")
@@ -109,7 +109,7 @@ def part_type(kind: str, mime: str | None) -> str:
 
 
 def about(walk: Walk, kind: str, mime: str | None, payload: str | bytes | None) -> dict[str, JsonValue]:
-    """What is told of a file: its mime type and, in place of its bytes, their size and sha256."""
+    """The description of a file: its mime type, and instead of its bytes their size and sha256."""
     if isinstance(payload, str) and payload[:5] == "data:":
         mime, payload = data_url(payload)
     out: dict[str, JsonValue] = {}
@@ -128,7 +128,7 @@ def data_url(url: str) -> tuple[str | None, str | bytes]:
 
 
 def decoded(text: str) -> bytes:
-    """What base64 text (also the URL-safe kind, also with line breaks) encodes; the text itself if it is none."""
+    """The bytes of base64 text, also URL-safe or with line breaks; the text itself if it is not base64."""
     raw = text.encode("utf-8", "replace")
     for attempt in (bytes, tidied):
         try:

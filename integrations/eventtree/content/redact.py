@@ -61,7 +61,7 @@ class FailClosedKeys:
         self.guard = guard
 
     def __call__(self, key: str) -> bool:
-        """Whether the value under `key` is secret; yes where that can't be told."""
+        """Whether the value under `key` is secret; yes where that cannot be decided."""
         try:
             return bool(self.hides_key(key))
         except BaseException as error:
@@ -221,11 +221,11 @@ LONGEST_KEY = 64
 
 
 SHORTEST = 8
-"""No text shorter than this holds a secret that can be told by its looks."""
+"""No text shorter than this holds a secret that its form gives away."""
 
 
 class KnownSecrets:
-    """Replaces secrets that can be told by their looks, and all values under keys that name a secret."""
+    """Replaces secrets that their form gives away, and all values under keys that name a secret."""
 
     __slots__ = ("also", "email")
 
@@ -320,7 +320,7 @@ def spans_after(text: str, lookup: str, start: str, pattern: re.Pattern[str], sk
 
 
 def email_spans(text: str) -> Iterator[Span]:
-    """Where e-mail addresses stand."""
+    """The spans of e-mail addresses."""
     at = text.find("@")
     while at >= 0:
         found = EMAIL_HOST.match(text, at)

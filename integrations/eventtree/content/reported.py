@@ -26,9 +26,9 @@ MARKS = ("is_error", "isError")
 INSIDE = ("raw_output", "tool_output", "update", "messages")
 """Fields of results, of LlamaIndex's events and of langgraph's `Command` that may hold the result that failed."""
 TEXTS = ("content", "blocks", "structured_content", "structuredContent")
-"""Where a result says why it failed."""
+"""Keys under which a result says why it failed."""
 DEPTH, ITEMS = 6, 100
-"""How far into a result this looks."""
+"""Levels of a result that are searched."""
 
 
 def reported_failure(result: Any, sanitize: Callable[[Any], JsonValue]) -> dict[str, str] | None:
@@ -38,8 +38,8 @@ def reported_failure(result: Any, sanitize: Callable[[Any], JsonValue]) -> dict[
         return None
     content = next((failed[name] for name in TEXTS if not is_empty(failed.get(name))), None)
     texts = [content] if type(content) is str else [text for part in as_list(content) for text in _texts(part)]
-    said = "\n".join(texts) or pydantic_core.to_json(sanitize(content), inf_nan_mode="null").decode()
-    return {"type": ERROR_TYPE, "message": said}
+    message = "\n".join(texts) or pydantic_core.to_json(sanitize(content), inf_nan_mode="null").decode()
+    return {"type": ERROR_TYPE, "message": message}
 
 
 def _failed(result: Any, depth: int) -> Fields | None:

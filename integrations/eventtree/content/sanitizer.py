@@ -59,12 +59,12 @@ class Sanitizer:
 
     @property
     def failures(self) -> int:
-        """How often the redactor failed and the text was replaced."""
+        """Texts that were replaced because the redactor failed."""
         return 0 if self.guard is None else self.guard.failures
 
     @property
     def unreadable(self) -> int:
-        """How many objects raised while they were read and were marked instead."""
+        """Objects that raised while they were read, and were marked instead."""
         return self.lasting.unreadable
 
     def __call__(self, value: Any) -> JsonValue:
@@ -101,12 +101,6 @@ class Sanitizer:
                 return plain  # type: ignore[no-any-return]
         walk = Walk(self.limits, self.guard, self.lasting)
         return self.listed(walk, values, as_message, is_single=chat.is_pair)
-
-    def document(self, value: Any) -> dict[str, JsonValue]:
-        """A document of any spelling as one Document: an object, a dict or a text."""
-        walk = Walk(self.limits, self.guard, self.lasting)
-        plain: dict[str, JsonValue] = self.fitted(walk, as_document(walk, value, 0))
-        return plain
 
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""

@@ -26,7 +26,7 @@ BARE = frozenset({int, float, bool, type(None)})
 
 
 class Step(NamedTuple):
-    """How many list items, dict entries and levels are kept, and how short texts may become."""
+    """One step of cutting: list items, dict entries and levels to keep, and the length of texts."""
 
     items: int
     entries: int
@@ -50,11 +50,11 @@ STEPS = (
 
 
 class TooLarge(Exception):  # noqa: N818 - says that a step does not do, no error
-    """What a step may not cut is larger than what is allowed."""
+    """The parts that a step may not cut are larger than the bound."""
 
 
 def cut_marker(count: int, what: str = "characters") -> str:
-    """What stands where something was cut."""
+    """The mark that stands where something was cut."""
     return f"…[{count:,} {what} cut]…"
 
 
@@ -222,7 +222,7 @@ def apart(name: str, taken: dict[str, JsonValue]) -> str:
 
 
 def first_entries(value: dict[str, JsonValue], count: int) -> dict[str, JsonValue]:
-    """The first entries of a dict, and the telling ones among the others in place of the last of these."""
+    """The first entries of a dict, and the important ones among the others in place of the last of these."""
     first = list(islice(value, count))
     telling = [key for key in sorted(TELLING) if key in value and key not in first][:count]
     return {key: value[key] for key in (*first[: count - len(telling)], *telling)}

@@ -35,7 +35,7 @@ CYCLE = "…[the same object again]…"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of one value is kept. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
+    """The bounds of one value. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
 
     max_depth: int = BOUNDS.depth
     max_items: int = BOUNDS.items
@@ -44,7 +44,7 @@ class Limits:
 
     @classmethod
     def of(cls, bounds: Bounds) -> Limits:
-        """Those that a user has set."""
+        """Converters that a user has set."""
         return cls(bounds.depth, bounds.items, bounds.nodes, bounds.value_bytes)
 
 
@@ -68,7 +68,7 @@ def clean(text: str) -> str:
 
 
 class KeyCache:
-    """What outlasts a walk: dict keys as they are recorded (they repeat), and a count of objects that raised."""
+    """The state that outlasts a walk: dict keys as recorded (they repeat), and a count of objects that raised."""
 
     __slots__ = ("hides", "known", "redact", "unreadable")
 
@@ -83,7 +83,7 @@ class KeyCache:
         self.unreadable = 0
 
     def learn(self, key: str) -> tuple[str, bool]:
-        """How `key` is recorded and whether its value is secret."""
+        """The recorded form of `key`, and whether its value is secret."""
         if (found := self.known.get(key)) is not None:
             return found
         name = clean(key)
@@ -122,10 +122,10 @@ class Walk:
     def unreadable(self, kind: type, problem: BaseException) -> JsonValue:
         """The marker for an object that raised; built without running any of its code."""
         self.lasting.unreadable += 1
-        said = ARGS_OF(problem)
+        args = ARGS_OF(problem)
         words = qualified(type(problem))
-        if said and type(said[0]) is str:
-            words += ": " + (self.text(said[0]) if len(said[0]) <= SHORT else self.cut(said[0], SHORT))
+        if args and type(args[0]) is str:
+            words += ": " + (self.text(args[0]) if len(args[0]) <= SHORT else self.cut(args[0], SHORT))
         return {"unreadable": qualified(kind), "problem": words}
 
     def string(self, value: str) -> JsonValue:
@@ -177,7 +177,7 @@ class Walk:
         return clean(head + cut_marker(lost) + tail if lost > 0 else head)
 
     def take(self, size: int) -> int:
-        """How many of `size` items may be kept; they are counted as met."""
+        """Number of the `size` items that may be kept; all are counted as met."""
         if size > self.limits.max_items:
             diagnostics.truncations["items"] += 1
             size = self.limits.max_items
@@ -273,18 +273,18 @@ def slot(value: object, name: str, otherwise: Any = None) -> Any:
     except (AttributeError, KeyError):
         pass
     for each in MRO_OF(type(value)):
-        held = type.__dict__["__dict__"].__get__(each)
-        if name in held:
-            return in_slot(held[name], value, otherwise)
+        attributes = type.__dict__["__dict__"].__get__(each)
+        if name in attributes:
+            return in_slot(attributes[name], value, otherwise)
     return otherwise
 
 
-def in_slot(held: Any, value: object, otherwise: Any) -> Any:
-    """What a class holds under a field's name: the way to a slot, a default, or a property, which is not asked."""
-    if type(held) is not types.MemberDescriptorType:
-        return otherwise if hasattr(type(held), "__get__") else held
+def in_slot(slot: Any, value: object, otherwise: Any) -> Any:
+    """A field as its class has it: read from a slot, or the default; a property is not asked."""
+    if type(slot) is not types.MemberDescriptorType:
+        return otherwise if hasattr(type(slot), "__get__") else slot
     try:
-        return held.__get__(value)
+        return slot.__get__(value)
     except AttributeError:
         return otherwise
 

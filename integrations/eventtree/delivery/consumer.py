@@ -1,108 +1,49 @@
-"""One vendor's way from the journal to the wire. Whoever holds the vendor's lock ships for all processes.
+"""One vendor's way from the journal to the wire. The process that holds the vendor's lock ships for all processes.
 
-    feed ──due trees──▶ fold ──▶ plan (encode, waves, groups) ──▶ sender ──▶ answers ──▶ cursor
+    feed ──due trees──▶ queue ──▶ tree sender ──▶ answers ──▶ ledger (cursor, dead letters)
+         ──feedback──────────▶ feedback sender ──┘
 
-An answer settles items one request at a time, so that after a crash at most the requests under way are sent again.
-A tree is settled when all its items are.
+The consumer decides when: it takes the lock, reads on, lets trees and then feedback be sent, and moves the cursor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from eventtree import diagnostics
-from eventtree.delivery.dead_letters import DeadLetters
-from eventtree.delivery.feed import Feed, Folder, PendingFeedback, lower
-from eventtree.delivery.feedback import FeedbackQueue
+from eventtree.delivery.due import DueTrees
+from eventtree.delivery.feed import Feed, Feeds, PendingFeedback, lower
+from eventtree.delivery.feedback import FeedbackSender
 from eventtree.delivery.http import Http
+from eventtree.delivery.ledger import Ledger
 from eventtree.delivery.retry import Backoff
 from eventtree.delivery.sender import Sender
-from eventtree.event import EventTree
+from eventtree.delivery.tree_sender import TreeSender
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.holder import beat, stalled_holder
+from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.trees import LoggedTree, find_trees, joined, part_beyond
-from eventtree.serializer.requests import Item
-from eventtree.serializer.serialize import plan
+from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.vendors import Vendor
 
 BATCH_EVENTS = 500
 """Events taken at once: enough to fill a vendor's largest request."""
-AHEAD_TREES = 2_000
-AHEAD_RECORDS = 100_000
-"""Due trees, and their records, that may wait to be taken: what bounds memory while a vendor is down."""
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 1.0
-"""How often to ask for a lock that another process holds."""
+"""A lock that another process has is asked for this often."""
 COMPACT_TREES = 500
 """Trees settled since the cursor was last rewritten, before it is again: so much each start and report reads anew."""
 COMPACT_SECONDS = 5.0
 
 
-@dataclass(slots=True)
-class PendingTree:
-    """A tree on its way: what its events are counted as once its items have been taken."""
-
-    logged: LoggedTree
-    events: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-
-
-MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]
-"""From offsets and the damage known before them to a feed."""
-
-
-class Feeds:
-    """The feeds of one shipper: the shared one, and how a consumer that was behind comes to it."""
-
-    def __init__(self, journal: Journal, folder: Folder, make_feed: MakeFeed) -> None:
-        """`make_feed` makes one that starts at given offsets."""
-        self.journal = journal
-        self.folder = folder
-        self.make = make_feed
-        self.shared: Feed | None = None
-
-    def subscribe(self, consumer: Consumer, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]) -> Feed:
-        """A feed from `offsets`: the shared one where it has not begun to read, else one of the consumer's own."""
-        shared = self.shared
-        if shared is None or not shared.subscribers:
-            shared = self.shared = self.make(offsets, damage)
-        elif shared.has_begun:
-            shared = self.make(offsets, damage)
-        else:
-            shared.scan.begin_at(offsets, damage)
-        shared.subscribers.append(consumer)
-        return shared
-
-    def join(self, consumer: Consumer, own: Feed) -> Feed:
-        """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
-
-        The same trees must be growing in both: one that the shared feed has handed out would never reach the consumer,
-        one that only its own feed has handed out would reach it twice.
-        """
-        shared = self.shared
-        if shared is None or not shared.subscribers:
-            self.shared = own
-            return own
-        shared.read()
-        own.read()
-        if own.scan.offsets() != shared.scan.offsets() or own.growing.keys() != shared.growing.keys():
-            return own
-        own.subscribers.remove(consumer)
-        shared.subscribers.append(consumer)
-        return shared
-
-
 class Consumer:
     """Ships to one vendor. `run` is a task that never ends by itself; `step` is one round of it.
 
-    `takes_over` is the name (`VENDOR.FINGERPRINT`) under whose settings trees were recorded that go out with these.
+    `takes_over` is the name (`VENDOR.FINGERPRINT`) of older settings: trees recorded under them are sent with these.
     """
 
     def __init__(
@@ -121,32 +62,31 @@ class Consumer:
         self.journal = journal
         self.vendor = vendor
         self.feeds = feeds
-        self.all_trees = all_trees
         self.takes_over = takes_over
         self.clock = clock
-        self.name = takes_over or f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
-        self.fingerprint = self.name.rsplit(".", 1)[1]
-        self.dead = DeadLetters(journal.files, f"{self.name}.dead")
-        self.sender = Sender(vendor, http, self, backoff=backoff, clock=clock)
-        self.cursor: Cursor | None = None
+        self.ledger = Ledger(journal, vendor, all_trees=all_trees, takes_over=takes_over)
+        self.name, self.fingerprint, self.dead = self.ledger.name, self.ledger.fingerprint, self.ledger.dead
+        self.sender = Sender(vendor, http, self.ledger, backoff=backoff, clock=clock)
+        self.due = DueTrees(feeds.folder)
+        self.trees = TreeSender(self.ledger, self.sender, feeds.folder, self.due)
+        self.feedback = FeedbackSender(self.ledger, self.sender, feeds.folder, self.due, clock)
         self.feed: Feed | None = None
         self.idle = False
         """Nothing was due at the last look."""
         self.caught_up = False
-        """It has come, once, to the end of what there was; or another process has the lock, and sees to it."""
+        """True once everything recorded before this process started has been read, or while another process ships."""
         self._lock: Held | None = None
         self._wake = asyncio.Event()
         self._compacted = (clock(), 0)
-        self._due: deque[LoggedTree] = deque()
-        self._queued: dict[str, LoggedTree] = {}
-        """Those in `_due`, by id: what comes for them meanwhile goes with them."""
-        self._due_records = 0
-        self._on_the_way: list[LoggedTree] = []
         self._left_behind: dict[str, int] | None = None
-        """Where to read on, since it has left the shared feed with a full queue."""
+        """Offsets to read on from, once this consumer has left the shared feed with a full queue."""
         self._is_astray = False
-        """It does not know what it was offered: it begins again where its cursor stands."""
-        self.feedback = FeedbackQueue(self)
+        """An offer failed, so trees may be missing: begin again from the cursor."""
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The vendor's cursor, while this consumer ships."""
+        return self.ledger.opened
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -164,29 +104,31 @@ class Consumer:
 
     async def step(self) -> None:
         """Take the lock if it is free, then send what is due, or wait for a moment."""
+        # The lock comes first: two processes that send would deliver twice, and write over each other's cursor.
         if not self.hold():
             self.idle, self.caught_up = False, True
             pid = stalled_holder(self.journal.files, self.name)
             if pid is not None:
-                self.sender.warn_once("stalled", "waits for process %s, which ships to it and does not move", pid)
+                self.ledger.warn_once("stalled", "waits for process %s, which ships to it and does not move", pid)
             await self._pause(LOCK_SECONDS)
             return
-        # Read before taking: what comes for a tree that is still queued goes out with it, not as a late part.
+        # Read before sending, one stretch a round: the queue is bounded, so a long backlog is never all in memory.
         more = self._read()
-        due = self._take(BATCH_EVENTS)
+        due = self.due.take(BATCH_EVENTS)
         if due:
             self.idle = False
-            await self._ship(due)
+            await self.trees.send(due)
         # Feedback follows its tree: what is on trees that are still due waits for a later round.
-        feedback = self.feedback.due(all_read=not more and not due)
-        if feedback:
+        feedback = self.feedback.due(self.feed, all_read=not more and not due) if self.feed is not None else []
+        if feedback and self.feed is not None:
             self.idle = False
-            await self.feedback.send(feedback)
+            await self.feedback.send(feedback, self.feed)
         if not due and not feedback and more:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # nothing for this vendor in that stretch: read the next one
         elif not feedback:
             if not due:
                 self.idle = self.caught_up = True
+            # The cursor moves only between rounds, when nothing is on its way: all before its offsets is settled.
             self._tidy()
             if not due:
                 await self._pause(POLL_SECONDS)
@@ -211,54 +153,40 @@ class Consumer:
             self.release()  # somebody has deleted the journal's files while we were shipping
         if self._is_astray:
             self._forget_offers()
-            self.cursor = self.feed = None
         if self._lock is None:
             self._lock = self.journal.files.lock(f"{self.name}.lock")
+        # The cursor is read under the lock only: until then another process writes it.
         if self._lock is not None and self.feed is None:
-            self.cursor = Cursor(self.journal.files, f"{self.name}.cursor")
-            self.cursor.take_over()
-            if self.takes_over is not None:
-                # Other settings may have other projects: they are asked for again.
-                known = self.cursor.learned
-                self.cursor.learned = {k: v for k, v in known.items() if self.vendor.lookup_of(k) is None}
+            cursor = self.ledger.open()
             # A replay sends also what was recorded for others, wherever it stands.
-            start = ({}, {}) if self.all_trees else (self.cursor.offsets, self.cursor.damage)
+            start = ({}, {}) if self.ledger.all_trees else (cursor.offsets, cursor.damage)
             self.feed = self.feeds.subscribe(self, *start)
         return self._lock is not None
 
-    def beat(self) -> None:
-        """Say, while this consumer ships, that its process moves.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        if self._lock is not None:
-            beat(self.journal.files, self.name)
-
     def release(self) -> None:
         """Let another process ship; it begins behind all that is settled."""
+        # The cursor is written, and the feed left, while the lock is still ours.
         if self.cursor is not None and self.feed is not None:
             self._compact()
             if self in self.feed.subscribers:
                 self.feed.subscribers.remove(self)
         self._forget_offers()
-        self.cursor = self.feed = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def _forget_offers(self) -> None:
-        self.feeds.folder.forget(self._due)
-        self._due.clear()
-        self._queued.clear()
+        """Forget the queue, the feedback and the feed: the next `hold` reads all of it again from the cursor."""
+        self.due.clear()
         self.feedback.waiting.clear()
-        self._due_records, self._left_behind, self._is_astray = 0, None, False
+        self._left_behind, self._is_astray = None, False
+        self.ledger.opened = self.feed = None
 
     def _read(self) -> bool:
         """Have the feed read on; True if there may be more to read at once."""
         assert self.feed is not None
         if self._left_behind is not None:
-            if self._due:
+            if self.due:
                 return True  # first what is in the queue
             damage = self.feed.scan.damage(self._left_behind)
             self.feed, self._left_behind = self.feeds.make(self._left_behind, damage), None
@@ -268,31 +196,32 @@ class Consumer:
             self.feed = self.feeds.join(self, self.feed)
         return more
 
+    # -- what the feed hands out --------------------------------------------------------------------------------------
+
     def offer(self, tree: LoggedTree) -> None:
-        """Take a tree that is due, if it is for this vendor, less what has gone out before.
+        """Take a tree that is due, if it is for this vendor, without the lines that were sent before.
 
         Raises:
             OSError: the disk refuses to read.
         """
-        has_settled = self.has_settled(tree.id)
-        if not (self.is_for_us(tree) or (tree.vendors is None and has_settled)):
+        has_settled = self.ledger.has_settled(tree.id)
+        if not (self.ledger.is_for_us(tree) or (tree.vendors is None and has_settled)) or self.due.join(tree):
             return
-        waiting = self._queued.get(tree.id)
-        if waiting is not None:
-            whole = joined(waiting, tree)
-            self.feeds.folder.forget([waiting])
-            self._due[self._due.index(waiting)] = self._queued[tree.id] = whole
-            self._due_records += len(tree.lines)
-            return
-        part = part_beyond(self.journal, tree, partial(self._is_settled, tree))
+        part = part_beyond(self.journal, tree, partial(self.ledger.is_settled, tree))
         if part is None:
             return
         if has_settled and not part.late:
             part = replace(part, late=True, takers=0)  # the others, to whom it is new, share the whole
         part.takers += part is tree
-        self._due.append(part)
-        self._queued[part.id] = part
-        self._due_records += len(part.lines)
+        self.due.append(part)
+
+    def hear(self, feedback: PendingFeedback) -> None:
+        """Take a feedback that may be for this vendor and is not settled."""
+        self.feedback.hear(feedback)
+
+    def has_settled(self, tree_id: str) -> bool:
+        """Whether a tree of that id was sent to this vendor before."""
+        return self.ledger.has_settled(tree_id)
 
     def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
         """Read on by itself: from these offsets once its queue is empty, or at once from its cursor."""
@@ -301,27 +230,12 @@ class Consumer:
         else:
             self._left_behind = dict(offsets)
 
-    def hear(self, feedback: PendingFeedback) -> None:
-        """Take a feedback that may be for this vendor and is not settled."""
-        self.feedback.hear(feedback)
-
-    def is_busy_with(self, ids: set[str]) -> bool:
-        """Whether one of these trees has yet to go out."""
-        growing = self.feed.growing if self.feed is not None else {}
-        return any(one in self._queued or one in growing for one in ids)
-
-    def is_for_us(self, tree: LoggedTree) -> bool:
-        """Whether a tree goes to this vendor."""
-        return self.all_trees or tree.names(self.vendor.name, self.fingerprint)
-
-    def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id has gone out before."""
-        return self.cursor is not None and tree_id in self.cursor.settled
-
     @property
     def is_full(self) -> bool:
         """Whether as much waits to be sent as may in memory."""
-        return len(self._due) >= AHEAD_TREES or self._due_records >= AHEAD_RECORDS
+        return self.due.is_full
+
+    # -- how far it is ------------------------------------------------------------------------------------------------
 
     @property
     def growing(self) -> bool:
@@ -333,49 +247,24 @@ class Consumer:
         feed = self.feed
         if feed is None or self._left_behind is not None or not feed.scan.has_read(process):
             return False
-        waiting = (*self._due, *self._on_the_way, *(t for t in feed.growing.values() if t.root_closed or t.late))
-        return not any(process in tree.processes for tree in waiting) and not any(
-            process_of(feedback.log) == process for feedback in self.feedback.waiting.values()
+        growing = (tree for tree in feed.growing.values() if tree.root_closed or tree.late)
+        logs = (feedback.log for feedback in self.feedback.waiting.values())
+        return not any(process in tree.processes for tree in (*self.due, *self.trees.on_the_way, *growing)) and not any(
+            process_of(log) == process for log in logs
         )
 
-    def _is_settled(self, tree: LoggedTree, log: str, end: int) -> bool:
-        spans = self._cursor.settled.get(tree.id)
-        if spans is not None:
-            return end <= spans.get(log, 0)
-        # Behind the offset all is settled, but for what was recorded for others: a replay may have sent it, or not.
-        known = self._cursor.replayed if self._is_replay(tree) else self._cursor.offsets
-        return end <= known.get(log, 0)
-
-    def _is_replay(self, tree: LoggedTree) -> bool:
-        return self.all_trees and not tree.names(self.vendor.name, self.fingerprint)
-
-    def _take(self, events: int) -> list[LoggedTree]:
-        """Trees that are due, up to about that many events."""
-        taken: list[LoggedTree] = []
-        while self._due and events > 0:
-            tree = self._due.popleft()
-            self._queued.pop(tree.id, None)
-            self._due_records -= len(tree.lines)
-            events -= max(1, tree.events)
-            taken.append(tree)
-        return taken
-
-    def _put_back(self, trees: Iterable[LoggedTree], *, behind: bool = False) -> None:
-        """Trees that could not be settled are due again, before all others or `behind` them."""
-        for tree in trees if behind else reversed(list(trees)):
-            waiting = self._queued.get(tree.id)
-            if waiting is not None:
-                self._due.remove(waiting)
-                self._due_records -= len(waiting.lines)
-                self.feeds.folder.forget([waiting])
-                tree = joined(tree, waiting)
-            (self._due.append if behind else self._due.appendleft)(tree)
-            self._queued[tree.id] = tree
-            self._due_records += len(tree.lines)
+    def offsets(self) -> dict[str, int]:
+        """Log → the oldest line that is not settled: of a tree that grows, is due or on its way, or of feedback."""
+        assert self.feed is not None
+        low = dict(self._left_behind) if self._left_behind is not None else self.feed.offsets()
+        lower(low, (*self.due, *self.trees.on_the_way))
+        for feedback in self.feedback.waiting.values():
+            low[feedback.log] = min(feedback.offset, low.get(feedback.log, feedback.offset))
+        return low
 
     def _tidy(self) -> None:
-        """Bring to the disk what it refused; now and then rewrite the cursor; say that a takeover is complete."""
-        cursor = self._cursor
+        """Bring to the disk what it refused; now and then rewrite the cursor; settle that a takeover is complete."""
+        cursor = self.ledger.cursor
         cursor.persist()
         self.dead.persist()
         now = self.clock()
@@ -386,161 +275,14 @@ class Consumer:
             cursor.park(None)
 
     def _compact(self) -> None:
-        cursor = self._cursor
+        cursor = self.ledger.cursor
+        # Astray, the offsets may lie behind a tree that was never offered: they would settle it unsent.
         if self._is_astray or (len(cursor.settled) == self._compacted[1] and not cursor.held):
             return
         try:
-            offsets = self._offsets()
+            offsets = self.offsets()
             damage = self.feed.scan.damage(offsets) if self.feed is not None else {}
-            cursor.advance(offsets, damage, is_replay=self.all_trees)
+            cursor.advance(offsets, damage, is_replay=self.ledger.all_trees)
         except OSError:
             return  # the file as it is says the same
         self._compacted = (self.clock(), len(cursor.settled))
-
-    def _offsets(self) -> dict[str, int]:
-        """Log → the oldest line of what is not settled: growing, due, on its way, or feedback."""
-        assert self.feed is not None
-        low = dict(self._left_behind) if self._left_behind is not None else self.feed.offsets()
-        lower(low, (*self._due, *self._on_the_way))
-        for feedback in self.feedback.waiting.values():
-            low[feedback.log] = min(feedback.offset, low.get(feedback.log, feedback.offset))
-        return low
-
-    @property
-    def _cursor(self) -> Cursor:
-        assert self.cursor is not None
-        return self.cursor
-
-    # -- from trees to answers --------------------------------------------------------------------------------------
-
-    async def _ship(self, due: list[LoggedTree]) -> None:
-        """Fold, plan and send trees; settle those of which nothing is left to send."""
-        self._on_the_way = due
-        try:
-            # First the disk, then the vendor: an error before anything is sent leaves all trees as they were.
-            ended_late = {tree.id for tree in due if tree.late and tree.ended and self.vendor.accepts_updates}
-            whole = await self.find(ended_late)
-            pending = {tree.id: PendingTree(tree) for tree in due}
-            updates = [item for tree in due if tree.id in whole for item in self._updates(tree, whole[tree.id])]
-            planned = plan(
-                self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
-            )
-            # Dead letters and drops are noted before a tree can be settled: its settling sums them up.
-            for tree_id, error in planned.failed.items():
-                self._bury_tree(pending[tree_id], error)
-            for tree_id, dropped in planned.dropped:
-                pending[tree_id].dropped.update(dropped.values())
-            stuck = await self.sender.send(planned.waves)
-            for tree_id, one in pending.items():
-                if tree_id not in stuck:
-                    self._settle(one)
-            # Stuck trees go behind the others: these may pass, which tells a failing event from an outage.
-            self._on_the_way = []
-            self._put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)
-        except BaseException:
-            if self.cursor is not None:
-                left = [tree for tree in due if not self.cursor.is_settled(tree.id, tree.spans)]
-                self._put_back(left)
-            raise
-        finally:
-            self._on_the_way = []
-
-    def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
-        """The trees, folded; what is lost or dropped of each is noted on the way."""
-        for one in pending.values():
-            logged = one.logged
-            if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
-                one.events, reason = logged.dropped or (logged.events, "late")
-                one.dropped[reason] += one.events
-                self.feeds.folder.forget([logged])
-            else:
-                folded = self.feeds.folder.fold(logged)
-                one.dropped += folded.lost
-                one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
-                if folded.tree is not None:
-                    yield folded.tree
-            self.feeds.folder.rest()
-
-    def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
-        """Whether an item has yet to be sent. Of a late part, what counts for no event went out with the tree."""
-        is_part = pending[item.tree_id].logged.late
-        return item.key not in self._cursor.partly.get(item.tree_id, ()) and bool(item.event_ids or not is_part)
-
-    def _updates(self, late: LoggedTree, whole: LoggedTree) -> list[Item]:
-        """Of a late part: items for what ended here, and had gone out before that."""
-        try:
-            tree = self.feeds.folder.fold(whole).tree
-            items = () if tree is None else self.vendor.encode_update(tree, late.ended)
-        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
-            diagnostics.failed(f"encoding for {self.vendor.name}", error)
-            return []
-        done = self._cursor.partly.get(late.id, ())
-        return [item for item in items if item.key not in done]
-
-    def _bury_tree(self, one: PendingTree, error: Exception) -> None:
-        words = f"eventtree could not encode this tree: {type(error).__name__}"
-        tree = self.feeds.folder.fold(one.logged).tree
-        ids = tuple(event.id for event in tree.events) if tree is not None else ()
-        self.refused((Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"null"),), None, words)
-
-    def _settle(self, one: PendingTree) -> None:
-        is_replay = self._is_replay(one.logged)
-        self._cursor.settle(one.logged.id, one.events, one.dropped, one.logged.spans, is_replay=is_replay)
-        for reason in one.dropped:
-            hint = self.vendor.drop_hints.get(reason)
-            if hint is not None:
-                self.sender.warn_once(reason, f"takes no tree with reason {reason}. %s", hint)
-
-    async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
-        """Whole trees by the id of an event or their own, looked for in all logs: off the loop, for what is rare."""
-        return await asyncio.to_thread(find_trees, self.journal, ids, self.feeds.folder.rest) if ids else {}
-
-    def settle_feedback(self, one: PendingFeedback, tree_id: str, fate: str) -> None:
-        """A feedback is done with."""
-        self._cursor.settle_feedback(one.key, tree_id, one.log, one.end, fate)
-
-    def is_done(self, tree_id: str, key: str) -> bool:
-        """Whether an item of a tree that is not settled has been taken."""
-        return key in self._cursor.partly.get(tree_id, ())
-
-    # -- what the sender tells ----------------------------------------------------------------------------------------
-
-    @property
-    def learned(self) -> Mapping[str, str]:
-        """What replies taught, by name."""
-        return self._cursor.learned
-
-    def learn(self, values: Mapping[str, str]) -> None:
-        """Remember what a reply taught."""
-        self._cursor.learn(values)
-
-    def unlearn(self, names: Iterable[str]) -> None:
-        """Forget what the vendor does not know any more."""
-        self._cursor.unlearn(names)
-
-    def park(self, why: str | None) -> None:
-        """Keep why the vendor takes nothing. What takes over stays parked until all has gone out, for a next start."""
-        if why is not None or self.takes_over is None:
-            self._cursor.park(why)
-
-    def taken(self, items: Sequence[Item]) -> None:
-        """The vendor has these: they need never be sent again."""
-        self._acknowledge(items, dead=False)
-
-    def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
-        """The vendor will never take these: keep them as dead letters, with its words."""
-        self.dead.add(items, status, words)
-        self.feedback.refused.update(item.key for item in items if not item.event_ids)
-        self._acknowledge(items, dead=True)
-        self.sender.warn_once(
-            "dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status
-        )
-
-    def _acknowledge(self, items: Sequence[Item], *, dead: bool) -> None:
-        per_tree: dict[str, tuple[list[str], int, int]] = {}
-        for item in items:
-            keys, delivered, lost = per_tree.get(item.tree_id, ([], 0, 0))
-            count = len(item.event_ids)
-            per_tree[item.tree_id] = ([*keys, item.key], delivered + (not dead) * count, lost + dead * count)
-        if per_tree:
-            self._cursor.ack(per_tree)

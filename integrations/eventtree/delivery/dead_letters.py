@@ -30,7 +30,7 @@ class DeadLetters:
         """Keep refused items with the answer's status and the first of its words.
 
         Raises:
-            OSError: the disk refuses, and too much is held in memory already.
+            OSError: the disk refuses, and too much waits in memory already.
         """
         at = time.time_ns()
         letters = b"".join(
@@ -48,6 +48,7 @@ class DeadLetters:
             for seq, item in enumerate(items)
         )  # fmt: skip
         if len(self._unwritten) + len(letters) > HELD_BYTES:
+            # Too much to hold: the disk has to take it now, or the vendor is not asked any further.
             self.files.append(self.name, bytes(self._unwritten))
             self._unwritten.clear()
         self._unwritten += letters
@@ -75,7 +76,7 @@ class DeadLetters:
             self.files.remove(self.name)
 
     def read(self) -> list[dict[str, Any]]:
-        """All letters, oldest first; the newest of those that are about one item (the process died on burying it)."""
+        """All letters, oldest first; of several on one item (the process died on burying it) the newest."""
         if self.files.size(self.name) == 0:
             return []
         reader = LineReader(self.files, self.name)

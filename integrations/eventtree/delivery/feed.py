@@ -9,6 +9,7 @@ for it and what it has yet to send is not kept in memory.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,24 +21,25 @@ from eventtree.event import EventTree
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
-from eventtree.journal.trees import PINNED_BYTES, LoggedTree, load
+from eventtree.journal.trees import PINNED_BYTES, LoggedTree, find_trees, load
 from eventtree.record import Refs
-from eventtree.tree.builder import Pricing, TreeBuilder
+from eventtree.tree.builder import TreeBuilder
+from eventtree.tree.events import Pricing
 
 GRACE_SECONDS = 2.0
-"""How long a tree whose root has closed waits for children that are still open."""
+"""A tree whose root has closed waits this long for children that are still open."""
 RECENT_TREES = 10_000
-"""Trees handed out last: what comes for them is late."""
+"""Trees handed out last: a later line of theirs makes a late part."""
 SHARED_BYTES = 16 * 1024 * 1024
 """Bytes of log whose folded trees are kept for consumers that have yet to take them; beyond it the oldest go, and a
 consumer that comes for one folds it again.
 """
 READ_TRIES = 10
-"""How often, a second apart, to try to read a tree that the disk refuses to read, before it counts as damaged."""
+"""A tree that the disk refuses to read is tried so often, a second apart, before it counts as damaged."""
 AGED_SECONDS = 60.0
-"""How often all growing trees are looked at for their age."""
+"""All growing trees are looked at this often, for their age."""
 IDLE_SECONDS = 0.2
-"""How soon after a look that found nothing, and without a record of this process since, the logs are read again."""
+"""After a look that found nothing, and without a record of this process since, the logs are read again this soon."""
 
 
 @dataclass(slots=True)
@@ -57,12 +59,12 @@ class PendingFeedback:
 
     @property
     def end(self) -> int:
-        """Where its record ends."""
+        """Offset behind its record."""
         return self.offset + self.length
 
 
 class Subscriber(Protocol):
-    """Who takes what a feed hands out."""
+    """A consumer, as its feed knows it."""
 
     def offer(self, tree: LoggedTree) -> None:
         """A tree is due."""
@@ -71,7 +73,7 @@ class Subscriber(Protocol):
         """A feedback was recorded."""
 
     def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id has gone out to this vendor before."""
+        """Whether a tree of that id was sent to this vendor before."""
 
     def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
         """It is no subscriber any more, and reads on by itself: from these offsets, or (None) from its cursor."""
@@ -83,7 +85,7 @@ class Subscriber(Protocol):
 
 @dataclass(slots=True)
 class Folded:
-    """A tree as far as its records can be read, and its events that cannot, by reason."""
+    """A tree of the records that can be read, and how many events cannot, by reason."""
 
     tree: EventTree | None
     lost: Counter[str]
@@ -118,17 +120,21 @@ class Folder:
         return folded
 
     def forget(self, trees: Iterable[LoggedTree]) -> None:
-        """These will not be asked for by one of their takers after all."""
+        """Take back one taker of each: that consumer will not ask for the fold after all."""
         for logged in trees:
             logged.takers -= 1
             if logged.takers <= 0:
                 self._drop(logged)
 
+    async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
+        """Whole trees by the id of an event or their own. Searches all logs, off the loop: only what is rare asks."""
+        return await asyncio.to_thread(find_trees, self.journal, ids, self.rest) if ids else {}
+
     def _keep(self, logged: LoggedTree, folded: Folded) -> None:
         self._kept[id(logged)] = (logged, folded)
         self._kept_bytes += logged.size
         while self._kept_bytes > SHARED_BYTES:
-            # The oldest is one that somebody whose vendor is away has yet to take: it must not be in the others' way.
+            # The oldest waits for a consumer whose vendor is away: it must not take the others' room.
             self._drop(next(iter(self._kept.values()))[0])
 
     def _drop(self, logged: LoggedTree) -> None:
@@ -158,7 +164,7 @@ class Folder:
 
     def _fold(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
         if logged.late:
-            # What closed late has gone out as it was, and cannot be told again without its start.
+            # Runs that only close here were sent as they were; without their start no event can be made of them.
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
         builder = TreeBuilder(logged.id, self.rest)
@@ -198,7 +204,7 @@ class Feed:
         self._recent: dict[str, Refs | None] = {}
         """Trees handed out last → the vendors they name."""
         self._ripening: dict[str, LoggedTree] = {}
-        """Those of the growing trees that only wait for their grace to end: nothing polls the others."""
+        """The growing trees that only wait for their grace to end; nothing polls the others."""
         self._gone = 0
         self._aged = clock()
         self._idle: tuple[float, int] = (float("-inf"), -1)
@@ -214,6 +220,7 @@ class Feed:
         if began - self._idle[0] < IDLE_SECONDS and recorded == self._idle[1]:
             return False
         self.has_begun = True
+        # Full subscribers leave before the stretch is read, never in the middle of one.
         self._part_from_full()
         if not self._has_room():
             return True
@@ -225,6 +232,7 @@ class Feed:
             except Exception as error:  # noqa: BLE001  (the boundary around each record)
                 diagnostics.failed("reading a record", error)
             self.rest()
+        # After the reading: a line just read may be the one that a tree was waiting for.
         self._ripen(self.clock())
         if not more:
             self._idle = (began, recorded)
@@ -257,7 +265,7 @@ class Feed:
             return
         tree = self.growing.get(tree_id)
         if tree is None:
-            # What one vendor has settled may be all new to another, which was away: each decides when it is offered.
+            # A tree that one vendor has settled may be new to another, which was away: each decides when it is offered.
             resumed = any(one.has_settled(tree_id) for one in self.subscribers)
             late, vendors = tree_id in self._recent, self._recent.get(tree_id)
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
@@ -300,6 +308,7 @@ class Feed:
         # Out of the growing first: a consumer that takes it counts on its own queue to hold back the offsets.
         self.growing.pop(tree.id, None)
         self._ripening.pop(tree.id, None)
+        # Recent before offered: whatever comes for it from here on is a late part.
         self._recent.pop(tree.id, None)
         self._recent[tree.id] = tree.vendors
         while len(self._recent) > RECENT_TREES:
@@ -311,6 +320,54 @@ class Feed:
                 diagnostics.failed("offering a tree", error)
                 self.subscribers.remove(one)
                 one.fall_behind(None)
+
+
+MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]
+"""From offsets and the damage known before them to a feed."""
+
+
+class Feeds:
+    """The feeds of one shipper: the shared one, and how a consumer that was behind comes to it."""
+
+    def __init__(self, journal: Journal, folder: Folder, make_feed: MakeFeed) -> None:
+        """`make_feed` makes a feed that starts at given offsets."""
+        self.journal = journal
+        self.folder = folder
+        self.make = make_feed
+        self.shared: Feed | None = None
+
+    def subscribe(
+        self, consumer: Subscriber, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]
+    ) -> Feed:
+        """A feed from `offsets`: the shared one where it has not begun to read, else one of the consumer's own."""
+        shared = self.shared
+        if shared is None or not shared.subscribers:
+            shared = self.shared = self.make(offsets, damage)
+        elif shared.has_begun:
+            shared = self.make(offsets, damage)
+        else:
+            shared.scan.begin_at(offsets, damage)
+        shared.subscribers.append(consumer)
+        return shared
+
+    def join(self, consumer: Subscriber, own: Feed) -> Feed:
+        """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
+
+        The same trees must be growing in both: a tree that the shared feed has handed out would never reach
+        the consumer, a tree that only its own feed has handed out would reach it twice.
+        """
+        shared = self.shared
+        if shared is None or not shared.subscribers:
+            self.shared = own
+            return own
+        # Both read to the end of the same files, so that equal offsets mean the same lines.
+        shared.read()
+        own.read()
+        if own.scan.offsets() != shared.scan.offsets() or own.growing.keys() != shared.growing.keys():
+            return own
+        own.subscribers.remove(consumer)
+        shared.subscribers.append(consumer)
+        return shared
 
 
 def lower(low: dict[str, int], trees: Iterable[LoggedTree]) -> None:

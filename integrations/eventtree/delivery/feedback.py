@@ -1,113 +1,115 @@
-"""Feedback on its way to one vendor: it waits until its tree has gone out, then until the vendor has taken it.
-
-It counts for itself, never for events: a tree is settled whether there is feedback on it or not.
-"""
+"""Feedback on its way to one vendor. It follows its tree: a vendor cannot take a score of what it has not seen."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from eventtree import diagnostics, record
-from eventtree.delivery.feed import PendingFeedback
+from eventtree.delivery.due import DueTrees
+from eventtree.delivery.feed import Feed, Folder, PendingFeedback
+from eventtree.delivery.ledger import Ledger
+from eventtree.delivery.sender import Sender
 from eventtree.journal.trees import LoggedTree, load
 from eventtree.serializer.packing import waves
 from eventtree.serializer.requests import Item
 
-if TYPE_CHECKING:
-    from eventtree.delivery.consumer import Consumer
-
 BATCH_FEEDBACK = 100
 FEEDBACK_SECONDS = 2.0
-"""How long feedback waits for a tree that has not been seen in the logs, while there is more to read."""
+"""Feedback waits this long for a tree that was in no log so far, while there is more to read."""
 
 
-class FeedbackQueue:
-    """The feedback that one consumer has yet to send."""
+class FeedbackSender:
+    """The feedback that waits for one vendor: for its tree to be sent, then to be sent itself."""
 
-    def __init__(self, consumer: Consumer) -> None:
-        """Nothing waits."""
-        self.consumer = consumer
+    def __init__(
+        self, ledger: Ledger, sender: Sender, folder: Folder, queue: DueTrees, clock: Callable[[], float]
+    ) -> None:
+        """Send by `sender`; what is on trees of `queue` waits."""
+        self.ledger = ledger
+        self.vendor = ledger.vendor
+        self.sender = sender
+        self.folder = folder
+        self.journal = folder.journal
+        self.queue = queue
+        self.clock = clock
         self.waiting: dict[str, PendingFeedback] = {}
-        """By its key: for its tree to go out, then to be taken."""
-        self.refused: set[str] = set()
-        """Keys of feedback that was refused while it is being sent."""
+        """By key."""
 
     def hear(self, feedback: PendingFeedback) -> None:
         """Take a feedback that may be for this vendor and is not settled."""
-        consumer = self.consumer
-        ref = {"name": consumer.vendor.name, "fingerprint": consumer.fingerprint}
-        is_mine = consumer.all_trees or feedback.vendors is None or ref in feedback.vendors
-        cursor = consumer.cursor
-        if is_mine and cursor and not cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
+        ref = {"name": self.vendor.name, "fingerprint": self.ledger.fingerprint}
+        is_mine = self.ledger.all_trees or feedback.vendors is None or ref in feedback.vendors
+        if is_mine and not self.ledger.cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
             self.waiting[feedback.key] = feedback
 
-    def due(self, *, all_read: bool) -> list[PendingFeedback]:
-        """Feedback whose tree has gone out (or will not: it is not in the logs), oldest first."""
-        now = self.consumer.clock()
+    def due(self, feed: Feed, *, all_read: bool) -> list[PendingFeedback]:
+        """Feedback whose tree was sent, or is in no log that was read, oldest first."""
+        now = self.clock()
+        busy = feed.growing.keys() | self.queue.ids.keys()
         return [
             one
             for one in self.waiting.values()
-            if not self.consumer.is_busy_with({one.tree, one.about})
-            and (all_read or self.consumer.has_settled(one.tree) or now - one.since >= FEEDBACK_SECONDS)
+            if not {one.tree, one.about} & busy
+            and (all_read or self.ledger.has_settled(one.tree) or now - one.since >= FEEDBACK_SECONDS)
         ][:BATCH_FEEDBACK]
 
-    async def send(self, due: Sequence[PendingFeedback]) -> None:
-        """Hand feedback to the vendor, that on one tree in order."""
-        consumer = self.consumer
-        trees = await consumer.find({one.about for one in due} | {one.tree for one in due})
+    async def send(self, due: Sequence[PendingFeedback], feed: Feed) -> None:
+        """Send feedback, that on one tree in order. It is counted apart from events."""
+        trees = await self.folder.find({one.about for one in due} | {one.tree for one in due})
         turns: Counter[str] = Counter()
         planned: list[tuple[PendingFeedback, str, list[Item], str]] = []
+        # The search reads all logs, so it may know more of a tree than the feed that `due` has asked.
         for one in due:
             logged = trees.get(one.about) or trees.get(one.tree)
-            if logged is not None and self._put_off(one, logged):
+            if logged is not None and self._put_off(one, logged, feed):
                 continue
-            if one.vendors is None and logged is not None and not consumer.is_for_us(logged):
+            if one.vendors is None and logged is not None and not self.ledger.is_for_us(logged):
                 self.waiting.pop(one.key, None)  # its tree goes elsewhere
                 continue
             tree_id = logged.id if logged is not None else one.tree
             items, fate = self._items(one, tree_id, logged)
+            # A wave for each feedback on a tree: a later score must not overtake an earlier one.
             planned.append((one, tree_id, [replace(item, wave=turns[tree_id]) for item in items], fate))
             turns[tree_id] += 1
-        stuck = await consumer.sender.send(
-            waves((item for _, _, items, _ in planned for item in items), consumer.vendor)
-        )
+        stuck = await self.sender.send(waves((item for _, _, items, _ in planned for item in items), self.vendor))
         for one, tree_id, items, fate in planned:
             if tree_id in stuck:
-                one.since = consumer.clock()
+                one.since = self.clock()
                 continue
-            dead = any(item.key in self.refused for item in items)
-            consumer.settle_feedback(one, tree_id, "dead" if dead else fate)
+            # Dead or delivered is known only now: the sender has reported each item to the ledger.
+            dead = any(item.key in self.ledger.refused_feedback for item in items)
+            self.ledger.cursor.settle_feedback(one.key, tree_id, one.log, one.end, "dead" if dead else fate)
             self.waiting.pop(one.key, None)
-        self.refused.clear()
+        self.ledger.refused_feedback.clear()
 
-    def _put_off(self, one: PendingFeedback, tree: LoggedTree) -> bool:
-        """Whether the tree goes on where the logs have not been read yet, or has yet to go out: looked at later."""
-        feed = self.consumer.feed
-        read = feed.scan.offsets() if feed is not None else {}
+    def _put_off(self, one: PendingFeedback, tree: LoggedTree, feed: Feed) -> bool:
+        """Whether the tree has lines that were not read yet, or has yet to be sent: the feedback is looked at later."""
+        read = feed.scan.offsets()
         is_ahead = any(end > read.get(log, end) for log, end in tree.spans.items())
-        if is_ahead or self.consumer.is_busy_with({tree.id}):
-            one.since = self.consumer.clock()
+        busy = self.queue.ids.keys() | feed.growing.keys()
+        if is_ahead or tree.id in busy:
+            one.since = self.clock()
             return True
         return False
 
     def _items(self, one: PendingFeedback, tree_id: str, logged: LoggedTree | None) -> tuple[list[Item], str]:
-        """What is left to send of a feedback, and what it counts as once that is taken."""
-        consumer = self.consumer
-        entry = next(load(consumer.journal, [(one.log, one.offset, one.length)]), None)
+        """The items of a feedback that have yet to be sent, and as what it counts once they are taken."""
+        entry = next(load(self.journal, [(one.log, one.offset, one.length)]), None)
         if entry is None or entry["r"] != record.FEEDBACK:
             return [], "by_user"  # it has been cleared
         if one.vendors is None and (logged is None or logged.dropped is not None):
             return [], "unknown_id"
-        tree = consumer.feeds.folder.fold(logged).tree if logged is not None else None
         try:
-            said = {**entry, "tree": tree_id, "key": one.key}
-            encoded = consumer.vendor.encode_feedback(said, tree, consumer.learned)
+            tree = self.folder.fold(logged).tree if logged is not None else None
+            encoded = self.vendor.encode_feedback(
+                {**entry, "tree": tree_id, "key": one.key}, tree, self.ledger.cursor.learned
+            )
         except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
-            diagnostics.failed(f"encoding feedback for {consumer.vendor.name}", error)
+            diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
             return [], "dead"
         if not encoded.items:
             return [], encoded.dropped.get(one.key, "no_place")
-        return [item for item in encoded.items if not consumer.is_done(tree_id, item.key)], "delivered"
+        done = self.ledger.cursor.partly.get(tree_id, ())
+        return [item for item in encoded.items if item.key not in done], "delivered"

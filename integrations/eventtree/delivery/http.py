@@ -5,7 +5,7 @@
                                                 (UnansweredError, where a smaller request may help)
 
 - `deadline` covers the whole exchange: connecting, TLS, a slow upload, silence, a body that drips.
-- A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib is told the bound, so
+- A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib gets the bound, so
   a bomb is never inflated beyond it). Header blocks over 100 kB are refused by the protocol library below.
 - Nothing is followed and nothing is added to what delivery asked for: no redirects, no cookies, no .netrc.
   Proxies of the environment apply, except to loopback.
@@ -41,7 +41,7 @@ OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connec
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 PIECES_IN_A_ROW = 256
-"""How much of a body is taken before others have a turn: chunks of a byte come by the thousand in one read."""
+"""Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
 SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
 """Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
@@ -61,8 +61,8 @@ WORDS: Mapping[str, str] = {
     "NetworkError": "{error}",
     "OSError": "{error}",
 }
-"""Class of a failure → what is said of it; the nearest class wins. Only texts of the operating system are passed on:
-the others may quote a header (the key) or an answer (the payload, echoed)."""
+"""Class of a failure → the text that reports it; the nearest class wins. Only the operating
+system's texts are passed on: the others may quote a header (the key) or an answer (the payload, echoed)."""
 
 
 UNANSWERED = frozenset(
@@ -80,7 +80,7 @@ class UnansweredError(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a vendor answered."""
+    """A vendor's answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -221,7 +221,7 @@ class Body:
     """Collects a reply's body up to `limit` bytes, decompressing on the way."""
 
     def __init__(self, encoding: str, limit: int) -> None:
-        """Prepare for a `Content-Encoding`; one that is not known here makes the body unreadable."""
+        """Prepare for a `Content-Encoding`; an unknown one makes the body unreadable."""
         coding = encoding.strip().lower()
         self.kept = bytearray()
         self.pieces = 0

@@ -21,7 +21,7 @@ COUNT_TRIES = 3
 
 
 class VendorTotals(BaseModel):
-    """What became of one vendor's events."""
+    """The sums of one vendor: each event it was to get is delivered, dead, dropped or waiting."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,14 +40,14 @@ class VendorTotals(BaseModel):
     dropped: dict[str, int] = Field(default_factory=dict)
     """Events that were not sent: reason → events."""
     parked: str | None = None
-    """Why delivery waits for other settings; None while it goes on."""
+    """The reason why delivery waits for other settings; None while it goes on."""
     feedback: dict[str, int] = Field(default_factory=dict)
     """Feedback, which is no event and counts apart: how much is `waiting`, `delivered`, `dead`, or was dropped for a
     reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree isn't there).
     """
 
     recorded: int | None = None
-    """Events for this vendor as the processes that recorded them counted, and those that a replay sent: what
+    """Events for this vendor as the processes that recorded them counted, and events that a replay sent: what
     `accepted`, which delivery counts, must come to. None where a killed process took that count with it.
     """
     stalled: int | None = None
@@ -67,7 +67,7 @@ class VendorTotals(BaseModel):
 
 
 class Report(BaseModel):
-    """What became of everything that was recorded in one journal."""
+    """The sums of one journal: every event recorded in it, by vendor."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -131,7 +131,7 @@ def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: 
 
 
 def unread_report(journal: Journal, more: Mapping[str, Any]) -> Report:
-    """What can be said while the disk refuses to read."""
+    """The report while the disk refuses to read."""
     return Report(journal=_folder(journal), unwritten_bytes=journal.held, **more)
 
 

@@ -31,7 +31,7 @@ class _Letters:
         self.done: set[tuple[str, str]] = set()
         """Tree and key of the letters the vendor has taken."""
         self.refused_again: dict[tuple[str, str], tuple[int | None, str]] = {}
-        """Those it has refused again: status and words."""
+        """Tree and key of the letters the vendor has refused again → status and words."""
 
     @property
     def learned(self) -> Mapping[str, str]:
@@ -48,6 +48,7 @@ class _Letters:
 
     def taken(self, items: Sequence[Item]) -> None:
         self.done.update((item.tree_id, item.key) for item in items)
+        # Counted, then removed: a crash between the two sends a letter twice, and counts it once.
         self.cursor.revive(sum(len(item.event_ids) for item in items))
         self.keep_left()
 
@@ -72,7 +73,7 @@ class _Letters:
 def resend(journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter], timeout: float) -> tuple[int, int]:
     """Send letters of `name` (`VENDOR.FINGERPRINT`) with the settings of `vendor`, which may have been corrected.
 
-    The vendor's lock must be held. Takes at most `timeout` seconds; returns how many letters were taken, and how many
+    The caller has the vendor's lock. Takes at most `timeout` seconds; returns how many letters were taken, and how many
     were refused again. What is left stays a dead letter.
     """
     return asyncio.run(_resend(journal, vendor, name, letters, timeout))

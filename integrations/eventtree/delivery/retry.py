@@ -24,7 +24,7 @@ LONGEST_DELAY = 300.0
 """No `Retry-After` keeps a vendor waiting longer."""
 OPEN_AFTER = 5
 PROBE_POLL = 0.5
-"""How soon to ask again while another request is the probe."""
+"""While another request is the probe, the others ask again this soon."""
 PROBE_LEASE = 60.0
 """A probe that has reported nothing for so long is taken for lost."""
 PARKED_SECONDS = 300.0
@@ -33,7 +33,7 @@ _CHANCE = random.SystemRandom()
 
 
 class Act(StrEnum):
-    """What to do with a request after its answer."""
+    """The next step for a request, by its answer."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -58,7 +58,7 @@ BY_CLASS: Mapping[int, Act] = {2: Act.DELIVERED, 3: Act.PARK, 4: Act.BISECT}
 
 
 def act_of(status: int, overrides: Mapping[int, str], *, idempotent: bool = False) -> Act:
-    """What an answer's status asks for. `overrides` are the vendor's own; with `idempotent` a conflict is a delivery.
+    """The step for an answer's status. `overrides` are the vendor's own; with `idempotent` a conflict is a delivery.
 
     For a request of several items a 409 tells nothing about each: pass `idempotent` for single items only.
     """

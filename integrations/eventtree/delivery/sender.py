@@ -1,6 +1,6 @@
 """Items to one vendor and answers back: how often to ask, what an answer means, when to make a request smaller.
 
-    groups ──request──▶ turn (circuit, parked) ──▶ lookups ──▶ http ──▶ answer ─┬▶ taken, refused: told to the outcome
+    groups ──request──▶ turn (circuit, parked) ──▶ lookups ──▶ http ──▶ answer ─┬▶ taken, refused: to the outcome
                              ▲                                                  ├▶ halved, shortened: asked again
                              └────────────────── try again later ───────────────┘
 
@@ -26,6 +26,7 @@ from eventtree.delivery.dead_letters import WORDS
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
 from eventtree.delivery.split import halves, truncate_item
+from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
 from eventtree.serializer.packing import Group, fill, names_in, request
 from eventtree.serializer.requests import Item, Lookup, Request, Verdict
@@ -36,9 +37,9 @@ LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
 HALVE_AFTER = 5
 HALVE_AGAIN_AFTER = 2
-"""How often in a row one request is answered 5xx before its halves are tried apart; and how often each half."""
+"""A request answered 5xx so often in a row is sent in halves; a half is halved after this many."""
 LONE_TRIES = 3
-"""How often one item that a vendor fails on (5xx, or left out of a partial success) is sent before it is a dead letter.
+"""A lone item that a vendor fails on (5xx, or left out of a partial success) is sent so often, then is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""
 SUSPECTS = 10_000
 LOOKED_AT = 1 << 16
@@ -51,17 +52,17 @@ ID = re.compile(r"[A-Za-z0-9._~:@=+-]{1,256}")
 
 
 class Outcome(Protocol):
-    """Who keeps count of what was sent."""
+    """The counts behind a sender, which reports each answer to them."""
 
     @property
     def learned(self) -> Mapping[str, str]:
-        """What replies taught, by name."""
+        """Ids and other values that replies taught, by name."""
 
     def taken(self, items: Sequence[Item]) -> None:
         """The vendor has these."""
 
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
-        """The vendor will never take these; `words` is what it said."""
+        """The vendor will never take these; `words` are its own."""
 
     def learn(self, values: Mapping[str, str]) -> None:
         """Remember what a reply taught."""
@@ -91,7 +92,7 @@ class _Piece:
 
     items: Group
     failed_at: int | None = None
-    """How many requests the vendor had taken when these, or the piece they were part of, failed first."""
+    """Requests that the vendor had taken when these items, or the piece they were part of, failed first."""
     halve_after: int = HALVE_AFTER
     failures: int = 0
     lone_tries: int = 0
@@ -125,16 +126,14 @@ class Sender:
         self.circuit = Circuit()
         self.parked: Parked | None = None
         self.trouble: str | None = None
-        """Why the last request got no answer that settles it."""
+        """The reason why the last request was not settled by an answer."""
         self.requests = 0
-        self.unverified = 0
         self._passed = 0
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], _Suspect] = {}
         """Tree and key of lone items that failed; kept from one `send` to the next."""
-        self._mask_key = masking(vendor.api_key.get_secret_value())
-        self._mask_secrets = known_secrets()
-        self._warned: set[str] = set()
+        self.replies = _Replies(vendor.api_key.get_secret_value())
+        self.warn_once = Warnings(vendor.name)
         self._looking = asyncio.Lock()
 
     async def send(self, waves: Iterable[Sequence[Group]]) -> set[str]:
@@ -165,6 +164,7 @@ class Sender:
             piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
             if not piece.items:
                 continue
+            # Shortened before it is sent: a lone item that is too large for the vendor would only come back.
             piece.items = self._fitting(piece.items)
             made = request(piece.items, self.vendor)
             try:
@@ -173,11 +173,12 @@ class Sender:
                 work.extendleft(reversed(piece.halved()))
                 continue
             except _RefusedNameError as error:
-                self._refuse(piece.items, error.reply.status, self.words(error.reply))
+                self._refuse(piece.items, error.reply.status, self.replies.words(error.reply))
                 continue
             except _StuckError:
                 stuck.update(item.tree_id for item in piece.items)
                 continue
+            # From here on the vendor has answered. A body that speaks of each item counts more than the status.
             if verdict is not None:
                 left = self._take(made, reply, verdict)
                 work.extendleft(reversed(self._again(left, piece, reply)))
@@ -188,7 +189,8 @@ class Sender:
             elif act is Act.SPLIT and (smaller := truncate_item(piece.items[0], len(piece.items[0].content) // 2)):
                 work.appendleft(_Piece((smaller,)))
             else:
-                self._refuse(piece.items, reply.status, self.words(reply))
+                # A lone item, as short as it can be: this one the vendor will never take.
+                self._refuse(piece.items, reply.status, self.replies.words(reply))
 
     def _fitting(self, items: Group) -> Group:
         """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
@@ -200,29 +202,29 @@ class Sender:
         return items if shorter is None else (shorter,)
 
     def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
-        """What a partial success left out: halved at once, and alone only a few times."""
+        """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
         if len(items) > 1:
             return _Piece(items).halved()
         if items and piece.lone_tries + 1 >= LONE_TRIES:
-            self._refuse(items, reply.status, self.words(reply))
+            self._refuse(items, reply.status, self.replies.words(reply))
             return []
         return [_Piece(items, lone_tries=piece.lone_tries + 1)] if items else []
 
     def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
         """Note what an answer says of each item; the items that have to be sent again are returned."""
         if not verdict.verified:
-            self.unverified += 1
             self.warn_once(
                 "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
             )
-        learned = {name: value for name, value in verdict.learned.items() if self._is_id(value)}
+        # Learned before acknowledged: after a crash between the two the ids are known, and the items sent again.
+        learned = {name: value for name, value in verdict.learned.items() if self.replies.is_id(value)}
         if learned:
             self.outcome.learn(learned)
         left = {*verdict.refused, *verdict.retry}
         self.outcome.taken([item for item in made.items if item.key not in left])
         for item in made.items:
             if item.key in verdict.refused:
-                self._refuse((item,), reply.status, self._masked(verdict.refused[item.key]))
+                self._refuse((item,), reply.status, self.replies.masked(verdict.refused[item.key]))
         return tuple(item for item in made.items if item.key in verdict.retry)
 
     def _refuse(self, items: Group, status: int | None, words: str) -> None:
@@ -240,23 +242,24 @@ class Sender:
                 size (413) and close at once look like this: the answer is lost in the reset.
             _StuckError: a lone item fails, and nothing has passed since.
         """
-        # A conflict is about one id; whether a whole batch was taken before cannot be told from it.
+        # A conflict is about one id; whether a whole batch was taken before it does not show.
         idempotent = self.vendor.idempotent and len(made.items) == 1
         actions = {**self.vendor.status_actions, **self.vendor.routes[made.items[0].route].status_actions}
         asked_anew = False
+        # Each turn is one request. While the circuit is open, turns come one at a time, later and later.
         while True:
             async with _Turn(self):
                 try:
                     reply = await self._send(made)
                 except RequestError as error:
                     if self.parked is not None and self.parked.wait(self.clock()) > 0:
-                        continue  # a lookup has just said so
+                        continue  # a lookup has just parked the vendor
                     self._failed(str(error), None)
                     piece.cut_off += isinstance(error, UnansweredError)
                     if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
                         raise UnansweredError(str(error)) from None
                     continue
-                # What the body says of each item counts before the status: a 4xx or 5xx may still have taken some.
+                # Verdict before status: some vendors report single items under an error's status.
                 act = act_of(reply.status, actions, idempotent=idempotent)
                 verdict = self._verdict(made, reply)
                 if verdict is None and act is Act.RETRY:
@@ -270,7 +273,7 @@ class Sender:
                         self.circuit.released()
                         continue
                     asked_anew = False
-                    self._park(f"HTTP {reply.status}: {self.words(reply)}")
+                    self._park(f"HTTP {reply.status}: {self.replies.words(reply)}")
                 else:
                     self._passed += 1
                     self._succeeded()
@@ -322,6 +325,7 @@ class Sender:
 
     async def _send(self, made: Request) -> Reply:
         asked = (self.vendor.lookup_of(name) for name in names_in(made.url))
+        # One at a time: the first request of many learns the id, the others find it known.
         async with self._looking:
             for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
                 await self._look_up(lookup)
@@ -343,10 +347,10 @@ class Sender:
             if act is Act.BISECT and OWN_NAME in lookup.name:
                 raise _RefusedNameError(reply)
             if act is not Act.RETRY:
-                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.words(reply)}")
+                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.replies.words(reply)}")
             raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
         found = lookup.read(_parsed(reply))
-        if not found or not self._is_id(found):
+        if not found or not self.replies.is_id(found):
             raise RequestError(f"no {lookup.name} in the answer")
         self.outcome.learn({lookup.name: found})
 
@@ -357,19 +361,6 @@ class Sender:
         if stale:
             self.outcome.unlearn(stale)
         return bool(stale)
-
-    def words(self, reply: Reply) -> str:
-        """The first of what a vendor says, fit for disk and logs: some echo the key they refuse."""
-        # More than is kept is looked at: a key that is cut in two is not found.
-        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
-        return self._masked(text)[:WORDS]
-
-    def _masked(self, text: str) -> str:
-        return self._mask_secrets(self._mask_key(text))
-
-    def _is_id(self, text: str) -> bool:
-        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
-        return ID.fullmatch(text) is not None and self._mask_key(text) == text
 
     def _failed(self, why: str, reply: Reply | None) -> None:
         wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
@@ -388,12 +379,6 @@ class Sender:
         self.circuit.succeeded()
         self.parked = self.trouble = None
         self.outcome.park(None)
-
-    def warn_once(self, kind: str, text: str, value: object) -> None:
-        """Log a warning the first time something of its kind happens."""
-        if kind not in self._warned:
-            self._warned.add(kind)
-            diagnostics.logger.warning(f"%s {text}", self.vendor.name, value)
 
 
 class _Turn:
@@ -414,6 +399,27 @@ class _Turn:
     async def __aexit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self.sender.circuit.released()
+
+
+class _Replies:
+    """Texts out of a vendor's replies, fit for disk and logs: some vendors echo the key they refuse."""
+
+    def __init__(self, key: str) -> None:
+        self._mask_key = masking(key)
+        self._mask_secrets = known_secrets()
+
+    def words(self, reply: Reply) -> str:
+        """The first of a reply's text."""
+        # Masked before it is shortened: half a key would not be found.
+        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
+        return self.masked(text)[:WORDS]
+
+    def masked(self, text: str) -> str:
+        return self._mask_secrets(self._mask_key(text))
+
+    def is_id(self, text: str) -> bool:
+        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
+        return ID.fullmatch(text) is not None and self._mask_key(text) == text
 
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}

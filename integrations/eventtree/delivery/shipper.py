@@ -16,18 +16,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from eventtree import diagnostics, process
-from eventtree.config import BOUNDS, Bounds, Settings
-from eventtree.delivery.consumer import Consumer, Feeds
-from eventtree.delivery.feed import Feed, Folder
+from eventtree.config import BOUNDS, Settings
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report, make_report, unread_report
 from eventtree.delivery.throttle import Throttle
+from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.files import MemoryFiles
-from eventtree.journal.holder import BEAT_SECONDS
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.retention import remove_settled
 from eventtree.journal.totals import captured
 from eventtree.pricing import Pricer
 from eventtree.vendors import Vendor
@@ -35,19 +33,15 @@ from eventtree.vendors import Vendor
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TIDY_SECONDS = 60.0
-FIRST_TIDY_SECONDS = 0.5
-MEMORY_TIDY_SECONDS = 2.0
-"""How often settled logs are looked for that may go."""
 FLUSH_POLL_SECONDS = 0.01
 FLUSH_LONGEST_SECONDS = 0.1
 WAIT_SHARE, STOP_SHARE = 0.85, 0.1
 """Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
 
 IMPORTED = ("httpx", "httpcore", "h11", "anyio._backends._asyncio", "genai_prices.data_snapshot")
-"""What delivery imports on its way: not on the app's thread, which need not wait for it."""
+"""Modules that delivery imports in its own thread, so that the app need not wait for them."""
 FORK_SECONDS = 5.0
-"""How long a fork may have to wait for that: a child would keep for ever what its parent had imported by half."""
+"""A fork waits this long for these imports: a child would keep a half-imported module for ever."""
 _importing = threading.Lock()
 
 
@@ -94,9 +88,10 @@ class Shipper:
         self.exit_timeout = 2.0
         self.bounds = BOUNDS
         self.pricer = Pricer()
-        self._reset()
+        self.after_fork()
 
-    def _reset(self) -> None:
+    def after_fork(self) -> None:
+        """Begin without a thread: in a child the parent's does not exist, and `ensure` starts one of its own."""
         self.consumers: dict[str, Consumer] = {}
         self._clients: list[Http] = []
         """One for each consumer: a pool of connections looks at all it has for each request."""
@@ -115,25 +110,20 @@ class Shipper:
             ConfigError: the settings' price table is wrong.
         """
         if settings.prices is not None or settings.tokenizer is not None:
-            self._price_with(Pricer.of(settings.prices, settings.tokenizer))
+            self.pricer = Pricer.of(settings.prices, settings.tokenizer)
         if settings.bounds != BOUNDS:
-            self._bound(settings.bounds)
+            self.bounds = settings.bounds
+            self.journal.bound(self.bounds)
+            for client in self._clients:
+                client.max_reply_bytes = self.bounds.reply_bytes
         self.deliver = settings.deliver
         self.exit_timeout = settings.exit_timeout
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
         self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
+        # A running loop learns of new vendors by a call; one that starts finds them in the table.
         if self._loop is not None and fresh:
             self._call(self._add_consumers)
         self.ensure()
-
-    def _price_with(self, pricer: Pricer) -> None:
-        self.pricer = pricer
-
-    def _bound(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self.journal.bound(bounds)
-        for client in self._clients:
-            client.max_reply_bytes = bounds.reply_bytes
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not; costs next to nothing when it does. Never raises or waits."""
@@ -168,13 +158,16 @@ class Shipper:
 
     def wait(self, deadline: float) -> None:
         """Wait as `flush` does, until `deadline` (monotonic seconds) at most; counts nothing that it need not."""
+        # Lines that still wait for the disk cannot be delivered, so they go first; then there must be a thread.
         self.journal.flush_held()
         self.ensure()
         pause = FLUSH_POLL_SECONDS
         while True:
             self.wake()
-            if not self._is_something_left(deadline) or time.monotonic() >= deadline or not self._somebody_ships():
+            if not self._is_something_left(deadline) or time.monotonic() >= deadline or self._stopping:
                 return
+            if self.deliver and (self._thread is None or not self._thread.is_alive()):
+                return  # nobody ships, so nothing would change
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(2 * pause, FLUSH_LONGEST_SECONDS)  # each look counts all trees that wait
 
@@ -195,6 +188,7 @@ class Shipper:
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread; requests under way are cut and sent again by whoever ships next."""
+        # The flag first: a loop that is only starting looks at it, one that runs is ended by the call.
         self._stopping = True
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -205,15 +199,16 @@ class Shipper:
     def _is_something_left(self, deadline: float) -> bool:
         """True while a vendor of this process still has finished trees to receive, its own or an earlier process's."""
         try:
-            held = self._ask(self._held, deadline)
-            if held is None or any(held.values()):
+            # The loop's own consumers answer cheaply; only vendors of other processes need a count of the logs.
+            served = self._ask(self._served, deadline)
+            if served is None or any(served.values()):
                 return True
-            return self._waits_elsewhere(held.keys())
+            return waits_elsewhere(self.journal, served.keys())
         except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
             diagnostics.failed("flush", error)
             return deadline < float("inf")
 
-    def _held(self) -> dict[Key, bool]:
+    def _served(self) -> dict[Key, bool]:
         """Vendors that this process ships to (or that are parked, which no flush could wait for) → whether anything is
         left to send. Runs in the loop's thread.
         """
@@ -227,16 +222,6 @@ class Shipper:
                 # What killed processes left is waited for too, once.
                 found[key] = not consumer.is_through_with(self.journal.process) or not (consumer.caught_up or is_alone)
         return found
-
-    def _waits_elsewhere(self, held: Collection[Key]) -> bool:
-        """Whether finished trees of this process wait for vendors that another process ships to."""
-        own = self.journal.process
-        cursors, named = Cursors(self.journal), {key_of(name) for name in captured(self.journal, own).recorded if name}
-        if not named - set(held):
-            return False
-        offsets, damage = cursors.settled_before(named)
-        counts = count(self.journal, cursors, offsets=offsets, damage=damage, only=own)
-        return bool(counts.finished_here - set(held))
 
     def _ask(self, question: Callable[[], T], deadline: float) -> T | None:
         """The answer of the loop's thread; None if there is none yet (it is busy, or starting)."""
@@ -255,9 +240,6 @@ class Shipper:
             return answer.result(min(1.0, max(FLUSH_POLL_SECONDS, deadline - time.monotonic())))
         except TimeoutError:
             return None
-
-    def _somebody_ships(self) -> bool:
-        return not self._stopping and (not self.deliver or (self._thread is not None and self._thread.is_alive()))
 
     def _call(self, what: Any) -> None:
         loop = self._loop
@@ -285,6 +267,7 @@ class Shipper:
             lambda offsets, damage: Feed(self.journal, offsets, damage, rest=rest),
         )
         self._clients = []
+        # From `_loop` on, other threads call in: all that they use has to stand before it.
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -292,11 +275,12 @@ class Shipper:
         self._add_consumers()
         try:
             if not self._stopping:  # a stop before there was a loop
-                await self._keep_tidy()
+                await keep_tidy(self)
         except asyncio.CancelledError:
             pass
         finally:
             self._serving = None  # no `_end` from here on
+            # Consumers first: each writes its cursor and releases its lock. The client they use is closed after them.
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -309,43 +293,13 @@ class Shipper:
         if task is not None:
             task.cancel()
 
-    async def _keep_tidy(self) -> None:
-        """Say that we move; remove what nobody needs, soon after the start too: many processes live seconds."""
-        in_memory = isinstance(self.journal.files, MemoryFiles)
-        swept = asyncio.get_running_loop().time() - TIDY_SECONDS
-        pause = FIRST_TIDY_SECONDS
-        while True:
-            for consumer in list(self.consumers.values()):
-                try:
-                    consumer.beat()
-                except OSError as error:
-                    diagnostics.failed("delivery", error)
-            await asyncio.sleep(pause)
-            pause = MEMORY_TIDY_SECONDS if in_memory else BEAT_SECONDS
-            now = asyncio.get_running_loop().time()
-            if in_memory or now - swept >= TIDY_SECONDS:
-                swept = now
-                await self._sweep(in_memory)
-
-    async def _sweep(self, in_memory: bool) -> None:
-        throttle = Throttle(lambda: self.journal.appended)
-        try:
-            # A disk that is full gets back what nobody needs any more.
-            kept = self.bounds.memory_bytes // 8 if in_memory else self.bounds.kept_bytes
-            room, seconds = 0 if self.journal.held else kept, self.bounds.kept_days * 86_400
-            await asyncio.to_thread(
-                remove_settled, self.journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle
-            )
-            self.journal.look_for_room()
-        except OSError as error:
-            diagnostics.failed("sweeping the journal", error)
-
     def _wake_consumers(self) -> None:
         for consumer in self.consumers.values():
             consumer.wake()
 
     def _add_consumers(self) -> None:
         """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
+        # A consumer that is not parked keeps its settings until it is: what it sends now, it can send.
         fresh = []
         for name, vendor in self.vendors.items():
             known = self.consumers.get(name)
@@ -374,17 +328,13 @@ class Shipper:
         )
         return self.consumers[name]
 
-    def after_fork(self) -> None:
-        """In the child: the parent's thread is not here; `ensure` starts one of our own."""
-        self._reset()
-
 
 def reconfigured(
     journal: Journal, vendors: Mapping[str, Vendor], consumers: Mapping[str, Consumer]
 ) -> Iterator[tuple[str, Vendor]]:
     """`VENDOR.FINGERPRINT` of what is parked though `vendors` (by such a name) has newer settings: those.
 
-    Settings are told apart by their fingerprint, vendors by their name: a vendor that answered 401, 403, 404 or 3xx
+    A fingerprint identifies settings, a name the vendor: a vendor that answered 401, 403, 404 or 3xx
     goes on as soon as a process has other settings for its name (another key, host or project). What was recorded under
     settings that no vendor was parked with waits for these very settings. A journal that cannot be read yields nothing.
     """
@@ -400,6 +350,16 @@ def reconfigured(
                 yield name, vendor
     except OSError:
         return
+
+
+def waits_elsewhere(journal: Journal, served: Collection[Key]) -> bool:
+    """Whether finished trees of this process wait for vendors that another process ships to, all but `served`."""
+    cursors, named = Cursors(journal), {key_of(name) for name in captured(journal, journal.process).recorded if name}
+    if not named - set(served):
+        return False
+    offsets, damage = cursors.settled_before(named)
+    counts = count(journal, cursors, offsets=offsets, damage=damage, only=journal.process)
+    return bool(counts.finished_here - set(served))
 
 
 def _consumer_name(vendor: Vendor, journal: Journal) -> str:
@@ -426,6 +386,7 @@ _exit_seconds = 0.0
 
 
 def _flush_at_exit() -> None:
+    # Called twice: before the pools close, and at exit for what other threads recorded since. Both share the seconds.
     global _exit_seconds
     for shipper in all_shippers():
         left = shipper.exit_timeout * WAIT_SHARE - _exit_seconds
@@ -436,7 +397,7 @@ def _flush_at_exit() -> None:
 
 
 def _at_exit() -> None:
-    # Once more, for what other threads recorded while they ended; then the cursors are tidied as the threads stop.
+    # Deliver, then end the threads: none of ours runs while the interpreter is torn down.
     _flush_at_exit()
     for shipper in all_shippers():
         shipper.stop(shipper.exit_timeout * STOP_SHARE)
@@ -447,6 +408,7 @@ _forking: list[bool] = []
 
 
 def _before_fork() -> None:
+    # A fork in the middle of an import would leave the child a module that never becomes whole.
     _forking.append(_importing.acquire(timeout=FORK_SECONDS))
 
 
@@ -456,6 +418,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    # New locks before anything uses them: the thread that had the old ones does not exist in the child.
     global _importing
     _importing = threading.Lock()
     _forking.clear()

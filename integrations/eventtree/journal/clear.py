@@ -55,10 +55,10 @@ def _seq(line: bytes) -> int:
 
 
 class _Counted(NamedTuple):
-    """What has to be accounted for when a tree is cleared."""
+    """The events of a cleared tree, and the vendors that have to count them."""
 
     vendors: Mapping[str, dict[str, str]]
-    """Those that any record of it names, by their cursors' names."""
+    """The vendors that any record of the tree names, by their cursors' names."""
     events: int
     reason: str
 
@@ -81,7 +81,7 @@ def _cursor_of(ref: Mapping[str, str]) -> str:
 
 
 def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[str, _Counted]) -> set[str]:
-    """Count what has gone in the cursors; those that another process holds are given back."""
+    """Count the cleared trees in the cursors; returns the cursors whose lock another process has."""
     busy = set[str]()
     for name in sorted(set[str]().union(*(tree.vendors for tree in counted.values()))):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
@@ -89,6 +89,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[s
             busy.add(name)
             continue
         try:
+            # Under the lock: another process would go on writing what it knew before.
             cursor = Cursor(journal.files, name)
             cursor.advance({})
             for tree_id, tree in gone.items():
@@ -104,7 +105,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[s
 
 
 def _owed(tree_id: str, tree: _Counted, busy: set[str]) -> bytes | None:
-    """What has to stay of a tree so that whoever ships, and may not have come to its lines yet, counts it."""
+    """The record that stays of a tree: a process that ships, and has yet to read its lines, counts its events by it."""
     vendors = [ref for name, ref in tree.vendors.items() if name in busy]
     if not vendors:
         return None
@@ -120,8 +121,8 @@ def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Re
                 yield entry, line[0], line[1] + line[2]
 
 
-def _settle_feedback(cursor: Cursor, said: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
-    for entry, log, end in said:
+def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
+    for entry, log, end in feedback:
         is_mine = cursor_name in map(_cursor_of, record.refs_of(entry) or ())
         key = str(entry.get("key", ""))
         if is_mine and not cursor.is_feedback_done(key, log, end):

@@ -1,4 +1,4 @@
-"""How much waits for whom: one pass over what is not settled, the sums that were kept at capture for the rest.
+"""How many events wait for each vendor: one pass over the unsettled part of the logs, recorded sums for the rest.
 
 A journal of millions of settled events is counted as fast as an empty one: a vendor's cursor says how far all is
 settled, and only what stands behind that is read. A tree that is whole is counted and forgotten, so that a dead
@@ -26,14 +26,12 @@ CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor"
 
 Key = tuple[str, str]
 """A vendor as trees name it: `(name, fingerprint)`."""
-
-
 RECENT_TREES = 10_000
 
 
 @dataclass(slots=True)
 class Counts:
-    """What the journal holds, as one pass over its unsettled part tells."""
+    """The counts of one pass over the unsettled part of the journal."""
 
     events: int = 0
     """Events recorded in what was read."""
@@ -73,23 +71,18 @@ def count(
     growing: dict[str, LoggedTree] = {}
     counting = _Counting(journal, cursors, found)
     scan = Scan(journal, offsets or {}, damage or {})
-    more = True
-    while more:
-        more = False
-        for entry in scan.read(only=only):
-            more = True
-            on_line()
-            if entry.kind == record.FEEDBACK:
-                counting.add_feedback(entry)
-                continue
-            tree = growing.get(entry.tree_id)
-            if tree is None:
-                known = counting.vendors_of_late_part(entry.tree_id)
-                tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
-            found.events += entry.kind == record.OPEN
-            tree.add(entry)
-            if tree.is_whole or tree.dropped is not None:
-                counting.add(growing.pop(entry.tree_id))
+    for entry in scan.read_all(on_line, only):
+        if entry.kind == record.FEEDBACK:
+            counting.add_feedback(entry)
+            continue
+        tree = growing.get(entry.tree_id)
+        if tree is None:
+            known = counting.vendors_of_late_part(entry.tree_id)
+            tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
+        found.events += entry.kind == record.OPEN
+        tree.add(entry)
+        if tree.is_whole or tree.dropped is not None:
+            counting.add(growing.pop(entry.tree_id))
     for tree in growing.values():
         counting.add(tree)
     totals = scan.damage().values()
@@ -104,7 +97,7 @@ def cursor_keys(journal: Journal) -> set[Key]:
 
 
 class Cursors:
-    """The cursors of a journal, each read once; those of this process know what a full disk does not."""
+    """The cursors of a journal, each read once; those of this process have lines that a full disk refuses."""
 
     def __init__(self, journal: Journal, holders: Mapping[str, Cursor] = MappingProxyType({})) -> None:
         """Read none yet; `holders` are this process's, by file name."""
@@ -159,10 +152,10 @@ class _Counting:
         self.cursors = cursors
         self.found = found
         self.recent: dict[str, Refs | None] = {}
-        """Trees counted last → the vendors they name: what comes for them late does not say."""
+        """Trees counted last → the vendors they name. A late part does not name its vendors itself."""
 
     def vendors_of_late_part(self, tree_id: str) -> Refs | None:
-        """The vendors of a tree that was counted or settled before; None for one that is new."""
+        """The vendors of a tree that was counted or settled before; None for a new tree."""
         if tree_id in self.recent:
             return self.recent[tree_id]
         named = (key for key in self.found.vendors if tree_id in self.cursors(key).settled)

@@ -13,13 +13,13 @@ is rewritten as one line that says the same.
     {"c": "parked", "why": text or null}
     {"c": "revive", "events"}, {"c": "forgo", "events", "reason"}    dead letters: sent after all, dropped
 
-Any line may be damaged: a tree's settling repeats what its acks said, and what is unknown is sent again, never lost.
-While the disk refuses, lines are held in memory: what was answered is not sent again by this process.
+Any line may be damaged: a tree's `settle` repeats the sums of its acks, and unknown items
+are sent again, never lost.
+While the disk refuses, lines wait in memory: this process sends no item again that was answered.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -28,21 +28,13 @@ import pydantic_core
 
 from eventtree.journal.files import Files
 from eventtree.journal.line import frame, unframe
-
-COMPACT_TREES = 5_000
-"""Settled trees remembered by id before the file is rewritten."""
+from eventtree.journal.progress import Progress, Spans
 
 KEPT_TREES = 1_000
 """Trees settled last that stay known by id, so that what comes late is recognised."""
 
-KEPT_LEARNED = 20_000
-"""Ids of single events that replies taught, newest kept: what feedback needs at vendors that give ids of their own."""
 
-Spans = Mapping[str, int]
-"""Log → offset behind a tree's last record there."""
-
-
-class Cursor:
+class Cursor(Progress):
     """State of one vendor; whoever holds the vendor's lock writes, anybody may read."""
 
     def __init__(self, files: Files, name: str) -> None:
@@ -53,38 +45,15 @@ class Cursor:
         """
         self.files = files
         self.name = name
-        self._clear()
-        self._read()
-
-    def _clear(self) -> None:
-        self.accepted = 0
-        """Events of settled trees, and those dropped at once."""
-        self.delivered = 0
-        self.dead = 0
-        self.dropped: Counter[str] = Counter()
-        self.partly: dict[str, set[str]] = {}
-        self.taken: dict[str, tuple[int, int]] = {}
-        """Events of the trees in `partly` that were delivered, and dead-lettered."""
-        self.settled: dict[str, dict[str, int]] = {}
-        self.offsets: dict[str, int] = {}
-        self.replayed: dict[str, int] = {}
-        """Log → up to where what was recorded for others has been sent too."""
-        self.replayed_events = 0
-        self.learned: dict[str, str] = {}
-        self.parked: str | None = None
-        self.feedback: Counter[str] = Counter()
-        """Feedback by what became of it; counted apart from events."""
-        self.feedback_done: dict[str, tuple[str, int]] = {}
-        """Key of each feedback that is done with → its log, and where it ends there."""
-        self.damage: dict[str, tuple[int, int]] = {}
-        """Log → damaged and lost lines in what lies before its offset."""
+        super().__init__()
         self.damaged_lines = 0
         """Lines of this file that could not be read."""
         self._size = 0
-        """How long the file was when it was last read or written here."""
+        """Length of the file when it was last read or written here."""
         self._seq = 0
         self._unwritten = bytearray()
         self._is_torn = False
+        self._read()
 
     def _read(self) -> None:
         # All of it at once: its holder may put a rewritten file in its place at any moment.
@@ -92,26 +61,11 @@ class Cursor:
         for raw in data.split(b"\n")[:-1]:
             try:
                 seq, payload = unframe(raw)
-                self._apply(pydantic_core.from_json(payload))
+                self.apply(pydantic_core.from_json(payload))
                 self._seq = seq + 1
-            except Exception:  # noqa: BLE001  (any line may be damaged; what it said is sent again, never lost)
+            except Exception:  # noqa: BLE001  (any line may be damaged; its items are sent again, never lost)
                 self.damaged_lines += 1
         self._size = len(data)
-
-    def is_settled(self, tree: str, spans: Spans) -> bool:
-        """Whether a tree whose records end at `spans` is done with."""
-        known = self.settled.get(tree)
-        if known is not None:
-            return all(end <= known.get(log, 0) for log, end in spans.items())
-        return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
-
-    def is_feedback_done(self, key: str, log: str, end: int) -> bool:
-        """Whether a feedback that ends there is done with."""
-        return key in self.feedback_done or end <= self.offsets.get(log, 0)
-
-    def _is_behind(self, spans: Spans) -> bool:
-        """Whether all of a settled tree lies before the offsets; a log that is not among them any more is gone."""
-        return all(end <= self.offsets.get(log, end) for log, end in spans.items())
 
     def ack(self, items: Mapping[str, tuple[list[str], int, int]]) -> None:
         """Per tree: keys of items that were answered, events delivered by them, events dead-lettered by them."""
@@ -120,7 +74,7 @@ class Cursor:
     def settle(
         self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, is_replay: bool = False
     ) -> None:
-        """The tree is done with; `events` is how many it had, `dropped` those with no place."""
+        """The tree is done with; `events` is how many it had, `dropped` those the vendor has no field for."""
         taken = self.taken.get(tree, (0, 0))
         self._write(
             {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
@@ -181,12 +135,13 @@ class Cursor:
             self.damage = {log: damage[log] for log in offsets if any(damage.get(log, ()))}
             recent = set(list(self.settled)[-KEPT_TREES:])
             self.settled = {
-                tree: spans for tree, spans in self.settled.items() if tree in recent or not self._is_behind(spans)
+                tree: spans for tree, spans in self.settled.items() if tree in recent or not self.is_behind(spans)
             }
             self.feedback_done = {
-                key: place for key, place in self.feedback_done.items() if not self._is_behind(dict((place,)))
+                key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }
-        line = frame(0, pydantic_core.to_json(self._state()))
+        # The new file takes the place of the old at once: a crash leaves one or the other, never half of both.
+        line = frame(0, pydantic_core.to_json(self.state()))
         self.files.replace(self.name, line)
         self._size = len(line)
         self._seq = 1
@@ -218,7 +173,7 @@ class Cursor:
             seq, payload = unframe(line)
             if seq == self._seq:  # others it has written since, or will say anew
                 self._seq += 1
-                self._apply(pydantic_core.from_json(payload))
+                self.apply(pydantic_core.from_json(payload))
 
     def is_gone(self) -> bool:
         """Whether somebody has deleted the file since it was written here."""
@@ -229,94 +184,10 @@ class Cursor:
         """Bytes that the disk has refused so far."""
         return len(self._unwritten)
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
-            "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
-            "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
-            "replayed": {log: end for log, end in self.replayed.items() if end}, "replays": self.replayed_events,
-            "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
-        }  # fmt: skip
-
     def _write(self, entry: dict[str, Any]) -> None:
+        # Applied though the disk may refuse: this process sends nothing again that was answered.
         line = frame(self._seq, pydantic_core.to_json(entry))
-        self._apply(entry)
+        self.apply(entry)
         self._seq += 1
         self._unwritten += line
         self.persist()
-
-    def _apply(self, entry: dict[str, Any]) -> None:
-        take = getattr(self, f"_on_{entry['c']}", None)
-        if take is not None:  # a newer version may write kinds that are not known here
-            take(entry)
-
-    def _on_ack(self, entry: dict[str, Any]) -> None:
-        for tree, (keys, delivered, dead) in entry["items"].items():
-            self.partly.setdefault(tree, set()).update(keys)
-            known = self.taken.get(tree, (0, 0))
-            self.taken[tree] = (known[0] + delivered, known[1] + dead)
-            self.delivered += delivered
-            self.dead += dead
-
-    def _on_settle(self, entry: dict[str, Any]) -> None:
-        self.partly.pop(entry["tree"], None)
-        known = self.taken.pop(entry["tree"], (0, 0))
-        delivered, dead = entry.get("taken", known)
-        self.delivered += delivered - known[0]
-        self.dead += dead - known[1]
-        spans = self.settled.setdefault(entry["tree"], {})
-        for log, end in entry["spans"].items():
-            spans[log] = max(end, spans.get(log, 0))
-        self.accepted += entry["events"]
-        self.replayed_events += entry["events"] if entry.get("replay") else 0
-        self.dropped.update(entry["dropped"])
-
-    def _on_drop(self, entry: dict[str, Any]) -> None:
-        self.accepted += entry["events"]
-        self.dropped[entry["reason"]] += entry["events"]
-
-    def _on_revive(self, entry: dict[str, Any]) -> None:
-        events = min(entry["events"], self.dead)  # no letter counts twice, sent by a process that died on the way
-        self.dead -= events
-        self.delivered += events
-
-    def _on_forgo(self, entry: dict[str, Any]) -> None:
-        events = min(entry["events"], self.dead)
-        self.dead -= events
-        self.dropped[entry["reason"]] += events
-
-    def _on_learn(self, entry: dict[str, Any]) -> None:
-        for name, value in entry["values"].items():
-            if value is None:
-                self.learned.pop(name, None)
-            else:
-                self.learned[name] = value
-        if len(self.learned) > 2 * KEPT_LEARNED:
-            single = [name for name in self.learned if name.startswith("data_id:")]
-            for name in single[:-KEPT_LEARNED]:
-                del self.learned[name]
-
-    def _on_told(self, entry: dict[str, Any]) -> None:
-        self.partly.pop(entry["tree"], None)  # its tree has gone out long before: these are the feedback's own
-        self.taken.pop(entry["tree"], None)
-        if entry["key"] not in self.feedback_done:
-            self.feedback_done[entry["key"]] = (entry["log"], entry["end"])
-            self.feedback[entry["fate"]] += 1
-
-    def _on_parked(self, entry: dict[str, Any]) -> None:
-        self.parked = entry["why"]
-
-    def _on_state(self, entry: dict[str, Any]) -> None:
-        damaged_lines = self.damaged_lines
-        self._clear()
-        self.damaged_lines = damaged_lines
-        self.accepted, self.delivered, self.dead = entry["accepted"], entry["delivered"], entry["dead"]
-        self.dropped.update(entry["dropped"])
-        self.partly = {tree: set(keys) for tree, keys in entry["partly"].items()}
-        self.taken = {tree: (taken[0], taken[1]) for tree, taken in entry.get("taken", {}).items()}
-        self.settled, self.offsets = entry["settled"], entry["offsets"]
-        self.learned, self.parked = entry["learned"], entry["parked"]
-        self.replayed, self.replayed_events = entry.get("replayed", {}), entry.get("replays", 0)
-        self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
-        self.feedback.update(entry.get("feedback", {}))
-        self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

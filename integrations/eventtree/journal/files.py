@@ -29,7 +29,7 @@ APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(o
 IDENTITY_BYTES = 32
 
 LISTED_SECONDS = 10.0
-"""How long a listing of the folder is kept at most; it is made anew as soon as the folder has changed."""
+"""A listing of the folder is kept this long at most, and made anew as soon as the folder has changed."""
 TICK_NS = 100_000_000
 """No disk's clock is coarser."""
 
@@ -55,7 +55,7 @@ def unseen(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class Held(Protocol):
-    """A lock that is held."""
+    """A lock that this process has."""
 
     def release(self) -> None:
         """Let go of it."""
@@ -232,9 +232,9 @@ class DiskFiles:
             return self._open[name]
 
     def _close(self, name: str) -> None:
-        held = self._open.pop(name, None)
-        if held is not None:
-            os.close(held)
+        descriptor = self._open.pop(name, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class MemoryFiles:
@@ -321,7 +321,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _refuse_others(folder: Path) -> None:
-    """What another user has put there, or a link to elsewhere, is neither read nor written."""
+    """Refuse a file of another user, or a link to elsewhere: it is neither read nor written."""
     for path in folder.iterdir():
         try:
             found = path.lstat()

@@ -1,7 +1,7 @@
 """Appending: one log per process, one `write` per record, rolled by size.
 
 What must hold:
-- When `append` has returned, the line is in a file (or counted as held in memory while the disk refuses). Inside a
+- When `append` has returned, the line is in a file (or waits in memory, counted, while the disk refuses). Inside a
   signal handler or a `__del__` that came while this very thread was writing, it is there once that write has returned.
 - A process writes only to its own logs. A forked child starts a log of its own.
 - A disk that refuses or dawdles costs the app one write (`overflow.py`).
@@ -35,9 +35,9 @@ HEADER_BYTES = 512
 """No log's first line is longer."""
 LOOK_SECONDS = 1.0
 LOOK_BYTES = 64 * 1024
-"""How often to see whether the log is still there, and how much is recorded at most before that."""
+"""The log is looked for this often, and after this many bytes."""
 UNSURE_RECORDS = 1000
-"""How many of these are kept while the disk will not even say."""
+"""How many of these are kept while the disk does not even answer whether the log is there."""
 
 Entry = tuple[bytes, tuple[str, ...], int]
 """A record to append: its JSON, the names under which its events are counted, and how many there are."""
@@ -63,7 +63,7 @@ class Journal:
         self.files = files
         self.max_bytes = max_bytes
         self.full: str | None = None
-        """Why no new tree is recorded, or None: the reason it is counted under."""
+        """The reason why no new tree is recorded, under which it is counted; None while trees are recorded."""
         self.roll_bytes = roll_bytes
         self._salt: bytes | None = None
         self._newer: dict[str, bool] = {}
@@ -79,7 +79,7 @@ class Journal:
         self.totals: Counter[str] = Counter()
         """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
         self.lost: Counter[str] = Counter()
-        """How many of those were lost (reason `memory_full`): neither disk nor memory would take them."""
+        """Events of `totals` that were lost (reason `memory_full`): neither disk nor memory would take them."""
         self.dropped = 0
         """Records lost so, events or not."""
         self._lock = RLock()
@@ -130,7 +130,7 @@ class Journal:
     def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int = 1) -> None:
         """Add one record, and so many events to the totals of these names.
 
-        Never raises OSError: while the disk refuses, lines are held in memory and tried again.
+        Never raises OSError: while the disk refuses, lines wait in memory and are tried again.
         """
         with self._lock:
             if self._is_writing:
@@ -141,6 +141,8 @@ class Journal:
                 self._is_writing = True
                 try:
                     now = time.monotonic()
+                    # First make sure there is a log to write to, then remember the line, then write it: a line that
+                    # goes to a log somebody deletes meanwhile is among those written again at the next look.
                     if now >= self._next_look or self._size >= self._look_size:
                         self._look(now)
                     self._unsure.append((payload, counted, events))
@@ -153,12 +155,14 @@ class Journal:
                 payload, counted, events = self._inner.popleft()
 
     def _put(self, payload: bytes, counted: tuple[str, ...], events: int, began: float) -> None:
+        # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
         line = frame(self._seq, payload)
         self._seq += 1
         self._size += len(line)
         self.events += payload.startswith(OPENED)
         for name in counted:
             self.totals[name] += events
+        # While one line waits, all later ones wait behind it: the log keeps its order.
         if self._overflow.is_holding:
             self._hold(line, counted, events)
             return
@@ -168,6 +172,7 @@ class Journal:
             self._overflow.is_holding = True
             self._hold(line, counted, events)
         else:
+            # Written, but slowly: the next line does not wait for this disk on the app's thread.
             if time.monotonic() - began > SLOW_SECONDS:
                 self._overflow.is_holding = True
 
@@ -187,7 +192,7 @@ class Journal:
         self.roll_bytes = min(ROLL_BYTES, max(1, self.max_bytes // 64))
 
     def flush_held(self) -> None:
-        """Try once more to bring to the disk what was held, or went to a log that somebody has deleted."""
+        """Try once more to write the lines that wait in memory, or went to a log that somebody has deleted."""
         with self._lock:
             if self._size and not self._is_writing:
                 self._look(time.monotonic())
@@ -260,6 +265,7 @@ class Journal:
 
     def _roll(self) -> None:
         self.look_for_room()
+        # The lock before the first line: a reader that sees a log without one takes its writer for dead.
         if self._alive is None:
             try:
                 self._alive = self.files.lock(f"{self.process}.alive")
@@ -277,6 +283,7 @@ class Journal:
         What is written to a deleted log nobody would find. What was recorded since the last look may have gone there,
         so it is written again.
         """
+        # Gone or not comes first: a deleted log is not full, and its lines have to be written again.
         self._look_again(now)
         if not 0 < self._size < self.roll_bytes:
             self._roll()
@@ -322,6 +329,7 @@ class Journal:
 
     def after_fork(self) -> None:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""
+        # The child closes its copies of the descriptors; the parent keeps its own, and with them its locks.
         self.files.forget()
         self._begin(self._overflow.max_bytes)
 

@@ -36,7 +36,7 @@ NOTED_DAMAGE = 10_000
 
 
 class Damage:
-    """What was found broken in a file, and where. `lost` counts lines that are gone, by the gaps in the sequence."""
+    """The damage found in a file, by offset. `lost` counts lines that are gone, by the gaps in the sequence."""
 
     __slots__ = ("bad_lines", "lost", "places")
 
@@ -98,7 +98,7 @@ class LineReader:
         return lines
 
     def last_words(self) -> list[Line]:
-        """What stands behind the last newline of a writer that is gone: a whole line, or one more that is damaged."""
+        """The bytes after the last newline of a writer that is gone: a whole line, or a damaged one."""
         data = self.files.read(self.name, self.offset, self.files.size(self.name) - self.offset)
         if not data or b"\n" in data:
             return []

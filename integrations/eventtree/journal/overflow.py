@@ -1,6 +1,6 @@
 """A disk that refuses or dawdles costs the app one write: from then on lines wait here, in memory and in order.
 
-    written ──refused, or slow──▶ held ──▶ a thread of ours tries each second ──▶ nothing is held ──▶ written
+    written ──refused, or slow──▶ in memory ──▶ a thread of ours tries each second ──▶ memory is empty ──▶ written
 
 While a line waits, every later one does too, so that the log keeps its order. The thread ends when nothing waits, or
 when nobody has the journal any more.
@@ -19,11 +19,11 @@ from eventtree import diagnostics
 from eventtree.journal.files import Files
 
 PROBE_SECONDS = 1.0
-"""How long to leave a refusing disk alone before trying again."""
+"""A refusing disk is tried again after this pause."""
 SLOW_SECONDS = 0.5
 """A disk whose write takes longer is left alone too."""
 DRAIN_BYTES = 256 * 1024
-"""How much of what waits is written at once."""
+"""Waiting bytes that are written at once."""
 
 
 class Overflow:
@@ -70,6 +70,7 @@ class Overflow:
                 is_empty = self._write_all()
             finally:
                 self._is_draining = False
+        # Outside both locks: the journal measures its folder, which may take as long as the disk pleases.
         done = self._drained()
         if is_empty and done is not None:
             done()
@@ -84,11 +85,13 @@ class Overflow:
                     self._healer = None
                     return True
                 lines, log = self._first_lines(), self.log
+            # Written outside the lock: the app appends meanwhile, behind these lines.
             began = time.monotonic()
             try:
                 self.files.append(log, b"".join(lines))
             except OSError:
                 return False
+            # Removed only once written: a write that fails leaves them first in line.
             with self.lock:
                 for line in lines:
                     self._lines.popleft()

@@ -36,14 +36,17 @@ def remove_settled(
     old = {name for name in logs if now - _started(name) > kept_seconds}
     if total <= kept_bytes and not old:
         return []
+    # Counted only where a log may have to go: most looks end before this.
     kept = count_unsettled(journal, Cursors(journal), captured(journal), on_line).needed
     gone = []
     for process, names in groupby(logs, process_of):
+        # The newest log of a living process stays: it is being written.
         of_process = list(names)
         left = list(of_process)
         for name in of_process[:-1] if journal.is_alive(process) else of_process:
             if name not in kept and (total > kept_bytes or name in old):
                 left.remove(name)
+                # The sums of a process outlive its last log, or its events would be missing from the report.
                 if not left:
                     keep_removed(journal, process, of_process)
                 total -= journal.files.size(name)

@@ -20,9 +20,9 @@ from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader
 
 ALIVE_SECONDS = 2.0
-"""How often to ask whether the writer of a log still lives."""
+"""A writer is asked this often whether it still lives."""
 UNKNOWN_SECONDS = 10.0
-"""How often to look at the logs of writers that were not asked yet."""
+"""The logs of writers that were not asked yet are looked at this often."""
 ASKED_AT_ONCE = 5
 ASK_SECONDS = 0.2
 """How many writers are asked in one look, and how soon in the next: asking takes their lock, and a journal may hold
@@ -60,7 +60,7 @@ class Scan:
         self._offsets = dict(offsets)
         self._damage = dict(damage)
         self._logs: dict[str, list[str]] = {}
-        """Process → its logs, of all that may still have something to read."""
+        """Process → its logs. Left out are processes that have died and whose logs were read."""
         self._listed: list[str] = []
         self._done: set[str] = set()
         """Logs that nobody writes any more and that were read to their end."""
@@ -68,7 +68,7 @@ class Scan:
         """Processes that have died and whose logs have all been read."""
         self._read_until: dict[str, float] = {}
         self._touched: dict[str, None] = {}
-        """Processes of which something was read, or is torn: these are asked first whether they live."""
+        """Processes whose lines were just read, or are torn: these are asked first whether they live."""
         self._dead: set[str] = set()
         self._asked: dict[str, float] = {}
         self._last_asked = self._last_complete = float("-inf")
@@ -91,6 +91,7 @@ class Scan:
             for name in (*earlier, newest):
                 if name in self._done:
                     continue
+                # Nobody appends to it any more: a torn last line will stay torn, and the log is read once.
                 is_left = name != newest or is_dead
                 if not self._at_end(name):
                     if self.journal.is_newer(name):
@@ -104,14 +105,25 @@ class Scan:
                 if is_left:
                     self._done.add(name)
             else:
+                # The time before the look, not after: lines written during it may have been missed.
                 self._read_until[process] = began
                 if is_dead:
                     self._forget(process)
 
-    def _to_read(self, only: str | None) -> list[str]:
-        """Processes to look at now: all of them from time to time, in between those that are known to write.
+    def read_all(self, on_line: Callable[[], None] = lambda: None, only: str | None = None) -> Iterator[Entry]:
+        """Every record there is now, in all logs or in those of `only`; `on_line` is called for each."""
+        more = True
+        while more:
+            more = False
+            for entry in self.read(only=only):
+                more = True
+                on_line()
+                yield entry
 
-        So thousands of logs of which nothing is left to read cost next to nothing until their writers are known to
+    def _to_read(self, only: str | None) -> list[str]:
+        """Processes to look at now: all of them from time to time, in between only processes that are known to write.
+
+        So thousands of logs that were read to their end cost next to nothing until their writers are known to
         have died.
         """
         if only is not None:
@@ -157,7 +169,7 @@ class Scan:
         return min((self._read_until.get(process, float("-inf")) for process in living), default=float("inf"))
 
     def _ask(self) -> None:
-        """Ask some of the writers whether they live; those first of which something was read."""
+        """Ask some of the writers whether they live, first the writers of lines that were just read."""
         now = self.clock()
         if now - self._last_asked < ASK_SECONDS:
             return
@@ -199,6 +211,7 @@ class Scan:
         if reader is None:
             reader = self.readers[name] = LineReader(self.journal.files, name, self._offsets.get(name, 0))
         lines = reader.read()
+        # A torn end is given up only after all whole lines were read.
         if is_left and not lines:
             lines = reader.last_words()
         for line in lines:
@@ -213,20 +226,8 @@ class Scan:
 
 
 def entry_of(line: Line) -> Entry | None:
-    """A line as a scan sees it; None for one that is whole, and yet no record of ours."""
+    """A line as a scan sees it; None for a line that is whole and yet no record of ours."""
     try:
         return Entry(*record.head(line.payload), line)
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
         return None
-
-
-def read_all(journal: Journal, on_line: Callable[[], None] = lambda: None) -> Iterator[Entry]:
-    """Every record of the journal as it stands now."""
-    scan = Scan(journal)
-    more = True
-    while more:
-        more = False
-        for entry in scan.read():
-            more = True
-            on_line()
-            yield entry

@@ -35,7 +35,7 @@ class Captured:
     """Records that neither disk nor memory would take."""
     events: int = 0
     is_exact: bool = True
-    """False where a killed process's last events cannot be told by vendor any more."""
+    """False where a killed process's last events cannot be counted by vendor any more."""
 
 
 def captured(journal: Journal, only: str | None = None) -> Captured:

@@ -1,4 +1,4 @@
-"""Where the lines of each tree stand in the logs, and what their heads tell of it; its contents stay on disk."""
+"""Where the lines of each tree stand in the logs, and its state by their heads; its contents stay on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import READ_BYTES, Line, LineReader, unframe
-from eventtree.journal.scan import Entry, entry_of, read_all
+from eventtree.journal.scan import Entry, Scan, entry_of
 from eventtree.record import Refs
 
 PINNED_BYTES = 64 * 1024 * 1024
@@ -20,11 +20,11 @@ NEAR_BYTES = 32 * 1024
 
 @dataclass(slots=True, eq=False)
 class LoggedTree:
-    """One tree as the heads of its records tell it."""
+    """One tree by the heads of its records: who gets it, and whether it is finished."""
 
     id: str
     late: bool = False
-    """It holds only what came after the rest of the tree had gone out."""
+    """It holds only lines that were recorded after the rest of the tree was sent."""
     is_resumed: bool = False
     """Some vendor has settled a tree of this id before: unless its root opens here, nothing but a part may come."""
     vendors: Refs | None = None
@@ -68,7 +68,7 @@ class LoggedTree:
         elif kind == record.CLOSE:
             self.root_closed, self.closed_at = True, now
             if self.vendors is not None:
-                return  # it repeats what the open record said
+                return  # it repeats the open record
         try:
             entry = record.decode(payload)
         except Exception:  # noqa: BLE001  (the boundary around each record; the fold counts it as damaged)
@@ -80,7 +80,7 @@ class LoggedTree:
 
     @property
     def processes(self) -> set[str]:
-        """The processes that wrote of it."""
+        """The processes that wrote its lines."""
         return {process_of(name) for name in self.spans}
 
     @property
@@ -129,9 +129,9 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
 
 
 def part_beyond(journal: Journal, tree: LoggedTree, is_settled: Callable[[str, int], bool]) -> LoggedTree | None:
-    """What of a tree stands behind what is settled, as a late part; None if that is nothing.
+    """The lines of a tree that are not settled, as a late part; None if there are none.
 
-    `is_settled` tells of a log and an offset whether all up to there is settled.
+    `is_settled` takes a log and an offset: whether the tree's line that ends there is settled.
 
     Raises:
         OSError: the disk refuses to read.
@@ -171,7 +171,7 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
 def trees_in(journal: Journal) -> dict[str, LoggedTree]:
     """Every tree of the journal, in the order they opened; feedback stands among a tree's lines."""
     found: dict[str, LoggedTree] = {}
-    for entry in read_all(journal):
+    for entry in Scan(journal).read_all():
         tree = found.get(entry.tree_id)
         if tree is None:
             tree = found[entry.tree_id] = LoggedTree(entry.tree_id)
@@ -182,7 +182,7 @@ def trees_in(journal: Journal) -> dict[str, LoggedTree]:
 def find_trees(
     journal: Journal, wanted: Iterable[str], on_line: Callable[[], None] = lambda: None
 ) -> dict[str, LoggedTree]:
-    """Id of an event or of a tree → its whole tree, as far as the logs have it. Reads all logs: for what is rare."""
+    """Id of an event or of a tree → its whole tree, as far as the logs have it. Reads all logs: only for rare work."""
     ids = set(wanted)
     tree_of: dict[str, str] = {}
     for entry in _mentioning(journal, ids, on_line):

@@ -42,7 +42,7 @@ Each is asked for at a run's start and end and by its children.
 
 
 def key_of(run_id: UUID) -> str:
-    """A run's id as text; one that is no UUID, as a caller may have given it, as it reads."""
+    """A run's id as text; a caller may have given an id that is no UUID, kept as it reads."""
     try:
         return _ids[run_id.int]
     except AttributeError:
@@ -59,8 +59,8 @@ def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
     """The run's name: as given, else its class's."""
     if type(name) is str and name:
         return name
-    told = serialized.get("name") if isinstance(serialized, dict) else None
-    names = (name, told, class_of(serialized), otherwise)
+    given = serialized.get("name") if isinstance(serialized, dict) else None
+    names = (name, given, class_of(serialized), otherwise)
     return next(str.__str__(found) for found in names if isinstance(found, str) and found)
 
 

@@ -101,7 +101,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
-        """A chain is done; one that streamed says now what its input was."""
+        """A chain is done; a chain that streamed reports its input only now."""
         key = key_of(run_id)
         run = recorder.runs.get(key) or recorder.find(key)
         if run is not None and run.state:

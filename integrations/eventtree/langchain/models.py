@@ -50,7 +50,7 @@ def base_url(serialized: Any) -> str | None:
 
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that decide the answer, without those that are not set."""
+    """The parameters that decide the answer, without unset ones."""
     found = {key: value for key, value in invocation.items() if key in PARAMS and value is not None}
     for key, source in FROM_METADATA.items():
         if key not in found and metadata.get(source) is not None:

@@ -117,7 +117,7 @@ _facts: WeakKeyDictionary[type, dict[str, Facts]] = WeakKeyDictionary()
 
 
 def lookup(value: object, table: Mapping[Path, T]) -> T | None:
-    """What `table`, a constant, holds for the value's class or the nearest one that it inherits from; remembered."""
+    """The entry of `table`, a constant, for the value's class or the nearest class it inherits from; remembered."""
     cls = type(value)
     if cls in BUILT_IN:
         return None

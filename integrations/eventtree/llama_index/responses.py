@@ -74,10 +74,10 @@ class Answer:
         message = field(fields(response), "message")
         self.listed.items(field(fields(message), "blocks"))
         for holder in (message, response):
-            place = field(fields(holder), "additional_kwargs")
-            if place:
-                merge(self.additional, kept(place))
-                self.listed.items(field(place, "built_in_tool_calls"))  # OpenAIResponses
+            extra = field(fields(holder), "additional_kwargs")
+            if extra:
+                merge(self.additional, kept(extra))
+                self.listed.items(field(extra, "built_in_tool_calls"))  # OpenAIResponses
 
     def read_body(self, raw: Any) -> None:
         """Keep what a provider's body, or an event of its stream, reports."""
@@ -126,10 +126,15 @@ class Answer:
         listed = self.listed.record()
         if not (self.raw or self.additional or listed):
             return None
-        told = {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
+        places = {
+            "raw": self.raw,
+            "additional_kwargs": self.additional,
+            "provider": provider,
+            "streamed": self.streamed,
+        }
         if listed:
-            told["listed"] = listed
-        return told
+            places["listed"] = listed
+        return places
 
     def _complete(self, pipeline: Pipeline) -> None:
         """Add why it ended, and text that came in deltas only (some models' last chunk lacks it)."""
@@ -154,8 +159,8 @@ class Answer:
 def says_more(response: Any) -> bool:
     """Whether a chunk without text has content all the same: a tool call, a thought, an image."""
     message = fields(field(fields(response), "message"))
-    place = field(message, "additional_kwargs")
-    if isinstance(place, dict) and (place.get("tool_calls") or place.get("thinking_delta")):
+    extra = field(message, "additional_kwargs")
+    if isinstance(extra, dict) and (extra.get("tool_calls") or extra.get("thinking_delta")):
         return True
     blocks = field(message, "blocks")
     kinds = [(field(one, "block_type"), one) for one in blocks] if isinstance(blocks, list) else []

@@ -58,7 +58,7 @@ ZEROS: dict[str, str] = {
     **{name.replace("_tokens", "_mtok"): name for name in FIGURES.values()},
     **{f"{unit}_kcount": unit for unit in UNITS},
 }
-"""Price keys whose count is said to be 0 where it is not known: genai-prices infers what is left out, which doubles the
+"""Price keys whose count is given as 0 where it is not known: genai-prices infers what is left out, which doubles the
 time of a lookup and comes to 0 too.
 """
 
@@ -213,15 +213,15 @@ def _cost(
     lost = [name for name in usage.uncounted if f"{name}_mtok" in prices]
     fees_listed = {key.removesuffix("_kcount") for key in prices if key.endswith("_kcount")}
     unpriced = _unpriced(sums.model.id, usage, fees_listed)
-    told = (*(f"{name} has a price of its own and no count" for name in lost), *unpriced)
+    problems = (*(f"{name} has a price of its own and no count" for name in lost), *unpriced)
     known = _known_sides(prices, figures) - {name.partition("_")[0] for name in lost}
     input_usd = sums.input_price * factor if "input" in known else None
     output_usd = sums.output_price * factor if "output" in known else None
     if not known:
-        return Cost(problems=told) if told else None
+        return Cost(problems=problems) if problems else None
     fees = sums.total_price - sums.input_price - sums.output_price
     total = None if input_usd is None or output_usd is None or unpriced else input_usd + output_usd + fees
-    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=told, source=source)
+    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=problems, source=source)
 
 
 def _known_sides(prices: Mapping[str, Any], figures: Mapping[str, int]) -> set[str]:
@@ -243,10 +243,10 @@ def _unpriced(model: str, usage: Usage, priced: Collection[str]) -> tuple[str, .
     """A problem for each unit without a price. Perplexity's fee of a request covers its searches."""
     if "requests" in priced:
         return ()
-    told = unpriced_units(usage, priced)
+    problems = unpriced_units(usage, priced)
     if ALWAYS_SEARCHES.search(model) and not usage.units.get("web_searches"):
-        return (*told, "each request searches the web, which has no price")
-    return told
+        return (*problems, "each request searches the web, which has no price")
+    return problems
 
 
 def _is_priced(prices: Mapping[str, Any], sides: tuple[str, ...], tokens: int) -> bool:

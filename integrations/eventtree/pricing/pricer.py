@@ -181,9 +181,9 @@ class Pricer:
     ) -> tuple[Cost | None, bool]:
         """The provider's figure, or a price from table or genai-prices, and whether None is the last word."""
         raw = usage.raw if usage is not None else None
-        said = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
-        if said is not None:
-            return said, True
+        stated = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
+        if stated is not None:
+            return stated, True
         cost, is_final = self._listed(usage, names, provider, base_url, at)
         for model, other in usage.others.items() if usage is not None else ():
             share, _ = self._listed(other, (model, None), provider, base_url, at)
@@ -261,8 +261,8 @@ def _charged(row: Row, usage: Usage | None, source: str) -> Cost | None:
 def _provider_reason(catalogue: Catalogue, provider: str | None, base_url: str | None) -> str:
     by_url, listed = catalogue.provider_id(None, base_url), catalogue.provider_id(provider, base_url)
     if listed is None:
-        said = f"{provider} is no provider it lists" if provider else "no provider is named"
-        return f"{said}: the model's name alone decides"
+        step = f"{provider} is no provider it lists" if provider else "no provider is named"
+        return f"{step}: the model's name alone decides"
     return f"the provider is {listed}, by {'the base URL' if by_url else 'name'}"
 
 

@@ -192,8 +192,8 @@ def charge(row: Row, usage: Usage, source: str) -> Cost | None:
     # A fee for the request covers what happens in it.
     unpriced = () if row.request else unpriced_units(usage, row.units)
     total = None if unpriced or input_usd is None or output_usd is None else input_usd + output_usd + extras(row, usage)
-    told = (f"{name} {value} has no price in {source}" for name, value in unusual(usage).items() if not _has(row, name))
-    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(*unpriced, *told), source=source)
+    odd = (f"{name} {value} has no price in {source}" for name, value in unusual(usage).items() if not _has(row, name))
+    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(*unpriced, *odd), source=source)
 
 
 def _has(row: Row, condition: str) -> bool:

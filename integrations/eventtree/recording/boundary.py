@@ -15,9 +15,8 @@ def guarded(
     """Make a handler's method harmless: errors are counted and logged, raised only when the pipeline is strict.
 
     The method's object has a `pipeline`; a pipeline that is switched off is not called at all.
-    `result` is what the framework gets back in every case. Where the method has failed, `otherwise` is called in its
-    place with the same arguments: it records what can be said without reading them, so that no run is missing or stays
-    open for ever.
+    `result` is what the framework gets back in every case. Where the method has failed, `otherwise` is called with
+    the same arguments: it records as much as is known without reading them, so that no run is missing or stays open.
     """
 
     @functools.wraps(method)
@@ -27,6 +26,7 @@ def guarded(
         try:
             method(self, *args, **kwargs)
         except BaseException as error:  # the one boundary
+            # Ctrl-C and a killed thread are meant for the app, before anything is counted.
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed(method.__name__, error)

@@ -18,7 +18,7 @@ FRAMEWORKS = frozenset(
     {"eventtree", "langchain", "langchain_core", "langchain_classic", "langgraph", "llama_index", "workflows",
      "llama_index_instrumentation", "llama_index_workflows", "wrapt", "tenacity", "uvloop", "pydantic"}
 )  # fmt: skip
-"""Top-level packages whose frames are never the user's; those that begin with `langchain_` too."""
+"""Top-level packages whose frames are never the user's; names that begin with `langchain_` too."""
 
 LOOP = frozenset({"_run", "run_forever", "run_until_complete"})
 """Functions of asyncio below which nobody called the running task."""

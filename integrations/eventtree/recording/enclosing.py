@@ -38,7 +38,7 @@ def context_run() -> str | None:
 
 
 def configured() -> Mapping[str, Any]:
-    """What the app put under `configurable` for the LangChain call around this code, of which no callback tells."""
+    """The `configurable` that the app gave to the LangChain call around this code: no callback reports it."""
     found = _context_config().get("configurable")
     return found if isinstance(found, dict) else {}
 

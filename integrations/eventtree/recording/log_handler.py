@@ -40,8 +40,8 @@ class LogHandler(logging.Handler):
         try:
             run = around()
             if run is not None and run.pipelines[0].content:
-                told = {"level": record.levelname, "logger": record.name, "line": self.format(record)}
-                recorder.note(run.id, NOTE, told)
+                value = {"level": record.levelname, "logger": record.name, "line": self.format(record)}
+                recorder.note(run.id, NOTE, value)
         except BaseException as error:
             if diagnostics.must_pass(error):
                 raise

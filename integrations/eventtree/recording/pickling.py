@@ -25,15 +25,17 @@ LOST = "unpickle: settings lost"
 
 
 def without_secrets(settings: Settings) -> dict[str, bytes | None]:
-    """The settings that were given, each pickled and without keys; None for one that cannot be pickled."""
+    """The settings that were given, each pickled and without keys; None where a setting cannot be pickled."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     given["vendors"] = [_open_settings(vendor) for vendor in resolve_vendors(settings.vendors)]
     return {name: _pickled(value) for name, value in given.items()}
 
 
 def unpickle(handler_class: type[Any], pickled: Mapping[str, bytes | None]) -> Any:
-    """A handler with these settings. What cannot be had in this process is left out, and said: settings that cannot be
-    unpickled, and vendors whose key is not in this environment.
+    """A handler with these settings.
+
+    Left out, with a warning, are settings that cannot be unpickled in this process, and vendors whose key is not in
+    this environment.
     """
     settings: dict[str, Any] = {}
     lost = [name for name, value in pickled.items() if not _unpickled(name, value, settings)]
@@ -46,7 +48,7 @@ def unpickle(handler_class: type[Any], pickled: Mapping[str, bytes | None]) -> A
 
 
 def lost_redactor(text: str) -> str:
-    """Stands for a redactor that could not be pickled: one that raises has every text replaced.
+    """Stands for a redactor that could not be pickled: it raises, so every text is replaced.
 
     Raises:
         LookupError: always.

@@ -36,7 +36,7 @@ TEXTS = frozenset({"model", "provider", "base_url", "name"})
 MAPPINGS = frozenset({"metadata", "params", "usage", "error"})
 """Parts of a record that are objects whatever became of them."""
 KEY = re.compile(r"[A-Za-z_][\w.:-]{0,63}")
-"""What a provider's name for a count looks like."""
+"""Pattern of a provider's name for a count."""
 NO_CONTENT = "[content is off]"
 """In place of an error's message where contents are not recorded."""
 WORDS = frozenset({
@@ -132,12 +132,12 @@ class Pipeline:
 
     @cached_property
     def journal(self) -> Journal:
-        """Where this pipeline records."""
+        """The journal of this pipeline."""
         return open_journal(self.settings.folder)
 
     @cached_property
     def shipper(self) -> Shipper:
-        """Who delivers what is recorded there."""
+        """The shipper of that journal."""
         return shipper_of(self.journal)
 
     def plain_tags(self, tags: Any) -> list[JsonValue]:

@@ -36,7 +36,7 @@ class Recorder(Runs):
         """Start with no open runs."""
         super().__init__()
         self.capture_journal: Journal | None = None
-        """Where trees go instead of their pipeline's journal and vendors (`testing.capture`)."""
+        """The journal that trees go to instead of their pipeline's, for no vendor (`testing.capture`)."""
         self.capture_pipelines: dict[str, list[Pipeline]] = {}
         """Id of a tree that went there → the pipelines that saw it."""
 
@@ -68,11 +68,13 @@ class Recorder(Runs):
         """
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
         now = time.time_ns()
+        # The table next, atomically: of all handlers and threads that report this run, one gets to record it.
         run = self.enter(pipeline, run_id, parent_id)
         if run is None:
             return
         tree = run.tree
         if run.pipelines[0] is not pipeline:
+            # Another handler has recorded the run. It is not written twice; its tree is sent to more vendors.
             self._join(tree, pipeline)
             return
         if state:
@@ -84,10 +86,12 @@ class Recorder(Runs):
         start = now if start_ns is None else start_ns
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
+        # A root decides for its whole tree whether it is recorded, before inputs are converted.
         if run.parent is None:
             metadata, tags = self._root(pipeline, tree, entry, metadata, tags, known), None
             if parent_id is not None:
                 metadata["parent_run_id"] = parent_id
+        # A skipped tree converts nothing: its runs are only counted, and written as one sum when the root closes.
         if tree.skipped:
             return
         if tags:
@@ -96,6 +100,7 @@ class Recorder(Runs):
             entry["metadata"] = pipeline.part("metadata", metadata)
         if run.id != run_id:
             entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
+        # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         try:
             entry.update(pipeline.parts(known))
             if inputs is not None and pipeline.content:
@@ -105,6 +110,7 @@ class Recorder(Runs):
             self._append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
         else:
             tree.journal.append(payload, run.counted)
+        # Delivery is started after the line is written: a thread that cannot start must not cost the record.
         if run.parent is None:
             pipeline.wake()
 
@@ -130,8 +136,10 @@ class Recorder(Runs):
         without it such an end is ignored, as is a second end. `end_ns` is the monotonic clock of an end that is
         reported later.
         """
+        # Off the table first, atomically: of two threads that report an end, one gets to record it.
         run, left = self.leave(run_id)
         if run is None:
+            # No start was reported. Its end may bring what a start needs; an end that comes twice may not open anew.
             if if_unopened is None or run_id in self.ended:
                 return
             self.open(pipeline, run_id, **if_unopened)
@@ -139,6 +147,7 @@ class Recorder(Runs):
             if run is None:
                 return
         tree = run.tree
+        # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
         if tree.skipped:
@@ -150,12 +159,15 @@ class Recorder(Runs):
             entry["inputs"] = pipeline.sanitize(inputs)
         if error is not None:
             entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
+        # A root repeats at its close whom the tree is for and how large it is: the record of its start may be damaged.
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
         entry.update(pipeline.parts(learned))
+        # What was learned on the way wins over the arguments; of a status, only over `ok`.
         if run.late is not None:
             entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
+        # Outputs last, as inputs in `open`. Without any, the streamed text is the answer as far as it came.
         try:
             if pipeline.content:
                 if outputs is not None:
@@ -244,6 +256,7 @@ class Recorder(Runs):
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
         """Another handler sees a run of the tree: from now on the tree is for its vendors too."""
+        # The table changes under the lock, the record is written outside it: nobody waits here for a disk.
         with self._lock:
             if pipeline in tree.pipelines:
                 return
@@ -261,7 +274,7 @@ class Recorder(Runs):
             pipeline.wake()
 
     def _keep_partial(self, run: Run) -> None:
-        """Record what a model had said whose end may never be told (LangChain's are not, when a graph is cancelled)."""
+        """Record the text a model has streamed. LangChain reports no end of it when a graph is cancelled."""
         pipeline = run.pipelines[0]
         if run.streamed and pipeline.content and not run.tree.skipped:
             after = time.monotonic_ns() - run.start
@@ -278,7 +291,7 @@ class Recorder(Runs):
         """Append a record that is plain already, and count so many events under these names."""
         try:
             payload = encode(entry)
-        except Exception as error:  # noqa: BLE001  (what is said to be plain may not be)
+        except Exception as error:  # noqa: BLE001  (a value that should be plain may not be)
             self._append_marked(tree, entry, "", error, counted, events)
         else:
             tree.journal.append(payload, counted, events)
@@ -294,8 +307,10 @@ class Recorder(Runs):
         pipeline = tree.pipelines[0]
         if part and pipeline.content:
             entry.setdefault(part, f"[this could not be recorded: {diagnostics.class_name(error)}]")
+        # Part by part: each that cannot be written becomes plain by itself, the others stay as they are.
         payload = encode({key: _writable(pipeline, value) for key, value in entry.items()})
         tree.journal.append(payload, counted, events)
+        # Raised only once the record is written: strict mode reports faults, it does not lose events.
         if pipeline.settings.strict:
             raise error
 
@@ -309,7 +324,7 @@ def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
 
 
 def _partial(pipeline: Pipeline, run: Run) -> JsonValue:
-    """What a model had said, as its answer."""
+    """The text that a model has streamed, as its answer."""
     return pipeline.sanitize(
         {"messages": [{"role": "assistant", "content": "".join((run.streamed or [])[:: run.duplicates + 1])}]}
     )

@@ -32,7 +32,7 @@ NO_VENDOR = ("",)
 
 
 class Tree:
-    """What a process keeps of a tree with open or lately ended runs."""
+    """A tree of this process, with open or lately ended runs."""
 
     __slots__ = ("counted", "events", "id", "journal", "open", "pipelines", "skipped", "vendors")
 
@@ -45,7 +45,7 @@ class Tree:
         self.counted = names_of(vendors)
         """Under which names the journal counts its events."""
         self.skipped: str | None = None
-        """Why it is only counted, not recorded."""
+        """The reason why the tree is only counted, not recorded."""
         self.events = 0
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
@@ -55,7 +55,7 @@ class Run:
     """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
 
     early = 0
-    """How long before its first callback it began: since then it is in the table."""
+    """Nanoseconds by which it began before its first callback, which put it into the table."""
     token_seen = False
     duplicates = 0
     """How many extra times its handler reported the start. A handler registered twice reports every later event as
@@ -64,9 +64,9 @@ class Run:
     streamed: list[str] | None = None
     """The text its model has streamed so far, for an end that comes without it or never."""
     state: Mapping[str, Any] = NOTHING
-    """What its pipeline wants back later: small plain values, nothing of the user's. Replaced, never changed."""
+    """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
     late: dict[str, JsonValue] | None = None
-    """What was learned of it since it opened; its close record will hold it."""
+    """Facts learned since it opened, for its close record."""
 
     def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline) -> None:
         """Begin now."""
@@ -75,7 +75,7 @@ class Run:
         self.tree = tree
         self.pipelines: tuple[Pipeline, ...] = (pipeline,)
         self.counted = tree.counted
-        """For whom its tree was when it began."""
+        """The names under which its event was counted as it opened."""
         self.start = time.monotonic_ns()
 
 
@@ -93,7 +93,7 @@ _new = tuple.__new__
 
 
 class Runs:
-    """The open runs of one process and those that ended lately, both bounded. Safe for threads.
+    """The open runs of one process and the runs that ended lately, both bounded. Safe for threads.
 
     The lock is held for changes of the table alone: nothing is made plain or written under it, so no thread ever waits
     here for a disk, or for code of the app.
@@ -129,6 +129,7 @@ class Runs:
                 if pipeline is found.pipelines[0]:
                     found.duplicates += 1
                 return None
+            # The id of a run that has ended names its event already: one used again gets a fresh id.
             event_id = run_id if run_id not in self.ended else str(uuid.uuid4())
             above: Run | Ended | None = None
             if parent_id is not None:
@@ -139,6 +140,7 @@ class Runs:
             tree.events += 1
             tree.open[run_id] = None
             self.runs[run_id] = run
+            # After the insertion: the newest run stays, whatever has to go.
             if above is None or len(self.runs) > pipeline.open_runs:
                 self._forget_oldest(pipeline.settings.bounds)
             return run
@@ -160,6 +162,7 @@ class Runs:
             if is_listed:
                 del self.runs[run_id]
                 tree.open.pop(run_id, None)
+            # It stays known for a while: children may open after it, and its end may be reported again.
             self._end(run_id, run, None)
             if run.id != tree.id:
                 return run, ()

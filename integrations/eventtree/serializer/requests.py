@@ -34,7 +34,7 @@ class Encoded:
 
     items: tuple[Item, ...]
     dropped: Mapping[str, str] = field(default_factory=dict)
-    """Event id → reason, for events that the vendor has no place for. The report counts them by the reason."""
+    """Event id → reason, for events that the vendor has no field for. The report counts them by the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an answer says about each item of a request. The vendor has taken those that are named nowhere here."""
+    """What an answer says about each item of a request. The vendor has taken all items that are named nowhere here."""
 
     refused: Mapping[str, str] = field(default_factory=dict)
     """Item key → the vendor's words. Such an item becomes a dead letter."""

@@ -24,7 +24,7 @@ class Plan:
     waves: list[list[Group]]
     """Nothing of a wave is sent before the wave below it has been; groups of one wave may travel side by side."""
     dropped: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    """Tree id, and event id → why the vendor has no place for it."""
+    """Tree id, and event id → why the vendor has no field for it."""
     failed: dict[str, Exception] = field(default_factory=dict)
     """Tree id → what went wrong when the vendor encoded it."""
 

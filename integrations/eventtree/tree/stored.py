@@ -8,7 +8,8 @@ from eventtree import diagnostics
 from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import LoggedTree, load, trees_in
-from eventtree.tree.builder import Pricing, TreeBuilder
+from eventtree.tree.builder import TreeBuilder
+from eventtree.tree.events import Pricing
 
 
 def stored_trees(

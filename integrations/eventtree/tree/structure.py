@@ -1,4 +1,4 @@
-"""What a tree's structure says of its runs: which are agents, whose turn it was, and which run repeats a failed one.
+"""What a tree's structure proves of its runs: which are agents, whose turn it was, and which run repeats a failed one.
 
 All of it is a pure function of the records, so the fold works it out, with every sibling and child at hand, and the
 handlers keep nothing for it while runs are open. No name proves anything alone (scenario F6): an agent is known by the
@@ -8,10 +8,11 @@ marks that its framework leaves, an attempt by being the same call again after o
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from eventtree import record
 from eventtree.event import JsonValue, Kind, Status
+from eventtree.tree.rules import Run
 
 CREATE_AGENT = "langchain_create_agent"
 PLAIN_GRAPH = "langgraph"
@@ -25,20 +26,9 @@ STEP = "graph:step:"
 RETRY = "retry:attempt:"
 """Tag of an attempt of `with_retry`, from the second on."""
 FAILED = frozenset({Status.ERROR, Status.CANCELLED})
-"""How a run ends that is tried again; a time limit cancels."""
+"""Statuses of a run that is tried again; a time limit cancels."""
 
 Metadata = Mapping[str, Any]
-
-
-class Run(Protocol):
-    """A run by its records."""
-
-    open: record.Record
-    close: record.Record
-
-    @property
-    def status(self) -> str:
-        """How it ended."""
 
 
 Runs = Mapping[str, Run]
@@ -52,7 +42,7 @@ def is_node(tags: Sequence[str] | None) -> bool:
 
 
 def metadata_of(run: Run | None) -> Metadata:
-    """What its start said beside its inputs."""
+    """Metadata of the run's start; empty where there is no run."""
     return (run.open.get("metadata") if run is not None else None) or {}
 
 
@@ -81,7 +71,7 @@ def agents(runs: Runs, parents: Parents) -> set[str]:
 
 
 def _mark(metadata: Metadata) -> str | None:
-    """What `create_agent` leaves in the metadata of its run and of all runs below: the agent's name, or empty."""
+    """The mark of `create_agent` in the metadata of its run and of all runs below: the agent's name, or empty."""
     if metadata.get("ls_integration") != CREATE_AGENT and AGENT_NAME not in metadata:
         return None
     return str(metadata.get(AGENT_NAME) or "")
@@ -148,7 +138,7 @@ def _is_agent(run: Run) -> bool:
 def attempts(runs: Runs, parents: Parents) -> dict[str, int]:
     """Numbers of the runs that repeat a failed sibling of the same name, and of the failed ones, from 1.
 
-    Numbered by the handler already are the attempts of `with_fallbacks`, of which the records do not tell.
+    Numbered by the handler already are the attempts of `with_fallbacks`, which no record shows.
     """
     numbers: dict[str, int] = {}
     failed: dict[Hashable, dict[Hashable, str]] = {}
@@ -175,7 +165,7 @@ def _tagged(run: Run) -> int | None:
 
 
 def _call(run: Run) -> Hashable:
-    """What two runs of one name have in common where the second repeats the first; None where that is not known."""
+    """A key that two runs of one name share where the second repeats the first; None where it is not known."""
     metadata = metadata_of(run)
     if is_node(run.open.get("tags")):
         return metadata.get("langgraph_checkpoint_ns")  # ends in the id of the node's task, which its retries share

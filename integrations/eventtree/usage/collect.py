@@ -132,7 +132,7 @@ class Listed:
 
     def items(self, items: Any) -> None:
         """Take the blocks of a message, or the items of an answer's output."""
-        for place, item in enumerate(items_of(items) or ()):
+        for number, item in enumerate(items_of(items) or ()):
             if isinstance(item, str):
                 continue
             item = fields(item)
@@ -145,7 +145,7 @@ class Listed:
             if call is not None and _is_billed(item):
                 # A container is billed, not each run of code in it.
                 container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
-                self.calls[container or identity or f"{kind} {place}"] = call
+                self.calls[container or identity or f"{kind} {number}"] = call
             elif not kind or kind in FILES:
                 self._file(item, kind)
 
@@ -171,8 +171,8 @@ class Listed:
             found[unit] = found.get(unit, 0) + 1
         found |= dict.fromkeys(self.grounded, 1)
         queries = {unit: len(texts) for unit, texts in self.queries.items() if texts}
-        told = {"units": found, "queries": queries, "files": sorted(self.files)}
-        return {key: value for key, value in told.items() if value}
+        listed = {"units": found, "queries": queries, "files": sorted(self.files)}
+        return {key: value for key, value in listed.items() if value}
 
     def _file(self, item: Any, kind: str) -> None:
         inline = next((one for key in ("inline_data", "inlineData") if (one := field(item, key)) is not None), None)
@@ -270,7 +270,7 @@ def _entry(holder: Any, name: str) -> Any:
 
 
 def _without_text(key: str, value: Any) -> Any:
-    """The value of one of these keys, less what is no count under it."""
+    """The value with everything removed that is not a count."""
     if key == "results" and (items := items_of(value)) is not None:
         # Titan on Bedrock counts beside the text of its answer.
         return [{"tokenCount": one.get("tokenCount")} for one in items if isinstance(one, dict)]

@@ -91,7 +91,7 @@ def _split(name: str) -> frozenset[str]:
 
 def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
     """A stream whose chunks repeat the call's input reports the running count in each: the last one is the truth, and
-    LangChain's sum of them is not. Google's clients subtract what the chunk before said, so that theirs add up.
+    LangChain's sum of them is not. Google's clients subtract the chunk before, so that theirs add up.
     """
     chunks = record.raw.get("chunks")
     if not isinstance(chunks, dict) or not chunks.get("repeats") or not record.words.isdisjoint(GOOGLE):
@@ -212,7 +212,7 @@ def _choose(record: _Record, readings: list[Reading]) -> Reading:
     the body is believed: it is nearer to the source, and what differs is the client's doing. It is named.
     """
     starved = [r for r in readings if _is_starved(record, r)]
-    # What the start of a stream said has an input, but not yet the whole output.
+    # The figures of a stream's start have an input, but not yet the whole output.
     least_output = max([r.figures.get("output", 0) for r in starved], default=0)
     fed = [r for r in readings if r not in starved and r.figures.get("output", 0) >= least_output]
     preferred = [*[r for r in fed if r.is_sound], *[r for r in fed if r.is_complete], *readings]
@@ -224,8 +224,8 @@ def _choose(record: _Record, readings: list[Reading]) -> Reading:
     other = next((r for r in bodies if not r.agrees(chosen)), None)
     if other is None:
         return chosen
-    said = " and ".join(f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other))
-    return Reading(other.place, other.shape, dict(other.figures), [said], other.tier or chosen.tier)
+    remark = " and ".join(f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other))
+    return Reading(other.place, other.shape, dict(other.figures), [remark], other.tier or chosen.tier)
 
 
 def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> None:

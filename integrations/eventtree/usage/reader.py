@@ -3,7 +3,7 @@
 A figure that cannot be true is taken out and named in `problems`; nothing is guessed.
 
 Which shape a dict has, and which of its paths lead somewhere, depends on its keys alone. So it is worked out once for
-each set of keys (`_plan`) and remembered: the answers of one model look all clone.
+each set of keys (`_plan`) and remembered: the answers of one model look alike.
 """
 
 from __future__ import annotations

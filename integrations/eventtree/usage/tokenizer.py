@@ -1,4 +1,4 @@
-"""Counting tokens where a model reported none. What is counted is marked `inferred`, and what is left out is said.
+"""Counting tokens where a model reported none. A count is marked `inferred`, and lists what it leaves out.
 
 A tokenizer is at hand if the user gave one (to eventtree, or to LlamaIndex as `Settings.tokenizer`), or if tiktoken and
 the file of the model's encoding are on this machine: llama-index-core ships the files of cl100k and o200k. Nothing is

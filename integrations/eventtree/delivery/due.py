@@ -1,0 +1,88 @@
+"""The trees that one vendor has yet to be sent, in order, as many as may wait in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from eventtree.delivery.feed import Folder
+from eventtree.journal.trees import LoggedTree, joined
+
+AHEAD_TREES = 2_000
+AHEAD_RECORDS = 100_000
+"""Due trees, and their records, that may wait to be taken: what bounds memory while a vendor is down."""
+
+
+class DueTrees:
+    """A queue that holds each tree once: a later part joins the part that waits, and both are sent together."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Start empty. `folder` forgets a folded tree once it leaves the queue unsent."""
+        self.folder = folder
+        self.ids: dict[str, LoggedTree] = {}
+        """The trees of the queue by id."""
+        self._queue: deque[LoggedTree] = deque()
+        self._records = 0
+
+    def __iter__(self) -> Iterator[LoggedTree]:
+        """From the oldest to the newest."""
+        return iter(self._queue)
+
+    def __len__(self) -> int:
+        """How many trees wait."""
+        return len(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may in memory."""
+        return len(self._queue) >= AHEAD_TREES or self._records >= AHEAD_RECORDS
+
+    def append(self, tree: LoggedTree) -> None:
+        """Put a tree behind all others."""
+        self._queue.append(tree)
+        self._count(tree)
+
+    def join(self, part: LoggedTree) -> bool:
+        """Add a part to the tree of its id, if that one waits, without losing its turn."""
+        waiting = self.ids.get(part.id)
+        if waiting is None:
+            return False
+        whole = joined(waiting, part)
+        self.folder.forget([waiting])
+        self._queue[self._queue.index(waiting)] = self.ids[part.id] = whole
+        self._records += len(part.lines)
+        return True
+
+    def take(self, events: int) -> list[LoggedTree]:
+        """Remove the oldest trees, of about that many events together, and return them."""
+        taken: list[LoggedTree] = []
+        while self._queue and events > 0:
+            tree = self._queue.popleft()
+            self.ids.pop(tree.id, None)
+            self._records -= len(tree.lines)
+            events -= max(1, tree.events)
+            taken.append(tree)
+        return taken
+
+    def put_back(self, trees: Iterable[LoggedTree], *, behind: bool = False) -> None:
+        """Queue trees again that could not be settled, before all others or `behind` them."""
+        for tree in trees if behind else reversed(list(trees)):
+            waiting = self.ids.get(tree.id)
+            if waiting is not None:
+                self._queue.remove(waiting)
+                self._records -= len(waiting.lines)
+                self.folder.forget([waiting])
+                tree = joined(tree, waiting)
+            (self._queue.append if behind else self._queue.appendleft)(tree)
+            self._count(tree)
+
+    def clear(self) -> None:
+        """Forget all: the consumer will read them again."""
+        self.folder.forget(self._queue)
+        self._queue.clear()
+        self.ids.clear()
+        self._records = 0
+
+    def _count(self, tree: LoggedTree) -> None:
+        self.ids[tree.id] = tree
+        self._records += len(tree.lines)

@@ -1,0 +1,126 @@
+"""What one vendor has taken, refused and taught: its cursor while this process ships to it, and its dead letters.
+
+The sender reports each answer here. An answer is written down one request at a time, so that after a crash at most the
+requests under way are sent again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from eventtree.delivery.dead_letters import DeadLetters
+from eventtree.diagnostics import Warnings
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.journal import Journal
+from eventtree.journal.trees import LoggedTree
+from eventtree.serializer.requests import Item
+from eventtree.vendors import Vendor
+
+
+class Ledger:
+    """The counts of one vendor, as its sender's `Outcome`.
+
+    With `takes_over`, those of `VENDOR.FINGERPRINT`: older settings of the vendor, under which trees were recorded.
+    """
+
+    def __init__(self, journal: Journal, vendor: Vendor, *, all_trees: bool, takes_over: str | None) -> None:
+        """Read nothing yet: the cursor belongs to whoever has the vendor's lock. `all_trees` is a replay's."""
+        self.vendor = vendor
+        self.files = journal.files
+        self.all_trees = all_trees
+        self.takes_over = takes_over
+        self.name = takes_over or f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
+        self.fingerprint = self.name.rsplit(".", 1)[1]
+        self.dead = DeadLetters(journal.files, f"{self.name}.dead")
+        self.warn_once = Warnings(vendor.name)
+        self.opened: Cursor | None = None
+        """The cursor, while this process ships to the vendor."""
+        self.refused_feedback: set[str] = set()
+        """Keys of feedback that was refused while it is being sent."""
+
+    def open(self) -> Cursor:
+        """Read the cursor, and own it from here on; the caller holds the vendor's lock."""
+        self.opened = cursor = Cursor(self.files, f"{self.name}.cursor")
+        cursor.take_over()
+        if self.takes_over is not None:
+            # Other settings may have other projects: they are asked for again.
+            cursor.learned = {k: v for k, v in cursor.learned.items() if self.vendor.lookup_of(k) is None}
+        return cursor
+
+    @property
+    def cursor(self) -> Cursor:
+        """The cursor, where the caller knows that it is open."""
+        assert self.opened is not None
+        return self.opened
+
+    # -- trees --------------------------------------------------------------------------------------------------------
+
+    def is_for_us(self, tree: LoggedTree) -> bool:
+        """Whether a tree was recorded for this vendor and these settings; a replay takes every tree."""
+        return self.all_trees or tree.names(self.vendor.name, self.fingerprint)
+
+    def has_settled(self, tree_id: str) -> bool:
+        """Whether a tree of that id was sent to this vendor before."""
+        return self.opened is not None and tree_id in self.opened.settled
+
+    def is_settled(self, tree: LoggedTree, log: str, end: int) -> bool:
+        """Whether the line of a tree that ends there was settled with an earlier part of it."""
+        spans = self.cursor.settled.get(tree.id)
+        if spans is not None:
+            return end <= spans.get(log, 0)
+        # All before the offset is settled, except trees recorded for others, which only a replay sends.
+        known = self.cursor.replayed if self._is_replay(tree) else self.cursor.offsets
+        return end <= known.get(log, 0)
+
+    def settle(self, tree: LoggedTree, events: int, dropped: Counter[str]) -> None:
+        """Write down that nothing is left to do for a tree."""
+        self.cursor.settle(tree.id, events, dropped, tree.spans, is_replay=self._is_replay(tree))
+        for reason in dropped:
+            hint = self.vendor.drop_hints.get(reason)
+            if hint is not None:
+                self.warn_once(reason, f"takes no tree with reason {reason}. %s", hint)
+
+    def _is_replay(self, tree: LoggedTree) -> bool:
+        return self.all_trees and not tree.names(self.vendor.name, self.fingerprint)
+
+    # -- answers, as the sender reports them --------------------------------------------------------------------------
+
+    @property
+    def learned(self) -> Mapping[str, str]:
+        """Ids and other values that replies taught, by name."""
+        return self.cursor.learned
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Remember what a reply taught."""
+        self.cursor.learn(values)
+
+    def unlearn(self, names: Iterable[str]) -> None:
+        """Forget what the vendor does not know any more."""
+        self.cursor.unlearn(names)
+
+    def park(self, why: str | None) -> None:
+        """Keep why the vendor takes nothing. What takes over stays parked until all was sent, for a next start."""
+        if why is not None or self.takes_over is None:
+            self.cursor.park(why)
+
+    def taken(self, items: Sequence[Item]) -> None:
+        """Write down that the vendor has these: they are never sent again."""
+        self._acknowledge(items, dead=False)
+
+    def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
+        """Keep items that the vendor will never take as dead letters, with its words."""
+        # The letter first: a crash between the two lines sends the items again, the other order would lose them.
+        self.dead.add(items, status, words)
+        self.refused_feedback.update(item.key for item in items if not item.event_ids)
+        self._acknowledge(items, dead=True)
+        self.warn_once("dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status)
+
+    def _acknowledge(self, items: Sequence[Item], *, dead: bool) -> None:
+        per_tree: dict[str, tuple[list[str], int, int]] = {}
+        for item in items:
+            keys, delivered, lost = per_tree.get(item.tree_id, ([], 0, 0))
+            count = len(item.event_ids)
+            per_tree[item.tree_id] = ([*keys, item.key], delivered + (not dead) * count, lost + dead * count)
+        if per_tree:
+            self.cursor.ack(per_tree)

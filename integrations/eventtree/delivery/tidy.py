@@ -1,0 +1,67 @@
+"""What the delivery thread does beside sending: it shows that its process moves, and removes logs nobody needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from eventtree import diagnostics
+from eventtree.config import Bounds
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.throttle import Throttle
+from eventtree.journal.files import MemoryFiles
+from eventtree.journal.holder import BEAT_SECONDS, beat
+from eventtree.journal.journal import Journal
+from eventtree.journal.retention import remove_settled
+
+TIDY_SECONDS = 60.0
+FIRST_TIDY_SECONDS = 0.5
+MEMORY_TIDY_SECONDS = 2.0
+"""Settled logs that may go are looked for this often."""
+
+
+class Shipping(Protocol):
+    """The shipper: its consumers and bounds change while it runs."""
+
+    journal: Journal
+    bounds: Bounds
+    consumers: dict[str, Consumer]
+
+
+async def keep_tidy(shipper: Shipping) -> None:
+    """Beat for each vendor's lock, and sweep now and then; soon after the start too: many processes live seconds."""
+    in_memory = isinstance(shipper.journal.files, MemoryFiles)
+    swept = asyncio.get_running_loop().time() - TIDY_SECONDS
+    pause = FIRST_TIDY_SECONDS
+    while True:
+        _beat(shipper.consumers)
+        await asyncio.sleep(pause)
+        pause = MEMORY_TIDY_SECONDS if in_memory else BEAT_SECONDS
+        now = asyncio.get_running_loop().time()
+        if in_memory or now - swept >= TIDY_SECONDS:
+            swept = now
+            await _sweep(shipper.journal, shipper.bounds, in_memory)
+
+
+def _beat(consumers: Mapping[str, Consumer]) -> None:
+    """Write down, for each vendor that this process ships to, that it moves."""
+    for consumer in list(consumers.values()):
+        try:
+            if consumer.cursor is not None:
+                beat(consumer.journal.files, consumer.name)
+        except OSError as error:
+            diagnostics.failed("delivery", error)
+
+
+async def _sweep(journal: Journal, bounds: Bounds, in_memory: bool) -> None:
+    throttle = Throttle(lambda: journal.appended)
+    try:
+        # A full disk first gets back all that is settled, whatever `kept_bytes` allows.
+        kept = bounds.memory_bytes // 8 if in_memory else bounds.kept_bytes
+        room, seconds = 0 if journal.held else kept, bounds.kept_days * 86_400
+        await asyncio.to_thread(remove_settled, journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle)
+        # Only then is it measured whether new trees may be recorded again.
+        journal.look_for_room()
+    except OSError as error:
+        diagnostics.failed("sweeping the journal", error)

@@ -1,0 +1,116 @@
+"""Trees that are due, to one vendor: folded, encoded, sent, settled.
+
+    due trees ──fold──▶ plan (encode, waves, groups) ──▶ sender ──▶ answers ──▶ ledger
+
+A tree is settled when all its items are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from eventtree import diagnostics
+from eventtree.delivery.due import DueTrees
+from eventtree.delivery.feed import Folder
+from eventtree.delivery.ledger import Ledger
+from eventtree.delivery.sender import Sender
+from eventtree.event import EventTree
+from eventtree.journal.trees import LoggedTree
+from eventtree.serializer.requests import Item
+from eventtree.serializer.serialize import plan
+
+
+@dataclass(slots=True)
+class PendingTree:
+    """A tree on its way, and as what its events count once its items are taken."""
+
+    logged: LoggedTree
+    events: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class TreeSender:
+    """Sends the trees of a queue to one vendor. What cannot be settled goes back into the queue."""
+
+    def __init__(self, ledger: Ledger, sender: Sender, folder: Folder, queue: DueTrees) -> None:
+        """Send by `sender`, count in `ledger`."""
+        self.ledger = ledger
+        self.vendor = ledger.vendor
+        self.sender = sender
+        self.folder = folder
+        self.queue = queue
+        self.on_the_way: list[LoggedTree] = []
+        """Trees taken from the queue that are not settled yet."""
+
+    async def send(self, due: list[LoggedTree]) -> None:
+        """Fold, plan and send trees; settle each that has nothing left to send."""
+        self.on_the_way = due
+        try:
+            ended_late = {tree.id for tree in due if tree.late and tree.ended and self.vendor.accepts_updates}
+            whole = await self.folder.find(ended_late)
+            pending = {tree.id: PendingTree(tree) for tree in due}
+            updates = [item for tree in due if tree.id in whole for item in self._updates(tree, whole[tree.id])]
+            planned = plan(
+                self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
+            )
+            for tree_id, error in planned.failed.items():
+                self._bury_tree(pending[tree_id], error)
+            for tree_id, dropped in planned.dropped:
+                pending[tree_id].dropped.update(dropped.values())
+            stuck = await self.sender.send(planned.waves)
+            # Each answer is in the cursor by now. A tree is settled after its last item, never before.
+            for tree_id, one in pending.items():
+                if tree_id not in stuck:
+                    self.ledger.settle(one.logged, one.events, one.dropped)
+            self.on_the_way = []
+            # Behind the others: while they pass, it shows whether the vendor or the stuck item is at fault.
+            self.queue.put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)
+        except BaseException:
+            # A cancelled or failed round loses nothing: trees that are not settled are due again, in their order.
+            if self.ledger.opened is not None:
+                left = [tree for tree in due if not self.ledger.opened.is_settled(tree.id, tree.spans)]
+                self.queue.put_back(left)
+            raise
+        finally:
+            self.on_the_way = []
+
+    def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
+        """Fold the trees one by one, and note the events of each that are lost or dropped."""
+        for one in pending.values():
+            logged = one.logged
+            if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
+                one.events, reason = logged.dropped or (logged.events, "late")
+                one.dropped[reason] += one.events
+                self.folder.forget([logged])
+            else:
+                folded = self.folder.fold(logged)
+                one.dropped += folded.lost
+                one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
+                if folded.tree is not None:
+                    yield folded.tree
+            self.folder.rest()
+
+    def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
+        """Whether an item has yet to be sent. A late part's items without events went out with the tree."""
+        is_part = pending[item.tree_id].logged.late
+        return item.key not in self.ledger.cursor.partly.get(item.tree_id, ()) and bool(item.event_ids or not is_part)
+
+    def _updates(self, late: LoggedTree, whole: LoggedTree) -> list[Item]:
+        """Items that update runs which ended in this late part, and were sent while they were still open."""
+        try:
+            tree = self.folder.fold(whole).tree
+            items = () if tree is None else self.vendor.encode_update(tree, late.ended)
+        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
+            diagnostics.failed(f"encoding for {self.vendor.name}", error)
+            return []
+        done = self.ledger.cursor.partly.get(late.id, ())
+        return [item for item in items if item.key not in done]
+
+    def _bury_tree(self, one: PendingTree, error: Exception) -> None:
+        words = f"eventtree could not encode this tree: {type(error).__name__}"
+        tree = self.folder.fold(one.logged).tree
+        ids = tuple(event.id for event in tree.events) if tree is not None else ()
+        item = Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"null")
+        self.ledger.refused((item,), None, words)

@@ -1,0 +1,145 @@
+"""What the lines of a cursor add up to: one vendor's counts, settled trees and knowledge. Pure: no file, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+KEPT_LEARNED = 20_000
+"""Ids of single events that replies taught, newest kept: what feedback needs at vendors that give ids of their own."""
+
+Spans = Mapping[str, int]
+"""Log → offset behind a tree's last record there."""
+
+
+class Progress:
+    """How far one vendor has got. `cursor.py` lists the lines that change it; unknown ones change nothing."""
+
+    def __init__(self) -> None:
+        """Start with nothing settled."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self.accepted = 0
+        """Events of settled trees, and those dropped at once."""
+        self.delivered = 0
+        self.dead = 0
+        self.dropped: Counter[str] = Counter()
+        self.partly: dict[str, set[str]] = {}
+        self.taken: dict[str, tuple[int, int]] = {}
+        """Events of the trees in `partly` that were delivered, and dead-lettered."""
+        self.settled: dict[str, dict[str, int]] = {}
+        self.offsets: dict[str, int] = {}
+        self.replayed: dict[str, int] = {}
+        """Log → up to where what was recorded for others has been sent too."""
+        self.replayed_events = 0
+        self.learned: dict[str, str] = {}
+        self.parked: str | None = None
+        self.feedback: Counter[str] = Counter()
+        """Feedback by what became of it; counted apart from events."""
+        self.feedback_done: dict[str, tuple[str, int]] = {}
+        """Key of each feedback that is done with → its log, and where it ends there."""
+        self.damage: dict[str, tuple[int, int]] = {}
+        """Log → damaged and lost lines in what lies before its offset."""
+
+    def is_settled(self, tree: str, spans: Spans) -> bool:
+        """Whether a tree whose records end at `spans` is done with."""
+        known = self.settled.get(tree)
+        if known is not None:
+            return all(end <= known.get(log, 0) for log, end in spans.items())
+        return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
+
+    def is_feedback_done(self, key: str, log: str, end: int) -> bool:
+        """Whether a feedback that ends there is done with."""
+        return key in self.feedback_done or end <= self.offsets.get(log, 0)
+
+    def is_behind(self, spans: Spans) -> bool:
+        """Whether all of a settled tree lies before the offsets; a log that is not among them any more is gone."""
+        return all(end <= self.offsets.get(log, end) for log, end in spans.items())
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as one line."""
+        return {
+            "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
+            "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
+            "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
+            "replayed": {log: end for log, end in self.replayed.items() if end}, "replays": self.replayed_events,
+            "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
+        }  # fmt: skip
+
+    def apply(self, entry: dict[str, Any]) -> None:
+        """Take in what one line tells."""
+        take = getattr(self, f"_on_{entry['c']}", None)
+        if take is not None:  # a newer version may write kinds that are not known here
+            take(entry)
+
+    def _on_ack(self, entry: dict[str, Any]) -> None:
+        for tree, (keys, delivered, dead) in entry["items"].items():
+            self.partly.setdefault(tree, set()).update(keys)
+            known = self.taken.get(tree, (0, 0))
+            self.taken[tree] = (known[0] + delivered, known[1] + dead)
+            self.delivered += delivered
+            self.dead += dead
+
+    def _on_settle(self, entry: dict[str, Any]) -> None:
+        self.partly.pop(entry["tree"], None)
+        known = self.taken.pop(entry["tree"], (0, 0))
+        delivered, dead = entry.get("taken", known)
+        # The line repeats the sums of the acks before it, of which one may have been damaged: add only the difference.
+        self.delivered += delivered - known[0]
+        self.dead += dead - known[1]
+        spans = self.settled.setdefault(entry["tree"], {})
+        for log, end in entry["spans"].items():
+            spans[log] = max(end, spans.get(log, 0))
+        self.accepted += entry["events"]
+        self.replayed_events += entry["events"] if entry.get("replay") else 0
+        self.dropped.update(entry["dropped"])
+
+    def _on_drop(self, entry: dict[str, Any]) -> None:
+        self.accepted += entry["events"]
+        self.dropped[entry["reason"]] += entry["events"]
+
+    def _on_revive(self, entry: dict[str, Any]) -> None:
+        events = min(entry["events"], self.dead)  # no letter counts twice, sent by a process that died on the way
+        self.dead -= events
+        self.delivered += events
+
+    def _on_forgo(self, entry: dict[str, Any]) -> None:
+        events = min(entry["events"], self.dead)
+        self.dead -= events
+        self.dropped[entry["reason"]] += events
+
+    def _on_learn(self, entry: dict[str, Any]) -> None:
+        for name, value in entry["values"].items():
+            if value is None:
+                self.learned.pop(name, None)
+            else:
+                self.learned[name] = value
+        if len(self.learned) > 2 * KEPT_LEARNED:
+            single = [name for name in self.learned if name.startswith("data_id:")]
+            for name in single[:-KEPT_LEARNED]:
+                del self.learned[name]
+
+    def _on_told(self, entry: dict[str, Any]) -> None:
+        self.partly.pop(entry["tree"], None)  # its tree has gone out long before: these are the feedback's own
+        self.taken.pop(entry["tree"], None)
+        if entry["key"] not in self.feedback_done:
+            self.feedback_done[entry["key"]] = (entry["log"], entry["end"])
+            self.feedback[entry["fate"]] += 1
+
+    def _on_parked(self, entry: dict[str, Any]) -> None:
+        self.parked = entry["why"]
+
+    def _on_state(self, entry: dict[str, Any]) -> None:
+        self._clear()
+        self.accepted, self.delivered, self.dead = entry["accepted"], entry["delivered"], entry["dead"]
+        self.dropped.update(entry["dropped"])
+        self.partly = {tree: set(keys) for tree, keys in entry["partly"].items()}
+        self.taken = {tree: (taken[0], taken[1]) for tree, taken in entry.get("taken", {}).items()}
+        self.settled, self.offsets = entry["settled"], entry["offsets"]
+        self.learned, self.parked = entry["learned"], entry["parked"]
+        self.replayed, self.replayed_events = entry.get("replayed", {}), entry.get("replays", 0)
+        self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
+        self.feedback.update(entry.get("feedback", {}))
+        self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

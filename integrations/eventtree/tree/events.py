@@ -1,0 +1,178 @@
+"""A run as the event that vendors get: its fields, the tokens and the cost of it, its notes and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+from eventtree import record
+from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage
+from eventtree.pricing.stated import cost_of
+from eventtree.record import GIVEN_COST
+from eventtree.tree.nesting import Nest
+from eventtree.tree.rules import Run
+from eventtree.usage import normalise
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
+
+
+class Pricing(Protocol):
+    """The counting and pricing from outside: `eventtree.pricing.Pricer`. Without it nothing is inferred or priced."""
+
+    def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
+        """A tokenizer's count."""
+
+    def price(
+        self,
+        usage: Usage | None,
+        *,
+        model: str | None,
+        asked: str | None = None,
+        provider: str | None,
+        base_url: str | None = None,
+        at: datetime,
+        given: JsonValue = None,
+    ) -> Cost | None:
+        """The cost of a run; `asked` is the name by which the `model` that answered was asked."""
+
+
+def event_of(
+    run: Run,
+    tree_id: str,
+    parent: str | None,
+    shared: Mapping[str, Any],
+    earliest: int,
+    figures: tuple[Usage | None, Cost | None],
+) -> Event:
+    start = _time(run.open.get("start", earliest))
+    duration = run.close.get("duration")
+    usage, cost = figures
+    metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {}), **run.metadata}
+    error = run.close.get("error")
+    model, asked = run.learned("model"), run.open.get("model")
+    return Event(
+        id=run.id,
+        parent_id=parent,
+        tree_id=tree_id,
+        session_id=shared["session"],
+        kind=run.kind or run.learned("kind") or Kind.CHAIN,
+        name=run.open.get("name", "unknown"),
+        status=Status(run.status),
+        error=_error(error),
+        internal=bool(run.learned("internal")),
+        inputs=run.learned("inputs"),
+        outputs=run.outputs,
+        model=model,
+        asked_model=None if asked == model else asked,
+        provider=run.learned("provider"),
+        params={**(run.open.get("params") or {}), **(run.close.get("params") or {})} or None,
+        usage=usage,
+        cost=cost,
+        start=start,
+        duration=None if duration is None else max(0, duration) / 1e9,
+        time_to_first_token=_first_token(run),
+        tags=tuple(run.open.get("tags", ())),
+        metadata=metadata,
+        user=shared["user"],
+        environment=shared["environment"],
+        framework=run.open.get("framework"),
+        notes=_notes(run),
+    )
+
+
+def _error(kept: Any) -> EventError | None:
+    """The error of a run; its keys are gone too where a redactor has failed."""
+    if kept is None:
+        return None
+    known = {key: kept[key] for key in EventError.model_fields if key in kept} if isinstance(kept, dict) else {}
+    texts = {key: str(value) for key, value in known.items() if value is not None}
+    return EventError(**{"type": "unknown", "message": "[redaction failed]", **texts})
+
+
+def figures_of(run: Run, nest: Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
+    """Tokens and money of one run: what was reported, else what can be counted."""
+    raw_usage = None if run.id in nest.wrappers else run.close.get("usage")
+    usage = normalise(raw_usage, run.learned("inputs"), run.learned("model")) if raw_usage else None
+    if pricing is None:
+        return usage, None
+    kind, model, status = run.learned("kind"), run.learned("model"), run.status
+    is_own = run.id not in nest.wrappers and run.id not in nest.silent
+    has_answered = run.outputs is not None and status in (Status.OK, Status.CANCELLED)
+    if usage is None and is_own and has_answered and kind in (Kind.MODEL, Kind.EMBEDDING):
+        usage = pricing.infer(run.learned("inputs"), run.outputs, model)
+    above = nest.parents[run.id]
+    given = _given(run, nest.runs.get(above) if above is not None else None)
+    # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
+    if usage is None and given is None and not (is_own and kind in ASKS_A_MODEL and status == Status.OK):
+        return None, None
+    cost = pricing.price(
+        usage,
+        model=model,
+        asked=run.open.get("model"),
+        provider=run.learned("provider"),
+        base_url=run.learned("base_url"),
+        at=_time(run.open.get("start", 0)),
+        given=given,
+    )
+    return _with_problems(usage, cost)
+
+
+def _with_problems(usage: Usage | None, cost: Cost | None) -> tuple[Usage | None, Cost | None]:
+    """Move the cost's problems to the usage, where readers look for all of them; a cost without any figure is None."""
+    if cost is None or not cost.problems:
+        return usage, cost
+    if usage is not None:
+        usage = usage.model_copy(update={"problems": (*usage.problems, *cost.problems)})
+    is_known = any(amount is not None for amount in (cost.input_usd, cost.output_usd, cost.total_usd))
+    return usage, cost.model_copy(update={"problems": ()}) if is_known else None
+
+
+def _given(run: Run, above: Run | None) -> JsonValue:
+    """The cost the user gave for this run."""
+    if run.close.get("cost") is not None:
+        return run.close["cost"]
+    noted = [cost_of(note.get("value"), "given") for note in run.notes if note["name"] == GIVEN_COST]
+    totals = [cost.total_usd for cost in noted if cost is not None and cost.total_usd is not None]
+    if totals:
+        return str(sum(totals, Decimal(0)))
+    known, learned = run.open.get("metadata", {}), run.close.get("metadata", {})
+    own = learned.get(GIVEN_COST, known.get(GIVEN_COST))
+    inherited = above.open.get("metadata", {}).get(GIVEN_COST) if above is not None else None
+    return None if own == inherited else own
+
+
+def _first_token(run: Run) -> float | None:
+    times = [note["after"] for note in run.notes if note["name"] == record.FIRST_TOKEN and "after" in note]
+    return min(times) / 1e9 if times else None
+
+
+def _notes(run: Run) -> tuple[Note, ...]:
+    found = [
+        Note(name=note["name"], at=_time(note["at"]), value=note.get("value"))
+        for note in sorted(run.notes, key=lambda note: note["at"])
+        if note["name"] not in record.OWN_NOTES
+    ]
+    if not run.open:
+        found.append(Note(name="damaged", at=_time(0), value="the record of its start was lost"))
+    return tuple(found)
+
+
+def _time(at_ns: int) -> datetime:
+    return EPOCH + timedelta(microseconds=at_ns // 1000)
+
+
+def ordered(events: list[Event]) -> tuple[Event, ...]:
+    """By start, but never a child before its parent."""
+    children: dict[str | None, list[Event]] = {}
+    ids = {event.id for event in events}
+    for event in sorted(events, key=lambda event: (event.start, event.id)):
+        children.setdefault(event.parent_id if event.parent_id in ids else None, []).append(event)
+    placed: list[Event] = []
+    wave = children.get(None, [])
+    while wave:
+        placed.extend(wave)
+        wave = [child for event in wave for child in children.get(event.id, ())]
+    return tuple(placed)

@@ -1,0 +1,108 @@
+"""How the runs of a tree lie in each other: their parents, and which of nested model runs the tokens belong to.
+
+Pure functions of the runs. A parent that is missing or part of a ring must not lose a run, and a model run around
+another must not count its tokens a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eventtree.event import Kind, Status
+from eventtree.tree.rules import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """The runs of a tree with their parents, wrappers and silent runs."""
+
+    runs: Mapping[str, Run]
+    parents: Mapping[str, str | None]
+    wrappers: set[str]
+    """Model runs that merely wrap another model run: `wrappers`."""
+    silent: set[str]
+    """Runs for which no tokens may be counted: `silent`."""
+
+
+def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None]:
+    """Parents such that everything hangs, directly or not, under `root`."""
+    safe: dict[str, str | None] = {root: None}
+    for start in parents:
+        path: list[str] = []
+        node: str | None = start
+        while node is not None and node in parents and node not in safe and node not in path:
+            path.append(node)
+            node = parents[node]
+        # `node` is now known to be safe, or missing, or on the path itself (a ring).
+        top = node if node in safe else root
+        for child in reversed(path):
+            safe[child] = top
+            top = child
+    return safe
+
+
+def wrappers(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> set[str]:
+    """Model runs that merely wrap another model run.
+
+    The inner run has the usage; counting the wrapper's too would count tokens twice.
+    """
+    found = _handing_on(runs)
+    for run in runs.values():
+        if run.open.get("kind") != Kind.MODEL or not run.close.get("usage"):
+            continue
+        above = parents[run.id]
+        while above is not None and above in runs:
+            if runs[above].open.get("kind") == Kind.MODEL:
+                found.add(above)
+            above = parents[above]
+    return found
+
+
+def _handing_on(runs: Mapping[str, Run]) -> set[str]:
+    """Model runs that hand on the answer of another model run, which ran within their time.
+
+    LangChain gives a model that is asked inside another model the outer one's parent, so the two are siblings.
+    """
+    by_answer: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs.values():
+        usage = run.close.get("usage")
+        answers = usage.get("answers") if isinstance(usage, dict) and not usage.get("cached") else None
+        if isinstance(answers, list) and answers:
+            by_answer.setdefault(tuple(str(one) for one in answers), []).append(run)
+    pairs = ((outer, inner) for same in by_answer.values() for outer in same for inner in same)
+    return {outer.id for outer, inner in pairs if _encloses(outer, inner)}
+
+
+def _encloses(outer: Run, inner: Run) -> bool:
+    """Whether `inner` ran wholly within the time of `outer`."""
+    starts = [run.open.get("start", 0) for run in (outer, inner)]
+    ends = [start + run.close.get("duration", 0) for start, run in zip(starts, (outer, inner), strict=True)]
+    return bool(starts[0] < starts[1] and ends[1] <= ends[0])
+
+
+def silent(runs: Mapping[str, Run], parents: Mapping[str, str | None], wrappers: set[str]) -> set[str]:
+    """Runs for which no tokens may be counted: a run above or below has the same text, and counts it."""
+    found: set[str] = set()
+    for run in runs.values():
+        kind = run.learned("kind")
+        if kind not in (Kind.MODEL, Kind.EMBEDDING):
+            continue
+        above = parents[run.id]
+        while above is not None and above in runs:
+            if runs[above].learned("kind") == kind:
+                has_usage = bool(runs[above].close.get("usage")) and above not in wrappers
+                found.add(above if kind == Kind.MODEL and not has_usage else run.id)
+            above = parents[above]
+    return found
+
+
+def settle_unclosed(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> None:
+    for run in runs.values():
+        if run.close:
+            continue
+        above = parents[run.id]
+        while above is not None and above in runs and not runs[above].close:
+            above = parents[above]
+        nearest = runs.get(above) if above is not None else None
+        run.is_cancelled = nearest is not None and nearest.close.get("status") == Status.CANCELLED

@@ -1,0 +1,78 @@
+"""A run of a tree by its records. Each run is in one of four states: `RULES` alone decides what a record does in each.
+
+A record may come twice and in any order, so the state says which records of the run have been seen, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventtree import record
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.record import Record
+
+UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
+
+RULES: Mapping[tuple[str, str], tuple[str, str]] = {
+    # (state, record): (what is done, state afterwards)
+    # A close may come before its open: a journal is read log by log, and a log may be damaged.
+    (UNSEEN, record.OPEN): ("keep_open", OPENED),
+    (UNSEEN, record.NOTE): ("keep_note", UNSEEN),
+    (UNSEEN, record.CLOSE): ("keep_close", CLOSED),
+    (OPENED, record.OPEN): ("ignore", OPENED),
+    (OPENED, record.NOTE): ("keep_note", OPENED),
+    (OPENED, record.CLOSE): ("keep_close", WHOLE),
+    (CLOSED, record.OPEN): ("keep_open", WHOLE),
+    (CLOSED, record.NOTE): ("keep_note", CLOSED),
+    (CLOSED, record.CLOSE): ("keep_earlier", CLOSED),
+    (WHOLE, record.OPEN): ("ignore", WHOLE),
+    (WHOLE, record.NOTE): ("keep_note", WHOLE),
+    (WHOLE, record.CLOSE): ("keep_earlier", WHOLE),
+}
+
+
+@dataclass(slots=True)
+class Run:
+    id: str
+    state: str = UNSEEN
+    open: Record = field(default_factory=dict)
+    close: Record = field(default_factory=dict)
+    notes: list[Record] = field(default_factory=list)
+    is_cancelled: bool = False
+    """The run never closed, and the nearest run above that did was cancelled."""
+    kind: Kind | None = None
+    """Kind that the structure of the tree proves (an agent); None elsewhere."""
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+    """Turns and attempts that the structure of the tree adds."""
+
+    def keep_open(self, entry: Record) -> None:
+        self.open = entry
+
+    def keep_close(self, entry: Record) -> None:
+        self.close = entry
+
+    def keep_earlier(self, entry: Record) -> None:
+        if entry.get("duration", 0) < self.close.get("duration", 0):
+            self.close = entry
+
+    def keep_note(self, entry: Record) -> None:
+        self.notes.append(entry)
+
+    def ignore(self, entry: Record) -> None:
+        """Nothing: it is a repetition."""
+
+    @property
+    def status(self) -> str:
+        return str(self.close.get("status", Status.CANCELLED if self.is_cancelled else Status.INCOMPLETE))
+
+    @property
+    def outputs(self) -> JsonValue:
+        """Outputs of the close; of a run that never closed, the text streamed until its root closed."""
+        partial = (note.get("value") for note in self.notes if note["name"] == record.PARTIAL)
+        return self.close.get("outputs") if self.close else next(partial, None)
+
+    def learned(self, key: str) -> Any:
+        value = self.close.get(key)
+        return self.open.get(key) if value is None else value
