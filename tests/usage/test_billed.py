@@ -494,6 +494,7 @@ SPELLINGS = {
     "mistral, old": {"prompt_token_details": {"cached_tokens": 40}},
     "mistral": {"prompt_tokens_details": {"cached_tokens": 40}},
     "mistral, flat": {"num_cached_tokens": 40},
+    "moonshot": {"cached_tokens": 40},
 }
 
 
@@ -550,11 +551,14 @@ def test_a_model_that_searches_at_each_request_has_no_total() -> None:
 def test_xais_tools_are_units() -> None:
     """Issue 12, 2: xAI counts them in its usage; where it states the cost too, that is believed."""
     details = {"web_search_calls": 2, "x_search_calls": 1, "code_interpreter_calls": 0, "file_search_calls": 0}
+    details |= {"document_search_calls": 1, "image_generation_calls": 1, "mcp_calls": 4}
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "num_sources_used": 0}
     raw = {"raw": {"usage": {**usage, "server_side_tool_usage_details": details}}}
     found, cost = priced(raw, "grok-4.3", "xai")
-    assert {name: n for name, n in found.units.items() if n} == {"web_searches": 2, "social_searches": 1}
-    assert cost.total_usd is None and len(cost.problems) == 2
+    assert {name: n for name, n in found.units.items() if n} == {
+        "web_searches": 2, "social_searches": 1, "document_searches": 1, "image_generations": 1,
+    }  # fmt: skip
+    assert cost.total_usd is None and len(cost.problems) == 4
     raw["raw"]["usage"]["cost_in_usd_ticks"] = 10**10
     assert priced(raw, "grok-4.3", "xai")[1] == Cost(total_usd=Decimal(1), source="provider")
 

@@ -138,8 +138,9 @@ class Answer:
         for message in self.outputs.get("messages", ()):
             if self.finish:
                 message.setdefault("finish_reason", pipeline.text(self.finish))
-            if isinstance(message.get("content"), str):
-                message["content"] = self.longer(pipeline, message["content"])
+            if isinstance(message.get("content"), str) or not message.get("content"):
+                # OpenAI's Responses end with a message without blocks where the answer is incomplete.
+                message["content"] = self.longer(pipeline, message.get("content") or "")
         if isinstance(self.outputs.get("text"), str):
             self.outputs["text"] = self.longer(pipeline, self.outputs["text"])
             if self.finish:
