@@ -22,6 +22,8 @@ from tests.usage.test_clients import KEY, Asked, chat_openai, langchain
 
 pytest.importorskip("langchain_openai")
 
+AUDIO_MODEL = "gpt-4o-audio-preview"
+
 Json = dict[str, Any]
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -680,3 +682,31 @@ def _variants(who: str, model: str) -> list[Any]:
 
     (found,) = [one for one in get_snapshot().providers if one.id == who]
     return [variant for one in found.models if one.id == model for variant in one.price_variants or ()]
+
+
+@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+@pytest.mark.parametrize("content", [True, False])
+def test_what_was_sent_is_seen_where_contents_are_not_recorded(
+    served: Provider, asked: Asked, framework: str, content: bool
+) -> None:
+    """Issue 12, 5: audio without a count is named, whether or not its message is recorded."""
+    import eventtree.llama_index
+    from eventtree.langchain import CallbackHandler
+
+    served.will(bodies.openai({"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105}, AUDIO_MODEL))
+    if framework == "langchain":
+        sound = {"type": "input_audio", "input_audio": {"data": "YWJj", "format": "wav"}}
+        handler = CallbackHandler(strict=True, content=content)
+        model = chat_openai(served, model=AUDIO_MODEL)
+        model.invoke([{"role": "user", "content": [sound]}], config={"callbacks": [handler]})
+    else:
+        from llama_index.core.llms import AudioBlock, ChatMessage
+        from llama_index.llms.openai import OpenAI
+
+        eventtree.llama_index.set_global_handler(strict=True, content=content)
+        asked_of = OpenAI(model=AUDIO_MODEL, api_key=KEY, api_base=f"{served.url}/v1", max_retries=0)
+        asked_of.chat([ChatMessage(blocks=[AudioBlock(audio=b"abc", format="wav")])])
+        eventtree.llama_index.set_global_handler(None)
+    event = asked.event
+    assert event.usage is not None
+    assert (event.inputs is not None, event.usage.uncounted) == (content, ("input_audio",))

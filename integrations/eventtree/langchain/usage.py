@@ -51,6 +51,8 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         usage["chunks"] = state["chunks"]
     if listed:
         usage["listed"] = listed
+    if state.get("sent"):
+        usage["sent"] = state["sent"]
     answers = [getattr(message, "id", None) for message in messages]
     if answers and all(isinstance(one, str) for one in answers):
         usage["answers"] = answers  # a model that hands on another's message hands on its id

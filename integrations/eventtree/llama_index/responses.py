@@ -34,7 +34,18 @@ TOOL_OUTPUTS: Mapping[Path, bool] = {
 class Answer:
     """Gathers one model run's responses, chunk by chunk or at once."""
 
-    __slots__ = ("additional", "finish", "is_provided", "listed", "model", "outputs", "parts", "raw", "streamed")
+    __slots__ = (
+        "additional",
+        "finish",
+        "is_provided",
+        "listed",
+        "model",
+        "outputs",
+        "parts",
+        "raw",
+        "sent",
+        "streamed",
+    )
 
     def __init__(self, is_provided: bool) -> None:
         """Begin with nothing; where `is_provided`, the responses contain what a provider sent."""
@@ -47,6 +58,7 @@ class Answer:
         self.listed = Listed()
         self.outputs: JsonValue = None
         self.streamed = False
+        self.sent: list[str] = []
 
     def progress(self, response: Any) -> bool:
         """Take a chunk of a stream; whether it had content."""
@@ -126,9 +138,16 @@ class Answer:
         listed = self.listed.record()
         if not (self.raw or self.additional or listed):
             return None
-        told = {"raw": self.raw, "additional_kwargs": self.additional, "provider": provider, "streamed": self.streamed}
+        told: dict[str, JsonValue] = {
+            "raw": self.raw,
+            "additional_kwargs": self.additional,
+            "provider": provider,
+            "streamed": self.streamed,
+        }
         if listed:
             told["listed"] = listed
+        if self.sent:
+            told["sent"] = self.sent
         return told
 
     def _complete(self, pipeline: Pipeline) -> None:

@@ -53,14 +53,14 @@ WORDS_OF_USAGE = frozenset(
 ) | frozenset({
     *("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs", "cached", "streamed", "chunks"),
     *("provider", "batch_size", "answers", "total_cost", "last", "repeats", "additions", "listed"),
-    *("units", "queries", "files", "rounds", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
+    *("units", "queries", "files", "rounds", "sent", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
     *(name for place in PRICED for name in place),
 })  # fmt: skip
 """Every key by which usage and stated costs are read back. A redactor of an app's does not get to hide a count."""
 
 NAMES_OF_USAGE = frozenset({
     *("provider", "model_provider", "system_fingerprint", "service_tier", "type", "speed", "modality", "answers"),
-    *("files", "rounds", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
+    *("files", "rounds", "sent", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
 })  # fmt: skip
 """Those under which a text stands that is read back: who answered, how fast, what a count is of."""
 
@@ -185,6 +185,17 @@ class Listed:
         family = FILES.get(kind) or next(filter(None, mimes), "").partition("/")[0]
         if family in FAMILIES:
             self.files.add(family)
+
+
+def files_sent(messages: Any) -> list[str]:
+    """The modalities of the files in messages, for a record without contents: what was sent and is not counted has no
+    price.
+    """
+    listed = Listed()
+    for message in map(fields, items_of(messages) or ()):
+        blocks = field(message, "blocks")
+        listed.items(field(message, "content") if blocks is None else blocks)
+    return sorted(listed.files)
 
 
 FAMILIES = frozenset(FILES.values()) - {""}

@@ -279,7 +279,8 @@ def _uncounted(record: _Record, chosen: Reading, inputs: JsonValue) -> tuple[str
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
-    sent = {str(part.get("type")) for part in parts} & MODALITIES
+    seen = record.raw.get("sent")  # where contents are not recorded
+    sent = {*(str(part.get("type")) for part in parts), *map(str, seen if isinstance(seen, list) else ())} & MODALITIES
     both = [*(f"input_{one}" for one in sorted(sent)), *(f"output_{one}" for one in made or () if isinstance(one, str))]
     return tuple(name for name in both if name not in chosen.figures)
 
