@@ -64,6 +64,7 @@ def chat_stream(usage: dict[str, Any], model: str, key: str = "usage", **more: A
 
 
 MISTRAL_USAGE = {"prompt_tokens": 1200, "completion_tokens": 80, "total_tokens": 1280, "num_cached_tokens": 1024}
+MOONSHOT_USAGE = {"prompt_tokens": 1200, "completion_tokens": 80, "total_tokens": 1280, "cached_tokens": 1024}
 DEEPSEEK_USAGE = {
     "prompt_tokens": 1200, "completion_tokens": 80, "total_tokens": 1280, "prompt_cache_hit_tokens": 1024,
     "prompt_cache_miss_tokens": 176, "completion_tokens_details": {"reasoning_tokens": 64},

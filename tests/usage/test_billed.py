@@ -22,6 +22,8 @@ from tests.usage.test_clients import KEY, Asked, chat_openai, langchain
 
 pytest.importorskip("langchain_openai")
 
+AUDIO_MODEL = "gpt-4o-audio-preview"
+
 Json = dict[str, Any]
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -494,6 +496,7 @@ SPELLINGS = {
     "mistral, old": {"prompt_token_details": {"cached_tokens": 40}},
     "mistral": {"prompt_tokens_details": {"cached_tokens": 40}},
     "mistral, flat": {"num_cached_tokens": 40},
+    "moonshot": {"cached_tokens": 40},
 }
 
 
@@ -550,11 +553,14 @@ def test_a_model_that_searches_at_each_request_has_no_total() -> None:
 def test_xais_tools_are_units() -> None:
     """Issue 12, 2: xAI counts them in its usage; where it states the cost too, that is believed."""
     details = {"web_search_calls": 2, "x_search_calls": 1, "code_interpreter_calls": 0, "file_search_calls": 0}
+    details |= {"document_search_calls": 1, "image_generation_calls": 1, "mcp_calls": 4}
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "num_sources_used": 0}
     raw = {"raw": {"usage": {**usage, "server_side_tool_usage_details": details}}}
     found, cost = priced(raw, "grok-4.3", "xai")
-    assert {name: n for name, n in found.units.items() if n} == {"web_searches": 2, "social_searches": 1}
-    assert cost.total_usd is None and len(cost.problems) == 2
+    assert {name: n for name, n in found.units.items() if n} == {
+        "web_searches": 2, "social_searches": 1, "document_searches": 1, "image_generations": 1,
+    }  # fmt: skip
+    assert cost.total_usd is None and len(cost.problems) == 4
     raw["raw"]["usage"]["cost_in_usd_ticks"] = 10**10
     assert priced(raw, "grok-4.3", "xai")[1] == Cost(total_usd=Decimal(1), source="provider")
 
@@ -676,3 +682,31 @@ def _variants(who: str, model: str) -> list[Any]:
 
     (found,) = [one for one in get_snapshot().providers if one.id == who]
     return [variant for one in found.models if one.id == model for variant in one.price_variants or ()]
+
+
+@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+@pytest.mark.parametrize("content", [True, False])
+def test_what_was_sent_is_seen_where_contents_are_not_recorded(
+    served: Provider, asked: Asked, framework: str, content: bool
+) -> None:
+    """Issue 12, 5: audio without a count is named, whether or not its message is recorded."""
+    import eventtree.llama_index
+    from eventtree.langchain import CallbackHandler
+
+    served.will(bodies.openai({"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105}, AUDIO_MODEL))
+    if framework == "langchain":
+        sound = {"type": "input_audio", "input_audio": {"data": "YWJj", "format": "wav"}}
+        handler = CallbackHandler(strict=True, content=content)
+        model = chat_openai(served, model=AUDIO_MODEL)
+        model.invoke([{"role": "user", "content": [sound]}], config={"callbacks": [handler]})
+    else:
+        from llama_index.core.llms import AudioBlock, ChatMessage
+        from llama_index.llms.openai import OpenAI
+
+        eventtree.llama_index.set_global_handler(strict=True, content=content)
+        asked_of = OpenAI(model=AUDIO_MODEL, api_key=KEY, api_base=f"{served.url}/v1", max_retries=0)
+        asked_of.chat([ChatMessage(blocks=[AudioBlock(audio=b"abc", format="wav")])])
+        eventtree.llama_index.set_global_handler(None)
+    event = asked.event
+    assert event.usage is not None
+    assert (event.inputs is not None, event.usage.uncounted) == (content, ("input_audio",))

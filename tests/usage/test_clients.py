@@ -13,7 +13,7 @@ from eventtree import config
 from eventtree.event import Event, Kind, Usage
 from eventtree.journal import open_journal
 from eventtree.testing.capture import Captured
-from tests.usage import bodies
+from tests.usage import bodies, other_bodies
 from tests.usage.served import Provider, provider
 
 pytest.importorskip("langchain_openai")
@@ -311,6 +311,21 @@ def test_openai_chat_through_llama_index(served: Provider, asked: Asked, streame
     assert figures(asked.event.usage) == figures(COUNTED)
     assert asked.event.cost is not None
     assert asked.event.cost.total_usd == Decimal("0.0001512")
+
+
+@pytest.mark.usefixtures("llama_index")
+@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+def test_moonshots_cache_is_read_through_both_frameworks(served: Provider, asked: Asked, framework: str) -> None:
+    """Issue 12, 7: its usage names the cache at its top."""
+    from llama_index.core.llms import ChatMessage
+
+    served.will(bodies.openai(other_bodies.MOONSHOT_USAGE, "kimi-k2-0905-preview"))
+    if framework == "langchain":
+        langchain(chat_openai(served, model="kimi-k2-0905-preview"))
+    else:
+        llama_openai(served).chat([ChatMessage("Hello")])
+    assert asked.event.usage is not None
+    assert (asked.event.usage.cache_read_tokens, asked.event.usage.problems) == (1024, ())
 
 
 def dearest(*_: Any) -> int:

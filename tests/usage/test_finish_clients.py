@@ -153,6 +153,18 @@ def test_llama_index_says_why_an_answer_stopped(
     assert reason(tree) == expected
 
 
+def test_a_cut_response_keeps_its_text_through_llama_index(served: Provider, trees: Captured) -> None:
+    """Issue 12, 12: the last message of llama_index's stream has no blocks where the answer is incomplete."""
+    from llama_index.core.llms import ChatMessage
+
+    served.will(cut_response_stream())
+    list(llama_index_model(served, RESPONSES).stream_chat([ChatMessage("Hello")]))
+    [event] = [event for tree in trees.wait() for event in tree.events if event.usage is not None]
+    assert event.outputs == {
+        "messages": [{"role": "assistant", "content": "Hi.", "finish_reason": "max_output_tokens"}]
+    }
+
+
 def text_body() -> dict[str, Any]:
     """A completion of OpenAI's older API, which vLLM and others serve."""
     choice = {"index": 0, "text": "Hi.", "finish_reason": "length", "logprobs": None}

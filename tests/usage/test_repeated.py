@@ -228,3 +228,60 @@ def test_a_stream_that_repeats_and_adds_is_flagged() -> None:
     """Issue 12, 1: which of both it is cannot be told."""
     usage = folded((100, 1), (100, 2), (0, 9), summed=(200, 12))
     assert usage.problems == ("some chunks of the stream repeat its usage and some add to it",)
+
+
+def test_the_reason_of_several_choices_is_said_once(served: Provider, asked: Asked) -> None:
+    """Issue 12, 12: langchain-core joins what the chunks of two choices say to "stopstop"."""
+    from eventtree.langchain import CallbackHandler
+
+    chunks = bodies.openai_stream(counts(5))
+    second = {**chunks[-2], "choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}
+    served.will([*chunks[:-1], second, chunks[-1]])
+    list(chat_openai(served, stream_usage=True).stream("Hello", config={"callbacks": [CallbackHandler(strict=True)]}))
+    assert isinstance(asked.event.outputs, dict)
+    assert asked.event.outputs["messages"][0]["finish_reason"] == "stop"
+
+
+ADVISED = [
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "advisor", "input": {}},
+    {
+        "type": "advisor_tool_result",
+        "tool_use_id": "srvtoolu_1",
+        "content": {"type": "advisor_result", "text": "Yes."},
+    },
+]
+COMPACTED = [{"type": "compaction", "content": "What was asked before."}]
+
+
+@pytest.mark.filterwarnings("ignore:Received unexpected tool content block")
+@pytest.mark.parametrize(("blocks", "kind"), [(ADVISED, "advisor_message"), (COMPACTED, "compaction")])
+def test_a_round_whose_counts_a_stream_drops_is_named(
+    served: Provider, asked: Asked, blocks: Chunks, kind: str
+) -> None:
+    """Issue 12, 4: langchain-anthropic's streams leave out `iterations`, but not what the rounds have made."""
+    from eventtree.langchain import CallbackHandler
+
+    start, *text, delta, stop = bodies.anthropic_stream(
+        {"input_tokens": 100, "output_tokens": 1},
+        {
+            "input_tokens": 100,
+            "output_tokens": 5,
+            "iterations": [{"type": kind, "input_tokens": 9, "output_tokens": 9}],
+        },
+    )
+    shown = [
+        event
+        for place, block in enumerate(blocks)
+        for event in (
+            {"type": "content_block_start", "index": place, "content_block": block},
+            {"type": "content_block_stop", "index": place},
+        )
+    ]
+    said = [{**event, "index": len(blocks)} for event in text]
+    compacted = {"type": "content_block_delta", "index": 0, "delta": {"type": "compaction_delta", "content": "It."}}
+    shown[1:1] = [compacted] if kind == "compaction" else []
+    served.will([start, *shown, *said, delta, stop])
+    list(chat_anthropic(served).stream("Hello", config={"callbacks": [CallbackHandler(strict=True)]}))
+    usage = asked.event.usage
+    assert usage is not None
+    assert usage.problems == (f"a round of type {kind} has no counts: it is not in the cost",)

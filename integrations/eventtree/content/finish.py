@@ -6,6 +6,7 @@ documentation explains, and no two providers' lists of reasons are alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,8 @@ LISTS = ("choices", "candidates", "results", "outputs", "generations")
 ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
 """The final `status` of an OpenAI Responses body; while it streams, it is `in_progress`."""
 
+JOINED = re.compile(r"(.{4,100}?)\1+$")
+
 Get = Callable[[Any, str], Any]
 
 
@@ -57,13 +60,21 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
     """
     for name in NAMES:
         if reason := get(body, name):
-            return reason
+            return once(reason)
     for outer, name in INNER:
         if (inside := get(body, outer)) and (reason := get(inside, name)):
             return reason
     if get(body, "object") == "response" and get(body, "status") in ENDS:
         return get(body, "status")
     return None
+
+
+def once(value: Any) -> Any:
+    """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
+    the reason, the model and the tier.
+    """
+    twice = JOINED.match(value) if isinstance(value, str) else None
+    return twice[1] if twice else value
 
 
 def finish_of_body(body: Any, get: Get) -> Any:

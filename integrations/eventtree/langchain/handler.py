@@ -32,7 +32,7 @@ from eventtree.recording.pipeline import Pipeline, Prepared
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
 from eventtree.tree.structure import is_node
-from eventtree.usage.collect import snapshot
+from eventtree.usage.collect import files_sent, snapshot
 from eventtree.usage.failed import body_in, messages_in
 
 Tags = Sequence[str] | None
@@ -348,6 +348,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             state={
                 "provider": provider, "is_guess": models.is_class_name(provider, serialized),
                 "batch_size": more.get("batch_size") or 1,
+                "sent": None if self.pipeline.content else files_sent(asked),
             },
         )  # fmt: skip
         abandoned.watch(run_id, key, self.pipeline)

@@ -5,17 +5,16 @@ Read when the model ends: a cached answer is rewritten in place afterwards. Noth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eventtree.content.finish import once
 from eventtree.event import JsonValue
 from eventtree.usage.collect import Listed, figures, kept, model_in
 
 About = Mapping[str, Any]
 
 NOTHING: dict[str, Any] = {}
-JOINED = re.compile(r"(.{4,100}?)\1+$")
 
 
 def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         for message, info in zip(messages, beside, strict=True)
     ]
     output = _mapping(getattr(result, "llm_output", None))
-    model = next((name for one in (*abouts, output, body) if one and (name := _once(model_in(one)))), None)
+    model = next((name for one in (*abouts, output, body) if one and (name := once(model_in(one)))), None)
     learned: dict[str, Any] = {"usage": None, "model": model}
     provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
     if state.get("is_guess") and isinstance(provider, str):
@@ -38,7 +37,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     counts = [_mapping(getattr(message, "usage_metadata", None)) for message in messages]
     places = [kept(about) if about else NOTHING for about in abouts]
     if state.get("streamed"):
-        places = [{key: _once(value) for key, value in one.items()} for one in places]
+        places = [{key: once(value) for key, value in one.items()} for one in places]
     usage: dict[str, Any] = {"usage_metadata": [figures(one) for one in counts], "response_metadata": places}
     usage |= {"llm_output": kept(output) if output else NOTHING} | ({} if body is None else {"raw": kept(body)})
     listed = _listed(messages, abouts, beside)
@@ -52,6 +51,8 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         usage["chunks"] = state["chunks"]
     if listed:
         usage["listed"] = listed
+    if state.get("sent"):
+        usage["sent"] = state["sent"]
     answers = [getattr(message, "id", None) for message in messages]
     if answers and all(isinstance(one, str) for one in answers):
         usage["answers"] = answers  # a model that hands on another's message hands on its id
@@ -74,14 +75,6 @@ def _listed(messages: Sequence[Any], abouts: Sequence[About], beside: Sequence[A
         if grounding:
             listed.grounding(grounding)
     return listed.record()
-
-
-def _once(value: JsonValue) -> JsonValue:
-    """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
-    the model and the tier.
-    """
-    twice = JOINED.match(value) if isinstance(value, str) else None
-    return twice[1] if twice else value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from eventtree.llama_index.status import status_of
 from eventtree.llama_index.streams import Ending
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
+from eventtree.usage.collect import files_sent
 
 OURS = ("llama_index", "workflows")
 """Packages whose events are the framework's."""
@@ -74,7 +75,9 @@ def _find(cls: type) -> Action | None:
 
 
 def _begun(spans: Spans, span: Span, event: Any) -> None:
-    span.begin_answer()
+    answer = span.begin_answer()
+    if not spans.pipeline.content:
+        answer.sent = files_sent(getattr(event, "messages", None))
     _model_named(spans, span, event)
 
 

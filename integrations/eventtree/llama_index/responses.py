@@ -34,7 +34,18 @@ TOOL_OUTPUTS: Mapping[Path, bool] = {
 class Answer:
     """Gathers one model run's responses, chunk by chunk or at once."""
 
-    __slots__ = ("additional", "finish", "is_provided", "listed", "model", "outputs", "parts", "raw", "streamed")
+    __slots__ = (
+        "additional",
+        "finish",
+        "is_provided",
+        "listed",
+        "model",
+        "outputs",
+        "parts",
+        "raw",
+        "sent",
+        "streamed",
+    )
 
     def __init__(self, is_provided: bool) -> None:
         """Begin with nothing; where `is_provided`, the responses contain what a provider sent."""
@@ -47,6 +58,7 @@ class Answer:
         self.listed = Listed()
         self.outputs: JsonValue = None
         self.streamed = False
+        self.sent: list[str] = []
 
     def progress(self, response: Any) -> bool:
         """Take a chunk of a stream; whether it had content."""
@@ -126,7 +138,7 @@ class Answer:
         listed = self.listed.record()
         if not (self.raw or self.additional or listed):
             return None
-        places = {
+        places: dict[str, JsonValue] = {
             "raw": self.raw,
             "additional_kwargs": self.additional,
             "provider": provider,
@@ -134,6 +146,8 @@ class Answer:
         }
         if listed:
             places["listed"] = listed
+        if self.sent:
+            places["sent"] = self.sent
         return places
 
     def _complete(self, pipeline: Pipeline) -> None:
@@ -143,8 +157,9 @@ class Answer:
         for message in self.outputs.get("messages", ()):
             if self.finish:
                 message.setdefault("finish_reason", pipeline.text(self.finish))
-            if isinstance(message.get("content"), str):
-                message["content"] = self.longer(pipeline, message["content"])
+            if isinstance(message.get("content"), str) or not message.get("content"):
+                # OpenAI's Responses end with a message without blocks where the answer is incomplete.
+                message["content"] = self.longer(pipeline, message.get("content") or "")
         if isinstance(self.outputs.get("text"), str):
             self.outputs["text"] = self.longer(pipeline, self.outputs["text"])
             if self.finish:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from eventtree.content import items_of
 from eventtree.event import JsonValue
-from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES, STANDARD
+from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES, ROUNDS, STANDARD
 from eventtree.usage.providers import CONTAINERS, FORMATS, MODIFIERS, TIERS
 
 WRAPPERS = frozenset({"", "response", "message", "metadata", "result"})
@@ -53,14 +53,14 @@ WORDS_OF_USAGE = frozenset(
 ) | frozenset({
     *("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs", "cached", "streamed", "chunks"),
     *("provider", "batch_size", "answers", "total_cost", "last", "repeats", "additions", "listed"),
-    *("units", "queries", "files", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
+    *("units", "queries", "files", "rounds", "sent", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
     *(name for place in PRICED for name in place),
 })  # fmt: skip
 """Every key by which usage and stated costs are read back. A redactor of an app's does not get to hide a count."""
 
 NAMES_OF_USAGE = frozenset({
     *("provider", "model_provider", "system_fingerprint", "service_tier", "type", "speed", "modality", "answers"),
-    *("files", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
+    *("files", "rounds", "sent", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
 })  # fmt: skip
 """Those under which a text stands that is read back: who answered, how fast, what a count is of."""
 
@@ -121,7 +121,7 @@ class Listed:
     An item may be listed again, by a later chunk or in another place of the answer; it is counted once.
     """
 
-    __slots__ = ("calls", "files", "grounded", "queries")
+    __slots__ = ("calls", "files", "grounded", "queries", "rounds")
 
     def __init__(self) -> None:
         """Nothing is listed yet."""
@@ -129,6 +129,7 @@ class Listed:
         self.queries: dict[str, set[str]] = {}
         self.grounded: set[str] = set()
         self.files: set[str] = set()
+        self.rounds: set[str] = set()
 
     def items(self, items: Any) -> None:
         """Take the blocks of a message, or the items of an answer's output."""
@@ -146,6 +147,8 @@ class Listed:
                 # A container is billed, not each run of code in it.
                 container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
                 self.calls[container or identity or f"{kind} {number}"] = call
+            elif kind in ROUNDS:
+                self.rounds.add(ROUNDS[kind])
             elif not kind or kind in FILES:
                 self._file(item, kind)
 
@@ -164,14 +167,14 @@ class Listed:
 
     def record(self) -> dict[str, JsonValue]:
         """The counts, under the names of `Usage.units`; `queries` are those of Gemini's searches."""
-        if not (self.calls or self.queries or self.grounded or self.files):
+        if not (self.calls or self.queries or self.grounded or self.files or self.rounds):
             return {}
         found: dict[str, JsonValue] = {}
         for unit in self.calls.values():
             found[unit] = found.get(unit, 0) + 1
         found |= dict.fromkeys(self.grounded, 1)
         queries = {unit: len(texts) for unit, texts in self.queries.items() if texts}
-        listed = {"units": found, "queries": queries, "files": sorted(self.files)}
+        listed = {"units": found, "queries": queries, "files": sorted(self.files), "rounds": sorted(self.rounds)}
         return {key: value for key, value in listed.items() if value}
 
     def _file(self, item: Any, kind: str) -> None:
@@ -182,6 +185,17 @@ class Listed:
         family = FILES.get(kind) or next(filter(None, mimes), "").partition("/")[0]
         if family in FAMILIES:
             self.files.add(family)
+
+
+def files_sent(messages: Any) -> list[str]:
+    """The modalities of the files in messages, for a record without contents: what was sent and is not counted has no
+    price.
+    """
+    listed = Listed()
+    for message in map(fields, items_of(messages) or ()):
+        blocks = field(message, "blocks")
+        listed.items(field(message, "content") if blocks is None else blocks)
+    return sorted(listed.files)
 
 
 FAMILIES = frozenset(FILES.values()) - {""}

@@ -21,6 +21,15 @@ CALLS: Mapping[str, str] = {
 their tokens alone and are not listed.
 """
 
+ROUNDS: Mapping[str, str] = {
+    # platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool and .../build-with-claude/compaction
+    "advisor_tool_result": "advisor_message",
+    "compaction": "compaction",
+}
+"""Type of a block in Anthropic's answer → the round that it was made in, which the sums of the usage leave out.
+LangChain's streams keep the block and drop the round.
+"""
+
 STANDARD: Mapping[tuple[str, str], str] = {
     ("server_tool_call", "ws"): "web_search_call",
     ("server_tool_call", "fs"): "file_search_call",

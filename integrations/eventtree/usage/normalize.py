@@ -8,7 +8,7 @@ Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -49,8 +49,9 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     if len(readings) > 1:
         _enrich(chosen, readings)
     usage = _usage(record, chosen, readings)
+    problems = (*usage.problems, *_uncounted_rounds(record))
     uncounted = _uncounted(record, chosen, inputs)
-    return usage.model_copy(update={"units": listed | usage.units, "uncounted": uncounted})
+    return usage.model_copy(update={"units": listed | usage.units, "uncounted": uncounted, "problems": problems})
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,15 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
             chosen.figures = richer.figures
 
 
+def _uncounted_rounds(record: _Record) -> Iterator[str]:
+    """A problem for each round that the answer shows and no place of the record counts."""
+    listed = record.raw.get("listed")
+    shown = listed.get("rounds") if isinstance(listed, dict) else None
+    bodies = [value for dicts in record.places.values() for one in dicts for _, value in find_each(one, CONTAINERS)]
+    if shown and not any(isinstance(body, dict) and body.get("iterations") for body in bodies):
+        yield from (f"a round of type {str(kind)[:40]} has no counts: it is not in the cost" for kind in shown)
+
+
 def _uncounted(record: _Record, chosen: Reading, inputs: JsonValue) -> tuple[str, ...]:
     """Images, audio and video that were sent or made and that no figure counts."""
     listed = record.raw.get("listed")
@@ -269,7 +279,8 @@ def _uncounted(record: _Record, chosen: Reading, inputs: JsonValue) -> tuple[str
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
-    sent = {str(part.get("type")) for part in parts} & MODALITIES
+    seen = record.raw.get("sent")  # where contents are not recorded
+    sent = {*(str(part.get("type")) for part in parts), *map(str, seen if isinstance(seen, list) else ())} & MODALITIES
     both = [*(f"input_{one}" for one in sorted(sent)), *(f"output_{one}" for one in made or () if isinstance(one, str))]
     return tuple(name for name in both if name not in chosen.figures)
 

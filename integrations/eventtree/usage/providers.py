@@ -16,7 +16,7 @@ from eventtree.event import JsonValue
 
 UNITS = (
     *("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions"),
-    *("search_sources", "billed_input_tokens", "billed_output_tokens"),
+    *("document_searches", "image_generations", "search_sources", "billed_input_tokens", "billed_output_tokens"),
 )
 """What is billed and is no token of the model; the names are those of genai-prices where it has one."""
 
@@ -91,6 +91,8 @@ XAI_TOOLS: Mapping[str, str] = {
     "social_searches": "server_side_tool_usage_details.x_search_calls",
     "code_executions": "server_side_tool_usage_details.code_interpreter_calls",
     "storage_searches": "server_side_tool_usage_details.file_search_calls",
+    "document_searches": "server_side_tool_usage_details.document_search_calls",
+    "image_generations": "server_side_tool_usage_details.image_generation_calls",
     "search_sources": "num_sources_used",
 }
 
