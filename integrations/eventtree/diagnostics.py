@@ -73,6 +73,7 @@ def is_delivery_thread() -> bool:
 
 MODULE_OF = type.__dict__["__module__"].__get__
 QUALNAME_OF = type.__dict__["__qualname__"].__get__
+MRO_OF = type.__dict__["__mro__"].__get__
 name_of = type.__dict__["__name__"].__get__
 """Name of a class, as Python has it: a metaclass may answer for `__name__` with code of its own."""
 
