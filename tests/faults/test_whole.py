@@ -203,3 +203,51 @@ def test_f30_trees_over_several_logs_of_living_and_killed_processes_are_counted(
         assert (found.is_exact, found.events, list(found.recorded.values())) == (True, 201, [201])
     sums = make_report(Journal(DiskFiles(own_place))).vendors["braintrust"]
     assert (sums.recorded, sums.accepted, sums.differs) == (201, 201, False)
+
+
+STORM = """
+import signal, sys, time
+from eventtree import diagnostics
+from eventtree.recording import runs
+from eventtree.recording.pipeline import Pipeline
+from tests.trees import record_tree
+runs.ENDED_SECONDS = 0.001  # what has ended is forgotten all the time
+pipeline, count, inside = Pipeline(deliver=False), [0], [False]
+def on_alarm(*_):
+    if not inside[0]:
+        inside[0] = True
+        record_tree(pipeline, children=1)
+        count[0] += 1
+        inside[0] = False
+signal.signal(signal.SIGALRM, on_alarm)
+signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+until = time.monotonic() + 4
+while time.monotonic() < until:
+    record_tree(pipeline, children=1)
+    count[0] += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(count[0] * 2 - pipeline.journal.events, len(pipeline.journal.totals), dict(diagnostics.failures))
+"""
+
+
+def test_f33_a_storm_of_signals_that_record_breaks_no_table_of_runs() -> None:
+    """F33: the tables of open and ended runs may change between any two instructions."""
+    done = subprocess.run([sys.executable, "-c", STORM], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()[0], done.stdout.split()[2]) == (0, "0", "{}"), done.stderr[-2000:]
+
+
+class Lazy:
+    """Asks its database whenever it is printed."""
+
+    __repr__ = __str__ = raises(SystemExit)
+
+
+def test_f48_an_exception_over_an_object_of_the_apps_prints_it_not() -> None:
+    """F48: its own text is asked for where it has one, never its arguments'."""
+    told = diagnostics.message_of
+    assert told(ValueError(Lazy())) == f"<{__name__}.Lazy>"
+    assert told(ValueError("words", Lazy(), 3)) == f"(words, <{__name__}.Lazy>, 3)"
+    assert (told(ValueError("words", 3)), told(ValueError("words"))) == ("('words', 3)", "words")
+    assert told(ValueError()) == ""
+    assert told(KeyError(Lazy())) == f"<{__name__}.Lazy>"
+    assert told(KeyError("words")) == "'words'"
