@@ -10,7 +10,7 @@ import signal
 import traceback
 from collections import Counter
 from contextvars import ContextVar
-from types import CodeType, FrameType
+from types import CodeType, FrameType, WrapperDescriptorType
 
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -73,6 +73,8 @@ def is_delivery_thread() -> bool:
 
 MODULE_OF = type.__dict__["__module__"].__get__
 QUALNAME_OF = type.__dict__["__qualname__"].__get__
+DICT_OF = type.__dict__["__dict__"].__get__
+MRO_OF = type.__dict__["__mro__"].__get__
 name_of = type.__dict__["__name__"].__get__
 """Name of a class, as Python has it: a metaclass may answer for `__name__` with code of its own."""
 
@@ -88,6 +90,40 @@ def qualified(kind: type) -> str:
 def class_name(value: object) -> str:
     """Name of an object's class."""
     return str(name_of(type(value)))
+
+
+ARGS_OF = BaseException.__dict__["args"].__get__
+CHEAP = frozenset({str, bytes, int, float, bool, type(None)})
+"""Classes of arguments whose repr is Python's own, and short work."""
+
+
+def message_of(error: BaseException) -> str:
+    """The text of an exception, or that it has none that can be read."""
+    try:
+        return text_of(error)
+    except BaseException as broken:
+        if must_pass(broken):
+            raise
+        return f"<{qualified(type(error))} whose message cannot be read>"
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an exception; raises what its own code raises.
+
+    One that makes no text of its own shows its arguments, by a repr that may ask a database, or never come back: those
+    of the app's classes go by their names.
+    """
+    namespaces = map(DICT_OF, MRO_OF(type(error)))
+    own = next(names["__str__"] for names in namespaces if "__str__" in names)
+    args = ARGS_OF(error)
+    if type(own) is not WrapperDescriptorType or CHEAP.issuperset(map(type, args)):
+        return str.__str__(str(error))
+    shown = [one if type(one) is str else _named(one) for one in args]
+    return shown[0] if len(shown) == 1 else f"({', '.join(shown)})"
+
+
+def _named(value: object) -> str:
+    return repr(value) if type(value) in CHEAP else f"<{qualified(type(value))}>"
 
 
 def failed(where: str, error: BaseException) -> None:

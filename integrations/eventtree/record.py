@@ -31,6 +31,8 @@ from typing import Any
 
 import pydantic_core
 
+from eventtree.diagnostics import MRO_OF
+
 try:
     import orjson
 except ImportError:
@@ -74,11 +76,13 @@ USER_KEYS = ("user_id", "user")
 
 
 def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | int | None:
-    """The name or number under the first of these keys that has one."""
+    """The name or number under the first of these keys that has one, read past what its class makes of it."""
     for key in keys:
         value: Any = metadata.get(key)
-        if isinstance(value, str | int) and value != "":
-            return value
+        mro = MRO_OF(type(value))
+        plain = str.__str__(value) if str in mro else int.__int__(value) if int in mro else ""
+        if plain != "":
+            return plain
     return None
 
 
@@ -126,6 +130,11 @@ def log_line(
     entry = {"r": LOG, "id": process, "tree": "", "eventtree": VERSION, "pid": pid, "at": at}
     entry |= {"recorded": recorded, "lost": lost, "events": events}
     return {**entry, "end": True} if end else entry
+
+
+def cleared() -> Record:
+    """In place of a record that the user has cleared."""
+    return {"r": GONE, "id": "", "tree": ""}
 
 
 Refs = list[dict[str, str]]

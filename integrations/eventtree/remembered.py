@@ -46,3 +46,14 @@ class Remembered(dict[K, V]):
                 self.update(self.begin)
             self[key] = value
         return value
+
+
+def oldest_of(table: Mapping[K, V]) -> K | None:
+    """The first key of a table; None where it is empty.
+
+    None too where a signal handler that records has changed the table in the middle of this: the next look finds it.
+    """
+    try:
+        return next(iter(table), None)
+    except RuntimeError:
+        return None

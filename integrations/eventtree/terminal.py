@@ -90,8 +90,10 @@ def _state(sums: VendorTotals) -> Text:
         state.append(f"  parked: {shown(sums.parked)}", "bold red")
     if sums.unexplained:
         state.append(f"  {sums.unexplained} unexplained", "bold red")
-    if sums.differs:
-        state.append(f"  {sums.recorded} were recorded", "bold red")
+    if sums.recorded is not None and sums.differs:
+        lost = sums.recorded - sums.accepted
+        what = f"{lost} lost on the way" if lost > 0 else f"{-lost} counted twice"
+        state.append(f"  {sums.recorded} were recorded: {what}", "bold red")
     if sums.stalled is not None:
         state.append(f"  process {sums.stalled} holds the lock and does nothing", "bold red")
     return state

@@ -35,6 +35,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventtree import diagnostics
 from eventtree.content import DEFAULT, Limits, Sanitizer, sanitize
 from eventtree.content.walk import CONVERTERS, MAX_KINDS
 from eventtree.recording import exceptions
@@ -408,7 +409,7 @@ def test_a_value_cannot_end_the_app(how: BaseException | None) -> None:
     out = checked(["before", Quitting(how), "after"])
     assert (out[0], out[2]) == ("before", "after")
     assert ("SystemExit" if how is None else type(how).__qualname__) in out[1]["problem"]
-    assert exceptions.message_of(Quitting(how)) == f"<{__name__}.Quitting whose message cannot be read>"
+    assert diagnostics.message_of(Quitting(how)) == f"<{__name__}.Quitting whose message cannot be read>"
 
 
 class Slow(Exception):

@@ -15,7 +15,8 @@ from typing import Any
 
 from eventtree.content import parts
 from eventtree.content.truncate import CUT, apart, cut_marker
-from eventtree.content.walk import MRO_OF, Converter, Walk, compact
+from eventtree.content.walk import Converter, Walk, compact
+from eventtree.diagnostics import MRO_OF
 from eventtree.event import JsonValue
 
 ATTEMPTS = 8

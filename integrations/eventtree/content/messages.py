@@ -15,7 +15,8 @@ from eventtree import diagnostics
 from eventtree.content.containers import items_of
 from eventtree.content.finish import finish_reason
 from eventtree.content.truncate import cut_marker
-from eventtree.content.walk import MRO_OF, Walk, fields_of, slot
+from eventtree.content.walk import Walk, fields_of, slot
+from eventtree.diagnostics import MRO_OF
 from eventtree.event import JsonValue
 
 Fields = Mapping[Any, Any]

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from eventtree.content import containers, scalars
 from eventtree.content.redact import MASK
-from eventtree.content.walk import MRO_OF, Converter, Walk, fields_of, name_of, slot
+from eventtree.content.walk import Converter, Walk, fields_of, name_of, slot
+from eventtree.diagnostics import MRO_OF
 from eventtree.event import JsonValue
 
 SMALL_ARRAY = 64

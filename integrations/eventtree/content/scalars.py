@@ -14,7 +14,7 @@ from typing import Any
 
 from eventtree.content.parts import digest, from_data_url
 from eventtree.content.walk import Converter, DataUrl, Walk
-from eventtree.diagnostics import qualified
+from eventtree.diagnostics import qualified, text_of
 from eventtree.event import JsonValue
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
@@ -89,7 +89,7 @@ def from_module(walk: Walk, value: types.ModuleType, _depth: int) -> JsonValue:
 
 def from_exception(walk: Walk, value: BaseException, _depth: int) -> JsonValue:
     """An exception: its class and what it says."""
-    return {"type": walk.text(qualified(type(value))), "message": walk.text(str.__str__(str(value)))}
+    return {"type": walk.text(qualified(type(value))), "message": walk.text(text_of(value))}
 
 
 EXACT: dict[type, Converter] = {

@@ -16,7 +16,7 @@ from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds
 from eventtree.content.redact import FAILED, MASK, Redactor
 from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
-from eventtree.diagnostics import qualified
+from eventtree.diagnostics import ARGS_OF, MRO_OF, qualified
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
 
@@ -53,9 +53,6 @@ DEFAULT = Limits()
 
 CONVERTERS: Remembered[type, Converter] = Remembered(MAX_KINDS)
 """Class → converter. Which ones there are to begin with, and how others are found, stands in plain.py."""
-
-MRO_OF = type.__dict__["__mro__"].__get__
-ARGS_OF = BaseException.__dict__["args"].__get__
 
 
 def clean(text: str) -> str:

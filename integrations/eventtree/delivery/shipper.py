@@ -336,17 +336,21 @@ def reconfigured(
 
     A fingerprint identifies settings, a name the vendor: a vendor that answered 401, 403, 404 or 3xx
     goes on as soon as a process has other settings for its name (another key, host or project). What was recorded under
-    settings that no vendor was parked with waits for these very settings. A journal that cannot be read yields nothing.
+    settings that no vendor was parked with waits for these very settings. The same settings have another fingerprint
+    where a process could not have the journal's salt: that is theirs too. A journal that cannot be read yields nothing.
     """
     newest = {vendor.name: (name, vendor) for name, vendor in vendors.items()}
     try:
-        names = [f"{name}.{fingerprint}" for name, fingerprint in sorted(cursor_keys(journal)) if name in newest]
-        for name in names:
+        same = {f"{one.name}.{one.fingerprint(salt)}": one for salt in journal.salts for one in vendors.values()}
+        names = {f"{name}.{fingerprint}" for name, fingerprint in cursor_keys(journal) if name in newest}
+        for name in sorted(names | same.keys()):
             own, vendor = newest[name.rsplit(".", 1)[0]]
             consumer = consumers.get(name)
             cursor = Cursor(journal.files, f"{name}.cursor") if consumer is None else None
             is_parked = cursor.parked if cursor is not None else consumer and consumer.sender.parked
-            if name != own and is_parked is not None:
+            if name not in vendors and name in same and consumer is None:
+                yield name, same[name]
+            elif name != own and is_parked is not None:
                 yield name, vendor
     except OSError:
         return

@@ -63,5 +63,5 @@ async def _sweep(journal: Journal, bounds: Bounds, in_memory: bool) -> None:
         await asyncio.to_thread(remove_settled, journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle)
         # Only then is it measured whether new trees may be recorded again.
         journal.look_for_room()
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001  (the disk refuses, or the system has no thread: delivery goes on)
         diagnostics.failed("sweeping the journal", error)

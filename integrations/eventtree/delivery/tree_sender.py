@@ -108,7 +108,7 @@ class TreeSender:
         done = self.ledger.cursor.partly.get(late.id, ())
         return [item for item in items if item.key not in done]
 
-    def _bury_tree(self, one: PendingTree, error: Exception) -> None:
+    def _bury_tree(self, one: PendingTree, error: BaseException) -> None:
         words = f"eventtree could not encode this tree: {type(error).__name__}"
         tree = self.folder.fold(one.logged).tree
         ids = tuple(event.id for event in tree.events) if tree is not None else ()

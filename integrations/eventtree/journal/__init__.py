@@ -1,7 +1,8 @@
 """The journal: append-only logs on disk (or in memory) that are the queue, the cursors of vendors, and dead letters.
 
     FOLDER/                       0700
-      salt                        32 bytes: keys' fingerprints differ from journal to journal
+      salt                        32 bytes: keys' fingerprints differ from journal to journal; behind it those of
+                                  processes that could not have it
       PROCESS.0000.log            what a process recorded; rolled by size to .0001.log, …
       PROCESS.alive               locked as long as that process lives
       NAME.FINGERPRINT.cursor     how far a vendor got, its sums, what was learned from its replies

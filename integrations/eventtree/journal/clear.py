@@ -109,8 +109,7 @@ def _owed(tree_id: str, tree: _Counted, busy: set[str]) -> bytes | None:
     vendors = [ref for name, ref in tree.vendors.items() if name in busy]
     if not vendors:
         return None
-    entry = {"r": record.DROP, "id": tree_id, "tree": tree_id, "vendors": vendors}
-    return record.encode({**entry, "reason": tree.reason, "events": tree.events})
+    return record.encode(record.dropped(tree_id, vendors, tree.reason, tree.events))
 
 
 def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Record, str, int]]:
@@ -131,7 +130,7 @@ def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str
 
 def _blank(seq: int, length: int) -> bytes:
     """A whole line of that length which says nothing."""
-    return _padded(seq, length, b'{"r":"gone","id":"","tree":""}') or b" " * (length - 1) + b"\n"
+    return _padded(seq, length, record.encode(record.cleared())) or b" " * (length - 1) + b"\n"
 
 
 def _padded(seq: int, length: int, payload: bytes) -> bytes | None:

@@ -66,6 +66,7 @@ class Journal:
         """The reason why no new tree is recorded, under which it is counted; None while trees are recorded."""
         self.roll_bytes = roll_bytes
         self._salt: bytes | None = None
+        self._is_salt_kept = True
         self._newer: dict[str, bool] = {}
         self._listing: tuple[list[str], list[str]] = ([], [])
         """The files there were at the last look, and which of them are logs."""
@@ -118,8 +119,19 @@ class Journal:
             try:
                 self._salt = self._kept_salt(self.files.identity())
             except OSError:
-                self._salt = self.files.identity()
+                self._salt, self._is_salt_kept = self.files.identity(), False
         return self._salt
+
+    @property
+    def salts(self) -> list[bytes]:
+        """The journal's salt, and those of processes that could not have it: a full disk, a folder of two paths.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        kept = self.files.read("salt", 0)
+        whole = range(SALT_BYTES, len(kept) + 1, SALT_BYTES)
+        return [kept[end - SALT_BYTES : end] for end in whole]
 
     def _kept_salt(self, fresh: bytes) -> bytes:
         if self.files.size("salt") < SALT_BYTES:
@@ -204,7 +216,7 @@ class Journal:
         self.flush_held()
         with self._lock:
             if self._size:
-                self._put(encode(self._sums(end=True)), (), 0, time.monotonic())
+                self._put(encode(self.sums(end=True)), (), 0, time.monotonic())
 
     def is_alive(self, process: str) -> bool:
         """Whether the process that writes logs of that name may still write."""
@@ -260,8 +272,11 @@ class Journal:
         over = "memory_full" if isinstance(self.files, MemoryFiles) else "journal_full"
         self.full = over if total > self.max_bytes else "memory_full" if self._overflow.is_swollen else None
 
-    def _sums(self, *, end: bool = False) -> dict[str, object]:
-        return log_line(self.process, os.getpid(), time.time_ns(), self.totals, self.lost, self.events, end=end)
+    def sums(self, *, end: bool = False) -> Record:
+        """What this process has recorded so far, as a log's first line or (with `end`) its last one says it."""
+        with self._lock:
+            totals, lost = dict(self.totals), dict(self.lost)
+            return log_line(self.process, os.getpid(), time.time_ns(), totals, lost, self.events, end=end)
 
     def _roll(self) -> None:
         self.look_for_room()
@@ -275,7 +290,7 @@ class Journal:
             self._number += 1
             self.log = self._overflow.log = f"{self.process}.{self._number:04d}.log"
             self._size = 0
-        self._put(encode(self._sums()), (), 0, time.monotonic())
+        self._put(encode(self.sums()), (), 0, time.monotonic())
 
     def _look(self, now: float) -> None:
         """Before a line: begin a log where there is none, or the last is full, or somebody has deleted it.
@@ -285,6 +300,8 @@ class Journal:
         """
         # Gone or not comes first: a deleted log is not full, and its lines have to be written again.
         self._look_again(now)
+        if not self._is_salt_kept:
+            self._keep_salt()
         if not 0 < self._size < self.roll_bytes:
             self._roll()
         self._next_look = now + LOOK_SECONDS
@@ -311,11 +328,16 @@ class Journal:
             self._keep_salt()
 
     def _keep_salt(self) -> None:
-        if self._salt is not None:
-            try:
-                self._kept_salt(self._salt)
-            except OSError:
-                return
+        """Where another salt has won, add ours behind it: so what was recorded under ours is known by it later."""
+        if self._salt is None:
+            return
+        try:
+            self._kept_salt(self._salt)
+            if self._salt not in self.salts:
+                self.files.append("salt", self._salt)
+            self._is_salt_kept = True
+        except OSError:
+            self._is_salt_kept = False
 
     def _disk_is_back(self) -> None:
         self._keep_salt()

@@ -51,7 +51,9 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
         if only not in (None, process):
             continue
         logs = list(names)
-        if process != journal.process and (footer := _footer(journal, logs[-1])) is not None:
+        if process == journal.process:
+            _add(found, journal.sums())
+        elif (footer := _footer(journal, logs[-1])) is not None:
             _add(found, footer)
         else:
             _count(journal, logs, found)
@@ -105,25 +107,40 @@ def _payloads(data: bytes) -> list[record.Record]:
 
 
 def _count(journal: Journal, logs: list[str], found: Captured) -> None:
-    """The sums in the newest header there is, and what the logs from there on hold."""
-    start, base = 0, None
-    for number in range(len(logs) - 1, -1, -1):
-        first = journal.files.read(logs[number], 0, TAIL_BYTES).partition(b"\n")[0]
-        base = next(iter(_payloads(first + b"\n")), None)
-        if base is not None and "recorded" in base:
-            start = number
-            break
-    else:
-        base = None
+    """The sums in the newest header there is, and what the logs from there on hold.
+
+    Where a root stands in an older log than its children, all logs are read: only its own record says who it is for.
+    """
+    start = next((number for number in range(len(logs) - 1, 0, -1) if _header(journal, logs[number])), 0)
+    sums = _counted(journal, logs[start:])
+    if start and not sums.is_exact:
+        sums = _counted(journal, logs)
+    found.recorded += sums.recorded
+    found.lost += sums.lost
+    found.events += sums.events
+    found.is_exact = found.is_exact and sums.is_exact
+
+
+def _header(journal: Journal, log: str) -> record.Record | None:
+    """The first line of a log, if it is the sums of what its process had recorded before."""
+    first = journal.files.read(log, 0, TAIL_BYTES).partition(b"\n")[0]
+    return next((one for one in _payloads(first + b"\n") if "recorded" in one), None)
+
+
+def _counted(journal: Journal, logs: list[str]) -> Captured:
+    """The sums in the header of the first of these logs, and what they hold."""
+    found = Captured()
+    base = _header(journal, logs[0])
     if base is not None:
         _add(found, base)
     vendors: dict[str, tuple[str, ...]] = {}
     counts: Counter[str] = Counter()
-    for name in logs[start:]:
+    for name in logs:
         reader = LineReader(journal.files, name)
         while lines := reader.read():
             for line in lines:
                 _count_line(line.payload, vendors, counts, found)
+    return found
 
 
 def _count_line(payload: bytes, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:

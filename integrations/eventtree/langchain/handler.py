@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from eventtree.content import items_of
 from eventtree.content.reported import reported_failure
-from eventtree.diagnostics import class_name
+from eventtree.diagnostics import class_name, message_of
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import classify, langgraph, models, prompts, responses, stream_events, usage
 from eventtree.langchain.abandoned import abandoned
@@ -26,7 +26,6 @@ from eventtree.langchain.status import CANCELLED, retry_note, status_of
 from eventtree.record import OWN_NOTES, SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording import callback_context
 from eventtree.recording.enclosing import configured
-from eventtree.recording.exceptions import message_of
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline, Prepared
 from eventtree.recording.recorder import recorder

@@ -12,9 +12,8 @@ import concurrent.futures
 from collections.abc import Mapping
 from typing import Any
 
-from eventtree.diagnostics import name_of
+from eventtree.diagnostics import message_of, name_of
 from eventtree.event import Status
-from eventtree.recording.exceptions import message_of
 
 CONTROL_FLOW: Mapping[str, Status] = {
     "NodeInterrupt": Status.INTERRUPTED,

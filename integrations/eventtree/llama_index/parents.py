@@ -11,6 +11,7 @@ from eventtree.llama_index.span import Span, run_id
 from eventtree.llama_index.streams import Streams
 from eventtree.recording.enclosing import context_run, langchain_run
 from eventtree.recording.recorder import recorder
+from eventtree.remembered import oldest_of
 
 STILL_ACTIVE = 1000
 """Spans that returned a future and are remembered."""
@@ -65,7 +66,7 @@ class Parents:
     def keep_active(self, span: Span) -> None:
         """Remember that the context `span` began in still names it, though it has exited."""
         if len(self.still_active) > STILL_ACTIVE:
-            self.still_active.pop(next(iter(self.still_active)))
+            self.still_active.pop(oldest_of(self.still_active) or "", None)
         self.still_active[span.id] = None if span.above is None else span.above.id
 
 

@@ -24,6 +24,7 @@ from eventtree.llama_index.status import future_behind, status_of, waits
 from eventtree.llama_index.streams import Streams, frame_of, generator_of
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
+from eventtree.remembered import oldest_of
 from eventtree.usage.collect import field, fields
 from eventtree.usage.failed import body_in
 
@@ -140,7 +141,7 @@ class Spans:
         span.internal = around.run is not None and is_plumbing(span)
         self.open[span.id] = span
         if len(self.open) > self.pipeline.open_runs:
-            self.open.pop(next(iter(self.open)))
+            self.open.pop(oldest_of(self.open) or "", None)
         mark_wrappers(span)
 
     def _known(self, span: Span, around: Enclosing, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:

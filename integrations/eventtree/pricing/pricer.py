@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+from eventtree.diagnostics import must_pass
 from eventtree.event import Cost, Frozen, JsonValue, Usage
 from eventtree.pricing.catalogue import Catalogue
 from eventtree.pricing.stated import cost_of, given_in, reported_in
@@ -162,7 +163,9 @@ class Pricer:
             return None, False
         try:
             answer = self.quote(usage, model, provider, at)
-        except Exception as error:  # noqa: BLE001 - the user's code; counted, and never the end of a delivery
+        except BaseException as error:  # the user's code; counted, and never the end of a delivery
+            if must_pass(error):
+                raise
             name = type(error).__name__
             self.failures[name] = self.failures.get(name, 0) + 1
             return None, True

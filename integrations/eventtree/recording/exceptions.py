@@ -15,17 +15,11 @@ _traceback_of: Any = BaseException.__dict__["__traceback__"].__get__
 
 def describe(error: BaseException) -> dict[str, str | None]:
     """`{"type": "package.Class", "message", "traceback"}`; never raises for an Exception of the error's own making."""
-    return {"type": diagnostics.qualified(type(error)), "message": message_of(error), "traceback": _frames(error)}
-
-
-def message_of(error: BaseException) -> str:
-    """The text of an exception, or that it has none that can be read."""
-    try:
-        return str.__str__(str(error))
-    except BaseException as broken:
-        if diagnostics.must_pass(broken):
-            raise
-        return f"<{diagnostics.qualified(type(error))} whose message cannot be read>"
+    return {
+        "type": diagnostics.qualified(type(error)),
+        "message": diagnostics.message_of(error),
+        "traceback": _frames(error),
+    }
 
 
 def _frames(error: BaseException) -> str | None:

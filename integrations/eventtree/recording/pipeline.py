@@ -164,7 +164,7 @@ class Pipeline:
         kind = type(value)
         if name in TEXTS:
             return self.names[value] if kind is str else self.text(value)
-        if kind is bool or kind is int or name in OWN:
+        if kind is bool or name in OWN:
             return value
         plain = self.plain_usage if name == "usage" else self.sanitize
         made = value.value if kind is Prepared else plain(value)

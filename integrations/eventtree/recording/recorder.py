@@ -88,25 +88,30 @@ class Recorder(Runs):
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
         if run.parent is None:
-            metadata, tags = self._root(pipeline, tree, entry, metadata, tags, known), None
-            if parent_id is not None:
-                metadata["parent_run_id"] = parent_id
+            self._begin_tree(pipeline, tree)
+            entry["vendors"] = tree.vendors
         # A skipped tree converts nothing: its runs are only counted, and written as one sum when the root closes.
         if tree.skipped:
             return
-        if tags:
-            entry["tags"] = pipeline.plain_tags(tags)
-        if metadata:
-            entry["metadata"] = pipeline.part("metadata", metadata)
         if run.id != run_id:
-            entry["metadata"] = {**entry.get("metadata", {}), "run_id": run_id}
+            entry["metadata"] = {"run_id": run_id}
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         try:
+            if run.parent is None:
+                metadata, tags = self._root(pipeline, entry, metadata, tags, known), None
+                if parent_id is not None:
+                    metadata["parent_run_id"] = parent_id
+            if tags is not None and (plain_tags := pipeline.plain_tags(tags)):
+                entry["tags"] = plain_tags
+            if metadata is not None and (plain := pipeline.part("metadata", metadata)):
+                entry["metadata"] = plain | entry.get("metadata", NOTHING)
             entry.update(pipeline.parts(known))
             if inputs is not None and pipeline.content:
                 entry["inputs"] = (convert or pipeline.sanitize)(inputs)
             payload = encode(entry)
-        except Exception as error:  # noqa: BLE001  (code of handlers and of the app runs in here)
+        except BaseException as error:  # code of handlers and of the app runs in here
+            if diagnostics.must_pass(error):
+                raise
             self._append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
         else:
             tree.journal.append(payload, run.counted)
@@ -155,27 +160,27 @@ class Recorder(Runs):
                 self._count_skipped(tree)
             return
         entry = record.closed(run.id, tree.id, (end_ns or time.monotonic_ns()) - run.start, status._value_)
-        if inputs is not None and pipeline.content:
-            entry["inputs"] = pipeline.sanitize(inputs)
-        if error is not None:
-            entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
         # A root repeats at its close whom the tree is for and how large it is: the record of its start may be damaged.
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
-        entry.update(pipeline.parts(learned))
-        # What was learned on the way wins over the arguments; of a status, only over `ok`.
-        if run.late is not None:
-            entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
-        # Outputs last, as inputs in `open`. Without any, the streamed text is the answer as far as it came.
         try:
+            if inputs is not None and pipeline.content:
+                entry["inputs"] = pipeline.sanitize(inputs)
+            if error is not None:
+                entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
+            entry.update(pipeline.parts(learned))
+            if run.late is not None:
+                entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
             if pipeline.content:
                 if outputs is not None:
                     entry["outputs"] = (convert or pipeline.sanitize)(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
             payload = encode(entry)
-        except Exception as odd:  # noqa: BLE001  (as in `open`)
+        except BaseException as odd:  # as in `open`
+            if diagnostics.must_pass(odd):
+                raise
             self._append_marked(tree, entry, "" if outputs is None else "outputs", odd)
         else:
             tree.journal.append(payload)
@@ -216,42 +221,46 @@ class Recorder(Runs):
         self.capture_pipelines[tree_id] = tree.pipelines
         return tree
 
+    def _begin_tree(self, pipeline: Pipeline, tree: Tree) -> None:
+        """Settle whether the tree is recorded, and tell the blocks around it."""
+        rate = pipeline.settings.sample_rate
+        remember_tree(pipeline, tree.id)
+        for block in (current_example(), current_session()):
+            if block is not None:
+                block.tree_ids.append(tree.id)
+        is_sampled = rate >= 1 or self.capture_journal is not None or _share(tree.id) < rate
+        tree.skipped = tree.journal.full if is_sampled else "sampled"
+        if diagnostics.is_delivery_thread():
+            tree.skipped = "internal"
+
     def _root(
         self,
         pipeline: Pipeline,
-        tree: Tree,
         entry: Record,
         metadata: Mapping[str, Any] | None,
         tags: Iterable[str] | None,
         known: dict[str, JsonValue],
     ) -> dict[str, Any]:
-        """Settle whether the tree is recorded, and add what only a root has; gives back its metadata."""
+        """Add what only a root has; gives back its metadata."""
         given, row, session = pipeline.settings, current_example(), current_session()
-        remember_tree(pipeline, tree.id)
-        for block in (row, session):
-            if block is not None:
-                block.tree_ids.append(tree.id)
-        is_sampled = given.sample_rate >= 1 or self.capture_journal is not None or _share(tree.id) < given.sample_rate
-        tree.skipped = tree.journal.full if is_sampled else "sampled"
-        if diagnostics.is_delivery_thread():
-            tree.skipped = "internal"
         own = dict(row.metadata) if row is not None else {}
-        if metadata:
+        if metadata is not None:
             own.update(metadata if type(metadata) is dict else pipeline.part("metadata", metadata))
         if given.callers:
             own.setdefault("eventtree_caller", caller())
         here = (None, None) if session is None else (session.id, session.user)
-        theirs = known.pop("session", None), known.pop("user", None)
-        named = {
-            "session": here[0] or given.session or theirs[0] or first_of(own, SESSION_KEYS),
-            "user": here[1] or given.user or theirs[1] or first_of(own, USER_KEYS),
-            "environment": given.environment,
+        names = {
+            "session": (here[0], given.session, known.pop("session", None), first_of(own, SESSION_KEYS)),
+            "user": (here[1], given.user, known.pop("user", None), first_of(own, USER_KEYS)),
+            "environment": (given.environment,),
         }
-        for key, value in named.items():
-            entry[key] = None if value is None else pipeline.part("name", value)
-        more = pipeline.plain_tags(tags) if tags else []
+        for key, values in names.items():
+            # Made plain before it is looked at: a name of the app's own class may do anything when it is compared.
+            plain = (pipeline.part("name", value) for value in values if value is not None)
+            entry[key] = next(filter(None, plain), None)
+        more = [] if tags is None else pipeline.plain_tags(tags)
         entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
-        entry["vendors"], entry["metadata"] = tree.vendors, {}
+        entry.setdefault("metadata", {})
         return {**given.metadata, **own}
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
@@ -297,7 +306,7 @@ class Recorder(Runs):
             tree.journal.append(payload, counted, events)
 
     def _append_marked(
-        self, tree: Tree, entry: Record, part: str, error: Exception, counted: tuple[str, ...] = (), events: int = 1
+        self, tree: Tree, entry: Record, part: str, error: BaseException, counted: tuple[str, ...] = (), events: int = 1
     ) -> None:
         """Append a record that could not be made or written as it is: an odd part costs no more than itself.
 

@@ -17,6 +17,7 @@ from eventtree import diagnostics
 from eventtree.config import Bounds
 from eventtree.event import JsonValue
 from eventtree.record import Ref
+from eventtree.remembered import oldest_of
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
@@ -152,16 +153,12 @@ class Runs:
     def leave(self, run_id: str) -> tuple[Run | None, Sequence[Run]]:
         """Take a run that ends off the table; a root takes with it the runs still open below, returned beside it."""
         with self._lock:
-            run = self.runs.get(run_id)
-            is_listed = run is not None
+            # Taken in one step: a signal handler may end the same run in the middle of this.
+            run = self.runs.pop(run_id, None) or self.find(run_id)
             if run is None:
-                run = self.find(run_id)
-                if run is None:
-                    return None, ()
+                return None, ()
             tree = run.tree
-            if is_listed:
-                del self.runs[run_id]
-                tree.open.pop(run_id, None)
+            tree.open.pop(run_id, None)
             # It stays known for a while: children may open after it, and its end may be reported again.
             self._end(run_id, run, None)
             if run.id != tree.id:
@@ -230,8 +227,7 @@ class Runs:
         return found
 
     def _end(self, run_id: str, run: Run, left: Run | None) -> None:
-        if run_id in self.ended:
-            self.ended.move_to_end(run_id)
+        self.ended.pop(run_id, None)
         self.ended[run_id] = _new(Ended, (run.id, run.tree, time.monotonic(), left))
         while len(self.ended) > ENDED_RUNS:
             self.ended.popitem(last=False)
@@ -239,17 +235,20 @@ class Runs:
     def _forget_ended(self) -> None:
         """Bound the runs that ended by age; looked at whenever a root ends."""
         limit = time.monotonic() - ENDED_SECONDS
-        while (oldest := next(iter(self.ended), None)) is not None and self.ended[oldest].at < limit:
-            del self.ended[oldest]
+        while (oldest := oldest_of(self.ended)) is not None:
+            ended = self.ended.get(oldest)
+            if ended is None or ended.at >= limit:
+                return
+            self.ended.pop(oldest, None)
 
     def _forget_oldest(self, bounds: Bounds) -> None:
         """Bound the table by number and age; looked at whenever a root opens. The newest run stays in any case."""
         limit = time.monotonic_ns() - int(bounds.open_hours * 3600e9)
-        while (oldest := next(iter(self.runs), None)) is not None:
-            run = self.runs[oldest]
-            if len(self.runs) <= bounds.open_runs and run.start + run.early >= limit:
+        while (oldest := oldest_of(self.runs)) is not None:
+            run = self.runs.get(oldest)
+            if run is None or (len(self.runs) <= bounds.open_runs and run.start + run.early >= limit):
                 return
-            del self.runs[oldest]
+            self.runs.pop(oldest, None)
             run.tree.open.pop(oldest, None)
             self._end(oldest, run, None)
             self.lost_track += 1

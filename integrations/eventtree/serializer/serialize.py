@@ -25,7 +25,7 @@ class Plan:
     """Nothing of a wave is sent before the wave below it has been; groups of one wave may travel side by side."""
     dropped: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     """Tree id, and event id → why the vendor has no field for it."""
-    failed: dict[str, Exception] = field(default_factory=dict)
+    failed: dict[str, BaseException] = field(default_factory=dict)
     """Tree id → what went wrong when the vendor encoded it."""
 
 
@@ -45,7 +45,9 @@ def plan(
     for tree in trees:
         try:
             encoded = vendor.encode(tree)
-        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
+        except BaseException as error:  # the boundary around each tree: one must not stop the others
+            if diagnostics.must_pass(error):
+                raise
             diagnostics.failed(f"encoding for {vendor.name}", error)
             found.failed[tree.id] = error
             continue

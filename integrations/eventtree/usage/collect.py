@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from eventtree.content import items_of
+from eventtree.diagnostics import must_pass
 from eventtree.event import JsonValue
 from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES, ROUNDS, STANDARD
 from eventtree.usage.providers import CONTAINERS, FORMATS, MODIFIERS, TIERS
@@ -227,7 +228,9 @@ def field(body: Any, name: str) -> Any:
         return body.get(name)
     try:
         return getattr(body, name, None)
-    except Exception:  # noqa: BLE001  (a provider's class may do anything)
+    except BaseException as error:  # a provider's class may do anything
+        if must_pass(error):
+            raise
         return None
 
 
@@ -270,7 +273,9 @@ def _own(value: Any) -> dict[str, Any] | None:
     """The fields of a provider's object. What it has beyond the client's model (DeepSeek's cache) stands apart."""
     try:
         own = {**value.__dict__, **(getattr(value, "__pydantic_extra__", None) or {})}
-    except Exception:  # noqa: BLE001  (a provider's class may do anything, or has no dict)
+    except BaseException as error:  # a provider's class may do anything, or has no dict
+        if must_pass(error):
+            raise
         return None
     own.pop("__pydantic_extra__", None)
     return own

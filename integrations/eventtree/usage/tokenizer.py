@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from eventtree.diagnostics import must_pass
 from eventtree.event import JsonValue, Usage
 
 Tokenizer = Callable[[str], int | Sized]
@@ -79,7 +80,9 @@ def count_tokens(
     overhead = 0 if is_answer or not messages else PER_MESSAGE * messages + PRIMING
     try:
         counts = [_number(tokenizer(text)) for text in texts]
-    except Exception:  # noqa: BLE001 - a user's tokenizer, or text that tiktoken cannot take: then it is not known
+    except BaseException as error:  # a user's tokenizer, or text that tiktoken cannot take: then it is not known
+        if must_pass(error):
+            raise
         return None
     known = [one for one in counts if one is not None]
     return sum(known) + overhead if len(known) == len(counts) else None
