@@ -24,7 +24,7 @@ from threading import RLock
 from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
-from eventtree.journal.line import frame
+from eventtree.journal.line import frame, unframe
 from eventtree.journal.overflow import SLOW_SECONDS, Overflow
 from eventtree.record import VERSION, Record, encode, log_line
 
@@ -153,12 +153,12 @@ class Journal:
                 self._is_writing = True
                 try:
                     now = time.monotonic()
-                    # First make sure there is a log to write to, then remember the line, then write it: a line that
+                    # First make sure there is a log to write to, then write the line, then remember it: a line that
                     # goes to a log somebody deletes meanwhile is among those written again at the next look.
                     if now >= self._next_look or self._size >= self._look_size:
                         self._look(now)
-                    self._unsure.append((payload, counted, events))
-                    self._put(payload, counted, events, now)
+                    # The line and not the payload: an encoder's bytes may hold on to many times their size.
+                    self._unsure.append((self._put(payload, counted, events, now), counted, events))
                 finally:
                     self._is_writing = False
                 # Looked at after the flag is down: what comes from here on writes for itself.
@@ -166,7 +166,8 @@ class Journal:
                     return
                 payload, counted, events = self._inner.popleft()
 
-    def _put(self, payload: bytes, counted: tuple[str, ...], events: int, began: float) -> None:
+    def _put(self, payload: bytes, counted: tuple[str, ...], events: int, began: float) -> bytes:
+        """Write a record, or hold it while the disk refuses; returns its line."""
         # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
         line = frame(self._seq, payload)
         self._seq += 1
@@ -177,7 +178,7 @@ class Journal:
         # While one line waits, all later ones wait behind it: the log keeps its order.
         if self._overflow.is_holding:
             self._hold(line, counted, events)
-            return
+            return line
         try:
             self.files.append(self.log, line)
         except OSError:
@@ -187,6 +188,7 @@ class Journal:
             # Written, but slowly: the next line does not wait for this disk on the app's thread.
             if time.monotonic() - began > SLOW_SECONDS:
                 self._overflow.is_holding = True
+        return line
 
     def _hold(self, line: bytes, counted: tuple[str, ...], events: int) -> None:
         if not self._overflow.hold(line):
@@ -323,8 +325,8 @@ class Journal:
             self.events = 0
             self.lost.clear()
             self._roll()
-            for entry in unsure:
-                self._put(*entry, now)
+            for line, counted, events in unsure:
+                self._put(unframe(line.rstrip(b"\n"))[1], counted, events, now)
             self._keep_salt()
 
     def _keep_salt(self) -> None:
