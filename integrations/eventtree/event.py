@@ -19,7 +19,8 @@ agent
 Message   {"role": "system" | "user" | "assistant" | "tool" | other, "content": text or list of parts,
            "tool_calls": [{"id", "name", "arguments": object or text, "error", "extra"}], "tool_call_id", "name",
            "status", "reasoning", "finish_reason", "id", "artifact": what a tool keeps from the model,
-           "extra": {fields without a name here}}; keys that do not apply are absent.
+           "extra": {fields without a name here}, "left_out": [names of what the answer had and the record has not]};
+           keys that do not apply are absent.
 Part      {"type": "text", "text"} | {"type": "image" | "audio" | "file" | "video", "url" or
           ("mime_type", "bytes": size, "sha256")} | any other dict, kept as it is.
 Document  {"id", "text", "score", "metadata"}; keys that do not apply are absent.

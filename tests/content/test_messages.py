@@ -183,8 +183,19 @@ THINKING = [
 
 @pytest.mark.parametrize("value", THINKING, ids=[str(n) for n in range(len(THINKING))])
 def test_reasoning_stands_beside_the_content(value: Any) -> None:
-    """One place for a reader to look."""
-    assert write.message(value) == {"role": "assistant", "content": "ok", "reasoning": "hm"}
+    """One place for a reader to look; of a signature, which is of use to its provider alone, the name."""
+    signed = {"left_out": ["signature"]} if value is THINKING[0] else {}
+    assert write.message(value) == {"role": "assistant", "content": "ok", "reasoning": "hm", **signed}
+
+
+@pytest.mark.parametrize("content", ["ok", [{"type": "text", "text": "ok"}]])
+def test_what_an_answers_metadata_holds_besides_leaves_its_name(content: Any) -> None:
+    """Issue 12, 11: no field disappears without a mark; model, usage and finish reason stand in the event."""
+    about = {"logprobs": {"content": [1]}, "safety_ratings": [{"x": 1}], "headers": {}, "model_name": "m",
+             "finish_reason": "stop", "token_usage": {"total_tokens": 3}, "system_fingerprint": "fp"}  # fmt: skip
+    out = write.message(AIMessage(content, response_metadata=about))
+    assert out["left_out"] == ["logprobs", "safety_ratings", "system_fingerprint"]
+    assert out["finish_reason"] == "stop"
 
 
 def test_reasoning_that_can_not_be_read_stays_a_part() -> None:

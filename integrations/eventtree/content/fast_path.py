@@ -138,6 +138,8 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
         reason = finish_reason(about)
         if reason is not None:
             out["finish_reason"] = text(reason, room) if type(reason) is str else NOT_SIMPLE
+        if names := chat.left_out(about):
+            out["left_out"] = [text(name, room) for name in names]
     return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
 
 

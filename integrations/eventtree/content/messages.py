@@ -13,7 +13,7 @@ from typing import Any
 
 from eventtree import diagnostics
 from eventtree.content.containers import items_of
-from eventtree.content.finish import finish_reason
+from eventtree.content.finish import INNER, NAMES, finish_reason
 from eventtree.content.truncate import cut_marker
 from eventtree.content.walk import Walk, fields_of, slot
 from eventtree.diagnostics import MRO_OF
@@ -60,6 +60,13 @@ KNOWN: Mapping[str, type] = {
 """Fields of messages, and of what providers add to them, that are written under a name of ours if they are of this
 type, or stand elsewhere: finish reasons and usage of an answer stand in the model's event. All others are `extra`.
 """
+
+ELSEWHERE = frozenset({
+    *NAMES, *(outer for outer, _ in INNER), "status", "object",
+    *("model_name", "model", "model_id", "modelId", "model_provider"),
+    *("token_usage", "tokenUsage", "usage", "usage_metadata", "service_tier"),
+})  # fmt: skip
+"""Entries of an answer's `response_metadata` that stand in the event: model, usage, and why the answer stopped."""
 
 MEDIA_BLOCKS = {
     "image": ("image", "image", "image_mimetype"),
@@ -156,6 +163,11 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
         if thoughts:
             out["reasoning"] = walk.text("\n\n".join(thoughts))
         add_rest(walk, out, fields, about, depth)
+        names = left_out(None if about is more else about)
+        if thoughts and any(map(is_signed, items_of(content) or ())):
+            names.append("signature")
+        if names:
+            out["left_out"] = [walk.text(name) for name in names[: walk.take(len(names))]]
         if others := extra(fields, more):
             out["extra"] = walk.pairs(others[: walk.take(len(others))], depth + 2)
         return out
@@ -174,6 +186,23 @@ def add_rest(walk: Walk, out: dict[str, JsonValue], fields: Fields, about: objec
             out[key] = walk.text(item) if type(item) is str else walk.value(item, depth + 1)
     if about and (reason := finish_reason(about)) is not None:
         out["finish_reason"] = walk.value(reason, depth + 1)
+
+
+def left_out(about: object) -> list[str]:
+    """Names of what is in an answer's metadata and nowhere in the event (log probabilities, safety ratings, headers):
+    the mark that they leave, since their contents may be many times the answer's.
+    """
+    if type(about) is not dict:
+        return []
+    return sorted(
+        key for key, item in about.items() if type(key) is str and key not in ELSEWHERE and not is_empty(item)
+    )
+
+
+def is_signed(block: object) -> bool:
+    """Whether a block of reasoning has a signature, which is of use to its provider alone."""
+    more = as_dict(slot(block, "additional_information"))
+    return bool(type(block) is dict and block.get("signature")) or "signature" in more
 
 
 def extra(fields: Fields, more: Fields) -> list[tuple[Any, Any]]:
