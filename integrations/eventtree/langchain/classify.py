@@ -65,5 +65,8 @@ def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
 
 
 def started_ns(run_id: UUID) -> int | None:
-    """When a run began whose start was not reported: LangChain's ids begin with the time, in ms."""
-    return (run_id.int >> 80) * 1_000_000 if getattr(run_id, "version", None) == 7 else None
+    """When a run began whose start was not reported: LangChain's ids begin with the time, in ms.
+
+    The end of that millisecond: so the run does not seem to begin before a sibling that ended within it.
+    """
+    return ((run_id.int >> 80) + 1) * 1_000_000 - 1 if getattr(run_id, "version", None) == 7 else None

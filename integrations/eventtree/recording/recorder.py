@@ -83,7 +83,7 @@ class Recorder(Runs):
             run.early = max(0, now - start_ns)
             run.start -= run.early
         # The run is in the table: nothing from here to its record may fail. Names come again and again, so look first.
-        start = now if start_ns is None else start_ns
+        start = now if start_ns is None else min(start_ns, now)
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
