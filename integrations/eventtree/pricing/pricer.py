@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -85,12 +84,6 @@ class Pricer:
         """
         is_function = callable(prices) and not isinstance(prices, Table)
         return cls(tokenizer=tokenizer, **{"quote" if is_function else "table": prices})
-
-    def clone(self) -> Self:
-        """Another with the same sources of prices, and counts of its own."""
-        other = copy(self)
-        other.unknown = {}
-        return other
 
     def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
         """A tokenizer's count of a model event nobody reported usage of, or None."""
