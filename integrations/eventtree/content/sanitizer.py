@@ -92,36 +92,32 @@ class Sanitizer:
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
-        if self.room:
-            try:
-                plain = fast_path.copied_messages(values, self.room)
-            except Exception:  # noqa: BLE001 - as in `__call__`
-                plain = fast_path.NOT_SIMPLE
-            if plain is not fast_path.NOT_SIMPLE:
-                return plain  # type: ignore[no-any-return]
-        walk = Walk(self.limits, self.guard, self.lasting)
-        return self.listed(walk, values, as_message, is_single=chat.is_pair)
+        return self.listed(values, fast_path.copied_messages, as_message, is_single=chat.is_pair)
 
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""
-        if self.room:
-            try:
-                plain = fast_path.copied_documents(values, self.room)
-            except Exception:  # noqa: BLE001 - as in `__call__`
-                plain = fast_path.NOT_SIMPLE
-            if plain is not fast_path.NOT_SIMPLE:
-                return plain  # type: ignore[no-any-return]
-        walk = Walk(self.limits, self.guard, self.lasting)
-        return self.listed(walk, values, as_document, is_single=lambda _value: False)
+        return self.listed(values, fast_path.copied_documents, as_document, is_single=lambda _value: False)
 
     def found(self, values: Any) -> JsonValue:
         """As `documents` for a list or tuple. What may give them only once is the app's to read: it is named."""
         return self(values) if items_of(values) is None else self.documents(values)
 
     def listed(
-        self, walk: Walk, values: Any, convert: Callable[[Walk, Any, int], JsonValue], is_single: Callable[[Any], bool]
+        self,
+        values: Any,
+        copy: Callable[[Any, int], JsonValue],
+        convert: Callable[[Walk, Any, int], JsonValue],
+        is_single: Callable[[Any], bool],
     ) -> list[dict[str, JsonValue]]:
-        """Each of `values` converted; what is no list or tuple is one value."""
+        """The `copy` of usual values, else each of them converted; what is no list or tuple is one value."""
+        if self.room:
+            try:
+                plain = copy(values, self.room)
+            except Exception:  # noqa: BLE001 - as in `__call__`
+                plain = fast_path.NOT_SIMPLE
+            if plain is not fast_path.NOT_SIMPLE:
+                return plain  # type: ignore[no-any-return]
+        walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)
         if given is None or is_single(values):
             given = [values]

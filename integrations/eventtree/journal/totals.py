@@ -53,10 +53,8 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
         logs = list(names)
         if process == journal.process:
             _add(found, journal.sums())
-        elif (footer := _footer(journal, logs[-1])) is not None:
-            _add(found, footer)
         else:
-            _count(journal, logs, found)
+            _add_ended(found, journal, logs)
     return found
 
 
@@ -67,13 +65,18 @@ def keep_removed(journal: Journal, process: str, logs: list[str]) -> None:
         OSError: the disk refuses.
     """
     found = Captured()
+    _add_ended(found, journal, logs)
+    sums = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
+    journal.files.append(REMOVED, journal.framed({"process": process, **sums}))
+
+
+def _add_ended(found: Captured, journal: Journal, logs: list[str]) -> None:
+    """Add the sums of another process: those it ended with, or for one that was killed what its logs hold."""
     footer = _footer(journal, logs[-1])
     if footer is not None:
         _add(found, footer)
     else:
         _count(journal, logs, found)
-    sums = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
-    journal.files.append(REMOVED, journal.framed({"process": process, **sums}))
 
 
 def _add(found: Captured, sums: record.Record) -> None:
