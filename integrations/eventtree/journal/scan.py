@@ -231,3 +231,14 @@ def entry_of(line: Line) -> Entry | None:
         return Entry(*record.head(line.payload), line)
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
         return None
+
+
+def entries_in(journal: Journal, log: str) -> Iterator[Entry]:
+    """Every record in the whole lines of one log, from its beginning.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    reader = LineReader(journal.files, log)
+    while lines := reader.read():
+        yield from filter(None, map(entry_of, lines))

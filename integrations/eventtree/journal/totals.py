@@ -16,7 +16,8 @@ import pydantic_core
 
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import LineReader, unframe
+from eventtree.journal.line import unframe
+from eventtree.journal.scan import Entry, entries_in
 
 TAIL_BYTES = 64 * 1024
 """No last line of a log is longer."""
@@ -139,16 +140,14 @@ def _counted(journal: Journal, logs: list[str]) -> Captured:
     vendors: dict[str, tuple[str, ...]] = {}
     counts: Counter[str] = Counter()
     for name in logs:
-        reader = LineReader(journal.files, name)
-        while lines := reader.read():
-            for line in lines:
-                _count_line(line.payload, vendors, counts, found)
+        for entry in entries_in(journal, name):
+            _count_entry(entry, vendors, counts, found)
     return found
 
 
-def _count_line(payload: bytes, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:
+def _count_entry(entry: Entry, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:
+    kind, run_id, tree_id, line = entry
     try:
-        kind, run_id, tree_id = record.head(payload)
         if kind == record.OPEN and run_id != tree_id:
             named = vendors.get(tree_id)
             found.is_exact = found.is_exact and named is not None
@@ -156,10 +155,10 @@ def _count_line(payload: bytes, vendors: dict[str, tuple[str, ...]], counts: Cou
             found.events += 1
             found.recorded.update(named or ())
         elif kind in (record.OPEN, record.VENDORS, record.DROP):
-            entry = record.decode(payload)
-            refs = record.refs_of(entry) or ()
+            root = record.decode(line.payload)
+            refs = record.refs_of(root) or ()
             named = tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in refs) or (NO_VENDOR,)
-            number = 1 if kind == record.OPEN else record.dropped_by(entry)[0]
+            number = 1 if kind == record.OPEN else record.dropped_by(root)[0]
             if kind == record.VENDORS:
                 fresh = [name for name in named if name not in vendors.get(tree_id, ())]
                 found.recorded.update(dict.fromkeys(fresh, counts[tree_id]))

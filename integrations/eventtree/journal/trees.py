@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import READ_BYTES, Line, LineReader, unframe
-from eventtree.journal.scan import Entry, Scan, entry_of
+from eventtree.journal.line import READ_BYTES, Line, unframe
+from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
 from eventtree.record import Refs
 
 PINNED_BYTES = 64 * 1024 * 1024
@@ -203,13 +203,9 @@ def _mentioning(journal: Journal, ids: set[str], on_line: Callable[[], None]) ->
         on_line()
         if not any(needle in data for needle in needles):
             continue
-        reader = LineReader(journal.files, name)
-        while lines := reader.read():
-            for line in lines:
-                on_line()
-                entry = entry_of(line)
-                if entry is not None:
-                    yield entry
+        for entry in entries_in(journal, name):
+            on_line()
+            yield entry
 
 
 def _neighbours(
