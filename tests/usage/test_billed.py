@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from eventtree.testing import capture
 from eventtree.usage import normalise
 from eventtree.usage.collect import Listed
 from tests.usage import bodies
-from tests.usage.served import Provider, provider
-from tests.usage.test_clients import KEY, Asked, chat_openai, langchain
+from tests.usage.conftest import Asked
+from tests.usage.served import Provider
+from tests.usage.test_clients import KEY, chat_openai, langchain
 
 pytest.importorskip("langchain_openai")
 
@@ -26,19 +26,6 @@ AUDIO_MODEL = "gpt-4o-audio-preview"
 
 Json = dict[str, Any]
 AT = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    """One server for all."""
-    with provider() as place:
-        yield place
-
-
-@pytest.fixture
-def asked(own_place: Path) -> Asked:
-    """What was recorded."""
-    return Asked(own_place)
 
 
 def priced(raw: Json, model: str, provider: str, inputs: Any = None) -> tuple[Usage, Cost]:

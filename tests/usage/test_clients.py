@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from eventtree import config
-from eventtree.event import Event, Kind, Usage
+from eventtree.event import Usage
 from eventtree.journal import open_journal
 from eventtree.testing.capture import Captured
 from tests.usage import bodies, other_bodies
-from tests.usage.served import Provider, provider
+from tests.usage.conftest import Asked
+from tests.usage.served import Provider
 
 pytest.importorskip("langchain_openai")
 pytest.importorskip("langchain_anthropic")
@@ -26,39 +27,11 @@ COUNTED = Usage(
 KEY = "sk-nothing"
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    """One server for all."""
-    with provider() as place:
-        yield place
-
-
 @pytest.fixture(autouse=True)
 def nothing_left(served: Provider) -> Iterator[None]:
     """Every answer is asked for."""
     yield
     assert not served.answers
-
-
-class Asked:
-    """A framework's handler, and the model event it made."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-
-    @property
-    def event(self) -> Event:
-        """The only event of the kinds that use tokens and are not plumbing."""
-        trees = list(Captured(open_journal(self.folder)))
-        kinds = (Kind.MODEL, Kind.EMBEDDING)
-        (found,) = [e for tree in trees for e in tree.events if e.kind in kinds and not e.internal]
-        return found
-
-
-@pytest.fixture
-def asked(own_place: Path) -> Asked:
-    """What was recorded."""
-    return Asked(own_place)
 
 
 def langchain(model: Any, streamed: bool = False, **settings: Any) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,24 +13,12 @@ from pydantic import BaseModel
 from eventtree.event import Event, Status
 from eventtree.usage.failed import body_in, messages_in
 from tests.usage import bodies
-from tests.usage.served import Answer, Provider, provider
-from tests.usage.test_clients import Asked, chat_anthropic, chat_openai, llama_openai
+from tests.usage.conftest import Asked
+from tests.usage.served import Answer, Provider
+from tests.usage.test_clients import chat_anthropic, chat_openai, llama_openai
 
 pytest.importorskip("langchain_openai")
 pytest.importorskip("langchain_anthropic")
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    """One server for all."""
-    with provider() as place:
-        yield place
-
-
-@pytest.fixture
-def asked(own_place: Path) -> Asked:
-    """What was recorded."""
-    return Asked(own_place)
 
 
 class Person(BaseModel):

@@ -10,20 +10,13 @@ import pytest
 from eventtree.event import EventTree
 from eventtree.testing.capture import Captured, capture
 from tests.usage import bodies
-from tests.usage.served import Provider, provider
+from tests.usage.served import Provider
 
 pytest.importorskip("langchain_openai")
 pytest.importorskip("langchain_anthropic")
 pytest.importorskip("llama_index.llms.openai")
 
 KEY = "sk-nothing"
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    """One server for all."""
-    with provider() as place:
-        yield place
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from eventtree.event import EventTree, Kind, Status
 from eventtree.testing import capture
 from tests.usage import bodies
-from tests.usage.served import Answer, Provider, provider
+from tests.usage.served import Answer, Provider
 
 pytest.importorskip("langchain_openai")
 
@@ -24,12 +23,6 @@ from langchain_core.outputs import ChatResult
 PRICE = Decimal("0.0001512")
 """Of one answer with `bodies.OPENAI_USAGE` by gpt-4o-mini."""
 REFUSED = Answer(b'{"error": {"message": "later", "type": "server_error"}}', status=500)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    with provider() as place:
-        yield place
 
 
 def chat(served: Provider, **more: Any) -> Any:

@@ -5,7 +5,7 @@ Each test needs a client that the default run does not have; it is skipped where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from eventtree.event import Kind, Usage
 from eventtree.testing import capture
 from tests.usage import bodies
 from tests.usage import other_bodies as other
-from tests.usage.served import Answer, Provider, events, provider
+from tests.usage.served import Answer, Provider, events
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -153,13 +153,6 @@ CASES = [
     CONVERSE("langchain_aws.ChatBedrockConverse", bedrock),
     CONVERSE("llama_index.llms.bedrock_converse.BedrockConverse", bedrock),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    """One server for all."""
-    with provider() as place:
-        yield place
 
 
 def made(case: Case, url: str) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -14,26 +13,14 @@ from eventtree.event import Usage
 from eventtree.usage import normalise
 from eventtree.usage.collect import snapshot
 from tests.usage import bodies
-from tests.usage.served import Provider, provider
-from tests.usage.test_clients import Asked, chat_anthropic, chat_openai, llama_openai
+from tests.usage.conftest import Asked
+from tests.usage.served import Provider
+from tests.usage.test_clients import chat_anthropic, chat_openai, llama_openai
 
 pytest.importorskip("langchain_openai")
 pytest.importorskip("langchain_anthropic")
 
 Chunks = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Provider]:
-    """One server for all."""
-    with provider() as place:
-        yield place
-
-
-@pytest.fixture
-def asked(own_place: Path) -> Asked:
-    """What was recorded."""
-    return Asked(own_place)
 
 
 def counts(output: int, **more: Any) -> dict[str, Any]:
