@@ -118,14 +118,15 @@ def test_f41_an_idle_shipper_costs_next_to_nothing(own_place: Path, what: str) -
             recorder.open(pipeline, new_id(), None, kind=Kind.CHAIN, name="x", inputs="x")
         record_tree(pipeline)
         assert flush(30).vendors["braintrust"].delivered >= 3
-        time.sleep(1.0)
-        shares = []
-        for _ in range(3):
-            began = time.process_time()
-            time.sleep(2.0)
-            shares.append((time.process_time() - began) / 2.0)
-        print(f"idle beside {what}: {min(shares):.2%} of a core")
-        assert min(shares) < 0.01
+    # The server is gone by now: it polls a hundred times a second in this process, which is not the shipper's work.
+    time.sleep(1.0)
+    shares = []
+    for _ in range(3):
+        began = time.process_time()
+        time.sleep(2.0)
+        shares.append((time.process_time() - began) / 2.0)
+    print(f"idle beside {what}: {min(shares):.2%} of a core")
+    assert min(shares) < 0.01
 
 
 HOLDS = """
