@@ -66,6 +66,9 @@ def provider() -> Iterator[Provider]:
             for name, value in {"content-type": answer.content_type, **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(answer.body)))
+            # The providers' clients are never closed by the frameworks: a connection kept alive would be left to the
+            # collector, which may come upon the socket before the client that owns it, and warn in any later test.
+            self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(answer.body)
 
