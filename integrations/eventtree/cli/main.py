@@ -161,14 +161,14 @@ def dead(
     number: int | None, journal: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> None:
     """Show what vendors refused, with their words. With a NUMBER, show that one whole."""
-    from eventtree.cli.dead import drop_letters, resend_letters, show_letters
+    from eventtree.cli.dead import drop_all, resend_all, show_letters
 
     if resend and drop:
         raise ConfigError("--resend", "it excludes --drop", "Choose one")
     if resend:
-        sys.exit(resend_letters(journal, vendor, number, timeout))
+        sys.exit(resend_all(journal, vendor, number, timeout))
     if drop:
-        drop_letters(journal, vendor, number)
+        drop_all(journal, vendor, number)
     else:
         show_letters(journal, vendor, number, as_json=as_json)
 

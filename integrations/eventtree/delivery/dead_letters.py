@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic_core
 
-from eventtree.journal import Files, LineReader, frame
+from eventtree.errors import JournalError
+from eventtree.journal import Files, Journal, LineReader, frame
+from eventtree.journal.cursor import Cursor
 from eventtree.vendors import Item
+
+Letter = dict[str, Any]
 
 WORDS = 500
 """Characters kept of a vendor's answer."""
+LOCK_SECONDS = 3.0
+"""A process that delivers to the vendor, and may be about to end, is waited for this long."""
+LOCK_POLL_SECONDS = 0.1
 HELD_BYTES = 16 * 1024 * 1024
 """Letters that may wait in memory for a disk that refuses; beyond that the vendor is not asked any further."""
 
@@ -63,7 +72,7 @@ class DeadLetters:
                 return
             self._unwritten.clear()
 
-    def keep(self, letters: Sequence[dict[str, Any]]) -> None:
+    def keep(self, letters: Sequence[Letter]) -> None:
         """Leave these letters and no others.
 
         Raises:
@@ -75,14 +84,92 @@ class DeadLetters:
         else:
             self.files.remove(self.name)
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[Letter]:
         """All letters, oldest first; of several on one item (the process died on burying it) the newest."""
         if self.files.size(self.name) == 0:
             return []
         reader = LineReader(self.files, self.name)
-        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        found: dict[tuple[Any, ...], Letter] = {}
         while lines := reader.read():
             for line in lines:
                 letter = pydantic_core.from_json(line.payload)
                 found[letter["tree"], letter["key"], *letter["events"]] = letter
         return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A letter, its number in the list and whose it is."""
+
+    number: int
+    name: str
+    """`VENDOR.FINGERPRINT`"""
+    letter: Letter
+
+    @property
+    def vendor(self) -> str:
+        """The vendor's name."""
+        return self.name.rsplit(".", 1)[0]
+
+
+def letters_in(journal: Journal, vendor: str | None = None, number: int | None = None) -> list[Numbered]:
+    """Dead letters, numbered vendor by vendor, oldest first.
+
+    Raises:
+        JournalError: there is none of that number.
+    """
+    found: list[Numbered] = []
+    for name in [name.removesuffix(".dead") for name in journal.files.names() if name.endswith(".dead")]:
+        for letter in DeadLetters(journal.files, f"{name}.dead").read():
+            found.append(Numbered(len(found) + 1, name, letter))
+    chosen = [one for one in found if vendor in (None, one.vendor) and number in (None, one.number)]
+    if number is not None and not chosen:
+        raise JournalError(f"no dead letter {number}. See: eventtree dead")
+    return chosen
+
+
+def by_name(chosen: Sequence[Numbered]) -> dict[str, list[Letter]]:
+    """`VENDOR.FINGERPRINT` → its letters."""
+    found: dict[str, list[Letter]] = {}
+    for one in chosen:
+        found.setdefault(one.name, []).append(one.letter)
+    return found
+
+
+def dead_key(letter: Letter) -> tuple[str, str, int]:
+    """The identity of a letter among those of its vendor."""
+    return letter["tree"], letter["key"], letter["at"]
+
+
+def drop_letters(journal: Journal, chosen: Sequence[Numbered]) -> int:
+    """Delete letters; their events count as dropped `by_user`. Returns how many letters there were.
+
+    Raises:
+        JournalError: another process is delivering to the vendor.
+    """
+    for name, letters in by_name(chosen).items():
+        with vendor_lock(journal, name):
+            dead = DeadLetters(journal.files, f"{name}.dead")
+            gone = [dead_key(letter) for letter in letters]
+            Cursor(journal.files, f"{name}.cursor").forgo(sum(len(letter["events"]) for letter in letters), "by_user")
+            dead.keep([letter for letter in dead.read() if dead_key(letter) not in gone])
+    return len(chosen)
+
+
+@contextmanager
+def vendor_lock(journal: Journal, name: str) -> Iterator[None]:
+    """Take the vendor's lock, so that no other process ships meanwhile; one about to end is waited for.
+
+    Raises:
+        JournalError: another process has it.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while (lock := journal.files.lock(f"{name}.lock")) is None:
+        if time.monotonic() >= deadline:
+            who = name.rsplit(".", 1)[0]
+            raise JournalError(f"a process is delivering to {who} now and holds its letters. Stop it, then try again")
+        time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from eventtree.delivery.dead_letters import DeadLetters
+from eventtree.delivery.dead_letters import DeadLetters, Letter, Numbered, by_name, vendor_lock
 from eventtree.delivery.http import Http
 from eventtree.delivery.sender import Sender
+from eventtree.errors import ConfigError
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
 from eventtree.serializer.packing import waves
 from eventtree.serializer.requests import Item
 from eventtree.serializer.vendor import to_json
-from eventtree.vendors import Vendor
+from eventtree.vendors import VENDORS, Vendor, resolve_vendors
 
-Letter = dict[str, Any]
+
+class Resent(NamedTuple):
+    """What became of one vendor's letters: how many were sent again, taken, and refused once more."""
+
+    vendor: str
+    letters: int
+    taken: int
+    refused: int
+
+
+def resend_letters(journal: Journal, chosen: Sequence[Numbered], timeout: float) -> Iterator[Resent]:
+    """Send letters again with this environment's settings, vendor by vendor, each for at most `timeout` seconds.
+
+    Raises:
+        ConfigError: a vendor's settings are missing.
+        JournalError: another process is delivering to the vendor.
+    """
+    for name, letters in by_name(chosen).items():
+        kind = name.rsplit(".", 1)[0]
+        if kind not in VENDORS:
+            raise ConfigError(kind, "a vendor of your own naming", "Its letters can be shown and dropped here")
+        (settings,) = resolve_vendors([kind])
+        with vendor_lock(journal, name):
+            taken, refused = resend(journal, settings, name, letters, timeout)
+        yield Resent(kind, len(letters), taken, refused)
 
 
 class _Letters:
