@@ -202,6 +202,8 @@ class Event(Frozen):
     """The setting `environment`."""
     framework: str | None = None
     """`langchain` or `llama_index`."""
+    traceparent: str | None = None
+    """Of a root: the app's own OpenTelemetry span around it, as a W3C `traceparent`."""
     notes: tuple[Note, ...] = ()
     """Retries, custom events, interrupts and log lines, in order."""
 

@@ -20,7 +20,7 @@ checked against it. Feedback names its tree's `vendors` where they are known; el
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
 repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
-records are damaged is counted.
+records are damaged is counted. Where a span of OpenTelemetry was active, the open record holds its `traceparent` (W3C).
 """
 
 from __future__ import annotations

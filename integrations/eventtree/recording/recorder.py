@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eventtree import diagnostics, process, record
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, encode, first_of
+from eventtree.recording.app_span import active_traceparent
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
@@ -248,6 +249,9 @@ class Recorder(Runs):
             own.update(metadata if type(metadata) is dict else pipeline.part("metadata", metadata))
         if given.callers:
             own.setdefault("eventtree_caller", caller())
+        traceparent = active_traceparent()
+        if traceparent is not None:
+            entry["traceparent"] = traceparent
         here = (None, None) if session is None else (session.id, session.user)
         names = {
             "session": (here[0], given.session, known.pop("session", None), first_of(own, SESSION_KEYS)),

@@ -79,6 +79,7 @@ def event_of(
         user=shared["user"],
         environment=shared["environment"],
         framework=run.open.get("framework"),
+        traceparent=run.open.get("traceparent"),
         notes=_notes(run),
     )
 
