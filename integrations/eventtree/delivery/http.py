@@ -20,29 +20,39 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
 from eventtree.errors import ConfigError, RequestError
+from eventtree.remembered import Remembered
 from eventtree.serializer.requests import Request
 from eventtree.serializer.vendor import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx
 
+    from eventtree.delivery.connections import Connections
+
 OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connection": "keep-alive"}
+PORTS = {"http": 80, "https": 443}
+MOST_PORTS = 65_535
+Pieces: TypeAlias = AsyncGenerator[bytes, None]
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 PIECES_IN_A_ROW = 256
 """Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
+KNOWN_BASES = 100
+USUAL_URL = re.compile(r"(https?://[A-Za-z0-9.:\[\]-]+)(/[A-Za-z0-9/._~!$&'()*+,;=:@%?-]*)")
+"""Host, and what is asked for there, of a URL that goes over the wire as it is written."""
 SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
 """Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
 
@@ -90,8 +100,26 @@ class Reply:
     """The body is not all the vendor sent: too long, cut off, too slow or not decodable."""
 
 
+class _Answer(NamedTuple):
+    """An answer whose head has come: its body is still to be read, and then the connection to be given back."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Pieces
+    close: Callable[[], Awaitable[None]]
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by their names in lower case, repeated ones joined."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("ascii").lower(), value.decode("utf-8", "replace")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
 class Http:
-    """Sends requests over one pool of connections. Belongs to the event loop it is first used in."""
+    """Sends requests over connections that are kept. Belongs to the event loop it is first used in."""
 
     def __init__(
         self,
@@ -108,83 +136,126 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
-        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
-        self._client: httpx.AsyncClient | None = None
-        self._near: httpx.AsyncClient | None = None
+        self._extensions = {"timeout": {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}}
+        self._connections: Connections | None = None
+        self._by_proxy: httpx.AsyncClient | None = None
+        self._bases: Remembered[str, httpx.URL] = Remembered(KNOWN_BASES)
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
+        import httpcore
         import httpx
 
-        if not all(SENDABLE.fullmatch(value) for value in (*request.headers.values(), *auth.values())):
+        headers = {**OWN_HEADERS, **request.headers, **auth}
+        if not all(SENDABLE.fullmatch(value) for value in headers.values()):
             raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
         until = asyncio.get_running_loop().time() + self._deadline
-        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+        failures = (
+            httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError,
+            OSError, ValueError, RuntimeError, ImportError, ExceptionGroup,
+        )  # fmt: skip
         try:
             async with asyncio.timeout_at(until):
-                response = await self._answer(request, auth)
+                if not is_plain_loopback(request.url) and getproxies():
+                    answer = await self._ask_by_proxy(request, headers)
+                else:
+                    answer = await self._ask(request, headers)
         except failures as error:
             kind = UnansweredError if type(error).__name__ in UNANSWERED else RequestError
             failure = kind(self._words(error, request.url))
         else:
-            return await self._read(response, until)
+            return await self._read(answer, until, failures)
         raise failure  # outside the handler: it must not carry the original, which may hold the key
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
-        clients, self._client, self._near = (self._client, self._near), None, None
-        for client in clients:
-            if client is not None:
-                await client.aclose()
+        connections, self._connections = self._connections, None
+        client, self._by_proxy = self._by_proxy, None
+        if connections is not None:
+            await connections.close()
+        if client is not None:
+            await client.aclose()
 
-    async def _answer(self, request: Request, auth: Mapping[str, str]) -> httpx.Response:
+    async def _ask(self, request: Request, headers: Mapping[str, str]) -> _Answer:
+        """Send the request and wait for the head of its answer."""
+        import httpcore
+
+        if self._connections is None:
+            from eventtree.delivery.connections import Connections
+
+            self._connections = Connections(KEEPALIVE)
+        base, target = self._parsed(request.url)
+        origin = httpcore.Origin(base.raw_scheme, base.raw_host, base.port or PORTS[base.scheme])
+        outgoing = httpcore.Request(
+            request.method.encode(),
+            httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
+            headers=[
+                (b"Host", base.netloc),
+                *((name.encode(), value.encode()) for name, value in headers.items()),
+                (b"Content-Length", b"%d" % len(request.content)),
+            ],
+            content=request.content,
+            extensions=self._extensions,
+        )
+        connections = self._connections
+        connection = await connections.take(origin, self._context() if base.scheme == "https" else None)
+        response = await connection.handle_async_request(outgoing)
+
+        async def close() -> None:
+            await response.aclose()
+            connections.give_back(connection)
+
+        return _Answer(response.status, _joined(response.headers), cast("Pieces", aiter(response.stream)), close)  # type: ignore[arg-type]
+
+    def _parsed(self, url: str) -> tuple[httpx.URL, bytes]:
+        """A URL as its host and what is asked for there. Hosts are remembered, and usual paths need no parsing.
+
+        Raises:
+            InvalidURL, UnsupportedProtocol: it is none.
+        """
         import httpx
 
-        client = self._nearby() if is_plain_loopback(request.url) else self._opened()
-        # Made here and not by the client, which would merge cookies, parameters and headers that it has none of.
-        outgoing = httpx.Request(
-            request.method, request.url, content=request.content, headers={**OWN_HEADERS, **request.headers, **auth},
-            extensions={"timeout": self._timeout},
-        )  # fmt: skip
-        # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
-        return await client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+        usual = USUAL_URL.fullmatch(url)
+        base = self._bases.get(usual[1] if usual else url)
+        if base is None:
+            base = httpx.URL(url)
+            if base.scheme not in PORTS or not base.host:
+                raise httpx.UnsupportedProtocol("neither http nor https")
+            if not 0 < (base.port or 1) <= MOST_PORTS:
+                raise httpx.InvalidURL("no port")
+            self._bases.keep(usual[1] if usual else url, base)
+        return base, usual[2].encode() if usual else base.raw_path
 
-    def _nearby(self) -> httpx.AsyncClient:
-        """For plain http on this machine: no proxy, no certificates, nothing of the environment."""
-        if self._near is None:
-            import httpx
+    async def _ask_by_proxy(self, request: Request, headers: Mapping[str, str]) -> _Answer:
+        """The same by whichever proxy the environment names for the host, as httpx reads it."""
+        import httpx
 
-            self._near = httpx.AsyncClient(
-                # Trusts nobody: no https can come of it.
-                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-                trust_env=False,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                follow_redirects=False,
-            )
-        return self._near
-
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            import httpx
-
-            self._client = httpx.AsyncClient(
-                verify=strict_context() if self._verify is True else self._verify,
+        if self._by_proxy is None:
+            self._by_proxy = httpx.AsyncClient(
+                verify=self._context(),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
                 mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
             )
-        return self._client
+        # Made here and not by the client, which would merge cookies, parameters and headers that it has none of.
+        outgoing = httpx.Request(
+            request.method, request.url, content=request.content, headers=headers, extensions=self._extensions
+        )
+        # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
+        response = await self._by_proxy.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+        return _Answer(
+            response.status_code, dict(response.headers), cast("Pieces", response.aiter_raw()), response.aclose
+        )
 
-    async def _read(self, response: httpx.Response, until: float) -> Reply:
-        import httpx
+    def _context(self) -> ssl.SSLContext:
+        return strict_context() if self._verify is True else self._verify
 
-        body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
+    async def _read(self, answer: _Answer, until: float, failures: tuple[type[Exception], ...]) -> Reply:
+        body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
         ended = False
         try:
-            pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
-            async with asyncio.timeout_at(until), aclosing(pieces):
+            async with asyncio.timeout_at(until), aclosing(answer.pieces) as pieces:
                 async for piece in pieces:
                     if not body.take(piece):
                         break
@@ -192,20 +263,22 @@ class Http:
                         await asyncio.sleep(0)
                 else:
                     ended = True
-        except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError):
+        except failures:
             pass  # the vendor has answered: what is known goes back, marked
         finally:
-            await response.aclose()
+            await answer.close()
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
         whole = body.is_whole and ended
-        return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
+        return Reply(answer.status, answer.headers, bytes(body.kept), truncated=not whole)
 
     def _words(self, error: Exception, url: str) -> str:
         origin = origin_of(url)
         broken_tls = tls_error(error)
         if broken_tls is not None:
-            reason = getattr(broken_tls, "verify_message", "") or broken_tls.reason or "handshake failed"
+            reason = (
+                getattr(broken_tls, "verify_message", "") or getattr(broken_tls, "reason", "") or "handshake failed"
+            )
             return f"{type(error).__name__}: TLS: {reason}. Check base_url {origin}"
         template = next((WORDS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in WORDS), None)
         if template is None:
