@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from eventtree import config, diagnostics
-from eventtree.delivery import shipper as shipper_module
-from eventtree.delivery.shipper import all_shippers
+from eventtree.delivery.shipper import close
 from eventtree.journal import journal as journal_module
 from eventtree.recording import caller
 from eventtree.recording.recorder import recorder
@@ -44,10 +43,8 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     monkeypatch.setenv("EVENTTREE_JOURNAL", str(folder))
     yield folder
     config.configure()
-    for shipper in all_shippers():
-        shipper.stop()
-    shipper_module._shippers.clear()
-    journal_module._opened.clear()
+    for journal in list(journal_module._journals):
+        close(journal)
     recorder.runs.clear()
     recorder.ended.clear()
     diagnostics.failures.clear()

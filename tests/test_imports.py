@@ -25,7 +25,7 @@ LAYERS = [
     {"recording"},
     {"langchain", "llama_index"},
     {"testing"},
-    {"cli", "demo", "__main__"},
+    {"cli", "demo", "pytest_plugin", "__main__"},
 ]
 """Each may import its own layer and those above it in this list."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

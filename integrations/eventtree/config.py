@@ -141,6 +141,9 @@ _FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 _configured: dict[str, Any] = {}
 
+test_journals: list[str] = []
+"""Journals of the test servers that listen in this process. The newest takes the place of the user's state folder."""
+
 checks: list[Callable[[Settings], object]] = []
 """Checks that `configure` runs besides those of types. A pipeline adds one: vendors and prices can be made of them."""
 
@@ -175,6 +178,8 @@ def _build(values: dict[str, Any]) -> Settings:
     for listed in ("vendors", "tags"):
         if isinstance(values.get(listed), str | BaseModel):  # one alone
             values[listed] = (values[listed],)
+    if test_journals:
+        values["journal"] = values.get("journal") or test_journals[-1]
     if isinstance(values.get("journal"), Path):
         values["journal"] = str(values["journal"])
     # EVENTTREE_ENABLED=0 is the operator's switch: it wins over what the code asks for.

@@ -66,6 +66,15 @@ Record = dict[str, Any]
 Ref = Mapping[str, str]
 """A vendor as records name it: its `name`, and the `fingerprint` of its settings."""
 
+LOCAL = "local-"
+"""Start of a fingerprint whose host is this machine: a server of tests, or a collector."""
+
+
+def is_local(fingerprint: str) -> bool:
+    """Whether the vendor's host is this machine. What was recorded for it is never sent to another host."""
+    return fingerprint.startswith(LOCAL)
+
+
 GIVEN_COST = "eventtree_cost"
 """Key of a run's metadata, or name of its custom events, that gives its cost in US dollars: a number, or an object of
 `input_usd`, `output_usd`, `total_usd`.

@@ -88,6 +88,8 @@ def _state(sums: VendorTotals) -> Text:
         state.append(f"  feedback: {fates}", "dim")
     if sums.parked:
         state.append(f"  parked: {shown(sums.parked)}", "bold red")
+    if sums.is_local and sums.waiting:
+        state.append("  for a server on this machine: goes to no other host", "dim")
     if sums.unexplained:
         state.append(f"  {sums.unexplained} unexplained", "bold red")
     if sums.recorded is not None and sums.differs:

@@ -129,7 +129,7 @@ def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
     first, second = record_tree(pipeline, question="find-me-first"), record_tree(pipeline, question="find-me-second")
     with VendorServer() as server:
         env = {"BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": "http://127.0.0.1:9"}
-        assert "Cleared 1 tree." in run("clear", "--tree", first, "--journal", str(own_place), **env).stdout
+        assert "Cleared 1 tree." in run("clear", "--yes", "--tree", first, "--journal", str(own_place), **env).stdout
         text = b"".join(path.read_bytes() for path in own_place.glob("*.log"))
         assert b"find-me-first" not in text
         assert b"find-me-second" in text
@@ -143,6 +143,41 @@ def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
         assert (sums["accepted"], sums["waiting"], sums["dropped"]) == (9, 6, {"by_user": 3})
 
 
+@pytest.mark.parametrize("stdin", ["y\n", "n\n" * 9, "", None])
+def test_clear_refuses_where_nobody_can_be_asked(own_place: Path, stdin: str | None) -> None:
+    """`yes n | eventtree clear`, cron, a pipeline of CI."""
+    record_tree(Pipeline(journal=own_place))
+    given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    done = subprocess.run(
+        [sys.executable, "-m", "eventtree", "clear"], capture_output=True, text=True, check=False, timeout=60, **given
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("eventtree: clear: ")
+    assert f"1 tree (none waiting for a vendor) of {own_place}. Add --yes" in done.stderr
+    assert lines(run("show", "--json").stdout)
+
+
+@pytest.mark.parametrize(("reply", "left"), [("n", 3), ("", 3), ("y", 0)])
+def test_clear_asks_with_the_folder_the_number_of_trees_and_who_waits(own_place: Path, reply: str, left: int) -> None:
+    vendors = [vendor_of("braintrust", "http://127.0.0.1:9"), vendor_of("nebuly", "http://127.0.0.1:9")]
+    for chosen in ([], vendors[:1], vendors):
+        record_tree(Pipeline(journal=own_place, deliver=False, vendors=chosen))
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{reply}\n".encode())
+        done = subprocess.run(
+            [sys.executable, "-m", "eventtree", "clear"], stdin=theirs, capture_output=True, text=True, check=False,
+            timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    asked = f"Delete 3 trees (2 waiting for braintrust, 1 waiting for nebuly) of {own_place}? [y/N]"
+    assert asked in done.stdout + done.stderr
+    assert done.returncode == (0 if reply == "y" else 1)
+    assert len({event["tree_id"] for event in lines(run("show", "--json").stdout)}) == left
+
+
 def test_clear_counts_for_the_vendor_of_a_second_handler_and_what_was_not_sampled(own_place: Path) -> None:
     first = Pipeline(journal=own_place)
     second = Pipeline(journal=own_place, deliver=False, vendors=[vendor_of("braintrust", "http://127.0.0.1:9")])
@@ -151,7 +186,7 @@ def test_clear_counts_for_the_vendor_of_a_second_handler_and_what_was_not_sample
         recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
     recorder.close(first, tree)
     record_tree(Pipeline(journal=own_place, deliver=False, vendors=second.vendors, sample_rate=0.0))
-    assert "Cleared 2 trees." in run("clear", "--journal", str(own_place)).stdout
+    assert "Cleared 2 trees." in run("clear", "--yes", "--journal", str(own_place)).stdout
     sums = json.loads(run("report", "--json", "--journal", str(own_place)).stdout)["vendors"]["braintrust"]
     assert (sums["accepted"], sums["waiting"], sums["dropped"]) == (4, 0, {"by_user": 1, "sampled": 3})
 
@@ -175,7 +210,7 @@ def test_clear_counts_beside_a_shipper_that_holds_the_vendor(own_place: Path, ha
         record_tree(pipeline, question="find-me")
         if has_read:
             shipper._ask(consumer._read, time.monotonic() + 5)
-        assert "Cleared 3 trees." in run("clear", "--journal", str(own_place)).stdout
+        assert "Cleared 3 trees." in run("clear", "--yes", "--journal", str(own_place)).stdout
         sums = shipper.flush(15).vendors["braintrust"]
         shipper.stop()
         assert b"find-me" not in b"".join(path.read_bytes() for path in own_place.iterdir())

@@ -139,7 +139,7 @@ def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bo
 @main.command()
 @journal_option
 @click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree.")
-@click.option("--yes", is_flag=True, help="Delete without asking.")
+@click.option("--yes", is_flag=True, help="Delete without asking. This is needed where stdin is no terminal.")
 @plain_errors
 def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
     """Delete what is recorded on this machine. What still waits for a vendor is counted as dropped by_user."""

@@ -15,6 +15,7 @@ from eventtree.errors import ConfigError
 from eventtree.journal import Journal
 from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
 from eventtree.journal.totals import captured
+from eventtree.record import is_local
 from eventtree.terminal import console, draw_report
 from eventtree.vendors import VENDORS, Vendor, resolve_vendors
 
@@ -62,16 +63,19 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
 
 
 def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
-    """Print which events still wait because they were recorded with other settings; returns how many."""
+    """Print which events still wait because they were recorded with other settings; returns how many can be sent."""
     waiting = 0
     ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
     for sums in found.vendors.values():
         if sums.waiting and sums.name in ours and ours[sums.name] != sums.fingerprint:
             others = "with another key, host or project than this environment's"
             hint = "Set those, or send them to this one with --replay."
+            stays = sums.is_local and not is_local(ours[sums.name])
+            if stays:
+                others, hint = "for a server on this machine", "It goes to no other host; `eventtree clear` deletes it."
             wait = "event waits" if sums.waiting == 1 else "events wait"
             say(f"{sums.waiting} {wait} for {sums.name} {others}. {hint}", err=True)
-            waiting += sums.waiting
+            waiting += 0 if stays else sums.waiting
     return waiting
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -17,10 +18,11 @@ from eventtree.cli.say import say
 from eventtree.config import MEMORY
 from eventtree.delivery.report import make_report
 from eventtree.diagnostics import shown
-from eventtree.errors import JournalError
+from eventtree.errors import ConfigError, JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
+from eventtree.journal.counts import Cursors, keys_of
 from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.pricing import Pricer
 from eventtree.serializer.packing import export_url
@@ -114,13 +116,34 @@ def show_report(folder: str | None, as_json: bool) -> None:
         draw_report(console(), found)
 
 
+def _at_stake(journal: Journal, trees: Sequence[LoggedTree]) -> str:
+    """What would be deleted: how many trees, and how many of them wait for whom."""
+    cursors, waiting = Cursors(journal), Counter[str]()
+    for tree in trees:
+        keys = [key for key in keys_of(tree.vendors) if not cursors(key).is_settled(tree.id, tree.spans)]
+        waiting.update({name for name, _ in keys})
+    who = ", ".join(f"{count} waiting for {name}" for name, count in sorted(waiting.items()))
+    return f"{len(trees)} tree{'' if len(trees) == 1 else 's'} ({who or 'none waiting for a vendor'})"
+
+
 def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
-    """Delete trees after asking, where somebody is there to be asked."""
+    """Delete trees after asking.
+
+    Raises:
+        ConfigError: nobody is there to be asked.
+        JournalError: there is no tree of that id.
+    """
     journal = existing(folder)
-    if tree_id is not None and tree_id not in trees_in(journal):
+    found = trees_in(journal)
+    if tree_id is not None and tree_id not in found:
         raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
-    if ask and sys.stdin.isatty():
-        what = f"tree {tree_id}" if tree_id else "all trees"
-        click.confirm(shown(f"Delete {what} of this journal?"), abort=True)
+    if ask:
+        chosen = [found[tree_id]] if tree_id is not None else list(found.values())
+        what = f"{_at_stake(journal, chosen)} of {config.resolve(journal=folder).folder}"
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "clear", f"nobody is there to be asked whether to delete {what}", "Add --yes to delete it"
+            )
+        click.confirm(shown(f"Delete {what}?"), abort=True)
     count = clear(journal, None if tree_id is None else {tree_id})
     say(f"Cleared {count} tree{'' if count == 1 else 's'}.")

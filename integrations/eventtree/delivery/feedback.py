@@ -39,9 +39,9 @@ class FeedbackSender:
 
     def hear(self, feedback: PendingFeedback) -> None:
         """Take a feedback that may be for this vendor and is not settled."""
-        ref = {"name": self.vendor.name, "fingerprint": self.ledger.fingerprint}
-        is_mine = self.ledger.all_trees or feedback.vendors is None or ref in feedback.vendors
-        if is_mine and not self.ledger.cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
+        if (
+            feedback.vendors is None or self.ledger.takes(feedback.vendors)
+        ) and not self.ledger.cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
             self.waiting[feedback.key] = feedback
 
     def due(self, feed: Feed, *, all_read: bool) -> list[PendingFeedback]:

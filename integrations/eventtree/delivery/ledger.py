@@ -14,6 +14,7 @@ from eventtree.diagnostics import Warnings
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
 from eventtree.journal.trees import LoggedTree
+from eventtree.record import Refs, is_local
 from eventtree.serializer.requests import Item
 from eventtree.vendors import Vendor
 
@@ -57,8 +58,19 @@ class Ledger:
     # -- trees --------------------------------------------------------------------------------------------------------
 
     def is_for_us(self, tree: LoggedTree) -> bool:
-        """Whether a tree was recorded for this vendor and these settings; a replay takes every tree."""
-        return self.all_trees or tree.names(self.vendor.name, self.fingerprint)
+        """Whether a tree was recorded for this vendor and these settings; a replay takes all that may leave."""
+        return self.takes(tree.vendors)
+
+    def takes(self, named: Refs | None) -> bool:
+        """Whether what names these vendors is for this one."""
+        if {"name": self.vendor.name, "fingerprint": self.fingerprint} in (named or ()):
+            return True
+        if not self.all_trees or not named or is_local(self.fingerprint):
+            return self.all_trees
+        may_leave = not all(is_local(ref["fingerprint"]) for ref in named)
+        if not may_leave:
+            self.warn_once("local", "gets nothing that was recorded for %s alone", "a server on this machine")
+        return may_leave
 
     def has_settled(self, tree_id: str) -> bool:
         """Whether a tree of that id was sent to this vendor before."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from eventtree import record
 from eventtree.config import MEMORY
 from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
@@ -52,6 +53,11 @@ class VendorTotals(BaseModel):
     """
     stalled: int | None = None
     """The process that holds this vendor's lock, where it has done nothing for ten seconds (it is stopped, say)."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its host is this machine: what waits for it goes to no other host, whatever settings come later."""
+        return record.is_local(self.fingerprint)
 
     @property
     def differs(self) -> bool:

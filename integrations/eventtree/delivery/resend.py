@@ -13,6 +13,7 @@ from eventtree.delivery.sender import Sender
 from eventtree.errors import ConfigError
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
+from eventtree.record import is_local
 from eventtree.serializer.packing import waves
 from eventtree.serializer.requests import Item
 from eventtree.serializer.vendor import to_json
@@ -32,7 +33,7 @@ def resend_letters(journal: Journal, chosen: Sequence[Numbered], timeout: float)
     """Send letters again with this environment's settings, vendor by vendor, each for at most `timeout` seconds.
 
     Raises:
-        ConfigError: a vendor's settings are missing.
+        ConfigError: a vendor's settings are missing, or its letters are for a server on this machine alone.
         JournalError: another process is delivering to the vendor.
     """
     for name, letters in by_name(chosen).items():
@@ -40,6 +41,9 @@ def resend_letters(journal: Journal, chosen: Sequence[Numbered], timeout: float)
         if kind not in VENDORS:
             raise ConfigError(kind, "a vendor of your own naming", "Its letters can be shown and dropped here")
         (settings,) = resolve_vendors([kind])
+        if is_local(name.rsplit(".", 1)[1]) and not is_local(settings.fingerprint(journal.salt)):
+            hint = f"Drop them: eventtree dead --drop --vendor {kind}"
+            raise ConfigError(kind, "what was sent to a server on this machine goes to no other host", hint)
         with vendor_lock(journal, name):
             taken, refused = resend(journal, settings, name, letters, timeout)
         yield Resent(kind, len(letters), taken, refused)

@@ -28,6 +28,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.totals import captured
 from eventtree.pricing import Pricer
+from eventtree.record import is_local
 from eventtree.vendors import Vendor
 
 P = ParamSpec("P")
@@ -337,7 +338,9 @@ def reconfigured(
     A fingerprint identifies settings, a name the vendor: a vendor that answered 401, 403, 404 or 3xx
     goes on as soon as a process has other settings for its name (another key, host or project). What was recorded under
     settings that no vendor was parked with waits for these very settings. The same settings have another fingerprint
-    where a process could not have the journal's salt: that is theirs too. A journal that cannot be read yields nothing.
+    where a process could not have the journal's salt: that is theirs too. What was recorded for a server on this
+    machine (a test's) stays here, and such a server gets nothing that was meant for the vendor. A journal that cannot
+    be read yields nothing.
     """
     newest = {vendor.name: (name, vendor) for name, vendor in vendors.items()}
     try:
@@ -350,7 +353,7 @@ def reconfigured(
             is_parked = cursor.parked if cursor is not None else consumer and consumer.sender.parked
             if name not in vendors and name in same and consumer is None:
                 yield name, same[name]
-            elif name != own and is_parked is not None:
+            elif name != own and is_parked is not None and is_local(key_of(name)[1]) is is_local(key_of(own)[1]):
                 yield name, vendor
     except OSError:
         return
@@ -383,6 +386,14 @@ def shipper_of(journal: Journal) -> Shipper:
 def all_shippers() -> list[Shipper]:
     """Every shipper of this process."""
     return list(_shippers.values())
+
+
+def close(journal: Journal) -> None:
+    """Stop delivering a journal, and close it."""
+    shipper = _shippers.pop(journal, None)
+    if shipper is not None:
+        shipper.stop()
+    journal.close()
 
 
 _exit_seconds = 0.0

@@ -21,7 +21,7 @@ from eventtree.journal.totals import Captured
 from eventtree.journal.trees import LoggedTree
 from eventtree.record import Refs
 
-CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.([0-9a-f]{16})\.cursor")
+CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.((?:local-)?[0-9a-f]{16})\.cursor")
 """Name of a vendor's cursor; whatever else is called so is not ours."""
 
 Key = tuple[str, str]

@@ -220,6 +220,16 @@ class Journal:
             if self._size:
                 self._put(encode(self.sums(end=True)), (), 0, time.monotonic())
 
+    def close(self) -> None:
+        """End it, and give back its descriptors and its lock: a process of many tests has many journals."""
+        self.end()
+        for key in [key for key, one in _opened.items() if one is self]:
+            del _opened[key]
+        self.files.forget()
+        if self._alive is not None:
+            self._alive.release()
+            self._alive = None
+
     def is_alive(self, process: str) -> bool:
         """Whether the process that writes logs of that name may still write."""
         if process == self.process:

@@ -8,6 +8,7 @@ adding one takes a single file.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import math
 import os
 import re
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_va
 from eventtree.content.truncate import TOO_DEEP
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree, JsonValue
+from eventtree.record import LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 
 _OFFLINE = "_offline"
@@ -38,6 +40,14 @@ feedback; the settings are not to blame, so nothing is parked.
 """
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name."""
+    try:
+        return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # no address
+        return host.rstrip(".").rpartition(".")[2] == "localhost"
 
 
 class Vendor(BaseModel):
@@ -132,7 +142,7 @@ class Vendor(BaseModel):
             )
         if url.username or url.password:
             raise ConfigError(f"{type(self).__name__}.base_url", "it holds credentials", "Pass the key as api_key=…")
-        if url.scheme == "http" and url.hostname not in LOOPBACK and not self.allow_plain_http:
+        if url.scheme == "http" and not is_loopback(url.hostname) and not self.allow_plain_http:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", "plain http would show the key to the network",
                 "Use https, or allow_plain_http=True",
@@ -164,9 +174,13 @@ class Vendor(BaseModel):
         return (self.kind, self.base_url)
 
     def fingerprint(self, salt: bytes) -> str:
-        """16 hex digits that tell whether two values are the same destination and key, without showing either."""
+        """16 hex digits that tell whether two values are the same destination and key, without showing either.
+
+        `local-` before them says that the host is this machine.
+        """
         parts = (*self.identity(), self.api_key.get_secret_value())
-        return hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
+        digest = hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
+        return f"{LOCAL}{digest}" if is_loopback(urlsplit(self.base_url).hostname or "") else digest
 
     def lookups(self) -> tuple[Lookup, ...]:
         """The calls whose answers fill the `{names}` in this vendor's paths."""

@@ -6,6 +6,8 @@
         ...
         assert not server.refused
 
+Handlers made meanwhile keep their journal apart from the user's own (`VendorServer.journal`).
+
 A request is looked at in this order: the script, its size (413), its key (401), its path and method (404, 405), its
 content type and JSON, then the vendor's rules. What was received is on record before the answer goes out.
 """
@@ -15,13 +17,18 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from eventtree import config, process
 from eventtree.errors import ConfigError
 from eventtree.testing.contracts import CONTRACTS
 from eventtree.testing.contracts.contract import (
@@ -119,6 +126,7 @@ class VendorServer:
         self._stopping = threading.Event()
         self._listener: Listener | None = None
         self._port = 0
+        self._journal = ""
         self._forget()
         for vendor, answers in (script or {}).items():
             self.script(vendor, answers)
@@ -145,6 +153,7 @@ class VendorServer:
             routes = [route for rules in CONTRACTS.values() for route in rules.routes]
             self._listener = Listener(routes, self._respond, self._port)
             self._port = self._listener.port
+            config.test_journals.append(self.journal)
         return self
 
     def stop(self) -> None:
@@ -153,6 +162,7 @@ class VendorServer:
             self._stopping.set()
             self._listener.close()
             self._listener = None
+            config.test_journals.remove(self.journal)
 
     @property
     def url(self) -> str:
@@ -160,6 +170,16 @@ class VendorServer:
         if not self._port:
             raise ConfigError("VendorServer", "not started", "Use it in a with block, or call start()")
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def journal(self) -> str:
+        """The folder of the journal that this process's handlers use while the server listens, where neither code nor
+        `EVENTTREE_JOURNAL` names another: tests write nothing into the user's own. It is removed when the process ends.
+        """
+        if not self._journal:
+            self._journal = tempfile.mkdtemp(prefix="eventtree-")
+            process.at_exit("journal", partial(_remove, self._journal, os.getpid()))
+        return self._journal
 
     def settings(self, vendor: str) -> dict[str, str]:
         """Return the `api_key` and `base_url` with which this vendor reaches the server."""
@@ -288,6 +308,11 @@ class VendorServer:
             raise refuse(f"header {header} is not of the form '{prefix}<key>'", status=401)
         if self._key is not None and sent != prefix + self._key:
             raise refuse("wrong key", status=401)
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child's end is not its parent's
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def known(vendor: str) -> VendorRules:
