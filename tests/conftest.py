@@ -41,6 +41,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
             monkeypatch.delenv(name)
     folder = tmp_path / "journal"
     monkeypatch.setenv("EVENTTREE_JOURNAL", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield folder
     config.configure()
     for journal in list(journal_module._journals):

@@ -22,6 +22,7 @@ LAYERS = [
     {"serializer"},
     {"vendors"},
     {"delivery"},
+    {"query"},
     {"recording"},
     {"langchain", "llama_index"},
     {"testing"},

@@ -8,6 +8,7 @@
       NAME.FINGERPRINT.cursor     how far a vendor got, its sums, what was learned from its replies
       NAME.FINGERPRINT.dead       what that vendor refused, with its words
       NAME.FINGERPRINT.lock       held by whoever ships to that vendor
+      cleared                     grows with each `eventtree clear`
 
 All files are 0600. Every line of a log, a cursor and a dead-letter file has one form: `crc32 seq json\\n`; crc32 is of
 everything behind it, in 8 hex digits; seq counts up by one. So a flipped byte, a cut and a gap are seen and counted.

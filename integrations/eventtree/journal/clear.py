@@ -13,6 +13,9 @@ from eventtree.journal.line import frame, unframe
 from eventtree.journal.totals import keep_removed
 from eventtree.journal.trees import LoggedTree, load, trees_in
 
+CLEARED = "cleared"
+"""File that grows with each clearing: what was read of the logs before is not to be shown any more."""
+
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     """Delete the contents of some trees, or all; returns how many. What still waited counts as dropped `by_user`.
@@ -21,6 +24,8 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     that have ended are removed when nothing is left in them.
     """
     gone = {tree.id: tree for tree in trees_in(journal).values() if tree_ids is None or tree.id in tree_ids}
+    # Before and after: whoever reads meanwhile may have read either.
+    journal.files.append(CLEARED, b".")
     counted = {tree_id: _counted(journal, tree) for tree_id, tree in gone.items()}
     busy = _settle(journal, gone, counted)
     for tree_id, tree in gone.items():
@@ -31,6 +36,7 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
             owed = owed if line is None else None
             journal.files.overwrite(name, offset, line or _blank(seq, length))
     _remove_empty(journal)
+    journal.files.append(CLEARED, b".")
     return len(gone)
 
 

@@ -75,6 +75,9 @@ class Files(Protocol):
     def size(self, name: str) -> int:
         """Length in bytes; 0 where there is no such file."""
 
+    def changed_at(self, name: str) -> float:
+        """When it was written last, in seconds since the epoch; `inf` where nobody knows, 0 where there is no file."""
+
     def names(self) -> list[str]:
         """All files, sorted; none where there is no folder any more. Not to be changed: it may be given out again."""
 
@@ -148,6 +151,14 @@ class DiskFiles:
             return os.stat(self._at + name).st_size  # noqa: PTH116  (called often: no Path objects)
         except FileNotFoundError:
             return 0
+
+    @unseen
+    def changed_at(self, name: str) -> float:
+        """See `Files`."""
+        try:
+            return os.stat(self._at + name).st_mtime  # noqa: PTH116  (as above)
+        except FileNotFoundError:
+            return 0.0
 
     @unseen
     def names(self) -> list[str]:
@@ -257,6 +268,10 @@ class MemoryFiles:
     def size(self, name: str) -> int:
         """See `Files`."""
         return len(self._files.get(name, b""))
+
+    def changed_at(self, name: str) -> float:
+        """See `Files`."""
+        return float("inf") if name in self._files else 0.0
 
     def names(self) -> list[str]:
         """See `Files`."""

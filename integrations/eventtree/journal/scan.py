@@ -239,6 +239,14 @@ def entries_in(journal: Journal, log: str) -> Iterator[Entry]:
     Raises:
         OSError: the disk refuses to read.
     """
-    reader = LineReader(journal.files, log)
+    return entries_of(LineReader(journal.files, log))
+
+
+def entries_of(reader: LineReader) -> Iterator[Entry]:
+    """Every record in the whole lines from where a reader stands.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
     while lines := reader.read():
         yield from filter(None, map(entry_of, lines))

@@ -168,6 +168,16 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
             yield entry
 
 
+def bytes_at(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
+    """The bytes of `lines` and of what little stands between them.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    for name, start, end, _ in _neighbours(lines):
+        yield journal.files.read(name, start, end - start)
+
+
 def trees_in(journal: Journal) -> dict[str, LoggedTree]:
     """Every tree of the journal, in the order they opened; feedback stands among a tree's lines."""
     found: dict[str, LoggedTree] = {}
@@ -180,9 +190,16 @@ def trees_in(journal: Journal) -> dict[str, LoggedTree]:
 
 
 def find_trees(
-    journal: Journal, wanted: Iterable[str], on_line: Callable[[], None] = lambda: None
+    journal: Journal,
+    wanted: Iterable[str],
+    on_line: Callable[[], None] = lambda: None,
+    *,
+    with_feedback: bool = False,
 ) -> dict[str, LoggedTree]:
-    """Id of an event or of a tree → its whole tree, as far as the logs have it. Reads all logs: only for rare work."""
+    """Id of an event or of a tree → its whole tree, as far as the logs have it. Reads all logs: only for rare work.
+
+    Feedback stands among a tree's lines only where it is asked for.
+    """
     ids = set(wanted)
     tree_of: dict[str, str] = {}
     for entry in _mentioning(journal, ids, on_line):
@@ -190,7 +207,7 @@ def find_trees(
             tree_of.update(dict.fromkeys(ids & {entry.run_id, entry.tree_id}, entry.tree_id))
     trees: dict[str, LoggedTree] = {}
     for entry in _mentioning(journal, set(tree_of.values()), on_line):
-        if entry.kind != record.FEEDBACK and entry.tree_id in tree_of.values():
+        if entry.tree_id in tree_of.values() and (with_feedback or entry.kind != record.FEEDBACK):
             trees.setdefault(entry.tree_id, LoggedTree(entry.tree_id)).add(entry)
     return {one: trees[tree_id] for one, tree_id in tree_of.items() if tree_id in trees}
 

@@ -8,6 +8,7 @@ from eventtree import diagnostics
 from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import LoggedTree, load, trees_in
+from eventtree.record import Record
 from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
 
@@ -30,9 +31,14 @@ def stored_trees(
 
 def fold_stored(journal: Journal, logged: LoggedTree, pricing: Pricing | None = None) -> EventTree | None:
     """The tree of these lines; None if they hold no run, or nothing that can be folded."""
-    builder = TreeBuilder(logged.id)
+    return fold_records(logged.id, load(journal, logged.lines), pricing)
+
+
+def fold_records(tree_id: str, records: Iterable[Record], pricing: Pricing | None = None) -> EventTree | None:
+    """The tree of these records; None if they hold no run, or nothing that can be folded."""
+    builder = TreeBuilder(tree_id)
     try:
-        for entry in load(journal, logged.lines):
+        for entry in records:
             builder.add(entry)
         return builder.build(pricing)
     except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not hide the others)

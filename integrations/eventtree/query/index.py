@@ -1,0 +1,201 @@
+"""The index: trees by what a list shows of them, found in milliseconds in journals of any size.
+
+It takes no lock that delivery needs, and is filled as far as a question needs it: the newest trees first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from threading import RLock
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from eventtree import config
+from eventtree.errors import JournalError
+from eventtree.event import EventTree
+from eventtree.journal import Journal
+from eventtree.journal.trees import find_trees, load
+from eventtree.pricing import Pricer
+from eventtree.query.deliveries import Deliveries
+from eventtree.query.fill import NEVER, Filler
+from eventtree.query.row import COLUMNS, SessionRow, TreeRow
+from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
+from eventtree.query.sessions import sessions
+from eventtree.query.store import discard, key_of, opened, place_of
+from eventtree.tree.filter import Filter
+from eventtree.tree.stored import fold_records, fold_stored
+
+T = TypeVar("T")
+WHOLE_ID = 36
+"""Characters of a UUID: the id of a tree, or of an event."""
+QUICKLY_PLACED = 32 * 1024 * 1024
+"""Logs that are not in the index yet, beyond which looking for the bytes of an id is quicker than placing them all."""
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Index:
+    """The index of one journal. Safe for threads; several processes may have the same journal's open.
+
+    `prices` and `tokenizer` are as in the settings, and default to them. Prices given as a function, or a tokenizer,
+    have no name that another process would know: then the index is in memory.
+    """
+
+    def __init__(self, journal: Journal, prices: Any = None, tokenizer: Any = None) -> None:
+        """Open the index; nothing is read yet.
+
+        Raises:
+            ConfigError: the prices are wrong.
+        """
+        settings = config.resolve()
+        prices = settings.prices if prices is None else prices
+        tokenizer = tokenizer or settings.tokenizer
+        self.journal = journal
+        self.pricer = Pricer.of(prices, tokenizer)
+        self._deliveries = Deliveries(journal)
+        self.place = place_of(journal, None if tokenizer else name_of(self.pricer))
+        self._lock = RLock()
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. What is filled stays for the next time."""
+        with self._lock:
+            self._db.close()
+
+    def refresh(self, seconds: float = float("inf")) -> bool:
+        """Go on filling for so long; True once every tree of the journal has its row.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        with self._lock:
+            return self._safely(lambda: self._fill(lambda: False, seconds))
+
+    def search(
+        self, chosen: Filter = ALL, *, before: Cursor | None = None, limit: int = 100, seconds: float = float("inf")
+    ) -> Page:
+        """The newest trees that a filter chooses, beyond where another page ended; fills the index as far as needed.
+
+        `seconds` bounds the time; what was found until then is returned.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        with self._lock:
+            return self._safely(lambda: self._search.page(chosen, before, limit, time.monotonic() + seconds))
+
+    def row(self, tree_id: str) -> TreeRow | None:
+        """The row of a tree, as far as the index has it."""
+        with self._lock:
+            rows = self._db.execute(f"{SELECTED} AND id = ?", (tree_id,)).fetchall()
+            return self._search.row(rows[0]) if rows else None
+
+    def tree(self, tree_id: str) -> EventTree | None:
+        """The tree of that id, or of the event of that id, or the one whose id begins so; None if there is none.
+
+        Raises:
+            JournalError: several begin so.
+            OSError: the disk refuses to read.
+        """
+        with self._lock:
+            found = self._safely(lambda: self._numbered(tree_id))
+            if found is not None:
+                return fold_records(found[1], load(self.journal, self._filler.places(found[0])), self.pricer)
+            # The id of an event stands in no row: the logs are searched for its bytes.
+            logged = find_trees(self.journal, [tree_id], with_feedback=True).get(tree_id)
+            return fold_stored(self.journal, logged, self.pricer) if logged is not None else None
+
+    def sessions(self, chosen: Filter = ALL, *, limit: int = 100) -> list[SessionRow]:
+        """The sessions of the trees that a filter chooses, the one with the newest tree first.
+
+        All trees are read first, as far as they were not yet. Text is not looked for.
+        """
+        with self._lock:
+            self._safely(lambda: self._fill(lambda: False, float("inf")))
+            return sessions(self._db, self._search.condition(chosen), limit)
+
+    def changes_since(self, rev: int, limit: int = 1000) -> tuple[int, list[TreeRow]]:
+        """Rows that are new or have changed since `rev` (0: all of them), and the `rev` to ask with next."""
+        with self._lock:
+            self._safely(lambda: self._fill(lambda: True, 0.0))
+            rows = self._db.execute(f"SELECT rev, seq, {', '.join(COLUMNS)} FROM trees WHERE shape IS NOT NULL AND "
+                                    "rev > ? ORDER BY rev LIMIT ?", (rev, limit)).fetchall()  # fmt: skip
+            return rows[-1][0] if rows else rev, [self._search.row(row[1:]) for row in rows]
+
+    def deliveries(self, row: TreeRow) -> dict[str, str]:
+        """What has become of a tree at each vendor it names, `NAME.FINGERPRINT`: `waiting`, `settled` or `dead`.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        with self._lock:
+            (seq,) = self._db.execute("SELECT seq FROM trees WHERE id = ?", (row.id,)).fetchone() or (0,)
+            return self._deliveries.of(row.id, row.shape.vendor, self._filler.places(seq))
+
+    def progress(self) -> tuple[int, int]:
+        """Trees that have their row, and trees that were found so far."""
+        with self._lock:
+            found = self._db.execute("SELECT count(*), coalesce(sum(stale), 0) FROM trees").fetchone()
+            return found[0] - found[1], found[0]
+
+    def _begin(self) -> None:
+        self._key = key_of(self.journal)
+        self._db = opened(self.place, self._key)
+        self._filler = Filler(self.journal, self._db, self.pricer)
+        self._search = Search(self.journal, self._db, self._filler, self.pricer)
+
+    def _safely(self, work: Callable[[], T]) -> T:
+        """Do it; where the file is damaged, or was filled from something else, once more with a fresh one."""
+        try:
+            if key_of(self.journal) == self._key and self._db.execute("SELECT key FROM about").fetchone() == (
+                self._key,
+            ):
+                return work()
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if getattr(error, "sqlite_errorcode", None) in BUSY:
+                raise JournalError("the index is being filled by another process. Try again in a moment") from None
+            discard(self.place)
+        self._db.close()
+        self._begin()
+        return work()
+
+    def _fill(self, is_enough: Callable[[], bool], seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        self._filler.look()
+        while (horizon := self._filler.horizon()) != NEVER and not is_enough() and time.monotonic() < end:
+            self._filler.step()
+        return horizon == NEVER
+
+    def _numbered(self, wanted: str) -> tuple[int, str] | None:
+        """Number and id of the tree whose id is, or begins with, `wanted`."""
+        self._filler.look()
+        if len(wanted) < WHOLE_ID or self._filler.unplaced_bytes() < QUICKLY_PLACED:
+            self._filler.place_all()
+        elif self._filler.unplaced_bytes():
+            return None
+        exact: tuple[int, str] | None = self._db.execute("SELECT seq, id FROM trees WHERE id = ?", (wanted,)).fetchone()
+        if exact is not None or len(wanted) >= WHOLE_ID:
+            return exact
+        begin = "SELECT seq, id FROM trees WHERE id >= ? AND id < ? ORDER BY start DESC LIMIT 4"
+        found: list[tuple[int, str]] = self._db.execute(begin, (wanted, f"{wanted}\U0010ffff")).fetchall()
+        if len(found) > 1:
+            some = ", ".join(one for _, one in found[:3])
+            raise JournalError(f"several trees begin with {wanted}: {some}. Write more of the id")
+        return found[0] if found else None
+
+
+def name_of(pricer: Pricer) -> str | None:
+    """What tells prices from others; None for those of a function, which nothing tells."""
+    if pricer.quote is not None:
+        return None
+    return f"{pricer.table.source if pricer.table else ''} {version('genai-prices')}"

@@ -1,0 +1,149 @@
+"""What a list shows of a tree, and how it stands in the index.
+
+Most trees of an app are alike but for their figures: what they share (name, models, tags, …) is a `Shape`, kept once,
+and judged once by the very words that judge a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, Self
+
+import pydantic_core
+
+from eventtree.event import EventTree
+from eventtree.tree.filter import NUMBER_WORDS, TEXT_WORDS
+
+
+class Shape(NamedTuple):
+    """What trees have in common, each field as the word of the filter finds it in a tree."""
+
+    status: tuple[str, ...]
+    environment: tuple[str, ...]
+    name: tuple[str, ...]
+    kind: tuple[str, ...]
+    """Kinds of all events, the root's first."""
+    model: tuple[str, ...]
+    provider: tuple[str, ...]
+    tag: tuple[str, ...]
+    error: tuple[str, ...]
+    experiment: tuple[str, ...]
+    vendor: tuple[str, ...]
+    """`NAME.FINGERPRINT` of each."""
+
+    @classmethod
+    def of(cls, tree: EventTree, vendors: Iterable[str]) -> Self:
+        """The shape of a tree that names these vendors."""
+        words: Mapping[str, Callable[[EventTree], Iterable[str | None]]] = {
+            **{word: find for word, find in TEXT_WORDS.items() if word in cls._fields},
+            "vendor": lambda _: vendors,
+        }
+        texts = {word: dict.fromkeys(filter(None, find(tree))) for word, find in words.items()}
+        texts["kind"] = {tree.root.kind: None, **texts["kind"]}
+        return cls(**{word: tuple(map(str, found)) for word, found in texts.items()})
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """As `written` wrote it."""
+        return cls(*map(tuple, pydantic_core.from_json(text)))
+
+    @property
+    def written(self) -> str:
+        """As JSON."""
+        return pydantic_core.to_json(self).decode()
+
+    def texts(self, word: str) -> Iterable[str]:
+        """What a word of the filter compares with."""
+        found: tuple[str, ...] = getattr(self, word)
+        return (name.rpartition(".")[0] for name in found) if word == "vendor" else found
+
+
+COLUMNS = (
+    "id", "start", "shape", "session", "user", "events", "errors", "tokens", "usd", "unpriced", "duration", "feedback",
+)  # fmt: skip
+"""Of the index's table of trees, as `figures` gives them and `TreeRow.of` takes them."""
+
+
+def figures(tree: EventTree, shape: int) -> tuple[Any, ...]:
+    """The row of a tree, as `COLUMNS` names them. `start` is in microseconds, dollars are exact, as text."""
+    root = tree.root
+    usd = tree.total_usd
+    numbers = (NUMBER_WORDS["events"](tree), NUMBER_WORDS["errors"](tree), tree.total_tokens)
+    start = round(root.start.timestamp() * 1_000_000)
+    return (
+        tree.id, start, shape, root.session_id, root.user, *numbers, None if usd is None else str(usd),
+        tree.unpriced, root.duration, len(tree.feedback),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRow:
+    """One tree as a list shows it."""
+
+    id: str
+    start: datetime
+    """When its root began, in UTC."""
+    name: str
+    kind: str
+    """Kind of the root."""
+    status: str
+    """How the root ended; `incomplete` while it runs, or where its end was never recorded."""
+    running: bool
+    """Whether the process that records it is alive, and its root has not ended."""
+    session: str | None
+    user: str | None
+    events: int
+    errors: int
+    """Events that failed."""
+    tokens: int | None
+    """None where no event knows any."""
+    usd: Decimal | None
+    """None where no event has a price."""
+    unpriced: int
+    """Events that used something whose price is not known: the tree cost at least `usd`."""
+    duration: float | None
+    """Seconds; None where the root's end is not known."""
+    feedback: int
+    """How much feedback there is on it."""
+    shape: Shape
+    """Models, kinds, tags, …: what the filter's words find in it."""
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...], shape: Shape, *, running: bool) -> Self:
+        """From the columns of the index."""
+        id_, start, _, session, user, events, errors, tokens, usd, unpriced, duration, feedback = columns
+        return cls(
+            id=id_, start=datetime.fromtimestamp(start / 1_000_000, UTC), name=next(iter(shape.name), ""),
+            kind=shape.kind[0], status=shape.status[0], running=running, session=session, user=user, events=events,
+            errors=errors, tokens=tokens, usd=None if usd is None else Decimal(usd), unpriced=unpriced,
+            duration=duration, feedback=feedback, shape=shape,
+        )  # fmt: skip
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models of its events, as they answered and as they were asked for."""
+        return self.shape.model
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """Vendors it is for, by name."""
+        return tuple(self.shape.texts("vendor"))
+
+
+class SessionRow(NamedTuple):
+    """The trees of one session, added up."""
+
+    session: str
+    trees: int
+    errors: int
+    """Trees whose root failed."""
+    first: datetime
+    last: datetime
+    """When its first and its last tree began."""
+    tokens: int | None
+    usd: Decimal | None
+    user: str | None
+    """Of its last tree that names one."""

@@ -1,0 +1,138 @@
+"""One question to the index: the newest rows that a filter chooses, with as much filling as the answer needs."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from eventtree import record
+from eventtree.event import Status
+from eventtree.journal import Journal
+from eventtree.journal.journal import process_of
+from eventtree.journal.trees import bytes_at, load
+from eventtree.query.fill import NEVER, Filler
+from eventtree.query.row import COLUMNS, Shape, TreeRow
+from eventtree.query.words import Condition, looks_for_text, needles
+from eventtree.tree.events import Pricing
+from eventtree.tree.filter import Filter
+from eventtree.tree.stored import fold_records
+
+Cursor = tuple[int, int]
+"""Where a page ends: start and number of its last row."""
+Columns = tuple[Any, ...]
+"""Of a row: its number, and `COLUMNS`."""
+
+ALL = Filter()
+READ_AT_ONCE = 200
+"""Rows that are read and judged at once when text is looked for."""
+FILLING = 4.0
+"""So many times as long as looking took it is filled before the next look."""
+SELECTED = f"SELECT seq, {', '.join(COLUMNS)} FROM trees WHERE shape IS NOT NULL"
+NEWEST_FIRST = "ORDER BY start DESC, seq DESC LIMIT ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows, newest first."""
+
+    rows: tuple[TreeRow, ...]
+    next: Cursor | None
+    """Where the next page begins (`before=`); None where there is no more."""
+    is_certain: bool
+    """Whether no tree is missing: False where time ran out before the logs were read that far."""
+
+
+class Search:
+    """Asks the rows that there are, and has more of them made until the answer is certain."""
+
+    def __init__(self, journal: Journal, db: sqlite3.Connection, filler: Filler, pricing: Pricing) -> None:
+        """Ask `db`, which `filler` fills."""
+        self._journal = journal
+        self._db = db
+        self._filler = filler
+        self._pricing = pricing
+        self._shapes: dict[int, Shape] = {}
+
+    def page(self, chosen: Filter, before: Cursor | None, limit: int, end: float) -> Page:
+        """Up to `limit` rows beyond `before`, by the time `end`; see `Index.search`."""
+        judged: dict[int, bool] = {}
+        self._filler.look()
+        while True:
+            horizon = self._filler.horizon()
+            began = time.monotonic()
+            found, examined = self._matching(chosen, before, limit, end, judged)
+            now = time.monotonic()
+            is_certain = horizon == NEVER or (len(found) >= limit and found[-1][2] > horizon)
+            if is_certain or now >= end:
+                break
+            # Looking again is not to cost more than the filling between two looks.
+            until = min(end, now + FILLING * (now - began))
+            self._filler.step()
+            while time.monotonic() < until and self._filler.horizon() != NEVER:
+                self._filler.step()
+        is_last = is_certain and examined is None
+        return Page(tuple(map(self.row, found)), None if is_last else examined or before, is_certain)
+
+    def _matching(
+        self, chosen: Filter, before: Cursor | None, limit: int, end: float, judged: dict[int, bool]
+    ) -> tuple[list[Columns], Cursor | None]:
+        """Columns of the newest rows chosen, and the last one that was looked at; None if that was the very last."""
+        condition = self.condition(chosen)
+        by_text = looks_for_text(chosen)
+        at_once = READ_AT_ONCE if by_text else limit
+        found: list[Columns] = []
+        while True:
+            beyond = "" if before is None else "AND (start, seq) < (?, ?)"
+            sql = f"{SELECTED} AND ({condition.sql}) {beyond} {NEWEST_FIRST}"
+            rows: list[Columns] = self._db.execute(sql, (*condition.values, *(before or ()), at_once)).fetchall()
+            for row in rows:
+                before = (row[2], row[0])
+                if not by_text or self._is_chosen(row, chosen, judged):
+                    found.append(row)
+                if len(found) >= limit or time.monotonic() >= end:
+                    return found, before
+            if len(rows) < at_once:
+                return found, None
+
+    def _is_chosen(self, row: Columns, chosen: Filter, judged: dict[int, bool]) -> bool:
+        """Whether a tree has the texts: its bytes say quickly that it has not, the tree itself that it has."""
+        known = judged.get(row[0])
+        if known is None:
+            known = judged[row[0]] = self._may_have(row[0], needles(chosen)) and self._has(row, chosen)
+        return known
+
+    def _may_have(self, seq: int, texts: list[str]) -> bool:
+        if not texts:
+            return True
+        wanted = [record.encode(text)[1:-1].decode() for text in texts]
+        for data in bytes_at(self._journal, self._filler.places(seq)):
+            text = data.decode("utf-8", "replace").lower()
+            if any(one in text for one in wanted):
+                return True
+        return False
+
+    def _has(self, row: Columns, chosen: Filter) -> bool:
+        tree = fold_records(row[1], load(self._journal, self._filler.places(row[0])), self._pricing)
+        return tree is not None and chosen.matches(tree, list(self._shapes[row[3]].texts("vendor")))
+
+    def condition(self, chosen: Filter) -> Condition:
+        """A filter as SQL over the rows that there are now."""
+        newest = max(self._shapes, default=0)
+        for number, text in self._db.execute("SELECT id, text FROM shapes WHERE id > ?", (newest,)):
+            self._shapes[number] = Shape.read(text)
+        condition = Condition(chosen, self._shapes)
+        self._db.create_function("fits", 2, condition.fits)
+        return condition
+
+    def row(self, row: Columns) -> TreeRow:
+        """Columns as what a list shows."""
+        seq, *columns = row
+        if columns[2] not in self._shapes:
+            self.condition(ALL)
+        shape = self._shapes[columns[2]]
+        running = Status.INCOMPLETE in shape.status and any(
+            self._journal.is_alive(process_of(log)) for log in {log for log, *_ in self._filler.places(seq)}
+        )
+        return TreeRow.of(tuple(columns), shape, running=running)

@@ -1,0 +1,135 @@
+"""The index's SQLite file: in the user's cache folder, thrown away at any doubt, or in memory where there is no place.
+
+It says nothing that the logs do not say, so nothing is lost with it. Another journal in the same folder, a newer form,
+trees that were cleared, damage: it begins anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+import platformdirs
+
+from eventtree import __version__
+from eventtree.journal import DiskFiles, Journal
+from eventtree.journal.clear import CLEARED
+from eventtree.tree.filter import share_of
+
+FORM = 1
+"""Goes up whenever the tables, or what stands in them, change."""
+BUSY_SECONDS = 5.0
+"""Another process may fill the same index: it writes a log at a time."""
+MEMORY = ":memory:"
+ENDINGS = ("", "-wal", "-shm")
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+PRAGMA secure_delete = ON;
+CREATE TABLE IF NOT EXISTS about (id INTEGER PRIMARY KEY, key TEXT, rev INTEGER);
+CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto INTEGER);
+CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS trees (
+    seq INTEGER PRIMARY KEY, id TEXT UNIQUE, stale INTEGER, rev INTEGER, start INTEGER, shape INTEGER,
+    session TEXT, user TEXT, events INTEGER, errors INTEGER, tokens INTEGER, usd TEXT, unpriced INTEGER, duration REAL,
+    feedback INTEGER
+);
+CREATE TABLE IF NOT EXISTS lines (tree INTEGER, log INTEGER, places BLOB, PRIMARY KEY (tree, log)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_start ON trees (start, shape) WHERE shape IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_session ON trees (session COLLATE NOCASE) WHERE session IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_rev ON trees (rev);
+CREATE INDEX IF NOT EXISTS to_fold ON trees (start) WHERE stale;
+"""
+"""`start` is in microseconds; `places` are offset and length of each line, 32 bits each. A tree without a `shape` has
+not been folded yet, a `stale` one has got lines since.
+"""
+
+
+def place_of(journal: Journal, prices: str | None) -> str:
+    """The file of a journal's index for these prices; in memory for a journal in memory, or prices without a name."""
+    if not isinstance(journal.files, DiskFiles) or prices is None:
+        return MEMORY
+    made_of = blake2b(f"{FORM} {__version__} {prices}".encode(), digest_size=4).hexdigest()
+    return str(_folder() / f"{_name_of(journal.files)}-{made_of}.sqlite")
+
+
+def forget(journal: Journal) -> None:
+    """Delete a journal's indexes: what was cleared must not be read there either."""
+    if isinstance(journal.files, DiskFiles):
+        for place in _folder().glob(f"{_name_of(journal.files)}-*"):
+            with suppress(OSError):
+                place.unlink()
+
+
+def key_of(journal: Journal) -> str:
+    """What the index was filled from: with another key, it begins anew."""
+    return f"{journal.salt.hex()} {journal.files.size(CLEARED)}"
+
+
+def opened(place: str, key: str) -> sqlite3.Connection:
+    """A connection to the index of that key, emptied if it was another's; in memory if `place` cannot be used."""
+    for _ in range(2):
+        try:
+            return _connected(place, key)
+        except (sqlite3.DatabaseError, OSError) as error:
+            if place == MEMORY:
+                raise
+            if isinstance(error, OSError) or not discard(place):
+                break
+    return _connected(MEMORY, key)
+
+
+def discard(place: str) -> bool:
+    """Delete an index's file; False where the disk refuses."""
+    with suppress(OSError):
+        for ending in ENDINGS if place != MEMORY else ():
+            Path(f"{place}{ending}").unlink(missing_ok=True)
+        return True
+    return False
+
+
+def within(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
+    """Do some work in one transaction that writes."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        work()
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _folder() -> Path:
+    return platformdirs.user_cache_path("eventtree", appauthor=False)
+
+
+def _name_of(files: DiskFiles) -> str:
+    return blake2b(str(files.folder.resolve()).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _connected(place: str, key: str) -> sqlite3.Connection:
+    if place != MEMORY:
+        Path(place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(place).touch(mode=0o600)
+    connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.create_function("share_of", 1, share_of, deterministic=True)
+        connection.executescript(SCHEMA)
+        within(connection, lambda: _begin(connection, key))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _begin(connection: sqlite3.Connection, key: str) -> None:
+    if connection.execute("SELECT key FROM about").fetchone() == (key,):
+        return
+    for table in ("about", "logs", "shapes", "trees", "lines"):
+        connection.execute(f"DELETE FROM {table}")
+    connection.execute("INSERT INTO about VALUES (1, ?, 1)", (key,))
