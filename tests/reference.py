@@ -100,7 +100,7 @@ def fields_of(model: type[BaseModel]) -> str:
 
 def settings() -> str:
     """The settings of a handler."""
-    named = {field: name for field, (name, _) in config._FROM_ENVIRONMENT.items()}
+    named = {field: name for field, (name, _) in config.FROM_ENVIRONMENT.items()}
     return table(
         ("setting", "environment", "default", "what it does"),
         (

@@ -6,18 +6,41 @@ Each field of `Settings` says what it does. Those in `_FROM_ENVIRONMENT` can als
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
 
-import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from eventtree.errors import ConfigError
+from eventtree import diagnostics
+from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.record import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from eventtree.serializer.vendor import Vendor
 
 MEMORY = ":memory:"
 """As `journal=`: keep the journal in memory, bounded, gone with the process."""
+
+
+ON = ("on", "1", "true", "yes", "enabled")
+OFF = ("off", "0", "false", "no", "none", "disabled")
+"""The words of a switch. Any other is an error: what was to be off must not be on because it was misspelt."""
+SWITCH_HINT = f"Write {', '.join(ON)}; or {', '.join(OFF)}"
+
+
+def switch(value: Any) -> Any:
+    """True or false for a word; what is no text is returned as it is."""
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    if word not in ON and word not in OFF:
+        raise ValueError(f"{value[:40]!r} is neither on nor off")
+    return word in ON
+
+
+Switch = Annotated[bool, BeforeValidator(switch)]
 
 
 class Bounds(BaseModel):
@@ -81,16 +104,16 @@ class Settings(BaseModel):
     """Label of the deployment: `production`, …"""
     sample_rate: float = Field(default=1.0, ge=0, le=1)
     """Share of trees to record, 0 to 1. Trees that are left out are counted in the report."""
-    enabled: bool = True
+    enabled: Switch = True
     """`0` in the environment switches all recording off, whatever the code asks for."""
-    deliver: bool = True
+    deliver: Switch = True
     """Off leaves sending to `eventtree ship --follow`, in a process of its own."""
-    content: bool = True
+    content: Switch = True
     """Off records structure, times, tokens and cost only: no inputs, outputs, messages of errors, contents of custom
     events, prompts or tools; of a model's parameters only numbers and words of the provider. Names, tags, metadata and
     feedback, which you give, stay.
     """
-    callers: bool = False
+    callers: Switch = False
     """Record the line of your code that started each tree, in the root's metadata as `eventtree_caller`."""
     redact: Callable[[str], str] | None = None
     """A function from text to text, applied to every string before it reaches the disk;
@@ -104,7 +127,7 @@ class Settings(BaseModel):
     """
     tokenizer: Callable[[str], Any] | None = None
     """Counts what a model did not report: a function from a text to its tokens or their number."""
-    strict: bool = False
+    strict: Switch = False
     """Lets errors of the handler through. For tests."""
     bounds: Bounds = BOUNDS
     """How much of anything is kept: `Bounds(depth=12)`, `{"depth": 12}`, or `depth=12,items=500` in the environment."""
@@ -112,11 +135,34 @@ class Settings(BaseModel):
     @property
     def folder(self) -> str:
         """Where the journal lives: a path, or `:memory:`."""
-        return self.journal or str(platformdirs.user_state_path("eventtree", appauthor=False))
+        if self.journal:
+            return self.journal
+        import platformdirs
+
+        return str(platformdirs.user_state_path("eventtree", appauthor=False))
 
 
-def _switch(text: str) -> bool:
-    return text.strip().lower() not in ("0", "false", "no", "off", "")
+class HandlerSettings(TypedDict, total=False):
+    """The settings as arguments, for editors and type checkers: each is what `Settings` says. None is as not given."""
+
+    vendors: Sequence[Vendor | str] | Vendor | str | None
+    journal: str | Path | None
+    session: str | None
+    user: str | None
+    tags: Sequence[str] | str | None
+    metadata: Mapping[str, Any] | None
+    environment: str | None
+    sample_rate: float | None
+    enabled: bool | None
+    deliver: bool | None
+    content: bool | None
+    callers: bool | None
+    redact: Callable[[str], str] | None
+    exit_timeout: float | None
+    prices: Mapping[str, Any] | str | Path | Callable[..., Any] | None
+    tokenizer: Callable[[str], Any] | None
+    strict: bool | None
+    bounds: Bounds | Mapping[str, float] | None
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -125,21 +171,28 @@ def _pairs(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in parts}
 
 
-_FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "journal": ("EVENTTREE_JOURNAL", str),
     "vendors": ("EVENTTREE_VENDORS", lambda text: tuple(part.strip() for part in text.split(",") if part.strip())),
-    "enabled": ("EVENTTREE_ENABLED", _switch),
-    "deliver": ("EVENTTREE_DELIVER", _switch),
-    "content": ("EVENTTREE_CONTENT", _switch),
-    "callers": ("EVENTTREE_CALLERS", _switch),
+    "enabled": ("EVENTTREE_ENABLED", switch),
+    "deliver": ("EVENTTREE_DELIVER", switch),
+    "content": ("EVENTTREE_CONTENT", switch),
+    "callers": ("EVENTTREE_CALLERS", switch),
     "environment": ("EVENTTREE_ENVIRONMENT", str),
     "prices": ("EVENTTREE_PRICES", str),
     "bounds": ("EVENTTREE_BOUNDS", _pairs),
     "sample_rate": ("EVENTTREE_SAMPLE_RATE", str),
-    "strict": ("EVENTTREE_STRICT", _switch),
+    "strict": ("EVENTTREE_STRICT", switch),
 }
+"""Setting → its variable, and how the variable's text becomes a value."""
+SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
+PREFIX = "EVENTTREE_"
+VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values())
+LIKE = 0.65
+"""From this likeness on (of `difflib`) a name that begins so is taken for a misspelt one."""
 
 _configured: dict[str, Any] = {}
+_warned: set[str] = set()
 
 test_journals: list[str] = []
 """Journals of the test servers that listen in this process. The newest takes the place of the user's state folder."""
@@ -148,7 +201,7 @@ checks: list[Callable[[Settings], object]] = []
 """Checks that `configure` runs besides those of types. A pipeline adds one: vendors and prices can be made of them."""
 
 
-def configure(**settings: Any) -> None:
+def configure(**settings: Unpack[HandlerSettings]) -> None:
     """Set this process's defaults for handlers made afterwards; takes every field of `Settings`.
 
     A second call replaces the first; without arguments it goes back to the environment.
@@ -157,24 +210,27 @@ def configure(**settings: Any) -> None:
         ConfigError: a setting is unknown or has a wrong value; the old defaults stay.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    built = _build({**_environment(), **given})
-    for check in checks:
-        check(built)
+    if given:
+        built = _build(given)
+        for check in checks:
+            check(built)
     _configured.clear()
     _configured.update(given)
 
 
-def resolve(**settings: Any) -> Settings:
-    """The settings of one handler: its arguments, else `configure(...)`, else the environment."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    return _build({**_environment(), **_configured, **given})
+def resolve(**settings: Unpack[HandlerSettings]) -> Settings:
+    """The settings of one handler: its arguments, else `configure(...)`, else the environment.
+
+    Raises:
+        ConfigError: a setting or a variable is unknown or has a wrong value.
+    """
+    return _build({**_configured, **{name: value for name, value in settings.items() if value is not None}})
 
 
-def _environment() -> dict[str, Any]:
-    return {field: read(os.environ[name]) for field, (name, read) in _FROM_ENVIRONMENT.items() if os.environ.get(name)}
-
-
-def _build(values: dict[str, Any]) -> Settings:
+def _build(given: Mapping[str, Any]) -> Settings:
+    environment = _environment()
+    _look_for_misspelt()
+    values = {**environment, **given}
     for listed in ("vendors", "tags"):
         if isinstance(values.get(listed), str | BaseModel):  # one alone
             values[listed] = (values[listed],)
@@ -183,12 +239,59 @@ def _build(values: dict[str, Any]) -> Settings:
     if isinstance(values.get("journal"), Path):
         values["journal"] = str(values["journal"])
     # EVENTTREE_ENABLED=0 is the operator's switch: it wins over what the code asks for.
-    if not _switch(os.environ.get("EVENTTREE_ENABLED") or "1"):
+    if environment.get("enabled") is False:
         values["enabled"] = False
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        setting = ".".join(str(part) for part in first["loc"])
-        model, what = (Bounds, "Bounds") if setting.startswith("bounds.") else (Settings, "Settings")
-        raise ConfigError(setting, first["msg"], f"{what} are {', '.join(model.model_fields)}") from None
+        raise _wrong(error, environment.keys() - given.keys()) from None
+
+
+def _environment() -> dict[str, Any]:
+    """What the variables set. Those that an argument overrides are read too: a wrong one was meant to do something.
+
+    Raises:
+        ConfigError: a switch has a word that is none of a switch.
+    """
+    found: dict[str, Any] = {}
+    for field, (name, read) in FROM_ENVIRONMENT.items():
+        text = os.environ.get(name)
+        if text:
+            try:
+                found[field] = read(text)
+            except ValueError as error:
+                raise ConfigError(name, str(error), SWITCH_HINT) from None
+    return found
+
+
+def _look_for_misspelt() -> None:
+    """Refuse a variable that is nearly one of ours: to go on without it might record what it was to keep out.
+
+    Raises:
+        ConfigError: there is one, or a variable for a setting that has none.
+    """
+    for name in os.environ:
+        if not name.upper().startswith(PREFIX) or name in VARIABLES or not os.environ[name]:
+            continue
+        word = name[len(PREFIX) :].lower()
+        if word in Settings.model_fields and word not in FROM_ENVIRONMENT:
+            raise ConfigError(name, "this setting has no variable", f"Set it in code: {word}=…")
+        meant = next((part for part in word.split("_") if part in FROM_ENVIRONMENT), None)
+        close = [meant] if meant else get_close_matches(word, FROM_ENVIRONMENT, 1, LIKE)
+        if close:
+            variable = FROM_ENVIRONMENT[close[0]][0]
+            raise ConfigError(name, "there is no such variable", f"Did you mean {variable}?")
+        if name not in _warned:
+            _warned.add(name)
+            diagnostics.logger.warning("%s is no variable of eventtree's: it does nothing", name)
+
+
+def _wrong(error: ValidationError, from_environment: Collection[str]) -> ConfigError:
+    where, problem = complaint(error)
+    setting, _, inner = where.partition(".")
+    model, name, what = (Bounds, inner, "Bounds") if setting == "bounds" and inner else (Settings, setting, "Settings")
+    known = f"{what} are {', '.join(model.model_fields)}"
+    hint = SWITCH_HINT if name in SWITCHES else did_you_mean(name, model.model_fields) + known
+    if setting in from_environment:
+        where = f"{where} ({FROM_ENVIRONMENT[setting][0]})"
+    return ConfigError(where, problem, hint)

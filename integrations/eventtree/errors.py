@@ -11,6 +11,38 @@ an app's run.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+COMPLAINTS: Mapping[str, str] = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "it is missing",
+    "greater_than_equal": "it is less than {ge}",
+    "greater_than": "it is not more than {gt}",
+    "less_than_equal": "it is more than {le}",
+    "less_than": "it is not less than {lt}",
+    "literal_error": "it is none of {expected}",
+    "string_too_short": "it is empty",
+    "value_error": "{error}",
+    "bool": "it is neither on nor off",
+    "callable": "it is no function",
+    "date": "it is no date",
+    "decimal": "it is no number",
+    "dict": "it is no dict",
+    "finite": "it is no finite number",
+    "float": "it is no number",
+    "int": "it is no whole number",
+    "list": "it is no list",
+    "mapping": "it is no dict",
+    "model": "it is no dict",
+    "string": "it is no text",
+    "tuple": "it is no list",
+}
+"""A type of pydantic's errors, or the word it begins with → what is wrong, in words of ours."""
+
 
 class EventTreeError(Exception):
     """Root of all errors of this package."""
@@ -31,3 +63,19 @@ class JournalError(EventTreeError):
 
 class RequestError(EventTreeError):
     """A request got no answer: the network failed or the deadline passed."""
+
+
+def complaint(error: ValidationError) -> tuple[str, str]:
+    """Where the first thing is that is wrong (`bounds.depth`), and what; nothing of the value is shown."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    kind = str(first["type"])
+    words = COMPLAINTS.get(kind) or COMPLAINTS.get(kind.partition("_")[0], "it is of a wrong kind")
+    return ".".join(map(str, first["loc"])), words.format(**first.get("ctx", {}))
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The beginning of a hint for whoever misspelt a name: the known one that is meant; empty where none is like it."""
+    from difflib import get_close_matches
+
+    close = [] if name in known else get_close_matches(name.lower(), known, 1)
+    return f"Did you mean {close[0]}? " if close else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Unpack, overload
 
+from eventtree.config import HandlerSettings
 from eventtree.langchain.handler import CallbackHandler
 from eventtree.recording.handler import NEW, given_or_new
 
@@ -27,6 +28,12 @@ class EveryContext:
 _everywhere = EveryContext()
 
 
+@overload
+def set_global_handler(handler: None) -> None: ...
+@overload
+def set_global_handler(handler: CallbackHandler) -> CallbackHandler: ...
+@overload
+def set_global_handler(**settings: Unpack[HandlerSettings]) -> CallbackHandler: ...
 def set_global_handler(handler: CallbackHandler | object | None = NEW, **settings: Any) -> CallbackHandler | None:
     """Record every LangChain and LangGraph run of this process, in raw threads too, and return the handler.
 

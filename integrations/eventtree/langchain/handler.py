@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
+from eventtree.config import HandlerSettings
 from eventtree.content import items_of
 from eventtree.content.reported import reported_failure
 from eventtree.diagnostics import class_name, message_of
@@ -44,19 +45,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
     One handler serves any number of threads, tasks and runs. A copy is the handler itself; a pickle holds no keys.
     """
 
-    def __init__(
-        self,
-        *,
-        vendors: Sequence[Any] | None = None,
-        journal: Any = None,
-        session: str | None = None,
-        user: str | None = None,
-        tags: Sequence[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        environment: str | None = None,
-        sample_rate: float | None = None,
-        **further: Any,
-    ) -> None:
+    def __init__(self, **settings: Unpack[HandlerSettings]) -> None:
         """Resolve the settings: these, else those of `eventtree.configure`, else the environment's.
 
         Raises:
@@ -64,9 +53,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             JournalError: the journal's folder cannot be used.
         """
         super().__init__()
-        given = {"vendors": vendors, "journal": journal, "session": session, "user": user, "tags": tags}
-        given |= {"metadata": metadata, "environment": environment, "sample_rate": sample_rate}
-        self.pipeline = Pipeline(**given, **further)
+        self.pipeline = Pipeline(**settings)
         self._prompts = prompts.Prompts(partial(self.pipeline.part, "params"))
         self.raise_error = self.pipeline.settings.strict
         self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.pipeline.enabled

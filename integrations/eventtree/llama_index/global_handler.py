@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack, overload
 
+from eventtree.config import HandlerSettings
 from eventtree.llama_index.handler import DispatcherHandler
 from eventtree.recording.handler import NEW, given_or_new
 
 _global: DispatcherHandler | None = None
 
 
+@overload
+def set_global_handler(handler: None) -> None: ...
+@overload
+def set_global_handler(handler: DispatcherHandler) -> DispatcherHandler: ...
+@overload
+def set_global_handler(**settings: Unpack[HandlerSettings]) -> DispatcherHandler: ...
 def set_global_handler(handler: DispatcherHandler | object | None = NEW, **settings: Any) -> DispatcherHandler | None:
     """Record everything LlamaIndex runs in this process.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
@@ -13,6 +13,7 @@ from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 from eventtree import process
+from eventtree.config import HandlerSettings
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
 from eventtree.llama_index.span import run_id
@@ -129,7 +130,7 @@ class DispatcherHandler(Handler):
         JournalError: the journal's folder cannot be used.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[HandlerSettings]) -> None:
         """Resolve the settings; nothing is recorded before `attach`."""
         self.pipeline = Pipeline(**settings)
         self._spans = Spans(self.pipeline)

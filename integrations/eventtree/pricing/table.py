@@ -37,7 +37,7 @@ from typing import Annotated
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
-from eventtree.errors import ConfigError
+from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import Cost, Frozen, JsonValue, Usage
 from eventtree.remembered import Remembered
 from eventtree.usage.conditions import unusual
@@ -175,7 +175,10 @@ def load(table: Mapping[str, JsonValue] | str | Path | Table) -> Table:
     try:
         return Table.model_validate({"name": f"{name} {digest}" if name else digest, **rows})
     except ValidationError as error:
-        raise ConfigError(SETTING, _first(error), "Mend that entry; see eventtree.pricing.table for the form") from None
+        where, problem = complaint(error)
+        meant = did_you_mean(where.rpartition(".")[2], (*Row.model_fields, *Above.model_fields))
+        hint = f"{meant}Mend that entry; see eventtree.pricing.table for the form"
+        raise ConfigError(SETTING, f"{where}: {problem}", hint) from None
 
 
 def charge(row: Row, usage: Usage, source: str) -> Cost | None:
@@ -253,9 +256,3 @@ def _read(path: Path) -> dict[str, JsonValue]:
     if not isinstance(content, dict):
         raise ConfigError(SETTING, f"{path} holds no table", hint)
     return content
-
-
-def _first(error: ValidationError) -> str:
-    """The first of pydantic's complaints, as "prices.0.input: ..."."""
-    one = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(step) for step in one['loc'])}: {one['msg']}"

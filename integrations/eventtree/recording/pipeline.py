@@ -6,9 +6,10 @@ import re
 import weakref
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from eventtree import config
+from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.event import JsonValue
@@ -99,7 +100,7 @@ configure = config.configure
 class Pipeline:
     """One handler's way in. Made at construction, where every wrong setting shows."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[HandlerSettings]) -> None:
         """Resolve settings; open the journal; hand the vendors to the journal's shipper, which starts to deliver.
 
         Raises:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from eventtree.errors import ConfigError
+from eventtree.errors import ConfigError, did_you_mean
 from eventtree.serializer.vendor import Vendor
 
 VENDORS = {
@@ -27,7 +27,9 @@ def vendor_class(kind: str) -> type[Vendor]:
     """
     known = kind.strip().lower().replace("-", "_")
     if known not in VENDORS:
-        raise ConfigError("vendors", f"no vendor is called {kind!r}", f"Known are {', '.join(VENDORS)}")
+        raise ConfigError(
+            "vendors", f"no vendor is called {kind!r}", f"{did_you_mean(known, VENDORS)}Known are {', '.join(VENDORS)}"
+        )
     found: type[Vendor] = getattr(importlib.import_module(f"eventtree.vendors.{known}"), VENDORS[known])
     return found
 

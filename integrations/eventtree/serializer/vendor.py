@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
+from eventtree.config import SWITCH_HINT, switch
 from eventtree.content.truncate import TOO_DEEP
-from eventtree.errors import ConfigError
+from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
 from eventtree.record import LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
@@ -96,10 +97,9 @@ class Vendor(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            setting = ".".join(str(part) for part in first["loc"]) or "settings"
-            known = ", ".join(type(self).model_fields)
-            raise ConfigError(f"{type(self).__name__}.{setting}", first["msg"], f"It takes {known}") from None
+            setting, problem = complaint(error)
+            hint = f"{did_you_mean(setting, type(self).model_fields)}It takes {', '.join(type(self).model_fields)}"
+            raise ConfigError(f"{type(self).__name__}.{setting or 'settings'}", problem, hint) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +111,12 @@ class Vendor(BaseModel):
                 found = next((os.environ[n] for n in names if os.environ.get(n)), None)
                 if found is not None:
                     values[setting] = found
+        for setting in values.keys() & cls.model_fields.keys():
+            if cls.model_fields[setting].annotation is bool:
+                try:
+                    values[setting] = switch(values[setting])
+                except ValueError as error:
+                    raise ConfigError(f"{cls.__name__}.{setting}", str(error), SWITCH_HINT) from None
         values.setdefault("name", cls.kind)
         if isinstance(values.get("api_key"), str):
             values["api_key"] = values["api_key"].strip()
