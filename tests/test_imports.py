@@ -80,8 +80,11 @@ def test_only_one_file_knows_httpx() -> None:
     assert [path.relative_to(SOURCE).as_posix() for path in knowing] == ["delivery/http.py"]
 
 
-def loaded_by(statement: str) -> set[str]:
-    code = f"{statement}; import sys; print(' '.join(sorted(name for name in sys.modules if '.' not in name)))"
+def loaded_by(statement: str, parts: int = 1) -> set[str]:
+    """The modules that a fresh interpreter has loaded after a statement, named by so many parts at most."""
+    code = (
+        f"{statement}; import sys; print(' '.join(sorted(name for name in sys.modules if name.count('.') < {parts})))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -91,6 +94,31 @@ HEAVY = {"httpx", "httpx2", "genai_prices", "langchain_core", "llama_index", "ll
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not loaded_by("import eventtree") & {*HEAVY, "pydantic"}
+
+
+EAGER = "from langchain_core.callbacks import BaseCallbackHandler"
+LATE = {
+    "eventtree.cli", "eventtree.delivery", "eventtree.journal.files", "eventtree.pricing.pricer", "eventtree.vendors",
+    "eventtree.serializer", "eventtree.tree.builder", "eventtree.usage.normalize", "filelock", "genai_prices", "httpx",
+    "httpcore", "platformdirs", "rich", "click", "langchain_core.outputs", "langchain_core.tracers", "langgraph",
+}  # fmt: skip
+"""What recording needs only once there is a handler, or not at all: an import of the way in leaves it where it is."""
+
+
+def test_importing_the_langchain_way_in_loads_what_its_callbacks_need_and_no_more() -> None:
+    assert not loaded_by(f"{EAGER}; import eventtree.langchain", parts=3) & LATE
+
+
+def test_the_way_in_builds_no_schema_before_there_is_a_handler() -> None:
+    """Building the models of settings and events takes longer than importing all the rest."""
+    code = (
+        "import eventtree.langchain, eventtree.config as c, eventtree.event as e\n"
+        "models = [c.Settings, c.Bounds, e.Event, e.EventTree, e.Usage, e.Cost]\n"
+        "assert not [one for one in models if one.__pydantic_complete__]\n"
+        "eventtree.langchain.CallbackHandler(journal=':memory:', vendors=[])\n"
+        "assert [one for one in models if one.__pydantic_complete__][:1] == [c.Settings]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_importing_settings_and_vendors_loads_no_framework_and_no_http() -> None:

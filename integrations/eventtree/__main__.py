@@ -1,5 +1,22 @@
-"""`python -m eventtree`: the same as the `eventtree` command."""
+"""The `eventtree` command, also as `python -m eventtree`."""
 
-from eventtree.cli import main
+from __future__ import annotations
 
-main(prog_name="eventtree")
+import sys
+
+from eventtree.errors import without_extra
+
+
+def main() -> None:
+    """Run the command line; where its extra is not installed, say how to install it, with exit status 2."""
+    try:
+        from eventtree.cli import main as command
+        from eventtree.terminal import console  # noqa: F401  (what most commands need besides)
+    except ImportError as error:
+        print(f"eventtree: {without_extra('cli', error)}", file=sys.stderr)  # noqa: T201  (there is no other way)
+        sys.exit(2)
+    command(prog_name="eventtree")
+
+
+if __name__ == "__main__":
+    main()

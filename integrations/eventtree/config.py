@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
 
@@ -46,7 +45,7 @@ Switch = Annotated[bool, BeforeValidator(switch)]
 class Bounds(BaseModel):
     """How much eventtree keeps at most. What a bound cuts is marked where it stood, or counted in the report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     journal_bytes: int = Field(default=4 << 30, ge=1)
     """Size of all logs together. Beyond it no new tree is recorded, and the report counts it as `journal_full`."""
@@ -75,14 +74,16 @@ class Bounds(BaseModel):
     """A vendor's answer, as received and again as decompressed. The rest is not read."""
 
 
-BOUNDS = Bounds()
+BOUNDS = Bounds.model_construct()
 """The defaults."""
 
 
 class Settings(BaseModel):
     """The settings of one handler. All have defaults; unknown ones are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, defer_build=True
+    )
 
     vendors: tuple[Any, ...] = ()
     """Where events go: values such as `HoneyHive(project="rag")`, or names (`honeyhive,braintrust`) whose settings come
@@ -276,6 +277,8 @@ def _look_for_misspelt() -> None:
         word = name[len(PREFIX) :].lower()
         if word in Settings.model_fields and word not in FROM_ENVIRONMENT:
             raise ConfigError(name, "this setting has no variable", f"Set it in code: {word}=…")
+        from difflib import get_close_matches
+
         meant = next((part for part in word.split("_") if part in FROM_ENVIRONMENT), None)
         close = [meant] if meant else get_close_matches(word, FROM_ENVIRONMENT, 1, LIKE)
         if close:

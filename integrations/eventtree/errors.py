@@ -65,6 +65,14 @@ class RequestError(EventTreeError):
     """A request got no answer: the network failed or the deadline passed."""
 
 
+def without_extra(extra: str, error: ImportError) -> ImportError:
+    """The error of a part of the package whose extra is not installed: what is missing, and how to install it."""
+    if (error.name or "eventtree").partition(".")[0] == "eventtree":
+        return error  # a fault of ours
+    hint = f"Run pip install 'eventtree[{extra}]'"
+    return ModuleNotFoundError(f"{error.name} is not installed. {hint}", name=error.name, path=error.path)
+
+
 def complaint(error: ValidationError) -> tuple[str, str]:
     """Where the first thing is that is wrong (`bounds.depth`), and what; nothing of the value is shown."""
     first = error.errors(include_url=False, include_input=False)[0]

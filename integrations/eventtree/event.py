@@ -72,7 +72,7 @@ Tokens = Annotated[int, Field(ge=0)]
 class Frozen(BaseModel):
     """A value that cannot be changed and takes no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class EventError(Frozen):

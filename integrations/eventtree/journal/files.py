@@ -21,8 +21,6 @@ from pathlib import Path
 from threading import RLock
 from typing import ParamSpec, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
-
 from eventtree.errors import JournalError
 
 APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
@@ -109,6 +107,8 @@ class DiskFiles:
         Raises:
             JournalError: it is a symlink, somebody else's, open to others, or cannot be written.
         """
+        import filelock  # noqa: F401  (slow, so not with the module; and not within the first callback, which locks)
+
         self.folder = folder
         self._at = f"{folder}{os.sep}"
         self._open: dict[str, int] = {}
@@ -211,6 +211,8 @@ class DiskFiles:
     @unseen
     def lock(self, name: str) -> Held | None:
         """See `Files`. The system frees it when the process dies, however it dies."""
+        from filelock import FileLock, Timeout
+
         # Somebody may have deleted the folder: filelock would make it anew, open to others.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self.folder / name, mode=0o600, thread_local=False, blocking=False)

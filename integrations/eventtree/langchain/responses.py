@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from langchain_core.outputs import LLMResult
+from typing import TYPE_CHECKING, Any
 
 from eventtree.content import items_of
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import LLMResult
 
 
 def generations_of(response: Any) -> list[Any]:
@@ -25,6 +26,8 @@ def has_content(generation: Any) -> bool:
 
 def of(generations: list[Any]) -> LLMResult | None:
     """These generations as a model's answer; None for none."""
+    from langchain_core.outputs import LLMResult  # loaded where there are generations, and slow where there are none
+
     return LLMResult.model_construct(generations=[generations]) if generations else None
 
 

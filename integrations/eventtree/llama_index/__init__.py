@@ -9,7 +9,12 @@ Importing this does not import `llama_index.core`, only its small instrumentatio
 
 from __future__ import annotations
 
-from eventtree.llama_index.global_handler import global_handler, set_global_handler
-from eventtree.llama_index.handler import DispatcherHandler
+from eventtree.errors import without_extra
+
+try:
+    from eventtree.llama_index.global_handler import global_handler, set_global_handler
+    from eventtree.llama_index.handler import DispatcherHandler
+except ImportError as error:
+    raise without_extra("llama-index", error) from None
 
 __all__ = ["DispatcherHandler", "global_handler", "set_global_handler"]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Self, TypeVar
 
 from eventtree.errors import ConfigError
-from eventtree.recording import pickling
 from eventtree.recording.pipeline import Pipeline
 
 NEW: Final = object()
@@ -33,6 +32,8 @@ class Handler:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the settings without keys, for the framework's own class: one made at run time cannot be imported."""
+        from eventtree.recording import pickling
+
         own = next(cls for cls in type(self).__mro__ if Handler in cls.__bases__)
         return pickling.unpickle, (own, pickling.without_secrets(self.pipeline.settings))
 

@@ -6,21 +6,21 @@ import re
 import weakref
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from eventtree import config
 from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
-from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.event import JsonValue
-from eventtree.journal import Journal, open_journal
-from eventtree.pricing import Pricer
-from eventtree.pricing.stated import money
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree
 from eventtree.remembered import Remembered
 from eventtree.usage.collect import NAMES_OF_USAGE, WORDS_OF_USAGE
-from eventtree.vendors import Vendor, resolve_vendors
+
+if TYPE_CHECKING:
+    from eventtree.delivery.shipper import Shipper
+    from eventtree.journal import Journal
+    from eventtree.vendors import Vendor
 
 KNOWN_NAMES = 1024
 SHORT_NAME = 200
@@ -74,7 +74,11 @@ def _counts(value: JsonValue, name: str = "") -> JsonValue:
 
 def is_figure(value: JsonValue) -> bool:
     """Whether a value is a number or a switch, and no text but that of an amount of money."""
-    return type(value) in (int, float, bool) or money(value) is not None
+    if type(value) in (int, float, bool):
+        return True
+    from eventtree.pricing.stated import money
+
+    return money(value) is not None
 
 
 WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
@@ -87,8 +91,12 @@ WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
 
 
 def _check(settings: config.Settings) -> None:
+    from eventtree.vendors import resolve_vendors
+
     resolve_vendors(settings.vendors)
     if settings.prices is not None or settings.tokenizer is not None:
+        from eventtree.pricing import Pricer
+
         Pricer.of(settings.prices, settings.tokenizer)
 
 
@@ -120,6 +128,8 @@ class Pipeline:
         """Names and tags as they are recorded: they come again with every run."""
         self.plain_usage = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE)
         self.tags = self.plain_tags(self.settings.tags)
+        from eventtree.vendors import resolve_vendors
+
         self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
         if self.enabled:
@@ -134,11 +144,15 @@ class Pipeline:
     @cached_property
     def journal(self) -> Journal:
         """The journal of this pipeline."""
+        from eventtree.journal import open_journal
+
         return open_journal(self.settings.folder)
 
     @cached_property
     def shipper(self) -> Shipper:
         """The shipper of that journal."""
+        from eventtree.delivery.shipper import shipper_of
+
         return shipper_of(self.journal)
 
     def plain_tags(self, tags: Any) -> list[JsonValue]:

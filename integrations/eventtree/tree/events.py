@@ -15,6 +15,9 @@ from eventtree.tree.nesting import Nest
 from eventtree.tree.rules import Run
 from eventtree.usage import normalise
 
+for _model in (EventError, Usage, Cost, Note, Event):
+    _model.model_rebuild()  # with delivery, which imports this as a handler is made: not amid the first tree
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
