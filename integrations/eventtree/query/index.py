@@ -26,7 +26,7 @@ from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
 from eventtree.query.sessions import sessions
 from eventtree.query.store import discard, key_of, opened, place_of
 from eventtree.tree.filter import Filter
-from eventtree.tree.stored import fold_records, fold_stored
+from eventtree.tree.stored import fold_records
 
 T = TypeVar("T")
 WHOLE_ID = 36
@@ -107,13 +107,23 @@ class Index:
             JournalError: several begin so.
             OSError: the disk refuses to read.
         """
+        found = self.lines(tree_id)
+        return None if found is None else fold_records(found[0], load(self.journal, found[1]), self.pricer)
+
+    def lines(self, tree_id: str) -> tuple[str, list[tuple[str, int, int]]] | None:
+        """The id of the tree that `tree` would find, and the log, offset and length of each of its records.
+
+        Raises:
+            JournalError: several begin so.
+            OSError: the disk refuses to read.
+        """
         with self._lock:
             found = self._safely(lambda: self._numbered(tree_id))
             if found is not None:
-                return fold_records(found[1], load(self.journal, self._filler.places(found[0])), self.pricer)
+                return found[1], self._filler.places(found[0])
             # The id of an event stands in no row: the logs are searched for its bytes.
             logged = find_trees(self.journal, [tree_id], with_feedback=True).get(tree_id)
-            return fold_stored(self.journal, logged, self.pricer) if logged is not None else None
+            return None if logged is None else (logged.id, logged.lines)
 
     def sessions(self, chosen: Filter = ALL, *, limit: int = 100) -> list[SessionRow]:
         """The sessions of the trees that a filter chooses, the one with the newest tree first.

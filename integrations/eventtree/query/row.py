@@ -67,13 +67,6 @@ COLUMNS = (
 """Of the index's table of trees, as `figures` gives them and `TreeRow.of` takes them."""
 
 
-PLAIN = (
-    "id", "start", "name", "kind", "status", "running", "session", "user", "events", "errors", "tokens", "unpriced",
-    "duration", "feedback",
-)  # fmt: skip
-"""Fields of a `TreeRow` that are plain already."""
-
-
 def figures(tree: EventTree, shape: int) -> tuple[Any, ...]:
     """The row of a tree, as `COLUMNS` names them. `start` is in microseconds, dollars are exact, as text."""
     root = tree.root
@@ -128,17 +121,6 @@ class TreeRow:
             errors=errors, tokens=tokens, usd=None if usd is None else Decimal(usd), unpriced=unpriced,
             duration=duration, feedback=feedback, shape=shape,
         )  # fmt: skip
-
-    @property
-    def plain(self) -> dict[str, Any]:
-        """Plain values by name, for data frames and JSON. Dollars are a float, several names one text."""
-        named = {name: getattr(self, name) for name in PLAIN}
-        return {
-            **named, "usd": None if self.usd is None else float(self.usd), "models": ", ".join(self.models),
-            "tags": ", ".join(self.shape.tag), "error_types": ", ".join(self.shape.error),
-            "environment": next(iter(self.shape.environment), None),
-            "experiment": next(iter(self.shape.experiment), None), "vendors": ", ".join(self.vendors),
-        }  # fmt: skip
 
     @property
     def models(self) -> tuple[str, ...]:
