@@ -39,7 +39,8 @@ def row_of(first: str, text: str = DOCS) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["eventtree", *(f"eventtree.{name}" for name in ("langchain", "llama_index", "vendors", "testing"))]
+    "module",
+    ["eventtree", *(f"eventtree.{name}" for name in ("langchain", "llama_index", "vendors", "testing", "view"))],
 )
 def test_every_public_name_is_in_the_documentation(module: str) -> None:
     names = importlib.import_module(module).__all__

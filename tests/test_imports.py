@@ -12,8 +12,8 @@ import eventtree
 SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
-    {"errors", "event", "record", "diagnostics", "process", "remembered", "summary", "rows", "terminal", "notebook"},
-    {"config"},
+    {"errors", "event", "record", "diagnostics", "process", "remembered"},
+    {"config", "terminal"},
     {"content"},
     {"journal"},
     {"usage"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"query"},
     {"recording"},
     {"langchain", "llama_index"},
-    {"testing"},
+    {"testing", "view"},
     {"cli", "demo", "pytest_plugin", "__main__"},
 ]
 """Each may import its own layer and those above it in this list."""

@@ -16,20 +16,18 @@ from typing import Literal
 
 from eventtree import diagnostics
 
-Part = Literal["handlers", "delivery", "journal", "index"]
+Part = Literal["handlers", "delivery", "journal"]
 Act = Callable[[], object]
 
 EXIT_ORDER: tuple[Part, ...] = (
     "handlers",  # close the runs whose end nobody announced: they are still recorded,
     "delivery",  # and still sent, as far as `exit_timeout` allows; then its thread ends.
     "journal",  # We record nothing more: what the disk refused is tried once more, and the log gets its last line.
-    "index",  # What only looks at the journal comes last.
 )
 FORK_ORDER: tuple[Part, ...] = (
     "journal",  # A forked child writes a log of its own,
     "delivery",  # which is what its shipper counts and delivers.
     "handlers",  # Locks that a thread of the parent may have held are made anew; no record is written before that.
-    "index",  # SQLite's connections are the parent's.
 )
 
 

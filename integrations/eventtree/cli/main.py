@@ -174,6 +174,24 @@ def dead(
 
 
 @main.command()
+@journal_option
+@click.option("--port", default=0, metavar="N", type=click.IntRange(0, 65535), help="Use this port, not a free one.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Listen on this address of the machine.")
+@click.option(
+    "--allowed-host", "allowed", multiple=True, metavar="NAME",
+    help="Answer to this name too, that of a proxy. It may be given several times.",
+)  # fmt: skip
+@click.option("--no-token", is_flag=True, help="Let every user and program of this machine look.")
+@plain_errors
+def view(journal: str | None, port: int, no_browser: bool, host: str, allowed: tuple[str, ...], no_token: bool) -> None:
+    """Look at the journal in the browser, on this machine alone: trees as they grow, and what each vendor got."""
+    from eventtree.cli.view import view_journal
+
+    view_journal(journal, port=port, opens=not no_browser, host=host, allowed_hosts=allowed, has_token=not no_token)
+
+
+@main.command()
 @click.option(
     "--vendor", "vendors", multiple=True, metavar="NAME", help="Check this vendor. It may be given several times."
 )

@@ -27,7 +27,7 @@ from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.pricing import Pricer
 from eventtree.serializer.packing import export_url
 from eventtree.serializer.serialize import serialize
-from eventtree.terminal import TreeView, console, draw_report
+from eventtree.terminal import console, draw_report, draw_tree
 from eventtree.tree.stored import stored_trees
 from eventtree.vendors import vendor_class
 
@@ -82,7 +82,7 @@ def show_trees(folder: str | None, last: int, tree_id: str | None) -> None:
     shown = 0
     out = console()
     for tree in read_trees(existing(folder), tree_id, last):
-        out.print(TreeView(tree, internal=True))
+        draw_tree(out, tree)
         shown += 1
     if not shown:
         say("No trees recorded yet.")

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eventtree import record
 from eventtree.config import MEMORY
-from eventtree.diagnostics import shown
 from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.holder import stalled_holder
@@ -116,25 +115,6 @@ class Report(BaseModel):
         return not self.unwritten_bytes and not any(
             sums.waiting or sums.dead or sums.unexplained or sums.differs for sums in self.vendors.values()
         )
-
-    def __repr__(self) -> str:
-        states = (
-            f"{name}: {sums.delivered} delivered, {sums.waiting} waiting, {sums.dead} dead"
-            for name, sums in self.vendors.items()
-        )
-        return shown(f"<Report of {self.journal}: {'; '.join([f'{self.events} events', *states])}>")
-
-    __str__ = __repr__
-
-    def __rich__(self) -> Any:
-        from eventtree.terminal import ReportView
-
-        return ReportView(self)
-
-    def _repr_html_(self) -> str:
-        from eventtree.notebook import report_html
-
-        return report_html(self)
 
 
 def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:

@@ -25,7 +25,7 @@ from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import set_global_handler
 from eventtree.recording.session import Session
-from eventtree.terminal import TreeView, console, draw_report
+from eventtree.terminal import console, draw_report, draw_tree
 from eventtree.testing import VendorServer
 from eventtree.vendors import VENDORS
 
@@ -127,7 +127,7 @@ def _print(
     for one, grown in zip(answered, trees, strict=True):
         _line(out, Text.assemble("\n", (one.title, "bold underline"), "\n", ("answer  ", "dim"), shown(one.answer)))
         for tree in grown:
-            out.print(TreeView(tree, contents="none"))
+            draw_tree(out, tree, internal=False)
     draw_report(out, report, counts(server))
     out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {report.journal}"), soft_wrap=True)
     if all(trees) and _arrived(report, server):

@@ -8,6 +8,7 @@ letters), or dropped for a reason.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from eventtree import config, diagnostics, record
 from eventtree.config import MEMORY
 from eventtree.content import Sanitizer
 from eventtree.delivery.shipper import all_shippers
+from eventtree.errors import ConfigError
 from eventtree.journal import Journal, open_journal
 from eventtree.recording.pipeline import sanitizers
 from eventtree.recording.recorder import recorder
@@ -70,13 +72,38 @@ def _record(wanted: str, given: dict[str, Any]) -> bool:
     if found is not None:
         event_id, tree = found
         tree_id, about, plain = tree.id, {"vendors": tree.vendors}, tree.pipelines[0].sanitize
-    entry = record.feedback(event_id, tree_id, str(uuid.uuid4()), time.time_ns(), {**plain(given), **about})
+    _append(journal, event_id, tree_id, {**plain(given), **about})
+    return True
+
+
+def add_feedback(
+    journal: Journal, event_id: str, tree_id: str, vendors: record.Refs | None, given: Mapping[str, Any]
+) -> None:
+    """Record feedback in a journal on one of its trees, as the viewer does for whoever looks at it.
+
+    Raises:
+        ConfigError: it says nothing, or its score is no number, its name or comment no text.
+    """
+    if not given.keys() & {"score", "comment", "correction"}:
+        raise ConfigError("feedback", "it says nothing", "Give a score or a comment")
+    score = given.get("score", 0)
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        raise ConfigError("feedback.score", f"{score!r} is no score", "Give a number, true or false")
+    for name in ("name", "comment"):
+        if not isinstance(given.get(name, ""), str):
+            raise ConfigError(f"feedback.{name}", "it is no text", "Give one")
+    plain = sanitizers.get(journal) or Sanitizer(redact=config.resolve().redact)
+    about = {} if vendors is None else {"vendors": vendors}
+    _append(journal, event_id, tree_id, {**plain(dict(given)), **about})
+
+
+def _append(journal: Journal, event_id: str, tree_id: str, given: Mapping[str, Any]) -> None:
+    entry = record.feedback(event_id, tree_id, str(uuid.uuid4()), time.time_ns(), given)
     journal.append(record.encode(entry))
     for shipper in all_shippers():
         if shipper.journal is journal:
             shipper.ensure()
             shipper.wake()
-    return True
 
 
 def _journal() -> Journal | None:

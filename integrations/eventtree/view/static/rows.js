@@ -1,0 +1,49 @@
+// Rows of one fixed height in a window: only what is seen is drawn, so that 10,000 rows scroll like 10.
+
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact/standalone.module.js";
+
+const BEYOND = 20; // rows drawn above and below what is seen
+const STEP = 10; // rows scrolled before the window is drawn anew
+
+/**
+ * `row(index)` draws a row; `active` is the index kept in view; `onEnd` is called near the last row;
+ * `onTop(bool)` says whether the window stands at its top.
+ */
+export function Rows({ count, height, row, active, onEnd, onTop, role, label, id, onKey }) {
+  const box = useRef(null);
+  const [first, setFirst] = useState(0);
+  const [seen, setSeen] = useState(40);
+
+  useEffect(() => {
+    const measure = new ResizeObserver(() => setSeen(Math.ceil(box.current.clientHeight / height)));
+    measure.observe(box.current);
+    return () => measure.disconnect();
+  }, [height]);
+
+  useLayoutEffect(() => {
+    if (active < 0 || active == null) return;
+    const { scrollTop, clientHeight } = box.current;
+    const top = active * height;
+    if (top < scrollTop) box.current.scrollTop = top;
+    else if (top + height > scrollTop + clientHeight) box.current.scrollTop = top + height - clientHeight;
+  }, [active, height]);
+
+  const scrolled = () => {
+    const at = Math.floor(box.current.scrollTop / height);
+    if (onTop) onTop(box.current.scrollTop < height);
+    if (onEnd && at + seen + BEYOND >= count) onEnd();
+    setFirst(at - (at % STEP));
+  };
+
+  const from = Math.max(0, Math.min(first, count - 1) - BEYOND);
+  const until = Math.min(count, first + seen + STEP + BEYOND);
+  const drawn = [];
+  for (let index = from; index < until; index++) drawn.push(row(index));
+  return html`
+    <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${onKey} tabindex="0" role=${role} aria-label=${label}
+      id=${id} aria-activedescendant=${active >= 0 ? `${id}-${active}` : undefined}>
+      <div role="presentation" style=${{ height: `${count * height}px` }}>
+        <div role="presentation" style=${{ transform: `translateY(${from * height}px)` }}>${drawn}</div>
+      </div>
+    </div>`;
+}

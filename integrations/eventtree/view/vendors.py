@@ -1,0 +1,112 @@
+"""What each vendor has got of a tree, and what exactly it is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventtree.delivery.dead_letters import Numbered, dead_key, drop_letters, letters_in
+from eventtree.delivery.report import make_report
+from eventtree.delivery.resend import resend_letters
+from eventtree.delivery.shipper import all_shippers
+from eventtree.journal import Journal
+from eventtree.journal.counts import Cursors
+from eventtree.serializer.packing import export_url, request
+from eventtree.serializer.serialize import plan
+from eventtree.vendors import Vendor, vendor_class
+from eventtree.view.looking import Opened
+from eventtree.view.shape import PIECE_BYTES, Json
+
+MOST_LETTERS = 200
+"""Dead letters of one answer, newest first."""
+RESEND_SECONDS = 60.0
+
+
+def delivery_of(journal: Journal, opened: Opened) -> list[Json]:
+    """How far each vendor is that a tree names, with the letters it refused."""
+    cursors, found = Cursors(journal), list[Json]()
+    letters = [letter_of(one) for one in letters_in(journal) if one.letter["tree"] == opened.tree.id]
+    for vendor, key in opened.vendors:
+        name, cursor = f"{vendor}.{key}", cursors((vendor, key))
+        dead = [one for one in letters if one["name"] == name][:MOST_LETTERS]
+        is_settled = cursor.is_settled(opened.tree.id, opened.spans)
+        state = "dead" if dead else "delivered" if is_settled else "waiting"
+        parked = None if is_settled else cursor.parked
+        found.append({"vendor": vendor, "name": name, "state": state, "parked": parked, "letters": dead})
+    return found
+
+
+def delivery_in(journal: Journal) -> Json:
+    """The report of a journal, and its newest dead letters."""
+    letters = sorted(letters_in(journal), key=lambda one: -one.letter["at"])
+    shown = [letter_of(one) for one in letters[:MOST_LETTERS]]
+    return {"report": make_report(journal).model_dump(mode="json"), "letters": shown, "dead": len(letters)}
+
+
+def letter_of(one: Numbered) -> Json:
+    """A dead letter without its content: that stands beside the event."""
+    letter = one.letter
+    return {
+        "vendor": one.vendor, "name": one.name, "id": _id(one), "tree": letter["tree"], "events": letter["events"],
+        "status": letter["status"], "words": letter["words"], "at": letter["at"] / 1e9,
+    }  # fmt: skip
+
+
+def send_again(journal: Journal, wanted: Any) -> list[Json]:
+    """Send the letters of these names and ids again; says what became of them, vendor by vendor."""
+    return [one._asdict() for one in resend_letters(journal, _chosen(journal, wanted), RESEND_SECONDS)]
+
+
+def drop(journal: Journal, wanted: Any) -> int:
+    """Drop the letters of these names and ids; returns how many there were."""
+    return drop_letters(journal, _chosen(journal, wanted))
+
+
+def requests_of(journal: Journal, opened: Opened, name: str, event_id: str) -> Json:
+    """The requests that carry one event to a vendor: of each the line, the headers, the event's part and the body.
+
+    Raises:
+        ConfigError: the vendor is none of ours, or its settings are wrong.
+    """
+    vendor = _settings_of(journal, opened, name)
+    planned = plan([opened.tree], vendor)
+    groups = [group for wave in planned.waves for group in wave]
+    carrying = [group for group in groups if any(event_id in item.event_ids for item in group)]
+    made = [request(group, vendor) for group in carrying]
+    failed = planned.failed.get(opened.tree.id)
+    dropped = next((reasons[event_id] for _, reasons in planned.dropped if event_id in reasons), None)
+    return {
+        "requests": [
+            {
+                "method": one.method, "url": export_url(one.url, vendor), "headers": dict(one.headers),
+                "items": len(one.items), "body": _text(one.content),
+                "parts": [_text(item.content) for item in one.items if event_id in item.event_ids],
+            }
+            for one in made
+        ],
+        "dropped": dropped, "hint": vendor.drop_hints.get(dropped or "", ""),
+        "failed": None if failed is None else f"{type(failed).__name__}: {failed}",
+    }  # fmt: skip
+
+
+def _settings_of(journal: Journal, opened: Opened, name: str) -> Vendor:
+    """The vendor as this process delivers to it, else with the settings that `eventtree export` uses."""
+    for shipper in all_shippers():
+        vendor = shipper.vendors.get(name) if shipper.journal is journal else None
+        if vendor is not None and (name, vendor.fingerprint(journal.salt)) in opened.vendors:
+            return vendor
+    return vendor_class(name).for_export()
+
+
+def _chosen(journal: Journal, wanted: Any) -> list[Numbered]:
+    listed = wanted if isinstance(wanted, list) else ()
+    ids = [(one.get("name"), one.get("id")) for one in listed if isinstance(one, dict)]
+    return [one for one in letters_in(journal) if (one.name, _id(one)) in ids]
+
+
+def _id(one: Numbered) -> list[str]:
+    """The identity of a letter; its time as text, since a page's numbers are not long enough."""
+    return [str(part) for part in dead_key(one.letter)]
+
+
+def _text(content: bytes) -> str:
+    return content[:PIECE_BYTES].decode("utf-8", "replace")
