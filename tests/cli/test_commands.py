@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from eventtree import flush
 from eventtree.delivery.shipper import Shipper
 from eventtree.event import Event, Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
-from eventtree.vendors import VENDORS
+from eventtree.vendors import VENDORS, HoneyHive, vendor_class
 from tests.trees import new_id, record_tree
 
 FIELDS = [
@@ -78,24 +79,71 @@ def test_show_draws_the_last_trees_plainly_when_piped(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", VENDORS)
-def test_export_prints_requests_without_key_or_settings(journal: Path, kind: str) -> None:
-    astray = {
-        "HH_PROJECT": "astray",
-        "BRAINTRUST_PROJECT": "astray",
-        "HH_API_KEY": "secret",
-        "BRAINTRUST_API_URL": "http://x",
-    }
-    done = run("export", "--vendor", kind, "--journal", str(journal), **astray)
+def test_export_prints_requests_without_key(journal: Path, kind: str) -> None:
+    keys = {names["api_key"][0]: "secret" for names in (vendor_class(each).env for each in VENDORS)}
+    for given in ({}, keys):
+        done = run("export", "--vendor", kind, "--journal", str(journal), **given)
+        assert done.returncode == 0, done.stderr
+        requests = lines(done.stdout)
+        assert requests
+        for request in requests:
+            assert set(request) == {"method", "url", "headers", "body"}
+            assert request["url"].startswith("https://")
+            assert "{" not in request["url"]
+            assert not {name.lower() for name in request["headers"]} & {"authorization", "x-api-key"}
+        assert "secret" not in done.stdout
+
+
+EXPORT: dict[str, tuple[str, list[str], dict[str, str], str]] = {
+    "project of the environment": ("braintrust", [], {"BRAINTRUST_PROJECT": "web"}, "/v1/project_logs/web/insert"),
+    "project id": ("braintrust", [], {"BRAINTRUST_PROJECT_ID": "p-1"}, "/v1/project_logs/p-1/insert"),
+    "project of an argument": ("braintrust", ["--project", "app"], {"BRAINTRUST_PROJECT": "web"}, "/app/insert"),
+    "host of the environment": ("braintrust", [], {"BRAINTRUST_API_URL": "https://eu.test"}, "https://eu.test/v1/"),
+    "host of an argument": ("nebuly", ["--host", "https://a.test"], {"NEBULY_API_URL": "https://b.test"}, "https://a.test"),
+    "experiment": ("braintrust", ["--experiment", "nightly"], {}, "/v1/experiment/nightly/insert"),
+    "source of the environment": ("honeyhive", [], {"HH_SOURCE": "ci"}, '"source": "ci"'),
+    "source of an argument": ("honeyhive", ["--source", "local"], {"HH_SOURCE": "ci"}, '"source": "local"'),
+    "project of HoneyHive": ("honeyhive", [], {"HH_PROJECT": "web"}, '"project": "web"'),
+    "generation": ("honeyhive", ["--generation", "v1"], {}, "/v1/"),
+    "project of Humanloop": ("humanloop_v5", [], {"HUMANLOOP_PROJECT": "web"}, "web"),
+    "another setting": ("nebuly", ["--set", "version=v3"], {}, "/api/v3/"),
+    "a switch": ("nebuly", ["--set", "anonymize=off"], {}, '"anonymize": false'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPORT)
+def test_export_uses_what_a_delivery_would_and_arguments_before_that(journal: Path, name: str) -> None:
+    kind, arguments, environment, expected = EXPORT[name]
+    done = run("export", "--vendor", kind, "--journal", str(journal), *arguments, **environment)
     assert done.returncode == 0, done.stderr
-    requests = lines(done.stdout)
-    assert requests
-    for request in requests:
-        assert set(request) == {"method", "url", "headers", "body"}
-        assert request["url"].startswith("https://")
-        assert "{" not in request["url"]
-        assert not {name.lower() for name in request["headers"]} & {"authorization", "x-api-key"}
-    assert "astray" not in done.stdout
-    assert "secret" not in done.stdout
+    assert expected in done.stdout
+
+
+def test_export_shows_the_very_bodies_that_a_delivery_in_this_environment_sends(own_place: Path) -> None:
+    with VendorServer() as server:
+        settings = server.settings("honeyhive")
+        env = {"HH_PROJECT": "web", "HH_SOURCE": "ci", "HH_API_URL": settings["base_url"]}
+        record_tree(Pipeline(vendors=[HoneyHive(project="web", source="ci", **settings)]))
+        assert flush(20).settled
+        exported = lines(run("export", "--vendor", "honeyhive", **env).stdout)
+        assert [one["body"] for one in exported] == [one.body for one in server.requests]
+        assert [one["url"] for one in exported] == [server.url + one.path for one in server.requests]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--source", "x"], "Braintrust.source: there is no such setting"),
+        (["--set", "projct=x"], "Did you mean project?"),
+        (["--set", "project"], "Write NAME=VALUE"),
+        (["--set", "api_key=x"], "has no key"),
+        (["--host", "nowhere"], "is no URL"),
+    ],
+)
+def test_export_names_a_setting_that_is_wrong(journal: Path, arguments: list[str], words: str) -> None:
+    done = run("export", "--vendor", "braintrust", "--journal", str(journal), *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
 
 
 def test_export_uses_the_projects_name_where_an_id_would_be_looked_up(journal: Path) -> None:

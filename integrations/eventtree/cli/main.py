@@ -95,12 +95,26 @@ def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> 
     help="Name the vendor: honeyhive, humanloop_v5, humanloop_v4, braintrust or nebuly.",
 )  # fmt: skip
 @click.option("--tree", "tree_id", metavar="ID", help="Print only the requests for this tree.")
+@click.option("--project", metavar="NAME", help="Name the project instead of the environment.")
+@click.option("--host", "base_url", metavar="URL", help="Name the host instead of the environment.")
+@click.option("--source", metavar="NAME", help="Name the source (HoneyHive).")
+@click.option("--generation", metavar="NAME", help="Choose the generation of the vendor's interface (HoneyHive).")
+@click.option("--experiment", metavar="NAME", help="Name the experiment (Braintrust).")
+@click.option(
+    "--set", "more", multiple=True, metavar="NAME=VALUE",
+    help="Give another setting of the vendor. It may be given several times.",
+)  # fmt: skip
 @plain_errors
-def export(journal: str | None, vendor: str, tree_id: str | None) -> None:
-    """Print the exact requests a vendor would get, one JSON object a line. This needs no key."""
+def export(
+    journal: str | None, vendor: str, tree_id: str | None, more: tuple[str, ...], **settings: str | None
+) -> None:
+    """Print the exact requests a vendor would get, one JSON object a line. This needs no key.
+
+    The host and all settings are those that a delivery in this environment would have.
+    """
     from eventtree.cli.show import export_requests
 
-    export_requests(journal, vendor, tree_id)
+    export_requests(journal, vendor, tree_id, settings, more)
 
 
 @main.command()

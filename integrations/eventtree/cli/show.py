@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -95,9 +95,23 @@ def show_json(folder: str | None, tree_id: str | None) -> None:
             say(event.model_dump_json())
 
 
-def export_requests(folder: str | None, vendor_name: str, tree_id: str | None) -> None:
-    """The requests of one vendor, without a key, one JSON object a line."""
-    vendor = vendor_class(vendor_name).for_export()
+def export_requests(
+    folder: str | None, vendor_name: str, tree_id: str | None, settings: Mapping[str, str | None], more: Sequence[str]
+) -> None:
+    """The requests that a delivery in this environment would make, without a key, one JSON object a line.
+
+    `settings` and `more` (`NAME=VALUE`) go before the environment.
+
+    Raises:
+        ConfigError: the vendor has no such setting, or a value is wrong.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    for one in more:
+        name, sign, value = one.partition("=")
+        if not sign or name == "api_key":
+            raise ConfigError("--set", f"{name!r} sets nothing", "Write NAME=VALUE; a request that is shown has no key")
+        given[name.strip().replace("-", "_")] = value
+    vendor = vendor_class(vendor_name).for_export(from_environment=True, **given)
     for request in serialize(read_trees(existing(folder), tree_id), vendor):
         line = {
             "method": request.method, "url": export_url(request.url, vendor), "headers": dict(request.headers),

@@ -166,10 +166,16 @@ class Vendor(BaseModel):
         return url.rstrip("/")
 
     @classmethod
-    def for_export(cls, **settings: Any) -> Self:
-        """A value to look at requests with, never to send them: default host, no key, nothing from the environment."""
-        defaults = {setting: cls.model_fields[setting].default for setting in cls.env if setting in cls.model_fields}
-        return cls(**{**defaults, "api_key": "none", "base_url": cls.default_url, **settings})
+    def for_export(cls, *, from_environment: bool = False, **settings: Any) -> Self:
+        """A value to look at requests with, never to send them: no key, and the default host and settings.
+
+        With `from_environment`, the host and settings that a delivery in this environment would have.
+        """
+        left_out = ("api_key",) if from_environment else cls.env.keys() & cls.model_fields.keys()
+        defaults = {setting: cls.model_fields[setting].default for setting in left_out}
+        if not from_environment:
+            defaults["base_url"] = cls.default_url
+        return cls(**{**defaults, "api_key": "none", **cls.export_settings, **settings})
 
     def auth(self) -> dict[str, str]:
         """The headers that carry the key."""

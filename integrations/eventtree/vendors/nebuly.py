@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
@@ -79,6 +79,7 @@ class Nebuly(Vendor):
         "tags": Route("POST", "/event-ingestion/api/v2/events/tags", status_actions=ABOUT_ONE),
     }
     idempotent: ClassVar[bool] = False
+    export_settings: ClassVar[Mapping[str, Any]] = {"end_user": "unknown"}
     drop_hints: ClassVar[Mapping[str, str]] = {
         "no_end_user": "Name one with eventtree.session(…, user=…) or the handler's user=…, or set end_user=…",
         "no_user_text": "It is looked for in the root's inputs (question, input, messages, …), models and retrievers",
@@ -103,11 +104,6 @@ class Nebuly(Vendor):
     def normal_url(cls, url: str) -> str:
         """The host, whichever of Nebuly's own settings `url` comes from: some hold the path of an endpoint."""
         return url.split("/event-ingestion", 1)[0].rstrip("/")
-
-    @classmethod
-    def for_export(cls, **settings: Any) -> Self:
-        """A value for looking at requests: trees without a user get `unknown`."""
-        return super().for_export(**{"end_user": "unknown", **settings})
 
     def encode(self, tree: EventTree) -> Encoded:
         """One item for the tree, or none and the reason for every event."""

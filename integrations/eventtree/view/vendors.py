@@ -94,7 +94,7 @@ def _settings_of(journal: Journal, opened: Opened, name: str) -> Vendor:
         vendor = shipper.vendors.get(name) if shipper.journal is journal else None
         if vendor is not None and (name, vendor.fingerprint(journal.salt)) in opened.vendors:
             return vendor
-    return vendor_class(name).for_export()
+    return vendor_class(name).for_export(from_environment=True)
 
 
 def _chosen(journal: Journal, wanted: Any) -> list[Numbered]:
