@@ -88,6 +88,8 @@ def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | int | 
     """The name or number under the first of these keys that has one, read past what its class makes of it."""
     for key in keys:
         value: Any = metadata.get(key)
+        if value is None:
+            continue
         mro = MRO_OF(type(value))
         plain = str.__str__(value) if str in mro else int.__int__(value) if int in mro else ""
         if plain != "":

@@ -15,7 +15,7 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, QueryBundle, TextNode
 
 from eventtree.content import Limits, Sanitizer
-from eventtree.content.fast_path import NOT_SIMPLE, copied, copied_documents, copied_messages
+from eventtree.content.fast_path import COPIES, NOT_SIMPLE, copied_documents, messages_of
 
 
 def walked() -> Sanitizer:
@@ -23,6 +23,13 @@ def walked() -> Sanitizer:
     writer = Sanitizer()
     writer.room = 0
     return writer
+
+
+def copied(value: Any, most: int) -> Any:
+    """The fast copy of a value of at most so many characters."""
+    room = [most]
+    plain = COPIES[type(value)](value, room, 0)
+    return plain if room[0] >= 0 else NOT_SIMPLE
 
 
 def by_walk(value: Any) -> Any:
@@ -118,13 +125,13 @@ def test_messages_agree_together() -> None:
 def test_documents_agree_together() -> None:
     for nodes in (NODES, [*NODES, NODE.node], [*NODES, "text"], [], tuple(NODES), NODE):
         assert Sanitizer().documents(nodes) == walked().documents(nodes)
-    assert copied_documents(NODES, 10_000) is not NOT_SIMPLE
+    assert copied_documents(NODES, [10_000]) is not NOT_SIMPLE
 
 
 @pytest.mark.parametrize("message", MESSAGES[:4], ids=lambda message: type(message).__name__)
 def test_the_usual_messages_go_the_quick_way(message: Any) -> None:
     assert copied(message, 10_000) is not NOT_SIMPLE
-    assert copied_messages([message], 10_000) is not NOT_SIMPLE
+    assert messages_of([message], [10_000]) is not NOT_SIMPLE
 
 
 @pytest.mark.parametrize("result", RESULTS + ENGINE)

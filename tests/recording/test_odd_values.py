@@ -167,7 +167,7 @@ def test_f31_a_callback_that_fails_over_its_arguments_loses_no_run(
 ) -> None:
     """A root whose start or end cannot be read is recorded bare: it neither is missing nor waits for ever."""
     monkeypatch.setattr("eventtree.langchain.handler.parent_of", lambda _: 1 / 0)
-    monkeypatch.setattr("eventtree.langchain.handler.CallbackHandler._close", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("eventtree.langchain.handler.key_of", lambda _: 1 / 0)
     handler, root, child = CallbackHandler(), uuid.uuid4(), uuid.uuid4()
     ends = {"on_chat_model": "on_llm"}.get(callback, callback)
     with capture() as trees:

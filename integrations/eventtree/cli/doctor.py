@@ -115,7 +115,9 @@ def _record(pipeline: Pipeline) -> str:
     recorder.open(pipeline, tool, tree, kind=Kind.TOOL, name="look", inputs={"input": question})
     recorder.close(pipeline, tool, outputs="It does.")
     messages = [{"role": "user", "content": question}]
-    recorder.open(pipeline, model, tree, kind=Kind.MODEL, name="none", inputs={"messages": messages}, model=MARK)
+    recorder.open(
+        pipeline, model, tree, kind=Kind.MODEL, name="none", inputs={"messages": messages}, known={"model": MARK}
+    )
     recorder.close(pipeline, model, outputs={"messages": [{"role": "assistant", "content": "It does."}]})
     recorder.close(pipeline, tree, outputs={"answer": "It does."})
     return tree

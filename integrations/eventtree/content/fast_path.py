@@ -5,37 +5,42 @@ Whatever is not usual is refused, and the walk does it from the start. Without a
 into redacting. Runs no code of the user.
 
 `room` is a list of one number: the characters still welcome. Containers look at it before they are entered, which
-bounds the time, also where a list contains itself; whoever calls looks at it in the end.
+bounds the time, also where a list contains itself; whoever calls looks at it in the end. Texts up to `SHORT` count by
+the items that they are.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from math import isfinite
+from operator import itemgetter
 from typing import Any, Final
 
 from eventtree.content import framework_values, scalars
 from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
 from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
-from eventtree.content.walk import CONVERTERS, MAX_KINDS, SHORT, clean, fields_of, slot
+from eventtree.content.parts import TYPES
+from eventtree.content.walk import CONVERTERS, MAX_KINDS, SHORT, Limits, clean, fields_of, slot
+from eventtree.diagnostics import DICT_OF, MRO_OF
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
 
 NOT_SIMPLE: Final = object()
 """Returned for a value that the walk has to do."""
-ROOM = 1 << 16
 DEPTH = 8
-ITEMS = 64
+ITEMS = 1_000
 """Most items of one container."""
 NODE = 27
 """Characters that an item counts for beside its text: its quotes, comma and marks."""
 SMALL = 1 << 53
-TEXT = frozenset({str})
 LIST = frozenset({list})
+WORDS = frozenset({type(None), bool})
 DATA = "data:"
 """Beginning of a URL that holds the file itself."""
 NO_REST = [None] * len(REST)
+BASIC = itemgetter("content", "type", "additional_kwargs", "response_metadata")
 NO_MEDIA = [None] * len(framework_values.MEDIA)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
@@ -43,6 +48,12 @@ CALLING = frozenset({"tool_calls", "function_call"})
 """Keys of `additional_kwargs` whose dicts say nothing new in a message that has `tool_calls` itself."""
 
 Copy = Callable[[Any, list[int], int], JsonValue]
+
+
+def room_in(limits: Limits) -> int:
+    """Characters of a value that may be copied here: none where a limit is so narrow that it may cut such a value."""
+    is_ample = limits.max_depth > DEPTH and limits.max_items >= ITEMS
+    return min(limits.max_bytes, limits.max_nodes * NODE) if is_ample else 0
 
 
 def itself(value: JsonValue, _room: list[int], _depth: int) -> JsonValue:
@@ -75,72 +86,94 @@ def text_like(value: str, room: list[int], _depth: int) -> JsonValue:
 
 def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
     """A dict of the builtin class, whose keys are text. One with a `type` may describe a file; see parts.from_dict."""
+    if depth >= DEPTH or len(value) > ITEMS:
+        return NOT_SIMPLE
     out = value.copy()
     if not out:
         return out
-    room[0] -= NODE * len(out)
-    if len(out) > ITEMS or depth >= DEPTH or room[0] < 0 or "type" in out or "inline_data" in out:
+    names = "".join(out)  # raises where a key is no text
+    room[0] -= NODE * len(out) + len(names)
+    if room[0] < 0 or not names.isascii():
         return NOT_SIMPLE
-    if not TEXT.issuperset(map(type, out)):
-        return NOT_SIMPLE
-    keys = "".join(out)
-    if not keys.isascii():
-        return NOT_SIMPLE
-    room[0] -= len(keys)
-    if TEXT.issuperset(map(type, out.values())):
-        texts = "".join(out.values())
-        if texts.isascii() and DATA not in texts:
-            room[0] -= len(texts)
-            return out
+    if "type" in out or "inline_data" in out:
+        kind = out.get("type", "")
+        if type(kind) is not str or kind in TYPES or "inline_data" in out:
+            return NOT_SIMPLE
     for key, item in out.items():
-        if type(item) is str and len(item) <= SHORT and item.isascii():
-            room[0] -= len(item)
-        elif item is not None:
-            plain = out[key] = COPIES[type(item)](item, room, depth + 1)
-            if plain is NOT_SIMPLE:
-                return NOT_SIMPLE
+        if type(key) is not str:
+            return NOT_SIMPLE
+        kind = type(item)
+        if kind is str:
+            if len(item) <= SHORT and item.isascii():
+                continue
+        elif kind in WORDS:
+            continue
+        plain = out[key] = COPIES[kind](item, room, depth + 1)
+        if plain is NOT_SIMPLE:
+            return NOT_SIMPLE
     return out
 
 
 def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
     """A list of the builtin class."""
+    if len(value) > ITEMS or depth >= DEPTH:
+        return NOT_SIMPLE
     room[0] -= NODE * len(value)
-    if len(value) > ITEMS or depth >= DEPTH or room[0] < 0:
+    if room[0] < 0:
         return NOT_SIMPLE
     out = [COPIES[type(item)](item, room, depth + 1) for item in value.copy()]
     return NOT_SIMPLE if NOT_SIMPLE in out else out
 
 
+def extras_of(kind: type) -> Callable[[Any], Any]:
+    """How the fields are read that a pydantic model has beside those of its class, past the class's own code."""
+    found = next((DICT_OF(each).get("__pydantic_extra__") for each in MRO_OF(kind)
+                  if "__pydantic_extra__" in DICT_OF(each)), None)  # fmt: skip
+    if type(found) is types.MemberDescriptorType:
+        return found.__get__
+    return lambda value: slot(value, "__pydantic_extra__")
+
+
+EXTRAS: Remembered[type, Callable[[Any], Any]] = Remembered(MAX_KINDS, extras_of)
+OWN = object.__getattribute__
+
+
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
-    own = object.__getattribute__(value, "__dict__")  # `fields_of`
-    if type(own) is not dict or not FIELDS.issuperset(own) or slot(value, "__pydantic_extra__"):
+    own = OWN(value, "__dict__")  # `fields_of`
+    if not FIELDS.issuperset(own) or EXTRAS[type(value)](value):
         return NOT_SIMPLE
     get = own.get
-    content, role = get("content"), ROLE_OF.get(get("type"))
+    content, kind, more, about = BASIC(own)
+    role = ROLE_OF.get(kind)
     if type(content) is not str or role is None:
         return NOT_SIMPLE
-    room[0] -= 6 * NODE + len(content)
-    if not content.isascii() or content.startswith(DATA):
+    room[0] -= 6 * NODE
+    if len(content) > SHORT or not content.isascii():
         content = text(content, room)
     out: dict[str, JsonValue] = {"role": role, "content": content}
-    more, calls = get("additional_kwargs"), get("tool_calls")
+    calls = get("tool_calls")
     if get("invalid_tool_calls") or (more and not is_plain(more, calls)):
         return NOT_SIMPLE
     if calls:
-        out["tool_calls"] = tool_calls(calls, room)
+        calls = out["tool_calls"] = tool_calls(calls, room)
     rest = [*map(get, REST)]
     if rest != NO_REST:
         for key, item in zip(REST, rest, strict=True):
-            if item is not None:
-                out[key] = text(item, room) if type(item) is str else NOT_SIMPLE
-    if about := get("response_metadata"):
+            if item is None:
+                continue
+            if type(item) is not str:
+                return NOT_SIMPLE
+            out[key] = item if len(item) <= SHORT and item.isascii() else text(item, room)
+    if about:
         reason = finish_reason(about)
         if reason is not None:
-            out["finish_reason"] = text(reason, room) if type(reason) is str else NOT_SIMPLE
+            if type(reason) is not str:
+                return NOT_SIMPLE
+            out["finish_reason"] = text(reason, room)
         if names := chat.left_out(about):
             out["left_out"] = [text(name, room) for name in names]
-    return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
+    return out if content is not NOT_SIMPLE and calls is not NOT_SIMPLE else NOT_SIMPLE
 
 
 def is_plain(more: Any, calls: Any) -> bool:
@@ -193,7 +226,11 @@ def result(value: Any, room: list[int], depth: int) -> JsonValue:
     rows = fields_of(value).get("generations")
     if type(rows) is not list or not LIST.issuperset(map(type, rows)):
         return NOT_SIMPLE
-    out = [generation(answer, room, depth) for row in rows for answer in row]
+    answers = [answer for row in rows for answer in row]
+    room[0] -= NODE * len(answers)
+    if room[0] < 0 or len(answers) > ITEMS:
+        return NOT_SIMPLE
+    out = [generation(answer, room, depth) for answer in answers]
     return {"messages": out} if out and NOT_SIMPLE not in out else NOT_SIMPLE
 
 
@@ -296,22 +333,8 @@ COPIES: Remembered[type, Copy] = Remembered(MAX_KINDS, copy_of, begin=BUILTIN)
 """Class → how its values are copied."""
 
 
-def copied(value: Any, most: int) -> JsonValue:
-    """A plain copy of `value` if it is usual and of at most `most` characters, else NOT_SIMPLE."""
-    room = [most]
-    plain = COPIES[type(value)](value, room, 0)
-    return plain if room[0] >= 0 else NOT_SIMPLE
-
-
-def copied_documents(values: Any, most: int) -> JsonValue:
-    """As `copied`, for a list of LlamaIndex nodes."""
+def copied_documents(values: Any, room: list[int]) -> JsonValue:
+    """A list of LlamaIndex nodes."""
     if type(values) is not list or not {node, scored}.issuperset(COPIES[kind] for kind in set(map(type, values))):
         return NOT_SIMPLE
-    return copied(values, most)
-
-
-def copied_messages(values: Any, most: int) -> JsonValue:
-    """As `copied`, for a list of LangChain messages."""
-    room = [most]
-    plain = messages_of(values, room)
-    return plain if room[0] >= 0 else NOT_SIMPLE
+    return list_of(values, room, 0)

@@ -37,6 +37,9 @@ INNER = (
 Gemini where it refused the prompt (ai.google.dev/api/generate-content#promptfeedback), Bedrock's Converse stream.
 """
 
+PLACES = frozenset({*NAMES, *(outer for outer, _ in INNER), "object"})
+"""All keys by which an answer says why it stopped."""
+
 LISTS = ("choices", "candidates", "results", "outputs", "generations")
 """Lists of answers in a provider's body: OpenAI, Gemini, Titan, Mistral on Bedrock, Cohere's text models."""
 
@@ -58,6 +61,11 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
 
     `get` reads an entry of something that may be no dict.
     """
+    if type(body) is dict:
+        if PLACES.isdisjoint(body):
+            return None
+        if type(reason := body.get(NAMES[0])) is str and reason:  # by far the most usual
+            return once(reason)
     for name in NAMES:
         if reason := get(body, name):
             return once(reason)
@@ -73,7 +81,8 @@ def once(value: Any) -> Any:
     """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
     the reason, the model and the tier.
     """
-    twice = JOINED.match(value) if isinstance(value, str) else None
+    # No pattern is tried where the beginning does not come again.
+    twice = JOINED.match(value) if isinstance(value, str) and value[:4] in value[4:] else None
     return twice[1] if twice else value
 
 

@@ -192,7 +192,7 @@ def left_out(about: object) -> list[str]:
     """Names of what is in an answer's metadata and nowhere in the event (log probabilities, safety ratings, headers):
     the mark that they leave, since their contents may be many times the answer's.
     """
-    if type(about) is not dict:
+    if type(about) is not dict or ELSEWHERE.issuperset(about):
         return []
     return sorted(
         key for key, item in about.items() if type(key) is str and key not in ELSEWHERE and not is_empty(item)

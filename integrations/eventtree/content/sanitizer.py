@@ -35,24 +35,30 @@ def converter_of(kind: type) -> Converter:
 CONVERTERS.begin, CONVERTERS.find = objects.EXACT, converter_of
 CONVERTERS.update(objects.EXACT)
 
-TEXT_BYTES, NODE_BYTES = 6, 160
-"""Most bytes of JSON that a byte of text (as \\u0000) and a node with its marks may become: only what may be too large
-by this count is measured."""
-
 
 class Sanitizer:
     """Turns anything into plain JSON, within `limits` and past `redact`."""
 
-    __slots__ = ("guard", "lasting", "limits", "room")
+    __slots__ = ("guard", "lasting", "limits", "measures", "room")
 
-    def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None, own_keys: Iterable[str] = ()) -> None:
-        """Bind the limits and the redactor; `own_keys` are dict keys of ours, kept as they are."""
+    def __init__(
+        self,
+        limits: Limits = DEFAULT,
+        redact: Redactor | None = None,
+        own_keys: Iterable[str] = (),
+        *,
+        measures: bool = True,
+    ) -> None:
+        """Bind the limits and the redactor; `own_keys` are dict keys of ours, kept as they are.
+
+        Where it does not measure, what comes out may be larger than the limits say, by no more than a few times:
+        whoever writes it down calls `fitted` where it is too large.
+        """
         self.limits = limits
         self.guard = None if redact is None else FailClosed(redact)
-        is_ample = limits.max_depth > fast_path.DEPTH and limits.max_items >= fast_path.ITEMS
-        is_ample = is_ample and limits.max_nodes >= fast_path.ROOM // fast_path.NODE
-        self.room = min(fast_path.ROOM, limits.max_bytes // TEXT_BYTES) if redact is None and is_ample else 0
-        """Characters of a value that may be copied the fast_path way, where every limit is larger than that takes."""
+        self.measures = measures
+        self.room = fast_path.room_in(limits) if redact is None else 0
+        """Characters of a value that may be copied the fast way, where every limit is larger than that takes."""
         hides = getattr(redact, "hides_key", None)
         hides_key = FailClosedKeys(hides, self.guard) if hides and self.guard else None
         self.lasting = KeyCache(self.guard, hides_key, own_keys)
@@ -70,14 +76,20 @@ class Sanitizer:
     def __call__(self, value: Any) -> JsonValue:
         """`value` as plain JSON."""
         if self.room:
+            room = [self.room]
             try:
-                plain = fast_path.copied(value, self.room)
+                plain = fast_path.COPIES[type(value)](value, room, 0)
             except Exception:  # noqa: BLE001 - another thread changed it, or it is broken: the walk is the boundary
                 plain = fast_path.NOT_SIMPLE
-            if plain is not fast_path.NOT_SIMPLE:
-                return plain
+            if plain is not fast_path.NOT_SIMPLE and room[0] >= 0:
+                return (
+                    self.fitted(plain)
+                    if self.measures and self.room - room[0] > self.limits.max_bytes // LEAST
+                    else plain
+                )
         walk = Walk(self.limits, self.guard, self.lasting)
-        return self.fitted(walk, walk.value(value, 0))
+        plain = walk.value(value, 0)
+        return self.fitted(plain) if self.measures else plain
 
     def text(self, value: str) -> str:
         """A text such as a name or a tag, redacted and cut to size."""
@@ -86,13 +98,12 @@ class Sanitizer:
 
     def message(self, value: Any) -> dict[str, JsonValue]:
         """A message of any spelling as one Message: an object, a dict, (role, content), or a text of the user."""
-        walk = Walk(self.limits, self.guard, self.lasting)
-        plain: dict[str, JsonValue] = self.fitted(walk, as_message(walk, value, 0))
-        return plain
+        plain: Any = as_message(Walk(self.limits, self.guard, self.lasting), value, 0)
+        return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
-        return self.listed(values, fast_path.copied_messages, as_message, is_single=chat.is_pair)
+        return self.listed(values, fast_path.messages_of, as_message, is_single=chat.is_pair)
 
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""
@@ -105,35 +116,40 @@ class Sanitizer:
     def listed(
         self,
         values: Any,
-        copy: Callable[[Any, int], JsonValue],
+        copy: Callable[[Any, list[int]], JsonValue],
         convert: Callable[[Walk, Any, int], JsonValue],
         is_single: Callable[[Any], bool],
     ) -> list[dict[str, JsonValue]]:
         """The `copy` of usual values, else each of them converted; what is no list or tuple is one value."""
         if self.room:
+            room = [self.room]
             try:
-                plain = copy(values, self.room)
+                plain = copy(values, room)
             except Exception:  # noqa: BLE001 - as in `__call__`
                 plain = fast_path.NOT_SIMPLE
-            if plain is not fast_path.NOT_SIMPLE:
-                return plain  # type: ignore[no-any-return]
+            if plain is not fast_path.NOT_SIMPLE and room[0] >= 0:
+                return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
         walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)
         if given is None or is_single(values):
             given = [values]
         kept = given[: walk.take(len(given))]
-        out = self.fitted(walk, [convert(walk, value, 1) for value in kept])
+        out: Any = [convert(walk, value, 1) for value in kept]
+        out = self.fitted(out) if self.measures else out
         return [item for item in out if type(item) is dict] if type(out) is list else []
 
-    def fitted(self, walk: Walk, plain: JsonValue) -> JsonValue:
-        """`plain`, shortened if its text and nodes may be too large."""
-        most = TEXT_BYTES * walk.spent + NODE_BYTES * (self.limits.max_nodes - walk.nodes)
+    def fitted(self, plain: JsonValue) -> JsonValue:
+        """`plain`, shortened if it is too large."""
         # To write it is quicker than to measure it part by part.
-        if most <= self.limits.max_bytes or len(encode(plain)) <= self.limits.max_bytes:
+        if len(encode(plain)) <= self.limits.max_bytes:
             return plain
         shorter = truncate(plain, self.limits.max_bytes)
         diagnostics.truncations["value_bytes"] += shorter is not plain
         return shorter
+
+
+LEAST = 100
+"""No character that `room` counts becomes more bytes of JSON: short texts go by the items that they are."""
 
 
 def sanitize(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:

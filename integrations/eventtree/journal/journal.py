@@ -20,6 +20,7 @@ import weakref
 from collections import Counter, deque
 from pathlib import Path
 from threading import RLock
+from time import monotonic
 
 from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
@@ -39,10 +40,11 @@ LOOK_BYTES = 64 * 1024
 UNSURE_RECORDS = 1000
 """How many of these are kept while the disk does not even answer whether the log is there."""
 
-Entry = tuple[bytes, tuple[str, ...], int]
-"""A record to append: its JSON, the names under which its events are counted, and how many there are."""
+Entry = tuple[bytes, tuple[str, ...], int | None]
+"""A record to append: its JSON, the names under which its events are counted, and how many there are (None: as a run
+opens, its one).
+"""
 
-OPENED = b'{"r":"open",'
 LOG_NAME = re.compile(r"(.*?)(?:\.(\d+))?\.log")
 """A log: which process wrote it, and its number."""
 MADE_BY = re.compile(rb'"eventtree":(\d+)')
@@ -77,7 +79,7 @@ class Journal:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
         self.events = 0
         """Events that this process has recorded."""
-        self.totals: Counter[str] = Counter()
+        self.totals: dict[str, int] = {}
         """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
         self.lost: Counter[str] = Counter()
         """Events of `totals` that were lost (reason `memory_full`): neither disk nor memory would take them."""
@@ -139,8 +141,8 @@ class Journal:
             self.files.append("salt", fresh)
         return self.files.read("salt", 0, SALT_BYTES)
 
-    def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int = 1) -> None:
-        """Add one record, and so many events to the totals of these names.
+    def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int | None = None) -> None:
+        """Add one record, and so many events to the totals of these names; without a number, the one that opens here.
 
         Never raises OSError: while the disk refuses, lines wait in memory and are tried again.
         """
@@ -152,7 +154,7 @@ class Journal:
             while True:
                 self._is_writing = True
                 try:
-                    now = time.monotonic()
+                    now = monotonic()
                     # First make sure there is a log to write to, then write the line, then remember it: a line that
                     # goes to a log somebody deletes meanwhile is among those written again at the next look.
                     if now >= self._next_look or self._size >= self._look_size:
@@ -166,35 +168,38 @@ class Journal:
                     return
                 payload, counted, events = self._inner.popleft()
 
-    def _put(self, payload: bytes, counted: tuple[str, ...], events: int, began: float) -> bytes:
+    def _put(self, payload: bytes, counted: tuple[str, ...], events: int | None, began: float) -> bytes:
         """Write a record, or hold it while the disk refuses; returns its line."""
         # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
-        line = frame(self._seq, payload)
-        self._seq += 1
+        seq = self._seq
+        line = frame(seq, payload)
+        self._seq = seq + 1
         self._size += len(line)
-        self.events += payload.startswith(OPENED)
-        for name in counted:
-            self.totals[name] += events
+        if counted:
+            if events is None:
+                events = 1
+                self.events += 1
+            for name in counted:
+                self.totals[name] = self.totals.get(name, 0) + events
         # While one line waits, all later ones wait behind it: the log keeps its order.
         if self._overflow.is_holding:
             self._hold(line, counted, events)
             return line
         try:
             self.files.append(self.log, line)
+            # Written, but slowly: the next line does not wait for this disk on the app's thread.
+            if monotonic() - began > SLOW_SECONDS:
+                self._overflow.is_holding = True
         except OSError:
             self._overflow.is_holding = True
             self._hold(line, counted, events)
-        else:
-            # Written, but slowly: the next line does not wait for this disk on the app's thread.
-            if time.monotonic() - began > SLOW_SECONDS:
-                self._overflow.is_holding = True
         return line
 
-    def _hold(self, line: bytes, counted: tuple[str, ...], events: int) -> None:
+    def _hold(self, line: bytes, counted: tuple[str, ...], events: int | None) -> None:
         if not self._overflow.hold(line):
             self.dropped += 1
             for name in counted:
-                self.lost[name] += events
+                self.lost[name] += 1 if events is None else events
         if self._overflow.is_swollen:
             self.full = "memory_full"
 
@@ -209,7 +214,7 @@ class Journal:
         """Try once more to write the lines that wait in memory, or went to a log that somebody has deleted."""
         with self._lock:
             if self._size and not self._is_writing:
-                self._look(time.monotonic())
+                self._look(monotonic())
         if self._overflow.is_holding:
             self._overflow.drain()
 
@@ -218,7 +223,7 @@ class Journal:
         self.flush_held()
         with self._lock:
             if self._size:
-                self._put(encode(self.sums(end=True)), (), 0, time.monotonic())
+                self._put(encode(self.sums(end=True)), (), 0, monotonic())
 
     def close(self) -> None:
         """End it, and give back its descriptors and its lock: a process of many tests has many journals."""
@@ -302,7 +307,7 @@ class Journal:
             self._number += 1
             self.log = self._overflow.log = f"{self.process}.{self._number:04d}.log"
             self._size = 0
-        self._put(encode(self.sums()), (), 0, time.monotonic())
+        self._put(encode(self.sums()), (), 0, monotonic())
 
     def _look(self, now: float) -> None:
         """Before a line: begin a log where there is none, or the last is full, or somebody has deleted it.

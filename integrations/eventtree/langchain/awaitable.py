@@ -8,10 +8,8 @@ The sync path gets the same awaitable and lets it be, since it is no coroutine.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
-from types import MethodType
 from typing import Any
 
 from eventtree.event import Kind, Status
@@ -38,10 +36,13 @@ FINISHED = Finished()
 
 def callback(method: Callable[..., None]) -> Callable[..., Any]:
     """Make a method of the handler harmless (see `guarded`) and fit for LangChain's sync and async path."""
-    safe = guarded(method, FINISHED, bare(method.__name__))
+    safe: Any = guarded(method, FINISHED, bare(method.__name__))
     mark = getattr(inspect, "markcoroutinefunction", None)
-    marked: Callable[..., Any] = coroutine_like(safe) if mark is None else mark(safe)
-    return marked
+    if mark is not None:
+        return mark(safe)  # type: ignore[no-any-return]
+    # Before Python 3.12: what `inspect` looks at. Only an instruction makes a coroutine of a call, and here is none.
+    safe.__code__ = safe.__code__.replace(co_flags=safe.__code__.co_flags | inspect.CO_COROUTINE)
+    return safe  # type: ignore[no-any-return]
 
 
 def bare(callback_name: str) -> Callable[..., None] | None:
@@ -52,7 +53,7 @@ def bare(callback_name: str) -> Callable[..., None] | None:
     def opened(self: Any, *_: Any, run_id: Any, parent_run_id: Any = None, **__: Any) -> None:
         if not recorder.knows(key_of(run_id)):
             parent = None if parent_run_id is None else key_of(parent_run_id)
-            recorder.open(self.pipeline, key_of(run_id), parent, kind=kind, name=kind, framework="langchain")
+            recorder.open(self.pipeline, key_of(run_id), parent, kind, kind, known={"framework": "langchain"})
 
     def closed(self: Any, *_: Any, run_id: Any, **__: Any) -> None:
         if recorder.is_open(key_of(run_id)):
@@ -61,29 +62,3 @@ def bare(callback_name: str) -> Callable[..., None] | None:
     if callback_name.endswith("_start"):
         return opened
     return closed if callback_name.endswith(("_end", "_error")) else None
-
-
-async def _coroutine_function() -> None:
-    """Lends its code flags to `CoroutineLike`."""
-
-
-class CoroutineLike:
-    """Before Python 3.12: a callable that `inspect.iscoroutinefunction` takes for a coroutine function.
-
-    `inspect` accepts any object that has the attributes of a function, as Cython's have, and reads its code's flags.
-    """
-
-    __code__ = _coroutine_function.__code__
-    __defaults__ = None
-    __kwdefaults__ = None
-    __name__: str
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Bind like a function does."""
-        return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]
-
-
-def coroutine_like(function: Callable[..., Any]) -> Any:
-    """Wrap `function`, in a class of its own: as a static `__call__` it is called without a frame in between."""
-    kind = type(CoroutineLike.__name__, (CoroutineLike,), {"__call__": staticmethod(function)})
-    return functools.update_wrapper(kind(), function)

@@ -17,10 +17,10 @@ from eventtree.content import items_of
 from eventtree.content.reported import reported_failure
 from eventtree.diagnostics import class_name, message_of
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.langchain import classify, langgraph, models, prompts, responses, stream_events, usage
+from eventtree.langchain import langgraph, models, prompts, responses, stream_events, usage
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.awaitable import callback
-from eventtree.langchain.classify import FALLBACKS, key_of, name_of, started_ns
+from eventtree.langchain.classify import FALLBACKS, HIDDEN, is_plumbing, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.langchain.status import CANCELLED, retry_note, status_of
@@ -28,15 +28,21 @@ from eventtree.record import OWN_NOTES, SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording import callback_context
 from eventtree.recording.enclosing import configured
 from eventtree.recording.handler import Handler
-from eventtree.recording.pipeline import Pipeline, Prepared
+from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prepared
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
+from eventtree.remembered import Remembered
 from eventtree.tree.structure import is_node
 from eventtree.usage.collect import files_sent, snapshot
 from eventtree.usage.failed import body_in, messages_in
 
 Tags = Sequence[str] | None
 About = Mapping[str, Any]
+
+CHAIN: About = {"framework": "langchain"}
+"""What is known of every run."""
+INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
+"""Whether runs of a name are the framework's plumbing."""
 
 
 class CallbackHandler(Handler, BaseCallbackHandler):
@@ -71,43 +77,50 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         defers_inputs: bool = False, **_: Any,
     ) -> None:  # fmt: skip
         """A chain, graph, node, prompt, parser or agent starts."""
-        about = metadata or NOTHING
-        name = name_of(name, serialized, "chain")
-        parent = parent_of(parent_run_id)
-        state = NOTHING
+        key, parent = key_of(run_id), parent_of(parent_run_id)
+        name = name if type(name) is str and name else name_of(name, serialized, "chain")
+        state, known = NOTHING, CHAIN
+        if run_type == "prompt":
+            known = {**CHAIN, "params": self._prompts(serialized)}
         if name == FALLBACKS and not defers_inputs:
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
-        key = key_of(run_id)
-        known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
-        asked = None if defers_inputs else inputs
-        self._open(key, parent, Kind.CHAIN, name, tags, about, inputs=asked, state=state, **known)
-        if "ls_integration" in about or "thread_id" in about:
-            self._in_graph(key, parent, about, inputs)
+        self._open(key, parent, Kind.CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
+        if metadata and ("ls_integration" in metadata or "thread_id" in metadata):
+            self._in_graph(key, parent, metadata, inputs)
 
     @callback
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
+    def on_chain_end(
+        self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, inputs: Any = None,
+        **_: Any,
+    ) -> None:  # fmt: skip
         """A chain is done; a chain that streamed reports its input only now."""
         key = key_of(run_id)
         run = recorder.runs.get(key) or recorder.find(key)
-        if run is not None and run.state:
+        if run is None:
+            self._opened(run_id, Kind.CHAIN, parent_run_id, tags)
+        elif run.state:
             if "interrupts" in run.state and "interrupt_noted" not in run.state:
                 recorder.note(key, "interrupt", run.state["interrupts"], pipeline=self.pipeline)
             if "thread" in run.state:
                 langgraph.leave_thread(run)
-        self._close(run_id, key, Kind.CHAIN, more, outputs=outputs, inputs=inputs)
+        recorder.close(self.pipeline, key, outputs=outputs, inputs=inputs)
 
     @callback
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
+    def on_chain_error(
+        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        inputs: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
         """A chain raised, was cancelled, or ended by control flow."""
-        self._fail(run_id, error, Kind.CHAIN, more, inputs=inputs)
+        self._fail(run_id, error, Kind.CHAIN, parent_run_id, tags, inputs=inputs)
 
     # Models
 
     @callback
     def on_chat_model_start(
         self, serialized: Any, messages: Sequence[Any], *, run_id: UUID, parent_run_id: UUID | None = None,
-        tags: Tags = None, metadata: About | None = None, **more: Any,
+        tags: Tags = None, metadata: About | None = None, name: str | None = None,
+        invocation_params: About | None = None, batch_size: int | None = None, options: Any = None, **_: Any,
     ) -> None:  # fmt: skip
         """A chat model is asked."""
         batches = items_of(messages)
@@ -117,24 +130,34 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             asked = batches[0]
         else:
             asked = [one for each in batches for one in items_of(each) or (each,)]
-        self._open_model(serialized, asked, self._messages, run_id, parent_run_id, tags, metadata or {}, more)
+        self._open_model(
+            serialized, asked, self._messages, run_id, parent_run_id, tags, metadata or {}, name,
+            invocation_params or {}, batch_size,
+        )  # fmt: skip
 
     @callback
     def on_llm_start(
         self, serialized: Any, prompts: Sequence[str], *, run_id: UUID, parent_run_id: UUID | None = None,
-        tags: Tags = None, metadata: About | None = None, **more: Any,
+        tags: Tags = None, metadata: About | None = None, name: str | None = None,
+        invocation_params: About | None = None, batch_size: int | None = None, options: Any = None, **_: Any,
     ) -> None:  # fmt: skip
         """A text model is asked."""
-        self._open_model(serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata or {}, more)
+        self._open_model(
+            serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata or {}, name,
+            invocation_params or {}, batch_size,
+        )  # fmt: skip
 
     @callback
-    def on_llm_new_token(self, token: Any = "", *, run_id: UUID, chunk: Any = None, **more: Any) -> None:
+    def on_llm_new_token(
+        self, token: Any = "", *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        chunk: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
         """A chunk of the answer came: the first with content is noted, and what chunks report of usage is folded."""
         key = key_of(run_id)
         run = recorder.runs.get(key)
         # First the token's note: it opens a run whose start was hidden, and from then on the text is gathered.
         if run is None or not run.token_seen:
-            self._chunk(run_id, carries_content(token, chunk), more)
+            self._chunk(run_id, carries_content(token, chunk), parent_run_id, tags)
             run = recorder.runs.get(key)
         if run is None or run.pipelines[0] is not self.pipeline:
             return
@@ -145,38 +168,45 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             recorder.remember(key, chunks=snapshot(run.state.get("chunks"), counts))
 
     @callback
-    def on_stream_event(self, event: Any, *, run_id: UUID, **more: Any) -> None:
+    def on_stream_event(
+        self, event: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+    ) -> None:
         """A protocol event of the answer came (`stream_events(version="v3")`)."""
         key = key_of(run_id)
         run = recorder.runs.get(key)
         if run is None or not run.token_seen:
-            self._chunk(run_id, event_carries_content(event), more)
+            self._chunk(run_id, event_carries_content(event), parent_run_id, tags)
             run = recorder.runs.get(key)
         stream_events.keep(key, event)
         if run is not None and run.streamed is not None and run.pipelines[0] is self.pipeline:
             run.streamed.append(stream_events.text_of(event))
 
     @callback
-    def on_llm_end(self, response: Any, *, run_id: UUID, **more: Any) -> None:
+    def on_llm_end(
+        self, response: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+    ) -> None:
         """A model answered."""
-        key = key_of(run_id)
+        key = self._opened(run_id, Kind.MODEL, parent_run_id, tags)
         learned = self._learned(response, key, responses.generations_of(response))
-        self._close(run_id, key, Kind.MODEL, more, outputs=response, **learned)
+        recorder.close(self.pipeline, key, outputs=response, **learned)
 
     @callback
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **more: Any) -> None:
+    def on_llm_error(
+        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        response: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
         """A model raised or was cancelled; `response` is the answer as far as it had come."""
         # Before the status: a cancelled task whose answer was complete has answered.
         whole = stream_events.complete_answer(recorder.recall(key_of(run_id))) if isinstance(error, CANCELLED) else None
         if whole is not None:
-            self.on_llm_end(whole, run_id=run_id, **more)
+            self.on_llm_end(whole, run_id=run_id, parent_run_id=parent_run_id, tags=tags)
             return
         generations = responses.generations_of(response)
         some = [one for one in generations if responses.has_content(one)]
         body = None if some else body_in(error, responses.body_of(generations))
         learned = self._learned(response, key_of(run_id), generations, body)
         outputs, shape = (list(messages_in(body)), self._messages) if body is not None else (responses.of(some), None)
-        self._fail(run_id, error, Kind.MODEL, more, outputs=outputs or None, convert=shape, **learned)
+        self._fail(run_id, error, Kind.MODEL, parent_run_id, tags, outputs=outputs or None, convert=shape, **learned)
 
     # Tools
 
@@ -189,20 +219,25 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
         given, name = {"input": input_str} if inputs is None else inputs, name_of(name, serialized, "tool")
         key = key_of(run_id)
-        self._open(key, parent_of(parent_run_id), Kind.TOOL, name, tags, about, inputs=given)
+        self._open(key, parent_of(parent_run_id), Kind.TOOL, name, tags, about, given)
         abandoned.watch(run_id, key, self.pipeline)
 
     @callback
-    def on_tool_end(self, output: Any, *, run_id: UUID, **more: Any) -> None:
+    def on_tool_end(
+        self, output: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+    ) -> None:
         """A tool returned; its result may report a failure."""
         error = reported_failure(output, self.pipeline.sanitize)
         status = Status.OK if error is None else Status.ERROR
-        self._close(run_id, key_of(run_id), Kind.TOOL, more, status=status, error=error, outputs=output)
+        key = self._opened(run_id, Kind.TOOL, parent_run_id, tags)
+        recorder.close(self.pipeline, key, status=status, error=error, outputs=output)
 
     @callback
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
+    def on_tool_error(
+        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+    ) -> None:
         """A tool raised."""
-        self._fail(run_id, error, Kind.TOOL, more)
+        self._fail(run_id, error, Kind.TOOL, parent_run_id, tags)
 
     # Retrievers
 
@@ -214,18 +249,23 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
         key, parent = key_of(run_id), parent_of(parent_run_id)
-        self._open(key, parent, Kind.RETRIEVER, name, tags, metadata or NOTHING, inputs={"query": query})
+        self._open(key, parent, Kind.RETRIEVER, name, tags, metadata, {"query": query})
         abandoned.watch(run_id, key, self.pipeline)
 
     @callback
-    def on_retriever_end(self, documents: Any, *, run_id: UUID, **more: Any) -> None:
+    def on_retriever_end(
+        self, documents: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+    ) -> None:
         """A retriever found documents."""
-        self._close(run_id, key_of(run_id), Kind.RETRIEVER, more, outputs=documents, convert=self._documents)
+        key = self._opened(run_id, Kind.RETRIEVER, parent_run_id, tags)
+        recorder.close(self.pipeline, key, outputs=documents, convert=self._documents)
 
     @callback
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
+    def on_retriever_error(
+        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+    ) -> None:
         """A retriever raised."""
-        self._fail(run_id, error, Kind.RETRIEVER, more)
+        self._fail(run_id, error, Kind.RETRIEVER, parent_run_id, tags)
 
     # Notes on the run around
 
@@ -283,67 +323,64 @@ class CallbackHandler(Handler, BaseCallbackHandler):
     # What the callbacks share
 
     def _open(
-        self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About, *,
-        state: About = NOTHING, **more: Any,
+        self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About | None, inputs: Any,
+        convert: Any = None, known: About = CHAIN, state: About = NOTHING,
     ) -> None:  # fmt: skip
-        if type(tags) is not list:
+        if tags is not None and type(tags) is not list:
             tags = items_of(tags)
         # Before the run is open, and only once for a duplicate: asking counts an attempt.
-        attempt = None
         if recorder.numbers_attempts and key not in recorder.runs:
             attempt = self._fallback_attempt(parent)
-        if attempt is not None:
-            about = {**about, "attempt": attempt}
-        if not self.pipeline.content and not models.CONTENTS.isdisjoint(about):
+            if attempt is not None:
+                about = {**(about or NOTHING), "attempt": attempt}
+        if about and not self.pipeline.content and not models.CONTENTS.isdisjoint(about):
             about = {key: value for key, value in about.items() if key not in models.CONTENTS}
-        if classify.is_internal(name, tags):
-            more["internal"] = True
-        if parent is not None:
+        if INTERNAL[name] or (tags and HIDDEN in tags):
+            known = {**known, "internal": True}
+        if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
+            root.is_unasked = False
             self._learn_configured(parent)
-        recorder.open(self.pipeline, key, parent, kind=kind, name=name, tags=tags, metadata=about, state=state,
-                      framework="langchain", **more)  # fmt: skip
+        recorder.open(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state)
 
-    def _learn_configured(self, parent: str) -> None:
+    def _learn_configured(self, root: str) -> None:
         """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""
-        root = recorder.runs.get(parent)
-        if root is None or root.parent is not None or (root.late and "configured" in root.late):
-            return
         given = configured()
         names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)} if given else NOTHING
         if found := {key: self.pipeline.text(str(name)) for key, name in names.items() if name is not None}:
-            recorder.learn(parent, configured=found)
+            recorder.learn(root, configured=found)
 
-    def _close(self, run_id: UUID, key: str, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
-        if_unopened = None if key in recorder.runs else self._unseen(run_id, kind, more)
-        recorder.close(self.pipeline, key, if_unopened=if_unopened, **learned)
+    def _opened(self, run_id: UUID, kind: Kind, parent_run_id: UUID | None, tags: Tags) -> str:
+        """The key of a run that has something to report. One whose start another handler has hidden from ours is
+        opened now, with what is known of it (scenario A9); an end that comes twice opens nothing.
+        """
+        key = key_of(run_id)
+        if key not in recorder.runs and not recorder.knows(key):
+            parent = None if parent_run_id is None else str(parent_run_id)
+            recorder.open(
+                self.pipeline, key, parent, kind, kind.value, tags=tags, known=CHAIN, start_ns=started_ns(run_id)
+            )
+        return key
 
     def _open_model(
         self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
-        about: About, more: Mapping[str, Any],
+        about: About, name: str | None, invocation: About, batch_size: int | None,
     ) -> None:  # fmt: skip
-        invocation = more.get("invocation_params") or {}
         provider = about.get("ls_provider")
-        params = models.params_of(invocation, about)
-        url = models.base_url(serialized)
-        key = key_of(run_id)
-        self._open(
-            key, parent_of(parent_run_id), Kind.MODEL, name_of(more.get("name"), serialized, "model"), tags,
-            about, inputs=asked, convert=shape,
-            provider=provider, model=models.requested_model(invocation, about),
-            params=params or None, base_url=url,
-            state={
-                "provider": provider, "is_guess": models.is_class_name(provider, serialized),
-                "batch_size": more.get("batch_size") or 1,
-                "sent": None if self.pipeline.content else files_sent(asked),
-            },
-        )  # fmt: skip
+        known = {
+            **CHAIN, "provider": provider, "model": models.requested_model(invocation, about),
+            "params": models.params_of(invocation, about) or None, "base_url": models.base_url(serialized),
+        }  # fmt: skip
+        state = {
+            "provider": provider, "is_guess": models.is_class_name(provider, serialized),
+            "batch_size": batch_size or 1, "sent": None if self.pipeline.content else files_sent(asked),
+        }  # fmt: skip
+        key, name = key_of(run_id), name_of(name, serialized, "model")
+        self._open(key, parent_of(parent_run_id), Kind.MODEL, name, tags, about, asked, shape, known, state)
         abandoned.watch(run_id, key, self.pipeline)
 
-    def _chunk(self, run_id: UUID, has_content: bool, more: Mapping[str, Any]) -> None:
+    def _chunk(self, run_id: UUID, has_content: bool, parent_run_id: UUID | None, tags: Tags) -> None:
         """A chunk before the first that carries content, or that one."""
-        key = key_of(run_id)
-        if not recorder.knows(key):
-            recorder.open(self.pipeline, key, **self._unseen(run_id, Kind.MODEL, more))
+        key = self._opened(run_id, Kind.MODEL, parent_run_id, tags)
         recorder.remember(key, streamed=True)
         if has_content:
             recorder.first_token(key)
@@ -370,25 +407,28 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         recorder.remember(parent, attempts=attempts + 1)
         return int(attempts) + 1
 
-    def _fail(self, run_id: UUID, error: BaseException, kind: Kind, more: Mapping[str, Any], **learned: Any) -> None:
+    def _fail(
+        self, run_id: UUID, error: BaseException, kind: Kind, parent_run_id: UUID | None, tags: Tags, **learned: Any
+    ) -> None:
         key = key_of(run_id)
         status, control = status_of(error)
         if status is Status.INTERRUPTED:
-            self._interrupt(key, error, more)
+            self._interrupt(key, error, parent_run_id, tags)
         elif status is not Status.ERROR:
             note = {"type": control or class_name(error), "message": message_of(error)}
             recorder.note(key, "control_flow" if control else "cancelled", note, pipeline=self.pipeline)
         shown = error if status is Status.ERROR else None
-        self._close(run_id, key, kind, more, status=status, error=shown, **learned)
+        self._opened(run_id, kind, parent_run_id, tags)
+        recorder.close(self.pipeline, key, status=status, error=shown, **learned)
 
-    def _interrupt(self, key: str, error: BaseException, more: Mapping[str, Any]) -> None:
+    def _interrupt(self, key: str, error: BaseException, parent_run_id: UUID | None, tags: Tags) -> None:
         """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""
         questions = Prepared(self.pipeline.part("value", {"interrupts": langgraph.interrupts_of(error)}))
         recorder.note(key, "interrupt", questions, pipeline=self.pipeline)
-        graph = more.get("parent_run_id")
-        if graph is not None and is_node(more.get("tags")):
-            recorder.learn(str(graph), status=Status.INTERRUPTED)
-            recorder.remember(str(graph), interrupts=questions)
+        if parent_run_id is not None and is_node(tags):
+            graph = str(parent_run_id)
+            recorder.learn(graph, status=Status.INTERRUPTED)
+            recorder.remember(graph, interrupts=questions)
 
     def _is_repeated(self, key: str) -> bool:
         """Whether a handler that is registered twice reports an event of a run again."""
@@ -401,15 +441,6 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     def _learned(self, response: Any, key: str, generations: list[Any], body: Any = None) -> dict[str, Any]:
         return usage.learned_from(response, generations, recorder.recall(key), body)
-
-    def _unseen(self, run_id: UUID, kind: Kind, more: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known of a run whose start another handler has hidden from ours (scenario A9)."""
-        parent = more.get("parent_run_id")
-        return {
-            "parent_id": None if parent is None else str(parent), "kind": kind,
-            "name": name_of(more.get("name"), None, kind.value),
-            "tags": more.get("tags"), "framework": "langchain", "start_ns": started_ns(run_id),
-        }  # fmt: skip
 
     def _messages(self, messages: Any) -> JsonValue:
         return {"messages": self.pipeline.sanitize.messages(messages)}

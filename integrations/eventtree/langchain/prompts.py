@@ -20,7 +20,7 @@ LARGE_BYTES = 16_384
 class Prompts:
     """`params_of` as recorded. An app has few prompts, each comes with every run of it, and none is cheap to read.
 
-    They are known by all they hold: `marshal` writes builtin values alone, and in one call.
+    They are known by all they hold, written by an encoder that knows builtin values alone, in one call.
     """
 
     def __init__(self, prepare: Callable[[Any], JsonValue]) -> None:

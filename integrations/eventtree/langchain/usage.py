@@ -10,6 +10,7 @@ from typing import Any
 
 from eventtree.content.finish import once
 from eventtree.event import JsonValue
+from eventtree.recording.pipeline import Figures
 from eventtree.usage.collect import Listed, figures, kept, model_in
 
 About = Mapping[str, Any]
@@ -31,9 +32,10 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     output = _mapping(getattr(result, "llm_output", None))
     model = next((name for one in (*abouts, output, body) if one and (name := once(model_in(one)))), None)
     learned: dict[str, Any] = {"usage": None, "model": model}
-    provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
-    if state.get("is_guess") and isinstance(provider, str):
-        learned["provider"] = provider
+    if state.get("is_guess"):
+        provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
+        if isinstance(provider, str):
+            learned["provider"] = provider
     counts = [_mapping(getattr(message, "usage_metadata", None)) for message in messages]
     places = [kept(about) if about else NOTHING for about in abouts]
     if state.get("streamed"):
@@ -45,7 +47,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         return learned
     usage["cached"] = any(one.get("total_cost") == 0 for one in counts)
     usage["streamed"] = bool(state.get("streamed"))
-    usage["provider"] = state.get("provider")
+    usage["provider"] = figures(state.get("provider"))
     usage["batch_size"] = state.get("batch_size", 1)
     if "chunks" in state:
         usage["chunks"] = state["chunks"]
@@ -55,8 +57,8 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         usage["sent"] = state["sent"]
     answers = [getattr(message, "id", None) for message in messages]
     if answers and all(isinstance(one, str) for one in answers):
-        usage["answers"] = answers  # a model that hands on another's message hands on its id
-    learned["usage"] = usage
+        usage["answers"] = figures(answers)  # a model that hands on another's message hands on its id
+    learned["usage"] = Figures(usage)
     return learned
 
 
@@ -65,7 +67,9 @@ def _listed(messages: Sequence[Any], abouts: Sequence[About], beside: Sequence[A
     listed = Listed()
     for message in messages:
         more = _mapping(getattr(message, "additional_kwargs", None))
-        listed.items(getattr(message, "content", None))
+        content = getattr(message, "content", None)
+        if type(content) is not str:
+            listed.items(content)
         if more:
             listed.items(more.get("tool_outputs"))  # langchain_openai, output_version="v0"
             if more.get("audio"):

@@ -85,10 +85,7 @@ class Spans:
             inputs=bound if bound.arguments else None,
             convert=partial(inputs.inputs_of, self.pipeline, found),
             metadata=_metadata(found, instance, bound, tags, around),
-            framework=FRAMEWORK,
-            provider=found.provider,
-            internal=span.internal,
-            **self._known(span, around, instance, bound),
+            known=self._known(span, around, instance, bound),
         )
 
     @partial(guarded, otherwise=_end_bare)
@@ -145,9 +142,11 @@ class Spans:
         mark_wrappers(span)
 
     def _known(self, span: Span, around: Enclosing, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
-        known: dict[str, Any] = {}
+        known: dict[str, Any] = {
+            "framework": FRAMEWORK, "provider": span.facts.provider, "internal": span.internal
+        }  # fmt: skip
         if span.facts.kind in WITH_SETTINGS:
-            known = inputs.settings(instance, bound)
+            known |= inputs.settings(instance, bound)
             span.names_model = "model" in known
         if around.foreign is not None:
             known |= {"session": around.foreign.session, "user": around.foreign.user}

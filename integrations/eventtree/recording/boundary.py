@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from eventtree import diagnostics
+
+SOURCE = """
+def {name}({takes}):
+    if {first}.pipeline.enabled:
+        try:
+            method({gives})
+        except BaseException as error:
+            if failed(method, error, otherwise, ({given},), {named}):
+                raise
+    return result
+"""
+"""A guarded method. Made for each, with its very parameters: to pack arguments and unpack them again costs a callback a
+fifth of its time.
+"""
 
 
 def guarded(
@@ -17,26 +32,44 @@ def guarded(
     The method's object has a `pipeline`; a pipeline that is switched off is not called at all.
     `result` is what the framework gets back in every case. Where the method has failed, `otherwise` is called with
     the same arguments: it records as much as is known without reading them, so that no run is missing or stays open.
+    What the method takes as `**_`, for arguments to come, it is not given.
     """
+    takes, given, named = [], [], []
+    for name, one in inspect.signature(method).parameters.items():
+        if one.kind is one.VAR_KEYWORD:
+            takes.append(f"**{name}")
+            if name != "_":
+                named.append(f"**{name}")
+            continue
+        if one.kind is one.KEYWORD_ONLY:
+            if "*" not in takes:
+                takes.append("*")
+            named.append(f"{name}={name}")
+        else:
+            given.append(name)
+        takes.append(name if one.default is one.empty else f"{name}=None")  # the value itself is set below
+    source = SOURCE.format(
+        name=method.__name__, takes=", ".join(takes), gives=", ".join(given + named), given=", ".join(given),
+        first=given[0],        named=f"dict({', '.join(named)})",
+    )  # fmt: skip
+    around = {"method": method, "failed": _failed, "otherwise": otherwise, "result": result, "__name__": __name__}
+    exec(compile(source, f"<{method.__qualname__}, guarded>", "exec"), around)
+    safe: Any = functools.wraps(method)(around[method.__name__])
+    safe.__defaults__, safe.__kwdefaults__ = method.__defaults__, method.__kwdefaults__
+    return safe  # type: ignore[no-any-return]
 
-    @functools.wraps(method)
-    def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self.pipeline.enabled:
-            return result
+
+def _failed(
+    method: Any, error: BaseException, otherwise: Callable[..., Any] | None, given: tuple[Any, ...], named: Any
+) -> bool:
+    """The one boundary: a method of ours has raised `error`. Returns whether it is raised again."""
+    # Ctrl-C and a killed thread are meant for the app, before anything is counted.
+    if diagnostics.must_pass(error):
+        return True
+    diagnostics.failed(method.__name__, error)
+    if otherwise is not None:
         try:
-            method(self, *args, **kwargs)
-        except BaseException as error:  # the one boundary
-            # Ctrl-C and a killed thread are meant for the app, before anything is counted.
-            if diagnostics.must_pass(error):
-                raise
-            diagnostics.failed(method.__name__, error)
-            if otherwise is not None:
-                try:
-                    otherwise(self, *args, **kwargs)
-                except Exception:  # noqa: BLE001  (what has failed is counted and logged just above)
-                    pass
-            if self.pipeline.settings.strict:
-                raise
-        return result
-
-    return safe
+            otherwise(*given, **named)
+        except Exception:  # noqa: BLE001  (what has failed is counted and logged just above)
+            pass
+    return bool(given[0].pipeline.settings.strict)

@@ -72,7 +72,7 @@ def _record(wanted: str, given: dict[str, Any]) -> bool:
     if found is not None:
         event_id, tree = found
         tree_id, about, plain = tree.id, {"vendors": tree.vendors}, tree.pipelines[0].sanitize
-    _append(journal, event_id, tree_id, {**plain(given), **about})
+    _append(journal, event_id, tree_id, {**plain.fitted(plain(given)), **about})
     return True
 
 
@@ -94,7 +94,7 @@ def add_feedback(
             raise ConfigError(f"feedback.{name}", "it is no text", "Give one")
     plain = sanitizers.get(journal) or Sanitizer(redact=config.resolve().redact)
     about = {} if vendors is None else {"vendors": vendors}
-    _append(journal, event_id, tree_id, {**plain(dict(given)), **about})
+    _append(journal, event_id, tree_id, {**plain.fitted(plain(dict(given))), **about})
 
 
 def _append(journal: Journal, event_id: str, tree_id: str, given: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from eventtree import config
 from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
 from eventtree.event import JsonValue
+from eventtree.record import encode
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree
 from eventtree.remembered import Remembered
@@ -49,6 +50,12 @@ WORDS = frozenset({
 
 class Prepared(NamedTuple):
     """A part of a record that `Pipeline.part` has made before: many runs have it in common, or it had to wait."""
+
+    value: JsonValue
+
+
+class Figures(NamedTuple):
+    """Usage as `eventtree.usage.collect` reads it: plain and small already, so there is only a redactor to pass."""
 
     value: JsonValue
 
@@ -122,11 +129,13 @@ class Pipeline:
             caller.want()
         self.last_tree: str | None = None
         self.open_runs = self.settings.bounds.open_runs
-        self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact)
+        self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
         """Names and tags as they are recorded: they come again with every run."""
-        self.plain_usage = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE)
+        self.plain_usage = Sanitizer(
+            Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
+        )
         self.tags = self.plain_tags(self.settings.tags)
         from eventtree.vendors import resolve_vendors
 
@@ -157,22 +166,28 @@ class Pipeline:
 
     def plain_tags(self, tags: Any) -> list[JsonValue]:
         """Tags; what is no list of them is one tag."""
-        found = items_of(tags)
-        return [self.part("name", tag) for tag in ([tags] if found is None else found)]
+        if type(tags) is not list:
+            found = items_of(tags)
+            tags = [tags] if found is None else found
+        names = self.names
+        return [names[tag] if type(tag) is str else self.part("name", tag) for tag in tags]
 
-    def parts(self, given: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """Parts of a record by name, fit for the disk; what is None is left out.
+    def add(self, entry: dict[str, JsonValue], given: Mapping[str, Any]) -> dict[str, JsonValue]:
+        """Add parts by name to a record, fit for the disk, and return it; what is None is left out.
 
-        Together with `plain` for inputs and outputs this is the one way into a record for all that is no constant, id
-        or clock of ours: nothing else redacts, bounds or leaves out contents.
+        Together with `sanitize` for inputs and outputs this is the one way into a record for all that is no constant,
+        id or clock of ours: nothing else redacts, bounds or leaves out contents.
         """
-        made: dict[str, JsonValue] = {}
         for name, value in given.items():
-            if name in TEXTS and type(value) is str:  # by far the most usual
-                made[name] = self.names[value]
-            elif value is not None:
-                made[name] = value if name in OWN else self.part(name, value)
-        return made
+            if value is None:
+                continue
+            if name in OWN:
+                entry[name] = value
+            elif name in TEXTS and type(value) is str:
+                entry[name] = self.names[value]
+            else:
+                entry[name] = self.part(name, value)
+        return entry
 
     def part(self, name: str, value: Any) -> JsonValue:
         """One part of a record."""
@@ -181,11 +196,26 @@ class Pipeline:
             return self.names[value] if kind is str else self.text(value)
         if kind is bool or name in OWN:
             return value
-        plain = self.plain_usage if name == "usage" else self.sanitize
-        made = value.value if kind is Prepared else plain(value)
-        if name in MAPPINGS:
-            made = made if type(made) is dict else {name: made}
+        if kind is Prepared or (kind is Figures and self.sanitize.room):
+            made = value.value
+        elif name == "usage":
+            made = self.plain_usage(value.value if kind is Figures else value)
+        else:
+            made = self.sanitize(value)
+        if type(made) is not dict and name in MAPPINGS:
+            made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
+
+    def encoded(self, entry: dict[str, JsonValue]) -> bytes:
+        """A record as JSON. Its parts are bounded here: to write the record is the quickest way to measure them.
+
+        Raises:
+            ValueError: it holds what JSON has nothing for.
+        """
+        payload = encode(entry)
+        if len(payload) > self.sanitize.limits.max_bytes:
+            payload = encode({name: self.sanitize.fitted(part) for name, part in entry.items()})
+        return payload
 
     def wake(self) -> None:
         """Make sure somebody delivers; cheap when somebody does."""

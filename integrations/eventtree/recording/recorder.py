@@ -11,8 +11,8 @@ raised, for the boundary around each callback (`boundary.py`) to count.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
@@ -46,29 +46,29 @@ class Recorder(Runs):
         pipeline: Pipeline,
         run_id: str,
         parent_id: str | None,
-        *,
         kind: Kind,
         name: str,
         inputs: Any = None,
         convert: Callable[[Any], JsonValue] | None = None,
         metadata: Mapping[str, Any] | None = None,
         tags: Iterable[str] | None = None,
+        known: Mapping[str, Any] = NOTHING,
         state: Mapping[str, Any] = NOTHING,
         start_ns: int | None = None,
-        **known: Any,
+        **more: Any,
     ) -> None:
         """Record that a run opened.
 
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
         called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`,
-        `session`, `user`, as the framework gives them; `state` is what `recall` gives back while the run is open;
+        `session`, `user`, as the framework gives them (`more` of it by name); `state` is what `recall` gives back while the run is open;
         `start_ns` is the wall clock of a run that began before its callback. An open run is not recorded again: where
         another pipeline opens it, its tree gains that pipeline's vendors; where the same one does, it is a duplicate.
         The id of a run that has ended may be used again: the new run gets a fresh id and keeps the given one in
         `metadata.run_id`.
         """
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
-        now = time.time_ns()
+        now = time_ns()
         # The table next, atomically: of all handlers and threads that report this run, one gets to record it.
         run = self.enter(pipeline, run_id, parent_id)
         if run is None:
@@ -89,6 +89,7 @@ class Recorder(Runs):
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
         if run.parent is None:
+            run.is_unasked = True
             self._begin_tree(pipeline, tree)
             entry["vendors"] = tree.vendors
         # A skipped tree converts nothing: its runs are only counted, and written as one sum when the root closes.
@@ -98,18 +99,19 @@ class Recorder(Runs):
             entry["metadata"] = {"run_id": run_id}
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         try:
+            pipeline.add(entry, {**known, **more} if more else known)
             if run.parent is None:
-                metadata, tags = self._root(pipeline, entry, metadata, tags, known), None
+                metadata, tags = self._root(pipeline, entry, metadata, tags, {**known, **more}), None
                 if parent_id is not None:
                     metadata["parent_run_id"] = parent_id
             if tags is not None and (plain_tags := pipeline.plain_tags(tags)):
                 entry["tags"] = plain_tags
-            if metadata is not None and (plain := pipeline.part("metadata", metadata)):
-                entry["metadata"] = plain | entry.get("metadata", NOTHING)
-            entry.update(pipeline.parts(known))
+            if metadata is not None and (type(metadata) is not dict or metadata):
+                plain = pipeline.part("metadata", metadata)
+                entry["metadata"] = plain | entry["metadata"] if "metadata" in entry else plain
             if inputs is not None and pipeline.content:
-                entry["inputs"] = (convert or pipeline.sanitize)(inputs)
-            payload = encode(entry)
+                entry["inputs"] = pipeline.sanitize(inputs) if convert is None else convert(inputs)
+            payload = pipeline.encoded(entry)
         except BaseException as error:  # code of handlers and of the app runs in here
             if diagnostics.must_pass(error):
                 raise
@@ -130,7 +132,6 @@ class Recorder(Runs):
         convert: Callable[[Any], JsonValue] | None = None,
         error: BaseException | Mapping[str, Any] | None = None,
         inputs: Any = None,
-        if_unopened: Mapping[str, Any] | None = None,
         end_ns: int | None = None,
         **learned: Any,
     ) -> None:
@@ -138,20 +139,13 @@ class Recorder(Runs):
 
         `outputs` and `inputs` (those a streamed chain learns at its end) are the user's objects. `learned` may hold
         `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost`.
-        `if_unopened` holds arguments for `open` (`parent_id`, `kind`, `name`, …) for a run whose start had no callback;
-        without it such an end is ignored, as is a second end. `end_ns` is the monotonic clock of an end that is
-        reported later.
+        The end of a run that is not open is ignored, as is a second end. `end_ns` is the monotonic clock of an end that
+        is reported later.
         """
         # Off the table first, atomically: of two threads that report an end, one gets to record it.
         run, left = self.leave(run_id)
         if run is None:
-            # No start was reported. Its end may bring what a start needs; an end that comes twice may not open anew.
-            if if_unopened is None or run_id in self.ended:
-                return
-            self.open(pipeline, run_id, **if_unopened)
-            run, left = self.leave(run_id)
-            if run is None:
-                return
+            return
         tree = run.tree
         # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
         for one in left:
@@ -160,7 +154,7 @@ class Recorder(Runs):
             if run.id == tree.id:
                 self._count_skipped(tree)
             return
-        entry = record.closed(run.id, tree.id, (end_ns or time.monotonic_ns()) - run.start, status._value_)
+        entry = record.closed(run.id, tree.id, (end_ns or monotonic_ns()) - run.start, status._value_)
         # A root repeats at its close whom the tree is for and how large it is: the record of its start may be damaged.
         if run.id == tree.id:
             entry["vendors"] = tree.vendors
@@ -170,15 +164,16 @@ class Recorder(Runs):
                 entry["inputs"] = pipeline.sanitize(inputs)
             if error is not None:
                 entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
-            entry.update(pipeline.parts(learned))
+            if learned:
+                pipeline.add(entry, learned)
             if run.late is not None:
                 entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
             if pipeline.content:
                 if outputs is not None:
-                    entry["outputs"] = (convert or pipeline.sanitize)(outputs)
+                    entry["outputs"] = pipeline.sanitize(outputs) if convert is None else convert(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
-            payload = encode(entry)
+            payload = pipeline.encoded(entry)
         except BaseException as odd:  # as in `open`
             if diagnostics.must_pass(odd):
                 raise
@@ -194,17 +189,15 @@ class Recorder(Runs):
         run = self.find(run_id)
         if run is None or run.tree.skipped or (pipeline is not None and run.pipelines[0] is not pipeline):
             return
-        made = run.pipelines[0].parts({"name": name, "value": value})
-        entry = record.noted(run.id, run.tree.id, made["name"], time.time_ns(), time.monotonic_ns() - run.start)
-        if made.get("value") is not None:
-            entry["value"] = made["value"]
+        entry = record.noted(run.id, run.tree.id, name, time_ns(), monotonic_ns() - run.start)
+        run.pipelines[0].add(entry, {"name": name, "value": value})
         self._write(run.tree, entry)
 
     def learn(self, run_id: str, **facts: Any) -> None:
         """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
         run = self.find(run_id)
         if run is not None:
-            run.late = {**(run.late or {}), **run.pipelines[0].parts(facts)}
+            run.late = run.pipelines[0].add(dict(run.late or NOTHING), facts)
 
     def first_token(self, run_id: str) -> None:
         """Record, once, that the run's first token with content has come. Cheap when it has come before."""
@@ -240,7 +233,7 @@ class Recorder(Runs):
         entry: Record,
         metadata: Mapping[str, Any] | None,
         tags: Iterable[str] | None,
-        known: dict[str, JsonValue],
+        known: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Add what only a root has; gives back its metadata."""
         given, row, session = pipeline.settings, current_example(), current_session()
@@ -254,17 +247,20 @@ class Recorder(Runs):
             entry["traceparent"] = traceparent
         here = (None, None) if session is None else (session.id, session.user)
         names = {
-            "session": (here[0], given.session, known.pop("session", None), first_of(own, SESSION_KEYS)),
-            "user": (here[1], given.user, known.pop("user", None), first_of(own, USER_KEYS)),
+            "session": (here[0], given.session, known.get("session"), first_of(own, SESSION_KEYS)),
+            "user": (here[1], given.user, known.get("user"), first_of(own, USER_KEYS)),
             "environment": (given.environment,),
         }
         for key, values in names.items():
-            # Made plain before it is looked at: a name of the app's own class may do anything when it is compared.
-            plain = (pipeline.part("name", value) for value in values if value is not None)
-            entry[key] = next(filter(None, plain), None)
+            entry.pop(key, None)
+            for value in values:
+                # Made plain before it is looked at: a name of the app's own class may do anything when it is compared.
+                if value is not None and (plain := pipeline.part("name", value)):
+                    entry[key] = plain
+                    break
         more = [] if tags is None else pipeline.plain_tags(tags)
-        entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
-        entry.setdefault("metadata", {})
+        if pipeline.tags or more:
+            entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
         return {**given.metadata, **own}
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
@@ -290,8 +286,8 @@ class Recorder(Runs):
         """Record the text a model has streamed. LangChain reports no end of it when a graph is cancelled."""
         pipeline = run.pipelines[0]
         if run.streamed and pipeline.content and not run.tree.skipped:
-            after = time.monotonic_ns() - run.start
-            entry = record.noted(run.id, run.tree.id, record.PARTIAL, time.time_ns(), after)
+            after = monotonic_ns() - run.start
+            entry = record.noted(run.id, run.tree.id, record.PARTIAL, time_ns(), after)
             entry["value"] = _partial(pipeline, run)
             self._write(run.tree, entry)
 
@@ -300,17 +296,23 @@ class Recorder(Runs):
         entry = record.dropped(tree.id, tree.vendors, tree.skipped, tree.events)
         self._write(tree, entry, counted=tree.counted, events=tree.events)
 
-    def _write(self, tree: Tree, entry: Record, counted: tuple[str, ...] = (), events: int = 1) -> None:
+    def _write(self, tree: Tree, entry: Record, counted: tuple[str, ...] = (), events: int | None = None) -> None:
         """Append a record that is plain already, and count so many events under these names."""
         try:
-            payload = encode(entry)
+            payload = tree.pipelines[0].encoded(entry)
         except Exception as error:  # noqa: BLE001  (a value that should be plain may not be)
             self._append_marked(tree, entry, "", error, counted, events)
         else:
             tree.journal.append(payload, counted, events)
 
     def _append_marked(
-        self, tree: Tree, entry: Record, part: str, error: BaseException, counted: tuple[str, ...] = (), events: int = 1
+        self,
+        tree: Tree,
+        entry: Record,
+        part: str,
+        error: BaseException,
+        counted: tuple[str, ...] = (),
+        events: int | None = None,
     ) -> None:
         """Append a record that could not be made or written as it is: an odd part costs no more than itself.
 

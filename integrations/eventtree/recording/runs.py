@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from time import monotonic, monotonic_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,6 +67,8 @@ class Run:
     """The text its model has streamed so far, for an end that comes without it or never."""
     state: Mapping[str, Any] = NOTHING
     """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
+    is_unasked = False
+    """A root whose handler has not yet looked for what only runs below it can see."""
     late: dict[str, JsonValue] | None = None
     """Facts learned since it opened, for its close record."""
 
@@ -77,7 +80,7 @@ class Run:
         self.pipelines: tuple[Pipeline, ...] = (pipeline,)
         self.counted = tree.counted
         """The names under which its event was counted as it opened."""
-        self.start = time.monotonic_ns()
+        self.start = monotonic_ns()
 
 
 class Ended(NamedTuple):
@@ -137,10 +140,9 @@ class Runs:
                 above = self.runs.get(parent_id) or self.ended.get(parent_id)
             # A root, or the parent is not known: a tree of its own.
             tree = self.new_tree(event_id, pipeline) if above is None else above.tree
-            run = Run(event_id, None if above is None else above.id, tree, pipeline)
+            run = self.runs[run_id] = Run(event_id, None if above is None else above.id, tree, pipeline)
             tree.events += 1
             tree.open[run_id] = None
-            self.runs[run_id] = run
             # After the insertion: the newest run stays, whatever has to go.
             if above is None or len(self.runs) > pipeline.open_runs:
                 self._forget_oldest(pipeline.settings.bounds)
@@ -160,7 +162,10 @@ class Runs:
             tree = run.tree
             tree.open.pop(run_id, None)
             # It stays known for a while: children may open after it, and its end may be reported again.
-            self._end(run_id, run, None)
+            self.ended.pop(run_id, None)
+            self.ended[run_id] = _new(Ended, (run.id, tree, monotonic(), None))
+            while len(self.ended) > ENDED_RUNS:
+                self.ended.popitem(last=False)
             if run.id != tree.id:
                 return run, ()
             left = self._leave_open(tree) if tree.open else ()
@@ -228,13 +233,13 @@ class Runs:
 
     def _end(self, run_id: str, run: Run, left: Run | None) -> None:
         self.ended.pop(run_id, None)
-        self.ended[run_id] = _new(Ended, (run.id, run.tree, time.monotonic(), left))
+        self.ended[run_id] = _new(Ended, (run.id, run.tree, monotonic(), left))
         while len(self.ended) > ENDED_RUNS:
             self.ended.popitem(last=False)
 
     def _forget_ended(self) -> None:
         """Bound the runs that ended by age; looked at whenever a root ends."""
-        limit = time.monotonic() - ENDED_SECONDS
+        limit = monotonic() - ENDED_SECONDS
         while (oldest := oldest_of(self.ended)) is not None:
             ended = self.ended.get(oldest)
             if ended is None or ended.at >= limit:

@@ -43,6 +43,7 @@ COUNTS |= _firsts(mark for shape in FORMATS for mark in shape.marks)
 
 KEPT = PLACES | COUNTS | {"system_fingerprint", "model_provider", "cost", "cost_details", "cost_in_usd_ticks"}
 """Keys looked for at the top of an answer."""
+LOOKED_FOR = KEPT | {holder for holder, _ in PRICED}
 
 
 MODEL_NAMES = ("model_name", "model", "model_id", "modelVersion", "model_version")
@@ -68,6 +69,8 @@ NAMES_OF_USAGE = frozenset({
 
 def kept(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
     """What `body` holds under `keys`, as plain JSON; what is empty is left out."""
+    if type(body) is dict and LOOKED_FOR.isdisjoint(body) and keys is KEPT:
+        return {}
     if type(body) is dict or isinstance(body, Mapping):
         names = [key for key in body if key in keys]
     else:
@@ -257,7 +260,7 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
     for key, one in islice(entries.items(), LONGEST):
         if not isinstance(key, str):
             continue  # No name of a count.
-        plain = figures(one, depth + 1)
+        plain = one if type(one) is int and -LARGEST < one < LARGEST else figures(one, depth + 1)
         if plain is not None:
             found[key if type(key) is str and key.isascii() else figures(str.__str__(key))] = plain
     return found

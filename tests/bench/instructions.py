@@ -1,0 +1,136 @@
+"""Machine instructions of the caller's thread, counted by valgrind: the same on a busy machine as on an idle one.
+
+`python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py`), for a handler that does
+nothing and for ours that only records, and what ours adds to each callback.
+
+The workloads run in a process under callgrind, which counts only between two requests of that process: the rest runs
+at a tolerable pace. A request is a sequence of instructions that does nothing outside valgrind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CALLGRIND = ord("C") << 24 | ord("T") << 16
+ZERO, DUMP_AT, START, STOP = CALLGRIND + 1, CALLGRIND + 3, CALLGRIND + 4, CALLGRIND + 5
+"""Requests of callgrind (valgrind/callgrind.h)."""
+CODE = {
+    # mov rax,rdi; xor edx,edx; rol rdi,3; rol rdi,13; rol rdi,61; rol rdi,51; xchg rbx,rbx; mov rax,rdx; ret
+    "x86_64": "4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3",
+}
+"""The request as machine code (valgrind/valgrind.h)."""
+TIMES = {"W1": 40, "W3": 4, "W4": 4, "W5": 4, "W5a": 4, "W6": 4, "L1": 10}
+CALLBACKS = {"W1": 8, "W6": 8, "L1": 28}
+"""How many callbacks (spans' ends among them) a workload has, where they are all alike."""
+
+
+def missing() -> str | None:
+    """Why nothing can be counted here."""
+    if platform.machine() not in CODE:
+        return f"no request to valgrind is known for {platform.machine()}"
+    return None if shutil.which("valgrind") else "valgrind is not installed"
+
+
+class Counter:
+    """Inside valgrind: counts what runs between two requests, into a file of its own each."""
+
+    def __init__(self) -> None:
+        code = bytes.fromhex(CODE[platform.machine()])
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._memory.write(code)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._request = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(address)
+
+    def request(self, number: int, label: bytes = b"") -> None:
+        arguments = (ctypes.c_void_p * 6)(number, ctypes.cast(ctypes.c_char_p(label), ctypes.c_void_p).value)
+        self._request(ctypes.addressof(arguments))
+
+    def count(self, label: str, act: Callable[[], Any], times: int) -> None:
+        """Count so many calls; the figure gets this label."""
+        self.request(START)
+        act()
+        self.request(ZERO)
+        for _ in range(times):
+            act()
+        self.request(DUMP_AT, label.encode())
+        self.request(STOP)
+
+
+def counted(names: list[str], arguments: list[str] | None = None) -> dict[str, int]:
+    """Label → instructions a call, of workloads that run in a process of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+        subprocess.run(
+            [*command, sys.executable, "-m", "tests.bench.instructions", "--inside", *names],
+            cwd=ROOT, check=True, env={**os.environ, "PYTHONHASHSEED": "0"}, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        found = {}
+        for dump in Path(folder).iterdir():
+            text = dump.read_text()
+            label = re.search(r"^desc: Trigger: Client Request: (.*)$", text, re.M)
+            total = re.search(r"^(?:totals|summary): (\d+)", text, re.M)
+            if label and total:
+                name, _, times = label[1].partition("/")
+                found[name] = int(total[1]) // int(times)
+        return found
+
+
+def inside(names: list[str]) -> None:
+    """Run the workloads; called in the process under valgrind."""
+    from eventtree.langchain import CallbackHandler
+    from eventtree.llama_index import DispatcherHandler
+    from tests.bench import chain, llama_index, table
+
+    counter = Counter()
+    folder = tempfile.mkdtemp()
+    ours = CallbackHandler(vendors=[], journal=f"{folder}/langchain")
+    for name, (act, _) in table.workloads().items():
+        if name in names:
+            for label, handler in (("do-nothing", chain.DoNothing()), ("ours", ours)):
+                for _ in range(6):
+                    act([handler])
+                counter.count(f"{name} {label}/{TIMES[name]}", lambda act=act, one=handler: act([one]), TIMES[name])
+    if "L1" in names:
+        query = llama_index.programs()["query"]
+        dispatched = DispatcherHandler(vendors=[], journal=f"{folder}/llama_index")
+        idle = [llama_index.IdleSpans()], [llama_index.IdleEvents()]
+        mine = [dispatched._span_handler], [dispatched._event_handler]
+        for label, handlers in (("do-nothing", idle), ("ours", mine)):
+            with llama_index.attached(*handlers):
+                for _ in range(6):
+                    query()
+                counter.count(f"L1 {label}/{TIMES['L1']}", query, TIMES["L1"])
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Print the figures."""
+    names = sys.argv[1:] or list(TIMES)
+    if names[0] == "--inside":
+        inside(names[1:])
+        return
+    if reason := missing():
+        sys.exit(reason)
+    found = counted(names)
+    for name in names:
+        nothing, ours = found[f"{name} do-nothing"], found[f"{name} ours"]
+        each = f"   {(ours - nothing) / CALLBACKS[name]:9,.0f} a callback" if name in CALLBACKS else ""
+        print(f"{name:4} do-nothing {nothing:12,}   ours {ours:12,}   {ours / nothing:5.2f}{each}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
