@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from time import monotonic, monotonic_ns
+from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +80,7 @@ class Run:
         self.pipelines: tuple[Pipeline, ...] = (pipeline,)
         self.counted = tree.counted
         """The names under which its event was counted as it opened."""
-        self.start = monotonic_ns()
+        self.start = time.monotonic_ns()
 
 
 class Ended(NamedTuple):
