@@ -22,7 +22,7 @@ LAYERS = [
     {"serializer"},
     {"vendors"},
     {"delivery"},
-    {"query"},
+    {"query", "relay"},
     {"recording"},
     {"langchain", "llama_index"},
     {"testing", "view"},

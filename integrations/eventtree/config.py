@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -109,6 +109,15 @@ class Settings(BaseModel):
     """`0` in the environment switches all recording off, whatever the code asks for."""
     deliver: Switch = True
     """Off leaves sending to `eventtree ship --follow`, in a process of its own."""
+    relay: str = ""
+    """Where a collector takes this journal from, which ships it with its own vendors and keys: a URL of NATS JetStream
+    (`nats://`, `tls://`), Redis (`redis://`, `rediss://`) or the collector itself (`http://`, `https://`). Nothing is
+    shipped from here, and no vendor needs a key; named vendors choose among the collector's.
+    """
+    durable: Literal["process", "engine"] = "process"
+    """`engine`: the end of a tree waits until the relay's engine has acknowledged it, a second at most; the report
+    counts trees for which it did not as `unreplicated`. Else what is recorded outlives the process, not the machine.
+    """
     content: Switch = True
     """Off records structure, times, tokens and cost only: no inputs, outputs, messages of errors, contents of custom
     events, prompts or tools; of a model's parameters only numbers and words of the provider. Names, tags, metadata and
@@ -156,6 +165,8 @@ class HandlerSettings(TypedDict, total=False):
     sample_rate: float | None
     enabled: bool | None
     deliver: bool | None
+    relay: str | None
+    durable: Literal["process", "engine"] | None
     content: bool | None
     callers: bool | None
     redact: Callable[[str], str] | None
@@ -177,6 +188,8 @@ FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "vendors": ("EVENTTREE_VENDORS", lambda text: tuple(part.strip() for part in text.split(",") if part.strip())),
     "enabled": ("EVENTTREE_ENABLED", switch),
     "deliver": ("EVENTTREE_DELIVER", switch),
+    "relay": ("EVENTTREE_RELAY", str),
+    "durable": ("EVENTTREE_DURABLE", str),
     "content": ("EVENTTREE_CONTENT", switch),
     "callers": ("EVENTTREE_CALLERS", switch),
     "environment": ("EVENTTREE_ENVIRONMENT", str),
@@ -188,7 +201,9 @@ FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 """Setting → its variable, and how the variable's text becomes a value."""
 SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
 PREFIX = "EVENTTREE_"
-VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values())
+OF_RELAYS = frozenset(f"EVENTTREE_RELAY_{what}" for what in ("CREDS", "TOKEN", "USER", "CA", "CERT", "KEY", "MONITOR"))
+"""What relays and collectors read of the environment when they connect: no setting holds a secret."""
+VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values()) | OF_RELAYS
 LIKE = 0.65
 """From this likeness on (of `difflib`) a name that begins so is taken for a misspelt one."""
 

@@ -51,6 +51,9 @@ failures: Counter[str] = Counter()
 truncations: Counter[str] = Counter()
 """Field of `Bounds` → how often it cut something that is no event: part of a value, a reply, the track of a run."""
 
+unreplicated = 0
+"""Trees whose end was not acknowledged in time by a relay's engine, where `durable` asks for it."""
+
 RAISES = frozenset({dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"]})
 """Instructions of a `raise` statement."""
 

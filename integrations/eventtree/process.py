@@ -16,17 +16,19 @@ from typing import Literal
 
 from eventtree import diagnostics
 
-Part = Literal["handlers", "delivery", "journal"]
+Part = Literal["handlers", "delivery", "journal", "relay"]
 Act = Callable[[], object]
 
 EXIT_ORDER: tuple[Part, ...] = (
     "handlers",  # close the runs whose end nobody announced: they are still recorded,
     "delivery",  # and still sent, as far as `exit_timeout` allows; then its thread ends.
     "journal",  # We record nothing more: what the disk refused is tried once more, and the log gets its last line.
+    "relay",  # The log is whole: what a collector lacks of it is sent, and that nothing more will come.
 )
 FORK_ORDER: tuple[Part, ...] = (
     "journal",  # A forked child writes a log of its own,
-    "delivery",  # which is what its shipper counts and delivers.
+    "delivery",  # which is what its shipper counts and delivers,
+    "relay",  # or its relay replicates.
     "handlers",  # Locks that a thread of the parent may have held are made anew; no record is written before that.
 )
 

@@ -62,6 +62,9 @@ OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
 HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 """Matches the start of every record this version writes."""
 
+BY_NAME = "0" * 16
+"""Fingerprint of a vendor that a collector has the settings of: there it goes by its name alone."""
+
 Record = dict[str, Any]
 Ref = Mapping[str, str]
 """A vendor as records name it: its `name`, and the `fingerprint` of its settings."""

@@ -106,6 +106,11 @@ def _table() -> Table:
 
 
 def _warnings(out: Console, report: Report) -> None:
+    if report.unreplicated_bytes is not None:
+        age = f", the oldest {report.lag_seconds:.1f} s old" if report.lag_seconds else ""
+        out.print(f"Relayed: {report.unreplicated_bytes} bytes are not with the collector's engine yet{age}.")
+    if report.unreplicated:
+        out.print(f"{report.unreplicated} trees ended without its acknowledgement.")
     if report.dropped:
         left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
         out.print(f"Left out, only counted: {shown(left_out)}.")

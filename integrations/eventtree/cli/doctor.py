@@ -24,7 +24,12 @@ STEP_SECONDS = 0.2
 
 def examine(names: tuple[str, ...], *, send: bool, timeout: float) -> int:
     """Say of each vendor what is set, missing or doubtful; exit status 0 if nothing is wrong."""
-    wanted = names or tuple(str(getattr(one, "name", one)) for one in config.resolve().vendors)
+    settings = config.resolve()
+    if settings.relay and not names:
+        from eventtree.cli.relay import examine_relay
+
+        return int(not examine_relay(settings.relay))
+    wanted = names or tuple(str(getattr(one, "name", one)) for one in settings.vendors)
     if not wanted:
         return _nobody()
     found = [(name, _settled(name)) for name in wanted]

@@ -223,6 +223,47 @@ def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
 
 
 @main.command()
+@click.argument("url", required=False)
+@journal_option
+@click.option("--print-nats-conf", is_flag=True, help="Print a safe configuration for a NATS server, and do nothing.")
+@plain_errors
+def relay(url: str | None, journal: str | None, print_nats_conf: bool) -> None:
+    """Replicate a journal to a collector, by the engine or collector at URL, until stopped.
+
+    An app does so itself where EVENTTREE_RELAY names the URL. Credentials come from EVENTTREE_RELAY_CREDS, a file, or
+    EVENTTREE_RELAY_TOKEN.
+    """
+    if print_nats_conf:
+        from eventtree.relay.conf import SAFE_CONFIGURATION
+
+        click.echo(SAFE_CONFIGURATION, nl=False)
+        return
+    from eventtree.cli.relay import run_relay
+
+    run_relay(url, journal)
+
+
+@main.command()
+@click.argument("url")
+@journal_option
+@click.option("--partitions", type=click.IntRange(1, 4096), metavar="N", help="Make so many partitions, if none exist.")
+@click.option("--take", metavar="0-31", help="Take only these partitions. By default all are taken, or stood by for.")
+@click.option(
+    "--silence", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=1),
+    help="Take a process for dead that was not heard of for so long.",
+)  # fmt: skip
+@plain_errors
+def collect(url: str, journal: str | None, partitions: int | None, take: str | None, silence: float) -> None:
+    """Collect what relays send by the engine at URL, or listen there (http, https), and ship it until stopped.
+
+    Vendors and their keys are this environment's: EVENTTREE_VENDORS.
+    """
+    from eventtree.cli.relay import collect as collect_from
+
+    collect_from(url, journal, partitions, take, silence)
+
+
+@main.command()
 @click.argument("model")
 @click.option(
     "--provider", metavar="NAME", help="Name the provider as the framework does: openai, anthropic, azure, bedrock."

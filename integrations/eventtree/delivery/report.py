@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventtree import record
+from eventtree import diagnostics, record
 from eventtree.config import MEMORY
 from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
+from eventtree.journal.relayed import lag
 from eventtree.journal.totals import Captured, captured
 
 COUNT_TRIES = 3
@@ -93,6 +94,12 @@ class Report(BaseModel):
     """Logs that a newer version of eventtree has written: left untouched, for that version to deliver."""
     unwritten_bytes: int = 0
     """Records of this process that the disk has refused so far: they wait in memory, and are in no sum yet."""
+    unreplicated_bytes: int | None = None
+    """What a collector's engine does not have yet of a relayed journal, whose vendor is `collector`; else None."""
+    lag_seconds: float | None = None
+    """Age of the oldest record of these."""
+    unreplicated: int = 0
+    """Trees of this process whose end the relay's engine did not acknowledge in time (`durable="engine"`)."""
     unknown_models: dict[str, int] = Field(default_factory=dict)
     """Models no price is known for → how often they were met: by this process when it delivered, or, in what
     `eventtree report` prints, in the newest trees of the journal.
@@ -163,6 +170,7 @@ def make_report(
             found[totals.name] = totals
         elif totals.accepted:
             found[f"{totals.name}.{totals.fingerprint}"] = totals
+    left, seconds = lag(journal.files, journal.logs())
     return Report(
         journal=_folder(journal),
         events=known.events,
@@ -172,6 +180,9 @@ def make_report(
         dropped=dict(counts.dropped),
         newer_logs=tuple(journal.newer_logs()),
         unwritten_bytes=journal.held,
+        unreplicated_bytes=left,
+        lag_seconds=seconds,
+        unreplicated=diagnostics.unreplicated,
         **more,
     )
 

@@ -10,6 +10,7 @@ from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import frame, unframe
+from eventtree.journal.relayed import addressing
 from eventtree.journal.totals import keep_removed
 from eventtree.journal.trees import LoggedTree, load, trees_in
 
@@ -72,8 +73,10 @@ class _Counted(NamedTuple):
 def _counted(journal: Journal, tree: LoggedTree) -> _Counted:
     vendors: dict[str, dict[str, str]] = {}
     events, reason = 0, "by_user"
+    is_addressed = addressing(journal.files) is not None
     for entry in load(journal, tree.lines):
-        vendors.update((_cursor_of(ref), ref) for ref in record.refs_of(entry) or ())
+        named = tree.vendors if is_addressed else record.refs_of(entry)
+        vendors.update((_cursor_of(ref), ref) for ref in named or ())
         if entry["r"] == record.OPEN:
             events += 1
         elif entry["r"] == record.DROP:

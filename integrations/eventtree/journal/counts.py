@@ -16,6 +16,7 @@ from types import MappingProxyType
 from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
+from eventtree.journal.relayed import COLLECTOR, is_relayed
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.totals import Captured
 from eventtree.journal.trees import LoggedTree
@@ -151,13 +152,15 @@ class _Counting:
         self.own = journal.process
         self.cursors = cursors
         self.found = found
+        self.relayed = COLLECTOR if is_relayed(journal.files) else None
+        """The one whom all is for, in the folder of a relayed app: of its trees no part is settled before another."""
         self.recent: dict[str, Refs | None] = {}
         """Trees counted last → the vendors they name. A late part does not name its vendors itself."""
 
     def vendors_of_late_part(self, tree_id: str) -> Refs | None:
         """The vendors of a tree that was counted or settled before; None for a new tree."""
-        if tree_id in self.recent:
-            return self.recent[tree_id]
+        if self.relayed is not None or tree_id in self.recent:
+            return self.relayed or self.recent[tree_id]
         named = (key for key in self.found.vendors if tree_id in self.cursors(key).settled)
         return [{"name": name, "fingerprint": fingerprint} for name, fingerprint in named] or None
 

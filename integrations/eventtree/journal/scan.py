@@ -18,6 +18,7 @@ from typing import NamedTuple
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader
+from eventtree.journal.relayed import addressing, is_collected
 
 ALIVE_SECONDS = 2.0
 """A writer is asked this often whether it still lives."""
@@ -72,6 +73,7 @@ class Scan:
         self._dead: set[str] = set()
         self._asked: dict[str, float] = {}
         self._last_asked = self._last_complete = float("-inf")
+        self._addressed = addressing(journal.files)
 
     def read(self, wants_more: Callable[[], bool] = lambda: True, only: str | None = None) -> Iterator[Entry]:
         """The next stretch of each process's logs (or of `only` that one's); yields nothing when all has been read.
@@ -139,6 +141,7 @@ class Scan:
         if listed is self._listed:
             return
         self._listed = listed
+        self._revive()
         for name in self.readers.keys() - set(listed):
             del self.readers[name]
             self._done.discard(name)
@@ -148,6 +151,14 @@ class Scan:
         }
         if self._logs.keys() - known.keys():
             self._last_complete = float("-inf")  # a new process is looked at at once
+
+    def _revive(self) -> None:
+        """A process elsewhere that was not heard of for long, and taken for dead, may write again."""
+        if self.gone and is_collected(self.journal.files):
+            back = {process for process in self.gone if self.journal.is_alive(process)}
+            self.gone -= back
+            self._dead -= back
+            self._done = {name for name in self._done if process_of(name) not in back}
 
     def _forget(self, process: str) -> None:
         """Nothing more can come of this process."""
@@ -215,7 +226,7 @@ class Scan:
         if is_left and not lines:
             lines = reader.last_words()
         for line in lines:
-            entry = entry_of(line)
+            entry = entry_of(line, self._addressed)
             if entry is not None and entry.tree_id:
                 yield entry
 
@@ -225,10 +236,16 @@ class Scan:
         return self.journal.files.size(name) <= offset
 
 
-def entry_of(line: Line) -> Entry | None:
-    """A line as a scan sees it; None for a line that is whole and yet no record of ours."""
+def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> Entry | None:
+    """A line as a scan sees it; None for a line that is whole and yet no record of ours.
+
+    `addressed` makes the record of a root, or feedback, name whom it is for here (`relayed.py`).
+    """
     try:
-        return Entry(*record.head(line.payload), line)
+        kind, run_id, tree_id = record.head(line.payload)
+        if addressed is not None and (run_id == tree_id or kind == record.FEEDBACK):
+            line = line._replace(payload=addressed(line.payload))
+        return Entry(kind, run_id, tree_id, line)
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
         return None
 
@@ -248,5 +265,6 @@ def entries_of(reader: LineReader) -> Iterator[Entry]:
     Raises:
         OSError: the disk refuses to read.
     """
+    addressed = addressing(reader.files)
     while lines := reader.read():
-        yield from filter(None, map(entry_of, lines))
+        yield from filter(None, (entry_of(line, addressed) for line in lines))

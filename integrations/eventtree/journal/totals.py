@@ -17,6 +17,7 @@ import pydantic_core
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import unframe
+from eventtree.journal.relayed import readdress
 from eventtree.journal.scan import Entry, entries_in
 
 TAIL_BYTES = 64 * 1024
@@ -56,6 +57,9 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
             _add(found, journal.sums())
         else:
             _add_ended(found, journal, logs)
+    found.recorded, is_exact = readdress(journal.files, found.recorded)
+    found.lost, _ = readdress(journal.files, found.lost)
+    found.is_exact = found.is_exact and is_exact
     return found
 
 

@@ -27,7 +27,10 @@ LOST = "unpickle: settings lost"
 def without_secrets(settings: Settings) -> dict[str, bytes | None]:
     """The settings that were given, each pickled and without keys; None where a setting cannot be pickled."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    given["vendors"] = [_open_settings(vendor) for vendor in resolve_vendors(settings.vendors)]
+    if settings.relay:  # there they are names
+        given["vendors"] = [getattr(vendor, "name", vendor) for vendor in settings.vendors]
+    else:
+        given["vendors"] = [_open_settings(vendor) for vendor in resolve_vendors(settings.vendors)]
     return {name: _pickled(value) for name, value in given.items()}
 
 
@@ -43,7 +46,8 @@ def unpickle(handler_class: type[Any], pickled: Mapping[str, bytes | None]) -> A
         _say_lost(lost)
     if "redact" in lost:
         settings |= {"content": False, "redact": lost_redactor}
-    vendors = [vendor for kept in settings.pop("vendors", ()) if (vendor := _vendor(*kept)) is not None]
+    kept = settings.pop("vendors", ())
+    vendors = [one for each in kept if (one := each if type(each) is str else _vendor(*each)) is not None]
     return handler_class(vendors=vendors, **settings)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from eventtree import config
+from eventtree import config, diagnostics
 from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
 from eventtree.event import JsonValue
@@ -21,6 +21,7 @@ from eventtree.usage.collect import NAMES_OF_USAGE, WORDS_OF_USAGE
 if TYPE_CHECKING:
     from eventtree.delivery.shipper import Shipper
     from eventtree.journal import Journal
+    from eventtree.relay.relay import Relay
     from eventtree.vendors import Vendor
 
 KNOWN_NAMES = 1024
@@ -98,9 +99,15 @@ WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
 
 
 def _check(settings: config.Settings) -> None:
-    from eventtree.vendors import resolve_vendors
+    if settings.relay:
+        from eventtree.relay.settings import Target, named_vendors
 
-    resolve_vendors(settings.vendors)
+        named_vendors(settings.vendors)
+        Target(settings.relay).check()
+    else:
+        from eventtree.vendors import resolve_vendors
+
+        resolve_vendors(settings.vendors)
     if settings.prices is not None or settings.tokenizer is not None:
         from eventtree.pricing import Pricer
 
@@ -137,18 +144,42 @@ class Pipeline:
             Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
         )
         self.tags = self.plain_tags(self.settings.tags)
-        from eventtree.vendors import resolve_vendors
-
-        self.vendors: tuple[Vendor, ...] = resolve_vendors(self.settings.vendors) if self.enabled else ()
+        self.relay: Relay | None = None
+        self.vendors: tuple[Vendor, ...] = ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
         if self.enabled:
             self._connect()
 
     def _connect(self) -> None:
+        sanitizers[self.journal] = self.sanitize
+        if self.settings.relay:
+            self._relay()
+            return
+        from eventtree.vendors import resolve_vendors
+
+        self.vendors = resolve_vendors(self.settings.vendors)
         salt = self.journal.salt if self.vendors else b""
         self.vendor_refs = tuple({"name": v.name, "fingerprint": v.fingerprint(salt)} for v in self.vendors)
         self.shipper.serve(self.vendors, self.settings)
-        sanitizers[self.journal] = self.sanitize
+
+    def _relay(self) -> None:
+        """Leave all to a collector: vendors go by their names, and the shipper ships nothing."""
+        from eventtree.relay.relay import relay_of
+        from eventtree.relay.settings import Target, named_vendors
+
+        target = Target(self.settings.relay)
+        target.check()
+        self.vendor_refs = named_vendors(self.settings.vendors)
+        self.shipper.serve((), self.settings.model_copy(update={"deliver": False}))
+        self.relay = relay_of(
+            self.journal, target, exit_timeout=self.settings.exit_timeout, bounds=self.settings.bounds
+        )
+        self.relay.ensure()
+
+    def ended(self) -> None:
+        """A root has closed: where `durable` is "engine", wait for the acknowledgement of its tree."""
+        if self.relay is not None and self.settings.durable == "engine" and not self.relay.confirm():
+            diagnostics.unreplicated += 1
 
     @cached_property
     def journal(self) -> Journal:
@@ -221,6 +252,8 @@ class Pipeline:
         """Make sure somebody delivers; cheap when somebody does."""
         if self.vendors:
             self.shipper.ensure()
+        if self.relay is not None:
+            self.relay.ensure()
 
     @property
     def last_tree_id(self) -> str | None:

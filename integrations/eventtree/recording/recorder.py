@@ -181,6 +181,8 @@ class Recorder(Runs):
             self._append_marked(tree, entry, "" if outputs is None else "outputs", odd)
         else:
             tree.journal.append(payload)
+        if run.id == tree.id:
+            pipeline.ended()
 
     def note(self, run_id: str, name: str, value: Any = None, *, pipeline: Pipeline | None = None) -> None:
         """Record something that happened during an open run; nothing if the run is unknown. `value` is the user's.

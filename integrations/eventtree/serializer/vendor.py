@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
+from eventtree import config
 from eventtree.config import SWITCH_HINT, switch
 from eventtree.content.truncate import TOO_DEEP
 from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
-from eventtree.record import LOCAL
+from eventtree.record import BY_NAME, LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 
 _OFFLINE = "_offline"
@@ -130,7 +131,7 @@ class Vendor(BaseModel):
             raise ConfigError(
                 f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more"
             )
-        if not key:
+        if not key and not config.resolve().relay:  # a collector has the keys
             names = " or ".join(self.env.get("api_key", ()))
             raise ConfigError(f"{type(self).__name__}.api_key", "no key", f"Pass api_key=… or set {names}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
@@ -188,8 +189,11 @@ class Vendor(BaseModel):
     def fingerprint(self, salt: bytes) -> str:
         """16 hex digits that tell whether two values are the same destination and key, without showing either.
 
-        `local-` before them says that the host is this machine.
+        `local-` before them says that the host is this machine. Without a salt, as in a collector's journal, a vendor
+        goes by its name: what waits for it there takes any settings.
         """
+        if not salt:
+            return BY_NAME
         parts = (*self.identity(), self.api_key.get_secret_value())
         digest = hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
         return f"{LOCAL}{digest}" if is_loopback(urlsplit(self.base_url).hostname or "") else digest

@@ -1,0 +1,95 @@
+"""Whom the trees of a folder are for, where a relay replicates it to a collector.
+
+In an app's folder they are for the collector, whatever they name: its cursor says how much of each log is replicated.
+In the collector's folder they are for the vendors of these names that the collector has settings for, and for all of
+them where a tree names none. So the logs stay as the app wrote them, byte for byte, and only their reading differs.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.files import Files
+from eventtree.record import BY_NAME, Refs, encode
+
+COLLECTOR: Refs = [{"name": "collector", "fingerprint": BY_NAME}]
+"""The collector, as an app's folder names it beside vendors."""
+REPLICATED = f"collector.{BY_NAME}"
+"""How far an app's folder is replicated: the name of its cursor, its lock and its holder."""
+CURSOR = f"{REPLICATED}.cursor"
+TAKERS = "collected"
+"""File of a collector's folder: the names of its vendors, one a line."""
+NAMED = re.compile(rb'"vendors":\[((?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*)\]')
+NAME = re.compile(rb'"name":"([^"\\]*)"')
+TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
+TIME_BYTES = 64 * 1024
+"""A record that says when it was made is found within so many bytes."""
+
+
+def is_collected(files: Files) -> bool:
+    """Whether a collector writes this folder: its logs are of processes elsewhere."""
+    return files.size(TAKERS) > 0
+
+
+def is_relayed(files: Files) -> bool:
+    """Whether a relay replicates this folder."""
+    return files.size(CURSOR) > 0
+
+
+def takers(files: Files) -> list[str]:
+    """Names of the vendors a collector delivers to."""
+    return files.read(TAKERS, 0).decode().split()
+
+
+def ended(process: str) -> str:
+    """The file by which a collector says that a process elsewhere writes no more: its logs, and their sizes."""
+    return f"{process}.ended"
+
+
+def addressing(files: Files) -> Callable[[bytes], bytes] | None:
+    """What turns a root's record into one that names whom it is for here; None in a folder of its own vendors."""
+    if is_collected(files):
+        everybody = takers(files)
+
+        def here(found: re.Match[bytes]) -> bytes:
+            names = [name.decode() for name in NAME.findall(found[1])] or everybody
+            return b'"vendors":' + encode([{"name": name, "fingerprint": BY_NAME} for name in names])
+
+        return lambda payload: NAMED.sub(here, payload, count=1)
+    if is_relayed(files):
+        collector = b'"vendors":' + encode(COLLECTOR)
+        return lambda payload: NAMED.sub(collector, payload, count=1)
+    return None
+
+
+def readdress(files: Files, recorded: Counter[str]) -> tuple[Counter[str], bool]:
+    """Sums of events by the vendors that trees name, as sums by whom they are for here; and whether those are exact.
+
+    In an app's folder they are not where trees name several vendors: an event stands in each of their sums.
+    """
+    if is_collected(files):
+        found = Counter[str]()
+        for name, events in recorded.items():
+            vendors: Iterable[str] = [name.rpartition(".")[0]] if name else takers(files) or [""]
+            found.update({f"{vendor}.{BY_NAME}" if vendor else "": events for vendor in vendors})
+        return found, True
+    if is_relayed(files):
+        names = {name for name, events in recorded.items() if events and name not in ("", REPLICATED)}
+        is_exact = len(names) <= 1 and not (names and recorded[REPLICATED])
+        return Counter({REPLICATED: recorded.total()}), is_exact
+    return recorded, True
+
+
+def lag(files: Files, logs: Iterable[str]) -> tuple[int | None, float | None]:
+    """Bytes of these logs that are not replicated, and the age in seconds of the oldest; None where no relay is."""
+    if not is_relayed(files):
+        return None, None
+    offsets = Cursor(files, CURSOR).offsets
+    left = [(log, offsets.get(log, 0)) for log in logs if files.size(log) > offsets.get(log, 0)]
+    first = [int(found[1]) for log, at in left if (found := TIME.search(files.read(log, at, TIME_BYTES)))]
+    size = sum(files.size(log) - at for log, at in left)
+    return size, round(max(0.0, time.time() - min(first) / 1e9), 3) if first else 0.0 if not left else None

@@ -1,0 +1,129 @@
+"""Where logs are replicated to: a URL without credentials, and the credentials, which only the environment has."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from eventtree.errors import ConfigError
+from eventtree.record import BY_NAME
+from eventtree.relay.port import Port
+from eventtree.serializer.registry import vendor_class
+from eventtree.serializer.vendor import LOOPBACK, Vendor
+
+ENGINES = {"nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis", "http": "http", "https": "http"}
+"""Scheme of a URL → the module of its engine."""
+EXTRAS = {"nats": "nats", "redis": "redis", "http": "collector"}
+ENCRYPTED = {"nats": "tls", "redis": "rediss", "http": "https"}
+"""Scheme that sends in clear text → the one to use beyond this machine."""
+NATS_CREDENTIALS = "-----BEGIN NATS USER JWT-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A collector or an engine. Holds no secret: those are read anew for each connection."""
+
+    url: str
+
+    def __post_init__(self) -> None:
+        """Check the URL.
+
+        Raises:
+            ConfigError: it is none, holds credentials, or would show what is recorded to the network.
+        """
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError:
+            raise ConfigError("relay", "it is no URL", "Give nats://HOST:4222, redis://… or https://…") from None
+        if parts.username or parts.password:
+            raise ConfigError(
+                "relay", "the URL holds credentials", "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN"
+            )
+        if parts.scheme not in ENGINES or not parts.hostname:
+            raise ConfigError(
+                "relay", f"{self.url!r} is no URL of an engine", f"Give one of {', '.join(ENGINES)}://HOST"
+            )
+        if parts.scheme in ENCRYPTED and not self.is_near:
+            encrypted = f"{ENCRYPTED[parts.scheme]}://{parts.netloc}"
+            raise ConfigError("relay", f"{parts.scheme}:// would show all to the network", f"Use {encrypted}")
+
+    @property
+    def host(self) -> str:
+        """The host."""
+        return str(urlsplit(self.url).hostname)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host in LOOPBACK
+
+    def check(self) -> None:
+        """Say now what would keep it from ever being connected.
+
+        Raises:
+            ConfigError: as `connection`.
+        """
+        self.connection()
+        login()
+
+    def connection(self, *, serves: bool = False) -> Port:
+        """A connection to open; with `serves`, for a collector.
+
+        Raises:
+            ConfigError: the engine's package is not installed, or a credential cannot be read.
+        """
+        name = ENGINES[urlsplit(self.url).scheme]
+        try:
+            module = importlib.import_module(f"eventtree.relay.{name}")
+            return cast("Port", (module.Server if serves and name == "http" else module.Engine)(self))
+        except ImportError as error:
+            hint = f"Run pip install 'eventtree[{EXTRAS[name]}]'"
+            raise ConfigError("relay", f"{error.name} is not installed", hint) from error
+
+
+def named_vendors(given: Iterable[Any]) -> tuple[dict[str, str], ...]:
+    """Vendors as a relayed tree names them: by their names, without key or host.
+
+    Raises:
+        ConfigError: there is no vendor of such a name.
+    """
+    names = [one.name if isinstance(one, Vendor) else vendor_class(str(one)).kind for one in given]
+    return tuple({"name": name, "fingerprint": BY_NAME} for name in dict.fromkeys(names))
+
+
+def credentials_file() -> str | None:
+    """The file of EVENTTREE_RELAY_CREDS, if it is one for NATS."""
+    path = os.environ.get("EVENTTREE_RELAY_CREDS")
+    return path if path and _read(path).lstrip().startswith(NATS_CREDENTIALS) else None
+
+
+def login() -> tuple[str | None, str]:
+    """User, if one is set, and token or password: EVENTTREE_RELAY_USER and _TOKEN, or what the file of _CREDS holds."""
+    path = os.environ.get("EVENTTREE_RELAY_CREDS")
+    token = os.environ.get("EVENTTREE_RELAY_TOKEN") or (_read(path) if path and not credentials_file() else "")
+    return os.environ.get("EVENTTREE_RELAY_USER") or None, token.strip()
+
+
+def tls() -> ssl.SSLContext:
+    """TLS 1.2 at least, verified against the usual authorities, or those of EVENTTREE_RELAY_CA."""
+    try:
+        context = ssl.create_default_context(cafile=os.environ.get("EVENTTREE_RELAY_CA") or None)
+    except OSError as error:
+        raise ConfigError("EVENTTREE_RELAY_CA", f"it cannot be read: {error.strerror}", "Name a PEM file") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigError("EVENTTREE_RELAY_CREDS", f"{path} cannot be read: {reason}", "Name a readable file") from None
