@@ -51,7 +51,7 @@ BOUND_TESTS = {
 
 FOLDERS = (
     *("langchain", "llama_index", "recording", "content", "journal", "tree", "usage", "pricing", "serializer"),
-    *("vendors", "delivery", "query", "testing", "view", "cli", "demo"),
+    *("vendors", "delivery", "query", "relay", "testing", "view", "cli", "demo"),
 )
 """The folders of the package in the order in which an event meets them."""
 

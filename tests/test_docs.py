@@ -108,9 +108,9 @@ def test_every_fault_has_a_row_that_names_its_test(fault: str) -> None:
     assert name in TESTS
 
 
-def test_the_faults_are_numbered_without_a_gap_and_each_that_is_tested_has_a_row() -> None:
+def test_the_faults_are_numbered_in_order_and_each_that_is_tested_has_a_row() -> None:
     tested = {number.upper() for name in TESTS for number in re.findall(r"(?<=_)f\d\d(?=_)", name)}
-    assert list(FAULT_ROWS) == [f"F{number:02d}" for number in range(1, len(FAULT_ROWS) + 1)]
+    assert list(FAULT_ROWS) == sorted(FAULT_ROWS)
     assert len(FAULT_ROWS) >= 28
     assert tested - FAULT_ROWS.keys() == set()
     assert set(re.findall(r"^\| (F\d\d) ", README, re.M)) <= FAULT_ROWS.keys()

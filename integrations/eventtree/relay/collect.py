@@ -82,8 +82,6 @@ class Collector:
         self.heard = Heard(self.files, silence)
         self._holes: dict[str, tuple[float, float]] = {}
         """Log with a hole → when it was seen first, and asked for last."""
-        self._unsynced: dict[str, int] = {}
-        """Log → descriptor of what was written and not synced yet."""
 
     async def run(self, target: Target, *, partitions: int | None, take: Collection[int] | None = None) -> None:
         """Collect until cancelled, over one connection after the other.
@@ -161,12 +159,18 @@ class Collector:
     # -- the disk, in a thread -----------------------------------------------------------------------------------------
 
     def _write(self, batch: list[Delivery]) -> list[Outcome]:
+        unsynced: dict[str, int] = {}
         try:
-            return [self._outcome(delivery.message) for delivery in batch]
+            outcomes = [self._outcome(delivery.message, unsynced) for delivery in batch]
+            for fd in unsynced.values():
+                os.fsync(fd)
+            return outcomes
         finally:
-            self._sync()
+            for fd in unsynced.values():
+                os.close(fd)
 
-    def _outcome(self, message: bytes) -> Outcome:
+    def _outcome(self, message: bytes, unsynced: dict[str, int]) -> Outcome:
+        """Write what a message holds; `unsynced` gains the descriptors of what was written."""
         try:
             found = unpack(message)
             names = found.sizes if isinstance(found, Mark) else (found.log,)
@@ -176,7 +180,7 @@ class Collector:
             # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.
             diagnostics.failed("collecting", error)
             return Outcome(is_taken=True)
-        return self._on_mark(found) if isinstance(found, Mark) else self._on_chunk(found)
+        return self._on_mark(found) if isinstance(found, Mark) else self._on_chunk(found, unsynced)
 
     def _on_mark(self, mark: Mark) -> Outcome:
         missing = [log for log, size in mark.sizes.items() if self._size(log) < size]
@@ -187,15 +191,15 @@ class Collector:
         hole = (missing[0], self._size(missing[0])) if missing else None
         return Outcome(not missing or not mark.ended or all(map(self._is_lost, missing)), 0, hole)
 
-    def _on_chunk(self, chunk: Chunk) -> Outcome:
+    def _on_chunk(self, chunk: Chunk, unsynced: dict[str, int]) -> Outcome:
         size, end = self._size(chunk.log), chunk.offset + len(chunk.data)
         if end <= size:
             return Outcome(is_taken=True, size=size)
         if chunk.offset > size:
             if not self._is_lost(chunk.log):
                 return Outcome(is_taken=False, size=size, hole=(chunk.log, size))
-            self._put(chunk.log, size, b"-" * (chunk.offset - size - 1) + b"\n")
-        self._put(chunk.log, chunk.offset, chunk.data)
+            self._put(chunk.log, size, b"-" * (chunk.offset - size - 1) + b"\n", unsynced)
+        self._put(chunk.log, chunk.offset, chunk.data, unsynced)
         self._holes.pop(chunk.log, None)
         self.heard.of(process_of(chunk.log))
         return Outcome(is_taken=True, size=end)
@@ -219,28 +223,17 @@ class Collector:
         except ValueError:
             return 0
 
-    def _put(self, log: str, offset: int, data: bytes) -> None:
-        """Write at an offset, all of it or nothing; synced with the batch."""
-        fd = self._unsynced.get(log)
-        if fd is None:
-            is_new = not self.files.size(log)
-            fd = self._unsynced[log] = os.open(self.files.folder / log, FILES, 0o600)
-            if is_new and "" not in self._unsynced:
-                self._unsynced[""] = os.open(self.files.folder, os.O_RDONLY | os.O_CLOEXEC)
+    def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
+        """Write at an offset, all of it or nothing; a new log is synced with its folder."""
+        if log not in unsynced:
+            if not self.files.size(log) and "" not in unsynced:
+                unsynced[""] = os.open(self.files.folder, os.O_RDONLY | os.O_CLOEXEC)
+            unsynced[log] = os.open(self.files.folder / log, FILES, 0o600)
         left, at = memoryview(data), offset
         try:
             while left:
-                written = os.pwrite(fd, left, at)
+                written = os.pwrite(unsynced[log], left, at)
                 left, at = left[written:], at + written
         except OSError:
-            os.ftruncate(fd, offset)
+            os.ftruncate(unsynced[log], offset)
             raise
-
-    def _sync(self) -> None:
-        try:
-            for fd in self._unsynced.values():
-                os.fsync(fd)
-        finally:
-            for fd in self._unsynced.values():
-                os.close(fd)
-            self._unsynced.clear()

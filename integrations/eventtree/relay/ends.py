@@ -86,7 +86,7 @@ class Heard:
     def end_silent(self, partition: int) -> list[str]:
         """End the processes of a partition that were not heard of for too long, while nothing waited to be read."""
         now = time.monotonic()
-        silent = [one for one, at in self._last.items() if now - at > self.silence and home_of(one) == partition]
+        silent = [one for one, at in list(self._last.items()) if now - at > self.silence and home_of(one) == partition]
         for process in silent:
             self.end(process, {})
         return silent

@@ -197,7 +197,7 @@ class Server:
 
         await self.waiting.put(Delivery(bytes(body), answer))
         is_taken, size = await answered
-        return 200 if is_taken else 409 if size is not None else 503, size
+        return 503 if size is None else 200 if is_taken else 409, size
 
 
 def _set(name: str, hint: str) -> str:

@@ -6,6 +6,7 @@ is gone from it. A collector's lease is a key that expires; what it asks for aga
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -75,12 +76,15 @@ class Engine:
         options: dict[str, Any] = {"user_credentials": creds} if creds else known
         if not self.target.is_near or self.target.url.startswith("tls:"):
             options["tls"] = tls()
-        await self._try(
-            self.client.connect(
-                self.target.url, allow_reconnect=False, connect_timeout=CONNECT_SECONDS, error_cb=_quiet,
-                disconnected_cb=_quiet, closed_cb=_quiet, **options,
-            )
-        )  # fmt: skip
+        try:
+            async with asyncio.timeout(2 * CONNECT_SECONDS):
+                await self.client.connect(
+                    self.target.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
+                    connect_timeout=CONNECT_SECONDS, error_cb=_quiet, disconnected_cb=_quiet, closed_cb=_quiet,
+                    **options,
+                )  # fmt: skip
+        except Exception as error:  # noqa: BLE001  (the client has no end of classes)
+            _raise(error)
         self.js = self.client.jetstream(timeout=REPLY_SECONDS)
         self.partitions = await self._try(self._stream(partitions))
         await self._try(self.client.subscribe(ASKED, cb=self._on_ask))

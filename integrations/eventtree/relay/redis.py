@@ -13,7 +13,12 @@ from typing import Any, NoReturn, Self
 
 import redis.asyncio
 from redis.exceptions import (
-    AuthenticationError, AuthorizationError, LockError, NoPermissionError, RedisError, ResponseError,
+    AuthenticationError,
+    AuthorizationError,
+    LockError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
 )
 
 from eventtree.errors import ConfigError

@@ -1,0 +1,551 @@
+"""What happens to a journal that leaves its machine: engines, relays, collectors and folders that fail or vanish."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import time
+import uuid
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+
+from eventtree import config, diagnostics
+from eventtree.cli.relay import examine_relay
+from eventtree.errors import ConfigError
+from eventtree.journal import DiskFiles, Journal
+from eventtree.relay import collect, ends, relay
+from eventtree.relay.port import Chunk, Mark, unpack
+from eventtree.relay.settings import Target
+from eventtree.testing import VendorServer
+from tests.relay.world import (
+    ENGINES,
+    LONGEST,
+    App,
+    Nats,
+    Redis,
+    braintrust,
+    closing,
+    collecting,
+    collector,
+    copies,
+    free_port,
+    noise,
+    report,
+    sidecar,
+    until,
+)  # fmt: skip
+
+
+def arrived(vendor: VendorServer) -> set[str]:
+    """Ids the vendor has, each once."""
+    ids = vendor.event_ids("braintrust")
+    assert len(ids) == len(set(ids)), "doubled"
+    return set(ids)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f60_an_engine_that_is_away_costs_nothing_and_gets_all_when_it_is_back(
+    engine: str, machine: Path, vendor: VendorServer
+) -> None:
+    server = ENGINES[engine](machine / "engine")
+    server.kill()
+    app = App(machine / "app", relay=server.url)
+    for _ in range(20):
+        app.tree()
+    until(lambda: app.pipeline.relay is not None and app.pipeline.relay._is_away)
+    left = report(machine / "app")
+    assert left.vendors["collector"].waiting == left.events == 80
+    assert left.unreplicated_bytes and left.lag_seconds
+    server.start()
+    with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)]):
+        until(lambda: arrived(vendor) == app.events)
+        server.kill()
+        for _ in range(20):
+            app.tree()
+        server.start()
+        until(lambda: arrived(vendor) == app.events)
+        assert all(copies(machine / "app", machine / "collector").values())
+        assert until(lambda: not report(machine / "app").unreplicated_bytes)
+
+
+def test_f60_an_engine_that_hangs_delays_no_callback(machine: Path, vendor: VendorServer) -> None:
+    server = Nats(machine / "engine")
+    with closing(server):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        server.process.send_signal(signal.SIGSTOP)
+        began = time.thread_time()
+        for _ in range(200):
+            app.tree()
+        assert time.thread_time() - began < 5.0
+        server.process.send_signal(signal.SIGCONT)
+        with collecting(server.url, machine / "collector", [braintrust(vendor)]):
+            until(lambda: arrived(vendor) == app.events)
+
+
+def test_f62_what_a_vanished_pod_had_not_replicated_is_lost_and_no_more(machine: Path, vendor: VendorServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", [braintrust(vendor)], silence=1.5):
+        app = App(machine / "app", relay=url)
+        app.tree()
+        half = app.open()
+        app.end(app.open(half))
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        app.stop()  # its network is gone,
+        app.tree()  # it records on,
+        lost = app.events - set(_ids(machine / "collector"))
+        shutil.rmtree(machine / "app")  # and the pod is deleted
+        until(lambda: arrived(vendor) == app.events - lost)
+        assert len(lost) == 4
+        rows = {row["id"]: row for row in vendor.events("braintrust")}
+        assert "incomplete" in str(rows[half])
+
+
+def _ids(folder: Path) -> list[str]:
+    """Ids of the runs that have opened in a folder's logs."""
+    lines = b"".join(log.read_bytes() for log in folder.glob("*.log")).splitlines()
+    return [line.split(b'"id":"', 1)[1][:36].decode() for line in lines if b' {"r":"open","id":"' in line]
+
+
+@pytest.mark.parametrize("syncs", [True, False])
+def test_f63_a_server_that_acknowledges_before_it_syncs_is_named_by_the_doctor(
+    syncs: bool, machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Nats(machine / "engine", syncs=syncs)
+    monkeypatch.setenv("EVENTTREE_RELAY_MONITOR", f"http://127.0.0.1:{server.monitor}")
+    with closing(server):
+        assert examine_relay(server.url)
+    assert ("before it syncs" in capsys.readouterr().out) is not syncs
+
+
+def test_f63_a_redis_that_may_forget_is_named_by_the_doctor(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = Redis(machine / "engine", more=("--appendfsync", "everysec"))
+    with closing(server):
+        assert examine_relay(server.url)
+    assert "appendfsync is everysec, not always" in capsys.readouterr().out
+
+
+def test_f64_chunks_that_come_twice_out_of_order_cut_or_flipped_do_no_harm(machine: Path, vendor: VendorServer) -> None:
+    app = App(machine / "app", deliver=False)
+    for _ in range(5):
+        app.tree()
+    (log,) = (machine / "app").glob("*.log")
+    data = log.read_bytes()
+    cuts = [0, *(len(data) * part // 7 for part in range(1, 7)), len(data)]
+    chunks = [Chunk(log.name, start, data[start:end]) for start, end in pairwise(cuts)]
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", [braintrust(vendor)]), httpx.Client(base_url=url) as client:
+        until(lambda: _is_up(client))
+
+        def put(message: bytes) -> tuple[int, int | None]:
+            answer = client.put(f"/logs/{log.name}", content=message)
+            return answer.status_code, answer.json()["size"]
+
+        flipped = bytearray(chunks[0].pack())
+        flipped[-20] ^= 1
+        assert put(chunks[1].pack()) == (409, 0)  # a hole: from 0, please
+        assert put(bytes(flipped)) == (503, None)
+        assert put(chunks[0].pack()[:-5]) == (503, None)
+        assert put(b"nonsense") == (503, None)
+        assert put(chunks[0]._replace(log="../../evil.log").pack()) == (503, None)
+        assert put(chunks[0].pack()) == (200, cuts[1])
+        assert put(chunks[0].pack()) == (200, cuts[1])
+        assert put(chunks[2].pack()) == (409, cuts[1])
+        assert put(Chunk(log.name, cuts[1] - 10, data[cuts[1] - 10 : cuts[2]]).pack()) == (200, cuts[2])
+        for chunk in chunks[2:]:
+            assert put(chunk.pack())[0] == 200
+        assert put(chunks[3].pack()) == (200, len(data))
+        until(lambda: arrived(vendor) == app.events)
+    assert copies(machine / "app", machine / "collector") == {log.name: True}
+    assert not (machine / "evil.log").exists()
+    assert report(machine / "collector").lost_lines == report(machine / "collector").damaged_lines == 0
+
+
+def _is_up(client: httpx.Client) -> bool:
+    try:
+        return client.put("/processes").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_f64_a_hole_that_nobody_can_fill_is_counted_and_what_follows_it_arrives(
+    machine: Path, vendor: VendorServer
+) -> None:
+    app = App(machine / "app", deliver=False)
+    first = app.tree()
+    (log,) = (machine / "app").glob("*.log")
+    start = len(log.read_bytes())
+    lost = set(app.events)
+    app.tree()
+    url = f"http://127.0.0.1:{free_port()}"
+    with (
+        collecting(url, machine / "collector", [braintrust(vendor)], silence=1.0),
+        httpx.Client(base_url=url) as client,
+    ):
+        until(lambda: _is_up(client))
+        message = Chunk(log.name, start, log.read_bytes()[start:]).pack()
+        until(lambda: client.put(f"/logs/{log.name}", content=message).status_code == 200)
+        until(lambda: arrived(vendor) == app.events - lost)
+    found = report(machine / "collector")
+    assert found.damaged_lines == 1
+    assert first in lost
+    assert (machine / "collector" / log.name).stat().st_size == log.stat().st_size
+
+
+def test_f65_two_relays_on_one_folder_replicate_it_once(machine: Path, vendor: VendorServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    app = App(machine / "app", relay=url)
+    second = sidecar(url, machine / "app")
+    with closing(second), collecting(url, machine / "collector", [braintrust(vendor)]):
+        for _ in range(10):
+            app.tree()
+            time.sleep(0.02)
+        until(lambda: arrived(vendor) == app.events)
+        app.stop()
+        app.tree()  # the other takes over
+        until(lambda: arrived(vendor) == app.events)
+    sums = report(machine / "app").vendors["collector"]
+    assert (sums.accepted, sums.delivered, sums.recorded) == (44, 44, 44)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f66_a_collector_that_stands_by_takes_over_within_ten_seconds(
+    engine: str, machine: Path, vendor: VendorServer
+) -> None:
+    server = ENGINES[engine](machine / "engine")
+    active = collector(server.url, machine / "collector", vendor, log=machine / "a.out")
+    with closing(server, active):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        until(lambda: arrived(vendor) == app.events)
+        standby = collector(server.url, machine / "collector", vendor, log=machine / "b.out")
+        with closing(standby):
+            until(lambda: "Collecting" in (machine / "b.out").read_text())
+            active.kill()
+            began = time.monotonic()
+            app.tree()
+            until(lambda: arrived(vendor) == app.events)
+            assert time.monotonic() - began < 10.0 + 10.0  # this machine may be busy
+            assert all(copies(machine / "app", machine / "collector").values())
+
+
+def test_f67_a_collectors_folder_that_is_lost_is_filled_again(machine: Path, vendor: VendorServer) -> None:
+    server = Nats(machine / "engine")
+    with closing(server):
+        app = App(machine / "app", relay=server.url)
+        with collecting(server.url, machine / "collector", [braintrust(vendor)]):
+            app.tree()
+            until(lambda: arrived(vendor) == app.events)
+        shutil.rmtree(machine / "collector")
+        app.tree()
+        with collecting(server.url, machine / "collector", [braintrust(vendor)]):
+            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+            until(lambda: all(copies(machine / "app", machine / "collector").values()))
+
+
+def test_f68_a_part_that_comes_long_after_its_tree_is_late_and_arrives(machine: Path, vendor: VendorServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", [braintrust(vendor)]):
+        first = App(machine / "one", relay=url)
+        root = first.tree()
+        until(lambda: arrived(vendor) == first.events)
+        second = App(machine / "two", relay=url)
+        part = _part(second, root)
+        until(lambda: arrived(vendor) == first.events | {part})
+        rows = {row["id"]: row for row in vendor.events("braintrust")}
+        assert rows[part]["root_span_id"] == root
+
+
+def _part(app: App, root: str, start: int | None = None) -> str:
+    """Record a run of another process's tree, below its root."""
+    from eventtree import record
+
+    run = str(uuid.uuid4())
+    entry = record.opened(run, root, root, "tool", "part", start or time.time_ns())
+    app.journal.append(record.encode({**entry, "inputs": {"question": "?"}}))
+    app.journal.append(record.encode({**record.closed(run, root, 1_000_000, "ok"), "outputs": {"answer": "!"}}))
+    return run
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_f69_machines_whose_clocks_differ_by_a_day_make_one_tree(
+    days: int, machine: Path, vendor: VendorServer
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", [braintrust(vendor)]):
+        one, two = App(machine / "one", relay=url), App(machine / "two", relay=url)
+        root = one.open()
+        part = _part(two, root, time.time_ns() + days * 86_400 * 10**9)
+        until(lambda: report(machine / "two").unreplicated_bytes == 0)
+        one.end(root)
+        until(lambda: arrived(vendor) == {root, part})
+
+
+def test_f70_wrong_credentials_park_the_relay_and_are_said_once(
+    machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay, "PARKED_SECONDS", 0.2)
+    secret, wrong = "s3cret-of-the-server", "wr0ng-secret"
+    server = Nats(machine / "engine", more=f'authorization {{ token: "{secret}" }}')
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", wrong)
+    with closing(server):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        until(lambda: _parked(machine / "app"))
+        time.sleep(1.0)
+        assert "credentials" in str(report(machine / "app").vendors["collector"].parked)
+        assert ["credentials" in line.message for line in caplog.records if line.name == "eventtree"] == [True]
+        (machine / "token").write_text(secret + "\n")
+        monkeypatch.setenv("EVENTTREE_RELAY_CREDS", str(machine / "token"))
+        monkeypatch.delenv("EVENTTREE_RELAY_TOKEN")
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        assert report(machine / "app").vendors["collector"].parked is None
+        with collecting(server.url, machine / "collector", [braintrust(vendor)]):
+            until(lambda: arrived(vendor) == app.events)
+    written = b"".join(path.read_bytes() for path in [*machine.glob("app/*"), *machine.glob("collector/*")])
+    for one in (secret, wrong):
+        assert one not in caplog.text
+        assert one.encode() not in written
+        assert one not in repr((app.pipeline.settings, app.pipeline.relay, Target(server.url)))
+
+
+def _parked(folder: Path) -> str | None:
+    sums = report(folder).vendors.get("collector")
+    return sums.parked if sums is not None else None
+
+
+@pytest.mark.parametrize("engine", ["redis", "http"])
+def test_f70_redis_and_collectors_refuse_a_wrong_token_too(
+    engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "PARKED_SECONDS", 0.2)
+    server = Redis(machine / "engine", more=("--requirepass", "right")) if engine == "redis" else None
+    url = server.url if server else f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "right")
+    with closing(*([server] if server else [])), collecting(url, machine / "collector", [braintrust(vendor)]):
+        until(lambda: (machine / "collector").exists())
+        time.sleep(0.5)
+        monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "wrong")
+        app = App(machine / "app", relay=url)
+        app.tree()
+        until(lambda: _parked(machine / "app"))
+        monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "right")
+        until(lambda: arrived(vendor) == app.events)
+
+
+def test_f71_a_stream_at_its_limit_makes_relays_wait_and_drops_nothing(machine: Path, vendor: VendorServer) -> None:
+    server = Nats(machine / "engine")
+    with closing(server):
+        first = App(machine / "first", relay=server.url)
+        first.tree()
+        until(lambda: report(machine / "first").unreplicated_bytes == 0)
+        _limit(server.url, 20_000)
+        app = App(machine / "app", relay=server.url)
+        for _ in range(20):
+            app.tree(text=noise(2_000))
+            time.sleep(0.01)
+        until(lambda: app.pipeline.relay is not None and app.pipeline.relay._is_away)
+        assert report(machine / "app").vendors["collector"].waiting
+        with collecting(server.url, machine / "collector", [braintrust(vendor)]):
+            _limit(server.url, -1)
+            until(lambda: arrived(vendor) == app.events | first.events)
+    assert all(copies(machine / "app", machine / "collector").values())
+
+
+def _limit(url: str, size: int) -> None:
+    """Set the stream's limit."""
+    import asyncio
+
+    import nats
+
+    async def change() -> None:
+        client = await nats.connect(url)
+        stream = client.jetstream()
+        found = await stream.stream_info("EVENTTREE")
+        await stream.update_stream(found.config.evolve(max_bytes=size))
+        await client.close()
+
+    asyncio.run(change())
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "http"])
+def test_f72_a_record_larger_than_a_message_may_be_arrives(engine: str, machine: Path, vendor: VendorServer) -> None:
+    server = ENGINES[engine](machine / "engine") if engine in ENGINES else None
+    url = server.url if server else f"http://127.0.0.1:{free_port()}"
+    with closing(*([server] if server else [])), collecting(url, machine / "collector", [braintrust(vendor)]):
+        app = App(machine / "app", relay=url, bounds={"value_bytes": 4 << 20})
+        app.tree(text=noise(3 << 20))
+        until(lambda: arrived(vendor) == app.events)
+        assert all(copies(machine / "app", machine / "collector").values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f73_other_partitions_need_a_stream_that_is_empty(engine: str, machine: Path, vendor: VendorServer) -> None:
+    server = ENGINES[engine](machine / "engine")
+    with closing(server):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        refused = collector(server.url, machine / "collector", vendor, "--partitions", "4", log=machine / "out")
+        with closing(refused):
+            assert refused.process.wait(LONGEST) == 2
+        assert "Collect with --partitions 1 until" in (machine / "out").read_text()
+        with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=1):
+            until(lambda: arrived(vendor) == app.events)
+        app.stop()
+        with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=4):
+            until(lambda: len(list((machine / "collector").glob("*.log"))))
+            time.sleep(1.0)
+            later = App(machine / "later", relay=server.url)
+            for _ in range(12):
+                later.tree()
+            until(lambda: arrived(vendor) == app.events | later.events)
+            assert len(list((machine / "collector").glob(f"{later.journal.process}.*.log"))) > 1
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("nats://10.1.2.3:4222", "tls://10.1.2.3:4222"),
+        ("redis://cache:6379", "rediss://cache:6379"),
+        ("http://collector:8080", "https://collector:8080"),
+        ("nats://user:s3cret@127.0.0.1:4222", "EVENTTREE_RELAY_CREDS"),
+        ("kafka://broker", "nats"),
+        ("nonsense", "nats"),
+    ],
+)
+def test_f74_beyond_this_machine_only_tls_and_never_a_credential_in_the_url(url: str, hint: str, machine: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        App(machine / "app", relay=url)
+    assert hint in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_f75_a_writer_that_dies_beside_its_relay_leaves_incomplete_runs_at_once(
+    machine: Path, vendor: VendorServer
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    beside = sidecar(url, machine / "app")
+    with closing(beside), collecting(url, machine / "collector", [braintrust(vendor)]):
+        app = App(machine / "app", relay=url)
+        app.stop()
+        app.tree()
+        half = app.open()
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        time.sleep(1.0)
+        assert half not in vendor.event_ids("braintrust")
+        app.die()
+        until(lambda: arrived(vendor) == app.events)
+        assert any("incomplete" in str(row) for row in vendor.events("braintrust") if row["id"] == half)
+
+
+def test_f75_a_writer_not_heard_of_is_taken_for_dead_and_what_comes_after_is_late(
+    machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ends, "BEAT_SECONDS", 1_000.0)  # its beats get lost
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", [braintrust(vendor)], silence=1.0):
+        app = App(machine / "app", relay=url)
+        root = app.open()
+        until(lambda: root in vendor.event_ids("braintrust"))
+        app.end(app.open(root))
+        app.end(root)
+        until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+        assert all(copies(machine / "app", machine / "collector").values())
+
+
+def test_f76_a_spool_that_is_full_counts_whole_trees(machine: Path, vendor: VendorServer) -> None:
+    port = free_port()
+    app = App(machine / "app", relay=f"nats://127.0.0.1:{port}", bounds={"journal_bytes": 60_000})
+    for _ in range(200):
+        app.tree()
+    left = report(machine / "app")
+    sums = left.vendors["collector"]
+    assert app.journal.full == "journal_full"
+    assert sums.accepted == sums.recorded == len(app.events)
+    assert sum(path.stat().st_size for path in (machine / "app").glob("*.log")) < 200_000
+
+
+def test_f77_the_end_of_a_tree_waits_for_its_acknowledgement_and_is_counted_without_it(machine: Path) -> None:
+    server = Nats(machine / "engine")
+    with closing(server):
+        app = App(machine / "app", relay=server.url, durable="engine")
+        app.tree()
+        before = diagnostics.unreplicated
+        for _ in range(3):
+            app.tree()
+            size = (machine / "app" / app.journal.log).stat().st_size
+            assert app.pipeline.relay._has(app.journal.log, size) or diagnostics.unreplicated > before
+        server.process.send_signal(signal.SIGSTOP)
+        began, before = time.monotonic(), diagnostics.unreplicated
+        app.tree()
+        assert time.monotonic() - began > 0.9
+        assert report(machine / "app").unreplicated == before + 1
+        server.process.send_signal(signal.SIGCONT)
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+
+
+def test_f78_a_collectors_full_disk_acknowledges_nothing_and_loses_nothing(
+    machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Nats(machine / "engine")
+    real, is_full = collect.os.pwrite, True
+
+    def pwrite(fd: int, data: bytes, at: int) -> int:
+        if is_full:
+            raise OSError(28, "No space left on device")
+        return real(fd, data, at)
+
+    monkeypatch.setattr(collect.os, "pwrite", pwrite)
+    with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)]):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        until(lambda: diagnostics.failures["collecting: OSError"])
+        assert not vendor.event_ids("braintrust")
+        is_full = False
+        until(lambda: arrived(vendor) == app.events)
+    assert all(copies(machine / "app", machine / "collector").values())
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "http"])
+def test_f79_one_tree_over_three_machines_is_whole(engine: str, machine: Path, vendor: VendorServer) -> None:
+    server = ENGINES[engine](machine / "engine") if engine in ENGINES else None
+    url = server.url if server else f"http://127.0.0.1:{free_port()}"
+    first = collector(url, machine / "collector", vendor)
+    with closing(first, *([server] if server else [])):
+        one, two, three = (App(machine / name, relay=url) for name in ("one", "two", "three"))
+        root = one.open()
+        parts = {_part(two, root)}
+        until(lambda: report(machine / "two").unreplicated_bytes == 0)
+        first.kill()
+        first.start()
+        parts.add(_part(three, root))
+        until(lambda: report(machine / "three").unreplicated_bytes == 0)
+        one.end(root)
+        until(lambda: arrived(vendor) == {root, *parts})
+        rows = {row["id"]: row for row in vendor.events("braintrust")}
+        assert {rows[part]["root_span_id"] for part in parts} == {root}
+        assert {tuple(rows[part]["span_parents"]) for part in parts} == {(root,)}
+
+
+def test_messages_come_back_as_they_were_packed() -> None:
+    assert unpack(Chunk("p.0000.log", 7, b"x\n").pack()) == Chunk("p.0000.log", 7, b"x\n")
+    assert unpack(Mark("p", {"p.0000.log": 9}, ended=True).pack()) == Mark("p", {"p.0000.log": 9}, ended=True)
+    for odd in (b"", b"{}\n", b"[]\n", b"1\nx", b'{"log":"p.0000.log","offset":-1,"crc":0}\n', b"\xff" * 40):
+        with pytest.raises(ValueError):
+            unpack(odd)
+
+
+def test_a_folder_that_delivers_for_itself_is_no_collectors(machine: Path, vendor: VendorServer) -> None:
+    app = App(machine / "app", vendors=[braintrust(vendor)])
+    app.tree()
+    app.pipeline.shipper.flush(LONGEST)
+    with pytest.raises(Exception, match="delivers for itself"):
+        collect.Collector(Journal(DiskFiles(machine / "app")), [], config.resolve())
