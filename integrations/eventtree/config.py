@@ -201,7 +201,10 @@ FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 """Setting → its variable, and how the variable's text becomes a value."""
 SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
 PREFIX = "EVENTTREE_"
-OF_RELAYS = frozenset(f"EVENTTREE_RELAY_{what}" for what in ("CREDS", "TOKEN", "USER", "CA", "CERT", "KEY", "MONITOR"))
+OF_RELAYS = frozenset({
+    *("EVENTTREE_RELAY_CREDS", "EVENTTREE_RELAY_TOKEN", "EVENTTREE_RELAY_USER", "EVENTTREE_RELAY_CA"),
+    *("EVENTTREE_RELAY_CERT", "EVENTTREE_RELAY_KEY", "EVENTTREE_RELAY_MONITOR"),
+})  # fmt: skip
 """What relays and collectors read of the environment when they connect: no setting holds a secret."""
 VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values()) | OF_RELAYS
 LIKE = 0.65
