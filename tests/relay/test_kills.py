@@ -67,6 +67,7 @@ def kill_all(machine: Path, rounds: int, pause: float, *, is_thread: bool) -> No
             assert accepted <= recorded
             assert set(vendor.event_ids("braintrust")) == recorded
             assert not [one.problem for one in vendor.refused]  # nothing came twice with other contents
+            until(lambda: not report(machine / "collector").waiting)
             sums = report(machine / "collector").vendors["braintrust"]
             assert (sums.accepted, sums.unexplained, sums.dead, sums.waiting) == (len(recorded), 0, 0, 0)
             repeats = len(vendor.event_ids("braintrust")) - len(recorded)
@@ -75,7 +76,7 @@ def kill_all(machine: Path, rounds: int, pause: float, *, is_thread: bool) -> No
 
 @pytest.mark.parametrize("is_thread", [True, False], ids=["thread", "sidecar"])
 def test_f61_kill_9_of_everybody_loses_nothing_and_leaves_equal_bytes(machine: Path, is_thread: bool) -> None:
-    kill_all(machine, 8, 0.6, is_thread=is_thread)
+    kill_all(machine, 6, 0.6, is_thread=is_thread)
 
 
 @pytest.mark.slow
