@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from eventtree import config, diagnostics
 from eventtree.delivery.shipper import close
 from eventtree.journal import journal as journal_module
+from eventtree.query.trees import close_indexes
 from eventtree.recording import caller
 from eventtree.recording.recorder import recorder
 
@@ -44,6 +45,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield folder
     config.configure()
+    close_indexes()
     for journal in list(journal_module._journals):
         close(journal)
     recorder.runs.clear()

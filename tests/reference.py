@@ -23,6 +23,7 @@ from pydantic_core import PydanticUndefined
 import eventtree
 from eventtree import config, event
 from eventtree.delivery import report
+from eventtree.tree import filter as tree_filter
 from eventtree.usage.providers import FORMATS
 from eventtree.vendors import VENDORS, Vendor, vendor_class
 
@@ -198,6 +199,13 @@ def paths(where: str) -> Iterator[str]:
         yield f"`{path}`"
 
 
+def filter_words() -> str:
+    """The words of a filter, as its module's docstring lists them."""
+    lines = re.split(r"^=+ +=+$\n", tree_filter.__doc__ or "", flags=re.M)[2].splitlines()
+    cells = (re.split(r"  +(?=\S+ )", line, maxsplit=1) for line in lines)
+    return table(("word", "chooses trees"), ((word if "else" in word else f"`{word}`", what) for word, what in cells))
+
+
 def folders() -> str:
     """The folders of the package, with the first sentence of each."""
     names = sorted((path.parent.name for path in PACKAGE.glob("*/__init__.py")), key=FOLDERS.index)
@@ -243,6 +251,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "vendors": vendors,
     "vendor_settings": vendor_settings,
     "providers": providers,
+    "filter": filter_words,
     "folders": folders,
     "files": files,
     **{name: (lambda model=model: fields_of(model)) for name, model in MODELS.items()},

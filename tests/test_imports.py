@@ -12,8 +12,8 @@ import eventtree
 SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
-    {"errors", "event", "record", "diagnostics", "process", "remembered"},
-    {"config", "terminal"},
+    {"errors", "event", "record", "diagnostics", "process", "remembered", "summary", "rows", "terminal", "notebook"},
+    {"config"},
     {"content"},
     {"journal"},
     {"usage"},

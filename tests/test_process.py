@@ -12,9 +12,9 @@ from eventtree.process import Hooks
 SCRIPT = """
 import os
 from eventtree import process
-for part in ("relay", "journal", "delivery", "handlers"):
+for part in ("index", "relay", "journal", "delivery", "handlers"):
     process.at_exit(part, lambda part=part: print("exit", part, flush=True))
-for part in ("handlers", "relay", "delivery", "journal"):
+for part in ("index", "handlers", "relay", "delivery", "journal"):
     process.after_fork(part, lambda part=part: print("fork", part, flush=True))
 process.before_pools_close(lambda: print("pools", flush=True))
 def fail():

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from eventtree.delivery.report import Report, VendorTotals
     from eventtree.errors import ConfigError, EventTreeError, JournalError
     from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
+    from eventtree.query.experiment import experiment
+    from eventtree.query.trees import last_tree, trees
     from eventtree.recording.example import Row, example
     from eventtree.recording.feedback import feedback
     from eventtree.recording.log_handler import LogHandler
@@ -49,10 +51,13 @@ __all__ = [
     "aflush",
     "configure",
     "example",
+    "experiment",
     "feedback",
     "flush",
+    "last_tree",
     "serialize",
     "session",
+    "trees",
 ]
 
 _HOMES = {
@@ -75,10 +80,13 @@ _HOMES = {
     "aflush": "delivery.flush",
     "configure": "recording.pipeline",
     "example": "recording.example",
+    "experiment": "query.experiment",
     "feedback": "recording.feedback",
     "flush": "delivery.flush",
+    "last_tree": "query.trees",
     "serialize": "serializer.serialize",
     "session": "recording.session",
+    "trees": "query.trees",
 }
 
 

@@ -37,6 +37,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from eventtree import summary
+
 JsonValue = Any
 """Plain JSON: None, bool, int, float, str, list or dict with str keys."""
 
@@ -214,6 +216,21 @@ class Event(Frozen):
             return None
         return datetime.fromtimestamp(self.start.timestamp() + self.duration, UTC)
 
+    def __repr__(self) -> str:
+        return f"<Event {summary.line_of_event(self)}>"
+
+    __str__ = __repr__
+
+    def __rich__(self) -> Any:
+        from eventtree import terminal
+
+        return terminal.EventView(self)
+
+    def _repr_html_(self) -> str:
+        from eventtree import notebook
+
+        return notebook.event_html(self)
+
 
 class EventTree(Frozen):
     """A root event and all that descend from it, parents before children, siblings by start time."""
@@ -281,3 +298,24 @@ class EventTree(Frozen):
         pairs = [(e.usage, e.cost) for e in self.events if e.usage is not None]
         used = [cost for usage, cost in pairs if usage.input_tokens or usage.output_tokens or usage.units]
         return sum(cost is None or cost.total_usd is None for cost in used)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """An event a row, for `pandas.DataFrame(…)` or `polars.DataFrame(…)`: plain values, contents as JSON."""
+        from eventtree import rows
+
+        return [rows.event_row(event) for event in self.events]
+
+    def __repr__(self) -> str:
+        return f"<EventTree {summary.line_of(self)}>"
+
+    __str__ = __repr__
+
+    def __rich__(self) -> Any:
+        from eventtree import terminal
+
+        return terminal.TreeView(self)
+
+    def _repr_html_(self) -> str:
+        from eventtree import notebook
+
+        return notebook.tree_html(self)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from eventtree import diagnostics
 
-Part = Literal["handlers", "delivery", "journal", "relay"]
+Part = Literal["handlers", "delivery", "journal", "relay", "index"]
 Act = Callable[[], object]
 
 EXIT_ORDER: tuple[Part, ...] = (
@@ -24,12 +24,14 @@ EXIT_ORDER: tuple[Part, ...] = (
     "delivery",  # and still sent, as far as `exit_timeout` allows; then its thread ends.
     "journal",  # We record nothing more: what the disk refused is tried once more, and the log gets its last line.
     "relay",  # The log is whole: what a collector lacks of it is sent, and that nothing more will come.
+    "index",  # What only looks at the journal comes last.
 )
 FORK_ORDER: tuple[Part, ...] = (
     "journal",  # A forked child writes a log of its own,
     "delivery",  # which is what its shipper counts and delivers,
     "relay",  # or its relay replicates.
     "handlers",  # Locks that a thread of the parent may have held are made anew; no record is written before that.
+    "index",  # SQLite's connections are the parent's.
 )
 
 

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from eventtree.diagnostics import shown
 from eventtree.event import Event, EventTree, Kind, Status
+from eventtree.summary import (
+    clock,
+    content_lines,
+    cost_of,
+    failures,
+    number,
+    plural,
+    said,
+    scores,
+    seconds,
+    shorten,
+    usd,
+    users_frame,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from eventtree.delivery.report import Report, VendorTotals
+    from eventtree.query import TreeRow
 
 PIPED_WIDTH = 200
 ROOMY = 100
@@ -22,6 +39,8 @@ ROOMY = 100
 HEADINGS = ("event", "status", "tokens", "cost", "duration", "first token")
 SHORT_HEADING = "ttft"
 NARROWEST_NAME = 20
+SHORT_ID = 8
+"""Characters of an id in a list: `show` takes any beginning of one."""
 
 KIND_STYLES = {
     Kind.CHAIN: "cyan",
@@ -41,43 +60,187 @@ def console() -> Console:
     return Console(**plain) if sys.stdout.isatty() else Console(**plain, width=PIPED_WIDTH, no_color=True)
 
 
-def draw_tree(out: Console, tree: EventTree, *, internal: bool = True) -> None:
-    """One tree: an event a line, indented below its parent; without `internal`, no framework plumbing."""
-    drawn = tree if internal else tree.without_internal()
-    rows = [_row(depth, event) for depth, event in drawn.walk()]
-    headings = [*HEADINGS[:-1], HEADINGS[-1] if out.width >= ROOMY else SHORT_HEADING]
-    widths = [max(len(heading), *(len(row[column]) for row in rows)) for column, heading in enumerate(headings)]
-    table = _table()
-    room = max(NARROWEST_NAME, out.width - sum(widths[1:]) - len(widths[1:]))
-    table.add_column(headings[0], no_wrap=True, overflow="ellipsis", width=min(widths[0], room))
-    for heading, width in zip(headings[1:], widths[1:], strict=True):
-        table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True, min_width=width)
-    for row in rows:
-        table.add_row(*row)
-    out.print(Text.assemble(("tree ", "dim"), (shown(tree.id), "bold")), Text(shown(_of(tree)), "dim"), sep="  ")
-    out.print(table)
-    hidden = len(tree.events) - len(drawn.events)
-    more = f"; {hidden} events of the framework's plumbing not shown" if hidden else ""
-    least = "at least " if tree.unpriced and tree.total_usd is not None else ""
-    out.print(Text(f"sum: {_number(tree.total_tokens)} tokens, {least}{_usd(tree.total_usd)}{more}", "dim"), "")
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how far something has got: call what it yields with what is done, and what there is in all.
+
+    It stands on stderr, and goes when it is over; where that is no terminal, nothing is shown.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class TreeView:
+    """One tree as rich draws it: an event a line, indented below its parent, and below what was said and went wrong."""
+
+    def __init__(
+        self, tree: EventTree, *, internal: bool = False, contents: Literal["none", "short", "whole"] = "short"
+    ) -> None:
+        """Draw `tree`: with the framework's plumbing if `internal`, with what was said as `contents` says."""
+        self.tree = tree
+        self.drawn = tree if internal else tree.without_internal()
+        self.contents = contents
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of it, for a console of any width."""
+        root = self.tree.root
+        head = Text.assemble(("tree ", "dim"), (shown(self.tree.id), "bold"), ("  ", ""))
+        yield head.append(f"{clock(root.start, date=True)}  {shown(_of(self.tree))}".rstrip(), "dim")
+        yield self._table(options.max_width)
+        if self.contents == "whole":
+            yield from (line for _, event in self.drawn.walk() for line in _contents(event))
+        elif self.contents == "short":
+            yield from self._said()
+        yield from self._problems()
+        for line in scores(self.tree):
+            yield Text(f"feedback: {shown(line)}", "magenta")
+        hidden = len(self.tree.events) - len(self.drawn.events)
+        more = f"; {hidden} events of the framework's plumbing not shown" if hidden else ""
+        yield Text(f"sum: {number(self.tree.total_tokens)} tokens, {cost_of(self.tree)}{more}", "dim")
+
+    def _table(self, room: int) -> Table:
+        rows = [_row(depth, event) for depth, event in self.drawn.walk()]
+        headings = [*HEADINGS[:-1], HEADINGS[-1] if room >= ROOMY else SHORT_HEADING]
+        widths = [max(len(heading), *(len(row[column]) for row in rows)) for column, heading in enumerate(headings)]
+        table = _table()
+        left = max(NARROWEST_NAME, room - sum(widths[1:]) - len(widths[1:]))
+        table.add_column(headings[0], no_wrap=True, overflow="ellipsis", width=min(widths[0], left))
+        for heading, width in zip(headings[1:], widths[1:], strict=True):
+            justify: Any = "left" if heading == "status" else "right"
+            table.add_column(heading, justify=justify, no_wrap=True, min_width=width)
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    def _said(self) -> Iterator[Text]:
+        root = self.tree.root
+        for label, value in (("asked", root.inputs), ("answered", root.outputs)):
+            if text := said(value):
+                yield Text.assemble((f"{label}: ", "dim"), text)
+
+    def _problems(self) -> Iterator[Text]:
+        for event in failures(self.tree):
+            assert event.error is not None
+            what = f"{event.kind} {shorten(event.name, 60)}: {event.error.type}: {shorten(event.error.message, 500)}"
+            yield Text(shown(what), "bold red")
+            if frame := users_frame(event.error):
+                yield Text(shown(f"  at {frame}"), "red")
+
+
+class EventView:
+    """One event with what went in and came out of it."""
+
+    def __init__(self, event: Event) -> None:
+        """Draw this event."""
+        self.event = event
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of it."""
+        yield from _contents(self.event)
+
+
+class RowsView:
+    """Trees, one a line, as the index lists them."""
+
+    def __init__(self, rows: Sequence[TreeRow]) -> None:
+        """Draw these rows."""
+        self.rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A table."""
+        table = _table()
+        for heading in ("tree", "began", "name", "status"):
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=NARROWEST_NAME + 10)
+        for heading in ("events", "tokens", "cost", "duration"):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+        for heading in ("session", "user"):
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=NARROWEST_NAME)
+        for row in self.rows:
+            status = "running" if row.running else row.status
+            errors = f" ({plural(row.errors, 'error')})" if row.errors else ""
+            least = ">" if row.unpriced and row.usd is not None else ""
+            cells = (
+                Text(shown(row.id[:SHORT_ID]), "bold"), Text(clock(row.start, date=True), "dim"), Text(shown(row.name)),
+                Text(f"{status}{errors}", STATUS_STYLES.get(Status(row.status), "yellow")), Text(f"{row.events:,}"),
+                Text(number(row.tokens)), Text(f"{least}{usd(row.usd)}"), Text(seconds(row.duration)),
+                Text(shown(row.session or "")), Text(shown(row.user or "")),
+            )  # fmt: skip
+            table.add_row(*cells)
+        yield table
+
+
+def _contents(event: Event) -> Iterator[Text]:
+    """What went in and came out of an event, and what happened during it."""
+    model = f" {shown(event.model)}" if event.model else ""
+    yield Text.assemble(
+        (str(event.kind), KIND_STYLES.get(event.kind, "")), f" {shown(event.name)}{model}",
+        (f"  {clock(event.start)}  {shown(event.id)}", "dim"),
+    )  # fmt: skip
+    for label, value in (("in ", event.inputs), ("out", event.outputs)):
+        for line in content_lines(value):
+            yield Text.assemble((f"  {label} ", "dim"), shown(line))
+    for note in event.notes:
+        yield Text(shown(f"  note {note.name} {clock(note.at)} {said(note.value)}".rstrip()), "yellow")
+    if event.error is not None:
+        for line in f"{event.error.type}: {event.error.message}\n{event.error.traceback or ''}".splitlines():
+            yield Text(f"  err {shown(line)}", "red")
+
+
+class TableView:
+    """A table of texts and numbers."""
+
+    def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
+        """Draw these rows, and a note below them."""
+        self.headings, self.rows, self.note = headings, rows, note
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of it."""
+        table = _table()
+        for heading in self.headings:
+            table.add_column(Text(shown(heading)), no_wrap=True, overflow="ellipsis")
+        for row in self.rows:
+            table.add_row(*(Text(shown("" if cell is None else cell)) for cell in row))
+        yield table
+        if self.note:
+            yield Text(shown(self.note), "dim")
+
+
+class ReportView:
+    """The sums of a journal, a vendor a line."""
+
+    def __init__(self, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
+        """Draw `report`; `requests` adds how many requests each vendor took and refused."""
+        self.report = report
+        self.requests = requests
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of it."""
+        report, requests = self.report, self.requests
+        yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
+        if not report.vendors:
+            yield Text("No vendor: recorded locally.")
+            yield from _warnings(report)
+            return
+        table = _table()
+        table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
+        for heading in ("accepted", "delivered", "waiting", "dead", *(("requests", "refused") if requests else ())):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+        table.add_column("dropped")
+        for label, sums in report.vendors.items():
+            numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
+            table.add_row(Text(label), *map(str, numbers), _state(sums))
+        yield table
+        yield from _warnings(report)
 
 
 def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
     """The sums, a vendor a line; `requests` adds how many requests each vendor took and refused."""
-    out.print(f"{report.events} events in {shown(report.journal)}", soft_wrap=True)
-    if not report.vendors:
-        out.print("No vendor: recorded locally.")
-        return _warnings(out, report)
-    table = _table()
-    table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
-    for heading in ("accepted", "delivered", "waiting", "dead", *(("requests", "refused") if requests else ())):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-    table.add_column("dropped")
-    for label, sums in report.vendors.items():
-        numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
-        table.add_row(label, *map(str, numbers), _state(sums))
-    out.print(table)
-    return _warnings(out, report)
+    out.print(ReportView(report, requests))
 
 
 def _state(sums: VendorTotals) -> Text:
@@ -105,25 +268,25 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
 
 
-def _warnings(out: Console, report: Report) -> None:
+def _warnings(report: Report) -> Iterator[Text]:
     if report.unreplicated_bytes is not None:
         age = f", the oldest {report.lag_seconds:.1f} s old" if report.lag_seconds else ""
-        out.print(f"Relayed: {report.unreplicated_bytes} bytes are not with the collector's engine yet{age}.")
+        yield Text(f"Relayed: {report.unreplicated_bytes} bytes are not with the collector's engine yet{age}.")
     if report.unreplicated:
-        out.print(f"{report.unreplicated} trees ended without its acknowledgement.")
+        yield Text(f"{report.unreplicated} trees ended without its acknowledgement.")
     if report.dropped:
         left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
-        out.print(f"Left out, only counted: {shown(left_out)}.")
+        yield Text(f"Left out, only counted: {shown(left_out)}.")
     if report.damaged_lines or report.lost_lines:
-        out.print(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
+        yield Text(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
     if report.newer_logs:
-        out.print(f"{len(report.newer_logs)} logs of a newer eventtree: left for that version to deliver.")
+        yield Text(f"{len(report.newer_logs)} logs of a newer eventtree: left for that version to deliver.")
     if report.unwritten_bytes:
-        out.print(f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them.")
+        yield Text(f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them.")
     for model, count in report.unknown_models.items():
         met = f"{count} event{'' if count == 1 else 's'}"
         name = shown(model)
-        out.print(f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}")
+        yield Text(f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}")
 
 
 def _row(depth: int, event: Event) -> tuple[Text, ...]:
@@ -136,10 +299,10 @@ def _row(depth: int, event: Event) -> tuple[Text, ...]:
     return (
         name,
         Text(str(event.status), STATUS_STYLES.get(event.status, "yellow")),
-        Text(_number(event.usage.total_tokens if event.usage else None) if event.usage else ""),
-        Text(_usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
-        Text(_seconds(event.duration)),
-        Text("" if event.time_to_first_token is None else _seconds(event.time_to_first_token)),
+        Text(number(event.usage.total_tokens if event.usage else None) if event.usage else ""),
+        Text(usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
+        Text(seconds(event.duration)),
+        Text("" if event.time_to_first_token is None else seconds(event.time_to_first_token)),
     )
 
 
@@ -147,17 +310,3 @@ def _of(tree: EventTree) -> str:
     root = tree.root
     parts = [f"session {root.session_id}" if root.session_id else "", f"user {root.user}" if root.user else ""]
     return ", ".join(part for part in parts if part)
-
-
-def _number(value: int | None) -> str:
-    return "unknown" if value is None else f"{value:,}"
-
-
-def _usd(value: object) -> str:
-    return "unknown" if value is None else f"${float(str(value)):.6f}"
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s"

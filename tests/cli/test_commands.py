@@ -300,7 +300,7 @@ def test_without_a_command_the_help_is_shown() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    for command in ("", "show", "export", "report", "ship", "clear", "demo"):
+    for command in ("", "show", "ls", "experiment", "export", "report", "ship", "clear", "demo"):
         done = run(*([command] if command else []), "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout

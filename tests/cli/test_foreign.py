@@ -83,7 +83,8 @@ ARGUMENT = ODD.replace("\0", "")
 COMMANDS = (
     ("show",), ("show", "--json"), ("report",), ("report", "--json"), ("export", "--vendor", "braintrust"), ("dead",),
     ("dead", "--json"), ("dead", "1"), ("dead", "--resend", "--timeout", "5"), ("ship", "--timeout", "5"),
-    ("prices", ARGUMENT), ("show", "--tree", ARGUMENT), ("clear", "--tree", ARGUMENT),
+    ("prices", ARGUMENT), ("show", "--tree", ARGUMENT), ("show", ARGUMENT), ("ls",), ("ls", "--json"), ("ls", ARGUMENT),
+    ("clear", "--tree", ARGUMENT),
     ("export", "--vendor", ARGUMENT), ("dead", ARGUMENT), (ARGUMENT,),
     ("doctor", "--vendor", ARGUMENT), ("doctor", "--send", "--vendor", "braintrust", "--timeout", "5"),
 )  # fmt: skip
@@ -112,7 +113,7 @@ def test_no_command_passes_odd_text_on(journal: Any) -> None:
         done = run(*command, **environment)
         checked(done.stdout + done.stderr)
         assert "Traceback" not in done.stderr, (command, done.stderr)
-    for command in (("show",), ("report",), ("dead",)):
+    for command in (("show",), ("show", "--all"), ("ls",), ("report",), ("dead",)):
         written = on_a_terminal(*command, **environment)
         assert "Traceback" not in written
         checked(written)

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventtree.cli.show import unknown_models
 from eventtree.event import Kind
-from eventtree.journal import open_journal
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from tests.cli.commands import run
@@ -89,7 +87,3 @@ def test_your_table_prices_what_another_process_recorded(journal: Path, tmp_path
     sent = run("export", "--vendor", "braintrust", *asked, **told).stdout
     assert sent.count('"estimated_cost"') == 3
     assert json.loads(run("report", "--json", *asked, **told).stdout)["unknown_models"] == {}
-
-
-def test_a_report_looks_only_for_a_while(journal: Path) -> None:
-    assert unknown_models(open_journal(str(journal)), seconds=-1) == {}

@@ -21,6 +21,17 @@ journal_option = click.option(
 )
 
 
+def words_only(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Words of a filter may begin with `-`, which turns them round; what begins with `--` was meant as an option."""
+    wrong = next((one for one in given if one.startswith("--")), None)
+    if wrong is not None:
+        raise click.NoSuchOption(wrong)
+    return given
+
+
+TAKES_WORDS: dict[str, Any] = {"context_settings": {"ignore_unknown_options": True}}
+
+
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """Show our errors as one line, without a traceback."""
 
@@ -70,22 +81,53 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@main.command()
+@main.command(**TAKES_WORDS)
+@click.argument("what", nargs=-1, metavar="[ID | WORDS]", callback=words_only)
+@journal_option
+@click.option("--last", metavar="N", type=click.IntRange(min=1), help="Show so many trees. The default is 5.")
+@click.option("--tree", "tree_id", metavar="ID", help="Show this tree, as with an ID alone.")
+@click.option("--all", "internal", is_flag=True, help="Show the framework's plumbing too.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event, one JSON object a line, of all trees.")
+@plain_errors
+def show(
+    journal: str | None, what: tuple[str, ...], tree_id: str | None, last: int | None, internal: bool, as_json: bool
+) -> None:
+    """Draw the last trees: what was asked and answered, what went wrong, what it took.
+
+    With an ID, or its beginning, draw that tree with all that went in and came out. WORDS choose trees: status:error,
+    session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. All must fit; - turns one round.
+    """
+    from eventtree.cli.show import show_trees
+
+    show_trees(journal, what, tree_id, last, internal=internal, as_json=as_json)
+
+
+@main.command(**TAKES_WORDS)
+@click.argument("words", nargs=-1, metavar="[WORDS]", callback=words_only)
 @journal_option
 @click.option(
-    "--last", default=5, show_default=True, metavar="N", type=click.IntRange(min=1), help="Show so many trees."
+    "--last", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="List so many trees."
 )
-@click.option("--tree", "tree_id", metavar="ID", help="Show only this tree.")
-@click.option("--json", "as_json", is_flag=True, help="Print every event of the journal, one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @plain_errors
-def show(journal: str | None, last: int, tree_id: str | None, as_json: bool) -> None:
-    """Draw the last trees."""
-    from eventtree.cli.show import show_json, show_trees
+def ls(journal: str | None, words: tuple[str, ...], last: int, as_json: bool) -> None:
+    """List trees, one a line, the newest first. WORDS choose among them as those of show do."""
+    from eventtree.cli.show import list_trees
 
-    if as_json:
-        show_json(journal, tree_id)
-    else:
-        show_trees(journal, last, tree_id)
+    list_trees(journal, words, last, as_json=as_json)
+
+
+@main.command()
+@click.argument("name")
+@journal_option
+@click.option("--against", metavar="OTHER", help="Compare it with another experiment, row by row.")
+@click.option("--json", "as_json", is_flag=True, help="Print its rows, one JSON object a line.")
+@plain_errors
+def experiment(name: str, journal: str | None, against: str | None, as_json: bool) -> None:
+    """Add up the experiment called NAME: mean, spread and count of each score, of cost and duration, and its rows."""
+    from eventtree.cli.show import show_experiment
+
+    show_experiment(journal, name, against, as_json=as_json)
 
 
 @main.command()
@@ -290,6 +332,7 @@ def demo(question: str, model: str | None, out: str | None, journal: str | None)
 
     The vendors are played by a server on this machine, and no key is needed.
     """
+    say("Running a chain, an agent and a query, and sending their trees to five vendors on this machine …")
     from eventtree.demo import run_demo
 
     sys.exit(run_demo(question, model=model, out=out, journal=journal))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 
@@ -16,7 +17,7 @@ from eventtree.journal import Journal
 from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
 from eventtree.journal.totals import captured
 from eventtree.record import is_local
-from eventtree.terminal import console, draw_report
+from eventtree.terminal import console, draw_report, progress
 from eventtree.vendors import VENDORS, Vendor, resolve_vendors
 
 SETTLED_LOOKS = 3
@@ -46,11 +47,12 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
         return 0
     shipper = Shipper(journal, all_trees=replay)
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
+    is_through = True
     try:
         if follow:
             _follow(shipper, None if names else journal, lacking)
         else:
-            _until_idle(shipper, timeout)
+            is_through = _until_idle(shipper, timeout)
     except KeyboardInterrupt:
         say("Stopped; what is left waits in the journal.", err=True)
     shipper.stop(2.0)
@@ -59,6 +61,9 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     others = _say_others(found, shipper, journal)
     mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
     left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
+    if left and not is_through:
+        hint = "They stay in the journal: run it again, give it more time with --timeout, or let it --follow."
+        say(f"Time ran out after {timeout:g} s: {left} event{'' if left == 1 else 's'} still wait. {hint}", err=True)
     return int(left > 0 or len(for_export) > 0 or (others > 0 and not replay))
 
 
@@ -102,14 +107,33 @@ def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
             say(f"eventtree: {error}. What waits for it waits on.", err=True)
 
 
-def _until_idle(shipper: Shipper, timeout: float) -> None:
+def _until_idle(shipper: Shipper, timeout: float) -> bool:
+    """Deliver until nothing is left to do now, and show how far it is; False where time ran out."""
     deadline = time.monotonic() + timeout
     looks = 0
-    while looks < SETTLED_LOOKS and time.monotonic() < deadline:
-        shipper.wake()
-        time.sleep(LOOK_SECONDS)
-        consumers = list(shipper.consumers.values())
-        looks = looks + 1 if consumers and all(map(_is_through, consumers)) else 0
+    with progress(f"delivering to {', '.join(vendor.name for vendor in shipper.vendors.values())}") as show:
+        before, expected = _settled(shipper), _expected(shipper.journal) if sys.stderr.isatty() else 0
+        while looks < SETTLED_LOOKS:
+            if time.monotonic() >= deadline:
+                return False
+            shipper.wake()
+            time.sleep(LOOK_SECONDS)
+            consumers = list(shipper.consumers.values())
+            looks = looks + 1 if consumers and all(map(_is_through, consumers)) else 0
+            done = _settled(shipper) - before
+            show(done, max(done, expected))
+    return True
+
+
+def _settled(shipper: Shipper) -> int:
+    """Events that were delivered, refused or dropped so far."""
+    cursors = [consumer.cursor for consumer in list(shipper.consumers.values()) if consumer.cursor is not None]
+    return sum(cursor.delivered + cursor.dead + sum(dict(cursor.dropped).values()) for cursor in cursors)
+
+
+def _expected(journal: Journal) -> int:
+    """Events that wait for some vendor."""
+    return count_unsettled(journal, Cursors(journal), captured(journal)).waiting.total()
 
 
 def _is_through(consumer: Consumer) -> bool:

@@ -1,14 +1,12 @@
-"""Looking at the journal: show, export, report, clear."""
+"""Looking at the journal: show, ls, experiment, export, report, clear."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from itertools import takewhile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -24,15 +22,23 @@ from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.counts import Cursors, keys_of
 from eventtree.journal.trees import LoggedTree, trees_in
-from eventtree.pricing import Pricer
+from eventtree.query import Index, Page
+from eventtree.query.experiment import experiment, stats_table
+from eventtree.query.store import forget
+from eventtree.query.trees import close_indexes
 from eventtree.serializer.packing import export_url
 from eventtree.serializer.serialize import serialize
-from eventtree.terminal import console, draw_report, draw_tree
-from eventtree.tree.stored import stored_trees
+from eventtree.terminal import SHORT_ID, RowsView, TableView, TreeView, console, draw_report, progress
+from eventtree.tree.filter import Filter
 from eventtree.vendors import vendor_class
 
-UNKNOWN_SECONDS = 2.0
-"""A report looks for models without a price this long, newest trees first."""
+UNKNOWN_SECONDS = 0.5
+"""A report reads trees this long that the index does not have yet, the newest first: models without a price."""
+AT_ONCE_SECONDS = 0.5
+"""What takes longer shows how far it is."""
+LAST = 5
+AN_ID = re.compile(r"(?=[0-9a-f-]*[0-9])[0-9a-f-]{4,36}")
+"""The id of a tree or an event, or its beginning; anything else is a filter."""
 
 
 def existing(folder: str | None, *, awaited: bool = False) -> Journal:
@@ -49,50 +55,107 @@ def existing(folder: str | None, *, awaited: bool = False) -> Journal:
     return open_journal(settings.folder)
 
 
-def read_trees(journal: Journal, tree_id: str | None = None, last: int | None = None) -> Iterator[EventTree]:
-    """Trees of the journal, oldest first, prices filled in.
-
-    Raises:
-        JournalError: there is no tree of that id.
-    """
-
-    def choose(found: list[LoggedTree]) -> list[LoggedTree]:
-        if tree_id is None:
-            return found[-last if last else 0 :]
-        chosen = [tree for tree in found if tree.id == tree_id]
-        if not chosen:
-            raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
-        return chosen
-
-    yield from stored_trees(journal, Pricer.of(config.resolve().prices), choose=choose)
-
-
-def unknown_models(journal: Journal, seconds: float = UNKNOWN_SECONDS) -> dict[str, int]:
-    """Models of the newest trees that no price is known for, and how often they were met; stops after `seconds`."""
-    pricer = Pricer.of(config.resolve().prices)
-    end = time.monotonic() + seconds
-    in_time = partial(takewhile, lambda _: time.monotonic() <= end)
-    for _ in stored_trees(journal, pricer, choose=lambda found: in_time(reversed(found))):
-        pass
-    return dict(sorted(pricer.unknown.items()))
+def show_trees(
+    folder: str | None,
+    what: tuple[str, ...],
+    tree_id: str | None,
+    last: int | None,
+    *,
+    internal: bool,
+    as_json: bool,
+) -> None:
+    """Draw one tree with all it holds, or the last ones that a filter chooses; or print their events."""
+    if tree_id is None and len(what) == 1 and AN_ID.fullmatch(what[0]):
+        tree_id = what[0]
+    is_one = tree_id is not None
+    with Index(existing(folder)) as index:
+        trees = iter([_one(index, tree_id)]) if tree_id is not None else _chosen(index, what, last, is_all=as_json)
+        if as_json:
+            print_events(trees)
+        else:
+            _draw(trees, internal=internal, whole=is_one, is_chosen=bool(what))
 
 
-def show_trees(folder: str | None, last: int, tree_id: str | None) -> None:
-    """Draw trees in the terminal."""
-    shown = 0
-    out = console()
-    for tree in read_trees(existing(folder), tree_id, last):
-        draw_tree(out, tree)
-        shown += 1
-    if not shown:
-        say("No trees recorded yet.")
+def _chosen(index: Index, words: tuple[str, ...], last: int | None, *, is_all: bool) -> Iterator[EventTree]:
+    """The last trees that a filter chooses, or all of them where no number is given; oldest first."""
+    chosen = Filter.parse(" ".join(words))
+    if is_all and last is None:
+        return index.stream(chosen)
+    rows = find(index, chosen, last or LAST).rows
+    return (tree for row in reversed(rows) if (tree := index.tree(row.id)) is not None)
 
 
-def show_json(folder: str | None, tree_id: str | None) -> None:
+def print_events(trees: Iterable[EventTree]) -> None:
     """Every event, one JSON object a line, every field present."""
-    for tree in read_trees(existing(folder), tree_id):
+    for tree in trees:
         for event in tree.events:
             say(event.model_dump_json())
+
+
+def list_trees(folder: str | None, words: tuple[str, ...], last: int, *, as_json: bool) -> None:
+    """A line a tree, the newest first."""
+    with Index(existing(folder)) as index:
+        page = find(index, Filter.parse(" ".join(words)), last)
+        if as_json:
+            for row in page.rows:
+                say(json.dumps(row.plain, ensure_ascii=False, default=str))
+            return
+        if not page.rows:
+            say("No tree is chosen by these words." if words else "No trees recorded yet.")
+            return
+        console().print(RowsView(page.rows))
+        if page.next is not None:
+            say(f"There are more: --last {last * 10}. One whole: eventtree show {page.rows[0].id[:SHORT_ID]}")
+
+
+def show_experiment(folder: str | None, name: str, against: str | None, *, as_json: bool) -> None:
+    """The result of an experiment, and what is different in another."""
+    journal = existing(folder)
+    try:
+        mine = experiment(name, journal=journal)
+        theirs = experiment(against, journal=journal) if against is not None else None
+    finally:
+        close_indexes()
+    if as_json:
+        for row in mine.to_rows():
+            say(json.dumps(row, ensure_ascii=False, default=str))
+        return
+    out = console()
+    out.print(mine)
+    out.print(TableView(*stats_table(mine.stats)))
+    if theirs is not None:
+        out.print(mine.compare(theirs))
+
+
+def find(index: Index, chosen: Filter, last: int) -> Page:
+    """The newest trees that a filter chooses; shows how far the logs were read for it, where that takes long."""
+    page = index.search(chosen, limit=last, seconds=AT_ONCE_SECONDS)
+    if page.is_certain:
+        return page
+    with progress("reading the logs") as show:
+        while not page.is_certain:
+            show(*index.progress())
+            page = index.search(chosen, limit=last, seconds=AT_ONCE_SECONDS)
+    return page
+
+
+def _one(index: Index, wanted: str) -> EventTree:
+    tree = index.tree(wanted)
+    if tree is None:
+        raise JournalError(f"no tree or event {wanted} in this journal. See: eventtree show, or eventtree ls")
+    return tree
+
+
+def _draw(trees: Iterable[EventTree], *, internal: bool, whole: bool, is_chosen: bool) -> None:
+    out = console()
+    drawn = 0
+    for tree in trees:
+        if drawn:
+            out.print()
+        out.print(TreeView(tree, internal=internal, contents="whole" if whole else "short"))
+        drawn += 1
+    if not drawn:
+        say("No tree is chosen by these words." if is_chosen else "No trees recorded yet.")
 
 
 def export_requests(
@@ -112,18 +175,22 @@ def export_requests(
             raise ConfigError("--set", f"{name!r} sets nothing", "Write NAME=VALUE; a request that is shown has no key")
         given[name.strip().replace("-", "_")] = value
     vendor = vendor_class(vendor_name).for_export(from_environment=True, **given)
-    for request in serialize(read_trees(existing(folder), tree_id), vendor):
-        line = {
-            "method": request.method, "url": export_url(request.url, vendor), "headers": dict(request.headers),
-            "body": request.body,
-        }  # fmt: skip
-        say(json.dumps(line, ensure_ascii=False))
+    with Index(existing(folder)) as index:
+        trees = index.stream() if tree_id is None else [_one(index, tree_id)]
+        for request in serialize(trees, vendor):
+            line = {
+                "method": request.method, "url": export_url(request.url, vendor), "headers": dict(request.headers),
+                "body": request.body,
+            }  # fmt: skip
+            say(json.dumps(line, ensure_ascii=False))
 
 
 def show_report(folder: str | None, as_json: bool) -> None:
     """The sums per vendor."""
     journal = existing(folder)
-    found = make_report(journal).model_copy(update={"unknown_models": unknown_models(journal)})
+    with Index(journal) as index:
+        index.refresh(UNKNOWN_SECONDS)
+        found = make_report(journal, {"unknown_models": index.unknown_models()}, vendorless=index.vendorless())
     if as_json:
         say(found.model_dump_json())
     else:
@@ -160,4 +227,5 @@ def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
             )
         click.confirm(shown(f"Delete {what}?"), abort=True)
     count = clear(journal, None if tree_id is None else {tree_id})
+    forget(journal)
     say(f"Cleared {count} tree{'' if count == 1 else 's'}.")

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from eventtree import session
-from eventtree.cli.show import read_trees
 from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.demo import runs
@@ -24,8 +23,9 @@ from eventtree.event import EventTree
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import set_global_handler
+from eventtree.query import Index
 from eventtree.recording.session import Session
-from eventtree.terminal import console, draw_report, draw_tree
+from eventtree.terminal import TreeView, console, draw_report
 from eventtree.testing import VendorServer
 from eventtree.vendors import VENDORS
 
@@ -70,7 +70,8 @@ def run(question: str, *, model: str | None, out: str | None, journal: str | Non
             report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
             shipper.stop()
         write_requests(server, folder / "requests")
-        trees = [[tree for tree_id in one.tree_ids for tree in read_trees(opened, tree_id)] for one in answered]
+        with Index(opened) as index:
+            trees = [[tree for each in one.tree_ids if (tree := index.tree(each)) is not None] for one in answered]
     return _print(question, answered, trees, report, server, folder)
 
 
@@ -127,7 +128,7 @@ def _print(
     for one, grown in zip(answered, trees, strict=True):
         _line(out, Text.assemble("\n", (one.title, "bold underline"), "\n", ("answer  ", "dim"), shown(one.answer)))
         for tree in grown:
-            draw_tree(out, tree, internal=False)
+            out.print(TreeView(tree, contents="none"))
     draw_report(out, report, counts(server))
     out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {report.journal}"), soft_wrap=True)
     if all(trees) and _arrived(report, server):

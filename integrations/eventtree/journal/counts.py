@@ -125,10 +125,20 @@ class Cursors:
         return {log: cursor.offsets[log] for log, cursor in lowest.items()}, damage
 
 
+Read = tuple[Mapping[str, int], Mapping[str, tuple[int, int]]]
+"""How far logs were read, and what was found damaged and lost in them."""
+
+
 def count_unsettled(
-    journal: Journal, cursors: Cursors, known: Captured, on_line: Callable[[], None] = lambda: None
+    journal: Journal,
+    cursors: Cursors,
+    known: Captured,
+    on_line: Callable[[], None] = lambda: None,
+    vendorless: Read = ({}, {}),
 ) -> Counts:
     """Count what is not settled. Every vendor that events were recorded for counts, whether it has a cursor or not.
+
+    `vendorless` are stretches of logs in which no tree names a vendor: nothing in them can wait.
 
     Raises:
         OSError: the disk refuses to read.
@@ -136,6 +146,9 @@ def count_unsettled(
     named = {key_of(name) for name, events in known.recorded.items() if name and events}
     keys = named | cursor_keys(journal)
     offsets, damage = cursors.settled_before(keys)
+    for log, end in vendorless[0].items():
+        if end > offsets.get(log, 0):
+            offsets[log], damage[log] = end, vendorless[1][log]
     return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys)
 
 

@@ -90,13 +90,13 @@ class Filler:
         else:
             within(self.db, self._fold_newest)
 
-    def place_all(self) -> None:
-        """Place all logs, newest first.
+    def place_since(self, start: float = NEVER) -> None:
+        """Place all logs that were written since `start`, in microseconds since the epoch.
 
         Raises:
             OSError: the disk refuses to read.
         """
-        while self._unplaced:
+        while self._unplaced and self._unplaced[-1][0] * 1_000_000 >= start:
             self._place_newest()
 
     def unplaced_bytes(self) -> int:
@@ -141,8 +141,12 @@ class Filler:
                 starts[entry.tree_id] = int(start[1]) // 1000 if start else 0
         rev = self._next_rev()
         if log is None:
-            log = self.db.execute("INSERT INTO logs (name) VALUES (?) RETURNING id", (name,)).fetchone()[0]
-        self.db.execute("UPDATE logs SET upto = ? WHERE id = ?", (reader.offset, log))
+            log = self.db.execute("INSERT INTO logs VALUES (NULL, ?, 0, 0, 0) RETURNING id", (name,)).fetchone()[0]
+        damage = reader.damage
+        self.db.execute(
+            "UPDATE logs SET upto = ?, bad = bad + ?, lost = lost + ? WHERE id = ?",
+            (reader.offset, damage.bad_lines, damage.lost, log),
+        )
         for tree, found in places.items():
             seq = self.db.execute(UPSERT_TREE, (tree, starts.get(tree), rev)).fetchone()[0]
             self.db.execute(ADD_LINES, (seq, log, found.tobytes()))

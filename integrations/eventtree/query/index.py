@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from threading import RLock
 from types import TracebackType
@@ -33,6 +34,12 @@ WHOLE_ID = 36
 """Characters of a UUID: the id of a tree, or of an event."""
 QUICKLY_PLACED = 32 * 1024 * 1024
 """Logs that are not in the index yet, beyond which looking for the bytes of an id is quicker than placing them all."""
+VENDORLESS = """
+SELECT name, upto, bad, lost FROM logs WHERE id NOT IN (
+    SELECT log FROM lines JOIN trees ON seq = tree WHERE stale OR shape IS NULL OR shape IN ({named})
+)
+"""
+FOREVER = float("inf")
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -72,7 +79,7 @@ class Index:
         with self._lock:
             self._db.close()
 
-    def refresh(self, seconds: float = float("inf")) -> bool:
+    def refresh(self, seconds: float = FOREVER) -> bool:
         """Go on filling for so long; True once every tree of the journal has its row.
 
         Raises:
@@ -82,7 +89,7 @@ class Index:
             return self._safely(lambda: self._fill(lambda: False, seconds))
 
     def search(
-        self, chosen: Filter = ALL, *, before: Cursor | None = None, limit: int = 100, seconds: float = float("inf")
+        self, chosen: Filter = ALL, *, before: Cursor | None = None, limit: int = 100, seconds: float = FOREVER
     ) -> Page:
         """The newest trees that a filter chooses, beyond where another page ended; fills the index as far as needed.
 
@@ -125,13 +132,31 @@ class Index:
             logged = find_trees(self.journal, [tree_id], with_feedback=True).get(tree_id)
             return None if logged is None else (logged.id, logged.lines)
 
+    def stream(self, chosen: Filter = ALL) -> Iterator[EventTree]:
+        """The trees that a filter chooses, oldest first, one after the other: in the memory of one.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        with self._lock:
+            # Their lines alone have to be known, where no row is asked.
+            self._safely(lambda: self._fill(lambda: False, FOREVER) if chosen.choices else self._place_all())
+            condition = self._search.condition(chosen)
+            rooted = "shape IS NOT NULL AND" if chosen.choices else ""
+            sql = f"SELECT seq, id, shape FROM trees WHERE {rooted} ({condition.sql}) ORDER BY start, seq"
+            found = self._db.execute(sql, condition.values)
+        for seq, tree_id, shape in found:
+            tree = fold_records(tree_id, load(self.journal, self._filler.places(seq)), self.pricer)
+            if tree is not None and (not chosen.choices or chosen.matches(tree, self._search.vendors(shape))):
+                yield tree
+
     def sessions(self, chosen: Filter = ALL, *, limit: int = 100) -> list[SessionRow]:
         """The sessions of the trees that a filter chooses, the one with the newest tree first.
 
         All trees are read first, as far as they were not yet. Text is not looked for.
         """
         with self._lock:
-            self._safely(lambda: self._fill(lambda: False, float("inf")))
+            self._safely(lambda: self._fill(lambda: False, FOREVER))
             return sessions(self._db, self._search.condition(chosen), limit)
 
     def changes_since(self, rev: int, limit: int = 1000) -> tuple[int, list[TreeRow]]:
@@ -157,6 +182,28 @@ class Index:
         with self._lock:
             found = self._db.execute("SELECT count(*), coalesce(sum(stale), 0) FROM trees").fetchone()
             return found[0] - found[1], found[0]
+
+    def unknown_models(self) -> dict[str, int]:
+        """Models no price is known for → how often they were met, in the trees that have their row."""
+        with self._lock:
+            shapes = self._search.condition(ALL).shapes
+            met: Counter[str] = Counter()
+            for shape, count in self._db.execute("SELECT shape, count(*) FROM trees GROUP BY shape"):
+                for model in shapes[shape].priceless if shape is not None else ():
+                    met[model] += count
+            return dict(sorted(met.items()))
+
+    def vendorless(self) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+        """Logs in which no tree names a vendor or has yet to be read: how far, and their damaged and lost lines."""
+        with self._lock:
+            shapes = self._search.condition(ALL).shapes
+            named = ",".join(str(number) for number, shape in shapes.items() if shape.vendor)
+            rows = self._db.execute(VENDORLESS.format(named=named)).fetchall()
+            return {name: upto for name, upto, *_ in rows}, {name: (bad, lost) for name, _, bad, lost in rows}
+
+    def _place_all(self) -> None:
+        self._filler.look()
+        self._filler.place_since()
 
     def _begin(self) -> None:
         self._key = key_of(self.journal)
@@ -189,13 +236,13 @@ class Index:
     def _numbered(self, wanted: str) -> tuple[int, str] | None:
         """Number and id of the tree whose id is, or begins with, `wanted`."""
         self._filler.look()
-        if len(wanted) < WHOLE_ID or self._filler.unplaced_bytes() < QUICKLY_PLACED:
-            self._filler.place_all()
-        elif self._filler.unplaced_bytes():
+        exact = self._db.execute("SELECT seq, id, start FROM trees WHERE id = ?", (wanted,)).fetchone()
+        if exact is not None and exact[2] is not None:
+            self._filler.place_since(exact[2])  # lines of it that came since
+            return exact[0], exact[1]
+        if len(wanted) >= WHOLE_ID and self._filler.unplaced_bytes() > QUICKLY_PLACED:
             return None
-        exact: tuple[int, str] | None = self._db.execute("SELECT seq, id FROM trees WHERE id = ?", (wanted,)).fetchone()
-        if exact is not None or len(wanted) >= WHOLE_ID:
-            return exact
+        self._filler.place_since()
         begin = "SELECT seq, id FROM trees WHERE id >= ? AND id < ? ORDER BY start DESC LIMIT 4"
         found: list[tuple[int, str]] = self._db.execute(begin, (wanted, f"{wanted}\U0010ffff")).fetchall()
         if len(found) > 1:

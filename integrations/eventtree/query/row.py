@@ -6,16 +6,19 @@ and judged once by the very words that judge a tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 import pydantic_core
 
 from eventtree.event import EventTree
 from eventtree.tree.filter import NUMBER_WORDS, TEXT_WORDS
+
+MOST_PRICELESS = 20
 
 
 class Shape(NamedTuple):
@@ -33,6 +36,8 @@ class Shape(NamedTuple):
     experiment: tuple[str, ...]
     vendor: tuple[str, ...]
     """`NAME.FINGERPRINT` of each."""
+    priceless: tuple[str, ...]
+    """Models whose price is not known, once for each event that used one, up to `MOST_PRICELESS`. No word asks it."""
 
     @classmethod
     def of(cls, tree: EventTree, vendors: Iterable[str]) -> Self:
@@ -43,7 +48,8 @@ class Shape(NamedTuple):
         }
         texts = {word: dict.fromkeys(filter(None, find(tree))) for word, find in words.items()}
         texts["kind"] = {tree.root.kind: None, **texts["kind"]}
-        return cls(**{word: tuple(map(str, found)) for word, found in texts.items()})
+        priceless = tuple(islice(_priceless(tree), MOST_PRICELESS))
+        return cls(**{word: tuple(map(str, found)) for word, found in texts.items()}, priceless=priceless)
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -61,10 +67,24 @@ class Shape(NamedTuple):
         return (name.rpartition(".")[0] for name in found) if word == "vendor" else found
 
 
+def _priceless(tree: EventTree) -> Iterator[str]:
+    for event in tree.events:
+        counted = event.usage is not None and (event.usage.input_tokens, event.usage.output_tokens) != (None, None)
+        if event.model and counted and (event.cost is None or event.cost.total_usd is None):
+            yield event.model
+
+
 COLUMNS = (
     "id", "start", "shape", "session", "user", "events", "errors", "tokens", "usd", "unpriced", "duration", "feedback",
 )  # fmt: skip
 """Of the index's table of trees, as `figures` gives them and `TreeRow.of` takes them."""
+
+
+PLAIN = (
+    "id", "start", "name", "kind", "status", "running", "session", "user", "events", "errors", "tokens", "unpriced",
+    "duration", "feedback",
+)  # fmt: skip
+"""Fields of a `TreeRow` that are plain already."""
 
 
 def figures(tree: EventTree, shape: int) -> tuple[Any, ...]:
@@ -121,6 +141,17 @@ class TreeRow:
             errors=errors, tokens=tokens, usd=None if usd is None else Decimal(usd), unpriced=unpriced,
             duration=duration, feedback=feedback, shape=shape,
         )  # fmt: skip
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Plain values by name, for data frames and JSON. Dollars are a float, several names one text."""
+        named = {name: getattr(self, name) for name in PLAIN}
+        return {
+            **named, "usd": None if self.usd is None else float(self.usd), "models": ", ".join(self.models),
+            "tags": ", ".join(self.shape.tag), "error_types": ", ".join(self.shape.error),
+            "environment": next(iter(self.shape.environment), None),
+            "experiment": next(iter(self.shape.experiment), None), "vendors": ", ".join(self.vendors),
+        }  # fmt: skip
 
     @property
     def models(self) -> tuple[str, ...]:

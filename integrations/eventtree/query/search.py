@@ -115,7 +115,11 @@ class Search:
 
     def _has(self, row: Columns, chosen: Filter) -> bool:
         tree = fold_records(row[1], load(self._journal, self._filler.places(row[0])), self._pricing)
-        return tree is not None and chosen.matches(tree, list(self._shapes[row[3]].texts("vendor")))
+        return tree is not None and chosen.matches(tree, self.vendors(row[3]))
+
+    def vendors(self, shape: int) -> list[str]:
+        """Names of the vendors of a shape."""
+        return list(self._shapes[shape].texts("vendor"))
 
     def condition(self, chosen: Filter) -> Condition:
         """A filter as SQL over the rows that there are now."""

@@ -19,7 +19,7 @@ from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.clear import CLEARED
 from eventtree.tree.filter import share_of
 
-FORM = 1
+FORM = 2
 """Goes up whenever the tables, or what stands in them, change."""
 BUSY_SECONDS = 5.0
 """Another process may fill the same index: it writes a log at a time."""
@@ -31,7 +31,7 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS about (id INTEGER PRIMARY KEY, key TEXT, rev INTEGER);
-CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto INTEGER);
+CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto INTEGER, bad INTEGER, lost INTEGER);
 CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS trees (
     seq INTEGER PRIMARY KEY, id TEXT UNIQUE, stale INTEGER, rev INTEGER, start INTEGER, shape INTEGER,

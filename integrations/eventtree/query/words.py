@@ -24,7 +24,8 @@ class Condition:
 
     def __init__(self, chosen: Filter, shapes: Mapping[int, Shape]) -> None:
         """Judge all shapes by the filter's words."""
-        self._shapes = shapes
+        self.shapes = shapes
+        """The shapes that rows may have now."""
         self.values: list[Any] = []
         """What stands for the question marks of `sql`."""
         self.terms: list[Term] = []
@@ -56,7 +57,7 @@ class Condition:
             return f"({' OR '.join(begins)})"
         if term.word in OWN_COLUMNS:
             return self._own_column(term)
-        fitting = (str(number) for number, shape in self._shapes.items() if _fits(term, shape))
+        fitting = (str(number) for number, shape in self.shapes.items() if _fits(term, shape))
         return f"shape IN ({','.join(fitting)})"
 
     def _own_column(self, term: Term) -> str:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from eventtree.diagnostics import shown
+from eventtree.summary import plural, rich_text, shorten
+
 
 class Session:
     """A group of trees. `tree_ids` fills while the `with` block runs, in the order the trees opened."""
@@ -19,6 +22,18 @@ class Session:
         self.id = session_id
         self.user = user
         self.tree_ids: list[str] = []
+
+    def __repr__(self) -> str:
+        of = f" of {self.user}" if self.user else ""
+        return shown(f"<Session {self.id}{of}: {plural(len(self.tree_ids), 'tree')}>")
+
+    def __rich__(self) -> Any:
+        return rich_text(repr(self))
+
+    def _repr_html_(self) -> str:
+        from eventtree.notebook import rows_html
+
+        return rows_html(("session", "user", "tree"), [(self.id, self.user, tree) for tree in self.tree_ids])
 
 
 _session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
@@ -53,6 +68,19 @@ class Example:
         """Hold `links`: `datapoint_id`, `expected`, `experiment`, `run_id`, `dataset_id`, `scores`."""
         self.links = links
         self.tree_ids: list[str] = []
+
+    def __repr__(self) -> str:
+        links = ", ".join(f"{name}={shorten(str(value), 60)}" for name, value in self.links.items())
+        return shown(f"<{type(self).__name__} {links}: {plural(len(self.tree_ids), 'tree')}>")
+
+    def __rich__(self) -> Any:
+        return rich_text(repr(self))
+
+    def _repr_html_(self) -> str:
+        from eventtree.notebook import rows_html
+
+        links = [(name, shorten(str(value))) for name, value in self.links.items()]
+        return rows_html(("row", ""), [*links, *(("tree", tree) for tree in self.tree_ids)])
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -54,6 +54,17 @@ class Captured(Sequence[EventTree]):
         process.settle()
         yield from self._folded(is_finished=True)
 
+    def __repr__(self) -> str:
+        return f"<Captured {', '.join(map(repr, self)) or 'no trees yet'}>"
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+
+        return Group(*self)
+
+    def _repr_html_(self) -> str:
+        return "".join(tree._repr_html_() for tree in self) or "no trees yet"
+
     @property
     def unfinished(self) -> list[EventTree]:
         """Trees whose root is still open."""

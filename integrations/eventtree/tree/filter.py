@@ -19,7 +19,7 @@ vendor:                that name this vendor
 cost tokens events     compared with a number: `cost>0.01`, `tokens>=1000`; what is unknown fits nothing
 errors                 events that failed: `errors>0`
 duration>10            seconds, or `500ms`, `2m`, `1h`
-since:1h  until:       that began within the last hour; or a date: `since:2026-11-28`, with a time after `T`
+since:1h until:7d      that began since then, or before; a date too: `since:2026-11-28T14:30`
 id:1f3a                whose id begins so
 feedback               on which there is feedback, a score or a comment
 rate:0.05              a share of all trees, always the same ones
@@ -170,6 +170,11 @@ class Filter:
                 "filter", "there is nothing on one side of OR", 'Write words on both, or "OR" for the text'
             )
         return cls(tuple(map(tuple, choices)) if choices[0] else (), words.strip())
+
+    @classmethod
+    def named(cls, word: str, text: str) -> Filter:
+        """Trees in which a word that compares texts finds this one, as it is."""
+        return cls(((Term(word, ":", ((text.lower(),),)),),), f"{word}:{quoted(text)}")
 
     def matches(self, tree: EventTree, vendors: Iterable[str] = ()) -> bool:
         """Whether a tree, that names these vendors, is chosen."""

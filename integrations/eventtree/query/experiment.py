@@ -1,0 +1,247 @@
+"""The result of an experiment: scores, cost and duration of the trees run for it, and how those of another differ.
+
+The trees are those of `example(…, experiment=NAME)`. Scores are what `row.score` and `feedback` say of them; of several
+of one name on one tree the last counts. All of it stands in the journal, no vendor is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from eventtree.errors import JournalError
+from eventtree.event import EventTree, JsonValue
+from eventtree.journal import Journal
+from eventtree.notebook import rows_html
+from eventtree.query.trees import trees
+from eventtree.summary import plural, said, seconds, shorten, usd
+from eventtree.tree.filter import Filter
+
+COST, DURATION, TOKENS = "cost", "duration", "tokens"
+"""Figures of every row besides its scores: dollars, seconds, tokens."""
+FIGURES = (COST, DURATION, TOKENS)
+SHOWN = 60
+"""Characters of a text in a table."""
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A figure over all rows that have it."""
+
+    mean: float
+    spread: float | None
+    """The standard deviation; None where there is but one."""
+    count: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> Stat:
+        """Of at least one value."""
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+class ExperimentRow(NamedTuple):
+    """One tree of an experiment: the row of the dataset it answers, and how well."""
+
+    datapoint_id: str | None
+    input: JsonValue
+    expected: JsonValue
+    output: JsonValue
+    scores: Mapping[str, float]
+    status: str
+    cost: float | None
+    duration: float | None
+    tokens: int | None
+    tree_id: str
+
+    @property
+    def key(self) -> str:
+        """What makes it the same row in another experiment: the datapoint's id, else the input."""
+        return self.datapoint_id or said(self.input, 10_000)
+
+    def figure(self, name: str) -> float | None:
+        """A score, or one of `FIGURES`."""
+        found: float | None = getattr(self, name) if name in FIGURES else self.scores.get(name)
+        return found
+
+    @classmethod
+    def of(cls, tree: EventTree) -> ExperimentRow:
+        """The row of a tree."""
+        links = {name: tree.root.metadata.get(f"eventtree_{name}") for name in ("datapoint_id", "expected")}
+        point = links["datapoint_id"]
+        dollars = tree.total_usd
+        return cls(
+            None if point is None else str(point), tree.root.inputs, links["expected"], tree.root.outputs,
+            scores_of(tree), str(tree.root.status), None if dollars is None else float(dollars), tree.root.duration,
+            tree.total_tokens, tree.id,
+        )  # fmt: skip
+
+
+class Experiment:
+    """The rows of one experiment, in the order they were run, and what they add up to."""
+
+    def __init__(self, name: str, rows: Iterable[ExperimentRow]) -> None:
+        """Of these rows."""
+        self.name = name
+        self.rows = tuple(rows)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of all scores that some row has."""
+        return tuple(sorted({name for row in self.rows for name in row.scores}))
+
+    @property
+    def stats(self) -> dict[str, Stat]:
+        """Mean, spread and count of each score, and of cost (dollars), duration (seconds) and tokens."""
+        found = {}
+        for name in (*self.score_names, *FIGURES):
+            values = [value for row in self.rows if (value := row.figure(name)) is not None]
+            if values:
+                found[name] = Stat.of(values)
+        return found
+
+    @property
+    def errors(self) -> int:
+        """Rows whose root failed."""
+        return sum(row.status == "error" for row in self.rows)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row each, for `pandas.DataFrame(…)` or `polars.DataFrame(…)`; a score is the column `score.NAME`."""
+        plain = [row._asdict() for row in self.rows]
+        names = self.score_names
+        for row in plain:
+            given = row.pop("scores")
+            row |= {name: said(row[name], 10_000) for name in ("input", "expected", "output")}
+            row |= {f"score.{name}": given.get(name) for name in names}
+        return plain
+
+    def compare(self, other: Experiment) -> Comparison:
+        """This experiment against another: both must have rows of the same datapoints, or inputs."""
+        return Comparison(self, other)
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {stat.mean:.3g}" for name, stat in self.stats.items())
+        return f"<Experiment {said(self.name)}: {plural(len(self.rows), 'row')}{f', {means}' if means else ''}>"
+
+    def __rich__(self) -> Any:
+        from eventtree.terminal import TableView
+
+        return TableView(*self.table(), note=repr(self)[1:-1])
+
+    def _repr_html_(self) -> str:
+        return rows_html(*stats_table(self.stats)) + rows_html(*self.table(MOST_ROWS))
+
+    def table(self, most: int | None = None) -> tuple[list[str], list[list[Any]]]:
+        """Headings and cells: what was asked, expected and answered, and the figures."""
+        names = self.score_names
+        headings = ["row", "input", "expected", "output", *names, COST, DURATION, "tree"]
+        rows = [
+            [row.datapoint_id or "", said(row.input, SHOWN), said(row.expected, SHOWN), said(row.output, SHOWN),
+             *(figure(name, row.scores.get(name)) for name in names), usd(row.cost), seconds(row.duration),
+             row.tree_id[:8]]
+            for row in self.rows[:most]
+        ]  # fmt: skip
+        return headings, rows
+
+
+class Comparison:
+    """Two experiments row by row: `mine` against `theirs`."""
+
+    def __init__(self, mine: Experiment, theirs: Experiment) -> None:
+        """Pair the rows of the same datapoint, or input; of several the last counts."""
+        self.mine, self.theirs = mine, theirs
+        before = {row.key: row for row in theirs.rows}
+        after = {row.key: row for row in mine.rows}
+        self.pairs = [(before[key], row) for key, row in after.items() if key in before]
+
+    @property
+    def names(self) -> list[str]:
+        """Figures that both have."""
+        return [name for name in self.mine.stats if name in self.theirs.stats]
+
+    def change(self, name: str) -> tuple[float, int, int, int] | None:
+        """Mean change of a figure over the pairs that have it in both, and how many rose, fell and stayed."""
+        both = [(one.figure(name), two.figure(name)) for one, two in self.pairs]
+        changes = [two - one for one, two in both if one is not None and two is not None]
+        if not changes:
+            return None
+        rose, fell = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
+        return fmean(changes), rose, fell, len(changes) - rose - fell
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Headings and cells: a figure a line."""
+        headings = ["", shorten(self.theirs.name, 30), shorten(self.mine.name, 30), "change", "rose", "fell", "same"]
+        rows = []
+        for name in self.names:
+            means = [figure(name, one.stats[name].mean) for one in (self.theirs, self.mine)]
+            change = self.change(name)
+            moved = ["", "", "", ""] if change is None else [figure(name, change[0], sign=True), *map(str, change[1:])]
+            rows.append([name, *means, *moved])
+        return headings, rows
+
+    def __repr__(self) -> str:
+        names = f"{said(self.mine.name)} against {said(self.theirs.name)}"
+        return f"<Comparison {names}: {plural(len(self.pairs), 'row')} in both>"
+
+    def __rich__(self) -> Any:
+        from eventtree.terminal import TableView
+
+        return TableView(*self.table(), note=repr(self)[1:-1])
+
+    def _repr_html_(self) -> str:
+        return rows_html(*self.table(), repr(self)[1:-1])
+
+
+def experiment(name: str, *, journal: str | Path | Journal | None = None) -> Experiment:
+    """The result of the experiment of that name, as far as the journal (default: the configured one) has it.
+
+    Raises:
+        JournalError: no tree belongs to it; it names those that there are.
+    """
+    found = [ExperimentRow.of(tree) for tree in trees(journal, where=Filter.named("experiment", name))]
+    if not found:
+        known = sorted({one for row in trees(journal).rows() for one in row.shape.experiment})
+        hint = f"There are {', '.join(map(said, known[:10]))}" if known else "Give example(…) an experiment"
+        raise JournalError(f"no tree belongs to the experiment {said(name)}. {hint}")
+    return Experiment(name, reversed(found))
+
+
+def scores_of(tree: EventTree) -> dict[str, float]:
+    """Scores of a tree by name: those given before it opened, and its feedback; true counts as 1."""
+    early = tree.root.metadata.get("eventtree_scores")
+    found = dict(_numbers(early, "score"))
+    for given in tree.feedback:
+        found.update(_numbers(given.get("score"), given.get("name") or "score"))
+    return found
+
+
+def _numbers(score: JsonValue, name: str) -> Iterator[tuple[str, float]]:
+    for key, value in score.items() if isinstance(score, dict) else ((name, score),):
+        if isinstance(value, bool | int | float) and math.isfinite(value):
+            yield str(key), float(value)
+
+
+def stats_table(stats: Mapping[str, Stat]) -> tuple[list[str], list[list[Any]]]:
+    """Headings and cells: a figure a line."""
+    rows = [
+        [name, figure(name, stat.mean), "" if stat.spread is None else f"± {figure(name, stat.spread)}", stat.count]
+        for name, stat in stats.items()
+    ]
+    return ["", "mean", "spread", "count"], rows
+
+
+def figure(name: str, value: float | None, *, sign: bool = False) -> str:
+    """A score, dollars or seconds as text."""
+    if value is None:
+        return ""
+    plus = "+" if sign and value > 0 else "-" if sign and value < 0 else ""
+    size = abs(value) if sign else value
+    if name == COST:
+        return f"{plus}{usd(size)}"
+    if name == DURATION:
+        return f"{plus}{seconds(size)}"
+    return f"{plus}{size:,.0f}" if name == TOKENS else f"{plus}{size:.3f}"

@@ -1,0 +1,189 @@
+"""What is said of trees and events in a line: for terminals, notebooks and `repr`.
+
+Texts of others are shortened here and made harmless where they are shown: `diagnostics.shown`, `html.escape`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from eventtree.diagnostics import shown
+
+if TYPE_CHECKING:
+    from eventtree.event import Event, EventError, EventTree
+
+LINE = 200
+"""Characters of a text in one line."""
+LIBRARIES = re.compile(r"[\\/](?:site-packages|dist-packages|lib[\\/]python3[^\\/]*)[\\/]|^<frozen|[\\/]eventtree[\\/]")
+FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in ([^\n]+)')
+SAYING = ("question", "query", "input", "prompt", "text", "content", "answer", "output", "result")
+"""Keys under which what was asked or answered stands, among others."""
+
+
+def number(value: int | None) -> str:
+    """A count; unknown is no 0."""
+    return "unknown" if value is None else f"{value:,}"
+
+
+def usd(value: object) -> str:
+    """Dollars; unknown is no 0."""
+    return "unknown" if value is None else f"${float(str(value)):.6f}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration."""
+    if value is None:
+        return "unknown"
+    if value >= 100:
+        return f"{int(value // 60)} min {value % 60:.0f} s"
+    return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def clock(at: datetime, *, date: bool = False) -> str:
+    """The time of day where the reader is, with the date where it is asked for."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
+
+
+def cost_of(tree: EventTree) -> str:
+    """Dollars of a tree: the least it can be where something has no price."""
+    return f"{'at least ' if tree.unpriced and tree.total_usd is not None else ''}{usd(tree.total_usd)}"
+
+
+def plural(count: int, what: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def said(value: Any, length: int = LINE) -> str:
+    """What an input or output says, in one line: the last message, the question, the answer; else its JSON."""
+    return shorten(shown(_said(value).strip()), length)
+
+
+def shorten(text: str, length: int = LINE) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _said(value: Any) -> str:
+    for _ in range(6):  # levels of lists and dicts around the text
+        if isinstance(value, str) or value is None:
+            return value or ""
+        if isinstance(value, list) and value:
+            value = value[-1]
+        elif isinstance(value, dict):
+            found = _core(value)
+            if found is None:
+                break
+            value = found
+        else:
+            break
+    return _json(value)
+
+
+def _core(value: Mapping[str, Any]) -> Any:
+    """What matters of a dict; None where nothing does more than the rest."""
+    if value.get("tool_calls") and not value.get("content"):
+        return ", ".join(f"{call.get('name')}({_json(call.get('arguments'))})" for call in value["tool_calls"])
+    if value.get("messages"):
+        return value["messages"]
+    if value.get("documents"):
+        return f"{plural(len(value['documents']), 'document')}: {_said(value['documents'][0])}"
+    if len(value) == 1:
+        return next(iter(value.values()))
+    return next((value[key] for key in SAYING if value.get(key)), None)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+LINES = 60
+"""Lines of one input or output."""
+
+
+def content_lines(value: Any) -> Iterator[str]:
+    """An input or output line by line: messages with their roles, texts as they are, all else as JSON."""
+    lines = list(_lines(value))
+    yield from lines[:LINES]
+    if len(lines) > LINES:
+        yield f"… {plural(len(lines) - LINES, 'more line')}: eventtree show --json"
+
+
+def _lines(value: Any) -> Iterator[str]:
+    if value is None:
+        return
+    if isinstance(value, str):
+        yield from value.splitlines()
+    elif isinstance(value, dict) and isinstance(value.get("messages"), list):
+        for message in value["messages"]:
+            yield from _message_lines(message)
+        rest = {key: other for key, other in value.items() if key != "messages"}
+        yield from _lines(rest) if rest else ()
+    elif isinstance(value, dict) and len(value) == 1:
+        key, (first, *more) = next(iter(value)), list(_lines(next(iter(value.values())))) or [""]
+        yield f"{key}: {first}"
+        yield from more
+    else:
+        yield from json.dumps(value, ensure_ascii=False, indent=2, default=str).splitlines()
+
+
+def _message_lines(message: Any) -> Iterator[str]:
+    if not isinstance(message, dict):
+        yield from _lines(message)
+        return
+    content = message.get("content")
+    first, *more = list(_lines(content)) or [""]
+    calls = [f"→ {call.get('name')}({_json(call.get('arguments'))})" for call in message.get("tool_calls") or ()]
+    yield f"{message.get('role') or 'message'}: {first if content or not calls else calls.pop(0)}"
+    yield from (*more, *calls)
+
+
+def users_frame(error: EventError) -> str | None:
+    """The innermost line of the app's own code in a traceback: `file.py:12 in load`."""
+    frames = [found for found in FRAME.findall(error.traceback or "") if not LIBRARIES.search(found[0])]
+    return f"{frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]}" if frames else None
+
+
+def failures(tree: EventTree) -> Iterator[Event]:
+    """The events at which something went wrong: of a chain of failed events, the innermost."""
+    failed = {event.id for event in tree.events if event.error is not None}
+    above = {event.parent_id for event in tree.events if event.id in failed}
+    return (event for event in tree.events if event.id in failed and event.id not in above)
+
+
+def scores(tree: EventTree) -> list[str]:
+    """Each feedback in a line: `helpful 1 "Quite right"`."""
+    found = []
+    for given in tree.feedback:
+        score = given.get("score")
+        named = score if isinstance(score, dict) else {given.get("name") or "score": score}
+        parts = [f"{name} {value}" for name, value in named.items() if value is not None]
+        parts += [said(given[key]) for key in ("comment", "correction") if given.get(key)]
+        found.append(" ".join(parts))
+    return found
+
+
+def line_of(tree: EventTree) -> str:
+    """A tree for `repr`."""
+    root = tree.root
+    figures = f"{number(tree.total_tokens)} tokens, {cost_of(tree)}, {seconds(root.duration)}"
+    return shown(f"{shorten(root.name, 60)} {root.status}, {plural(len(tree.events), 'event')}, {figures}, {tree.id}")
+
+
+def line_of_event(event: Event) -> str:
+    """An event for `repr`."""
+    parts = [str(event.kind), shorten(event.name, 60), event.model or "", str(event.status)]
+    figures = [f"{number(event.usage.total_tokens)} tokens" if event.usage else ""]
+    figures += [usd(event.cost.total_usd) if event.cost else "", seconds(event.duration), event.id]
+    return shown(", ".join(filter(None, [" ".join(filter(None, parts)), *figures])))
+
+
+def rich_text(line: str) -> Any:
+    """A line as rich shows it: nothing in it is markup."""
+    from rich.text import Text
+
+    return Text(line)
