@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from eventtree import diagnostics, record
 from eventtree.delivery.due import DueTrees
@@ -71,7 +70,7 @@ class FeedbackSender:
             tree_id = logged.id if logged is not None else one.tree
             items, fate = self._items(one, tree_id, logged)
             # A wave for each feedback on a tree: a later score must not overtake an earlier one.
-            planned.append((one, tree_id, [replace(item, wave=turns[tree_id]) for item in items], fate))
+            planned.append((one, tree_id, [item._replace(wave=turns[tree_id]) for item in items], fate))
             turns[tree_id] += 1
         stuck = await self.sender.send(waves((item for _, _, items, _ in planned for item in items), self.vendor))
         for one, tree_id, items, fate in planned:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pydantic_core
 
@@ -40,7 +39,7 @@ def truncate_item(item: Item, max_bytes: int) -> Item | None:
     row = pydantic_core.from_json(item.content)
     shorter = truncate_row(row, max_bytes) if isinstance(row, dict) else None
     content = to_json(shorter)
-    return replace(item, content=content) if shorter is not None and len(content) <= max_bytes else None
+    return item._replace(content=content) if shorter is not None and len(content) <= max_bytes else None
 
 
 def truncate_row(row: dict[str, JsonValue], max_bytes: int) -> dict[str, JsonValue] | None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventtree.event import Cost, Usage
 from eventtree.remembered import Remembered
 from eventtree.usage.conditions import conditions, factor_of, unusual
 from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
+from eventtree.usage.normalize import PLAIN, plain_counts
 
 ALIASES: dict[str, str] = {
     "amazon": "aws",
@@ -63,6 +64,15 @@ time of a lookup and comes to 0 too.
 """
 
 CACHE_SIZE = 4096
+MILLION = Decimal(1_000_000)
+
+
+class Rate(NamedTuple):
+    """US dollars for a million tokens in and out, and for the request."""
+
+    input: Decimal
+    output: Decimal
+    request: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,8 @@ class Catalogue:
         """Nothing is imported yet."""
         self._snapshot: Any = None
         self._known: Remembered[tuple[str, str | None, str | None], Found | None] = Remembered(CACHE_SIZE)
+        self._rates: Remembered[int, Rate | None] = Remembered(CACHE_SIZE)
+        """By the identity of prices, which the snapshot keeps."""
         self._priced: Remembered[tuple[Hashable, ...], Any] = Remembered(CACHE_SIZE)
         """Answers by question: the same models come again, and the library takes a tenth of a delivery's time."""
 
@@ -102,7 +114,7 @@ class Catalogue:
         snapshot = get_snapshot()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
-            self._known, self._priced = Remembered(CACHE_SIZE), Remembered(CACHE_SIZE)
+            self._known, self._priced, self._rates = (Remembered(CACHE_SIZE) for _ in range(3))
         key = (model, provider, base_url)
         if key not in self._known:
             return self._known.keep(key, self._find(model, self.provider_id(provider, base_url)))
@@ -120,11 +132,23 @@ class Catalogue:
         by_url = (one.id for one in listed if base_url and re.match(one.api_pattern, base_url))
         return next(by_url, None) or _listed((provider or "").lower().strip(), {one.id for one in listed})
 
-    def price(self, usage: Usage, model: str, provider: str | None, base_url: str | None, at: datetime) -> Cost | None:
-        """What `usage` cost at that time, or None where genai-prices cannot say."""
+    def price(
+        self,
+        usage: Usage,
+        model: str,
+        provider: str | None,
+        base_url: str | None,
+        at: datetime,
+        *,
+        is_usual: bool = False,
+    ) -> Cost | None:
+        """What `usage` cost at that time, or None where genai-prices cannot say. `is_usual`: it is known as plain."""
         found = self.find(model, provider, base_url)
         if found is None:
             return None
+        rate = self._rate(found, at) if is_usual or is_plain(usage) else None
+        if rate is not None:
+            return _at_rate(rate, usage, self.source)
         figures, context, factor, problems = _figures(usage), *_conditions(usage, found, at)
         key = (model, provider, base_url, at if found.is_timed else None, *figures.items(), *context.items())
         if key not in self._priced:
@@ -161,6 +185,42 @@ class Catalogue:
         variants = listed.price_variants or ()
         is_timed = isinstance(listed.prices, list) or any(one.constraint is not None for one in variants)
         return Found(owner, listed, zeros, tuple(variants), is_timed)
+
+    def _rate(self, found: Found, at: datetime) -> Rate | None:
+        """What genai-prices asks at that time for a million tokens of each side, where it but multiplies."""
+        listed = found.model.prices
+        prices = found.model.get_prices(at) if isinstance(listed, list) else listed
+        if id(prices) not in self._rates:
+            self._rates.keep(id(prices), self._worked_out(found, prices, at))
+        return self._rates[id(prices)]
+
+    def _worked_out(self, found: Found, prices: Any, at: datetime) -> Rate | None:
+        known = {key: price for key, price in vars(prices).items() if price is not None}
+        has_tiers = any(hasattr(price, "tiers") for price in known.values())
+        if has_tiers or not {"input_mtok", "output_mtok"} <= known.keys() or ALWAYS_SEARCHES.search(found.model.id):
+            return None
+        sums = self._price(found, {"input_tokens": 1_000_000, "output_tokens": 1_000_000}, {}, at)
+        if sums is None:
+            return None
+        return Rate(sums.input_price, sums.output_price, sums.total_price - sums.input_price - sums.output_price)
+
+
+REST = [name for name in Usage.model_fields if name not in {*PLAIN, "raw", "inferred", "problems"}]
+
+
+def is_plain(usage: Usage) -> bool:
+    """Whether a usage has the three counts of the usual record, and nothing else that a price could depend on."""
+    own = vars(usage)
+    plain = plain_counts(usage.raw) if type(usage.raw) is dict and not any(map(own.get, REST)) else None
+    return plain == (own["input_tokens"], own["output_tokens"], own["total_tokens"])
+
+
+def _at_rate(rate: Rate, usage: Usage, source: str) -> Cost:
+    input_usd = rate.input * (usage.input_tokens or 0) / MILLION
+    output_usd = rate.output * (usage.output_tokens or 0) / MILLION
+    total = input_usd + output_usd + rate.request
+    fields = {"input_usd": input_usd, "output_usd": output_usd, "total_usd": total, "problems": (), "source": source}
+    return Cost.made(fields)
 
 
 def _price_keys(model: Any) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from eventtree.diagnostics import must_pass
 from eventtree.event import Cost, Frozen, JsonValue, Usage
-from eventtree.pricing.catalogue import Catalogue
+from eventtree.pricing.catalogue import Catalogue, is_plain
 from eventtree.pricing.stated import cost_of, given_in, reported_in
 from eventtree.pricing.table import Prices, Row, Table, charge, extras, load
 from eventtree.usage.tokenizer import Tokenizer, infer
@@ -109,12 +109,17 @@ class Pricer:
         `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
         """
-        stated = self._stated(usage, given)
+        # The usual record of usage has no place where anybody could have stated a cost.
+        is_usual = usage is not None and is_plain(usage)
+        stated = self._stated(usage, given) if given is not None or not is_usual else None
         if stated is not None:
             return stated
         found, is_final = self._asked(usage, model, provider, at)
         if found is None and not is_final:
-            found, is_final = self._found(usage, (model, asked), provider, base_url, at, reported)
+            if is_usual and reported is None:
+                found, is_final = self._listed(usage, (model, asked), provider, base_url, at, is_usual=True)
+            else:
+                found, is_final = self._found(usage, (model, asked), provider, base_url, at, reported)
         if found is None and not is_final and model and _has_tokens(usage):
             self.unknown[model] = self.unknown.get(model, 0) + 1
         if found is not None and usage is not None and usage.inferred:
@@ -193,6 +198,8 @@ class Pricer:
         provider: str | None,
         base_url: str | None,
         at: datetime,
+        *,
+        is_usual: bool = False,
     ) -> tuple[Cost | None, bool]:
         """A price from table or genai-prices, and whether None is the last word."""
         tier = usage.service_tier if usage is not None else None
@@ -203,7 +210,7 @@ class Pricer:
         model = names[0]
         if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
             return None, False
-        return self.catalogue.price(usage, model, provider, base_url, at), False
+        return self.catalogue.price(usage, model, provider, base_url, at, is_usual=is_usual), False
 
     def _explain_catalogue(
         self, model: str, provider: str | None, base_url: str | None, at: datetime, why: list[str]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 
 from eventtree.serializer.requests import Item, Request, Route
@@ -63,7 +62,7 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
 def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
     """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent."""
     for wave, batch in enumerate(chunks(items, route, max_bytes), first):
-        yield from (item if item.wave == wave else replace(item, wave=wave) for item in batch)
+        yield from (item if item.wave == wave else item._replace(wave=wave) for item in batch)
 
 
 def request(items: Group, vendor: Vendor) -> Request:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from eventtree.event import JsonValue
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """The smallest thing a vendor is sent: one row, one log, one interaction, or the call that completes a trace.
 
     `key` names it within the vendor and stays the same whenever the tree is encoded again, so that a restart can skip

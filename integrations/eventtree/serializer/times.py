@@ -47,6 +47,8 @@ def first_token(event: Event) -> float | None:
 
 def in_utc(at: datetime) -> datetime:
     """The same moment in UTC; a time without a zone is UTC already."""
+    if at.tzinfo is UTC:
+        return at
     try:
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except OverflowError:
@@ -55,6 +57,8 @@ def in_utc(at: datetime) -> datetime:
 
 def iso(at: datetime) -> str:
     """ISO 8601 in UTC with Z; microseconds only where there are any."""
+    if at.tzinfo is UTC:
+        return at.isoformat()[:-6] + "Z"
     return in_utc(at).replace(tzinfo=None).isoformat() + "Z"
 
 

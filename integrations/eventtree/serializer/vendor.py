@@ -19,6 +19,11 @@ from urllib.parse import urlsplit
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
+
 from eventtree import config
 from eventtree.config import SWITCH_HINT, switch
 from eventtree.content.truncate import TOO_DEEP
@@ -249,6 +254,11 @@ def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
 
 def to_json(value: JsonValue) -> bytes:
     """Compact UTF-8 JSON; levels that are deeper than JSON readers go give way to a mark."""
+    if orjson is not None:
+        try:
+            return orjson.dumps(value)
+        except TypeError:
+            pass  # an integer of more than 64 bits, a text that is no Unicode, too many levels
     try:
         return pydantic_core.to_json(value, inf_nan_mode="null")
     except ValueError:

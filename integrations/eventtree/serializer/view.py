@@ -89,7 +89,14 @@ class TreeView:
 
     def links(self, event: Event, names: Iterable[str]) -> dict[str, JsonValue]:
         """The root's ties to a dataset of these `names`; none for any other event."""
-        return {name: self.dataset_field(name) for name in names} if self.is_root(event) else {}
+        if not self.has_links or not self.is_root(event):
+            return {}
+        return {name: self.dataset_field(name) for name in names}
+
+    @cached_property
+    def has_links(self) -> bool:
+        """Whether the root's metadata ties the tree to anything."""
+        return any(key.startswith(OWN) for key in self.root.metadata)
 
     def feedback(self, event: Event) -> list[dict[str, JsonValue]]:
         """Feedback on the event. Feedback that names the tree, or no event of it, is on the root."""
@@ -105,6 +112,8 @@ class TreeView:
 
     def expected(self, event: Event) -> JsonValue:
         """The expected output: the newest correction of the event, else on the root what the dataset expects."""
+        if not self.tree.feedback and event is not self.root:
+            return None
         corrections = [
             feedback["correction"] for feedback in self.feedback(event) if feedback.get("correction") is not None
         ]
@@ -114,6 +123,8 @@ class TreeView:
 
     def scores(self, event: Event) -> dict[str, float]:
         """Numbers by name from feedback and, on the root, from `eventtree_scores`."""
+        if not self.tree.feedback and event is not self.root:
+            return {}
         named = self.links(event, ("scores",)).get("scores")
         found = dict(named) if isinstance(named, dict) else {}
         for feedback in self.feedback(event):
@@ -161,7 +172,8 @@ def number(value: JsonValue) -> float | None:
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata, without the keys that are ours."""
-    return {key: value for key, value in event.metadata.items() if not key.startswith(OWN)}
+    own = event.metadata
+    return {key: value for key, value in own.items() if not key.startswith(OWN)} if own else {}
 
 
 def error_line(event: Event) -> str | None:
@@ -187,11 +199,27 @@ def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
+    own = vars(event.usage).items()
+    said = [name for name, value in own if value is not None and value is not False and value != () and value != {}]
+    if all(name in placed or name == "raw" for name in said):
+        return {}
     return event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})
+
+
+def cost_of(event: Event) -> dict[str, JsonValue] | None:
+    """The event's cost as its JSON: dollars as numbers, and where they come from."""
+    cost = event.cost
+    if cost is None:
+        return None
+    usd = {"input_usd": cost.input_usd, "output_usd": cost.output_usd, "total_usd": cost.total_usd}
+    known: dict[str, JsonValue] = {name: float(amount) for name, amount in usd.items() if amount is not None}
+    return known if cost.source is None else {**known, "source": cost.source}
 
 
 def notes_of(event: Event, without: str | None = None) -> list[dict[str, JsonValue]]:
     """The event's notes in order, without those of the name `without`, which the vendor has a field for."""
+    if not event.notes:
+        return []
     shown = (note for note in event.notes if note.name != without)
     notes = ({"name": note.name, "at": iso(note.at), "value": note.value} for note in shown)
     return [{key: value for key, value in note.items() if value is not None} for note in notes]

@@ -24,7 +24,7 @@ from eventtree import record
 from eventtree.event import EventTree, Kind
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
-from eventtree.tree.events import Pricing, event_of, figures_of, ordered
+from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordered
 from eventtree.tree.nesting import Nest, rooted, settle_unclosed, silent, wrappers
 from eventtree.tree.rules import RULES, UNSEEN, Run
 
@@ -56,14 +56,27 @@ class TreeBuilder:
 
         With `part`, the records are a later part of a tree that was sent before: parents are kept though unknown here.
         """
+        settled = self.settle(part=part)
+        if settled is None:
+            return None
+        events = []
+        for run in settled.nest.runs.values():
+            events.append(event_of(run, settled, figures_of(run, settled.nest, pricing)))
+            self._rest()
+        in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
+        feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
+        return EventTree.made({"id": self.id, "events": ordered(events), "feedback": feedback})
+
+    def settle(self, *, part: bool = False) -> Settled | None:
+        """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
         runs = {run.id: run for run in self._runs.values() if run.state != UNSEEN}
         if not runs:
             return None
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
-        in_order = sorted(runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
-        parents = {run.id: run.open.get("parent") for run in in_order}
+        in_order = {run.id: run for run in sorted(runs.values(), key=lambda run: (run.open.get("start", 0), run.id))}
+        parents = {run.id: run.open.get("parent") for run in in_order.values()}
         # Safe parents next. All that follows walks up by them, and would never end in a ring.
         if not part:
             parents = rooted(parents, root.id)
@@ -75,15 +88,9 @@ class TreeBuilder:
         around = wrappers(runs, parents)
         nest = Nest(runs, parents, around, silent(runs, parents, around))
         settle_unclosed(runs, parents)
-        _add_structure({run.id: run for run in in_order}, parents)
-        # Statuses and kinds are final from here on: each run becomes an event by itself.
-        events = []
-        for run in runs.values():
-            events.append(event_of(run, self.id, parents[run.id], shared, start, figures_of(run, nest, pricing)))
-            self._rest()
-        in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
-        feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
-        return EventTree(id=self.id, events=ordered(events), feedback=feedback)
+        _add_structure(in_order, parents)
+        # Statuses and kinds are final from here on.
+        return Settled(self.id, nest, shared, start)
 
     def _root(self, runs: Mapping[str, Run]) -> Run:
         own = runs.get(self.id)
@@ -105,7 +112,8 @@ def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[Even
 
 def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...]) -> str | None:
     """The value all runs agree on (runs without one are ignored); None if they differ."""
-    found = {first_of(about, keys) for run in runs.values() if (about := run.open.get("metadata"))} - {None}
+    named = (run.open.get("metadata") for run in runs.values())
+    found = {first_of(about, keys) for about in named if about and not about.keys().isdisjoint(keys)} - {None}
     return str(found.pop()) if len(found) == 1 else None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Protocol
 
 from eventtree import record
@@ -12,7 +14,7 @@ from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Stat
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
 from eventtree.tree.nesting import Nest
-from eventtree.tree.rules import Run
+from eventtree.tree.rules import NOTHING, Run
 from eventtree.usage import normalise
 
 for _model in (EventError, Usage, Cost, Note, Event):
@@ -42,55 +44,81 @@ class Pricing(Protocol):
         """The cost of a run; `asked` is the name by which the `model` that answered was asked."""
 
 
-def event_of(
-    run: Run,
-    tree_id: str,
-    parent: str | None,
-    shared: Mapping[str, Any],
-    earliest: int,
-    figures: tuple[Usage | None, Cost | None],
-) -> Event:
-    start = _time(run.open.get("start", earliest))
-    duration = run.close.get("duration")
-    usage, cost = figures
-    metadata = {**run.open.get("metadata", {}), **run.close.get("metadata", {}), **run.metadata}
-    error = run.close.get("error")
-    model, asked = run.learned("model"), run.open.get("model")
-    return Event(
-        id=run.id,
-        parent_id=parent,
-        tree_id=tree_id,
-        session_id=shared["session"],
-        kind=run.kind or run.learned("kind") or Kind.CHAIN,
-        name=run.open.get("name", "unknown"),
-        status=Status(run.status),
-        error=_error(error),
-        internal=bool(run.learned("internal")),
-        inputs=run.learned("inputs"),
-        outputs=run.outputs,
-        model=model,
-        asked_model=None if asked == model else asked,
-        provider=run.learned("provider"),
-        params={**(run.open.get("params") or {}), **(run.close.get("params") or {})} or None,
-        usage=usage,
-        cost=cost,
-        start=start,
-        duration=None if duration is None else max(0, duration) / 1e9,
-        time_to_first_token=_first_token(run),
-        tags=tuple(run.open.get("tags", ())),
-        metadata=metadata,
-        user=shared["user"],
-        environment=shared["environment"],
-        framework=run.open.get("framework"),
-        traceparent=run.open.get("traceparent"),
-        notes=_notes(run),
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A tree of which all is known that its runs decide together."""
+
+    tree_id: str
+    nest: Nest
+    shared: Mapping[str, Any]
+    """`session`, `user` and `environment` of the tree."""
+    start: int
+    """When the first run began, in ns."""
+
+
+KINDS = {str(kind): kind for kind in Kind}
+STATUSES = {str(status): status for status in Status}
+TEXT = frozenset({str})
+TEXT_OR_NONE = frozenset({str, type(None)})
+
+
+def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | None]) -> Event:
+    """The event of a run. Its fields are those of `Event`, in their order."""
+    opened, closed, shared = run.open, run.close, settled.shared
+    duration, error = closed.get("duration"), closed.get("error")
+    model, asked = run.learned("model"), opened.get("model")
+    kind: Any = run.learned("kind") or Kind.CHAIN
+    status = run.status
+    values = {
+        "id": run.id,
+        "parent_id": settled.nest.parents[run.id],
+        "tree_id": settled.tree_id,
+        "session_id": shared["session"],
+        "kind": run.kind or KINDS.get(kind, kind),
+        "name": opened.get("name", "unknown"),
+        "status": STATUSES.get(status) or Status(status),
+        "error": None if error is None else _error(error),
+        "internal": bool(run.learned("internal")),
+        "inputs": run.learned("inputs"),
+        "outputs": run.outputs,
+        "model": model,
+        "asked_model": None if asked == model else asked,
+        "provider": run.learned("provider"),
+        "params": {**(opened.get("params") or NOTHING), **(closed.get("params") or NOTHING)} or None,
+        "usage": figures[0],
+        "cost": figures[1],
+        "start": _time(opened.get("start", settled.start)),
+        "duration": None if duration is None else max(0, duration) / 1e9,
+        "time_to_first_token": _first_token(run) if run.notes else None,
+        "tags": tuple(opened.get("tags", ())),
+        "metadata": {**opened.get("metadata", NOTHING), **closed.get("metadata", NOTHING), **run.metadata},
+        "user": shared["user"],
+        "environment": shared["environment"],
+        "framework": opened.get("framework"),
+        "traceparent": opened.get("traceparent"),
+        "notes": _notes(run) if run.notes or not opened else (),
+    }
+    return Event.made(values) if _is_usual(values) else Event(**values)
+
+
+def _is_usual(values: Mapping[str, Any]) -> bool:
+    """Whether what came from the records is of its field's type: what is not, the constructor mends or refuses."""
+    texts = [values[name] for name in TEXTS]
+    return (
+        type(values["name"]) is str
+        and type(values["kind"]) is Kind
+        and TEXT_OR_NONE.issuperset(map(type, texts))
+        and TEXT.issuperset(map(type, values["tags"]))
     )
 
 
-def _error(kept: Any) -> EventError | None:
+TEXTS = (
+    "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "framework", "traceparent",
+)  # fmt: skip
+
+
+def _error(kept: Any) -> EventError:
     """The error of a run; its keys are gone too where a redactor has failed."""
-    if kept is None:
-        return None
     known = {key: kept[key] for key in EventError.model_fields if key in kept} if isinstance(kept, dict) else {}
     texts = {key: str(value) for key, value in known.items() if value is not None}
     return EventError(**{"type": "unknown", "message": "[redaction failed]", **texts})
@@ -102,13 +130,14 @@ def figures_of(run: Run, nest: Nest, pricing: Pricing | None) -> tuple[Usage | N
     usage = normalise(raw_usage, run.learned("inputs"), run.learned("model")) if raw_usage else None
     if pricing is None:
         return usage, None
-    kind, model, status = run.learned("kind"), run.learned("model"), run.status
+    kind, given = run.learned("kind"), _given(run, nest)
+    if usage is None and given is None and kind not in ASKS_A_MODEL:
+        return None, None
+    model, status = run.learned("model"), run.status
     is_own = run.id not in nest.wrappers and run.id not in nest.silent
     has_answered = run.outputs is not None and status in (Status.OK, Status.CANCELLED)
     if usage is None and is_own and has_answered and kind in (Kind.MODEL, Kind.EMBEDDING):
         usage = pricing.infer(run.learned("inputs"), run.outputs, model)
-    above = nest.parents[run.id]
-    given = _given(run, nest.runs.get(above) if above is not None else None)
     # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
     if usage is None and given is None and not (is_own and kind in ASKS_A_MODEL and status == Status.OK):
         return None, None
@@ -134,17 +163,21 @@ def _with_problems(usage: Usage | None, cost: Cost | None) -> tuple[Usage | None
     return usage, cost.model_copy(update={"problems": ()}) if is_known else None
 
 
-def _given(run: Run, above: Run | None) -> JsonValue:
+def _given(run: Run, nest: Nest) -> JsonValue:
     """The cost the user gave for this run."""
     if run.close.get("cost") is not None:
         return run.close["cost"]
-    noted = [cost_of(note.get("value"), "given") for note in run.notes if note["name"] == GIVEN_COST]
-    totals = [cost.total_usd for cost in noted if cost is not None and cost.total_usd is not None]
-    if totals:
-        return str(sum(totals, Decimal(0)))
-    known, learned = run.open.get("metadata", {}), run.close.get("metadata", {})
+    if run.notes:
+        noted = [cost_of(note.get("value"), "given") for note in run.notes if note["name"] == GIVEN_COST]
+        totals = [cost.total_usd for cost in noted if cost is not None and cost.total_usd is not None]
+        if totals:
+            return str(sum(totals, Decimal(0)))
+    known, learned = run.open.get("metadata", NOTHING), run.close.get("metadata", NOTHING)
     own = learned.get(GIVEN_COST, known.get(GIVEN_COST))
-    inherited = above.open.get("metadata", {}).get(GIVEN_COST) if above is not None else None
+    if own is None:
+        return None
+    above = nest.runs.get(nest.parents[run.id] or "")
+    inherited = above.open.get("metadata", NOTHING).get(GIVEN_COST) if above is not None else None
     return None if own == inherited else own
 
 
@@ -172,7 +205,7 @@ def ordered(events: list[Event]) -> tuple[Event, ...]:
     """By start, but never a child before its parent."""
     children: dict[str | None, list[Event]] = {}
     ids = {event.id for event in events}
-    for event in sorted(events, key=lambda event: (event.start, event.id)):
+    for event in sorted(events, key=attrgetter("start", "id")):
         children.setdefault(event.parent_id if event.parent_id in ids else None, []).append(event)
     placed: list[Event] = []
     wave = children.get(None, [])

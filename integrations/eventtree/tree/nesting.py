@@ -6,7 +6,7 @@ another must not count its tokens a second time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eventtree.event import Kind, Status
@@ -28,7 +28,12 @@ class Nest:
 def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None]:
     """Parents such that everything hangs, directly or not, under `root`."""
     safe: dict[str, str | None] = {root: None}
-    for start in parents:
+    for start, parent in parents.items():
+        if start in safe:
+            continue
+        if parent in safe:
+            safe[start] = parent  # as nearly always: parents open before their children
+            continue
         path: list[str] = []
         node: str | None = start
         while node is not None and node in parents and node not in safe and node not in path:
@@ -47,9 +52,10 @@ def wrappers(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> set[
 
     The inner run has the usage; counting the wrapper's too would count tokens twice.
     """
-    found = _handing_on(runs)
-    for run in runs.values():
-        if run.open.get("kind") != Kind.MODEL or not run.close.get("usage"):
+    with_usage = [run for run in runs.values() if run.close.get("usage")]
+    found = _handing_on(with_usage)
+    for run in with_usage:
+        if run.open.get("kind") != Kind.MODEL:
             continue
         above = parents[run.id]
         while above is not None and above in runs:
@@ -59,13 +65,15 @@ def wrappers(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> set[
     return found
 
 
-def _handing_on(runs: Mapping[str, Run]) -> set[str]:
+def _handing_on(runs: Sequence[Run]) -> set[str]:
     """Model runs that hand on the answer of another model run, which ran within their time.
 
     LangChain gives a model that is asked inside another model the outer one's parent, so the two are siblings.
     """
+    if len(runs) < 2:
+        return set()
     by_answer: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs.values():
+    for run in runs:
         usage = run.close.get("usage")
         answers = usage.get("answers") if isinstance(usage, dict) and not usage.get("cached") else None
         if isinstance(answers, list) and answers:

@@ -6,7 +6,7 @@ A record may come twice and in any order, so the state says which records of the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from eventtree import record
@@ -33,19 +33,27 @@ RULES: Mapping[tuple[str, str], tuple[str, str]] = {
 }
 
 
-@dataclass(slots=True)
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Run:
-    id: str
-    state: str = UNSEEN
-    open: Record = field(default_factory=dict)
-    close: Record = field(default_factory=dict)
-    notes: list[Record] = field(default_factory=list)
-    is_cancelled: bool = False
-    """The run never closed, and the nearest run above that did was cancelled."""
-    kind: Kind | None = None
-    """Kind that the structure of the tree proves (an agent); None elsewhere."""
-    metadata: dict[str, JsonValue] = field(default_factory=dict)
-    """Turns and attempts that the structure of the tree adds."""
+    """What is known of a run. Its records are shared and never changed."""
+
+    __slots__ = ("close", "id", "is_cancelled", "kind", "metadata", "notes", "open", "state")
+
+    def __init__(self, run_id: str) -> None:
+        """Nothing of it has been seen."""
+        self.id = run_id
+        self.state = UNSEEN
+        self.open: Mapping[str, Any] = NOTHING
+        self.close: Mapping[str, Any] = NOTHING
+        self.notes: list[Record] = []
+        self.is_cancelled = False
+        """The run never closed, and the nearest run above that did was cancelled."""
+        self.kind: Kind | None = None
+        """Kind that the structure of the tree proves (an agent); None elsewhere."""
+        self.metadata: Mapping[str, JsonValue] = NOTHING
+        """Turns and attempts that the structure of the tree adds."""
 
     def keep_open(self, entry: Record) -> None:
         self.open = entry
@@ -70,8 +78,9 @@ class Run:
     @property
     def outputs(self) -> JsonValue:
         """Outputs of the close; of a run that never closed, the text streamed until its root closed."""
-        partial = (note.get("value") for note in self.notes if note["name"] == record.PARTIAL)
-        return self.close.get("outputs") if self.close else next(partial, None)
+        if self.close:
+            return self.close.get("outputs")
+        return next((note.get("value") for note in self.notes if note["name"] == record.PARTIAL), None)
 
     def learned(self, key: str) -> Any:
         value = self.close.get(key)

@@ -51,12 +51,14 @@ def metadata_of(run: Run | None) -> Metadata:
 
 def agents(runs: Runs, parents: Parents) -> set[str]:
     """Ids of LangChain's chain runs that are agents."""
-    found = set()
+    found: set[str] = set()
+    chains = [(run_id, run) for run_id, run in runs.items() if run.open.get("kind") == Kind.CHAIN]
+    marked = [(run_id, run) for run_id, run in chains if "ls_integration" in metadata_of(run)]
+    if not marked:
+        return found
     around = set(parents.values())
     graphs = {parents[run_id] for run_id, run in runs.items() if is_node(run.open.get("tags"))}
-    for run_id, run in runs.items():
-        if run.open.get("kind") != Kind.CHAIN or "ls_integration" not in metadata_of(run):
-            continue
+    for run_id, run in marked:
         above = parents[run_id]
         # A chain that alone has the handler, or whose parent went out in an earlier part, only inherits its marks.
         is_graph = run_id in graphs or run_id not in around
@@ -141,6 +143,8 @@ def attempts(runs: Runs, parents: Parents) -> dict[str, int]:
     Numbered by the handler already are the attempts of `with_fallbacks`, which no record shows.
     """
     numbers: dict[str, int] = {}
+    if not any(run.status in FAILED or _tagged(run) for run in runs.values()):
+        return numbers
     failed: dict[Hashable, dict[Hashable, str]] = {}
     for run_id, run in runs.items():
         if "attempt" in metadata_of(run):
@@ -160,8 +164,10 @@ def attempts(runs: Runs, parents: Parents) -> dict[str, int]:
 
 def _tagged(run: Run) -> int | None:
     """Number of an attempt of `with_retry`."""
-    ends = (tag[len(RETRY) :] for tag in run.open.get("tags") or () if tag.startswith(RETRY))
-    return next((int(end) for end in ends if end.isdecimal()), None)
+    for tag in run.open.get("tags") or ():
+        if tag.startswith(RETRY) and tag[len(RETRY) :].isdecimal():
+            return int(tag[len(RETRY) :])
+    return None
 
 
 def _call(run: Run) -> Hashable:

@@ -8,7 +8,7 @@ Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from eventtree.event import JsonValue, Usage
 from eventtree.usage.hosted import billed_queries
 from eventtree.usage.providers import CONTAINERS, QUIRKS, REPEATS, TIER_NAMES, TIERS, UNITS
-from eventtree.usage.reader import Reading, add, check_parts, count, find_each, read
+from eventtree.usage.reader import MOST_TOKENS, Reading, add, check_parts, count, find_each, read
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
 """The places of a record, in order of trust."""
@@ -39,6 +39,9 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     """
     if not isinstance(raw, dict):
         return None
+    plain = plain_counts(raw)
+    if plain is not None:
+        return _plain_usage(plain, raw, inputs)
     record = _Record.of(raw)
     readings = _last_snapshot(record, _readings(record))
     listed = _listed_units(record, model)
@@ -50,8 +53,39 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
         _enrich(chosen, readings)
     usage = _usage(record, chosen, readings)
     problems = (*usage.problems, *_uncounted_rounds(record))
-    uncounted = _uncounted(record, chosen, inputs)
+    uncounted = _uncounted(raw, chosen.figures, inputs)
     return usage.model_copy(update={"units": listed | usage.units, "uncounted": uncounted, "problems": problems})
+
+
+PLAIN = frozenset({"input_tokens", "output_tokens", "total_tokens"})
+SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
+"""Keys of a record that say nothing of a single answer's counts beside the counts themselves."""
+
+
+def plain_counts(raw: Mapping[str, JsonValue]) -> tuple[int, int, int] | None:
+    """Input, output and total of the usual record, else None: one answer, three counts that add up, and no other place
+    of the record that says anything. All rules below come to just these counts then.
+    """
+    counts = raw.get("usage_metadata")
+    if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN:
+        return None
+    for key, value in raw.items():
+        if value and key not in SILENT and value != [{}]:
+            return None
+    sent, answered, total = counts[0]["input_tokens"], counts[0]["output_tokens"], counts[0]["total_tokens"]
+    if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
+        return None
+    return (sent, answered, total) if sent > 0 <= answered and sent + answered == total <= MOST_TOKENS else None
+
+
+def _plain_usage(plain: tuple[int, int, int], raw: dict[str, JsonValue], inputs: JsonValue) -> Usage:
+    sent, answered, total = plain
+    uncounted = _uncounted(raw, {}, inputs)
+    counts = {"input_tokens": sent, "output_tokens": answered, "total_tokens": total}
+    return Usage.made({**vars(NO_USAGE), **counts, "units": {}, "others": {}, "uncounted": uncounted, "raw": raw})
+
+
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,17 +306,18 @@ def _uncounted_rounds(record: _Record) -> Iterator[str]:
         yield from (f"a round of type {str(kind)[:40]} has no counts: it is not in the cost" for kind in shown)
 
 
-def _uncounted(record: _Record, chosen: Reading, inputs: JsonValue) -> tuple[str, ...]:
+def _uncounted(raw: Mapping[str, JsonValue], figures: Collection[str], inputs: JsonValue) -> tuple[str, ...]:
     """Images, audio and video that were sent or made and that no figure counts."""
-    listed = record.raw.get("listed")
+    listed, seen = raw.get("listed"), raw.get("sent")  # `sent`: where contents are not recorded
     made = listed.get("files") if isinstance(listed, dict) else None
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
-    seen = record.raw.get("sent")  # where contents are not recorded
+    if not (parts or made or seen):
+        return ()
     sent = {*(str(part.get("type")) for part in parts), *map(str, seen if isinstance(seen, list) else ())} & MODALITIES
     both = [*(f"input_{one}" for one in sorted(sent)), *(f"output_{one}" for one in made or () if isinstance(one, str))]
-    return tuple(name for name in both if name not in chosen.figures)
+    return tuple(name for name in both if name not in figures)
 
 
 def _usage(record: _Record, chosen: Reading, readings: list[Reading]) -> Usage:

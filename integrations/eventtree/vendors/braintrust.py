@@ -42,7 +42,7 @@ it (`_is_merge`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
@@ -277,6 +277,7 @@ class Braintrust(Vendor):
 def row(event: Event, view: TreeView) -> dict[str, Any]:
     """The row of an event."""
     parent = view.parent_id(event)
+    scores = view.scores(event)
     return without_nulls(
         {
             "id": event.id,
@@ -289,8 +290,8 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
             "output": output_of(event),
             "expected": view.expected(event),
             "error": error_of(event),
-            "scores": scores_of(event, view) or None,
-            "metrics": {**other_scores(event, view), **metrics_of(event)},
+            "scores": scores_of(scores) or None,
+            "metrics": {**other_scores(scores), **metrics_of(event)},
             "metadata": metadata_of(event, view),
             "tags": (list(dict.fromkeys(event.tags)) or None) if parent is None else None,
             "context": context_of(event, view),
@@ -380,18 +381,18 @@ def tokens_of(event: Event) -> dict[str, int]:
     """The tokens used, without parts that are larger than their whole."""
     if event.usage is None:
         return {}
-    counts = without_nulls({theirs: getattr(event.usage, ours) for theirs, ours in TOKENS.items()})
+    own = vars(event.usage)
+    counts = {theirs: count for theirs, ours in TOKENS.items() if (count := own[ours]) is not None}
     return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
 
 
-def scores_of(event: Event, view: TreeView) -> dict[str, float]:
-    """The event's scores from 0 to 1, the range that Braintrust takes."""
-    return {name: score for name, score in view.scores(event).items() if 0 <= score <= 1}
+def scores_of(scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores from 0 to 1, the range that Braintrust takes."""
+    return {name: score for name, score in scores.items() if 0 <= score <= 1} if scores else {}
 
 
-def other_scores(event: Event, view: TreeView) -> dict[str, float]:
+def other_scores(scores: Mapping[str, float]) -> dict[str, float]:
     """Scores outside 0 to 1. They are sent as metrics, unless a metric of Braintrust's own has that name."""
-    scores = view.scores(event)
     return {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
 
 
@@ -413,8 +414,8 @@ def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
             "metadata": views.own_metadata(event) or None,
             "tags": None if view.is_root(event) else list(event.tags) or None,
             "notes": views.notes_of(event) or None,
-            "usage": views.usage_rest(event, {TOKENS[name] for name in tokens_of(event)}) or None,
-            "cost": event.cost.model_dump(mode="json", exclude_none=True) if event.cost else None,
+            "usage": views.usage_rest(event, [TOKENS[name] for name in tokens_of(event)]) or None,
+            "cost": views.cost_of(event),
             "feedback": feedback_of(event, view) or None,
             **views.ended(event),
             **view.links(event, ("run_id", "experiment", "datapoint_id")),
@@ -424,6 +425,8 @@ def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
 
 def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
     """All feedback on the event as it was given, without the ids that bind it to the event."""
+    if not view.tree.feedback:
+        return []
     addressed = ("r", "id", "tree", "event_id", "key", "vendors", "at")
     return [
         ({"at": iso(at)} if (at := from_ns(feedback.get("at"))) else {})
@@ -434,7 +437,9 @@ def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
 
 def params_of(event: Event) -> dict[str, JsonValue]:
     """Parameters under the vendor's names; those it has no name for together in `params`."""
-    params = {key: value for key, value in (event.params or {}).items() if key != "tools" and value is not None}
+    if not event.params:
+        return {}
+    params = {key: value for key, value in event.params.items() if key != "tools" and value is not None}
     named = {key: value for key, value in params.items() if key in PARAMS}
     others = {key: value for key, value in params.items() if key not in PARAMS}
     return {**named, "params": others or None}
@@ -444,13 +449,20 @@ def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """The library, framework and environment that made the row; on the root also the user's line."""
     framework = event.framework or view.root.framework
     environment = event.environment or view.root.environment
-    origin = {
-        "name": "eventtree",
-        "version": own_version(),
-        "instrumentation": {"name": framework} if framework else None,
-        "environment": {"name": environment} if environment else None,
-    }
-    return {"span_origin": without_nulls(origin), **(caller_of(view) if view.is_root(event) else {})}
+    return {"span_origin": span_origin(framework, environment), **(caller_of(view) if view.is_root(event) else {})}
+
+
+@lru_cache(maxsize=256)
+def span_origin(framework: str | None, environment: str | None) -> dict[str, JsonValue]:
+    """What made the rows of an app: the same for all of them."""
+    return without_nulls(
+        {
+            "name": "eventtree",
+            "version": own_version(),
+            "instrumentation": {"name": framework} if framework else None,
+            "environment": {"name": environment} if environment else None,
+        }
+    )
 
 
 def caller_of(view: TreeView) -> dict[str, JsonValue]:
