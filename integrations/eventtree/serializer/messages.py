@@ -110,14 +110,12 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message with the OpenAI keys only. `role` stands in where the message names none."""
     if not isinstance(message, dict):
         return {"role": role, "content": openai_content(message)}
-    own = message.get("role")
+    own, content, calls = message.get("role"), message.get("content"), openai_tool_calls(message.get("tool_calls"))
     form: dict[str, Any] = {"role": own if isinstance(own, str) and own else role}
-    calls = openai_tool_calls(message.get("tool_calls"))
-    content = message.get("content")
     if content is not None and not (calls and content in ("", [])):
-        form["content"] = openai_content(content)
+        form["content"] = content if isinstance(content, str) else openai_content(content)
     for key in ("name", "tool_call_id"):
-        if message.get(key) not in (None, ""):
+        if key in message and message[key] not in (None, ""):
             form[key] = as_text(message[key])
     if calls:
         form["tool_calls"] = calls
@@ -126,8 +124,10 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
 
 def open_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message in OpenAI form that keeps its other keys, for vendors that take any."""
-    extra = {k: v for k, v in message.items() if k not in PLACED} if isinstance(message, dict) else {}
-    return {**openai_message(message, role), **{k: v for k, v in extra.items() if v is not None}}
+    form = openai_message(message, role)
+    if isinstance(message, dict):
+        form.update({key: value for key, value in message.items() if key not in PLACED and value is not None})
+    return form
 
 
 def openai_tool_calls(calls: JsonValue) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ def is_message(value: JsonValue) -> bool:
 
 def is_messages(value: JsonValue) -> bool:
     """Whether a value is a list of messages, at least one."""
-    return isinstance(value, list) and bool(value) and all(is_message(item) for item in value)
+    return isinstance(value, list) and bool(value) and all(map(is_message, value))
 
 
 NEAREST = {"developer": "system", "function": "tool"}
@@ -164,6 +164,8 @@ NEAREST = {"developer": "system", "function": "tool"}
 def role_among(allowed: Collection[str], role: JsonValue) -> str | None:
     """The role, by whichever name, as one of those a vendor knows; None where it knows none like it."""
     name = role.lower() if isinstance(role, str) else ""
+    if name in allowed and name not in ROLES:
+        return name
     neutral = ROLES.get(name, name)
     return next((known for known in (neutral, NEAREST.get(neutral)) if known in allowed), None)
 
@@ -196,9 +198,10 @@ def openai_form(value: JsonValue) -> JsonValue:
         return open_message(value)
     if is_messages(value):
         return [open_message(item) for item in value]
-    if isinstance(value, dict):
-        return {k: openai_form(v) if is_message(v) or is_messages(v) else v for k, v in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    holding = {key: openai_form(part) for key, part in value.items() if is_message(part) or is_messages(part)}
+    return {**value, **holding} if holding else value
 
 
 # A model's messages, in and out
@@ -247,8 +250,8 @@ def with_role(item: JsonValue, role: str) -> Message:
 
 def tools_of(event: Event) -> list[dict[str, Any]]:
     """The tools a model was offered (`params["tools"]`), in OpenAI form whichever provider's they were."""
-    tools = (event.params or {}).get("tools")
-    return [form for tool in flat(tools) for form in openai_tools(tool)]
+    tools = event.params.get("tools") if event.params else None
+    return [] if tools is None else [form for tool in flat(tools) for form in openai_tools(tool)]
 
 
 def openai_tools(tool: JsonValue) -> list[dict[str, Any]]:

@@ -81,6 +81,8 @@ class TreeView:
 
     def dropped(self, tree: EventTree) -> dict[str, str]:
         """The events of the whole `tree` that are left out of the view, each with the reason."""
+        if len(tree.events) == len(self.tree.events):
+            return {}
         return {event.id: "internal" for event in tree.events if event.id not in self.ids}
 
     def dataset_field(self, name: str) -> JsonValue:

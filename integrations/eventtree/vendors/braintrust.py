@@ -49,7 +49,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import Field, model_validator
 
-from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
     Message,
@@ -335,6 +335,8 @@ def known_role(message: Message, otherwise: str) -> dict[str, JsonValue]:
     """A message in OpenAI form, in a role that the vendor shows."""
     form = {"content": None, **open_message(message, otherwise)}
     role = role_among(ROLES, form["role"])
+    if role == form["role"]:
+        return form
     return {**form, "role": role} if role else {**form, "role": otherwise, "original_role": form["role"]}
 
 
@@ -352,8 +354,10 @@ def single(value: JsonValue, key: str) -> JsonValue:
 
 def error_of(event: Event) -> str | None:
     """Type, message and traceback of a failure; None for everything that is no error."""
+    if event.status is not Status.ERROR:
+        return None
     failed = views.failure(event)
-    if failed is None or event.error is None or not event.error.traceback:
+    if event.error is None or not event.error.traceback:
         return failed
     return f"{failed}\n\n{event.error.traceback}"
 
@@ -401,6 +405,7 @@ def other_scores(scores: Mapping[str, float]) -> dict[str, float]:
 
 def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
+    is_root = view.is_root(event)
     return without_nulls(
         {
             **params_of(event),
@@ -408,11 +413,11 @@ def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
             "asked_model": event.asked_model,
             "provider": event.provider,
             "tools": tools_of(event) or None,
-            "kind": str(event.kind),
+            "kind": event.kind.value,
             "session_id": view.session_id(event),
             "user_id": view.user(event),
             "metadata": views.own_metadata(event) or None,
-            "tags": None if view.is_root(event) else list(event.tags) or None,
+            "tags": None if is_root else list(event.tags) or None,
             "notes": views.notes_of(event) or None,
             "usage": views.usage_rest(event, [TOKENS[name] for name in tokens_of(event)]) or None,
             "cost": views.cost_of(event),
