@@ -211,7 +211,7 @@ class Consumer:
         if part is None:
             return
         if has_settled and not part.late:
-            part = replace(part, late=True, takers=0)  # the others, to whom it is new, share the whole
+            part = replace(part, late=True, takers=0, records=[])  # the others, to whom it is new, share the whole
         part.takers += part is tree
         self.due.append(part)
 

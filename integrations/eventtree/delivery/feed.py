@@ -21,7 +21,7 @@ from eventtree.event import EventTree
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
-from eventtree.journal.trees import PINNED_BYTES, LoggedTree, find_trees, load
+from eventtree.journal.trees import PINNED_BYTES, LoggedTree, Parsed, find_trees, load
 from eventtree.record import Refs
 from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
@@ -99,6 +99,8 @@ class Folder:
         self.journal = journal
         self.pricing = pricing
         self.rest = rest
+        self.parsed = Parsed(journal)
+        """What its feeds have read and nobody has folded yet."""
         self._kept: dict[int, tuple[LoggedTree, Folded]] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
         self._kept_bytes = 0
@@ -110,6 +112,9 @@ class Folder:
         Raises:
             OSError: the disk refuses to read what is there; the tenth time the tree counts as damaged.
         """
+        if self.parsed.has_cleared():
+            self._kept.clear()
+            self._kept_bytes = 0
         known = self._kept.get(id(logged))
         folded = known[1] if known is not None else self._built(logged, self._records(logged))
         logged.takers -= 1
@@ -125,6 +130,7 @@ class Folder:
             logged.takers -= 1
             if logged.takers <= 0:
                 self._drop(logged)
+                self.parsed.drop(logged)
 
     async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
         """Whole trees by the id of an event or their own. Searches all logs, off the loop: only what is rare asks."""
@@ -143,7 +149,7 @@ class Folder:
 
     def _records(self, logged: LoggedTree) -> list[record.Record]:
         try:
-            return list(load(self.journal, logged.lines))
+            return self.parsed.take(logged) or list(load(self.journal, logged.lines))
         except OSError:
             self._unreadable[logged.id] += 1
             if self._unreadable[logged.id] < READ_TRIES:
@@ -188,16 +194,21 @@ class Feed:
         offsets: Mapping[str, int],
         damage: Mapping[str, tuple[int, int]],
         *,
+        parsed: Parsed | None = None,
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         rest: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start at `offsets`, with the damage known before them. `rest` is called after each record."""
+        """Start at `offsets`, with the damage known before them. `rest` is called after each record.
+
+        `parsed` is where the records wait for whoever folds their tree.
+        """
         self.journal = journal
         self.grace = grace
         self.clock = clock
         self.rest = rest
-        self.scan = Scan(journal, offsets, damage, clock=clock)
+        self.parsed = parsed
+        self.scan = Scan(journal, offsets, damage, parses=parsed is not None, clock=clock)
         self.subscribers: list[Subscriber] = []
         self.growing: dict[str, LoggedTree] = {}
         self.has_begun = False
@@ -259,7 +270,7 @@ class Feed:
         return not any(one.is_full for one in self.subscribers)
 
     def _add(self, entry: Entry) -> None:
-        kind, _, tree_id, line = entry
+        kind, _, tree_id, line, _ = entry
         if kind == record.FEEDBACK:
             self._hear(entry.run_id, tree_id, line)
             return
@@ -271,6 +282,8 @@ class Feed:
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
             self.growing[tree_id] = tree
         tree.add(entry, self.clock())
+        if self.parsed is not None:
+            self.parsed.add(tree, entry)
         if tree.is_whole or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
         elif tree.root_closed or tree.is_part:
@@ -320,6 +333,8 @@ class Feed:
                 diagnostics.failed("offering a tree", error)
                 self.subscribers.remove(one)
                 one.fall_behind(None)
+        if self.parsed is not None and tree.takers <= 0:
+            self.parsed.drop(tree)  # nobody will fold just this one
 
 
 MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]

@@ -262,10 +262,11 @@ class Shipper:
     async def _serve(self) -> None:
         self.consumers = {}
         rest = Throttle(lambda: self.journal.appended)
+        folder = Folder(self.journal, lambda: self.pricer, rest)
         self._feeds = Feeds(
             self.journal,
-            Folder(self.journal, lambda: self.pricer, rest),
-            lambda offsets, damage: Feed(self.journal, offsets, damage, rest=rest),
+            folder,
+            lambda offsets, damage: Feed(self.journal, offsets, damage, parsed=folder.parsed, rest=rest),
         )
         self._clients = []
         # From `_loop` on, other threads call in: all that they use has to stand before it.

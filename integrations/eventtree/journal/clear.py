@@ -12,10 +12,7 @@ from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.relayed import addressing
 from eventtree.journal.totals import keep_removed
-from eventtree.journal.trees import LoggedTree, load, trees_in
-
-CLEARED = "cleared"
-"""File that grows with each clearing: what was read of the logs before is not to be shown any more."""
+from eventtree.journal.trees import CLEARED, LoggedTree, load, trees_in
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:

@@ -38,6 +38,8 @@ class Entry(NamedTuple):
     run_id: str
     tree_id: str
     line: Line
+    record: record.Record | None = None
+    """All of it, where the scan parses; None too where it cannot be parsed."""
 
 
 class Scan:
@@ -49,12 +51,15 @@ class Scan:
         offsets: Mapping[str, int] = MappingProxyType({}),
         damage: Mapping[str, tuple[int, int]] = MappingProxyType({}),
         *,
+        parses: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start in each log at its offset, the start of a line (default: the log's beginning).
 
-        `damage` is what is known to be broken before these offsets: damaged and lost lines by log.
+        `damage` is what is known to be broken before these offsets: damaged and lost lines by log. One that `parses`
+        yields whole records, not only their heads.
         """
+        self._parses = parses
         self.journal = journal
         self.clock = clock
         self.readers: dict[str, LineReader] = {}
@@ -226,7 +231,7 @@ class Scan:
         if is_left and not lines:
             lines = reader.last_words()
         for line in lines:
-            entry = entry_of(line, self._addressed)
+            entry = entry_of(line, self._addressed, parses=self._parses)
             if entry is not None and entry.tree_id:
                 yield entry
 
@@ -236,11 +241,18 @@ class Scan:
         return self.journal.files.size(name) <= offset
 
 
-def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> Entry | None:
+def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None, *, parses: bool = False) -> Entry | None:
     """A line as a scan sees it; None for a line that is whole and yet no record of ours.
 
-    `addressed` makes the record of a root, or feedback, name whom it is for here (`relayed.py`).
+    `addressed` makes the record of a root, or feedback, name whom it is for here (`relayed.py`). With `parses`, all of
+    the record; where it cannot be parsed, its head at least, so that its event is counted.
     """
+    if parses and addressed is None:
+        try:
+            whole = record.decode(line.payload)
+            return Entry(whole["r"], whole["id"], whole["tree"], line, whole)
+        except ValueError:
+            pass
     try:
         kind, run_id, tree_id = record.head(line.payload)
         if addressed is not None and (run_id == tree_id or kind == record.FEEDBACK):

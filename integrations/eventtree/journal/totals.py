@@ -150,7 +150,7 @@ def _counted(journal: Journal, logs: list[str]) -> Captured:
 
 
 def _count_entry(entry: Entry, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:
-    kind, run_id, tree_id, line = entry
+    kind, run_id, tree_id, line, _ = entry
     try:
         if kind == record.OPEN and run_id != tree_id:
             named = vendors.get(tree_id)

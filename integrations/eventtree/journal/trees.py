@@ -46,14 +46,17 @@ class LoggedTree:
     """Events that were accepted but never recorded, and why."""
     takers: int = 0
     """Consumers that will ask for its fold."""
+    records: list[record.Record] = field(default_factory=list)
+    """The records of all `lines`, where they are kept parsed (`Parsed`); else none."""
 
     def add(self, entry: Entry, now: float = 0.0) -> None:
         """Take one more record of the tree."""
-        kind, run_id, _, line = entry
-        end = line.offset + line.length
-        self.lines.append((line.name, line.offset, line.length))
-        self.spans[line.name] = max(end, self.spans.get(line.name, 0))
-        self.size += line.length
+        kind, run_id, _, line, _ = entry
+        name, offset, length = line.name, line.offset, line.length
+        self.lines.append((name, offset, length))
+        if offset + length > self.spans.get(name, 0):
+            self.spans[name] = offset + length
+        self.size += length
         if kind == record.OPEN:
             self.events += 1
             self.open.add(run_id)
@@ -109,6 +112,64 @@ class LoggedTree:
     def names(self, name: str, fingerprint: str) -> bool:
         """Whether the tree is to go to this vendor."""
         return {"name": name, "fingerprint": fingerprint} in (self.vendors or ())
+
+
+PARSED_BYTES = 8 * 1024 * 1024
+"""Bytes of log whose records are kept parsed; as objects they take a few times as much."""
+CLEARED = "cleared"
+"""File that grows with each clearing: what was read of the logs before is not to be shown any more."""
+
+
+class Parsed:
+    """The records that were read and wait, parsed, for their tree to be due: so a line is checked and parsed once.
+
+    They are bounded in bytes. The oldest trees give way; they, and what was read before somebody cleared something, are
+    read again from the logs.
+    """
+
+    def __init__(self, journal: Journal, most: int = PARSED_BYTES) -> None:
+        """Keep records of at most so many bytes."""
+        self.journal = journal
+        self.most = most
+        self.size = 0
+        self.cleared = 0
+        self._trees: dict[int, LoggedTree] = {}
+        """By the identity of the logged tree, which the entry keeps alive."""
+
+    def add(self, tree: LoggedTree, entry: Entry) -> None:
+        """Keep the record that a tree has just taken, if all before it are kept."""
+        known = len(tree.records)
+        if entry.record is None or known + 1 != len(tree.lines):
+            self.drop(tree)
+            return
+        tree.records.append(entry.record)
+        if not known:
+            self._trees[id(tree)] = tree
+        self.size += entry.line.length
+        while self.size > self.most:
+            self.drop(next(iter(self._trees.values())))
+
+    def take(self, tree: LoggedTree) -> list[record.Record] | None:
+        """The records of a tree, which are not kept any longer; None where they have to be read."""
+        records = list(tree.records) if id(tree) in self._trees else []
+        self.drop(tree)
+        return records if records and len(records) == len(tree.lines) else None
+
+    def drop(self, tree: LoggedTree) -> None:
+        """Keep nothing of a tree."""
+        if self._trees.pop(id(tree), None) is not None:
+            self.size -= sum(length for _, _, length in tree.lines[: len(tree.records)])
+            tree.records = []
+
+    def has_cleared(self) -> bool:
+        """Whether something was cleared since the last look: then nothing that was read before is kept."""
+        size = self.journal.files.size(CLEARED)
+        if size == self.cleared:
+            return False
+        self.cleared = size
+        for tree in list(self._trees.values()):
+            self.drop(tree)
+        return True
 
 
 ROOT_KINDS = frozenset({record.OPEN, record.CLOSE, record.VENDORS, record.DROP})

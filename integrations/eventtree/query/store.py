@@ -16,7 +16,7 @@ import platformdirs
 
 from eventtree import __version__
 from eventtree.journal import DiskFiles, Journal
-from eventtree.journal.clear import CLEARED
+from eventtree.journal.trees import CLEARED
 from eventtree.tree.filter import share_of
 
 FORM = 2
