@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from eventtree import diagnostics
 from eventtree.delivery.due import DueTrees
@@ -247,10 +248,13 @@ class Consumer:
         feed = self.feed
         if feed is None or self._left_behind is not None or not feed.scan.has_read(process):
             return False
+        logs = {log for log in self.journal.all_logs() if process_of(log) == process}
+        if not logs:
+            return True
         growing = (tree for tree in feed.growing.values() if tree.root_closed or tree.late)
-        logs = (feedback.log for feedback in self.feedback.waiting.values())
-        return not any(process in tree.processes for tree in (*self.due, *self.trees.on_the_way, *growing)) and not any(
-            process_of(log) == process for log in logs
+        waiting = chain(self.trees.on_the_way, self.due, growing)
+        return all(tree.spans.keys().isdisjoint(logs) for tree in waiting) and all(
+            feedback.log not in logs for feedback in self.feedback.waiting.values()
         )
 
     def offsets(self) -> dict[str, int]:

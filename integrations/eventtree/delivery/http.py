@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import ssl
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from eventtree.delivery.connections import Connections
 
+logger = logging.getLogger("eventtree.http")
+"""Says each request and its status, as httpx's does of those it sends itself."""
 OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connection": "keep-alive"}
 PORTS = {"http": 80, "https": 443}
 MOST_PORTS = 65_535
@@ -200,6 +203,7 @@ class Http:
         connections = self._connections
         connection = await connections.take(origin, self._context() if base.scheme == "https" else None)
         response = await connection.handle_async_request(outgoing)
+        logger.info("%s %s: %s", request.method, request.url, response.status)
 
         async def close() -> None:
             await response.aclose()

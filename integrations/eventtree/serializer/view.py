@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from eventtree.event import Event, EventTree, JsonValue, Status
+from eventtree.event import Cost, Event, EventTree, JsonValue, Status
 from eventtree.serializer.messages import finite, is_short, spelled_out
 from eventtree.serializer.times import iso
 
@@ -112,9 +112,13 @@ class TreeView:
             found.setdefault(about(feedback, self.ids, self.root.id), []).append(feedback)
         return found
 
+    def has_more(self, event: Event) -> bool:
+        """Whether scores or an expected output may be known of an event: by feedback, or the root's ties."""
+        return bool(self.tree.feedback) or (self.has_links and event is self.root)
+
     def expected(self, event: Event) -> JsonValue:
         """The expected output: the newest correction of the event, else on the root what the dataset expects."""
-        if not self.tree.feedback and event is not self.root:
+        if not self.has_more(event):
             return None
         corrections = [
             feedback["correction"] for feedback in self.feedback(event) if feedback.get("correction") is not None
@@ -125,7 +129,7 @@ class TreeView:
 
     def scores(self, event: Event) -> dict[str, float]:
         """Numbers by name from feedback and, on the root, from `eventtree_scores`."""
-        if not self.tree.feedback and event is not self.root:
+        if not self.has_more(event):
             return {}
         named = self.links(event, ("scores",)).get("scores")
         found = dict(named) if isinstance(named, dict) else {}
@@ -208,11 +212,8 @@ def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     return event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})
 
 
-def cost_of(event: Event) -> dict[str, JsonValue] | None:
-    """The event's cost as its JSON: dollars as numbers, and where they come from."""
-    cost = event.cost
-    if cost is None:
-        return None
+def cost_of(cost: Cost) -> dict[str, JsonValue]:
+    """A cost as its JSON: dollars as numbers, and where they come from."""
     usd = {"input_usd": cost.input_usd, "output_usd": cost.output_usd, "total_usd": cost.total_usd}
     known: dict[str, JsonValue] = {name: float(amount) for name, amount in usd.items() if amount is not None}
     return known if cost.source is None else {**known, "source": cost.source}

@@ -49,7 +49,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import Field, model_validator
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.event import Event, EventTree, JsonValue, Kind, Status, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
     Message,
@@ -277,27 +277,27 @@ class Braintrust(Vendor):
 def row(event: Event, view: TreeView) -> dict[str, Any]:
     """The row of an event."""
     parent = view.parent_id(event)
-    scores = view.scores(event)
-    return without_nulls(
-        {
-            "id": event.id,
-            "span_id": event.id,
-            "root_span_id": view.tree.id,
-            "span_parents": [] if parent is None else [parent],
-            "span_attributes": {"name": event.name or str(event.kind), "type": TYPES[event.kind]},
-            "created": iso(event.start),
-            "input": input_of(event),
-            "output": output_of(event),
-            "expected": view.expected(event),
-            "error": error_of(event),
-            "scores": scores_of(scores) or None,
-            "metrics": {**other_scores(scores), **metrics_of(event)},
-            "metadata": metadata_of(event, view),
-            "tags": (list(dict.fromkeys(event.tags)) or None) if parent is None else None,
-            "context": context_of(event, view),
-            "origin": origin_of(view) if parent is None else None,
-        }
-    )
+    fields: dict[str, Any] = {
+        "id": event.id,
+        "span_id": event.id,
+        "root_span_id": view.tree.id,
+        "span_parents": [] if parent is None else [parent],
+        "span_attributes": {"name": event.name or event.kind.value, "type": TYPES[event.kind]},
+        "created": iso(event.start),
+        "input": input_of(event),
+        "output": output_of(event),
+        "error": error_of(event) if event.status is Status.ERROR else None,
+        "metrics": metrics_of(event),
+        "metadata": metadata_of(event, view),
+        "context": context_of(event, view),
+    }
+    if parent is None:
+        fields |= {"tags": list(dict.fromkeys(event.tags)) or None, "origin": origin_of(view)}
+    if view.has_more(event):
+        scores = view.scores(event)
+        fields |= {"expected": view.expected(event), "scores": scores_of(scores) or None}
+        fields["metrics"] = {**other_scores(scores), **fields["metrics"]}
+    return without_nulls(fields)
 
 
 LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "metrics", "metadata")
@@ -354,10 +354,8 @@ def single(value: JsonValue, key: str) -> JsonValue:
 
 def error_of(event: Event) -> str | None:
     """Type, message and traceback of a failure; None for everything that is no error."""
-    if event.status is not Status.ERROR:
-        return None
     failed = views.failure(event)
-    if event.error is None or not event.error.traceback:
+    if failed is None or event.error is None or not event.error.traceback:
         return failed
     return f"{failed}\n\n{event.error.traceback}"
 
@@ -369,30 +367,26 @@ def metrics_of(event: Event) -> dict[str, int | float]:
     """Times, tokens and dollars: known ones only, and none that contradict each other."""
     start = in_utc(event.start).timestamp()
     duration = seconds(event.duration)
-    total = event.cost.total_usd if event.cost else None
-    return without_nulls(
-        {
-            "start": start,
-            "end": None if duration is None else start + duration,
-            "time_to_first_token": first_token(event),
-            **tokens_of(event),
-            "estimated_cost": None if total is None else float(total),
-        }
-    )
+    found: dict[str, int | float | None] = {"start": start, "end": None if duration is None else start + duration}
+    if event.time_to_first_token is not None:
+        found["time_to_first_token"] = first_token(event)
+    if event.usage is not None:
+        found |= tokens_of(event.usage)
+    if event.cost is not None and event.cost.total_usd is not None:
+        found["estimated_cost"] = float(event.cost.total_usd)
+    return without_nulls(found)
 
 
-def tokens_of(event: Event) -> dict[str, int]:
+def tokens_of(usage: Usage) -> dict[str, int]:
     """The tokens used, without parts that are larger than their whole."""
-    if event.usage is None:
-        return {}
-    own = vars(event.usage)
+    own = vars(usage)
     counts = {theirs: count for theirs, ours in TOKENS.items() if (count := own[ours]) is not None}
     return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
 
 
 def scores_of(scores: Mapping[str, float]) -> dict[str, float]:
     """The scores from 0 to 1, the range that Braintrust takes."""
-    return {name: score for name, score in scores.items() if 0 <= score <= 1} if scores else {}
+    return {name: score for name, score in scores.items() if 0 <= score <= 1}
 
 
 def other_scores(scores: Mapping[str, float]) -> dict[str, float]:
@@ -405,33 +399,31 @@ def other_scores(scores: Mapping[str, float]) -> dict[str, float]:
 
 def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
-    is_root = view.is_root(event)
+    params, usage, is_root = event.params, event.usage, view.is_root(event)
     return without_nulls(
         {
-            **params_of(event),
+            **(params_of(params) if params else {}),
             "model": event.model,
             "asked_model": event.asked_model,
             "provider": event.provider,
-            "tools": tools_of(event) or None,
+            "tools": (tools_of(event) or None) if params else None,
             "kind": event.kind.value,
             "session_id": view.session_id(event),
             "user_id": view.user(event),
-            "metadata": views.own_metadata(event) or None,
+            "metadata": (views.own_metadata(event) or None) if event.metadata else None,
             "tags": None if is_root else list(event.tags) or None,
-            "notes": views.notes_of(event) or None,
-            "usage": views.usage_rest(event, [TOKENS[name] for name in tokens_of(event)]) or None,
-            "cost": views.cost_of(event),
-            "feedback": feedback_of(event, view) or None,
-            **views.ended(event),
-            **view.links(event, ("run_id", "experiment", "datapoint_id")),
+            "notes": (views.notes_of(event) or None) if event.notes else None,
+            "usage": (views.usage_rest(event, [TOKENS[name] for name in tokens_of(usage)]) or None) if usage else None,
+            "cost": views.cost_of(event.cost) if event.cost else None,
+            "feedback": (feedback_of(event, view) or None) if view.tree.feedback else None,
+            **(views.ended(event) if event.status is not Status.OK else {}),
+            **(view.links(event, ("run_id", "experiment", "datapoint_id")) if is_root else {}),
         }
     )
 
 
 def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
     """All feedback on the event as it was given, without the ids that bind it to the event."""
-    if not view.tree.feedback:
-        return []
     addressed = ("r", "id", "tree", "event_id", "key", "vendors", "at")
     return [
         ({"at": iso(at)} if (at := from_ns(feedback.get("at"))) else {})
@@ -440,11 +432,9 @@ def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
     ]
 
 
-def params_of(event: Event) -> dict[str, JsonValue]:
+def params_of(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Parameters under the vendor's names; those it has no name for together in `params`."""
-    if not event.params:
-        return {}
-    params = {key: value for key, value in event.params.items() if key != "tools" and value is not None}
+    params = {key: value for key, value in given.items() if key != "tools" and value is not None}
     named = {key: value for key, value in params.items() if key in PARAMS}
     others = {key: value for key, value in params.items() if key not in PARAMS}
     return {**named, "params": others or None}
