@@ -12,7 +12,10 @@ import eventtree
 SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
-    {"errors", "event", "record", "diagnostics", "process", "remembered", "summary", "rows", "terminal", "notebook"},
+    {
+        *("errors", "event", "pace", "record", "diagnostics", "process", "remembered"),
+        *("summary", "rows", "terminal", "notebook"),
+    },
     {"config"},
     {"content"},
     {"journal"},

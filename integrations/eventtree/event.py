@@ -38,6 +38,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from eventtree import summary
+from eventtree.pace import paced
 
 JsonValue = Any
 """Plain JSON: None, bool, int, float, str, list or dict with str keys."""
@@ -285,11 +286,11 @@ class EventTree(Frozen):
 
     def without_internal(self) -> EventTree:
         """The tree without framework plumbing: children of a dropped event hang under its nearest kept ancestor."""
-        if not any(event.internal for event in self.events):
+        if not any(event.internal for event in paced(self.events)):
             return self
         kept: dict[str, str | None] = {}
         events = []
-        for event in self.events:
+        for event in paced(self.events):
             parent = kept.get(event.parent_id, event.parent_id) if event.parent_id else None
             if event.internal and event is not self.root:
                 kept[event.id] = parent

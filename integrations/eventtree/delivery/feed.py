@@ -351,6 +351,11 @@ class Feeds:
         self.make = make_feed
         self.shared: Feed | None = None
 
+    @property
+    def behind(self) -> int:
+        """Records of this process that the shared feed has yet to read."""
+        return self.journal.appended - (self.shared.scan.lines_read(self.journal.process) if self.shared else 0)
+
     def subscribe(
         self, consumer: Subscriber, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]
     ) -> Feed:

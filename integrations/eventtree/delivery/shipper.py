@@ -27,6 +27,7 @@ from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.totals import captured
+from eventtree.pace import rest_by
 from eventtree.pricing import Pricer
 from eventtree.record import is_local
 from eventtree.vendors import Vendor
@@ -261,7 +262,8 @@ class Shipper:
 
     async def _serve(self) -> None:
         self.consumers = {}
-        rest = Throttle(lambda: self.journal.appended)
+        rest = Throttle(lambda: self.journal.appended, lambda: self._feeds.behind)
+        rest_by(rest)
         folder = Folder(self.journal, lambda: self.pricer, rest)
         self._feeds = Feeds(
             self.journal,

@@ -206,6 +206,11 @@ class Scan:
         names = self._logs.get(process, ())
         return all(name in self._done or self._at_end(name) or self.journal.is_newer(name) for name in names)
 
+    def lines_read(self, process: str) -> int:
+        """How many lines of a process have been read, of all its logs."""
+        readers = (self.readers.get(name) for name in reversed(self._logs.get(process, ())))
+        return next((reader.next_seq for reader in readers if reader is not None and reader.next_seq), 0)
+
     def offsets(self) -> dict[str, int]:
         """Log → how far it has been read; of a log that was not looked at yet, where that will begin."""
         listed = set(self._listed or self.journal.all_logs())

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from eventtree.pace import paced
 from eventtree.serializer.requests import Item, Request, Route
 from eventtree.serializer.vendor import Vendor
 
@@ -28,7 +29,7 @@ def waves(items: Iterable[Item], vendor: Vendor) -> list[list[Group]]:
 def groups(items: Sequence[Item], vendor: Vendor) -> Iterator[Group]:
     """Groups of one wave: items of one route and the same path parameters, up to the route's count and size."""
     together: dict[tuple[str, tuple[tuple[str, str], ...]], list[Item]] = {}
-    for item in items:
+    for item in paced(items):
         together.setdefault((item.route, item.path_params), []).append(item)
     for (route_name, _), group in together.items():
         yield from chunks(group, vendor.routes[route_name], vendor.max_bytes)
@@ -48,7 +49,7 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
         if group and fits and (len(group) + len(together) > route.max_items or size + length > max_bytes):
             yield tuple(group)
             group, size = [], 0
-        for item in together:
+        for item in paced(together):
             length = len(item.content) + 1
             if group and (len(group) >= route.max_items or size + length > max_bytes):
                 yield tuple(group)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from eventtree.event import Cost, Event, EventTree, JsonValue, Status
+from eventtree.pace import paced
 from eventtree.serializer.messages import finite, is_short, spelled_out
 from eventtree.serializer.times import iso
 
@@ -28,13 +29,18 @@ class TreeView:
     def of(cls, tree: EventTree) -> TreeView:
         """The view of a finished tree. Messages in LangGraph's short forms are written out."""
         shown = tree.without_internal()
-        if not any(is_short(event.inputs) for event in shown.events):
+        if not any(is_short(event.inputs) for event in paced(shown.events)):
             return cls(shown)
         events = (
             event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
-            for event in shown.events
+            for event in paced(shown.events)
         )
         return cls(shown.model_copy(update={"events": tuple(events)}))
+
+    @property
+    def events(self) -> Iterable[Event]:
+        """The events, parents first, with rests between them while a delivery goes through them."""
+        return paced(self.tree.events, each=True)
 
     @cached_property
     def root(self) -> Event:
@@ -44,7 +50,7 @@ class TreeView:
     @cached_property
     def ids(self) -> frozenset[str]:
         """The ids of all events in it."""
-        return frozenset(event.id for event in self.tree.events)
+        return frozenset(event.id for event in paced(self.tree.events))
 
     def is_root(self, event: Event) -> bool:
         """Whether the event is the tree's root. A late part begins with an event that has a parent: it has no root."""
@@ -65,7 +71,7 @@ class TreeView:
     def children_ids(self) -> dict[str, list[str]]:
         """The ids of the events directly below each."""
         found: dict[str, list[str]] = {}
-        for event in self.tree.events:
+        for event in self.events:
             parent = self.parent_id(event)
             if parent is not None:
                 found.setdefault(parent, []).append(event.id)

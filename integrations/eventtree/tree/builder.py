@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from eventtree import record
 from eventtree.event import EventTree, Kind
+from eventtree.pace import paced, paced_dict
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordered
@@ -69,17 +70,18 @@ class TreeBuilder:
 
     def settle(self, *, part: bool = False) -> Settled | None:
         """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
-        runs = {run.id: run for run in self._runs.values() if run.state != UNSEEN}
+        runs = paced_dict({run.id: run for run in paced(self._runs.values()) if run.state != UNSEEN})
         if not runs:
             return None
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
-        in_order = {run.id: run for run in sorted(runs.values(), key=lambda run: (run.open.get("start", 0), run.id))}
-        parents = {run.id: run.open.get("parent") for run in in_order.values()}
+        in_time = sorted((run.open.get("start", 0), run.id) for run in runs.values())
+        in_order = paced_dict({run_id: runs[run_id] for _, run_id in paced(in_time)})
+        parents = paced_dict({run.id: run.open.get("parent") for run in in_order.values()})
         # Safe parents next. All that follows walks up by them, and would never end in a ring.
         if not part:
-            parents = rooted(parents, root.id)
+            parents = paced_dict(rooted(parents, root.id))
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
         configured = root.close.get("configured") or {}
         for key, names in (("session", SESSION_KEYS), ("user", USER_KEYS)):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from eventtree import record
 from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage
+from eventtree.pace import paced
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
 from eventtree.tree.nesting import Nest
@@ -204,12 +205,12 @@ def _time(at_ns: int) -> datetime:
 def ordered(events: list[Event]) -> tuple[Event, ...]:
     """By start, but never a child before its parent."""
     children: dict[str | None, list[Event]] = {}
-    ids = {event.id for event in events}
-    for event in sorted(events, key=attrgetter("start", "id")):
+    ids = {event.id for event in paced(events)}
+    for event in paced(sorted(events, key=attrgetter("start", "id"))):
         children.setdefault(event.parent_id if event.parent_id in ids else None, []).append(event)
     placed: list[Event] = []
     wave = children.get(None, [])
     while wave:
         placed.extend(wave)
-        wave = [child for event in wave for child in children.get(event.id, ())]
+        wave = [child for event in paced(wave) for child in children.get(event.id, ())]
     return tuple(placed)

@@ -226,7 +226,7 @@ class Braintrust(Vendor):
         route, place = self.destination(tree)
         rows = [
             Item(event.id, tree.id, (event.id,), route, to_json(row(event, view)), path_params=place)
-            for event in view.tree.events
+            for event in view.events
         ]
         return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), view.dropped(tree))
 
@@ -234,7 +234,7 @@ class Braintrust(Vendor):
         """Merged into their rows, so that feedback which came in meanwhile stays."""
         view = TreeView.of(tree)
         route, place = self.destination(tree)
-        rows = [(event.id, late_row(event, view)) for event in view.tree.events if event.id in ended]
+        rows = [(event.id, late_row(event, view)) for event in view.events if event.id in ended]
         return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), path_params=place) for key, row in rows)
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
@@ -444,16 +444,17 @@ def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """The library, framework and environment that made the row; on the root also the user's line."""
     framework = event.framework or view.root.framework
     environment = event.environment or view.root.environment
-    return {"span_origin": span_origin(framework, environment), **(caller_of(view) if view.is_root(event) else {})}
+    origin = span_origin(framework, environment, own_version())
+    return {"span_origin": origin, **(caller_of(view) if view.is_root(event) else {})}
 
 
 @lru_cache(maxsize=256)
-def span_origin(framework: str | None, environment: str | None) -> dict[str, JsonValue]:
+def span_origin(framework: str | None, environment: str | None, version: str | None) -> dict[str, JsonValue]:
     """What made the rows of an app: the same for all of them."""
     return without_nulls(
         {
             "name": "eventtree",
-            "version": own_version(),
+            "version": version,
             "instrumentation": {"name": framework} if framework else None,
             "environment": {"name": environment} if environment else None,
         }

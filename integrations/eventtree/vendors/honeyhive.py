@@ -155,7 +155,7 @@ class HoneyHive(Vendor):
         start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(view)))
         events = [
             Item(event.id, tree.id, (event.id,), events_route, to_json(self.event(event, view)))
-            for event in view.tree.events
+            for event in view.events
         ]
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
         return Encoded((start, *waves), view.dropped(tree))
@@ -173,7 +173,7 @@ class HoneyHive(Vendor):
         """Updates of what can be updated: outputs, times, metadata (an error stands there, it has no other place)."""
         view = TreeView.of(tree)
         items = []
-        for event in (event for event in view.tree.events if event.id in ended):
+        for event in (event for event in view.events if event.id in ended):
             changes = self.late_changes(event, event_metadata(event, view))
             items.append(self.update("late", tree.id, event.id, changes))
             if event.id == tree.id:

@@ -71,7 +71,7 @@ class HumanloopV4(Humanloop):
         view = TreeView.of(tree)
         depths: dict[str | None, int] = {None: -1}
         items = []
-        for event in view.tree.events:
+        for event in view.events:
             depth = depths[event.id] = depths.get(view.parent_id(event), -1) + 1
             items.append(self.item(event, view, depth))
         return Encoded(tuple(items), view.dropped(tree))

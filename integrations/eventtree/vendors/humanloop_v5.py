@@ -41,6 +41,7 @@ from typing import ClassVar, Literal
 from urllib.parse import quote
 
 from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import end_of, iso, seconds
@@ -112,9 +113,9 @@ class HumanloopV5(Humanloop):
         """An item for each Log, for each flow's completion and for each judgment."""
         view = TreeView.of(tree)
         logs = trace(view, self.dialect)
-        items = [self.opening(log, view) for log in logs]
-        items += [self.completion(log) for log in reversed(logs) if log.form == "flow"]
-        for log in logs:
+        items = [self.opening(log, view) for log in paced(logs, each=True)]
+        items += [self.completion(log) for log in paced(reversed(logs), each=True) if log.form == "flow"]
+        for log in paced(logs):
             items += [] if log.made else self.feedback(log, view, logs[0].last + 2)
         return Encoded(tuple(items), view.dropped(tree))
 
@@ -220,7 +221,7 @@ def trace(view: TreeView, dialect: Dialect) -> list[Log]:
     """The Logs of a tree, parents first."""
     root = first_log(view)
     logs = {root.id: root}
-    for event in view.tree.events if root.made else view.tree.events[1:]:
+    for event in paced(view.tree.events if root.made else view.tree.events[1:]):
         parent = logs.get(view.parent_id(event) or "", root)
         parent = nearest_flow(parent) if dialect == "trace_status" else parent
         logs[event.id] = Log(event.id, event, form_of(event, dialect), parent, parent.wave + 1, parent.wave + 1)
@@ -259,7 +260,7 @@ def nearest_flow(log: Log) -> Log:
 
 def close(logs: list[Log]) -> None:
     """Find, from the leaves up, the wave after which each flow may be completed."""
-    for log in reversed(logs):
+    for log in paced(reversed(logs)):
         if log.parent is not None:
             completed = log.last + (log.form == "flow")
             log.parent.last = max(log.parent.last, completed)

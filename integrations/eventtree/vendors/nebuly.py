@@ -39,6 +39,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
     as_text,
@@ -336,7 +337,8 @@ def text_of_model(event: Event) -> str:
 
 def steps(tree: EventTree, version: Version) -> list[Fields]:
     """The tree's steps, by time."""
-    return [STEPS[event.kind](event, version) for event in in_time(tree.events) if event.kind in STEPS]
+    in_order = paced(in_time(tree.events), each=True)
+    return [STEPS[event.kind](event, version) for event in in_order if event.kind in STEPS]
 
 
 def model_step(event: Event, version: Version) -> Fields:

@@ -1,0 +1,84 @@
+"""Whatever the size of a tree, the delivery thread looks up often: `pace.py`, and how long `Throttle` rests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from eventtree import record
+from eventtree.delivery import throttle
+from eventtree.delivery.throttle import REST_SECONDS, SHORTEST_SECONDS, Throttle
+from eventtree.pace import FEW, paced, paced_dict, rest_by
+from eventtree.serializer.serialize import plan
+from eventtree.tree.builder import TreeBuilder
+from eventtree.vendors import VENDORS, vendor_class
+from tests.bench.counting import counted
+
+RUNS = 2_000
+T0 = 1_700_000_000_000_000_000
+MOST_INSTRUCTIONS = 20_000
+"""Python instructions between two rests: about half a millisecond."""
+
+
+def records() -> Iterator[record.Record]:
+    for n in range(RUNS):
+        kind = "model" if n % 4 == 2 else "chain"
+        parent = f"r{(n - 1) // 10}" if n else None
+        yield {**record.opened(f"r{n}", "r0", parent, kind, f"n{n % 7}", T0 + n * 1000), "inputs": {"q": "text"}}
+    for n in reversed(range(RUNS)):
+        yield {**record.closed(f"r{n}", "r0", 1_000_000, "ok"), "outputs": "an answer"}
+
+
+@pytest.fixture
+def rests() -> Iterator[list[int]]:
+    """How often this thread was asked to rest."""
+    counts = [0]
+
+    def rest() -> None:
+        counts[0] += 1
+
+    rest_by(rest)
+    yield counts
+    rest_by(None)
+
+
+def test_a_tree_of_thousands_of_runs_rests_while_it_is_folded_and_encoded(rests: list[int]) -> None:
+    builder = TreeBuilder("r0")
+    for entry in records():
+        builder.add(entry)
+    trees: list[Any] = []
+    done, _ = counted(lambda: trees.append(builder.build()))
+    assert done / rests[0] < MOST_INSTRUCTIONS
+    for kind in VENDORS:
+        settings = {"end_user": "u"} if kind == "nebuly" else {}
+        vendor = vendor_class(kind)(api_key="k", base_url="http://127.0.0.1:1", **settings)
+        rests[0] = 0
+        done, _ = counted(lambda vendor=vendor: plan(trees, vendor))  # type: ignore[misc]
+        assert done / rests[0] < MOST_INSTRUCTIONS, kind
+
+
+def test_small_dicts_stay_as_they_are_and_elsewhere_nothing_rests() -> None:
+    small = dict.fromkeys(range(FEW))
+    assert paced_dict(small) is small
+    assert list(paced([1, 2])) == [1, 2]
+    large = dict.fromkeys(range(FEW + 1))
+    assert [*paced_dict(large)] == [*large] and [*paced_dict(large).items()] == [*large.items()]
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"), [(0, REST_SECONDS), (2_500, REST_SECONDS / 2), (10**6, SHORTEST_SECONDS)]
+)
+def test_a_rest_is_long_beside_a_busy_app_and_shorter_the_further_delivery_is_behind(
+    behind: int, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(throttle, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    records = iter([1, 2, 2, 3])
+    rest = Throttle(lambda: next(records), lambda: behind)
+    for _ in range(4):
+        rest()
+    assert slept == [pytest.approx(expected)] * 3  # nothing was recorded before the third
