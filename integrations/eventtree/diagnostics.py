@@ -129,8 +129,11 @@ def _named(value: object) -> str:
     return repr(value) if type(value) in CHEAP else f"<{qualified(type(value))}>"
 
 
-def failed(where: str, error: BaseException) -> None:
-    """Count a failure; log the first of its kind, without anything the user passed."""
+def failed(where: str, error: BaseException, at: str = "", then: str = "this record may be missing") -> None:
+    """Count a failure; log the first of its kind, without anything the user passed.
+
+    `at` names where it came up, by default the line that raised; `then` says what comes of it.
+    """
     kind = f"{where}: {QUALNAME_OF(type(error))}"
     failures[kind] += 1
     if failures[kind] == 1:
@@ -139,7 +142,7 @@ def failed(where: str, error: BaseException) -> None:
             trace = trace.tb_next
         line = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown place"
         try:
-            logger.warning("%s in %s at %s. Your app is unaffected; this record may be missing", kind, where, line)
+            logger.warning("%s in %s at %s. Your app is unaffected; %s", kind, where, at or line, then)
         except Exception:  # noqa: BLE001  (the app's own log handlers run here, within the callback that failed)
             failures["log handler"] += 1
 
@@ -188,6 +191,12 @@ def code_of(function: object) -> CodeType | None:
     if found is None and callable(function):
         found = getattr(type(function).__call__, "__code__", None)
     return found if isinstance(found, CodeType) else None
+
+
+def place_of(function: object) -> str:
+    """A function of the app, for a line of the log: its name and where it stands, or its class where it has no code."""
+    code = code_of(function)
+    return class_name(function) if code is None else f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def is_ours(frame: FrameType) -> bool:

@@ -8,6 +8,7 @@ import html
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from eventtree.content import FAILED, MASK, Sanitizer, known_secrets, masking
+from eventtree.content import FAILED, MASK, Sanitizer, known_secrets, masking, sanitize
 from eventtree.content.redact import is_secret_key
 
 A = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7"  # 39 characters, like the body of many keys
@@ -433,3 +434,33 @@ def test_masking_changes_nothing_else_and_takes_time_by_length_only() -> None:
     for piece in ("\\", "%25", "&amp;", "&#0", "\\u0", OWN[:-1], "k"):
         mask(piece * (200_000 // len(piece)))
     assert time.monotonic() - began < 2
+
+
+def mask_that_returns_none(text: str) -> Any:
+    return None
+
+
+class CallableMask:
+    def __call__(self, text: str) -> str:
+        raise LookupError(text)
+
+
+REDACTORS: dict[str, tuple[Any, str]] = {
+    "returns no text": (mask_that_returns_none, "mask_that_returns_none ("),
+    "raises": (CallableMask(), "CallableMask.__call__ ("),
+    "partial": (partial(mask_that_returns_none), "mask_that_returns_none ("),
+    "builtin": (int, "type"),
+}
+
+
+@pytest.mark.parametrize("name", REDACTORS)
+def test_a_redactor_that_fails_is_named_by_the_users_function(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    redact, words = REDACTORS[name]
+    with caplog.at_level("WARNING", "eventtree"):
+        assert sanitize("secret", redact=redact) == FAILED
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert f" in redact at {words}" in line
+    assert ("test_redact.py:" in line) is (name != "builtin")
+    assert "content/redact.py" not in line
+    assert line.endswith("Your app is unaffected; what it fails on is replaced")
+    assert "secret" not in line

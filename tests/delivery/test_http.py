@@ -19,9 +19,14 @@ from typing import Any
 
 import pytest
 
+from eventtree import flush
 from eventtree.delivery.http import Body, Http, Reply, UnansweredError
 from eventtree.errors import ConfigError, RequestError
+from eventtree.recording.pipeline import Pipeline
 from eventtree.serializer.requests import Item, Request
+from eventtree.testing import VendorServer
+from eventtree.vendors import Braintrust
+from tests.trees import record_tree
 
 KEY = "sk-canary-0123456789"
 AUTH = {"Authorization": f"Bearer {KEY}"}
@@ -677,3 +682,13 @@ def test_importing_the_module_does_not_import_httpx() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_our_own_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFixture) -> None:
+    """An app that logs at INFO would get a line of httpx's for each request of ours."""
+    with VendorServer() as server, caplog.at_level(logging.INFO):
+        server.script("braintrust", [503])
+        record_tree(Pipeline(vendors=[Braintrust(**server.settings("braintrust"))]))
+        assert flush(20).settled
+        assert len(server.requests) >= 2
+    assert [one.getMessage() for one in caplog.records if not one.name.startswith("eventtree")] == []

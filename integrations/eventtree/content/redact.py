@@ -46,7 +46,7 @@ class FailClosed:
             if diagnostics.must_pass(error):
                 raise
             self.failures += 1
-            diagnostics.failed("redact", error)
+            diagnostics.failed("redact", error, diagnostics.place_of(self.redact), "what it fails on is replaced")
             return FAILED
 
 
@@ -68,7 +68,7 @@ class FailClosedKeys:
             if diagnostics.must_pass(error):
                 raise
             self.guard.failures += 1
-            diagnostics.failed("redact", error)
+            diagnostics.failed("redact", error, diagnostics.place_of(self.hides_key), "what it fails on is replaced")
             return True
 
 

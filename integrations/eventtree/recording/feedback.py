@@ -12,6 +12,8 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +43,60 @@ def feedback(
     `name` is what is scored, without it the run as a whole. `correction` is what the answer should have been.
     The id is that of any event or of the tree (its root): `handler.last_tree_id`, LangChain's run id. No log is read
     here, so that your app does not wait: delivery looks for the event, and counts feedback on an unknown one as dropped
-    (`unknown_id`). Returns False, and logs why, for a run of this process that was not sampled.
+    (`unknown_id`). Returns False, and logs why, for a run of this process that was not sampled, and for a score that is
+    no number; a `strict` handler, or `EVENTTREE_STRICT`, raises then.
+
+    Raises:
+        ConfigError: with `strict`, what was given says nothing, or a score is no number.
     """
     given = {
         "score": score, "name": name, "comment": comment, "correction": correction, "user": user, "metadata": metadata,
     }  # fmt: skip
     known = {key: value for key, value in given.items() if value is not None}
-    if not known.keys() & {"score", "comment", "correction"}:
-        diagnostics.logger.warning("feedback without score, comment or correction says nothing; it was not recorded")
-        return False
     try:
+        problem = _problem(known)
+        if problem is not None:
+            diagnostics.logger.warning("feedback: %s; it was not recorded", problem)
+            if _is_strict(str(event_or_tree_id)):
+                raise ConfigError("feedback", problem, "Give a number, true or false, or several by name")
+            return False
         return _record(str(event_or_tree_id), known)
+    except ConfigError:
+        raise
     except Exception as error:  # noqa: BLE001  (called in the middle of an app: nothing of ours may reach it)
         diagnostics.failed("feedback", error)
         return False
+
+
+def _problem(given: Mapping[str, Any]) -> str | None:
+    """What is wrong with a feedback, or None. A vendor would refuse it, long after whoever gave it has gone on."""
+    if not given.keys() & {"score", "comment", "correction"}:
+        return "without score, comment or correction it says nothing"
+    score = given.get("score", 1)
+    scores = score if isinstance(score, Mapping) else {"": score}
+    scores = {name: one for name, one in scores.items() if one is not None}  # None: that one was not measured
+    if not scores:
+        return "score has no entry"
+    for name, one in scores.items():
+        where = f"score {name!r}" if name else "score"
+        if not isinstance(one, Real | Decimal):
+            return f"{where} is no number but {diagnostics.class_name(one)}"
+        if not is_finite(one):
+            return f"{where} is no finite number"
+    return None
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a number is one that JSON, and a double, can hold."""
+    try:
+        return math.isfinite(number)
+    except (OverflowError, ValueError):  # an integer that no double holds, a signalling NaN
+        return False
+
+
+def _is_strict(wanted: str) -> bool:
+    found = recorder.event_of(wanted)
+    return any(one.settings.strict for one in found[1].pipelines) if found else config.resolve().strict
 
 
 def _record(wanted: str, given: dict[str, Any]) -> bool:
