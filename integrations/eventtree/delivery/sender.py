@@ -132,7 +132,7 @@ class Sender:
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], _Suspect] = {}
         """Tree and key of lone items that failed; kept from one `send` to the next."""
-        self.replies = _Replies(vendor.api_key.get_secret_value())
+        self.replies = _Replies(vendor.key)
         self.warn_once = Warnings(vendor.name)
         self._looking = asyncio.Lock()
 

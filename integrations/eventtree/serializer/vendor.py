@@ -12,8 +12,8 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import pydantic_core
@@ -45,6 +45,14 @@ ABOUT_ONE: Mapping[int, str] = {404: "bisect", 405: "bisect", 409: "bisect"}
 """`Route.status_actions` of feedback. These statuses mean that its event is unknown, or that this edition takes no
 feedback; the settings are not to blame, so nothing is parked.
 """
+
+if TYPE_CHECKING:
+    Key = SecretStr | str
+    Words = Sequence[str]
+else:
+    Key = SecretStr
+    Words = tuple[str, ...]
+"""What a setting holds; type checkers know what may be given for it."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -87,7 +95,7 @@ class Vendor(BaseModel):
 
     name: str = ""
     """The name in reports and cursors; defaults to `kind`. Two vendors of one kind need two names."""
-    api_key: SecretStr = SecretStr("")
+    api_key: Key = SecretStr("")
     """The key. It is never written to the journal, a log or an error."""
     base_url: str = ""
     """The host, with the path before the vendor's routes."""
@@ -131,7 +139,7 @@ class Vendor(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        key = self.api_key.get_secret_value()
+        key = self.key
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise ConfigError(
                 f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more"
@@ -161,6 +169,11 @@ class Vendor(BaseModel):
             )  # fmt: skip
         return self
 
+    @property
+    def key(self) -> str:
+        """The key in clear text, for a header."""
+        return self.api_key if isinstance(self.api_key, str) else self.api_key.get_secret_value()
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the key. The process that unpickles takes it from its own environment."""
         settings = {name: getattr(self, name) for name in type(self).model_fields if name != "api_key"}
@@ -185,7 +198,7 @@ class Vendor(BaseModel):
 
     def auth(self) -> dict[str, str]:
         """The headers that carry the key."""
-        return {"Authorization": f"Bearer {self.api_key.get_secret_value()}"}
+        return {"Authorization": f"Bearer {self.key}"}
 
     def identity(self) -> tuple[str, ...]:
         """What two values have in common, apart from the key, if they send to the same destination."""
@@ -199,7 +212,7 @@ class Vendor(BaseModel):
         """
         if not salt:
             return BY_NAME
-        parts = (*self.identity(), self.api_key.get_secret_value())
+        parts = (*self.identity(), self.key)
         digest = hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
         return f"{LOCAL}{digest}" if is_loopback(urlsplit(self.base_url).hostname or "") else digest
 

@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from eventtree import config, process
 from eventtree.errors import ConfigError
@@ -92,6 +92,13 @@ class Received:
     problem: str | None
     at: float
     scripted: bool = False
+
+
+class VendorSettings(TypedDict):
+    """The settings with which a vendor's class reaches the server."""
+
+    api_key: str
+    base_url: str
 
 
 class VendorServer:
@@ -181,7 +188,7 @@ class VendorServer:
             process.at_exit("journal", partial(_remove, self._journal, os.getpid()))
         return self._journal
 
-    def settings(self, vendor: str) -> dict[str, str]:
+    def settings(self, vendor: str) -> VendorSettings:
         """Return the `api_key` and `base_url` with which this vendor reaches the server."""
         return {"api_key": self._key or ANY_KEY, "base_url": self.url + known(vendor).base}
 

@@ -164,7 +164,7 @@ class Braintrust(Vendor):
     max_bytes: ClassVar[int] = 6_000_000
     """Below the 6 MiB of the vendor's gateway, with room for the envelope."""
 
-    project: str = Field("default", min_length=1)
+    project: str = Field(default="default", min_length=1)
     """Name of the project whose logs get the rows."""
     project_id: str = ""
     """The project by id: it needs no lookup. It wins over `project`, but `BRAINTRUST_PROJECT_ID` does not win over an

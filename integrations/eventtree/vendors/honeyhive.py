@@ -137,9 +137,9 @@ class HoneyHive(Vendor):
         "v1_events": Route("POST", "/v1/events/batch", (b'{"events":[', b"]}"), max_items=100),
     }
 
-    project: str = Field("default", min_length=1)
+    project: str = Field(default="default", min_length=1)
     """Name of the project; `v1` knows none, since its key decides."""
-    source: str = Field("dev", min_length=1)
+    source: str = Field(default="dev", min_length=1)
     """Label of the place a tree comes from; an event's `environment` wins."""
     generation: Literal["legacy", "v1"] = "legacy"
     """Which of HoneyHive's two APIs the key is for."""

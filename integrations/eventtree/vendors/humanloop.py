@@ -64,7 +64,7 @@ class Humanloop(Vendor):
 
     def auth(self) -> dict[str, str]:
         """The header that carries the key."""
-        return {"X-API-KEY": self.api_key.get_secret_value()}
+        return {"X-API-KEY": self.key}
 
     def advice(self) -> tuple[str, ...]:
         """The default host is no more."""

@@ -52,7 +52,7 @@ from eventtree.serializer.messages import (
 )
 from eventtree.serializer.requests import Encoded, Item, Route
 from eventtree.serializer.times import end_of, from_ns, in_utc, iso_ms, later
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, to_json, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, Words, to_json, without_nulls
 from eventtree.serializer.view import TreeView
 
 Fields = dict[str, Any]
@@ -94,7 +94,7 @@ class Nebuly(Vendor):
     """The user of trees that name none."""
     hide_content: bool = False
     """Hide input and output in Nebuly's interface."""
-    feature_flags: tuple[str, ...] = ()
+    feature_flags: Words = ()
     """Variants of A/B tests that all trees belong to; `eventtree_feature_flags` in a root's metadata adds its own."""
     end_user_group_profile: str | None = None
     """The group that all users of this vendor belong to."""
