@@ -47,6 +47,7 @@ WAYS_IN = {
     "langchain": ("langchain_core", "import eventtree.langchain"),
     "llama-index": ("llama_index_instrumentation", "import eventtree.llama_index"),
     "testing": ("werkzeug", "from eventtree.testing import VendorServer; VendorServer().start()"),
+    "view": ("starlette", "import eventtree.view"),
 }
 
 
@@ -85,7 +86,7 @@ def test_recording_delivering_and_capturing_need_no_extra() -> None:
 def test_the_base_install_is_small_and_all_extras_are_in_all() -> None:
     base = {one.partition(">")[0].partition("<")[0] for one in PROJECT["dependencies"]}
     assert not base & {"click", "rich", "tenacity", "werkzeug", "langchain-core", "llama-index-core"}
-    extras = set(PROJECT["optional-dependencies"]) - {"all", "test"}
+    extras = set(PROJECT["optional-dependencies"]) - {"all", "test", "test-view"}
     (named,) = [one for one in PROJECT["optional-dependencies"]["all"] if one.startswith("eventtree[")]
     assert extras == set(named.removeprefix("eventtree[").removesuffix("]").split(","))
 

@@ -51,3 +51,15 @@ export function live(onNews, onState) {
   stream.onmessage = (message) => onNews(JSON.parse(message.data));
   return () => stream.close();
 }
+
+/** Do it soon, and not again before `gap` milliseconds have passed; `state` is kept between the calls. */
+export function soon(state, gap, work) {
+  state.work = work; // the newest knows best
+  if (state.timer) return;
+  const wait = Math.max(0, (state.at ?? -Infinity) + gap - performance.now());
+  state.timer = setTimeout(async () => {
+    state.timer = null;
+    await state.work();
+    state.at = performance.now();
+  }, wait);
+}

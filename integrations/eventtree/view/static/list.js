@@ -1,21 +1,22 @@
 // The list of trees, newest first, with the one filter box. While trees come in, what one looks at stays where it is.
 
 import { html, useEffect, useRef, useState } from "./preact/standalone.module.js";
-import { get } from "./api.js";
+import { get, soon } from "./api.js";
 import { clock, count, plural, seconds, short, usd } from "./format.js";
 import { Status } from "./parts.js";
 import { Rows } from "./rows.js";
 
 const HEIGHT = 46;
 const TYPING_MS = 200;
-const FRESH_MS = 400; // between two looks for new trees
+const FRESH_MS = 300; // between two looks for new trees
 
 /** Pages of rows for a filter: loaded as one scrolls, brought up to date as news come. */
 function useTrees(words, news, atTop) {
   const [found, setFound] = useState({ rows: [], next: null, words: null, error: null });
   const [fresh, setFresh] = useState(0);
-  const now = useRef({});
-  now.current = { found, words, atTop, busy: now.current.busy };
+  const now = useRef({ all: false, busy: false });
+  const wait = useRef({});
+  Object.assign(now.current, { found, words, atTop });
 
   const load = async (before) => {
     const { words, found } = now.current;
@@ -35,26 +36,31 @@ function useTrees(words, news, atTop) {
     return () => clearTimeout(wait);
   }, [words]);
 
+  const refresh = async () => {
+    const { words, found, all } = now.current;
+    now.current.all = false;
+    const page = await get("trees", { q: words }).catch(() => null);
+    if (!page || words !== now.current.words) return;
+    const known = new Map(page.rows.map((row) => [row.id, row]));
+    const old = new Set(found.rows.map((row) => row.id));
+    const added = page.rows.filter((row) => !old.has(row.id)).length;
+    if (now.current.atTop || all || added === page.rows.length) {
+      setFound({ error: null, ...page, words });
+      setFresh(0);
+    } else {
+      // Rows change in place; new ones wait, so that nothing moves under the eyes.
+      setFound({ ...found, certain: page.certain, rows: found.rows.map((row) => known.get(row.id) ?? row) });
+      setFresh(added);
+    }
+  };
   useEffect(() => {
-    if (!news) return;
-    const wait = setTimeout(async () => {
-      const { words, found } = now.current;
-      const page = await get("trees", { q: words }).catch(() => null);
-      if (!page || words !== now.current.words) return;
-      const known = new Map(page.rows.map((row) => [row.id, row]));
-      const old = new Set(found.rows.map((row) => row.id));
-      const added = page.rows.filter((row) => !old.has(row.id)).length;
-      if (now.current.atTop || news.all || added === page.rows.length) {
-        setFound({ error: null, ...page, words });
-        setFresh(0);
-      } else {
-        // Rows change in place; new ones wait, so that nothing moves under the eyes.
-        setFound({ ...found, rows: found.rows.map((row) => known.get(row.id) ?? row) });
-        setFresh(added);
-      }
-    }, FRESH_MS);
-    return () => clearTimeout(wait);
+    if (news?.all) now.current.all = true;
+    if (news) soon(wait.current, FRESH_MS, refresh);
   }, [news]);
+  useEffect(() => {
+    // The index was not read far enough in the time of one answer.
+    if (found.certain === false) soon(wait.current, FRESH_MS, found.rows.length ? refresh : load);
+  }, [found]);
 
   const more = async () => {
     if (found.next === null || now.current.busy) return;
@@ -68,7 +74,7 @@ function useTrees(words, news, atTop) {
 export function List({ place, go, news }) {
   const [words, setWords] = useState(place.q ?? "");
   const [atTop, setAtTop] = useState(true);
-  const { rows, next, error, fresh, more, reload, words: shown } = useTrees(place.q ?? "", news, atTop);
+  const { rows, next, error, fresh, more, reload, certain } = useTrees(place.q ?? "", news, atTop);
   useEffect(() => {
     // While one types, the box leads and the address follows.
     if (document.activeElement?.id !== "filter") setWords(place.q ?? "");
@@ -94,9 +100,10 @@ export function List({ place, go, news }) {
       placeholder="status:error  model:gpt-4o  cost>0.01  text" aria-label="filter" />
     ${error && html`<p class="bad" role="alert">${error}</p>`}
     ${fresh > 0 && html`<button class="fresh" onClick=${reload}>↑ ${plural(fresh, "new tree")}</button>`}
-    ${!error && shown !== null && rows.length === 0 && html`<${Empty} filtered=${Boolean(place.q)} />`}
+    ${certain === false && html`<p class="quiet">reading on …</p>`}
+    ${!error && certain && rows.length === 0 && html`<${Empty} filtered=${Boolean(place.q)} />`}
     <${Rows} id="trees" role="listbox" label="trees, newest first" count=${rows.length} height=${HEIGHT} active=${active}
-      onEnd=${more} onTop=${setAtTop} onKey=${keys}
+      onEnd=${more} onTop=${setAtTop} onKey=${keys} of=${[rows, active]}
       row=${(index) => html`<${Row} key=${rows[index].id} row=${rows[index]} index=${index} active=${index === active}
         onOpen=${() => open(index)} />`} />
     <${Sums} rows=${rows} more=${next !== null} />

@@ -1,18 +1,19 @@
 // Rows of one fixed height in a window: only what is seen is drawn, so that 10,000 rows scroll like 10.
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact/standalone.module.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./preact/standalone.module.js";
 
 const BEYOND = 20; // rows drawn above and below what is seen
 const STEP = 10; // rows scrolled before the window is drawn anew
 
 /**
- * `row(index)` draws a row; `active` is the index kept in view; `onEnd` is called near the last row;
+ * `row(index)` draws a row, again only where one of the values in `of` has changed; `active` is the index kept in view; `onEnd` is called near the last row;
  * `onTop(bool)` says whether the window stands at its top.
  */
-export function Rows({ count, height, row, active, onEnd, onTop, role, label, id, onKey }) {
+export function Rows({ count, height, row, active, of, onEnd, onTop, role, label, id, onKey }) {
   const box = useRef(null);
   const [first, setFirst] = useState(0);
   const [seen, setSeen] = useState(40);
+  const known = useMemo(() => new Map(), of);
 
   useEffect(() => {
     const measure = new ResizeObserver(() => setSeen(Math.ceil(box.current.clientHeight / height)));
@@ -38,7 +39,10 @@ export function Rows({ count, height, row, active, onEnd, onTop, role, label, id
   const from = Math.max(0, Math.min(first, count - 1) - BEYOND);
   const until = Math.min(count, first + seen + STEP + BEYOND);
   const drawn = [];
-  for (let index = from; index < until; index++) drawn.push(row(index));
+  for (let index = from; index < until; index++) {
+    if (!known.has(index)) known.set(index, row(index));
+    drawn.push(known.get(index)); // the very same row is not even compared
+  }
   return html`
     <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${onKey} tabindex="0" role=${role} aria-label=${label}
       id=${id} aria-activedescendant=${active >= 0 ? `${id}-${active}` : undefined}>

@@ -19,7 +19,7 @@ const FIELDS = [
 /** The outline of a tree, loaded again as it grows: never more often than its loading takes thrice. */
 export function useTree(id, news) {
   const [found, setFound] = useState({ tree: null, error: null });
-  const wait = useRef({ timer: null, took: 0, again: false });
+  const wait = useRef({ took: 0 });
 
   const load = async () => {
     const began = performance.now();
@@ -37,12 +37,10 @@ export function useTree(id, news) {
     wait.current.id = id;
     setFound({ tree: null, error: null });
     if (id) load();
-    return () => clearTimeout(wait.current.timer);
   }, [id]);
   useEffect(() => {
     if (!id || !news || !(news.all || news.trees.includes(id))) return;
-    clearTimeout(wait.current.timer);
-    wait.current.timer = setTimeout(load, Math.min(5_000, 3 * wait.current.took));
+    api.soon(wait.current, Math.min(5_000, 3 * wait.current.took), load);
   }, [news]);
   return found.tree && found.tree.id !== id ? { tree: null, error: null } : found;
 }
@@ -139,7 +137,7 @@ export function Tree({ tree, place, go }) {
       <span class="tokens">tokens</span><span class="usd">cost</span><span class="duration">duration</span>
     </header>
     <${Rows} id="events" role="tree" label="events of the tree" count=${rows.length} height=${HEIGHT} active=${active}
-      onKey=${keys}
+      onKey=${keys} of=${[rows, span, active]}
       row=${(index) => html`<${Event} key=${rows[index].event.id} index=${index} row=${rows[index]} span=${span}
         active=${index === active} folded=${folded.has(rows[index].event.id)} onFold=${fold}
         onSelect=${() => select(index)} onFocus=${setFocus} />`} />
