@@ -2,8 +2,8 @@
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./preact/standalone.module.js";
 
-const BEYOND = 20; // rows drawn above and below what is seen
-const STEP = 10; // rows scrolled before the window is drawn anew
+const BEYOND = 12; // rows drawn above and below what is seen
+const STEP = 8; // rows scrolled before the window is drawn anew
 
 /**
  * `row(index)` draws a row, again only where one of the values in `of` has changed; `active` is the index kept in view; `onEnd` is called near the last row;
