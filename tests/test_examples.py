@@ -19,6 +19,7 @@ import eventtree
 import eventtree.llama_index
 from eventtree.langchain import CallbackHandler
 from eventtree.testing import capture
+from fastapi import FastAPI
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
@@ -31,13 +32,23 @@ def answer(given):
     Documents().invoke(given["question"])
     return FakeListChatModel(responses=["42"]).invoke(given["question"]).content
 
+class client:
+    class chat:
+        class completions:
+            create = staticmethod(lambda **_: {"choices": [{"message": {"role": "assistant", "content": "42"}}]})
+
+app = FastAPI()
+message = {"question": "…"}
+messages = [{"role": "user", "content": "…"}]
 chain = RunnableLambda(answer)
 handler = CallbackHandler(vendors=["honeyhive"])
 with capture() as trees:
     chain.invoke({"question": "…"})
 chain.invoke({"question": "…"}, config={"callbacks": [handler]})
 """
-"""What a reader of the pages has: a chain with a retriever and a model in it, a handler, and some trees."""
+"""What a reader of the pages has: a chain with a retriever and a model in it, a handler, some trees; an app of FastAPI,
+a message of a queue, and the client of a provider.
+"""
 END = """
 report = eventtree.flush(20)
 assert report.waiting == 0 and report.failures == {}, report

@@ -13,7 +13,7 @@ SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
     {
-        *("errors", "event", "pace", "record", "diagnostics", "process", "remembered"),
+        *("errors", "event", "pace", "record", "diagnostics", "process", "remembered", "trace"),
         *("summary", "rows", "terminal", "notebook"),
     },
     {"config"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"delivery"},
     {"query", "relay"},
     {"recording"},
-    {"langchain", "llama_index"},
+    {"langchain", "llama_index", "own", "asgi"},
     {"testing", "view"},
     {"cli", "demo", "pytest_plugin", "__main__"},
 ]

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from eventtree.delivery.report import Report, VendorTotals
     from eventtree.errors import ConfigError, EventTreeError, JournalError
     from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
+    from eventtree.own.observe import observe
+    from eventtree.own.span import Span, span
     from eventtree.query.experiment import experiment
     from eventtree.query.trees import last_tree, trees
+    from eventtree.recording.around import headers
     from eventtree.recording.example import Row, example
     from eventtree.recording.feedback import feedback
     from eventtree.recording.log_handler import LogHandler
+    from eventtree.recording.remote import joined
     from eventtree.recording.session import Session, session
     from eventtree.serializer.serialize import serialize
 
@@ -44,6 +48,7 @@ __all__ = [
     "Report",
     "Row",
     "Session",
+    "Span",
     "Status",
     "Usage",
     "VendorTotals",
@@ -54,9 +59,13 @@ __all__ = [
     "experiment",
     "feedback",
     "flush",
+    "headers",
+    "joined",
     "last_tree",
+    "observe",
     "serialize",
     "session",
+    "span",
     "trees",
 ]
 
@@ -74,6 +83,7 @@ _HOMES = {
     "Report": "delivery.report",
     "Row": "recording.example",
     "Session": "recording.session",
+    "Span": "own.span",
     "Status": "event",
     "VendorTotals": "delivery.report",
     "Usage": "event",
@@ -83,14 +93,20 @@ _HOMES = {
     "experiment": "query.experiment",
     "feedback": "recording.feedback",
     "flush": "delivery.flush",
+    "headers": "recording.around",
+    "joined": "recording.remote",
     "last_tree": "query.trees",
+    "observe": "own.observe",
     "serialize": "serializer.serialize",
     "session": "recording.session",
+    "span": "own.span",
     "trees": "query.trees",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "asgi":
+        return importlib.import_module("eventtree.asgi")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

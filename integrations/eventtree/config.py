@@ -212,6 +212,7 @@ LIKE = 0.65
 
 _configured: dict[str, Any] = {}
 _warned: set[str] = set()
+_generation = 0
 
 test_journals: list[str] = []
 """Journals of the test servers that listen in this process. The newest takes the place of the user's state folder."""
@@ -235,6 +236,20 @@ def configure(**settings: Unpack[HandlerSettings]) -> None:
             check(built)
     _configured.clear()
     _configured.update(given)
+    global _generation
+    _generation += 1
+
+
+def generation() -> tuple[Any, ...]:
+    """What changes with the defaults: what was made of them before is out of date then."""
+    return (_generation, test_journals[-1:], *map(os.environ.get, ("EVENTTREE_JOURNAL", "EVENTTREE_VENDORS")))
+
+
+def is_off() -> bool:
+    """Whether all recording is switched off, by the operator or by `configure(enabled=False)`."""
+    return os.environ.get("EVENTTREE_ENABLED", "").strip().lower() in OFF or not switch(
+        _configured.get("enabled", True)
+    )
 
 
 def resolve(**settings: Unpack[HandlerSettings]) -> Settings:

@@ -1,7 +1,7 @@
 """The vendor-neutral event and the tree it belongs to: the public JSON of eventtree.
 
-An event is one run of a framework, folded from its journal records. Its `inputs` and `outputs` are plain JSON, in the
-shapes below, so that every vendor reads one vocabulary whichever framework it came from:
+An event is one run of a framework, or of the app's own code, folded from its journal records. Its `inputs` and
+`outputs` are plain JSON, in the shapes below, so that every vendor reads one vocabulary wherever it came from:
 
 =========  ==========================================  =====================================================
 kind       inputs                                      outputs
@@ -223,7 +223,7 @@ class Event(Frozen):
     environment: str | None = None
     """The setting `environment`."""
     framework: str | None = None
-    """`langchain` or `llama_index`."""
+    """`langchain` or `llama_index`; None of the app's own code."""
     traceparent: str | None = None
     """Of a root: the app's own OpenTelemetry span around it, as a W3C `traceparent`."""
     notes: tuple[Note, ...] = ()

@@ -21,6 +21,11 @@ checked against it. Feedback names its tree's `vendors` where they are known; el
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
 repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
 records are damaged is counted. Where a span of OpenTelemetry was active, the open record holds its `traceparent` (W3C).
+
+A part of a tree that another process began has the same records under that tree's id; its first run has a `parent` of
+that process. Each open record of a part says `joined`: true: its process could not know the tree's vendors,
+and has counted its events for none. The first run names those of its own process; they count where the rest of the tree
+never comes to this journal. The close of a root, or of such a first run, says how many `parts` were handed on.
 """
 
 from __future__ import annotations
@@ -115,9 +120,9 @@ def closed(run_id: str, tree_id: str, duration: int, status: str) -> Record:
     return {"r": CLOSE, "id": run_id, "tree": tree_id, "duration": duration, "status": status}
 
 
-def joined(tree_id: str, vendors: Sequence[Ref]) -> Record:
-    """Another handler saw the tree: all vendors it is now for."""
-    return {"r": VENDORS, "id": tree_id, "tree": tree_id, "vendors": vendors}
+def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:
+    """Another handler saw the tree: all vendors it is now for. `root` is the run with which it began in its process."""
+    return {"r": VENDORS, "id": root, "tree": tree_id, "vendors": vendors}
 
 
 def dropped(tree_id: str, vendors: Iterable[Ref], reason: str, events: int) -> Record:
@@ -215,10 +220,25 @@ MOST_EVENTS = 1_000_000
 """No tree has more: a count beyond it is damage."""
 
 
+def count_in(record: Record, key: str) -> int:
+    """A count that a record states; 0 where it states none."""
+    found = record.get(key)
+    return found if type(found) is int and 0 < found <= MOST_EVENTS else 0
+
+
 def events_of(record: Record) -> int:
     """How many events a root's close, or a tree that was only counted, says there were; 0 where it says nothing."""
-    events = record.get("events")
-    return events if type(events) is int and 0 < events <= MOST_EVENTS else 0
+    return count_in(record, "events")
+
+
+JOINED = b'"joined":true'
+PART = "joined"
+"""Under which name events of a part are counted as they are recorded."""
+
+
+def is_joined(line: bytes) -> bool:
+    """Whether a line opens a run of a part that belongs to another process' tree."""
+    return JOINED in line and decode(line).get("joined") is True
 
 
 def dropped_by(record: Record) -> tuple[int, str]:

@@ -57,3 +57,11 @@ def oldest_of(table: Mapping[K, V]) -> K | None:
         return next(iter(table), None)
     except RuntimeError:
         return None
+
+
+def newest_of(table: dict[K, V]) -> K | None:
+    """The last key of a table, as `oldest_of`."""
+    try:
+        return next(reversed(table), None)
+    except RuntimeError:
+        return None

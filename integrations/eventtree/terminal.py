@@ -249,6 +249,8 @@ def _state(sums: VendorTotals) -> Text:
     if sums.feedback:
         fates = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
         state.append(f"  feedback: {fates}", "dim")
+    if sums.apart:
+        state.append(f"  apart: {sums.apart}", "dim")
     if sums.parked:
         state.append(f"  parked: {shown(sums.parked)}", "bold red")
     if sums.is_local and sums.waiting:

@@ -201,7 +201,7 @@ def _at_stake(journal: Journal, trees: Sequence[LoggedTree]) -> str:
     """What would be deleted: how many trees, and how many of them wait for whom."""
     cursors, waiting = Cursors(journal), Counter[str]()
     for tree in trees:
-        keys = [key for key in keys_of(tree.vendors) if not cursors(key).is_settled(tree.id, tree.spans)]
+        keys = [key for key in keys_of(tree.refs) if not cursors(key).is_settled(tree.id, tree.spans)]
         waiting.update({name for name, _ in keys})
     who = ", ".join(f"{count} waiting for {name}" for name, count in sorted(waiting.items()))
     return f"{len(trees)} tree{'' if len(trees) == 1 else 's'} ({who or 'none waiting for a vendor'})"

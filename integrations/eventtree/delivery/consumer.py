@@ -211,7 +211,9 @@ class Consumer:
         part = part_beyond(self.journal, tree, partial(self.ledger.is_settled, tree))
         if part is None:
             return
-        if has_settled and not part.late:
+        if part.late and part.root_opened and not has_settled:
+            part.late = False  # only parts of it went out before, apart
+        if has_settled and not (part.late or part.is_apart):
             part = replace(part, late=True, takers=0, records=[])  # the others, to whom it is new, share the whole
         part.takers += part is tree
         self.due.append(part)
@@ -241,7 +243,7 @@ class Consumer:
     @property
     def growing(self) -> bool:
         """Whether a tree is only waiting for its grace to end."""
-        return self.feed is not None and any(tree.root_closed for tree in self.feed.growing.values())
+        return self.feed is not None and any(tree.is_ending for tree in self.feed.growing.values())
 
     def is_through_with(self, process: str) -> bool:
         """Whether nothing that this process has recorded, and finished, waits to be sent."""
@@ -251,7 +253,7 @@ class Consumer:
         logs = {log for log in self.journal.all_logs() if process_of(log) == process}
         if not logs:
             return True
-        growing = (tree for tree in feed.growing.values() if tree.root_closed or tree.late)
+        growing = (tree for tree in feed.growing.values() if tree.is_ending)
         waiting = chain(self.trees.on_the_way, self.due, growing)
         return all(tree.spans.keys().isdisjoint(logs) for tree in waiting) and all(
             feedback.log not in logs for feedback in self.feedback.waiting.values()

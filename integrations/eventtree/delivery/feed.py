@@ -174,14 +174,14 @@ class Folder:
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
         builder = TreeBuilder(logged.id, self.rest)
-        events, is_cleared = logged.events, False
+        own, is_cleared = logged.events - logged.joined, False
         for entry in records:
             builder.add(entry)
             is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
             if entry["r"] == record.CLOSE and entry["id"] == logged.id and not logged.late:
-                events = max(events, record.events_of(entry))
-        tree = builder.build(self.pricing(), part=logged.late)
-        lost = max(0, events - (len(tree.events) if tree is not None else 0))
+                own = max(own, record.events_of(entry))
+        tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
+        lost = max(0, own + logged.joined_events - (len(tree.events) if tree is not None else 0))
         return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {}))
 
 
@@ -286,7 +286,7 @@ class Feed:
             self.parsed.add(tree, entry)
         if tree.is_whole or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
-        elif tree.root_closed or tree.is_part:
+        elif tree.root_closed or tree.is_part or tree.is_apart:
             self._ripening[tree_id] = tree
 
     def _hear(self, run_id: str, tree_id: str, line: Line) -> None:
@@ -304,18 +304,24 @@ class Feed:
         What can only come due with a record is not looked at: thousands of open runs cost nothing while they wait.
         """
         for tree in list(self._ripening.values()):
-            if tree.is_due(now, self.scan.read_until(tree.processes), self.grace):
-                self._hand_out(tree)
+            self._hand_out_if_due(tree, now)
         if len(self.scan.gone) != self._gone:
             self._gone = len(self.scan.gone)
             for tree in list(self.growing.values()):
-                if tree.processes <= self.scan.gone:
-                    self._hand_out(tree)
+                # Of a part alone the rest may stand in a log that was not read yet: it waits like one that has ended.
+                if tree.is_left(self.scan.gone):
+                    tree.parts_open.clear()
+                    self._hand_out_if_due(tree, now) if tree.is_apart else self._hand_out(tree)
         if now - self._aged >= AGED_SECONDS:
             self._aged = now
             for tree in list(self.growing.values()):
-                if tree.is_due(now, self.scan.read_until(tree.processes), self.grace):
-                    self._hand_out(tree)
+                self._hand_out_if_due(tree, now)
+
+    def _hand_out_if_due(self, tree: LoggedTree, now: float) -> None:
+        # What a tree lacks may come from any process, one of which nothing is known here as well.
+        read_until = self.scan.read_until(None if tree.lacks_parts else tree.processes)
+        if tree.is_due(now, read_until, self.grace):
+            self._hand_out(tree)
 
     def _hand_out(self, tree: LoggedTree) -> None:
         # Out of the growing first: a consumer that takes it counts on its own queue to hold back the offsets.
@@ -323,7 +329,8 @@ class Feed:
         self._ripening.pop(tree.id, None)
         # Recent before offered: whatever comes for it from here on is a late part.
         self._recent.pop(tree.id, None)
-        self._recent[tree.id] = tree.vendors
+        if not tree.is_apart:  # the next part of such a tree goes out by itself as well
+            self._recent[tree.id] = tree.vendors
         while len(self._recent) > RECENT_TREES:
             del self._recent[next(iter(self._recent))]
         for one in list(self.subscribers):

@@ -59,7 +59,7 @@ class Ledger:
 
     def is_for_us(self, tree: LoggedTree) -> bool:
         """Whether a tree was recorded for this vendor and these settings; a replay takes all that may leave."""
-        return self.takes(tree.vendors)
+        return self.takes(tree.refs)
 
     def takes(self, named: Refs | None) -> bool:
         """Whether what names these vendors is for this one."""
@@ -73,8 +73,8 @@ class Ledger:
         return may_leave
 
     def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id was sent to this vendor before."""
-        return self.opened is not None and tree_id in self.opened.settled
+        """Whether a tree of that id was sent to this vendor before, and not only parts of it that came apart."""
+        return self.opened is not None and tree_id in self.opened.settled and tree_id not in self.opened.apart
 
     def is_settled(self, tree: LoggedTree, log: str, end: int) -> bool:
         """Whether the line of a tree that ends there was settled with an earlier part of it."""
@@ -87,7 +87,9 @@ class Ledger:
 
     def settle(self, tree: LoggedTree, events: int, dropped: Counter[str]) -> None:
         """Write down that nothing is left to do for a tree."""
-        self.cursor.settle(tree.id, events, dropped, tree.spans, is_replay=self._is_replay(tree))
+        uncounted = events if self._is_replay(tree) else tree.joined_events
+        apart = events if tree.is_apart else 0
+        self.cursor.settle(tree.id, events, dropped, tree.spans, uncounted=uncounted, apart=apart)
         for reason in dropped:
             hint = self.vendor.drop_hints.get(reason)
             if hint is not None:

@@ -16,7 +16,7 @@ from eventtree.journal.counts import Counts, Cursors, Key, Read, count_unsettled
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
-from eventtree.journal.relayed import lag
+from eventtree.journal.relayed import REPLICATED, lag
 from eventtree.journal.totals import Captured, captured
 
 COUNT_TRIES = 3
@@ -49,6 +49,10 @@ class VendorTotals(BaseModel):
     reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree isn't there).
     """
 
+    apart: int = 0
+    """Of those delivered or dropped, events of other processes' trees whose rest is in another journal: sent by
+    themselves, under their parent's id where the vendor keys by id, else as trees of their own.
+    """
     recorded: int | None = None
     """Events for this vendor as the processes that recorded them counted, and events that a replay sent: what
     `accepted`, which delivery counts, must come to. None where a killed process took that count with it.
@@ -154,11 +158,14 @@ def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: 
     # Part of an unsettled tree may be with the vendor already.
     partly = cursor.delivered + cursor.dead + sum(dropped.values()) - cursor.accepted
     name = f"{key[0]}.{key[1]}"
+    # What a relay replicates it counts whoever it is for.
+    uncounted = cursor.uncounted + (0 if name == REPLICATED else found.joined[key])
     return VendorTotals(
         name=key[0], fingerprint=key[1], accepted=accepted, delivered=cursor.delivered, dead=cursor.dead,
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
         feedback={fate: count for fate, count in sorted(feedback.items()) if count},
-        recorded=known.recorded[name] - known.lost[name] + cursor.replayed_events if known.is_exact else None,
+        recorded=known.recorded[name] - known.lost[name] + uncounted if known.is_exact else None,
+        apart=cursor.apart_events,
         stalled=stalled_holder(journal.files, name),
     )  # fmt: skip
 

@@ -22,6 +22,12 @@ from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
 
 
+def _by_itself(part: EventTree) -> EventTree:
+    """A part of a tree that is elsewhere, as a tree; its root's metadata say what it continues."""
+    root = part.root.model_copy(update={"parent_id": None})
+    return part.model_copy(update={"events": (root, *part.events[1:])})
+
+
 @dataclass(slots=True)
 class PendingTree:
     """A tree on its way, and as what its events count once its items are taken."""
@@ -89,12 +95,13 @@ class TreeSender:
                 one.dropped += folded.lost
                 one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
                 if folded.tree is not None:
-                    yield folded.tree
+                    yield _by_itself(folded.tree) if logged.is_apart and not self.vendor.accepts_parts else folded.tree
             self.folder.rest()
 
     def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
-        """Whether an item has yet to be sent. A late part's items without events went out with the tree."""
-        is_part = pending[item.tree_id].logged.late
+        """Whether an item has yet to be sent. A part's items without events go out with the tree."""
+        logged = pending[item.tree_id].logged
+        is_part = logged.late or (logged.is_apart and self.vendor.accepts_parts)
         return item.key not in self.ledger.cursor.partly.get(item.tree_id, ()) and bool(item.event_ids or not is_part)
 
     def _updates(self, late: LoggedTree, whole: LoggedTree) -> list[Item]:

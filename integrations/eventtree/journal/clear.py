@@ -72,8 +72,9 @@ def _counted(journal: Journal, tree: LoggedTree) -> _Counted:
     events, reason = 0, "by_user"
     is_addressed = addressing(journal.files) is not None
     for entry in load(journal, tree.lines):
-        named = tree.vendors if is_addressed else record.refs_of(entry)
-        vendors.update((_cursor_of(ref), ref) for ref in named or ())
+        if tree.is_apart or entry["id"] not in tree.parts:
+            named = tree.refs if is_addressed else record.refs_of(entry)
+            vendors.update((_cursor_of(ref), ref) for ref in named or ())
         if entry["r"] == record.OPEN:
             events += 1
         elif entry["r"] == record.DROP:
@@ -104,7 +105,8 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[s
                 if name in known.vendors and not cursor.is_settled(tree_id, tree.spans):
                     sent = sum(cursor.taken.get(tree_id, ()))
                     left = max(0, known.events - sent)
-                    cursor.settle(tree_id, sent + left, {known.reason: left}, tree.spans)
+                    dropped, uncounted = {known.reason: left}, tree.joined_events
+                    cursor.settle(tree_id, sent + left, dropped, tree.spans, uncounted=uncounted)
         finally:
             lock.release()
     return busy

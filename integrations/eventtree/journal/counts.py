@@ -38,6 +38,8 @@ class Counts:
     """Events recorded in what was read."""
     waiting: Counter[Key] = field(default_factory=Counter)
     """Events of trees that a vendor has not settled."""
+    joined: Counter[Key] = field(default_factory=Counter)
+    """Of those, events that another process has counted for no vendor."""
     feedback: Counter[Key] = field(default_factory=Counter)
     finished_here: set[Key] = field(default_factory=set)
     """Vendors that have yet to settle a finished tree, or feedback, of this process."""
@@ -143,7 +145,7 @@ def count_unsettled(
     Raises:
         OSError: the disk refuses to read.
     """
-    named = {key_of(name) for name, events in known.recorded.items() if name and events}
+    named = {key_of(name) for name, events in known.recorded.items() if "." in name and events}
     keys = named | cursor_keys(journal)
     offsets, damage = cursors.settled_before(keys)
     for log, end in vendorless[0].items():
@@ -179,13 +181,13 @@ class _Counting:
 
     def add(self, tree: LoggedTree) -> None:
         self.recent.pop(tree.id, None)
-        self.recent[tree.id] = tree.vendors
+        self.recent[tree.id] = tree.refs
         while len(self.recent) > RECENT_TREES:
             del self.recent[next(iter(self.recent))]
         events, reason = tree.dropped or (0, "")
         # Runs that closed though no opened record was found: it is damaged, the events are there.
         total = tree.events + events + (len(tree.ended) if not tree.late else 0)
-        keys = keys_of(tree.vendors)
+        keys = keys_of(tree.refs)
         if reason and not keys:
             self.found.dropped[reason] += events
         for key in keys:
@@ -195,8 +197,9 @@ class _Counting:
                 continue
             # Lines of what a vendor has taken may have been damaged since.
             self.found.waiting[key] += max(total, sum(cursor.taken.get(tree.id, ())))
+            self.found.joined[key] += tree.joined_events
             self.found.needed.update(tree.spans)
-            if (tree.root_closed or tree.dropped) and self.own in tree.processes:
+            if (tree.is_ending or tree.dropped) and self.own in tree.processes:
                 self.found.finished_here.add(key)
 
     def add_feedback(self, entry: Entry) -> None:

@@ -4,8 +4,9 @@ An append-only file of lines (`line.py`), read whole at the start, one line per 
 is rewritten as one line that says the same.
 
     {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items need never be sent again
-    {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end}, "replay"}
-                                                                     the tree is done with; `replay`: it named others
+    {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end},
+     "uncounted": n, "apart": n}                                     the tree is done with; so many events were recorded
+                                                                     for others, or of a tree that is elsewhere
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
     {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
     {"c": "learn", "values": {name: value or null}}                  null: not known any more
@@ -72,13 +73,18 @@ class Cursor(Progress):
         self._write({"c": "ack", "items": {tree: list(entry) for tree, entry in items.items()}})
 
     def settle(
-        self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, is_replay: bool = False
+        self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, uncounted: int = 0, apart: int = 0
     ) -> None:
-        """The tree is done with; `events` is how many it had, `dropped` those the vendor has no field for."""
+        """The tree is done with; `events` is how many it had, `dropped` those the vendor has no field for.
+
+        So many of the events were `uncounted` for this vendor as they were recorded: they name others, or come of
+        another process. So many were sent `apart` from their tree, which is in another journal.
+        """
         taken = self.taken.get(tree, (0, 0))
         self._write(
             {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
-             "spans": dict(spans), **({"replay": True} if is_replay else {})}
+             "spans": dict(spans), **({"uncounted": uncounted} if uncounted else {}),
+             **({"apart": apart} if apart else {})}
         )  # fmt: skip
 
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
@@ -137,6 +143,7 @@ class Cursor(Progress):
             self.settled = {
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self.is_behind(spans)
             }
+            self.apart = {tree: None for tree in self.apart if tree in self.settled}
             self.feedback_done = {
                 key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }

@@ -33,7 +33,11 @@ class Progress:
         self.offsets: dict[str, int] = {}
         self.replayed: dict[str, int] = {}
         """Log → up to where what was recorded for others has been sent too."""
-        self.replayed_events = 0
+        self.uncounted = 0
+        """Events of settled trees that were recorded for others, or by another process for nobody."""
+        self.apart_events = 0
+        self.apart: dict[str, None] = {}
+        """Settled trees of which only parts were sent: the rest is in another journal."""
         self.learned: dict[str, str] = {}
         self.parked: str | None = None
         self.feedback: Counter[str] = Counter()
@@ -64,8 +68,9 @@ class Progress:
             "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
             "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
-            "replayed": {log: end for log, end in self.replayed.items() if end}, "replays": self.replayed_events,
-            "parked": self.parked, "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
+            "replayed": {log: end for log, end in self.replayed.items() if end}, "uncounted": self.uncounted,
+            "apart_events": self.apart_events, "apart": list(self.apart), "parked": self.parked,
+            "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
         }  # fmt: skip
 
     def apply(self, entry: dict[str, Any]) -> None:
@@ -93,7 +98,12 @@ class Progress:
         for log, end in entry["spans"].items():
             spans[log] = max(end, spans.get(log, 0))
         self.accepted += entry["events"]
-        self.replayed_events += entry["events"] if entry.get("replay") else 0
+        self.uncounted += entry.get("uncounted", 0)
+        self.apart_events += entry.get("apart", 0)
+        if entry.get("apart"):
+            self.apart[entry["tree"]] = None
+        else:
+            self.apart.pop(entry["tree"], None)
         self.dropped.update(entry["dropped"])
 
     def _on_drop(self, entry: dict[str, Any]) -> None:
@@ -139,7 +149,8 @@ class Progress:
         self.taken = {tree: (taken[0], taken[1]) for tree, taken in entry.get("taken", {}).items()}
         self.settled, self.offsets = entry["settled"], entry["offsets"]
         self.learned, self.parked = entry["learned"], entry["parked"]
-        self.replayed, self.replayed_events = entry.get("replayed", {}), entry.get("replays", 0)
+        self.replayed, self.uncounted = entry.get("replayed", {}), entry.get("uncounted", 0)
+        self.apart_events, self.apart = entry.get("apart_events", 0), dict.fromkeys(entry.get("apart", ()))
         self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
         self.feedback.update(entry.get("feedback", {}))
         self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Files
-from eventtree.record import BY_NAME, Refs, encode
+from eventtree.record import BY_NAME, PART, Refs, encode
 
 COLLECTOR: Refs = [{"name": "collector", "fingerprint": BY_NAME}]
 """The collector, as an app's folder names it beside vendors."""
@@ -74,11 +74,13 @@ def readdress(files: Files, recorded: Counter[str]) -> tuple[Counter[str], bool]
     if is_collected(files):
         found = Counter[str]()
         for name, events in recorded.items():
+            if name == PART:  # whoever gets the tree counts them as it settles
+                continue
             vendors: Iterable[str] = [name.rpartition(".")[0]] if name else takers(files) or [""]
             found.update({f"{vendor}.{BY_NAME}" if vendor else "": events for vendor in vendors})
         return found, True
     if is_relayed(files):
-        names = {name for name, events in recorded.items() if events and name not in ("", REPLICATED)}
+        names = {name for name, events in recorded.items() if events and name not in ("", PART, REPLICATED)}
         is_exact = len(names) <= 1 and not (names and recorded[REPLICATED])
         return Counter({REPLICATED: recorded.total()}), is_exact
     return recorded, True

@@ -179,8 +179,10 @@ class Scan:
                 self._offsets[log] = offsets.get(log, 0)
                 self._damage[log] = damage.get(log, (0, 0))
 
-    def read_until(self, processes: Iterable[str]) -> float:
-        """The time up to which all that these processes wrote has been read; -inf while some of it never was."""
+    def read_until(self, processes: Iterable[str] | None) -> float:
+        """The time up to which all that these processes (None: all) wrote has been read; -inf while some never was."""
+        if processes is None:
+            processes = list(self._logs)
         living = (process for process in processes if process not in self.gone)
         return min((self._read_until.get(process, float("-inf")) for process in living), default=float("inf"))
 
@@ -260,7 +262,7 @@ def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None, *, p
             pass
     try:
         kind, run_id, tree_id = record.head(line.payload)
-        if addressed is not None and (run_id == tree_id or kind == record.FEEDBACK):
+        if addressed is not None and (run_id == tree_id or kind == record.FEEDBACK or record.JOINED in line.payload):
             line = line._replace(payload=addressed(line.payload))
         return Entry(kind, run_id, tree_id, line)
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)

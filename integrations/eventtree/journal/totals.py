@@ -152,13 +152,16 @@ def _counted(journal: Journal, logs: list[str]) -> Captured:
 def _count_entry(entry: Entry, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:
     kind, run_id, tree_id, line, _ = entry
     try:
-        if kind == record.OPEN and run_id != tree_id:
+        if kind == record.OPEN and record.is_joined(line.payload):
+            found.events += 1
+            found.recorded[record.PART] += 1
+        elif kind == record.OPEN and run_id != tree_id:
             named = vendors.get(tree_id)
             found.is_exact = found.is_exact and named is not None
             counts[tree_id] += 1
             found.events += 1
             found.recorded.update(named or ())
-        elif kind in (record.OPEN, record.VENDORS, record.DROP):
+        elif run_id == tree_id and kind in (record.OPEN, record.VENDORS, record.DROP):
             root = record.decode(line.payload)
             refs = record.refs_of(root) or ()
             named = tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in refs) or (NO_VENDOR,)

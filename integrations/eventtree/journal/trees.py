@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from eventtree import record
@@ -11,6 +11,8 @@ from eventtree.journal.line import READ_BYTES, Line, unframe
 from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
 from eventtree.record import Refs
 
+PARTS = b'"parts":'
+"""What stands in the close of a root whose runs were handed on; contents may hold it too, so it is only a hint."""
 PINNED_BYTES = 64 * 1024 * 1024
 PINNED_SECONDS = 86_400.0
 """A tree that holds back more than this goes out as it is."""
@@ -30,7 +32,8 @@ class LoggedTree:
     vendors: Refs | None = None
     """None until its root's record has been seen."""
     events: int = 0
-    open: set[str] = field(default_factory=set)
+    open: dict[str, str] = field(default_factory=dict)
+    """Run → the process that opened it."""
     ended: set[str] = field(default_factory=set)
     """Runs that closed in this part but opened in an earlier one, which was sent while they were still open."""
     root_opened: bool = False
@@ -42,6 +45,14 @@ class LoggedTree:
     """Log, offset and length of each."""
     spans: dict[str, int] = field(default_factory=dict)
     """Log → where the tree's last line ends there."""
+    parts: dict[str, Refs | None] = field(default_factory=dict)
+    """Parts that other processes added: the first run of each → the vendors of its process."""
+    parts_open: set[str] = field(default_factory=set)
+    handed_on: int = 0
+    """How often runs of the tree were handed on: so many parts may come."""
+    joined: int = 0
+    joined_told: int = 0
+    """The same as the closes of parts say it."""
     dropped: tuple[int, str] | None = None
     """Events that were accepted but never recorded, and why."""
     takers: int = 0
@@ -59,18 +70,20 @@ class LoggedTree:
         self.size += length
         if kind == record.OPEN:
             self.events += 1
-            self.open.add(run_id)
-        elif kind == record.CLOSE:
-            (self.open.discard if run_id in self.open else self.ended.add)(run_id)
+            self.open[run_id] = process_of(line.name)
+        elif kind == record.CLOSE and self.open.pop(run_id, None) is None:
+            self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
             self._add_root(kind, line.payload, now)
+        elif kind == record.VENDORS or run_id in self.parts_open or record.JOINED in line.payload:
+            self._add_part(kind, run_id, line.payload, now)
 
     def _add_root(self, kind: str, payload: bytes, now: float) -> None:
         if kind == record.OPEN:
             self.root_opened = True
         elif kind == record.CLOSE:
             self.root_closed, self.closed_at = True, now
-            if self.vendors is not None:
+            if self.vendors is not None and PARTS not in payload:
                 return  # it repeats the open record
         try:
             entry = record.decode(payload)
@@ -80,6 +93,59 @@ class LoggedTree:
             self.dropped = record.dropped_by(entry)
         if "vendors" in entry:
             self.vendors = record.refs_of(entry)
+        if kind == record.CLOSE:
+            self.handed_on += record.count_in(entry, "parts")
+
+    def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
+        try:
+            entry = record.decode(payload)
+        except Exception:  # noqa: BLE001  (as in `_add_root`)
+            return
+        if kind == record.OPEN and entry.get("joined") is True:
+            self.joined += 1
+            if "vendors" in entry:
+                self.parts_open.add(run_id)
+                self.parts[run_id] = record.refs_of(entry)
+        elif kind == record.VENDORS and run_id in self.parts:
+            self.parts[run_id] = record.refs_of(entry)
+        elif kind == record.CLOSE and run_id in self.parts_open:
+            self.parts_open.discard(run_id)
+            self.closed_at = max(self.closed_at, now)
+            self.joined_told += record.events_of(entry)
+            self.handed_on += record.count_in(entry, "parts")
+
+    @property
+    def joined_events(self) -> int:
+        """Events of parts, which their processes have counted for no vendor; also those whose records are damaged."""
+        return max(self.joined, self.joined_told)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it holds parts only: the rest of the tree is in no log that was read."""
+        return bool(self.parts) and not (self.root_opened or self.root_closed or self.late)
+
+    @property
+    def refs(self) -> Refs | None:
+        """The vendors it goes to: its root's; of parts alone, those of their processes."""
+        if not self.is_apart:
+            return self.vendors
+        found = [ref for refs in self.parts.values() for ref in refs or ()]
+        return [ref for number, ref in enumerate(found) if ref not in found[:number]]
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it will be due before long."""
+        return self.root_closed or ((self.late or self.is_apart) and not self.parts_open)
+
+    @property
+    def lacks_parts(self) -> bool:
+        """Whether other processes may yet add to it, or have the rest of it."""
+        return self.is_apart or len(self.parts) < self.handed_on
+
+    def is_left(self, gone: Set[str]) -> bool:
+        """Whether nobody lives who could end it: of a tree of several processes, those whose runs are open."""
+        left = set(self.open.values()) if self.parts else set[str]()
+        return (left or self.processes) <= gone
 
     @property
     def processes(self) -> set[str]:
@@ -89,7 +155,8 @@ class LoggedTree:
     @property
     def is_whole(self) -> bool:
         """Whether every run has opened and closed here: nothing more can be expected of the tree."""
-        return self.root_opened and self.root_closed and not self.open and not self.ended
+        is_closed = self.root_opened and self.root_closed and not self.open and not self.ended
+        return is_closed and not self.lacks_parts
 
     @property
     def is_part(self) -> bool:
@@ -99,19 +166,20 @@ class LoggedTree:
     def is_due(self, now: float, read_until: float, grace: float) -> bool:
         """Whether the tree is finished, or has waited long enough.
 
-        `read_until` is the time up to which all its writers' logs have been read. What a tree still lacks may stand in
-        what has not been read, however long that takes, so only time up to then counts as waiting.
+        `read_until` is the time up to which all its writers' logs have been read (of one that lacks parts, all logs).
+        What a tree still lacks may stand in what has not been read, however long that takes, so only time up to then
+        counts as waiting. A part that came late, or alone, is waited for to its end like any run.
         """
         if self.dropped is not None:
             return True
-        if self.root_closed or self.is_part:
+        if self.root_closed or ((self.is_part or self.is_apart) and not self.parts_open):
             waited = read_until - max(self.closed_at, self.since)
-            return waited >= (grace if self.open else 0.0)
+            return waited >= (grace if self.open or self.lacks_parts else 0.0)
         return self.size > PINNED_BYTES or now - self.since > PINNED_SECONDS
 
     def names(self, name: str, fingerprint: str) -> bool:
         """Whether the tree is to go to this vendor."""
-        return {"name": name, "fingerprint": fingerprint} in (self.vendors or ())
+        return {"name": name, "fingerprint": fingerprint} in (self.refs or ())
 
 
 PARSED_BYTES = 8 * 1024 * 1024
@@ -181,11 +249,14 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
     return LoggedTree(
         first.id, late=first.late, is_resumed=first.is_resumed,
         vendors=second.vendors or first.vendors, events=first.events + second.events,
-        open=(first.open - second.ended) | second.open, ended=first.ended | (second.ended - first.open),
+        open={run: process for run, process in first.open.items() if run not in second.ended} | second.open,
+        ended=first.ended | (second.ended - first.open.keys()),
         root_opened=first.root_opened or second.root_opened, root_closed=first.root_closed or second.root_closed,
         size=first.size + second.size, since=first.since, closed_at=max(first.closed_at, second.closed_at),
         lines=[*first.lines, *second.lines], spans={**first.spans, **second.spans},
-        dropped=first.dropped or second.dropped,
+        dropped=first.dropped or second.dropped, parts=first.parts | second.parts,
+        parts_open=(first.parts_open - second.ended) | second.parts_open, handed_on=first.handed_on + second.handed_on,
+        joined=first.joined + second.joined, joined_told=first.joined_told + second.joined_told,
     )  # fmt: skip
 
 
@@ -210,6 +281,8 @@ def part_beyond(journal: Journal, tree: LoggedTree, is_settled: Callable[[str, i
         if entry is not None:
             part.add(entry)
     part.vendors = tree.vendors
+    if tree.is_apart and part.parts:
+        part.late = False
     return part if part.lines else None
 
 

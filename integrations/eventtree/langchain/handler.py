@@ -23,7 +23,7 @@ from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, HIDDEN, is_plumbing, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
-from eventtree.langchain.status import CANCELLED, retry_note, status_of
+from eventtree.langchain.retries import retry_note
 from eventtree.record import OWN_NOTES, SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording import callback_context
 from eventtree.recording.enclosing import configured
@@ -31,6 +31,7 @@ from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prepared
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
+from eventtree.recording.status import CANCELLED, status_of
 from eventtree.remembered import Remembered
 from eventtree.tree.structure import is_node
 from eventtree.usage.collect import files_sent, snapshot

@@ -14,9 +14,9 @@ from typing import Any
 
 from eventtree.content import items_of
 from eventtree.event import Status
-from eventtree.langchain.status import is_langgraph
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import Run
+from eventtree.recording.status import is_langgraph
 
 PAUSED_TREES = 10_000
 

@@ -9,14 +9,13 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
-from llama_index_instrumentation.span import BaseSpan, active_span_id
+from llama_index_instrumentation.span import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 from eventtree import process
 from eventtree.config import HandlerSettings
 from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
-from eventtree.llama_index.span import run_id
 from eventtree.llama_index.spans import Spans
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
@@ -76,8 +75,7 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
 
     def capture_propagation_context(self) -> dict[str, Any]:
         """Name the active run for whoever continues it."""
-        active = active_span_id.get()
-        return propagation.capture(run_id(active) if active is not None else None)
+        return propagation.capture()
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
         """Continue the run that was active where the context was captured."""

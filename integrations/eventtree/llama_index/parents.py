@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from eventtree.event import Kind
 from eventtree.llama_index import classify
-from eventtree.llama_index.propagation import Handed, handed_on
+from eventtree.llama_index.propagation import live_run
 from eventtree.llama_index.span import Span, run_id
 from eventtree.llama_index.streams import Streams
+from eventtree.recording.around import innermost, own_run
 from eventtree.recording.enclosing import context_run, langchain_run
 from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import remote
 from eventtree.remembered import oldest_of
 
 STILL_ACTIVE = 1000
@@ -24,8 +26,6 @@ class Enclosing(NamedTuple):
     """The open span it hangs under."""
     run: str | None
     """The run, of either framework, that encloses it."""
-    foreign: Handed | None
-    """What another process handed on, where nothing here encloses it."""
     outlived: str | None = None
     """The run that started this work and has ended (a task that goes on), where nothing encloses it."""
 
@@ -52,16 +52,19 @@ class Parents:
         lazy = self.streams.owner() if self.streams else None
         if lazy is not None and (run is None or not _is_within(run, run_id(lazy))):
             above, run = self.open.get(lazy), run_id(lazy)
-        handed = handed_on() if run is None else None
-        run = handed.live_run if handed is not None else run
+        handed = remote() if run is None else None
+        run = live_run(handed) if handed is not None else run
         # Nothing can enclose a span while nothing is open; that spares the look at the frames.
-        other = langchain_run() if recorder.runs else None
-        if other is not None and recorder.is_open(other) and (run is None or recorder.descends(other, run)):
-            return Enclosing(None, other, None)
+        mine = own_run()
+        other = innermost(langchain_run(), mine) if recorder.runs else None
+        if other is not None and (run is None or recorder.descends(other, run)):
+            return Enclosing(None, other)
         if run is not None or handed is not None:
-            return Enclosing(above if run is not None else None, run, handed if run is None else None)
+            return Enclosing(above if run is not None else None, run)
+        if mine is not None and own is None and recorder.is_live(mine):
+            return Enclosing(None, mine)
         around = context_run() if own is None else None
-        return Enclosing(None, None, None, around if around is not None and recorder.knows(around) else own)
+        return Enclosing(None, None, around if around is not None and recorder.knows(around) else own)
 
     def keep_active(self, span: Span) -> None:
         """Remember that the context `span` began in still names it, though it has exited."""

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content import items_of
-from eventtree.content.finish import finish_of_body
 from eventtree.content.objects import Path
 from eventtree.content.reported import reported_failure
 from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import lookup
-from eventtree.usage.collect import PLACES, Listed, field, fields, kept, merge, model_in
+from eventtree.recording.shapes import dimensions
+from eventtree.usage.body import Body
+from eventtree.usage.collect import field, fields, kept, merge
 from eventtree.usage.failed import messages_in
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
-
-NESTED = ("response", "message", "metadata", "result", "data", "delta")
-"""Events of a provider's stream that wrap the body (Mistral's in `data`, Cohere's last one in `delta`)."""
 
 MODEL_RESPONSES: Mapping[Path, bool] = {
     ("llama_index.core.base.llms.types", "ChatResponse"): True,
@@ -31,33 +28,18 @@ TOOL_OUTPUTS: Mapping[Path, bool] = {
 """Results of tools, and of the steps of agents that call them → whether it is the tool's own result."""
 
 
-class Answer:
+class Answer(Body):
     """Gathers one model run's responses, chunk by chunk or at once."""
 
-    __slots__ = (
-        "additional",
-        "finish",
-        "is_provided",
-        "listed",
-        "model",
-        "outputs",
-        "parts",
-        "raw",
-        "sent",
-        "streamed",
-    )
+    __slots__ = ("additional", "is_provided", "outputs", "parts", "sent")
 
     def __init__(self, is_provided: bool) -> None:
         """Begin with nothing; where `is_provided`, the responses contain what a provider sent."""
+        super().__init__()
         self.is_provided = is_provided
         self.parts: list[str] = []
-        self.raw: dict[str, JsonValue] = {}
         self.additional: dict[str, JsonValue] = {}
-        self.model: str | None = None
-        self.finish: str | None = None
-        self.listed = Listed()
         self.outputs: JsonValue = None
-        self.streamed = False
         self.sent: list[str] = []
 
     def progress(self, response: Any) -> bool:
@@ -91,35 +73,12 @@ class Answer:
                 merge(self.additional, kept(extra))
                 self.listed.items(field(extra, "built_in_tool_calls"))  # OpenAIResponses
 
-    def read_body(self, raw: Any) -> None:
-        """Keep what a provider's body, or an event of its stream, reports."""
-        raw = fields(raw)
-        for body in (raw, *(fields(field(raw, name)) for name in NESTED)) if raw is not None else ():
-            if body is None or isinstance(body, str):
-                continue
-            merge(self.raw, kept(body) if body is raw else kept(body, PLACES))
-            self._list(body)
-            self.model = model_in(body) or self.model
-            self.finish = _finish(body) or self.finish
-
     def fail(self, pipeline: Pipeline, body: Any) -> None:
         """Take the provider's answer that an exception carried."""
         self.read_body(body)
         messages = list(messages_in(body)) if pipeline.content else []
         if messages:
             self.outputs = {"messages": pipeline.sanitize.messages(messages)}
-
-    def _list(self, body: Any) -> None:
-        """What it lists besides its counts: OpenAI's hosted tools, Gemini's searches (of each candidate; at the top in
-        llama-index-llms-google-genai).
-        """
-        output, candidates = field(body, "output"), field(body, "candidates")
-        if output is not None:
-            self.listed.items(output)
-        for one in (body, *map(fields, items_of(candidates) or ())):
-            about = field(one, "grounding_metadata") or field(one, "groundingMetadata")
-            if about is not None:
-                self.listed.grounding(about)
 
     @property
     def text(self) -> str:
@@ -135,20 +94,11 @@ class Answer:
 
     def usage(self, provider: str | None) -> JsonValue:
         """What is recorded under `usage`, or None where nothing arrived."""
-        listed = self.listed.record()
-        if not (self.raw or self.additional or listed):
+        found = super().usage(provider)
+        if found is None and not self.additional:
             return None
-        places: dict[str, JsonValue] = {
-            "raw": self.raw,
-            "additional_kwargs": self.additional,
-            "provider": provider,
-            "streamed": self.streamed,
-        }
-        if listed:
-            places["listed"] = listed
-        if self.sent:
-            places["sent"] = self.sent
-        return places
+        places = found or {"raw": {}, "provider": provider, "streamed": self.streamed}
+        return {**places, "additional_kwargs": self.additional, **({"sent": self.sent} if self.sent else {})}
 
     def _complete(self, pipeline: Pipeline) -> None:
         """Add why it ended, and text that came in deltas only (some models' last chunk lacks it)."""
@@ -182,11 +132,6 @@ def says_more(response: Any) -> bool:
     return any(kind not in (None, "text", "thinking") or field(one, "content") for kind, one in kinds)
 
 
-def _finish(body: Any) -> str | None:
-    why = finish_of_body(body, field)
-    return str(getattr(why, "value", why)) if why is not None else None
-
-
 def is_response(result: Any) -> bool:
     """Whether a model returned it."""
     return lookup(result, MODEL_RESPONSES) is not None
@@ -216,12 +161,3 @@ def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
         # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".
         result = content if raw is None and content not in ("", "None") else raw
     return pipeline.sanitize(result)
-
-
-def dimensions(result: Any) -> dict[str, JsonValue]:
-    """Of embeddings only how many and how long: never the vectors."""
-    vectors = items_of(result)
-    if vectors is None or (vectors and isinstance(vectors[0], int | float)):
-        vectors = [result]
-    first = items_of(vectors[0]) if vectors else None
-    return {"count": len(vectors), **({"dimensions": len(first)} if first else {})}

@@ -85,7 +85,7 @@ class Spans:
             inputs=bound if bound.arguments else None,
             convert=partial(inputs.inputs_of, self.pipeline, found),
             metadata=_metadata(found, instance, bound, tags, around),
-            known=self._known(span, around, instance, bound),
+            known=self._known(span, instance, bound),
         )
 
     @partial(guarded, otherwise=_end_bare)
@@ -141,15 +141,13 @@ class Spans:
             self.open.pop(oldest_of(self.open) or "", None)
         mark_wrappers(span)
 
-    def _known(self, span: Span, around: Enclosing, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
+    def _known(self, span: Span, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
         known: dict[str, Any] = {
             "framework": FRAMEWORK, "provider": span.facts.provider, "internal": span.internal
         }  # fmt: skip
         if span.facts.kind in WITH_SETTINGS:
             known |= inputs.settings(instance, bound)
             span.names_model = "model" in known
-        if around.foreign is not None:
-            known |= {"session": around.foreign.session, "user": around.foreign.user}
         return known
 
     def _explain_nothing(self, span: Span) -> None:
@@ -183,8 +181,6 @@ def _metadata(
         own["agent"] = field(fields(bound.arguments["ev"]), "current_agent_name")
     if around.outlived is not None:
         own |= {"parent_run_id": around.outlived, "parent_tree_id": recorder.tree_of(around.outlived)}
-    if around.foreign is not None:
-        own |= around.foreign.metadata()
     return {key: value for key, value in own.items() if value is not None} if own else own
 
 

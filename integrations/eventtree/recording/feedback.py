@@ -113,7 +113,8 @@ def _record(wanted: str, given: dict[str, Any]) -> bool:
     about: dict[str, Any] = {}
     if found is not None:
         event_id, tree = found
-        tree_id, about, plain = tree.id, {"vendors": tree.vendors}, tree.pipelines[0].sanitize
+        tree_id, plain = tree.id, tree.pipelines[0].sanitize
+        about = {} if tree.remote is not None else {"vendors": tree.vendors}
     _append(journal, event_id, tree_id, {**plain.fitted(plain(given)), **about})
     return True
 

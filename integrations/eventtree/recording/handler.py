@@ -39,6 +39,8 @@ class Handler:
 
 
 H = TypeVar("H", bound=Handler)
+installed: dict[type[Handler], Handler] = {}
+"""The global handlers, by class."""
 
 
 def given_or_new(handler_class: type[H], handler: object, settings: Mapping[str, Any]) -> H | None:
@@ -48,10 +50,14 @@ def given_or_new(handler_class: type[H], handler: object, settings: Mapping[str,
         ConfigError: a setting is wrong, or settings come with a handler that has its own.
     """
     if handler is NEW:
-        return handler_class(**settings)
-    if settings:
+        handler = handler_class(**settings)
+    elif settings:
         raise ConfigError("set_global_handler", "settings beside a handler", "Give the handler its settings")
-    if handler is None or isinstance(handler, handler_class):
+    if handler is None:
+        installed.pop(handler_class, None)
+        return None
+    if isinstance(handler, handler_class):
+        installed[handler_class] = handler
         return handler
     problem = f"{type(handler).__name__} is no handler"
     raise ConfigError("set_global_handler", problem, f"Pass a {handler_class.__name__}")

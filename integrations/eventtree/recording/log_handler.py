@@ -11,9 +11,8 @@ from __future__ import annotations
 import logging
 
 from eventtree import diagnostics
-from eventtree.recording.enclosing import langchain_run, llama_index_span
+from eventtree.recording.around import around
 from eventtree.recording.recorder import recorder
-from eventtree.recording.runs import Run
 
 NOTE = "log"
 """The name of the notes."""
@@ -38,7 +37,8 @@ class LogHandler(logging.Handler):
         if record.name.partition(".")[0] == "eventtree" or diagnostics.is_delivery_thread():
             return
         try:
-            run = around()
+            parent = around()
+            run = recorder.find(parent) if parent is not None else None
             if run is not None and run.pipelines[0].content:
                 value = {"level": record.levelname, "logger": record.name, "line": self.format(record)}
                 recorder.note(run.id, NOTE, value)
@@ -46,14 +46,3 @@ class LogHandler(logging.Handler):
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed("log", error)
-
-
-def around() -> Run | None:
-    """The innermost open run around the running code, whichever framework it belongs to."""
-    if not recorder.runs:
-        return None
-    chain, span = langchain_run(), llama_index_span()
-    if chain is not None and span is not None and recorder.is_open(chain) and recorder.descends(span, chain):
-        chain = None
-    found = recorder.find(chain) if chain is not None else None
-    return found or (recorder.find(span) if span is not None else None)

@@ -22,6 +22,7 @@ from eventtree.recording.app_span import active_traceparent
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
+from eventtree.recording.remote import remote
 from eventtree.recording.runs import NOTHING, Run, Runs, Tree, names_of
 from eventtree.recording.session import current_example, current_session
 
@@ -71,7 +72,7 @@ class Recorder(Runs):
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
         now = time_ns()
         # The table next, atomically: of all handlers and threads that report this run, one gets to record it.
-        run = self.enter(pipeline, run_id, parent_id)
+        run = self.enter(pipeline, run_id, parent_id, metadata)
         if run is None:
             return
         tree = run.tree
@@ -79,6 +80,8 @@ class Recorder(Runs):
             # Another handler has recorded the run. It is not written twice; its tree is sent to more vendors.
             self._join(tree, pipeline)
             return
+        if pipeline not in tree.pipelines:
+            self._join(tree, pipeline)  # of another handler's tree this one sees only the part that begins here
         if state:
             run.state = state
         if start_ns is not None:
@@ -89,10 +92,13 @@ class Recorder(Runs):
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
-        if run.parent is None:
+        is_root = run.id == tree.root
+        if is_root:
             run.is_unasked = True
             self._begin_tree(pipeline, tree)
             entry["vendors"] = tree.vendors
+        if tree.remote is not None:
+            entry["joined"] = True
         # A skipped tree converts nothing: its runs are only counted, and written as one sum when the root closes.
         if tree.skipped:
             return
@@ -101,8 +107,8 @@ class Recorder(Runs):
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         try:
             pipeline.add(entry, {**known, **more} if more else known)
-            if run.parent is None:
-                metadata, tags = self._root(pipeline, entry, metadata, tags, {**known, **more}), None
+            if is_root:
+                metadata, tags = self._root(pipeline, tree, entry, metadata, tags, {**known, **more}), None
                 if parent_id is not None:
                     metadata["parent_run_id"] = parent_id
             if tags is not None and (plain_tags := pipeline.plain_tags(tags)):
@@ -120,7 +126,7 @@ class Recorder(Runs):
         else:
             tree.journal.append(payload, run.counted)
         # Delivery is started after the line is written: a thread that cannot start must not cost the record.
-        if run.parent is None:
+        if is_root:
             pipeline.wake()
 
     def close(
@@ -152,14 +158,16 @@ class Recorder(Runs):
         for one in left:
             self._keep_partial(one)
         if tree.skipped:
-            if run.id == tree.id:
+            if run.id == tree.root:
                 self._count_skipped(tree)
             return
         entry = record.closed(run.id, tree.id, (end_ns or monotonic_ns()) - run.start, status._value_)
         # A root repeats at its close whom the tree is for and how large it is: the record of its start may be damaged.
-        if run.id == tree.id:
+        if run.id == tree.root:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
+            if tree.parts:
+                entry["parts"] = tree.parts
         try:
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.sanitize(inputs)
@@ -225,14 +233,19 @@ class Recorder(Runs):
         for block in (current_example(), current_session()):
             if block is not None:
                 block.tree_ids.append(tree.id)
-        is_sampled = rate >= 1 or self.capture_journal is not None or _share(tree.id) < rate
-        tree.skipped = tree.journal.full if is_sampled else "sampled"
+        # Of a part of another process' tree that process has decided.
+        is_sampled = rate >= 1 or self.capture_journal is not None or tree.remote is not None or _share(tree.id) < rate
+        tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
+        if tree.skipped and tree.remote is not None:
+            # Counted as a tree of its own: that it is missing says nothing of the rest.
+            tree.id, tree.remote, tree.counted = tree.root, None, names_of(tree.vendors)
 
     def _root(
         self,
         pipeline: Pipeline,
+        tree: Tree,
         entry: Record,
         metadata: Mapping[str, Any] | None,
         tags: Iterable[str] | None,
@@ -245,10 +258,16 @@ class Recorder(Runs):
             own.update(metadata if type(metadata) is dict else pipeline.part("metadata", metadata))
         if given.callers:
             own.setdefault("eventtree_caller", caller())
-        traceparent = active_traceparent()
-        if traceparent is not None:
-            entry["traceparent"] = traceparent
         here = (None, None) if session is None else (session.id, session.user)
+        handed = tree.remote or remote()
+        if handed is not None:
+            known = {"session": handed.session, "user": handed.user, **known}
+            if handed.run is not None and tree.remote is None:
+                own |= {"parent_run_id": handed.run, "parent_tree_id": handed.tree}
+        if tree.remote is None:
+            tree.traceparent = active_traceparent() or (handed.traceparent if handed is not None else None)
+        if tree.traceparent is not None:
+            entry["traceparent"] = tree.traceparent
         names = {
             "session": (here[0], given.session, known.get("session"), first_of(own, SESSION_KEYS)),
             "user": (here[1], given.user, known.get("user"), first_of(own, USER_KEYS)),
@@ -277,12 +296,12 @@ class Recorder(Runs):
             fresh = [ref for ref in refs if ref not in tree.vendors]
             if fresh:
                 tree.vendors = [*tree.vendors, *fresh]
-                tree.counted = names_of(tree.vendors)
+                tree.counted = names_of(tree.vendors) if tree.remote is None else tree.counted
             # What opens from here on is counted for the fresh vendors as it opens.
-            entry, events = record.joined(tree.id, tree.vendors), tree.events
+            entry, events = record.joined(tree.id, tree.root, tree.vendors), tree.events
         remember_tree(pipeline, tree.id)
         if fresh and not tree.skipped:
-            self._write(tree, entry, counted=names_of(fresh), events=events)
+            self._write(tree, entry, counted=names_of(fresh) if tree.remote is None else (), events=events)
             pipeline.wake()
 
     def _keep_partial(self, run: Run) -> None:

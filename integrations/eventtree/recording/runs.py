@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventtree import diagnostics
 from eventtree.config import Bounds
 from eventtree.event import JsonValue
-from eventtree.record import Ref
+from eventtree.record import PART, Ref
+from eventtree.recording.remote import Remote, in_metadata, remote
 from eventtree.remembered import oldest_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ NO_VENDOR = ("",)
 class Tree:
     """A tree of this process, with open or lately ended runs."""
 
-    __slots__ = ("counted", "events", "id", "journal", "open", "pipelines", "skipped", "vendors")
+    __slots__ = (
+        "counted", "events", "id", "journal", "open", "parts", "pipelines", "remote", "root", "skipped",
+        "traceparent", "vendors",
+    )  # fmt: skip
 
     def __init__(self, tree_id: str, pipeline: Pipeline, journal: Journal, vendors: Sequence[Ref]) -> None:
         """Begin with the pipeline that saw the root."""
@@ -49,6 +53,16 @@ class Tree:
         self.skipped: str | None = None
         """The reason why the tree is only counted, not recorded."""
         self.events = 0
+        self.root = tree_id
+        """The run with which it began here: its root, or the first of a part that belongs to another process' tree."""
+        self.remote: Remote | None = None
+        """The run of another process that it is a part of; its events are counted for no vendor, since that process
+        knows for whom its tree is.
+        """
+        self.parts = 0
+        """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
+        self.traceparent: str | None = None
+        """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
 
@@ -119,10 +133,11 @@ class Runs:
         """Make the lock anew: a thread of the parent may have held it. Re-entrant, for signal handlers that record."""
         self._lock = threading.RLock()
 
-    def enter(self, pipeline: Pipeline, run_id: str, parent_id: str | None) -> Run | None:
+    def enter(self, pipeline: Pipeline, run_id: str, parent_id: str | None, metadata: Any = None) -> Run | None:
         """Put a run into the table, and return it; None if it is there already and its handler reports it once more.
 
-        A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it.
+        A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it. One without a
+        known parent is a root, unless it belongs to a run of another process (`joined`, or its `metadata` says so).
         """
         with self._lock:
             found = self.runs.get(run_id)
@@ -138,15 +153,44 @@ class Runs:
             above: Run | Ended | None = None
             if parent_id is not None:
                 above = self.runs.get(parent_id) or self.ended.get(parent_id)
+            caller = None
+            if above is None and (caller := remote() or in_metadata(metadata)) is not None and caller.run is not None:
+                above = self.come_back(caller)  # it may be of this process after all
+                if above is None and caller.run in self.ended:
+                    caller = None  # whose tree is over here: a tree of its own, that names it
             # A root, or the parent is not known: a tree of its own.
-            tree = self.new_tree(event_id, pipeline) if above is None else above.tree
-            run = self.runs[run_id] = Run(event_id, None if above is None else above.id, tree, pipeline)
+            tree = self._tree(event_id, pipeline, caller) if above is None else above.tree
+            parent = above.id if above is not None else None if tree.remote is None else tree.remote.run
+            run = self.runs[run_id] = Run(event_id, parent, tree, pipeline)
             tree.events += 1
             tree.open[run_id] = None
             # After the insertion: the newest run stays, whatever has to go.
             if above is None or len(self.runs) > pipeline.open_runs:
                 self._forget_oldest(pipeline.settings.bounds)
             return run
+
+    def _tree(self, run_id: str, pipeline: Pipeline, caller: Remote | None) -> Tree:
+        """The tree that a run begins, or a part of the caller's."""
+        if caller is None or caller.tree is None or caller.is_skipped:
+            # A part of a tree that is not recorded is counted by itself: only its caller may speak for the tree.
+            tree = self.new_tree(run_id, pipeline)
+            tree.skipped = "sampled" if caller is not None and caller.is_skipped else None
+            return tree
+        tree = self.new_tree(caller.tree, pipeline)
+        tree.root, tree.remote, tree.counted = run_id, caller, (PART,)
+        tree.traceparent = caller.traceparent
+        return tree
+
+    def come_back(self, handed: Remote) -> Run | Ended | None:
+        """The run that was handed on, where it is one of this process: no other will send a part for it.
+
+        None too where its tree has ended.
+        """
+        found = None if handed.run is None else self.runs.get(handed.run) or self.ended.get(handed.run)
+        if found is None:
+            return None
+        found.tree.parts = max(0, found.tree.parts - 1)
+        return found if found.tree.root in self.runs else None
 
     def new_tree(self, tree_id: str, pipeline: Pipeline) -> Tree:
         """The tree that a root begins."""
@@ -166,7 +210,7 @@ class Runs:
             self.ended[run_id] = _new(Ended, (run.id, tree, monotonic(), None))
             while len(self.ended) > ENDED_RUNS:
                 self.ended.popitem(last=False)
-            if run.id != tree.id:
+            if run.id != tree.root:
                 return run, ()
             left = self._leave_open(tree) if tree.open else ()
             self._forget_ended()
@@ -212,7 +256,7 @@ class Runs:
     def is_live(self, run_id: str) -> bool:
         """Whether the run is open, or has ended in a tree whose root is open."""
         ended = self.ended.get(run_id)
-        return self.find(run_id) is not None or (ended is not None and ended.tree.id in self.runs)
+        return self.find(run_id) is not None or (ended is not None and ended.tree.root in self.runs)
 
     def descends(self, run_id: str, ancestor_id: str) -> bool:
         """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""

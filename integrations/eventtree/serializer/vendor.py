@@ -86,6 +86,10 @@ class Vendor(BaseModel):
     """The vendor recognizes an event by its id, so that sending it twice is harmless."""
     accepts_updates: ClassVar[bool] = False
     """The vendor lets an event be changed after it was sent, as a run that ends later than its tree needs it."""
+    accepts_parts: ClassVar[bool] = False
+    """The vendor takes events whose parent it may have got from elsewhere, or never, and hangs them under its id.
+    Others are sent such a part of another process' tree as a tree of its own.
+    """
     drop_hints: ClassVar[Mapping[str, str]] = {}
     """Reason in `Encoded.dropped` → what the user can do about it. It is logged once."""
     export_settings: ClassVar[Mapping[str, Any]] = {}

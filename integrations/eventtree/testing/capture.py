@@ -72,7 +72,7 @@ class Captured(Sequence[EventTree]):
 
     def _folded(self, *, is_finished: bool) -> Iterator[EventTree]:
         for logged in trees_in(self._journal).values():
-            if logged.root_closed is is_finished:
+            if logged.is_ending is is_finished:
                 pricer = self._priced_with(self._over(self._ways_of(logged.id)))
                 tree = fold_stored(self._journal, logged, pricer)
                 if tree is not None:

@@ -79,6 +79,9 @@ class TreeBuilder:
         in_time = sorted((run.open.get("start", 0), run.id) for run in runs.values())
         in_order = paced_dict({run_id: runs[run_id] for _, run_id in paced(in_time)})
         parents = paced_dict({run.id: run.open.get("parent") for run in in_order.values()})
+        if root.id != self.id and root.open.get("joined"):
+            # The rest of the tree is elsewhere: what this part is of has to stand somewhere.
+            root.metadata = {"parent_run_id": root.open.get("parent"), "parent_tree_id": self.id}
         # Safe parents next. All that follows walks up by them, and would never end in a ring.
         if not part:
             parents = paced_dict(rooted(parents, root.id))

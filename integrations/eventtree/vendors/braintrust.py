@@ -135,6 +135,7 @@ class Braintrust(Vendor):
 
     kind: ClassVar[str] = "braintrust"
     accepts_updates: ClassVar[bool] = True
+    accepts_parts: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api_key": ("BRAINTRUST_API_KEY",),
         "base_url": ("BRAINTRUST_API_URL", "BRAINTRUST_BASE_URL"),

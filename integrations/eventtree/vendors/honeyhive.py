@@ -121,6 +121,7 @@ class HoneyHive(Vendor):
 
     kind: ClassVar[str] = "honeyhive"
     accepts_updates: ClassVar[bool] = True
+    accepts_parts: ClassVar[bool] = True
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api_key": ("HH_API_KEY", "HONEYHIVE_API_KEY", "HH_INGESTION_API_KEY"),
         "base_url": ("HH_API_URL", "HONEYHIVE_SERVER_URL", "HH_SERVER_URL"),

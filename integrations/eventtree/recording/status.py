@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Mapping
-from typing import Any
 
-from eventtree.diagnostics import message_of, name_of
+from eventtree.diagnostics import name_of
 from eventtree.event import Status
 
 CONTROL_FLOW: Mapping[str, Status] = {
@@ -54,16 +53,3 @@ def is_own_timeout(error: BaseException) -> bool:
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
     return innermost is not None and is_langgraph(innermost.tb_frame.f_globals.get("__name__"))
-
-
-def retry_note(state: Any) -> dict[str, Any]:
-    """The number of the attempt that failed, why, and how long until the next."""
-    outcome = getattr(state, "outcome", None)
-    failed = outcome is not None and getattr(outcome, "failed", False)
-    error = outcome.exception() if failed and outcome is not None else None
-    action = getattr(state, "next_action", None)
-    return {
-        "attempt": getattr(state, "attempt_number", None),
-        "error": None if error is None else {"type": type(error).__name__, "message": message_of(error)},
-        "wait_seconds": getattr(action, "sleep", None),
-    }

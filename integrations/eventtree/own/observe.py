@@ -1,0 +1,320 @@
+"""`observe`: each call of a function of the app as a run of the tree.
+
+    @eventtree.observe
+    def plan(goal: str) -> list[str]: ...
+
+    @eventtree.observe(name="ask", kind="model", outputs=False)
+    async def ask(self, messages): ...
+
+What a generator yields is its output: each item is recorded as it passes, none is taken from the reader. Only while the
+generator's own code runs does the context name it, so what its reader does between two items stays outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+from typing import Any, ParamSpec, TypeVar, overload
+
+from eventtree import config
+from eventtree.errors import ConfigError
+from eventtree.event import JsonValue, Kind
+from eventtree.own.span import Span, kind_of
+from eventtree.recording.boundary import guarded
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.recording.shapes import INPUTS, Convert, text_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+D = TypeVar("D", bound="staticmethod[..., Any] | classmethod[Any, ..., Any]")
+
+Captured = bool | Collection[str]
+
+
+@overload
+def observe(function: D, /) -> D: ...  # type: ignore[overload-overlap]
+@overload
+def observe(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def observe(
+    *,
+    name: str | None = None,
+    kind: str = Kind.CHAIN,
+    inputs: Captured = True,
+    outputs: bool = True,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Collection[str] | None = None,
+) -> Observe: ...
+def observe(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    kind: str = Kind.CHAIN,
+    inputs: Captured = True,
+    outputs: bool = True,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Collection[str] | None = None,
+) -> Any:
+    """Record each call of a function, coroutine function, generator, async generator or method.
+
+    `name` is its qualified name where none is given, `kind` as for `eventtree.span`. `inputs` are its arguments by name
+    (without `self` and `cls`): all, none (False), or those of these names; `outputs=False` leaves out what it returns.
+    An exception passes as it is, and the run ends as `error`, a cancelled one as `cancelled`. Where recording is
+    switched off (`EVENTTREE_ENABLED=0`), it returns the function itself.
+
+    Raises:
+        ConfigError: there is no such kind, or no argument of a name in `inputs`.
+    """
+    decorator = Observe(name, kind_of(kind, "observe"), inputs, outputs, metadata, tags)
+    return decorator if function is None else decorator(function)
+
+
+class Observe:
+    """`observe` with arguments: a decorator that keeps the function's signature."""
+
+    def __init__(
+        self, name: str | None, kind: Kind, inputs: Captured, outputs: bool, metadata: Mapping[str, Any] | None,
+        tags: Collection[str] | None,
+    ) -> None:  # fmt: skip
+        """Bind what `observe` was given."""
+        self.name, self.kind, self.inputs, self.outputs = name, kind, inputs, outputs
+        self.metadata, self.tags = metadata, tags
+
+    @overload
+    def __call__(self, function: D, /) -> D: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        """The function, observed."""
+        if isinstance(function, staticmethod | classmethod):
+            return type(function)(self(function.__func__))
+        if not callable(function) or isinstance(function, type):
+            problem = f"{type(function).__name__} is no function"
+            raise ConfigError("observe", problem, "Observe the methods of a class, and put it below @property")
+        arguments = Arguments(function, self.inputs)
+        if config.is_off():
+            return function
+        shown = self.name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
+        convert = functools.partial(_inputs, arguments, INPUTS.get(self.kind))
+        kind, keeps, metadata, tags = self.kind, self.outputs, self.metadata, self.tags
+
+        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
+            """A run of the function, open; None where recording is off."""
+            run = Span(shown, kind, (args, kwargs) if arguments.any else None, convert)
+            if metadata:
+                run.metadata = dict(metadata)
+            if tags is not None:
+                run.tags = tags
+            return run if run.begin() else None
+
+        wrap = next(wrap for fits, wrap in WRAPPERS if fits(function))
+        return functools.wraps(function)(wrap(function, begun, keeps))
+
+
+class Arguments:
+    """The arguments of a function by name, as far as they are to be recorded."""
+
+    def __init__(self, function: Callable[..., Any], wanted: Captured) -> None:
+        """Read the signature.
+
+        Raises:
+            ConfigError: there is no argument of a wanted name.
+        """
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):
+            parameters = []  # a builtin's is not known
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self.names = [one.name for one in parameters if one.kind in positional]
+        self.rest = next((one.name for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL), "args")
+        is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+        self.left_out = self.names[0] if is_method and self.names and self.names[0] in ("self", "cls") else None
+        self.any = wanted is not False
+        self.wanted = None if isinstance(wanted, bool) else frozenset([wanted] if isinstance(wanted, str) else wanted)
+        takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters) or not parameters
+        unknown = (self.wanted or frozenset()) - {one.name for one in parameters}
+        if unknown and not takes_any:
+            known = ", ".join(one.name for one in parameters)
+            raise ConfigError("observe inputs", f"no argument {', '.join(sorted(unknown))}", f"It takes {known}")
+
+    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name; defaults are not among them."""
+        found = dict(zip(self.names, args, strict=False))
+        if len(args) > len(self.names):
+            found[self.rest] = args[len(self.names) :]
+        found.update(kwargs)
+        if self.left_out is not None:
+            found.pop(self.left_out, None)
+        return found if self.wanted is None else {name: one for name, one in found.items() if name in self.wanted}
+
+
+def _inputs(arguments: Arguments, convert: Convert | None, pipeline: Pipeline, call: tuple[Any, Any]) -> JsonValue:
+    given = arguments.named(*call)
+    return pipeline.sanitize(given) if convert is None else convert(pipeline, given)
+
+
+class Yielded:
+    """What a generator has yielded so far, as its run's outputs: texts joined, else a list."""
+
+    __slots__ = ("items", "pipeline", "run", "texts")
+
+    def __init__(self, run: Span) -> None:
+        """Nothing was yielded yet."""
+        self.run = run
+        self.pipeline = run.pipeline
+        self.texts: list[str] = []
+        self.items: list[JsonValue] = []
+
+    @guarded
+    def add(self, item: Any, keeps: bool) -> None:
+        """One more item; where it is kept it is made plain at once, since its reader may change it."""
+        is_model = self.run.kind is Kind.MODEL
+        text = text_of(item) if is_model else item if type(item) is str else ""
+        if is_model:
+            if text:
+                recorder.first_token(self.run.id or "")
+            if type(item) is not str:
+                self.run.read(item, is_chunk=True)
+        if (
+            not (keeps and self.pipeline.content)
+            or len(self.texts) + len(self.items) > self.pipeline.settings.bounds.items
+        ):
+            return
+        if is_model or (type(item) is str and not self.items):
+            self.texts.append(text)
+        else:
+            self.items += [*self.texts, self.pipeline.sanitize(item)]
+            self.texts = []
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator has ended, and its run with it."""
+        self.run.outputs = self.items if self.items else "".join(self.texts) if self.texts else None
+        self.run.end(error)
+
+
+Begun = Callable[[tuple[Any, ...], dict[str, Any]], Span | None]
+
+
+def _plain(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        run = begun(args, kwargs)
+        if run is None:
+            return function(*args, **kwargs)
+        token = run.enter()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            run.leave(token)
+            run.end(error)
+            raise
+        run.leave(token)
+        if keeps:
+            run.outputs = result
+        run.end()
+        return result
+
+    return observed
+
+
+def _coroutine(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+    async def observed(*args: Any, **kwargs: Any) -> Any:
+        run = begun(args, kwargs)
+        if run is None:
+            return await function(*args, **kwargs)
+        token = run.enter()
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            run.leave(token)
+            run.end(error)
+            raise
+        run.leave(token)
+        if keeps:
+            run.outputs = result
+        run.end()
+        return result
+
+    return observed
+
+
+def _generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+    def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        run = begun(args, kwargs)
+        if run is None:
+            return (yield from function(*args, **kwargs))
+        yielded = Yielded(run)
+        try:
+            generator = function(*args, **kwargs)
+            step, given = generator.send, None
+            while True:
+                token = run.enter()
+                try:
+                    item = step(given)
+                finally:
+                    run.leave(token)
+                yielded.add(item, keeps)
+                try:
+                    step, given = generator.send, (yield item)
+                except GeneratorExit:
+                    generator.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  (thrown in by the reader: it is for the generator)
+                    step, given = generator.throw, error
+        except StopIteration as stop:
+            yielded.end()
+            return stop.value
+        except BaseException as error:
+            yielded.end(error)
+            raise
+
+    return observed
+
+
+def _async_generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+    async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        run = begun(args, kwargs)
+        yielded = None if run is None else Yielded(run)
+        try:
+            generator = function(*args, **kwargs)
+            step, given = generator.asend, None
+            while True:
+                token = None if run is None else run.enter()
+                try:
+                    item = await step(given)
+                finally:
+                    if run is not None:
+                        run.leave(token)
+                if yielded is not None:
+                    yielded.add(item, keeps)
+                try:
+                    step, given = generator.asend, (yield item)
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001  (as above)
+                    step, given = generator.athrow, error
+        except StopAsyncIteration:
+            if yielded is not None:
+                yielded.end()
+        except BaseException as error:
+            if yielded is not None:
+                yielded.end(error)
+            raise
+
+    return observed
+
+
+def _is(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Also for an object that is called like a function."""
+    return lambda function: test(function) or test(getattr(function, "__call__", None))  # noqa: B004
+
+
+WRAPPERS: tuple[tuple[Callable[[Any], bool], Callable[[Callable[..., Any], Begun, bool], Callable[..., Any]]], ...] = (
+    (_is(inspect.isasyncgenfunction), _async_generator),
+    (_is(inspect.iscoroutinefunction), _coroutine),
+    (_is(inspect.isgeneratorfunction), _generator),
+    (callable, _plain),
+)

@@ -1,0 +1,310 @@
+"""`span`: a block of the app's own code as a run of the tree.
+
+    with eventtree.span("plan", kind="tool", inputs={"goal": goal}) as s:
+        s.outputs = plan(goal)
+
+Its parent is the innermost run around it, of own code, LangChain or LlamaIndex; what these open inside hangs below it.
+The block's value is recorded as it ends, in the way of any other run: sanitized, redacted, without contents where they
+are off. Nothing of it reaches the app: what goes wrong here is counted (`report().failures`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from eventtree import diagnostics, process
+from eventtree.errors import ConfigError
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.recording.around import around
+from eventtree.recording.boundary import guarded
+from eventtree.recording.defaults import default_of
+from eventtree.recording.feedback import feedback
+from eventtree.recording.handler import Handler
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import inner, restore
+from eventtree.recording.remote_graph import follow_remote_graphs
+from eventtree.recording.runs import NOTHING
+from eventtree.recording.shapes import INPUTS, OUTPUTS, Convert
+from eventtree.recording.status import status_of
+from eventtree.usage.body import Body
+from eventtree.usage.collect import PLACES, field, fields
+from eventtree.usage.failed import body_in
+
+_ids = random.Random()
+"""A generator of our own: an app that seeds Python's would get the same ids again."""
+process.after_fork("handlers", _ids.seed)
+
+COUNTS = {
+    "cache_read_tokens": ("input_token_details", "cache_read"),
+    "cache_write_tokens": ("input_token_details", "cache_creation"),
+    "input_audio_tokens": ("input_token_details", "audio"),
+    "reasoning_tokens": ("output_token_details", "reasoning"),
+    "output_audio_tokens": ("output_token_details", "audio"),
+}
+"""Field of `Usage` that `Span.usage` takes beside the sums → where LangChain's form of usage has it."""
+NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
+SUMS = ("input_tokens", "output_tokens", "total_tokens")
+
+
+def new_id() -> str:
+    """A random UUID; `uuid.uuid4` takes three times as long."""
+    digits = f"{_ids.getrandbits(128) & ~(0xF << 76 | 3 << 62) | (4 << 76 | 2 << 62):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def kind_of(kind: str, where: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return Kind(kind)
+    except ValueError:
+        raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(Kind)}") from None
+
+
+def _open_bare(self: Span, parent: str | None) -> None:
+    """In place of a start that could not be read."""
+    if self.id is not None and not recorder.knows(self.id):
+        recorder.open(self.pipeline, self.id, parent, kind=self.kind, name=str(self.kind))
+
+
+def _close_bare(self: Span, status: Status, error: BaseException | None) -> None:
+    """In place of an end that could not be read."""
+    if self.id is not None and recorder.is_open(self.id):
+        recorder.close(self.pipeline, self.id, status=status)
+
+
+class Span:
+    """A run of the app's own code, open while its `with` block runs. Set `outputs`, `model`, `provider` and `params`
+    at any time before its end; `metadata` may be added to. Each of them is read once, at the end.
+    """
+
+    # What most runs never have stands in the class until it is set: a call that is observed makes one of these.
+    id: str | None = None
+    """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
+    outputs: Any = None
+    model: str | None = None
+    provider: str | None = None
+    params: Mapping[str, Any] | None = None
+    tags: Iterable[str] | None = None
+    pipeline: Pipeline
+    _metadata: dict[str, Any] | None = None
+    _known: Mapping[str, Any] = NOTHING
+    """The metadata with which it opened."""
+    _handler: Handler | None = None
+    _body: Body | None = None
+    _counts: dict[str, Any] | None = None
+    _token: Any = None
+
+    def __init__(self, name: str, kind: Kind, inputs: Any = None, convert: Convert | None = None) -> None:
+        """Record nothing yet. `convert` makes plain inputs of what is given as such."""
+        self.name = name
+        self.kind = kind
+        self._inputs = inputs
+        self._convert = convert
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Its metadata, to be added to; `eventtree_cost` among them is what it cost."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, given: Mapping[str, Any]) -> None:
+        self._metadata = dict(given)
+
+    @property
+    def tree_id(self) -> str | None:
+        """Id of the tree it is in."""
+        return recorder.tree_of(self.id) if self.id is not None else None
+
+    def note(self, name: str, value: Any = None) -> None:
+        """Note that something happened."""
+        if self.id is not None:
+            self._note(name, value)
+
+    def usage(self, answer: Any = None, /, **counts: int) -> None:
+        """Say what a model used: by the provider's answer, or its part on usage, of any provider that is known; or by
+        counts: `input_tokens`, `output_tokens`, `total_tokens`, `cache_read_tokens`, `cache_write_tokens`,
+        `reasoning_tokens`, `input_audio_tokens`, `output_audio_tokens`, as `Usage` explains them.
+
+        An answer that is given as `outputs` of a span of kind `model` is read by itself.
+
+        Raises:
+            TypeError: a count of another name.
+        """
+        unknown = counts.keys() - COUNTS.keys() - set(SUMS)
+        if unknown:
+            raise TypeError(f"usage() takes {', '.join((*SUMS, *COUNTS))}, not {', '.join(sorted(unknown))}")
+        if counts:
+            known = {name: counts[name] for name in SUMS if name in counts}
+            if "input_tokens" in known and "output_tokens" in known:
+                known.setdefault("total_tokens", known["input_tokens"] + known["output_tokens"])
+            self._counts = {**known}
+            for name, (group, key) in COUNTS.items():
+                if name in counts:
+                    self._counts.setdefault(group, {})[key] = counts[name]
+        if answer is not None and self.id is not None:
+            self.read(answer)
+
+    def score(self, name: str, value: float | bool, comment: str | None = None) -> None:
+        """Score the run: feedback on it by that name."""
+        if self.id is not None:
+            feedback(self.id, score=value, name=name, comment=comment)
+
+    # -- its life -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """Open the run, unless recording is off; whether it is open. The context does not name it yet (`enter`)."""
+        try:
+            parent = around()
+            if parent is None:
+                follow_remote_graphs()
+            pipeline = default_of(parent) if self._handler is None else self._handler.pipeline
+        except BaseException as error:  # the frameworks' own objects are looked at
+            if diagnostics.must_pass(error):
+                raise
+            diagnostics.failed("span", error)
+            return False
+        if pipeline is None or not pipeline.enabled:
+            return False
+        self.pipeline, self.id = pipeline, new_id()
+        self._open(parent)
+        return True
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Close the run."""
+        if self.id is not None:
+            self._close(Status.OK if error is None else status_of(error)[0], error)
+
+    def enter(self) -> Any:
+        """Let the running context name this run as the innermost; returns what `leave` takes."""
+        return inner.set(self.id)
+
+    def leave(self, token: Any) -> None:
+        """Put the context back, where it is still the one that names this run."""
+        if inner.get() == self.id:
+            restore(token)
+
+    def __enter__(self) -> Self:
+        """Open the run."""
+        if self.begin():
+            self._token = self.enter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the run; an exception passes on as it is."""
+        if self.id is not None:
+            self.leave(self._token)
+            self.end(error)
+
+    async def __aenter__(self) -> Self:
+        """As `with`."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """As `with`."""
+        self.__exit__(kind, error, at)
+
+    # -- what is recorded, each part behind the boundary --------------------------------------------------------------
+
+    @partial(guarded, otherwise=_open_bare)
+    def _open(self, parent: str | None) -> None:
+        given, self._inputs = self._inputs, None
+        known: dict[str, Any] = {} if self.tags is None else {"tags": self.tags}
+        if self._metadata:
+            known["metadata"] = self._known = dict(self._metadata)
+        if self.kind in NAMES_A_MODEL:
+            known |= {"model": self.model, "provider": self.provider, "params": self.params}
+        convert = self._plain_inputs if self._convert is not None else None
+        recorder.open(
+            self.pipeline, self.id or "", parent, kind=self.kind, name=self.name, inputs=given, convert=convert, **known
+        )
+
+    @partial(guarded, otherwise=_close_bare)
+    def _close(self, status: Status, error: BaseException | None) -> None:
+        outputs, self.outputs = self.outputs, None
+        learned = self._learned(outputs, error) if self.kind in NAMES_A_MODEL or self._body or self._counts else {}
+        if self._metadata:
+            known = self._known
+            learned["metadata"] = {key: one for key, one in self._metadata.items() if known.get(key) is not one} or None
+        if outputs is None and error is not None and self.kind is Kind.MODEL:
+            outputs = body_in(error)
+        convert = self._plain_outputs if self.kind in OUTPUTS else None
+        shown = error if status is Status.ERROR else None
+        recorder.close(
+            self.pipeline, self.id or "", status=status, outputs=outputs, convert=convert, error=shown, **learned
+        )
+
+    def _learned(self, outputs: Any, error: BaseException | None) -> dict[str, Any]:
+        """What a model's answer says, or the app has said of it."""
+        answer = body_in(error) if outputs is None and error is not None else outputs
+        if self.kind in NAMES_A_MODEL and answer is not None and not isinstance(answer, str):
+            self.read(answer)
+        usage = None if self._body is None else self._body.usage(self.provider)
+        if self._counts is not None:
+            usage = {**(usage or {"provider": self.provider}), "usage_metadata": self._counts}
+        model = None if self._body is None else self._body.model
+        return {"usage": usage, "model": model or self.model, "provider": self.provider, "params": self.params}
+
+    def _plain_inputs(self, given: Any) -> JsonValue:
+        assert self._convert is not None
+        return self._convert(self.pipeline, given)
+
+    def _plain_outputs(self, given: Any) -> JsonValue:
+        return OUTPUTS[self.kind](self.pipeline, given)
+
+    @guarded
+    def _note(self, name: str, value: Any) -> None:
+        recorder.note(self.id or "", name, value)
+
+    @guarded
+    def read(self, answer: Any, is_chunk: bool = False) -> None:
+        """Read what a provider's answer, a chunk of it, or an object of counts alone says of usage and model."""
+        if self._body is None:
+            self._body = Body()
+            self._body.streamed = is_chunk
+        own = fields(answer)
+        is_bare = isinstance(own, dict) and not PLACES.intersection(own) and field(own, "choices") is None
+        self._body.read_body({"usage": own} if is_bare and not field(own, "object") else answer)
+
+
+def span(
+    name: str,
+    *,
+    kind: str = Kind.CHAIN,
+    inputs: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Iterable[str] | None = None,
+    model: str | None = None,
+    provider: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    handler: Handler | None = None,
+) -> Span:
+    """A run around a block of code: `with eventtree.span("plan", kind="tool", inputs=goal) as s: s.outputs = …`.
+
+    `kind` is one of `chain`, `agent`, `model`, `tool`, `retriever`, `reranker`, `embedding`. With `model` a call of a
+    provider's own SDK counts as LangChain's do: give its messages as `inputs`, its response as `outputs`, and it is
+    counted and priced. Recorded by the handler of the run around it; a tree's first run by `handler`, the global
+    handler, or one made of `eventtree.configure(...)` and the environment.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    found = Span(name, known := kind_of(kind, "span"), inputs, INPUTS.get(known))
+    found.tags, found.params = tags, params
+    found.model, found.provider = model, provider
+    found._handler = handler
+    if metadata:
+        found.metadata = dict(metadata)
+    return found

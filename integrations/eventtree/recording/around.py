@@ -1,0 +1,72 @@
+"""The innermost open run around the running code: of the app's own code, of LangChain or of LlamaIndex."""
+
+from __future__ import annotations
+
+from eventtree import diagnostics
+from eventtree.recording.enclosing import langchain_run, llama_index_span
+from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import Remote, inner, remote, written
+from eventtree.recording.session import current_session
+from eventtree.remembered import newest_of
+
+
+def own_run() -> str | None:
+    """Id of the run of own code that encloses this code, whether it is still open or not."""
+    found = inner.get()
+    return found if type(found) is str else None
+
+
+def innermost(*runs: str | None) -> str | None:
+    """Of the open runs among those that enclose this code, the one inside all others."""
+    handed = remote()
+    found = None
+    for one in runs:
+        run = recorder.find(one) if one is not None else None
+        if one is None or run is None or (handed is not None and run.start < handed.since):
+            continue
+        if found is None or recorder.descends(one, found):
+            found = one
+    return found
+
+
+def around() -> str | None:
+    """The innermost open run, to be the parent of one that opens here; None makes a root, or a part of what was handed
+    on.
+    """
+    if not recorder.runs:
+        return None  # nothing can enclose this code while nothing is open
+    own = own_run()
+    run = recorder.runs.get(own) if own is not None else None
+    if run is not None and newest_of(run.tree.open) == own:
+        return own  # nothing of its tree has opened since, which spares the look at the frames
+    found = innermost(langchain_run(), llama_index_span(), own)
+    # A task that outlives the run in which it began still belongs to it, while the tree is open.
+    return own if found is None and own is not None and recorder.is_live(own) else found
+
+
+def headers() -> dict[str, str]:
+    """What to hand on to another process, so that its runs join the tree of this code: `traceparent` and `baggage`.
+
+    For requests, messages of a queue, a subprocess' environment (names in capitals), MCP's `_meta`; the other side
+    takes it with `eventtree.joined` or `eventtree.asgi.Join`. Empty where no run is open; where what was handed on to
+    this process has not begun a run yet, that goes on. Nothing is attached to the context.
+    """
+    try:
+        found = hand_on(around())
+        return {} if found is None else written(found)
+    except BaseException as error:  # the frameworks' own objects are looked at
+        if diagnostics.must_pass(error):
+            raise
+        diagnostics.failed("headers", error)
+        return {}
+
+
+def hand_on(run_id: str | None) -> Remote | None:
+    """An open run as another process gets to know it; without one, what was handed on to this process itself."""
+    run = recorder.find(run_id) if run_id is not None else None
+    if run is None:
+        return remote()
+    tree, session = run.tree, current_session()
+    tree.parts += 1
+    name, user = (None, None) if session is None else (session.id, session.user)
+    return Remote(run.id, tree.id, name, user, tree.traceparent, is_skipped=tree.skipped is not None)

@@ -1,0 +1,46 @@
+"""Ids as the W3C has them: a tree is a trace and a run a span, the same wherever they are sent and in every process.
+
+The trace's id is the tree's UUID; the span's is the last 8 bytes of the run's. LangChain's UUIDs begin with the time,
+and end with a counter and 32 random bits: two runs of one tree do not meet there.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import NamedTuple
+
+UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
+TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+"""https://www.w3.org/TR/trace-context/#traceparent-header: a later version may add to the end."""
+
+
+class Traceparent(NamedTuple):
+    """A W3C `traceparent`: the ids in hex, and whether whoever wrote it records."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def trace_id(tree_id: str) -> str:
+    """The trace's id of a tree, 32 hex digits. A tree whose id is no UUID gets a hash of it."""
+    if UUID.fullmatch(tree_id) is not None and int(plain := tree_id.replace("-", "").lower(), 16):
+        return plain
+    return blake2b(tree_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def span_id(run_id: str) -> str:
+    """The span's id of a run, 16 hex digits, never all zero."""
+    found = trace_id(run_id)[16:]
+    return found if int(found, 16) else blake2b(run_id.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def parse(traceparent: str) -> Traceparent | None:
+    """What a `traceparent` says; None where it is none."""
+    found = TRACEPARENT.fullmatch(traceparent.strip())
+    if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
+        return None
+    if not int(found[2], 16) or not int(found[3], 16):
+        return None
+    return Traceparent(found[2], found[3], bool(int(found[4], 16) & 1))
