@@ -17,6 +17,9 @@ A log's first line also says how many events its process had `recorded` before, 
 the line with `end` says so at a clean exit. That is counted where events happen, so what is read from the lines can be
 checked against it. Feedback names its tree's `vendors` where they are known; else its `tree` is the id it was given.
 
+A long text stands once in a tree. A record that would repeat it has null in its place, and says in `same` where it
+belongs (`at`, a path), which record (`r`, `id`) has it and where (`from`): no value is ever taken for a pointer.
+
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
 repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
@@ -69,6 +72,10 @@ HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 
 BY_NAME = "0" * 16
 """Fingerprint of a vendor that a collector has the settings of: there it goes by its name alone."""
+SAME = "same"
+"""Key of a record whose inputs or outputs hold texts that stand in another record of its tree: the list of them, each
+`{"at", "r", "id", "from"}`; see recording/texts.py.
+"""
 
 Record = dict[str, Any]
 Ref = Mapping[str, str]

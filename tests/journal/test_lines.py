@@ -9,10 +9,15 @@ import pytest
 
 from eventtree.delivery.feed import Feed, PendingFeedback
 from eventtree.delivery.report import make_report
+from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, LineReader, MemoryFiles, frame
+from eventtree.journal.clear import clear
 from eventtree.journal.scan import Scan
-from eventtree.journal.trees import LoggedTree
+from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.record import encode
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from tests.trees import new_id
 
 
 def entry(kind: str, tree: str, **more: object) -> bytes:
@@ -137,3 +142,15 @@ def test_a_missing_line_is_counted() -> None:
     journal.files.replace(name, b"".join(lines[:2] + lines[4:]))
     _, index = read_all(journal)
     assert index.readers[name].damage.lost == 2
+
+
+def test_a_stretch_without_records_does_not_end_the_reading(own_place: Path) -> None:
+    """A log whose second line is longer than one read; a log of which the first megabyte was cleared."""
+    pipeline = Pipeline()
+    runs = [new_id() for _ in range(3)]
+    for number, run in enumerate(runs):
+        recorder.open(pipeline, run, None, kind=Kind.CHAIN, name="root", inputs="x" * (600_000 >> number))
+        recorder.close(pipeline, run)
+    assert list(trees_in(pipeline.journal)) == runs
+    clear(pipeline.journal, set(runs[:2]))
+    assert list(trees_in(pipeline.journal)) == runs[2:]

@@ -22,7 +22,7 @@ from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
 from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
 from eventtree.content.parts import TYPES
-from eventtree.content.walk import CONVERTERS, MAX_KINDS, SHORT, Limits, clean, fields_of, slot
+from eventtree.content.walk import CONVERTERS, LONG, MAX_KINDS, SHORT, Limits, clean, fields_of, long_texts, slot
 from eventtree.diagnostics import DICT_OF, MRO_OF
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
@@ -74,8 +74,10 @@ def number(value: float, _room: list[int], _depth: int) -> JsonValue:
 def text(value: str, room: list[int], _depth: int = 0) -> JsonValue:
     """A text of the builtin class; a long one may be the data URL of a file."""
     room[0] -= len(value)
-    if len(value) > SHORT and value.startswith(DATA):
-        return NOT_SIMPLE
+    if len(value) > SHORT:
+        if value.startswith(DATA):
+            return NOT_SIMPLE
+        long_texts[0] += len(value) > LONG
     return value if value.isascii() else clean(value)
 
 

@@ -26,6 +26,10 @@ MAX_KINDS = 1024
 """Classes remembered; classes made at run time (a model per request) must not pile up."""
 SHORT = 200
 """Texts up to this many characters are kept even when a value has long used up its size."""
+LONG = 2_048
+"""Longer texts may stand once in a tree."""
+long_texts = [0]
+"""How many of these have been met: whoever makes a record sees whether it may hold one. Any thread's count as well."""
 KEY_LENGTH = 64
 """Longer dict keys are worked out anew each time."""
 MARGIN = 4096
@@ -133,8 +137,10 @@ class Walk:
 
     def text(self, value: str) -> str:
         """A str, redacted, cut to size and valid as UTF-8."""
-        if len(value) > SHORT and len(value) > (room := self.room()):
-            return self.cut(value, room)
+        if len(value) > SHORT:
+            long_texts[0] += len(value) > LONG
+            if len(value) > (room := self.room()):
+                return self.cut(value, room)
         if self.redact is not None:
             value = self.redact(value if value.isascii() else clean(value))
         if value.isascii():

@@ -86,6 +86,8 @@ class Journal:
         """Events of `totals` that were lost (reason `memory_full`): neither disk nor memory would take them."""
         self.dropped = 0
         """Records lost so, events or not."""
+        self.restarts = 0
+        """How often somebody has deleted the log that was being written."""
         self._lock = RLock()
         self._is_writing = False
         self._inner: deque[Entry] = deque()
@@ -340,6 +342,7 @@ class Journal:
         unsure, self._unsure = self._unsure, []
         if is_gone:
             self._alive = None
+            self.restarts += 1
             # What was deleted is nobody's any more: it is counted from here on.
             self.totals.clear()
             self.events = 0

@@ -233,14 +233,21 @@ class Scan:
         reader = self.readers.get(name)
         if reader is None:
             reader = self.readers[name] = LineReader(self.journal.files, name, self._offsets.get(name, 0))
-        lines = reader.read()
-        # A torn end is given up only after all whole lines were read.
-        if is_left and not lines:
-            lines = reader.last_words()
-        for line in lines:
-            entry = entry_of(line, self._addressed, parses=self._parses)
-            if entry is not None and entry.tree_id:
-                yield entry
+        found: list[Entry] = []
+        before = -1
+        # On to the first record: a stretch may hold none (a log's first line before a very long one, what was cleared).
+        while not found and before != reader.offset:
+            before = reader.offset
+            lines = reader.read()
+            # A torn end is given up only after all whole lines were read.
+            if is_left and before == reader.offset:
+                lines = reader.last_words()
+            found = [
+                entry
+                for line in lines
+                if (entry := entry_of(line, self._addressed, parses=self._parses)) is not None and entry.tree_id
+            ]
+        yield from found
 
     def _at_end(self, name: str) -> bool:
         reader = self.readers.get(name)

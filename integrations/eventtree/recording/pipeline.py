@@ -21,6 +21,7 @@ from eventtree.usage.collect import NAMES_OF_USAGE, WORDS_OF_USAGE
 if TYPE_CHECKING:
     from eventtree.delivery.shipper import Shipper
     from eventtree.journal import Journal
+    from eventtree.recording.texts import Shared
     from eventtree.relay.relay import Relay
     from eventtree.vendors import Vendor
 
@@ -237,7 +238,7 @@ class Pipeline:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
 
-    def encoded(self, entry: dict[str, JsonValue]) -> bytes:
+    def encoded(self, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
         """A record as JSON. Its parts are bounded here: to write the record is the quickest way to measure them.
 
         Raises:
@@ -245,6 +246,8 @@ class Pipeline:
         """
         payload = encode(entry)
         if len(payload) > self.sanitize.limits.max_bytes:
+            if shared is not None:
+                shared.undo()
             payload = encode({name: self.sanitize.fitted(part) for name, part in entry.items()})
         return payload
 

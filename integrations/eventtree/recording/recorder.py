@@ -16,6 +16,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
+from eventtree.content.walk import long_texts
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, encode, first_of
 from eventtree.recording.app_span import active_traceparent
@@ -25,6 +26,7 @@ from eventtree.recording.exceptions import describe
 from eventtree.recording.remote import remote
 from eventtree.recording.runs import NOTHING, Run, Runs, Tree, names_of
 from eventtree.recording.session import current_example, current_session
+from eventtree.recording.texts import Texts
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
@@ -69,6 +71,7 @@ class Recorder(Runs):
         The id of a run that has ended may be used again: the new run gets a fresh id and keeps the given one in
         `metadata.run_id`.
         """
+        met = long_texts[0]
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
         now = time_ns()
         # The table next, atomically: of all handlers and threads that report this run, one gets to record it.
@@ -118,13 +121,16 @@ class Recorder(Runs):
                 entry["metadata"] = plain | entry["metadata"] if "metadata" in entry else plain
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.sanitize(inputs) if convert is None else convert(inputs)
-            payload = pipeline.encoded(entry)
+            shared = None if met == long_texts[0] or tree.texts is None else tree.texts.share(entry)
+            payload = pipeline.encoded(entry, shared)
         except BaseException as error:  # code of handlers and of the app runs in here
             if diagnostics.must_pass(error):
                 raise
             self._append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
         else:
             tree.journal.append(payload, run.counted)
+            if shared is not None:
+                shared.written(len(payload))
         # Delivery is started after the line is written: a thread that cannot start must not cost the record.
         if is_root:
             pipeline.wake()
@@ -153,7 +159,7 @@ class Recorder(Runs):
         run, left = self.leave(run_id)
         if run is None:
             return
-        tree = run.tree
+        tree, met = run.tree, long_texts[0]
         # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
@@ -162,12 +168,15 @@ class Recorder(Runs):
                 self._count_skipped(tree)
             return
         entry = record.closed(run.id, tree.id, (end_ns or monotonic_ns()) - run.start, status._value_)
+        texts = tree.texts
         # A root repeats at its close whom the tree is for and how large it is: the record of its start may be damaged.
         if run.id == tree.root:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
             if tree.parts:
                 entry["parts"] = tree.parts
+            # What is recorded from here on may come after the tree has gone out, and points to nothing.
+            tree.texts = None
         try:
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.sanitize(inputs)
@@ -182,13 +191,16 @@ class Recorder(Runs):
                     entry["outputs"] = pipeline.sanitize(outputs) if convert is None else convert(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
-            payload = pipeline.encoded(entry)
+            shared = None if met == long_texts[0] or texts is None else texts.share(entry)
+            payload = pipeline.encoded(entry, shared)
         except BaseException as odd:  # as in `open`
             if diagnostics.must_pass(odd):
                 raise
             self._append_marked(tree, entry, "" if outputs is None else "outputs", odd)
         else:
             tree.journal.append(payload)
+            if shared is not None:
+                shared.written(len(payload))
         if run.id == tree.id:
             pipeline.ended()
 
@@ -236,6 +248,7 @@ class Recorder(Runs):
         # Of a part of another process' tree that process has decided.
         is_sampled = rate >= 1 or self.capture_journal is not None or tree.remote is not None or _share(tree.id) < rate
         tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
+        tree.texts = Texts(tree.journal)
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
         if tree.skipped and tree.remote is not None:

@@ -24,6 +24,7 @@ from eventtree.remembered import oldest_of
 if TYPE_CHECKING:
     from eventtree.journal import Journal
     from eventtree.recording.pipeline import Pipeline
+    from eventtree.recording.texts import Texts
 
 ENDED_RUNS = 10_000
 ENDED_SECONDS = 600.0
@@ -38,7 +39,7 @@ class Tree:
     """A tree of this process, with open or lately ended runs."""
 
     __slots__ = (
-        "counted", "events", "id", "journal", "open", "parts", "pipelines", "remote", "root", "skipped",
+        "counted", "events", "id", "journal", "open", "parts", "pipelines", "remote", "root", "skipped", "texts",
         "traceparent", "vendors",
     )  # fmt: skip
 
@@ -63,6 +64,8 @@ class Tree:
         """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
         self.traceparent: str | None = None
         """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
+        self.texts: Texts | None = None
+        """The long texts in its records, while its root is open in this process."""
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
 

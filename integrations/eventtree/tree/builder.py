@@ -12,6 +12,8 @@ The records become runs (`rules.py`). Then `build` makes events of the runs:
   nested embeddings (the inner ones are the framework's plumbing);
 - a cost may be given for any run: at its close, by notes named `eventtree_cost` (summed), or as `eventtree_cost` in its
   metadata, where it was not inherited from the run above: LangChain hands metadata down;
+- a long text that stands in another record of the tree is put where it belongs (`texts.py`); one whose record is
+  damaged is marked, and the run too;
 - session, user and environment are the root's; where it names no session or no user, those that were `configured` for
   it, else those of the runs below it if they agree (a chain around a graph: only the graph's runs bear its thread).
 """
@@ -28,6 +30,7 @@ from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordered
 from eventtree.tree.nesting import Nest, rooted, settle_unclosed, silent, wrappers
 from eventtree.tree.rules import RULES, UNSEEN, Run
+from eventtree.tree.texts import completed
 
 
 class TreeBuilder:
@@ -73,6 +76,12 @@ class TreeBuilder:
         runs = paced_dict({run.id: run for run in paced(self._runs.values()) if run.state != UNSEEN})
         if not runs:
             return None
+        for run in runs.values():
+            if record.SAME in run.open:
+                run.open, run.lost_texts = completed(run.open, runs)
+            if record.SAME in run.close:
+                run.close, lost = completed(run.close, runs)
+                run.lost_texts += lost
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)

@@ -195,6 +195,9 @@ def _notes(run: Run) -> tuple[Note, ...]:
     ]
     if not run.open:
         found.append(Note(name="damaged", at=_time(0), value="the record of its start was lost"))
+    if run.lost_texts:
+        lost = f"{run.lost_texts} of its texts stood in another record, which was lost"
+        found.append(Note(name="damaged", at=_time(0), value=lost))
     return tuple(found)
 
 

@@ -39,7 +39,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Run:
     """What is known of a run. Its records are shared and never changed."""
 
-    __slots__ = ("close", "id", "is_cancelled", "kind", "metadata", "notes", "open", "state")
+    __slots__ = ("close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "state")
 
     def __init__(self, run_id: str) -> None:
         """Nothing of it has been seen."""
@@ -52,6 +52,8 @@ class Run:
         """The run never closed, and the nearest run above that did was cancelled."""
         self.kind: Kind | None = None
         """Kind that the structure of the tree proves (an agent); None elsewhere."""
+        self.lost_texts = 0
+        """Texts that stood in another record, which is damaged."""
         self.metadata: Mapping[str, JsonValue] = NOTHING
         """Turns and attempts that the structure of the tree adds."""
 

@@ -1,0 +1,271 @@
+"""A long text stands once in a tree: later records point to it, and every reader finds it where it belongs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventtree import diagnostics, flush, record
+from eventtree.content.walk import LONG
+from eventtree.event import EventTree, Kind
+from eventtree.journal import open_journal
+from eventtree.journal.clear import clear
+from eventtree.journal.line import frame, unframe
+from eventtree.langchain import CallbackHandler
+from eventtree.recording import texts
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.testing import VendorServer
+from eventtree.tree.stored import stored_trees
+from eventtree.vendors import Braintrust
+from tests.bench.chain import make_chain
+from tests.trees import new_id
+
+TEXT = "Ä long prompt. " * 400
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = [line for log in sorted(folder.glob("*.log")) for line in log.read_bytes().splitlines()]
+    return [record.decode(unframe(line)[1]) for line in lines]
+
+
+def trees(folder: Path) -> list[EventTree]:
+    return list(stored_trees(open_journal(str(folder))))
+
+
+def child(pipeline: Pipeline, root: str, text: Any, outputs: Any = None) -> str:
+    run = new_id()
+    recorder.open(pipeline, run, root, Kind.CHAIN, "step", inputs=text)
+    recorder.close(pipeline, run, outputs=outputs)
+    return run
+
+
+@pytest.fixture
+def root() -> Iterator[tuple[Pipeline, str]]:
+    """A root whose input is a long text."""
+    pipeline, run = Pipeline(), new_id()
+    recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs={"question": TEXT})
+    yield pipeline, run
+    recorder.runs.clear()
+
+
+def test_a_text_is_written_once_and_read_everywhere(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    child(pipeline, run, {"messages": [{"role": "user", "content": TEXT}]}, outputs=TEXT)
+    child(pipeline, run, [[TEXT], TEXT + "!"], outputs={"a": TEXT + "!"})
+    recorder.close(pipeline, run, outputs={"answer": [TEXT, "short"]})
+    raw = b"".join(log.read_bytes() for log in own_place.glob("*.log")).decode()
+    assert raw.count(TEXT) == 2
+    (tree,) = trees(own_place)
+    assert [event.inputs for event in tree.events] == [
+        {"question": TEXT}, {"messages": [{"role": "user", "content": TEXT}]}, [[TEXT], TEXT + "!"],
+    ]  # fmt: skip
+    assert [event.outputs for event in tree.events] == [{"answer": [TEXT, "short"]}, TEXT, {"a": TEXT + "!"}]
+    assert all(record.SAME not in event.model_dump_json() for event in tree.events)
+
+
+def test_a_chain_with_a_prompt_of_a_megabyte_writes_it_once(own_place: Path) -> None:
+    prompt = "x" * 1_000_000
+    make_chain().invoke({"question": prompt}, {"callbacks": [CallbackHandler()]})
+    assert sum(log.stat().st_size for log in own_place.glob("*.log")) < 1_020_000
+    (tree,) = trees(own_place)
+    assert [str(event.inputs).count(prompt) for event in tree.events] == [1, 1, 1, 0]
+
+
+def test_what_an_app_writes_is_never_taken_for_a_pointer(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    own = {"same": [{"at": ["inputs"], "r": "open", "id": run, "from": ["inputs", "question"]}], "$same": [run]}
+    child(pipeline, run, own, outputs=own)
+    child(pipeline, run, {**own, "text": TEXT, "none": None})
+    recorder.close(pipeline, run)
+    (tree,) = trees(own_place)
+    assert tree.events[1].inputs == tree.events[1].outputs == own
+    assert tree.events[2].inputs == {**own, "text": TEXT, "none": None}
+
+
+def test_after_its_root_has_ended_a_record_is_whole(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    late = new_id()
+    recorder.open(pipeline, late, run, Kind.CHAIN, "late", inputs="x")
+    recorder.close(pipeline, run, outputs=TEXT)
+    recorder.close(pipeline, late, outputs=TEXT)
+    child(pipeline, run, TEXT)
+    found = records(own_place)
+    assert [record.SAME in entry for entry in found if entry["r"] == record.CLOSE] == [True, False, False]
+    assert found[-2]["inputs"] == TEXT
+
+
+def test_trees_do_not_point_to_each_other(own_place: Path) -> None:
+    pipeline = Pipeline()
+    for _ in range(2):
+        run = new_id()
+        recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=TEXT)
+        recorder.close(pipeline, run)
+    assert [entry.get("inputs") for entry in records(own_place) if entry["r"] == record.OPEN] == [TEXT, TEXT]
+
+
+def test_f12_a_damaged_record_costs_its_own_event_and_the_texts_it_holds(
+    root: tuple[Pipeline, str], own_place: Path
+) -> None:
+    pipeline, run = root
+    first = child(pipeline, run, {"q": TEXT + "1"})
+    second = child(pipeline, run, {"q": TEXT + "1", "other": "kept"})
+    recorder.close(pipeline, run, outputs="x")
+    (log,) = own_place.glob("*.log")
+    lines = log.read_bytes().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if f'"open","id":"{first}"'.encode() in line)
+    log.write_bytes(b"".join([*lines[:at], lines[at].replace(b"prompt", b"PROMPT", 1), *lines[at + 1 :]]))
+    (tree,) = trees(own_place)
+    events = {event.id: event for event in tree.events}
+    assert events[run].inputs == {"question": TEXT}
+    inputs: Any = events[second].inputs
+    assert inputs["other"] == "kept" and "damaged" in inputs["q"]
+    assert [note.name for note in events[second].notes] == ["damaged"]
+    assert diagnostics.failures["texts lost with a damaged record"] == 1
+
+
+def test_a_pointer_that_was_tampered_with_hurts_nothing(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    child(pipeline, run, {"q": TEXT})
+    recorder.close(pipeline, run)
+    (log,) = own_place.glob("*.log")
+    kept = log.read_bytes().splitlines(keepends=True)
+    odd_pointers: list[Any] = [
+        7, [7], [{}], [{"at": [], "r": "open", "id": run, "from": []}], [{"at": 1, "r": 1, "id": [], "from": 1}],
+        [{"at": ["inputs", "q", 0], "r": "open", "id": run, "from": ["inputs", "question"]}],
+    ]  # fmt: skip
+    for odd in odd_pointers:
+        lines = []
+        for line in kept:
+            seq, payload = unframe(line.rstrip(b"\n"))
+            entry = record.decode(payload)
+            lines.append(frame(seq, record.encode(entry | ({"same": odd} if "same" in entry else {}))))
+        log.write_bytes(b"".join(lines))
+        (tree,) = trees(own_place)
+        assert [event.name for event in tree.events] == ["root", "step"]
+
+
+def test_a_record_that_has_to_be_cut_points_nowhere_and_is_pointed_to_by_none(own_place: Path) -> None:
+    pipeline, run = Pipeline(bounds={"value_bytes": 20_000}), new_id()
+    recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=TEXT)
+    child(pipeline, run, [TEXT, "y" * 50_000])
+    child(pipeline, run, ["y" * 50_000, TEXT])
+    recorder.close(pipeline, run)
+    (tree,) = trees(own_place)
+    for event in tree.events[1:]:
+        assert "Ä long" in str(event.inputs) and "yyy" in str(event.inputs) and "cut]…" in str(event.inputs)
+    assert [record.SAME in entry for entry in records(own_place) if entry["r"] == record.OPEN] == [False, False, False]
+
+
+def test_nothing_points_into_a_log_that_somebody_deleted(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    for log in own_place.glob("*.log"):
+        log.unlink()
+    pipeline.journal._unsure.clear()
+    pipeline.journal.flush_held()
+    child(pipeline, run, TEXT)
+    recorder.close(pipeline, run)
+    opened = [entry for entry in records(own_place) if entry["r"] == record.OPEN]
+    assert [entry["inputs"] for entry in opened] == [TEXT]
+
+
+def test_nothing_points_to_a_record_that_memory_had_no_room_for(root: tuple[Pipeline, str]) -> None:
+    pipeline, run = root
+    pipeline.journal.dropped += 1
+    child(pipeline, run, TEXT)
+    assert recorder.runs[run].tree.texts is not None
+    assert [entry.get("inputs") for entry in records(Path(pipeline.settings.folder))[-2:]] == [TEXT, None]
+
+
+def test_what_is_held_is_bounded_and_gone_with_the_root(
+    root: tuple[Pipeline, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, run = root
+    monkeypatch.setattr(texts, "HELD_CHARACTERS", 100_000)
+    for number in range(40):
+        child(pipeline, run, TEXT + str(number))
+        assert sum(one.characters for one in texts._all) <= 100_000
+    tree = recorder.runs[run].tree
+    assert tree.texts is not None and tree.texts.known
+    assert all(type(text) is str for held in tree.texts.known.values() for text, _ in held)
+    recorder.close(pipeline, run)
+    assert tree.texts is None
+
+
+def test_a_large_tree_stops_to_point_back_long_before_a_part_of_it_goes_out(
+    root: tuple[Pipeline, str], monkeypatch: pytest.MonkeyPatch, own_place: Path
+) -> None:
+    pipeline, run = root
+    monkeypatch.setattr(texts, "SHARED_BYTES", 10_000)
+    child(pipeline, run, TEXT + "2")
+    child(pipeline, run, TEXT + "2")
+    assert record.SAME not in str(records(own_place)[-2:])
+
+
+def test_clear_takes_the_tree_with_all_its_pointers(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    child(pipeline, run, TEXT)
+    recorder.close(pipeline, run)
+    other = new_id()
+    recorder.open(pipeline, other, None, Kind.CHAIN, "other", inputs=TEXT)
+    recorder.close(pipeline, other, outputs=TEXT)
+    clear(pipeline.journal, {run})
+    assert [(tree.id, tree.root.inputs, tree.root.outputs) for tree in trees(own_place)] == [(other, TEXT, TEXT)]
+
+
+def test_a_vendor_gets_the_texts_also_after_the_writer_was_killed(own_place: Path) -> None:
+    """The writer dies with an open tree over two logs; another process delivers it."""
+    code = f"""
+import os, sys
+from eventtree.event import Kind
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.vendors import Braintrust
+pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url=sys.argv[1])], deliver=False)
+pipeline.journal.roll_bytes = 7_000
+recorder.open(pipeline, "a" * 36, None, Kind.CHAIN, "root", inputs={TEXT!r})
+for number in range(3):
+    recorder.open(pipeline, str(number), "a" * 36, Kind.CHAIN, "step", inputs={{"q": {TEXT!r}, "n": "z" * 2000}})
+    recorder.close(pipeline, str(number))
+os.kill(os.getpid(), 9)
+"""
+    with VendorServer() as server:
+        settings = server.settings("braintrust")
+        subprocess.run([sys.executable, "-c", code, settings["base_url"]], env=dict(os.environ), check=False)
+        assert len(list(own_place.glob("*.log"))) > 1
+        Pipeline(vendors=[Braintrust(**{**settings, "api_key": "k"})])
+        flush(30)
+        sent = [str(kept) for kept in server.events("braintrust")]
+    (tree,) = trees(own_place)
+    assert [str(event.inputs).count(TEXT) for event in tree.events] == [1, 1, 1, 1]
+    assert len(TEXT) > LONG
+    assert len(sent) == 4 and all(TEXT in row for row in sent)
+
+
+def test_with_a_redactor_texts_are_shared_as_they_are_recorded(own_place: Path) -> None:
+    pipeline, run = Pipeline(redact=lambda text: text.replace("prompt", "******")), new_id()
+    recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=TEXT)
+    child(pipeline, run, [TEXT])
+    recorder.close(pipeline, run)
+    assert b"prompt" not in b"".join(log.read_bytes() for log in own_place.glob("*.log"))
+    (tree,) = trees(own_place)
+    assert tree.events[1].inputs == [TEXT.replace("prompt", "******")]
+    assert record.SAME in str(records(own_place))
+
+
+def test_a_forked_child_writes_its_texts_out(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    pid = os.fork()
+    if pid == 0:
+        child(pipeline, run, {"child": TEXT})
+        os._exit(0)
+    os.waitpid(pid, 0)
+    recorder.close(pipeline, run)
+    opened = [entry["inputs"] for entry in records(own_place) if entry["r"] == record.OPEN]
+    assert {"child": TEXT} in opened
