@@ -97,7 +97,7 @@ def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | Non
         "environment": shared["environment"],
         "framework": opened.get("framework"),
         "traceparent": opened.get("traceparent"),
-        "notes": _notes(run) if run.notes or not opened else (),
+        "notes": _notes(run) if run.notes or not opened or run.lost_texts else (),
     }
     return Event.made(values) if _is_usual(values) else Event(**values)
 
