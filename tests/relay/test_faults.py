@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import signal
+import subprocess
 import time
 import uuid
 from itertools import pairwise
@@ -18,7 +20,7 @@ from eventtree.cli.relay import examine_relay
 from eventtree.errors import ConfigError
 from eventtree.journal import DiskFiles, Journal
 from eventtree.relay import collect, ends, relay
-from eventtree.relay.port import Chunk, Mark, unpack
+from eventtree.relay.port import Chunk, Mark, RefusedError, unpack
 from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
 from tests.relay.world import (
@@ -549,3 +551,99 @@ def test_a_folder_that_delivers_for_itself_is_no_collectors(machine: Path, vendo
     app.pipeline.shipper.flush(LONGEST)
     with pytest.raises(Exception, match="delivers for itself"):
         collect.Collector(Journal(DiskFiles(machine / "app")), [], config.resolve())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine that is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+            *("-keyout", str(key), "-out", str(cert)),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+@pytest.mark.parametrize("engine", ["nats", "redis", "https"])
+def test_f74_over_tls_all_arrives_and_an_unknown_authority_is_refused(
+    engine: str, machine: Path, vendor: VendorServer, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = authority
+    monkeypatch.setenv("EVENTTREE_RELAY_CERT", str(cert))
+    monkeypatch.setenv("EVENTTREE_RELAY_KEY", str(key))
+    server: Nats | Redis | None = None
+    if engine == "nats":
+        server = Nats(machine / "engine", more=f'tls {{ cert_file: "{cert}", key_file: "{key}" }}')
+        url = f"tls://127.0.0.1:{server.port}"
+    elif engine == "redis":
+        port = free_port()
+        tls = ("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key))
+        server = Redis(machine / "engine", more=(*tls, "--tls-auth-clients", "no"))
+        url = f"rediss://127.0.0.1:{port}"
+    else:
+        url = f"https://127.0.0.1:{free_port()}"
+    with closing(*([server] if server else [])):
+        if server:
+            stranger = App(machine / "stranger", relay=url)
+            stranger.tree()
+            until(lambda: stranger.pipeline.relay is not None and stranger.pipeline.relay._is_away)
+            stranger.stop()
+        monkeypatch.setenv("EVENTTREE_RELAY_CA", str(cert))
+        with collecting(url, machine / "collector", [braintrust(vendor)]):
+            app = App(machine / "app", relay=url)
+            app.tree()
+            until(lambda: arrived(vendor) == app.events)
+
+
+def test_f74_a_server_that_lost_its_tls_gets_no_credential(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eventtree.relay import nats as engine
+
+    server = Nats(machine / "engine", more='authorization { token: "right" }')
+    monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "right")
+    port = engine.Engine(Target(f"tls://127.0.0.1:{server.port}"))
+
+    async def opened() -> None:
+        try:
+            await port.open()
+        finally:
+            await port.close()
+
+    with closing(server), pytest.raises(RefusedError, match="no TLS"):
+        asyncio.run(opened())
+
+
+def outage(machine: Path, vendor: VendorServer, writers: int, trees: int) -> float:
+    """So many writers record while their engine is away; seconds until all has arrived once it is back."""
+    server = Nats(machine / "engine")
+    with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)]):
+        apps = [App(machine / f"app{number}", relay=server.url) for number in range(writers)]
+        apps[0].tree()
+        until(lambda: arrived(vendor) == apps[0].events)
+        server.kill()
+        for _ in range(trees):
+            for app in apps:
+                app.tree()
+        began = time.monotonic()
+        server.start()
+        wanted = set[str]().union(*(app.events for app in apps))
+        until(lambda: len(vendor.event_ids("braintrust")) >= len(wanted), 600.0)
+        took = time.monotonic() - began
+        assert arrived(vendor) == wanted
+        assert {same for app in apps for same in copies(app.folder, machine / "collector").values()} == {True}
+        for app in apps:
+            app.stop()
+    return took
+
+
+def test_f60_twenty_writers_lose_nothing_while_their_engine_is_away(machine: Path, vendor: VendorServer) -> None:
+    outage(machine, vendor, 20, 5)
+
+
+@pytest.mark.slow
+def test_f60_ten_minutes_of_twenty_writers_are_caught_up_within_a_minute(machine: Path, vendor: VendorServer) -> None:
+    print(f"120,000 events in {outage(machine, vendor, 20, 1_500):.1f} s")

@@ -189,7 +189,8 @@ class Collector:
         elif not missing or all(map(self._is_lost, missing)):
             self.heard.end(mark.process, mark.sizes)
         hole = (missing[0], self._size(missing[0])) if missing else None
-        return Outcome(not missing or not mark.ended or all(map(self._is_lost, missing)), 0, hole)
+        is_taken = not missing or not mark.ended or all(map(self._is_lost, missing))
+        return Outcome(is_taken, 0 if is_taken else -1, hole)
 
     def _on_chunk(self, chunk: Chunk, unsynced: dict[str, int]) -> Outcome:
         size, end = self._size(chunk.log), chunk.offset + len(chunk.data)

@@ -35,6 +35,7 @@ class Engine:
         """Connect to nothing yet."""
         self.target = target
         self.partitions = 1
+        self._asked: dict[str, int] = {}
 
     async def open(self, partitions: int | None = None) -> Self:
         """See `Port`."""
@@ -53,7 +54,8 @@ class Engine:
 
     async def asked(self) -> Mapping[str, int]:
         """See `Port`: a collector asks in its answers."""
-        return {}
+        asked, self._asked = self._asked, {}
+        return asked
 
     async def close(self) -> None:
         """See `Port`."""
@@ -72,8 +74,10 @@ class Engine:
         if reply.status not in (200, 409):
             raise AwayError(f"the collector answers {reply.status}")
         try:
-            size = pydantic_core.from_json(reply.body).get("size")
-        except (ValueError, AttributeError):
+            answer = pydantic_core.from_json(reply.body)
+            size = answer.get("size")
+            self._asked.update({str(log): int(offset) for log, offset in (answer.get("asked") or {}).items()})
+        except (ValueError, TypeError, AttributeError):
             raise AwayError("the answer is none of a collector's") from None
         return size if type(size) is int else None
 
@@ -119,6 +123,7 @@ class Server:
         """
         if partitions not in (None, 1):
             raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
+        self._asking: dict[str, int] = {}
         self.waiting: asyncio.Queue[Delivery] = asyncio.Queue(QUEUED)
         self._serving = asyncio.create_task(self._serve())
         while not self.server.started:
@@ -148,7 +153,8 @@ class Server:
         return found
 
     async def ask(self, log: str, offset: int) -> None:
-        """See `Port`: the answer says it."""
+        """See `Port`: the next answer says it."""
+        self._asking[log] = offset
 
     async def close(self) -> None:
         """See `Port`."""
@@ -176,7 +182,8 @@ class Server:
             status = 200
         elif scope["method"] == "PUT" and path.startswith(("/logs/", "/processes/")):
             status, size = await self._take(receive)
-        body = pydantic_core.to_json({"size": size})
+        asking, self._asking = self._asking, {}
+        body = pydantic_core.to_json({"size": size, "asked": asking})
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": status, "headers": [length]})
         await send({"type": "http.response.body", "body": body})

@@ -30,6 +30,7 @@ ASKED = "eventtree-ask"
 """Subject outside the stream's."""
 REPLY_SECONDS = 5.0
 CONNECT_SECONDS = 3
+CLOSE_SECONDS = 1.0
 AGAIN_SECONDS = 1.0
 ACK_SECONDS = 5.0
 """A message that a collector took and did not answer is given again after so long."""
@@ -61,7 +62,7 @@ class Engine:
         self.target = target
         self.partitions = 1
         self.client = _Client()
-        self.client.needs_tls = not target.is_near
+        self.client.needs_tls = not target.is_near or target.url.startswith("tls:")
         self.me = uuid.uuid4().hex.encode()
         self.leases: Any = None
         self._leases: dict[int, int] = {}
@@ -74,7 +75,7 @@ class Engine:
         known: dict[str, Any] = {"user": user, "password": token} if user else {"token": token or None}
         creds = credentials_file()
         options: dict[str, Any] = {"user_credentials": creds} if creds else known
-        if not self.target.is_near or self.target.url.startswith("tls:"):
+        if self.client.needs_tls:
             options["tls"] = tls()
         try:
             async with asyncio.timeout(2 * CONNECT_SECONDS):
@@ -138,14 +139,20 @@ class Engine:
     async def close(self) -> None:
         """See `Port`."""
         try:
-            for partition in self._leases:
-                await self.leases.delete(f"partition.{partition}")
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for partition in self._leases:
+                    await self.leases.delete(f"partition.{partition}")
         except Exception:  # noqa: BLE001  (it expires)
             pass
         try:
-            await self.client.close()
-        except Exception:  # noqa: BLE001  (it is broken already)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.client.close()
+        except Exception:  # noqa: BLE001  (it is broken already, or waits for ever after a failed handshake)
             pass
+        writer = getattr(self.client._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+            await asyncio.sleep(0)  # the socket is closed in the loop's next round
 
     async def _stream(self, wanted: int | None) -> int:
         """The stream's partitions; made with so many if there is none, or if it is empty."""

@@ -20,7 +20,7 @@ from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds
 from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE, Workers
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.files import Held
+from eventtree.journal.files import Held, unseen
 from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import unframe
@@ -100,6 +100,7 @@ class Relay:
             except RuntimeError:
                 return
 
+    @unseen
     def confirm(self, seconds: float = CONFIRM_SECONDS) -> bool:
         """Wait until all that this process has recorded is replicated; False after so long, or while it cannot be."""
         log, deadline = self.journal.log, time.monotonic() + seconds
@@ -221,7 +222,7 @@ class Relay:
     # -- replicating -------------------------------------------------------------------------------------------------
 
     async def _round(self, port: Port) -> bool:
-        """Publish the next chunk of each process's logs, and who has died; whether there was anything."""
+        """Publish the next chunk of each process's logs, and who has died; whether there is more to send at once."""
         assert self.cursor is not None
         self._rewind(await port.asked())
         pieces = [
@@ -229,10 +230,10 @@ class Relay:
             for name, logs in groupby(self.journal.all_logs(), process_of)
             if (piece := self._piece(name, list(logs), whole_lines=port.partitions > 1)) is not None
         ]
-        done = await asyncio.gather(*(self._send(port, *piece) for piece in pieces), return_exceptions=True)
+        done = await asyncio.gather(*(self._send(port, *piece[:3]) for piece in pieces), return_exceptions=True)
         if self.is_ending:
             self._writers.dead.add(self.journal.process)
-        marks = [] if pieces else self._writers.marks(self._next, self._is_through, at_once=self.is_ending)
+        marks = self._writers.marks(self._next, self._is_through, at_once=self.is_ending)
         try:
             for mark in marks:
                 await self._say(port, mark)
@@ -242,7 +243,7 @@ class Relay:
         for error in done:
             if isinstance(error, BaseException):
                 raise error
-        return bool(pieces)
+        return any(is_more for *_, is_more in pieces)
 
     def _rewind(self, asked: Any) -> None:
         """Go back to where a collector lacks bytes, as far as the log is still here."""
@@ -259,8 +260,11 @@ class Relay:
             self._next[log] = min(offset, self._next.get(log, 0))
             self.cursor.learned.pop(ENDED + process_of(log), None)
 
-    def _piece(self, name: str, logs: list[str], *, whole_lines: bool) -> tuple[str, int, bytes] | None:
-        """The next bytes of a process's logs: whole lines, but for a line longer than a chunk, and a torn end."""
+    def _piece(self, name: str, logs: list[str], *, whole_lines: bool) -> tuple[str, int, bytes, bool] | None:
+        """The next bytes of a process's logs: whole lines, but for a line longer than a chunk, and a torn end.
+
+        Log, offset, bytes, and whether more of the process waits already.
+        """
         for log in logs:
             offset = self._next.get(log, 0)
             if self._is_through(log):
@@ -274,7 +278,7 @@ class Relay:
             end = data.rfind(b"\n") + 1
             if not end and (is_left or len(data) == limit):
                 end = len(data)
-            return (log, offset, data[:end]) if end else None
+            return (log, offset, data[:end], is_left or len(data) == limit) if end else None
         return None
 
     def _is_through(self, log: str) -> bool:
@@ -320,7 +324,8 @@ class Relay:
     async def _say(self, port: Port, mark: Mark) -> None:
         assert self.cursor is not None
         if port.partitions == 1:
-            await port.publish(0, mark.pack())
+            if await port.publish(0, mark.pack()) == -1:
+                return  # the collector lacks some of its logs, and has asked for them
         else:
             parts = {part: size for log in mark.sizes for part, size in parts_of(log, self.cursor.learned).items()}
             for part in sorted({process_of(part) for part in parts}):

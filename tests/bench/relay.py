@@ -1,0 +1,196 @@
+"""What a relay costs, and how far it is behind: `python -m tests.bench.relay [--rounds N]`.
+
+Real servers on loopback, everything in processes of its own. Callbacks are compared with those of the same app without
+a relay, in turn: machines are shared. `lag` is the time from a record's append until the engine has acknowledged it, at
+1,000 events a second; CPU is that of a whole relay, or collector, per event, starts left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from eventtree.testing import VendorServer
+from tests.bench.delivery import serve
+from tests.relay.world import App, Nats, Redis, Running, report, sidecar, until
+
+CALLBACKS = """
+import json, sys, time
+from pathlib import Path
+from tests.relay.world import App
+app = App(Path(sys.argv[1]), **({"relay": sys.argv[2]} if sys.argv[2] else {}))
+found = []
+def timed(call, *args):
+    began = time.perf_counter_ns()
+    made = call(*args)
+    found.append(time.perf_counter_ns() - began)
+    return made
+def tree():
+    root = timed(app.open)
+    for _ in range(3):
+        timed(app.end, timed(app.open, root))
+    timed(app.end, root)
+for number in range(700):
+    if number == 200:
+        found.clear()
+    tree()
+    time.sleep(0.002)
+found.sort()
+print(json.dumps([found[len(found) // 2], found[len(found) * 99 // 100]]))
+sys.stdout.flush()
+import os
+os._exit(0)
+"""
+
+LAG = """
+import json, sys, threading, time
+from pathlib import Path
+from tests.relay.world import App
+app = App(Path(sys.argv[1]), relay=sys.argv[2])
+relay, log = app.pipeline.relay, Path(sys.argv[1])
+app.tree()
+while not (relay.cursor and relay.cursor.offsets.get(app.journal.log)):
+    time.sleep(0.01)
+def spent():
+    fields = Path(f"/proc/self/task/{relay._thread.native_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+made, lags, done, started = [], [], False, spent()
+def watch():
+    at = 0
+    while not done or at < len(made):
+        there = relay.cursor.offsets.get(made[at][1], 0) if at < len(made) else 0
+        while at < len(made) and made[at][2] <= there:
+            lags.append(time.monotonic() - made[at][0])
+            at += 1
+        time.sleep(0.002)
+watcher = threading.Thread(target=watch)
+watcher.start()
+began, trees = time.monotonic(), 0
+while time.monotonic() - began < 10:
+    app.tree()
+    made.append((time.monotonic(), app.journal.log, app.journal._size))
+    trees += 1
+    time.sleep(max(0.0, began + trees * 0.004 - time.monotonic()))
+done = True
+watcher.join()
+used = (spent() - started) / (trees * 4)
+lags.sort()
+print(json.dumps([trees * 4 / (time.monotonic() - began), lags[len(lags) // 2], lags[len(lags) * 99 // 100], used]))
+"""
+
+
+def run(program: str, *arguments: str) -> Any:
+    """What a program prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        env={**os.environ, "EVENTTREE_STRICT": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def cpu(running: Running) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def callbacks(place: Path, rounds: int) -> None:
+    """Callbacks with an engine that is up, down and hanging, against none."""
+    nats = Nats(place / "engine")
+    found: dict[str, list[list[float]]] = {"none": [], "up": [], "down": [], "hanging": []}
+    for number in range(rounds):
+        for name, each in found.items():
+            if name == "down":
+                nats.kill()
+            elif name == "hanging":
+                nats.start()
+                time.sleep(1.0)
+                nats.process.send_signal(signal.SIGSTOP)
+            each.append(run(CALLBACKS, str(place / f"{name}{number}"), "" if name == "none" else nats.url))
+            nats.process.send_signal(signal.SIGCONT) if name == "hanging" else None
+    nats.close()
+    base = [statistics.median(each[at] for each in found["none"]) for at in (0, 1)]
+    for name, each in found.items():
+        p50, p99 = (statistics.median(one[at] for one in each) for at in (0, 1))
+        ratios = f"{p50 / base[0]:.2f} and {p99 / base[1]:.2f} of none"
+        print(f"callback, engine {name:8} p50 {p50 / 1e3:6.1f} µs, p99 {p99 / 1e3:7.1f} µs: {ratios}")
+
+
+def lags(place: Path) -> None:
+    """How far a relay is behind at 1,000 events a second."""
+    for engine in (Nats(place / "lag-nats"), Redis(place / "lag-redis")):
+        rate, p50, p99, used = run(LAG, str(place / f"lag-{type(engine).__name__}-app"), engine.url)
+        print(f"lag, {type(engine).__name__:6} {rate:5.0f} events/s: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms")
+        print(f"relay as a thread, {type(engine).__name__:6} at that rate: {used * 1e6:.1f} µs CPU an event")
+        engine.close()
+
+
+def throughput(place: Path, trees: int) -> None:
+    """What a relay and a collector need for a backlog."""
+    app = App(place / "backlog", deliver=False)
+    for _ in range(trees):
+        app.tree()
+    events = len(app.events)
+    nats = Nats(place / "through")
+    spent = []
+    App(place / "nothing", deliver=False).tree()
+    for name in ("nothing", "backlog"):
+        relay = sidecar(nats.url, place / name)
+        until(lambda name=name: report(place / name).unreplicated_bytes == 0, 300)
+        time.sleep(1.0)
+        spent.append(cpu(relay))
+        relay.close()
+    print(f"relay, backlog of {events} events: {(spent[1] - spent[0]) / events * 1e6:.1f} µs CPU an event")
+    _collect(place, nats, events)
+    nats.close()
+
+
+def _collect(place: Path, nats: Nats, events: int) -> None:
+    import multiprocessing
+
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    env = {
+        "EVENTTREE_VENDORS": "braintrust", "BRAINTRUST_API_KEY": "k", "BRAINTRUST_PROJECT": "p",
+        "BRAINTRUST_API_URL": f"http://127.0.0.1:{ours.recv()}",
+    }  # fmt: skip
+    collector = Running(sys.executable, "-m", "eventtree", "collect", nats.url, "--journal", str(place / "c"), env=env)
+    until(lambda: (place / "c" / "collected").exists())
+    started, began = cpu(collector), time.monotonic()
+
+    def delivered() -> int:
+        found = report(place / "c").vendors.get("braintrust")
+        return found.delivered if found else 0
+
+    until(lambda: delivered() >= events, 600)
+    used, took = cpu(collector) - started, time.monotonic() - began
+    print(f"collector with one vendor: {events / used:.0f} events a CPU second, {events / took:.0f} events/s")
+    collector.close()
+    server.terminate()
+
+
+def main() -> None:
+    """Print it all."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--trees", type=int, default=10_000)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder, VendorServer():
+        lags(Path(folder))
+        throughput(Path(folder), given.trees)
+        callbacks(Path(folder), given.rounds)
+
+
+if __name__ == "__main__":
+    main()
