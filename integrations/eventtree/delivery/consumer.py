@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 
 from eventtree import diagnostics
@@ -208,7 +207,7 @@ class Consumer:
         has_settled = self.ledger.has_settled(tree.id)
         if not (self.ledger.is_for_us(tree) or (tree.vendors is None and has_settled)) or self.due.join(tree):
             return
-        part = part_beyond(self.journal, tree, partial(self.ledger.is_settled, tree))
+        part = part_beyond(self.journal, tree, self.ledger.settled_of(tree))
         if part is None:
             return
         if part.late and part.root_opened and not has_settled:

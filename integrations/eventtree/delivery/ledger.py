@@ -76,14 +76,13 @@ class Ledger:
         """Whether a tree of that id was sent to this vendor before, and not only parts of it that came apart."""
         return self.opened is not None and tree_id in self.opened.settled and tree_id not in self.opened.apart
 
-    def is_settled(self, tree: LoggedTree, log: str, end: int) -> bool:
-        """Whether the line of a tree that ends there was settled with an earlier part of it."""
+    def settled_of(self, tree: LoggedTree) -> Mapping[str, int]:
+        """Log → up to where the lines of a tree were settled with earlier parts of it."""
         spans = self.cursor.settled.get(tree.id)
         if spans is not None:
-            return end <= spans.get(log, 0)
+            return spans
         # All before the offset is settled, except trees recorded for others, which only a replay sends.
-        known = self.cursor.replayed if self._is_replay(tree) else self.cursor.offsets
-        return end <= known.get(log, 0)
+        return self.cursor.replayed if self._is_replay(tree) else self.cursor.offsets
 
     def settle(self, tree: LoggedTree, events: int, dropped: Counter[str]) -> None:
         """Write down that nothing is left to do for a tree."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from eventtree import record
@@ -260,15 +260,17 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
     )  # fmt: skip
 
 
-def part_beyond(journal: Journal, tree: LoggedTree, is_settled: Callable[[str, int], bool]) -> LoggedTree | None:
+def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) -> LoggedTree | None:
     """The lines of a tree that are not settled, as a late part; None if there are none.
 
-    `is_settled` takes a log and an offset: whether the tree's line that ends there is settled.
+    `settled` says up to where its lines are, by log.
 
     Raises:
         OSError: the disk refuses to read.
     """
-    left = [line for line in tree.lines if not is_settled(line[0], line[1] + line[2])]
+    if settled.keys().isdisjoint(tree.spans):
+        return tree
+    left = [line for line in tree.lines if line[1] + line[2] > settled.get(line[0], 0)]
     if len(left) == len(tree.lines):
         return tree
     part = LoggedTree(tree.id, late=True, since=tree.since)

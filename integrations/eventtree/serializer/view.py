@@ -207,14 +207,19 @@ def ended(event: Event) -> dict[str, JsonValue]:
     return {"status": str(event.status), "status_reason": error_line(event)}
 
 
+PLAIN = frozenset({int, str, bool})
+"""Types whose values are their own JSON."""
+
+
 def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
     own = vars(event.usage).items()
-    said = [name for name, value in own if value is not None and value is not False and value != () and value != {}]
-    if all(name in placed or name == "raw" for name in said):
-        return {}
+    said = {name: value for name, value in own if value is not None and value is not False and value not in ((), {})}
+    rest = {name: value for name, value in said.items() if name not in placed and name != "raw"}
+    if PLAIN.issuperset(map(type, rest.values())):
+        return rest
     return event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})
 
 

@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
@@ -286,6 +287,7 @@ def session_id(view: TreeView) -> str:
     return session_of(view.tree.id)
 
 
+@lru_cache(maxsize=256)
 def session_of(tree_id: str) -> str:
     """The id of the session of a tree of that id."""
     return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{tree_id}"))
@@ -369,6 +371,8 @@ def as_object(value: JsonValue, text_key: str, other_key: str) -> dict[str, Json
 
 def config_of(event: Event) -> dict[str, JsonValue]:
     """Model, provider, parameters and tools; empty for what has none."""
+    if not event.params and not event.model and event.kind is not Kind.MODEL:
+        return {} if event.provider is None else {"provider": event.provider}
     params = {key: value for key, value in (event.params or {}).items() if value is not None}
     hyper = {key: value for key, value in params.items() if key not in (*CONFIG_PARAMS, "tools")}
     return without_nulls(
@@ -452,7 +456,7 @@ def cost_metadata(event: Event) -> dict[str, JsonValue]:
     """Dollars of an event, with their parts and where they come from."""
     if event.cost is None or event.cost.total_usd is None:
         return {}
-    return {"cost": float(event.cost.total_usd), "cost_details": event.cost.model_dump(mode="json", exclude_none=True)}
+    return {"cost": float(event.cost.total_usd), "cost_details": views.cost_of(event.cost)}
 
 
 def names(event: Event) -> dict[str, JsonValue]:

@@ -242,7 +242,9 @@ NAMED_ELSEWHERE = frozenset({"model", "model_name", "tools"})
 
 def settings(event: Event, fields: Collection[str]) -> Fields:
     """The `fields` of a version that the event's parameters set."""
-    params = event.params or {}
+    params = event.params
+    if not params:
+        return {}
     found: Fields = {}
     for field, (names, check) in SETTINGS.items():
         if field in fields:
@@ -252,6 +254,8 @@ def settings(event: Event, fields: Collection[str]) -> Fields:
 
 def unplaced(event: Event, fields: Collection[str]) -> Fields:
     """The parameters that `settings` has no place for."""
+    if not event.params:
+        return {}
     placed = {name for field in settings(event, fields) for name in SETTINGS[field][0]}
     return {k: v for k, v in (event.params or {}).items() if k not in placed | NAMED_ELSEWHERE and v is not None}
 
@@ -347,7 +351,8 @@ def usage_rest(event: Event, placed: Collection[str]) -> Fields:
 
 def cost_rest(event: Event) -> Fields:
     """The total in dollars and where the figures come from."""
-    return event.cost.model_dump(mode="json", exclude_none=True, include={"total_usd", "source"}) if event.cost else {}
+    known = views.cost_of(event.cost) if event.cost else {}
+    return {name: known[name] for name in ("total_usd", "source") if name in known}
 
 
 def tokens_and_cost(event: Event) -> Fields:
