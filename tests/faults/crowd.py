@@ -115,7 +115,9 @@ class Crowd:
             self.shipper = self.processes[0]
             journal = self.shipper.journal
             folder = Folder(journal, pricer or (lambda: None), lambda: None)
-            feeds = Feeds(journal, folder, lambda *start: Feed(journal, *start, clock=self.loop.time))
+            feeds = Feeds(
+                journal, folder, lambda *start: Feed(journal, *start, parsed=folder.parsed, clock=self.loop.time)
+            )
             for name, vendor in self.vendors.items():
                 self.consumers[name] = Consumer(
                     journal, vendor, self.sinks[name], feeds, all_trees=all_trees, clock=self.loop.time,

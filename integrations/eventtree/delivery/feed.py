@@ -112,9 +112,6 @@ class Folder:
         Raises:
             OSError: the disk refuses to read what is there; the tenth time the tree counts as damaged.
         """
-        if self.parsed.has_cleared():
-            self._kept.clear()
-            self._kept_bytes = 0
         known = self._kept.get(id(logged))
         folded = known[1] if known is not None else self._built(logged, self._records(logged))
         logged.takers -= 1
@@ -123,6 +120,12 @@ class Folder:
         elif known is None:
             self._keep(logged, folded)
         return folded
+
+    def look(self) -> None:
+        """Before trees are folded: keep nothing that was read before somebody cleared something."""
+        if self.parsed.has_cleared():
+            self._kept.clear()
+            self._kept_bytes = 0
 
     def forget(self, trees: Iterable[LoggedTree]) -> None:
         """Take back one taker of each: that consumer will not ask for the fold after all."""

@@ -84,6 +84,7 @@ class TreeSender:
 
     def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
         """Fold the trees one by one, and note the events of each that are lost or dropped."""
+        self.folder.look()
         for one in pending.values():
             logged = one.logged
             if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):

@@ -1,0 +1,103 @@
+"""Records that wait parsed for their tree: the same as the logs hold, bounded, and gone once somebody clears."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from eventtree import record
+from eventtree.delivery.feed import Feed, Folder
+from eventtree.journal import Journal, MemoryFiles
+from eventtree.journal.clear import clear
+from eventtree.journal.trees import LoggedTree, Parsed, load
+
+T0 = 1_700_000_000_000_000_000
+REFS = [{"name": "v", "fingerprint": "0" * 16}]
+
+
+class Taker:
+    """A consumer that takes every tree."""
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self.trees: list[LoggedTree] = []
+
+    def offer(self, tree: LoggedTree) -> None:
+        tree.takers += 1
+        self.trees.append(tree)
+
+    def hear(self, feedback: Any) -> None:
+        """None comes."""
+
+    def has_settled(self, tree_id: str) -> bool:
+        return False
+
+    def fall_behind(self, offsets: Any) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal(MemoryFiles())
+
+
+def add(journal: Journal, tree: str, text: str = "text") -> None:
+    opened = {**record.opened(tree, tree, None, "chain", tree, T0), "vendors": REFS, "inputs": text}
+    for entry in (opened, {**record.closed(tree, tree, 5, "ok"), "outputs": 2**70, "events": 1}):
+        journal.append(record.encode(entry), ("v",), 1 if entry is opened else 0)
+
+
+def read(journal: Journal, most: int = 10**6) -> tuple[Folder, list[LoggedTree]]:
+    folder, taker = Folder(journal, lambda: None, lambda: None), Taker()
+    folder.parsed.most = most
+    feed = Feed(journal, {}, {}, parsed=folder.parsed)
+    feed.subscribers.append(taker)
+    while feed.read():
+        pass
+    return folder, taker.trees
+
+
+def test_what_waits_parsed_is_what_the_log_holds(journal: Journal) -> None:
+    for number in range(3):
+        add(journal, f"t{number}")
+    folder, trees = read(journal)
+    assert [tree.id for tree in trees] == ["t0", "t1", "t2"]
+    for tree in trees:
+        assert tree.records == list(load(journal, tree.lines))
+    journal.files.read = None  # type: ignore[method-assign, assignment]  # nothing is read a second time
+    for tree in trees:
+        folded = folder.fold(tree).tree
+        assert folded is not None and folded.root.outputs == 2**70
+    assert (folder.parsed.size, folder.parsed._trees) == (0, {})
+
+
+def test_the_oldest_give_way_and_are_read_from_the_log(journal: Journal) -> None:
+    for number in range(20):
+        add(journal, f"t{number}", "x" * 1000)
+    folder, trees = read(journal, most=5_000)
+    assert folder.parsed.size <= 5_000
+    assert [bool(tree.records) for tree in trees] == [False] * 17 + [True] * 3
+    assert [folder.fold(tree).tree.id for tree in trees] == [tree.id for tree in trees]  # type: ignore[union-attr]
+
+
+def test_what_the_user_clears_while_it_waits_is_not_sent(journal: Journal) -> None:
+    add(journal, "t0", "secret")
+    add(journal, "t1")
+    folder, trees = read(journal)
+    assert clear(journal, {"t0"}) == 1
+    folder.look()
+    cleared, kept = (folder.fold(tree) for tree in trees)
+    assert (cleared.tree, cleared.lost) == (None, Counter(by_user=1))
+    assert kept.tree is not None and kept.tree.root.inputs == "text"
+
+
+def test_what_nobody_takes_is_not_kept(journal: Journal) -> None:
+    add(journal, "t0")
+    parsed = Parsed(journal)
+    feed = Feed(journal, {}, {}, parsed=parsed)
+    while feed.read():
+        pass
+    assert (parsed.size, parsed._trees) == (0, {})
