@@ -74,19 +74,19 @@ class LoggedTree:
         elif kind == record.CLOSE and self.open.pop(run_id, None) is None:
             self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
-            self._add_root(kind, line.payload, now)
+            self._add_root(kind, entry, now)
         elif kind == record.VENDORS or run_id in self.parts_open or record.JOINED in line.payload:
-            self._add_part(kind, run_id, line.payload, now)
+            self._add_part(kind, run_id, entry, now)
 
-    def _add_root(self, kind: str, payload: bytes, now: float) -> None:
+    def _add_root(self, kind: str, seen: Entry, now: float) -> None:
         if kind == record.OPEN:
             self.root_opened = True
         elif kind == record.CLOSE:
             self.root_closed, self.closed_at = True, now
-            if self.vendors is not None and PARTS not in payload:
+            if self.vendors is not None and PARTS not in seen.line.payload:
                 return  # it repeats the open record
         try:
-            entry = record.decode(payload)
+            entry = seen.record or record.decode(seen.line.payload)
         except Exception:  # noqa: BLE001  (the boundary around each record; the fold counts it as damaged)
             return
         if kind == record.DROP:
@@ -96,9 +96,9 @@ class LoggedTree:
         if kind == record.CLOSE:
             self.handed_on += record.count_in(entry, "parts")
 
-    def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
+    def _add_part(self, kind: str, run_id: str, seen: Entry, now: float) -> None:
         try:
-            entry = record.decode(payload)
+            entry = seen.record or record.decode(seen.line.payload)
         except Exception:  # noqa: BLE001  (as in `_add_root`)
             return
         if kind == record.OPEN and entry.get("joined") is True:
