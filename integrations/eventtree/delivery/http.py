@@ -16,46 +16,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
 from eventtree.errors import ConfigError, RequestError
-from eventtree.remembered import Remembered
 from eventtree.serializer.requests import Request
 from eventtree.serializer.vendor import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx
 
-    from eventtree.delivery.connections import Connections
-
-logger = logging.getLogger("eventtree.http")
-"""Says each request and its status, as httpx's does of those it sends itself."""
 OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connection": "keep-alive"}
-PORTS = {"http": 80, "https": 443}
-MOST_PORTS = 65_535
-Pieces: TypeAlias = AsyncGenerator[bytes, None]
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 PIECES_IN_A_ROW = 256
 """Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
-KNOWN_BASES = 100
-USUAL_URL = re.compile(r"(https?://[A-Za-z0-9.:\[\]-]+)(/[A-Za-z0-9/._~!$&'()*+,;=:@%?-]*)")
-"""Host, and what is asked for there, of a URL that goes over the wire as it is written."""
 SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
 """Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
 
@@ -103,26 +91,8 @@ class Reply:
     """The body is not all the vendor sent: too long, cut off, too slow or not decodable."""
 
 
-class _Answer(NamedTuple):
-    """An answer whose head has come: its body is still to be read, and then the connection to be given back."""
-
-    status: int
-    headers: Mapping[str, str]
-    pieces: Pieces
-    close: Callable[[], Awaitable[None]]
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by their names in lower case, repeated ones joined."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key, text = name.decode("ascii").lower(), value.decode("utf-8", "replace")
-        found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
-
-
 class Http:
-    """Sends requests over connections that are kept. Belongs to the event loop it is first used in."""
+    """Sends requests over one pool of connections. Belongs to the event loop it is first used in."""
 
     def __init__(
         self,
@@ -139,127 +109,86 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
-        self._extensions = {"timeout": {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}}
-        self._connections: Connections | None = None
+        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
+        self._near: httpx.AsyncHTTPTransport | None = None
+        self._far: httpx.AsyncHTTPTransport | None = None
         self._by_proxy: httpx.AsyncClient | None = None
-        self._bases: Remembered[str, httpx.URL] = Remembered(KNOWN_BASES)
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
-        import httpcore
         import httpx
 
-        headers = {**OWN_HEADERS, **request.headers, **auth}
-        if not all(SENDABLE.fullmatch(value) for value in headers.values()):
+        if not all(SENDABLE.fullmatch(value) for value in (*request.headers.values(), *auth.values())):
             raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
         until = asyncio.get_running_loop().time() + self._deadline
-        failures = (
-            httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError,
-            OSError, ValueError, RuntimeError, ImportError, ExceptionGroup,
-        )  # fmt: skip
+        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
         try:
             async with asyncio.timeout_at(until):
-                if not is_plain_loopback(request.url) and getproxies():
-                    answer = await self._ask_by_proxy(request, headers)
-                else:
-                    answer = await self._ask(request, headers)
+                response = await self._answer(request, auth)
         except failures as error:
             kind = UnansweredError if type(error).__name__ in UNANSWERED else RequestError
             failure = kind(self._words(error, request.url))
         else:
-            return await self._read(answer, until, failures)
+            return await self._read(response, until)
         raise failure  # outside the handler: it must not carry the original, which may hold the key
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
-        connections, self._connections = self._connections, None
-        client, self._by_proxy = self._by_proxy, None
-        if connections is not None:
-            await connections.close()
-        if client is not None:
-            await client.aclose()
+        pools, self._near, self._far, self._by_proxy = (self._near, self._far, self._by_proxy), None, None, None
+        for pool in pools:
+            if pool is not None:
+                await pool.aclose()
 
-    async def _ask(self, request: Request, headers: Mapping[str, str]) -> _Answer:
-        """Send the request and wait for the head of its answer."""
-        import httpcore
-
-        if self._connections is None:
-            from eventtree.delivery.connections import Connections
-
-            self._connections = Connections(KEEPALIVE)
-        base, target = self._parsed(request.url)
-        origin = httpcore.Origin(base.raw_scheme, base.raw_host, base.port or PORTS[base.scheme])
-        outgoing = httpcore.Request(
-            request.method.encode(),
-            httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
-            headers=[
-                (b"Host", base.netloc),
-                *((name.encode(), value.encode()) for name, value in headers.items()),
-                (b"Content-Length", b"%d" % len(request.content)),
-            ],
-            content=request.content,
-            extensions=self._extensions,
-        )
-        connections = self._connections
-        connection = await connections.take(origin, self._context() if base.scheme == "https" else None)
-        response = await connection.handle_async_request(outgoing)
-        logger.info("%s %s: %s", request.method, request.url, response.status)
-
-        async def close() -> None:
-            await response.aclose()
-            connections.give_back(connection)
-
-        return _Answer(response.status, _joined(response.headers), cast("Pieces", aiter(response.stream)), close)  # type: ignore[arg-type]
-
-    def _parsed(self, url: str) -> tuple[httpx.URL, bytes]:
-        """A URL as its host and what is asked for there. Hosts are remembered, and usual paths need no parsing.
-
-        Raises:
-            InvalidURL, UnsupportedProtocol: it is none.
-        """
+    async def _answer(self, request: Request, auth: Mapping[str, str]) -> httpx.Response:
         import httpx
 
-        usual = USUAL_URL.fullmatch(url)
-        base = self._bases.get(usual[1] if usual else url)
-        if base is None:
-            base = httpx.URL(url)
-            if base.scheme not in PORTS or not base.host:
-                raise httpx.UnsupportedProtocol("neither http nor https")
-            if not 0 < (base.port or 1) <= MOST_PORTS:
-                raise httpx.InvalidURL("no port")
-            self._bases.keep(usual[1] if usual else url, base)
-        return base, usual[2].encode() if usual else base.raw_path
-
-    async def _ask_by_proxy(self, request: Request, headers: Mapping[str, str]) -> _Answer:
-        """The same by whichever proxy the environment names for the host, as httpx reads it."""
-        import httpx
-
+        outgoing = httpx.Request(
+            request.method, request.url, content=request.content, headers={**OWN_HEADERS, **request.headers, **auth},
+            extensions={"timeout": self._timeout},
+        )  # fmt: skip
+        # Straight to httpx's transport: its client would merge cookies, parameters, redirects and credentials that
+        # there are none of, for a sixth of a small request's time. Only it knows the environment's proxies, though.
+        if is_plain_loopback(request.url):
+            if self._near is None:
+                # Trusts nobody: no https can come of it.
+                self._near = self._transport(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+            return await self._near.handle_async_request(outgoing)
+        if not getproxies():
+            if self._far is None:
+                self._far = self._transport(self._context())
+            return await self._far.handle_async_request(outgoing)
         if self._by_proxy is None:
             self._by_proxy = httpx.AsyncClient(
                 verify=self._context(),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
+                limits=self._limits(),
                 mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
             )
-        # Made here and not by the client, which would merge cookies, parameters and headers that it has none of.
-        outgoing = httpx.Request(
-            request.method, request.url, content=request.content, headers=headers, extensions=self._extensions
-        )
         # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
-        response = await self._by_proxy.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
-        return _Answer(
-            response.status_code, dict(response.headers), cast("Pieces", response.aiter_raw()), response.aclose
-        )
+        return await self._by_proxy.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+
+    def _transport(self, context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
+        import httpx
+
+        return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=self._limits())
+
+    def _limits(self) -> httpx.Limits:
+        import httpx
+
+        return httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE)
 
     def _context(self) -> ssl.SSLContext:
         return strict_context() if self._verify is True else self._verify
 
-    async def _read(self, answer: _Answer, until: float, failures: tuple[type[Exception], ...]) -> Reply:
-        body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
+    async def _read(self, response: httpx.Response, until: float) -> Reply:
+        import httpx
+
+        body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
         ended = False
         try:
-            async with asyncio.timeout_at(until), aclosing(answer.pieces) as pieces:
+            pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+            async with asyncio.timeout_at(until), aclosing(pieces):
                 async for piece in pieces:
                     if not body.take(piece):
                         break
@@ -267,14 +196,14 @@ class Http:
                         await asyncio.sleep(0)
                 else:
                     ended = True
-        except failures:
+        except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError):
             pass  # the vendor has answered: what is known goes back, marked
         finally:
-            await answer.close()
+            await response.aclose()
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
         whole = body.is_whole and ended
-        return Reply(answer.status, answer.headers, bytes(body.kept), truncated=not whole)
+        return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
 
     def _words(self, error: Exception, url: str) -> str:
         origin = origin_of(url)
