@@ -53,16 +53,17 @@ for number in range(int(sys.argv[2])):
 took.sort()
 print(json.dumps([took[len(took) // 2], took[len(took) * 99 // 100], time.process_time_ns()]))
 """
+FRAMES = 300
 SCROLL = """async () => {
   const box = document.getElementById("events"), took = [];
-  for (let at = 0; at < 300; at++) took.push(await new Promise(next => requestAnimationFrame(began => {
+  for (let at = 0; at < FRAMES; at++) took.push(await new Promise(next => requestAnimationFrame(began => {
     const after = new MessageChannel();
     after.port1.onmessage = () => next(performance.now() - began);
     after.port2.postMessage(0);
     box.scrollTop += 12 * 26;
   })));
   return took.sort((a, b) => a - b)[Math.floor(took.length * 0.95)];
-}"""
+}""".replace("FRAMES", str(FRAMES))
 """From the beginning of a frame until it is painted, while 12 rows a frame go by."""
 DRAWN = """async () => {
   while (!document.querySelector(".event")) await new Promise(requestAnimationFrame);
@@ -85,10 +86,10 @@ def fill(folder: Path, trees: int) -> None:
         recorded = open_journal(place)
         entries = [entry for entry in entries_in(recorded, recorded.logs()[0]) if entry.tree_id]
     ids = list(dict.fromkeys(entry.run_id for entry in entries))
-    journal, begun = Journal(DiskFiles(folder)), time.time_ns() - trees * 1_000_000
+    journal = Journal(DiskFiles(folder))
     for number in range(trees):
         fresh = {old.encode(): new_id().encode() for old in ids}
-        at = str(begun + number * 1_000_000).encode()
+        at = str(time.time_ns()).encode()
         for entry in entries:
             payload = entry.line.payload.replace(b"gpt-4o-mini", MODELS[number % len(MODELS)])
             for old, new in fresh.items():
@@ -174,7 +175,7 @@ def page_bytes() -> str:
 
 def in_the_browser(place: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds until a large tree is drawn, of a frame while it scrolls, and until a new tree is seen."""
-    found: dict[str, list[float]] = {"drawn": [], "frame": [], "live": []}
+    found: dict[str, list[float]] = {"drawn": [], "frame": [], "busy": [], "live": []}
     folder = place / "large"
     tree = large_tree(pipeline_in(folder), EVENTS)
     pipeline = pipeline_in(folder)
@@ -186,7 +187,11 @@ def in_the_browser(place: Path, rounds: int) -> dict[str, list[float]]:
                 page.goto(f"{one.address}/#tree={tree}")
                 page.reload()
                 found["drawn"].append(page.evaluate(DRAWN) / 1000)
+                threads = page.context.new_cdp_session(page)
+                threads.send("Performance.enable", {"timeDomain": "threadTicks"})
+                before = busy(threads)
                 found["frame"].append(page.evaluate(SCROLL) / 1000)
+                found["busy"].append((busy(threads) - before) / FRAMES)
                 page.locator(".live.on").wait_for()
                 page.wait_for_timeout(600)
                 for number in range(5):
@@ -195,6 +200,12 @@ def in_the_browser(place: Path, rounds: int) -> dict[str, list[float]]:
                     ended = time.time()
                     found["live"].append(page.evaluate("window.seen") / 1000 - ended)
     return found
+
+
+def busy(session: Any) -> float:
+    """Processor's seconds that the page's own thread has used."""
+    metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    return float(metrics["TaskDuration"])
 
 
 def recording(place: Path, rounds: int) -> list[tuple[float, float, float]]:
