@@ -21,7 +21,7 @@ from eventtree.view.shape import RUNNING, Json, number, resumed_in
 
 SEARCH_SECONDS = 2.0
 """What was found until then is shown, and the page asks again for the rest."""
-FILL_SECONDS = 0.05
+FILL_SECONDS = 0.1
 """The index is filled behind the page in pieces, so that nobody waits for it for long."""
 KEPT_TREES = 8
 """Trees that stay folded: one is asked for as often as somebody chooses another of its events."""
@@ -99,7 +99,8 @@ class Looking:
         if tree is None:
             raise JournalError(f"no tree {tree_id} in this journal")
         heads = {kind: {one["id"] for one in records if one["r"] == kind} for kind in (record.OPEN, record.CLOSE)}
-        roots = (one for one in records if one["id"] == tree_id and one["r"] in ROOT_KINDS)
+        # Of parts alone, whose root another machine has, each names its own vendors.
+        roots = [one for one in records if one["id"] == tree_id and one["r"] in ROOT_KINDS] or records
         vendors = {(ref["name"], ref["fingerprint"]): None for one in roots for ref in record.refs_of(one) or ()}
         return Opened(tree, lines, frozenset(heads[record.OPEN] - heads[record.CLOSE]), tuple(vendors))
 

@@ -18,6 +18,7 @@ export function Text({ text, quiet = false }) {
 
 export function Copy({ value }) {
   const [done, setDone] = useState(false);
+  if (!navigator.clipboard) return null; // only pages of this machine, or by https, have one
   const copy = async () => {
     await navigator.clipboard.writeText(typeof value === "string" ? value : JSON.stringify(value, null, 2));
     setDone(true);
