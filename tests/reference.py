@@ -25,7 +25,8 @@ from eventtree import config, event
 from eventtree.delivery import report
 from eventtree.tree import filter as tree_filter
 from eventtree.usage.providers import FORMATS
-from eventtree.vendors import VENDORS, Vendor, vendor_class
+from eventtree.vendors import VENDORS, Vendor, otlp_genai, vendor_class
+from eventtree.vendors.otlp_openinference import OPENINFERENCE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(eventtree.__file__).parent
@@ -185,6 +186,15 @@ def choices(model: type[BaseModel], name: str) -> str:
     return f"{' or '.join(code(choice) for choice in get_args(kind))}."
 
 
+def otlp_rows(*tables: otlp_genai.Table) -> str:
+    """Attributes, and the field that each is made of."""
+    rows: dict[str, list[str]] = {}
+    for row in (row for table in tables for row in table):
+        fields = rows.setdefault(row.attribute, [])
+        fields += [row.field] if row.field not in fields else []
+    return table(("attribute", "from"), ((f"`{name}`", ", ".join(map(code, fields))) for name, fields in rows.items()))
+
+
 def providers() -> str:
     """For each provider's way of writing usage: which figure is read from which fields."""
     parts = []
@@ -253,6 +263,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "vendor_settings": vendor_settings,
     "providers": providers,
     "filter": filter_words,
+    "otlp_genai": lambda: otlp_rows(otlp_genai.ABOUT, otlp_genai.GENAI),
+    "otlp_openinference": lambda: otlp_rows(OPENINFERENCE),
+    "otlp_more": lambda: otlp_rows(otlp_genai.LANGFUSE, otlp_genai.LANGSMITH, otlp_genai.MLFLOW),
     "folders": folders,
     "files": files,
     **{name: (lambda model=model: fields_of(model)) for name, model in MODELS.items()},

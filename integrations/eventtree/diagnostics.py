@@ -137,14 +137,22 @@ def failed(where: str, error: BaseException, at: str = "", then: str = "this rec
     kind = f"{where}: {QUALNAME_OF(type(error))}"
     failures[kind] += 1
     if failures[kind] == 1:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        line = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown place"
         try:
-            logger.warning("%s in %s at %s. Your app is unaffected; %s", kind, where, at or line, then)
+            logger.warning("%s in %s at %s. Your app is unaffected; %s", kind, where, at or line_of(error), then)
         except Exception:  # noqa: BLE001  (the app's own log handlers run here, within the callback that failed)
             failures["log handler"] += 1
+
+
+def line_of(error: BaseException, module: str = "") -> str:
+    """File and line where an exception came up: the innermost in that module, where it went through it."""
+    lines = [(frame, f"{frame.f_code.co_filename}:{line}") for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [place for frame, place in lines if module and frame.f_globals.get("__name__") == module]
+    return (own or [place for _, place in lines] or ["unknown place"])[-1]
+
+
+def told(error: BaseException, module: str = "") -> str:
+    """An exception of somebody else's code, told to who wrote it: its kind, its text and its line."""
+    return f"{QUALNAME_OF(type(error))}: {message_of(error)} at {line_of(error, module)}"
 
 
 class Warnings:

@@ -16,7 +16,7 @@ from eventtree.event import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
-from eventtree.testing.contracts.contract import Reply
+from eventtree.testing.contracts.contract import Reply, decompressed
 from eventtree.vendors import VENDORS, Vendor, vendor_class
 from tests.trees import new_id, record_tree
 
@@ -25,7 +25,7 @@ class PickyServer(VendorServer):
     """Refuses every whole request in which there is poison."""
 
     def _judge(self, rules: Any, incoming: Any, body: Any, unreadable: Any) -> Reply:
-        if b"poison" in incoming.body:
+        if b"poison" in decompressed(incoming):
             return Reply(status=400, body={"error": "I will not take poison"})
         return super()._judge(rules, incoming, body, unreadable)
 

@@ -15,8 +15,8 @@ from eventtree.delivery.retry import Backoff
 from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.pricing import Pricer
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Item
-from eventtree.serializer.vendor import to_json
 from eventtree.vendors import Encoded
 from tests.faults.world import FaultyFiles, JumpingLoop, PlainVendor, Process, Sink
 

@@ -18,7 +18,7 @@ from eventtree.journal.retention import remove_settled
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
-from eventtree.vendors import Braintrust
+from eventtree.vendors import Braintrust, vendor_class
 from tests.faults.world import FaultyFiles, World
 from tests.trees import new_id, record_tree
 
@@ -53,28 +53,28 @@ def test_f02_ten_minutes_without_a_vendor_lose_nothing() -> None:
     world.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [60, 600])
-def test_f02_a_real_outage_loses_nothing(seconds: int) -> None:
+@pytest.mark.parametrize("kind", ["braintrust", "otlp"])
+@pytest.mark.parametrize("seconds", [2, *(pytest.param(long, marks=pytest.mark.slow) for long in (60, 600))])
+def test_f02_a_real_outage_loses_nothing(seconds: int, kind: str) -> None:
     """F02, R3: 20 events a second by real clocks and real requests, answered with 503 until the outage ends."""
     with VendorServer() as server:
-        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
-        server.script("braintrust", [503] * 10_000)
+        pipeline = Pipeline(vendors=[vendor_class(kind)(**server.settings(kind))])
+        server.script(kind, [503] * 10_000)
         began = time.monotonic()
         for number in range(seconds * 5):
             record_tree(pipeline, children=3)
             time.sleep(max(0.0, began + (number + 1) / 5 - time.monotonic()))
         asked = len(server.requests)
-        server.unscript("braintrust")
+        server.unscript(kind)
         recovered = time.monotonic()
-        while not server.event_ids("braintrust"):
+        while not server.event_ids(kind):
             assert time.monotonic() - recovered <= 35
             time.sleep(0.02)
         first = time.monotonic() - recovered
-        sums = flush(180).vendors["braintrust"]
-        lost = seconds * 20 - len(set(server.event_ids("braintrust")))
+        sums = flush(180).vendors[kind]
+        lost = seconds * 20 - len(set(server.event_ids(kind)))
         print(f"{seconds} s away: {asked} requests, first success after {first:.1f} s, backlog gone after", end=" ")
-        print(f"{time.monotonic() - recovered:.1f} s, {lost} of {seconds * 20} lost, {server.repeats('braintrust')}")
+        print(f"{time.monotonic() - recovered:.1f} s, {lost} of {seconds * 20} lost, {server.repeats(kind)}")
         assert lost == sums.unexplained == sums.waiting == 0
         assert asked <= 60
 

@@ -14,7 +14,7 @@ from eventtree.event import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
-from eventtree.testing.contracts.contract import Reply
+from eventtree.testing.contracts.contract import Reply, decompressed
 from eventtree.vendors import VENDORS, vendor_class
 from tests.trees import new_id, record_tree
 
@@ -23,7 +23,7 @@ class FailingServer(VendorServer):
     """Answers 500 to every request in which there is a bomb."""
 
     def _judge(self, rules: Any, incoming: Any, body: Any, unreadable: Any) -> Reply:
-        if b"bomb" in incoming.body:
+        if b"bomb" in decompressed(incoming):
             return Reply(status=500, body={"error": "it went off"})
         return super()._judge(rules, incoming, body, unreadable)
 

@@ -21,8 +21,8 @@ from eventtree.event import EventTree, Kind
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import Recorder
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Route
-from eventtree.serializer.vendor import to_json
 from eventtree.vendors import Encoded, Item, Request, Vendor
 
 START = 1_000.0

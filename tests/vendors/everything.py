@@ -22,6 +22,10 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"version": "v2", "hide_content": True, "feature_flags": ("b",), "end_user_group_profile": "g"},
         {"version": "v3"},
     ],
+    "otlp": [
+        {"flavor": flavor, "scores": "logs", "resource": {"host.name": "h"}}
+        for flavor in ("genai", "openinference", "langfuse", "langsmith", "mlflow")
+    ],
 }
 SAID: dict[str, Any] = {
     "key": "4f3f77fc-4d1c-4f3e-8f6e-0c6f8d2b8a10", "id": ident(1), "tree": ident(1), "at": 1_800_000_000_000_000_000,

@@ -43,7 +43,7 @@ def _nobody() -> int:
     """No vendor is switched on: say how, and for which there is a key."""
     say("No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
     for kind in VENDORS:
-        keys = [name for name in vendor_class(kind).env["api_key"] if os.environ.get(name)]
+        keys = [name for name in vendor_class(kind).env.get("api_key", ()) if os.environ.get(name)]
         if keys:
             say(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
     return 1
@@ -61,7 +61,8 @@ def _settled(name: str) -> Vendor | None:
         for field, value in vendor.model_dump().items()
         if field not in HIDDEN and value not in ("", None)
     )
-    say(f"{vendor.name}: settings are whole. Host {vendor.base_url}; the key is set; {settings}")
+    key = "the key is set" if vendor.secrets() else "no key is set"
+    say(f"{vendor.name}: settings are whole. Host {vendor.base_url}; {key}; {settings}")
     for advice in vendor.advice():
         say(f"{vendor.name}: note: {advice}")
     return vendor

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -77,6 +78,7 @@ class Commands(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Look at what eventtree has recorded, deliver it, or delete it."""
+    sys.path.append(str(Path.cwd()))  # a vendor that is named as package.module:Class may stand here
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -134,7 +136,7 @@ def experiment(name: str, journal: str | None, against: str | None, as_json: boo
 @journal_option
 @click.option(
     "--vendor", required=True, metavar="NAME",
-    help="Name the vendor: honeyhive, humanloop_v5, humanloop_v4, braintrust or nebuly.",
+    help="Name the vendor: honeyhive, humanloop_v5, humanloop_v4, braintrust, nebuly, otlp or package.module:Class.",
 )  # fmt: skip
 @click.option("--tree", "tree_id", metavar="ID", help="Print only the requests for this tree.")
 @click.option("--project", metavar="NAME", help="Name the project instead of the environment.")
@@ -217,6 +219,9 @@ def dead(
     number: int | None, journal: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> None:
     """Show what vendors refused, with their words. With a NUMBER, show that one whole."""
+    from eventtree.serializer.registry import kind_of
+
+    vendor = None if vendor is None else kind_of(vendor)
     from eventtree.cli.dead import drop_all, resend_all, show_letters
 
     if resend and drop:

@@ -17,8 +17,9 @@ from eventtree.journal import Journal
 from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
 from eventtree.journal.totals import captured
 from eventtree.record import is_local
+from eventtree.serializer.registry import is_known, resolve_vendors
 from eventtree.terminal import console, draw_report, progress
-from eventtree.vendors import VENDORS, Vendor, resolve_vendors
+from eventtree.vendors import Vendor
 
 SETTLED_LOOKS = 3
 """Idle looks in a row before a one-shot run is over."""
@@ -90,7 +91,7 @@ def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Ve
     found: list[Vendor] = []
     for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
         try:
-            if name in VENDORS:
+            if is_known(name):
                 found += resolve_vendors([name])
             elif name not in lacking:
                 lacking[name] = None

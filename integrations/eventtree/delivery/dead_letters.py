@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pydantic_core
@@ -13,7 +14,8 @@ import pydantic_core
 from eventtree.errors import JournalError
 from eventtree.journal import Files, Journal, LineReader, frame
 from eventtree.journal.cursor import Cursor
-from eventtree.vendors import Item
+from eventtree.serializer.formats import JSON, Format
+from eventtree.vendors import Item, Route
 
 Letter = dict[str, Any]
 
@@ -29,10 +31,11 @@ HELD_BYTES = 16 * 1024 * 1024
 class DeadLetters:
     """The refused items of one vendor (`VENDOR.FINGERPRINT.dead`)."""
 
-    def __init__(self, files: Files, name: str) -> None:
-        """Append to and read from `name`."""
+    def __init__(self, files: Files, name: str, routes: Mapping[str, Route] = MappingProxyType({})) -> None:
+        """Append to and read from `name`; `routes` tell how items are written that are no JSON."""
         self.files = files
         self.name = name
+        self.routes = routes
         self._unwritten = bytearray()
 
     def add(self, items: Sequence[Item], status: int | None, words: str) -> None:
@@ -50,7 +53,7 @@ class DeadLetters:
                         "tree": item.tree_id, "key": item.key, "events": list(item.event_ids), "route": item.route,
                         "path_params": dict(item.path_params),
                         "status": status, "words": words[:WORDS], "at": at,
-                        "content": pydantic_core.from_json(item.content),
+                        "content": self._format(item.route).read(item.content) if item.content else None,
                     }
                 ),
             )
@@ -62,6 +65,9 @@ class DeadLetters:
             self._unwritten.clear()
         self._unwritten += letters
         self.persist()
+
+    def _format(self, route: str) -> Format:
+        return self.routes[route].format if route in self.routes else JSON
 
     def persist(self) -> None:
         """Bring to the disk what it has refused so far."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from eventtree.delivery.dead_letters import DeadLetters
+from eventtree.delivery.sender import REJECTED
 from eventtree.diagnostics import Warnings
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
@@ -33,7 +34,7 @@ class Ledger:
         self.takes_over = takes_over
         self.name = takes_over or f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
         self.fingerprint = self.name.rsplit(".", 1)[1]
-        self.dead = DeadLetters(journal.files, f"{self.name}.dead")
+        self.dead = DeadLetters(journal.files, f"{self.name}.dead", vendor.routes)
         self.warn_once = Warnings(vendor.name)
         self.opened: Cursor | None = None
         """The cursor, while this process ships to the vendor."""
@@ -128,6 +129,19 @@ class Ledger:
         self.refused_feedback.update(item.key for item in items if not item.event_ids)
         self._acknowledge(items, dead=True)
         self.warn_once("dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status)
+
+    def buried(self, item: Item, words: str) -> None:
+        """Keep a tree that the vendor's code cannot encode: its server was never asked."""
+        self.dead.add((item,), None, words)
+        self._acknowledge((item,), dead=True)
+        self.warn_once("buried", "got nothing of a tree: %s. It is a dead letter", words)
+
+    def rejected(self, items: Sequence[Item], words: str) -> None:
+        """Count items that the vendor left out of a request, and that must not be sent again."""
+        # As dead letters given up: if the second line is lost, they count as dead, and the law holds.
+        self._acknowledge(items, dead=True)
+        self.cursor.forgo(sum(len(item.event_ids) for item in items), REJECTED)
+        self.warn_once(REJECTED, "took a request but for some of its events (%s); the report counts them", words)
 
     def _acknowledge(self, items: Sequence[Item], *, dead: bool) -> None:
         per_tree: dict[str, tuple[list[str], int, int]] = {}

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from eventtree.delivery.dead_letters import DeadLetters, Letter, Numbered, by_name, vendor_lock
 from eventtree.delivery.http import Http
-from eventtree.delivery.sender import Sender
+from eventtree.delivery.sender import REJECTED, Sender
 from eventtree.errors import ConfigError
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
 from eventtree.record import is_local
 from eventtree.serializer.packing import waves
+from eventtree.serializer.registry import is_known, resolve_vendors
 from eventtree.serializer.requests import Item
-from eventtree.serializer.vendor import to_json
-from eventtree.vendors import VENDORS, Vendor, resolve_vendors
+from eventtree.vendors import Vendor
 
 
 class Resent(NamedTuple):
@@ -38,7 +38,7 @@ def resend_letters(journal: Journal, chosen: Sequence[Numbered], timeout: float)
     """
     for name, letters in by_name(chosen).items():
         kind = name.rsplit(".", 1)[0]
-        if kind not in VENDORS:
+        if not is_known(kind):
             raise ConfigError(kind, "a vendor of your own naming", "Its letters can be shown and dropped here")
         (settings,) = resolve_vendors([kind])
         if is_local(name.rsplit(".", 1)[1]) and not is_local(settings.fingerprint(journal.salt)):
@@ -84,6 +84,11 @@ class _Letters:
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
         self.refused_again.update({(item.tree_id, item.key): (status, words) for item in items})
 
+    def rejected(self, items: Sequence[Item], words: str) -> None:
+        self.done.update((item.tree_id, item.key) for item in items)
+        self.cursor.forgo(sum(len(item.event_ids) for item in items), REJECTED)
+        self.keep_left()
+
     def keep_left(self) -> None:
         """Leave the letters that were not taken, with the newest words: after each answer, whatever ends this process.
 
@@ -115,7 +120,9 @@ async def _resend(
     sender = Sender(vendor, http, outcome, backoff=None, clock=time.monotonic)
     try:
         async with asyncio.timeout(timeout):
-            await sender.send(waves(map(_item, letters), vendor))
+            await sender.send(
+                waves((_item(letter, vendor) for letter in letters if letter["content"] is not None), vendor)
+            )
     except TimeoutError:
         pass
     finally:
@@ -124,7 +131,7 @@ async def _resend(
     return len(outcome.done), len(outcome.refused_again)
 
 
-def _item(letter: Letter) -> Item:
+def _item(letter: Letter, vendor: Vendor) -> Item:
     params = tuple(letter.get("path_params", {}).items())
-    events, content = tuple(letter["events"]), to_json(letter["content"])
+    events, content = tuple(letter["events"]), vendor.routes[letter["route"]].format.write(letter["content"])
     return Item(letter["key"], letter["tree"], events, letter["route"], content, path_params=params)

@@ -10,10 +10,11 @@ Nothing here knows trees or journals: a consumer sends what is due by it, `resen
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Protocol
@@ -45,6 +46,10 @@ SUSPECTS = 10_000
 LOOKED_AT = 1 << 16
 """Bytes of a vendor's words that are searched for its key."""
 SHORTEST_WAIT = 0.01
+REJECTED = "rejected"
+"""Reason why events are dropped that a vendor left out of a request it took."""
+GZIP_LEVEL = 1
+"""A tenth of what is sent of text, for a few ms a megabyte."""
 OWN_NAME = ":"
 """Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
 ID = re.compile(r"[A-Za-z0-9._~:@=+-]{1,256}")
@@ -63,6 +68,9 @@ class Outcome(Protocol):
 
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
         """The vendor will never take these; `words` are its own."""
+
+    def rejected(self, items: Sequence[Item], words: str) -> None:
+        """The vendor took a request without as many as these, and they must not be sent again."""
 
     def learn(self, values: Mapping[str, str]) -> None:
         """Remember what a reply taught."""
@@ -132,7 +140,7 @@ class Sender:
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], _Suspect] = {}
         """Tree and key of lone items that failed; kept from one `send` to the next."""
-        self.replies = _Replies(vendor.key)
+        self.replies = _Replies(vendor.secrets())
         self.warn_once = Warnings(vendor.name)
         self._looking = asyncio.Lock()
 
@@ -186,7 +194,7 @@ class Sender:
                 self._take(made, reply, Verdict(verified=False))
             elif len(piece.items) > 1:
                 work.extendleft(reversed(piece.halved()))
-            elif act is Act.SPLIT and (smaller := truncate_item(piece.items[0], len(piece.items[0].content) // 2)):
+            elif act is Act.SPLIT and (smaller := self._truncated(piece.items[0])):
                 work.appendleft(_Piece((smaller,)))
             else:
                 # A lone item, as short as it can be: this one the vendor will never take.
@@ -198,8 +206,12 @@ class Sender:
         room = self.vendor.max_bytes - len(envelope[0]) - len(envelope[1])
         if len(items) > 1 or len(items[0].content) <= room:
             return items
-        shorter = truncate_item(items[0], room)
+        shorter = truncate_item(items[0], room, self.vendor.routes[items[0].route].format)
         return items if shorter is None else (shorter,)
+
+    def _truncated(self, item: Item) -> Item | None:
+        """A lone item that was refused for its size, in half of it."""
+        return truncate_item(item, len(item.content) // 2, self.vendor.routes[item.route].format)
 
     def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
         """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
@@ -216,15 +228,20 @@ class Sender:
             self.warn_once(
                 "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
             )
+        if verdict.warning:
+            self.warn_once("warning", "took a request and warns: %s", self.replies.masked(verdict.warning)[:WORDS])
         # Learned before acknowledged: after a crash between the two the ids are known, and the items sent again.
         learned = {name: value for name, value in verdict.learned.items() if self.replies.is_id(value)}
         if learned:
             self.outcome.learn(learned)
-        left = {*verdict.refused, *verdict.retry}
+        left = {*verdict.refused, *verdict.retry, *verdict.rejected}
         self.outcome.taken([item for item in made.items if item.key not in left])
         for item in made.items:
             if item.key in verdict.refused:
                 self._refuse((item,), reply.status, self.replies.masked(verdict.refused[item.key]))
+        if verdict.rejected:
+            words = self.replies.masked(next(iter(verdict.rejected.values())))[:WORDS]
+            self.outcome.rejected([item for item in made.items if item.key in verdict.rejected], words)
         return tuple(item for item in made.items if item.key in verdict.retry)
 
     def _refuse(self, items: Group, status: int | None, words: str) -> None:
@@ -331,7 +348,10 @@ class Sender:
                 await self._look_up(lookup)
         url = fill(made.url, self.outcome.learned)
         self.requests += 1
-        filled = Request(made.method, url, made.content, made.items, made.headers)
+        filled = replace(made, url=url)
+        if made.items and self.vendor.compresses(made.items[0].route):
+            content = gzip.compress(made.content, GZIP_LEVEL, mtime=0)
+            filled = replace(filled, content=content, headers={**made.headers, "Content-Encoding": "gzip"})
         return await self.http.send(filled, self.vendor.auth())
 
     async def _look_up(self, lookup: Lookup) -> None:
@@ -404,8 +424,8 @@ class _Turn:
 class _Replies:
     """Texts out of a vendor's replies, fit for disk and logs: some vendors echo the key they refuse."""
 
-    def __init__(self, key: str) -> None:
-        self._mask_key = masking(key)
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._masks = [masking(secret) for secret in secrets]
         self._mask_secrets = known_secrets()
 
     def words(self, reply: Reply) -> str:
@@ -415,11 +435,16 @@ class _Replies:
         return self.masked(text)[:WORDS]
 
     def masked(self, text: str) -> str:
-        return self._mask_secrets(self._mask_key(text))
+        return self._mask_secrets(self._mask_keys(text))
 
     def is_id(self, text: str) -> bool:
         """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
-        return ID.fullmatch(text) is not None and self._mask_key(text) == text
+        return ID.fullmatch(text) is not None and self._mask_keys(text) == text
+
+    def _mask_keys(self, text: str) -> str:
+        for mask in self._masks:
+            text = mask(text)
+        return text
 
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}

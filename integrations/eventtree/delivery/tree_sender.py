@@ -61,8 +61,8 @@ class TreeSender:
             planned = plan(
                 self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
             )
-            for tree_id, error in planned.failed.items():
-                self._bury_tree(pending[tree_id], error)
+            for tree_id in planned.failed:
+                self._bury_tree(pending[tree_id], planned.words(tree_id, self.vendor))
             for tree_id, dropped in planned.dropped:
                 pending[tree_id].dropped.update(dropped.values())
             stuck = await self.sender.send(planned.waves)
@@ -116,9 +116,8 @@ class TreeSender:
         done = self.ledger.cursor.partly.get(late.id, ())
         return [item for item in items if item.key not in done]
 
-    def _bury_tree(self, one: PendingTree, error: BaseException) -> None:
-        words = f"eventtree could not encode this tree: {type(error).__name__}"
+    def _bury_tree(self, one: PendingTree, words: str) -> None:
         tree = self.folder.fold(one.logged).tree
         ids = tuple(event.id for event in tree.events) if tree is not None else ()
-        item = Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"null")
-        self.ledger.refused((item,), None, words)
+        item = Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"")
+        self.ledger.buried(item, words)

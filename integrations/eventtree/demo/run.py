@@ -16,7 +16,7 @@ from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.demo import runs
 from eventtree.demo.library import Passage, read_library
 from eventtree.demo.models import Models, choose
-from eventtree.demo.stage import counts, quiet_environment, vendors_at, write_requests
+from eventtree.demo.stage import SHOWN, counts, quiet_environment, vendors_at, write_requests
 from eventtree.diagnostics import shown
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
@@ -27,7 +27,6 @@ from eventtree.query import Index
 from eventtree.recording.session import Session
 from eventtree.terminal import TreeView, console, draw_report
 from eventtree.testing import VendorServer
-from eventtree.vendors import VENDORS
 
 USER = "demo-user"
 SESSION = "demo-session"
@@ -132,7 +131,7 @@ def _print(
     draw_report(out, report, counts(server))
     out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {report.journal}"), soft_wrap=True)
     if all(trees) and _arrived(report, server):
-        _line(out, Text(f"All {len(VENDORS)} vendors have everything: nothing waits, nothing was refused.", "green"))
+        _line(out, Text(f"All {len(SHOWN)} vendors have everything: nothing waits, nothing was refused.", "green"))
         return 0
     _line(out, Text("Not everything arrived: see the sums above and the requests.", "bold red"))
     return 1
@@ -140,7 +139,7 @@ def _print(
 
 def _arrived(report: Report, server: VendorServer) -> bool:
     """Whether every vendor got something, and everything it was to get."""
-    complete = report.vendors.keys() == VENDORS.keys() and all(server.event_ids(kind) for kind in VENDORS)
+    complete = report.vendors.keys() == set(SHOWN) and all(server.event_ids(kind) for kind in SHOWN)
     return complete and report.settled and not server.refused
 
 

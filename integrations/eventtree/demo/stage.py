@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from eventtree.testing import Received, VendorServer
-from eventtree.vendors import VENDORS, Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly, Vendor
+from eventtree.vendors import Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly, Vendor
 
 PROJECT = "eventtree-demo"
 OURS = ("EVENTTREE_", "LANGSMITH_", "LANGCHAIN_")
 """Beginnings of environment names that would change what is recorded, or send it elsewhere too."""
+SHOWN = ("honeyhive", "humanloop_v5", "humanloop_v4", "braintrust", "nebuly")
+"""The vendors of the demo."""
 KEPT_HEADERS = ("content-type", "user-agent")
 
 
@@ -31,7 +33,7 @@ def quiet_environment() -> Iterator[None]:
 
 def vendors_at(server: VendorServer) -> tuple[Vendor, ...]:
     """All five, every setting given, so that none is taken from the environment."""
-    at: dict[str, dict[str, Any]] = {kind: dict(server.settings(kind)) for kind in VENDORS}
+    at: dict[str, dict[str, Any]] = {kind: dict(server.settings(kind)) for kind in SHOWN}
     return (
         HoneyHive(project=PROJECT, source="demo", **at["honeyhive"]),
         HumanloopV5(project=PROJECT, **at["humanloop_v5"]),

@@ -23,7 +23,7 @@ from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
 from eventtree.event import Event, JsonValue
-from eventtree.serializer.vendor import to_json
+from eventtree.serializer.formats import to_json
 
 Message = dict[str, JsonValue]
 

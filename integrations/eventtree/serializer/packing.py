@@ -14,8 +14,6 @@ from eventtree.pace import paced
 from eventtree.serializer.requests import Item, Request, Route
 from eventtree.serializer.vendor import Vendor
 
-HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-
 Group = tuple[Item, ...]
 """Items of one wave, one route and the same path parameters that go into one request."""
 
@@ -72,12 +70,13 @@ def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0
 def request(items: Group, vendor: Vendor) -> Request:
     """One request for a group; also how delivery makes smaller ones after a refusal."""
     route = vendor.routes[items[0].route]
-    content = b",".join(item.content for item in items)
+    form = route.format
+    content = form.separator.join(item.content for item in items)
     if route.envelope is not None:
         content = route.envelope[0] + content + route.envelope[1]
-    return Request(
-        route.method, vendor.base_url + fill(route.path, dict(items[0].path_params)), content, items, HEADERS
-    )
+    url = vendor.base_url + fill(route.path, dict(items[0].path_params))
+    headers = {"Content-Type": form.content_type, "Accept": form.content_type}
+    return Request(route.method, url, content, items, headers, form)
 
 
 NAMES = re.compile(r"\{([^{}]+)\}")

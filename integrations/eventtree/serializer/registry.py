@@ -1,12 +1,19 @@
-"""The vendors by name, as settings, commands and the environment give it. A vendor's module loads when it is named."""
+"""The vendors by name, as settings, commands and the environment give it; each loads when it is named.
+
+A name is one of ours (`braintrust`), an entry point's in the group `eventtree.vendors`, or `package.module:Class`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
+import re
 from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from eventtree.errors import ConfigError, did_you_mean
+from eventtree import diagnostics
+from eventtree.errors import ConfigError, EventTreeError, did_you_mean
 from eventtree.serializer.vendor import Vendor
 
 VENDORS = {
@@ -15,22 +22,74 @@ VENDORS = {
     "humanloop_v4": "HumanloopV4",
     "braintrust": "Braintrust",
     "nebuly": "Nebuly",
+    "otlp": "OTLP",
 }
 """Name in settings and commands → class. The module in `eventtree.vendors` bears the name."""
+GROUP = "eventtree.vendors"
+"""Entry points of packages that bring vendors: the name is the vendor's `kind`."""
+NEEDED = ("kind", "default_url", "routes")
+"""Class attributes without which a vendor is none."""
 
 
 def vendor_class(kind: str) -> type[Vendor]:
     """The class of a vendor by its name.
 
     Raises:
-        ConfigError: no vendor has that name.
+        ConfigError: no vendor has that name, or its code cannot be loaded; then the message has its line.
     """
-    known = kind.strip().lower().replace("-", "_")
-    if known not in VENDORS:
+    text = kind.strip()
+    if ":" in text:
+        return _loaded(text, EntryPoint("", text, GROUP))
+    known = text.lower().replace("-", "_")
+    if known in VENDORS:
+        found: type[Vendor] = getattr(importlib.import_module(f"eventtree.vendors.{known}"), VENDORS[known])
+        return found
+    foreign = foreign_vendors()
+    entry = foreign.get(text) or foreign.get(known)
+    if entry is None:
+        every = (*VENDORS, *foreign)
+        hint = f"{did_you_mean(known, every)}Known are {', '.join(every)}, and any package.module:Class"
+        raise ConfigError("vendors", f"no vendor is called {kind!r}", hint)
+    return _loaded(entry.value, entry)
+
+
+def foreign_vendors() -> dict[str, EntryPoint]:
+    """Vendors from outside by their `kind`: of installed packages, and those that `EVENTTREE_VENDORS` names."""
+    found = {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in VENDORS}
+    for name in os.environ.get("EVENTTREE_VENDORS", "").split(","):
+        if ":" in name:
+            entry = EntryPoint("", name.strip(), GROUP)
+            found.setdefault(_loaded(name.strip(), entry).kind, entry)
+    return found
+
+
+def is_known(kind: str) -> bool:
+    """Whether a vendor has that name, so that its settings can come from the environment."""
+    return kind in VENDORS or kind in foreign_vendors()
+
+
+def kind_of(name: str) -> str:
+    """The name under which a vendor stands in the journal; what is no `package.module:Class` is that already."""
+    return vendor_class(name).kind if ":" in name else name
+
+
+def _loaded(name: str, entry: EntryPoint) -> type[Vendor]:
+    try:
+        found = entry.load()
+    except Exception as error:  # code of others runs here
+        raise ConfigError("vendors", f"{name} cannot be loaded: {diagnostics.told(error)}", "Correct it") from error
+    if not (isinstance(found, type) and issubclass(found, Vendor)):
+        raise ConfigError("vendors", f"{name} is no vendor", "Name a class made from eventtree.vendors.Vendor")
+    lacking = [one for one in NEEDED if not hasattr(found, one)]
+    if lacking:
+        raise ConfigError("vendors", f"{name} has no {' and no '.join(lacking)}", "Every vendor's class needs it")
+    if entry.name not in ("", found.kind) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", found.kind):
+        hint = "Let it be the entry point's name, in lower case"
+        raise ConfigError("vendors", f"the kind of {name} is {found.kind!r}", hint)
+    if found.kind in VENDORS and found.__module__ != f"eventtree.vendors.{found.kind}":
         raise ConfigError(
-            "vendors", f"no vendor is called {kind!r}", f"{did_you_mean(known, VENDORS)}Known are {', '.join(VENDORS)}"
+            "vendors", f"{name} takes the name {found.kind!r} of one of ours", "Give its kind another name"
         )
-    found: type[Vendor] = getattr(importlib.import_module(f"eventtree.vendors.{known}"), VENDORS[known])
     return found
 
 
@@ -54,4 +113,10 @@ def _from_name(entry: Any) -> Vendor:
     if not isinstance(entry, str):
         hint = f"Pass values such as HoneyHive(project='rag'), or names: {', '.join(VENDORS)}"
         raise ConfigError("vendors", f"{type(entry).__name__} is no vendor", hint)
-    return vendor_class(entry)()
+    vendor = vendor_class(entry)
+    try:
+        return vendor()
+    except EventTreeError:
+        raise
+    except Exception as error:  # a vendor from outside may do anything when it is made
+        raise ConfigError(vendor.kind, f"it cannot be made: {diagnostics.told(error)}", "Correct its code") from error

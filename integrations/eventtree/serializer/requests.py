@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eventtree.event import JsonValue
+from eventtree.serializer.formats import JSON, Format
 
 
 class Item(NamedTuple):
@@ -42,7 +42,7 @@ class Route:
     """How items become one HTTP call.
 
     `path` may hold `{names}`: an item's `path_params` fill them when the request is made, what delivery learned from a
-    lookup fills them when it is sent. `envelope` is put around the comma-joined items; None sends a single item bare.
+    lookup fills them when it is sent. `envelope` is put around the joined items; None puts nothing there.
     """
 
     method: str
@@ -51,6 +51,7 @@ class Route:
     max_items: int = 1
     status_actions: Mapping[int, str] = field(default_factory=dict)
     """HTTP status → what delivery does, where this route differs from the vendor's other ones."""
+    format: Format = JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,12 @@ class Request:
     items: tuple[Item, ...]
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers without the key: delivery adds the vendor's `auth()` when it sends."""
+    format: Format = JSON
 
     @property
     def body(self) -> JsonValue:
-        """The JSON that goes over the wire, parsed."""
-        return json.loads(self.content)
+        """What goes over the wire, as JSON."""
+        return self.format.read(self.content)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -95,7 +97,13 @@ class Verdict:
     """Item key → the vendor's words. Such an item becomes a dead letter."""
     retry: frozenset[str] = frozenset()
     """Keys of items that the vendor did not take this time. They are sent again."""
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """Item key → the vendor's words, where it says how many it left out, not which, and forbids to send them again: any
+    of them stand for those. Their events count as dropped, `rejected`.
+    """
     learned: Mapping[str, str] = field(default_factory=dict)
     """Values to remember, such as a log's id at the vendor. They fill `{names}` and come back to `encode_feedback`."""
+    warning: str = ""
+    """What the vendor says though it has taken all. It is logged once."""
     verified: bool = True
     """False where a 2xx came with a body that cannot be read."""

@@ -28,6 +28,10 @@ class Plan:
     failed: dict[str, BaseException] = field(default_factory=dict)
     """Tree id → what went wrong when the vendor encoded it."""
 
+    def words(self, tree_id: str, vendor: Vendor) -> str:
+        """What went wrong with a tree: it is the vendor's code that failed, not its server that refused."""
+        return f"{vendor.name}'s own code failed: {diagnostics.told(self.failed[tree_id], type(vendor).__module__)}"
+
 
 def plan(
     trees: Iterable[EventTree],
@@ -45,13 +49,14 @@ def plan(
     for tree in trees:
         try:
             encoded = vendor.encode(tree)
+            fresh = [item for item in encoded.items if vendor.routes[item.route]]
         except BaseException as error:  # the boundary around each tree: one must not stop the others
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed(f"encoding for {vendor.name}", error)
             found.failed[tree.id] = error
             continue
-        items += filter(is_wanted, encoded.items)
+        items += filter(is_wanted, fresh)
         if encoded.dropped:
             found.dropped.append((tree.id, encoded.dropped))
     found.waves = waves((*items, *more), vendor)
@@ -82,3 +87,5 @@ def _warn_of_drops(vendor: Vendor, planned: Plan) -> None:
     for reason, trees in Counter(reason for reasons in left_out for reason in set(reasons)).items():
         hint = vendor.drop_hints.get(reason, "")
         diagnostics.logger.warning("%s takes nothing of %d trees: %s. %s", vendor.name, trees, reason, hint)
+    for tree_id in planned.failed:
+        diagnostics.logger.warning("tree %s is left out, %s", tree_id, planned.words(tree_id, vendor))

@@ -13,28 +13,22 @@ import math
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
-try:
-    import orjson
-except ImportError:
-    orjson = None  # type: ignore[assignment]
-
 from eventtree import config
 from eventtree.config import SWITCH_HINT, switch
-from eventtree.content.truncate import TOO_DEEP
 from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
 from eventtree.record import BY_NAME, LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 
 _OFFLINE = "_offline"
-DEEPEST = 200
-"""Levels of a body that had to be cut; common readers of JSON take about as many."""
 
 Feedback = Mapping[str, JsonValue]
 """A feedback record: its own `key`, `id` (of the event or tree it is on), `tree`, `at` (ns), and those of `score`,
@@ -72,7 +66,7 @@ class Vendor(BaseModel):
 
     kind: ClassVar[str]
     """The vendor's name in `EVENTTREE_VENDORS`, `--vendor` and files: lower case, one word."""
-    env: ClassVar[Mapping[str, tuple[str, ...]]]
+    env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Field name → names of environment variables, first wins."""
     default_url: ClassVar[str]
     """The hosted service, where no `base_url` is given."""
@@ -94,6 +88,10 @@ class Vendor(BaseModel):
     """Reason in `Encoded.dropped` → what the user can do about it. It is logged once."""
     export_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings that `for_export` needs beside the fields' defaults."""
+    needs_key: ClassVar[bool] = True
+    """Without a key nothing can be sent."""
+    secret_settings: ClassVar[frozenset[str]] = frozenset({"api_key"})
+    """Settings that are never shown, pickled or put on the disk."""
     status_actions: ClassVar[Mapping[int, str]] = {}
     """HTTP status → what delivery does, where this vendor differs from delivery's table (`delivery/retry.py`)."""
 
@@ -148,7 +146,7 @@ class Vendor(BaseModel):
             raise ConfigError(
                 f"{type(self).__name__}.api_key", "it holds spaces or odd characters", "Copy it once more"
             )
-        if not key and not config.resolve().relay:  # a collector has the keys
+        if not key and self.needs_key and not config.resolve().relay:  # a collector has the keys
             names = " or ".join(self.env.get("api_key", ()))
             raise ConfigError(f"{type(self).__name__}.api_key", "no key", f"Pass api_key=… or set {names}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
@@ -166,7 +164,7 @@ class Vendor(BaseModel):
             )
         if url.username or url.password:
             raise ConfigError(f"{type(self).__name__}.base_url", "it holds credentials", "Pass the key as api_key=…")
-        if url.scheme == "http" and not is_loopback(url.hostname) and not self.allow_plain_http:
+        if url.scheme == "http" and not is_loopback(url.hostname) and self.secrets() and not self.allow_plain_http:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", "plain http would show the key to the network",
                 "Use https, or allow_plain_http=True",
@@ -180,7 +178,7 @@ class Vendor(BaseModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the key. The process that unpickles takes it from its own environment."""
-        settings = {name: getattr(self, name) for name in type(self).model_fields if name != "api_key"}
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in self.secret_settings}
         return _unpickled, (type(self), settings)
 
     @classmethod
@@ -204,6 +202,14 @@ class Vendor(BaseModel):
         """The headers that carry the key."""
         return {"Authorization": f"Bearer {self.key}"}
 
+    def secrets(self) -> tuple[str, ...]:
+        """What must be shown nowhere: a vendor may echo it in its answers."""
+        return (self.key,) if self.key else ()
+
+    def compresses(self, route: str) -> bool:
+        """Whether the vendor takes gzip on a route, so that delivery compresses what it sends there."""
+        return False
+
     def identity(self) -> tuple[str, ...]:
         """What two values have in common, apart from the key, if they send to the same destination."""
         return (self.kind, self.base_url)
@@ -216,7 +222,7 @@ class Vendor(BaseModel):
         """
         if not salt:
             return BY_NAME
-        parts = (*self.identity(), self.key)
+        parts = (*self.identity(), *self.secrets())
         digest = hashlib.blake2b("\0".join(parts).encode(), key=salt[:64], digest_size=8).hexdigest()
         return f"{LOCAL}{digest}" if is_loopback(urlsplit(self.base_url).hostname or "") else digest
 
@@ -269,29 +275,6 @@ def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
     return vendor(**settings)
 
 
-def to_json(value: JsonValue) -> bytes:
-    """Compact UTF-8 JSON; levels that are deeper than JSON readers go give way to a mark."""
-    if orjson is not None:
-        try:
-            return orjson.dumps(value)
-        except TypeError:
-            pass  # an integer of more than 64 bits, a text that is no Unicode, too many levels
-    try:
-        return pydantic_core.to_json(value, inf_nan_mode="null")
-    except ValueError:
-        return pydantic_core.to_json(_cut(value, DEEPEST), inf_nan_mode="null")
-
-
-def _cut(value: JsonValue, levels: int) -> JsonValue:
-    if not isinstance(value, dict | list):
-        return value
-    if not levels:
-        return TOO_DEEP
-    if isinstance(value, list):
-        return [_cut(item, levels - 1) for item in value]
-    return {key: _cut(item, levels - 1) for key, item in value.items()}
-
-
 def json_in(body: bytes) -> JsonValue:
     """The JSON of an answer's body; None where it is none."""
     try:
@@ -316,3 +299,12 @@ def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in fields.items()
         if value is not None and (type(value) is not float or math.isfinite(value))
     }
+
+
+@cache
+def own_version() -> str | None:
+    """The version of this package, where it is installed."""
+    try:
+        return version("eventtree")
+    except PackageNotFoundError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventtree.serializer.formats import Format, to_json
 from eventtree.serializer.registry import VENDORS, resolve_vendors, vendor_class
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 from eventtree.serializer.vendor import Feedback, Vendor
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from eventtree.vendors.humanloop_v4 import HumanloopV4
     from eventtree.vendors.humanloop_v5 import HumanloopV5
     from eventtree.vendors.nebuly import Nebuly
+    from eventtree.vendors.otlp import OTLP
 
 __all__ = [
-    "VENDORS", "Braintrust", "Encoded", "Feedback", "HoneyHive", "HumanloopV4", "HumanloopV5", "Item", "Lookup",
-    "Nebuly", "Request", "Route", "Vendor", "Verdict", "resolve_vendors", "vendor_class",
+    "OTLP", "VENDORS", "Braintrust", "Encoded", "Feedback", "Format", "HoneyHive", "HumanloopV4", "HumanloopV5",
+    "Item", "Lookup", "Nebuly", "Request", "Route", "Vendor", "Verdict", "resolve_vendors", "to_json", "vendor_class",
 ]  # fmt: skip
 
 _MODULES = {class_name: kind for kind, class_name in VENDORS.items()}

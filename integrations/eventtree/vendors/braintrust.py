@@ -42,8 +42,7 @@ it (`_is_merge`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
@@ -51,6 +50,7 @@ from pydantic import Field, model_validator
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status, Usage
 from eventtree.serializer import view as views
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
     Message,
     as_text,
@@ -64,7 +64,7 @@ from eventtree.serializer.messages import (
 from eventtree.serializer.packing import in_waves
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 from eventtree.serializer.times import first_token, from_ns, in_utc, iso, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, to_json, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 
 TYPES: Mapping[Kind, str] = {
@@ -474,15 +474,6 @@ def caller_of(view: TreeView) -> dict[str, JsonValue]:
             "caller_lineno": line if type(line) is int else None,
         }
     )
-
-
-@cache
-def own_version() -> str | None:
-    """The version of this package, where it is installed."""
-    try:
-        return version("eventtree")
-    except PackageNotFoundError:
-        return None
 
 
 def origin_of(view: TreeView) -> dict[str, JsonValue] | None:

@@ -57,6 +57,7 @@ from pydantic import Field
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
 from eventtree.serializer import view as views
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
     is_messages,
     messages_in,
@@ -69,7 +70,7 @@ from eventtree.serializer.messages import (
 from eventtree.serializer.packing import in_waves
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import EPOCH, first_token, in_utc, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, to_json, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, without_nulls
 from eventtree.serializer.view import TreeView
 
 EVENT_TYPES: Mapping[Kind, str] = {

@@ -43,9 +43,10 @@ from urllib.parse import quote
 from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.pace import paced
 from eventtree.serializer import view as views
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import end_of, iso, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, to_json, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
 from eventtree.vendors.humanloop import Fields, Humanloop

@@ -41,6 +41,7 @@ from typing import Any, ClassVar, Literal
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.pace import paced
 from eventtree.serializer import view as views
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
     as_text,
     is_message,
@@ -52,7 +53,7 @@ from eventtree.serializer.messages import (
 )
 from eventtree.serializer.requests import Encoded, Item, Route
 from eventtree.serializer.times import end_of, from_ns, in_utc, iso_ms, later
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, Words, to_json, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, Words, without_nulls
 from eventtree.serializer.view import TreeView
 
 Fields = dict[str, Any]

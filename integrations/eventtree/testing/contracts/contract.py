@@ -7,12 +7,15 @@ handler is a function of the call and the vendor's state; it either changes the 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import math
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 Json = Any
 """What `json.loads` returns."""
@@ -79,6 +82,8 @@ class Reply:
     body: Json = ""
     status: int = 200
     problem: str | None = None
+    content_type: str | None = None
+    """Of a body of bytes."""
 
 
 class Accepted(NamedTuple):
@@ -140,6 +145,18 @@ class VendorState:
         return True
 
 
+class Incoming(Protocol):
+    """What a route that reads bodies of its own kind needs of a request."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
+
+    @property
+    def body(self) -> bytes:
+        """As it came."""
+
+
 Handler = Callable[[Call, Any], Reply]
 """The second argument is the vendor's own state."""
 
@@ -152,6 +169,8 @@ class Route:
     path: str
     handle: Handler
     has_body: bool = True
+    read: Callable[[Incoming], Json] | None = None
+    """Reads a body that is not just JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +185,53 @@ class VendorRules:
     prefixes: tuple[str, ...]
     routes: tuple[Route, ...]
     state: Callable[[Options], VendorState]
-    auth: Literal["bearer", "x-api-key"]
+    auth: Literal["bearer", "x-api-key", "optional"]
     refusal_status: int
     error_body: Callable[[int, tuple[Flaw, ...]], Json]
     base: str = ""
     max_bytes: int | None = None
+
+
+def decompressed(incoming: Incoming) -> bytes:
+    """A body as it was before compression."""
+    coding = incoming.headers.get("content-encoding", "").lower()
+    if coding in ("", "identity"):
+        return incoming.body
+    if coding != "gzip":
+        raise refuse(f"content encoding {coding} is not supported", status=415)
+    try:
+        return gzip.decompress(incoming.body)
+    except (OSError, EOFError, zlib.error):
+        raise refuse("body is not gzip") from None
+
+
+def strict_json(body: bytes) -> Json:
+    """Parse JSON: UTF-8, only numbers and text that JSON knows."""
+    if not body:
+        raise refuse("body is empty")
+    try:
+        value = json.loads(body.decode(), parse_constant=no_constant, parse_float=finite)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise refuse("body is not UTF-8") from None
+    except UnicodeEncodeError:
+        raise refuse("body has half a surrogate pair") from None
+    except ValueError:
+        raise refuse("body is not JSON") from None
+    return value
+
+
+def no_constant(name: str) -> float:
+    """Refuse what Python reads and JSON does not know."""
+    raise refuse(f"{name} is not JSON")
+
+
+def finite(digits: str) -> float:
+    """Refuse a number that no double holds."""
+    number = float(digits)
+    if math.isinf(number):
+        raise refuse(f"{digits} is too large a number")
+    return number
 
 
 def fingerprint(body: Json) -> str:

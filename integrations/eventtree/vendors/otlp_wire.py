@@ -1,0 +1,185 @@
+"""OTLP's bytes: messages of `opentelemetry-proto`, which is loaded when the first one is made, and their JSON form.
+
+The JSON form (lowerCamelCase, ids in hex, 64-bit integers as text, enums as numbers) is what exports and dead letters
+show; over the wire goes protobuf. Source: opentelemetry-proto 1.10, `docs/specification.md`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import pydantic_core
+
+from eventtree.errors import ConfigError
+from eventtree.event import JsonValue
+from eventtree.serializer.formats import LIGHT_BYTES, Format, to_json, truncate_row
+from eventtree.serializer.times import EPOCH, in_utc
+
+PROTOBUF = "application/x-protobuf"
+IDS = frozenset({"traceId", "spanId", "parentSpanId"})
+MOST = (1 << 63) - 1
+MISSING = ConfigError("OTLP", "opentelemetry-proto is not installed", "Run pip install 'eventtree[otlp]'")
+
+
+@cache
+def proto(module: str) -> Any:
+    """The messages of one of the protocol's files.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(f"opentelemetry.proto.{module}_pb2")
+    except ImportError:
+        raise MISSING from None
+
+
+def trace_id(tree_id: str) -> bytes:
+    """The 16 bytes of a tree's UUID; of an id that is none, or all zero, a hash."""
+    return _uuid(tree_id) or hashlib.blake2b(tree_id.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def span_id(run_id: str) -> bytes:
+    """The last 8 bytes of a run's UUID (the first ones of a UUIDv7 are its time); of an id that is none, a hash."""
+    last = _uuid(run_id)[8:]
+    return last if any(last) else hashlib.blake2b(run_id.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def _uuid(text: str) -> bytes:
+    try:
+        found = UUID(text).bytes
+    except ValueError:
+        return b""
+    return found if any(found) else b""
+
+
+def nanoseconds(at: datetime) -> int:
+    """A time as OTLP has it: ns since 1970, none before and none beyond what 64 bits hold."""
+    elapsed = in_utc(at) - EPOCH
+    whole = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+    return min(max(whole * 1_000, 0), MOST)
+
+
+def attributes(values: Mapping[str, Any]) -> list[Any]:
+    """Attributes of texts, numbers, switches, and lists of texts; what is None is left out."""
+    made = proto("common.v1.common")
+    return [_attribute(made, key, value) for key, value in values.items() if value is not None]
+
+
+def _attribute(made: Any, key: str, value: Any) -> Any:
+    try:
+        return made.KeyValue(key=key, value=_any(made, value))
+    except UnicodeEncodeError:  # half a surrogate
+        return made.KeyValue(key=clean(key), value=_any(made, _whole(value)))
+
+
+def _any(made: Any, value: Any) -> Any:
+    kind = type(value)
+    if kind is str:
+        return made.AnyValue(string_value=value)
+    if kind is bool:
+        return made.AnyValue(bool_value=value)
+    if kind is int:
+        return made.AnyValue(int_value=value) if abs(value) <= MOST else made.AnyValue(double_value=_double(value))
+    if kind is float:
+        return made.AnyValue(double_value=value)
+    return made.AnyValue(array_value=made.ArrayValue(values=[_any(made, one) for one in value]))
+
+
+def _double(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def clean(text: str) -> str:
+    """A text that UTF-8 can hold: without halves of surrogate pairs."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _whole(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else [clean(one) for one in value]
+
+
+def framed(field: int, payload: bytes) -> bytes:
+    """A message as a field of the one around it."""
+    length, size = bytearray(), len(payload)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes((field << 3 | 2,)) + bytes(length) + bytes((size,)) + payload
+
+
+def request_format(module: str, message: str) -> Format:
+    """The format of a route that carries such requests. An item is a request of one span: joined, they are one."""
+
+    def parsed(content: bytes) -> Any:
+        return getattr(proto(module), message).FromString(content)
+
+    def read(content: bytes) -> JsonValue:
+        from google.protobuf.json_format import MessageToDict
+
+        return _ids(MessageToDict(parsed(content), use_integers_for_enums=True), _to_hex)
+
+    def write(form: JsonValue) -> bytes:
+        from google.protobuf.json_format import ParseDict
+
+        made: bytes = ParseDict(_ids(form, _from_hex), getattr(proto(module), message)()).SerializeToString()
+        return made
+
+    def shorten(content: bytes, max_bytes: int) -> bytes | None:
+        request = parsed(content)
+        heavy = [text for text in _texts(request) if len(text.string_value) > LIGHT_BYTES]
+        room = max_bytes - len(content) + sum(len(text.string_value.encode()) for text in heavy)
+        shorter = truncate_row({str(at): _parsed(text.string_value) for at, text in enumerate(heavy)}, room)
+        for at, text in enumerate(heavy if shorter is not None else ()):
+            text.string_value = _text((shorter or {})[str(at)])
+        return None if shorter is None else bytes(request.SerializeToString())
+
+    return Format(PROTOBUF, b"", read, write, shorten)
+
+
+def _texts(request: Any) -> list[Any]:
+    """The text attributes of a request's spans and of what happened during them."""
+    spans = [span for group in request.resource_spans for scope in group.scope_spans for span in scope.spans]
+    places = [place for span in spans for place in (span, *span.events)]
+    return [one.value for place in places for one in place.attributes if one.value.HasField("string_value")]
+
+
+def _parsed(text: str) -> JsonValue:
+    """What a text holds as JSON, so that it is still JSON after it was shortened; else the text."""
+    try:
+        value = pydantic_core.from_json(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict | list) else text
+
+
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()
+
+
+def _ids(form: JsonValue, change: Callable[[str], str]) -> JsonValue:
+    """The JSON form with its ids written otherwise: protobuf's own JSON has base64 there, OTLP's has hex."""
+    if isinstance(form, list):
+        return [_ids(one, change) for one in form]
+    if isinstance(form, dict):
+        return {key: change(one) if key in IDS else _ids(one, change) for key, one in form.items()}
+    return form
+
+
+def _to_hex(text: str) -> str:
+    return base64.b64decode(text).hex()
+
+
+def _from_hex(text: str) -> str:
+    return base64.b64encode(bytes.fromhex(text)).decode()

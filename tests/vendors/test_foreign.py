@@ -1,0 +1,163 @@
+"""Vendors from outside: by dotted name and entry point, in every command; errors of one name its line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventtree import ConfigError, flush
+from eventtree.event import EventTree
+from eventtree.recording.pipeline import Pipeline
+from eventtree.serializer.serialize import serialize
+from eventtree.testing import check_vendor
+from eventtree.testing.contracts.contract import Reply
+from eventtree.testing.contracts.contract import Route as ServerRoute
+from eventtree.testing.listener import Incoming, Listener, Outgoing
+from eventtree.vendors import VENDORS, Encoded, Item, Route, Vendor, resolve_vendors, to_json, vendor_class
+from tests.trees import record_tree
+from tests.vendors.trees import rich_tree
+
+GUIDE = Path(__file__).parents[2] / "cookbook" / "reference" / "own_vendor.md"
+SOURCE = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)[0]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path with the guide's vendor, and an installed package's entry point for it."""
+    folder = tmp_path / "outside"
+    info = folder / "notebook-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "notebook_vendor.py").write_text(SOURCE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: notebook\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[eventtree.vendors]\nnotebook = notebook_vendor:Notebook\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{os.environ.get('PYTHONPATH', '')}")
+    yield folder
+    sys.modules.pop("notebook_vendor", None)
+
+
+@pytest.fixture
+def rows() -> Iterator[tuple[str, list[Any]]]:
+    """A server that takes rows."""
+    taken: list[Any] = []
+
+    def respond(incoming: Incoming) -> Outgoing:
+        taken.extend(json.loads(incoming.body))
+        return Outgoing(200, {}, b"{}")
+
+    listener = Listener([ServerRoute("POST", "/rows", lambda call, state: Reply())], respond)
+    yield f"http://127.0.0.1:{listener.port}", taken
+    listener.close()
+
+
+@pytest.mark.parametrize("name", ["notebook", "notebook_vendor:Notebook"])
+def test_the_guides_vendor_conforms_and_works_by_both_names(package: Path, name: str) -> None:
+    check_vendor(name)
+    assert vendor_class(name).kind == "notebook"
+    assert len(list(serialize([rich_tree()], vendor_class(name).for_export()))) == 1
+    with pytest.raises(ConfigError, match="NOTEBOOK_API_KEY"):
+        resolve_vendors([name])
+
+
+@pytest.mark.parametrize("name", ["notebook", "notebook_vendor:Notebook"])
+def test_every_command_knows_it(package: Path, own_place: Path, rows: tuple[str, list[Any]], name: str) -> None:
+    url, taken = rows
+    own = {**os.environ, "NOTEBOOK_API_KEY": "k", "NOTEBOOK_URL": url, "EVENTTREE_JOURNAL": str(own_place)}
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "eventtree", *arguments]
+        return subprocess.run(command, env={**own, **more}, capture_output=True, text=True, timeout=60)
+
+    script = "from tests.trees import *; record_tree(Pipeline())"
+    quiet = {"EVENTTREE_VENDORS": name, "EVENTTREE_DELIVER": "0", "PYTHONPATH": f"{package}:{Path.cwd()}"}
+    subprocess.run([sys.executable, "-c", script], env={**own, **quiet}, check=True, timeout=60)
+    done = run("ship", EVENTTREE_VENDORS=name)
+    assert done.returncode == 0 and len(taken) == 3, done.stdout + done.stderr
+    exported = run("export", "--vendor", name)
+    assert len(json.loads(exported.stdout)["body"]) == 3, exported.stderr
+    assert "settings are whole" in run("doctor", "--vendor", name).stdout
+    assert run("dead", "--vendor", name).stdout == "No dead letters.\n"
+    assert run("ship", "--vendor", name, "--replay").returncode == 0
+
+
+MISTAKES = {
+    "no_such_module:Class": "no_such_module:Class cannot be loaded: ModuleNotFoundError",
+    "notebook_vendor:Nothing": "cannot be loaded: AttributeError",
+    "notebook_vendor:EventTree": "is no vendor. Name a class made from",
+    "eventtree.vendors:Vendor": "has no kind and no default_url and no routes",
+    "noteboko": "no vendor is called 'noteboko'. Did you mean notebook?",
+    "broken_vendor:Broken": r"ZeroDivisionError: division by zero at .*broken_vendor.py:1",
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_what_is_wrong_with_a_name_is_said(package: Path, name: str) -> None:
+    (package / "broken_vendor.py").write_text("1 / 0\n")
+    with pytest.raises(ConfigError, match=MISTAKES[name]):
+        resolve_vendors([name])
+
+
+class Failing(Vendor):
+    """Chokes on every tree."""
+
+    kind = "failing"
+    default_url = "http://127.0.0.1:9"
+    routes = {"rows": Route("POST", "/rows", (b"[", b"]"))}
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """Raise."""
+        raise KeyError("the thing I forgot")
+
+
+def test_an_error_of_its_code_names_line_and_message_and_is_no_refusal(
+    own_place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "raise KeyError(" in text)
+    record_tree(Pipeline(vendors=[Failing(api_key="k")]))
+    sums = flush(10).vendors["failing"]
+    assert (sums.dead, sums.waiting, sums.unexplained) == (3, 0, 0)
+    letters = "".join(path.read_text() for path in own_place.glob("*.dead"))
+    assert f"failing's own code failed: KeyError: 'the thing I forgot' at {__file__}:{line}" in letters
+    assert "refused" not in caplog.text
+    assert f"{__file__}:{line}" in caplog.text
+    with caplog.at_level(logging.WARNING, "eventtree"):
+        assert list(serialize([rich_tree()], Failing(api_key="k"))) == []
+    assert "is left out, failing's own code failed" in caplog.text
+
+
+class Wrong(Vendor):
+    """Breaks many rules."""
+
+    kind = "wrong"
+    default_url = "http://127.0.0.1:9"
+    routes = {"rows": Route("POST", "/rows/{nowhere}", (b"[", b"]"))}
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """Leave out the last event, and give all one key."""
+        return Encoded(tuple(Item("key", tree.id, (e.id,), "rows", to_json(e.name)) for e in tree.events[:-1]))
+
+    def read_reply(self, *given: Any) -> Any:
+        """Read what is not there."""
+        return given[9]
+
+
+def test_the_suite_tells_all_that_is_wrong() -> None:
+    with pytest.raises(AssertionError) as found:
+        check_vendor(Wrong)
+    for words in ("one key to several items", "does not account for each event once", "names that no lookup fills",
+                  "IndexError: tuple index out of range at"):  # fmt: skip
+        assert words in str(found.value)
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_our_own_vendors_conform(kind: str) -> None:
+    check_vendor(kind)

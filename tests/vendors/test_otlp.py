@@ -1,0 +1,420 @@
+"""OTLP: settings as OpenTelemetry specifies them, the protocol to the letter, and whose words each field is told in."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+import eventtree
+from eventtree import ConfigError, flush
+from eventtree.cli.main import main
+from eventtree.delivery.retry import Act, act_of
+from eventtree.event import Event, EventTree, Kind
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.serializer.serialize import serialize
+from eventtree.testing import Answer, VendorServer
+from eventtree.vendors import OTLP
+from eventtree.vendors.otlp import TABLES
+from tests.trees import new_id, record_model, record_tree
+from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of
+
+FLAVORS = tuple(TABLES)
+SECRET = "sesame-open-1234"
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventtree.delivery.retry.FIRST_DELAY", 0.005)
+    monkeypatch.setattr("eventtree.delivery.retry.LONGEST_BACKOFF", 0.02)
+    monkeypatch.setattr("eventtree.delivery.retry.PROBE_POLL", 0.005)
+
+
+def spans(requests: Any) -> list[dict[str, Any]]:
+    return [
+        span for one in requests for group in one.body["resourceSpans"]
+        for scope in group["scopeSpans"] for span in scope["spans"]
+    ]  # fmt: skip
+
+
+def told(span: dict[str, Any]) -> dict[str, Any]:
+    return {one["key"]: next(iter(one["value"].values())) for one in span.get("attributes", ())}
+
+
+def of(tree: EventTree, **settings: Any) -> list[dict[str, Any]]:
+    return spans(serialize([tree], OTLP(**{"endpoint": "http://127.0.0.1:4318", **settings})))
+
+
+# Settings
+
+GENERAL, TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+ADDRESSES: list[tuple[dict[str, str], dict[str, Any], str]] = [
+    ({}, {}, "http://localhost:4318/v1/traces"),
+    ({GENERAL: "https://c.test"}, {}, "https://c.test/v1/traces"),
+    ({GENERAL: "https://c.test/otel/"}, {}, "https://c.test/otel/v1/traces"),
+    ({GENERAL: "https://c.test/v1/traces"}, {}, "https://c.test/v1/traces/v1/traces"),
+    ({GENERAL: "https://c.test", TRACES: "https://t.test/in?x=1"}, {}, "https://t.test/in?x=1"),
+    ({TRACES: "https://t.test/v1/traces"}, {"endpoint": "https://a.test"}, "https://a.test/v1/traces"),
+    ({}, {"endpoint": "https://a.test/v1/traces"}, "https://a.test/v1/traces"),
+    ({}, {"endpoint": "https://cloud.langfuse.test/api/public/otel"}, "https://cloud.langfuse.test/api/public/otel/v1/traces"),
+    ({}, {"traces_endpoint": "https://a.test/custom"}, "https://a.test/custom"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("environment", "settings", "url"), ADDRESSES)
+def test_the_address_is_found_as_opentelemetry_says(
+    environment: dict[str, str], settings: dict[str, Any], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = OTLP(**settings)
+    (request,) = serialize([tree_of(chain_root())], made)
+    assert request.url == url
+    assert pickle.loads(pickle.dumps(made)).traces_endpoint == url
+
+
+def test_headers_and_resource_are_percent_decoded_and_those_of_traces_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=general")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "Authorization=Basic%20abc%3D%3D, x-project-name=my%2Crag")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,host.name=h%201")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    made = OTLP()
+    assert made.auth() == {"authorization": "Basic abc==", "x-project-name": "my,rag"}
+    (request,) = serialize([tree_of(chain_root())], made)
+    resource = told(request.body["resourceSpans"][0]["resource"])
+    assert (resource["service.name"], resource["host.name"]) == ("shop", "h 1")
+    assert resource["deployment.environment.name"] == "staging"
+
+
+FLAVOR_SIGNS: list[tuple[dict[str, Any], str]] = [
+    ({"endpoint": "http://localhost:4318"}, "genai"),
+    ({"endpoint": "http://127.0.0.1:6006"}, "openinference"),
+    ({"endpoint": "https://app.phoenix.arize.com"}, "openinference"),
+    ({"endpoint": "https://eu.cloud.langfuse.com/api/public/otel"}, "langfuse"),
+    ({"endpoint": "https://api.smith.langchain.com/otel"}, "langsmith"),
+    ({"endpoint": "http://127.0.0.1:5000", "headers": {"x-mlflow-experiment-id": "0"}}, "mlflow"),
+    ({"endpoint": "http://127.0.0.1:6006", "flavor": "genai"}, "genai"),
+]
+
+
+@pytest.mark.parametrize(("settings", "flavor"), FLAVOR_SIGNS)
+def test_the_flavor_is_told_by_address_and_headers(settings: dict[str, Any], flavor: str) -> None:
+    assert OTLP(**settings).flavor == flavor
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"endpoint": "localhost:4318"}, "is no URL"),
+    ({"endpoint": "http://collector.test", "headers": {"authorization": "k"}}, "plain http would show the key"),
+    ({"headers": "authorization"}, r"OTLP.headers: it is no list of pairs. Write name=value"),
+    ({"flavor": "datadog"}, "OTLP.flavor"),
+    ({"protocol": "grpc"}, "OTLP.protocol"),
+    ({"endpont": "x"}, "OTLP.endpont"),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), WRONG)
+def test_a_wrong_setting_is_named_at_construction(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        OTLP(**settings)
+
+
+def test_without_a_key_plain_http_is_what_collectors_speak() -> None:
+    assert OTLP(endpoint="http://collector:4318").auth() == {}
+    assert OTLP(endpoint="http://collector:4318", headers={"x-project-name": "rag"}).secrets() == ()
+
+
+def test_another_protocol_in_the_environment_is_an_error_unless_an_address_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    with pytest.raises(ConfigError, match=r"OTLP.protocol"):
+        OTLP()
+    assert OTLP(endpoint="http://127.0.0.1:4318").protocol == "http/protobuf"
+
+
+def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventtree.vendors.otlp.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'eventtree\[otlp\]'"):
+        OTLP()
+
+
+def test_headers_reach_neither_disk_nor_repr_nor_pickle_nor_words(own_place: Path, server: VendorServer) -> None:
+    made = OTLP(endpoint=server.url, headers={"authorization": f"Bearer {SECRET}"})
+    assert SECRET not in repr(made) + str(made.model_dump()) + str(pickle.dumps(made))
+    assert made.fingerprint(b"s") != OTLP(endpoint=server.url, headers={"authorization": "x"}).fingerprint(b"s")
+    server.script("otlp", [Answer(400, body=f"who is {SECRET}?")])
+    record_tree(Pipeline(vendors=[made]), children=0)
+    assert flush(10).vendors["otlp"].dead == 1
+    assert SECRET not in "".join(path.read_text("utf-8", "replace") for path in own_place.iterdir())
+    assert {one.headers["authorization"] for one in server.requests} == {f"Bearer {SECRET}"}
+
+
+# Ids
+
+
+def test_ids_are_the_trees_and_the_last_half_of_the_runs() -> None:
+    found = of(rich_tree())
+    assert {span["traceId"] for span in found} == {ROOT.replace("-", "")}
+    assert [span["spanId"] for span in found] == [told(span)["eventtree.id"].replace("-", "")[16:] for span in found]
+    parents = {told(span)["eventtree.id"]: span.get("parentSpanId") for span in found}
+    assert parents[ROOT] is None
+    assert parents[ident(10)] == ident(5).replace("-", "")[16:], "its own parent is plumbing"
+
+
+@pytest.mark.parametrize("odd", ["no uuid", "00000000-0000-0000-0000-000000000000"])
+def test_an_id_that_is_none_becomes_one(odd: str) -> None:
+    (span,) = of(tree_of(chain_root(id=odd, tree_id=odd)))
+    assert len(bytes.fromhex(span["traceId"])) == 16 and span["traceId"].strip("0")
+    assert len(bytes.fromhex(span["spanId"])) == 8 and span["spanId"].strip("0")
+
+
+SPAN = trace.SpanContext(0xABC0 << 96, 0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
+
+
+def test_under_the_apps_span_a_tree_belongs_to_its_trace(server: VendorServer) -> None:
+    pipeline = Pipeline(vendors=[OTLP(endpoint=server.url)])
+    with trace.use_span(trace.NonRecordingSpan(SPAN)):
+        tree = record_tree(pipeline)
+    assert flush(10).settled and not server.refused
+    found = {told(span)["eventtree.id"]: span for span in server.events("otlp")}
+    assert {span["traceId"] for span in found.values()} == {f"{SPAN.trace_id:032x}"}
+    assert found[tree]["parentSpanId"] == f"{SPAN.span_id:016x}"
+
+
+def test_an_unsampled_span_and_a_paused_tree_are_linked() -> None:
+    around = f"00-{SPAN.trace_id:032x}-{SPAN.span_id:016x}-00"
+    root, child = of(tree_of(chain_root(traceparent=around, metadata={"resumes": ident(77)}), event(2)))
+    assert root["traceId"] == ROOT.replace("-", "") and "parentSpanId" not in root
+    paused = ident(77).replace("-", "")
+    links = [(one["traceId"], one["spanId"]) for one in root["links"]]
+    assert links == [(f"{SPAN.trace_id:032x}", f"{SPAN.span_id:016x}"), (paused, paused[16:])]
+    assert "links" not in child
+
+
+@pytest.mark.parametrize("odd", ["", "00-zz", "01-" + "1" * 32 + "-" + "1" * 16 + "-01", "00-" + "0" * 32 + "-1-01"])
+def test_a_traceparent_that_is_none_changes_nothing(odd: str) -> None:
+    (span,) = of(tree_of(chain_root(traceparent=odd)))
+    assert span["traceId"] == ROOT.replace("-", "") and "parentSpanId" not in span and "links" not in span
+
+
+# Answers
+
+
+@pytest.mark.parametrize("status", range(300, 600))
+def test_only_what_the_protocol_lets_one_retry_is_tried_again(status: int) -> None:
+    retried = act_of(status, OTLP.status_actions) is Act.RETRY
+    assert retried is (status in (429, 500, 502, 503, 504))
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
+def test_a_passing_fault_is_outlived(server: VendorServer, status: int) -> None:
+    server.script("otlp", [Answer(status, headers={"Retry-After": "0"})] * 2)
+    record_tree(Pipeline(vendors=[OTLP(endpoint=server.url)]))
+    assert flush(10).vendors["otlp"].delivered == 3
+    assert len(server.requests) == 3
+
+
+def answer(rejected: int, words: str) -> Answer:
+    reply = ExportTraceServiceResponse()
+    reply.partial_success.rejected_spans, reply.partial_success.error_message = rejected, words
+    return Answer(200, body=reply.SerializeToString(), apply=True)
+
+
+JSON_ANSWER = Answer(200, body={"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too old"}}, apply=True)
+
+
+@pytest.mark.parametrize("said", [answer(2, "too old"), JSON_ANSWER])
+def test_a_partial_success_is_counted_and_never_repeated(
+    server: VendorServer, said: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script("otlp", [said])
+    record_tree(Pipeline(vendors=[OTLP(endpoint=server.url)]))
+    sums = flush(10).vendors["otlp"]
+    assert (sums.accepted, sums.delivered, sums.dropped, sums.unexplained) == (3, 1, {"rejected": 2}, 0)
+    assert len(server.requests) == 1
+    assert "too old" in caplog.text
+
+
+def test_a_request_of_which_nothing_was_taken_is_dead_letters_with_its_words(
+    server: VendorServer, own_place: Path
+) -> None:
+    server.script("otlp", [answer(3, "quota")])
+    record_tree(Pipeline(vendors=[OTLP(endpoint=server.url)]))
+    assert flush(10).vendors["otlp"].dead == 3
+    shown = CliRunner().invoke(main, ["dead", "--journal", str(own_place), "--vendor", "otlp", "--json"])
+    letters = [json.loads(line) for line in shown.output.splitlines()]
+    assert {letter["words"] for letter in letters} == {"quota"}
+    assert letters[0]["content"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"]
+
+
+def test_dead_letters_go_out_again_as_the_same_spans(
+    server: VendorServer, own_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = OTLP(endpoint=server.url)
+    server.script("otlp", [400] * 9)
+    pipeline = Pipeline(vendors=[made])
+    record_model(pipeline, new_id(), None, "gpt-4o")
+    assert flush(10).vendors["otlp"].dead == 1
+    pipeline.shipper.stop()
+    server.clear()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
+    done = CliRunner().invoke(main, ["dead", "--journal", str(own_place), "--resend"])
+    assert "1 of 1 taken" in done.output, done.output
+    assert not server.refused and len(server.events("otlp")) == 1
+
+
+def test_a_warning_is_no_loss_and_an_unreadable_answer_is_told(
+    server: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script("otlp", [answer(0, "slow down"), Answer(200, body="<html>", apply=True)])
+    pipeline = Pipeline(vendors=[OTLP(endpoint=server.url)])
+    for _ in range(2):
+        record_tree(pipeline)
+        assert flush(10).settled
+    assert "warns: slow down" in caplog.text
+    assert "body that cannot be read" in caplog.text
+
+
+def test_what_is_too_large_is_halved_then_shortened_until_all_arrives(own_place: Path) -> None:
+    """413 at 64 KB; messages are JSON of the schema still."""
+    with VendorServer(max_bytes={"otlp": 64_000}) as small:
+        pipeline = Pipeline(vendors=[OTLP(endpoint=small.url)])
+        for number in range(30):
+            run = new_id()
+            text = [{"role": "user", "content": "x" * (200_000 if number == 7 else 20_000)}]
+            recorder.open(
+                pipeline, run, None, kind=Kind.MODEL, name="m", inputs={"messages": text}, model="m", provider="p"
+            )
+            recorder.close(pipeline, run, outputs={"messages": [{"role": "assistant", "content": "y"}]})
+        sums = flush(20).vendors["otlp"]
+        assert (sums.delivered, sums.dead) == (30, 0)
+        assert {one.status for one in small.refused} <= {413}
+        for span in small.events("otlp"):
+            assert json.loads(told(span)["gen_ai.input.messages"])[0]["parts"][0]["type"] == "text"
+
+
+def test_it_goes_over_the_wire_as_compressed_protobuf(server: VendorServer) -> None:
+    record_tree(Pipeline(vendors=[OTLP(endpoint=server.url)]))
+    record_tree(Pipeline(vendors=[OTLP(endpoint=server.url, name="plain", compression="none")]))
+    assert flush(10).settled and not server.refused
+    found = [(one.headers["content-type"], one.headers.get("content-encoding")) for one in server.requests]
+    assert sorted(found, key=str) == [("application/x-protobuf", "gzip"), ("application/x-protobuf", None)]
+
+
+def test_bytes_that_are_no_message_are_refused(server: VendorServer) -> None:
+    given = {"content-type": "application/x-protobuf"}
+    for content, more in ((b"\x0a\xff", {}), (b"no gzip", {"content-encoding": "gzip"})):
+        assert httpx.post(f"{server.url}/v1/traces", content=content, headers={**given, **more}).status_code == 400
+    assert [one.problem for one in server.refused] == ["body is no ExportTraceServiceRequest", "body is not gzip"]
+
+
+def test_a_key_that_the_server_wants_is_asked_for() -> None:
+    with VendorServer(key="right") as server:
+        record_tree(Pipeline(vendors=[OTLP(endpoint=server.url, api_key="wrong")]))
+        assert "401" in (flush(2).vendors["otlp"].parked or "")
+
+
+# Feedback
+
+
+@pytest.mark.parametrize(
+    ("flavor", "scores", "fate", "count"),
+    [("openinference", "", "delivered", 3), ("mlflow", "", "delivered", 3), ("langfuse", "", "delivered", 3),
+     ("genai", "", "no_place", 0), ("langsmith", "", "no_place", 0), ("genai", "logs", "delivered", 3)],
+)  # fmt: skip
+def test_late_feedback_reaches_whoever_has_a_call_for_it(
+    server: VendorServer, flavor: str, scores: Any, fate: str, count: int
+) -> None:
+    tree = record_tree(Pipeline(vendors=[OTLP(endpoint=server.url, flavor=flavor, scores=scores)]))
+    assert flush(10).settled
+    assert eventtree.feedback(tree, score={"fit": 0.5, "tone": True}, comment="so so", correction="42", user="eve")
+    assert flush(10).vendors["otlp"].feedback == {fate: 1}
+    assert not server.refused
+    assert len(server.feedback("otlp")) == count
+
+
+# Whose words: every field, in every flavor
+
+ELSEWHERE = {
+    "id": "span_id, and eventtree.id", "parent_id": "parent_span_id", "tree_id": "trace_id", "start": "span",
+    "duration": "span's end", "notes": "span events", "internal": "left out", "traceparent": "the root's parent",
+    "environment": "resource",
+}  # fmt: skip
+"""Field of an event → where it goes, if not into attributes."""
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_every_field_of_an_event_goes_somewhere(flavor: str) -> None:
+    placed = {row.field for rows in TABLES[flavor].values() for row in rows}
+    assert placed | ELSEWHERE.keys() == set(Event.model_fields)
+    sent = str(of(rich_tree(), flavor=flavor))
+    for mark in ("talk-7", "ada", "prod", "gold", "claude-sonnet-4-5", "anthropic", "tool_use", "0.34567", "0.00261",
+                 "ValueError", "interrupted", "Shall I?", "Why tides?", "The moon pulls.", "langchain", "Be brief.",
+                 "exact", "17.5", "row-3", "temperature", "numbers", "incomplete"):  # fmt: skip
+        assert mark in sent, (flavor, mark)
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_content_stands_once_on_a_span(flavor: str) -> None:
+    marks = {"in": "the-only-question", "out": "the-only-answer"}
+    messages = {
+        "inputs": {"messages": [{"role": "user", "content": marks["in"]}]},
+        "outputs": {"messages": [{"role": "assistant", "content": marks["out"]}]},
+    }
+    documents = {"inputs": {"query": marks["in"]}, "outputs": {"documents": [{"id": "d", "text": marks["out"]}]}}
+    whole = {"inputs": {"question": marks["in"]}, "outputs": {"answer": marks["out"]}}
+    given = {Kind.MODEL: messages, Kind.AGENT: messages, Kind.RETRIEVER: documents, Kind.TOOL: whole, Kind.CHAIN: whole}
+    for kind, contents in given.items():
+        (span,) = of(tree_of(event(1, None, kind=kind, **contents)), flavor=flavor)
+        for mark in marks.values():
+            assert str(span).count(mark) == 1, (kind, mark)
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_an_app_may_say_nothing(flavor: str) -> None:
+    assert of(tree_of(event(1, None, name="", kind=Kind.MODEL)), flavor=flavor)[0]["name"]
+
+
+def test_money_and_tokens_stand_where_each_backend_looks() -> None:
+    tree = tree_of(chat_model(1, None))
+    genai, langfuse, langsmith, mlflow = (
+        told(of(tree, flavor=flavor)[0]) for flavor in ("genai", "langfuse", "langsmith", "mlflow")
+    )
+    assert (genai["gen_ai.usage.cost"], genai["gen_ai.usage.cost.source"]) == (0.00261, "local")
+    assert genai["gen_ai.usage.cache_write.input_tokens"] == genai["gen_ai.usage.cache_creation.input_tokens"] == "50"
+    parts = json.loads(langfuse["langfuse.observation.usage_details"])
+    assert parts.pop("total") == sum(parts.values()) == 1020
+    assert json.loads(langsmith["langsmith.usage_metadata"])["total_cost"] == 0.00261
+    assert json.loads(mlflow["mlflow.llm.cost"])["total_cost"] == 0.00261
+
+
+def test_export_prints_the_json_form(own_place: Path) -> None:
+    tree = record_tree(Pipeline())
+    done = CliRunner().invoke(main, ["export", "--journal", str(own_place), "--vendor", "otlp"])
+    request = json.loads(done.output)
+    span = request["body"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    assert span["traceId"] == tree.replace("-", "")
+    assert isinstance(span["startTimeUnixNano"], str) and isinstance(span["kind"], int)
+    assert request["headers"]["Content-Type"] == "application/x-protobuf"
+
+
+def test_the_same_tree_is_the_same_bytes() -> None:
+    first, second = (
+        [one.content for one in serialize([rich_tree()], OTLP(endpoint="http://127.0.0.1:1"))] for _ in "12"
+    )
+    assert first == second
