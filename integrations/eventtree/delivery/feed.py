@@ -22,6 +22,7 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.trees import PINNED_BYTES, LoggedTree, Parsed, find_trees, load
+from eventtree.pace import paced
 from eventtree.record import Refs
 from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
@@ -176,9 +177,9 @@ class Folder:
             # Runs that only close here were sent as they were; without their start no event can be made of them.
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
-        builder = TreeBuilder(logged.id, self.rest)
+        builder = TreeBuilder(logged.id)
         own, is_cleared = logged.events - logged.joined, False
-        for entry in records:
+        for entry in paced(records):
             builder.add(entry)
             is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
             if entry["r"] == record.CLOSE and entry["id"] == logged.id and not logged.late:
@@ -200,16 +201,14 @@ class Feed:
         parsed: Parsed | None = None,
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
-        rest: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start at `offsets`, with the damage known before them. `rest` is called after each record.
+        """Start at `offsets`, with the damage known before them.
 
         `parsed` is where the records wait for whoever folds their tree.
         """
         self.journal = journal
         self.grace = grace
         self.clock = clock
-        self.rest = rest
         self.parsed = parsed
         self.scan = Scan(journal, offsets, damage, parses=parsed is not None, clock=clock)
         self.subscribers: list[Subscriber] = []
@@ -239,13 +238,12 @@ class Feed:
         if not self._has_room():
             return True
         more = False
-        for entry in self.scan.read(self._has_room):
+        for entry in paced(self.scan.read(self._has_room)):
             more = True
             try:
                 self._add(entry)
             except Exception as error:  # noqa: BLE001  (the boundary around each record)
                 diagnostics.failed("reading a record", error)
-            self.rest()
         # After the reading: a line just read may be the one that a tree was waiting for.
         self._ripen(self.clock())
         if not more:

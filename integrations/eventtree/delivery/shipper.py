@@ -268,7 +268,7 @@ class Shipper:
         self._feeds = Feeds(
             self.journal,
             folder,
-            lambda offsets, damage: Feed(self.journal, offsets, damage, parsed=folder.parsed, rest=rest),
+            lambda offsets, damage: Feed(self.journal, offsets, damage, parsed=folder.parsed),
         )
         self._clients = []
         # From `_loop` on, other threads call in: all that they use has to stand before it.

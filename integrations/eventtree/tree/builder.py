@@ -20,7 +20,7 @@ The records become runs (`rules.py`). Then `build` makes events of the runs:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from eventtree import record
 from eventtree.event import EventTree, Kind
@@ -36,10 +36,9 @@ from eventtree.tree.texts import completed
 class TreeBuilder:
     """One tree growing from its records. `build` may be called at any time, and again after more records."""
 
-    def __init__(self, tree_id: str, rest: Callable[[], None] = lambda: None) -> None:
-        """Start an empty tree. `rest` is called between records and between events: the caller may pause."""
+    def __init__(self, tree_id: str) -> None:
+        """Start an empty tree."""
         self.id = tree_id
-        self._rest = rest
         self._runs: dict[str, Run] = {}
         self._feedback: list[Record] = []
 
@@ -53,7 +52,6 @@ class TreeBuilder:
                 run = self._runs[entry["id"]] = Run(entry["id"])
             act, run.state = RULES[run.state, entry["r"]]
             getattr(run, act)(entry)
-        self._rest()
 
     def build(self, pricing: Pricing | None = None, *, part: bool = False) -> EventTree | None:
         """The tree of the records so far, or None if they hold no run.
@@ -63,10 +61,8 @@ class TreeBuilder:
         settled = self.settle(part=part)
         if settled is None:
             return None
-        events = []
-        for run in settled.nest.runs.values():
-            events.append(event_of(run, settled, figures_of(run, settled.nest, pricing)))
-            self._rest()
+        each = paced(settled.nest.runs.values(), each=True)
+        events = [event_of(run, settled, figures_of(run, settled.nest, pricing)) for run in each]
         in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
         feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
         return EventTree.made({"id": self.id, "events": ordered(events), "feedback": feedback})

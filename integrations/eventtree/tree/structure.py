@@ -109,7 +109,8 @@ def turns(runs: Runs, parents: Parents) -> dict[str, JsonValue]:
     """
     found: dict[str, JsonValue] = {}
     nameless: dict[str, list[str]] = {}
-    inside = [(run_id, parents[run_id] or "") for run_id in runs if runs[run_id].open.get("framework") == LLAMA_INDEX]
+    ours = [run_id for run_id, run in runs.items() if run.open.get("framework") == LLAMA_INDEX]
+    inside = [(run_id, parents[run_id] or "") for run_id in ours]
     inside = [(run_id, above) for run_id, above in inside if above in runs and not _is_agent(runs[run_id])]
     latest: dict[str, JsonValue] = {}
     for run_id, above in inside:
