@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventtree import config, diagnostics
+from eventtree import config, diagnostics, record
+from eventtree.content import fast_path
 from eventtree.delivery.shipper import close
 from eventtree.journal import journal as journal_module
 from eventtree.query.trees import close_indexes
@@ -32,6 +33,19 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
 
 VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_", "OTEL_")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--careful`: no value is copied the fast way, and orjson is not there."""
+    parser.addoption("--careful", action="store_true", help="without the fast path and without orjson")
+
+
+@pytest.fixture(autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The careful way alone, where it is asked for."""
+    if request.config.getoption("--careful"):
+        monkeypatch.setattr(fast_path, "room_in", lambda _limits: 0)
+        monkeypatch.setattr(record, "orjson", None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """What eventtree costs the app, by workload: `python -m tests.bench.table [--rounds N] [--only W1]`.
 
-One table of ratios to a handler that does nothing, all variants interleaved in one process: wall time as median and
-minimum. Vendors answer on loopback from a process of their own; delivery runs in this one. Compare columns of one run,
+One table of ratios to a handler that does nothing, all variants interleaved in one process, the handlers of others that
+are installed among them (peers.py): wall time as median and minimum. Vendors answer on loopback from a process of their own; delivery runs in this one. Compare columns of one run,
 never two runs: machines are shared.
 
     W1   prompt | model | parser: 4 runs            W5   batch of 16 chains in threads
@@ -33,6 +33,7 @@ from eventtree.llama_index import DispatcherHandler
 from eventtree.vendors import Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly
 from tests.bench import chain as chains
 from tests.bench import llama_index as queries
+from tests.bench.peers import peers
 
 ROUNDS_OF_AGENT = 10
 Workload = tuple[Callable[[list[Any]], Any], int]
@@ -125,14 +126,19 @@ def main() -> None:
         return tempfile.mkdtemp() + "/journal"
 
     handlers = {name: CallbackHandler(vendors=v, user="u", journal=folder()) for name, v in shipped.items()}
-    print(f"{'':4} {'do-nothing':>12}  " + "   ".join(f"{name:>13}" for name in shipped) + "   (median / minimum)")
+    others = peers(at["base_url"])
+    names = [*shipped, *others]
+    print(f"{'':4} {'do-nothing':>12}  " + "   ".join(f"{name:>13}" for name in names) + "   (median / minimum)")
     for name, (act, times) in workloads().items():
         if given.only and name not in given.only:
             continue
         variants: dict[str, Any] = {"do-nothing": (lambda act=act: act([chains.DoNothing()]), nullcontext())}
         variants |= {n: (lambda act=act, h=h: act([h]), nullcontext()) for n, h in handlers.items()}
+        variants |= {n: (lambda act=act, h=h: act([h]), nullcontext()) for n, (h, _) in others.items()}
         print(f"{name:4} {row(variants, given.rounds, times)}", flush=True)
         flush(60)
+        for _, finish in others.values():
+            finish()
     if not given.only or "L1" in given.only:
         query = queries.programs()["query"]
         variants = {"do-nothing": (query, _Attached([queries.IdleSpans()], [queries.IdleEvents()]))}
