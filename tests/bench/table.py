@@ -1,8 +1,8 @@
 """What eventtree costs the app, by workload: `python -m tests.bench.table [--rounds N] [--only W1]`.
 
 One table of ratios to a handler that does nothing, all variants interleaved in one process, the handlers of others that
-are installed among them (peers.py): wall time as median and minimum. Vendors answer on loopback from a process of their own; delivery runs in this one. Compare columns of one run,
-never two runs: machines are shared.
+are installed among them (peers.py): wall time as median and minimum. Vendors answer on loopback from a process of their
+own; delivery runs in this one. Compare columns of one run, never two runs: machines are shared.
 
     W1   prompt | model | parser: 4 runs            W5   batch of 16 chains in threads
     W3   LangGraph agent of ten rounds              W5a  abatch of 16 chains
