@@ -545,6 +545,22 @@ def test_messages_come_back_as_they_were_packed() -> None:
             unpack(odd)
 
 
+def test_an_app_that_is_relayed_no_longer_delivers_for_itself(machine: Path, vendor: VendorServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", [braintrust(vendor)]):
+        app = App(machine / "app", relay=url)
+        app.tree()
+        until(lambda: arrived(vendor) == app.events)
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        app.stop()
+    later = App(machine / "app", vendors=[braintrust(vendor)])
+    later.tree()
+    found = later.pipeline.shipper.flush(LONGEST)
+    assert arrived(vendor) == app.events | later.events
+    assert (found.vendors["braintrust"].delivered, found.vendors["collector"].delivered) == (4, 4)
+    assert found.settled
+
+
 def test_a_folder_that_delivers_for_itself_is_no_collectors(machine: Path, vendor: VendorServer) -> None:
     app = App(machine / "app", vendors=[braintrust(vendor)])
     app.tree()

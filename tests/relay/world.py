@@ -154,12 +154,14 @@ def closing(*running: Running) -> Iterator[None]:
             one.close()
 
 
-def collector(url: str, folder: Path, vendor: VendorServer, *more: str, log: Path | None = None) -> Running:
-    """`eventtree collect` in a process of its own, for Braintrust at a vendor server."""
+def collector(
+    url: str, folder: Path, vendor: VendorServer, *more: str, log: Path | None = None, env: dict[str, str] | None = None
+) -> Running:
+    """`eventtree collect` in a process of its own, by default for Braintrust at a vendor server."""
     settings = vendor.settings("braintrust")
     env = {
         "EVENTTREE_VENDORS": "braintrust", "BRAINTRUST_API_KEY": settings["api_key"],
-        "BRAINTRUST_API_URL": settings["base_url"], "BRAINTRUST_PROJECT": "p", "EVENTTREE_RELAY": "",
+        "BRAINTRUST_API_URL": settings["base_url"], "BRAINTRUST_PROJECT": "p", "EVENTTREE_RELAY": "", **(env or {}),
     }  # fmt: skip
     return Running(sys.executable, "-m", "eventtree", "collect", url, "--journal", str(folder), *more, env=env, log=log)
 

@@ -43,7 +43,7 @@ def run_relay(url: str | None, folder: str | None) -> None:
     async def until_stopped(stopped: asyncio.Event) -> None:
         running = asyncio.create_task(relay.run())
         await _either(running, stopped)
-        await asyncio.to_thread(relay.drain_folder, time.monotonic() + END_SECONDS)
+        await asyncio.to_thread(relay.drain, time.monotonic() + END_SECONDS)
         await asyncio.to_thread(relay.stop)
         await running
 

@@ -168,16 +168,16 @@ class _Counting:
         self.cursors = cursors
         self.found = found
         self.relayed = COLLECTOR if is_relayed(journal.files) else None
-        """The one whom all is for, in the folder of a relayed app: of its trees no part is settled before another."""
+        """In a relayed folder: whom a part is for whose root is replicated already. No tree is settled as a whole."""
         self.recent: dict[str, Refs | None] = {}
         """Trees counted last → the vendors they name. A late part does not name its vendors itself."""
 
     def vendors_of_late_part(self, tree_id: str) -> Refs | None:
         """The vendors of a tree that was counted or settled before; None for a new tree."""
-        if self.relayed is not None or tree_id in self.recent:
-            return self.relayed or self.recent[tree_id]
+        if tree_id in self.recent:
+            return self.recent[tree_id]
         named = (key for key in self.found.vendors if tree_id in self.cursors(key).settled)
-        return [{"name": name, "fingerprint": fingerprint} for name, fingerprint in named] or None
+        return [{"name": name, "fingerprint": fingerprint} for name, fingerprint in named] or self.relayed
 
     def add(self, tree: LoggedTree) -> None:
         self.recent.pop(tree.id, None)

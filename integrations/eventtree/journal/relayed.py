@@ -1,6 +1,7 @@
 """Whom the trees of a folder are for, where a relay replicates it to a collector.
 
-In an app's folder they are for the collector, whatever they name: its cursor says how much of each log is replicated.
+In an app's folder they are for the collector, whose cursor says how much of each log is replicated; but for trees that
+name vendors with their settings, where the folder has a cursor of these: it delivers to them itself.
 In the collector's folder they are for the vendors of these names that the collector has settings for, and for all of
 them where a tree names none. So the logs stay as the app wrote them, byte for byte, and only their reading differs.
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+
+import pydantic_core
 
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Files
@@ -61,9 +64,23 @@ def addressing(files: Files) -> Callable[[bytes], bytes] | None:
 
         return lambda payload: NAMED.sub(here, payload, count=1)
     if is_relayed(files):
-        collector = b'"vendors":' + encode(COLLECTOR)
-        return lambda payload: NAMED.sub(collector, payload, count=1)
+        cursors = _own_cursors(files)
+
+        def away(found: re.Match[bytes]) -> bytes:
+            own = [ref for ref in pydantic_core.from_json(b"[%b]" % found[1]) if _cursor_of(ref) in cursors]
+            return b'"vendors":' + encode(own or COLLECTOR)
+
+        return lambda payload: NAMED.sub(away, payload, count=1)
     return None
+
+
+def _own_cursors(files: Files) -> set[str]:
+    """Cursors of vendors that are delivered to from an app's folder itself: before it was relayed, or again after."""
+    return {name for name in files.names() if name.endswith(".cursor") and BY_NAME not in name}
+
+
+def _cursor_of(ref: Mapping[str, str]) -> str:
+    return f"{ref['name']}.{ref['fingerprint']}.cursor"
 
 
 def readdress(files: Files, recorded: Counter[str]) -> tuple[Counter[str], bool]:
@@ -80,9 +97,11 @@ def readdress(files: Files, recorded: Counter[str]) -> tuple[Counter[str], bool]
             found.update({f"{vendor}.{BY_NAME}" if vendor else "": events for vendor in vendors})
         return found, True
     if is_relayed(files):
-        names = {name for name, events in recorded.items() if events and name not in ("", PART, REPLICATED)}
-        is_exact = len(names) <= 1 and not (names and recorded[REPLICATED])
-        return Counter({REPLICATED: recorded.total()}), is_exact
+        cursors = _own_cursors(files)
+        own = Counter({name: events for name, events in recorded.items() if f"{name}.cursor" in cursors})
+        rest = recorded - own
+        names = {name for name in rest if name not in ("", PART, REPLICATED)}
+        return own + Counter({REPLICATED: rest.total()}), len(names) <= 1 and not (names and rest[REPLICATED])
     return recorded, True
 
 

@@ -24,6 +24,8 @@ ALIVE_SECONDS = 2.0
 """A writer is asked this often whether it still lives."""
 UNKNOWN_SECONDS = 10.0
 """The logs of writers that were not asked yet are looked at this often."""
+NAMING = frozenset({record.FEEDBACK, record.VENDORS})
+"""Records that name vendors, whatever run they are about."""
 ASKED_AT_ONCE = 5
 ASK_SECONDS = 0.2
 """How many writers are asked in one look, and how soon in the next: asking takes their lock, and a journal may hold
@@ -269,7 +271,7 @@ def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None, *, p
             pass
     try:
         kind, run_id, tree_id = record.head(line.payload)
-        if addressed is not None and (run_id == tree_id or kind == record.FEEDBACK or record.JOINED in line.payload):
+        if addressed is not None and (run_id == tree_id or kind in NAMING or record.JOINED in line.payload):
             line = line._replace(payload=addressed(line.payload))
         return Entry(kind, run_id, tree_id, line)
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)

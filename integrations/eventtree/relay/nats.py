@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
 
 from eventtree.errors import ConfigError
-from eventtree.relay.port import BATCH, LEASE_SECONDS, RECEIVE_SECONDS, AwayError, Delivery, RefusedError
+from eventtree.relay.port import BATCH, LEASE_SECONDS, RECEIVE_SECONDS, AwayError, Delivery, RefusedError, T, tried
 from eventtree.relay.settings import Target, credentials_file, login, tls
 
 STREAM = "EVENTTREE"
@@ -77,23 +77,19 @@ class Engine:
         options: dict[str, Any] = {"user_credentials": creds} if creds else known
         if self.client.needs_tls:
             options["tls"] = tls()
-        try:
-            async with asyncio.timeout(2 * CONNECT_SECONDS):
-                await self.client.connect(
-                    self.target.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
-                    connect_timeout=CONNECT_SECONDS, error_cb=_quiet, disconnected_cb=_quiet, closed_cb=_quiet,
-                    **options,
-                )  # fmt: skip
-        except Exception as error:  # noqa: BLE001  (the client has no end of classes)
-            _raise(error)
+        connecting = self.client.connect(
+            self.target.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
+            connect_timeout=CONNECT_SECONDS, error_cb=_quiet, disconnected_cb=_quiet, closed_cb=_quiet, **options,
+        )  # fmt: skip
+        await _try(asyncio.wait_for(connecting, 2 * CONNECT_SECONDS))
         self.js = self.client.jetstream(timeout=REPLY_SECONDS)
-        self.partitions = await self._try(self._stream(partitions))
-        await self._try(self.client.subscribe(ASKED, cb=self._on_ask))
+        self.partitions = await _try(self._stream(partitions))
+        await _try(self.client.subscribe(ASKED, cb=self._on_ask))
         return self
 
     async def publish(self, partition: int, message: bytes) -> int | None:
         """See `Port`."""
-        await self._try(self.js.publish(f"eventtree.{partition}.log", message, stream=STREAM, timeout=REPLY_SECONDS))
+        await _try(self.js.publish(f"eventtree.{partition}.log", message, stream=STREAM, timeout=REPLY_SECONDS))
         return None
 
     async def asked(self) -> Mapping[str, int]:
@@ -103,7 +99,7 @@ class Engine:
 
     async def ask(self, log: str, offset: int) -> None:
         """See `Port`."""
-        await self._try(self.client.publish(ASKED, pydantic_core.to_json({"log": log, "offset": offset})))
+        await _try(self.client.publish(ASKED, pydantic_core.to_json({"log": log, "offset": offset})))
 
     async def lease(self, partition: int) -> bool:
         """See `Port`."""
@@ -125,7 +121,7 @@ class Engine:
         """See `Port`."""
         consumer = self._consumers.get(partition)
         if consumer is None:
-            consumer = self._consumers[partition] = await self._try(self._consumer(partition))
+            consumer = self._consumers[partition] = await _try(self._consumer(partition))
         try:
             messages = await consumer.fetch(BATCH, timeout=RECEIVE_SECONDS)
         except nats.errors.TimeoutError:
@@ -189,23 +185,16 @@ class Engine:
         except (ValueError, LookupError, TypeError):
             return
 
-    async def _try(self, work: Awaitable[Any]) -> Any:
-        try:
-            return await work
-        except ConfigError:
-            raise
-        except Exception as error:  # noqa: BLE001  (the client has no end of classes)
-            _raise(error)
-
 
 def _answer(message: Msg) -> Callable[[bool, int | None], Awaitable[None]]:
     async def answer(is_taken: bool, size: int | None) -> None:
-        try:
-            await (message.ack() if is_taken else message.nak(delay=AGAIN_SECONDS))
-        except Exception as error:  # noqa: BLE001
-            _raise(error)
+        await _try(message.ack() if is_taken else message.nak(delay=AGAIN_SECONDS))
 
     return answer
+
+
+def _try(work: Awaitable[T]) -> Awaitable[T]:
+    return tried(work, _raise)
 
 
 def _raise(error: Exception) -> NoReturn:

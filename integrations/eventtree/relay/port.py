@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, NoReturn, Protocol, Self, TypeVar
 from zlib import crc32
 
 import pydantic_core
@@ -25,6 +25,8 @@ RECEIVE_SECONDS = 1.0
 LEASE_SECONDS = 6.0
 """A collector that has not renewed the lease of a partition for so long has lost it."""
 MIB = 1 << 20
+
+T = TypeVar("T")
 
 
 class AwayError(EventTreeError):
@@ -88,6 +90,16 @@ class Delivery:
     message: bytes
     answer: Callable[[bool, int | None], Awaitable[None]]
     """Whether it is written or need not be, else it comes again; and how long its log is there now."""
+
+
+async def tried(work: Awaitable[T], explain: Callable[[Exception], NoReturn]) -> T:
+    """The outcome of `work`; what it raises, `explain` raises as one of ours."""
+    try:
+        return await work
+    except EventTreeError:
+        raise
+    except Exception as error:  # noqa: BLE001  (clients of engines have no end of classes)
+        explain(error)
 
 
 class Port(Protocol):

@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 
 from eventtree.errors import ConfigError
-from eventtree.relay.port import BATCH, LEASE_SECONDS, RECEIVE_SECONDS, AwayError, Delivery, RefusedError
+from eventtree.relay.port import BATCH, LEASE_SECONDS, RECEIVE_SECONDS, AwayError, Delivery, RefusedError, T, tried
 from eventtree.relay.settings import Target, login, tls
 
 GROUP = "fold"
@@ -56,27 +56,27 @@ class Engine:
             self.target.url, username=user, password=token or None, socket_timeout=REPLY_SECONDS,
             socket_connect_timeout=REPLY_SECONDS, **secure,
         )  # fmt: skip
-        await self._try(self.client.ping())
-        made = await self._try(self.client.set(PARTITIONS, partitions or 1, nx=True))
-        self.partitions = partitions or 1 if made else int(await self._try(self.client.get(PARTITIONS)) or 1)
+        await _try(self.client.ping())
+        made = await _try(self.client.set(PARTITIONS, partitions or 1, nx=True))
+        self.partitions = partitions or 1 if made else int(await _try(self.client.get(PARTITIONS)) or 1)
         if partitions is not None and partitions != self.partitions:
             await self._repartition(partitions)
         return self
 
     async def publish(self, partition: int, message: bytes) -> int | None:
         """See `Port`."""
-        await self._try(self.client.xadd(f"eventtree:{partition}", {"m": message}))
+        await _try(self.client.xadd(f"eventtree:{partition}", {"m": message}))
         return None
 
     async def asked(self) -> Mapping[str, int]:
         """See `Port`."""
-        found = await self._try(self.client.hgetall(ASKED))
+        found = await _try(self.client.hgetall(ASKED))
         return {log.decode(): int(offset) for log, offset in found.items()}
 
     async def ask(self, log: str, offset: int) -> None:
         """See `Port`."""
-        await self._try(self.client.hset(ASKED, log, offset))
-        await self._try(self.client.expire(ASKED, FORGET_SECONDS))
+        await _try(self.client.hset(ASKED, log, offset))
+        await _try(self.client.expire(ASKED, FORGET_SECONDS))
 
     async def lease(self, partition: int) -> bool:
         """See `Port`."""
@@ -101,12 +101,12 @@ class Engine:
             await self._join(stream)
             self._groups.add(partition)
         # What was given out and not answered: by this collector, or one that has died.
-        _, again, *_ = await self._try(self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=BATCH))
+        _, again, *_ = await _try(self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=BATCH))
         found = [(key, fields) for key, fields in again if fields]
         if not found:
             block = int(RECEIVE_SECONDS * 1000)
             read = self.client.xreadgroup(GROUP, self.me, {stream: ">"}, count=BATCH, block=block)
-            found = [one for _, entries in await self._try(read) or () for one in entries]
+            found = [one for _, entries in await _try(read) or () for one in entries]
         return [Delivery(fields.get(b"m", b""), self._answer(stream, key)) for key, fields in found]
 
     async def close(self) -> None:
@@ -125,8 +125,8 @@ class Engine:
     def _answer(self, stream: str, key: bytes) -> Callable[[bool, int | None], Awaitable[None]]:
         async def answer(is_taken: bool, size: int | None) -> None:
             if is_taken:
-                await self._try(self.client.xack(stream, GROUP, key))
-                await self._try(self.client.xdel(stream, key))
+                await _try(self.client.xack(stream, GROUP, key))
+                await _try(self.client.xdel(stream, key))
 
         return answer
 
@@ -141,25 +141,23 @@ class Engine:
 
     async def _repartition(self, wanted: int) -> None:
         for partition in range(self.partitions):
-            if await self._try(self.client.xlen(f"eventtree:{partition}")):
+            if await _try(self.client.xlen(f"eventtree:{partition}")):
                 hint = f"Collect with --partitions {self.partitions} until they are empty"
                 raise ConfigError("--partitions", f"there are {self.partitions}, and messages in them", hint)
-        await self._try(self.client.set(PARTITIONS, wanted))
+        await _try(self.client.set(PARTITIONS, wanted))
         self.partitions = wanted
-
-    async def _try(self, work: Awaitable[Any]) -> Any:
-        try:
-            return await work
-        except Exception as error:  # noqa: BLE001
-            _raise(error)
 
     async def unsafe(self) -> list[str]:
         """What of the server's configuration lets it lose what it has acknowledged."""
-        found = await self._try(self.client.config_get("append*", "maxmemory-policy"))
+        found = await _try(self.client.config_get("append*", "maxmemory-policy"))
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
         return [
             f"{key} is {found[key]}, not {value}" for key, value in wanted.items() if found.get(key, value) != value
         ]
+
+
+def _try(work: Awaitable[T]) -> Awaitable[T]:
+    return tried(work, _raise)
 
 
 def _raise(error: Exception) -> NoReturn:

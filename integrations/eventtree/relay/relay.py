@@ -367,27 +367,20 @@ class Relay:
             )
             self.journal.look_for_room()
 
-    def drain_folder(self, deadline: float) -> None:
-        """Wait until all there is in the folder is replicated, or `deadline`."""
-        while time.monotonic() < deadline and not self._is_away and self.cursor is not None:
-            if all(self._has(log, self.files.size(log)) for log in self.journal.all_logs()):
-                return
-            self.wake()
-            time.sleep(OTHERS_SECONDS)
+    def drain(self, deadline: float, *, only: str | None = None, is_end: bool = False) -> None:
+        """Wait until all that is in the folder, or that process's, is replicated; at this one's end, that it ends too.
 
-    def drain(self, deadline: float, *, is_end: bool = False) -> None:
-        """Wait until all that this process has recorded is replicated, or `deadline`; at its end, that it ends too."""
-        self.ensure()
+        Returns at the deadline, or while the engine is away.
+        """
         self.is_ending = self.is_ending or is_end
         while time.monotonic() < deadline and not self._is_away:
-            cursor = self.cursor
-            own = [log for log in self.journal.all_logs() if process_of(log) == self.journal.process]
-            if cursor is not None:
-                is_told = not self.is_ending or ENDED + self.journal.process in cursor.learned or not own
-                if is_told and all(self._has(log, self.files.size(log)) for log in own):
-                    return
-            elif all(self._has(log, self.files.size(log)) for log in own):
-                return  # another process replicates it
+            logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
+            # Without a cursor it is another process that replicates this folder.
+            is_told = (
+                not (is_end and logs) or self.cursor is None or ENDED + self.journal.process in self.cursor.learned
+            )
+            if is_told and all(self._has(log, self.files.size(log)) for log in logs):
+                return
             self.wake()
             time.sleep(OTHERS_SECONDS)
 
@@ -408,12 +401,14 @@ def relay_of(journal: Journal, target: Target, *, exit_timeout: float, bounds: B
 def _drain_all() -> None:
     # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
     for relay in list(_relays.values()):
-        relay.drain(time.monotonic() + relay.exit_timeout * WAIT_SHARE)
+        relay.ensure()
+        relay.drain(time.monotonic() + relay.exit_timeout * WAIT_SHARE, only=relay.journal.process)
 
 
 def _at_exit() -> None:
     for relay in list(_relays.values()):
-        relay.drain(time.monotonic() + relay.exit_timeout * STOP_SHARE, is_end=True)
+        deadline = time.monotonic() + relay.exit_timeout * STOP_SHARE
+        relay.drain(deadline, only=relay.journal.process, is_end=True)
         relay.stop(relay.exit_timeout * STOP_SHARE)
 
 
