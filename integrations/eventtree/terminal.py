@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +41,9 @@ HEADINGS = ("event", "status", "tokens", "cost", "duration", "first token")
 SHORT_HEADING = "ttft"
 NARROWEST_NAME = 20
 SHORT_ID = 8
-"""Characters of an id in a list: `show` takes any beginning of one."""
+"""Characters of an id in a list, its last ones: LangChain's ids begin with the time. `show` takes either end."""
+NUMBERS = 12
+"""A column of a table that has no longer cell is never cut."""
 
 KIND_STYLES = {
     Kind.CHAIN: "cyan",
@@ -66,7 +69,8 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     It stands on stderr, and goes when it is over; where that is no terminal, nothing is shown.
     """
-    if not sys.stderr.isatty():
+    # The cell of a notebook is a terminal that keeps every line.
+    if not sys.stderr.isatty() or "JPY_PARENT_PID" in os.environ:
         yield lambda done, total: None
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
@@ -153,25 +157,23 @@ class RowsView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """A table."""
-        table = _table()
-        for heading in ("tree", "began", "name", "status"):
-            table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=NARROWEST_NAME + 10)
-        for heading in ("events", "tokens", "cost", "duration"):
-            table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-        for heading in ("session", "user"):
-            table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=NARROWEST_NAME)
-        for row in self.rows:
-            status = "running" if row.running else row.status
-            errors = f" ({plural(row.errors, 'error')})" if row.errors else ""
-            least = ">" if row.unpriced and row.usd is not None else ""
-            cells = (
-                Text(shown(row.id[:SHORT_ID]), "bold"), Text(clock(row.start, date=True), "dim"), Text(shown(row.name)),
-                Text(f"{status}{errors}", STATUS_STYLES.get(Status(row.status), "yellow")), Text(f"{row.events:,}"),
-                Text(number(row.tokens)), Text(f"{least}{usd(row.usd)}"), Text(seconds(row.duration)),
-                Text(shown(row.session or "")), Text(shown(row.user or "")),
-            )  # fmt: skip
-            table.add_row(*cells)
-        yield table
+        is_roomy = options.max_width >= ROOMY
+        headings = ["tree", "began", "name", "status", "events", "tokens", "cost", "duration"]
+        yield table_of([*headings, *(("session", "user") if is_roomy else ())], [
+            self._cells(row)[: None if is_roomy else len(headings)] for row in self.rows
+        ], right=range(4, 8))  # fmt: skip
+
+    def _cells(self, row: TreeRow) -> tuple[Text, ...]:
+        status = "running" if row.running else row.status
+        errors = f" ({plural(row.errors, 'error')})" if row.errors else ""
+        least = ">" if row.unpriced and row.usd is not None else ""
+        return (
+            Text(shown(row.id[-SHORT_ID:]), "bold"), Text(f"{row.start.astimezone():%m-%d %H:%M:%S}", "dim"),
+            Text(shown(shorten(row.name, 60))),
+            Text(f"{status}{errors}", STATUS_STYLES.get(Status(row.status), "yellow")), Text(f"{row.events:,}"),
+            Text(number(row.tokens)), Text(f"{least}{usd(row.usd)}"), Text(seconds(row.duration)),
+            Text(shown(shorten(row.session or "", 30))), Text(shown(shorten(row.user or "", 30))),
+        )  # fmt: skip
 
 
 def _contents(event: Event) -> Iterator[Text]:
@@ -200,12 +202,8 @@ class TableView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of it."""
-        table = _table()
-        for heading in self.headings:
-            table.add_column(Text(shown(heading)), no_wrap=True, overflow="ellipsis")
-        for row in self.rows:
-            table.add_row(*(Text(shown("" if cell is None else cell)) for cell in row))
-        yield table
+        cells = [tuple(Text(shown("" if cell is None else cell)) for cell in row) for row in self.rows]
+        yield table_of(self.headings, cells)
         if self.note:
             yield Text(shown(self.note), "dim")
 
@@ -264,6 +262,20 @@ def _state(sums: VendorTotals) -> Text:
     if sums.stalled is not None:
         state.append(f"  process {sums.stalled} holds the lock and does nothing", "bold red")
     return state
+
+
+def table_of(headings: Sequence[str], rows: Sequence[Sequence[Text]], right: Container[int] = ()) -> Table:
+    """A table of one line a row: where there is too little room, long texts are cut and numbers are not."""
+    table = _table()
+    for at, heading in enumerate(headings):
+        longest = max((len(row[at]) for row in rows), default=0)
+        table.add_column(
+            Text(shown(heading)), no_wrap=True, overflow="ellipsis", justify="right" if at in right else "left",
+            min_width=max(longest, min(len(heading), NUMBERS)) if longest <= NUMBERS + 2 else NUMBERS,
+        )  # fmt: skip
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _table() -> Table:

@@ -323,10 +323,12 @@ def test_a_tree_is_found_by_the_beginning_of_its_id_or_by_an_event(index: Index,
     ids = record_many(30)
     tree = trees_of(journal)[ids[3]]
     assert index.tree(ids[3][:13]) == tree
+    assert index.tree(ids[3][-8:]) == tree
+    assert [row.id for row in all_rows(index, f"id:{ids[3][-8:]}")] == [ids[3]]
     assert index.tree(tree.events[-1].id) == tree
     assert index.tree("zzz") is None
     assert index.tree(new_id()) is None
-    with pytest.raises(JournalError, match="several trees begin with"):
+    with pytest.raises(JournalError, match="several trees begin or end with"):
         index.tree("")
 
 

@@ -96,8 +96,9 @@ def show(
 ) -> None:
     """Draw the last trees: what was asked and answered, what went wrong, what it took.
 
-    With an ID, or its beginning, draw that tree with all that went in and came out. WORDS choose trees: status:error,
-    session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. All must fit; - turns one round.
+    With an ID, or its first or last characters, draw that tree with all that went in and came out. WORDS choose trees:
+    status:error, session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. All must fit; - turns
+    one round.
     """
     from eventtree.cli.show import show_trees
 

@@ -38,7 +38,7 @@ AT_ONCE_SECONDS = 0.5
 """What takes longer shows how far it is."""
 LAST = 5
 AN_ID = re.compile(r"(?=[0-9a-f-]*[0-9])[0-9a-f-]{4,36}")
-"""The id of a tree or an event, or its beginning; anything else is a filter."""
+"""The id of a tree or an event, or one end of it; anything else is a filter."""
 
 
 def existing(folder: str | None, *, awaited: bool = False) -> Journal:
@@ -105,7 +105,7 @@ def list_trees(folder: str | None, words: tuple[str, ...], last: int, *, as_json
             return
         console().print(RowsView(page.rows))
         if page.next is not None:
-            say(f"There are more: --last {last * 10}. One whole: eventtree show {page.rows[0].id[:SHORT_ID]}")
+            say(f"There are more: --last {last * 10}. One whole: eventtree show {page.rows[0].id[-SHORT_ID:]}")
 
 
 def show_experiment(folder: str | None, name: str, against: str | None, *, as_json: bool) -> None:

@@ -142,7 +142,7 @@ class Experiment:
         rows = [
             [row.datapoint_id or "", said(row.input, SHOWN), said(row.expected, SHOWN), said(row.output, SHOWN),
              *(figure(name, row.scores.get(name)) for name in names), usd(row.cost), seconds(row.duration),
-             row.tree_id[:8]]
+             row.tree_id[-8:]]
             for row in self.rows[:most]
         ]  # fmt: skip
         return headings, rows

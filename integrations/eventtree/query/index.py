@@ -108,10 +108,10 @@ class Index:
             return self._search.row(rows[0]) if rows else None
 
     def tree(self, tree_id: str) -> EventTree | None:
-        """The tree of that id, or of the event of that id, or the one whose id begins so; None if there is none.
+        """The tree of that id, of the event of that id, or the one whose id begins or ends so; None if there is none.
 
         Raises:
-            JournalError: several begin so.
+            JournalError: several begin or end so.
             OSError: the disk refuses to read.
         """
         found = self.lines(tree_id)
@@ -121,7 +121,7 @@ class Index:
         """The id of the tree that `tree` would find, and the log, offset and length of each of its records.
 
         Raises:
-            JournalError: several begin so.
+            JournalError: several begin or end so.
             OSError: the disk refuses to read.
         """
         with self._lock:
@@ -234,7 +234,7 @@ class Index:
         return horizon == NEVER
 
     def _numbered(self, wanted: str) -> tuple[int, str] | None:
-        """Number and id of the tree whose id is, or begins with, `wanted`."""
+        """Number and id of the tree whose id is, or begins or ends with, `wanted`."""
         self._filler.look()
         exact = self._db.execute("SELECT seq, id, start FROM trees WHERE id = ?", (wanted,)).fetchone()
         if exact is not None and exact[2] is not None:
@@ -243,11 +243,12 @@ class Index:
         if len(wanted) >= WHOLE_ID and self._filler.unplaced_bytes() > QUICKLY_PLACED:
             return None
         self._filler.place_since()
-        begin = "SELECT seq, id FROM trees WHERE id >= ? AND id < ? ORDER BY start DESC LIMIT 4"
-        found: list[tuple[int, str]] = self._db.execute(begin, (wanted, f"{wanted}\U0010ffff")).fetchall()
+        ends = "SELECT seq, id FROM trees WHERE (id >= ? AND id < ?) OR substr(id, ?) = ? ORDER BY start DESC LIMIT 4"
+        values = (wanted, f"{wanted}\U0010ffff", -len(wanted), wanted)
+        found: list[tuple[int, str]] = self._db.execute(ends, values).fetchall()
         if len(found) > 1:
             some = ", ".join(one for _, one in found[:3])
-            raise JournalError(f"several trees begin with {wanted}: {some}. Write more of the id")
+            raise JournalError(f"several trees begin or end with {wanted}: {some}. Write more of the id")
         return found[0] if found else None
 
 

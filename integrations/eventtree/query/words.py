@@ -53,8 +53,11 @@ class Condition:
         if term.word == words.FEEDBACK:
             return "feedback > 0"
         if term.word == words.ID:
-            begins = [self._with("substr(lower(id), 1, ?) = ?", len(value[0]), value[0]) for value in term.values]
-            return f"({' OR '.join(begins)})"
+            ends = [
+                self._with("? IN (substr(lower(id), 1, ?), substr(lower(id), ?))", text, len(text), -len(text))
+                for text, *_ in term.values
+            ]
+            return f"({' OR '.join(ends)})"
         if term.word in OWN_COLUMNS:
             return self._own_column(term)
         fitting = (str(number) for number, shape in self.shapes.items() if _fits(term, shape))

@@ -20,7 +20,7 @@ cost tokens events     compared with a number: `cost>0.01`, `tokens>=1000`; what
 errors                 events that failed: `errors>0`
 duration>10            seconds, or `500ms`, `2m`, `1h`
 since:1h until:7d      that began since then, or before; a date too: `since:2026-11-28T14:30`
-id:1f3a                whose id begins so
+id:1f3a                whose id begins or ends so
 feedback               on which there is feedback, a score or a comment
 rate:0.05              a share of all trees, always the same ones
 anything else          in which this text stands: names, inputs, outputs, errors, notes, metadata, feedback
@@ -125,7 +125,8 @@ class Term:
         if self.word == FEEDBACK:
             return bool(tree.feedback)
         if self.word == ID:
-            return tree.id.lower().startswith(tuple(value[0] for value in self.values))
+            ends, whole = tuple(value[0] for value in self.values), tree.id.lower()
+            return whole.startswith(ends) or whole.endswith(ends)
         if self.word == TEXT:
             return any(self.values[0][0] in text.lower() for text in texts_of(tree))
         texts = vendors if self.word == VENDOR else TEXT_WORDS[self.word](tree)
