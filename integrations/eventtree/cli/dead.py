@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.table import Table
+from rich.text import Text
 
 from eventtree.cli.say import say, say_lines
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters
 from eventtree.diagnostics import shown
-from eventtree.terminal import console
+from eventtree.summary import shorten
+from eventtree.terminal import ROOMY, SHORT_ID, console, table_of
 
 WORDS_SHOWN = 80
 
@@ -59,14 +60,14 @@ def _when(letter: Letter) -> str:
 
 
 def _draw(chosen: Sequence[Numbered]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "vendor", "refused at", "status", "events", "tree"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("its words", overflow="ellipsis", no_wrap=True, max_width=WORDS_SHOWN)
+    out = console()
+    is_roomy = out.width >= ROOMY
+    rows = []
     for one in chosen:
         letter = one.letter
-        words = " ".join(letter["words"].split())
+        words = shorten(" ".join(letter["words"].split()), WORDS_SHOWN)
         status = "" if letter["status"] is None else letter["status"]
-        cells = (one.number, one.vendor, _when(letter), status, len(letter["events"]), letter["tree"], words)
-        table.add_row(*map(shown, cells))
-    console().print(table)
+        when, tree = (_when(letter), letter["tree"]) if is_roomy else (_when(letter)[5:16], letter["tree"][-SHORT_ID:])
+        cells = (one.number, one.vendor, when, status, len(letter["events"]), tree, words)
+        rows.append([Text(shown(cell)) for cell in cells])
+    out.print(table_of(("", "vendor", "refused at", "status", "events", "tree", "its words"), rows))
