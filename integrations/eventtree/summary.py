@@ -44,8 +44,9 @@ def seconds(value: float | None) -> str:
 
 
 def clock(at: datetime, *, date: bool = False) -> str:
-    """The time of day where the reader is, with the date where it is asked for."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
+    """The time of day where the reader is; with the date, where it is asked for and another than today's."""
+    local = at.astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S" if date and local.date() != datetime.now().date() else "%H:%M:%S")
 
 
 def cost_of(tree: EventTree) -> str:

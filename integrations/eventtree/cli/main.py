@@ -338,7 +338,7 @@ def demo(question: str, model: str | None, out: str | None, journal: str | None)
 
     The vendors are played by a server on this machine, and no key is needed.
     """
-    say("Running a chain, an agent and a query, and sending their trees to five vendors on this machine …")
+    say("Running a chain, an agent and a query, for five vendors on this machine …")
     from eventtree.demo import run_demo
 
     sys.exit(run_demo(question, model=model, out=out, journal=journal))
