@@ -17,8 +17,8 @@ import pytest
 
 from eventtree.demo import run_demo
 from eventtree.demo.library import SHIPPED, read_library
+from eventtree.demo.stage import SHOWN
 from eventtree.errors import ConfigError
-from eventtree.vendors import VENDORS
 from tests import reference
 from tests.demo.conftest import ASTRAY, Ran, Run, surroundings
 
@@ -39,8 +39,8 @@ sys.exit(run_demo("What is the journal?", model=None, out="out", documents=sys.a
 
 def test_every_vendor_has_everything_and_the_exit_status_says_so(ran: Ran) -> None:
     assert (ran.status, ran.errors) == (0, "")
-    sums = {line.split()[0]: line.split()[1:] for line in ran.output.splitlines() if line.startswith(tuple(VENDORS))}
-    assert sums.keys() == VENDORS.keys()
+    sums = {line.split()[0]: line.split()[1:] for line in ran.output.splitlines() if line.startswith(SHOWN)}
+    assert sums.keys() == set(SHOWN)
     for accepted, delivered, waiting, dead, requests, refused, *dropped in sums.values():
         lost = sum(int(count) for count in re.findall(r"\d+", " ".join(dropped)))
         assert int(accepted) == int(delivered) + lost
@@ -69,7 +69,7 @@ def test_the_readme_shows_what_the_demo_prints(ran: Ran) -> None:
 
 def test_the_requests_are_written_down_without_keys(ran: Ran) -> None:
     assert str(ran.folder / "requests") in ran.output
-    assert ran.requests.keys() == VENDORS.keys()
+    assert ran.requests.keys() == set(SHOWN)
     for requests in ran.requests.values():
         assert all(request["answered"] == 200 and request["refused"] is None for request in requests)
         assert all(request["method"] and request["path"] and request["body"] for request in requests)
@@ -142,7 +142,7 @@ def test_a_terminal_gets_colour_and_no_line_that_is_too_long(tmp_path: Path) -> 
     paths = ("requests  ", "journal   ")
     assert [line for line in plain if len(line) > 80 and not line.startswith(paths) and "journal" not in line] == []
     assert sum(1 for line in plain if line.lstrip().startswith("model Document")) == 5
-    assert not any("…" in line for line in plain if line.startswith(("event", "vendor", *VENDORS)))
+    assert not any("…" in line for line in plain if line.startswith(("event", "vendor", *SHOWN)))
     assert list((tmp_path / "journal").glob("*.log")), "the journal is where it was to be"
     assert not (tmp_path / "out" / "journal").exists()
 

@@ -345,8 +345,7 @@ def ended(event: Event, view: TreeView) -> int:
     if end is not None:
         return wire.nanoseconds(end)
     first = later(event.start, seconds(event.time_to_first_token) or 0.0)
-    below = [one for one in view.tree.events if one.parent_id == event.id and one.id != event.id]
-    ends = [end_of(one) or one.start for one in below]
+    ends = [end_of(one) or one.start for one in view.tree.by_parent.get(event.id, ())]
     known = [event.start, *([first] if first else []), *(note.at for note in event.notes), *ends]
     return max(map(wire.nanoseconds, known))
 
