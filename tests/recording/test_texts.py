@@ -248,6 +248,21 @@ os.kill(os.getpid(), 9)
     assert len(sent) == 4 and all(TEXT in row for row in sent)
 
 
+def test_a_record_that_came_after_its_tree_went_out_has_its_text() -> None:
+    """Made while the root ended, in another thread: it points to what was delivered before."""
+    with VendorServer() as server:
+        pipeline, run, late = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))]), new_id(), new_id()
+        recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs={"question": TEXT})
+        recorder.close(pipeline, run)
+        assert flush(30).waiting == 0
+        entry = record.opened(late, run, run, "chain", "late", 1_800_000_000_000_000_000) | {"inputs": {"q": None}}
+        entry["same"] = [{"at": ["inputs", "q"], "r": "open", "id": run, "from": ["inputs", "question"]}]
+        pipeline.journal.append(record.encode(entry), recorder.ended[run].tree.counted)
+        pipeline.journal.append(record.encode(record.closed(late, run, 1, "ok")))
+        assert flush(30).waiting == 0
+        assert [TEXT in str(event) for event in server.events("braintrust")] == [True, True]
+
+
 def test_with_a_redactor_texts_are_shared_as_they_are_recorded(own_place: Path) -> None:
     pipeline, run = Pipeline(redact=lambda text: text.replace("prompt", "******")), new_id()
     recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=TEXT)

@@ -61,6 +61,8 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
 
     `get` reads an entry of something that may be no dict.
     """
+    if body is None:
+        return None
     if type(body) is dict:
         if PLACES.isdisjoint(body):
             return None

@@ -178,6 +178,10 @@ class Folder:
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
         builder = TreeBuilder(logged.id)
+        if logged.is_part and any(record.SAME in entry for entry in records):
+            # Recorded while the root ended: the texts they point to went out with the rest.
+            for whole in find_trees(self.journal, [logged.id], self.rest).values():
+                builder.hold(load(self.journal, whole.lines))
         own, is_cleared = logged.events - logged.joined, False
         for entry in paced(records):
             builder.add(entry)

@@ -2,7 +2,8 @@
 
 A prompt is an input of the chain, of its template, of the model, and again of each further step of an agent. What is
 kept for this is text alone (no object of the user), bounded, and only while the tree's root is open in this process:
-what is recorded after that is written out, since the tree may have gone out by then.
+what is recorded after that is written out, since the tree may have gone out by then. (A record that is made while the
+root ends may point back all the same: delivery then looks for the text in what went out.)
 
     {"r": "open", …, "inputs": {"question": null}, "same": [{"at": ["inputs", "question"], "r", "id", "from": [...]}]}
 
@@ -104,11 +105,10 @@ class Shared:
                     if place is None:
                         self.fresh.append((value, [*path, key]))
                     else:
-                        holder[key] = None
-                        self.replaced.append((holder, key, value))
+                        entry[SAME] = same
                         same.append({"at": [*path, key], **place})
-        if same:
-            entry[SAME] = same
+                        self.replaced.append((holder, key, value))
+                        holder[key] = None
 
     def undo(self) -> None:
         """Write all out after all: the record has to be cut, and nothing may be found in it afterwards."""

@@ -41,6 +41,7 @@ class TreeBuilder:
         self.id = tree_id
         self._runs: dict[str, Run] = {}
         self._feedback: list[Record] = []
+        self._held: dict[str, Run] = {}
 
     def add(self, entry: Record) -> None:
         """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
@@ -52,6 +53,13 @@ class TreeBuilder:
                 run = self._runs[entry["id"]] = Run(entry["id"])
             act, run.state = RULES[run.state, entry["r"]]
             getattr(run, act)(entry)
+
+    def hold(self, earlier: Iterable[Record]) -> None:
+        """Know the records of a tree that went out before this part of it, for the texts in them."""
+        others = TreeBuilder(self.id)
+        for entry in earlier:
+            others.add(entry)
+        self._held = others._runs
 
     def build(self, pricing: Pricing | None = None, *, part: bool = False) -> EventTree | None:
         """The tree of the records so far, or None if they hold no run.
@@ -74,9 +82,9 @@ class TreeBuilder:
             return None
         for run in runs.values():
             if record.SAME in run.open:
-                run.open, run.lost_texts = completed(run.open, runs)
+                run.open, run.lost_texts = completed(run.open, self._held | runs)
             if record.SAME in run.close:
-                run.close, lost = completed(run.close, runs)
+                run.close, lost = completed(run.close, self._held | runs)
                 run.lost_texts += lost
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
