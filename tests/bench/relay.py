@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import signal
 import statistics
@@ -155,9 +156,8 @@ def throughput(place: Path, trees: int) -> None:
     nats.close()
 
 
-def _collect(place: Path, nats: Nats, events: int) -> None:
-    import multiprocessing
-
+def collecting(url: str, folder: Path) -> tuple[Running, multiprocessing.Process]:
+    """A collector, and a vendor that takes everything."""
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
     server.start()
@@ -165,15 +165,50 @@ def _collect(place: Path, nats: Nats, events: int) -> None:
         "EVENTTREE_VENDORS": "braintrust", "BRAINTRUST_API_KEY": "k", "BRAINTRUST_PROJECT": "p",
         "BRAINTRUST_API_URL": f"http://127.0.0.1:{ours.recv()}",
     }  # fmt: skip
-    collector = Running(sys.executable, "-m", "eventtree", "collect", nats.url, "--journal", str(place / "c"), env=env)
+    command = (sys.executable, "-m", "eventtree", "collect", url, "--journal", str(folder))
+    return Running(*command, env=env), server
+
+
+def outage(place: Path, trees: int) -> None:
+    """How soon all of twenty writers has arrived that recorded while their engine was away."""
+    nats = Nats(place / "away")
+    nats.kill()
+    apps = [App(place / f"writer{number}", relay=nats.url) for number in range(20)]
+    for _ in range(trees):
+        for app in apps:
+            app.tree()
+    events = sum(len(app.events) for app in apps)
+    size = sum(log.stat().st_size for app in apps for log in app.folder.glob("*.log"))
+    collector, server = collecting(nats.url, place / "after")
+    time.sleep(6.0)  # by then every relay tries again as seldom as it ever does
+    began = time.monotonic()
+    nats.start()
+    until(lambda: sum(log.stat().st_size for log in (place / "after").glob("*.log")) >= size, 600)
+    copied = time.monotonic() - began
+    until(lambda: delivered(place / "after") >= events, 600)
+    took = time.monotonic() - began
+    print(
+        f"{events} events of 20 writers, engine back: with the collector after {copied:.1f} s, the vendor {took:.1f} s"
+    )
+    for app in apps:
+        app.stop()
+    collector.close()
+    server.terminate()
+    nats.close()
+
+
+def delivered(folder: Path) -> int:
+    """Events the vendor has."""
+    found = report(folder).vendors.get("braintrust")
+    return found.delivered if found else 0
+
+
+def _collect(place: Path, nats: Nats, events: int) -> None:
+    collector, server = collecting(nats.url, place / "c")
     until(lambda: (place / "c" / "collected").exists())
     started, began = cpu(collector), time.monotonic()
 
-    def delivered() -> int:
-        found = report(place / "c").vendors.get("braintrust")
-        return found.delivered if found else 0
-
-    until(lambda: delivered() >= events, 600)
+    until(lambda: delivered(place / "c") >= events, 600)
     used, took = cpu(collector) - started, time.monotonic() - began
     print(f"collector with one vendor: {events / used:.0f} events a CPU second, {events / took:.0f} events/s")
     collector.close()
@@ -189,6 +224,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, VendorServer():
         lags(Path(folder))
         throughput(Path(folder), given.trees)
+        outage(Path(folder), given.trees // 7)
         callbacks(Path(folder), given.rounds)
 
 
