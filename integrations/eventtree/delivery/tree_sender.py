@@ -67,9 +67,10 @@ class TreeSender:
                 pending[tree_id].dropped.update(dropped.values())
             stuck = await self.sender.send(planned.waves)
             # Each answer is in the cursor by now. A tree is settled after its last item, never before.
-            for tree_id, one in pending.items():
-                if tree_id not in stuck:
-                    self.ledger.settle(one.logged, one.events, one.dropped)
+            with self.ledger.cursor.gathered():
+                for tree_id, one in pending.items():
+                    if tree_id not in stuck:
+                        self.ledger.settle(one.logged, one.events, one.dropped)
             self.on_the_way = []
             # Behind the others: while they pass, it shows whether the vendor or the stuck item is at fault.
             self.queue.put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)

@@ -21,7 +21,8 @@ While the disk refuses, lines wait in memory: this process sends no item again t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -54,6 +55,7 @@ class Cursor(Progress):
         self._seq = 0
         self._unwritten = bytearray()
         self._is_torn = False
+        self._is_gathering = False
         self._read()
 
     def _read(self) -> None:
@@ -116,6 +118,16 @@ class Cursor(Progress):
     def unlearn(self, names: Iterable[str]) -> None:
         """Forget what the vendor does not know any more."""
         self._write({"c": "learn", "values": dict.fromkeys(names)})
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Write the lines that come within together, at its end."""
+        self._is_gathering = True
+        try:
+            yield
+        finally:
+            self._is_gathering = False
+            self.persist()
 
     def advance(
         self,
@@ -197,4 +209,5 @@ class Cursor(Progress):
         self.apply(entry)
         self._seq += 1
         self._unwritten += line
-        self.persist()
+        if not self._is_gathering:
+            self.persist()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Protocol
 
 from eventtree import record
@@ -104,16 +104,15 @@ def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | Non
 
 def _is_usual(values: Mapping[str, Any]) -> bool:
     """Whether what came from the records is of its field's type: what is not, the constructor mends or refuses."""
-    texts = [values[name] for name in TEXTS]
     return (
         type(values["name"]) is str
         and type(values["kind"]) is Kind
-        and TEXT_OR_NONE.issuperset(map(type, texts))
+        and TEXT_OR_NONE.issuperset(map(type, TEXTS_OF(values)))
         and TEXT.issuperset(map(type, values["tags"]))
     )
 
 
-TEXTS = (
+TEXTS_OF = itemgetter(
     "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "framework", "traceparent",
 )  # fmt: skip
 
