@@ -17,11 +17,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
+import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import eventtree
 from eventtree import config, event
+from eventtree.cli.main import main
 from eventtree.delivery import report
 from eventtree.tree import filter as tree_filter
 from eventtree.usage.providers import FORMATS
@@ -217,6 +219,16 @@ def filter_words() -> str:
     return table(("word", "chooses trees"), ((word if "else" in word else f"`{word}`", what) for word, what in cells))
 
 
+def commands() -> str:
+    """The help of every command, as a terminal of 100 columns shows it."""
+    found = []
+    for name, command in sorted(main.commands.items()):
+        context = click.Context(command, info_name=f"eventtree {name}", terminal_width=100, max_content_width=100)
+        text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+        found.append(f"## eventtree {name}\n\n```text\n{text}\n```\n")
+    return "\n".join(found)
+
+
 def folders() -> str:
     """The folders of the package, with the first sentence of each."""
     names = sorted((path.parent.name for path in PACKAGE.glob("*/__init__.py")), key=FOLDERS.index)
@@ -262,6 +274,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "vendors": vendors,
     "vendor_settings": vendor_settings,
     "providers": providers,
+    "commands": commands,
     "filter": filter_words,
     "otlp_genai": lambda: otlp_rows(otlp_genai.ABOUT, otlp_genai.GENAI),
     "otlp_openinference": lambda: otlp_rows(OPENINFERENCE),

@@ -14,6 +14,7 @@ import pytest
 import eventtree
 from eventtree import config
 from eventtree.cli.main import main
+from eventtree.delivery import report
 from eventtree.usage.providers import FORMATS, ProviderFormat
 from eventtree.vendors import VENDORS, vendor_class
 from tests import reference
@@ -184,3 +185,40 @@ def test_every_folder_and_every_file_of_the_root_is_on_the_map() -> None:
 def test_every_file_that_a_folder_says_it_has_is_there(folder: str) -> None:
     doc = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())) or ""
     assert [name for name in re.findall(r"^(\w+\.py) ", doc, re.M) if not (PACKAGE / folder / name).exists()] == []
+
+
+LOGS = re.compile(r"(^|\.)(logger\.(warning|error|info)|warn_once)$")
+"""Calls that write a line to the log."""
+HOW_TO = (REFERENCE / "howto.md").read_text()
+TROUBLES = [
+    re.split(r" … ", row[0].strip("`")) for headings, rows in tables(HOW_TO) if "log" in headings[0] for row in rows
+]
+
+
+def log_lines() -> Iterator[str]:
+    """Every text that the package logs, with its places filled by a blank."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and LOGS.search(ast.unparse(node.func)):
+                at = 1 if ast.unparse(node.func).endswith("warn_once") else 0
+                pieces = (one.value for one in ast.walk(node.args[at]) if isinstance(one, ast.Constant))
+                text = " ".join(piece for piece in pieces if isinstance(piece, str))
+                if re.search("[a-z] [a-z]", text):
+                    yield text
+
+
+@pytest.mark.parametrize("line", sorted(set(log_lines())))
+def test_every_line_of_the_log_has_a_row_that_says_what_to_do(line: str) -> None:
+    plain = " ".join(re.sub(r"%[sd]", " ", line).split())
+    assert any(all(part in plain for part in parts) for parts in TROUBLES), line
+
+
+@pytest.mark.parametrize("name", [*report.VendorTotals.model_fields, *report.Report.model_fields])
+def test_every_word_of_a_report_has_a_row_that_says_what_to_do(name: str) -> None:
+    said_elsewhere = {"name", "fingerprint", "accepted", "delivered", "feedback", "journal", "events", "vendors"}
+    assert name in said_elsewhere or f"`{name}`" in HOW_TO
+
+
+def test_every_command_has_its_help_on_the_page() -> None:
+    page = (REFERENCE / "cli.md").read_text()
+    assert [name for name in main.commands if f"## eventtree {name}\n" not in page] == []
