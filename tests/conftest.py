@@ -32,6 +32,7 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 
+PLATFORMS = frozenset(name for names in config.PLATFORMS.values() for name in names)
 VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_", "OTEL_")
 
 
@@ -52,7 +53,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A journal folder for this test, and a clean environment."""
     for name in list(os.environ):
-        if name.startswith(VENDOR_PREFIXES) and name != "EVENTTREE_PRICE_DATASET":
+        if (name in PLATFORMS or name.startswith(VENDOR_PREFIXES)) and name != "EVENTTREE_PRICE_DATASET":
             monkeypatch.delenv(name)
     folder = tmp_path / "journal"
     monkeypatch.setenv("EVENTTREE_JOURNAL", str(folder))

@@ -16,6 +16,8 @@ from eventtree import diagnostics
 from eventtree.errors import ConfigError
 from eventtree.recording.remote import joined
 
+__all__ = ["Join"]
+
 Scope = MutableMapping[str, Any]
 Trust = Callable[[Scope], bool | Awaitable[bool]]
 

@@ -105,6 +105,15 @@ class Settings(BaseModel):
     """Label of the deployment: `production`, …"""
     sample_rate: float = Field(default=1.0, ge=0, le=1)
     """Share of trees to record, 0 to 1. Trees that are left out are counted in the report."""
+    keep: Callable[[Any], bool] | str | None = None
+    """The trees that vendors get, where not all: a function from `EventTree` to true or false, or words such as
+    `status:error OR cost>0.05 OR feedback OR rate:0.05`. A tree is judged when it is whole. What is left out stays in
+    the journal, is counted as `sampled`, and can be sent later with `eventtree ship --replay`.
+    """
+    release: str | None = None
+    """Version of the app; else that of the platform it runs on (Heroku, Vercel, Render, Railway, Cloud Run, …)."""
+    service: str | None = None
+    """Name of the app, where several write one tree; else `OTEL_SERVICE_NAME`, or what the platform calls it."""
     enabled: Switch = True
     """`0` in the environment switches all recording off, whatever the code asks for."""
     deliver: Switch = True
@@ -163,6 +172,9 @@ class HandlerSettings(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     environment: str | None
     sample_rate: float | None
+    keep: Callable[[Any], bool] | str | None
+    release: str | None
+    service: str | None
     enabled: bool | None
     deliver: bool | None
     relay: str | None
@@ -197,8 +209,22 @@ FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "bounds": ("EVENTTREE_BOUNDS", _pairs),
     "sample_rate": ("EVENTTREE_SAMPLE_RATE", str),
     "strict": ("EVENTTREE_STRICT", switch),
+    "keep": ("EVENTTREE_KEEP", str),
+    "release": ("EVENTTREE_RELEASE", str),
+    "service": ("EVENTTREE_SERVICE", str),
 }
 """Setting → its variable, and how the variable's text becomes a value."""
+PLATFORMS: Mapping[str, tuple[str, ...]] = {
+    "release": (
+        "HEROKU_SLUG_COMMIT", "VERCEL_GIT_COMMIT_SHA", "RENDER_GIT_COMMIT", "RAILWAY_GIT_COMMIT_SHA", "K_REVISION",
+        "AWS_LAMBDA_FUNCTION_VERSION", "FLY_IMAGE_REF", "DD_VERSION", "SENTRY_RELEASE", "LANGFUSE_RELEASE",
+    ),
+    "service": (
+        "OTEL_SERVICE_NAME", "DD_SERVICE", "K_SERVICE", "AWS_LAMBDA_FUNCTION_NAME", "HEROKU_APP_NAME",
+        "RENDER_SERVICE_NAME", "RAILWAY_SERVICE_NAME", "FLY_APP_NAME", "WEBSITE_SITE_NAME",
+    ),
+}  # fmt: skip
+"""Setting → variables of platforms and other tools that say it, where nothing of ours does."""
 SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
 PREFIX = "EVENTTREE_"
 OF_RELAYS = frozenset({
@@ -265,6 +291,9 @@ def _build(given: Mapping[str, Any]) -> Settings:
     environment = _environment()
     _look_for_misspelt()
     values = {**environment, **given}
+    for name, variables in PLATFORMS.items():
+        if values.get(name) is None:
+            values[name] = next(filter(None, map(os.environ.get, variables)), None)
     for listed in ("vendors", "tags"):
         if isinstance(values.get(listed), str | BaseModel):  # one alone
             values[listed] = (values[listed],)

@@ -204,6 +204,8 @@ class Event(Frozen):
     """Who runs the model: `openai`, `anthropic`, `azure`, …"""
     params: dict[str, JsonValue] | None = None
     """The model's parameters (`temperature`, …) and the tools it was offered."""
+    prompt: dict[str, JsonValue] | None = None
+    """Of a model: the `name` and `version` of the prompt it was asked with, where the metadata names one."""
     usage: Usage | None = None
     """Tokens. They stand once, on the call that used them."""
     cost: Cost | None = None
@@ -222,6 +224,10 @@ class Event(Frozen):
     """Whose request it was: `eventtree.session(…, user=…)` or the setting `user`."""
     environment: str | None = None
     """The setting `environment`."""
+    release: str | None = None
+    """Of a root, and of the first event of another process' part: the setting `release`."""
+    service: str | None = None
+    """Of the same: the setting `service`."""
     framework: str | None = None
     """`langchain` or `llama_index`; None of the app's own code."""
     traceparent: str | None = None

@@ -32,8 +32,8 @@ def trace_id(tree_id: str) -> str:
 
 def span_id(run_id: str) -> str:
     """The span's id of a run, 16 hex digits, never all zero."""
-    found = trace_id(run_id)[16:]
-    return found if int(found, 16) else blake2b(run_id.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    last = run_id.replace("-", "").lower()[16:] if UUID.fullmatch(run_id) is not None else ""
+    return last if last and int(last, 16) else blake2b(run_id.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def parse(traceparent: str) -> Traceparent | None:

@@ -353,8 +353,8 @@ def test_late_feedback_reaches_whoever_has_a_call_for_it(
 ELSEWHERE = {
     "id": "span_id, and eventtree.id", "parent_id": "parent_span_id", "tree_id": "trace_id", "start": "span",
     "duration": "span's end", "notes": "span events", "internal": "left out", "traceparent": "the root's parent",
-    "environment": "resource",
-    **dict.fromkeys(("release", "service", "prompt"), "metadata"),
+    "environment": "resource", "release": "resource", "service": "resource",
+    "prompt": "gen_ai.prompt.name and .version; in OpenInference the metadata",
 }  # fmt: skip
 """Field of an event → where it goes, if not into attributes."""
 

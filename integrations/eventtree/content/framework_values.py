@@ -255,6 +255,7 @@ TABLE: dict[Path, Converter] = {
     ("workflows.events", "StartEvent"): from_start,
     ("workflows.events", "StopEvent"): from_stop,
     (f"{LI}.llms.llm", "ToolSelection"): messages.tool_call,
+    ("langfuse.model", "BasePromptClient"): renamed(name="name", version="version"),
     (f"{LI}.base.llms.base", "BaseLLM"): from_component,
     (f"{LI}.base.embeddings.base", "BaseEmbedding"): from_component,
 }

@@ -67,6 +67,11 @@ class FeedbackSender:
             if one.vendors is None and logged is not None and not self.ledger.is_for_us(logged):
                 self.waiting.pop(one.key, None)  # its tree goes elsewhere
                 continue
+            if logged is not None and self.ledger.is_left_out(logged.id):
+                if self._brings_back(one, logged):
+                    continue
+                planned.append((one, logged.id, [], "sampled"))
+                continue
             tree_id = logged.id if logged is not None else one.tree
             items, fate = self._items(one, tree_id, logged)
             # A wave for each feedback on a tree: a later score must not overtake an earlier one.
@@ -92,6 +97,20 @@ class FeedbackSender:
             one.since = self.clock()
             return True
         return False
+
+    def _brings_back(self, one: PendingFeedback, logged: LoggedTree) -> bool:
+        """Queue a tree that was left out, where it is kept by what people think of it; its feedback follows it."""
+        tree = self.folder.fold(logged).tree
+        lines = [(other.log, other.offset, other.length) for other in self.waiting.values() if other.tree == one.tree]
+        if tree is None or self.ledger.keeps is None:
+            return False
+        if not self.ledger.keeps(tree.model_copy(update={"feedback": tuple(load(self.journal, lines))})):
+            return False
+        self.ledger.wanted.add(logged.id)
+        logged.takers = 1
+        self.queue.append(logged)
+        one.since = self.clock()
+        return True
 
     def _items(self, one: PendingFeedback, tree_id: str, logged: LoggedTree | None) -> tuple[list[Item], str]:
         """The items of a feedback that have yet to be sent, and as what it counts once they are taken."""

@@ -17,6 +17,7 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.trees import LoggedTree
 from eventtree.record import Refs, is_local
 from eventtree.serializer.requests import Item
+from eventtree.tree.keep import judge_of
 from eventtree.vendors import Vendor
 
 
@@ -34,6 +35,9 @@ class Ledger:
         self.takes_over = takes_over
         self.name = takes_over or f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
         self.fingerprint = self.name.rsplit(".", 1)[1]
+        self.keeps = judge_of(vendor.keep)
+        self.wanted: set[str] = set()
+        """Trees that were left out and are to be sent after all: there is feedback on them by which they are kept."""
         self.dead = DeadLetters(journal.files, f"{self.name}.dead", vendor.routes)
         self.warn_once = Warnings(vendor.name)
         self.opened: Cursor | None = None
@@ -75,21 +79,38 @@ class Ledger:
 
     def has_settled(self, tree_id: str) -> bool:
         """Whether a tree of that id was sent to this vendor before, and not only parts of it that came apart."""
-        return self.opened is not None and tree_id in self.opened.settled and tree_id not in self.opened.apart
+        if self.opened is None or self.is_wanted(tree_id):
+            return False
+        return tree_id in self.opened.settled and tree_id not in self.opened.apart
+
+    def is_left_out(self, tree_id: str) -> bool:
+        """Whether the tree was left out (`keep`), and is to stay so."""
+        return tree_id in self.cursor.left_out and not self.is_wanted(tree_id)
+
+    def is_wanted(self, tree_id: str) -> bool:
+        """Whether a tree that was left out is to be sent after all: by a replay, or since there is feedback on it."""
+        return tree_id in self.cursor.left_out and (self.all_trees or tree_id in self.wanted)
 
     def settled_of(self, tree: LoggedTree) -> Mapping[str, int]:
         """Log → up to where the lines of a tree were settled with earlier parts of it."""
+        if self.is_wanted(tree.id):
+            return {}
         spans = self.cursor.settled.get(tree.id)
         if spans is not None:
             return spans
         # All before the offset is settled, except trees recorded for others, which only a replay sends.
         return self.cursor.replayed if self._is_replay(tree) else self.cursor.offsets
 
-    def settle(self, tree: LoggedTree, events: int, dropped: Counter[str]) -> None:
-        """Write down that nothing is left to do for a tree."""
+    def settle(self, tree: LoggedTree, events: int, dropped: Counter[str], left_out: int = 0) -> None:
+        """Write down that nothing is left to do for a tree; so many of its events were left out for now."""
         uncounted = events if self._is_replay(tree) else tree.joined_events
         apart = events if tree.is_apart else 0
-        self.cursor.settle(tree.id, events, dropped, tree.spans, uncounted=uncounted, apart=apart)
+        is_back = self.is_wanted(tree.id)
+        self.cursor.settle(
+            tree.id, events, dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart, left_out=left_out,
+            is_back=is_back,
+        )  # fmt: skip
+        self.wanted.discard(tree.id)
         for reason in dropped:
             hint = self.vendor.drop_hints.get(reason)
             if hint is not None:

@@ -106,7 +106,8 @@ class Shipper:
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
         """Deliver to these vendors too; starts the thread unless delivery is left to another process.
 
-        Prices, tokenizer and bounds are those of the last settings that have any.
+        Prices, tokenizer and bounds are those of the last settings that have any; a vendor without a `keep` of its own
+        has that of its settings.
 
         Raises:
             ConfigError: the settings' price table is wrong.
@@ -120,6 +121,8 @@ class Shipper:
                 client.max_reply_bytes = self.bounds.reply_bytes
         self.deliver = settings.deliver
         self.exit_timeout = settings.exit_timeout
+        if settings.keep is not None:
+            vendors = [v if v.keep is not None else v.model_copy(update={"keep": settings.keep}) for v in vendors]
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
         self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
         # A running loop learns of new vendors by a call; one that starts finds them in the table.

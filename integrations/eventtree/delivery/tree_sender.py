@@ -35,6 +35,8 @@ class PendingTree:
     logged: LoggedTree
     events: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+    """Events that the vendor does not get for now (`keep`)."""
 
 
 class TreeSender:
@@ -55,6 +57,7 @@ class TreeSender:
         self.on_the_way = due
         try:
             ended_late = {tree.id for tree in due if tree.late and tree.ended and self.vendor.accepts_updates}
+            ended_late = {tree_id for tree_id in ended_late if not self.ledger.is_left_out(tree_id)}
             whole = await self.folder.find(ended_late)
             pending = {tree.id: PendingTree(tree) for tree in due}
             updates = [item for tree in due if tree.id in whole for item in self._updates(tree, whole[tree.id])]
@@ -70,7 +73,7 @@ class TreeSender:
             with self.ledger.cursor.gathered():
                 for tree_id, one in pending.items():
                     if tree_id not in stuck:
-                        self.ledger.settle(one.logged, one.events, one.dropped)
+                        self.ledger.settle(one.logged, one.events, one.dropped, one.left_out)
             self.on_the_way = []
             # Behind the others: while they pass, it shows whether the vendor or the stuck item is at fault.
             self.queue.put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)
@@ -96,9 +99,20 @@ class TreeSender:
                 folded = self.folder.fold(logged)
                 one.dropped += folded.lost
                 one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
-                if folded.tree is not None:
+                if folded.tree is not None and not self._is_kept(logged, folded.tree):
+                    one.left_out = len(folded.tree.events)
+                    one.dropped["sampled"] += one.left_out
+                elif folded.tree is not None:
                     yield _by_itself(folded.tree) if logged.is_apart and not self.vendor.accepts_parts else folded.tree
             self.folder.rest()
+
+    def _is_kept(self, logged: LoggedTree, tree: EventTree) -> bool:
+        """Whether the vendor gets the tree: what comes late goes the way of the rest."""
+        if self.ledger.all_trees or self.ledger.is_wanted(tree.id):
+            return True
+        if self.ledger.is_left_out(tree.id):
+            return False
+        return logged.late or self.ledger.keeps is None or self.ledger.keeps(tree)
 
     def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
         """Whether an item has yet to be sent. A part's items without events go out with the tree."""

@@ -5,8 +5,9 @@ is rewritten as one line that says the same.
 
     {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items need never be sent again
     {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end},
-     "uncounted": n, "apart": n}                                     the tree is done with; so many events were recorded
-                                                                     for others, or of a tree that is elsewhere
+     "uncounted": n, "apart": n, "left_out": n, "back"}              the tree is done with; so many events were recorded
+                                                                     for others, are of a tree that is elsewhere, are
+                                                                     left out for now; `back`: they were, and are sent
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
     {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
     {"c": "learn", "values": {name: value or null}}                  null: not known any more
@@ -75,18 +76,21 @@ class Cursor(Progress):
         self._write({"c": "ack", "items": {tree: list(entry) for tree, entry in items.items()}})
 
     def settle(
-        self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, uncounted: int = 0, apart: int = 0
-    ) -> None:
+        self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, uncounted: int = 0, apart: int = 0,
+        left_out: int = 0, is_back: bool = False,
+    ) -> None:  # fmt: skip
         """The tree is done with; `events` is how many it had, `dropped` those the vendor has no field for.
 
         So many of the events were `uncounted` for this vendor as they were recorded: they name others, or come of
-        another process. So many were sent `apart` from their tree, which is in another journal.
+        another process. So many were sent `apart` from their tree, which is in another journal; so many were left out,
+        and may be sent later: then the same tree is settled again, and `is_back`.
         """
         taken = self.taken.get(tree, (0, 0))
         self._write(
             {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
              "spans": dict(spans), **({"uncounted": uncounted} if uncounted else {}),
-             **({"apart": apart} if apart else {})}
+             **({"apart": apart} if apart else {}), **({"left_out": left_out} if left_out else {}),
+             **({"back": True} if is_back else {})}
         )  # fmt: skip
 
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
@@ -156,6 +160,7 @@ class Cursor(Progress):
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self.is_behind(spans)
             }
             self.apart = {tree: None for tree in self.apart if tree in self.settled}
+            self.left_out = {tree: (n, log) for tree, (n, log) in self.left_out.items() if log in self.offsets}
             self.feedback_done = {
                 key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }

@@ -38,6 +38,10 @@ class Progress:
         self.apart_events = 0
         self.apart: dict[str, None] = {}
         """Settled trees of which only parts were sent: the rest is in another journal."""
+        self.left_out: dict[str, tuple[int, str]] = {}
+        """Settled trees that the vendor has yet to get if somebody asks for them → their events, and one of their logs:
+        they are known as long as that one stands.
+        """
         self.learned: dict[str, str] = {}
         self.parked: str | None = None
         self.feedback: Counter[str] = Counter()
@@ -69,7 +73,8 @@ class Progress:
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
             "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
             "replayed": {log: end for log, end in self.replayed.items() if end}, "uncounted": self.uncounted,
-            "apart_events": self.apart_events, "apart": list(self.apart), "parked": self.parked,
+            "apart_events": self.apart_events, "apart": list(self.apart), "left_out": self.left_out,
+            "parked": self.parked,
             "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
         }  # fmt: skip
 
@@ -97,6 +102,12 @@ class Progress:
         spans = self.settled.setdefault(entry["tree"], {})
         for log, end in entry["spans"].items():
             spans[log] = max(end, spans.get(log, 0))
+        before, log = self.left_out.get(entry["tree"], (0, next(iter(entry["spans"]), "")))
+        if entry.get("left_out"):
+            self.left_out[entry["tree"]] = (before + entry["left_out"], log)
+        elif entry.get("back") and self.left_out.pop(entry["tree"], None):
+            self.accepted -= before
+            self.dropped["sampled"] -= before
         self.accepted += entry["events"]
         self.uncounted += entry.get("uncounted", 0)
         self.apart_events += entry.get("apart", 0)
@@ -150,6 +161,7 @@ class Progress:
         self.settled, self.offsets = entry["settled"], entry["offsets"]
         self.learned, self.parked = entry["learned"], entry["parked"]
         self.replayed, self.uncounted = entry.get("replayed", {}), entry.get("uncounted", 0)
+        self.left_out = {tree: (n, log) for tree, (n, log) in entry.get("left_out", {}).items()}
         self.apart_events, self.apart = entry.get("apart_events", 0), dict.fromkeys(entry.get("apart", ()))
         self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
         self.feedback.update(entry.get("feedback", {}))

@@ -113,6 +113,14 @@ def _check(settings: config.Settings) -> None:
         from eventtree.pricing import Pricer
 
         Pricer.of(settings.prices, settings.tokenizer)
+    _check_keep(settings)
+
+
+def _check_keep(settings: config.Settings) -> None:
+    if settings.keep is not None:
+        from eventtree.tree.keep import judge_of
+
+        judge_of(settings.keep)
 
 
 config.checks.append(_check)
@@ -148,6 +156,7 @@ class Pipeline:
         self.relay: Relay | None = None
         self.vendors: tuple[Vendor, ...] = ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
+        _check_keep(self.settings)
         if self.enabled:
             self._connect()
 

@@ -285,6 +285,7 @@ class Recorder(Runs):
             "session": (here[0], given.session, known.get("session"), first_of(own, SESSION_KEYS)),
             "user": (here[1], given.user, known.get("user"), first_of(own, USER_KEYS)),
             "environment": (given.environment,),
+            **{key: (value,) for key in ("release", "service") if (value := getattr(given, key)) is not None},
         }
         for key, values in names.items():
             entry.pop(key, None)

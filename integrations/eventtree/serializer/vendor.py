@@ -12,7 +12,7 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -27,6 +27,7 @@ from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
 from eventtree.record import BY_NAME, LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
+from eventtree.tree.keep import judge_of
 
 _OFFLINE = "_offline"
 
@@ -101,6 +102,10 @@ class Vendor(BaseModel):
     """The key. It is never written to the journal, a log or an error."""
     base_url: str = ""
     """The host, with the path before the vendor's routes."""
+    keep: Callable[[EventTree], bool] | str | None = None
+    """The trees it gets, where not all: a function, or words such as `status:error OR rate:0.05`. See `Settings.keep`,
+    which it goes before.
+    """
     allow_plain_http: bool = False
     """Permit http:// to a host other than loopback (the key would travel in clear text)."""
 
@@ -149,6 +154,8 @@ class Vendor(BaseModel):
         if not key and self.needs_key and not config.resolve().relay:  # a collector has the keys
             names = " or ".join(self.env.get("api_key", ()))
             raise ConfigError(f"{type(self).__name__}.api_key", "no key", f"Pass api_key=… or set {names}")
+        if self.keep is not None:
+            judge_of(self.keep, f"{type(self).__name__}.keep")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
             raise ConfigError(f"{type(self).__name__}.name", f"{self.name!r} is no name", "Use letters, digits, _ . -")
         url = urlsplit(self.base_url)

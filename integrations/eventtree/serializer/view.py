@@ -183,9 +183,15 @@ def number(value: JsonValue) -> float | None:
 
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
-    """The run's own metadata, without the keys that are ours."""
+    """The run's own metadata, without the keys that are ours; and what no vendor has a field for."""
     own = event.metadata
-    return {key: value for key, value in own.items() if not key.startswith(OWN)} if own else {}
+    found = {key: value for key, value in own.items() if not key.startswith(OWN)} if own else {}
+    prompt = event.prompt or {}
+    more = {
+        "release": event.release, "service": event.service,
+        "prompt_name": prompt.get("name"), "prompt_version": prompt.get("version"),
+    }  # fmt: skip
+    return {**{key: value for key, value in more.items() if value is not None}, **found}
 
 
 def error_line(event: Event) -> str | None:

@@ -29,6 +29,7 @@ from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordered
 from eventtree.tree.nesting import Nest, rooted, settle_unclosed, silent, wrappers
+from eventtree.tree.prompts import find_prompts
 from eventtree.tree.rules import RULES, UNSEEN, Run
 from eventtree.tree.texts import completed
 
@@ -136,6 +137,7 @@ def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...]) -> str | None:
 
 
 def _add_structure(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> None:
+    find_prompts(runs.values(), parents)
     for run_id in structure.agents(runs, parents):
         runs[run_id].kind = Kind.AGENT
     for key, found in (("agent", structure.turns(runs, parents)), ("attempt", structure.attempts(runs, parents))):

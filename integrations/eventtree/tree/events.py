@@ -86,6 +86,7 @@ def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | Non
         "asked_model": None if asked == model else asked,
         "provider": run.learned("provider"),
         "params": {**(opened.get("params") or NOTHING), **(closed.get("params") or NOTHING)} or None,
+        "prompt": run.prompt,
         "usage": figures[0],
         "cost": figures[1],
         "start": _time(opened.get("start", settled.start)),
@@ -95,6 +96,8 @@ def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | Non
         "metadata": {**opened.get("metadata", NOTHING), **closed.get("metadata", NOTHING), **run.metadata},
         "user": shared["user"],
         "environment": shared["environment"],
+        "release": opened.get("release"),
+        "service": opened.get("service"),
         "framework": opened.get("framework"),
         "traceparent": opened.get("traceparent"),
         "notes": _notes(run) if run.notes or not opened or run.lost_texts else (),
@@ -113,7 +116,8 @@ def _is_usual(values: Mapping[str, Any]) -> bool:
 
 
 TEXTS_OF = itemgetter(
-    "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "framework", "traceparent",
+    "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "release", "service",
+    "framework", "traceparent",
 )  # fmt: skip
 
 

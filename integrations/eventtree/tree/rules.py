@@ -39,7 +39,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Run:
     """What is known of a run. Its records are shared and never changed."""
 
-    __slots__ = ("close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "state")
+    __slots__ = ("close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "prompt", "state")
 
     def __init__(self, run_id: str) -> None:
         """Nothing of it has been seen."""
@@ -54,6 +54,8 @@ class Run:
         """Kind that the structure of the tree proves (an agent); None elsewhere."""
         self.lost_texts = 0
         """Texts that stood in another record, which is damaged."""
+        self.prompt: dict[str, JsonValue] | None = None
+        """The prompt that a model was asked with, where one is named."""
         self.metadata: Mapping[str, JsonValue] = NOTHING
         """Turns and attempts that the structure of the tree adds."""
 

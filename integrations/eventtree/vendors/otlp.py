@@ -13,7 +13,7 @@ start, duration        `start_time_unix_nano`, `end_time_unix_nano`; without an 
 status, error          status ERROR, `error.type`, the event `exception`; others in `eventtree.status`
 notes                  events
 feedback, scores       events `gen_ai.evaluation.result`; late: the backend's own call, `/v1/logs`, or `no_place`
-environment            resource `deployment.environment.name`
+environment            resource `deployment.environment.name`; release and service: `service.version`, `service.name`
 traceparent, resumes   the root's parent and trace; a link where that trace is not sampled, and to a tree it resumes
 all else               the tables of `otlp_genai.py` and `otlp_openinference.py`
 =====================  =================================================================================================
@@ -200,7 +200,8 @@ class OTLP(Vendor):
         common = wire.proto("common.v1.common")
         sdk = {"name": "eventtree", "language": "python", "version": own_version()}
         found = {
-            "service.name": self.service or self.resource.get("service.name") or "unknown_service",
+            "service.name": self.service or view.root.service or self.resource.get("service.name") or "unknown_service",
+            **({"service.version": view.root.release} if view.root.release else {}),
             **{f"telemetry.sdk.{name}": value for name, value in sdk.items()},
             "deployment.environment.name": view.root.environment,
         }

@@ -422,6 +422,8 @@ GENAI: Table = (
     Row("gen_ai.operation.name", "kind", lambda told: told.operation),
     Row("gen_ai.provider.name", "provider", lambda told: provider(told.event) or UNKNOWN, MODELS),
     Row("gen_ai.provider.name", "provider", lambda told: provider(told.event), {Kind.RETRIEVER}),
+    Row("gen_ai.prompt.name", "prompt", lambda told: told.field(told.event.prompt, "name"), {Kind.MODEL}),
+    Row("gen_ai.prompt.version", "prompt", lambda told: told.field(told.event.prompt, "version"), {Kind.MODEL}),
     Row("gen_ai.request.model", "asked_model", lambda told: told.asked_model, PRICED),
     Row("gen_ai.response.model", "model", lambda told: told.event.model, PRICED),
     Row("gen_ai.response.id", "outputs", _response_id, {Kind.MODEL}),
@@ -515,6 +517,7 @@ LANGFUSE: Table = (
     Row("langfuse.observation.cost_details", "cost", _money("input", "output", "total")),
     Row("langfuse.trace.name", "name", lambda told: told.event.name if told.is_root else None),
     Row("langfuse.trace.tags", "tags", lambda told: list(told.event.tags) if told.is_root else None),
+    Row("langfuse.release", "release", lambda told: told.event.release),
     Row("langfuse.environment", "environment", lambda told: told.event.environment or told.view.root.environment),
 )
 

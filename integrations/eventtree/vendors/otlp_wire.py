@@ -7,15 +7,14 @@ show; over the wire goes protobuf. Source: opentelemetry-proto 1.10, `docs/speci
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 import pydantic_core
 
+from eventtree import trace
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue
 from eventtree.serializer.formats import LIGHT_BYTES, Format, to_json, truncate_row
@@ -44,21 +43,12 @@ def proto(module: str) -> Any:
 
 def trace_id(tree_id: str) -> bytes:
     """The 16 bytes of a tree's UUID; of an id that is none, or all zero, a hash."""
-    return _uuid(tree_id) or hashlib.blake2b(tree_id.encode("utf-8", "replace"), digest_size=16).digest()
+    return bytes.fromhex(trace.trace_id(tree_id))
 
 
 def span_id(run_id: str) -> bytes:
     """The last 8 bytes of a run's UUID (the first ones of a UUIDv7 are its time); of an id that is none, a hash."""
-    last = _uuid(run_id)[8:]
-    return last if any(last) else hashlib.blake2b(run_id.encode("utf-8", "replace"), digest_size=8).digest()
-
-
-def _uuid(text: str) -> bytes:
-    try:
-        found = UUID(text).bytes
-    except ValueError:
-        return b""
-    return found if any(found) else b""
+    return bytes.fromhex(trace.span_id(run_id))
 
 
 def nanoseconds(at: datetime) -> int:

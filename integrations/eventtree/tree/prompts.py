@@ -1,0 +1,50 @@
+"""Which prompt, of a library of prompts, a model was asked with: by the keys that name it in the metadata of runs.
+
+=======================================  ======================================================================
+`eventtree_prompt`                       given by the app: `"greet@3"`, or `{"name": "greet", "version": 3}`
+`lc_hub_repo`, `_owner`, `_commit_hash`  LangSmith's hub, on the prompt template that was pulled from it
+`langfuse_prompt`                        Langfuse's prompt client, as its docs have one put into the metadata
+=======================================  ======================================================================
+
+A template's run stands beside the model's, which it precedes; metadata that is given for a chain is every run's in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from eventtree.event import JsonValue, Kind
+from eventtree.tree.rules import Run
+
+Prompt = dict[str, JsonValue]
+
+
+def prompt_of(metadata: Mapping[str, JsonValue]) -> Prompt | None:
+    """The prompt that metadata names: its `name`, and its `version` where there is one."""
+    given = metadata.get("eventtree_prompt")
+    if isinstance(given, str) and given:
+        name, _, version = given.partition("@")
+        return _named(name, version)
+    for found in (given, metadata.get("langfuse_prompt")):
+        if isinstance(found, dict):
+            return _named(found.get("name"), found.get("version"))
+    owner, repo = metadata.get("lc_hub_owner"), metadata.get("lc_hub_repo")
+    return _named(f"{owner}/{repo}" if owner and repo else repo, metadata.get("lc_hub_commit_hash"))
+
+
+def _named(name: JsonValue, version: JsonValue) -> Prompt | None:
+    if not isinstance(name, str) or not name:
+        return None
+    return {"name": name, "version": None if version in (None, "") else str(version)}
+
+
+def find_prompts(in_order: Iterable[Run], parents: Mapping[str, str | None]) -> None:
+    """Let each model's run name its prompt: its own, else that of the last run beside it which has one."""
+    beside: dict[str | None, Prompt] = {}
+    for run in in_order:
+        metadata = run.open.get("metadata")
+        own = prompt_of(metadata) if metadata else None
+        if run.open.get("kind") == Kind.MODEL:
+            run.prompt = own or beside.get(parents[run.id])
+        elif own is not None:
+            beside[parents[run.id]] = own
