@@ -52,6 +52,7 @@ def recording_child(server: VendorServer, folder: Path, accepted: int, kind: str
 def kill_rounds(server: VendorServer, folder: Path, rounds: int, seed: int, kind: str) -> set[str]:
     """Fork, record, SIGKILL after 1 to 80 ms; the ids that were accepted."""
     chance = random.Random(seed)
+    of_kind(server, kind)  # a child that loaded the vendor's module would be killed before it records anything
     ids: set[str] = set()
     for _ in range(rounds):
         read, write = os.pipe()

@@ -476,7 +476,7 @@ def error_type(event: Event) -> str | None:
 
 def cost_text(event: Event) -> str | None:
     """The cost with its parts and its source."""
-    return json_text(event.cost.model_dump(mode="json", exclude_none=True)) if event.cost else None
+    return json_text(views.cost_of(event.cost)) if event.cost else None
 
 
 def messages_text(messages: list[Message] | None) -> str | None:
