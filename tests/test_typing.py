@@ -1,0 +1,101 @@
+"""Every block of Python in the README and the reference passes mypy, strictly, and pyright, as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.reference import PAGES, ROOT
+
+SURROUNDINGS = """
+from typing import cast
+
+import eventtree
+import eventtree.langchain
+import eventtree.llama_index
+from eventtree import EventTree
+from eventtree.langchain import CallbackHandler
+from eventtree.testing import Captured, VendorServer, capture
+from eventtree.vendors import Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly
+from langchain_core.runnables import Runnable
+from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
+from starlette.applications import Starlette
+
+chain = cast("Runnable[dict[str, str] | str, str]", None)
+handler = cast(CallbackHandler, None)
+trees = cast(Captured, None)
+dataset = cast("list[dict[str, str]]", None)
+message = cast("dict[str, str]", None)
+messages = cast("list[ChatCompletionMessageParam]", None)
+app = cast(Starlette, None)
+client = cast(OpenAI, None)
+"""
+"""What a reader of a page has."""
+
+
+def blocks_of(page: Path) -> list[str]:
+    """The Python of a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pages as files, checked together: that takes as long as one."""
+    found = tmp_path_factory.mktemp("pages")
+    for page in PAGES:
+        if blocks_of(page):
+            (found / f"page_{page.stem.lower()}.py").write_text("\n".join((SURROUNDINGS, *blocks_of(page))))
+    assert len(list(found.iterdir())) >= 8
+    return found
+
+
+def checked(*command: str | Path, cwd: Path) -> str:
+    environment = {**os.environ, "MYPYPATH": str(ROOT / "integrations")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+@pytest.fixture(scope="module")
+def pyright() -> list[str]:
+    """The command. Its own package comes from npm, the first time; where that cannot be had, mypy has to do."""
+    command = [sys.executable, "-m", "pyright"]
+    if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("pyright's npm package cannot be fetched here")
+    return [*command, "--pythonpath", sys.executable]
+
+
+def test_mypy_has_nothing_against_the_examples(folder: Path) -> None:
+    files = sorted(path.name for path in folder.glob("*.py"))
+    assert checked(sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *files, cwd=folder) == ""
+
+
+def test_pyright_has_nothing_against_the_examples(folder: Path, pyright: list[str]) -> None:
+    files = sorted(path.name for path in folder.glob("*.py"))
+    assert checked(*pyright, *files, cwd=folder) == ""
+
+
+WRONG = {
+    "CallbackHandler(conten=False)": "conten",
+    "CallbackHandler(sample_rate='often')": "sample_rate",
+    "HoneyHive(projct='p')": "projct",
+    "Braintrust(api_key=3)": "api_key",
+    "eventtree.configure(vendor=['a'])": "vendor",
+    "eventtree.langchain.set_global_handler(handler, vendors=[])": "set_global_handler",
+    "eventtree.llama_index.set_global_handler(tag=['a'])": "set_global_handler",
+}
+
+
+def test_both_name_a_misspelt_setting(tmp_path: Path, pyright: list[str]) -> None:
+    (tmp_path / "wrong.py").write_text("\n".join((SURROUNDINGS, *WRONG)))
+    by_mypy = checked(sys.executable, "-m", "mypy", "--strict", "wrong.py", cwd=tmp_path)
+    by_pyright = checked(*pyright, "wrong.py", cwd=tmp_path)
+    first = SURROUNDINGS.count("\n") + 2
+    for line, words in enumerate(WRONG.values(), first):
+        assert words in "".join(re.findall(rf"^wrong\.py:{line}: .*$", by_mypy, re.M)), (line, by_mypy)
+        assert re.findall(rf"wrong\.py:{line}:\d+ - error: ", by_pyright), (line, by_pyright)
