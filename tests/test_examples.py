@@ -78,7 +78,7 @@ def test_every_block_of_a_page_runs_and_its_requests_are_taken(page: Path, tmp_p
         script = "\n".join((SURROUNDINGS, *blocks(page), END))
         done = subprocess.run(
             [sys.executable, "-W", "error::UserWarning", "-c", script], env=environment, capture_output=True, text=True,
-            timeout=60, check=False, cwd=tmp_path,
+            timeout=300, check=False, cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert server.events("honeyhive")

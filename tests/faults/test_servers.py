@@ -169,7 +169,7 @@ def test_f13_processes_and_pools_deliver_each_event_once(own_place: Path, tmp_pa
     script.write_text(POOLS)
     with VendorServer() as server:
         main = start(server, str(script), method)
-        out, err = main.communicate(timeout=60)
+        out, err = main.communicate(timeout=300)
         assert (main.returncode, out, err) == (0, "", "")
         done = subprocess.run(
             [sys.executable, "-m", "eventtree", "ship"], env=environment(server), capture_output=True, timeout=30
@@ -412,7 +412,7 @@ def test_greenlets_in_place_of_threads_deliver_each_event_once(own_place: Path, 
     """gevent, with everything patched."""
     with VendorServer() as server:
         process = start(server, "-c", GREENLETS, PYTHONPATH=os.pathsep.join((str(ROOT), installed)))
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert (process.returncode, out, err) == (0, "", "")
         delivered_once(server, own_place, 600)
 

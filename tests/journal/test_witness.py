@@ -103,7 +103,7 @@ if sys.argv[1] == "kill":
 
 @pytest.mark.parametrize("ending", ["exit", "kill"])
 def test_f30_a_clean_exit_leaves_the_totals_in_the_last_line(own_place: Path, ending: str) -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT, ending], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", SCRIPT, ending], check=False, timeout=300)
     last = records(Journal(DiskFiles(own_place)))[-1]
     assert last.get("end", False) is (ending == "exit")
     if ending == "exit":

@@ -181,7 +181,7 @@ def test_a_run_resumed_in_another_process_is_linked_by_thread_and_checkpoint(
     saved = app.checkpointer.get_tuple({"configurable": {"thread_id": "thread-1"}})
     given = pickle.dumps((saved._replace(pending_writes=None), saved.pending_writes, str(own_place)))
     here = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", OTHER_PROCESS], input=given, check=True, cwd=here, timeout=60)
+    subprocess.run([sys.executable, "-c", OTHER_PROCESS], input=given, check=True, cwd=here, timeout=300)
     first, second = paused_then_resumed(trees)
     assert second.root.status is Status.OK
     (paused,) = [note.value for note in first.root.notes]
@@ -549,7 +549,7 @@ asyncio.run(asyncio.wait_for(SlowModel().ainvoke("x", {"callbacks": [CallbackHan
 def test_a_process_that_ends_with_a_cancelled_run_says_so(trees: Trees) -> None:
     """B5"""
     here = Path(__file__).parents[2]
-    ended = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, cwd=here, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, cwd=here, timeout=300)
     assert ended.stderr.splitlines()[-1] == "TimeoutError"
     assert [tree.root.status.value for tree in trees()] == ["cancelled"]
 

@@ -42,7 +42,7 @@ def answered(server: VendorServer, kind: str, **more: Any) -> Any:
         tree = record_tree(pipeline)
         row.score("exact", True)
     assert row.tree_ids == [tree]
-    report = flush(10)
+    report = flush(60)
     assert report.vendors[kind].feedback == {"delivered": 1}
     assert not server.refused
     return next((event for event in server.events(kind) if tree in str(event.get("id", event))), None)
@@ -86,9 +86,9 @@ def test_an_evaluation_that_is_not_known_parks_nobody(server: VendorServer) -> N
     server.script("humanloop_v4", [404])
     with eventtree.example("row-1", run_id="run-of-another-vendor"):
         record_tree(pipeline, children=0)
-    flush(10)  # trees of one wave go out side by side: the 404 is for this one
+    flush(60)  # trees of one wave go out side by side: the 404 is for this one
     record_tree(pipeline)
-    sums = flush(10).vendors["humanloop_v4"]
+    sums = flush(60).vendors["humanloop_v4"]
     assert (sums.dead, sums.delivered, sums.waiting) == (1, 3, 0)
 
 
@@ -106,7 +106,7 @@ def test_a_score_before_the_run_goes_with_the_root(server: VendorServer) -> None
         row.score("prior", 0.5)
         tree = record_tree(pipeline)
     record_tree(pipeline)
-    flush(10)
+    flush(60)
     rows = {row["id"]: row for row in server.events("braintrust")}
     assert rows[tree]["scores"] == {"prior": 0.5}
     assert sum("scores" in row for row in rows.values()) == 1
@@ -128,7 +128,7 @@ def batch(server: VendorServer, kind: str) -> list[Any]:
     handler = CallbackHandler(vendors=[vendor(server, kind)], user="u")
     chain = RunnableLambda(lambda text: int(text) * 2, name="double") | RunnableLambda(str, name="text")
     chain.batch([str(number) for number in range(20)], config=[tied(number, handler) for number in range(20)])
-    assert flush(10).vendors[kind].unexplained == 0
+    assert flush(60).vendors[kind].unexplained == 0
     assert not server.refused
     return [sent for sent in server.events(kind) if ROOTS[kind](server, sent)]
 
