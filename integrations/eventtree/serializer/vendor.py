@@ -52,6 +52,11 @@ else:
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+def in_clear(key: Key) -> str:
+    """A key in clear text."""
+    return key if isinstance(key, str) else key.get_secret_value()
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine by its very name."""
     try:
@@ -181,7 +186,7 @@ class Vendor(BaseModel):
     @property
     def key(self) -> str:
         """The key in clear text, for a header."""
-        return self.api_key if isinstance(self.api_key, str) else self.api_key.get_secret_value()
+        return in_clear(self.api_key)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the key. The process that unpickles takes it from its own environment."""

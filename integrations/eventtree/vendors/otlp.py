@@ -29,7 +29,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from eventtree.errors import ConfigError
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
@@ -38,7 +38,7 @@ from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import end_of, from_ns, later, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, own_version, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, json_in, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import otlp_genai as genai
 from eventtree.vendors import otlp_wire as wire
@@ -114,7 +114,7 @@ class OTLP(Vendor):
     """The backend's address, to which `/v1/traces` is added unless it ends so."""
     traces_endpoint: str = ""
     """The address that takes spans, used as it is. It wins over `endpoint`."""
-    headers: Mapping[str, SecretStr] = {}
+    headers: Mapping[str, Key] = {}
     """Headers of each request, as keys travel in them. In the environment `name=value,…`, percent-encoded."""
     flavor: Flavor = "genai"
     """The words of the attributes; by default told by address and headers."""
@@ -164,7 +164,7 @@ class OTLP(Vendor):
 
     def auth(self) -> dict[str, str]:
         """The headers, and an `api_key` in the one where the backend looks for it."""
-        sent = {name.lower(): value.get_secret_value() for name, value in self.headers.items()}
+        sent = {name.lower(): in_clear(value) for name, value in self.headers.items()}
         key = self.key
         if key and self.flavor == "langsmith":
             return {"x-api-key": key, **sent}
