@@ -124,6 +124,7 @@ class Server:
         if partitions not in (None, 1):
             raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
         self._asking: dict[str, int] = {}
+        self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
         self.waiting: asyncio.Queue[Delivery] = asyncio.Queue(QUEUED)
         self._serving = asyncio.create_task(self._serve())
         while not self.server.started:
@@ -159,7 +160,13 @@ class Server:
     async def close(self) -> None:
         """See `Port`."""
         self.server.should_exit = True
+        for answered in list(self._unanswered):  # else their connections would stay open
+            if not answered.done():
+                answered.set_result((False, None))
         await asyncio.gather(self._serving, return_exceptions=True)
+        for connection in list(self.server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
     async def _serve(self) -> None:
         try:
@@ -197,6 +204,8 @@ class Server:
             body += event.get("body", b"")
             more = event.get("more_body", False)
         answered: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
+        self._unanswered.add(answered)
+        answered.add_done_callback(self._unanswered.discard)
 
         async def answer(is_taken: bool, size: int | None) -> None:
             if not answered.done():
