@@ -1,7 +1,7 @@
 """Machine instructions of the caller's thread, counted by valgrind: the same on a busy machine as on an idle one.
 
-`python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py`), for a handler that does
-nothing and for ours that only records, and what ours adds to each callback.
+`python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py` that run in one thread), for a
+handler that does nothing and for ours that only records, and what ours adds to each callback.
 
 The workloads run in a process under callgrind, which counts only between two requests of that process: the rest runs
 at a tolerable pace. A request is a sequence of instructions that does nothing outside valgrind.
@@ -24,14 +24,15 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CALLGRIND = ord("C") << 24 | ord("T") << 16
-ZERO, DUMP_AT, START, STOP = CALLGRIND + 1, CALLGRIND + 3, CALLGRIND + 4, CALLGRIND + 5
+ZERO, TOGGLE, DUMP_AT, START = CALLGRIND + 1, CALLGRIND + 2, CALLGRIND + 3, CALLGRIND + 4
 """Requests of callgrind (valgrind/callgrind.h)."""
 CODE = {
     # mov rax,rdi; xor edx,edx; rol rdi,3; rol rdi,13; rol rdi,61; rol rdi,51; xchg rbx,rbx; mov rax,rdx; ret
     "x86_64": "4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3",
 }
 """The request as machine code (valgrind/valgrind.h)."""
-TIMES = {"W1": 40, "W3": 4, "W4": 4, "W5": 4, "W5a": 4, "W6": 4, "L1": 10}
+TIMES = {"W1": 40, "W6": 4, "L1": 10}
+"""Workload → how often it is counted: those that run in one thread, since callgrind counts each thread apart."""
 CALLBACKS = {"W1": 8, "W6": 8, "L1": 28}
 """How many callbacks (spans' ends among them) a workload has, where they are all alike."""
 
@@ -51,6 +52,7 @@ class Counter:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         self._memory.write(code)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._has_begun = False
         self._request = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(address)
 
     def request(self, number: int, label: bytes = b"") -> None:
@@ -59,20 +61,29 @@ class Counter:
 
     def count(self, label: str, act: Callable[[], Any], times: int) -> None:
         """Count so many calls; the figure gets this label."""
-        self.request(START)
+        if not self._has_begun:
+            self.request(START)  # for good: what is counted after a stop is wrong
+            self._has_begun = True
         act()
         self.request(ZERO)
+        self.request(TOGGLE)
         for _ in range(times):
             act()
+        self.request(TOGGLE)
         self.request(DUMP_AT, label.encode())
-        self.request(STOP)
 
 
 def counted(names: list[str], arguments: list[str] | None = None) -> dict[str, int]:
     """Label → instructions a call, of workloads that run in a process of their own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--instr-atstart=no",
+            "--collect-atstart=no",
+            f"--callgrind-out-file={out}",
+        ]
         subprocess.run(
             [*command, sys.executable, "-m", "tests.bench.instructions", "--inside", *names],
             cwd=ROOT, check=True, env={**os.environ, "PYTHONHASHSEED": "0"}, stdout=subprocess.DEVNULL,
