@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import posix
 import secrets
 import stat
 import time
@@ -23,7 +22,14 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from eventtree.errors import JournalError
 
-APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+try:
+    import posix as system
+except ImportError:  # Windows
+    system = os  # type: ignore[misc]
+
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""Windows would write every newline as two characters. No flag keeps children out: Python opens nothing for them."""
+APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY | getattr(os, "O_NOFOLLOW", 0)
 IDENTITY_BYTES = 32
 
 LISTED_SECONDS = 10.0
@@ -123,7 +129,7 @@ class DiskFiles:
         if fd is None:
             fd = self._descriptor(name)
         try:
-            written = posix.write(fd, data)
+            written = system.write(fd, data)
         except OSError:
             self._close(name)
             raise
@@ -136,11 +142,13 @@ class DiskFiles:
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         """See `Files`."""
         try:
-            fd = os.open(self._at + name, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._at + name, os.O_RDONLY | BINARY)
         except FileNotFoundError:
             return b""
         try:
-            return os.pread(fd, max(0, os.fstat(fd).st_size - offset) if size is None else size, offset)
+            wanted = max(0, os.fstat(fd).st_size - offset) if size is None else size
+            os.lseek(fd, offset, os.SEEK_SET)  # no `pread`: Windows has none, and nobody else knows this descriptor
+            return os.read(fd, wanted)
         finally:
             os.close(fd)
 
@@ -180,7 +188,7 @@ class DiskFiles:
     def replace(self, name: str, data: bytes) -> None:
         """See `Files`."""
         fresh = self.folder / f"{name}.new"
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o600)
         try:
             view = memoryview(data)
             while view:
@@ -196,9 +204,10 @@ class DiskFiles:
     @unseen
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
         """See `Files`."""
-        fd = os.open(self._at + name, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(self._at + name, os.O_WRONLY | BINARY)
         try:
-            os.pwrite(fd, data, offset)
+            os.lseek(fd, offset, os.SEEK_SET)
+            os.write(fd, data)
         finally:
             os.close(fd)
 
