@@ -21,6 +21,9 @@ MOST_PAGES = 64
 MOST_NAMED = 200
 """Trees one message names; beyond it the page is told to look at all."""
 
+EVERYTHING = {"trees": [], "all": True, "delivery": True}
+"""Anything may have changed: how every stream begins."""
+
 
 class Tail:
     """What changes in a journal, for any number of pages."""
@@ -34,6 +37,8 @@ class Tail:
         self.idle = idle
         self._pages: set[asyncio.Queue[str | None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._looks = asyncio.Event()
+        """Set while what comes is told."""
 
     @property
     def is_full(self) -> bool:
@@ -46,8 +51,10 @@ class Tail:
         self._pages.add(page)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look())
-        message: str | None = "retry: 1000\n\n"
         try:
+            # What was recorded since the page was loaded, and before anybody looked, is told by no later message.
+            await self._looks.wait()
+            message: str | None = f"retry: 1000\ndata: {json.dumps(EVERYTHING)}\n\n"
             while message is not None:
                 yield message
                 try:
@@ -60,6 +67,7 @@ class Tail:
     async def _look(self) -> None:
         known = await asyncio.to_thread(self._sizes)
         await asyncio.to_thread(self.changed)  # what was there before is no news
+        self._looks.set()
         while self._pages:
             await asyncio.sleep(POLL_SECONDS)
             try:
@@ -71,6 +79,7 @@ class Tail:
                     await asyncio.to_thread(self.idle)
             except Exception as error:  # noqa: BLE001  (the boundary of the tail: the disk may refuse for a while)
                 diagnostics.failed("the live tail", error)
+        self._looks.clear()
 
     def _sizes(self) -> dict[str, int]:
         names = [name for name in self.journal.files.names() if name.endswith((".log", ".cursor", ".dead"))]

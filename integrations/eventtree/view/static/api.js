@@ -35,19 +35,11 @@ export const post = (path, body) =>
 export const tree = (id) => `trees/${encodeURIComponent(id)}`;
 export const event = (id, eventId) => `${tree(id)}/events/${encodeURIComponent(eventId)}`;
 
-/** Hear of changes: `{trees: [id], all, delivery}`. After a lost connection everything may have changed. */
+/** Hear of changes: `{trees: [id], all, delivery}`. A stream begins with `all`: what came before may be missing. */
 export function live(onNews, onState) {
   const stream = new EventSource(new URL("api/live", document.baseURI.split("#")[0]));
-  let lost = false;
-  stream.onopen = () => {
-    onState(true);
-    if (lost) onNews({ trees: [], all: true, delivery: true });
-    lost = false;
-  };
-  stream.onerror = () => {
-    lost = true;
-    onState(false);
-  };
+  stream.onopen = () => onState(true);
+  stream.onerror = () => onState(false);
   stream.onmessage = (message) => onNews(JSON.parse(message.data));
   return () => stream.close();
 }
