@@ -65,11 +65,11 @@ class Recorder(Runs):
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
         called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`,
         `session`, `user`, as the framework gives them (`more` of it by name); `state` is what `recall` gives back while
-        the run is open; `start_ns` is the wall clock of a run that began before its callback. An open run is not
-        recorded again: where
-        another pipeline opens it, its tree gains that pipeline's vendors; where the same one does, it is a duplicate.
-        The id of a run that has ended may be used again: the new run gets a fresh id and keeps the given one in
-        `metadata.run_id`.
+        the run is open; `start_ns` is the wall clock of a run that began before its callback.
+
+        An open run is not recorded again: where another pipeline opens it, its tree gains that pipeline's vendors;
+        where the same one does, it is a duplicate. The id of a run that has ended may be used again: the new run gets
+        a fresh id and keeps the given one in `metadata.run_id`.
         """
         met = long_texts[0]
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
