@@ -21,8 +21,8 @@ MOST_PAGES = 64
 MOST_NAMED = 200
 """Trees one message names; beyond it the page is told to look at all."""
 
-EVERYTHING = {"trees": [], "all": True, "delivery": True}
-"""Anything may have changed: how every stream begins."""
+BEGUN = {"trees": [], "all": False, "begun": True, "delivery": True}
+"""How every stream begins: anything may have changed, what is shown is looked at again where it stands."""
 
 
 class Tail:
@@ -54,7 +54,7 @@ class Tail:
         try:
             # What was recorded since the page was loaded, and before anybody looked, is told by no later message.
             await self._looks.wait()
-            message: str | None = f"retry: 1000\ndata: {json.dumps(EVERYTHING)}\n\n"
+            message: str | None = f"retry: 1000\ndata: {json.dumps(BEGUN)}\n\n"
             while message is not None:
                 yield message
                 try:

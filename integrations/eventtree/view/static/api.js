@@ -35,7 +35,7 @@ export const post = (path, body) =>
 export const tree = (id) => `trees/${encodeURIComponent(id)}`;
 export const event = (id, eventId) => `${tree(id)}/events/${encodeURIComponent(eventId)}`;
 
-/** Hear of changes: `{trees: [id], all, delivery}`. A stream begins with `all`: what came before may be missing. */
+/** Hear of changes: `{trees: [id], all, delivery}`. A stream has `begun`: look at all again, in place. */
 export function live(onNews, onState) {
   const stream = new EventSource(new URL("api/live", document.baseURI.split("#")[0]));
   stream.onopen = () => onState(true);

@@ -39,7 +39,7 @@ export function useTree(id, news) {
     if (id) load();
   }, [id]);
   useEffect(() => {
-    if (!id || !news || !(news.all || news.trees.includes(id))) return;
+    if (!id || !news || !(news.all || news.begun || news.trees.includes(id))) return;
     api.soon(wait.current, Math.min(5_000, 3 * wait.current.took), load);
   }, [news]);
   return found.tree && found.tree.id !== id ? { tree: null, error: null } : found;
