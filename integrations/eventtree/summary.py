@@ -161,7 +161,7 @@ def scores(tree: EventTree) -> list[str]:
     found = []
     for given in tree.feedback:
         score = given.get("score")
-        named = score if isinstance(score, dict) else {given.get("name") or "score": score}
+        named = score if isinstance(score, dict) else {str(given.get("name") or "score"): score}
         parts = [f"{name} {value}" for name, value in named.items() if value is not None]
         parts += [said(given[key]) for key in ("comment", "correction") if given.get(key)]
         found.append(" ".join(parts))

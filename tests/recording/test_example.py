@@ -32,7 +32,8 @@ def server() -> Iterator[VendorServer]:
 
 
 def vendor(server: VendorServer, kind: str, **more: object) -> Vendor:
-    return vendor_class(kind)(**server.settings(kind), **more)
+    with_scores = {"scores": "logs"} if kind == "otlp" else {}  # plain OTLP has no place for them unless it is told
+    return vendor_class(kind)(**server.settings(kind), **with_scores, **more)
 
 
 def answered(server: VendorServer, kind: str, **more: Any) -> Any:
@@ -143,6 +144,7 @@ ROOTS: dict[str, Callable[[VendorServer, Any], bool]] = {
     "humanloop_v5": lambda _, log: "trace_parent_id" not in log,
     "humanloop_v4": lambda _, log: "parent_reference_id" not in log,
     "nebuly": lambda _, sent: True,
+    "otlp": lambda _, span: not span.get("parentSpanId"),
 }
 
 
@@ -155,12 +157,17 @@ def test_a_batch_arrives_as_one_experiment(server: VendorServer) -> None:
     assert all(one.path.startswith("/v1/experiment") for one in server.requests if one.path.endswith("/insert"))
 
 
+def attribute(span: Any, name: str) -> Any:
+    return next(one["value"]["stringValue"] for one in span["attributes"] if one["key"] == name)
+
+
 TIED: dict[str, Callable[[Any], Any]] = {
     "braintrust": lambda row: row["origin"]["id"],
     "honeyhive": lambda event: event["metadata"]["datapoint_id"],
     "humanloop_v5": lambda log: log["source_datapoint_id"],
     "humanloop_v4": lambda log: log["source_datapoint_id"],
     "nebuly": lambda sent: sent["interaction"]["tags"]["datapoint_id"],
+    "otlp": lambda span: attribute(span, "eventtree.datapoint_id"),
 }
 RUN: dict[str, Callable[[Any], Any]] = {
     "braintrust": lambda row: row["metadata"]["run_id"],
@@ -168,6 +175,7 @@ RUN: dict[str, Callable[[Any], Any]] = {
     "humanloop_v5": lambda log: log["run_id"],
     "humanloop_v4": lambda log: log["metadata"]["run_id"],
     "nebuly": lambda sent: sent["interaction"]["tags"]["run_id"],
+    "otlp": lambda span: attribute(span, "eventtree.run_id"),
 }
 
 
