@@ -97,7 +97,13 @@ def fields_of(model: type[BaseModel]) -> str:
     written = inspect.get_annotations(model)
     rows = []
     for name, field in model.model_fields.items():
-        kind = written[name].replace("JsonValue", "JSON").replace("Tokens", "int").replace(" | None", "")
+        kind = (
+            written[name]
+            .replace("JsonValue", "JSON")
+            .replace("Tokens", "int")
+            .replace("Moment", "datetime")
+            .replace(" | None", "")
+        )
         if not field.exclude:
             rows.append((f"`{name}`", kind, docstrings(model).get(name, "")))
     return table(("field", "type", "what it is"), rows)

@@ -112,7 +112,3 @@ def __getattr__(name: str) -> Any:
     found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -246,3 +246,28 @@ def test_a_pytest_run_that_does_not_ask_for_it_loads_next_to_nothing(tmp_path: P
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+FROZEN = """
+import sys
+import eventtree.pytest_plugin
+from freezegun import freeze_time
+from langchain_core.runnables import RunnableLambda
+
+with freeze_time("2023-01-01"):
+    assert "eventtree.event" not in sys.modules
+    from eventtree.testing import capture
+    from eventtree.langchain import CallbackHandler
+    with capture() as trees:
+        RunnableLambda(str, name="text").invoke(1, {"callbacks": [CallbackHandler()]})
+(tree,) = trees.wait(1)
+print(tree.root.model_dump_json())
+"""
+
+
+def test_where_a_test_freezes_time_nothing_of_ours_is_loaded_and_everything_can_be() -> None:
+    """Freezegun looks at each attribute of each module, and puts a class of its own in the place of datetime."""
+    done = subprocess.run([sys.executable, "-c", FROZEN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    root = json.loads(done.stdout)
+    assert (root["name"], root["outputs"], root["status"]) == ("text", "1", "ok")

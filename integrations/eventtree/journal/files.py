@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import secrets
 import stat
@@ -56,6 +57,24 @@ def unseen(method: Callable[P, T]) -> Callable[P, T]:
             asyncio._set_running_loop(loop)
 
     return outside
+
+
+_FOLDERS: set[str] = set()
+
+
+def _keep_quiet(folder: str) -> None:
+    """Keep what filelock logs of this folder's locks from the app's handlers.
+
+    It logs where the journal's own lock is held; a handler that records would wait for that lock with its own.
+    """
+    if not _FOLDERS:
+        logging.getLogger("filelock").addFilter(_is_foreign)
+    _FOLDERS.add(folder)
+
+
+def _is_foreign(line: logging.LogRecord) -> bool:
+    names = line.args if isinstance(line.args, tuple) else ()
+    return not any(isinstance(name, str) and name.startswith(tuple(_FOLDERS)) for name in names)
 
 
 class Held(Protocol):
@@ -222,6 +241,7 @@ class DiskFiles:
         """See `Files`. The system frees it when the process dies, however it dies."""
         from filelock import FileLock, Timeout
 
+        _keep_quiet(f"{self.folder}{os.sep}")
         # Somebody may have deleted the folder: filelock would make it anew, open to others.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self.folder / name, mode=0o600, thread_local=False, blocking=False)
