@@ -174,6 +174,11 @@ def play(sequence: list[tuple[str, int]]) -> None:
         crowd.close()
 
 
+def test_f33_a_run_that_ends_after_its_tree_went_out_is_updated() -> None:
+    """F33: the root ends, its tree is waited for in vain and goes out, and only then the child ends."""
+    play([("begin", 0), ("child", 0), ("end", 0), ("ship", 108)])
+
+
 @pytest.mark.parametrize("examples", [150, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_f33_stories_of_several_vendors_and_processes(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """F33: R12 for a crowd, with queues of a few trees and cursors that forget early."""

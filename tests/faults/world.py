@@ -9,7 +9,7 @@ import selectors
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar
 
 from eventtree.delivery.consumer import Consumer
@@ -41,6 +41,10 @@ class PlainVendor(Vendor):
         """One row an event."""
         rows = ({"id": event.id, "name": event.name, "status": event.status} for event in tree.events)
         return Encoded(tuple(Item(row["id"], tree.id, (row["id"],), "rows", to_json(row)) for row in rows))
+
+    def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """The row of what has ended, once more."""
+        return tuple(item._replace(event_ids=()) for item in self.encode(tree).items if item.key in ended)
 
 
 class Sink(Http):
