@@ -11,17 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NOT_ASKED_FOR = {"all", "test", "test-view"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 ABSENT = """
 import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Absent())
+sys.modules.update(dict.fromkeys({absent!r}))  # Python's own way to say that there is none
 """
 RECORD = """
 import eventtree
@@ -43,27 +38,45 @@ def without(absent: set[str], statement: str) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-WAYS_IN = {
-    "langchain": ("langchain_core", "import eventtree.langchain"),
-    "llama-index": ("llama_index_instrumentation", "import eventtree.llama_index"),
-    "testing": ("werkzeug", "from eventtree.testing import VendorServer; VendorServer().start()"),
-    "view": ("starlette", "import eventtree.view"),
-}
+COMMAND = "import sys; sys.argv = ['eventtree', *{}]; from eventtree.__main__ import main; main()"
+PIPELINE = "from eventtree.recording.pipeline import Pipeline; Pipeline(); print('made')"
+RELAYED = f"import os; os.environ['EVENTTREE_RELAY'] = '{{}}://127.0.0.1:9'; {PIPELINE}"
+OTLP = "from eventtree.vendors import OTLP; OTLP(endpoint='http://127.0.0.1:9')"
+WAYS_IN = [
+    ("langchain", "langchain_core", "import eventtree.langchain"),
+    ("llama-index", "llama_index_instrumentation", "import eventtree.llama_index"),
+    ("testing", "werkzeug", "from eventtree.testing import VendorServer; VendorServer().start()"),
+    ("view", "starlette", "import eventtree.view"),
+    ("view", "starlette", COMMAND.format(["view"])),
+    ("view", "uvicorn", COMMAND.format(["view"])),
+    ("otlp", "opentelemetry", OTLP),
+    ("nats", "nats", RELAYED.format("nats")),
+    ("nats", "nats", COMMAND.format(["collect", "nats://127.0.0.1:9"])),
+    ("redis", "redis", RELAYED.format("redis")),
+    ("redis", "redis", COMMAND.format(["relay", "redis://127.0.0.1:9"])),
+    ("collector", "uvicorn", COMMAND.format(["collect", "http://127.0.0.1:0"])),
+]
+"""An extra, a package that it brings, and how it is noticed that it is missing."""
 
 
-@pytest.mark.parametrize("extra", WAYS_IN)
-def test_a_way_in_without_its_extra_says_how_to_install_it(extra: str) -> None:
-    absent, statement = WAYS_IN[extra]
+@pytest.mark.parametrize(("extra", "absent", "statement"), WAYS_IN)
+def test_a_way_in_without_its_extra_says_how_to_install_it(
+    extra: str, absent: str, statement: str, own_place: Path
+) -> None:
+    own_place.mkdir(exist_ok=True)
     last = without({absent}, statement).stderr.strip().splitlines()[-1]
-    assert f"{absent}" in last
+    assert absent in last
     assert f"is not installed. Run pip install 'eventtree[{extra}]'" in last
+
+
+def test_every_extra_has_a_row() -> None:
+    assert {extra for extra, _, _ in WAYS_IN} == set(PROJECT["optional-dependencies"]) - NOT_ASKED_FOR - {"cli"}
 
 
 @pytest.mark.parametrize("absent", ["click", "rich"])
 @pytest.mark.parametrize("arguments", [["report"], ["--help"], []])
 def test_the_command_without_its_extra_says_how_to_install_it(absent: str, arguments: list[str]) -> None:
-    statement = f"sys.argv = ['eventtree', *{arguments!r}]; from eventtree.__main__ import main; main()"
-    done = without({absent}, statement)
+    done = without({absent}, COMMAND.format(arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"eventtree: {absent}")
     assert done.stderr.endswith("is not installed. Run pip install 'eventtree[cli]'\n")
@@ -86,7 +99,7 @@ def test_recording_delivering_and_capturing_need_no_extra() -> None:
 def test_the_base_install_is_small_and_all_extras_are_in_all() -> None:
     base = {one.partition(">")[0].partition("<")[0] for one in PROJECT["dependencies"]}
     assert not base & {"click", "rich", "tenacity", "werkzeug", "langchain-core", "llama-index-core"}
-    extras = set(PROJECT["optional-dependencies"]) - {"all", "test", "test-view"}
+    extras = set(PROJECT["optional-dependencies"]) - NOT_ASKED_FOR
     (named,) = [one for one in PROJECT["optional-dependencies"]["all"] if one.startswith("eventtree[")]
     assert extras == set(named.removeprefix("eventtree[").removesuffix("]").split(","))
 
@@ -101,20 +114,20 @@ def test_in_a_fresh_environment_the_base_install_records_and_each_way_in_says_wh
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([python, *arguments], capture_output=True, text=True, check=False, env=environment)
 
-    for extra, statement in (
-        ("langchain", "import eventtree.langchain"),
-        ("llama-index", "import eventtree.llama_index"),
-    ):
-        assert run("-c", statement).stderr.endswith(f"Run pip install 'eventtree[{extra}]'\n")
+    for extra, _, statement in WAYS_IN:
+        if "main()" not in statement:
+            last = run("-c", statement).stderr.strip().splitlines()[-1]
+            assert f"is not installed. Run pip install 'eventtree[{extra}]'" in last
     assert run("-m", "eventtree", "report").stderr.endswith("Run pip install 'eventtree[cli]'\n")
-    assert run("-c", WAYS_IN["testing"][1]).stderr.endswith("Run pip install 'eventtree[testing]'\n")
-    recorded = run("-c", (
-        "import eventtree\n"
-        "from eventtree.recording.pipeline import Pipeline\n"
-        "from eventtree.recording.recorder import recorder\n"
-        "one = Pipeline()\n"
-        "recorder.open(one, '00000000-0000-4000-8000-000000000001', None, kind='chain', name='c', inputs={})\n"
-        "recorder.close(one, '00000000-0000-4000-8000-000000000001', outputs={})\n"
-        "print(eventtree.flush(5).events)\n"
-    ))  # fmt: skip
+    recorded = run(
+        "-c", "import eventtree\nwith eventtree.span('own', inputs=1): pass\nprint(eventtree.flush(5).events)"
+    )
     assert recorded.stdout == "1\n", recorded.stderr
+    for extra in ("otlp", "nats", "redis"):
+        subprocess.run([python, "-m", "pip", "install", "-q", f"{ROOT}[{extra}]"], check=True)
+    for name in ("nats", "redis"):
+        relayed = run("-c", RELAYED.format(name))
+        assert (relayed.returncode, relayed.stdout) == (0, "made\n"), relayed.stderr
+    assert run("-c", f"{OTLP}; print('made')").stdout == "made\n"
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{ROOT}[view]"], check=True)
+    assert run("-c", "import eventtree.view; print('made')").stdout == "made\n"

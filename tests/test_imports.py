@@ -13,7 +13,7 @@ SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
     {
-        *("errors", "event", "pace", "record", "diagnostics", "process", "remembered", "trace"),
+        *("errors", "event", "loop", "pace", "record", "diagnostics", "process", "remembered", "trace"),
         *("summary", "rows", "terminal", "notebook"),
     },
     {"config"},

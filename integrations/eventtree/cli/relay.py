@@ -143,9 +143,18 @@ async def _either(running: asyncio.Task[None], stopped: asyncio.Event) -> None:
 def _run(work: Any) -> None:
     async def main() -> None:
         stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await work(stopped)
+        loop = asyncio.get_running_loop()
+
+        def stop(*_: object) -> None:
+            loop.call_soon_threadsafe(stopped.set)
+
+        # Not the loop's own handlers: Windows has none.
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            await work(stopped)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     started: Coroutine[Any, Any, None] = main()
     asyncio.run(started)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventtree.cli.say import say
 from eventtree.cli.show import existing
-from eventtree.errors import EventTreeError
+from eventtree.errors import EventTreeError, without_extra
 
 
 def view_journal(
@@ -18,6 +18,6 @@ def view_journal(
     try:
         from eventtree.view.serve import serve
     except ModuleNotFoundError as error:
-        raise EventTreeError(str(error)) from None
+        raise EventTreeError(str(without_extra("view", error))) from None
     journal = existing(folder, awaited=True)
     serve(journal, port=port, opens=opens, host=host, allowed_hosts=allowed_hosts, has_token=has_token, say=say)

@@ -7,21 +7,20 @@ does), which replaces the names in `os` by ones that raise where a loop is runni
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import logging
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 from eventtree.errors import JournalError
+from eventtree.loop import unseen
 
 try:
     import posix as system
@@ -37,26 +36,6 @@ LISTED_SECONDS = 10.0
 """A listing of the folder is kept this long at most, and made anew as soon as the folder has changed."""
 TICK_NS = 100_000_000
 """No disk's clock is coarser."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def unseen(method: Callable[P, T]) -> Callable[P, T]:
-    """Let a method touch the disk though an event loop is running in this thread."""
-
-    @functools.wraps(method)
-    def outside(*args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio._get_running_loop()
-        if loop is None:
-            return method(*args, **kwargs)
-        asyncio._set_running_loop(None)
-        try:
-            return method(*args, **kwargs)
-        finally:
-            asyncio._set_running_loop(loop)
-
-    return outside
 
 
 _FOLDERS: set[str] = set()

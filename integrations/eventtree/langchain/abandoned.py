@@ -17,6 +17,7 @@ from uuid import UUID
 
 from eventtree import process
 from eventtree.event import Status
+from eventtree.loop import running_loop
 from eventtree.recording import callback_context
 from eventtree.recording.boundary import guarded
 from eventtree.recording.pipeline import Pipeline
@@ -48,7 +49,7 @@ class AbandonedRuns:
 
     def watch(self, run_id: UUID, key: str, pipeline: Pipeline) -> None:
         """Notice when nobody has the id of this open run any more."""
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
             return
         holder = IdHolder(run_id, self._note)
@@ -75,7 +76,7 @@ class AbandonedRuns:
     def _note(self, holder: Any) -> None:
         """Called wherever garbage is collected, within our own code too: what is to be done waits its turn."""
         self._gone.append(holder)
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         if loop is not None:
             loop.call_soon(self._close_gone)
 

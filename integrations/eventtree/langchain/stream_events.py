@@ -7,12 +7,12 @@ are kept from the event that completes each of them until the run's end, and an 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from eventtree import process
+from eventtree.loop import running_loop
 from eventtree.recording.recorder import recorder
 
 MESSAGE_BEGUN = "message-start"
@@ -66,7 +66,7 @@ class LateEnds:
 
     def settle(self) -> None:
         """Give the ends a moment to come. Not in a loop's own thread, where they would come only after this."""
-        if asyncio._get_running_loop() is not None:
+        if running_loop() is not None:
             return
         deadline = time.monotonic() + WAIT_SECONDS
         while any("answered" in run.state for run in list(recorder.runs.values())) and time.monotonic() < deadline:

@@ -7,6 +7,7 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from eventtree.loop import running_loop
 from eventtree.recording import caller
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def last_tree(pipeline: Pipeline) -> str | None:
 
 
 def _task() -> asyncio.Task[Any] | None:
-    if asyncio._get_running_loop() is None:
+    if running_loop() is None:
         return None
     return asyncio.current_task()
 

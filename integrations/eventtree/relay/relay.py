@@ -20,12 +20,13 @@ from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds
 from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE, Workers
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.files import Held, unseen
+from eventtree.journal.files import Held
 from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import unframe
 from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.journal.retention import remove_settled
+from eventtree.loop import unseen
 from eventtree.record import decode, dropped_by
 from eventtree.relay.ends import ENDED, Writers
 from eventtree.relay.port import CHUNK_BYTES, AwayError, Chunk, Mark, Port, RefusedError
