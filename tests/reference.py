@@ -194,6 +194,40 @@ def choices(model: type[BaseModel], name: str) -> str:
     return f"{' or '.join(code(choice) for choice in get_args(kind))}."
 
 
+ANY = "any"
+DROPS = {
+    "internal": (ANY, "Nothing: a framework's plumbing, which vendors don't get."),
+    "no_place": (
+        "any",
+        "Nothing: this vendor has no field for such events: see [vendors](vendors.md).",
+    ),
+    "sampled": (
+        "any",
+        "Nothing, or raise `sample_rate` or let `keep` choose more. A replay sends what `keep` left out.",
+    ),
+    "by_user": (ANY, "Nothing: `eventtree clear` or `eventtree dead --drop` deleted it before it was sent."),
+    "late": (ANY, "End what a tree begins before its root ends: this vendor takes nothing for a tree that it has."),
+    "damaged": (ANY, "Look to the disk: the lines of the log that held these events cannot be read."),
+    "journal_full": (
+        "any",
+        "The journal had no room for the tree: raise `journal_bytes`, or see why nothing goes out.",
+    ),
+    "memory_full": (
+        "any",
+        "The journal in memory had no room for the tree: raise `memory_bytes`, or use a disk.",
+    ),
+    "rejected": ("`otlp`", "Read the backend's words in the log: it took the request but for these spans."),
+}
+"""Reason → the vendor that has it, and what to do; what a vendor itself has a hint for comes from its class."""
+
+
+def drops() -> str:
+    """Every reason for which an event is dropped."""
+    own = [(reason, f"`{kind}`", hint) for kind in VENDORS for reason, hint in vendor_class(kind).drop_hints.items()]
+    known = [(reason, vendor, what) for reason, (vendor, what) in DROPS.items()]
+    return table(("reason", "vendor", "what to do"), ((f"`{name}`", who, what) for name, who, what in known + own))
+
+
 def otlp_rows(*tables: otlp_genai.Table) -> str:
     """Attributes, and the field that each is made of."""
     rows: dict[str, list[str]] = {}
@@ -282,6 +316,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "providers": providers,
     "commands": commands,
     "filter": filter_words,
+    "drops": drops,
     "otlp_genai": lambda: otlp_rows(otlp_genai.ABOUT, otlp_genai.GENAI),
     "otlp_openinference": lambda: otlp_rows(OPENINFERENCE),
     "otlp_more": lambda: otlp_rows(otlp_genai.LANGFUSE, otlp_genai.LANGSMITH, otlp_genai.MLFLOW),

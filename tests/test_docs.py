@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import eventtree
 from eventtree import config
@@ -217,6 +220,23 @@ def test_every_line_of_the_log_has_a_row_that_says_what_to_do(line: str) -> None
 def test_every_word_of_a_report_has_a_row_that_says_what_to_do(name: str) -> None:
     said_elsewhere = {"name", "fingerprint", "accepted", "delivered", "feedback", "journal", "events", "vendors"}
     assert name in said_elsewhere or f"`{name}`" in HOW_TO
+
+
+def test_the_table_of_what_was_tested_is_what_the_package_says_of_itself() -> None:
+    (tested,) = [dict(rows) for headings, rows in tables(HOW_TO) if headings[-1] == "tested with"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    said = [line.split(" :: ") for line in project["classifiers"]]
+    assert re.findall(r"3\.\d+", tested["Python"]) == [path[-1] for path in said if path[1:2] == ["Python"]]
+    assert tested["systems"].split(", ") == [path[-1] for path in said if path[0] == "Operating System"]
+    for row, package, extra in (
+        ("LangChain", "langchain-core", "langchain"),
+        ("LangChain", "langgraph", "all"),
+        ("LlamaIndex", "llama-index-core", "llama-index"),
+    ):
+        (allowed,) = [one for one in project["optional-dependencies"][extra] if re.match(rf"{package}[<>=]", one)]
+        (versions,) = re.findall(rf"{package} ([\d., ]*\d)", tested[row], re.I)
+        assert all(SpecifierSet(allowed.removeprefix(package)).contains(one) for one in versions.split(", "))
+        assert ".".join(version(package).split(".")[:2]) in versions.split(", ")
 
 
 def test_every_command_has_its_help_on_the_page() -> None:

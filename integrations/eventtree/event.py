@@ -338,7 +338,10 @@ class EventTree(Frozen):
         return sum(cost is None or cost.total_usd is None for cost in used)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """An event a row, for `pandas.DataFrame(…)` or `polars.DataFrame(…)`: plain values, contents as JSON."""
+        """An event a row, of plain values and contents as JSON.
+
+        For `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`.
+        """
         from eventtree import rows
 
         return [rows.event_row(event) for event in self.events]

@@ -127,7 +127,7 @@ pipeline = pipeline_of(vendors, deliver=False)
 with Path(record).open("a", buffering=1) as lines:
     while True:
         tree, run = new_id(), new_id()
-        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": f"ask-{tree} {text}"})
+        recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": f"ask-{tree} {TEXT}"})
         print("open", tree, file=lines)
         recorder.open(pipeline, run, tree, kind=Kind.TOOL, name="tool", inputs={"x": f"ask-{run} {TEXT}"})
         print("open", run, file=lines)

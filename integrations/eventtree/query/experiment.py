@@ -110,7 +110,10 @@ class Experiment:
         return sum(row.status == "error" for row in self.rows)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A row each, for `pandas.DataFrame(…)` or `polars.DataFrame(…)`; a score is the column `score.NAME`."""
+        """A row each; a score is the column `score.NAME`.
+
+        For `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`.
+        """
         plain = [row._asdict() for row in self.rows]
         names = self.score_names
         for row in plain:

@@ -54,7 +54,7 @@ class Trees:
                 return
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A tree a row, for `pandas.DataFrame(…)` or `polars.DataFrame(…)`: plain values."""
+        """A tree a row, for `pandas.DataFrame(…)` or `polars.DataFrame(…, infer_schema_length=None)`: plain values."""
         return [row.plain for row in self.rows()]
 
     def __repr__(self) -> str:
