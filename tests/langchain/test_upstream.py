@@ -69,13 +69,13 @@ NEVER_END: tuple[str, ...] = ()
 """LangChain itself tells no end of their runs."""
 
 
-def check(suite: Path, tests: list[str], tmp_path: Path, path: list[Path] | None = None) -> Outcome:
+def check(suite: Path, tests: list[str], tmp_path: Path, path: list[Path], *, is_short: bool = False) -> Outcome:
     """Run twice, at the same time; compare, judge."""
     with ThreadPoolExecutor() as pool:
-        plain = pool.submit(run, suite, tests, tmp_path / "without", ours=False, path=path or [])
-        with_ours = run(suite, tests, tmp_path / "with", ours=True, path=path or [])
+        plain = pool.submit(run, suite, tests, tmp_path / "without", ours=False, path=path, is_short=is_short)
+        with_ours = run(suite, tests, tmp_path / "with", ours=True, path=path, is_short=is_short)
         without = plain.result()
-    assert again(suite, changed(without, with_ours).keys() - LISTS_HANDLERS, tmp_path, path or []) == {}
+    assert again(suite, changed(without, with_ours).keys() - LISTS_HANDLERS, tmp_path, path) == {}
     assert unexplained(with_ours) == {}
     assert "passed" in with_ours.results.values()
     return with_ours
@@ -142,7 +142,7 @@ CORE_NEEDS = ("blockbuster", "forbiddenfruit", "freezegun", "pytest-mock", "pyth
 
 def test_core_tests_of_callbacks_tracers_and_events_are_unchanged(cache: Path, tmp_path: Path) -> None:
     needs = install(cache / "core-needs", *CORE_NEEDS)
-    outcome = check(fetch(CORE, cache), SHORT, tmp_path, [needs])
+    outcome = check(fetch(CORE, cache), SHORT, tmp_path, [needs], is_short=True)
     assert len(outcome.results) > 150
     assert outcome.runs > 200
 

@@ -188,7 +188,7 @@ def export_requests(
 def show_report(folder: str | None, as_json: bool) -> None:
     """The sums per vendor."""
     journal = existing(folder)
-    with Index(journal) as index:
+    with Index(journal) as index, progress("counting what every vendor has"):
         index.refresh(UNKNOWN_SECONDS)
         found = make_report(journal, {"unknown_models": index.unknown_models()}, vendorless=index.vendorless())
     if as_json:
