@@ -161,6 +161,29 @@ def test_a_web_service_joins_whom_it_trusts(server: VendorServer, own_place: Pat
         assert "parent_tree_id" not in tree.root.metadata
 
 
+def test_an_mcp_server_joins_by_the_requests_meta(server: VendorServer, own_place: Path) -> None:
+    from mcp import Client, StdioServerParameters
+
+    async def call() -> None:
+        command = StdioServerParameters(
+            command=sys.executable, args=["-m", "tests.own.mcp_server"], env=dict(os.environ), cwd=HOME
+        )
+        async with Client(command) as client:
+            with eventtree.span("root"), eventtree.span("call", kind="tool"):
+                meta: Any = {**eventtree.headers(), "more": 1}
+                result = await client.call_tool("increment", {"number": 1}, meta=meta)
+            assert not result.is_error
+            # What another hands on in the same connection is its own.
+            result = await client.call_tool("increment", {"number": 1})
+            assert not result.is_error
+
+    asyncio.run(call())
+    check_law()
+    trees = sorted(stored(own_place), key=lambda tree: -len(tree.events))
+    assert [outline(tree) for tree in trees] == [["root", "  call", "    work", "      ask"], ["work", "  ask"]]
+    assert server.event_ids("braintrust")
+
+
 def test_a_remote_graph_joins_without_code_on_its_server(server: VendorServer, own_place: Path) -> None:
     from langgraph.graph import END, START, StateGraph
     from langgraph.pregel.remote import RemoteGraph

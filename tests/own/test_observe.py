@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from llama_index_instrumentation import get_dispatcher
 
 import eventtree
 from eventtree import ConfigError, diagnostics
@@ -22,6 +23,8 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import inner
 from eventtree.testing import capture
 from eventtree.testing.capture import Captured
+
+dispatcher = get_dispatcher(__name__)
 
 
 @pytest.fixture
@@ -287,6 +290,39 @@ def test_frameworks_hang_below_own_code_and_own_code_below_them(trees: Captured)
     one, two = trees
     assert outline(one) == ["chain handle ok", "  chain chain ok", "    chain add ok"]
     assert outline(two) == ["chain ahandle ok", *["  chain chain ok", "    chain add ok"] * 5]
+
+
+def test_llama_index_hangs_below_own_code_and_own_code_below_it(trees: Captured) -> None:
+    import eventtree.llama_index
+    from tests.llama_index.models import Echo
+
+    class Asks(Echo):
+        """Calls own code while it answers."""
+
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+            with eventtree.span("check", kind="tool"):
+                add(len(prompt))
+            return super().complete(prompt, formatted, **kwargs)
+
+    asks = dispatcher.span(Asks.complete)
+    chain = RunnableLambda(lambda text: asks(Asks(), text).text).with_config(run_name="chain")
+
+    @eventtree.observe(name="handle", kind="agent")
+    def handle(text: str) -> str:
+        return chain.invoke(text) + asks(Asks(), text).text
+
+    @eventtree.observe(name="stream")
+    async def stream(text: str) -> list[str]:
+        return [part.delta or "" async for part in await Echo().astream_complete(text)]
+
+    eventtree.llama_index.set_global_handler()
+    try:
+        handle("why")
+        asyncio.run(stream("why"))
+    finally:
+        eventtree.llama_index.set_global_handler(None)
+    one, two = trees
+    print(outline(one), outline(two))
 
 
 def test_an_own_run_inside_a_chain_is_the_parent_of_what_the_chain_calls_in_it(trees: Captured) -> None:

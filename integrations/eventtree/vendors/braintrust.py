@@ -411,7 +411,7 @@ def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
             "kind": event.kind.value,
             "session_id": view.session_id(event),
             "user_id": view.user(event),
-            "metadata": (views.own_metadata(event) or None) if event.metadata else None,
+            "metadata": views.own_metadata(event) or None,
             "tags": None if is_root else list(event.tags) or None,
             "notes": (views.notes_of(event) or None) if event.notes else None,
             "usage": (views.usage_rest(event, [TOKENS[name] for name in tokens_of(usage)]) or None) if usage else None,

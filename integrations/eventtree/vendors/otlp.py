@@ -213,7 +213,6 @@ class OTLP(Vendor):
 
     def span(self, event: Event, view: TreeView, trace: Trace) -> Any:
         """The span of an event."""
-        made = wire.proto("trace.v1.trace")
         told = genai.Told(event, view)
         parent = view.parent_id(event)
         failed = views.failure(event)
@@ -221,7 +220,7 @@ class OTLP(Vendor):
         subject = {Kind.MODEL: told.asked_model, Kind.EMBEDDING: told.asked_model, Kind.RETRIEVER: ""}
         plain = self.flavor == "openinference" or told.operation is None
         words = event.name if plain else f"{told.operation} {subject.get(event.kind, event.name) or ''}".strip()
-        return made.Span(
+        return wire.proto("trace.v1.trace").Span(
             trace_id=trace.id,
             span_id=wire.span_id(event.id),
             parent_span_id=(trace.parent or b"") if parent is None else wire.span_id(parent),
@@ -231,11 +230,11 @@ class OTLP(Vendor):
             end_time_unix_nano=max(start, ended(event, view)),
             attributes=wire.attributes(genai.attributes_of(TABLES[self.flavor], told)),
             events=[
-                made.Span.Event(time_unix_nano=at, name=wire.clean(name), attributes=wire.attributes(known))
+                {"time_unix_nano": at, "name": wire.clean(name), "attributes": wire.attributes(known)}
                 for name, at, known in happened(event, view)
             ],
-            links=[made.Span.Link(trace_id=one, span_id=span) for one, span in (trace.links if is_root else ())],
-            status=made.Status(code=FAILED, message=wire.clean(failed)) if failed is not None else None,
+            links=[{"trace_id": one, "span_id": span} for one, span in (trace.links if is_root else ())],
+            status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
             flags=SAMPLED,
         )
 

@@ -58,33 +58,26 @@ def nanoseconds(at: datetime) -> int:
     return min(max(whole * 1_000, 0), MOST)
 
 
-def attributes(values: Mapping[str, Any]) -> list[Any]:
-    """Attributes of texts, numbers, switches, and lists of texts; what is None is left out."""
-    made = proto("common.v1.common")
-    return [_attribute(made, key, value) for key, value in values.items() if value is not None]
+def attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Attributes of texts, numbers, switches, and lists of texts, as a message takes them; what is None is left out."""
+    return [{"key": clean(key), "value": _any(value)} for key, value in values.items() if value is not None]
 
 
-def _attribute(made: Any, key: str, value: Any) -> Any:
-    try:
-        return made.KeyValue(key=key, value=_any(made, value))
-    except UnicodeEncodeError:  # half a surrogate
-        return made.KeyValue(key=clean(key), value=_any(made, _whole(value)))
-
-
-def _any(made: Any, value: Any) -> Any:
+def _any(value: Any) -> dict[str, Any]:
     kind = type(value)
     if kind is str:
-        return made.AnyValue(string_value=value)
+        return {"string_value": clean(value)}
     if kind is bool:
-        return made.AnyValue(bool_value=value)
-    if kind is int:
-        return made.AnyValue(int_value=value) if abs(value) <= MOST else made.AnyValue(double_value=_double(value))
-    if kind is float:
-        return made.AnyValue(double_value=value)
-    return made.AnyValue(array_value=made.ArrayValue(values=[_any(made, one) for one in value]))
+        return {"bool_value": value}
+    if kind is int and abs(value) <= MOST:
+        return {"int_value": value}
+    if kind is int or kind is float:
+        return {"double_value": number(value) if kind is int else value}
+    return {"array_value": {"values": [_any(one) for one in value]}}
 
 
-def _double(value: int) -> float:
+def number(value: int) -> float:
+    """A whole number of any size as a double."""
     try:
         return float(value)
     except OverflowError:
@@ -94,10 +87,6 @@ def _double(value: int) -> float:
 def clean(text: str) -> str:
     """A text that UTF-8 can hold: without halves of surrogate pairs."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _whole(value: Any) -> Any:
-    return clean(value) if isinstance(value, str) else [clean(one) for one in value]
 
 
 def framed(field: int, payload: bytes) -> bytes:
