@@ -96,6 +96,38 @@ def test_recording_delivering_and_capturing_need_no_extra() -> None:
     assert done.returncode == 0, done.stderr
 
 
+OWN = """
+import asyncio
+import eventtree
+from eventtree import diagnostics
+from eventtree.recording.defaults import default_pipeline
+from eventtree.tree.stored import stored_trees
+
+@eventtree.observe
+def plan(goal):
+    with eventtree.span("step", kind="tool") as s:
+        s.outputs = goal
+    return [goal]
+
+@eventtree.observe
+async def handle(goal):
+    with eventtree.joined(eventtree.headers()):
+        return plan(goal)
+
+asyncio.run(handle("x"))
+eventtree.flush(5)
+[tree] = stored_trees(default_pipeline().journal)
+assert [event.name for event in tree.events] == ["handle", "plan", "step"], tree
+assert not diagnostics.failures
+"""
+
+
+def test_own_code_is_recorded_without_any_framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTTREE_JOURNAL", str(tmp_path / "journal"))
+    done = without({"langchain_core", "langgraph", "llama_index", "llama_index_instrumentation", "opentelemetry"}, OWN)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_base_install_is_small_and_all_extras_are_in_all() -> None:
     base = {one.partition(">")[0].partition("<")[0] for one in PROJECT["dependencies"]}
     assert not base & {"click", "rich", "tenacity", "werkzeug", "langchain-core", "llama-index-core"}

@@ -97,6 +97,69 @@ def test_pyright_has_nothing_against_the_examples(folder: Path, pyright: list[st
     assert checked(*pyright, *files, cwd=folder) == ""
 
 
+OBSERVED = """
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, assert_type
+
+import eventtree
+from eventtree.own.span import Span
+
+@eventtree.observe
+def plain(a: int, *, b: str = "") -> list[int]:
+    return [a, len(b)]
+
+@eventtree.observe(name="ask", kind="tool", inputs=["a"], outputs=False)
+async def coroutine(a: int) -> bytes:
+    return bytes(a)
+
+@eventtree.observe
+def generator(a: int) -> Iterator[str]:
+    yield str(a)
+
+@eventtree.observe(kind="model")
+async def stream(a: int) -> AsyncIterator[float]:
+    yield a / 2
+
+class Agent:
+    @eventtree.observe
+    def method(self, a: int) -> "Agent":
+        return self
+
+    @eventtree.observe
+    @classmethod
+    def made(cls, a: int) -> "Agent":
+        return cls()
+
+    @staticmethod
+    @eventtree.observe(kind="retriever")
+    def alone(a: int) -> str:
+        return str(a)
+
+assert_type(plain(1, b="x"), list[int])
+call = assert_type(coroutine(1), Coroutine[Any, Any, bytes])
+assert_type(generator(1), Iterator[str])
+assert_type(stream(1), AsyncIterator[float])
+assert_type(Agent().method(1), Agent)
+assert_type(Agent.made(1), Agent)
+assert_type(Agent.alone(1), str)
+assert_type(eventtree.observe(len)([1]), int)
+with eventtree.span("plan", kind="tool", inputs={"a": 1}) as s:
+    assert_type(s, Span)
+    assert_type(s.id, str | None)
+assert_type(eventtree.headers(), dict[str, str])
+"""
+MISUSED = ("plain('1')", "plain(1, c=2)", "stream()", "Agent().method('x')", "eventtree.observe(plain, kind='tool')")
+"""Each is an error of types, since an observed function has the signature it had."""
+
+
+def test_an_observed_function_keeps_its_signature(tmp_path: Path) -> None:
+    (tmp_path / "observed.py").write_text("\n".join((OBSERVED, *MISUSED)))
+    said = checked(sys.executable, "-m", "mypy", "--strict", "observed.py", cwd=tmp_path)
+    first = OBSERVED.count("\n") + 2
+    wrong = {int(line) for line in re.findall(r"^observed\.py:(\d+): error", said, re.M)}
+    assert wrong == set(range(first, first + len(MISUSED))), said
+
+
 WRONG = {
     "CallbackHandler(conten=False)": "conten",
     "CallbackHandler(sample_rate='often')": "sample_rate",

@@ -13,9 +13,12 @@ from langchain_core.prompts import ChatPromptTemplate
 import eventtree
 from eventtree.event import Event
 from eventtree.langchain import CallbackHandler
+from eventtree.serializer.serialize import serialize
 from eventtree.serializer.view import own_metadata
-from eventtree.testing import capture
+from eventtree.testing import VendorServer, capture
 from eventtree.tree.prompts import prompt_of
+from eventtree.vendors import vendor_class
+from tests.vendors.trees import chain_root, chat_model, tree_of
 
 
 def test_the_platforms_variables_say_release_and_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +34,35 @@ def test_the_platforms_variables_say_release_and_service(monkeypatch: pytest.Mon
     [two] = trees
     assert (two.root.release, two.root.service) == ("v7", "till")
     assert own_metadata(two.root) == {"release": "v7", "service": "till"}
+
+
+PLACES: dict[str, Any] = {
+    "braintrust": lambda body: [row["metadata"]["metadata"] for row in body["events"]],
+    "honeyhive": lambda body: [row["metadata"] for row in body["events"]] if "events" in body else [],
+    "humanloop_v5": lambda body: [body.get("metadata", {})],
+    "humanloop_v4": lambda body: [log["metadata"] for log in body],
+    "nebuly": lambda body: [body["interaction"]["tags"]],
+}
+"""Vendor → where a request has an event's metadata."""
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_every_vendor_is_told_all_three(kind: str) -> None:
+    root = chain_root(metadata={}, release="v7", service="till")
+    model = chat_model(2, metadata={}, prompt={"name": "greet", "version": "3"})
+    with VendorServer() as server:
+        vendor = vendor_class(kind)(**server.settings(kind))
+    told = [said for made in serialize([tree_of(root, model)], vendor) for said in PLACES[kind](made.body)]
+    for name, value in {"release": "v7", "service": "till", "prompt_name": "greet", "prompt_version": "3"}.items():
+        assert [said[name] for said in told if name in said] in ([value], [value] * 2), (name, told)
+
+
+def test_humanloops_prompt_is_the_one_that_was_named() -> None:
+    model = chat_model(2, prompt={"name": "ada/greet", "version": "3"})
+    with VendorServer() as server:
+        vendor = vendor_class("humanloop_v5")(**server.settings("humanloop_v5"))
+    paths = [made.body["path"] for made in serialize([tree_of(chain_root(), model)], vendor) if "path" in made.body]
+    assert any(path.endswith("/prompts/ada-greet") for path in paths)
 
 
 def asked(metadata: dict[str, Any], on_call: dict[str, Any] | None = None) -> Event:

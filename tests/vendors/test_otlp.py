@@ -21,6 +21,7 @@ from eventtree.delivery.retry import Act, act_of
 from eventtree.event import Event, EventTree, Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
+from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import OTLP
@@ -346,6 +347,40 @@ def test_late_feedback_reaches_whoever_has_a_call_for_it(
     assert flush(10).vendors["otlp"].feedback == {fate: 1}
     assert not server.refused
     assert len(server.feedback("otlp")) == count
+
+
+def test_mlflow_takes_an_assessment_that_comes_again_as_taken() -> None:
+    """It refuses an id that is there with a 500, in these words (3.17)."""
+    vendor = OTLP(endpoint="http://127.0.0.1:1", flavor="mlflow")
+    said = {"key": "k", "id": ROOT, "tree": ROOT, "at": 1_800_000_000 * 10**9, "score": 1.0}
+    once, again = (vendor.encode_feedback(said, None, {}).items for _ in range(2))
+    assert once == again
+    request = Request("POST", "http://127.0.0.1:1", once[0].content, once)
+    refusal = (
+        b'{"error_code": "INTERNAL_ERROR", "message": "Failed to create assessment due to a constraint violation."}'
+    )
+    assert vendor.read_reply(request, 500, refusal) == Verdict()
+    assert vendor.read_reply(request, 500, b'{"error_code": "INTERNAL_ERROR"}') is None
+
+
+@pytest.mark.parametrize(("flavor", "is_told"), [("mlflow", True), ("genai", False)])
+def test_what_ends_late_goes_where_it_replaces_what_was_there(server: VendorServer, flavor: str, is_told: bool) -> None:
+    pipeline = Pipeline(vendors=[OTLP(endpoint=server.url, flavor=flavor)])
+    root, slow, later = new_id(), new_id(), new_id()
+    recorder.open(pipeline, root, None, kind=Kind.CHAIN, name="root")
+    recorder.open(pipeline, slow, root, kind=Kind.TOOL, name="slow", inputs={"a": 1})
+    recorder.close(pipeline, root, outputs={"b": 2})
+    assert flush(10).vendors["otlp"].accepted == 2
+    recorder.open(pipeline, later, slow, kind=Kind.TOOL, name="later")
+    recorder.close(pipeline, later)
+    recorder.close(pipeline, slow, outputs="the late answer")
+    sums = flush(10).vendors["otlp"]
+    assert (sums.unexplained, sums.dropped.get("late", 0)) == (0, 0 if is_told else 1)
+    assert not server.refused
+    sent = [(span["name"], "the late answer" in str(span)) for span in server.events("otlp")]
+    late = [("execute_tool slow", True), ("execute_tool later", False)]
+    assert sorted(sent[2:]) == (sorted(late) if is_told else [])
+    assert len({span["traceId"] for span in server.events("otlp")}) == 1
 
 
 # Whose words: every field, in every flavor

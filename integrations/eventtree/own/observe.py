@@ -101,14 +101,14 @@ class Observe:
         convert = functools.partial(_inputs, arguments, INPUTS.get(self.kind))
         kind, keeps, metadata, tags = self.kind, self.outputs, self.metadata, self.tags
 
-        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
-            """A run of the function, open; None where recording is off."""
+        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+            """A run of the function, not open yet."""
             run = Span(shown, kind, (args, kwargs) if arguments.any else None, convert)
             if metadata:
                 run.metadata = dict(metadata)
             if tags is not None:
                 run.tags = tags
-            return run if run.begin() else None
+            return run
 
         wrap = next(wrap for fits, wrap in WRAPPERS if fits(function))
         return functools.wraps(function)(wrap(function, begun, keeps))
@@ -157,20 +157,37 @@ def _inputs(arguments: Arguments, convert: Convert | None, pipeline: Pipeline, c
 
 
 class Yielded:
-    """What a generator has yielded so far, as its run's outputs: texts joined, else a list."""
+    """What a generator has yielded so far, as its run's outputs: texts joined, else a list. Nothing where recording is
+    off. As a block it is one step of the generator, in which the context names the run.
+    """
 
-    __slots__ = ("items", "pipeline", "run", "texts")
+    __slots__ = ("items", "keeps", "pipeline", "run", "texts", "token")
 
-    def __init__(self, run: Span) -> None:
-        """Nothing was yielded yet."""
+    def __init__(self, run: Span, keeps: bool) -> None:
+        """Open the run; nothing was yielded yet."""
         self.run = run
-        self.pipeline = run.pipeline
+        self.keeps = keeps
+        if run.begin():
+            self.pipeline = run.pipeline
         self.texts: list[str] = []
         self.items: list[JsonValue] = []
 
+    def __enter__(self) -> None:
+        if self.run.id is not None:
+            self.token = self.run.enter()
+
+    def __exit__(self, *ended: object) -> None:
+        if self.run.id is not None:
+            self.run.leave(self.token)
+
+    def add(self, item: Any) -> None:
+        """One more item."""
+        if self.run.id is not None:
+            self._add(item)
+
     @guarded
-    def add(self, item: Any, keeps: bool) -> None:
-        """One more item; where it is kept it is made plain at once, since its reader may change it."""
+    def _add(self, item: Any) -> None:
+        # Where an item is kept it is made plain at once, since its reader may change it.
         is_model = self.run.kind is Kind.MODEL
         text = text_of(item) if is_model else item if type(item) is str else ""
         if is_model:
@@ -178,10 +195,8 @@ class Yielded:
                 recorder.first_token(self.run.id or "")
             if type(item) is not str:
                 self.run.read(item, is_chunk=True)
-        if (
-            not (keeps and self.pipeline.content)
-            or len(self.texts) + len(self.items) > self.pipeline.settings.bounds.items
-        ):
+        is_full = len(self.texts) + len(self.items) > self.pipeline.settings.bounds.items
+        if is_full or not (self.keeps and self.pipeline.content):
             return
         if is_model or (type(item) is str and not self.items):
             self.texts.append(text)
@@ -195,67 +210,41 @@ class Yielded:
         self.run.end(error)
 
 
-Begun = Callable[[tuple[Any, ...], dict[str, Any]], Span | None]
+Begun = Callable[[tuple[Any, ...], dict[str, Any]], Span]
 
 
 def _plain(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Any:
-        run = begun(args, kwargs)
-        if run is None:
-            return function(*args, **kwargs)
-        token = run.enter()
-        try:
+        with begun(args, kwargs) as run:
             result = function(*args, **kwargs)
-        except BaseException as error:
-            run.leave(token)
-            run.end(error)
-            raise
-        run.leave(token)
-        if keeps:
-            run.outputs = result
-        run.end()
-        return result
+            if keeps:
+                run.outputs = result
+            return result
 
     return observed
 
 
 def _coroutine(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> Any:
-        run = begun(args, kwargs)
-        if run is None:
-            return await function(*args, **kwargs)
-        token = run.enter()
-        try:
+        with begun(args, kwargs) as run:
             result = await function(*args, **kwargs)
-        except BaseException as error:
-            run.leave(token)
-            run.end(error)
-            raise
-        run.leave(token)
-        if keeps:
-            run.outputs = result
-        run.end()
-        return result
+            if keeps:
+                run.outputs = result
+            return result
 
     return observed
 
 
 def _generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        run = begun(args, kwargs)
-        if run is None:
-            return (yield from function(*args, **kwargs))
-        yielded = Yielded(run)
+        yielded = Yielded(begun(args, kwargs), keeps)
         try:
             generator = function(*args, **kwargs)
             step, given = generator.send, None
             while True:
-                token = run.enter()
-                try:
+                with yielded:
                     item = step(given)
-                finally:
-                    run.leave(token)
-                yielded.add(item, keeps)
+                yielded.add(item)
                 try:
                     step, given = generator.send, (yield item)
                 except GeneratorExit:
@@ -275,20 +264,14 @@ def _generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Calla
 
 def _async_generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = begun(args, kwargs)
-        yielded = None if run is None else Yielded(run)
+        yielded = Yielded(begun(args, kwargs), keeps)
         try:
             generator = function(*args, **kwargs)
             step, given = generator.asend, None
             while True:
-                token = None if run is None else run.enter()
-                try:
+                with yielded:
                     item = await step(given)
-                finally:
-                    if run is not None:
-                        run.leave(token)
-                if yielded is not None:
-                    yielded.add(item, keeps)
+                yielded.add(item)
                 try:
                     step, given = generator.asend, (yield item)
                 except GeneratorExit:
@@ -297,11 +280,9 @@ def _async_generator(function: Callable[..., Any], begun: Begun, keeps: bool) ->
                 except BaseException as error:  # noqa: BLE001  (as above)
                     step, given = generator.athrow, error
         except StopAsyncIteration:
-            if yielded is not None:
-                yielded.end()
+            yielded.end()
         except BaseException as error:
-            if yielded is not None:
-                yielded.end(error)
+            yielded.end(error)
             raise
 
     return observed

@@ -12,24 +12,21 @@ root that is neither chain nor agent      childless: stands alone, in no trace. 
 internal                                  dropped; its children hang under the nearest shown ancestor
 ========================================  ==========================================================================
 
-Where things go: id → `log_id`; name → `path` (`project/flows/name`, `project/prompts/name`, …: a path holds one File of
-one type, so each type has its folder); parent → `trace_parent_id`; times ISO, `provider_latency` seconds, costs US
-dollars; inputs → `inputs`, messages → `messages`; outputs → `output` (always text: JSON where they are none) and
-`output_message`; error → `error` (type and message; to be interrupted or cancelled is none); user → `user`;
-environment → the body's `environment` (a label, not a deployment); `eventtree_datapoint_id` and `eventtree_run_id` of
-the root's metadata → `source_datapoint_id` and `run_id`; feedback → `evaluators/log`, after everything else: a nameless
-score is judged by `rating` (good, bad), a correction by `correction`, named scores and comments by external evaluators
-made for them (`project/scores/name`, `project/remarks/comment`). `source` is `eventtree`.
-
-No place of their own: what `humanloop.metadata` lists; it goes to `metadata`. Media without an address become text that
-names them. Parameters Humanloop does not know stay out of the kernel: whatever changes with a call would make a new
-version of the File with every call. A provider it does not know is named in the kernel's `attributes`.
-
-Dialect `trace_status` is for installations older than SDK 0.8.27: that name for `log_status`, `log_id` on flows alone
-(so children and feedback hang on the nearest flow, other Logs have the server's ids), no messages on flows, no agents.
-
-Whether a repeated `log_id` is refused, ignored or overwrites is not documented. 404 and 409 speak of one Log (unknown
-parent, completed flow), never of the project, hence `status_actions`.
+Where things go: id → `log_id`; name, of a model the named prompt's → `path` (`project/flows/name`,
+`project/prompts/name`, …: a path holds one File of one type, so each type has its folder); parent → `trace_parent_id`;
+times ISO, `provider_latency` seconds, costs US dollars; inputs → `inputs`, messages → `messages`; outputs → `output`
+(always text: JSON where they are none) and `output_message`; error → `error` (type and message; to be interrupted or
+cancelled is none); user → `user`; environment → the body's `environment` (a label, not a deployment);
+`eventtree_datapoint_id` and `eventtree_run_id` of the root's metadata → `source_datapoint_id` and `run_id`; feedback →
+`evaluators/log`, after everything else: a nameless score is judged by `rating` (good, bad), a correction by
+`correction`, named scores and comments by external evaluators made for them (`project/scores/name`,
+`project/remarks/comment`). `source` is `eventtree`. No place of their own: what `humanloop.metadata` lists; it goes to
+`metadata`. Media without an address become text that names them. Parameters Humanloop does not know stay out of the
+kernel: whatever changes with a call would make a new version of the File with every call. A provider it does not know
+is named in the kernel's `attributes`. Dialect `trace_status` is for installations older than SDK 0.8.27: that name for
+`log_status`, `log_id` on flows alone (so children and feedback hang on the nearest flow, other Logs have the server's
+ids), no messages on flows, no agents. Whether a repeated `log_id` is refused, ignored or overwrites is not documented.
+404 and 409 speak of one Log (unknown parent, completed flow), never of the project, hence `status_actions`.
 """
 
 from __future__ import annotations
@@ -186,8 +183,9 @@ class HumanloopV5(Humanloop):
     def shared(self, log: Log, view: TreeView) -> Fields:
         """Fields that every type of Log has."""
         event, end = log.event, end_of(log.event)
+        prompt = humanloop.text_or_none((event.prompt or {}).get("name")) if log.form == "prompt" else None
         return {
-            "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(humanloop.called(event))}",
+            "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(prompt or humanloop.called(event))}",
             "log_id": log.id if log.form == "flow" or self.dialect == "log_status" else None,
             "trace_parent_id": log.parent.id if log.parent else None,
             "start_time": iso(event.start),

@@ -430,6 +430,9 @@ def tags(view: TreeView) -> dict[str, str]:
         **{name: as_text(view.dataset_field(name)) for name in LINKS},
         **{f"score.{name}": as_text(score) for name, score in view.scores(root).items() if name != "score"},
     }
+    prompts = (event for event in view.events if event.prompt)
+    if asked := next(prompts, None):
+        known |= {f"prompt_{key}": as_text(asked.prompt.get(key)) for key in ("name", "version") if asked.prompt}
     ours = {key: value for key, value in known.items() if value}
     return {**ours, **dotted(views.own_metadata(root)), **listed(root.tags)}
 

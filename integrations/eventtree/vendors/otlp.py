@@ -24,7 +24,7 @@ No place, and not sent: `usage.raw`, events that are framework plumbing (dropped
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, cast
 from urllib.parse import unquote, urlsplit
@@ -185,15 +185,36 @@ class OTLP(Vendor):
     def encode(self, tree: EventTree) -> Encoded:
         """A span for each event. An item is a whole request of one span, so that items joined are one too."""
         view = TreeView.of(tree)
-        trace = Trace(view)
-        before, scope = self._around(view)
-        params = (("traces", self.traces_endpoint.removeprefix(self.base_url)),)
-        items = []
-        for event in view.events:
-            span = self.span(event, view, trace).SerializeToString()
-            content = wire.framed(1, before + wire.framed(2, scope + wire.framed(2, span)))
-            items.append(Item(event.id, tree.id, (event.id,), "spans", content, path_params=params))
+        made = self._spans(view, view.events)
+        items = (
+            Item(event.id, tree.id, (event.id,), "spans", content, path_params=self._place("traces"))
+            for event, content in made
+        )
         return Encoded(tuple(items), view.dropped(tree))
+
+    @property
+    def accepts_updates(self) -> bool:  # type: ignore[override]
+        """MLflow replaces a span by what is sent again under its id; others keep the first, or show both."""
+        return self.flavor == "mlflow"
+
+    def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
+        """The same spans again, with their ends."""
+        view = TreeView.of(tree)
+        made = self._spans(view, [event for event in view.events if event.id in ended])
+        return tuple(
+            Item(f"{event.id}:late", tree.id, (), "spans", content, path_params=self._place("traces"))
+            for event, content in made
+        )
+
+    def _spans(self, view: TreeView, events: Iterable[Event]) -> Iterator[tuple[Event, bytes]]:
+        trace, (before, scope) = Trace(view), self._around(view)
+        for event in events:
+            span = self.span(event, view, trace).SerializeToString()
+            yield event, wire.framed(1, before + wire.framed(2, scope + wire.framed(2, span)))
+
+    def _place(self, name: str) -> tuple[tuple[str, str], ...]:
+        path = self.traces_endpoint.removeprefix(self.base_url)
+        return ((name, path if name == "traces" else re.sub(f"{TRACES}$", LOGS, path)),)
 
     def _around(self, view: TreeView) -> tuple[bytes, bytes]:
         """The resource and the scope, as fields of what is around spans."""
@@ -252,14 +273,9 @@ class OTLP(Vendor):
         for at, (name, value, words) in enumerate(judgments(feedback)):
             key = f"{feedback['key']}:{at}"
             content = JUDGMENTS[route](judged, key, name, value, words)
-            params = {"mlflow": (("trace", f"tr-{trace.hex()}"),), "logs": (("logs", self._logs_path()),)}.get(
-                route, ()
-            )
+            params = {"mlflow": (("trace", f"tr-{trace.hex()}"),), "logs": self._place("logs")}.get(route, ())
             items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
-
-    def _logs_path(self) -> str:
-        return re.sub(f"{TRACES}$", LOGS, self.traces_endpoint.removeprefix(self.base_url))
 
     def advice(self) -> tuple[str, ...]:
         """An address that names the path twice."""
@@ -271,7 +287,10 @@ class OTLP(Vendor):
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """A 2xx may leave out some of the spans, and says how many: none of those may be sent again."""
-        if not 200 <= status < 300 or request.items[0].route not in ("spans", "logs"):
+        route = request.items[0].route
+        if route == "mlflow" and status >= 400 and b"constraint violation" in body:
+            return Verdict()  # the id is there: it was taken before
+        if not 200 <= status < 300 or route not in ("spans", "logs"):
             return super().read_reply(request, status, body)
         said = partial_success(body)
         if said is None:
@@ -356,7 +375,7 @@ def happened(event: Event, view: TreeView) -> Iterator[tuple[str, int, dict[str,
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
         yield "exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()}
     for note in event.notes:
-        yield note.name or "note", wire.nanoseconds(note.at), {"value": genai.value_text(note.value)}
+        yield (note.name or "").strip() or "note", wire.nanoseconds(note.at), {"value": genai.value_text(note.value)}
     scores = view.links(event, ("scores",)).get("scores")
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):
@@ -414,13 +433,16 @@ def phoenix_annotation(judged: Judged, key: str, name: str, value: JsonValue, wo
 
 
 def mlflow_assessment(judged: Judged, key: str, name: str, value: JsonValue, words: str | None) -> bytes:
-    """`POST /api/3.0/mlflow/traces/{trace}/assessments` of MLflow. A correction is an expectation."""
+    """`POST /api/3.0/mlflow/traces/{trace}/assessments` of MLflow. A correction is an expectation. The id is ours, so
+    that the same assessment is refused when it comes again (`read_reply`).
+    """
     trace = f"tr-{judged.trace.hex()}"
     kind = {"expectation": {"value": value}} if name == "correction" else {
         "feedback": {"value": words if value is None else value}}  # fmt: skip
     source = {"source_type": "HUMAN", "source_id": judged.user or "eventtree"}
     metadata = {str(one): as_text(value) for one, value in {**judged.metadata, "eventtree.key": key}.items()}
-    known = {"assessment_name": name, "trace_id": trace, "span_id": judged.span.hex(), "source": source, **kind}
+    known = {"assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": name, "trace_id": trace,
+             "span_id": judged.span.hex(), "source": source, **kind}  # fmt: skip
     return to_json({"assessment": without_nulls({**known, "rationale": words, "metadata": metadata})})
 
 
