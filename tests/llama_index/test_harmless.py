@@ -126,7 +126,7 @@ def test_nothing_remains_after_many_calls(trees: Captured, index: VectorStoreInd
             list(stream)
         del stream
     process.settle()
-    assert (len(handler._spans.open), len(handler._spans.streams), len(recorder.runs)) == (0, 0, 0)
+    assert (len(handler._spans.open), len(handler._spans.streams.all()), len(recorder.runs)) == (0, 0, 0)
 
 
 def test_our_own_failure_is_counted_and_said_once(

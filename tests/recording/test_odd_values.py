@@ -199,7 +199,9 @@ def test_f31_a_span_whose_end_cannot_be_read_is_closed(what: str, monkeypatch: p
     with capture() as trees:
         bound = inspect.signature(new_id).bind()
         handler._spans.enter(f"Engine.query-{run}", bound, None, None, None)
-        getattr(handler._spans, what)(f"Engine.query-{run}", ValueError("x") if what == "drop" else "answer")
+        getattr(handler._spans, what)(
+            f"Engine.query-{run}", bound, None, ValueError("x") if what == "drop" else "answer"
+        )
         assert trees[0].root.status is (Status.ERROR if what == "drop" else Status.OK)
     assert not recorder.runs
 

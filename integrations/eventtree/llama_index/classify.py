@@ -7,13 +7,17 @@ is derived from them count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from typing import NamedTuple, TypeVar
 
 from eventtree.content.objects import Path, class_path, nearest
+from eventtree.content.walk import MAX_KINDS
 from eventtree.event import Kind
+from eventtree.remembered import Remembered
 
 T = TypeVar("T")
+
+MAX_FACTS = 4 * MAX_KINDS
+"""A class has several methods that are spans."""
 
 LLM, EMBEDDER, RETRIEVER, RERANKER, TOOL, AGENT, WORKFLOW, PARSER, FRAMEWORK = (
     "llm", "embedder", "retriever", "reranker", "tool", "agent", "workflow", "parser", "framework",
@@ -112,49 +116,31 @@ class Facts(NamedTuple):
 BUILT_IN = frozenset({str, int, float, bool, bytes, dict, list, tuple, set, type(None)})
 """Types that no table names."""
 
-_looked_up: WeakKeyDictionary[type, dict[int, Any]] = WeakKeyDictionary()
-_facts: WeakKeyDictionary[type, dict[str, Facts]] = WeakKeyDictionary()
+
+def by_class(table: Mapping[Path, T]) -> Remembered[type, T | None]:
+    """Class → the entry of `table` for it or the nearest class it inherits from."""
+    return Remembered(MAX_KINDS, lambda kind: nearest(kind, table), begin=dict.fromkeys(BUILT_IN))
 
 
-def lookup(value: object, table: Mapping[Path, T]) -> T | None:
-    """The entry of `table`, a constant, for the value's class or the nearest class it inherits from; remembered."""
-    cls = type(value)
-    if cls in BUILT_IN:
-        return None
-    known = _looked_up.get(cls)
-    if known is None:
-        known = _looked_up[cls] = {}
-    if id(table) not in known:
-        known[id(table)] = nearest(cls, table)
-    found: T | None = known[id(table)]
-    return found
-
-
-def facts(instance: Any, method: str) -> Facts:
-    """What a span is that runs `method` of `instance` (None for a plain function or a workflow's step)."""
-    of_class = _facts.get(type(instance))
-    if of_class is None:
-        of_class = _facts[type(instance)] = {}
-    found = of_class.get(method)
-    if found is None:
-        found = of_class[method] = _find(instance, method)
-    return found
-
-
-def _find(instance: Any, method: str) -> Facts:
-    family = "" if instance is None else lookup(instance, FAMILIES) or _framework(instance)
+def _find(asked: tuple[type | None, str]) -> Facts:
+    kind, method = asked
+    family = "" if kind is None else nearest(kind, FAMILIES) or _framework(kind)
     bare = method.strip("_")
     short = bare.removeprefix("a")
     verb = bare if (family, bare) in VENDORS or (family, short) not in VENDORS else short
-    return Facts(VENDORS.get((family, verb), Kind.CHAIN), family, method, verb, _provider(instance))
+    return Facts(VENDORS.get((family, verb), Kind.CHAIN), family, method, verb, _provider(kind))
 
 
-def _framework(instance: Any) -> str:
-    return FRAMEWORK if any(module.startswith("llama_index.") for module in modules(type(instance))) else "other"
+FACTS: Remembered[tuple[type | None, str], Facts] = Remembered(MAX_FACTS, _find)
+"""Class of the object (None of a plain function or a workflow's step) and method → what a span of it is."""
 
 
-def _provider(instance: Any) -> str | None:
-    for module in modules(type(instance)):
+def _framework(kind: type) -> str:
+    return FRAMEWORK if any(module.startswith("llama_index.") for module in modules(kind)) else "other"
+
+
+def _provider(kind: type | None) -> str | None:
+    for module in modules(kind or type(None)):
         for prefix in INTEGRATIONS:
             if module.startswith(prefix):
                 name = module[len(prefix) :].partition(".")[0]

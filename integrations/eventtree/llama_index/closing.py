@@ -42,7 +42,8 @@ class Closing:
         """End the span's run with a `result`, or the full `text` of its stream; `at` is when, if not now."""
         if self.open.pop(span.id, None) is None:
             return  # Another thread was first.
-        self._extend(span, at)
+        if self.streams.pending:
+            self._extend(span, at)
         if span.is_model:
             self._settle_model(span, status, result)
         if span.waiting and text is None and status is Status.OK and span.answer is None and span.outputs is None:
@@ -85,7 +86,7 @@ class Closing:
 
     def look(self) -> None:
         """Close what waited for streams that are over."""
-        for stream in self.streams.pending[:] if self.streams.pending else ():
+        for stream in self.streams.pending[:]:
             if stream.is_over:
                 self.lose_stream(stream)
 

@@ -45,7 +45,8 @@ class Events:
     @guarded
     def take(self, event: Any) -> None:
         """One event."""
-        self.spans.closing.look()
+        if self.spans.streams.pending:
+            self.spans.closing.look()
         act = action_of(type(event))
         if act is None:
             return

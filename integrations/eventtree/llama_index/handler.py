@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Unpack
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
-from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
@@ -30,48 +28,17 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
     def __init__(self, spans: Spans) -> None:
         """Hand on to `spans`."""
         super().__init__()
-        # Neither field nor private attribute of pydantic: it takes 2 µs to read one of those.
-        object.__setattr__(self, "spans", spans)
+        # Neither field nor private attribute of pydantic: it takes 2 µs to read one of those. The dispatcher calls the
+        # guarded methods themselves.
+        for name, value in (
+            ("spans", spans), ("span_enter", spans.enter), ("span_exit", spans.exit), ("span_drop", spans.drop)
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
 
     @classmethod
     def class_name(cls) -> str:
         """The name the framework shows."""
         return "EventtreeSpanHandler"
-
-    def span_enter(
-        self,
-        id_: str,
-        bound_args: inspect.BoundArguments,
-        instance: Any | None = None,
-        parent_id: str | None = None,
-        tags: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """A span began."""
-        # A workflow's run passes no tags; they stand in its context.
-        self.spans.enter(id_, bound_args, instance, parent_id, active_instrument_tags.get() if tags is None else tags)
-
-    def span_exit(
-        self,
-        id_: str,
-        bound_args: inspect.BoundArguments,
-        instance: Any | None = None,
-        result: Any | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """A span returned."""
-        self.spans.exit(id_, result)
-
-    def span_drop(
-        self,
-        id_: str,
-        bound_args: inspect.BoundArguments,
-        instance: Any | None = None,
-        err: BaseException | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """A span raised."""
-        self.spans.drop(id_, err)
 
     def capture_propagation_context(self) -> dict[str, Any]:
         """Name the active run for whoever continues it."""
@@ -84,7 +51,7 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
     def close(self) -> None:
         """The dispatcher shuts down: whatever is still open was given up."""
         for span_id in list(self.spans.open):
-            self.spans.drop(span_id, RuntimeError("dispatcher shutdown"))
+            self.spans.drop(span_id, err=RuntimeError("dispatcher shutdown"))
 
     def new_span(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `span_enter` does it."""

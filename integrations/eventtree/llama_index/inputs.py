@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventtree.content import endpoint, items_of
-from eventtree.content.objects import Path
 from eventtree.content.walk import slot
 from eventtree.event import JsonValue, Kind
-from eventtree.llama_index.classify import Facts, lookup
+from eventtree.llama_index.classify import Facts, by_class
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
@@ -31,7 +30,7 @@ UNNAMED = frozenset({"", "unknown"})
 HIDDEN = frozenset({"ctx", "init_state", "tags", "memory", "show_progress", "jobs", "semaphore", "job"})
 """Parameters that are the framework's own state, no input of the user."""
 
-CONTEXTS: Mapping[Path, bool] = {("workflows.context.context", "Context"): True}
+CONTEXTS = by_class({("workflows.context.context", "Context"): True})
 """Classes whose values the framework injects into a call."""
 
 PARAMS = frozenset({
@@ -126,7 +125,7 @@ def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[st
 
 
 def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
-    kept = {name: value for name, value in found.items() if lookup(value, CONTEXTS) is None}
+    kept = {name: value for name, value in found.items() if CONTEXTS[type(value)] is None}
     if loose:
         kept = {"input": loose[0] if len(loose) == 1 and not kept else loose, **kept}
     return pipeline.sanitize(kept)
@@ -136,7 +135,7 @@ def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, An
     kept = {
         NAMES.get(name, name): value
         for name, value in found.items()
-        if value is not None and name not in HIDDEN and lookup(value, CONTEXTS) is None
+        if value is not None and name not in HIDDEN and CONTEXTS[type(value)] is None
     }
     if len(kept) == 1 and "event" in kept:
         return pipeline.sanitize(kept["event"])

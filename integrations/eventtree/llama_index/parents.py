@@ -13,7 +13,7 @@ from eventtree.recording.around import innermost, own_run
 from eventtree.recording.enclosing import context_run, langchain_run
 from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import remote
-from eventtree.remembered import oldest_of
+from eventtree.remembered import newest_of, oldest_of
 
 STILL_ACTIVE = 1000
 """Spans that returned a future and are remembered."""
@@ -54,7 +54,11 @@ class Parents:
             above, run = self.open.get(lazy), run_id(lazy)
         handed = remote() if run is None else None
         run = live_run(handed) if handed is not None else run
-        # Nothing can enclose a span while nothing is open; that spares the look at the frames.
+        # What encloses a span opened after that; where nothing of the tree did, that spares the look at the frames.
+        found = recorder.runs.get(run) if run is not None else None
+        if found is not None and newest_of(found.tree.open) == run:
+            return Enclosing(above, run)
+        # Nor can anything enclose it while nothing is open.
         mine = own_run()
         other = innermost(langchain_run(), mine) if recorder.runs else None
         if other is not None and (run is None or recorder.descends(other, run)):

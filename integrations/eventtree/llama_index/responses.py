@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content.objects import Path
 from eventtree.content.reported import reported_failure
 from eventtree.event import JsonValue, Kind
-from eventtree.llama_index.classify import lookup
+from eventtree.llama_index.classify import by_class
 from eventtree.recording.shapes import dimensions
 from eventtree.usage.body import Body
 from eventtree.usage.collect import field, fields, kept, merge
@@ -17,14 +15,18 @@ from eventtree.usage.failed import messages_in
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
 
-MODEL_RESPONSES: Mapping[Path, bool] = {
-    ("llama_index.core.base.llms.types", "ChatResponse"): True,
-    ("llama_index.core.base.llms.types", "CompletionResponse"): True,
-}
-TOOL_OUTPUTS: Mapping[Path, bool] = {
-    ("llama_index.core.tools.types", "ToolOutput"): True,
-    ("llama_index.core.agent.workflow.workflow_events", "ToolCallResult"): False,
-}
+MODEL_RESPONSES = by_class(
+    {
+        ("llama_index.core.base.llms.types", "ChatResponse"): True,
+        ("llama_index.core.base.llms.types", "CompletionResponse"): True,
+    }
+)
+TOOL_OUTPUTS = by_class(
+    {
+        ("llama_index.core.tools.types", "ToolOutput"): True,
+        ("llama_index.core.agent.workflow.workflow_events", "ToolCallResult"): False,
+    }
+)
 """Results of tools, and of the steps of agents that call them → whether it is the tool's own result."""
 
 
@@ -134,12 +136,12 @@ def says_more(response: Any) -> bool:
 
 def is_response(result: Any) -> bool:
     """Whether a model returned it."""
-    return lookup(result, MODEL_RESPONSES) is not None
+    return MODEL_RESPONSES[type(result)] is not None
 
 
 def failure_of(pipeline: Pipeline, result: Any) -> dict[str, str] | None:
     """The failure that a tool's result reports."""
-    return None if lookup(result, TOOL_OUTPUTS) is None else reported_failure(result, pipeline.sanitize)
+    return None if TOOL_OUTPUTS[type(result)] is None else reported_failure(result, pipeline.sanitize)
 
 
 def failure_in(result: Any) -> BaseException | None:
@@ -155,7 +157,7 @@ def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
     if kind in (Kind.RETRIEVER, Kind.RERANKER):
         return {"documents": pipeline.sanitize.found(result)}
     for _ in range(2):  # A tool may return a tool's output itself, which is then wrapped in another.
-        if not lookup(result, TOOL_OUTPUTS):
+        if not TOOL_OUTPUTS[type(result)]:
             break
         raw, content = result.raw_output, result.content
         # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".

@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from llama_index_instrumentation.dispatcher import active_instrument_tags
+
 from eventtree.event import Kind, Status
 from eventtree.llama_index import classify, inputs
-from eventtree.llama_index.classify import Facts, facts
+from eventtree.llama_index.classify import FACTS, Facts
 from eventtree.llama_index.closing import Closing, described
 from eventtree.llama_index.parents import Enclosing, Parents, is_plumbing, mark_wrappers
 from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
@@ -35,13 +37,13 @@ FRAMEWORK = "llama_index"
 STEP_TAGS = frozenset({"llamaindex.step.input_event", "llamaindex.step.input_summary", "llamaindex.start_event"})
 """Tags in which the workflow repeats a step's input."""
 
-DISPATCHER = 3
-"""Frames between a method of `Spans` and the dispatcher's: the guard's and the handler's."""
+DISPATCHER = 2
+"""Frames between a method of `Spans` and the dispatcher's: the guard's."""
 
 WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 
 
-def _end_bare(spans: Spans, id_: str, came: object) -> None:
+def _end_bare(spans: Spans, id_: str, _bound: Any, _instance: Any = None, came: object = None) -> None:
     """In place of an end that could not be read: that there was one."""
     spans.open.pop(id_, None)
     status = Status.ERROR if isinstance(came, BaseException) else Status.OK
@@ -63,16 +65,20 @@ class Spans:
     def enter(
         self,
         id_: str,
-        bound: inspect.BoundArguments,
-        instance: Any,
-        parent_id: str | None,
-        tags: Mapping[str, Any] | None,
+        bound_args: inspect.BoundArguments,
+        instance: Any = None,
+        parent_id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        **_: Any,
     ) -> None:
         """A span began."""
-        self.closing.look()
+        if self.streams.pending:
+            self.closing.look()
+        if tags is None:
+            tags = active_instrument_tags.get()  # A workflow's run passes none; they stand in its context.
         run = run_id(id_)
         name = id_[: -UUID_LENGTH - 1] if id_.endswith(run) else id_
-        found = facts(instance, name.rpartition(".")[2])
+        found = FACTS[None if instance is None else type(instance), name.rpartition(".")[2]]
         around = self.parents.enclosing(parent_id)
         span = Span(id_, run, found, id(instance) if instance is not None else 0, around.above)
         self._keep(span, around)
@@ -82,16 +88,17 @@ class Spans:
             around.run,
             kind=found.kind,
             name=_name(found, instance, name),
-            inputs=bound if bound.arguments else None,
+            inputs=bound_args if bound_args.arguments else None,
             convert=partial(inputs.inputs_of, self.pipeline, found),
-            metadata=_metadata(found, instance, bound, tags, around),
-            known=self._known(span, instance, bound),
+            metadata=_metadata(found, instance, bound_args, tags, around),
+            known=self._known(span, instance, bound_args),
         )
 
     @partial(guarded, otherwise=_end_bare)
-    def exit(self, id_: str, result: Any) -> None:
+    def exit(self, id_: str, bound_args: Any = None, instance: Any = None, result: Any = None, **_: Any) -> None:
         """A span returned `result`, which may be a stream that has not begun."""
-        self.closing.look()
+        if self.streams.pending:
+            self.closing.look()
         span = self.open.get(id_)
         if span is None:
             return
@@ -105,15 +112,17 @@ class Spans:
         self.closing.close(span, result=result)
 
     @partial(guarded, otherwise=_end_bare)
-    def drop(self, id_: str, error: BaseException | None) -> None:
-        """A span raised `error`."""
+    def drop(
+        self, id_: str, bound_args: Any = None, instance: Any = None, err: BaseException | None = None, **_: Any
+    ) -> None:
+        """A span raised `err`."""
         self.closing.look()
         span = self.open.get(id_)
         if span is not None:
-            span.error = described(error)
-            if span.is_model and error is not None and (body := body_in(error)) is not None:
+            span.error = described(err)
+            if span.is_model and err is not None and (body := body_in(err)) is not None:
                 span.begin_answer().fail(self.pipeline, body)
-            self.closing.close(span, status=status_of(error))
+            self.closing.close(span, status=status_of(err))
 
     @guarded
     def look(self) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from eventtree.content.objects import Path
 from eventtree.event import Status
-from eventtree.llama_index.classify import lookup
+from eventtree.llama_index.classify import by_class
 
-STATUSES: Mapping[Path, Status] = {
-    ("builtins", "GeneratorExit"): Status.CANCELLED,
-    ("asyncio.exceptions", "CancelledError"): Status.CANCELLED,
-    ("concurrent.futures._base", "CancelledError"): Status.CANCELLED,
-    ("workflows.errors", "WorkflowCancelledByUser"): Status.CANCELLED,
-    ("workflows.runtime.types.results", "WaitingForEvent"): Status.INTERRUPTED,
-    ("langgraph.errors", "GraphBubbleUp"): Status.INTERRUPTED,
-}
+STATUSES = by_class(
+    {
+        ("builtins", "GeneratorExit"): Status.CANCELLED,
+        ("asyncio.exceptions", "CancelledError"): Status.CANCELLED,
+        ("concurrent.futures._base", "CancelledError"): Status.CANCELLED,
+        ("workflows.errors", "WorkflowCancelledByUser"): Status.CANCELLED,
+        ("workflows.runtime.types.results", "WaitingForEvent"): Status.INTERRUPTED,
+        ("langgraph.errors", "GraphBubbleUp"): Status.INTERRUPTED,
+    }
+)
 """Exceptions that are control flow, by class path. All others are errors."""
 
 NEAR = 8
@@ -29,7 +29,7 @@ WRAPPERS = frozenset({"wrapper", "async_wrapper"})
 
 def status_of(error: BaseException | None) -> Status:
     """The status of a run that ended with `error`."""
-    return Status.OK if error is None else lookup(error, STATUSES) or Status.ERROR
+    return Status.OK if error is None else STATUSES[type(error)] or Status.ERROR
 
 
 def future_behind(frame: FrameType | None) -> Any:

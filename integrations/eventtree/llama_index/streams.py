@@ -20,7 +20,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FrameType
+from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
 from eventtree import process
@@ -29,6 +29,7 @@ from eventtree.event import JsonValue, Status
 GENERATOR_FIELDS = ("response_gen", "chat_stream", "achat_stream")
 """Attributes of the framework's responses that are the generator they return."""
 
+GENERATORS = (GeneratorType, AsyncGeneratorType)
 GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 NO_MODEL = frozenset({"BaseSynthesizer._empty_response_generator", "BaseSynthesizer._empty_response_agenerator"})
 """Generators of the framework that run no model: there is nothing to wait for."""
@@ -70,14 +71,15 @@ def generator_of(result: Any) -> Any:
     """The generator in what a span returned, or None."""
     if not is_generator(result):
         own = getattr(result, "__dict__", None)
-        found = [own.get(name) for name in GENERATOR_FIELDS] if isinstance(own, dict) else []
-        result = next((one for one in found if is_generator(one)), None)
+        if type(own) is not dict or own.keys().isdisjoint(GENERATOR_FIELDS):
+            return None
+        result = next((own[name] for name in GENERATOR_FIELDS if is_generator(own.get(name))), None)
     return None if result is None or code_of(result).co_qualname in NO_MODEL else result
 
 
 def is_generator(value: Any) -> bool:
     """Whether it is a generator, plain or async."""
-    return inspect.isgenerator(value) or inspect.isasyncgen(value)
+    return isinstance(value, GENERATORS)
 
 
 def frame_of(generator: Any) -> FrameType | None:
@@ -102,9 +104,9 @@ class Streams:
         self.pending: list[Stream] = []
         """Streams in which a model has ended, to look at when something happens next."""
 
-    def __len__(self) -> int:
-        """How many are waited for."""
-        return sum(map(len, list(self._by_code.values())))
+    def __bool__(self) -> bool:
+        """Whether any is waited for."""
+        return bool(self._by_code)
 
     def all(self) -> list[Stream]:
         """All that are waited for."""
