@@ -34,7 +34,8 @@ DELIVERY_SECONDS = 60.0
 PROVIDERS = frozenset({"openai", "httpx"})
 """Packages whose errors are a real model's."""
 RECORDED: dict[str, Any] = {
-    "tags": ("demo",), "environment": "demo", "enabled": True, "deliver": True, "content": True, "sample_rate": 1.0,
+    "tags": ("demo",), "environment": "demo", "release": "demo", "service": "demo",
+    "enabled": True, "deliver": True, "content": True, "sample_rate": 1.0,
 }  # fmt: skip
 """Settings of both handlers, whatever the environment says."""
 
