@@ -106,12 +106,12 @@ def test_f13_parent_and_forked_child_each_deliver_their_own_once(own_place: Path
             try:
                 for _ in range(20):
                     record_tree(pipeline)
-                code = int(pipeline.shipper.flush(10).waiting != 0)
+                code = int(pipeline.shipper.flush(60).waiting != 0)
             finally:
                 os._exit(code)
         after = [record_tree(pipeline) for _ in range(20)]
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        report = flush(10)
+        report = flush(60)
         assert report.vendors["braintrust"].delivered == 180
         assert report.settled
         ids = server.event_ids("braintrust")

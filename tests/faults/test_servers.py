@@ -310,6 +310,7 @@ def test_two_users_of_a_machine_do_not_share_a_journal(shared_place: Path) -> No
         "from eventtree.recording.pipeline import Pipeline\n"
         "from eventtree.errors import JournalError\n"
         "from tests.trees import record_tree\n"
+        "import filelock\n"
         "record_tree(Pipeline(journal=':memory:'))  # imports all it needs: nobody may not read this Python's folder\n"
         "os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))\n"
         "try:\n"
