@@ -293,6 +293,8 @@ class Feed:
             self._hand_out(tree)
         elif tree.root_closed or tree.is_part or tree.is_apart:
             self._ripening[tree_id] = tree
+        elif tree.parts:  # the run that just closed may have been the last one of a process that lives
+            self._hand_out_if_left(tree, self.clock())
 
     def _hear(self, run_id: str, tree_id: str, line: Line) -> None:
         entry = record.decode(line.payload)
@@ -313,14 +315,17 @@ class Feed:
         if len(self.scan.gone) != self._gone:
             self._gone = len(self.scan.gone)
             for tree in list(self.growing.values()):
-                # Of a part alone the rest may stand in a log that was not read yet: it waits like one that has ended.
-                if tree.is_left(self.scan.gone):
-                    tree.parts_open.clear()
-                    self._hand_out_if_due(tree, now) if tree.is_apart else self._hand_out(tree)
+                self._hand_out_if_left(tree, now)
         if now - self._aged >= AGED_SECONDS:
             self._aged = now
             for tree in list(self.growing.values()):
                 self._hand_out_if_due(tree, now)
+
+    def _hand_out_if_left(self, tree: LoggedTree, now: float) -> None:
+        # Of a part alone the rest may stand in a log that was not read yet: it waits like one that has ended.
+        if tree.is_left(self.scan.gone):
+            tree.parts_open.clear()
+            self._hand_out_if_due(tree, now) if tree.is_apart else self._hand_out(tree)
 
     def _hand_out_if_due(self, tree: LoggedTree, now: float) -> None:
         # What a tree lacks may come from any process, one of which nothing is known here as well.
