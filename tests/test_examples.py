@@ -40,14 +40,17 @@ class client:
 app = FastAPI()
 message = {"question": "…"}
 messages = [{"role": "user", "content": "…"}]
+dataset = [{"id": "row-1", "question": "…", "answer": "42"}]
 chain = RunnableLambda(answer)
 handler = CallbackHandler(vendors=["honeyhive"])
 with capture() as trees:
     chain.invoke({"question": "…"})
 chain.invoke({"question": "…"}, config={"callbacks": [handler]})
+with eventtree.example("row-1", experiment="base"):
+    chain.invoke({"question": "…"}, config={"callbacks": [handler]})
 """
 """What a reader of the pages has: a chain with a retriever and a model in it, a handler, some trees; an app of FastAPI,
-a message of a queue, and the client of a provider.
+a message of a queue, a dataset, and the client of a provider.
 """
 END = """
 report = eventtree.flush(20)

@@ -31,8 +31,8 @@ from tests.trees import record_model, record_tree
 ODD = "\x1b[2J\x1b]0;title\x07[/bold][red]:smile:\r\nFAKE LINE\x9b1m\u202eabc\u2028\u2066\x00\x7f"
 RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What no output may hold; a line's end is ours where the line begins with our words."""
-COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\|\r(?=\n)")
-"""What a terminal may get of us: colours, and the terminal's own ends of lines."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\|\r(?=\n|\x1b\[)|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A")
+"""What a terminal may get of us: colours, the terminal's own ends of lines, and how progress draws its line anew."""
 
 
 def checked(text: str) -> str:

@@ -39,7 +39,8 @@ def server() -> Iterator[VendorServer]:
 
 
 def vendor(server: VendorServer, kind: str, **more: object) -> Vendor:
-    return vendor_class(kind)(**server.settings(kind), **more)
+    with_scores = {"scores": "logs"} if kind == "otlp" else {}  # plain OTLP has no place for them unless it is told
+    return vendor_class(kind)(**server.settings(kind), **with_scores, **more)
 
 
 def events_of(pipeline: Pipeline, tree: str) -> list[str]:
@@ -77,6 +78,7 @@ EXPECTED: dict[str, list[dict[str, Any]]] = {
         {"action": {"slug": "thumbs_up"}}, {"action": {"slug": "comment", "text": "good"}},
         {"action": {"slug": "edit", "text": "there"}},
     ],
+    "otlp": [{"eventName": "gen_ai.evaluation.result"}],
     "honeyhive": [
         {"metrics": {"score": 1.0}},
         {"feedback": {"rating": 1, "comment": "good", "user_id": "ada", "ground_truth": "there",

@@ -599,7 +599,7 @@ def test_a_sum_that_leaves_something_out_says_at_least(capsys: pytest.CaptureFix
     from rich.console import Console
 
     from eventtree.event import EventTree, Kind, Status
-    from eventtree.terminal import draw_tree
+    from eventtree.terminal import TreeView
 
     def event(name: str, cost: Cost | None) -> Event:
         usage = Usage(input_tokens=1, output_tokens=1, total_tokens=2)
@@ -619,7 +619,7 @@ def test_a_sum_that_leaves_something_out_says_at_least(capsys: pytest.CaptureFix
     priced_one = Cost(input_usd=Decimal(1), output_usd=Decimal(1), total_usd=Decimal(2))
     for other, told in ((None, "at least $2"), (priced_one, "$4")):
         tree = EventTree(id="a", events=(event("a", priced_one), event("b", other)))
-        draw_tree(Console(width=120), tree)
+        Console(width=120).print(TreeView(tree))
         assert f"sum: 4 tokens, {told}" in capsys.readouterr().out
 
 

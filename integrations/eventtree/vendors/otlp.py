@@ -245,13 +245,13 @@ class OTLP(Vendor):
             trace_id=trace.id,
             span_id=wire.span_id(event.id),
             parent_span_id=(trace.parent or b"") if parent is None else wire.span_id(parent),
-            name=wire.clean(words or str(event.kind)),
+            name=wire.clean(words).strip() or str(event.kind),
             kind=CLIENT if event.kind in genai.MODELS and self.flavor != "openinference" else INTERNAL,
             start_time_unix_nano=start,
             end_time_unix_nano=max(start, ended(event, view)),
             attributes=wire.attributes(genai.attributes_of(TABLES[self.flavor], told)),
             events=[
-                {"time_unix_nano": at, "name": wire.clean(name), "attributes": wire.attributes(known)}
+                {"time_unix_nano": at, "name": wire.clean(name).strip() or "note", "attributes": wire.attributes(known)}
                 for name, at, known in happened(event, view)
             ],
             links=[{"trace_id": one, "span_id": span} for one, span in (trace.links if is_root else ())],
@@ -375,7 +375,7 @@ def happened(event: Event, view: TreeView) -> Iterator[tuple[str, int, dict[str,
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
         yield "exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()}
     for note in event.notes:
-        yield (note.name or "").strip() or "note", wire.nanoseconds(note.at), {"value": genai.value_text(note.value)}
+        yield note.name or "note", wire.nanoseconds(note.at), {"value": genai.value_text(note.value)}
     scores = view.links(event, ("scores",)).get("scores")
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):
