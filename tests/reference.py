@@ -262,8 +262,9 @@ def filter_words() -> str:
 def commands() -> str:
     """The help of every command, as a terminal of 100 columns shows it."""
     found = []
+    above = click.Context(main, info_name="eventtree", **main.context_settings)
     for name, command in sorted(main.commands.items()):
-        context = click.Context(command, info_name=f"eventtree {name}", terminal_width=100, max_content_width=100)
+        context = click.Context(command, above, name, terminal_width=100, max_content_width=100)
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         found.append(f"## eventtree {name}\n\n```text\n{text}\n```\n")
     return "\n".join(found)
