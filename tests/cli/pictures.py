@@ -1,6 +1,7 @@
 """The pictures of terminal and notebook in the reference: `python -m tests.cli.pictures` makes them of real trees.
 
-The trees are those of the viewer's pictures; the commands run in a terminal of their own, and a kernel draws the tree.
+The trees are those of the viewer's pictures; the commands run in a terminal of their own, and the tree is the HTML
+that a notebook gets, in a browser.
 """
 
 from __future__ import annotations
