@@ -19,8 +19,8 @@ from eventtree import config, diagnostics
 from eventtree.cli.relay import examine_relay
 from eventtree.errors import ConfigError
 from eventtree.journal import DiskFiles, Journal
-from eventtree.relay import collect, ends, relay
-from eventtree.relay.port import Chunk, Mark, RefusedError, unpack
+from eventtree.relay import collect, relay, replicate, write
+from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
 from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
 from tests.relay.world import (
@@ -58,7 +58,7 @@ def test_f60_an_engine_that_is_away_costs_nothing_and_gets_all_when_it_is_back(
     app = App(machine / "app", relay=server.url)
     for _ in range(20):
         app.tree()
-    until(lambda: app.pipeline.relay is not None and app.pipeline.relay._is_away)
+    until(lambda: app.pipeline.relay is not None and app.pipeline.relay.is_away)
     left = report(machine / "app")
     assert left.vendors["collector"].waiting == left.events == 80
     assert left.unreplicated_bytes and left.lag_seconds
@@ -170,7 +170,7 @@ def test_f64_chunks_that_come_twice_out_of_order_cut_or_flipped_do_no_harm(machi
 
 def _is_up(client: httpx.Client) -> bool:
     try:
-        return client.put("/processes").status_code == 200
+        return client.put("/logs").status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -352,7 +352,7 @@ def test_f71_a_stream_at_its_limit_makes_relays_wait_and_drops_nothing(machine: 
         for _ in range(20):
             app.tree(text=noise(2_000))
             time.sleep(0.01)
-        until(lambda: app.pipeline.relay is not None and app.pipeline.relay._is_away)
+        until(lambda: app.pipeline.relay is not None and app.pipeline.relay.is_away)
         assert report(machine / "app").vendors["collector"].waiting
         with collecting(server.url, machine / "collector", [braintrust(vendor)]):
             _limit(server.url, -1)
@@ -450,7 +450,7 @@ def test_f75_a_writer_that_dies_beside_its_relay_leaves_incomplete_runs_at_once(
 def test_f75_a_writer_not_heard_of_is_taken_for_dead_and_what_comes_after_is_late(
     machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "BEAT_SECONDS", 1_000.0)  # its beats get lost
+    monkeypatch.setattr(replicate, "BEAT_SECONDS", 1_000.0)  # its beats get lost
     url = f"http://127.0.0.1:{free_port()}"
     with collecting(url, machine / "collector", [braintrust(vendor)], silence=1.0):
         app = App(machine / "app", relay=url)
@@ -483,7 +483,7 @@ def test_f77_the_end_of_a_tree_waits_for_its_acknowledgement_and_is_counted_with
         for _ in range(3):
             app.tree()
             size = (machine / "app" / app.journal.log).stat().st_size
-            assert app.pipeline.relay._has(app.journal.log, size) or diagnostics.unreplicated > before
+            assert app.pipeline.relay.has(app.journal.log, size) or diagnostics.unreplicated > before
         server.process.send_signal(signal.SIGSTOP)
         began, before = time.monotonic(), diagnostics.unreplicated
         app.tree()
@@ -497,14 +497,14 @@ def test_f78_a_collectors_full_disk_acknowledges_nothing_and_loses_nothing(
     machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Nats(machine / "engine")
-    real, is_full = collect.os.pwrite, True
+    real, is_full = write.os.pwrite, True
 
     def pwrite(fd: int, data: bytes, at: int) -> int:
         if is_full:
             raise OSError(28, "No space left on device")
         return real(fd, data, at)
 
-    monkeypatch.setattr(collect.os, "pwrite", pwrite)
+    monkeypatch.setattr(write.os, "pwrite", pwrite)
     with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)]):
         app = App(machine / "app", relay=server.url)
         app.tree()
@@ -538,11 +538,19 @@ def test_f79_one_tree_over_three_machines_is_whole(engine: str, machine: Path, v
 
 
 def test_messages_come_back_as_they_were_packed() -> None:
-    assert unpack(Chunk("p.0000.log", 7, b"x\n").pack()) == Chunk("p.0000.log", 7, b"x\n")
-    assert unpack(Mark("p", {"p.0000.log": 9}, ended=True).pack()) == Mark("p", {"p.0000.log": 9}, ended=True)
-    for odd in (b"", b"{}\n", b"[]\n", b"1\nx", b'{"log":"p.0000.log","offset":-1,"crc":0}\n', b"\xff" * 40):
+    for chunk in (
+        Chunk("p.0000.log", 7, b"x\n"),
+        Chunk("p.3.0000.log", 9, b"", ended=True),
+        Chunk("p.0.log", 0, b"y" * CHUNK_BYTES),
+    ):
+        packed = chunk.pack()
+        assert Chunk.unpack(packed) == chunk
+        for at in range(0, len(packed) - 1, max(1, len(packed) // 200)):
+            with pytest.raises(ValueError):
+                Chunk.unpack(packed[:at] + bytes([packed[at] ^ 4]) + packed[at + 1 :])
+    for odd in (b"", b"{}\n", b"[]\n", b"1\nx", b"\xff" * 40, Chunk("p.0.log", 0, b"z" * (CHUNK_BYTES + 1)).pack()):
         with pytest.raises(ValueError):
-            unpack(odd)
+            Chunk.unpack(odd)
 
 
 def test_an_app_that_is_relayed_no_longer_delivers_for_itself(machine: Path, vendor: VendorServer) -> None:
@@ -607,7 +615,7 @@ def test_f74_over_tls_all_arrives_and_an_unknown_authority_is_refused(
         if server:
             stranger = App(machine / "stranger", relay=url)
             stranger.tree()
-            until(lambda: stranger.pipeline.relay is not None and stranger.pipeline.relay._is_away)
+            until(lambda: stranger.pipeline.relay is not None and stranger.pipeline.relay.is_away)
             stranger.stop()
         monkeypatch.setenv("EVENTTREE_RELAY_CA", str(cert))
         with collecting(url, machine / "collector", [braintrust(vendor)]):

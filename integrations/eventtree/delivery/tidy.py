@@ -41,7 +41,7 @@ async def keep_tidy(shipper: Shipping) -> None:
         now = asyncio.get_running_loop().time()
         if in_memory or now - swept >= TIDY_SECONDS:
             swept = now
-            await _sweep(shipper.journal, shipper.bounds, in_memory)
+            await sweep(shipper.journal, shipper.bounds, in_memory=in_memory)
 
 
 def _beat(consumers: Mapping[str, Consumer]) -> None:
@@ -54,7 +54,8 @@ def _beat(consumers: Mapping[str, Consumer]) -> None:
             diagnostics.failed("delivery", error)
 
 
-async def _sweep(journal: Journal, bounds: Bounds, in_memory: bool) -> None:
+async def sweep(journal: Journal, bounds: Bounds, *, in_memory: bool = False) -> None:
+    """Remove settled logs that are old or too much; then see whether there is room for new trees. Never raises."""
     throttle = Throttle(lambda: journal.appended)
     try:
         # A full disk first gets back all that is settled, whatever `kept_bytes` allows.

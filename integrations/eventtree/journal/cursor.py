@@ -9,6 +9,7 @@ is rewritten as one line that says the same.
                                                                      for others, are of a tree that is elsewhere, are
                                                                      left out for now; `back`: they were, and are sent
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
+    {"c": "sent", "log", "end", "events", "dropped": {reason: n}, "learned": {…}}    a relay: a log is elsewhere so far
     {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
     {"c": "learn", "values": {name: value or null}}                  null: not known any more
     {"c": "state", …}                                                all of it at once
@@ -100,6 +101,14 @@ class Cursor(Progress):
     def drop(self, events: int, reason: str) -> None:
         """Events that were accepted and dropped without ever being a tree."""
         self._write({"c": "drop", "events": events, "reason": reason})
+
+    def replicate(
+        self, log: str, end: int, events: int, dropped: Mapping[str, int], learned: Mapping[str, str]
+    ) -> None:
+        """A log is kept elsewhere as far as `end`. So many more events opened in it, or were `dropped`."""
+        self._write(
+            {"c": "sent", "log": log, "end": end, "events": events, "dropped": dict(dropped), "learned": dict(learned)}
+        )
 
     def revive(self, events: int) -> None:
         """Dead letters sent again: they are no longer dead."""

@@ -121,6 +121,13 @@ class Progress:
         self.accepted += entry["events"]
         self.dropped[entry["reason"]] += entry["events"]
 
+    def _on_sent(self, entry: dict[str, Any]) -> None:
+        self.offsets[entry["log"]] = max(entry["end"], self.offsets.get(entry["log"], 0))
+        self.accepted += entry["events"] + sum(entry["dropped"].values())
+        self.delivered += entry["events"]
+        self.dropped.update(entry["dropped"])
+        self.learned.update(entry["learned"])
+
     def _on_revive(self, entry: dict[str, Any]) -> None:
         events = min(entry["events"], self.dead)  # no letter counts twice, sent by a process that died on the way
         self.dead -= events

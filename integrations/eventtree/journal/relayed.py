@@ -53,6 +53,11 @@ def ended(process: str) -> str:
     return f"{process}.ended"
 
 
+def vanished(process: str) -> str:
+    """The file by which a collector says that a process elsewhere fell silent: what its machine had left is lost."""
+    return f"{process}.vanished"
+
+
 def addressing(files: Files) -> Callable[[bytes], bytes] | None:
     """What turns a root's record into one that names whom it is for here; None in a folder of its own vendors."""
     if is_collected(files):

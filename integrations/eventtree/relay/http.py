@@ -1,7 +1,7 @@
-"""No engine: the collector's own endpoint. `PUT /logs/{log}?offset=N` is answered once the bytes are synced there.
+"""No engine: the collector's own endpoint. `PUT /logs/{log}` is answered once the chunk is synced there.
 
-200 says how long the log is at the collector now, and so does 409, where bytes before it are missing: the relay goes
-on from there. Marks go to `/processes/{process}`. The token is EVENTTREE_RELAY_TOKEN at both sides.
+200 and 409 say how long the log is at the collector now; after 409 the relay goes on from there. The token is
+EVENTTREE_RELAY_TOKEN at both sides.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pydantic_core
 
 from eventtree.delivery.http import Http
 from eventtree.errors import ConfigError, RequestError
-from eventtree.relay.port import BATCH, MIB, RECEIVE_SECONDS, AwayError, Delivery, Mark, RefusedError, unpack
+from eventtree.relay.port import BATCH, CHUNK_BYTES, RECEIVE_SECONDS, AwayError, Chunk, Delivery, RefusedError
 from eventtree.relay.settings import Target, login, tls
 from eventtree.serializer.requests import Request
 
-REPLY_SECONDS = 10.0
-MAX_BODY = 4 * MIB
+ANSWER_SECONDS = 10.0
+MAX_BODY = 2 * CHUNK_BYTES
 QUEUED = 2 * BATCH
 """Messages that wait to be written; whoever sends more waits for an answer."""
 
@@ -37,20 +38,37 @@ class Engine:
         self.partitions = 1
         self._asked: dict[str, int] = {}
 
-    async def open(self, partitions: int | None = None) -> Self:
+    async def open(self, partitions: int | None = None) -> None:
         """See `Port`."""
-        self.http = Http(deadline=REPLY_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
+        self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
         token = login()[1]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
-        await self._put("/processes", b"")
-        return self
+        await self._put("/logs", b"")
 
-    async def publish(self, partition: int, message: bytes) -> int | None:
+    async def publish(self, partition: int, chunk: Chunk) -> bool:
         """See `Port`."""
-        found = unpack(message)
-        if isinstance(found, Mark):
-            return await self._put(f"/processes/{quote(found.process)}", message)
-        return await self._put(f"/logs/{quote(found.log)}?offset={found.offset}", message)
+        size = await self._put(f"/logs/{quote(chunk.log)}", chunk.pack())
+        if size is not None and size < chunk.offset:
+            self._asked[chunk.log] = size
+            return False
+        return True
+
+    async def _put(self, path: str, message: bytes) -> int | None:
+        headers = {"Content-Type": "application/octet-stream"}
+        request = Request("PUT", self.target.url.rstrip("/") + path, message, (), headers)
+        try:
+            reply = await self.http.send(request, self.auth)
+        except RequestError as error:
+            raise AwayError(str(error).replace("base_url", "the collector's")) from None
+        if reply.status in (401, 403):
+            raise RefusedError("the collector refuses the token")
+        if reply.status not in (200, 409):
+            raise AwayError(f"the collector answers {reply.status}")
+        try:
+            size = pydantic_core.from_json(reply.body)["size"]
+        except (ValueError, TypeError, LookupError):
+            raise AwayError("the answer is none of a collector's") from None
+        return size if type(size) is int else None
 
     async def asked(self) -> Mapping[str, int]:
         """See `Port`: a collector asks in its answers."""
@@ -60,26 +78,6 @@ class Engine:
     async def close(self) -> None:
         """See `Port`."""
         await self.http.close()
-
-    async def _put(self, path: str, message: bytes) -> int | None:
-        headers = {"Content-Type": "application/octet-stream"}
-        try:
-            reply = await self.http.send(
-                Request("PUT", self.target.url.rstrip("/") + path, message, (), headers), self.auth
-            )
-        except RequestError as error:
-            raise AwayError(str(error).replace("base_url", "the collector's")) from None
-        if reply.status in (401, 403):
-            raise RefusedError("the collector refuses the token")
-        if reply.status not in (200, 409):
-            raise AwayError(f"the collector answers {reply.status}")
-        try:
-            answer = pydantic_core.from_json(reply.body)
-            size = answer.get("size")
-            self._asked.update({str(log): int(offset) for log, offset in (answer.get("asked") or {}).items()})
-        except (ValueError, TypeError, AttributeError):
-            raise AwayError("the answer is none of a collector's") from None
-        return size if type(size) is int else None
 
 
 class Server:
@@ -91,31 +89,34 @@ class Server:
         Raises:
             ConfigError: one is missing.
         """
-        import uvicorn  # said at once if it is not installed
-
-        self.target = target
-        self.partitions = 1
-        self.token = login()[1].encode()
-        parts = urlsplit(target.url)
-        secure = {}
-        if parts.scheme == "https":
-            files = {"ssl_certfile": "EVENTTREE_RELAY_CERT", "ssl_keyfile": "EVENTTREE_RELAY_KEY"}
-            secure = {setting: _set(name, "Name a PEM file") for setting, name in files.items()}
-        if not self.token and not target.is_near:
-            _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
-        config = uvicorn.Config(
-            self._app, host=target.host, port=parts.port or (443 if secure else 80), log_config=None, access_log=False,
-            lifespan="off", interface="asgi3", timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
-        )  # fmt: skip
+        import uvicorn
+        from starlette.applications import Starlette
+        from starlette.routing import Route
 
         class Quiet(uvicorn.Server):
             @contextmanager
             def capture_signals(self) -> Any:
                 yield  # the command's own
 
+        self.target = target
+        self.partitions = 1
+        self.token = login()[1].encode()
+        if not self.token and not target.is_near:
+            _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
+        secure = {}
+        if target.url.startswith("https:"):
+            files = {"ssl_certfile": "EVENTTREE_RELAY_CERT", "ssl_keyfile": "EVENTTREE_RELAY_KEY"}
+            secure = {setting: _set(name, "Name a PEM file") for setting, name in files.items()}
+        routes = [Route(path, self._put, methods=["PUT"]) for path in ("/logs", "/logs/{log}")]
+        config = uvicorn.Config(
+            Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", ws="none",
+            timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
+        )  # fmt: skip
         self.server = Quiet(config)
+        self.waiting: asyncio.Queue[Delivery] = asyncio.Queue(QUEUED)
+        self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
 
-    async def open(self, partitions: int | None = None) -> Self:
+    async def open(self, partitions: int | None = None) -> None:
         """See `Port`.
 
         Raises:
@@ -123,20 +124,44 @@ class Server:
         """
         if partitions not in (None, 1):
             raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
-        self._asking: dict[str, int] = {}
-        self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
-        self.waiting: asyncio.Queue[Delivery] = asyncio.Queue(QUEUED)
-        self._serving = asyncio.create_task(self._serve())
-        while not self.server.started:
-            if self._serving.done():
-                raise ConfigError("collect", f"nothing can listen at {self.target.url}", "Give another port")
-            await asyncio.sleep(0.01)
-        return self
+        parts = urlsplit(self.target.url)
+        address = (self.target.host, parts.port or (443 if parts.scheme == "https" else 80))
+        try:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            listening = socket.create_server(address, family=family)
+        except OSError as error:
+            what = f"nothing can listen at {self.target.url} ({error.strerror})"
+            raise ConfigError("collect", what, "Give another port") from None
+        self._serving = asyncio.create_task(self.server.serve(sockets=[listening]))
 
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self.server.servers[0].sockets[0].getsockname()[1])
+    async def _put(self, request: Any) -> Any:
+        """What a relay has put, answered when it is written."""
+        from starlette.responses import JSONResponse
+
+        def answered(status: int, size: int | None = None) -> JSONResponse:
+            return JSONResponse({"size": size}, status)
+
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if self.token and not hmac.compare_digest(given, self.token):
+            return answered(401)
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY:
+                return answered(413)
+        if "log" not in request.path_params:
+            return answered(200)  # a relay that connects
+        future: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
+        self._unanswered.add(future)
+        future.add_done_callback(self._unanswered.discard)
+
+        async def answer(is_taken: bool, size: int | None) -> None:
+            if not future.done():
+                future.set_result((is_taken, size))
+
+        await self.waiting.put(Delivery(bytes(body), answer))
+        is_taken, size = await future
+        return answered(503 if size is None else 200 if is_taken else 409, size)
 
     async def lease(self, partition: int) -> bool:
         """See `Port`: who listens has it."""
@@ -154,66 +179,19 @@ class Server:
         return found
 
     async def ask(self, log: str, offset: int) -> None:
-        """See `Port`: the next answer says it."""
-        self._asking[log] = offset
+        """See `Port`: the answer says it."""
 
     async def close(self) -> None:
         """See `Port`."""
         self.server.should_exit = True
-        for answered in list(self._unanswered):  # else their connections would stay open
-            if not answered.done():
-                answered.set_result((False, None))
-        await asyncio.gather(self._serving, return_exceptions=True)
-        for connection in list(self.server.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # sockets are closed in the loop's next round
-
-    async def _serve(self) -> None:
-        try:
-            await self.server.serve()
-        except SystemExit:
-            return  # uvicorn's way to say that the address is taken
-
-    async def _app(
-        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
-        """An ASGI application of one route."""
-        headers = dict(scope.get("headers") or ())
-        path, status, size = str(scope.get("path", "")), 404, None
-        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        if scope["type"] != "http":
-            return
-        if self.token and not hmac.compare_digest(given, self.token):
-            status = 401
-        elif scope["method"] == "PUT" and path == "/processes":
-            status = 200
-        elif scope["method"] == "PUT" and path.startswith(("/logs/", "/processes/")):
-            status, size = await self._take(receive)
-        asking, self._asking = self._asking, {}
-        body = pydantic_core.to_json({"size": size, "asked": asking})
-        length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": status, "headers": [length]})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _take(self, receive: Callable[[], Awaitable[Any]]) -> tuple[int, int | None]:
-        body, more = bytearray(), True
-        while more:
-            event = await receive()
-            if event["type"] != "http.request" or len(body) > MAX_BODY:
-                return 413, None
-            body += event.get("body", b"")
-            more = event.get("more_body", False)
-        answered: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
-        self._unanswered.add(answered)
-        answered.add_done_callback(self._unanswered.discard)
-
-        async def answer(is_taken: bool, size: int | None) -> None:
-            if not answered.done():
-                answered.set_result((is_taken, size))
-
-        await self.waiting.put(Delivery(bytes(body), answer))
-        is_taken, size = await answered
-        return 503 if size is None else 200 if is_taken else 409, size
+        for future in list(self._unanswered):  # else their connections would stay open
+            future.set_result((False, None))
+        serving = self.__dict__.get("_serving")
+        if serving is not None:
+            await asyncio.gather(serving, return_exceptions=True)
+            for connection in list(self.server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
 
 def _set(name: str, hint: str) -> str:

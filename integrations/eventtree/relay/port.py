@@ -1,31 +1,33 @@
-"""What an engine is to relays and collectors: messages in order within a log, each given again until acknowledged.
+"""What an engine is to relays and collectors: chunks of logs in order, each given again until it is acknowledged.
 
-At least once is enough: every chunk says where in its log it stands, so that a chunk that comes twice, late or out of
-order does no harm.
+At least once is enough: every chunk says where in its log it stands, so that one that comes twice, late or out of order
+does no harm.
 """
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, NoReturn, Protocol, Self, TypeVar
-from zlib import crc32
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import pydantic_core
 
-from eventtree.errors import EventTreeError
+from eventtree.errors import ConfigError, EventTreeError
+from eventtree.journal.line import frame, unframe
 
 CHUNK_BYTES = 256 * 1024
-"""No chunk holds more; it ends with a line where one ends in it."""
+"""No chunk holds more."""
 BATCH = 64
-"""Messages that a collector takes, and syncs, at once."""
+"""Chunks that a collector takes, and syncs, at once."""
 RECEIVE_SECONDS = 1.0
-"""A collector waits so long for messages before it renews its lease."""
+"""A collector waits so long for chunks before it renews its lease."""
 LEASE_SECONDS = 6.0
 """A collector that has not renewed the lease of a partition for so long has lost it."""
-MIB = 1 << 20
+REPLY_SECONDS = 5.0
+"""An engine that does not answer for so long is away."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -38,53 +40,41 @@ class RefusedError(EventTreeError):
 
 
 class Chunk(NamedTuple):
-    """Bytes of a log, and where in it they stand."""
+    """Bytes of a log, and where in it they stand. Without bytes it says that the log is so long, and its process lives.
+
+    The last one of a process that writes no more is `ended`.
+    """
 
     log: str
     offset: int
     data: bytes
-
-    def pack(self) -> bytes:
-        """As a message."""
-        head = {"log": self.log, "offset": self.offset, "crc": crc32(self.data)}
-        return pydantic_core.to_json(head) + b"\n" + zlib.compress(self.data, 1)
-
-
-class Mark(NamedTuple):
-    """A process elsewhere still writes, or (`ended`) has written all it will: its logs, and their sizes."""
-
-    process: str
-    sizes: Mapping[str, int]
     ended: bool = False
 
     def pack(self) -> bytes:
-        """As a message."""
-        return pydantic_core.to_json(self._asdict()) + b"\n"
+        """As a message: framed as a line of a log is, with the offset as its number."""
+        head = pydantic_core.to_json({"log": self.log, "ended": self.ended})
+        return frame(self.offset, head + b"\n" + zlib.compress(self.data, 1))
+
+    @classmethod
+    def unpack(cls, message: bytes) -> Chunk:
+        """A message, checked.
+
+        Raises:
+            ValueError: it is cut, flipped or none of ours.
+        """
+        offset, body = unframe(message[:-1])
+        head, _, packed = body.partition(b"\n")
+        try:
+            found, inflate = pydantic_core.from_json(head), zlib.decompressobj()
+            chunk = cls(str(found["log"]), offset, inflate.decompress(packed, CHUNK_BYTES + 1), found["ended"] is True)
+        except (LookupError, TypeError, zlib.error) as error:
+            raise ValueError("damaged message") from error
+        if not inflate.eof or offset < 0 or len(chunk.data) > CHUNK_BYTES:
+            raise ValueError("damaged message")
+        return chunk
 
 
-def unpack(message: bytes) -> Chunk | Mark:
-    """A message, checked.
-
-    Raises:
-        ValueError: it is cut, flipped or none of ours.
-    """
-    head, _, packed = message.partition(b"\n")
-    found = pydantic_core.from_json(head)
-    try:
-        if "process" in found:
-            sizes = {str(log): int(size) for log, size in found["sizes"].items()}
-            return Mark(str(found["process"]), sizes, bool(found["ended"]))
-        inflate = zlib.decompressobj()
-        data = inflate.decompress(packed, 4 * MIB)
-        if not inflate.eof or crc32(data) != found["crc"] or int(found["offset"]) < 0:
-            raise ValueError("damaged chunk")
-        return Chunk(str(found["log"]), int(found["offset"]), data)
-    except (LookupError, TypeError, AttributeError, zlib.error) as error:
-        raise ValueError("damaged message") from error
-
-
-@dataclass(slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A message on its way to a collector, and how to answer it."""
 
     message: bytes
@@ -92,27 +82,17 @@ class Delivery:
     """Whether it is written or need not be, else it comes again; and how long its log is there now."""
 
 
-async def tried(work: Awaitable[T], explain: Callable[[Exception], NoReturn]) -> T:
-    """The outcome of `work`; what it raises, `explain` raises as one of ours."""
-    try:
-        return await work
-    except EventTreeError:
-        raise
-    except Exception as error:  # noqa: BLE001  (clients of engines have no end of classes)
-        explain(error)
-
-
 class Port(Protocol):
-    """One connection to an engine. Everything may raise `AwayError`, and `open` `RefusedError`."""
+    """One connection to an engine. Everything but `close` may raise `AwayError` or `RefusedError`."""
 
     partitions: int
     """How many there are: known once it is open."""
 
-    async def open(self, partitions: int | None = None) -> Self:
+    async def open(self, partitions: int | None = None) -> None:
         """Connect, and have a stream of so many partitions (a relay takes as many as there are, or makes one)."""
 
-    async def publish(self, partition: int, message: bytes) -> int | None:
-        """Return once the engine keeps the message; with the length of its log there, where a collector answers."""
+    async def publish(self, partition: int, chunk: Chunk) -> bool:
+        """Return once the engine keeps the chunk; False where a collector answers that bytes before it are missing."""
 
     async def asked(self) -> Mapping[str, int]:
         """Logs that a collector has asked for again since the last call, and from where."""
@@ -128,3 +108,37 @@ class Port(Protocol):
 
     async def close(self) -> None:
         """Give back the leases, and end the connection. Never raises."""
+
+
+def explaining(
+    explain: Callable[[Exception], Exception],
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
+    """A decorator of a port's methods: what its client raises is raised as what `explain` makes of it."""
+
+    def of(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        @functools.wraps(call)
+        async def explained(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return await call(*args, **kwargs)
+            except EventTreeError:
+                raise
+            except Exception as error:  # noqa: BLE001  (clients of engines have no end of classes)
+                raise explain(error) from None
+
+        return explained
+
+    return of
+
+
+def repartitioned(known: int, wanted: int | None, waiting: int) -> bool:
+    """Whether a stream of `known` partitions is to get as many as are wanted.
+
+    Raises:
+        ConfigError: messages wait in it, which are for the partitions there are.
+    """
+    if wanted in (None, known):
+        return False
+    if waiting:
+        hint = f"Collect with --partitions {known} until none does"
+        raise ConfigError("--partitions", f"the stream has {known}, and messages wait in them", hint)
+    return True

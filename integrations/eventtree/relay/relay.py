@@ -1,37 +1,29 @@
-"""The relay: reads a folder's logs from where it got to, cuts them into chunks, has them kept elsewhere.
+"""The relay: a thread of the app (`EVENTTREE_RELAY`), or a process beside it (`eventtree relay`).
 
-It is a thread of the app (`EVENTTREE_RELAY`), or a process beside it (`eventtree relay`); of several, the one that has
-the folder's lock. How far each log is replicated stands in a cursor, like that of a vendor called `collector`: so
-reports, `flush` and the removal of old logs go by it, whoever asks.
+Of several that would replicate a folder, the one does that has the folder's lock; `replicate.py` is what it sends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import re
 import threading
 import time
 import weakref
-from itertools import groupby
-from typing import Any
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds
 from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE, Workers
+from eventtree.delivery.tidy import TIDY_SECONDS, sweep
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
 from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import unframe
 from eventtree.journal.relayed import CURSOR, REPLICATED
-from eventtree.journal.retention import remove_settled
 from eventtree.loop import unseen
-from eventtree.record import decode, dropped_by
-from eventtree.relay.ends import ENDED, Writers
-from eventtree.relay.port import CHUNK_BYTES, AwayError, Chunk, Mark, Port, RefusedError
+from eventtree.relay.port import AwayError, RefusedError
+from eventtree.relay.replicate import ENDED, Replicator
 from eventtree.relay.settings import Target
-from eventtree.relay.split import STATE, parts_of, source_of, split
 
 POLL_SECONDS = 0.2
 """The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
@@ -44,11 +36,6 @@ CONFIRM_SECONDS = 1.0
 """The close of a root waits so long at most for the acknowledgement of its tree, where `durable` is "engine"."""
 OTHERS_SECONDS = 0.02
 """How far another process has replicated is looked up this often while somebody waits for it."""
-TIDY_SECONDS = 60.0
-
-OPENED = b' {"r":"open","id":"'
-DROPPED = re.compile(rb'^[0-9a-f]{8} \d+ \{"r":"drop".*$', re.M)
-"""Within a record a quote is escaped, so that neither can stand in one."""
 
 
 class Relay:
@@ -73,10 +60,7 @@ class Relay:
         self._woken: asyncio.Event | None = None
         self._guard = threading.Lock()
         self._replicated = threading.Condition()
-        self._is_stopping = self._is_away = self.is_ending = False
-        self._next: dict[str, int] = {}
-        """Log → offset to read on from: lower than the cursor's where a collector has asked for bytes again."""
-        self._tidied = time.monotonic()
+        self._is_stopping = self._is_ending = self.is_away = False
 
     def ensure(self) -> None:
         """Start the thread if it does not run. Never raises or waits."""
@@ -107,19 +91,41 @@ class Relay:
         log, deadline = self.journal.log, time.monotonic() + seconds
         size = self.files.size(log)
         self.ensure()
-        while not self._has(log, size):
+        while not self.has(log, size):
             self.wake()
             left = deadline - time.monotonic()
-            if left <= 0 or self._is_away:
+            if left <= 0 or self.is_away:
                 return False
             with self._replicated:
                 self._replicated.wait(min(left, OTHERS_SECONDS))
         return True
 
-    def _has(self, log: str, size: int) -> bool:
+    def has(self, log: str, size: int) -> bool:
         """Whether so much of a log is replicated, by this relay or another process's."""
         cursor = self.cursor if self.cursor is not None else Cursor(self.files, CURSOR)
         return cursor.offsets.get(log, 0) >= size
+
+    def drain(self, deadline: float, *, only: str | None = None, is_end: bool = False) -> None:
+        """Wait until all that is in the folder, or that process's, is replicated; at this one's end, that it ends too.
+
+        Returns at the deadline, or while the engine is away.
+        """
+        self._is_ending = self._is_ending or is_end
+        while time.monotonic() < deadline and not self.is_away:
+            logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
+            # Without a cursor it is another process that replicates this folder.
+            is_said = self.cursor is None or ENDED + self.journal.process in self.cursor.learned
+            if (is_said or not (is_end and logs)) and all(self.has(log, self.files.size(log)) for log in logs):
+                return
+            self.wake()
+            time.sleep(OTHERS_SECONDS)
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """End the thread; what is not replicated waits in the journal."""
+        self._is_stopping = True
+        self.wake()
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -130,13 +136,6 @@ class Relay:
         except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
             diagnostics.failed("relay", error)
 
-    def stop(self, timeout: float = 1.0) -> None:
-        """End the thread; what is not replicated waits in the journal."""
-        self._is_stopping = True
-        self.wake()
-        if self._thread is not None:
-            self._thread.join(timeout)
-
     async def run(self) -> None:
         """Replicate until stopped."""
         self._woken = asyncio.Event()
@@ -145,60 +144,67 @@ class Relay:
         pause = AGAIN_SECONDS
         try:
             while not self._is_stopping:
+                wait = LOCK_SECONDS
                 try:
-                    if not self._hold():
-                        await self._pause(LOCK_SECONDS)
-                        continue
-                    await self._connected()
-                    pause = AGAIN_SECONDS
+                    if self._hold():
+                        await self._connected()
                 except RefusedError as error:
                     self._park(str(error))
-                    await self._pause(PARKED_SECONDS)
+                    wait = PARKED_SECONDS
                 except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
+                    pause = min(2 * pause, LONGEST_SECONDS) if self.is_away else AGAIN_SECONDS
                     self._miss(error)
-                    await self._pause(pause * random.uniform(0.5, 1.0))
-                    pause = min(2 * pause, LONGEST_SECONDS)
+                    wait = pause * random.uniform(0.5, 1.0)
+                await self._pause(wait)
         finally:
             self._release()
 
     async def _connected(self) -> None:
-        """Replicate over one connection until it breaks."""
+        """Replicate over one connection until it breaks, or somebody deletes the folder."""
+        assert self.cursor is not None
         port = self.target.connection()
+        replicator = Replicator(self.journal, self.cursor)
+        beaten = tidied = float("-inf")
         try:
             await port.open()
             self._park(None)
-            self._is_away = False
-            while not self._is_stopping:
-                if not await self._round(port):
+            while not self._is_stopping and not self.cursor.is_gone():
+                more = await replicator.round(port, is_ending=self._is_ending)
+                with self._replicated:
+                    self._replicated.notify_all()
+                if not more:
                     await self._pause(POLL_SECONDS)
-                await self._tidy()
+                now = time.monotonic()
+                if now - beaten >= BEAT_SECONDS:
+                    beaten = now
+                    beat(self.files, REPLICATED)
+                if now - tidied >= TIDY_SECONDS:
+                    tidied = now
+                    await sweep(self.journal, self.bounds)
         finally:
             await port.close()
 
     async def _pause(self, seconds: float) -> None:
         assert self._woken is not None
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
-        self._woken.clear()
+        if not self._is_stopping:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
 
     def _hold(self) -> bool:
-        """Take the folder's lock if it is free: two relays would count everything twice."""
+        """Take the folder's lock if it is free."""
         if self.cursor is not None and self.cursor.is_gone():
-            self._release()  # somebody has deleted the folder
+            self._release()
         if self._lock is None:
             self._lock = self.files.lock(f"{REPLICATED}.lock")
-            if self._lock is None:
-                return False
-            cursor = Cursor(self.files, CURSOR)
-            cursor.take_over()
-            self._next = dict(cursor.offsets)
-            self._writers = Writers(self.journal, cursor.learned)
-            self._beaten = float("-inf")
-            self.cursor = cursor
-        return True
+            if self._lock is not None:
+                cursor = Cursor(self.files, CURSOR)
+                cursor.take_over()
+                self.cursor = cursor
+        return self._lock is not None
 
     def _release(self) -> None:
         self.cursor = None
@@ -209,181 +215,16 @@ class Relay:
     def _miss(self, error: Exception) -> None:
         if not isinstance(error, AwayError):
             diagnostics.failed("relay", error)
-        elif not self._is_away:
+        elif not self.is_away:
             diagnostics.logger.warning("the relay gets nothing through to %s: %s. All is kept", self.target.url, error)
-        self._is_away = True
+        self.is_away = True
 
     def _park(self, why: str | None) -> None:
         assert self.cursor is not None
-        self._is_away = why is not None
+        self.is_away = why is not None
         if why is not None and self.cursor.parked != why:
             diagnostics.logger.warning("the relay waits: %s. Everything is kept; it is tried again each minute", why)
         self.cursor.park(why)
-
-    # -- replicating -------------------------------------------------------------------------------------------------
-
-    async def _round(self, port: Port) -> bool:
-        """Publish the next chunk of each process's logs, and who has died; whether there is more to send at once."""
-        assert self.cursor is not None
-        self._rewind(await port.asked())
-        pieces = [
-            piece
-            for name, logs in groupby(self.journal.all_logs(), process_of)
-            if (piece := self._piece(name, list(logs), whole_lines=port.partitions > 1)) is not None
-        ]
-        done = await asyncio.gather(*(self._send(port, *piece[:3]) for piece in pieces), return_exceptions=True)
-        if self.is_ending:
-            self._writers.dead.add(self.journal.process)
-        marks = self._writers.marks(self._next, self._is_through, at_once=self.is_ending)
-        try:
-            for mark in marks:
-                await self._say(port, mark)
-        finally:
-            if pieces or marks:
-                self._write_down()
-        for error in done:
-            if isinstance(error, BaseException):
-                raise error
-        return any(is_more for *_, is_more in pieces)
-
-    def _rewind(self, asked: Any) -> None:
-        """Go back to where a collector lacks bytes, as far as the log is still here."""
-        assert self.cursor is not None
-        known = set(self.journal.all_logs()) if asked else ()
-        for name, offset in asked.items():
-            log = name if name in known else source_of(name) if name.count(".") > 2 else name
-            if log not in known:
-                continue
-            if log != name:  # a split begins again with the log
-                for part in parts_of(log, self.cursor.learned):
-                    self.cursor.learned.pop(STATE + part)
-                offset = 0
-            self._next[log] = min(offset, self._next.get(log, 0))
-            self.cursor.learned.pop(ENDED + process_of(log), None)
-
-    def _piece(self, name: str, logs: list[str], *, whole_lines: bool) -> tuple[str, int, bytes, bool] | None:
-        """The next bytes of a process's logs: whole lines, but for a line longer than a chunk, and a torn end.
-
-        Log, offset, bytes, and whether more of the process waits already.
-        """
-        for log in logs:
-            offset = self._next.get(log, 0)
-            if self._is_through(log):
-                continue
-            is_left = log != logs[-1] or name in self._writers.dead
-            limit = CHUNK_BYTES
-            data = self.files.read(log, offset, limit)
-            while whole_lines and b"\n" not in data and len(data) == limit:
-                limit *= 4
-                data = self.files.read(log, offset, limit)
-            end = data.rfind(b"\n") + 1
-            if not end and (is_left or len(data) == limit):
-                end = len(data)
-            return (log, offset, data[:end], is_left or len(data) == limit) if end else None
-        return None
-
-    def _is_through(self, log: str) -> bool:
-        return self.files.size(log) <= self._next.get(log, 0)
-
-    async def _send(self, port: Port, log: str, offset: int, data: bytes) -> None:
-        """Have the bytes kept, and count them; a collector that answers may know more of the log, or less."""
-        assert self.cursor is not None
-        if port.partitions == 1:
-            size = await port.publish(0, Chunk(log, offset, data).pack())
-            if size is not None and size != offset + len(data):
-                self._next[log] = min(size, self.files.size(log))
-                if size < offset + len(data):
-                    return
-        else:
-            chunks, kept = split(log, data, self.cursor.learned, port.partitions)
-            for partition, chunk in chunks:
-                await port.publish(partition, chunk.pack())
-            self.cursor.learned.update(kept)
-        end = offset + len(data)
-        self._next[log] = max(end, self._next.get(log, 0))
-        before = self.cursor.offsets.get(log, 0)
-        if end > before:
-            self._count(data[max(0, before - offset) :])
-            self.cursor.offsets[log] = end
-            with self._replicated:
-                self._replicated.notify_all()
-
-    def _count(self, data: bytes) -> None:
-        """As delivered to the vendor `collector`; what was only counted, never recorded, counts as dropped."""
-        assert self.cursor is not None
-        opened = data.count(OPENED)
-        self.cursor.accepted += opened
-        self.cursor.delivered += opened
-        for line in DROPPED.findall(data) if b'{"r":"drop"' in data else ():
-            try:
-                events, reason = dropped_by(decode(unframe(line)[1]))
-            except ValueError:
-                continue
-            self.cursor.accepted += events
-            self.cursor.dropped[reason] += events
-
-    async def _say(self, port: Port, mark: Mark) -> None:
-        assert self.cursor is not None
-        if port.partitions == 1:
-            if await port.publish(0, mark.pack()) == -1:
-                return  # the collector lacks some of its logs, and has asked for them
-        else:
-            parts = {part: size for log in mark.sizes for part, size in parts_of(log, self.cursor.learned).items()}
-            for part in sorted({process_of(part) for part in parts}):
-                sizes = {log: size for log, size in parts.items() if process_of(log) == part}
-                await port.publish(int(part.rpartition(".")[2]), mark._replace(process=part, sizes=sizes).pack())
-        if mark.ended:
-            self.cursor.learned[ENDED + mark.process] = "1"
-
-    def _write_down(self) -> None:
-        """Keep how far all is; what is known of logs that are gone is forgotten."""
-        assert self.cursor is not None
-        logs = self.journal.all_logs()
-        names, processes = set(logs), set(map(process_of, logs))
-        gone = [
-            key
-            for key in self.cursor.learned
-            if (key.startswith(ENDED) and key.removeprefix(ENDED) not in processes)
-            or (key.startswith(STATE) and source_of(key.removeprefix(STATE)) not in names)
-        ]
-        for key in gone:
-            del self.cursor.learned[key]
-        self._next = {log: offset for log, offset in self._next.items() if log in names}
-        try:
-            self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
-        except OSError:
-            return  # sent again after a crash, and known there
-
-    async def _tidy(self) -> None:
-        """Show that this process moves; now and then remove what is replicated, and old or too much."""
-        now = time.monotonic()
-        if now - self._beaten >= BEAT_SECONDS:
-            self._beaten = now
-            beat(self.files, REPLICATED)
-        if now - self._tidied >= TIDY_SECONDS:
-            self._tidied = now
-            seconds = self.bounds.kept_days * 86_400
-            await asyncio.to_thread(
-                remove_settled, self.journal, kept_bytes=self.bounds.kept_bytes, kept_seconds=seconds
-            )
-            self.journal.look_for_room()
-
-    def drain(self, deadline: float, *, only: str | None = None, is_end: bool = False) -> None:
-        """Wait until all that is in the folder, or that process's, is replicated; at this one's end, that it ends too.
-
-        Returns at the deadline, or while the engine is away.
-        """
-        self.is_ending = self.is_ending or is_end
-        while time.monotonic() < deadline and not self._is_away:
-            logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
-            # Without a cursor it is another process that replicates this folder.
-            is_told = (
-                not (is_end and logs) or self.cursor is None or ENDED + self.journal.process in self.cursor.learned
-            )
-            if is_told and all(self._has(log, self.files.size(log)) for log in logs):
-                return
-            self.wake()
-            time.sleep(OTHERS_SECONDS)
 
 
 _relays: weakref.WeakKeyDictionary[Journal, Relay] = weakref.WeakKeyDictionary()
@@ -394,7 +235,7 @@ def relay_of(journal: Journal, target: Target, *, exit_timeout: float, bounds: B
     """The journal's relay in this process; a newer target replaces an older one at the next connection."""
     relay = _relays.get(journal)
     if relay is None:
-        relay = _relays[journal] = Relay(journal, target, exit_timeout=exit_timeout, bounds=bounds)
+        relay = _relays[journal] = Relay(journal, target)
     relay.target, relay.exit_timeout, relay.bounds = target, exit_timeout, bounds
     return relay
 

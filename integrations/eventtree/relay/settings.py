@@ -39,20 +39,17 @@ class Target:
         """
         try:
             parts = urlsplit(self.url)
-            _ = parts.port
+            is_url = parts.scheme in ENGINES and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            raise ConfigError("relay", "it is no URL", "Give nats://HOST:4222, redis://… or https://…") from None
+            is_url = False
+        if not is_url:
+            raise ConfigError("relay", "it is no URL of an engine", f"Give one of {', '.join(ENGINES)}://HOST")
         if parts.username or parts.password:
-            raise ConfigError(
-                "relay", "the URL holds credentials", "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN"
-            )
-        if parts.scheme not in ENGINES or not parts.hostname:
-            raise ConfigError(
-                "relay", f"{self.url!r} is no URL of an engine", f"Give one of {', '.join(ENGINES)}://HOST"
-            )
+            hint = "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN"
+            raise ConfigError("relay", "the URL holds credentials", hint)
         if parts.scheme in ENCRYPTED and not self.is_near:
-            encrypted = f"{ENCRYPTED[parts.scheme]}://{parts.netloc}"
-            raise ConfigError("relay", f"{parts.scheme}:// would show all to the network", f"Use {encrypted}")
+            hint = f"Use {ENCRYPTED[parts.scheme]}://{parts.netloc}"
+            raise ConfigError("relay", f"{parts.scheme}:// would show all to the network", hint)
 
     @property
     def host(self) -> str:
