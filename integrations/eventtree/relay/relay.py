@@ -25,7 +25,7 @@ from eventtree.relay.port import AwayError, RefusedError
 from eventtree.relay.replicate import ENDED, Replicator
 from eventtree.relay.settings import Target
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.4
 """The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
 LOCK_SECONDS = 1.0
 AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
