@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -21,6 +22,20 @@ from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust, vendor_class
 from tests.faults.world import FaultyFiles, World
 from tests.trees import new_id, record_tree
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder under a running delivery, which may write one more file there meanwhile."""
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_a_file_in_its_place(folder: Path) -> None:
+    """Replace a folder by a file, however often the delivery makes the folder anew in between."""
+    while not folder.is_file():
+        remove(folder)
+        with contextlib.suppress(FileExistsError):
+            folder.touch(exist_ok=False)
 
 
 def test_f02_ten_minutes_without_a_vendor_lose_nothing() -> None:
@@ -122,7 +137,7 @@ def test_f11_a_deleted_journal_begins_anew(own_place: Path, monkeypatch: pytest.
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         record_tree(pipeline)
         assert flush(10).vendors["braintrust"].delivered == 3
-        shutil.rmtree(own_place)
+        remove(own_place)
         time.sleep(0.05)
         ids = [record_tree(pipeline) for _ in range(3)]
         deadline = time.monotonic() + 10
@@ -141,7 +156,7 @@ def test_f11_what_is_recorded_right_after_the_folder_went_is_delivered_too(own_p
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         record_tree(pipeline)
         assert flush(10).vendors["braintrust"].delivered == 3
-        shutil.rmtree(own_place)
+        remove(own_place)
         assert flush(0.1).waiting == 0
         ids = {record_tree(pipeline) for _ in range(3)}
         flush(10)
@@ -157,8 +172,7 @@ def test_f11_a_file_where_the_folder_was_raises_nothing_and_loses_nothing(own_pl
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
         record_tree(pipeline)
         flush(10)
-        shutil.rmtree(own_place)
-        own_place.touch()
+        put_a_file_in_its_place(own_place)
         ids = {record_tree(pipeline) for _ in range(3)}
         assert "report: NotADirectoryError" in flush(0.1).failures
         own_place.unlink()
