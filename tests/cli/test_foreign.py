@@ -116,6 +116,7 @@ def test_no_command_passes_odd_text_on(journal: Any) -> None:
     for command in (("show",), ("show", "--all"), ("ls",), ("report",), ("dead",)):
         written = on_a_terminal(*command, **environment)
         assert "Traceback" not in written
+        assert "0/?" not in written, "a count of what nobody knows"
         checked(written)
     assert "[/bold]" in run("show", **environment).stdout
 
