@@ -96,8 +96,9 @@ def run(
 
 
 def environment(path: Sequence[Path]) -> dict[str, str]:
-    """Ours without settings of any vendor; nothing is sent anywhere."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LANGSMITH_", "LANGCHAIN_"))}
+    """Ours without settings of any vendor and of our own tests' run; nothing is sent anywhere."""
+    others = ("LANGSMITH_", "LANGCHAIN_", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     nowhere = "http://127.0.0.1:9"
     return kept | {
         "PYTHONPATH": os.pathsep.join(map(str, path)), "NO_DOCKER": "true", "LANGSMITH_ENDPOINT": nowhere,
