@@ -133,7 +133,7 @@ def test_every_bound_has_a_row_with_its_default_and_its_test(name: str) -> None:
 
 @pytest.mark.parametrize("provider", FORMATS, ids=lambda provider: provider.name)
 def test_the_reference_names_the_fields_of_every_provider(provider: ProviderFormat) -> None:
-    """Issue 5: a table says which provider fields are understood."""
+    """A table says which provider fields are understood."""
     page = (REFERENCE / "usage.md").read_text()
     (section,) = re.findall(rf"^## {provider.name}\n(.*?)(?=^## |<!--)", page, re.M | re.S)
     for figure, paths in provider.reads.items():

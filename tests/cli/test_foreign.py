@@ -1,4 +1,4 @@
-"""Words of others are shown, never obeyed: no escape sequence, forged line or markup passes (issue 10, item 16)."""
+"""Words of others are shown, never obeyed: no escape sequence, forged line or markup passes."""
 
 from __future__ import annotations
 

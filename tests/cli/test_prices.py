@@ -67,7 +67,7 @@ def journal(own_place: Path) -> Path:
 
 
 def test_a_report_names_each_unknown_model_once(journal: Path) -> None:
-    """Issue 5: also in a process that has delivered nothing."""
+    """Also in a process that has delivered nothing."""
     told: dict[str, Any] = json.loads(run("report", "--json", "--journal", str(journal)).stdout)
     assert told["unknown_models"] == {"our-own-7b": 3}
     shown = run("report", "--journal", str(journal)).stdout
@@ -75,7 +75,7 @@ def test_a_report_names_each_unknown_model_once(journal: Path) -> None:
 
 
 def test_your_table_prices_what_another_process_recorded(journal: Path, tmp_path: Path) -> None:
-    """Issue 5: a handler's `prices=` are its process's; the environment's are everybody's."""
+    """A handler's `prices=` are its process's; the environment's are everybody's."""
     table = tmp_path / "prices.toml"
     table.write_text('["our-*"]\ninput = 1.5\noutput = 6\n')
     told = {"EVENTTREE_PRICES": str(table)}

@@ -190,7 +190,7 @@ def test_reasoning_stands_beside_the_content(value: Any) -> None:
 
 @pytest.mark.parametrize("content", ["ok", [{"type": "text", "text": "ok"}]])
 def test_what_an_answers_metadata_holds_besides_leaves_its_name(content: Any) -> None:
-    """Issue 12, 11: no field disappears without a mark; model, usage and finish reason stand in the event."""
+    """No field disappears without a mark; model, usage and finish reason stand in the event."""
     about = {"logprobs": {"content": [1]}, "safety_ratings": [{"x": 1}], "headers": {}, "model_name": "m",
              "finish_reason": "stop", "token_usage": {"total_tokens": 3}, "system_fingerprint": "fp"}  # fmt: skip
     out = write.message(AIMessage(content, response_metadata=about))

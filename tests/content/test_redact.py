@@ -418,7 +418,7 @@ def spellings() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", spellings())
 def test_an_own_key_is_masked_however_it_is_spelled(name: str) -> None:
-    """Issue 10, item 15: a vendor that echoes it in its words."""
+    """A vendor that echoes it in its words."""
     text = f"bad key {spellings()[name]}, sorry"
     assert masking(OWN)(text) == f"bad key {MASK}, sorry"
     assert masking(OWN)(text * 3).count(MASK) == 3

@@ -1,4 +1,4 @@
-"""Every field of every kind of record passes the gate: redacted, or left out where contents are off (item 14)."""
+"""Every field of every kind of record passes the gate: redacted, or left out where contents are off."""
 
 from __future__ import annotations
 

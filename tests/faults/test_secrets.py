@@ -159,7 +159,7 @@ def test_content_off_leaves_nothing_of_it_in_errors_notes_and_documents(
 def test_a_key_that_a_vendor_echoes_reaches_neither_disk_nor_log(
     spell: Any, own_place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Issue 10, item 15: in its words, and where an id was looked for."""
+    """In its words, and where an id was looked for."""
     key = "odd/key+0123 456789".replace(" ", "=")
     for answer in ([Answer(200, {"id": spell(key)})] * 3, [200, *[Answer(400, {"error": spell(key) * 60})] * 20]):
         with VendorServer() as server:

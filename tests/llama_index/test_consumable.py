@@ -1,4 +1,4 @@
-"""What can be read once is the app's to read: no span or event takes anything from it (issue 10, item 11)."""
+"""What can be read once is the app's to read: no span or event takes anything from it."""
 
 from __future__ import annotations
 

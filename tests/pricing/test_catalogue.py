@@ -38,7 +38,7 @@ def test_gpt_4o_mini_costs_what_openai_lists() -> None:
 
 
 def test_a_long_prompt_is_charged_by_its_tier() -> None:
-    """Issue 5: gemini-2.5-pro doubles above 200k."""
+    """gemini-2.5-pro doubles above 200k."""
     short, long = (priced(counted(n, 1000), "gemini-2.5-pro", "google_genai") for n in (200_000, 200_001))
     assert short and long
     assert short.total_usd == Decimal("1.25") * 200_000 / 1_000_000 + Decimal(10) * 1000 / 1_000_000
@@ -128,7 +128,7 @@ def test_a_known_provider_is_never_replaced() -> None:
 
 
 def test_the_base_url_goes_before_the_name() -> None:
-    """Issue 5: ChatOpenAI pointed at another provider still says openai."""
+    """ChatOpenAI pointed at another provider still says openai."""
     there = priced(counted(10, 10), "llama-3.3-70b-versatile", "openai", base_url="https://api.groq.com/openai/v1")
     assert there == priced(counted(10, 10), "llama-3.3-70b-versatile", "groq")
     assert there is not None
@@ -141,7 +141,7 @@ def test_a_base_url_nobody_lists_changes_nothing() -> None:
 
 
 def test_the_price_is_the_one_of_the_events_time() -> None:
-    """Issue 5: o3 became cheaper in June 2025."""
+    """o3 became cheaper in June 2025."""
     before, after = (
         priced(counted(1_000_000, 0), "o3", "openai", at=datetime(2025, month, 1, tzinfo=UTC)) for month in (6, 7)
     )
@@ -166,7 +166,7 @@ def test_what_one_pricer_remembers_is_told_apart() -> None:
 
 
 def test_the_service_tier_has_its_price() -> None:
-    """Issue 5: priority costs more, and comes from the renamed keys too."""
+    """Priority costs more, and comes from the renamed keys too."""
     meta = {
         "input_tokens": 1000,
         "output_tokens": 100,
@@ -254,7 +254,7 @@ def test_new_prices_are_used_at_once() -> None:
 
 
 def test_importing_us_imports_neither_prices_nor_tokenizers() -> None:
-    """Issue 5: importing prices is lazy."""
+    """Importing prices is lazy."""
     code = "import sys, eventtree.pricing as u; u.Pricer(); print({'genai_prices', 'tiktoken'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -266,7 +266,7 @@ LONG_TABLE = {"prices": [{"model": f"ours-{number}*", "input": 1, "output": 2} f
 @pytest.mark.bench
 @pytest.mark.parametrize("table", [None, LONG_TABLE], ids=["genai-prices", "after a long table"])
 def test_a_lookup_takes_at_most_200_microseconds(table: Any) -> None:
-    """Issue 5: this thread's time, in the best of several rounds, so that a busy machine does not decide."""
+    """This thread's time, in the best of several rounds, so that a busy machine does not decide."""
     pricer, rounds = Pricer(table), []
     for first in range(20):
         # Counts that were never asked before: what was is remembered.
@@ -279,7 +279,7 @@ def test_a_lookup_takes_at_most_200_microseconds(table: Any) -> None:
 
 
 def test_anthropics_fast_mode_has_its_price() -> None:
-    """Issue 5: the answer's usage says speed."""
+    """The answer's usage says speed."""
     usage = normalise({"raw": {"usage": {"input_tokens": 1000, "output_tokens": 100, "speed": "fast"}}})
     assert usage is not None
     expected = genai_prices.calc_price(
@@ -295,7 +295,7 @@ def test_anthropics_fast_mode_has_its_price() -> None:
 
 
 def test_a_batch_has_its_price() -> None:
-    """Issue 5: Anthropic's service_tier "batch" is half the price."""
+    """Anthropic's service_tier "batch" is half the price."""
     batch, plain = (
         priced(counted(1000, 100, service_tier=tier), "claude-haiku-4-5", "anthropic") for tier in ("batch", None)
     )

@@ -71,7 +71,7 @@ def _is_fullest(usage: Usage, readings: list[dict[str, int]]) -> bool:
 
 
 def test_every_reading_is_priced_as_genai_prices_prices_it_today(entries: list[dict[str, Any]]) -> None:
-    """Issue 5: to the cent, for every provider that prices the model (prices moved since the dataset was made)."""
+    """To the cent, for every provider that prices the model (prices moved since the dataset was made)."""
     pricer, wrong, priced = Pricer(), [], 0
     for entry, usage, provider, theirs in _priced_readings(entries):
         ours = pricer.price(usage, model=entry["model"], provider=provider, at=AT)

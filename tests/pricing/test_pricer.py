@@ -40,7 +40,7 @@ REPORTED = recorded({"raw": {"usage": {"prompt_tokens": 1000, "completion_tokens
 
 
 def test_the_user_goes_first_then_the_function_then_the_provider_then_the_table_then_genai_prices() -> None:
-    """C9, issue 5: the precedence, one step after the other."""
+    """C9: the precedence, one step after the other."""
     full = Pricer(TABLE, quote=lambda *_: 7)
     assert total(price(full, REPORTED, given=3)) == (Decimal(3), "given")
     assert total(price(full, REPORTED)) == (Decimal(7), "callable")
@@ -121,7 +121,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("raw", "expected"), ANSWERS.values(), ids=ANSWERS)
 def test_what_the_provider_says_it_charged_is_found(raw: dict[str, Any], expected: str) -> None:
-    """Issue 5: it knows best, after the user."""
+    """It knows best, after the user."""
     assert total(reported_in(raw)) == (Decimal(expected), "provider")
     assert total(price(Pricer(), recorded(raw))) == (Decimal(expected), "provider")
     assert total(price(Pricer(), None, reported=raw)) == (Decimal(expected), "provider")
@@ -139,7 +139,7 @@ def test_a_header_handed_over_apart_counts_as_reported() -> None:
 
 
 def test_unknown_models_are_remembered_by_name() -> None:
-    """Issue 5: named once in the report, with how often."""
+    """Named once in the report, with how often."""
     pricer = Pricer()
     for _ in range(3):
         assert price(pricer, model="llama3.1:8b", provider="ollama") is None
@@ -261,7 +261,7 @@ LONG: dict[str, Any] = {
     ],
 )
 def test_the_first_row_that_fits_is_used(more: dict[str, Any], expected: str | None) -> None:
-    """Issue 5: by model pattern, provider, tier and date."""
+    """By model pattern, provider, tier and date."""
     cost = price(Pricer(LONG, catalogue=False), **more)
     assert (cost and cost.total_usd) == (None if expected is None else Decimal(expected))
     assert cost is None or cost.source == "table:acme"
@@ -269,7 +269,7 @@ def test_the_first_row_that_fits_is_used(more: dict[str, Any], expected: str | N
 
 @pytest.mark.parametrize("ending", ["json", "toml"])
 def test_a_table_is_read_from_a_file(tmp_path: Path, ending: str) -> None:
-    """Issue 5: exact as it is written, never through a float."""
+    """Exact as it is written, never through a float."""
     text = {
         "json": json.dumps({"gpt-4o*": {"input": 0.1, "output": 0.7}}),
         "toml": '["gpt-4o*"]\ninput = 0.1\noutput = 0.7\n',
@@ -289,7 +289,7 @@ def test_a_table_is_read_from_a_file(tmp_path: Path, ending: str) -> None:
 
 @pytest.mark.parametrize("is_file", [False, True], ids=["dict", "file"])
 def test_a_table_without_a_name_is_named_by_its_content(tmp_path: Path, is_file: bool) -> None:
-    """Issue 5: the version beside the figure."""
+    """The version beside the figure."""
     sources = []
     for number in (1, 2, 1):
         table: Any = {"gpt-4o*": {"input": number, "output": 1}}
@@ -333,7 +333,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, content: 
 
 
 def test_a_table_is_explained() -> None:
-    """Issue 5: what would be charged and why."""
+    """What would be charged and why."""
     told = Pricer(LONG).explain("long")
     assert (told.source, told.charged_as, told.why) == ("table:acme", "long", ("table:acme has a row for long",))
     assert [(line.name, line.usd, line.above) for line in told.lines] == [
@@ -346,7 +346,7 @@ def test_a_table_is_explained() -> None:
 
 
 def test_genai_prices_is_explained() -> None:
-    """Issue 5: provider, tiers, and the steps that led there."""
+    """Provider, tiers, and the steps that led there."""
     told = Pricer(TABLE, quote=lambda *_: None).explain("gemini-2.5-pro", "google_genai", at=AT)
     assert told.charged_as == "google/gemini-2.5-pro"
     assert told.source and told.source.startswith("genai-prices ")
@@ -364,7 +364,7 @@ def test_genai_prices_is_explained() -> None:
     ],
 )
 def test_what_has_no_price_is_explained(pricer: Pricer, model: str, provider: str | None, last: str) -> None:
-    """Issue 5: unknown, and why."""
+    """Unknown, and why."""
     told = pricer.explain(model, provider)
     assert (told.source, told.lines) == (None, ())
     assert told.why[-1].endswith(last)

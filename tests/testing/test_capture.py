@@ -34,7 +34,7 @@ def dollars(usage: Any, *_: Any) -> int:
 
 
 def test_a_handlers_own_prices_and_tokenizer_are_asked() -> None:
-    """Issue 5: as they are when its trees are delivered."""
+    """As they are when its trees are delivered."""
     with capture() as trees:
         ask(handler(prices=dollars, tokenizer=len))
         ask(handler(prices=lambda *_: 7))
@@ -44,7 +44,7 @@ def test_a_handlers_own_prices_and_tokenizer_are_asked() -> None:
 
 
 def test_a_handlers_own_go_before_the_configured_and_those_of_the_test_before_all() -> None:
-    """Issue 5: a test may price with what it likes."""
+    """A test may price with what it likes."""
     config.configure(prices=lambda *_: 5, tokenizer=lambda text: 1)
     with capture() as trees:
         ask(handler(prices=dollars, tokenizer=len))

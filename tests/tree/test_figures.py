@@ -47,7 +47,7 @@ def test_without_pricing_nothing_is_counted() -> None:
 
 
 def test_figures_or_problems_are_not_replaced_by_a_count() -> None:
-    """Issue 5: only where nothing is known at all."""
+    """Only where nothing is known at all."""
     assert events(*model("r0", usage=USAGE))["r0"].usage.input_tokens == 10  # type: ignore[union-attr]
     flagged = events(*model("r0", usage={"raw": {"usage": {"prompt_tokens": -1, "completion_tokens": 5}}}))["r0"]
     assert flagged.usage is not None and flagged.usage.problems
@@ -131,7 +131,7 @@ def test_costs_that_become_known_during_a_run_are_summed() -> None:
 
 
 def test_a_fee_by_request_needs_no_tokens() -> None:
-    """Issue 5: rerankers and images by the user's table."""
+    """Rerankers and images by the user's table."""
     pricing = Pricer({"m": {"request": 0.002}})
     found = events(opened("r0", kind="reranker", model="m"), closed("r0"), pricing=pricing)
     assert found["r0"].cost and found["r0"].cost.total_usd == Decimal("0.002")
@@ -140,7 +140,7 @@ def test_a_fee_by_request_needs_no_tokens() -> None:
 
 
 def test_llama_indexs_own_tokenizer_counts_where_the_app_chose_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Issue 5: the framework's own; the one it sets by itself is a GPT's, and would be a guess."""
+    """The framework's own; the one it sets by itself is a GPT's, and would be a guess."""
     core = pytest.importorskip("llama_index.core", exc_type=ImportError)
     from llama_index.core.utils import get_tokenizer
 
@@ -154,7 +154,7 @@ def test_llama_indexs_own_tokenizer_counts_where_the_app_chose_it(monkeypatch: p
 
 
 def test_a_wrong_table_is_told_at_construction_and_imports_nothing() -> None:
-    """Issue 5: ConfigError, before any run; genai-prices is imported at the first price."""
+    """ConfigError, before any run; genai-prices is imported at the first price."""
     import subprocess
 
     code = (

@@ -109,7 +109,6 @@ def assert_hosted(event: Event, units: dict[str, int], fees: Decimal | None) -> 
 def test_hosted_tool_calls_are_units_through_langchain(
     served: Provider, asked: Asked, version: str, streamed: bool, items: list[Json], units: Any, fees: Decimal | None
 ) -> None:
-    """Issue 12, 2."""
     served.will(events(answer(*items)) if streamed else answer(*items))
     langchain(chat_openai(served, model="gpt-4.1", use_responses_api=True, output_version=version), streamed)
     assert_hosted(asked.event, units, fees)
@@ -120,7 +119,6 @@ def test_hosted_tool_calls_are_units_through_langchain(
 def test_hosted_tool_calls_are_units_through_llama_index(
     served: Provider, asked: Asked, streamed: bool, items: list[Json], units: Any, fees: Decimal | None
 ) -> None:
-    """Issue 12, 2."""
     pytest.importorskip("llama_index.llms.openai")
     from llama_index.core.llms import ChatMessage
     from llama_index.llms.openai import OpenAIResponses
@@ -141,7 +139,7 @@ def test_hosted_tool_calls_are_units_through_llama_index(
 
 
 def test_a_users_table_without_the_fee_makes_the_total_unknown(served: Provider, asked: Asked) -> None:
-    """Issue 12, 2: a unit without a price."""
+    """A unit without a price."""
     config.configure(prices={"gpt-4.1*": {"input": 1, "output": 1}})
     served.will(answer(search(1)))
     langchain(chat_openai(served, model="gpt-4.1", use_responses_api=True))
@@ -207,7 +205,7 @@ GOOGLE: list[Callable[[Json, str], Event]] = [through_langchain, through_llama_i
     [("gemini-3-flash-preview", 2, "0.028"), ("gemini-2.5-flash", 1, "0.035")],
 )
 def test_geminis_searches_are_units(way: Any, model: str, searches: int, fee: str) -> None:
-    """Issue 12, 2: each different query that is not empty; before Gemini 3 each request."""
+    """Each different query that is not empty; before Gemini 3 each request."""
     event = way(gemini(SEARCHED), model)
     assert event.usage is not None and event.cost is not None
     assert event.usage.units == {"web_searches": searches}
@@ -217,7 +215,7 @@ def test_geminis_searches_are_units(way: Any, model: str, searches: int, fee: st
 
 @pytest.mark.parametrize("way", GOOGLE, ids=["langchain", "llama_index"])
 def test_what_google_grounds_without_a_price_makes_the_total_unknown(way: Any) -> None:
-    """Issue 12, 2: maps are billed by the request, pictures by the query; genai-prices has neither."""
+    """Maps are billed by the request, pictures by the query; genai-prices has neither."""
     maps = {"groundingChunks": [{"maps": {"uri": "https://a.example"}}] * 2, "imageSearchQueries": ["a whale"]}
     event = way(gemini([], **maps), "gemini-3-flash-preview")
     assert event.usage is not None and event.cost is not None
@@ -226,14 +224,13 @@ def test_what_google_grounds_without_a_price_makes_the_total_unknown(way: Any) -
 
 
 def test_an_answer_without_a_search_costs_its_tokens() -> None:
-    """Issue 12, 2."""
     event = through_llama_index(gemini(["", " "]), "gemini-3-flash-preview")
     assert event.usage is not None and event.cost is not None
     assert (event.usage.units, event.cost.total_usd is None, event.usage.problems) == ({}, False, ())
 
 
 def test_anthropics_server_tools_are_counted_once() -> None:
-    """Issue 12, 2: by `server_tool_use`, also where LangChain's blocks list the call."""
+    """By `server_tool_use`, also where LangChain's blocks list the call."""
     usage = {"input_tokens": 10, "output_tokens": 5, "server_tool_use": {"web_search_requests": 3}}
     listed = {"units": {"web_searches": 3}}
     found, cost = priced({"raw": {"usage": usage}, "listed": listed}, "claude-sonnet-4-5", "anthropic")
@@ -261,7 +258,7 @@ def dollars(prices: tuple[Decimal, Decimal], sent: int, answered: int) -> Decima
 
 
 def test_an_advisors_rounds_are_priced_by_its_own_model() -> None:
-    """Issue 12, 4: they are in no sum of the answer."""
+    """They are in no sum of the answer."""
     usage, cost = priced(rounds(a_round("message", 1000, 50), ADVISOR, ADVISOR), "claude-sonnet-4-5", "anthropic")
     assert (usage.input_tokens, usage.output_tokens, usage.problems) == (1000, 50, ())
     assert {model: other.total_tokens for model, other in usage.others.items()} == {"claude-opus-4-6": 4600}
@@ -270,7 +267,6 @@ def test_an_advisors_rounds_are_priced_by_its_own_model() -> None:
 
 
 def test_an_advisor_beside_a_compaction_drops_nothing() -> None:
-    """Issue 12, 4."""
     found = rounds(a_round("compaction", 400, 40), a_round("message", 600, 30), ADVISOR, a_round("fallback_message"))
     usage, cost = priced(found, "claude-sonnet-4-5", "anthropic")
     assert (usage.input_tokens, usage.output_tokens) == (1100, 80)
@@ -279,7 +275,7 @@ def test_an_advisor_beside_a_compaction_drops_nothing() -> None:
 
 @pytest.mark.parametrize(("model", "has_total"), [("claude-opus-4-6", True), ("nobody-knows-it", False), (None, True)])
 def test_a_round_of_an_unknown_type_is_named(model: str | None, has_total: bool) -> None:
-    """Issue 12, 4: and priced, where its model and counts are there."""
+    """And priced, where its model and counts are there."""
     usage, cost = priced(rounds(a_round("dream", 10, 1, model=model)), "claude-sonnet-4-5", "anthropic")
     assert usage.problems and "(dream)" in usage.problems[0]
     assert (cost.total_usd is not None, bool(usage.others)) == (has_total, model is not None)
@@ -288,7 +284,7 @@ def test_a_round_of_an_unknown_type_is_named(model: str | None, has_total: bool)
 
 
 def test_the_rounds_of_a_body_stand_beside_langchains_sums() -> None:
-    """Issue 12, 4: langchain-anthropic keeps the body's usage, its own form has the sums alone."""
+    """langchain-anthropic keeps the body's usage, its own form has the sums alone."""
     whole = {"input_tokens": 1000, "output_tokens": 50, "total_tokens": 1050}
     body = rounds(a_round("message", 1000, 50), ADVISOR, a_round("dream"))["raw"]
     usage, cost = priced({"usage_metadata": [whole], "response_metadata": [body]}, "claude-sonnet-4-5", "anthropic")
@@ -297,7 +293,7 @@ def test_the_rounds_of_a_body_stand_beside_langchains_sums() -> None:
 
 
 def test_an_attempt_of_another_model_is_named() -> None:
-    """Issue 12, 4: a refused attempt and the fallback that answered."""
+    """A refused attempt and the fallback that answered."""
     found = rounds(a_round("message", model="claude-fable-5"), a_round("fallback_message", model="claude-opus-4-6"))
     usage, _ = priced(found, "claude-opus-4-6", "anthropic")
     assert usage.problems == ("iterations has rounds of several models: the cost is by the one that answered",)
@@ -310,7 +306,7 @@ WHOLE = {"input_tokens": 10, "output_tokens": 1300, "total_tokens": 1310}
 
 
 def test_an_image_without_a_count_has_no_price() -> None:
-    """Issue 12, 5: langchain-google-genai drops the split by modality; an image costs ten times what text does."""
+    """langchain-google-genai drops the split by modality; an image costs ten times what text does."""
     raw = {"usage_metadata": [WHOLE], "listed": {"files": ["image"]}, "provider": "google_genai"}
     usage, cost = priced(raw, IMAGE_MODEL, "google_genai")
     assert usage.uncounted == ("output_image",)
@@ -319,7 +315,7 @@ def test_an_image_without_a_count_has_no_price() -> None:
 
 
 def test_an_image_through_langchain_is_seen() -> None:
-    """Issue 12, 5: in the answer's content; the problem stands with those of the usage."""
+    """In the answer's content; the problem stands with those of the usage."""
     from langchain_core.messages import AIMessage
 
     from tests.usage.test_frameworks import Chain
@@ -348,7 +344,7 @@ def test_an_image_through_langchain_is_seen() -> None:
 
 
 def test_an_image_with_a_count_is_priced() -> None:
-    """Issue 12, 5: as the body counts it."""
+    """As the body counts it."""
     details = [{"modality": "IMAGE", "tokenCount": 1290}, {"modality": "TEXT", "tokenCount": 10}]
     body = {"promptTokenCount": 10, "candidatesTokenCount": 1300, "totalTokenCount": 1310}
     raw = {"raw": {"usageMetadata": {**body, "candidatesTokensDetails": details}}, "listed": {"files": ["image"]}}
@@ -358,7 +354,7 @@ def test_an_image_with_a_count_is_priced() -> None:
 
 
 def test_audio_that_was_sent_and_not_counted_has_no_price() -> None:
-    """Issue 12, 5: on Gemini 2.5 Flash it costs three times what text does. Where it costs the same it matters not."""
+    """On Gemini 2.5 Flash it costs three times what text does. Where it costs the same it matters not."""
     inputs = {
         "messages": [{"role": "user", "content": [{"type": "audio", "bytes": 10}, {"type": "text", "text": "?"}]}]
     }
@@ -377,7 +373,7 @@ CACHED_AUDIO = {
 
 
 def test_cached_audio_is_priced() -> None:
-    """Issue 12, 5: gemini-2.5-flash, a million: text 0.30, cached 0.03; audio 1.00, cached 0.10; out 2.50."""
+    """Gemini-2.5-flash, a million: text 0.30, cached 0.03; audio 1.00, cached 0.10; out 2.50."""
     usage, cost = priced({"raw": {"usageMetadata": CACHED_AUDIO}}, "gemini-2.5-flash", "google")
     assert (usage.cache_read_tokens, usage.cache_read_audio_tokens, usage.problems) == (6000, 5000, ())
     text = Decimal("0.30") * 1000 + Decimal("0.03") * 1000
@@ -450,7 +446,6 @@ MODIFIED: dict[str, tuple[Json, tuple[str, str], Decimal | str | None]] = {
 
 @pytest.mark.parametrize(("raw", "who", "expected"), MODIFIED.values(), ids=MODIFIED)
 def test_what_an_answer_says_of_its_price_is_priced_or_named(raw: Json, who: tuple[str, str], expected: Any) -> None:
-    """Issue 12, 6."""
     usage, cost = priced(raw, *who)
     if isinstance(expected, str):
         assert (cost.input_usd, cost.output_usd, cost.total_usd) == (None, None, None)
@@ -464,13 +459,13 @@ def test_what_an_answer_says_of_its_price_is_priced_or_named(raw: Json, who: tup
 
 
 def test_a_factor_is_on_tokens_and_not_on_fees() -> None:
-    """Issue 12, 6: 1.1 for all categories of tokens."""
+    """1.1 for all categories of tokens."""
     raw = anthropic(inference_geo="us", server_tool_use={"web_search_requests": 1})
     assert priced(raw, *OPUS_46)[1].total_usd == FULL * Decimal("1.1") + Decimal("0.01")
 
 
 def test_a_modifier_without_a_price_is_named_in_the_tree(served: Provider, asked: Asked) -> None:
-    """Issue 12, 6: with the other problems of the usage; a cost without a figure is none."""
+    """With the other problems of the usage; a cost without a figure is none."""
     served.will(bodies.openai(bodies.OPENAI_USAGE, service_tier="scale"))
     langchain(chat_openai(served))
     assert asked.event.usage is not None
@@ -489,7 +484,6 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
 def test_each_spelling_of_the_cache_is_read(spelled: Json) -> None:
-    """Issue 12, 7."""
     usage = normalise(
         {"raw": {"usage": {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, **spelled}}}
     )
@@ -501,7 +495,7 @@ def test_each_spelling_of_the_cache_is_read(spelled: Json) -> None:
 
 
 def test_a_table_without_the_condition_says_so() -> None:
-    """Issue 12, 6: the user's price is taken as it is, and what it may leave out is named."""
+    """The user's price is taken as it is, and what it may leave out is named."""
     pricer = Pricer({"*": {"input": 1, "output": 1}})
     usage = normalise(anthropic(speed="fast", inference_geo="us", service_tier="standard"))
     assert usage is not None
@@ -512,7 +506,6 @@ def test_a_table_without_the_condition_says_so() -> None:
 
 
 def test_a_row_for_a_tier_prices_it() -> None:
-    """Issue 12, 6."""
     rows = [{"model": "*", "service_tier": "flex", "input": 1, "output": 1}, {"model": "*", "input": 2, "output": 2}]
     usage = normalise(vertex("ON_DEMAND_FLEX"))
     assert usage is not None
@@ -526,19 +519,19 @@ def test_a_row_for_a_tier_prices_it() -> None:
     [("us.anthropic.claude-opus-4-6-v1:0", "5.5"), ("global.anthropic.claude-opus-4-6-v1:0", "5")],
 )
 def test_bedrocks_cross_region_profile_stands_in_the_models_name(model: str, price: str) -> None:
-    """Issue 12, 6: and genai-prices has both."""
+    """And genai-prices has both."""
     assert priced(bedrock(), model, "bedrock")[1].input_usd == Decimal(price) * 1000 / 1_000_000
 
 
 def test_a_model_that_searches_at_each_request_has_no_total() -> None:
-    """Issue 12, 2: OpenAI's search models list nothing, and genai-prices has no fee for them."""
+    """OpenAI's search models list nothing, and genai-prices has no fee for them."""
     usage, cost = priced(openai("default"), "gpt-4o-search-preview", "openai")
     assert (cost.total_usd, cost.problems) == (None, ("each request searches the web, which has no price",))
     assert usage.units == {}
 
 
 def test_xais_tools_are_units() -> None:
-    """Issue 12, 2: xAI counts them in its usage; where it states the cost too, that is believed."""
+    """XAI counts them in its usage; where it states the cost too, that is believed."""
     details = {"web_search_calls": 2, "x_search_calls": 1, "code_interpreter_calls": 0, "file_search_calls": 0}
     details |= {"document_search_calls": 1, "image_generation_calls": 1, "mcp_calls": 4}
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "num_sources_used": 0}
@@ -553,7 +546,7 @@ def test_xais_tools_are_units() -> None:
 
 
 def test_perplexitys_fee_for_a_request_covers_its_searches() -> None:
-    """Issue 12, 2: no unit is left without a price there."""
+    """No unit is left without a price there."""
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "num_search_queries": 3}
     found, cost = priced({"raw": {"usage": usage}}, "sonar-pro", "perplexity")
     assert found.units == {"web_searches": 3}
@@ -561,7 +554,7 @@ def test_perplexitys_fee_for_a_request_covers_its_searches() -> None:
 
 
 def test_an_image_through_llama_index_is_seen() -> None:
-    """Issue 12, 5: in the answer's blocks, where the body has no count of it."""
+    """In the answer's blocks, where the body has no count of it."""
     pytest.importorskip("llama_index.core", exc_type=ImportError)
     from llama_index.core.llms import ChatMessage, ChatResponse, ImageBlock
     from llama_index.core.llms.callbacks import llm_chat_callback
@@ -584,7 +577,7 @@ def test_an_image_through_llama_index_is_seen() -> None:
 
 
 def test_a_trees_tokens_include_those_of_other_models() -> None:
-    """Issue 12, 4: each token once."""
+    """Each token once."""
     from tests.usage.test_frameworks import ask
 
     with capture() as trees:
@@ -594,7 +587,7 @@ def test_a_trees_tokens_include_those_of_other_models() -> None:
 
 
 def test_a_sum_that_leaves_something_out_says_at_least(capsys: pytest.CaptureFixture[str]) -> None:
-    """Issue 12: a tree with a call that has a price and one that has none."""
+    """A tree with a call that has a price and one that has none."""
     pytest.importorskip("rich")
     from rich.console import Console
 
@@ -625,7 +618,7 @@ def test_a_sum_that_leaves_something_out_says_at_least(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("identity", ["srvtoolu_1", "a3f0", None])
 def test_tools_of_other_providers_in_langchains_standard_blocks_are_no_units(identity: str | None) -> None:
-    """Issue 12, 2: Anthropic counts them in its usage, Gemini's code costs its tokens alone."""
+    """Anthropic counts them in its usage, Gemini's code costs its tokens alone."""
     listed = Listed()
     listed.items([{"type": "server_tool_call", "name": "code_interpreter", "id": identity, "args": {"code": "1"}}])
     assert listed.record() == {}
@@ -643,7 +636,7 @@ def test_whatever_a_message_holds_is_looked_through(items: Any) -> None:
 
 
 def test_a_tier_that_has_a_price_from_a_later_day_on_has_none_before_it() -> None:
-    """Issue 12, 6: genai-prices' variants may have days."""
+    """Genai-prices' variants may have days."""
     from genai_prices.data_snapshot import get_snapshot
 
     timed = [
@@ -676,7 +669,7 @@ def _variants(who: str, model: str) -> list[Any]:
 def test_what_was_sent_is_seen_where_contents_are_not_recorded(
     served: Provider, asked: Asked, framework: str, content: bool
 ) -> None:
-    """Issue 12, 5: audio without a count is named, whether or not its message is recorded."""
+    """Audio without a count is named, whether or not its message is recorded."""
     import eventtree.llama_index
     from eventtree.langchain import CallbackHandler
 

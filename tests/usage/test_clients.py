@@ -146,7 +146,7 @@ def test_a_stream_without_usage_is_counted_and_says_so(served: Provider, asked: 
 
 
 def test_what_openrouter_charged_is_believed(served: Provider, asked: Asked) -> None:
-    """Issue 5: the provider's figure goes before a price list."""
+    """The provider's figure goes before a price list."""
     served.will(bodies.openai({**bodies.OPENAI_USAGE, "cost": 0.00042}))
     langchain(chat_openai(served))
     cost = asked.event.cost
@@ -155,7 +155,7 @@ def test_what_openrouter_charged_is_believed(served: Provider, asked: Asked) -> 
 
 
 def test_what_a_litellm_proxy_charged_is_believed(served: Provider, asked: Asked) -> None:
-    """Issue 5: its header, which LangChain keeps on request; no other header is recorded."""
+    """Its header, which LangChain keeps on request; no other header is recorded."""
     headers = {"x-litellm-response-cost": "2.85e-05", "x-request-id": "secret-7"}
     served.will(bodies.openai(bodies.OPENAI_USAGE), headers=headers)
     langchain(chat_openai(served, include_response_headers=True))
@@ -166,7 +166,7 @@ def test_what_a_litellm_proxy_charged_is_believed(served: Provider, asked: Asked
 
 
 def test_the_users_function_goes_before_what_the_provider_says(served: Provider, asked: Asked) -> None:
-    """Issue 5: given by the user, whichever way."""
+    """Given by the user, whichever way."""
     config.configure(prices=lambda usage, model, provider, at: usage.input_tokens if model == bodies.MINI else None)
     served.will(bodies.openai({**bodies.OPENAI_USAGE, "cost": 0.00042}))
     langchain(chat_openai(served))
@@ -176,7 +176,7 @@ def test_the_users_function_goes_before_what_the_provider_says(served: Provider,
 
 
 def test_the_users_table_goes_before_the_public_prices(served: Provider, asked: Asked) -> None:
-    """Issue 5: by the response's model name."""
+    """By the response's model name."""
     config.configure(prices={"gpt-4o-mini-2024*": {"input": 1, "output": 2}})
     served.will(bodies.openai(bodies.OPENAI_USAGE))
     langchain(chat_openai(served))
@@ -188,7 +188,7 @@ def test_the_users_table_goes_before_the_public_prices(served: Provider, asked: 
 
 @pytest.mark.parametrize("name", ["gpt-4o-mini", bodies.MINI])
 def test_the_users_table_may_name_the_model_as_it_was_asked(served: Provider, asked: Asked, name: str) -> None:
-    """Issue 5: the answer comes from gpt-4o-mini-2024-07-18."""
+    """The answer comes from gpt-4o-mini-2024-07-18."""
     config.configure(prices={name: {"input": 1, "output": 2}})
     served.will(bodies.openai(bodies.OPENAI_USAGE))
     langchain(chat_openai(served))
@@ -228,7 +228,7 @@ def test_the_service_tier_decides_the_price(served: Provider, asked: Asked) -> N
 
 
 def test_the_base_url_tells_the_provider_and_holds_no_secret(served: Provider, own_place: Path, asked: Asked) -> None:
-    """Issue 5: recorded without user, password and query."""
+    """Recorded without user, password and query."""
     served.will(bodies.openai(bodies.OPENAI_USAGE))
     address = f"http://ada:hunter2@127.0.0.1:{served.port}/v1?key=hunter3"
     langchain(chat_openai(served, base_url=address, default_query={}))
@@ -289,7 +289,7 @@ def test_openai_chat_through_llama_index(served: Provider, asked: Asked, streame
 @pytest.mark.usefixtures("llama_index")
 @pytest.mark.parametrize("framework", ["langchain", "llama_index"])
 def test_moonshots_cache_is_read_through_both_frameworks(served: Provider, asked: Asked, framework: str) -> None:
-    """Issue 12, 7: its usage names the cache at its top."""
+    """Its usage names the cache at its top."""
     from llama_index.core.llms import ChatMessage
 
     served.will(bodies.openai(other_bodies.MOONSHOT_USAGE, "kimi-k2-0905-preview"))
@@ -321,7 +321,7 @@ SAID = [
 def test_who_knows_the_cost_best_through_llama_index(
     served: Provider, asked: Asked, tags: Any, prices: Any, usage: dict[str, Any], total: str, source: str
 ) -> None:
-    """Issue 5, C9: given, the user's function, the provider, the user's table, the public prices."""
+    """Given, the user's function, the provider, the user's table, the public prices."""
     from llama_index.core.instrumentation.dispatcher import instrument_tags
     from llama_index.core.llms import ChatMessage
 

@@ -66,7 +66,6 @@ def assert_billed(event: Event, reason: str) -> None:
 def test_a_structured_answer_that_was_cut_keeps_bill_and_text(
     served: Provider, asked: Asked, reason: str, is_async: bool
 ) -> None:
-    """Issue 12, 3."""
     served.will(cut(reason))
     if is_async:
         asyncio.run(acall(served))
@@ -79,7 +78,7 @@ def test_a_structured_answer_that_was_cut_keeps_bill_and_text(
 @pytest.mark.parametrize("code", [400, 401, 429, 500])
 @pytest.mark.parametrize("way", ["langchain", "langchain, streamed", "anthropic", "llama_index"])
 def test_an_answer_that_never_came_is_null(served: Provider, asked: Asked, code: int, way: str) -> None:
-    """Issue 12, 3: LangChain's placeholder for the error is no answer."""
+    """LangChain's placeholder for the error is no answer."""
     served.answers.append(Answer(b'{"error": {"message": "no", "type": "t", "code": "c"}}', status=code))
     if way == "llama_index":
         with pytest.raises(Exception):  # noqa: B017
@@ -92,7 +91,7 @@ def test_an_answer_that_never_came_is_null(served: Provider, asked: Asked, code:
 
 
 def test_a_stream_that_breaks_keeps_what_came_and_nothing_else(served: Provider, asked: Asked) -> None:
-    """Issue 12, 3: one message, with the text; LangChain adds an empty one for the error."""
+    """One message, with the text; LangChain adds an empty one for the error."""
     half = bodies.openai_stream()[:2]
     served.will([*half, {"error": {"message": "overloaded", "type": "server_error"}}])
     call(chat_openai(served, streaming=True))
@@ -114,7 +113,7 @@ def llama(served: Provider) -> None:
 
 
 def test_an_exception_with_an_answer_keeps_it_through_llama_index(asked: Asked) -> None:
-    """Issue 12, 3: openai's own exception, raised inside a model."""
+    """Openai's own exception, raised inside a model."""
     pytest.importorskip("llama_index.core", exc_type=ImportError)
     from llama_index.core.llms import ChatMessage, CustomLLM, LLMMetadata
     from llama_index.core.llms.callbacks import llm_chat_callback
@@ -181,7 +180,6 @@ BODIES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("body", "text"), BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("name", ["completion", "last_completion", "response", "body"])
 def test_every_providers_answer_is_found_in_an_exception(body: dict[str, Any], text: str, name: str) -> None:
-    """Issue 12, 3."""
     import json
 
     from eventtree.content import Sanitizer
@@ -208,7 +206,6 @@ ERRORS = {
 
 @pytest.mark.parametrize("body", ERRORS.values(), ids=ERRORS)
 def test_the_body_of_an_error_is_no_answer(body: Any) -> None:
-    """Issue 12, 3."""
     assert body_in(Carrying(response=body, body=body)) is None
 
 

@@ -147,7 +147,7 @@ def test_llama_index_says_why_an_answer_stopped(
 
 
 def test_a_cut_response_keeps_its_text_through_llama_index(served: Provider, trees: Captured) -> None:
-    """Issue 12, 12: the last message of llama_index's stream has no blocks where the answer is incomplete."""
+    """The last message of llama_index's stream has no blocks where the answer is incomplete."""
     from llama_index.core.llms import ChatMessage
 
     served.will(cut_response_stream())

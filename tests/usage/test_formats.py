@@ -462,7 +462,7 @@ def test_langchains_form_comes_to_the_same(form: Json, expected: Json) -> None:
 
 @pytest.mark.parametrize("form", ["openai, priority tier", "openai, flex tier"])
 def test_the_tier_is_read_from_the_renamed_keys(form: str) -> None:
-    """Issue 5: priority_ and flex_ names say which tier was billed."""
+    """Priority_ and flex_ names say which tier was billed."""
     usage = normalise({"usage_metadata": [FORMS[form][0]]})
     assert usage is not None
     assert usage.service_tier == form.split()[1]
@@ -479,7 +479,7 @@ def test_the_tier_is_read_from_the_renamed_keys(form: str) -> None:
     ],
 )
 def test_the_tier_is_read_where_the_provider_writes_it(place: str, value: Any) -> None:
-    """Issue 5: tiers have prices of their own."""
+    """Tiers have prices of their own."""
     usage = normalise({"usage_metadata": [{"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}], place: value})
     assert usage is not None
     assert usage.service_tier == "flex"

@@ -84,7 +84,7 @@ WRONG = {
 
 @pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
 def test_a_count_that_is_none_is_flagged_and_nothing_stands_in_for_it(value: Any) -> None:
-    """Issue 5: kept raw and named; neither a tokenizer nor arithmetic fills the gap."""
+    """Kept raw and named; neither a tokenizer nor arithmetic fills the gap."""
     usage = event_of({**PLAIN, "input_tokens": value}).usage
     assert usage is not None
     assert_identities(usage)
@@ -137,7 +137,7 @@ abouts = st.dictionaries(st.sampled_from(["usage", "token_usage", *KEYS]), thing
 @given(things, abouts)
 @settings(max_examples=max(50, settings.default.max_examples // 2))
 def test_whatever_is_there_the_app_goes_on_and_the_identities_hold(usage: Any, about: dict[str, Any]) -> None:
-    """Issue 5: for every value ever made."""
+    """For every value ever made."""
     found: Usage | None = event_of(usage, about).usage
     if found is not None:
         assert_identities(found)

@@ -300,7 +300,7 @@ CASES = [
 def test_recorded_answers_say_in_the_event_what_they_say_in_the_body(
     folder: Path, package: str, ask: Callable[[Recording, str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 5: all match, or the mismatch is the client's and the event names it."""
+    """All match, or the mismatch is the client's and the event names it."""
     table: dict[str, Counter[str]] = {}
     wrong: list[str] = []
     with provider() as served:

@@ -110,7 +110,6 @@ WAYS = ["stream", "astream", "stream_events", "astream_events", "invoke", "ainvo
 def test_a_call_counts_its_input_once_through_langchain(
     served: Provider, asked: Asked, way: str, chunks: Callable[[], Chunks], output: int
 ) -> None:
-    """Issue 12, 1."""
     from eventtree.langchain import CallbackHandler
 
     served.will(chunks())
@@ -125,7 +124,7 @@ def test_a_call_counts_its_input_once_through_langchain(
 
 @pytest.mark.parametrize("handlers", ["one twice", "two"])
 def test_a_handler_that_is_told_twice_takes_nothing_for_repeated(served: Provider, asked: Asked, handlers: str) -> None:
-    """Issue 12, 1: LangChain reports each chunk to each handler, and twice to one that it holds twice."""
+    """LangChain reports each chunk to each handler, and twice to one that it holds twice."""
     from eventtree.langchain import CallbackHandler
 
     first = CallbackHandler(strict=True)
@@ -143,7 +142,6 @@ def test_a_handler_that_is_told_twice_takes_nothing_for_repeated(served: Provide
 def test_a_call_counts_its_input_once_through_llama_index(
     served: Provider, asked: Asked, is_async: bool, chunks: Callable[[], Chunks], output: int
 ) -> None:
-    """Issue 12, 1."""
     pytest.importorskip("llama_index.llms.openai")
     from llama_index.core.llms import ChatMessage
 
@@ -169,7 +167,7 @@ def test_a_call_counts_its_input_once_through_llama_index(
 
 
 def test_anthropics_cumulative_events_are_as_right_as_before(served: Provider, asked: Asked) -> None:
-    """Issue 12, 1: message_start has the input and 1 for the output, each message_delta the whole so far."""
+    """Message_start has the input and 1 for the output, each message_delta the whole so far."""
     from eventtree.langchain import CallbackHandler
 
     events = bodies.anthropic_stream({**bodies.ANTHROPIC_USAGE, "output_tokens": 1}, bodies.ANTHROPIC_USAGE)
@@ -207,18 +205,17 @@ FOLDS: dict[str, tuple[Usage, tuple[int, int]]] = {
 
 @pytest.mark.parametrize(("usage", "expected"), FOLDS.values(), ids=FOLDS)
 def test_what_repeats_is_told_from_what_adds_up(usage: Usage, expected: tuple[int, int]) -> None:
-    """Issue 12, 1."""
     assert (usage.input_tokens, usage.output_tokens, usage.problems) == (*expected, ())
 
 
 def test_a_stream_that_repeats_and_adds_is_flagged() -> None:
-    """Issue 12, 1: which of both it is cannot be told."""
+    """Which of both it is cannot be told."""
     usage = folded((100, 1), (100, 2), (0, 9), summed=(200, 12))
     assert usage.problems == ("some chunks of the stream repeat its usage and some add to it",)
 
 
 def test_the_reason_of_several_choices_is_said_once(served: Provider, asked: Asked) -> None:
-    """Issue 12, 12: langchain-core joins what the chunks of two choices say to "stopstop"."""
+    """langchain-core joins what the chunks of two choices say to "stopstop"."""
     from eventtree.langchain import CallbackHandler
 
     chunks = bodies.openai_stream(counts(5))
@@ -245,7 +242,7 @@ COMPACTED = [{"type": "compaction", "content": "What was asked before."}]
 def test_a_round_whose_counts_a_stream_drops_is_named(
     served: Provider, asked: Asked, blocks: Chunks, kind: str
 ) -> None:
-    """Issue 12, 4: langchain-anthropic's streams leave out `iterations`, but not what the rounds have made."""
+    """langchain-anthropic's streams leave out `iterations`, but not what the rounds have made."""
     from eventtree.langchain import CallbackHandler
 
     start, *text, delta, stop = bodies.anthropic_stream(

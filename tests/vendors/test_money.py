@@ -1,4 +1,4 @@
-"""Issue 5: what a real LangChain run used and cost, as it stands in each vendor's requests, in the vendor's units."""
+"""What a real LangChain run used and cost, as it stands in each vendor's requests, in the vendor's units."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_unknown_price_is_absent_and_named_once(served: Provider, kind: str) 
 
 
 def test_the_handlers_own_prices_and_tokenizer_are_asked_in_the_delivery_thread(served: Provider) -> None:
-    """Issue 5: never on the app's thread."""
+    """Never on the app's thread."""
     from langchain_openai import ChatOpenAI
 
     from eventtree.langchain import CallbackHandler
