@@ -27,8 +27,7 @@ from eventtree.cli.main import main
 from eventtree.delivery import report
 from eventtree.tree import filter as tree_filter
 from eventtree.usage.providers import FORMATS
-from eventtree.vendors import VENDORS, Vendor, otlp_genai, vendor_class
-from eventtree.vendors.otlp_openinference import OPENINFERENCE
+from eventtree.vendors import VENDORS, Vendor, otlp_tables, vendor_class
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(eventtree.__file__).parent
@@ -228,7 +227,7 @@ def drops() -> str:
     return table(("reason", "vendor", "what to do"), ((f"`{name}`", who, what) for name, who, what in known + own))
 
 
-def otlp_rows(*tables: otlp_genai.Table) -> str:
+def otlp_rows(*tables: otlp_tables.Table) -> str:
     """Attributes, and the field that each is made of."""
     rows: dict[str, list[str]] = {}
     for row in (row for table in tables for row in table):
@@ -318,9 +317,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "filter": filter_words,
     "drops": drops,
-    "otlp_genai": lambda: otlp_rows(otlp_genai.ABOUT, otlp_genai.GENAI),
-    "otlp_openinference": lambda: otlp_rows(OPENINFERENCE),
-    "otlp_more": lambda: otlp_rows(otlp_genai.LANGFUSE, otlp_genai.LANGSMITH, otlp_genai.MLFLOW),
+    "otlp_genai": lambda: otlp_rows(otlp_tables.ABOUT, otlp_tables.GENAI),
+    "otlp_openinference": lambda: otlp_rows(otlp_tables.OPENINFERENCE),
+    "otlp_more": lambda: otlp_rows(otlp_tables.LANGFUSE, otlp_tables.LANGSMITH, otlp_tables.MLFLOW),
     "folders": folders,
     "files": files,
     **{name: (lambda model=model: fields_of(model)) for name, model in MODELS.items()},

@@ -27,6 +27,7 @@ from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import OTLP
 from eventtree.vendors.otlp import TABLES
 from tests.trees import new_id, record_model, record_tree
+from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of
 
 FLAVORS = tuple(TABLES)
@@ -207,7 +208,7 @@ def test_an_unsampled_span_and_a_paused_tree_are_linked() -> None:
     assert "links" not in child
 
 
-@pytest.mark.parametrize("odd", ["", "00-zz", "01-" + "1" * 32 + "-" + "1" * 16 + "-01", "00-" + "0" * 32 + "-1-01"])
+@pytest.mark.parametrize("odd", ["", "00-zz", "ff-" + "1" * 32 + "-" + "1" * 16 + "-01", "00-" + "0" * 32 + "-1-01"])
 def test_a_traceparent_that_is_none_changes_nothing(odd: str) -> None:
     (span,) = of(tree_of(chain_root(traceparent=odd)))
     assert span["traceId"] == ROOT.replace("-", "") and "parentSpanId" not in span and "links" not in span
@@ -403,6 +404,11 @@ def test_every_field_of_an_event_goes_somewhere(flavor: str) -> None:
                  "ValueError", "interrupted", "Shall I?", "Why tides?", "The moon pulls.", "langchain", "Be brief.",
                  "exact", "17.5", "row-3", "temperature", "numbers", "incomplete"):  # fmt: skip
         assert mark in sent, (flavor, mark)
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_rich_tree_is_golden(flavor: str) -> None:
+    hold_against_golden(f"otlp/{flavor}.json", OTLP(endpoint="http://127.0.0.1:4318", flavor=flavor), rich_tree())
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

@@ -1,7 +1,7 @@
 """OTLP: trees as spans, to any backend that takes OpenTelemetry's protocol over HTTP (contracts/otlp.md).
 
 A flavor says in whose words: `genai` (OpenTelemetry's GenAI conventions), `openinference` (Phoenix), or `genai` with
-what Langfuse, LangSmith or MLflow read beside it. Attributes stand in tables, one file for each of the two dialects.
+what Langfuse, LangSmith or MLflow read beside it. Attributes stand in tables (`otlp_tables.py`).
 
 =====================  =================================================================================================
 ours                   OTLP
@@ -15,7 +15,7 @@ notes                  events
 feedback, scores       events `gen_ai.evaluation.result`; late: the backend's own call, `/v1/logs`, or `no_place`
 environment            resource `deployment.environment.name`; release and service: `service.version`, `service.name`
 traceparent, resumes   the root's parent and trace; a link where that trace is not sampled, and to a tree it resumes
-all else               the tables of `otlp_genai.py` and `otlp_openinference.py`
+all else               the tables of `otlp_tables.py`
 =====================  =================================================================================================
 
 No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`).
@@ -24,13 +24,14 @@ No place, and not sent: `usage.raw`, events that are framework plumbing (dropped
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from pydantic import field_validator, model_validator
 
+from eventtree import trace
 from eventtree.errors import ConfigError
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
@@ -40,17 +41,17 @@ from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import end_of, from_ns, later, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, json_in, own_version, without_nulls
 from eventtree.serializer.view import TreeView
-from eventtree.vendors import otlp_genai as genai
 from eventtree.vendors import otlp_wire as wire
-from eventtree.vendors.otlp_openinference import OPENINFERENCE
+from eventtree.vendors.otlp_event import MODELS, Told, attributes_of, by_kind, value_text
+from eventtree.vendors.otlp_tables import ABOUT, GENAI, LANGFUSE, LANGSMITH, MLFLOW, OPENINFERENCE, operation
 
 Flavor = Literal["genai", "openinference", "langfuse", "langsmith", "mlflow"]
-TABLES: Mapping[str, Mapping[Kind, genai.Table]] = {
-    "genai": genai.by_kind(genai.ABOUT, genai.GENAI),
-    "openinference": genai.by_kind(genai.ABOUT, OPENINFERENCE),
-    "langfuse": genai.by_kind(genai.ABOUT, genai.GENAI, genai.LANGFUSE),
-    "langsmith": genai.by_kind(genai.ABOUT, genai.GENAI, genai.LANGSMITH),
-    "mlflow": genai.by_kind(genai.ABOUT, genai.GENAI, genai.MLFLOW),
+TABLES = {
+    "genai": by_kind(ABOUT, GENAI),
+    "openinference": by_kind(ABOUT, OPENINFERENCE),
+    "langfuse": by_kind(ABOUT, GENAI, LANGFUSE),
+    "langsmith": by_kind(ABOUT, GENAI, LANGSMITH),
+    "mlflow": by_kind(ABOUT, GENAI, MLFLOW),
 }
 """Flavor → kind → its attributes."""
 SIGNS: tuple[tuple[str, Flavor], ...] = (
@@ -69,10 +70,7 @@ TRACES, LOGS = "/v1/traces", "/v1/logs"
 PREFIXES = ("/api/public/otel/v1/traces", "/otel/v1/traces", TRACES)
 """What an address of traces may end with: before it stands what the backend's other calls begin with."""
 CLIENT, INTERNAL, FAILED, SAMPLED = 3, 1, 2, 1
-TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
-SPANS = wire.request_format("collector.trace.v1.trace_service", "ExportTraceServiceRequest")
-RECORDS = wire.request_format("collector.logs.v1.logs_service", "ExportLogsServiceRequest")
-PARK = dict.fromkeys((408, 425, 499, *range(505, 600)), "park")
+EVALUATION = "gen_ai.evaluation.result"
 
 
 class OTLP(Vendor):
@@ -95,8 +93,8 @@ class OTLP(Vendor):
     accepts_parts: ClassVar[bool] = True
     secret_settings: ClassVar[frozenset[str]] = frozenset({"api_key", "headers"})
     routes: ClassVar[Mapping[str, Route]] = {
-        "spans": Route("POST", "{traces}", max_items=512, format=SPANS),
-        "logs": Route("POST", "{logs}", max_items=100, format=RECORDS, status_actions=ABOUT_ONE),
+        "spans": Route("POST", "{traces}", max_items=512, format=wire.SPANS),
+        "logs": Route("POST", "{logs}", max_items=100, format=wire.RECORDS, status_actions=ABOUT_ONE),
         "openinference": Route(
             "POST", "/v1/span_annotations", (b'{"data":[', b"]}"), max_items=100, status_actions=ABOUT_ONE
         ),
@@ -105,7 +103,7 @@ class OTLP(Vendor):
     }
     max_bytes: ClassVar[int] = 4_000_000
     """Before compression: a fifth of what the protocol lets a receiver refuse."""
-    status_actions: ClassVar[Mapping[int, str]] = PARK
+    status_actions: ClassVar[Mapping[int, str]] = dict.fromkeys((408, 425, 499, *range(505, 600)), "park")
     """Only 429, 502, 503, 504 are tried again, as the protocol has it, and 500, which overloaded backends send: nothing
     is lost by waiting. What else is no verdict on a span waits for other settings.
     """
@@ -183,12 +181,11 @@ class OTLP(Vendor):
     # -- trees --------------------------------------------------------------------------------------------------------
 
     def encode(self, tree: EventTree) -> Encoded:
-        """A span for each event. An item is a whole request of one span, so that items joined are one too."""
+        """A span for each event; an item is a whole request of one span."""
         view = TreeView.of(tree)
-        made = self._spans(view, view.events)
         items = (
-            Item(event.id, tree.id, (event.id,), "spans", content, path_params=self._place("traces"))
-            for event, content in made
+            Item(event.id, tree.id, (event.id,), "spans", content, path_params=self._place(TRACES))
+            for event, content in self._spans(view, view.events)
         )
         return Encoded(tuple(items), view.dropped(tree))
 
@@ -200,61 +197,56 @@ class OTLP(Vendor):
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """The same spans again, with their ends."""
         view = TreeView.of(tree)
-        made = self._spans(view, [event for event in view.events if event.id in ended])
+        made = self._spans(view, (event for event in view.events if event.id in ended))
         return tuple(
-            Item(f"{event.id}:late", tree.id, (), "spans", content, path_params=self._place("traces"))
+            Item(f"{event.id}:late", tree.id, (), "spans", content, path_params=self._place(TRACES))
             for event, content in made
         )
 
     def _spans(self, view: TreeView, events: Iterable[Event]) -> Iterator[tuple[Event, bytes]]:
-        trace, (before, scope) = Trace(view), self._around(view)
+        place, around = Place.of(view), self._around(view)
         for event in events:
-            span = self.span(event, view, trace).SerializeToString()
-            yield event, wire.framed(1, before + wire.framed(2, scope + wire.framed(2, span)))
+            span = self._span(event, view, place).SerializeToString()
+            yield event, _scoped(around, span)
 
-    def _place(self, name: str) -> tuple[tuple[str, str], ...]:
+    def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path = self.traces_endpoint.removeprefix(self.base_url)
-        return ((name, path if name == "traces" else re.sub(f"{TRACES}$", LOGS, path)),)
+        return ((signal.rpartition("/")[2], re.sub(f"{TRACES}$", signal, path)),)
 
     def _around(self, view: TreeView) -> tuple[bytes, bytes]:
         """The resource and the scope, as fields of what is around spans."""
-        common = wire.proto("common.v1.common")
-        sdk = {"name": "eventtree", "language": "python", "version": own_version()}
-        found = {
-            "service.name": self.service or view.root.service or self.resource.get("service.name") or "unknown_service",
-            **({"service.version": view.root.release} if view.root.release else {}),
-            **{f"telemetry.sdk.{name}": value for name, value in sdk.items()},
-            "deployment.environment.name": view.root.environment,
-        }
-        resource = wire.proto("resource.v1.resource").Resource(
-            attributes=wire.attributes({**{k: v for k, v in self.resource.items() if k != "service.name"}, **found})
-        )
-        scope = common.InstrumentationScope(name="eventtree", version=own_version() or "")
+        version, root = own_version(), view.root
+        known = {
+            "service.name": self.service or root.service or self.resource.get("service.name") or "unknown_service",
+            "service.version": root.release or None, "deployment.environment.name": root.environment,
+            "telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version,
+        }  # fmt: skip
+        attributes = {**self.resource, **without_nulls(known)}
+        resource = wire.proto("resource.v1.resource").Resource(attributes=wire.attributes(attributes))
+        scope = wire.proto("common.v1.common").InstrumentationScope(name="eventtree", version=version or "")
         return wire.framed(1, resource.SerializeToString()), wire.framed(1, scope.SerializeToString())
 
-    def span(self, event: Event, view: TreeView, trace: Trace) -> Any:
-        """The span of an event."""
-        told = genai.Told(event, view)
-        parent = view.parent_id(event)
-        failed = views.failure(event)
-        start, is_root = wire.nanoseconds(event.start), parent is None
-        subject = {Kind.MODEL: told.asked_model, Kind.EMBEDDING: told.asked_model, Kind.RETRIEVER: ""}
-        plain = self.flavor == "openinference" or told.operation is None
-        words = event.name if plain else f"{told.operation} {subject.get(event.kind, event.name) or ''}".strip()
+    def _span(self, event: Event, view: TreeView, place: Place) -> Any:
+        told, parent, failed = Told(event, view), view.parent_id(event), views.failure(event)
+        start, name, is_plain = wire.nanoseconds(event.start), event.name, self.flavor == "openinference"
+        called = None if is_plain else operation(event, told.is_root)
+        if called is not None:
+            subject = {Kind.MODEL: told.asked_model, Kind.EMBEDDING: told.asked_model, Kind.RETRIEVER: ""}
+            name = f"{called} {subject.get(event.kind, name) or ''}"
         return wire.proto("trace.v1.trace").Span(
-            trace_id=trace.id,
+            trace_id=place.trace,
             span_id=wire.span_id(event.id),
-            parent_span_id=(trace.parent or b"") if parent is None else wire.span_id(parent),
-            name=wire.clean(words).strip() or str(event.kind),
-            kind=CLIENT if event.kind in genai.MODELS and self.flavor != "openinference" else INTERNAL,
+            parent_span_id=place.parent if parent is None else wire.span_id(parent),
+            name=wire.clean(name).strip() or str(event.kind),
+            kind=CLIENT if event.kind in MODELS and not is_plain else INTERNAL,
             start_time_unix_nano=start,
             end_time_unix_nano=max(start, ended(event, view)),
-            attributes=wire.attributes(genai.attributes_of(TABLES[self.flavor], told)),
+            attributes=wire.attributes(attributes_of(TABLES[self.flavor], told)),
             events=[
-                {"time_unix_nano": at, "name": wire.clean(name).strip() or "note", "attributes": wire.attributes(known)}
-                for name, at, known in happened(event, view)
+                {"time_unix_nano": at, "name": wire.clean(what).strip() or "note", "attributes": wire.attributes(known)}
+                for what, at, known in happened(event, view)
             ],
-            links=[{"trace_id": one, "span_id": span} for one, span in (trace.links if is_root else ())],
+            links=[{"trace_id": one, "span_id": span} for one, span in (place.links if parent is None else ())],
             status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
             flags=SAMPLED,
         )
@@ -263,17 +255,29 @@ class OTLP(Vendor):
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Each score by the backend's own call, where it has one; else a log record, if `scores` says so."""
-        route = self.flavor if self.flavor in self.routes else "logs" if self.scores == "logs" else None
+        route = self.flavor if self.flavor in CALLS else "logs" if self.scores == "logs" else None
         if route is None:
             return Encoded(())
-        target = views.target(feedback, tree)
-        trace = Trace(TreeView.of(tree)).id if tree is not None else wire.trace_id(feedback["tree"])
-        judged = Judged(feedback, trace, wire.span_id(target), self._around(TreeView.of(tree)) if tree else (b"", b""))
+        view = None if tree is None else TreeView.of(tree)
+        around = (b"", b"") if view is None else self._around(view)
+        trace_id = wire.trace_id(feedback["tree"]) if view is None else Place.of(view).trace
+        own, user = feedback.get("metadata"), value_text(feedback.get("user"))
+        late = Late(
+            trace_id,
+            wire.span_id(views.target(feedback, tree)),
+            user,
+            own if isinstance(own, dict) else {},
+            feedback.get("at"),
+        )
+        params = {"mlflow": (("trace", f"tr-{trace_id.hex()}"),), "logs": self._place(LOGS)}.get(route, ())
         items = []
-        for at, (name, value, words) in enumerate(judgments(feedback)):
+        for at, said in enumerate(judgments(feedback)):
             key = f"{feedback['key']}:{at}"
-            content = JUDGMENTS[route](judged, key, name, value, words)
-            params = {"mlflow": (("trace", f"tr-{trace.hex()}"),), "logs": self._place("logs")}.get(route, ())
+            content = (
+                _scoped(around, log_record(late, key, said))
+                if route == "logs"
+                else to_json(CALLS[route](late, key, said))
+            )
             items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
 
@@ -326,9 +330,8 @@ def partial_success(body: bytes) -> tuple[int, str] | None:
         reply = cast("dict[str, Any]", json_in(body) or {})
         said = reply.get("partialSuccess") or reply.get("partial_success") or {}
         try:
-            return int(said.get("rejectedSpans") or said.get("rejectedLogRecords") or 0), as_text(
-                said.get("errorMessage")
-            )
+            rejected = int(said.get("rejectedSpans") or said.get("rejectedLogRecords") or 0)
+            return rejected, as_text(said.get("errorMessage"))
         except (AttributeError, TypeError, ValueError):
             return None
     try:
@@ -338,24 +341,33 @@ def partial_success(body: bytes) -> tuple[int, str] | None:
     return reply.partial_success.rejected_spans, reply.partial_success.error_message
 
 
-class Trace:
+def _scoped(around: tuple[bytes, bytes], one: bytes) -> bytes:
+    """A request of one span, or log record, below its resource and scope: several requests joined are one too."""
+    return wire.framed(1, around[0] + wire.framed(2, around[1] + wire.framed(2, one)))
+
+
+class Place(NamedTuple):
     """Where a tree's spans belong: its own trace, or that of the app's span around it."""
 
-    def __init__(self, view: TreeView) -> None:
-        """Look at the root."""
-        self.id = wire.trace_id(view.tree.id)
-        self.parent: bytes | None = None
-        self.links: list[tuple[bytes, bytes]] = []
-        around = TRACEPARENT.fullmatch(view.root.traceparent or "")
+    trace: bytes
+    parent: bytes
+    links: list[tuple[bytes, bytes]]
+
+    @classmethod
+    def of(cls, view: TreeView) -> Place:
+        """As the root says."""
+        own, parent, links = wire.trace_id(view.tree.id), b"", []
+        around = trace.parse(view.root.traceparent or "")
         if around is not None:
-            trace, span = bytes.fromhex(around[1]), bytes.fromhex(around[2])
-            if int(around[3], 16) & SAMPLED:
-                self.id, self.parent = trace, span
+            above = bytes.fromhex(around.trace_id), bytes.fromhex(around.span_id)
+            if around.sampled:
+                own, parent = above
             else:  # nobody will see that span
-                self.links.append((trace, span))
+                links.append(above)
         resumed = view.root.metadata.get("resumes")
         if isinstance(resumed, str):
-            self.links.append((wire.trace_id(resumed), wire.span_id(resumed)))
+            links.append((wire.trace_id(resumed), wire.span_id(resumed)))
+        return cls(own, parent, links)
 
 
 def ended(event: Event, view: TreeView) -> int:
@@ -365,8 +377,7 @@ def ended(event: Event, view: TreeView) -> int:
         return wire.nanoseconds(end)
     first = later(event.start, seconds(event.time_to_first_token) or 0.0)
     ends = [end_of(one) or one.start for one in view.tree.by_parent.get(event.id, ())]
-    known = [event.start, *([first] if first else []), *(note.at for note in event.notes), *ends]
-    return max(map(wire.nanoseconds, known))
+    return max(map(wire.nanoseconds, [first or event.start, *(note.at for note in event.notes), *ends]))
 
 
 def happened(event: Event, view: TreeView) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -375,100 +386,114 @@ def happened(event: Event, view: TreeView) -> Iterator[tuple[str, int, dict[str,
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
         yield "exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()}
     for note in event.notes:
-        yield note.name or "note", wire.nanoseconds(note.at), {"value": genai.value_text(note.value)}
+        yield note.name, wire.nanoseconds(note.at), {"value": value_text(note.value)}
     scores = view.links(event, ("scores",)).get("scores")
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):
         at = from_ns(feedback.get("at"))
         when = ended(event, view) if at is None else wire.nanoseconds(at)
-        for name, value, words in judgments(feedback):
-            yield "gen_ai.evaluation.result", when, evaluation(name, value, words)
+        yield from ((EVALUATION, when, judgment.attributes) for judgment in judgments(feedback))
 
 
-def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue, str | None]]:
-    """Each score of a feedback with its name and the comment; a comment or a correction alone is one too."""
-    comment = genai.value_text(feedback.get("comment"))
+# Feedback
+
+
+class Judgment(NamedTuple):
+    """One score of a feedback, with the comment."""
+
+    name: str
+    value: JsonValue
+    words: str | None
+
+    @property
+    def score(self) -> float | None:
+        """The value where it is a number."""
+        return views.number(self.value)
+
+    @property
+    def label(self) -> str | None:
+        """The value where it is none."""
+        return value_text(self.value) if self.score is None else None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """In the words of the conventions."""
+        said = {"name": self.name, "score.value": self.score, "score.label": self.label, "explanation": self.words}
+        return {f"gen_ai.evaluation.{key}": one for key, one in said.items()}
+
+
+def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[Judgment]:
+    """Each score of a feedback; a comment or a correction alone is one too."""
+    comment = value_text(feedback.get("comment"))
     scores = views.scored(feedback) if feedback.get("score") is not None else {}
     for name, value in scores.items():
         if value is not None:
-            yield name.strip() or "score", value, comment
+            yield Judgment(name.strip() or "score", value, comment)
     if comment is not None and not scores:
-        yield as_text(feedback.get("name")).strip() or "comment", None, comment
+        yield Judgment(as_text(feedback.get("name")).strip() or "comment", None, comment)
     if feedback.get("correction") is not None:
-        yield "correction", genai.value_text(feedback["correction"]), None
+        yield Judgment("correction", value_text(feedback["correction"]), None)
 
 
-def evaluation(name: str, value: JsonValue, words: str | None) -> dict[str, Any]:
-    """A judgment in the words of the conventions."""
-    score = views.number(value)
-    return {
-        "gen_ai.evaluation.name": name,
-        "gen_ai.evaluation.score.value": score,
-        "gen_ai.evaluation.score.label": None if score is not None else genai.value_text(value),
-        "gen_ai.evaluation.explanation": words,
-    }
+class Late(NamedTuple):
+    """A feedback that comes after its tree went out: what it is on, and what of it goes with each of its judgments."""
+
+    trace: bytes
+    span: bytes
+    user: str | None
+    metadata: dict[str, JsonValue]
+    at: JsonValue
 
 
-class Judged:
-    """What a late feedback is on."""
-
-    def __init__(self, feedback: Feedback, trace: bytes, span: bytes, around: tuple[bytes, bytes]) -> None:
-        """Take the ids, and the resource and scope of a log record."""
-        self.feedback, self.trace, self.span, self.around = feedback, trace, span, around
-        own = feedback.get("metadata")
-        self.metadata = own if isinstance(own, dict) else {}
-        self.user = genai.value_text(feedback.get("user"))
-
-
-def phoenix_annotation(judged: Judged, key: str, name: str, value: JsonValue, words: str | None) -> bytes:
+def phoenix_annotation(late: Late, key: str, said: Judgment) -> JsonValue:
     """`POST /v1/span_annotations` of Phoenix: with the same `identifier` it is the same annotation."""
-    score = views.number(value)
-    label = None if score is not None else genai.value_text(value)
-    result = without_nulls({"score": score, "label": label, "explanation": words})
-    metadata = {**judged.metadata, **without_nulls({"user": judged.user})}
-    return to_json(
-        {"span_id": judged.span.hex(), "name": name, "annotator_kind": "HUMAN", "identifier": key, "result": result,
-         **({"metadata": metadata} if metadata else {})}
-    )  # fmt: skip
+    known = {
+        "span_id": late.span.hex(), "name": said.name, "annotator_kind": "HUMAN", "identifier": key,
+        "result": without_nulls({"score": said.score, "label": said.label, "explanation": said.words}),
+        "metadata": {**late.metadata, **without_nulls({"user": late.user})} or None,
+    }  # fmt: skip
+    return without_nulls(known)
 
 
-def mlflow_assessment(judged: Judged, key: str, name: str, value: JsonValue, words: str | None) -> bytes:
+def mlflow_assessment(late: Late, key: str, said: Judgment) -> JsonValue:
     """`POST /api/3.0/mlflow/traces/{trace}/assessments` of MLflow. A correction is an expectation. The id is ours, so
     that the same assessment is refused when it comes again (`read_reply`).
     """
-    trace = f"tr-{judged.trace.hex()}"
-    kind = {"expectation": {"value": value}} if name == "correction" else {
-        "feedback": {"value": words if value is None else value}}  # fmt: skip
-    source = {"source_type": "HUMAN", "source_id": judged.user or "eventtree"}
-    metadata = {str(one): as_text(value) for one, value in {**judged.metadata, "eventtree.key": key}.items()}
-    known = {"assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": name, "trace_id": trace,
-             "span_id": judged.span.hex(), "source": source, **kind}  # fmt: skip
-    return to_json({"assessment": without_nulls({**known, "rationale": words, "metadata": metadata})})
+    kind = "expectation" if said.name == "correction" else "feedback"
+    metadata = {str(name): as_text(value) for name, value in {**late.metadata, "eventtree.key": key}.items()}
+    known = {
+        "assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": said.name,
+        "trace_id": f"tr-{late.trace.hex()}", "span_id": late.span.hex(),
+        "source": {"source_type": "HUMAN", "source_id": late.user or "eventtree"},
+        kind: {"value": said.words if said.value is None else said.value},
+        "rationale": said.words, "metadata": metadata,
+    }  # fmt: skip
+    return {"assessment": without_nulls(known)}
 
 
-def langfuse_score(judged: Judged, key: str, name: str, value: JsonValue, words: str | None) -> bytes:
+def langfuse_score(late: Late, key: str, said: Judgment) -> JsonValue:
     """`POST /api/public/scores` of Langfuse: with the same `id` it is the same score."""
-    score = views.number(value)
-    judgment = score if score is not None else words if value is None else genai.value_text(value)
-    known = {"id": key, "traceId": judged.trace.hex(), "observationId": judged.span.hex(), "name": name,
-             "value": judgment, "dataType": "NUMERIC" if score is not None else "CATEGORICAL",
-             "comment": words, "metadata": judged.metadata or None}  # fmt: skip
-    return to_json(without_nulls(known))
+    is_number = said.score is not None
+    known = {
+        "id": key, "traceId": late.trace.hex(), "observationId": late.span.hex(), "name": said.name,
+        "value": said.score if is_number else said.label if said.value is not None else said.words,
+        "dataType": "NUMERIC" if is_number else "CATEGORICAL", "comment": said.words, "metadata": late.metadata or None,
+    }  # fmt: skip
+    return without_nulls(known)
 
 
-def log_record(judged: Judged, key: str, name: str, value: JsonValue, words: str | None) -> bytes:
-    """The log event `gen_ai.evaluation.result` of the conventions."""
-    at = from_ns(judged.feedback.get("at"))
-    made = wire.proto("logs.v1.logs").LogRecord(
-        time_unix_nano=0 if at is None else wire.nanoseconds(at), event_name="gen_ai.evaluation.result",
-        trace_id=judged.trace, span_id=judged.span, flags=SAMPLED,
-        attributes=wire.attributes({**evaluation(name, value, words), "user.id": judged.user, "eventtree.key": key}),
-    )  # fmt: skip
-    resource, scope = judged.around
-    return wire.framed(1, resource + wire.framed(2, scope + wire.framed(2, made.SerializeToString())))
-
-
-JUDGMENTS = {
-    "openinference": phoenix_annotation, "mlflow": mlflow_assessment, "langfuse": langfuse_score, "logs": log_record,
+CALLS: Mapping[str, Callable[[Late, str, Judgment], JsonValue]] = {
+    "openinference": phoenix_annotation, "mlflow": mlflow_assessment, "langfuse": langfuse_score,
 }  # fmt: skip
-"""Route → what it is sent for one judgment."""
+"""Flavor whose backend has a call of its own for judgments, and that call's route → what it is sent."""
+
+
+def log_record(late: Late, key: str, said: Judgment) -> bytes:
+    """The log event `gen_ai.evaluation.result` of the conventions."""
+    at = from_ns(late.at)
+    made = wire.proto("logs.v1.logs").LogRecord(
+        time_unix_nano=0 if at is None else wire.nanoseconds(at), event_name=EVALUATION,
+        trace_id=late.trace, span_id=late.span, flags=SAMPLED,
+        attributes=wire.attributes({**said.attributes, "user.id": late.user, "eventtree.key": key}),
+    )  # fmt: skip
+    return bytes(made.SerializeToString())

@@ -127,6 +127,10 @@ def request_format(module: str, message: str) -> Format:
     return Format(PROTOBUF, b"", read, write, shorten)
 
 
+SPANS = request_format("collector.trace.v1.trace_service", "ExportTraceServiceRequest")
+RECORDS = request_format("collector.logs.v1.logs_service", "ExportLogsServiceRequest")
+
+
 def _texts(request: Any) -> list[Any]:
     """The text attributes of a request's spans and of what happened during them."""
     spans = [span for group in request.resource_spans for scope in group.scope_spans for span in scope.spans]
