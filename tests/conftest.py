@@ -40,8 +40,9 @@ VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--careful`: no value is copied the fast way, and orjson is not there."""
+    """`--careful`: no value is copied the fast way, and orjson is not there. `--vendors=a,b`: see vendors/scenarios."""
     parser.addoption("--careful", action="store_true", help="without the fast path and without orjson")
+    parser.addoption("--vendors", default="otlp", help="whose contracts the trees of the scenarios are held against")
 
 
 @pytest.fixture(autouse=True)

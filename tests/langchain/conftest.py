@@ -13,6 +13,7 @@ from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
+from tests.vendors import scenarios
 
 
 @pytest.fixture
@@ -39,6 +40,14 @@ def tree(trees: Callable[[], list[EventTree]]) -> Callable[[], EventTree]:
         return found[0]
 
     return only
+
+
+@pytest.fixture(autouse=True)
+def judged(own_place: Path, pytestconfig: pytest.Config) -> Iterator[None]:
+    """Whatever trees the test leaves, vendors can take them."""
+    yield
+    if own_place.is_dir():
+        scenarios.judge(Captured(open_journal(str(own_place))), pytestconfig.getoption("--vendors"))
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from eventtree import diagnostics, process
 from eventtree.event import Event, EventTree
 from eventtree.testing.capture import Captured, capture
+from tests.vendors import scenarios
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +29,14 @@ def own_loop(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def trees() -> Iterator[Captured]:
-    """The finished trees; afterwards nothing is open and nothing of ours has failed."""
+def trees(pytestconfig: pytest.Config) -> Iterator[Captured]:
+    """The finished trees; afterwards nothing is open, nothing of ours has failed, and vendors can take them."""
     with capture() as captured:
         yield captured
         process.settle()
         assert not diagnostics.failures
         assert not captured.unfinished
+        scenarios.judge(captured, pytestconfig.getoption("--vendors"))
 
 
 @pytest.fixture(scope="module")
