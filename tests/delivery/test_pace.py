@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from eventtree import record
 from eventtree.delivery import throttle
 from eventtree.delivery.throttle import REST_SECONDS, SHORTEST_SECONDS, Throttle
-from eventtree.pace import FEW, paced, paced_dict, rest_by
+from eventtree.pace import FEW, let_go, paced, paced_dict, paced_sorted, rest_by
 from eventtree.serializer.serialize import plan
 from eventtree.tree.builder import TreeBuilder
 from eventtree.vendors import VENDORS, vendor_class
@@ -66,6 +67,19 @@ def test_small_dicts_stay_as_they_are_and_elsewhere_nothing_rests() -> None:
     assert list(paced([1, 2])) == [1, 2]
     large = dict.fromkeys(range(FEW + 1))
     assert [*paced_dict(large)] == [*large] and [*paced_dict(large).items()] == [*large.items()]
+
+
+def test_what_is_sorted_or_freed_in_parts_is_as_if_done_at_once(rests: list[int]) -> None:
+    given = [(n * 7919 % 5003 // 3, n) for n in range(5_000)]
+    assert paced_sorted(given, itemgetter(0)) == sorted(given, key=itemgetter(0))
+    assert paced_sorted(iter(given[:9]), itemgetter(0)) == sorted(given[:9], key=itemgetter(0))
+    assert paced_sorted([], itemgetter(0)) == []
+    rests[0] = 0
+    held = [list(given), dict.fromkeys(given)]
+    for one in held:
+        let_go(one)
+    assert held == [[], {}]
+    assert rests[0] == 2 * (5_000 // FEW)
 
 
 @pytest.mark.parametrize(

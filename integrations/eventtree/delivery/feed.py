@@ -22,7 +22,7 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.trees import PINNED_BYTES, LoggedTree, Parsed, find_trees, load
-from eventtree.pace import paced
+from eventtree.pace import let_go, paced
 from eventtree.record import Refs
 from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
@@ -189,6 +189,8 @@ class Folder:
             if entry["r"] == record.CLOSE and entry["id"] == logged.id and not logged.late:
                 own = max(own, record.events_of(entry))
         tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
+        builder.let_go()
+        let_go(records)
         lost = max(0, own + logged.joined_events - (len(tree.events) if tree is not None else 0))
         return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {}))
 

@@ -13,7 +13,7 @@ import asyncio
 import gzip
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -151,16 +151,15 @@ class Sender:
         fault. The rest of its tree waits with it; send the tree again after others.
         """
         stuck: set[str] = set()
-        room = asyncio.Semaphore(self.vendor.concurrency)
 
-        async def settle(group: Group) -> None:
-            async with room:
+        async def settle(groups: Iterator[Group]) -> None:
+            for group in groups:
                 await self._settle(group, stuck)
 
         for wave in waves:
-            left = (tuple(item for item in group if item.tree_id not in stuck) for group in wave)
+            groups = iter(wave)  # one for all: each takes the next
             # gather, not TaskGroup: a sender that is cancelled lets each request end or be cut by itself.
-            await asyncio.gather(*(settle(group) for group in left if group))
+            await asyncio.gather(*(settle(groups) for _ in wave[: self.vendor.concurrency]))
         return stuck
 
     async def _settle(self, group: Group, stuck: set[str]) -> None:

@@ -16,8 +16,9 @@ from eventtree.delivery.due import DueTrees
 from eventtree.delivery.feed import Folder
 from eventtree.delivery.ledger import Ledger
 from eventtree.delivery.sender import Sender
-from eventtree.event import EventTree
+from eventtree.event import Event, EventTree
 from eventtree.journal.trees import LoggedTree
+from eventtree.pace import let_go
 from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
 
@@ -51,6 +52,8 @@ class TreeSender:
         self.queue = queue
         self.on_the_way: list[LoggedTree] = []
         """Trees taken from the queue that are not settled yet."""
+        self._folded: list[Event] = []
+        """The events of these, until all of them are planned."""
 
     async def send(self, due: list[LoggedTree]) -> None:
         """Fold, plan and send trees; settle each that has nothing left to send."""
@@ -64,11 +67,13 @@ class TreeSender:
             planned = plan(
                 self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
             )
+            let_go(self._folded)
             for tree_id in planned.failed:
                 self._bury_tree(pending[tree_id], planned.words(tree_id, self.vendor))
             for tree_id, dropped in planned.dropped:
                 pending[tree_id].dropped.update(dropped.values())
             stuck = await self.sender.send(planned.waves)
+            planned.let_go()
             # Each answer is in the cursor by now. A tree is settled after its last item, never before.
             with self.ledger.cursor.gathered():
                 for tree_id, one in pending.items():
@@ -85,6 +90,7 @@ class TreeSender:
             raise
         finally:
             self.on_the_way = []
+            self._folded.clear()
 
     def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
         """Fold the trees one by one, and note the events of each that are lost or dropped."""
@@ -98,6 +104,7 @@ class TreeSender:
             else:
                 folded = self.folder.fold(logged)
                 one.dropped += folded.lost
+                self._folded += folded.tree.events if folded.tree is not None else ()
                 one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
                 if folded.tree is not None and not self._is_kept(logged, folded.tree):
                     one.left_out = len(folded.tree.events)

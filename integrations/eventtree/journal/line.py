@@ -7,6 +7,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from eventtree.journal.files import Files
+from eventtree.pace import paced
 
 READ_BYTES = 256 * 1024
 """One read; a longer line is read on its own."""
@@ -93,7 +94,7 @@ class LineReader:
             limit *= 4
             data = self.files.read(self.name, self.offset, limit)
             end = data.rfind(b"\n") + 1
-        lines = list(self._lines(data[:end]))
+        lines = list(paced(self._lines(data[:end])))
         self.offset += end
         return lines
 

@@ -19,6 +19,7 @@ from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, LineReader
 from eventtree.journal.relayed import addressing, is_collected
+from eventtree.pace import paced
 
 ALIVE_SECONDS = 2.0
 """A writer is asked this often whether it still lives."""
@@ -246,7 +247,7 @@ class Scan:
                 lines = reader.last_words()
             found = [
                 entry
-                for line in lines
+                for line in paced(lines)
                 if (entry := entry_of(line, self._addressed, parses=self._parses)) is not None and entry.tree_id
             ]
         yield from found

@@ -9,6 +9,7 @@ from eventtree import record
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import READ_BYTES, Line, unframe
 from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
+from eventtree.pace import let_go, paced
 from eventtree.record import Refs
 
 PARTS = b'"parts":'
@@ -226,8 +227,8 @@ class Parsed:
     def drop(self, tree: LoggedTree) -> None:
         """Keep nothing of a tree."""
         if self._trees.pop(id(tree), None) is not None:
-            self.size -= sum(length for _, _, length in tree.lines[: len(tree.records)])
-            tree.records = []
+            self.size -= sum(length for _, _, length in paced(tree.lines[: len(tree.records)]))
+            let_go(tree.records)
 
     def has_cleared(self) -> bool:
         """Whether something was cleared since the last look: then nothing that was read before is kept."""
@@ -296,7 +297,7 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
     """
     for name, start, end, group in _neighbours(lines):
         data = journal.files.read(name, start, end - start)
-        for offset, length in group:
+        for offset, length in paced(group):
             try:
                 entry = record.decode(unframe(data[offset - start : offset - start + length].rstrip(b"\n"))[1])
             except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from eventtree.pace import paced
+from eventtree.pace import let_go, paced
 from eventtree.serializer.requests import Item, Request, Route
 from eventtree.serializer.vendor import Vendor
 
@@ -20,8 +20,10 @@ Group = tuple[Item, ...]
 
 def waves(items: Iterable[Item], vendor: Vendor) -> list[list[Group]]:
     """Items as groups, wave by wave, lowest first; the order within a wave is kept."""
-    ordered = sorted(items, key=lambda item: item.wave)
-    return [list(groups(list(wave), vendor)) for _, wave in groupby(ordered, key=lambda item: item.wave)]
+    together: dict[int, list[Item]] = {}
+    for item in paced(items):
+        together.setdefault(item.wave, []).append(item)
+    return [list(groups(together[wave], vendor)) for wave in sorted(together)]
 
 
 def groups(items: Sequence[Item], vendor: Vendor) -> Iterator[Group]:
@@ -40,9 +42,9 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
     """
     group: list[Item] = []
     size = 0
-    for _, block in groupby(items, key=lambda item: item.tree_id):
+    for _, block in groupby(paced(items), key=lambda item: item.tree_id):
         together = tuple(block)
-        length = sum(len(item.content) + 1 for item in together)
+        length = sum(len(item.content) + 1 for item in paced(together))
         fits = len(together) <= route.max_items and length <= max_bytes
         if group and fits and (len(group) + len(together) > route.max_items or size + length > max_bytes):
             yield tuple(group)
@@ -58,13 +60,17 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
         yield tuple(group)
 
 
-def in_waves(items: Sequence[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
-    """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent."""
+def in_waves(items: list[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
+    """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent.
+
+    Of many the list is empty afterwards.
+    """
     if len(items) <= route.max_items and sum([len(item.content) + 1 for item in items]) <= max_bytes:
         yield from items if not first else (item._replace(wave=first) for item in items)  # as nearly always: one
         return
     for wave, batch in enumerate(chunks(items, route, max_bytes), first):
         yield from (item if item.wave == wave else item._replace(wave=wave) for item in batch)
+    let_go(items)
 
 
 def request(items: Group, vendor: Vendor) -> Request:

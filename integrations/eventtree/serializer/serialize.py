@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from eventtree import diagnostics
 from eventtree.event import EventTree
+from eventtree.pace import let_go, paced
 from eventtree.serializer.packing import Group, request, waves
 from eventtree.serializer.registry import resolve_vendors
 from eventtree.serializer.requests import Item, Request
@@ -27,6 +28,12 @@ class Plan:
     """Tree id, and event id → why the vendor has no field for it."""
     failed: dict[str, BaseException] = field(default_factory=dict)
     """Tree id → what went wrong when the vendor encoded it."""
+
+    def let_go(self) -> None:
+        """Forget the items, now that they were sent: there may be many."""
+        items = [item for wave in self.waves for group in wave for item in group]
+        self.waves.clear()
+        let_go(items)
 
     def words(self, tree_id: str, vendor: Vendor) -> str:
         """What went wrong with a tree: it is the vendor's code that failed, not its server that refused."""
@@ -49,14 +56,14 @@ def plan(
     for tree in trees:
         try:
             encoded = vendor.encode(tree)
-            fresh = [item for item in encoded.items if vendor.routes[item.route]]
+            fresh = [item for item in paced(encoded.items) if vendor.routes[item.route]]
         except BaseException as error:  # the boundary around each tree: one must not stop the others
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed(f"encoding for {vendor.name}", error)
             found.failed[tree.id] = error
             continue
-        items += filter(is_wanted, fresh)
+        items += filter(is_wanted, paced(fresh))
         if encoded.dropped:
             found.dropped.append((tree.id, encoded.dropped))
     found.waves = waves((*items, *more), vendor)

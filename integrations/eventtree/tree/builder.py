@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 
 from eventtree import record
 from eventtree.event import EventTree, Kind
-from eventtree.pace import paced, paced_dict
+from eventtree.pace import let_go, paced, paced_dict, paced_sorted
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordered
@@ -76,6 +76,10 @@ class TreeBuilder:
         feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
         return EventTree.made({"id": self.id, "events": ordered(events), "feedback": feedback})
 
+    def let_go(self) -> None:
+        """Forget all records, now that the tree is built: there may be many."""
+        let_go(self._runs)
+
     def settle(self, *, part: bool = False) -> Settled | None:
         """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
         runs = paced_dict({run.id: run for run in paced(self._runs.values()) if run.state != UNSEEN})
@@ -90,8 +94,8 @@ class TreeBuilder:
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
-        in_time = sorted((run.open.get("start", 0), run.id) for run in runs.values())
-        in_order = paced_dict({run_id: runs[run_id] for _, run_id in paced(in_time)})
+        in_time = paced_sorted(runs.values(), lambda run: (run.open.get("start", 0), run.id))
+        in_order = paced_dict({run.id: run for run in paced(in_time)})
         parents = paced_dict({run.id: run.open.get("parent") for run in in_order.values()})
         if root.id != self.id and root.open.get("joined"):
             # The rest of the tree is elsewhere: what this part is of has to stand somewhere.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from eventtree import record
 from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage
-from eventtree.pace import paced
+from eventtree.pace import paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
 from eventtree.tree.nesting import Nest
@@ -210,7 +210,7 @@ def _time(at_ns: int) -> datetime:
 
 def ordered(events: list[Event]) -> tuple[Event, ...]:
     """By start, but never a child before its parent."""
-    in_time = sorted(events, key=attrgetter("start", "id"))
+    in_time = paced_sorted(events, attrgetter("start", "id"))
     if all(event.parent_id == in_time[0].id for event in paced(in_time[1:])):
         return tuple(in_time)  # a root and its children: by far the most trees
     children: dict[str | None, list[Event]] = {}
@@ -220,6 +220,6 @@ def ordered(events: list[Event]) -> tuple[Event, ...]:
     placed: list[Event] = []
     wave = children.get(None, [])
     while wave:
-        placed.extend(wave)
+        placed += wave
         wave = [child for event in paced(wave) for child in children.get(event.id, ())]
     return tuple(placed)

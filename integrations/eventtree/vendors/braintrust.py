@@ -209,7 +209,7 @@ class Braintrust(Vendor):
 
     def destination(self, tree: EventTree | None) -> tuple[str, tuple[tuple[str, str], ...]]:
         """Route and place of a tree's rows: the experiment it names, else the vendor's, else the project's logs."""
-        named = TreeView.of(tree).dataset_field("experiment") if tree is not None else None
+        named = TreeView(tree).dataset_field("experiment") if tree is not None else None
         if isinstance(named, str) and named.strip() and named != self.experiment:
             return "experiment", (("experiment_id", f"{{experiment_id:{quote(named, safe='')}}}"),)
         if self.experiment:

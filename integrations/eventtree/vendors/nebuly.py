@@ -39,7 +39,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal
 
 from eventtree.event import Event, EventTree, JsonValue, Kind, Status
-from eventtree.pace import paced
+from eventtree.pace import paced, paced_sorted
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
@@ -115,7 +115,7 @@ class Nebuly(Vendor):
         reason = "no_end_user" if not user else "no_user_text" if not question else None
         if reason:
             return Encoded((), {event.id: reason for event in tree.events})
-        placed = tuple(event.id for event in shown.events if event is shown.root or event.kind in STEPS)
+        placed = tuple(event.id for event in paced(shown.events) if event is shown.root or event.kind in STEPS)
         item = Item(tree.id, tree.id, placed, self.version, to_json(self.interaction(view, user, question)))
         no_place = dict.fromkeys(view.ids - set(placed), "no_place")
         return Encoded((item,), {**no_place, **view.dropped(tree)})
@@ -154,7 +154,7 @@ class Nebuly(Vendor):
 
     def user_of(self, tree: EventTree) -> str:
         """The tree's user, the root's first; blank names are none."""
-        named = (event.user for event in tree.events if event.user and event.user.strip())
+        named = (event.user for event in paced(tree.events) if event.user and event.user.strip())
         return next(named, (self.end_user or "").strip())
 
     def group(self) -> Fields:
@@ -233,12 +233,12 @@ def answer_of(tree: EventTree) -> str:
 
 def of_kind(tree: EventTree, kind: Kind) -> list[Event]:
     """Events of a kind, by time."""
-    return in_time(event for event in tree.events if event.kind is kind)
+    return in_time(event for event in paced(tree.events) if event.kind is kind)
 
 
 def in_time(events: Iterable[Event]) -> list[Event]:
     """Events by start."""
-    return sorted(events, key=lambda event: in_utc(event.start))
+    return paced_sorted(events, lambda event: in_utc(event.start))
 
 
 def user_text(value: JsonValue, depth: int = DEPTH) -> str:
@@ -430,7 +430,7 @@ def tags(view: TreeView) -> dict[str, str]:
         **{name: as_text(view.dataset_field(name)) for name in LINKS},
         **{f"score.{name}": as_text(score) for name, score in view.scores(root).items() if name != "score"},
     }
-    prompts = (event for event in view.events if event.prompt)
+    prompts = (event for event in paced(view.tree.events) if event.prompt)
     if asked := next(prompts, None):
         known |= {f"prompt_{key}": as_text(asked.prompt.get(key)) for key in ("name", "version") if asked.prompt}
     ours = {key: value for key, value in known.items() if value}
