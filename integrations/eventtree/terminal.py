@@ -298,6 +298,10 @@ def _warnings(report: Report) -> Iterator[Text]:
     if report.dropped:
         left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
         yield Text(f"Left out, only counted: {shown(left_out)}.")
+    if report.vanished:
+        yield Text(
+            f"{report.vanished} processes elsewhere fell silent, with {report.vanished_bytes} bytes or more to send."
+        )
     if report.damaged_lines or report.lost_lines:
         yield Text(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
     if report.newer_logs:

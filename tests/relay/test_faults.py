@@ -104,6 +104,7 @@ def test_f62_what_a_vanished_pod_had_not_replicated_is_lost_and_no_more(machine:
         shutil.rmtree(machine / "app")  # and the pod is deleted
         until(lambda: arrived(vendor) == app.events - lost)
         assert len(lost) == 4
+        assert until(lambda: report(machine / "collector").vanished) == 1
         rows = {row["id"]: row for row in vendor.events("braintrust")}
         assert "incomplete" in str(rows[half])
 
@@ -197,6 +198,27 @@ def test_f64_a_hole_that_nobody_can_fill_is_counted_and_what_follows_it_arrives(
     assert found.damaged_lines == 1
     assert first in lost
     assert (machine / "collector" / log.name).stat().st_size == log.stat().st_size
+
+
+def test_f62_what_a_vanished_relay_is_known_to_have_left_is_counted(machine: Path, vendor: VendorServer) -> None:
+    app = App(machine / "app", deliver=False)
+    app.tree()
+    (log,) = (machine / "app").glob("*.log")
+    data = log.read_bytes()
+    half = data.index(b"\n", len(data) // 2) + 1
+    url = f"http://127.0.0.1:{free_port()}"
+    with (
+        collecting(url, machine / "collector", [braintrust(vendor)], silence=1.0),
+        httpx.Client(base_url=url) as client,
+    ):
+        until(lambda: _is_up(client))
+        client.put(f"/logs/{log.name}", content=Chunk(log.name, 0, data[:half], left=len(data) - half).pack())
+        until(lambda: report(machine / "collector").vanished)
+        found = report(machine / "collector")
+        assert (found.vanished, found.vanished_bytes) == (1, len(data) - half)
+        client.put(f"/logs/{log.name}", content=Chunk(log.name, half, data[half:]).pack())  # it was only cut off
+        assert report(machine / "collector").vanished == 0
+        until(lambda: arrived(vendor) == app.events)
 
 
 def test_f65_two_relays_on_one_folder_replicate_it_once(machine: Path, vendor: VendorServer) -> None:
@@ -409,6 +431,9 @@ def test_f73_other_partitions_need_a_stream_that_is_empty(engine: str, machine: 
                 later.tree()
             until(lambda: arrived(vendor) == app.events | later.events)
             assert len(list((machine / "collector").glob(f"{later.journal.process}.*.log"))) > 1
+            until(lambda: not report(machine / "collector").waiting)
+            sums = report(machine / "collector").vendors["braintrust"]
+            assert sums.recorded == sums.accepted == len(app.events) + len(later.events)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def collect(url: str, folder: str | None, partitions: int | None, take: str | No
     os.environ.pop("EVENTTREE_RELAY", None)  # a collector relays nothing itself
     settings = config.resolve(journal=folder, deliver=True)
     target = _target(url)
+    target.check(serves=True)
     vendors = resolve_vendors(settings.vendors)
     collector = Collector(open_journal(settings.folder), vendors, settings, silence=silence)
     names = ", ".join(vendor.name for vendor in vendors) or "nobody: set EVENTTREE_VENDORS"
@@ -80,7 +81,7 @@ def examine_relay(url: str) -> bool:
         target.check()
         advice = asyncio.run(_examined(target))
     except (ConfigError, AwayError, RefusedError) as error:
-        say(f"relay: WRONG {error}")
+        say(f"relay: WRONG {url}: {error}")
         return False
     say(f"relay: {target.url} takes what is recorded")
     for line in advice:

@@ -65,6 +65,8 @@ def _together(reports: list[Report]) -> Report:
             "damaged_lines": sum(report.damaged_lines for report in reports),
             "lost_lines": sum(report.lost_lines for report in reports),
             "dropped": dict(sum((Counter(report.dropped) for report in reports), Counter())),
+            "vanished": sum(report.vanished for report in reports),
+            "vanished_bytes": sum(report.vanished_bytes for report in reports),
             "newer_logs": tuple(name for report in reports for name in report.newer_logs),
             "unwritten_bytes": sum(report.unwritten_bytes for report in reports),
             "unknown_models": dict(sum((Counter(report.unknown_models) for report in reports), Counter())),

@@ -16,7 +16,7 @@ from eventtree.journal.counts import Counts, Cursors, Key, Read, count_unsettled
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
-from eventtree.journal.relayed import REPLICATED, lag
+from eventtree.journal.relayed import REPLICATED, all_vanished, lag
 from eventtree.journal.totals import Captured, captured
 
 COUNT_TRIES = 3
@@ -105,6 +105,12 @@ class Report(BaseModel):
     """Age of the oldest record of these."""
     unreplicated: int = 0
     """Trees of this process whose end the relay's engine did not acknowledge in time (`durable="engine"`)."""
+    vanished: int = 0
+    """Processes elsewhere that a collector heard no more of, though they had not ended: a pod that was deleted with its
+    disk. What they recorded after their relay's last word is lost, and nobody can count it.
+    """
+    vanished_bytes: int = 0
+    """What those had recorded before that word and not sent yet."""
     unknown_models: dict[str, int] = Field(default_factory=dict)
     """Models no price is known for → how often they were met: by this process when it delivered, or, in what
     `eventtree report` prints, in the newest trees of the journal.
@@ -201,6 +207,7 @@ def make_report(
         elif totals.accepted:
             found[f"{totals.name}.{totals.fingerprint}"] = totals
     left, seconds = lag(journal.files, journal.logs())
+    silent = all_vanished(journal.files)
     return Report(
         journal=_folder(journal),
         events=known.events,
@@ -213,6 +220,8 @@ def make_report(
         unreplicated_bytes=left,
         lag_seconds=seconds,
         unreplicated=diagnostics.unreplicated,
+        vanished=len(silent),
+        vanished_bytes=sum(silent),
         **more,
     )
 

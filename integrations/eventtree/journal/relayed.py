@@ -26,6 +26,7 @@ REPLICATED = f"collector.{BY_NAME}"
 CURSOR = f"{REPLICATED}.cursor"
 TAKERS = "collected"
 """File of a collector's folder: the names of its vendors, one a line."""
+VANISHED = ".vanished"
 NAMED = re.compile(rb'"vendors":\[((?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*)\]')
 NAME = re.compile(rb'"name":"([^"\\]*)"')
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
@@ -54,8 +55,18 @@ def ended(process: str) -> str:
 
 
 def vanished(process: str) -> str:
-    """The file by which a collector says that a process elsewhere fell silent: what its machine had left is lost."""
-    return f"{process}.vanished"
+    """The file by which a collector says that a process elsewhere fell silent: what its relay had left, in bytes."""
+    return f"{process}{VANISHED}"
+
+
+def all_vanished(files: Files) -> list[int]:
+    """For each process elsewhere that fell silent, the bytes that its relay had left."""
+    return [int(files.read(name, 0) or 0) for name in files.names() if name.endswith(VANISHED)]
+
+
+def is_partition(process: str) -> bool:
+    """Whether the logs of that name are what a process's have of one partition."""
+    return "." in process
 
 
 def addressing(files: Files) -> Callable[[bytes], bytes] | None:

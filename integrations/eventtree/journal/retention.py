@@ -10,6 +10,7 @@ from itertools import groupby
 from eventtree.config import BOUNDS
 from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.relayed import is_partition
 from eventtree.journal.totals import captured, keep_removed
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
@@ -47,7 +48,9 @@ def remove_settled(
             if name not in kept and (total > kept_bytes or name in old):
                 left.remove(name)
                 # The sums of a process outlive its last log, or its events would be missing from the report.
-                if not left:
+                if is_partition(process):
+                    keep_removed(journal, process, [name])  # its logs have no sums of those before
+                elif not left:
                     keep_removed(journal, process, of_process)
                 total -= journal.files.size(name)
                 journal.files.remove(name)

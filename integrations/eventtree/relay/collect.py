@@ -58,19 +58,21 @@ class Collector:
         Raises:
             ConfigError, RefusedError: the engine does not take us as we are.
         """
-        pause = AGAIN_SECONDS
+        pause, is_away = AGAIN_SECONDS, False
         try:
             while True:
                 port = target.connection(serves=True)
                 try:
                     await port.open(partitions)
-                    pause = AGAIN_SECONDS
+                    pause, is_away = AGAIN_SECONDS, False
                     async with asyncio.TaskGroup() as tasks:
                         for partition in range(port.partitions):
                             if take is None or partition in take:
                                 tasks.create_task(self._collect(port, partition))
                 except* AwayError as away:
-                    diagnostics.logger.warning("the collector's engine is away: %s", away.exceptions[0])
+                    if not is_away:
+                        diagnostics.logger.warning("nothing comes from %s: %s", target.url, away.exceptions[0])
+                    is_away = True
                 finally:
                     await port.close()
                 await asyncio.sleep(pause)

@@ -11,6 +11,6 @@ jetstream {
   sync_interval: always    # else an acknowledged message may be lost when the power fails: it is synced every 2 minutes
   max_file_store: 20GB     # at this size relays wait, and nothing is dropped
 }
-# authorization { token: "$EVENTTREE_RELAY_TOKEN" }
+# authorization { token: $EVENTTREE_RELAY_TOKEN }
 # tls { cert_file: "server.pem", key_file: "server-key.pem" }
 """

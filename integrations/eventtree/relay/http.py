@@ -130,7 +130,7 @@ class Server:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
             listening = socket.create_server(address, family=family)
         except OSError as error:
-            what = f"nothing can listen at {self.target.url} ({error.strerror})"
+            what = f"nothing can listen at {self.target.url} ({os.strerror(error.errno or 0)})"
             raise ConfigError("collect", what, "Give another port") from None
         self._serving = asyncio.create_task(self.server.serve(sockets=[listening]))
 

@@ -19,7 +19,7 @@ import nats.js.errors
 import pydantic_core
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.kv import KeyValue
 
 from eventtree.relay.port import (
@@ -31,6 +31,7 @@ from eventtree.relay.port import (
     Chunk,
     Delivery,
     RefusedError,
+    away,
     explaining,
     repartitioned,
 )
@@ -57,7 +58,7 @@ def _explained(error: Exception) -> Exception:
         return RefusedError("the server refuses the credentials")
     if isinstance(error, nats.js.errors.APIError):
         return AwayError(f"{type(error).__name__}: {error.description}")
-    return AwayError(type(error).__name__) if isinstance(error, nats.errors.Error | OSError) else error
+    return away(error) if isinstance(error, nats.errors.Error | OSError) else error
 
 
 class _Client(Client):
@@ -150,7 +151,8 @@ class Engine:
         """See `Port`."""
         key = f"partition.{partition}"
         if self._kept is None:
-            self._kept = await self.js.create_key_value(bucket=LEASES, ttl=LEASE_SECONDS)
+            # In the server's memory: no lease need outlive it, and none has to wait for a busy disk.
+            self._kept = await self.js.create_key_value(bucket=LEASES, ttl=LEASE_SECONDS, storage=StorageType.MEMORY)
         try:
             known = self._leases.pop(partition, None)
             self._leases[partition] = await (

@@ -35,6 +35,11 @@ class AwayError(EventTreeError):
     """The engine cannot be reached, does not answer or takes nothing now: tried again."""
 
 
+def away(error: Exception) -> AwayError:
+    """The one that says what a client met, without its words: they may quote what it was given."""
+    return AwayError(f"it cannot be reached, or does not answer ({type(error).__name__})")
+
+
 class RefusedError(EventTreeError):
     """The engine refuses the credentials, or what it is asked for: the relay is parked."""
 
@@ -49,10 +54,12 @@ class Chunk(NamedTuple):
     offset: int
     data: bytes
     ended: bool = False
+    left: int = 0
+    """Bytes of the log that wait behind these, as far as its relay knows."""
 
     def pack(self) -> bytes:
         """As a message: framed as a line of a log is, with the offset as its number."""
-        head = pydantic_core.to_json({"log": self.log, "ended": self.ended})
+        head = pydantic_core.to_json({"log": self.log, "ended": self.ended, "left": self.left})
         return frame(self.offset, head + b"\n" + zlib.compress(self.data, 1))
 
     @classmethod
@@ -66,10 +73,11 @@ class Chunk(NamedTuple):
         head, _, packed = body.partition(b"\n")
         try:
             found, inflate = pydantic_core.from_json(head), zlib.decompressobj()
-            chunk = cls(str(found["log"]), offset, inflate.decompress(packed, CHUNK_BYTES + 1), found["ended"] is True)
+            data = inflate.decompress(packed, CHUNK_BYTES + 1)
+            chunk = cls(str(found["log"]), offset, data, found["ended"] is True, int(found["left"]))
         except (LookupError, TypeError, zlib.error) as error:
             raise ValueError("damaged message") from error
-        if not inflate.eof or offset < 0 or len(chunk.data) > CHUNK_BYTES:
+        if not inflate.eof or offset < 0 or len(data) > CHUNK_BYTES:
             raise ValueError("damaged message")
         return chunk
 

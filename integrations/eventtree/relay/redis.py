@@ -32,6 +32,7 @@ from eventtree.relay.port import (
     Chunk,
     Delivery,
     RefusedError,
+    away,
     explaining,
     repartitioned,
 )
@@ -52,7 +53,7 @@ def _explained(error: Exception) -> Exception:
         return RefusedError("the server refuses the credentials")
     if isinstance(error, ResponseError):
         return AwayError(f"the server refuses: {str(error).split(' ', 1)[0][:30]}")
-    return AwayError(type(error).__name__) if isinstance(error, RedisError | OSError) else error
+    return away(error) if isinstance(error, RedisError | OSError) else error
 
 
 class Engine:

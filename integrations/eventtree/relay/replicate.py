@@ -116,10 +116,11 @@ class Replicator:
     async def _send(self, port: Port, piece: Piece) -> None:
         """Have bytes kept, and write down that they are, as far as they were not before."""
         chunks, states = split(*piece[:3], self._states, port.partitions)
-        for partition, chunk in chunks:
-            if not await port.publish(partition, chunk):
-                return
         end, before = piece.offset + len(piece.data), self.cursor.offsets.get(piece.log, 0)
+        left = self.files.size(piece.log) - end if port.partitions == 1 else 0
+        for partition, chunk in chunks:
+            if not await port.publish(partition, chunk._replace(left=left)):
+                return
         self._next[piece.log] = end
         self._states.update(states)
         if end > before:

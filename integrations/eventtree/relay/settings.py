@@ -61,13 +61,13 @@ class Target:
         """Whether it is on this machine."""
         return self.host in LOOPBACK
 
-    def check(self) -> None:
+    def check(self, *, serves: bool = False) -> None:
         """Say now what would keep it from ever being connected.
 
         Raises:
             ConfigError: as `connection`.
         """
-        self.connection()
+        self.connection(serves=serves)
         login()
 
     def connection(self, *, serves: bool = False) -> Port:

@@ -57,6 +57,8 @@ class Writer:
         """Log with a hole → when it was seen first."""
         self._heard: dict[str, float] = {}
         """Process → when it was heard of last, as far as it lives."""
+        self._left: dict[str, int] = {}
+        """Process → what its relay had yet to send."""
 
     def write(self, messages: Iterable[bytes]) -> list[Outcome]:
         """Write what messages hold, and sync it.
@@ -76,7 +78,7 @@ class Writer:
 
     def _outcome(self, message: bytes, unsynced: dict[str, int]) -> Outcome:
         try:
-            log, offset, data, has_ended = Chunk.unpack(message)
+            log, offset, data, has_ended, left = Chunk.unpack(message)
             if not LOG.fullmatch(log):
                 raise ValueError("no log of ours")
         except ValueError as error:
@@ -92,6 +94,7 @@ class Writer:
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
         if data:
             self._put(log, offset, data, unsynced)
+            self._left[process_of(log)] = left
         self._holes.pop(log, None)
         self._hear(process_of(log), has_ended)
         return Outcome(True, log, max(size, end))
@@ -139,6 +142,7 @@ class Writer:
     def _end(self, process: str) -> None:
         """The sizes of its logs are kept: they may be removed, and a chunk of them come again."""
         self._heard.pop(process, None)
+        self._left.pop(process, None)
         sizes = {log: self.files.size(log) for log in self.journal.all_logs() if process_of(log) == process}
         self.files.replace(ended(process), encode(sizes))
 
@@ -153,7 +157,7 @@ class Writer:
         now = time.monotonic()
         for process, at in list(self._heard.items()):
             if now - at > self.silence and _home_of(process) == partition:
-                self.files.replace(vanished(process), b"\n")
+                self.files.replace(vanished(process), b"%d\n" % self._left.get(process, 0))
                 self._end(process)
 
 
