@@ -15,22 +15,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from eventtree import config
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue, Kind
 from eventtree.own.span import Span, kind_of
 from eventtree.recording.boundary import guarded
-from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.recording.shapes import INPUTS, Convert, text_of
+from eventtree.recording.shapes import text_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 D = TypeVar("D", bound="staticmethod[..., Any] | classmethod[Any, ..., Any]")
 
 Captured = bool | Collection[str]
+Named = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any] | None]
+"""What gives a call's arguments by name."""
 
 
 @overload
@@ -68,42 +69,22 @@ def observe(
     Raises:
         ConfigError: there is no such kind, or no argument of a name in `inputs`.
     """
-    decorator = Observe(name, kind_of(kind, "observe"), inputs, outputs, metadata, tags)
-    return decorator if function is None else decorator(function)
+    known = kind_of(kind, "observe")
 
-
-class Observe:
-    """`observe` with arguments: a decorator that keeps the function's signature."""
-
-    def __init__(
-        self, name: str | None, kind: Kind, inputs: Captured, outputs: bool, metadata: Mapping[str, Any] | None,
-        tags: Collection[str] | None,
-    ) -> None:  # fmt: skip
-        """Bind what `observe` was given."""
-        self.name, self.kind, self.inputs, self.outputs = name, kind, inputs, outputs
-        self.metadata, self.tags = metadata, tags
-
-    @overload
-    def __call__(self, function: D, /) -> D: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
-    def __call__(self, function: Any, /) -> Any:
-        """The function, observed."""
+    def decorator(function: Any, /) -> Any:
         if isinstance(function, staticmethod | classmethod):
-            return type(function)(self(function.__func__))
+            return type(function)(decorator(function.__func__))
         if not callable(function) or isinstance(function, type):
             problem = f"{type(function).__name__} is no function"
             raise ConfigError("observe", problem, "Observe the methods of a class, and put it below @property")
-        arguments = Arguments(function, self.inputs)
+        named = _arguments(function, inputs)
         if config.is_off():
             return function
-        shown = self.name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
-        convert = functools.partial(_inputs, arguments, INPUTS.get(self.kind))
-        kind, keeps, metadata, tags = self.kind, self.outputs, self.metadata, self.tags
+        shown = name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
 
         def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
             """A run of the function, not open yet."""
-            run = Span(shown, kind, (args, kwargs) if arguments.any else None, convert)
+            run = Span(shown, known, named(args, kwargs))
             if metadata:
                 run.metadata = dict(metadata)
             if tags is not None:
@@ -111,49 +92,54 @@ class Observe:
             return run
 
         wrap = next(wrap for fits, wrap in WRAPPERS if fits(function))
-        return functools.wraps(function)(wrap(function, begun, keeps))
+        return functools.wraps(function)(wrap(function, begun, outputs))
+
+    return decorator if function is None else decorator(function)
 
 
-class Arguments:
-    """The arguments of a function by name, as far as they are to be recorded."""
+class Observe(Protocol):
+    """`observe` with arguments: a decorator that keeps the function's signature."""
 
-    def __init__(self, function: Callable[..., Any], wanted: Captured) -> None:
-        """Read the signature.
-
-        Raises:
-            ConfigError: there is no argument of a wanted name.
-        """
-        try:
-            parameters = list(inspect.signature(function).parameters.values())
-        except (TypeError, ValueError):
-            parameters = []  # a builtin's is not known
-        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        self.names = [one.name for one in parameters if one.kind in positional]
-        self.rest = next((one.name for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL), "args")
-        is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
-        self.left_out = self.names[0] if is_method and self.names and self.names[0] in ("self", "cls") else None
-        self.any = wanted is not False
-        self.wanted = None if isinstance(wanted, bool) else frozenset([wanted] if isinstance(wanted, str) else wanted)
-        takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters) or not parameters
-        unknown = (self.wanted or frozenset()) - {one.name for one in parameters}
-        if unknown and not takes_any:
-            known = ", ".join(one.name for one in parameters)
-            raise ConfigError("observe inputs", f"no argument {', '.join(sorted(unknown))}", f"It takes {known}")
-
-    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name; defaults are not among them."""
-        found = dict(zip(self.names, args, strict=False))
-        if len(args) > len(self.names):
-            found[self.rest] = args[len(self.names) :]
-        found.update(kwargs)
-        if self.left_out is not None:
-            found.pop(self.left_out, None)
-        return found if self.wanted is None else {name: one for name, one in found.items() if name in self.wanted}
+    @overload
+    def __call__(self, function: D, /) -> D: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
 
 
-def _inputs(arguments: Arguments, convert: Convert | None, pipeline: Pipeline, call: tuple[Any, Any]) -> JsonValue:
-    given = arguments.named(*call)
-    return pipeline.sanitize(given) if convert is None else convert(pipeline, given)
+def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
+    """What gives a call's arguments by name, as far as they are to be recorded; defaults are not among them.
+
+    Raises:
+        ConfigError: there is no argument of a wanted name.
+    """
+    if wanted is False:
+        return lambda args, kwargs: None
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []  # a builtin's is not known
+    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
+    is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    own = names[0] if is_method and names and names[0] in ("self", "cls") else None
+    only = None if wanted is True else frozenset([wanted] if isinstance(wanted, str) else wanted)
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters) or not parameters
+    unknown = (only or frozenset()) - {one.name for one in parameters}
+    if unknown and not takes_any:
+        takes = ", ".join(one.name for one in parameters)
+        raise ConfigError("observe inputs", f"no argument {', '.join(sorted(unknown))}", f"It takes {takes}")
+
+    def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        found = dict(zip(names, args, strict=False))
+        if len(args) > len(names):
+            found[rest] = args[len(names) :]
+        if kwargs:
+            found.update(kwargs)
+        if own is not None:
+            found.pop(own, None)
+        return found if only is None else {name: one for name, one in found.items() if name in only}
+
+    return named
 
 
 class Yielded:

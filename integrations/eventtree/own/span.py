@@ -18,9 +18,9 @@ from typing import Any, Self
 
 from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.event import Kind, Status
 from eventtree.recording.around import around
-from eventtree.recording.boundary import guarded
+from eventtree.recording.boundary import failed, guarded
 from eventtree.recording.defaults import default_of
 from eventtree.recording.feedback import feedback
 from eventtree.recording.handler import Handler
@@ -29,7 +29,7 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import inner, restore
 from eventtree.recording.remote_graph import follow_remote_graphs
 from eventtree.recording.runs import NOTHING
-from eventtree.recording.shapes import INPUTS, OUTPUTS, Convert
+from eventtree.recording.shapes import INPUTS, OUTPUTS
 from eventtree.recording.status import status_of
 from eventtree.usage.body import Body
 from eventtree.usage.collect import PLACES, field, fields
@@ -37,6 +37,8 @@ from eventtree.usage.failed import body_in
 
 _ids = random.Random()
 """A generator of our own: an app that seeds Python's would get the same ids again."""
+RANDOM, VERSION = ~(0xF << 76 | 3 << 62), 4 << 76 | 2 << 62
+"""The bits of a UUID that are random, and those that say so."""
 process.after_fork("handlers", _ids.seed)
 
 COUNTS = {
@@ -53,7 +55,7 @@ SUMS = ("input_tokens", "output_tokens", "total_tokens")
 
 def new_id() -> str:
     """A random UUID; `uuid.uuid4` takes three times as long."""
-    digits = f"{_ids.getrandbits(128) & ~(0xF << 76 | 3 << 62) | (4 << 76 | 2 << 62):032x}"
+    digits = "%032x" % (_ids.getrandbits(128) & RANDOM | VERSION)
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
@@ -69,16 +71,16 @@ def kind_of(kind: str, where: str) -> Kind:
         raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(Kind)}") from None
 
 
-def _open_bare(self: Span, parent: str | None) -> None:
+def _open_bare(self: Span, run_id: str, parent: str | None) -> None:
     """In place of a start that could not be read."""
-    if self.id is not None and not recorder.knows(self.id):
-        recorder.open(self.pipeline, self.id, parent, kind=self.kind, name=str(self.kind))
+    if not recorder.knows(run_id):
+        recorder.open(self.pipeline, run_id, parent, self.kind, str(self.kind))
 
 
-def _close_bare(self: Span, status: Status, error: BaseException | None) -> None:
+def _close_bare(self: Span, run_id: str, status: Status) -> None:
     """In place of an end that could not be read."""
-    if self.id is not None and recorder.is_open(self.id):
-        recorder.close(self.pipeline, self.id, status=status)
+    if recorder.is_open(run_id):
+        recorder.close(self.pipeline, run_id, status=status)
 
 
 class Span:
@@ -101,14 +103,10 @@ class Span:
     _handler: Handler | None = None
     _body: Body | None = None
     _counts: dict[str, Any] | None = None
-    _token: Any = None
 
-    def __init__(self, name: str, kind: Kind, inputs: Any = None, convert: Convert | None = None) -> None:
-        """Record nothing yet. `convert` makes plain inputs of what is given as such."""
-        self.name = name
-        self.kind = kind
-        self._inputs = inputs
-        self._convert = convert
+    def __init__(self, name: str, kind: Kind, inputs: Any = None) -> None:
+        """Record nothing yet."""
+        self.name, self.kind, self._inputs = name, kind, inputs
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -160,10 +158,9 @@ class Span:
         if self.id is not None:
             feedback(self.id, score=value, name=name, comment=comment)
 
-    # -- its life -----------------------------------------------------------------------------------------------------
-
     def begin(self) -> bool:
         """Open the run, unless recording is off; whether it is open. The context does not name it yet (`enter`)."""
+        given, self._inputs = self._inputs, None
         try:
             parent = around()
             if parent is None:
@@ -176,14 +173,44 @@ class Span:
             return False
         if pipeline is None or not pipeline.enabled:
             return False
-        self.pipeline, self.id = pipeline, new_id()
-        self._open(parent)
+        self.pipeline, self.id = pipeline, (run_id := new_id())
+        shape = INPUTS.get(self.kind)
+        try:
+            known: dict[str, Any] = {} if self.tags is None else {"tags": self.tags}
+            if self._metadata:
+                known["metadata"] = self._known = dict(self._metadata)
+            if self.kind in NAMES_A_MODEL:
+                known |= {"model": self.model, "provider": self.provider, "params": self.params}
+            convert = None if shape is None else partial(shape, pipeline)
+            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, **known)
+        except BaseException as error:  # as above, and what the app gave
+            if failed(Span.begin, error, _open_bare, (self, run_id, parent), {}):
+                raise
         return True
 
     def end(self, error: BaseException | None = None) -> None:
         """Close the run."""
-        if self.id is not None:
-            self._close(Status.OK if error is None else status_of(error)[0], error)
+        run_id = self.id
+        if run_id is None or not self.pipeline.enabled:
+            return
+        outputs, self.outputs = self.outputs, None
+        shape = OUTPUTS.get(self.kind)
+        status = Status.OK if error is None else status_of(error)[0]
+        try:
+            learned = self._learned(outputs, error) if self.kind in NAMES_A_MODEL or self._body or self._counts else {}
+            if self._metadata:
+                fresh = {key: one for key, one in self._metadata.items() if self._known.get(key) is not one}
+                learned["metadata"] = fresh or None
+            if outputs is None and error is not None and self.kind is Kind.MODEL:
+                outputs = body_in(error)
+            convert = None if shape is None else partial(shape, self.pipeline)
+            shown = error if status is Status.ERROR else None
+            recorder.close(
+                self.pipeline, run_id, status=status, outputs=outputs, convert=convert, error=shown, **learned
+            )
+        except BaseException as odd:
+            if failed(Span.end, odd, _close_bare, (self, run_id, status), {}):
+                raise
 
     def enter(self) -> Any:
         """Let the running context name this run as the innermost; returns what `leave` takes."""
@@ -197,7 +224,7 @@ class Span:
     def __enter__(self) -> Self:
         """Open the run."""
         if self.begin():
-            self._token = self.enter()
+            self._token = inner.set(self.id)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -210,41 +237,9 @@ class Span:
         """As `with`."""
         return self.__enter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *ended: Any) -> None:
         """As `with`."""
-        self.__exit__(kind, error, at)
-
-    # -- what is recorded, each part behind the boundary --------------------------------------------------------------
-
-    @partial(guarded, otherwise=_open_bare)
-    def _open(self, parent: str | None) -> None:
-        given, self._inputs = self._inputs, None
-        known: dict[str, Any] = {} if self.tags is None else {"tags": self.tags}
-        if self._metadata:
-            known["metadata"] = self._known = dict(self._metadata)
-        if self.kind in NAMES_A_MODEL:
-            known |= {"model": self.model, "provider": self.provider, "params": self.params}
-        convert = self._plain_inputs if self._convert is not None else None
-        recorder.open(
-            self.pipeline, self.id or "", parent, kind=self.kind, name=self.name, inputs=given, convert=convert, **known
-        )
-
-    @partial(guarded, otherwise=_close_bare)
-    def _close(self, status: Status, error: BaseException | None) -> None:
-        outputs, self.outputs = self.outputs, None
-        learned = self._learned(outputs, error) if self.kind in NAMES_A_MODEL or self._body or self._counts else {}
-        if self._metadata:
-            known = self._known
-            learned["metadata"] = {key: one for key, one in self._metadata.items() if known.get(key) is not one} or None
-        if outputs is None and error is not None and self.kind is Kind.MODEL:
-            outputs = body_in(error)
-        convert = self._plain_outputs if self.kind in OUTPUTS else None
-        shown = error if status is Status.ERROR else None
-        recorder.close(
-            self.pipeline, self.id or "", status=status, outputs=outputs, convert=convert, error=shown, **learned
-        )
+        self.__exit__(*ended)
 
     def _learned(self, outputs: Any, error: BaseException | None) -> dict[str, Any]:
         """What a model's answer says, or the app has said of it."""
@@ -256,13 +251,6 @@ class Span:
             usage = {**(usage or {"provider": self.provider}), "usage_metadata": self._counts}
         model = None if self._body is None else self._body.model
         return {"usage": usage, "model": model or self.model, "provider": self.provider, "params": self.params}
-
-    def _plain_inputs(self, given: Any) -> JsonValue:
-        assert self._convert is not None
-        return self._convert(self.pipeline, given)
-
-    def _plain_outputs(self, given: Any) -> JsonValue:
-        return OUTPUTS[self.kind](self.pipeline, given)
 
     @guarded
     def _note(self, name: str, value: Any) -> None:
@@ -301,7 +289,7 @@ def span(
     Raises:
         ConfigError: there is no such kind.
     """
-    found = Span(name, known := kind_of(kind, "span"), inputs, INPUTS.get(known))
+    found = Span(name, kind_of(kind, "span"), inputs)
     found.tags, found.params = tags, params
     found.model, found.provider = model, provider
     found._handler = handler

@@ -52,14 +52,14 @@ def guarded(
         name=method.__name__, takes=", ".join(takes), gives=", ".join(given + named), given=", ".join(given),
         first=given[0],        named=f"dict({', '.join(named)})",
     )  # fmt: skip
-    around = {"method": method, "failed": _failed, "otherwise": otherwise, "result": result, "__name__": __name__}
+    around = {"method": method, "failed": failed, "otherwise": otherwise, "result": result, "__name__": __name__}
     exec(compile(source, f"<{method.__qualname__}, guarded>", "exec"), around)
     safe: Any = functools.wraps(method)(around[method.__name__])
     safe.__defaults__, safe.__kwdefaults__ = method.__defaults__, method.__kwdefaults__
     return safe  # type: ignore[no-any-return]
 
 
-def _failed(
+def failed(
     method: Any, error: BaseException, otherwise: Callable[..., Any] | None, given: tuple[Any, ...], named: Any
 ) -> bool:
     """The one boundary: a method of ours has raised `error`. Returns whether it is raised again."""
