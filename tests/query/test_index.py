@@ -346,19 +346,6 @@ def test_sessions_are_added_up(index: Index, journal: Journal) -> None:
     assert [one.session for one in index.sessions(Filter.parse("session:s1"))] == ["s1"]
 
 
-def test_changes_are_told_once(index: Index) -> None:
-    record_many(5)
-    rev, rows = index.changes_since(0)
-    assert rows == []  # no time to fold was given
-    index.refresh()
-    rev, rows = index.changes_since(rev)
-    assert len(rows) == 5
-    assert index.changes_since(rev)[1] == []
-    record_tree(Pipeline(deliver=False))
-    index.refresh()
-    assert len(index.changes_since(rev)[1]) == 1
-
-
 def test_other_prices_have_an_index_of_their_own(journal: Journal) -> None:
     record_many(10)
     with Index(journal, {"gpt-4o-mini": {"input": 1_000_000, "output": 0}}) as dear, Index(journal) as usual:

@@ -1,8 +1,8 @@
 """Filling the index from the logs, newest first, so that the last trees are there at once and the rest follows.
 
-Two steps, each in small pieces. A log is *placed*: which lines are of which tree, by their heads. A tree is *folded*:
-its lines are read, and its row is made of the very `EventTree` that delivery and `show` make, so that tokens and cost
-say the same everywhere. Lines that come later make a tree stale, to be folded again.
+Two steps, each in small pieces. A log is *placed*: which lines are of which tree, by their heads. Trees are *folded*:
+their lines are read, and each row is made of the very `EventTree` that delivery and `show` make, so that tokens and
+cost say the same everywhere. Lines that come later make a tree stale, to be folded again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eventtree import record
@@ -20,27 +19,38 @@ from eventtree.journal import Journal, LineReader
 from eventtree.journal.journal import process_of
 from eventtree.journal.scan import Entry, entries_of, entry_of
 from eventtree.journal.trees import ROOT_KINDS, load
-from eventtree.query.row import COLUMNS, Shape, figures
+from eventtree.query.packed import (
+    OF_ONE_MOMENT,
+    ROOTED,
+    StoredId,
+    id_of,
+    number_at,
+    packed,
+    start_of,
+    stored,
+    unpacked,
+)
+from eventtree.query.row import COLUMNS, Shape, figures, microseconds
 from eventtree.query.store import within
 from eventtree.tree.events import Pricing
 from eventtree.tree.stored import fold_records
 
-FOLDED_AT_ONCE = 100
-PATIENCE = 20.0
+Place = tuple[str, int, int]
+"""Log, offset and length of a line."""
+
+FOLDED_AT_ONCE = 250
+FOLDED_BYTES = 4 * 1024 * 1024
+"""Of the lines that are read at once, to be folded; a tree that has more is read alone."""
+ASKED_AT_ONCE = 500
+"""Values of one question."""
+PATIENCE = 40.0
 """A tree that grows is folded again when this many times the time has passed that its last fold took."""
 START = re.compile(rb'"start":(\d+)')
 NEVER = float("-inf")
 
-UPSERT_TREE = """
-INSERT INTO trees (id, start, stale, rev) VALUES (?, ?, 1, ?)
-ON CONFLICT (id) DO UPDATE SET stale = 1, rev = excluded.rev, start = coalesce(excluded.start, start) RETURNING seq
-"""
-ADD_LINES = """
-INSERT INTO lines VALUES (?, ?, ?)
-ON CONFLICT (tree, log) DO UPDATE SET places = CAST(places || excluded.places AS BLOB)
-"""
-UPDATE_TREE = f"UPDATE trees SET stale = 0, rev = ?, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE seq = ?"
-EMPTY_TREE = "UPDATE trees SET stale = 0, rev = ?, shape = NULL WHERE seq = ?"
+NEWEST_STALE = "SELECT tree, id FROM stale WHERE tree >= ? AND tree NOT IN ({waiting}) ORDER BY tree DESC LIMIT ?"
+LINES = "SELECT tree, name, at, places FROM lines JOIN logs ON logs.id = log WHERE tree IN ({trees}) ORDER BY name, at"
+ADD_TREE = f"INSERT OR REPLACE INTO trees (tree, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
 
 
 class Filler:
@@ -53,7 +63,7 @@ class Filler:
         self.pricing = pricing
         self._unplaced: list[tuple[float, str]] = []
         """Logs with lines that are in no row yet, and when they were written last; the newest is the last."""
-        self._shapes: dict[str, int] = {}
+        self._shapes: dict[Shape, int] = {}
         self._waits: dict[int, float] = {}
         """Trees that grow and were folded a moment ago → when to fold them again."""
 
@@ -72,7 +82,7 @@ class Filler:
         grown = (name for name in listed if files.size(name) > known.get(name, 0))
         self._unplaced = sorted((files.changed_at(name), name) for name in grown)
         now = time.monotonic()
-        self._waits = {seq: until for seq, until in self._waits.items() if until > now}
+        self._waits = {tree: until for tree, until in self._waits.items() if until > now}
 
     def horizon(self) -> float:
         """Microseconds since the epoch from which on every tree has its row; -inf if all have."""
@@ -103,25 +113,24 @@ class Filler:
         """How much of the logs is in no row yet."""
         return sum(self.journal.files.size(name) for _, name in self._unplaced)
 
-    def places(self, seq: int) -> list[tuple[str, int, int]]:
-        """Log, offset and length of each line of a tree."""
-        rows = self.db.execute(
-            "SELECT name, places FROM lines JOIN logs ON logs.id = log WHERE tree = ? ORDER BY name", (seq,)
-        )
-        return [(name, *place) for name, places in rows for place in _pairs(places)]
+    def places(self, tree: int) -> list[Place]:
+        """Where each line of a tree stands."""
+        return self._places([tree])[tree]
+
+    def _places(self, trees: Sequence[int]) -> dict[int, list[Place]]:
+        found: dict[int, list[Place]] = {tree: [] for tree in trees}
+        for tree, name, at, places in self.db.execute(LINES.format(trees=_listed(trees))):
+            found[tree] += [(name, offset, length) for offset, length in unpacked(at, places)]
+        return found
 
     def _newest_stale(self) -> float:
-        newest = self.db.execute(self._stale("start", 1)).fetchone()
-        return NEVER if newest is None else newest[0] or 0
+        newest = self._stale(1)
+        return start_of(newest[0][0]) if newest else NEVER
 
-    def _stale(self, columns: str, limit: int) -> str:
-        """Selects the newest trees to fold. One without a root waits until no log is left that may have it."""
-        waiting = ",".join(map(str, self._waits))
-        rooted = "AND start IS NOT NULL" if self._unplaced else ""
-        return (
-            f"SELECT {columns} FROM trees WHERE stale {rooted} AND seq NOT IN ({waiting}) "
-            f"ORDER BY start DESC LIMIT {limit}"
-        )
+    def _stale(self, most: int) -> list[tuple[int, StoredId]]:
+        """The newest trees to fold. One without a root waits until no log is left that may have it."""
+        lowest = ROOTED if self._unplaced else 0
+        return self.db.execute(NEWEST_STALE.format(waiting=_listed(self._waits)), (lowest, most)).fetchall()
 
     def _place_newest(self) -> None:
         _, name = self._unplaced[-1]
@@ -131,15 +140,14 @@ class Filler:
     def _place(self, name: str) -> None:
         known = self.db.execute("SELECT id, upto FROM logs WHERE name = ?", (name,)).fetchone()
         log, upto = known or (None, 0)
-        places: dict[str, array[int]] = {}
+        places: dict[str, list[int]] = {}
         starts: dict[str, int] = {}
         reader = LineReader(self.journal.files, name, upto)
-        for entry in self._entries(reader):
-            places.setdefault(entry.tree_id, array("I")).extend((entry.line.offset, entry.line.length))
-            if entry.kind == record.OPEN and entry.run_id == entry.tree_id:
-                start = START.search(entry.line.payload)
-                starts[entry.tree_id] = int(start[1]) // 1000 if start else 0
-        rev = self._next_rev()
+        for kind, run_id, tree_id, line, _ in self._entries(reader):
+            places.setdefault(tree_id, []).extend((line.offset, line.length))
+            if kind == record.OPEN and run_id == tree_id:
+                start = START.search(line.payload)
+                starts[tree_id] = int(start[1]) // 1000 if start else 0
         if log is None:
             log = self.db.execute("INSERT INTO logs VALUES (NULL, ?, 0, 0, 0) RETURNING id", (name,)).fetchone()[0]
         damage = reader.damage
@@ -147,9 +155,12 @@ class Filler:
             "UPDATE logs SET upto = ?, bad = bad + ?, lost = lost + ? WHERE id = ?",
             (reader.offset, damage.bad_lines, damage.lost, log),
         )
-        for tree, found in places.items():
-            seq = self.db.execute(UPSERT_TREE, (tree, starts.get(tree), rev)).fetchone()[0]
-            self.db.execute(ADD_LINES, (seq, log, found.tobytes()))
+        numbers = self._numbers(places)
+        for tree_id, found in places.items():
+            stored_id = stored(tree_id)
+            number = self._number(stored_id, numbers.get(tree_id), starts.get(tree_id))
+            self.db.execute("INSERT INTO lines VALUES (?, ?, ?, ?)", (number, log, found[0], packed(found)))
+            self.db.execute("INSERT OR IGNORE INTO stale VALUES (?, ?)", (number, stored_id))
 
     def _entries(self, reader: LineReader) -> Iterator[Entry]:
         """The records of a log; the end that its writer has torn is read as a scan reads it."""
@@ -162,47 +173,91 @@ class Filler:
         newest = [one for one in self.journal.logs() if process_of(one) == process][-1:]
         return newest == [name] and self.journal.is_alive(process)
 
+    def _numbers(self, trees: Iterable[str]) -> dict[str, int]:
+        """Id → number of the trees that have lines already."""
+        ids, found = list(map(stored, trees)), dict[str, int]()
+        for at in range(0, len(ids), ASKED_AT_ONCE):
+            asked = ids[at : at + ASKED_AT_ONCE]
+            marks = ",".join("?" * len(asked))
+            rows = self.db.execute(f"SELECT id, tree FROM ids WHERE id IN ({marks})", asked)
+            found.update((id_of(one), tree) for one, tree in rows)
+        return found
+
+    def _number(self, stored_id: StoredId, known: int | None, start: int | None) -> int:
+        """The number of a tree: another than the one that is known where it turns out when it began."""
+        number = known
+        if known is None or (start is not None and start_of(known) != start):
+            number = self._free_number(0 if start is None else number_at(start))
+            self.db.execute("INSERT OR REPLACE INTO ids VALUES (?, ?)", (stored_id, number))
+        if known is not None and number != known:
+            self.db.execute("UPDATE lines SET tree = ? WHERE tree = ?", (number, known))
+            self.db.execute("DELETE FROM trees WHERE tree = ?", (known,))
+            self.db.execute("DELETE FROM stale WHERE tree = ?", (known,))
+        return number
+
+    def _free_number(self, lowest: int) -> int:
+        beyond = lowest + OF_ONE_MOMENT if lowest else ROOTED
+        among = "SELECT max(tree) FROM lines WHERE tree >= ? AND tree < ?"
+        (taken,) = self.db.execute(among, (lowest, beyond)).fetchone()
+        number = lowest if taken is None else taken + 1
+        return number if number < beyond else self._free_number(beyond)
+
     def _fold_newest(self) -> None:
-        rev = self._next_rev()
-        for seq, tree_id in self.db.execute(self._stale("seq, id", FOLDED_AT_ONCE)).fetchall():
-            began = time.monotonic()
-            records = list(load(self.journal, self.places(seq)))
-            tree = fold_records(tree_id, records, self.pricing)
-            if tree is None:
-                self.db.execute(EMPTY_TREE, (rev, seq))
-                continue
-            row = figures(tree, self._shape(tree, vendors_of(tree_id, records)))
-            self.db.execute(UPDATE_TREE, (rev, *row, seq))
-            if tree.root.duration is None:
-                now = time.monotonic()
-                self._waits[seq] = now + PATIENCE * (now - began)
+        """Make the rows of the newest stale trees: as many as are read at once."""
+        stale = dict(self._stale(FOLDED_AT_ONCE))
+        places = self._places(list(stale))
+        folded, size, lines = dict[int, StoredId](), 0, list[Place]()
+        for tree, stored_id in stale.items():
+            size += sum(length for _, _, length in places[tree])
+            if folded and size > FOLDED_BYTES:
+                break
+            folded[tree] = stored_id
+            lines += places[tree]
+        records: dict[str, list[record.Record]] = {}
+        for one in load(self.journal, sorted(lines)):
+            records.setdefault(one["tree"], []).append(one)
+        rows = [self._row(tree, one, records.get(id_of(one), [])) for tree, one in folded.items()]
+        self.db.executemany("DELETE FROM stale WHERE tree = ?", [row[:1] for row in rows])
+        self.db.executemany("DELETE FROM trees WHERE tree = ?", [row for row in rows if len(row) == 1])
+        self.db.executemany(ADD_TREE, [row for row in rows[::-1] if len(row) > 1])
+
+    def _row(self, number: int, stored_id: StoredId, records: Sequence[record.Record]) -> tuple[Any, ...]:
+        """Number and columns of a tree; the number alone where nothing of it can be folded."""
+        began = time.monotonic()
+        tree_id = id_of(stored_id)
+        tree = fold_records(tree_id, records, self.pricing)
+        if tree is None:
+            return (number,)
+        number = self._number(stored_id, number, start_of(number_at(microseconds(tree.root.start))))
+        if tree.root.duration is None:
+            now = time.monotonic()
+            self._waits[number] = now + PATIENCE * (now - began)
+        return (number, stored_id, self._shape(tree, vendors_of(tree_id, records)), *figures(tree))
 
     def _shape(self, tree: EventTree, vendors: Sequence[str]) -> int:
-        text = Shape.of(tree, vendors).written
-        number = self._shapes.get(text)
+        shape = Shape.of(tree, vendors)
+        number = self._shapes.get(shape)
         if number is None:
+            text = shape.written
             self.db.execute("INSERT OR IGNORE INTO shapes (text) VALUES (?)", (text,))
             number = self.db.execute("SELECT id FROM shapes WHERE text = ?", (text,)).fetchone()[0]
             if len(self._shapes) > 10_000:
                 self._shapes.clear()
-            self._shapes[text] = number
+            self._shapes[shape] = number
         return number
 
     def _leave_out(self, gone: set[str]) -> None:
         """Take out the lines of logs that were removed; trees without any line go with them."""
-        rev = self._next_rev()
         for name in gone:
             (log,) = self.db.execute("SELECT id FROM logs WHERE name = ?", (name,)).fetchone()
             self.db.execute(
-                "UPDATE trees SET stale = 1, rev = ? WHERE seq IN (SELECT tree FROM lines WHERE log = ?)", (rev, log)
-            )
+                "INSERT OR IGNORE INTO stale SELECT tree, id FROM ids WHERE tree IN "
+                "(SELECT tree FROM lines WHERE log = ?)", (log,)
+            )  # fmt: skip
             self.db.execute("DELETE FROM lines WHERE log = ?", (log,))
             self.db.execute("DELETE FROM logs WHERE id = ?", (log,))
-        self.db.execute("DELETE FROM trees WHERE stale AND NOT EXISTS (SELECT 1 FROM lines WHERE tree = seq)")
-
-    def _next_rev(self) -> int:
-        rev: int = self.db.execute("UPDATE about SET rev = rev + 1 RETURNING rev").fetchone()[0]
-        return rev
+        for table in ("ids", "trees", "stale"):
+            self.db.execute(f"DELETE FROM {table} WHERE tree NOT IN (SELECT tree FROM lines)")
 
 
 def vendors_of(tree_id: str, records: Sequence[record.Record]) -> list[str]:
@@ -212,6 +267,5 @@ def vendors_of(tree_id: str, records: Sequence[record.Record]) -> list[str]:
     return [f"{ref['name']}.{ref['fingerprint']}" for ref in (named[-1] if named else ())]
 
 
-def _pairs(places: bytes) -> Iterator[tuple[Any, Any]]:
-    numbers = iter(array("I", places))
-    return zip(numbers, numbers, strict=True)
+def _listed(trees: Iterable[int]) -> str:
+    return ",".join(map(str, trees))

@@ -22,7 +22,8 @@ from eventtree.journal.trees import find_trees, load
 from eventtree.pricing import Pricer
 from eventtree.query.deliveries import Deliveries
 from eventtree.query.fill import NEVER, Filler
-from eventtree.query.row import COLUMNS, SessionRow, TreeRow
+from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
+from eventtree.query.row import SessionRow, TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
 from eventtree.query.sessions import sessions
 from eventtree.query.store import discard, key_of, opened, place_of
@@ -36,9 +37,11 @@ QUICKLY_PLACED = 32 * 1024 * 1024
 """Logs that are not in the index yet, beyond which looking for the bytes of an id is quicker than placing them all."""
 VENDORLESS = """
 SELECT name, upto, bad, lost FROM logs WHERE id NOT IN (
-    SELECT log FROM lines JOIN trees ON seq = tree WHERE stale OR shape IS NULL OR shape IN ({named})
+    SELECT log FROM lines WHERE tree IN (SELECT tree FROM stale)
+    OR tree NOT IN (SELECT tree FROM trees WHERE shape NOT IN ({named}))
 )
 """
+ALL_PLACED = "SELECT tree, id, NULL FROM ids"
 FOREVER = float("inf")
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -104,7 +107,8 @@ class Index:
     def row(self, tree_id: str) -> TreeRow | None:
         """The row of a tree, as far as the index has it."""
         with self._lock:
-            rows = self._db.execute(f"{SELECTED} AND id = ?", (tree_id,)).fetchall()
+            sql = f"{SELECTED} WHERE tree = (SELECT tree FROM ids WHERE id = ?)"
+            rows = self._db.execute(sql, (stored(tree_id),)).fetchall()
             return self._search.row(rows[0]) if rows else None
 
     def tree(self, tree_id: str) -> EventTree | None:
@@ -142,11 +146,11 @@ class Index:
             # Their lines alone have to be known, where no row is asked.
             self._safely(lambda: self._fill(lambda: False, FOREVER) if chosen.choices else self._place_all())
             condition = self._search.condition(chosen)
-            rooted = "shape IS NOT NULL AND" if chosen.choices else ""
-            sql = f"SELECT seq, id, shape FROM trees WHERE {rooted} ({condition.sql}) ORDER BY start, seq"
-            found = self._db.execute(sql, condition.values)
-        for seq, tree_id, shape in found:
-            tree = fold_records(tree_id, load(self.journal, self._filler.places(seq)), self.pricer)
+            rows = f"SELECT tree, id, shape FROM trees WHERE ({condition.sql})" if chosen.choices else ALL_PLACED
+            found = self._db.execute(f"{rows} ORDER BY tree", condition.values)
+        for number, tree_id, shape in found:
+            lines = self._filler.places(number)
+            tree = fold_records(id_of(tree_id), load(self.journal, lines), self.pricer)
             if tree is not None and (not chosen.choices or chosen.matches(tree, self._search.vendors(shape))):
                 yield tree
 
@@ -159,14 +163,6 @@ class Index:
             self._safely(lambda: self._fill(lambda: False, FOREVER))
             return sessions(self._db, self._search.condition(chosen), limit)
 
-    def changes_since(self, rev: int, limit: int = 1000) -> tuple[int, list[TreeRow]]:
-        """Rows that are new or have changed since `rev` (0: all of them), and the `rev` to ask with next."""
-        with self._lock:
-            self._safely(lambda: self._fill(lambda: True, 0.0))
-            rows = self._db.execute(f"SELECT rev, seq, {', '.join(COLUMNS)} FROM trees WHERE shape IS NOT NULL AND "
-                                    "rev > ? ORDER BY rev LIMIT ?", (rev, limit)).fetchall()  # fmt: skip
-            return rows[-1][0] if rows else rev, [self._search.row(row[1:]) for row in rows]
-
     def deliveries(self, row: TreeRow) -> dict[str, str]:
         """What has become of a tree at each vendor it names, `NAME.FINGERPRINT`: `waiting`, `settled` or `dead`.
 
@@ -174,14 +170,16 @@ class Index:
             OSError: the disk refuses to read.
         """
         with self._lock:
-            (seq,) = self._db.execute("SELECT seq FROM trees WHERE id = ?", (row.id,)).fetchone() or (0,)
-            return self._deliveries.of(row.id, row.shape.vendor, self._filler.places(seq))
+            (number,) = self._db.execute("SELECT tree FROM ids WHERE id = ?", (stored(row.id),)).fetchone() or (0,)
+            return self._deliveries.of(row.id, row.shape.vendor, self._filler.places(number))
 
     def progress(self) -> tuple[int, int]:
         """Trees that have their row, and trees that were found so far."""
         with self._lock:
-            found = self._db.execute("SELECT count(*), coalesce(sum(stale), 0) FROM trees").fetchone()
-            return found[0] - found[1], found[0]
+            found, stale = self._db.execute(
+                "SELECT (SELECT count(*) FROM ids), (SELECT count(*) FROM stale)"
+            ).fetchone()
+            return found - stale, found
 
     def unknown_models(self) -> dict[str, int]:
         """Models no price is known for → how often they were met, in the trees that have their row."""
@@ -189,7 +187,7 @@ class Index:
             shapes = self._search.condition(ALL).shapes
             met: Counter[str] = Counter()
             for shape, count in self._db.execute("SELECT shape, count(*) FROM trees GROUP BY shape"):
-                for model in shapes[shape].priceless if shape is not None else ():
+                for model in shapes[shape].priceless:
                     met[model] += count
             return dict(sorted(met.items()))
 
@@ -236,16 +234,16 @@ class Index:
     def _numbered(self, wanted: str) -> tuple[int, str] | None:
         """Number and id of the tree whose id is, or begins or ends with, `wanted`."""
         self._filler.look()
-        exact = self._db.execute("SELECT seq, id, start FROM trees WHERE id = ?", (wanted,)).fetchone()
-        if exact is not None and exact[2] is not None:
-            self._filler.place_since(exact[2])  # lines of it that came since
-            return exact[0], exact[1]
+        exact = self._db.execute("SELECT tree FROM ids WHERE id = ?", (stored(wanted),)).fetchone()
+        if exact is not None and exact[0] >= ROOTED:
+            self._filler.place_since(start_of(exact[0]))  # lines of it that came since
+            return exact[0], wanted
         if len(wanted) >= WHOLE_ID and self._filler.unplaced_bytes() > QUICKLY_PLACED:
             return None
         self._filler.place_since()
-        ends = "SELECT seq, id FROM trees WHERE (id >= ? AND id < ?) OR substr(id, ?) = ? ORDER BY start DESC LIMIT 4"
-        values = (wanted, f"{wanted}\U0010ffff", -len(wanted), wanted)
-        found: list[tuple[int, str]] = self._db.execute(ends, values).fetchall()
+        sql, values = at_an_end(wanted)
+        rows = self._db.execute(f"SELECT tree, id FROM ids WHERE {sql} ORDER BY tree DESC LIMIT 4", values)
+        found = [(number, id_of(one)) for number, one in rows]
         if len(found) > 1:
             some = ", ".join(one for _, one in found[:3])
             raise JournalError(f"several trees begin or end with {wanted}: {some}. Write more of the id")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import pydantic_core
 
 from eventtree.event import EventTree
+from eventtree.query.packed import id_of, start_of
 from eventtree.tree.filter import NUMBER_WORDS, TEXT_WORDS
 
 MOST_PRICELESS = 20
@@ -75,9 +76,9 @@ def _priceless(tree: EventTree) -> Iterator[str]:
 
 
 COLUMNS = (
-    "id", "start", "shape", "session", "user", "events", "errors", "tokens", "usd", "unpriced", "duration", "feedback",
+    "id", "shape", "events", "errors", "tokens", "usd", "unpriced", "duration", "feedback", "session", "user",
 )  # fmt: skip
-"""Of the index's table of trees, as `figures` gives them and `TreeRow.of` takes them."""
+"""Of the index's table of trees, beside their number: id and shape, and what `figures` gives of the others."""
 
 
 PLAIN = (
@@ -87,16 +88,24 @@ PLAIN = (
 """Fields of a `TreeRow` that are plain already."""
 
 
-def figures(tree: EventTree, shape: int) -> tuple[Any, ...]:
-    """The row of a tree, as `COLUMNS` names them. `start` is in microseconds, dollars are exact, as text."""
+def figures(tree: EventTree) -> tuple[Any, ...]:
+    """The columns of a tree after its id and shape."""
     root = tree.root
-    usd = tree.total_usd
-    numbers = (NUMBER_WORDS["events"](tree), NUMBER_WORDS["errors"](tree), tree.total_tokens)
-    start = round(root.start.timestamp() * 1_000_000)
-    return (
-        tree.id, start, shape, root.session_id, root.user, *numbers, None if usd is None else str(usd),
-        tree.unpriced, root.duration, len(tree.feedback),
-    )  # fmt: skip
+    numbers = (NUMBER_WORDS["events"](tree), NUMBER_WORDS["errors"](tree), tree.total_tokens, exact(tree.total_usd))
+    return (*numbers, tree.unpriced, root.duration, len(tree.feedback), root.session_id, root.user)
+
+
+def microseconds(start: datetime) -> int:
+    """A time since the epoch."""
+    return round(start.timestamp() * 1_000_000)
+
+
+def exact(usd: Decimal | None) -> float | str | None:
+    """Dollars as they are stored: a number where that says all, else text."""
+    if usd is None:
+        return None
+    number = float(usd)
+    return number if Decimal(repr(number)) == usd else str(usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +142,14 @@ class TreeRow:
 
     @classmethod
     def of(cls, columns: tuple[Any, ...], shape: Shape, *, running: bool) -> Self:
-        """From the columns of the index."""
-        id_, start, _, session, user, events, errors, tokens, usd, unpriced, duration, feedback = columns
+        """From a tree's number and columns in the index."""
+        number, id_, _, events, errors, tokens, usd, unpriced, duration, feedback, session, user = columns
         return cls(
-            id=id_, start=datetime.fromtimestamp(start / 1_000_000, UTC), name=next(iter(shape.name), ""),
-            kind=shape.kind[0], status=shape.status[0], running=running, session=session, user=user, events=events,
-            errors=errors, tokens=tokens, usd=None if usd is None else Decimal(usd), unpriced=unpriced,
-            duration=duration, feedback=feedback, shape=shape,
+            id=id_of(id_), start=datetime.fromtimestamp(start_of(number) / 1_000_000, UTC),
+            name=next(iter(shape.name), ""), kind=shape.kind[0], status=shape.status[0], running=running,
+            session=session, user=user, events=events, errors=errors, tokens=tokens,
+            usd=None if usd is None else Decimal(str(usd)), unpriced=unpriced, duration=duration, feedback=feedback,
+            shape=shape,
         )  # fmt: skip
 
     @property

@@ -13,24 +13,26 @@ from eventtree.journal import Journal
 from eventtree.journal.journal import process_of
 from eventtree.journal.trees import bytes_at, load
 from eventtree.query.fill import NEVER, Filler
+from eventtree.query.packed import id_of, start_of
 from eventtree.query.row import COLUMNS, Shape, TreeRow
 from eventtree.query.words import Condition, looks_for_text, needles
 from eventtree.tree.events import Pricing
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
 
-Cursor = tuple[int, int]
-"""Where a page ends: start and number of its last row."""
+Cursor = int
+"""Where a page ends: the number of its last row."""
 Columns = tuple[Any, ...]
 """Of a row: its number, and `COLUMNS`."""
 
 ALL = Filter()
+LAST = (1 << 63) - 1
+"""No tree has a higher number."""
 READ_AT_ONCE = 200
 """Rows that are read and judged at once when text is looked for."""
 FILLING = 4.0
 """So many times as long as looking took it is filled before the next look."""
-SELECTED = f"SELECT seq, {', '.join(COLUMNS)} FROM trees WHERE shape IS NOT NULL"
-NEWEST_FIRST = "ORDER BY start DESC, seq DESC LIMIT ?"
+SELECTED = f"SELECT tree, {', '.join(COLUMNS)} FROM trees"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Search:
             began = time.monotonic()
             found, examined = self._matching(chosen, before, limit, end, judged)
             now = time.monotonic()
-            is_certain = horizon == NEVER or (len(found) >= limit and found[-1][2] > horizon)
+            is_certain = horizon == NEVER or (len(found) >= limit and start_of(found[-1][0]) > horizon)
             if is_certain or now >= end:
                 break
             # Looking again is not to cost more than the filling between two looks.
@@ -84,11 +86,11 @@ class Search:
         at_once = READ_AT_ONCE if by_text else limit
         found: list[Columns] = []
         while True:
-            beyond = "" if before is None else "AND (start, seq) < (?, ?)"
-            sql = f"{SELECTED} AND ({condition.sql}) {beyond} {NEWEST_FIRST}"
-            rows: list[Columns] = self._db.execute(sql, (*condition.values, *(before or ()), at_once)).fetchall()
+            sql = f"{SELECTED} WHERE ({condition.sql}) AND tree < ? ORDER BY tree DESC LIMIT ?"
+            beyond = LAST if before is None else before
+            rows: list[Columns] = self._db.execute(sql, (*condition.values, beyond, at_once)).fetchall()
             for row in rows:
-                before = (row[2], row[0])
+                before = row[0]
                 if not by_text or self._is_chosen(row, chosen, judged):
                     found.append(row)
                 if len(found) >= limit or time.monotonic() >= end:
@@ -103,19 +105,19 @@ class Search:
             known = judged[row[0]] = self._may_have(row[0], needles(chosen)) and self._has(row, chosen)
         return known
 
-    def _may_have(self, seq: int, texts: list[str]) -> bool:
+    def _may_have(self, tree: int, texts: list[str]) -> bool:
         if not texts:
             return True
         wanted = [record.encode(text)[1:-1].decode() for text in texts]
-        for data in bytes_at(self._journal, self._filler.places(seq)):
+        for data in bytes_at(self._journal, self._filler.places(tree)):
             text = data.decode("utf-8", "replace").lower()
             if any(one in text for one in wanted):
                 return True
         return False
 
     def _has(self, row: Columns, chosen: Filter) -> bool:
-        tree = fold_records(row[1], load(self._journal, self._filler.places(row[0])), self._pricing)
-        return tree is not None and chosen.matches(tree, self.vendors(row[3]))
+        tree = fold_records(id_of(row[1]), load(self._journal, self._filler.places(row[0])), self._pricing)
+        return tree is not None and chosen.matches(tree, self.vendors(row[2]))
 
     def vendors(self, shape: int) -> list[str]:
         """Names of the vendors of a shape."""
@@ -132,11 +134,10 @@ class Search:
 
     def row(self, row: Columns) -> TreeRow:
         """Columns as what a list shows."""
-        seq, *columns = row
-        if columns[2] not in self._shapes:
+        if row[2] not in self._shapes:
             self.condition(ALL)
-        shape = self._shapes[columns[2]]
+        shape = self._shapes[row[2]]
         running = Status.INCOMPLETE in shape.status and any(
-            self._journal.is_alive(process_of(log)) for log in {log for log, *_ in self._filler.places(seq)}
+            self._journal.is_alive(process_of(log)) for log in {log for log, *_ in self._filler.places(row[0])}
         )
-        return TreeRow.of(tuple(columns), shape, running=running)
+        return TreeRow.of(row, shape, running=running)

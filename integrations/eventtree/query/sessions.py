@@ -6,14 +6,15 @@ import sqlite3
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from eventtree.query.packed import start_of
 from eventtree.query.row import SessionRow
 from eventtree.query.words import Condition
 
 SESSIONS = """
-SELECT session, count(*), sum(shape IN (SELECT id FROM shapes WHERE text LIKE '[["error"]%')), min(start), max(start),
-       sum(tokens), sum_usd(usd), max(CASE WHEN user IS NOT NULL THEN printf('%020d', start) || user END)
-FROM trees WHERE shape IS NOT NULL AND session IS NOT NULL AND ({condition})
-GROUP BY session ORDER BY max(start) DESC LIMIT ?
+SELECT session, count(*), sum(shape IN (SELECT id FROM shapes WHERE text LIKE '[["error"]%')), min(tree), max(tree),
+       sum(tokens), sum_usd(usd), max(CASE WHEN user IS NOT NULL THEN printf('%020d', tree) || user END)
+FROM trees WHERE session IS NOT NULL AND ({condition})
+GROUP BY session ORDER BY max(tree) DESC LIMIT ?
 """
 
 
@@ -30,9 +31,9 @@ class _SumUsd:
     def __init__(self) -> None:
         self.sum: Decimal | None = None
 
-    def step(self, usd: str | None) -> None:
+    def step(self, usd: float | str | None) -> None:
         if usd is not None:
-            self.sum = (self.sum or Decimal(0)) + Decimal(usd)
+            self.sum = (self.sum or Decimal(0)) + Decimal(str(usd))
 
     def finalize(self) -> str | None:
         return None if self.sum is None else str(self.sum)
@@ -41,6 +42,6 @@ class _SumUsd:
 def _session(
     session: str, trees: int, errors: int, first: int, last: int, tokens: int | None, usd: str | None, user: str | None
 ) -> SessionRow:
-    began, newest = (datetime.fromtimestamp(at / 1_000_000, UTC) for at in (first, last))
+    began, newest = (datetime.fromtimestamp(start_of(at) / 1_000_000, UTC) for at in (first, last))
     dollars = None if usd is None else Decimal(usd)
     return SessionRow(session, trees, errors, began, newest, tokens, dollars, user[20:] if user else None)

@@ -17,9 +17,10 @@ import platformdirs
 from eventtree import __version__
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.trees import CLEARED
+from eventtree.query.packed import id_of
 from eventtree.tree.filter import share_of
 
-FORM = 2
+FORM = 3
 """Goes up whenever the tables, or what stands in them, change."""
 BUSY_SECONDS = 5.0
 """Another process may fill the same index: it writes a log at a time."""
@@ -30,22 +31,21 @@ SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA secure_delete = ON;
-CREATE TABLE IF NOT EXISTS about (id INTEGER PRIMARY KEY, key TEXT, rev INTEGER);
+PRAGMA cache_size = -32768;
+CREATE TABLE IF NOT EXISTS about (id INTEGER PRIMARY KEY, key TEXT);
 CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto INTEGER, bad INTEGER, lost INTEGER);
+CREATE TABLE IF NOT EXISTS ids (id PRIMARY KEY, tree INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lines (tree INTEGER, log INTEGER, at INTEGER, places BLOB, PRIMARY KEY (tree, log, at))
+WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stale (tree INTEGER PRIMARY KEY, id);
 CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS trees (
-    seq INTEGER PRIMARY KEY, id TEXT UNIQUE, stale INTEGER, rev INTEGER, start INTEGER, shape INTEGER,
-    session TEXT, user TEXT, events INTEGER, errors INTEGER, tokens INTEGER, usd TEXT, unpriced INTEGER, duration REAL,
-    feedback INTEGER
+    tree INTEGER PRIMARY KEY, id, shape INTEGER, events INTEGER, errors INTEGER, tokens INTEGER, usd, unpriced INTEGER,
+    duration REAL, feedback INTEGER, session TEXT, user TEXT
 );
-CREATE TABLE IF NOT EXISTS lines (tree INTEGER, log INTEGER, places BLOB, PRIMARY KEY (tree, log)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_start ON trees (start, shape) WHERE shape IS NOT NULL;
-CREATE INDEX IF NOT EXISTS by_session ON trees (session COLLATE NOCASE) WHERE session IS NOT NULL;
-CREATE INDEX IF NOT EXISTS by_rev ON trees (rev);
-CREATE INDEX IF NOT EXISTS to_fold ON trees (start) WHERE stale;
 """
-"""`start` is in microseconds; `places` are offset and length of each line, 32 bits each. A tree without a `shape` has
-not been folded yet, a `stale` one has got lines since.
+"""`tree` is a tree's number, `id` its id, as `packed.py` has them, and so are the `places` of its lines. A tree that is
+`stale` has lines that its row does not know yet.
 """
 
 
@@ -118,7 +118,7 @@ def _connected(place: str, key: str) -> sqlite3.Connection:
         Path(place).touch(mode=0o600)
     connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        connection.create_function("share_of", 1, share_of, deterministic=True)
+        connection.create_function("share_of", 1, lambda stored: share_of(id_of(stored)), deterministic=True)
         connection.executescript(SCHEMA)
         within(connection, lambda: _begin(connection, key))
     except BaseException:
@@ -130,6 +130,6 @@ def _connected(place: str, key: str) -> sqlite3.Connection:
 def _begin(connection: sqlite3.Connection, key: str) -> None:
     if connection.execute("SELECT key FROM about").fetchone() == (key,):
         return
-    for table in ("about", "logs", "shapes", "trees", "lines"):
+    for table in ("about", "logs", "ids", "lines", "stale", "shapes", "trees"):
         connection.execute(f"DELETE FROM {table}")
-    connection.execute("INSERT INTO about VALUES (1, ?, 1)", (key,))
+    connection.execute("INSERT INTO about VALUES (1, ?)", (key,))

@@ -6,9 +6,12 @@ column: rows that fit otherwise are read and judged themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
+from eventtree.query.packed import at_an_end, number_at
 from eventtree.query.row import Shape
 from eventtree.tree import filter as words
 from eventtree.tree.filter import NUMBER_WORDS, Filter, Term
@@ -47,29 +50,28 @@ class Condition:
         if term.word in NUMBERS:
             return self._with(f"{NUMBERS[term.word]} {term.op} ?", term.number)
         if term.word in (words.SINCE, words.UNTIL):
-            return self._with(f"start {'>=' if term.word == words.SINCE else '<'} ?", term.number * 1_000_000)
+            return self._with(f"tree {'>=' if term.word == words.SINCE else '<'} ?", number_at(ceil(term.number * 1e6)))
         if term.word == words.RATE:
             return self._with("share_of(id) < ?", term.number)
         if term.word == words.FEEDBACK:
             return "feedback > 0"
         if term.word == words.ID:
-            ends = [
-                self._with("? IN (substr(lower(id), 1, ?), substr(lower(id), ?))", text, len(text), -len(text))
-                for text, *_ in term.values
-            ]
-            return f"({' OR '.join(ends)})"
+            ends = [at_an_end(value[0]) for value in term.values]
+            return f"({' OR '.join(self._with(sql, *values) for sql, values in ends)})"
         if term.word in OWN_COLUMNS:
             return self._own_column(term)
         fitting = (str(number) for number, shape in self.shapes.items() if _fits(term, shape))
         return f"shape IN ({','.join(fitting)})"
 
     def _own_column(self, term: Term) -> str:
-        texts = [value[0] for value in term.values]
-        # SQLite leaves out the case of ASCII alone.
-        if all(len(value) == 1 and value[0].isascii() for value in term.values):
-            return self._with(f"{term.word} COLLATE NOCASE IN ({','.join('?' * len(texts))})", *texts)
         self.terms.append(term)
-        return f"fits({len(self.terms) - 1}, {term.word})"
+        judged = f"fits({len(self.terms) - 1}, {term.word})"
+        texts = ["%".join(re.sub("[!%_]", r"!\g<0>", piece) for piece in value) for value in term.values]
+        # SQLite leaves out the case of ASCII alone, and reads no further than a NUL.
+        if not all(text.isascii() and "\0" not in text for text in texts):
+            return judged
+        likes = " OR ".join(self._with(f"{term.word} LIKE ? ESCAPE '!'", text) for text in texts)
+        return f"CASE WHEN instr({term.word}, char(0)) THEN {judged} ELSE {likes} END"
 
     def _with(self, sql: str, *values: Any) -> str:
         self.values += values

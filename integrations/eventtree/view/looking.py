@@ -70,11 +70,12 @@ class Looking:
             ConfigError: `before` is no such place.
         """
         try:
-            place = None if not before else tuple(map(int, before.split(".", 1)))
-            found = self.index.search(chosen, before=place, limit=limit, seconds=SEARCH_SECONDS)  # type: ignore[arg-type]
+            place = None if not before else int(before)
         except ValueError:
             raise ConfigError("before", f"{before!r} is no end of a page", "Leave it out") from None
-        beyond = None if found.next is None else ".".join(map(str, found.next))
+        found = self.index.search(chosen, before=place, limit=limit, seconds=SEARCH_SECONDS)
+        # As text: a page's numbers are not long enough.
+        beyond = None if found.next is None else str(found.next)
         return {"rows": [row_of(row) for row in found.rows], "next": beyond, "certain": found.is_certain}
 
     def tree(self, tree_id: str) -> Opened:
