@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from eventtree import record
@@ -63,7 +64,8 @@ class Filler:
         self.pricing = pricing
         self._unplaced: list[tuple[float, str]] = []
         """Logs with lines that are in no row yet, and when they were written last; the newest is the last."""
-        self._shapes: dict[Shape, int] = {}
+        self._shapes: dict[Hashable, int] = {}
+        """What a shape is made of → its number."""
         self._waits: dict[int, float] = {}
         """Trees that grow and were folded a moment ago → when to fold them again."""
 
@@ -143,7 +145,7 @@ class Filler:
         places: dict[str, list[int]] = {}
         starts: dict[str, int] = {}
         reader = LineReader(self.journal.files, name, upto)
-        for kind, run_id, tree_id, line, _ in self._entries(reader):
+        for kind, run_id, tree_id, line, _ in chain(entries_of(reader), self._last_words(reader)):
             places.setdefault(tree_id, []).extend((line.offset, line.length))
             if kind == record.OPEN and run_id == tree_id:
                 start = START.search(line.payload)
@@ -155,6 +157,7 @@ class Filler:
             "UPDATE logs SET upto = ?, bad = bad + ?, lost = lost + ? WHERE id = ?",
             (reader.offset, damage.bad_lines, damage.lost, log),
         )
+        places.pop("", None)
         numbers = self._numbers(places)
         for tree_id, found in places.items():
             stored_id = stored(tree_id)
@@ -162,11 +165,10 @@ class Filler:
             self.db.execute("INSERT INTO lines VALUES (?, ?, ?, ?)", (number, log, found[0], packed(found)))
             self.db.execute("INSERT OR IGNORE INTO stale VALUES (?, ?)", (number, stored_id))
 
-    def _entries(self, reader: LineReader) -> Iterator[Entry]:
-        """The records of a log; the end that its writer has torn is read as a scan reads it."""
-        yield from (entry for entry in entries_of(reader) if entry.tree_id)
+    def _last_words(self, reader: LineReader) -> Iterator[Entry]:
+        """What stands at the end of a log that its writer has torn, once all before it was read: as a scan reads it."""
         if reader.offset < self.journal.files.size(reader.name) and not self._may_grow(reader.name):
-            yield from (entry for entry in map(entry_of, reader.last_words()) if entry and entry.tree_id)
+            yield from filter(None, map(entry_of, reader.last_words()))
 
     def _may_grow(self, name: str) -> bool:
         process = process_of(name)
@@ -185,11 +187,11 @@ class Filler:
 
     def _number(self, stored_id: StoredId, known: int | None, start: int | None) -> int:
         """The number of a tree: another than the one that is known where it turns out when it began."""
-        number = known
-        if known is None or (start is not None and start_of(known) != start):
-            number = self._free_number(0 if start is None else number_at(start))
-            self.db.execute("INSERT OR REPLACE INTO ids VALUES (?, ?)", (stored_id, number))
-        if known is not None and number != known:
+        if known is not None and start in (None, start_of(known)):
+            return known
+        number = self._free_number(0 if start is None else number_at(start))
+        self.db.execute("INSERT OR REPLACE INTO ids VALUES (?, ?)", (stored_id, number))
+        if known is not None:
             self.db.execute("UPDATE lines SET tree = ? WHERE tree = ?", (number, known))
             self.db.execute("DELETE FROM trees WHERE tree = ?", (known,))
             self.db.execute("DELETE FROM stale WHERE tree = ?", (known,))
@@ -235,15 +237,15 @@ class Filler:
         return (number, stored_id, self._shape(tree, vendors_of(tree_id, records)), *figures(tree))
 
     def _shape(self, tree: EventTree, vendors: Sequence[str]) -> int:
-        shape = Shape.of(tree, vendors)
-        number = self._shapes.get(shape)
+        made_of = Shape.made_of(tree, vendors)
+        number = self._shapes.get(made_of)
         if number is None:
-            text = shape.written
+            text = Shape.of(tree, vendors).written
             self.db.execute("INSERT OR IGNORE INTO shapes (text) VALUES (?)", (text,))
             number = self.db.execute("SELECT id FROM shapes WHERE text = ?", (text,)).fetchone()[0]
             if len(self._shapes) > 10_000:
                 self._shapes.clear()
-            self._shapes[shape] = number
+            self._shapes[made_of] = number
         return number
 
     def _leave_out(self, gone: set[str]) -> None:

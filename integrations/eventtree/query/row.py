@@ -6,20 +6,23 @@ and judged once by the very words that judge a tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
 import pydantic_core
 
 from eventtree.event import EventTree
 from eventtree.query.packed import id_of, start_of
-from eventtree.tree.filter import NUMBER_WORDS, TEXT_WORDS
+from eventtree.tree.filter import NUMBER_WORDS, TEXT_WORDS, experiment_of
 
 MOST_PRICELESS = 20
+OF_ROOT = attrgetter("status", "environment", "name", "kind")
+OF_EVENT = attrgetter("kind", "internal", "model", "asked_model", "provider", "tags")
 
 
 class Shape(NamedTuple):
@@ -51,6 +54,13 @@ class Shape(NamedTuple):
         texts["kind"] = {tree.root.kind: None, **texts["kind"]}
         priceless = tuple(islice(_priceless(tree), MOST_PRICELESS))
         return cls(**{word: tuple(map(str, found)) for word, found in texts.items()}, priceless=priceless)
+
+    @staticmethod
+    def made_of(tree: EventTree, vendors: Iterable[str]) -> Hashable:
+        """All that `of` looks at: of most trees it is what it was of an earlier one."""
+        errors = dict.fromkeys(event.error.type for event in tree.events if event.error)
+        parts = (dict.fromkeys(map(OF_EVENT, tree.events)), errors, vendors, islice(_priceless(tree), MOST_PRICELESS))
+        return (*OF_ROOT(tree.root), experiment_of(tree), *map(tuple, parts))
 
     @classmethod
     def read(cls, text: str) -> Self:

@@ -26,6 +26,8 @@ BUSY_SECONDS = 5.0
 """Another process may fill the same index: it writes a log at a time."""
 MEMORY = ":memory:"
 ENDINGS = ("", "-wal", "-shm")
+MOST_FILES = 24
+"""Indexes of a user: those of other journals, prices and versions that nobody has asked for longest give way."""
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -108,6 +110,12 @@ def _folder() -> Path:
     return platformdirs.user_cache_path("eventtree", appauthor=False)
 
 
+def _tidy(folder: Path) -> None:
+    by_use = sorted(((path.stat().st_mtime, path) for path in folder.glob("*.sqlite")), reverse=True)
+    for _, path in by_use[MOST_FILES:]:
+        discard(str(path))
+
+
 def _name_of(files: DiskFiles) -> str:
     return blake2b(str(files.folder.resolve()).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
@@ -115,7 +123,8 @@ def _name_of(files: DiskFiles) -> str:
 def _connected(place: str, key: str) -> sqlite3.Connection:
     if place != MEMORY:
         Path(place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        Path(place).touch(mode=0o600)
+        Path(place).touch(mode=0o600)  # asked for now
+        _tidy(Path(place).parent)
     connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.create_function("share_of", 1, lambda stored: share_of(id_of(stored)), deterministic=True)

@@ -65,42 +65,43 @@ TEXT_OR_NONE = frozenset({str, type(None)})
 
 def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | None]) -> Event:
     """The event of a run. Its fields are those of `Event`, in their order."""
-    opened, closed, shared = run.open, run.close, settled.shared
-    duration, error = closed.get("duration"), closed.get("error")
-    model, asked = run.learned("model"), opened.get("model")
-    kind: Any = run.learned("kind") or Kind.CHAIN
-    status = run.status
+    opened, closed, shared = run.open.get, run.close.get, settled.shared
+    duration, error, asked = closed("duration"), closed("error"), opened("model")
+    model, provider = closed("model"), closed("provider")
+    model = asked if model is None else model
+    kind: Any = closed("kind") or opened("kind") or Kind.CHAIN
+    inputs, status = closed("inputs"), run.status
     values = {
         "id": run.id,
         "parent_id": settled.nest.parents[run.id],
         "tree_id": settled.tree_id,
         "session_id": shared["session"],
         "kind": run.kind or KINDS.get(kind, kind),
-        "name": opened.get("name", "unknown"),
+        "name": opened("name", "unknown"),
         "status": STATUSES.get(status) or Status(status),
         "error": None if error is None else _error(error),
         "internal": bool(run.learned("internal")),
-        "inputs": run.learned("inputs"),
+        "inputs": opened("inputs") if inputs is None else inputs,
         "outputs": run.outputs,
         "model": model,
         "asked_model": None if asked == model else asked,
-        "provider": run.learned("provider"),
-        "params": {**(opened.get("params") or NOTHING), **(closed.get("params") or NOTHING)} or None,
+        "provider": opened("provider") if provider is None else provider,
+        "params": _merged(opened("params"), closed("params")) or None,
         "prompt": run.prompt,
         "usage": figures[0],
         "cost": figures[1],
-        "start": _time(opened.get("start", settled.start)),
+        "start": _time(opened("start", settled.start)),
         "duration": None if duration is None else max(0, duration) / 1e9,
         "time_to_first_token": _first_token(run) if run.notes else None,
-        "tags": tuple(opened.get("tags", ())),
-        "metadata": {**opened.get("metadata", NOTHING), **closed.get("metadata", NOTHING), **run.metadata},
+        "tags": tuple(opened("tags", ())),
+        "metadata": _merged(opened("metadata"), closed("metadata"), run.metadata),
         "user": shared["user"],
         "environment": shared["environment"],
-        "release": opened.get("release"),
-        "service": opened.get("service"),
-        "framework": opened.get("framework"),
-        "traceparent": opened.get("traceparent"),
-        "notes": _notes(run) if run.notes or not opened or run.lost_texts else (),
+        "release": opened("release"),
+        "service": opened("service"),
+        "framework": opened("framework"),
+        "traceparent": opened("traceparent"),
+        "notes": _notes(run) if run.notes or not run.open or run.lost_texts else (),
     }
     return Event.made(values) if _is_usual(values) else Event(**values)
 
@@ -119,6 +120,14 @@ TEXTS_OF = itemgetter(
     "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "release", "service",
     "framework", "traceparent",
 )  # fmt: skip
+
+
+def _merged(*parts: Mapping[str, Any] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part:
+            found.update(part)
+    return found
 
 
 def _error(kept: Any) -> EventError:

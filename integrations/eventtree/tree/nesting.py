@@ -92,10 +92,8 @@ def _encloses(outer: Run, inner: Run) -> bool:
 def silent(runs: Mapping[str, Run], parents: Mapping[str, str | None], wrappers: set[str]) -> set[str]:
     """Runs for which no tokens may be counted: a run above or below has the same text, and counts it."""
     found: set[str] = set()
-    for run in runs.values():
-        kind = run.learned("kind")
-        if kind not in (Kind.MODEL, Kind.EMBEDDING):
-            continue
+    asked = [(run, kind) for run in runs.values() if (kind := run.learned("kind")) in (Kind.MODEL, Kind.EMBEDDING)]
+    for run, kind in asked if len(asked) > 1 else ():
         above = parents[run.id]
         while above is not None and above in runs:
             if runs[above].learned("kind") == kind:
