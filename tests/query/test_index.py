@@ -119,7 +119,8 @@ def check(index: Index, journal: Journal, words: str = "") -> list[TreeRow]:
 
 FILTERS = [
     "", "status:ok", "-status:ok", "status:error,interrupted", "session:s1", "session:S1", "-session:s1",
-    f"session:{quoted(HOSTILE)}", "session:*größe*", "session:s*", "-session:*S1", "session:*[bold]*", "session:s_", "user:bob", "user:b*", "environment:prod", "-environment:prod",
+    f"session:{quoted(HOSTILE)}", "session:*größe*", "session:s*", "-session:*S1", "session:*[bold]*", "session:s_",
+    "user:bob", "user:b*", "environment:prod", "-environment:prod",
     f"name:{quoted(HOSTILE)}", "name:rag", "kind:tool", "kind:agent", "model:gpt-4o-mini", "-model:gpt*", "tag:b",
     "error:TimeoutError", "error:*time*", "experiment:nightly", "vendor:braintrust", "-vendor:honeyhive",
     "cost>0.00001", "-cost>0.00001", "tokens>15", "tokens=15", "events>3", "errors>0", "duration>0", "-duration>0",
