@@ -58,9 +58,10 @@ class Shape(NamedTuple):
     @staticmethod
     def made_of(tree: EventTree, vendors: Iterable[str]) -> Hashable:
         """All that `of` looks at: of most trees it is what it was of an earlier one."""
-        errors = dict.fromkeys(event.error.type for event in tree.events if event.error)
-        parts = (dict.fromkeys(map(OF_EVENT, tree.events)), errors, vendors, islice(_priceless(tree), MOST_PRICELESS))
-        return (*OF_ROOT(tree.root), experiment_of(tree), *map(tuple, parts))
+        facts = tuple(dict.fromkeys(map(OF_EVENT, tree.events)))
+        errors = tuple(dict.fromkeys(event.error.type for event in tree.events if event.error))
+        priceless = tuple(islice(_priceless(tree), MOST_PRICELESS))
+        return (*OF_ROOT(tree.root), experiment_of(tree), facts, errors, tuple(vendors), priceless)
 
     @classmethod
     def read(cls, text: str) -> Self:

@@ -104,13 +104,13 @@ export function List({ place, go, news }) {
     ${!error && certain && rows.length === 0 && html`<${Empty} filtered=${Boolean(place.q)} />`}
     <${Rows} id="trees" role="listbox" label="trees, newest first" count=${rows.length} height=${HEIGHT} active=${active}
       onEnd=${more} onTop=${setAtTop} onKey=${keys} of=${[rows, active]}
-      row=${(index) => html`<${Row} key=${rows[index].id} row=${rows[index]} index=${index} active=${index === active}
+      row=${(index, { key, style }) => html`<${Row} key=${key} style=${style} row=${rows[index]} index=${index} active=${index === active}
         onOpen=${() => open(index)} />`} />
     <${Sums} rows=${rows} more=${next !== null} />
   </nav>`;
 }
 
-function Row({ row, index, active, onOpen }) {
+function Row({ style, row, index, active, onOpen }) {
   const used = row.models.length > 0;
   const about = [
     used && `${short(row.tokens)} tok`,
@@ -118,7 +118,7 @@ function Row({ row, index, active, onOpen }) {
     row.session && `#${row.session}`,
     used && row.models[0] + (row.models.length > 1 ? ` +${row.models.length - 1}` : ""),
   ].filter(Boolean);
-  return html`<div class=${active ? "tree-row active" : "tree-row"} style=${{ height: `${HEIGHT}px` }} role="option"
+  return html`<div class=${active ? "tree-row active" : "tree-row"} style=${style} role="option"
     id=${`trees-${index}`} aria-selected=${active} onClick=${onOpen}>
     <${Status} status=${row.status} />
     <span class="name">${row.name}</span>

@@ -6,14 +6,19 @@ const BEYOND = 12; // rows drawn above and below what is seen
 const STEP = 8; // rows scrolled before the window is drawn anew
 
 /**
- * `row(index)` draws a row, again only where one of the values in `of` has changed; `active` is the index kept in view; `onEnd` is called near the last row;
- * `onTop(bool)` says whether the window stands at its top.
+ * `row(index, slot)` draws a row, again only where one of the values in `of` has changed; `slot` is its key and its
+ * style. As one scrolls, the elements of rows that go out of sight are those of rows that come: nothing is added, taken
+ * out or moved in the page, so that a frame costs the browser little.
+ *
+ * `active` is the index kept in view; `onEnd` is called near the last row; `onTop(bool)` says whether the window stands
+ * at its top.
  */
 export function Rows({ count, height, row, active, of, onEnd, onTop, role, label, id, onKey }) {
   const box = useRef(null);
   const [first, setFirst] = useState(0);
   const [seen, setSeen] = useState(40);
-  const known = useMemo(() => new Map(), of);
+  const slots = seen + STEP + 2 * BEYOND;
+  const known = useMemo(() => new Map(), [...of, slots]);
 
   useEffect(() => {
     const measure = new ResizeObserver(() => setSeen(Math.ceil(box.current.clientHeight / height)));
@@ -40,14 +45,14 @@ export function Rows({ count, height, row, active, of, onEnd, onTop, role, label
   const until = Math.min(count, first + seen + STEP + BEYOND);
   const drawn = [];
   for (let index = from; index < until; index++) {
-    if (!known.has(index)) known.set(index, row(index));
-    drawn.push(known.get(index)); // the very same row is not even compared
+    const key = index % slots;
+    const style = { height: `${height}px`, transform: `translateY(${index * height}px)` };
+    if (!known.has(index)) known.set(index, row(index, { key, style }));
+    drawn[key] = known.get(index); // the very same row is not even compared
   }
   return html`
     <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${onKey} tabindex="0" role=${role} aria-label=${label}
       id=${id} aria-activedescendant=${active >= 0 ? `${id}-${active}` : undefined}>
-      <div role="presentation" style=${{ height: `${count * height}px` }}>
-        <div role="presentation" style=${{ transform: `translateY(${from * height}px)` }}>${drawn}</div>
-      </div>
+      <div role="presentation" class="sheet" style=${{ height: `${count * height}px` }}>${drawn}</div>
     </div>`;
 }

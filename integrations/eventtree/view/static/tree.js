@@ -138,7 +138,7 @@ export function Tree({ tree, place, go }) {
     </header>
     <${Rows} id="events" role="tree" label="events of the tree" count=${rows.length} height=${HEIGHT} active=${active}
       onKey=${keys} of=${[rows, span, active]}
-      row=${(index) => html`<${Event} key=${rows[index].event.id} index=${index} row=${rows[index]} span=${span}
+      row=${(index, { key, style }) => html`<${Event} key=${key} style=${style} index=${index} row=${rows[index]} span=${span}
         active=${index === active} folded=${folded.has(rows[index].event.id)} onFold=${fold}
         onSelect=${() => select(index)} onFocus=${setFocus} />`} />
     ${tree.hidden > 0 && html`<p class="quiet">${count(tree.hidden)} more events are not drawn.</p>`}
@@ -151,7 +151,7 @@ function aboveOf(rows, at) {
   return at;
 }
 
-function Event({ index, row, span, active, folded, onFold, onSelect, onFocus }) {
+function Event({ style, index, row, span, active, folded, onFold, onSelect, onFocus }) {
   const { event, depth, below } = row;
   const running = event.status === "running";
   const isOpen = running || event.duration == null;
@@ -164,7 +164,7 @@ function Event({ index, row, span, active, folded, onFold, onSelect, onFocus }) 
     onFold(event.id, !folded);
   };
   return html`<div class=${`event ${event.kind}${active ? " active" : ""}${event.internal ? " internal" : ""}`}
-    style=${{ height: `${HEIGHT}px` }} role="treeitem" id=${`events-${index}`} aria-level=${depth + 1}
+    style=${style} role="treeitem" id=${`events-${index}`} aria-level=${depth + 1}
     aria-selected=${active} aria-expanded=${below ? !folded : undefined} onClick=${onSelect}
     onDblClick=${() => onFocus(event.id)}>
     <span class="name" style=${{ paddingLeft: `${Math.min(depth, DEEPEST) * INDENT}px` }}>
