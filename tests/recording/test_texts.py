@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,18 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
 
 from eventtree import diagnostics, flush, record
 from eventtree.content.walk import LONG
 from eventtree.event import EventTree, Kind
-from eventtree.journal import open_journal
+from eventtree.journal import Journal, MemoryFiles, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.line import frame, unframe
 from eventtree.langchain import CallbackHandler
 from eventtree.recording import texts
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
+from eventtree.recording.texts import Texts
 from eventtree.testing import VendorServer
+from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.stored import stored_trees
 from eventtree.vendors import Braintrust
 from tests.bench.chain import make_chain
@@ -80,7 +89,7 @@ def test_a_chain_with_a_prompt_of_a_megabyte_writes_it_once(own_place: Path) -> 
 
 def test_what_an_app_writes_is_never_taken_for_a_pointer(root: tuple[Pipeline, str], own_place: Path) -> None:
     pipeline, run = root
-    own = {"same": [{"at": ["inputs"], "r": "open", "id": run, "from": ["inputs", "question"]}], "$same": [run]}
+    own = {"same": [{"at": ["inputs"], "of": [0, 1]}], "$same": [run]}
     child(pipeline, run, own, outputs=own)
     child(pipeline, run, {**own, "text": TEXT, "none": None})
     recorder.close(pipeline, run)
@@ -137,8 +146,10 @@ def test_a_pointer_that_was_tampered_with_hurts_nothing(root: tuple[Pipeline, st
     (log,) = own_place.glob("*.log")
     kept = log.read_bytes().splitlines(keepends=True)
     odd_pointers: list[Any] = [
-        7, [7], [{}], [{"at": [], "r": "open", "id": run, "from": []}], [{"at": 1, "r": 1, "id": [], "from": 1}],
-        [{"at": ["inputs", "q", 0], "r": "open", "id": run, "from": ["inputs", "question"]}],
+        7, [7], [{}], [{"at": [], "of": [0, 1]}], [{"at": [], "here": [0, 1]}], [{"at": 1, "of": 1}],
+        [{"at": ["inputs", "q", 0], "of": [0, 1]}], [{"at": ["inputs", "q"], "of": [0]}], [{"at": ["r"], "of": [0, 1]}],
+        [{"at": ["inputs"], "of": [0, 1 << 62]}], [{"at": ["inputs"], "of": [1, 0]}],
+        [{"at": ["inputs"], "of": ["a", {}]}],
     ]  # fmt: skip
     for odd in odd_pointers:
         lines = []
@@ -160,7 +171,7 @@ def test_a_record_that_has_to_be_cut_points_nowhere_and_is_pointed_to_by_none(ow
     (tree,) = trees(own_place)
     for event in tree.events[1:]:
         assert "Ä long" in str(event.inputs) and "yyy" in str(event.inputs) and "cut]…" in str(event.inputs)
-    assert [record.SAME in entry for entry in records(own_place) if entry["r"] == record.OPEN] == [False, False, False]
+    assert [record.SAME in entry for entry in records(own_place) if entry["r"] == record.OPEN] == [True, False, False]
 
 
 def test_nothing_points_into_a_log_that_somebody_deleted(root: tuple[Pipeline, str], own_place: Path) -> None:
@@ -192,8 +203,8 @@ def test_what_is_held_is_bounded_and_gone_with_the_root(
         child(pipeline, run, TEXT + str(number))
         assert sum(one.characters for one in texts._all) <= 100_000
     tree = recorder.runs[run].tree
-    assert tree.texts is not None and tree.texts.known
-    assert all(type(text) is str for held in tree.texts.known.values() for text, _ in held)
+    assert tree.texts is not None and tree.texts.texts
+    assert all(type(text) is str for held in tree.texts.texts.values() for text, _ in held)
     recorder.close(pipeline, run)
     assert tree.texts is None
 
@@ -256,7 +267,7 @@ def test_a_record_that_came_after_its_tree_went_out_has_its_text() -> None:
         recorder.close(pipeline, run)
         assert flush(30).waiting == 0
         entry = record.opened(late, run, run, "chain", "late", 1_800_000_000_000_000_000) | {"inputs": {"q": None}}
-        entry["same"] = [{"at": ["inputs", "q"], "r": "open", "id": run, "from": ["inputs", "question"]}]
+        entry["same"] = [{"at": ["inputs", "q"], "of": [0, 1]}]
         pipeline.journal.append(record.encode(entry), recorder.ended[run].tree.counted)
         pipeline.journal.append(record.encode(record.closed(late, run, 1, "ok")))
         assert flush(30).waiting == 0
@@ -284,3 +295,96 @@ def test_a_forked_child_writes_its_texts_out(root: tuple[Pipeline, str], own_pla
     recorder.close(pipeline, run)
     opened = [entry["inputs"] for entry in records(own_place) if entry["r"] == record.OPEN]
     assert {"child": TEXT} in opened
+
+
+def agent_of(steps: int, characters: int) -> Any:
+    """An agent whose model asks for a tool at each step but the last."""
+
+    @tool
+    def look_up(number: int) -> str:
+        """Look something up."""
+        return f"found {number} " + "answer " * (characters // 7)
+
+    class Model(GenericFakeChatModel):
+        def bind_tools(self, *_: Any, **__: Any) -> Any:
+            return self
+
+    def answer(number: int) -> AIMessage:
+        call = {"name": "look_up", "args": {"number": number}, "id": f"call {number}"}
+        return AIMessage(f"step {number} " + "thought " * (characters // 8), tool_calls=[call])
+
+    return create_agent(Model(messages=iter([*map(answer, range(steps)), AIMessage("done")])), [look_up])
+
+
+@pytest.mark.parametrize("characters", [20, 300, 3_000])
+def test_an_agent_of_fifty_steps_writes_what_is_new_and_is_read_as_if_all_were_written(
+    characters: int, own_place: Path
+) -> None:
+    config: Any = {"callbacks": [CallbackHandler()], "recursion_limit": 1_000}
+    agent_of(50, characters).invoke({"messages": [("user", "go")]}, config)
+    (tree,) = trees(own_place)
+    final: Any = tree.root.outputs
+    assert len(final["messages"]) == 102
+    given = [event.inputs for event in tree.events if event.kind is Kind.MODEL]
+    assert given == [{"messages": final["messages"][: 2 * step + 1]} for step in range(51)]
+    found = records(own_place)
+    beside = sum(len(record.encode({**entry, "inputs": 0, "outputs": 0, "same": 0})) for entry in found)
+    new = sum(len(record.encode(message)) for message in final["messages"])
+    assert sum(log.stat().st_size for log in own_place.glob("*.log")) <= 1.3 * (beside + new)
+
+
+def test_f12_a_damaged_record_costs_later_ones_the_messages_it_holds_and_no_others(own_place: Path) -> None:
+    agent_of(6, 20).invoke({"messages": [("user", "go")]}, {"callbacks": [CallbackHandler()]})
+    (whole,) = trees(own_place)
+    (log,) = own_place.glob("*.log")
+    lines = log.read_bytes().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if b'"r":"close"' in line and b"step 3" in line)
+    log.write_bytes(b"".join([*lines[:at], lines[at].replace(b"step", b"STEP", 1), *lines[at + 1 :]]))
+    (tree,) = trees(own_place)
+    before, after = (
+        [event.inputs["messages"] for event in one.events if event.kind is Kind.MODEL]  # type: ignore[index,call-overload]
+        for one in (whole, tree)
+    )
+    differ = {(step, i) for step, pair in enumerate(zip(before, after, strict=True)) for i in range(len(pair[0]))
+              if pair[0][i] != pair[1][i]}  # fmt: skip
+    assert differ == {(step, 7) for step in (4, 5, 6)}
+    assert all("damaged" in after[step][i]["content"] for step, i in differ)
+
+
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.just("user"), "content": st.sampled_from(["a", "b", TEXT, TEXT + "b", "c" * 500])}
+    )
+    | st.fixed_dictionaries({"n": st.sampled_from([1, 1.0, True, 0.0, -0.0, None])}),
+    max_size=6,
+)
+VALUES = st.recursive(
+    MESSAGES | st.sampled_from([None, 1, "a", TEXT, TEXT + "b"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES, st.booleans()), min_size=1, max_size=8))
+def test_whatever_records_share_is_read_as_it_was(values: list[tuple[Any, Any, bool]]) -> None:
+    """One after the other, some of them cut after all, in one process of two that share the tree."""
+    journal = Journal(MemoryFiles())
+    both = [Texts(journal), Texts(journal, 1 << 40)]
+    builder, expected = TreeBuilder("0"), {}
+    for number, (inputs, outputs, is_cut) in enumerate(values):
+        run = str(number)
+        for entry, part, value in (
+            (record.opened(run, "0", "0" if number else None, "chain", "run", number), "inputs", inputs),
+            (record.closed(run, "0", 1, "ok"), "outputs", outputs),
+        ):
+            entry[part] = json.loads(record.encode({"value": value}))["value"]
+            shared = both[number % 2].share(entry)
+            assert shared is not None
+            if is_cut:
+                shared.undo()
+            builder.add(record.decode(record.encode(entry)))
+            shared.written(1)
+        expected[run] = record.encode({"in": inputs, "out": outputs})
+    tree = builder.build()
+    assert tree is not None
+    assert {event.id: record.encode({"in": event.inputs, "out": event.outputs}) for event in tree.events} == expected

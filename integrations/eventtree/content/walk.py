@@ -27,9 +27,11 @@ MAX_KINDS = 1024
 SHORT = 200
 """Texts up to this many characters are kept even when a value has long used up its size."""
 LONG = 2_048
-"""Longer texts may stand once in a tree."""
+"""Longer texts may stand once in a tree,"""
+MANY = 4
+"""and so may the items of lists of so many."""
 long_texts = [0]
-"""How many of these have been met: whoever makes a record sees whether it may hold one. Any thread's count as well."""
+"""How many of both have been met: whoever makes a record sees whether it may hold one. Any thread's count as well."""
 KEY_LENGTH = 64
 """Longer dict keys are worked out anew each time."""
 MARGIN = 4096
@@ -224,7 +226,9 @@ class Walk:
 
     def items(self, items: Iterable[Any], depth: int) -> list[JsonValue]:
         """A list of anything; the items stand at `depth`."""
-        return [self.string(item) if type(item) is str else self.value(item, depth) for item in items]
+        found = [self.string(item) if type(item) is str else self.value(item, depth) for item in items]
+        long_texts[0] += len(found) >= MANY and type(found[0]) is dict
+        return found
 
     def key(self, key: Any, depth: int) -> tuple[str, bool]:
         """A dict key as it is recorded, and whether its value is secret."""

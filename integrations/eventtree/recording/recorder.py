@@ -121,7 +121,8 @@ class Recorder(Runs):
                 entry["metadata"] = plain | entry["metadata"] if "metadata" in entry else plain
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.sanitize(inputs) if convert is None else convert(inputs)
-            shared = None if met == long_texts[0] or tree.texts is None else tree.texts.share(entry)
+            texts = tree.texts
+            shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
             payload = pipeline.encoded(entry, shared)
         except BaseException as error:  # code of handlers and of the app runs in here
             if diagnostics.must_pass(error):
@@ -191,7 +192,7 @@ class Recorder(Runs):
                     entry["outputs"] = pipeline.sanitize(outputs) if convert is None else convert(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
-            shared = None if met == long_texts[0] or texts is None else texts.share(entry)
+            shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
             payload = pipeline.encoded(entry, shared)
         except BaseException as odd:  # as in `open`
             if diagnostics.must_pass(odd):
@@ -248,7 +249,7 @@ class Recorder(Runs):
         # Of a part of another process' tree that process has decided.
         is_sampled = rate >= 1 or self.capture_journal is not None or tree.remote is not None or _share(tree.id) < rate
         tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
-        tree.texts = Texts(tree.journal)
+        tree.texts = Texts(tree.journal, 0 if tree.remote is None else random.getrandbits(48))
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
         if tree.skipped and tree.remote is not None:

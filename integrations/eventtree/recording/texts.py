@@ -1,57 +1,79 @@
-"""Long texts stand once in a tree: a record that would repeat one points to the record of its tree that holds it.
+"""What is long or comes again and again stands once in a tree: later records say which of it belongs where.
 
-A prompt is an input of the chain, of its template, of the model, and again of each further step of an agent. What is
-kept for this is text alone (no object of the user), bounded, and only while the tree's root is open in this process:
-what is recorded after that is written out, since the tree may have gone out by then. (A record that is made while the
-root ends may point back all the same: delivery then looks for the text in what went out.)
+A prompt is an input of the chain, of its template and of the model; each step of an agent is given all the messages of
+the steps before. So long texts and the items of long lists (messages, documents) are numbered as they are written, and
+a record that would repeat one says its number instead. What is kept for this is text alone (no object of the user),
+bounded, and only while the tree's root is open in this process: what is recorded after that is written out, since the
+tree may have gone out by then. (A record that is made while the root ends may repeat all the same: delivery then looks
+for it in what went out.)
 
-    {"r": "open", …, "inputs": {"question": null}, "same": [{"at": ["inputs", "question"], "r", "id", "from": [...]}]}
+    {"r": "open", …, "inputs": {"question": null, "messages": [{"role": "tool", …}]}, "same": [
+        {"at": ["inputs", "question"], "of": [0, 1]},
+        {"at": ["inputs", "messages"], "here": [9, 10]}, {"at": ["inputs", "messages"], "of": [3, 10]}]}
 
-`at` is where the text belongs, `r` and `id` name the record that holds it and `from` says where in it. Only a record
-with `same` holds a pointer, whatever its values look like. `tree/builder.py` puts the texts back.
+`at` is a place, `here` numbers the text that stands there, or each item, and `of` says what belongs there: numbers as
+ranges, begin and end. Only a record with `same` repeats anything, whatever its values look like. `tree/texts.py` puts
+all of it where it belongs.
 """
 
 from __future__ import annotations
 
+import marshal
 import weakref
+from collections.abc import Iterable
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from eventtree import process
-from eventtree.content.walk import LONG
+from eventtree.content.walk import LONG, MANY
 from eventtree.record import SAME, Record
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
 
 PARTS = ("inputs", "outputs")
-"""Parts of a record whose texts are looked at."""
+"""Parts of a record that are looked at."""
 HELD_CHARACTERS = 16 << 20
 """Characters held in a process. Beyond it all are forgotten, and written out once more."""
 SHARED_BYTES = 16 << 20
 SHARED_SECONDS = 3600.0
-"""A tree points back no further than this: far less than what makes a reader send a tree before its root has ended."""
+"""A tree repeats nothing older than this: far less than what makes a reader send a tree before its root has ended."""
+MIDDLING = 400
+"""Shorter texts are not looked for: to say that one stands elsewhere takes an eighth of this."""
+WITHOUT_REFERENCES = 2
+"""Version of marshal's format in which equal values are equal bytes."""
+ITEM_CHARACTERS = 100
+"""What an item takes beside its text."""
 
 Path = list[Any]
 
 
 class Texts:
-    """The long texts in the records of one tree, and where they stand."""
+    """What the records of one tree hold that later ones may repeat, by number."""
 
-    __slots__ = ("__weakref__", "characters", "journal", "known", "since", "state", "written")
+    __slots__ = (
+        "__weakref__", "characters", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
+    )  # fmt: skip
 
-    def __init__(self, journal: Journal) -> None:
-        """Know none."""
+    def __init__(self, journal: Journal, first: int = 0) -> None:
+        """Know none; what is written is numbered from `first`, which differs for each process that shares a tree."""
         self.journal = journal
-        self.known: dict[int, list[tuple[str, Record]]] = {}
-        """Length → texts of that length, each with the record that holds it."""
+        self.texts: dict[int, list[tuple[str, int]]] = {}
+        """Length → texts of that length."""
+        self.items: dict[bytes, int] = {}
+        self.repeats = False
+        """Whether a long list was met: then single messages are looked at too, which the next one may be made of, and
+        texts that are not so long.
+        """
+        self.numbers = count(first)
         self.characters = 0
         self.written = 0
         self.since = monotonic()
         self.state = (journal.dropped, journal.restarts)
 
     def share(self, entry: Record) -> Shared | None:
-        """Let a record point to what other records hold; None where all of it is to be written out."""
+        """Let a record repeat what other records hold; None where all of it is to be written out."""
         if (self.journal.dropped, self.journal.restarts) != self.state:
             # A record was lost, or its log: none that is known may be taken for written.
             self.clear()
@@ -61,67 +83,122 @@ class Texts:
             return None
         return Shared(self, entry)
 
-    def find(self, text: str) -> Record | None:
-        """Which record holds a text, and where."""
-        return next((place for one, place in self.known.get(len(text), ()) if one == text), None)
+    def find(self, text: str) -> int | None:
+        """The number of a text."""
+        return next((number for one, number in self.texts.get(len(text), ()) if one == text), None)
 
-    def keep(self, text: str, place: Record) -> None:
-        """Remember where a text has been written."""
-        if self.characters + len(text) + sum(one.characters for one in _all) > HELD_CHARACTERS:
+    def keep(self, texts: list[tuple[str, int]], items: dict[bytes, int]) -> None:
+        """Remember under which numbers texts and items have been written."""
+        size = sum(len(text) for text, _ in texts) + sum(len(item) + ITEM_CHARACTERS for item in items)
+        if size + sum(one.characters for one in _all) > HELD_CHARACTERS:
             for one in list(_all):
                 one.clear()
-        if len(text) <= HELD_CHARACTERS:
-            self.characters += len(text)
-            self.known.setdefault(len(text), []).append((text, place))
-            _all.add(self)
+        if size > HELD_CHARACTERS:
+            return
+        self.characters += size
+        _all.add(self)
+        self.items.update(items)
+        for text, number in texts:
+            self.texts.setdefault(len(text), []).append((text, number))
 
     def clear(self) -> None:
-        """Forget all of them."""
-        self.known.clear()
+        """Forget all of them; numbers go on."""
+        self.texts.clear()
+        self.items.clear()
         self.characters = 0
 
 
 class Shared:
     """What one record shares with others of its tree."""
 
-    __slots__ = ("entry", "fresh", "replaced", "texts")
+    __slots__ = ("entry", "fresh", "own", "replaced", "same", "texts")
 
     def __init__(self, texts: Texts, entry: Record) -> None:
-        """Put pointers into `entry`, in place of the texts that are known."""
+        """Leave out of `entry` what is known, and number what is not."""
         self.texts = texts
         self.entry = entry
-        self.fresh: list[tuple[str, Path]] = []
-        self.replaced: list[tuple[Any, Any, str]] = []
-        same: list[Record] = []
-        stack: list[tuple[Any, Path]] = [(entry, [])]
+        self.fresh: list[tuple[str, int]] = []
+        self.own: dict[bytes, int] = {}
+        """Items of this record, by number."""
+        self.replaced: list[tuple[Any, Any, Any]] = []
+        self.same: list[Record] = []
+        stack: list[tuple[Any, Any, Path, bool]] = [(entry, part, [part], False) for part in PARTS if part in entry]
         while stack:
-            holder, path = stack.pop()
-            pairs = holder.items() if type(holder) is dict else enumerate(holder)
-            for key, value in [(part, entry.get(part)) for part in PARTS] if holder is entry else pairs:
-                if type(value) is dict or type(value) is list:
-                    stack.append((value, [*path, key]))
-                elif type(value) is str and len(value) > LONG:
-                    place = texts.find(value)
-                    if place is None:
-                        self.fresh.append((value, [*path, key]))
-                    else:
-                        entry[SAME] = same
-                        same.append({"at": [*path, key], **place})
-                        self.replaced.append((holder, key, value))
-                        holder[key] = None
+            holder, key, path, is_inside = stack.pop()
+            value = holder[key]
+            kind = type(value)
+            if kind is str:
+                if len(value) > (MIDDLING if texts.repeats else LONG):
+                    self._text(holder, key, path, value)
+                continue
+            if kind is list and value and type(first := value[0]) is dict and not is_inside:
+                texts.repeats = texts.repeats or len(value) >= MANY
+                if len(value) >= MANY or (texts.repeats and "role" in first):
+                    # What stands inside an item is the item's: its texts may be known, its lists are not numbered.
+                    value, is_inside = self._items(holder, key, path, value), True
+            for step, item in value.items() if kind is dict else enumerate(value) if kind is list else ():
+                if type(item) is dict or type(item) is list or (type(item) is str and len(item) > MIDDLING):
+                    stack.append((value, step, [*path, step], is_inside))
+        if self.same:
+            entry[SAME] = self.same
+
+    def _text(self, holder: Any, key: Any, path: Path, text: str) -> None:
+        number = self.texts.find(text)
+        if number is None:
+            number = next(self.texts.numbers)
+            self.fresh.append((text, number))
+            self.same.append({"at": path, "here": [number, number + 1]})
+        else:
+            self.same.append({"at": path, "of": [number, number + 1]})
+            self.replaced.append((holder, key, text))
+            holder[key] = None
+
+    def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> list[Any]:
+        """What is left of a list: the items that no record has."""
+        try:
+            keys = [marshal.dumps(item, WITHOUT_REFERENCES) for item in items]
+        except ValueError:  # nothing that JSON has
+            return items
+        known, own, left, numbers, here = self.texts.items, self.own, [], [], []
+        for one, item in zip(keys, items, strict=True):
+            number = known.get(one)
+            if number is None and (number := own.get(one)) is None:
+                number = own[one] = next(self.texts.numbers)
+                here.append(number)
+                left.append(item)
+            numbers.append(number)
+        if here:
+            self.same.append({"at": path, "here": ranges(here)})
+        if len(here) < len(items):
+            self.same.append({"at": path, "of": ranges(numbers)})
+            self.replaced.append((holder, key, items))
+            holder[key] = left
+        return left
 
     def undo(self) -> None:
         """Write all out after all: the record has to be cut, and nothing may be found in it afterwards."""
-        for holder, key, text in self.replaced:
-            holder[key] = text
+        for holder, key, value in reversed(self.replaced):
+            holder[key] = value
         self.entry.pop(SAME, None)
         self.fresh.clear()
+        self.own.clear()
 
     def written(self, size: int) -> None:
-        """The record stands in the journal: others may point to it."""
+        """The record stands in the journal: others may repeat it."""
         self.texts.written += size
-        for text, path in self.fresh:
-            self.texts.keep(text, {"r": self.entry["r"], "id": self.entry["id"], "from": path})
+        if self.fresh or self.own:
+            self.texts.keep(self.fresh, self.own)
+
+
+def ranges(numbers: Iterable[int]) -> list[int]:
+    """Numbers as begin and end of each stretch of them, in their order."""
+    found: list[int] = []
+    for number in numbers:
+        if found and found[-1] == number:
+            found[-1] += 1
+        else:
+            found += (number, number + 1)
+    return found
 
 
 _all: weakref.WeakSet[Texts] = weakref.WeakSet()

@@ -21,6 +21,7 @@ The records become runs (`rules.py`). Then `build` makes events of the runs:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from eventtree import record
 from eventtree.event import EventTree, Kind
@@ -31,7 +32,7 @@ from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordere
 from eventtree.tree.nesting import Nest, rooted, settle_unclosed, silent, wrappers
 from eventtree.tree.prompts import find_prompts
 from eventtree.tree.rules import RULES, UNSEEN, Run
-from eventtree.tree.texts import completed
+from eventtree.tree.texts import complete
 
 
 class TreeBuilder:
@@ -43,6 +44,8 @@ class TreeBuilder:
         self._runs: dict[str, Run] = {}
         self._feedback: list[Record] = []
         self._held: dict[str, Run] = {}
+        self._values: dict[int, Any] = {}
+        """What records hold that others repeat, by number."""
 
     def add(self, entry: Record) -> None:
         """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
@@ -85,12 +88,7 @@ class TreeBuilder:
         runs = paced_dict({run.id: run for run in paced(self._runs.values()) if run.state != UNSEEN})
         if not runs:
             return None
-        for run in runs.values():
-            if record.SAME in run.open:
-                run.open, run.lost_texts = completed(run.open, self._held | runs)
-            if record.SAME in run.close:
-                run.close, lost = completed(run.close, self._held | runs)
-                run.lost_texts += lost
+        complete([*self._held.values(), *runs.values()], self._values)
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)

@@ -1,44 +1,90 @@
-"""Long texts that stand in another record of the tree, put where they belong; recording/texts.py leaves them out."""
+"""What records of a tree repeat, put where it belongs; recording/texts.py leaves it out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eventtree import diagnostics, record
+from eventtree.pace import paced
 from eventtree.tree.rules import Run
 
 LOST = "…[a text that stood in another record, which is damaged]…"
+LOST_ITEM = {"content": LOST}
+MOST = 1 << 20
+"""Numbers of one place: more have not been written by us."""
+
+Place = tuple[list[Any], list[int], list[int]]
+"""A path; the numbers of what stands there, and of what belongs there."""
 
 
-def completed(entry: Mapping[str, Any], runs: Mapping[str, Run]) -> tuple[Mapping[str, Any], int]:
-    """A record that holds pointers, with the texts in their place; how many stood in a damaged one, and are marked."""
-    whole, lost = {key: value for key, value in entry.items() if key != record.SAME}, 0
-    pointers = entry[record.SAME]
-    for pointer in pointers if isinstance(pointers, list) else ():
-        found = _text(pointer, runs)
-        lost += found is None
-        holder: Any = whole
-        try:
-            *above, last = pointer["at"]
-            for step in above:  # records are shared: what changes is copied
-                holder[step] = holder[step].copy()
-                holder = holder[step]
-            holder[last] = LOST if found is None else found
-        except (LookupError, TypeError, ValueError, AttributeError):
-            pass  # a pointer that nobody of ours has written
-    if lost:
+def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
+    """Make records whole that repeat what others hold, which `values` learns; mark what stood in a damaged one."""
+    found = [
+        (run, name, entry)
+        for run in runs
+        for name, entry in (("open", run.open), ("close", run.close))
+        if record.SAME in entry
+    ]
+    for _, _, entry in paced(found):
+        for path, here, _ in _places(entry):
+            if here and type(text := _at(entry, path)) is str:
+                values[here[0]] = text
+    # Texts first: items that others repeat may hold some. Items next, of all records: a list is made of any.
+    for run, name, entry in paced(found):
+        whole = {key: value for key, value in entry.items() if key != record.SAME}
+        for path, _, of in _places(entry):
+            if of and type(_at(whole, path)) is not list:
+                run.lost_texts += _put(whole, path, values.get(of[0], LOST))
+        for path, here, _ in _places(entry):
+            if type(items := _at(whole, path)) is list:
+                values.update(zip(here, items, strict=False))
+        setattr(run, name, whole)
+    for run, name, entry in paced(found):
+        for path, _, of in _places(entry):
+            if of and type(_at(getattr(run, name), path)) is list:
+                run.lost_texts += _put(getattr(run, name), path, [values.get(number, LOST_ITEM) for number in of])
+    if lost := sum(run.lost_texts for run in {id(run): run for run, _, _ in found}.values()):
         diagnostics.failures["texts lost with a damaged record"] += lost
-    return whole, lost
 
 
-def _text(pointer: Any, runs: Mapping[str, Run]) -> str | None:
-    """The text that a pointer leads to; None where its record is damaged."""
+def _places(entry: Mapping[str, Any]) -> Iterator[Place]:
+    """What a record says of its places; what nobody of ours has written is passed over."""
+    for one in entry[record.SAME] if type(entry[record.SAME]) is list else ():
+        try:
+            yield list(one["at"]), _numbers(one.get("here", ())), _numbers(one.get("of", ()))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            continue
+
+
+def _numbers(ranges: list[int]) -> list[int]:
+    found: list[int] = []
+    for begin, end in zip(ranges[::2], ranges[1::2], strict=True):
+        if end - begin > MOST:
+            raise ValueError(ranges)
+        found += range(begin, end)
+    return found
+
+
+def _at(value: Any, path: list[Any]) -> Any:
+    """What stands at a path; None where nothing does."""
     try:
-        run = runs[pointer["id"]]
-        found: Any = run.open if pointer["r"] == record.OPEN else run.close
-        for step in pointer["from"]:
-            found = found[step]
+        for step in path:
+            value = value[step]
     except (LookupError, TypeError):
         return None
-    return found if type(found) is str else None
+    return value
+
+
+def _put(whole: record.Record, path: list[Any], value: Any) -> int:
+    """Put a value in its place, and give back how much of it is lost. Records are shared: what changes is copied."""
+    holder: Any = whole
+    try:
+        *above, last = path
+        for step in above:
+            holder[step] = holder[step].copy()
+            holder = holder[step]
+        holder[last] = value
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return 0
+    return (value is LOST) + (sum(item is LOST_ITEM for item in value) if type(value) is list else 0)
