@@ -49,6 +49,7 @@ MESSAGES = [
     AIMessageChunk("some", id="run-1"),
     ToolMessage("12 °C", tool_call_id="c1", name="weather"),
     ToolMessage("failed", tool_call_id="c1", status="error"),
+    ToolMessage("drawn", tool_call_id="c1", artifact="data:image/png;base64," + "A" * 400),
     ChatMessage("x", role="critic"),
     HumanMessage("a broken \ud83d surrogate"),
     HumanMessage("data:image/png;base64," + "A" * 400),

@@ -39,8 +39,10 @@ LIST = frozenset({list})
 WORDS = frozenset({type(None), bool})
 DATA = "data:"
 """Beginning of a URL that holds the file itself."""
-NO_REST = [None] * len(REST)
-BASIC = itemgetter("content", "type", "additional_kwargs", "response_metadata")
+BASIC = itemgetter("content", "type", "additional_kwargs", "response_metadata", "name", "id")
+NAMES = ("name", "id")
+USUAL = frozenset(chat.KNOWN) - (frozenset(REST) - {*NAMES})
+"""Fields of which nothing but these is taken as it is: only a tool's message has others."""
 NO_MEDIA = [None] * len(framework_values.MEDIA)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
@@ -144,27 +146,28 @@ OWN = object.__getattribute__
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
     own = OWN(value, "__dict__")  # `fields_of`
-    if not FIELDS.issuperset(own) or EXTRAS[type(value)](value):
-        return NOT_SIMPLE
-    get = own.get
-    content, kind, more, about = BASIC(own)
+    content, kind, more, about, name, identity = BASIC(own)
     role = ROLE_OF.get(kind)
-    if type(content) is not str or role is None:
+    if type(content) is not str or role is None or EXTRAS[type(value)](value):
         return NOT_SIMPLE
     room[0] -= 6 * NODE
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
     out: dict[str, JsonValue] = {"role": role, "content": content}
+    get = own.get
     calls = get("tool_calls")
     if get("invalid_tool_calls") or (more and not is_plain(more, calls)):
         return NOT_SIMPLE
     if calls:
-        calls = out["tool_calls"] = tool_calls(calls, room)
-    rest = [*map(get, REST)]
-    if rest != NO_REST:
-        for key, item in zip(REST, rest, strict=True):
-            if item is None:
-                continue
+        out["tool_calls"] = tool_calls(calls, room)
+    taken: tuple[str, ...] = () if name is identity is None else NAMES
+    if not USUAL.issuperset(own):
+        if not FIELDS.issuperset(own):
+            return NOT_SIMPLE
+        taken = REST
+    for key in taken:
+        item = get(key)
+        if item is not None:
             if type(item) is not str:
                 return NOT_SIMPLE
             out[key] = item if len(item) <= SHORT and item.isascii() else text(item, room)
@@ -174,9 +177,9 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
             if type(reason) is not str:
                 return NOT_SIMPLE
             out["finish_reason"] = text(reason, room)
-        if names := chat.left_out(about):
-            out["left_out"] = [text(name, room) for name in names]
-    return out if content is not NOT_SIMPLE and calls is not NOT_SIMPLE else NOT_SIMPLE
+        if left := chat.left_out(about):
+            out["left_out"] = list_of(left, room, 0)
+    return NOT_SIMPLE if NOT_SIMPLE in out.values() else out
 
 
 def is_plain(more: Any, calls: Any) -> bool:
@@ -210,12 +213,18 @@ def tool_call(call: Any, room: list[int]) -> JsonValue:
 
 def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
     """A list of LangChain messages, at least one."""
-    if type(values) is not list or not values:
+    if type(values) is not list or not 0 < len(values) <= ITEMS:
         return NOT_SIMPLE
-    for kind in set(map(type, values)):
-        if COPIES[kind] is not message:
+    room[0] -= NODE * len(values)
+    out = []
+    for value in values.copy():
+        if room[0] < 0 or COPIES[type(value)] is not message:
             return NOT_SIMPLE
-    return list_of(values, room, depth)
+        found = message(value, room, depth)
+        if found is NOT_SIMPLE:
+            return NOT_SIMPLE
+        out.append(found)
+    return out
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:

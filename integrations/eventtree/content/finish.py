@@ -64,10 +64,10 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
     if body is None:
         return None
     if type(body) is dict:
+        if type(reason := body.get("finish_reason")) is str and reason:  # by far the most usual
+            return once(reason)
         if PLACES.isdisjoint(body):
             return None
-        if type(reason := body.get(NAMES[0])) is str and reason:  # by far the most usual
-            return once(reason)
     for name in NAMES:
         if reason := get(body, name):
             return once(reason)
@@ -83,8 +83,10 @@ def once(value: Any) -> Any:
     """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
     the reason, the model and the tier.
     """
-    # No pattern is tried where the beginning does not come again.
-    twice = JOINED.match(value) if isinstance(value, str) and value[:4] in value[4:] else None
+    # No pattern is tried where the beginning, of four characters, does not come again.
+    if not isinstance(value, str) or len(value) < 8 or value[:4] not in value[4:]:
+        return value
+    twice = JOINED.match(value)
     return twice[1] if twice else value
 
 

@@ -17,6 +17,7 @@ from eventtree import diagnostics
 from eventtree.content import fast_path, objects
 from eventtree.content import messages as chat
 from eventtree.content.containers import items_of
+from eventtree.content.fast_path import COPIES, NOT_SIMPLE
 from eventtree.content.framework_values import by_framework
 from eventtree.content.redact import FailClosed, FailClosedKeys, Redactor
 from eventtree.content.truncate import truncate
@@ -78,15 +79,12 @@ class Sanitizer:
         if self.room:
             room = [self.room]
             try:
-                plain = fast_path.COPIES[type(value)](value, room, 0)
+                plain = COPIES[type(value)](value, room, 0)
             except Exception:  # noqa: BLE001 - another thread changed it, or it is broken: the walk is the boundary
-                plain = fast_path.NOT_SIMPLE
-            if plain is not fast_path.NOT_SIMPLE and room[0] >= 0:
-                return (
-                    self.fitted(plain)
-                    if self.measures and self.room - room[0] > self.limits.max_bytes // LEAST
-                    else plain
-                )
+                plain = NOT_SIMPLE
+            if plain is not NOT_SIMPLE and room[0] >= 0:
+                is_small = not self.measures or self.room - room[0] <= self.limits.max_bytes // LEAST
+                return plain if is_small else self.fitted(plain)
         walk = Walk(self.limits, self.guard, self.lasting)
         plain = walk.value(value, 0)
         return self.fitted(plain) if self.measures else plain
@@ -126,8 +124,8 @@ class Sanitizer:
             try:
                 plain = copy(values, room)
             except Exception:  # noqa: BLE001 - as in `__call__`
-                plain = fast_path.NOT_SIMPLE
-            if plain is not fast_path.NOT_SIMPLE and room[0] >= 0:
+                plain = NOT_SIMPLE
+            if plain is not NOT_SIMPLE and room[0] >= 0:
                 return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
         walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)

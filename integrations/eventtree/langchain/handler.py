@@ -373,7 +373,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         }  # fmt: skip
         state = {
             "provider": provider, "is_guess": models.is_class_name(provider, serialized),
-            "batch_size": batch_size or 1, "sent": None if self.pipeline.content else files_sent(asked),
+            "batch_size": None if batch_size == 1 else batch_size,
+            "sent": None if self.pipeline.content else files_sent(asked),
         }  # fmt: skip
         key, name = key_of(run_id), name_of(name, serialized, "model")
         self._open(key, parent_of(parent_run_id), Kind.MODEL, name, tags, about, asked, shape, known, state)
@@ -447,7 +448,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         return {"messages": self.pipeline.sanitize.messages(messages)}
 
     def _prompt(self, prompts: Any) -> JsonValue:
-        texts = self.pipeline.sanitize(prompts)
+        texts = self.pipeline.plain(prompts)
         return {"prompt": texts[0]} if type(texts) is list and len(texts) == 1 else {"prompts": texts}
 
     def _documents(self, documents: Any) -> JsonValue:

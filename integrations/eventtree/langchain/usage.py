@@ -16,6 +16,9 @@ from eventtree.usage.collect import Listed, figures, kept, model_in
 About = Mapping[str, Any]
 
 NOTHING: dict[str, Any] = {}
+GROUNDING = "grounding_metadata"
+OF_CALL = ("provider", "batch_size", "sent")
+"""What of a run's `state` its usage is read with."""
 
 
 def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
@@ -23,12 +26,25 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
 
     `body` is the provider's own answer, where an exception carried it.
     """
-    messages = [getattr(one, "message", None) for one in generations]
-    beside = [_mapping(getattr(one, "generation_info", None)) for one in generations]
-    abouts = [
-        _mapping(getattr(message, "response_metadata", None)) or info
-        for message, info in zip(messages, beside, strict=True)
-    ]
+    abouts: list[About] = []
+    counts: list[About] = []
+    places: list[dict[str, Any]] = []
+    answers: list[Any] = []
+    lists: list[tuple[Any, About, About]] = []
+    is_streamed, is_cached = state.get("streamed"), False
+    for one in generations:
+        message, beside = getattr(one, "message", None), _mapping(getattr(one, "generation_info", None))
+        about = _mapping(getattr(message, "response_metadata", None)) or beside
+        count = _mapping(getattr(message, "usage_metadata", None))
+        place = kept(about) if about else NOTHING
+        abouts.append(about)
+        counts.append(count)
+        places.append({key: once(value) for key, value in place.items()} if is_streamed else place)
+        answers.append(getattr(message, "id", None))
+        is_cached = is_cached or count.get("total_cost") == 0
+        more, content = getattr(message, "additional_kwargs", None), getattr(message, "content", "")
+        if more or type(content) is not str or GROUNDING in about or GROUNDING in beside:
+            lists.append((message, about, beside))
     output = _mapping(getattr(result, "llm_output", None))
     model = next((name for one in (*abouts, output, body) if one and (name := once(model_in(one)))), None)
     learned: dict[str, Any] = {"usage": None, "model": model}
@@ -36,48 +52,45 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
         if isinstance(provider, str):
             learned["provider"] = provider
-    counts = [_mapping(getattr(message, "usage_metadata", None)) for message in messages]
-    places = [kept(about) if about else NOTHING for about in abouts]
-    if state.get("streamed"):
-        places = [{key: once(value) for key, value in one.items()} for one in places]
-    usage: dict[str, Any] = {"usage_metadata": [figures(one) for one in counts], "response_metadata": places}
-    usage |= {"llm_output": kept(output) if output else NOTHING} | ({} if body is None else {"raw": kept(body)})
-    listed = _listed(messages, abouts, beside)
-    if not (listed or any(counts) or any(places) or usage["llm_output"] or usage.get("raw") or "chunks" in state):
-        return learned
-    usage["cached"] = any(one.get("total_cost") == 0 for one in counts)
-    usage["streamed"] = bool(state.get("streamed"))
-    usage["provider"] = figures(state.get("provider"))
-    usage["batch_size"] = state.get("batch_size", 1)
+    usage: dict[str, Any] = {}
+    if output and (place := kept(output)):
+        usage["llm_output"] = place
+    if body is not None and (place := kept(body)):
+        usage["raw"] = place
     if "chunks" in state:
         usage["chunks"] = state["chunks"]
-    if listed:
-        usage["listed"] = listed
-    if state.get("sent"):
-        usage["sent"] = state["sent"]
-    answers = [getattr(message, "id", None) for message in messages]
+    if lists and (found := _listed(lists)):
+        usage["listed"] = found
+    if not (usage or any(counts) or any(places)):
+        return learned
+    usage["usage_metadata"], usage["response_metadata"] = [*map(figures, counts)], places
+    if is_cached:
+        usage["cached"] = True
+    if is_streamed:
+        usage["streamed"] = True
+    for key in OF_CALL:
+        if value := state.get(key):
+            usage[key] = figures(value)
     if answers and all(isinstance(one, str) for one in answers):
-        usage["answers"] = figures(answers)  # a model that hands on another's message hands on its id
+        usage["answers"] = [*map(figures, answers)]  # a model that hands on another's message hands on its id
     learned["usage"] = Figures(usage)
     return learned
 
 
-def _listed(messages: Sequence[Any], abouts: Sequence[About], beside: Sequence[About]) -> dict[str, JsonValue]:
-    """What the answer lists besides its counts."""
+def _listed(answers: Sequence[tuple[Any, About, About]]) -> dict[str, JsonValue]:
+    """What answers list besides their counts."""
     listed = Listed()
-    for message in messages:
-        more = _mapping(getattr(message, "additional_kwargs", None))
-        content = getattr(message, "content", None)
+    for message, *holders in answers:
+        more, content = _mapping(getattr(message, "additional_kwargs", None)), getattr(message, "content", None)
         if type(content) is not str:
             listed.items(content)
         if more:
             listed.items(more.get("tool_outputs"))  # langchain_openai, output_version="v0"
             if more.get("audio"):
                 listed.files.add("audio")
-    for holder in (*abouts, *beside):
-        grounding = holder.get("grounding_metadata")
-        if grounding:
-            listed.grounding(grounding)
+        for holder in holders:
+            if grounding := holder.get(GROUNDING):
+                listed.grounding(grounding)
     return listed.record()
 
 

@@ -80,7 +80,7 @@ class Closing:
         for stream in list(self.streams.among(running(sys._getframe()))):
             spans = [span for span in self._spans_of(stream) if span.facts.method in REPORTING]
             for span in spans:
-                span.outputs = self.pipeline.sanitize(output) if self.pipeline.content else None
+                span.outputs = self.pipeline.plain(output) if self.pipeline.content else None
             if spans:
                 self.end_stream(stream, Ending(time.monotonic_ns(), Status.OK))
 

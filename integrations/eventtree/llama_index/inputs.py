@@ -98,7 +98,7 @@ def _model(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, 
     if facts.verb.endswith("chat"):
         messages = found.get("messages", loose[0] if loose else [])
         return {"messages": pipeline.sanitize.messages([] if messages is None else messages)}
-    return {"prompt": pipeline.sanitize(found.get("prompt", loose[0] if loose else ""))}
+    return {"prompt": pipeline.plain(found.get("prompt", loose[0] if loose else ""))}
 
 
 def text_of_query(query: Any) -> Any:
@@ -108,19 +108,19 @@ def text_of_query(query: Any) -> Any:
 
 def _retriever(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     query = next((found[name] for name in QUERIES if name in found), None)
-    return {"query": pipeline.sanitize(text_of_query(loose[0] if query is None and loose else query))}
+    return {"query": pipeline.plain(text_of_query(loose[0] if query is None and loose else query))}
 
 
 def _embedding(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     values = (*found.values(), *loose)
     given = next((value for value in values if isinstance(value, str) or items_of(value) is not None), values[:1])
-    return {"texts": pipeline.sanitize([given] if isinstance(given, str) else given)}
+    return {"texts": pipeline.plain([given] if isinstance(given, str) else given)}
 
 
 def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
     nodes = found.get("nodes", loose[0] if loose else ())
     query = next((found[name] for name in ("query_bundle", "query_str") if found.get(name) is not None), None)
-    out: dict[str, JsonValue] = {"query": pipeline.sanitize(text_of_query(query))} if query is not None else {}
+    out: dict[str, JsonValue] = {"query": pipeline.plain(text_of_query(query))} if query is not None else {}
     return out | {"documents": pipeline.sanitize.found(nodes)}
 
 
@@ -128,7 +128,7 @@ def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, A
     kept = {name: value for name, value in found.items() if CONTEXTS[type(value)] is None}
     if loose:
         kept = {"input": loose[0] if len(loose) == 1 and not kept else loose, **kept}
-    return pipeline.sanitize(kept)
+    return pipeline.plain(kept)
 
 
 def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
@@ -138,10 +138,10 @@ def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, An
         if value is not None and name not in HIDDEN and CONTEXTS[type(value)] is None
     }
     if len(kept) == 1 and "event" in kept:
-        return pipeline.sanitize(kept["event"])
+        return pipeline.plain(kept["event"])
     if loose:
         kept["args"] = loose
-    return pipeline.sanitize(kept) or None
+    return pipeline.plain(kept) or None
 
 
 BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, list[Any], dict[str, Any]], JsonValue]] = {

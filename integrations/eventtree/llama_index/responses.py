@@ -59,7 +59,7 @@ class Answer(Body):
             return
         self.read(response)
         if pipeline.content:
-            self.outputs = pipeline.sanitize(response)
+            self.outputs = pipeline.plain(response)
             self._complete(pipeline)
 
     def read(self, response: Any) -> None:
@@ -162,4 +162,4 @@ def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
         raw, content = result.raw_output, result.content
         # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".
         result = content if raw is None and content not in ("", "None") else raw
-    return pipeline.sanitize(result)
+    return pipeline.plain(result)

@@ -172,7 +172,7 @@ class Spans:
 
     def _wait(self, span: Span, result: Any, generator: Any) -> None:
         if self.pipeline.content and not span.is_model and generator is not result:
-            span.outputs = self.pipeline.sanitize(result)
+            span.outputs = self.pipeline.plain(result)
         self.closing.wait(span, generator)
 
 

@@ -187,7 +187,7 @@ class Yielded:
         if is_model or (type(item) is str and not self.items):
             self.texts.append(text)
         else:
-            self.items += [*self.texts, self.pipeline.sanitize(item)]
+            self.items += [*self.texts, self.pipeline.plain(item)]
             self.texts = []
 
     def end(self, error: BaseException | None = None) -> None:

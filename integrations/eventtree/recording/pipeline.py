@@ -146,6 +146,8 @@ class Pipeline:
         self.last_tree: str | None = None
         self.open_runs = self.settings.bounds.open_runs
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
+        # Bound here: to call an object that is no function takes Python a detour.
+        self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
         """Names and tags as they are recorded: they come again with every run."""
@@ -242,7 +244,7 @@ class Pipeline:
         elif name == "usage":
             made = self.plain_usage(value.value if kind is Figures else value)
         else:
-            made = self.sanitize(value)
+            made = self.plain(value)
         if type(made) is not dict and name in MAPPINGS:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)

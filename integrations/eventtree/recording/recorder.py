@@ -120,7 +120,7 @@ class Recorder(Runs):
                 plain = pipeline.part("metadata", metadata)
                 entry["metadata"] = plain | entry["metadata"] if "metadata" in entry else plain
             if inputs is not None and pipeline.content:
-                entry["inputs"] = pipeline.sanitize(inputs) if convert is None else convert(inputs)
+                entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
             texts = tree.texts
             shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
             payload = pipeline.encoded(entry, shared)
@@ -180,7 +180,7 @@ class Recorder(Runs):
             tree.texts = None
         try:
             if inputs is not None and pipeline.content:
-                entry["inputs"] = pipeline.sanitize(inputs)
+                entry["inputs"] = pipeline.plain(inputs)
             if error is not None:
                 entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
             if learned:
@@ -189,7 +189,7 @@ class Recorder(Runs):
                 entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
             if pipeline.content:
                 if outputs is not None:
-                    entry["outputs"] = pipeline.sanitize(outputs) if convert is None else convert(outputs)
+                    entry["outputs"] = pipeline.plain(outputs) if convert is None else convert(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
             shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
@@ -371,13 +371,13 @@ def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
     try:
         encode(value)
     except Exception:  # noqa: BLE001  (half a surrogate, a class that JSON has nothing for, too many levels)
-        return pipeline.sanitize(value)
+        return pipeline.plain(value)
     return value
 
 
 def _partial(pipeline: Pipeline, run: Run) -> JsonValue:
     """The text that a model has streamed, as its answer."""
-    return pipeline.sanitize(
+    return pipeline.plain(
         {"messages": [{"role": "assistant", "content": "".join((run.streamed or [])[:: run.duplicates + 1])}]}
     )
 

@@ -22,15 +22,15 @@ def _asked(pipeline: Pipeline, given: Any) -> JsonValue:
         return {"prompt": pipeline.text(given)}
     if isinstance(given, dict) and items_of(given.get("messages")) is not None:
         rest = {key: value for key, value in given.items() if key != "messages"}
-        plain = pipeline.sanitize(rest) if rest else {}
+        plain = pipeline.plain(rest) if rest else {}
         return {"messages": pipeline.sanitize.messages(given["messages"]), **(plain if type(plain) is dict else {})}
-    return pipeline.sanitize(given) if items_of(given) is None else {"messages": pipeline.sanitize.messages(given)}
+    return pipeline.plain(given) if items_of(given) is None else {"messages": pipeline.sanitize.messages(given)}
 
 
 def _answered(pipeline: Pipeline, given: Any) -> JsonValue:
     """A provider's answer by its messages; a text as one."""
     found = [{"role": "assistant", "content": given}] if isinstance(given, str) else list(messages_in(fields(given)))
-    return {"messages": pipeline.sanitize.messages(found)} if found else pipeline.sanitize(given)
+    return {"messages": pipeline.sanitize.messages(found)} if found else pipeline.plain(given)
 
 
 def _documents(pipeline: Pipeline, given: Any) -> JsonValue:
@@ -44,7 +44,7 @@ def _vectors(_: Pipeline, given: Any) -> JsonValue:
 
 def _under(name: str) -> Convert:
     def convert(pipeline: Pipeline, given: Any) -> JsonValue:
-        plain = pipeline.sanitize(given)
+        plain = pipeline.plain(given)
         return plain if type(plain) is dict else {name: plain}
 
     return convert

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,7 +26,8 @@ WRAPPERS = frozenset({"", "response", "message", "metadata", "result"})
 LONGEST = 200
 """Characters kept of a name, and entries of a list or a dict: more are no usage."""
 DEEPEST = 6
-LARGEST = 2**63
+SMALLEST, LARGEST = -(2**63), 2**63
+NUMBERS = (int, float)  # not `int | float`: that makes a new object each time it is asked
 PRICED = (("_hidden_params", "response_cost"), ("headers", "x-litellm-response-cost"))
 """Where LiteLLM states the cost; what stands beside it is not kept."""
 
@@ -239,37 +241,45 @@ def field(body: Any, name: str) -> Any:
 
 def figures(value: Any, depth: int = 0) -> JsonValue:
     """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
-    kind = type(value)
-    if value is None or kind is bool:
-        return value
-    if isinstance(value, str):
-        return value[:LONGEST] if value.isascii() else value[:LONGEST].encode("utf-8", "replace").decode()
-    if isinstance(value, int | float):
-        # A number that JSON has none for is no count: `normalise` says so.
-        return value if -LARGEST < value < LARGEST else str(value)[:LONGEST]
-    if depth > DEEPEST:
+    kind, entries = type(value), value
+    if kind is not dict:  # by far the most usual, and what follows asks in a roundabout way
+        if value is None or kind is bool:
+            return value
+        if isinstance(value, str):
+            return value[:LONGEST] if value.isascii() else value[:LONGEST].encode("utf-8", "replace").decode()
+        if isinstance(value, NUMBERS):
+            # A number that JSON has none for is no count: `normalise` says so.
+            return value if SMALLEST < value < LARGEST else str(value)[:LONGEST]
+        if depth > DEEPEST:
+            return None
+        items = items_of(value)
+        if items is not None:
+            return [figures(one, depth + 1) for one in items[:LONGEST]]
+        entries = value if isinstance(value, Mapping) else _own(value)
+        if entries is None:
+            return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
+    elif depth > DEEPEST:
         return None
-    items = items_of(value)
-    if items is not None:
-        return [figures(one, depth + 1) for one in items[:LONGEST]]
-    # The first is by far the most usual, and the second asks in a roundabout way.
-    entries = value if kind is dict or isinstance(value, Mapping) else _own(value)
-    if entries is None:
-        return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
     found = {}
     for key, one in islice(entries.items(), LONGEST):
-        if not isinstance(key, str):
-            continue  # No name of a count.
-        plain = one if type(one) is int and -LARGEST < one < LARGEST else figures(one, depth + 1)
-        if plain is not None:
-            found[key if type(key) is str and key.isascii() else figures(str.__str__(key))] = plain
+        plain = one if type(one) is int and SMALLEST < one < LARGEST else figures(one, depth + 1)
+        if plain is None:
+            continue
+        if type(key) is str and key.isascii():
+            found[key] = plain
+        elif isinstance(key, str):  # all others are no names of counts
+            found[figures(str.__str__(key))] = plain
     return found
 
 
 def model_in(body: Any) -> str | None:
     """The model that answered, as the answer names it."""
-    names = (field(body, key) for key in MODEL_NAMES)
-    return next((name for name in names if isinstance(name, str) and name), None)
+    read = body.get if type(body) is dict else partial(field, body)
+    for key in MODEL_NAMES:
+        name = read(key)
+        if isinstance(name, str) and name:
+            return name
+    return None
 
 
 def _own(value: Any) -> dict[str, Any] | None:
