@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,12 +202,14 @@ def test_what_is_held_is_bounded_and_gone_with_the_root(
     monkeypatch.setattr(texts, "HELD_CHARACTERS", 100_000)
     for number in range(40):
         child(pipeline, run, TEXT + str(number))
-        assert sum(one.characters for one in texts._all) <= 100_000
+        assert 0 < sum(texts.held.values()) <= 100_000
     tree = recorder.runs[run].tree
     assert tree.texts is not None and tree.texts.texts
     assert all(type(text) is str for held in tree.texts.texts.values() for text, _ in held)
+    held = id(tree.texts)
     recorder.close(pipeline, run)
     assert tree.texts is None
+    assert held not in texts.held
 
 
 def test_a_large_tree_stops_to_point_back_long_before_a_part_of_it_goes_out(
@@ -349,6 +352,22 @@ def test_f12_a_damaged_record_costs_later_ones_the_messages_it_holds_and_no_othe
               if pair[0][i] != pair[1][i]}  # fmt: skip
     assert differ == {(step, 7) for step in (4, 5, 6)}
     assert all("damaged" in after[step][i]["content"] for step, i in differ)
+
+
+def test_threads_of_one_tree_share_what_they_all_say(root: tuple[Pipeline, str], own_place: Path) -> None:
+    pipeline, run = root
+    said = [{"role": "user", "content": f"{number % 30} {TEXT[: number % 7 * 200]}"} for number in range(60)]
+
+    def work(first: int) -> dict[str, Any]:
+        given = [{"messages": said[first : first + 4 + step]} for step in range(20)]
+        return {child(pipeline, run, each, outputs=each): each for each in given}
+
+    with ThreadPoolExecutor(8) as threads:
+        expected = {run_id: each for found in threads.map(work, range(16)) for run_id, each in found.items()}
+    recorder.close(pipeline, run)
+    (tree,) = trees(own_place)
+    assert {event.id: event.inputs for event in tree.events[1:]} == expected
+    assert {event.id: event.outputs for event in tree.events[1:]} == expected
 
 
 MESSAGES = st.lists(

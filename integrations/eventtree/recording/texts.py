@@ -21,6 +21,7 @@ from __future__ import annotations
 import marshal
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class Texts:
     """What the records of one tree hold that later ones may repeat, by number."""
 
     __slots__ = (
-        "__weakref__", "characters", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
+        "__weakref__", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
     )  # fmt: skip
 
     def __init__(self, journal: Journal, first: int = 0) -> None:
@@ -67,7 +68,6 @@ class Texts:
         texts that are not so long.
         """
         self.numbers = count(first)
-        self.characters = 0
         self.written = 0
         self.since = monotonic()
         self.state = (journal.dropped, journal.restarts)
@@ -90,13 +90,14 @@ class Texts:
     def keep(self, texts: list[tuple[str, int]], items: dict[bytes, int]) -> None:
         """Remember under which numbers texts and items have been written."""
         size = sum(len(text) for text, _ in texts) + sum(len(item) + ITEM_CHARACTERS for item in items)
-        if size + sum(one.characters for one in _all) > HELD_CHARACTERS:
-            for one in list(_all):
+        if size + sum(held.values()) > HELD_CHARACTERS:
+            for one in _all():
                 one.clear()
         if size > HELD_CHARACTERS:
             return
-        self.characters += size
-        _all.add(self)
+        if id(self) not in _known:
+            _known[id(self)] = weakref.ref(self, partial(_forget, id(self)))
+        held[id(self)] = held.get(id(self), 0) + size
         self.items.update(items)
         for text, number in texts:
             self.texts.setdefault(len(text), []).append((text, number))
@@ -105,7 +106,7 @@ class Texts:
         """Forget all of them; numbers go on."""
         self.texts.clear()
         self.items.clear()
-        self.characters = 0
+        held.pop(id(self), None)
 
 
 class Shared:
@@ -201,13 +202,23 @@ def ranges(numbers: Iterable[int]) -> list[int]:
     return found
 
 
-_all: weakref.WeakSet[Texts] = weakref.WeakSet()
-"""Those that hold any."""
+held: dict[int, int] = {}
+"""Id of each that holds any → characters. Threads change it while others add it up: in one step of the interpreter."""
+_known: dict[int, weakref.ref[Texts]] = {}
+
+
+def _all() -> list[Texts]:
+    return [one for known in list(_known.values()) if (one := known()) is not None]
+
+
+def _forget(gone: int, _: weakref.ref[Texts]) -> None:
+    for table in (held, _known):
+        table.pop(gone, None)
 
 
 def _after_fork() -> None:
     """A child's records stand in a log of its own, which may be read after its parent's tree has gone out."""
-    for one in list(_all):
+    for one in _all():
         one.clear()
         one.written = SHARED_BYTES + 1
 
