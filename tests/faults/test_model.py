@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from eventtree.recording.remote import Remote, joined, written
 from tests.faults.world import World, digest
 
 MODES = ("healthy", "503", "429", "401", "413", "silent", "cut")
@@ -17,7 +18,22 @@ Step = tuple[str, int]
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["tree", "tree", "start", "child", "end", "ship", "ship", "sink", "crash", "fork", "clock", "full", "heal"]
+            [
+                "tree",
+                "tree",
+                "start",
+                "child",
+                "join",
+                "end",
+                "ship",
+                "ship",
+                "sink",
+                "crash",
+                "fork",
+                "clock",
+                "full",
+                "heal",
+            ]
         ),
         st.integers(0, 1_000),
     ),
@@ -76,6 +92,18 @@ class Story:
         process = self.world.processes[number % len(self.world.processes)]
         if process.open:
             self.recorded.add(process.start(process.open[number % len(process.open)][0]))
+
+    def _join(self, number: int) -> None:
+        """A process works for an open run of another one."""
+        every = self.world.processes
+        caller, worker = every[number % len(every)], every[(number + 1) % len(every)]
+        if caller is not worker and caller.open:
+            run, _ = caller.open[number % len(caller.open)]
+            known = caller.recorder.find(run)
+            if known is not None:
+                known.tree.parts += 1  # as `headers()` does
+                with joined(written(Remote(run, known.tree.id))):
+                    self.recorded.add(worker.start())
 
     def _end(self, number: int) -> None:
         process = self.world.processes[number % len(self.world.processes)]

@@ -183,11 +183,7 @@ class OTLP(Vendor):
     def encode(self, tree: EventTree) -> Encoded:
         """A span for each event; an item is a whole request of one span."""
         view = TreeView.of(tree)
-        items = (
-            Item(event.id, tree.id, (event.id,), "spans", content, path_params=self._place(TRACES))
-            for event, content in self._spans(view, view.events)
-        )
-        return Encoded(tuple(items), view.dropped(tree))
+        return Encoded(tuple(self._items(view, view.events)), view.dropped(tree))
 
     @property
     def accepts_updates(self) -> bool:  # type: ignore[override]
@@ -197,17 +193,14 @@ class OTLP(Vendor):
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """The same spans again, with their ends."""
         view = TreeView.of(tree)
-        made = self._spans(view, (event for event in view.events if event.id in ended))
-        return tuple(
-            Item(f"{event.id}:late", tree.id, (), "spans", content, path_params=self._place(TRACES))
-            for event, content in made
-        )
+        again = self._items(view, (event for event in view.events if event.id in ended))
+        return tuple(item._replace(key=f"{item.key}:late", event_ids=()) for item in again)
 
-    def _spans(self, view: TreeView, events: Iterable[Event]) -> Iterator[tuple[Event, bytes]]:
-        place, around = Place.of(view), self._around(view)
+    def _items(self, view: TreeView, events: Iterable[Event]) -> Iterator[Item]:
+        place, around, path = Place.of(view), self._around(view), self._place(TRACES)
         for event in events:
-            span = self._span(event, view, place).SerializeToString()
-            yield event, _scoped(around, span)
+            content = _scoped(around, self._span(event, view, place).SerializeToString())
+            yield Item(event.id, view.tree.id, (event.id,), "spans", content, path_params=path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path = self.traces_endpoint.removeprefix(self.base_url)
