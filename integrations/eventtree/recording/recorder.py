@@ -19,11 +19,10 @@ from eventtree import diagnostics, process, record
 from eventtree.content.walk import long_texts
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, encode, first_of
-from eventtree.recording.app_span import active_traceparent
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
-from eventtree.recording.remote import remote
+from eventtree.recording.remote import active_traceparent, remote
 from eventtree.recording.runs import NOTHING, Run, Runs, Tree, names_of
 from eventtree.recording.session import current_example, current_session
 from eventtree.recording.texts import Texts

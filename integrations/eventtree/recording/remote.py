@@ -11,6 +11,7 @@ the app says so: by `joined`, or by the `trust` of `eventtree.asgi.Join`.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
-from eventtree import trace
+from eventtree import diagnostics, trace
 
 LONGEST = 8_192
 """Characters of a header that are read."""
@@ -108,6 +109,22 @@ def of_values(value_of: Callable[[str], object], traceparent: str | None) -> Rem
     # Another's tracing on the way may have put a parent of its own in: its flag says nothing of our tree.
     skipped = parent is not None and run is not None and not parent.sampled and parent.span_id == trace.span_id(run)
     return Remote(run, tree, values["session"], values["user"], traceparent, skipped, time.monotonic_ns())
+
+
+def active_traceparent() -> str | None:
+    """The app's own OpenTelemetry span as a W3C `traceparent`, where one is active: a tree that opens hangs below it
+    wherever OTLP goes. Nothing is imported or attached: an app without OpenTelemetry pays a look into a dict.
+    """
+    otel = sys.modules.get("opentelemetry.trace")
+    if otel is None:
+        return None
+    try:
+        span = otel.get_current_span().get_span_context()
+        known = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 0xFF:02x}"
+        return known if span.is_valid else None
+    except Exception as error:  # noqa: BLE001  (the app may have a provider of its own, or be importing it just now)
+        diagnostics.failed("reading the active OpenTelemetry span", error)
+        return None
 
 
 def _is_id(value: str | None) -> bool:

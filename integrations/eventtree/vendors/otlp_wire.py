@@ -17,7 +17,8 @@ import pydantic_core
 from eventtree import trace
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue
-from eventtree.serializer.formats import LIGHT_BYTES, Format, to_json, truncate_row
+from eventtree.serializer.formats import LIGHT_BYTES, Format, truncate_row
+from eventtree.serializer.messages import as_text
 from eventtree.serializer.times import EPOCH, in_utc
 
 PROTOBUF = "application/x-protobuf"
@@ -107,13 +108,15 @@ def request_format(module: str, message: str) -> Format:
     def read(content: bytes) -> JsonValue:
         from google.protobuf.json_format import MessageToDict
 
-        return _ids(MessageToDict(parsed(content), use_integers_for_enums=True), _to_hex)
+        return _ids(
+            MessageToDict(parsed(content), use_integers_for_enums=True), lambda text: base64.b64decode(text).hex()
+        )
 
     def write(form: JsonValue) -> bytes:
         from google.protobuf.json_format import ParseDict
 
-        made: bytes = ParseDict(_ids(form, _from_hex), getattr(proto(module), message)()).SerializeToString()
-        return made
+        in_base64 = _ids(form, lambda text: base64.b64encode(bytes.fromhex(text)).decode())
+        return bytes(ParseDict(in_base64, getattr(proto(module), message)()).SerializeToString())
 
     def shorten(content: bytes, max_bytes: int) -> bytes | None:
         request = parsed(content)
@@ -121,7 +124,7 @@ def request_format(module: str, message: str) -> Format:
         room = max_bytes - len(content) + sum(len(text.string_value.encode()) for text in heavy)
         shorter = truncate_row({str(at): _parsed(text.string_value) for at, text in enumerate(heavy)}, room)
         for at, text in enumerate(heavy if shorter is not None else ()):
-            text.string_value = _text((shorter or {})[str(at)])
+            text.string_value = as_text((shorter or {})[str(at)])
         return None if shorter is None else bytes(request.SerializeToString())
 
     return Format(PROTOBUF, b"", read, write, shorten)
@@ -147,10 +150,6 @@ def _parsed(text: str) -> JsonValue:
     return value if isinstance(value, dict | list) else text
 
 
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else to_json(value).decode()
-
-
 def _ids(form: JsonValue, change: Callable[[str], str]) -> JsonValue:
     """The JSON form with its ids written otherwise: protobuf's own JSON has base64 there, OTLP's has hex."""
     if isinstance(form, list):
@@ -158,11 +157,3 @@ def _ids(form: JsonValue, change: Callable[[str], str]) -> JsonValue:
     if isinstance(form, dict):
         return {key: change(one) if key in IDS else _ids(one, change) for key, one in form.items()}
     return form
-
-
-def _to_hex(text: str) -> str:
-    return base64.b64decode(text).hex()
-
-
-def _from_hex(text: str) -> str:
-    return base64.b64encode(bytes.fromhex(text)).decode()
