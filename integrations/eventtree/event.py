@@ -95,13 +95,20 @@ class Frozen(BaseModel):
 
         Nothing is checked: a fold makes thousands a second, of values that it has looked at itself.
         """
-        new = cls.__new__(cls)
-        put = object.__setattr__
-        put(new, "__dict__", values)
-        put(new, "__pydantic_fields_set__", _fields_of(cls))
-        put(new, "__pydantic_extra__", None)
-        put(new, "__pydantic_private__", None)
+        new = object.__new__(cls)
+        put_values, put_fields, put_extra, put_private = PUT
+        put_values(new, values)
+        put_fields(new, _fields_of(cls))
+        put_extra(new, None)
+        put_private(new, None)
         return new
+
+
+PUT = [
+    BaseModel.__dict__[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+]
+"""Set what a model is made of, past the frozen model's own `__setattr__`."""
 
 
 @cache

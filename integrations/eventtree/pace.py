@@ -17,6 +17,8 @@ V = TypeVar("V")
 FEW = 32
 """Items between two rests: some tens of microseconds."""
 SORTED_AT_ONCE = 512
+COUNTED = frozenset({list, tuple, dict, range, *map(type, ({}.keys(), {}.values(), {}.items()))})
+"""Types of items that say how many they are."""
 _here = threading.local()
 
 
@@ -27,6 +29,8 @@ def rest_by(rest: Callable[[], None] | None) -> None:
 
 def paced(items: Iterable[T], *, each: bool = False) -> Iterable[T]:
     """The items, with rests between them: after each one that takes long."""
+    if not each and type(items) in COUNTED and len(items) < FEW:  # type: ignore[arg-type]
+        return items  # first, since most trees are small
     call = getattr(_here, "rest", None)
     return items if call is None else _rested(items, call, 1 if each else FEW)
 
@@ -41,13 +45,18 @@ def _rested(items: Iterable[T], call: Callable[[], None], few: int) -> Iterator[
 def paced_sorted(items: Iterable[T], key: Callable[[T], Any]) -> list[T]:
     """The items in order, equal ones as they came: many are sorted in parts, with rests between them, then merged."""
     given = list(items)
+    if len(given) <= SORTED_AT_ONCE:
+        return sorted(given, key=key)
     starts = paced(range(0, len(given), SORTED_AT_ONCE), each=True)
     parts = [sorted(given[start : start + SORTED_AT_ONCE], key=key) for start in starts]
-    return list(paced(merge(*parts, key=key))) if len(parts) > 1 else [item for part in parts for item in part]
+    return list(paced(merge(*parts, key=key)))
 
 
 def let_go(held: list[Any] | dict[Any, Any]) -> None:
     """Empty it with rests: whatever is freed in one piece holds the interpreter's lock for as long as it is large."""
+    if len(held) < FEW:
+        held.clear()
+        return
     pop = held.pop if isinstance(held, list) else held.popitem
     for _ in paced(range(len(held))):
         pop()

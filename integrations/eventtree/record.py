@@ -227,13 +227,13 @@ MOST_EVENTS = 1_000_000
 """No tree has more: a count beyond it is damage."""
 
 
-def count_in(record: Record, key: str) -> int:
+def count_in(record: Mapping[str, Any], key: str) -> int:
     """A count that a record states; 0 where it states none."""
     found = record.get(key)
     return found if type(found) is int and 0 < found <= MOST_EVENTS else 0
 
 
-def events_of(record: Record) -> int:
+def events_of(record: Mapping[str, Any]) -> int:
     """How many events a root's close, or a tree that was only counted, says there were; 0 where it says nothing."""
     return count_in(record, "events")
 

@@ -182,12 +182,10 @@ class Folder:
             # Recorded while the root ended: the texts they point to went out with the rest.
             for whole in find_trees(self.journal, [logged.id], self.rest).values():
                 builder.hold(load(self.journal, whole.lines))
-        own, is_cleared = logged.events - logged.joined, False
         for entry in paced(records):
             builder.add(entry)
-            is_cleared = is_cleared or entry["r"] in (record.GONE, record.DROP)
-            if entry["r"] == record.CLOSE and entry["id"] == logged.id and not logged.late:
-                own = max(own, record.events_of(entry))
+        is_cleared = not {record.GONE, record.DROP}.isdisjoint(builder.others)
+        own = max(logged.events - logged.joined, 0 if logged.late else builder.told)
         tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
         builder.let_go()
         let_go(records)

@@ -110,7 +110,8 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message with the OpenAI keys only. `role` stands in where the message names none."""
     if not isinstance(message, dict):
         return {"role": role, "content": openai_content(message)}
-    own, content, calls = message.get("role"), message.get("content"), openai_tool_calls(message.get("tool_calls"))
+    own, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
+    calls = openai_tool_calls(calls) if calls else []
     form: dict[str, Any] = {"role": own if isinstance(own, str) and own else role}
     if content is not None and not (calls and content in ("", [])):
         form["content"] = content if isinstance(content, str) else openai_content(content)
@@ -125,7 +126,7 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
 def open_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message in OpenAI form that keeps its other keys, for vendors that take any."""
     form = openai_message(message, role)
-    if isinstance(message, dict):
+    if isinstance(message, dict) and not PLACED.issuperset(message):
         form.update({key: value for key, value in message.items() if key not in PLACED and value is not None})
     return form
 
@@ -147,7 +148,7 @@ def openai_tool_call(call: JsonValue, at: int) -> dict[str, Any]:
 
 def is_message(value: JsonValue) -> bool:
     """Whether a value is a neutral message (event.py), and not just any object."""
-    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+    if not isinstance(value, dict) or "role" not in value or not isinstance(value["role"], str):
         return False
     return "content" in value or "tool_calls" in value
 
@@ -194,13 +195,14 @@ def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 def openai_form(value: JsonValue) -> JsonValue:
     """Any run's inputs or outputs in OpenAI form, where they are a message or hold messages as items or fields."""
-    if is_message(value):
-        return open_message(value)
-    if is_messages(value):
-        return [open_message(item) for item in value]
+    if isinstance(value, list):
+        return [open_message(item) for item in value] if is_messages(value) else value
     if not isinstance(value, dict):
         return value
-    holding = {key: openai_form(part) for key, part in value.items() if is_message(part) or is_messages(part)}
+    if is_message(value):
+        return open_message(value)
+    parts = [(key, part) for key, part in value.items() if isinstance(part, dict | list)]
+    holding = {key: openai_form(part) for key, part in parts if is_message(part) or is_messages(part)}
     return {**value, **holding} if holding else value
 
 

@@ -8,22 +8,26 @@ They are read from the root alone, because frameworks hand a root's metadata dow
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from eventtree.event import Cost, Event, EventTree, JsonValue, Status
 from eventtree.pace import paced
 from eventtree.serializer.messages import finite, is_short, spelled_out
 from eventtree.serializer.times import iso
+from eventtree.serializer.vendor import without_nulls
 
 OWN = "eventtree_"
 
 
-@dataclass(frozen=True)
 class TreeView:
     """A tree without framework plumbing: its root, its parents and children, its feedback."""
 
-    tree: EventTree
+    def __init__(self, tree: EventTree) -> None:
+        """Look at a tree as it is."""
+        self.tree = tree
+        self.root = tree.root
+        self.has_links = any(key.startswith(OWN) for key in self.root.metadata)
+        """Whether the root's metadata ties the tree to anything."""
 
     @classmethod
     def of(cls, tree: EventTree) -> TreeView:
@@ -43,11 +47,6 @@ class TreeView:
         return paced(self.tree.events, each=True)
 
     @cached_property
-    def root(self) -> Event:
-        """The root event."""
-        return self.tree.root
-
-    @cached_property
     def ids(self) -> frozenset[str]:
         """The ids of all events in it."""
         return frozenset(event.id for event in paced(self.tree.events))
@@ -61,11 +60,12 @@ class TreeView:
 
         In a late part (its first event has a parent) the parents went out before, and are named as they are.
         """
-        if self.root.parent_id is not None:
-            return event.parent_id
-        if event.id == self.root.id:
+        root, parent = self.root, event.parent_id
+        if parent == root.id or root.parent_id is not None:
+            return parent
+        if event.id == root.id:
             return None
-        return event.parent_id if event.parent_id in self.ids else self.root.id
+        return parent if parent in self.ids else root.id
 
     @cached_property
     def children_ids(self) -> dict[str, list[str]]:
@@ -100,11 +100,6 @@ class TreeView:
         if not self.has_links or not self.is_root(event):
             return {}
         return {name: self.dataset_field(name) for name in names}
-
-    @cached_property
-    def has_links(self) -> bool:
-        """Whether the root's metadata ties the tree to anything."""
-        return any(key.startswith(OWN) for key in self.root.metadata)
 
     def feedback(self, event: Event) -> list[dict[str, JsonValue]]:
         """Feedback on the event. Feedback that names the tree, or no event of it, is on the root."""
@@ -184,8 +179,9 @@ def number(value: JsonValue) -> float | None:
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata, without the keys that are ours; and what no vendor has a field for."""
-    own = event.metadata
-    found = {key: value for key, value in own.items() if not key.startswith(OWN)} if own else {}
+    found = {key: value for key, value in event.metadata.items() if not key.startswith(OWN)} if event.metadata else {}
+    if event.release is None and event.service is None and event.prompt is None:
+        return found
     prompt = event.prompt or {}
     more = {
         "release": event.release, "service": event.service,
@@ -221,9 +217,9 @@ def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
-    own = vars(event.usage).items()
-    said = {name: value for name, value in own if value is not None and value is not False and value not in ((), {})}
-    rest = {name: value for name, value in said.items() if name not in placed and name != "raw"}
+    known = without_nulls(vars(event.usage)).items()
+    said = ((name, value) for name, value in known if value is not False and value not in ((), {}))
+    rest = {name: value for name, value in said if name not in placed and name != "raw"}
     if PLAIN.issuperset(map(type, rest.values())):
         return rest
     return event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})

@@ -46,17 +46,22 @@ class TreeBuilder:
         self._held: dict[str, Run] = {}
         self._values: dict[int, Any] = {}
         """What records hold that others repeat, by number."""
+        self.others: set[str] = set()
+        """Kinds of records that say nothing of a run."""
 
     def add(self, entry: Record) -> None:
         """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
-        if entry["r"] == record.FEEDBACK:
-            self._feedback.append(entry)
-        elif (UNSEEN, entry["r"]) in RULES:
-            run = self._runs.get(entry["id"])
+        kind, run_id = entry["r"], entry["id"]
+        if (UNSEEN, kind) in RULES:
+            run = self._runs.get(run_id)
             if run is None:
-                run = self._runs[entry["id"]] = Run(entry["id"])
-            act, run.state = RULES[run.state, entry["r"]]
+                run = self._runs[run_id] = Run(run_id)
+            act, run.state = RULES[run.state, kind]
             getattr(run, act)(entry)
+        elif kind == record.FEEDBACK:
+            self._feedback.append(entry)
+        else:
+            self.others.add(kind)
 
     def hold(self, earlier: Iterable[Record]) -> None:
         """Know the records of a tree that went out before this part of it, for the texts in them."""
@@ -64,6 +69,12 @@ class TreeBuilder:
         for entry in earlier:
             others.add(entry)
         self._held = others._runs
+
+    @property
+    def told(self) -> int:
+        """How many events the tree has by the close of its root."""
+        root = self._runs.get(self.id)
+        return 0 if root is None else record.events_of(root.close)
 
     def build(self, pricing: Pricing | None = None, *, part: bool = False) -> EventTree | None:
         """The tree of the records so far, or None if they hold no run.

@@ -43,6 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
@@ -123,6 +124,8 @@ PARTS: Mapping[str, str] = {
 """Metric → the total it is part of. A part larger than its total is a contradiction: it is not sent as a metric, only
 kept in `metadata.usage`.
 """
+TOTALS = TOKENS.keys() - PARTS.keys()
+COUNTS_OF = itemgetter(*TOKENS.values())
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 """Roles Braintrust shows. A message of another role is sent as the user's or the assistant's, with the role it had as
@@ -380,8 +383,9 @@ def metrics_of(event: Event) -> dict[str, int | float]:
 
 def tokens_of(usage: Usage) -> dict[str, int]:
     """The tokens used, without parts that are larger than their whole."""
-    own = vars(usage)
-    counts = {theirs: count for theirs, ours in TOKENS.items() if (count := own[ours]) is not None}
+    counts = without_nulls(dict(zip(TOKENS, COUNTS_OF(vars(usage)), strict=True)))
+    if counts.keys() <= TOTALS:
+        return counts
     return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
 
 
