@@ -41,11 +41,10 @@ def run_relay(url: str | None, folder: str | None) -> None:
     relay = Relay(journal, target, bounds=settings.bounds)
 
     async def until_stopped(stopped: asyncio.Event) -> None:
-        running = asyncio.create_task(relay.run())
-        await _either(running, stopped)
+        relay.ensure()
+        await stopped.wait()
         await asyncio.to_thread(relay.drain, time.monotonic() + END_SECONDS)
         await asyncio.to_thread(relay.stop)
-        await running
 
     _run(until_stopped)
 

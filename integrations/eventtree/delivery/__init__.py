@@ -1,6 +1,7 @@
 """Sending what is in the journal: one thread with one asyncio loop, a consumer per vendor; none waits for another.
 
-shipper.py       the thread: starts consumers, wakes them, flushes, stops
+shipper.py       starts consumers, wakes them, flushes, stops
+thread.py        the thread, its loop, its start and its end; a relay has one too
 feed.py          the logs read once, each finished tree folded once for all vendors
 consumer.py      one vendor: takes what is due, has it sent, settles it
 sender.py        items → requests → answers

@@ -7,13 +7,13 @@ it gets `exit_timeout` seconds; what is not sent then stays in the journal for t
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread
+import concurrent.futures
 import importlib
 import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import TypeVar
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Settings
@@ -21,6 +21,7 @@ from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report, make_report, unread_report
+from eventtree.delivery.thread import LoopThread
 from eventtree.delivery.throttle import Throttle
 from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
@@ -32,7 +33,6 @@ from eventtree.pricing import Pricer
 from eventtree.record import is_local
 from eventtree.vendors import Vendor
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 FLUSH_POLL_SECONDS = 0.01
@@ -56,30 +56,11 @@ def _import_all() -> None:
                 continue  # whoever needs it says so
 
 
-class Workers(concurrent.futures.ThreadPoolExecutor):
-    """A thread of its own for each piece of work (resolving a name, sweeping), for which no exit waits.
-
-    The interpreter's end joins a pool's threads, however long a name server is silent.
-    """
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
-        """Begin at once."""
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def work() -> None:
-            diagnostics.mark_delivery_thread()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(fn(*args, **kwargs))
-                except BaseException as error:  # noqa: BLE001  (whoever waits for the future gets it)
-                    future.set_exception(error)
-
-        threading.Thread(target=work, name="eventtree-worker", daemon=True).start()
-        return future
-
-
-class Shipper:
+class Shipper(LoopThread):
     """Delivers one journal's trees to the vendors this process has settings for."""
+
+    thread_name = "eventtree-shipper"
+    part = "delivery"
 
     def __init__(self, journal: Journal, *, all_trees: bool = False) -> None:
         """Nothing runs before `serve`. With `all_trees`, send also what does not name the vendor."""
@@ -97,11 +78,7 @@ class Shipper:
         self.consumers: dict[str, Consumer] = {}
         self._clients: list[Http] = []
         """One for each consumer: a pool of connections looks at all it has for each request."""
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._serving: asyncio.Task[None] | None = None
-        self._guard = threading.Lock()
-        self._stopping = False
+        super().after_fork()
 
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
         """Deliver to these vendors too; starts the thread unless delivery is left to another process.
@@ -131,22 +108,9 @@ class Shipper:
         self.ensure()
 
     def ensure(self) -> None:
-        """Start the thread if it should run and does not; costs next to nothing when it does. Never raises or waits."""
-        thread = self._thread
-        if (thread is not None and thread.is_alive()) or not self.deliver or not self.vendors or self._stopping:
-            return
-        if not self._guard.acquire(blocking=False):
-            return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
-        try:
-            if self._thread is None or not self._thread.is_alive():
-                self._loop = None
-                self._thread = threading.Thread(target=self._main, name="eventtree-shipper", daemon=True)
-                self._thread.start()
-        except RuntimeError as error:
-            # The system has no thread left: what is recorded stays in the journal, and the next root tries again.
-            diagnostics.failed("delivery", error)
-        finally:
-            self._guard.release()
+        """Start the thread if it should run and does not."""
+        if self.deliver and self.vendors:
+            super().ensure()
 
     def wake(self) -> None:
         """Make every consumer look for work now."""
@@ -190,16 +154,6 @@ class Shipper:
         except Exception as error:  # noqa: BLE001  (a report never fails the app that asks for it)
             diagnostics.failed("report", error)
             return unread_report(self.journal, {**more, "failures": dict(diagnostics.failures)})
-
-    def stop(self, timeout: float = 1.0) -> None:
-        """End the thread; requests under way are cut and sent again by whoever ships next."""
-        # The flag first: a loop that is only starting looks at it, one that runs is ended by the call.
-        self._stopping = True
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            self._call(self._end)
-            thread.join(timeout)
-        self._stopping = False
 
     def _is_something_left(self, deadline: float) -> bool:
         """True while a vendor of this process still has finished trees to receive, its own or an earlier process's."""
@@ -246,24 +200,10 @@ class Shipper:
         except TimeoutError:
             return None
 
-    def _call(self, what: Any) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            try:
-                loop.call_soon_threadsafe(what)
-            except RuntimeError:
-                return
+    def _prepare(self) -> None:
+        _import_all()
 
-    def _main(self) -> None:
-        diagnostics.mark_delivery_thread()
-        try:
-            _import_all()
-            # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
-            asyncio.run(self._serve(), debug=False)
-        except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
-            diagnostics.failed("delivery", error)
-
-    async def _serve(self) -> None:
+    def _open(self) -> None:
         self.consumers = {}
         rest = Throttle(lambda: self.journal.appended, lambda: self._feeds.behind)
         rest_by(rest)
@@ -274,31 +214,20 @@ class Shipper:
             lambda offsets, damage: Feed(self.journal, offsets, damage, parsed=folder.parsed),
         )
         self._clients = []
-        # From `_loop` on, other threads call in: all that they use has to stand before it.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serving = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(Workers())
-        self._add_consumers()
-        try:
-            if not self._stopping:  # a stop before there was a loop
-                await keep_tidy(self)
-        except asyncio.CancelledError:
-            pass
-        finally:
-            self._serving = None  # no `_end` from here on
-            # Consumers first: each writes its cursor and releases its lock. The client they use is closed after them.
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            for client in self._clients:
-                await client.close()
 
-    def _end(self) -> None:
-        """Once only: a second cancellation would cut short what the first one has begun to clear up."""
-        task, self._serving = self._serving, None
-        if task is not None:
+    async def _run(self) -> None:
+        self._add_consumers()
+        if not self._stopping:
+            await keep_tidy(self)
+
+    async def _close(self) -> None:
+        # Consumers first: each writes its cursor and releases its lock. The client they use is closed after them.
+        for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            await client.close()
 
     def _wake_consumers(self) -> None:
         for consumer in self.consumers.values():

@@ -13,7 +13,8 @@ import weakref
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds
-from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE, Workers
+from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE
+from eventtree.delivery.thread import LoopThread
 from eventtree.delivery.tidy import TIDY_SECONDS, sweep
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
@@ -38,52 +39,41 @@ OTHERS_SECONDS = 0.02
 """How far another process has replicated is looked up this often while somebody waits for it."""
 
 
-class Relay:
+class Relay(LoopThread):
     """Replicates one journal. Never raises into the app; what goes wrong is tried again, and in the report."""
 
+    thread_name = "eventtree-relay"
+    part = "relay"
+
     def __init__(self, journal: Journal, target: Target, *, exit_timeout: float = 2.0, bounds: Bounds = BOUNDS) -> None:
-        """Nothing runs before `ensure`, or `run`."""
+        """Nothing runs before `ensure`."""
         self.journal = journal
         self.files = journal.files
         self.target = target
         self.exit_timeout = exit_timeout
         self.bounds = bounds
+        self.is_over = False
+        """It is not started again."""
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin without a thread: in a child the parent's does not exist, and the lock is the parent's."""
+        """Begin without a thread, and without the lock: both are the parent's."""
+        super().after_fork()
         self.cursor: Cursor | None = None
         """How far all is replicated, while this relay has the folder's lock."""
+        self.is_away = False
+        self._is_ending = False
         self._lock: Held | None = None
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._woken: asyncio.Event | None = None
-        self._guard = threading.Lock()
         self._replicated = threading.Condition()
-        self._is_stopping = self._is_ending = self.is_away = False
 
     def ensure(self) -> None:
-        """Start the thread if it does not run. Never raises or waits."""
-        thread = self._thread
-        if (thread is not None and thread.is_alive()) or self._is_stopping or not self._guard.acquire(blocking=False):
-            return
-        try:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._main, name="eventtree-relay", daemon=True)
-                self._thread.start()
-        except RuntimeError as error:  # the system has no thread left; the next root tries again
-            diagnostics.failed("relay", error)
-        finally:
-            self._guard.release()
+        """Start the thread if it does not run."""
+        if not self.is_over:
+            super().ensure()
 
     def wake(self) -> None:
         """Look at the logs now."""
-        loop, woken = self._loop, self._woken
-        if loop is not None and woken is not None and not loop.is_closed():
-            try:
-                loop.call_soon_threadsafe(woken.set)
-            except RuntimeError:
-                return
+        self._call(lambda: self._woken.set())
 
     @unseen
     def confirm(self, seconds: float = CONFIRM_SECONDS) -> bool:
@@ -121,43 +111,33 @@ class Relay:
             time.sleep(OTHERS_SECONDS)
 
     def stop(self, timeout: float = 1.0) -> None:
-        """End the thread; what is not replicated waits in the journal."""
-        self._is_stopping = True
-        self.wake()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        """End the thread for good; what is not replicated waits in the journal."""
+        self.is_over = True
+        super().stop(timeout)
 
-    # -- the thread --------------------------------------------------------------------------------------------------
+    # -- in the thread -----------------------------------------------------------------------------------------------
 
-    def _main(self) -> None:
-        diagnostics.mark_delivery_thread()
-        try:
-            asyncio.run(self.run(), debug=False)
-        except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
-            diagnostics.failed("relay", error)
-
-    async def run(self) -> None:
-        """Replicate until stopped."""
+    def _open(self) -> None:
         self._woken = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(Workers())
+
+    async def _run(self) -> None:
         pause = AGAIN_SECONDS
-        try:
-            while not self._is_stopping:
-                wait = LOCK_SECONDS
-                try:
-                    if self._hold():
-                        await self._connected()
-                except RefusedError as error:
-                    self._park(str(error))
-                    wait = PARKED_SECONDS
-                except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
-                    pause = min(2 * pause, LONGEST_SECONDS) if self.is_away else AGAIN_SECONDS
-                    self._miss(error)
-                    wait = pause * random.uniform(0.5, 1.0)
-                await self._pause(wait)
-        finally:
-            self._release()
+        while not self._stopping:
+            wait = LOCK_SECONDS
+            try:
+                if self._hold():
+                    await self._connected()
+            except RefusedError as error:
+                self._park(str(error))
+                wait = PARKED_SECONDS
+            except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
+                pause = min(2 * pause, LONGEST_SECONDS) if self.is_away else AGAIN_SECONDS
+                self._miss(error)
+                wait = pause * random.uniform(0.5, 1.0)
+            await self._pause(wait)
+
+    async def _close(self) -> None:
+        self._release()
 
     async def _connected(self) -> None:
         """Replicate over one connection until it breaks, or somebody deletes the folder."""
@@ -168,7 +148,7 @@ class Relay:
         try:
             await port.open()
             self._park(None)
-            while not self._is_stopping and not self.cursor.is_gone():
+            while not self.cursor.is_gone():
                 more = await replicator.round(port, is_ending=self._is_ending)
                 with self._replicated:
                     self._replicated.notify_all()
@@ -185,14 +165,12 @@ class Relay:
             await port.close()
 
     async def _pause(self, seconds: float) -> None:
-        assert self._woken is not None
-        if not self._is_stopping:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-            self._woken.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        self._woken.clear()
 
     def _hold(self) -> bool:
         """Take the folder's lock if it is free."""

@@ -1,0 +1,134 @@
+"""A thread of ours with an event loop: started where it is needed, again after a fork, again should it have died."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, ParamSpec, TypeVar
+
+from eventtree import diagnostics
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers(concurrent.futures.ThreadPoolExecutor):
+    """A thread of its own for each piece of work (resolving a name, sweeping), for which no exit waits.
+
+    The interpreter's end joins a pool's threads, however long a name server is silent.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
+        """Begin at once."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def work() -> None:
+            diagnostics.mark_delivery_thread()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001  (whoever waits for the future gets it)
+                    future.set_exception(error)
+
+        threading.Thread(target=work, name="eventtree-worker", daemon=True).start()
+        return future
+
+
+class LoopThread(ABC):
+    """Runs `_run` in a thread's loop until it is stopped. Nothing of it raises into the app."""
+
+    thread_name: ClassVar[str]
+    part: ClassVar[str]
+    """What its failures are counted under."""
+
+    def after_fork(self) -> None:
+        """Begin without a thread: in a child the parent's does not exist."""
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._guard = threading.Lock()
+        self._stopping = False
+
+    def ensure(self) -> None:
+        """Start the thread if it does not run; costs next to nothing when it does. Never raises or waits."""
+        thread = self._thread
+        if (thread is not None and thread.is_alive()) or self._stopping:
+            return
+        if not self._guard.acquire(blocking=False):
+            return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
+        try:
+            if self._thread is None or not self._thread.is_alive():
+                self._loop = None
+                self._thread = threading.Thread(target=self._main, name=self.thread_name, daemon=True)
+                self._thread.start()
+        except RuntimeError as error:
+            # The system has no thread left: what is recorded stays in the journal, and the next root tries again.
+            diagnostics.failed(self.part, error)
+        finally:
+            self._guard.release()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """End the thread; what is under way is cut, and done again by whoever comes next."""
+        # The flag first: a loop that is only starting looks at it, one that runs is ended by the call.
+        self._stopping = True
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._call(self._end)
+            thread.join(timeout)
+        self._stopping = False
+
+    def _prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
+        """What takes long, in the thread before there is a loop."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Make what other threads' calls use: in the loop, before any can come."""
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """The work, until it is cancelled; none where a stop came before there was a loop (`_stopping`)."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Clear up."""
+
+    def _call(self, what: Callable[[], object]) -> None:
+        """Have something called in the loop's thread, if there is a loop."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(what)
+            except RuntimeError:
+                return
+
+    def _main(self) -> None:
+        diagnostics.mark_delivery_thread()
+        try:
+            self._prepare()
+            # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
+            asyncio.run(self._serve(), debug=False)
+        except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
+            diagnostics.failed(self.part, error)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(Workers())
+        self._open()
+        self._serving = asyncio.current_task()
+        self._loop = loop
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._serving = None  # no `_end` from here on
+            await self._close()
+
+    def _end(self) -> None:
+        """Once only: a second cancellation would cut short what the first one has begun to clear up."""
+        task, self._serving = self._serving, None
+        if task is not None:
+            task.cancel()
