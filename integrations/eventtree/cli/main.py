@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -282,9 +283,7 @@ def relay(url: str | None, journal: str | None, print_nats_conf: bool) -> None:
     EVENTTREE_RELAY_TOKEN.
     """
     if print_nats_conf:
-        from eventtree.relay.conf import SAFE_CONFIGURATION
-
-        click.echo(SAFE_CONFIGURATION, nl=False)
+        click.echo(files("eventtree.relay").joinpath("nats.conf").read_text(), nl=False)
         return
     from eventtree.cli.relay import run_relay
 

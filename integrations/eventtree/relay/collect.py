@@ -116,4 +116,4 @@ class Collector:
             if not is_taken and size is not None and now - self._asked.get(log, float("-inf")) >= ASK_SECONDS:
                 self._asked[log] = now
                 await port.ask(log, size)
-            await delivery.answer(is_taken, size)
+            await port.answer(delivery, is_taken, size)

@@ -10,7 +10,6 @@ import asyncio
 import hmac
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,34 +18,26 @@ import pydantic_core
 
 from eventtree.delivery.http import Http
 from eventtree.errors import ConfigError, RequestError
-from eventtree.relay.port import BATCH, CHUNK_BYTES, RECEIVE_SECONDS, AwayError, Chunk, Delivery, RefusedError
+from eventtree.relay import port
 from eventtree.relay.settings import Target, login, tls
 from eventtree.serializer.requests import Request
 
 ANSWER_SECONDS = 10.0
-MAX_BODY = 2 * CHUNK_BYTES
-QUEUED = 2 * BATCH
+MAX_BODY = 2 * port.CHUNK_BYTES
+QUEUED = 2 * port.BATCH
 """Messages that wait to be written; whoever sends more waits for an answer."""
 
 
-class Engine:
+class Engine(port.Port):
     """A relay's connection to a collector."""
 
-    def __init__(self, target: Target) -> None:
-        """Connect to nothing yet."""
-        self.target = target
-        self.partitions = 1
-        self._asked: dict[str, int] = {}
-
     async def open(self, partitions: int | None = None) -> None:
-        """See `Port`."""
         self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
         token = login()[1]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
         await self._put("/logs", b"")
 
-    async def publish(self, partition: int, chunk: Chunk) -> bool:
-        """See `Port`."""
+    async def publish(self, partition: int, chunk: port.Chunk) -> bool:
         size = await self._put(f"/logs/{quote(chunk.log)}", chunk.pack())
         if size is not None and size < chunk.offset:
             self._asked[chunk.log] = size
@@ -59,28 +50,22 @@ class Engine:
         try:
             reply = await self.http.send(request, self.auth)
         except RequestError as error:
-            raise AwayError(str(error).replace("base_url", "the collector's")) from None
+            raise port.AwayError(str(error).replace("base_url", "the collector's")) from None
         if reply.status in (401, 403):
-            raise RefusedError("the collector refuses the token")
+            raise port.RefusedError("the collector refuses the token")
         if reply.status not in (200, 409):
-            raise AwayError(f"the collector answers {reply.status}")
+            raise port.AwayError(f"the collector answers {reply.status}")
         try:
             size = pydantic_core.from_json(reply.body)["size"]
         except (ValueError, TypeError, LookupError):
-            raise AwayError("the answer is none of a collector's") from None
+            raise port.AwayError("the answer is none of a collector's") from None
         return size if type(size) is int else None
 
-    async def asked(self) -> Mapping[str, int]:
-        """See `Port`: a collector asks in its answers."""
-        asked, self._asked = self._asked, {}
-        return asked
-
     async def close(self) -> None:
-        """See `Port`."""
         await self.http.close()
 
 
-class Server:
+class Server(port.Port):
     """A collector's side: what relays put is given to the collector, and answered when that has written it."""
 
     def __init__(self, target: Target) -> None:
@@ -98,8 +83,7 @@ class Server:
             def capture_signals(self) -> Any:
                 yield  # the command's own
 
-        self.target = target
-        self.partitions = 1
+        super().__init__(target)
         self.token = login()[1].encode()
         if not self.token and not target.is_near:
             _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
@@ -113,15 +97,10 @@ class Server:
             timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
         )  # fmt: skip
         self.server = Quiet(config)
-        self.waiting: asyncio.Queue[Delivery] = asyncio.Queue(QUEUED)
+        self.waiting: asyncio.Queue[port.Delivery] = asyncio.Queue(QUEUED)
         self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
 
     async def open(self, partitions: int | None = None) -> None:
-        """See `Port`.
-
-        Raises:
-            ConfigError: more than one partition is wanted, or the address cannot be listened at.
-        """
         if partitions not in (None, 1):
             raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
         parts = urlsplit(self.target.url)
@@ -136,6 +115,7 @@ class Server:
 
     async def _put(self, request: Any) -> Any:
         """What a relay has put, answered when it is written."""
+        from starlette.requests import ClientDisconnect
         from starlette.responses import JSONResponse
 
         def answered(status: int, size: int | None = None) -> JSONResponse:
@@ -145,44 +125,37 @@ class Server:
         if self.token and not hmac.compare_digest(given, self.token):
             return answered(401)
         body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_BODY:
-                return answered(413)
+        try:
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MAX_BODY:
+                    return answered(413)
+        except ClientDisconnect:
+            return answered(400)
         if "log" not in request.path_params:
             return answered(200)  # a relay that connects
         future: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
         self._unanswered.add(future)
         future.add_done_callback(self._unanswered.discard)
-
-        async def answer(is_taken: bool, size: int | None) -> None:
-            if not future.done():
-                future.set_result((is_taken, size))
-
-        await self.waiting.put(Delivery(bytes(body), answer))
+        await self.waiting.put(port.Delivery(bytes(body), future))
         is_taken, size = await future
         return answered(503 if size is None else 200 if is_taken else 409, size)
 
-    async def lease(self, partition: int) -> bool:
-        """See `Port`: who listens has it."""
-        return True
-
-    async def receive(self, partition: int) -> list[Delivery]:
-        """See `Port`."""
+    async def receive(self, partition: int) -> list[port.Delivery]:
         try:
-            async with asyncio.timeout(RECEIVE_SECONDS):
+            async with asyncio.timeout(port.RECEIVE_SECONDS):
                 found = [await self.waiting.get()]
         except TimeoutError:
             return []
-        while len(found) < BATCH and not self.waiting.empty():
+        while len(found) < port.BATCH and not self.waiting.empty():
             found.append(self.waiting.get_nowait())
         return found
 
-    async def ask(self, log: str, offset: int) -> None:
-        """See `Port`: the answer says it."""
+    async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
+        if not delivery.mark.done():
+            delivery.mark.set_result((is_taken, size))
 
     async def close(self) -> None:
-        """See `Port`."""
         self.server.should_exit = True
         for future in list(self._unanswered):  # else their connections would stay open
             future.set_result((False, None))

@@ -7,10 +7,8 @@ is gone from it. A collector's lease is a key that expires; what it asks for aga
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import nats
@@ -22,19 +20,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.kv import KeyValue
 
-from eventtree.relay.port import (
-    BATCH,
-    LEASE_SECONDS,
-    RECEIVE_SECONDS,
-    REPLY_SECONDS,
-    AwayError,
-    Chunk,
-    Delivery,
-    RefusedError,
-    away,
-    explaining,
-    repartitioned,
-)
+from eventtree.relay import port
 from eventtree.relay.settings import Target, credentials_file, login, tls
 
 STREAM = "EVENTTREE"
@@ -46,19 +32,8 @@ CLOSE_SECONDS = 1.0
 AGAIN_SECONDS = 1.0
 ACK_SECONDS = 5.0
 """A message that a collector took and did not answer is given again after so long."""
-MAX_WAITING = 4 * BATCH
+MAX_WAITING = 4 * port.BATCH
 REFUSALS = re.compile(r"authorization|authentication|permissions|credentials|jwt|nkey", re.IGNORECASE)
-
-
-def _explained(error: Exception) -> Exception:
-    """As one of ours. Of the client's texts only those are kept that can hold nothing of ours."""
-    if isinstance(error, nats.errors.SecureConnRequiredError):
-        return RefusedError("the server offers no TLS")
-    if isinstance(error, nats.errors.Error | OSError) and REFUSALS.search(f"{type(error).__name__} {error}"):
-        return RefusedError("the server refuses the credentials")
-    if isinstance(error, nats.js.errors.APIError):
-        return AwayError(f"{type(error).__name__}: {error.description}")
-    return away(error) if isinstance(error, nats.errors.Error | OSError) else error
 
 
 class _Client(Client):
@@ -77,13 +52,12 @@ async def _quiet(*_: object) -> None:
     """Whatever happens to the connection shows at the next call."""
 
 
-class Engine:
+class Engine(port.Port):
     """A connection to JetStream, for a relay or a collector."""
 
     def __init__(self, target: Target) -> None:
         """Connect to nothing yet."""
-        self.target = target
-        self.partitions = 1
+        super().__init__(target)
         self.client = _Client()
         self.client.needs_tls = not target.is_near or target.url.startswith("tls:")
         self.me = uuid.uuid4().hex.encode()
@@ -91,11 +65,17 @@ class Engine:
         """Partition → revision of the lease's key, as this collector wrote it."""
         self._kept: KeyValue | None = None
         self._consumers: dict[int, Any] = {}
-        self._asked: dict[str, int] = {}
 
-    @explaining(_explained)
+    def explain(self, error: Exception) -> Exception:
+        if isinstance(error, nats.errors.SecureConnRequiredError):
+            return port.RefusedError("the server offers no TLS")
+        if isinstance(error, nats.errors.Error | OSError) and REFUSALS.search(f"{type(error).__name__} {error}"):
+            return port.RefusedError("the server refuses the credentials")
+        if isinstance(error, nats.js.errors.APIError):
+            return port.AwayError(f"{type(error).__name__}: {error.description}")
+        return port.away(error) if isinstance(error, nats.errors.Error | OSError) else error
+
     async def open(self, partitions: int | None = None) -> None:
-        """See `Port`."""
         (user, token), creds = login(), credentials_file()
         known: dict[str, Any] = {"user": user, "password": token} if user else {"token": token or None}
         connecting = self.client.connect(
@@ -104,7 +84,7 @@ class Engine:
             tls=tls() if self.client.needs_tls else None, **({"user_credentials": creds} if creds else known),
         )  # fmt: skip
         await asyncio.wait_for(connecting, 2 * CONNECT_SECONDS)
-        self.js = self.client.jetstream(timeout=REPLY_SECONDS)
+        self.js = self.client.jetstream(timeout=port.REPLY_SECONDS)
         await self._stream(partitions)
         await self.client.subscribe(ASKED, cb=self._on_ask)
 
@@ -119,20 +99,13 @@ class Engine:
         except nats.js.errors.NotFoundError:
             found = await self.js.add_stream(config)
         self.partitions = int((found.config.metadata or {}).get("partitions", 1))
-        if repartitioned(self.partitions, wanted, found.state.messages):
+        if port.repartitioned(self.partitions, wanted, found.state.messages):
             await self.js.update_stream(found.config.evolve(metadata=config.metadata))
             self.partitions = wanted or 1
 
-    @explaining(_explained)
-    async def publish(self, partition: int, chunk: Chunk) -> bool:
-        """See `Port`."""
-        await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=REPLY_SECONDS)
+    async def publish(self, partition: int, chunk: port.Chunk) -> bool:
+        await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=port.REPLY_SECONDS)
         return True
-
-    async def asked(self) -> Mapping[str, int]:
-        """See `Port`."""
-        asked, self._asked = self._asked, {}
-        return asked
 
     async def _on_ask(self, message: Msg) -> None:
         try:
@@ -141,18 +114,16 @@ class Engine:
         except (ValueError, LookupError, TypeError):
             return
 
-    @explaining(_explained)
     async def ask(self, log: str, offset: int) -> None:
-        """See `Port`."""
         await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "offset": offset}))
 
-    @explaining(_explained)
     async def lease(self, partition: int) -> bool:
-        """See `Port`."""
         key = f"partition.{partition}"
         if self._kept is None:
             # In the server's memory: no lease need outlive it, and none has to wait for a busy disk.
-            self._kept = await self.js.create_key_value(bucket=LEASES, ttl=LEASE_SECONDS, storage=StorageType.MEMORY)
+            self._kept = await self.js.create_key_value(
+                bucket=LEASES, ttl=port.LEASE_SECONDS, storage=StorageType.MEMORY
+            )
         try:
             known = self._leases.pop(partition, None)
             self._leases[partition] = await (
@@ -162,9 +133,7 @@ class Engine:
             return False
         return True
 
-    @explaining(_explained)
-    async def receive(self, partition: int) -> list[Delivery]:
-        """See `Port`."""
+    async def receive(self, partition: int) -> list[port.Delivery]:
         if partition not in self._consumers:
             subject = f"eventtree.{partition}.log"
             config = ConsumerConfig(
@@ -175,16 +144,19 @@ class Engine:
                 subject, durable=f"fold-{partition}", stream=STREAM, config=config
             )
         try:
-            messages = await self._consumers[partition].fetch(BATCH, timeout=RECEIVE_SECONDS)
+            messages = await self._consumers[partition].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
         except nats.errors.TimeoutError:
             if self.client.is_connected:
                 return []
             raise
-        return [Delivery(message.data, functools.partial(_answer, message)) for message in messages]
+        return [port.Delivery(message.data, message) for message in messages]
+
+    async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
+        await (delivery.mark.ack() if is_taken else delivery.mark.nak(delay=AGAIN_SECONDS))
 
     async def close(self) -> None:
-        """See `Port`."""
-        for ending in [*map(self._give_back, self._leases), self.client.close()]:
+        leases = [self._kept.delete(f"partition.{partition}") for partition in self._leases] if self._kept else []
+        for ending in [*leases, self.client.close()]:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await ending
@@ -194,12 +166,3 @@ class Engine:
         if writer is not None:
             writer.transport.abort()
             await asyncio.sleep(0)  # the socket is closed in the loop's next round
-
-    async def _give_back(self, partition: int) -> None:
-        assert self._kept is not None
-        await self._kept.delete(f"partition.{partition}")
-
-
-@explaining(_explained)
-async def _answer(message: Msg, is_taken: bool, size: int | None) -> None:
-    await (message.ack() if is_taken else message.nak(delay=AGAIN_SECONDS))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic_core
 
 from eventtree.errors import ConfigError, EventTreeError
 from eventtree.journal.line import frame, unframe
+
+if TYPE_CHECKING:
+    from eventtree.relay.settings import Target
 
 CHUNK_BYTES = 256 * 1024
 """No chunk holds more."""
@@ -26,9 +29,6 @@ LEASE_SECONDS = 6.0
 """A collector that has not renewed the lease of a partition for so long has lost it."""
 REPLY_SECONDS = 5.0
 """An engine that does not answer for so long is away."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class AwayError(EventTreeError):
@@ -83,59 +83,74 @@ class Chunk(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """A message on its way to a collector, and how to answer it."""
+    """A message on its way to a collector, and what its engine knows it by."""
 
     message: bytes
-    answer: Callable[[bool, int | None], Awaitable[None]]
-    """Whether it is written or need not be, else it comes again; and how long its log is there now."""
+    mark: Any
 
 
-class Port(Protocol):
-    """One connection to an engine. Everything but `close` may raise `AwayError` or `RefusedError`."""
+def _explained(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(call)
+    async def explained(self: Port, *args: Any) -> Any:
+        try:
+            return await call(self, *args)
+        except EventTreeError:
+            raise
+        except Exception as error:  # noqa: BLE001  (clients of engines have no end of classes)
+            raise self.explain(error) from None
 
-    partitions: int
-    """How many there are: known once it is open."""
+    return explained
+
+
+class Port:
+    """One connection to an engine; of a subclass every method but `close` raises `AwayError` or `RefusedError`."""
+
+    def __init__(self, target: Target) -> None:
+        """Connect to nothing yet."""
+        self.target = target
+        self.partitions = 1
+        """How many there are: known once it is open."""
+        self._asked: dict[str, int] = {}
+
+    def __init_subclass__(cls) -> None:
+        """What a client raises is raised as what `explain` makes of it."""
+        for name in {"open", "publish", "asked", "lease", "receive", "answer", "ask", "unsafe"} & vars(cls).keys():
+            setattr(cls, name, _explained(vars(cls)[name]))
+
+    def explain(self, error: Exception) -> Exception:
+        """A client's error as one of ours, without words that may quote what it was given."""
+        return error
 
     async def open(self, partitions: int | None = None) -> None:
         """Connect, and have a stream of so many partitions (a relay takes as many as there are, or makes one)."""
+        raise NotImplementedError
 
     async def publish(self, partition: int, chunk: Chunk) -> bool:
         """Return once the engine keeps the chunk; False where a collector answers that bytes before it are missing."""
+        raise NotImplementedError
 
     async def asked(self) -> Mapping[str, int]:
         """Logs that a collector has asked for again since the last call, and from where."""
+        asked, self._asked = self._asked, {}
+        return asked
 
     async def lease(self, partition: int) -> bool:
         """Take or renew a partition for this collector; whether it has it."""
+        return True
 
     async def receive(self, partition: int) -> list[Delivery]:
         """The next messages, in order; none after a second without any."""
+        raise NotImplementedError
+
+    async def answer(self, delivery: Delivery, is_taken: bool, size: int | None) -> None:
+        """Say that a message is written or need not be, else it comes again; and how long its log is there now."""
+        raise NotImplementedError
 
     async def ask(self, log: str, offset: int) -> None:
-        """Ask the relays for a log again, from this offset on."""
+        """Ask the relays for a log again, from this offset on, where answers don't reach them."""
 
     async def close(self) -> None:
         """Give back the leases, and end the connection. Never raises."""
-
-
-def explaining(
-    explain: Callable[[Exception], Exception],
-) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
-    """A decorator of a port's methods: what its client raises is raised as what `explain` makes of it."""
-
-    def of(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-        @functools.wraps(call)
-        async def explained(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return await call(*args, **kwargs)
-            except EventTreeError:
-                raise
-            except Exception as error:  # noqa: BLE001  (clients of engines have no end of classes)
-                raise explain(error) from None
-
-        return explained
-
-    return of
 
 
 def repartitioned(known: int, wanted: int | None, waiting: int) -> bool:

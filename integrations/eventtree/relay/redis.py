@@ -6,7 +6,6 @@ What was acknowledged is deleted from it. How durable an acknowledgement is, the
 
 from __future__ import annotations
 
-import functools
 import os
 import uuid
 from collections.abc import Mapping
@@ -23,19 +22,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from eventtree.relay.port import (
-    BATCH,
-    LEASE_SECONDS,
-    RECEIVE_SECONDS,
-    REPLY_SECONDS,
-    AwayError,
-    Chunk,
-    Delivery,
-    RefusedError,
-    away,
-    explaining,
-    repartitioned,
-)
+from eventtree.relay import port
 from eventtree.relay.settings import Target, login, tls
 
 GROUP = "fold"
@@ -47,71 +34,58 @@ SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noevi
 """Configuration of a server that loses nothing it has acknowledged."""
 
 
-def _explained(error: Exception) -> Exception:
-    """As one of ours; the server's words may quote what it was sent."""
-    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
-        return RefusedError("the server refuses the credentials")
-    if isinstance(error, ResponseError):
-        return AwayError(f"the server refuses: {str(error).split(' ', 1)[0][:30]}")
-    return away(error) if isinstance(error, RedisError | OSError) else error
-
-
-class Engine:
+class Engine(port.Port):
     """A connection to Redis, for a relay or a collector."""
 
     def __init__(self, target: Target) -> None:
         """Connect to nothing yet."""
-        self.target = target
-        self.partitions = 1
+        super().__init__(target)
         self.me = uuid.uuid4().hex
         self._leases: dict[int, Any] = {}
         self._groups: set[int] = set()
 
-    @explaining(_explained)
+    def explain(self, error: Exception) -> Exception:
+        if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+            return port.RefusedError("the server refuses the credentials")
+        if isinstance(error, ResponseError):
+            return port.AwayError(f"the server refuses: {str(error).split(' ', 1)[0][:30]}")
+        return port.away(error) if isinstance(error, RedisError | OSError) else error
+
     async def open(self, partitions: int | None = None) -> None:
-        """See `Port`."""
         user, token = login()
         secure: dict[str, Any] = {}
         if self.target.url.startswith("rediss:"):
             secure = {"ssl_min_version": tls().minimum_version, "ssl_ca_certs": os.environ.get("EVENTTREE_RELAY_CA")}
         self.client: Any = redis.asyncio.from_url(
-            self.target.url, username=user, password=token or None, socket_timeout=REPLY_SECONDS,
-            socket_connect_timeout=REPLY_SECONDS, **secure,
+            self.target.url, username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
+            socket_connect_timeout=port.REPLY_SECONDS, **secure,
         )  # fmt: skip
         await self.client.set(PARTITIONS, partitions or 1, nx=True)
         self.partitions = int(await self.client.get(PARTITIONS) or 1)
         waiting = [await self.client.xlen(f"eventtree:{number}") for number in range(self.partitions)]
-        if repartitioned(self.partitions, partitions, sum(waiting)):
+        if port.repartitioned(self.partitions, partitions, sum(waiting)):
             self.partitions = partitions or 1
             await self.client.set(PARTITIONS, self.partitions)
         self._asking = self.client.pubsub(ignore_subscribe_messages=True)
         await self._asking.subscribe(ASKED)
 
-    @explaining(_explained)
-    async def publish(self, partition: int, chunk: Chunk) -> bool:
-        """See `Port`."""
+    async def publish(self, partition: int, chunk: port.Chunk) -> bool:
         await self.client.xadd(f"eventtree:{partition}", {"m": chunk.pack()})
         return True
 
-    @explaining(_explained)
     async def asked(self) -> Mapping[str, int]:
-        """See `Port`."""
         asked = {}
         while found := await self._asking.get_message(timeout=0):
             log, offset = pydantic_core.from_json(found["data"])
             asked[str(log)] = int(offset)
         return asked
 
-    @explaining(_explained)
     async def ask(self, log: str, offset: int) -> None:
-        """See `Port`."""
         await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
 
-    @explaining(_explained)
     async def lease(self, partition: int) -> bool:
-        """See `Port`."""
         known = self._leases.pop(partition, None)
-        lock = known or self.client.lock(f"eventtree:lease:{partition}", timeout=LEASE_SECONDS)
+        lock = known or self.client.lock(f"eventtree:lease:{partition}", timeout=port.LEASE_SECONDS)
         try:
             has_it = await (lock.reacquire() if known else lock.acquire(blocking=False))
         except LockError:
@@ -120,22 +94,19 @@ class Engine:
             self._leases[partition] = lock
         return bool(has_it)
 
-    @explaining(_explained)
-    async def receive(self, partition: int) -> list[Delivery]:
-        """See `Port`."""
+    async def receive(self, partition: int) -> list[port.Delivery]:
         stream = f"eventtree:{partition}"
         if partition not in self._groups:
             await self._join(stream)
             self._groups.add(partition)
         # What was given out and not answered: by this collector, or one that has died.
-        _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=BATCH)
+        _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)
         found = [(key, fields) for key, fields in again if fields]
         if not found:
-            block = int(RECEIVE_SECONDS * 1000)
-            read = await self.client.xreadgroup(GROUP, self.me, {stream: ">"}, count=BATCH, block=block)
+            block = int(port.RECEIVE_SECONDS * 1000)
+            read = await self.client.xreadgroup(GROUP, self.me, {stream: ">"}, count=port.BATCH, block=block)
             found = [one for _, entries in read or () for one in entries]
-        answer = functools.partial(self._answer, stream)
-        return [Delivery(fields.get(b"m", b""), functools.partial(answer, key)) for key, fields in found]
+        return [port.Delivery(fields.get(b"m", b""), (stream, key)) for key, fields in found]
 
     async def _join(self, stream: str) -> None:
         try:
@@ -144,14 +115,13 @@ class Engine:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    @explaining(_explained)
-    async def _answer(self, stream: str, key: bytes, is_taken: bool, size: int | None) -> None:
+    async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
         if is_taken:
+            stream, key = delivery.mark
             await self.client.xack(stream, GROUP, key)
             await self.client.xdel(stream, key)
 
     async def close(self) -> None:
-        """See `Port`."""
         endings = [lock.release for lock in self._leases.values()]
         endings += [one.aclose for one in (self.__dict__.get("_asking"), self.__dict__.get("client")) if one]
         for end in endings:
@@ -160,7 +130,6 @@ class Engine:
             except Exception:  # noqa: BLE001  (a lease expires; the connection is broken already)
                 continue
 
-    @explaining(_explained)
     async def unsafe(self) -> list[str]:
         """What of the server's configuration lets it lose what it has acknowledged."""
         found = await self.client.config_get("append*", "maxmemory-policy")

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds
@@ -78,22 +79,10 @@ class Relay(LoopThread):
     @unseen
     def confirm(self, seconds: float = CONFIRM_SECONDS) -> bool:
         """Wait until all that this process has recorded is replicated; False after so long, or while it cannot be."""
-        log, deadline = self.journal.log, time.monotonic() + seconds
+        log = self.journal.log
         size = self.files.size(log)
         self.ensure()
-        while not self.has(log, size):
-            self.wake()
-            left = deadline - time.monotonic()
-            if left <= 0 or self.is_away:
-                return False
-            with self._replicated:
-                self._replicated.wait(min(left, OTHERS_SECONDS))
-        return True
-
-    def has(self, log: str, size: int) -> bool:
-        """Whether so much of a log is replicated, by this relay or another process's."""
-        cursor = self.cursor if self.cursor is not None else Cursor(self.files, CURSOR)
-        return cursor.offsets.get(log, 0) >= size
+        return self._wait(lambda: self.has(log, size), time.monotonic() + seconds)
 
     def drain(self, deadline: float, *, only: str | None = None, is_end: bool = False) -> None:
         """Wait until all that is in the folder, or that process's, is replicated; at this one's end, that it ends too.
@@ -101,14 +90,29 @@ class Relay(LoopThread):
         Returns at the deadline, or while the engine is away.
         """
         self._is_ending = self._is_ending or is_end
-        while time.monotonic() < deadline and not self.is_away:
+
+        def is_done() -> bool:
             logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
             # Without a cursor it is another process that replicates this folder.
             is_said = self.cursor is None or ENDED + self.journal.process in self.cursor.learned
-            if (is_said or not (is_end and logs)) and all(self.has(log, self.files.size(log)) for log in logs):
-                return
+            return (is_said or not (is_end and logs)) and all(self.has(log, self.files.size(log)) for log in logs)
+
+        self._wait(is_done, deadline)
+
+    def has(self, log: str, size: int) -> bool:
+        """Whether so much of a log is replicated, by this relay or another process's."""
+        cursor = self.cursor if self.cursor is not None else Cursor(self.files, CURSOR)
+        return cursor.offsets.get(log, 0) >= size
+
+    def _wait(self, is_done: Callable[[], bool], deadline: float) -> bool:
+        while not is_done():
+            left = deadline - time.monotonic()
+            if left <= 0 or self.is_away:
+                return False
             self.wake()
-            time.sleep(OTHERS_SECONDS)
+            with self._replicated:
+                self._replicated.wait(min(left, OTHERS_SECONDS))
+        return True
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread for good; what is not replicated waits in the journal."""
