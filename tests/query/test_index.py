@@ -429,11 +429,11 @@ def test_each_tree_says_what_became_of_it_at_each_vendor(index: Index) -> None:
             shipper.stop()
         waiting = record_tree(Pipeline(vendors=vendors, deliver=False))
     states = {
-        row.id: {name.partition(".")[0]: state for name, state in index.deliveries(row).items()}
+        row.id: {name.partition(".")[0]: one.state for name, one in index.deliveries(index.opened(row.id)).items()}
         for row in index.search().rows
     }
     assert states == {
-        refused: {"braintrust": "dead", "honeyhive": "settled"},
-        taken: {"braintrust": "settled", "honeyhive": "settled"},
+        refused: {"braintrust": "dead", "honeyhive": "delivered"},
+        taken: {"braintrust": "delivered", "honeyhive": "delivered"},
         waiting: {"braintrust": "waiting", "honeyhive": "waiting"},
     }

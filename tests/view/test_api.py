@@ -68,7 +68,8 @@ async def test_the_filter_chooses_and_a_wrong_one_is_named(client: httpx.AsyncCl
     rows = (await get(client, "/api/trees", q='session:"s-1" status:interrupted'))["rows"]
     assert [row["id"] for row in rows] == [trees["interrupted"]]
     assert "Did you mean status" in (await get(client, "/api/trees", q="stats:error"))["error"]
-    assert (await client.get("/api/trees", params={"before": "nonsense"})).status_code == 400
+    for before, status in (("nonsense", 400), ("-1", 400), ("9" * 19, 200), ("0", 200)):
+        assert (await client.get("/api/trees", params={"before": before})).status_code == status, before
 
 
 async def test_every_status_is_told_apart(client: httpx.AsyncClient, own_place: Path) -> None:
@@ -169,6 +170,8 @@ async def test_a_post_is_bounded_and_of_json(client: httpx.AsyncClient, own_plac
     for body in (b"", b"[]", b"nonsense", b'"text"', b"[[["):
         assert (await client.post("/api/clear", headers=OWN, content=body)).status_code == 400, body
     for path in ("/api/resend", "/api/drop"):
+        for none in ({}, {"letters": None}, {"letters": 7}, {"letters": "text"}):
+            assert (await client.post(path, headers=OWN, json=none)).status_code == 200, none
         answer = await client.post(
             path, headers=OWN, json={"letters": [1, {"id": 3}, {"id": ["a"]}, {"name": {}, "id": {}}]}
         )
@@ -305,7 +308,7 @@ async def test_the_tail_names_trees_that_change_and_hears_of_deliveries(own_plac
 
 
 async def test_a_slow_page_is_dropped_and_delays_no_other() -> None:
-    tail = Tail(Journal(MemoryFiles()), lambda: [])
+    tail = Tail(Journal(MemoryFiles()))
     slow, quick = tail.messages(), tail.messages()
     await anext(slow)
     await anext(quick)

@@ -1,23 +1,79 @@
-"""`eventtree view`: the journal in the browser."""
+"""`eventtree view`: the journal in the browser, served on one port of this machine until it is stopped."""
 
 from __future__ import annotations
 
+import secrets
+import socket
+import threading
+import time
+import webbrowser
+from typing import TYPE_CHECKING
+
 from eventtree.cli.say import say
 from eventtree.cli.show import existing
-from eventtree.errors import EventTreeError, without_extra
+from eventtree.errors import ConfigError, EventTreeError, without_extra
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def view_journal(
     folder: str | None, *, port: int, opens: bool, host: str, allowed_hosts: tuple[str, ...], has_token: bool
 ) -> None:
-    """Serve until it is stopped.
+    """Print the address, with the token, on one line, and serve until Ctrl-C.
 
     Raises:
-        EventTreeError: the extra is not installed, or the address cannot be had.
+        ConfigError: without a token, another address than loopback; an address or a port that cannot be had.
+        EventTreeError: the extra is not installed.
     """
     try:
-        from eventtree.view.serve import serve
+        import uvicorn
+
+        from eventtree.view import app
+        from eventtree.view.guards import THIS_MACHINE
     except ModuleNotFoundError as error:
         raise EventTreeError(str(without_extra("view", error))) from None
     journal = existing(folder, awaited=True)
-    serve(journal, port=port, opens=opens, host=host, allowed_hosts=allowed_hosts, has_token=has_token, say=say)
+    if not has_token and host not in THIS_MACHINE:
+        raise ConfigError("--no-token", f"{host} can be reached by others", "Leave one of the two out")
+    token = secrets.token_urlsafe(32) if has_token else None
+    sockets = _listen(host, port)
+    settings = uvicorn.Config(
+        app(journal, token=token, allowed_hosts=(*allowed_hosts, host)), log_level="critical", access_log=False,
+        lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(settings)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{sockets[0].getsockname()[1]}/" + (f"?t={token}" if token else "")
+    say(f"{address}  (Ctrl-C stops it)")
+    if opens:
+        threading.Thread(target=_open, args=(server, address), daemon=True).start()
+    try:
+        server.run(sockets=sockets)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """The port on this address, and for 127.0.0.1 the same port of ::1 where the machine has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        first = socket.create_server((host, port), family=family)
+    except OSError as error:
+        what = f"{host}:{port} cannot be had ({error.strerror})"
+        raise ConfigError("--port", what, "Leave it out to get a free one") from None
+    if host != "127.0.0.1":
+        return [first]
+    try:
+        return [first, socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6)]
+    except OSError:
+        return [first]  # no IPv6 here, or somebody else has the port there
+
+
+def _open(server: uvicorn.Server, address: str) -> None:
+    while not (server.started or server.should_exit):
+        time.sleep(0.01)
+    webbrowser.open(address)

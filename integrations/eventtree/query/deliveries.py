@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
+from eventtree.query.opened import Place
 
-WAITING, SETTLED, DEAD = "waiting", "settled", "dead"
+WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
+
+
+class Standing(NamedTuple):
+    """What has become of a tree at one vendor."""
+
+    state: str
+    """`delivered` (it was taken, or its events dropped), `dead` (some of it was refused), or `waiting`."""
+    parked: str | None
+    """Why the vendor takes nothing until it has other settings."""
 
 
 class Deliveries:
@@ -20,8 +31,8 @@ class Deliveries:
         self._cursors: dict[str, tuple[object, Cursor]] = {}
         self._dead: dict[str, tuple[object, set[str]]] = {}
 
-    def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[tuple[str, int, int]]) -> dict[str, str]:
-        """Vendor → `waiting`, `settled` (it was taken, or its events dropped), or `dead` (some of it was refused).
+    def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Standing]:
+        """Vendor → how a tree stands there.
 
         Raises:
             OSError: the disk refuses to read.
@@ -31,10 +42,11 @@ class Deliveries:
             ends[log] = max(offset + length, ends.get(log, 0))
         return {vendor: self._state(tree_id, vendor, ends) for vendor in vendors}
 
-    def _state(self, tree_id: str, vendor: str, ends: dict[str, int]) -> str:
-        if tree_id in self._refused(vendor):
-            return DEAD
-        return SETTLED if self._cursor(vendor).is_settled(tree_id, ends) else WAITING
+    def _state(self, tree_id: str, vendor: str, ends: dict[str, int]) -> Standing:
+        cursor = self._cursor(vendor)
+        is_settled = cursor.is_settled(tree_id, ends)
+        state = DEAD if tree_id in self._refused(vendor) else DELIVERED if is_settled else WAITING
+        return Standing(state, None if is_settled else cursor.parked)
 
     def _cursor(self, vendor: str) -> Cursor:
         name = f"{vendor}.cursor"

@@ -19,7 +19,8 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal, LineReader
 from eventtree.journal.journal import process_of
 from eventtree.journal.scan import Entry, entries_of, entry_of
-from eventtree.journal.trees import ROOT_KINDS, load
+from eventtree.journal.trees import load
+from eventtree.query.opened import Place, vendors_of
 from eventtree.query.packed import (
     OF_ONE_MOMENT,
     ROOTED,
@@ -35,9 +36,6 @@ from eventtree.query.row import COLUMNS, Shape, figures, microseconds
 from eventtree.query.store import within
 from eventtree.tree.events import Pricing
 from eventtree.tree.stored import fold_records
-
-Place = tuple[str, int, int]
-"""Log, offset and length of a line."""
 
 FOLDED_AT_ONCE = 250
 FOLDED_BYTES = 4 * 1024 * 1024
@@ -260,13 +258,6 @@ class Filler:
             self.db.execute("DELETE FROM logs WHERE id = ?", (log,))
         for table in ("ids", "trees", "stale"):
             self.db.execute(f"DELETE FROM {table} WHERE tree NOT IN (SELECT tree FROM lines)")
-
-
-def vendors_of(tree_id: str, records: Sequence[record.Record]) -> list[str]:
-    """The vendors that a tree names, as `NAME.FINGERPRINT`: what its root's newest record says of them."""
-    roots = (one for one in records if one["id"] == tree_id and one["r"] in ROOT_KINDS)
-    named = [refs for one in roots if (refs := record.refs_of(one)) is not None]
-    return [f"{ref['name']}.{ref['fingerprint']}" for ref in (named[-1] if named else ())]
 
 
 def _listed(trees: Iterable[int]) -> str:

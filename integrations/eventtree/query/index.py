@@ -20,13 +20,15 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import find_trees, load
 from eventtree.pricing import Pricer
-from eventtree.query.deliveries import Deliveries
+from eventtree.query.deliveries import Deliveries, Standing
 from eventtree.query.fill import NEVER, Filler
+from eventtree.query.opened import Opened, Place
 from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
 from eventtree.query.row import SessionRow, TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
 from eventtree.query.sessions import sessions
 from eventtree.query.store import discard, key_of, opened, place_of
+from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
 
@@ -42,6 +44,8 @@ SELECT name, upto, bad, lost FROM logs WHERE id NOT IN (
 )
 """
 ALL_PLACED = "SELECT tree, id, NULL FROM ids"
+KEPT_TREES = 8
+"""Trees that stay folded: one is asked for as often as somebody chooses another of its events."""
 FOREVER = float("inf")
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -66,6 +70,7 @@ class Index:
         self.pricer = Pricer.of(prices, tokenizer)
         self._deliveries = Deliveries(journal)
         self.place = place_of(journal, None if tokenizer else name_of(self.pricer))
+        self._opened: Remembered[str, Opened | None] = Remembered(KEPT_TREES)
         self._lock = RLock()
         self._begin()
 
@@ -118,16 +123,29 @@ class Index:
             JournalError: several begin or end so.
             OSError: the disk refuses to read.
         """
-        found = self.lines(tree_id)
+        found = self._lines(tree_id)
         return None if found is None else fold_records(found[0], load(self.journal, found[1]), self.pricer)
 
-    def lines(self, tree_id: str) -> tuple[str, list[tuple[str, int, int]]] | None:
-        """The id of the tree that `tree` would find, and the log, offset and length of each of its records.
+    def opened(self, tree_id: str) -> Opened | None:
+        """The tree that `tree` would find, as it stands now; folded anew only where it has grown.
 
         Raises:
             JournalError: several begin or end so.
             OSError: the disk refuses to read.
         """
+        found = self._lines(tree_id)
+        if found is None:
+            return None
+        with self._lock:
+            known = self._opened.get(found[0])
+        if known is None or known.lines != found[1]:
+            known = Opened.of(self.journal, *found, self.pricer)
+            with self._lock:
+                self._opened.keep(found[0], known)
+        return known
+
+    def _lines(self, tree_id: str) -> tuple[str, list[Place]] | None:
+        """The id of a tree, and where each of its records stands."""
         with self._lock:
             found = self._safely(lambda: self._numbered(tree_id))
             if found is not None:
@@ -163,15 +181,14 @@ class Index:
             self._safely(lambda: self._fill(lambda: False, FOREVER))
             return sessions(self._db, self._search.condition(chosen), limit)
 
-    def deliveries(self, row: TreeRow) -> dict[str, str]:
-        """What has become of a tree at each vendor it names, `NAME.FINGERPRINT`: `waiting`, `settled` or `dead`.
+    def deliveries(self, opened: Opened) -> dict[str, Standing]:
+        """How a tree stands at each vendor it names, `NAME.FINGERPRINT`.
 
         Raises:
             OSError: the disk refuses to read.
         """
         with self._lock:
-            (number,) = self._db.execute("SELECT tree FROM ids WHERE id = ?", (stored(row.id),)).fetchone() or (0,)
-            return self._deliveries.of(row.id, row.shape.vendor, self._filler.places(number))
+            return self._deliveries.of(opened.tree.id, opened.vendors, opened.lines)
 
     def progress(self) -> tuple[int, int]:
         """Trees that have their row, and trees that were found so far."""

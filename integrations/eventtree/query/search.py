@@ -87,7 +87,7 @@ class Search:
         found: list[Columns] = []
         while True:
             sql = f"{SELECTED} WHERE ({condition.sql}) AND tree < ? ORDER BY tree DESC LIMIT ?"
-            beyond = LAST if before is None else before
+            beyond = LAST if before is None else min(before, LAST)
             rows: list[Columns] = self._db.execute(sql, (*condition.values, beyond, at_once)).fetchall()
             for row in rows:
                 before = row[0]

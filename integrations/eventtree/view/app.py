@@ -1,23 +1,11 @@
-"""The routes: pages ask for JSON, and what changes something is a POST of its own. Everything is behind `guards.py`.
-
-=====  ===========================================  ==============================================================
-GET    /, /static/…                                 the page, which is plain files
-GET    /api/trees?q=FILTER&before=…                 rows of the list, newest first
-GET    /api/trees/ID                                one tree without contents
-GET    /api/trees/ID/events/EVENT                   one event; its long fields by …/EVENT/FIELD?offset=…
-GET    /api/trees/ID/delivery                       how far each vendor is that the tree names
-GET    /api/trees/ID/requests?vendor=…&event=…      the exact requests that carry an event
-GET    /api/delivery                                the report, and the newest dead letters
-GET    /api/live                                    server-sent events: which trees have changed
-POST   /api/feedback, resend, drop, clear           what the page can do, and all it can do
-=====  ===========================================  ==============================================================
-"""
+"""The routes: pages ask for JSON, and what changes something is a POST of its own. Everything is behind `guards.py`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from starlette.applications import Starlette
@@ -30,18 +18,27 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from eventtree import config
+from eventtree.delivery.dead_letters import drop_letters
 from eventtree.errors import ConfigError, EventTreeError, JournalError
-from eventtree.event import Event
+from eventtree.event import Event, EventTree, Status
 from eventtree.journal import Journal, open_journal
-from eventtree.tree.filter import Filter
+from eventtree.journal.clear import clear
+from eventtree.query import Index, Opened
+from eventtree.tree.filter import Filter, quoted
+from eventtree.tree.links import resumed_in
 from eventtree.view import shape
 from eventtree.view.guards import Guards
 from eventtree.view.live import Tail
-from eventtree.view.looking import Looking
 
 STATIC = Path(__file__).parent / "static"
 ROWS = 100
 """Rows of one answer, where the page does not ask for fewer."""
+SEARCH_SECONDS = 2.0
+"""What was found until then is shown, and the page asks again for the rest."""
+FILL_SECONDS = 0.1
+"""The index is filled behind the page in pieces, so that nobody waits for it for long."""
+NEAR = 20
+"""Trees of a session among which the one is looked for that goes on with a paused one."""
 BODY_BYTES = 64 * 1024
 """A POST is no longer."""
 
@@ -86,26 +83,34 @@ class View:
 
     def __init__(self, journal: Journal, prices: Any) -> None:
         self.journal = journal
-        self.looking = Looking(journal, prices)
-        self.tail = Tail(journal, self.looking.changed, self.looking.fill)
+        self.index = Index(journal, prices)
+        self.tail = Tail(journal, lambda: self.index.refresh(FILL_SECONDS))
 
     def routes(self) -> list[Route | Mount]:
-        """Every path that is answered."""
+        """Every path that is answered, and what may be asked of it."""
+        tree, event = "/api/trees/{tree}", "/api/trees/{tree}/events/{event}"
         gets = {
-            "/": self.page, "/api/trees": self.trees, "/api/trees/{tree}": self.tree, "/api/delivery": self.delivery,
-            "/api/trees/{tree}/delivery": self.tree_delivery, "/api/trees/{tree}/requests": self.requests,
-            "/api/trees/{tree}/events/{event}": self.event, "/api/trees/{tree}/events/{event}/{field}": self.field,
-            "/api/live": self.live,
-        }  # fmt: skip
-        acts = {"feedback": self.give_feedback, "resend": self.resend, "drop": self.drop, "clear": self.clear}
+            "/": lambda _: FileResponse(STATIC / "index.html"),
+            "/api/trees": self.trees,  # rows of the list, newest first: ?q=FILTER&before=…&limit=…
+            tree: self.tree,  # one tree without contents
+            event: self.event,  # one event
+            f"{event}/{{field}}": self.field,  # a long field of it: ?offset=…&size=…
+            f"{tree}/delivery": self.tree_delivery,  # how far each vendor is that the tree names
+            f"{tree}/requests": self.requests,  # the exact requests that carry an event: ?vendor=…&event=…
+            "/api/delivery": lambda _: JSONResponse(vendors().delivery_in(self.journal)),  # the report, dead letters
+            "/api/live": self.live,  # server-sent events: which trees have changed
+        }
+        acts: dict[str, Callable[[shape.Json], Any]] = {
+            "feedback": self.give_feedback,
+            "resend": lambda body: vendors().send_again(self.journal, body.get("letters")),
+            "drop": lambda body: drop_letters(self.journal, vendors().chosen(self.journal, body.get("letters"))),
+            "clear": lambda body: clear(self.journal, {self.opened(body.get("tree")).tree.id}),
+        }
         return [
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()),
             *(Route(f"/api/{name}", _with_body(act), methods=["POST"]) for name, act in acts.items()),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
-
-    def page(self, request: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
 
     def trees(self, request: Request) -> Response:
         asked = request.query_params
@@ -114,46 +119,66 @@ class View:
         except ConfigError as error:
             # No failure: it is being typed.
             return JSONResponse({"rows": [], "next": None, "certain": True, "error": str(error)})
-        limit = min(ROWS, _number(asked.get("limit"), ROWS))
-        return JSONResponse(self.looking.page(words, asked.get("before"), limit))
+        limit, before = min(ROWS, _number(asked.get("limit"), ROWS)), asked.get("before") or None
+        place = None if before is None else _number(before, -1)
+        if place == -1:
+            raise ConfigError("before", f"{before!r} is no end of a page", "Leave it out")
+        found = self.index.search(words, before=place, limit=limit, seconds=SEARCH_SECONDS)
+        # As text: a page's numbers are not long enough.
+        beyond = None if found.next is None else str(found.next)
+        return JSONResponse({"rows": list(map(shape.row, found.rows)), "next": beyond, "certain": found.is_certain})
+
+    def opened(self, tree_id: Any) -> Opened:
+        """One tree as it stands.
+
+        Raises:
+            JournalError: there is none of that id.
+        """
+        found = self.index.opened(str(tree_id))
+        if found is None or found.tree.id != tree_id:
+            raise JournalError(f"no tree {tree_id} in this journal")
+        return found
+
+    def asked(self, request: Request) -> tuple[Opened, Event]:
+        """The tree and the event that a request is about."""
+        opened = self.opened(request.path_params["tree"])
+        event_id = request.path_params.get("event") or request.query_params.get("event", "")
+        return opened, shape.event_in(opened.tree, event_id)
 
     def tree(self, request: Request) -> Response:
-        opened = self.looking.tree(request.path_params["tree"])
-        vendors = list(dict.fromkeys(name for name, _ in opened.vendors))
-        resumed_by = self.looking.resumed_by(opened)
-        return JSONResponse(
-            {**shape.outline(opened.tree, opened.running), "vendors": vendors, "resumed_by": resumed_by}
-        )
+        opened = self.opened(request.path_params["tree"])
+        names = list(dict.fromkeys(name.rpartition(".")[0] for name in opened.vendors))
+        more = {"vendors": names, "resumed_by": self.resumed_by(opened.tree)}
+        return JSONResponse(shape.outline(opened.tree, opened.running(self.journal)) | more)
+
+    def resumed_by(self, tree: EventTree) -> str | None:
+        """The tree that goes on with this one, where this one was paused."""
+        if tree.root.session_id is None or all(event.status is not Status.INTERRUPTED for event in tree.events):
+            return None
+        later = Filter.parse(f"session:{quoted(tree.root.session_id)} since:{quoted(tree.root.start.isoformat())}")
+        rows = self.index.search(later, limit=NEAR, seconds=SEARCH_SECONDS).rows
+        return next((row.id for row in rows if resumed_in(self.opened(row.id).tree) == tree.id), None)
 
     def event(self, request: Request) -> Response:
-        opened = self.looking.tree(request.path_params["tree"])
-        event = shape.event_in(opened.tree, request.path_params["event"])
-        return Response(shape.detail(opened.tree, event, opened.running), media_type="application/json")
+        opened, event = self.asked(request)
+        return Response(shape.detail(opened.tree, event, opened.running(self.journal)), media_type="application/json")
 
     def field(self, request: Request) -> Response:
         asked, name = request.query_params, request.path_params["field"]
-        event = shape.event_in(self.looking.tree(request.path_params["tree"]).tree, request.path_params["event"])
+        _, event = self.asked(request)
         if name not in Event.model_fields:
             raise JournalError("no field is called so")
         size = _number(asked.get("size"), shape.PIECE_BYTES)
         return JSONResponse(shape.piece(event, name, _number(asked.get("offset"), 0), size))
 
     def tree_delivery(self, request: Request) -> Response:
-        from eventtree.view.vendors import delivery_of
-
-        return JSONResponse({"vendors": delivery_of(self.journal, self.looking.tree(request.path_params["tree"]))})
+        return JSONResponse({"vendors": vendors().delivery_of(self.index, self.opened(request.path_params["tree"]))})
 
     def requests(self, request: Request) -> Response:
-        from eventtree.view.vendors import requests_of
-
-        opened, asked = self.looking.tree(request.path_params["tree"]), request.query_params
-        event = shape.event_in(opened.tree, asked.get("event", ""))
-        return JSONResponse(requests_of(self.journal, opened, asked.get("vendor", ""), event.id))
-
-    def delivery(self, request: Request) -> Response:
-        from eventtree.view.vendors import delivery_in
-
-        return JSONResponse(delivery_in(self.journal))
+        opened, event = self.asked(request)
+        return JSONResponse(
+            vendors().requests_of(self.journal, opened, request.query_params.get("vendor", ""), event.id)
+        )
 
     async def live(self, request: Request) -> Response:
         if self.tail.is_full:
@@ -163,30 +188,22 @@ class View:
     def give_feedback(self, body: shape.Json) -> Any:
         from eventtree.recording.feedback import add_feedback
 
-        opened = self.looking.tree(str(body.get("tree")))
+        opened = self.opened(body.get("tree"))
         event = shape.event_in(opened.tree, str(body.get("event")))
-        vendors = [{"name": name, "fingerprint": key} for name, key in opened.vendors]
+        refs = [dict(zip(("name", "fingerprint"), name.rsplit(".", 1), strict=True)) for name in opened.vendors]
         said = {name: body[name] for name in ("score", "name", "comment") if body.get(name) not in (None, "")}
-        add_feedback(self.journal, event.id, event.tree_id, vendors, said)
+        add_feedback(self.journal, event.id, event.tree_id, refs, said)
         return True
 
-    def resend(self, body: shape.Json) -> Any:
-        from eventtree.view.vendors import send_again
 
-        return send_again(self.journal, body.get("letters"))
+def vendors() -> ModuleType:
+    """What knows the vendors: all that delivers is imported with it, which the first page does not wait for."""
+    from eventtree.view import vendors
 
-    def drop(self, body: shape.Json) -> Any:
-        from eventtree.view.vendors import drop
-
-        return drop(self.journal, body.get("letters"))
-
-    def clear(self, body: shape.Json) -> Any:
-        from eventtree.journal.clear import clear
-
-        return clear(self.journal, {self.looking.tree(str(body.get("tree"))).tree.id})
+    return vendors
 
 
-def _with_body(act: Any) -> Any:
+def _with_body(act: Callable[[shape.Json], Any]) -> Any:
     """Read the JSON object of a POST, up to its bound, then act on it in a thread."""
 
     async def endpoint(request: Request) -> Response:
@@ -207,4 +224,4 @@ def _with_body(act: Any) -> Any:
 
 
 def _number(given: str | None, usual: int) -> int:
-    return int(given) if given is not None and given.isascii() and given.isdigit() and len(given) < 16 else usual
+    return int(given) if given is not None and given.isascii() and given.isdigit() and len(given) < 20 else usual

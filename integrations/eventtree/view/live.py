@@ -1,7 +1,4 @@
-"""The live tail: one task looks at the sizes of the files, and tells every open page which trees have changed.
-
-Nothing is locked and nothing is watched: a writer never notices. Without an open page nothing is looked at either.
-"""
+"""The live tail: one task tells every open page which trees have changed. Without a page nothing is looked at."""
 
 from __future__ import annotations
 
@@ -11,8 +8,11 @@ from collections.abc import AsyncIterator, Callable
 
 from eventtree import diagnostics
 from eventtree.journal import Journal
+from eventtree.query.changes import Changes
 
 POLL_SECONDS = 0.25
+REST_SECONDS = 0.02
+"""Between two pieces of work where nothing is new."""
 BEAT_SECONDS = 15.0
 """An idle stream says something this often, so that a page that has gone is noticed."""
 WAITING_MESSAGES = 64
@@ -28,12 +28,9 @@ BEGUN = {"trees": [], "all": False, "begun": True, "delivery": True}
 class Tail:
     """What changes in a journal, for any number of pages."""
 
-    def __init__(
-        self, journal: Journal, changed: Callable[[], list[str]], idle: Callable[[], object] = lambda: None
-    ) -> None:
-        """`changed` reads what is new and says of which trees it is; `idle` is called where nothing is."""
+    def __init__(self, journal: Journal, idle: Callable[[], bool] = lambda: True) -> None:
+        """`idle` is called where nothing is new, soon again unless it says that nothing is left to do."""
         self.journal = journal
-        self.changed = changed
         self.idle = idle
         self._pages: set[asyncio.Queue[str | None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -65,34 +62,21 @@ class Tail:
             self._pages.discard(page)
 
     async def _look(self) -> None:
-        known = await asyncio.to_thread(self._sizes)
-        await asyncio.to_thread(self.changed)  # what was there before is no news
+        changes = await asyncio.to_thread(Changes, self.journal)
         self._looks.set()
+        rests = True
         while self._pages:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if rests else REST_SECONDS)
             try:
-                sizes = await asyncio.to_thread(self._sizes)
-                if sizes != known:
-                    known, before = sizes, known
-                    self._tell(await asyncio.to_thread(self._news, before, sizes))
+                news = await asyncio.to_thread(changes.look)
+                if news is None:
+                    rests = await asyncio.to_thread(self.idle)
                 else:
-                    await asyncio.to_thread(self.idle)
+                    is_all = news.all or len(news.trees) > MOST_NAMED
+                    self._tell({"trees": news.trees[:MOST_NAMED], "all": is_all, "delivery": news.delivery})
             except Exception as error:  # noqa: BLE001  (the boundary of the tail: the disk may refuse for a while)
                 diagnostics.failed("the live tail", error)
         self._looks.clear()
-
-    def _sizes(self) -> dict[str, int]:
-        names = [name for name in self.journal.files.names() if name.endswith((".log", ".cursor", ".dead"))]
-        return {name: self.journal.files.size(name) for name in names}
-
-    def _news(self, before: dict[str, int], now: dict[str, int]) -> dict[str, object]:
-        differ = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
-        logs = {name for name in differ if name.endswith(".log")}
-        trees = self.changed() if logs else []
-        is_less = any(now.get(name, 0) < before.get(name, 0) for name in logs)
-        return {
-            "trees": trees[:MOST_NAMED], "all": is_less or len(trees) > MOST_NAMED, "delivery": len(differ) > len(logs)
-        }  # fmt: skip
 
     def _tell(self, news: dict[str, object]) -> None:
         for page in list(self._pages):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventtree.delivery.dead_letters import Numbered, dead_key, drop_letters, letters_in
+from eventtree.delivery.dead_letters import Numbered, dead_key, letters_in
 from eventtree.delivery.report import make_report
 from eventtree.delivery.resend import resend_letters
 from eventtree.delivery.shipper import all_shippers
 from eventtree.journal import Journal
-from eventtree.journal.counts import Cursors
+from eventtree.query import Index, Opened
 from eventtree.serializer.packing import export_url, request
 from eventtree.serializer.serialize import plan
 from eventtree.vendors import Vendor, vendor_class
-from eventtree.view.looking import Opened
 from eventtree.view.shape import PIECE_BYTES, Json
 
 MOST_LETTERS = 200
@@ -21,18 +20,16 @@ MOST_LETTERS = 200
 RESEND_SECONDS = 60.0
 
 
-def delivery_of(journal: Journal, opened: Opened) -> list[Json]:
+def delivery_of(index: Index, opened: Opened) -> list[Json]:
     """How far each vendor is that a tree names, with the letters it refused."""
-    cursors, found = Cursors(journal), list[Json]()
-    letters = [letter_of(one) for one in letters_in(journal) if one.letter["tree"] == opened.tree.id]
-    for vendor, key in opened.vendors:
-        name, cursor = f"{vendor}.{key}", cursors((vendor, key))
-        dead = [one for one in letters if one["name"] == name][:MOST_LETTERS]
-        is_settled = cursor.is_settled(opened.tree.id, opened.spans)
-        state = "dead" if dead else "delivered" if is_settled else "waiting"
-        parked = None if is_settled else cursor.parked
-        found.append({"vendor": vendor, "name": name, "state": state, "parked": parked, "letters": dead})
-    return found
+    letters = [letter_of(one) for one in letters_in(index.journal) if one.letter["tree"] == opened.tree.id]
+    return [
+        {
+            "vendor": name.rpartition(".")[0], "name": name, **stands._asdict(),
+            "letters": [one for one in letters if one["name"] == name][:MOST_LETTERS],
+        }
+        for name, stands in index.deliveries(opened).items()
+    ]  # fmt: skip
 
 
 def delivery_in(journal: Journal) -> Json:
@@ -44,25 +41,26 @@ def delivery_in(journal: Journal) -> Json:
 
 def letter_of(one: Numbered) -> Json:
     """A dead letter without its content: that stands beside the event."""
-    letter = one.letter
-    return {
-        "vendor": one.vendor, "name": one.name, "id": _id(one), "tree": letter["tree"], "events": letter["events"],
-        "status": letter["status"], "words": letter["words"], "at": letter["at"] / 1e9,
-    }  # fmt: skip
+    told = {name: one.letter[name] for name in ("tree", "events", "status", "words")}
+    return {"vendor": one.vendor, "name": one.name, "id": _id(one), **told, "at": one.letter["at"] / 1e9}
 
 
 def send_again(journal: Journal, wanted: Any) -> list[Json]:
-    """Send the letters of these names and ids again; says what became of them, vendor by vendor."""
-    return [one._asdict() for one in resend_letters(journal, _chosen(journal, wanted), RESEND_SECONDS)]
+    """Send the wanted letters again; says what became of them, vendor by vendor."""
+    return [one._asdict() for one in resend_letters(journal, chosen(journal, wanted), RESEND_SECONDS)]
 
 
-def drop(journal: Journal, wanted: Any) -> int:
-    """Drop the letters of these names and ids; returns how many there were."""
-    return drop_letters(journal, _chosen(journal, wanted))
+def chosen(journal: Journal, wanted: Any) -> list[Numbered]:
+    """The letters of these names and ids: `[{"name", "id"}]`."""
+    listed = wanted if isinstance(wanted, list) else ()
+    ids = [(one.get("name"), one.get("id")) for one in listed if isinstance(one, dict)]
+    return [one for one in letters_in(journal) if (one.name, _id(one)) in ids]
 
 
 def requests_of(journal: Journal, opened: Opened, name: str, event_id: str) -> Json:
     """The requests that carry one event to a vendor: of each the line, the headers, the event's part and the body.
+
+    `own` says whether they are made with the settings that the tree was recorded for.
 
     Raises:
         ConfigError: the vendor is none of ours, or its settings are wrong.
@@ -83,6 +81,7 @@ def requests_of(journal: Journal, opened: Opened, name: str, event_id: str) -> J
             }
             for one in made
         ],
+        "own": f"{name}.{vendor.fingerprint(journal.salt)}" in opened.vendors,
         "dropped": dropped, "hint": vendor.drop_hints.get(dropped or "", ""),
         "failed": None if failed is None else f"{type(failed).__name__}: {failed}",
     }  # fmt: skip
@@ -92,15 +91,9 @@ def _settings_of(journal: Journal, opened: Opened, name: str) -> Vendor:
     """The vendor as this process delivers to it, else with the settings that `eventtree export` uses."""
     for shipper in all_shippers():
         vendor = shipper.vendors.get(name) if shipper.journal is journal else None
-        if vendor is not None and (name, vendor.fingerprint(journal.salt)) in opened.vendors:
+        if vendor is not None and f"{name}.{vendor.fingerprint(journal.salt)}" in opened.vendors:
             return vendor
     return vendor_class(name).for_export(from_environment=True)
-
-
-def _chosen(journal: Journal, wanted: Any) -> list[Numbered]:
-    listed = wanted if isinstance(wanted, list) else ()
-    ids = [(one.get("name"), one.get("id")) for one in listed if isinstance(one, dict)]
-    return [one for one in letters_in(journal) if (one.name, _id(one)) in ids]
 
 
 def _id(one: Numbered) -> list[str]:

@@ -46,7 +46,7 @@ function Message({ message, results, answers, onOpen }) {
         <b>${message.role}</b> ${message.name && html`<span>${String(message.name)}</span>`}
         ${message.status === "error" && html`<span class="bad">✕ error</span>`}
         ${message.finish_reason && html`<span class="quiet">${String(message.finish_reason)}</span>`}
-        <${Copy} value=${message.content} />
+        ${message.content && html`<${Copy} value=${message.content} />`}
       </header>
       ${message.reasoning && html`<${Reasoning} value=${message.reasoning} />`}
       <${Content} content=${message.content} />

@@ -207,6 +207,8 @@ function Requests({ tree, event }) {
       )}
     </div>
     ${found?.error && html`<p class="bad">${found.error}</p>`}
+    ${found?.own === false &&
+    html`<p class="quiet">As this environment's settings make it: the tree was recorded for others, which are not known here.</p>`}
     ${found?.failed && html`<p class="bad">It cannot be encoded: ${found.failed}</p>`}
     ${found?.dropped && html`<p>${vendor} is not sent this event: ${found.dropped}. ${found.hint}</p>`}
     ${event.internal && !found?.requests?.length && html`<p class="quiet">Plumbing of the framework is not sent.</p>`}

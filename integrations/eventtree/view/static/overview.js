@@ -47,7 +47,7 @@ function Figures({ sums, models, used }) {
       <tbody>
         ${models.map(
           (one) => html`<tr key=${one.model}>
-            <th scope="row">${one.model}</th><td>${count(one.calls)}</td><td>${count(one.total)}</td><td>${usd(one.usd)}</td>
+            <th scope="row">${one.model}</th><td>${count(one.calls)}</td><td>${count(one.tokens)}</td><td>${usd(one.usd)}</td>
             <td class="quiet">${one.sources.map((source) => source ?? UNKNOWN).join(", ")}</td>
           </tr>`,
         )}
