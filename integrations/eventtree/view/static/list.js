@@ -10,6 +10,12 @@ const HEIGHT = 46;
 const TYPING_MS = 200;
 const FRESH_MS = 300; // between two looks for new trees
 
+/** The rows so far and a page beyond them, unless they were brought up to date meanwhile and end elsewhere. */
+function following(found, before, page) {
+  if (found.next !== before) return found;
+  return { ...found, next: page.next, certain: found.certain && page.certain, rows: [...found.rows, ...page.rows] };
+}
+
 /** Pages of rows for a filter: loaded as one scrolls, brought up to date as news come. */
 function useTrees(words, news, atTop) {
   const [found, setFound] = useState({ rows: [], next: null, words: null, error: null });
@@ -19,12 +25,12 @@ function useTrees(words, news, atTop) {
   Object.assign(now.current, { found, words, atTop });
 
   const load = async (before) => {
-    const { words, found } = now.current;
+    const { words } = now.current;
     try {
       const page = await get("trees", { q: words, before });
       if (words !== now.current.words) return;
-      const rows = before ? [...found.rows, ...page.rows] : page.rows;
-      setFound({ error: null, ...page, rows, words });
+      if (before) setFound((found) => following(found, before, page));
+      else setFound({ error: null, ...page, words });
       if (!before) setFresh(0);
     } catch (error) {
       if (words === now.current.words) setFound({ rows: [], next: null, words, error: error.message });
@@ -37,19 +43,22 @@ function useTrees(words, news, atTop) {
   }, [words]);
 
   const refresh = async () => {
-    const { words, found, all } = now.current;
+    const { words, all } = now.current;
     now.current.all = false;
     const page = await get("trees", { q: words }).catch(() => null);
     if (!page || words !== now.current.words) return;
+    const { found } = now.current;
     const known = new Map(page.rows.map((row) => [row.id, row]));
     const old = new Set(found.rows.map((row) => row.id));
     const added = page.rows.filter((row) => !old.has(row.id)).length;
-    if (now.current.atTop || all || added === page.rows.length) {
+    const isPart = found.certain === false && found.next === null; // older ones were still to be read
+    if (now.current.atTop || all || isPart || added === page.rows.length) {
       setFound({ error: null, ...page, words });
       setFresh(0);
     } else {
       // Rows change in place; new ones wait, so that nothing moves under the eyes.
-      setFound({ ...found, certain: page.certain, rows: found.rows.map((row) => known.get(row.id) ?? row) });
+      const inPlace = (found) => found.rows.map((row) => known.get(row.id) ?? row);
+      setFound((found) => ({ ...found, certain: page.certain, rows: inPlace(found) }));
       setFresh(added);
     }
   };

@@ -17,6 +17,12 @@ export function Rows({ count, height, row, active, of, onEnd, onTop, role, label
   const box = useRef(null);
   const [first, setFirst] = useState(0);
   const [seen, setSeen] = useState(40);
+  const isAtEnd = first + seen + STEP + BEYOND >= count;
+  // By where one stands, not as one scrolls: at the end there is nothing left to scroll.
+  useEffect(() => {
+    if (isAtEnd && onEnd) onEnd();
+  }, [isAtEnd, ...of]);
+
   const slots = seen + STEP + 2 * BEYOND;
   const known = useMemo(() => new Map(), [...of, slots]);
 
@@ -37,7 +43,6 @@ export function Rows({ count, height, row, active, of, onEnd, onTop, role, label
   const scrolled = () => {
     const at = Math.floor(box.current.scrollTop / height);
     if (onTop) onTop(box.current.scrollTop < height);
-    if (onEnd && at + seen + BEYOND >= count) onEnd();
     setFirst(at - (at % STEP));
   };
 
