@@ -73,12 +73,17 @@ def without_extra(extra: str, error: ImportError) -> ImportError:
     return ModuleNotFoundError(f"{error.name} is not installed. {hint}", name=error.name, path=error.path)
 
 
+BRANCHES = ("callable", "str")
+"""What pydantic adds to the place of a setting that may be of several kinds."""
+
+
 def complaint(error: ValidationError) -> tuple[str, str]:
     """Where the first thing is that is wrong (`bounds.depth`), and what; nothing of the value is shown."""
     first = error.errors(include_url=False, include_input=False)[0]
     kind = str(first["type"])
     words = COMPLAINTS.get(kind) or COMPLAINTS.get(kind.partition("_")[0], "it is of a wrong kind")
-    return ".".join(map(str, first["loc"])), words.format(**first.get("ctx", {}))
+    where = [str(part) for part in first["loc"] if part not in BRANCHES]
+    return ".".join(where), words.format(**first.get("ctx", {}))
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

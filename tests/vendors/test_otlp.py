@@ -126,6 +126,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"flavor": "datadog"}, "OTLP.flavor"),
     ({"protocol": "grpc"}, "OTLP.protocol"),
     ({"endpont": "x"}, "OTLP.endpont"),
+    ({"keep": 7}, r"OTLP.keep: it is no function"),
 ]
 
 
@@ -133,6 +134,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_setting_is_named_at_construction(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         OTLP(**settings)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"), [("http://c:4317", "port 4318"), ("http://c/v1/traces/v1/traces", "leave /v1/traces out")]
+)
+def test_an_address_that_may_not_be_meant_is_said_by_doctor(endpoint: str, words: str) -> None:
+    (hint,) = OTLP(endpoint=endpoint).advice()
+    assert words in hint
+    assert OTLP(endpoint="http://c:4318").advice() == ()
 
 
 def test_without_a_key_plain_http_is_what_collectors_speak() -> None:

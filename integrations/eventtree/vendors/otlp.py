@@ -275,10 +275,13 @@ class OTLP(Vendor):
         return Encoded(tuple(items))
 
     def advice(self) -> tuple[str, ...]:
-        """An address that names the path twice."""
-        twice = self.traces_endpoint.endswith(TRACES * 2)
-        hint = f"spans go to {self.traces_endpoint}: leave {TRACES} out of OTEL_EXPORTER_OTLP_ENDPOINT"
-        return (hint,) if twice else ()
+        """An address that names the path twice, or the port of gRPC."""
+        known = {
+            TRACES * 2: f"leave {TRACES} out of OTEL_EXPORTER_OTLP_ENDPOINT",
+            f":4317{TRACES}": "HTTP has port 4318",
+        }
+        hints = (hint for end, hint in known.items() if self.traces_endpoint.endswith(end))
+        return tuple(f"spans go to {self.traces_endpoint}: {hint}" for hint in hints)
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
