@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 from eventtree.event import EventTree
 from eventtree.serializer.view import TreeView
+from eventtree.testing.contracts.contract import Options
 from eventtree.trace import span_id
 from eventtree.vendors import vendor_class
 from tests.vendors import judges
 
+PROJECT = "5eed0000-0000-4000-8000-00000000beef"
 MOST = 200
 """Events of a tree: of many alike nothing more is learned."""
 
@@ -20,9 +22,9 @@ def judge(trees: Iterable[EventTree], kinds: str) -> None:
     """
     for tree in (tree for tree in trees if len(tree.events) <= MOST):
         for kind in filter(None, kinds.split(",")):
-            vendor = vendor_class(kind).for_export()
+            vendor = vendor_class(kind).for_export(**({"project_id": PROJECT} if kind == "braintrust" else {}))
             requests = judges.check_encoding(vendor, tree)
-            assert judges.problems(vendor, requests) == []
+            assert judges.problems(vendor, requests, Options(braintrust_projects=frozenset({PROJECT}))) == []
             if kind == "otlp":
                 view = TreeView.of(tree)
                 parents = {span_id(event.id): view.parent_id(event) for event in view.events}
