@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eventtree.recording.around import around, hand_on
+from eventtree.recording.around import hand_on
 from eventtree.recording.callback_context import share_with_callbacks
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import Remote, inner, of_values
+from eventtree.recording.remote import KEYS, Remote, inner, of_values
 
 KEY = "eventtree"
-FIELDS = ("run", "tree", "session", "user")
 
 
 def capture() -> dict[str, Any]:
     """What to hand on: the ids of the run that is active now; what was handed on to us where there is none."""
     share_with_callbacks()  # A workflow hands its context on right before it runs in a task of its own.
-    found = hand_on(around())
-    return {} if found is None or found.run is None else {KEY: {name: getattr(found, name) for name in FIELDS}}
+    found = hand_on()
+    return {} if found is None or found.run is None else {KEY: {name: getattr(found, name) for name in KEYS}}
 
 
 def restore(context: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def headers() -> dict[str, str]:
     this process has not begun a run yet, that goes on. Nothing is attached to the context.
     """
     try:
-        found = hand_on(around())
+        found = hand_on()
         return {} if found is None else written(found)
     except BaseException as error:  # the frameworks' own objects are looked at
         if diagnostics.must_pass(error):
@@ -61,8 +61,9 @@ def headers() -> dict[str, str]:
         return {}
 
 
-def hand_on(run_id: str | None) -> Remote | None:
-    """An open run as another process gets to know it; without one, what was handed on to this process itself."""
+def hand_on() -> Remote | None:
+    """The run around this code as another process gets to know it; without one, what was handed on to this process."""
+    run_id = around()
     run = recorder.find(run_id) if run_id is not None else None
     if run is None:
         return remote()

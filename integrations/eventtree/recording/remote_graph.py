@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eventtree import diagnostics
-from eventtree.recording.around import around, hand_on
+from eventtree.recording.around import hand_on
 from eventtree.recording.remote import KEYS, Remote, written
 
 MODULE = "langgraph.pregel.remote"
@@ -33,7 +33,7 @@ def _adding_ids(original: Callable[..., Any]) -> Callable[..., Any]:
     def sanitize(self: Any, config: Any) -> Any:
         found = original(self, config)
         try:
-            handed = hand_on(around())
+            handed = hand_on()
             if handed is not None and handed.run is not None and isinstance(found, dict):
                 found["metadata"] = {**(found.get("metadata") or {}), **metadata_of(handed)}
         except Exception as error:  # noqa: BLE001  (the app's call goes on without it)
