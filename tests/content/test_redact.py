@@ -461,6 +461,6 @@ def test_a_redactor_that_fails_is_named_by_the_users_function(name: str, caplog:
     (line,) = [one.getMessage() for one in caplog.records]
     assert f" in redact at {words}" in line
     assert ("test_redact.py:" in line) is (name != "builtin")
-    assert "content/redact.py" not in line
+    assert "eventtree/content/" not in line
     assert line.endswith("Your app is unaffected; what it fails on is replaced")
     assert "secret" not in line

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from eventtree.content.containers import items_of
 from eventtree.content.endpoint import endpoint
-from eventtree.content.redact import FAILED, MASK, KnownSecrets, Redactor, known_secrets, masking
+from eventtree.content.fail_closed import FAILED, MASK, Redactor
 from eventtree.content.sanitizer import Sanitizer, sanitize
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import DEFAULT, Limits
+
+if TYPE_CHECKING:
+    from eventtree.content.redact import KnownSecrets, known_secrets, masking
 
 __all__ = [
     "DEFAULT",
@@ -24,3 +29,12 @@ __all__ = [
     "sanitize",
     "truncate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The redactors that we bring: most apps have none, and their patterns take a while to be made."""
+    if name not in ("KnownSecrets", "known_secrets", "masking"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from eventtree.content import redact
+
+    return getattr(redact, name)

@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from eventtree.content import containers, scalars
-from eventtree.content.redact import MASK
+from eventtree.content.fail_closed import MASK
 from eventtree.content.walk import Converter, Walk, fields_of, name_of, slot
 from eventtree.diagnostics import MRO_OF
 from eventtree.event import JsonValue

@@ -1,7 +1,7 @@
 """Redactors: text in, text out, run once on every string that is recorded, dict keys included.
 
 A redactor is any callable of one str. It may also have a method `hides_key(key) -> bool`; the values under such keys
-are replaced whole. A redactor that raises, or returns anything but a str, fails closed: the text is replaced.
+are replaced whole. One that raises, or returns anything but a str, fails closed (`fail_closed.py`).
 
 `known_secrets` finds what begins in a known way. It looks for the fixed beginning of each kind (a plain substring
 search, next to free where there is none) and only there tries one anchored pattern. No pattern can run over the same
@@ -12,65 +12,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from eventtree import diagnostics
+from eventtree.content.fail_closed import MASK, Redactor
 
-Redactor = Callable[[str], str]
 Span = tuple[int, int]
-
-MASK = "**********"
-FAILED = "[redaction failed]"
-
-
-class FailClosed:
-    """A redactor that fails closed; `failures` counts how often that was needed."""
-
-    __slots__ = ("failures", "redact")
-
-    def __init__(self, redact: Redactor) -> None:
-        """Guard `redact`."""
-        self.redact = redact
-        self.failures = 0
-
-    def __call__(self, text: str) -> str:
-        """`text` redacted, or a marker in its place."""
-        try:
-            redacted = self.redact(text)
-            if type(redacted) is str:
-                return redacted
-            raise TypeError(type(redacted).__name__)
-        except BaseException as error:
-            if diagnostics.must_pass(error):
-                raise
-            self.failures += 1
-            diagnostics.failed("redact", error, diagnostics.place_of(self.redact), "what it fails on is replaced")
-            return FAILED
-
-
-class FailClosedKeys:
-    """A redactor's `hides_key` that fails closed."""
-
-    __slots__ = ("guard", "hides_key")
-
-    def __init__(self, hides_key: Callable[[str], bool], guard: FailClosed) -> None:
-        """Guard `hides_key`, counting with `guard`."""
-        self.hides_key = hides_key
-        self.guard = guard
-
-    def __call__(self, key: str) -> bool:
-        """Whether the value under `key` is secret; yes where that cannot be decided."""
-        try:
-            return bool(self.hides_key(key))
-        except BaseException as error:
-            if diagnostics.must_pass(error):
-                raise
-            self.guard.failures += 1
-            diagnostics.failed("redact", error, diagnostics.place_of(self.hides_key), "what it fails on is replaced")
-            return True
-
 
 # --- what secrets look like ---------------------------------------------------------------------------------------
 

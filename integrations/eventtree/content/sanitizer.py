@@ -17,9 +17,9 @@ from eventtree import diagnostics
 from eventtree.content import fast_path, objects
 from eventtree.content import messages as chat
 from eventtree.content.containers import items_of
+from eventtree.content.fail_closed import FailClosed, FailClosedKeys, Redactor
 from eventtree.content.fast_path import COPIES, NOT_SIMPLE
 from eventtree.content.framework_values import by_framework
-from eventtree.content.redact import FailClosed, FailClosedKeys, Redactor
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, KeyCache, Limits, Walk
 from eventtree.event import JsonValue

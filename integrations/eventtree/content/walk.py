@@ -14,7 +14,7 @@ from typing import Any
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds
-from eventtree.content.redact import FAILED, MASK, Redactor
+from eventtree.content.fail_closed import FAILED, MASK, Redactor
 from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
 from eventtree.diagnostics import ARGS_OF, MRO_OF, qualified
 from eventtree.event import JsonValue

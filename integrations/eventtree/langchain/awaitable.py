@@ -53,7 +53,7 @@ def bare(callback_name: str) -> Callable[..., None] | None:
     def opened(self: Any, *_: Any, run_id: Any, parent_run_id: Any = None, **__: Any) -> None:
         if not recorder.knows(key_of(run_id)):
             parent = None if parent_run_id is None else key_of(parent_run_id)
-            recorder.open(self.pipeline, key_of(run_id), parent, kind, kind, known={"framework": "langchain"})
+            recorder.open(self.pipeline, key_of(run_id), parent, kind, kind, framework="langchain")
 
     def closed(self: Any, *_: Any, run_id: Any, **__: Any) -> None:
         if recorder.is_open(key_of(run_id)):

@@ -40,8 +40,7 @@ from eventtree.usage.failed import body_in, messages_in
 Tags = Sequence[str] | None
 About = Mapping[str, Any]
 
-CHAIN: About = {"framework": "langchain"}
-"""What is known of every run."""
+FRAMEWORK = "langchain"
 INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
 """Whether runs of a name are the framework's plumbing."""
 
@@ -80,9 +79,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         """A chain, graph, node, prompt, parser or agent starts."""
         key, parent = key_of(run_id), parent_of(parent_run_id)
         name = name if type(name) is str and name else name_of(name, serialized, "chain")
-        state, known = NOTHING, CHAIN
-        if run_type == "prompt":
-            known = {**CHAIN, "params": self._prompts(serialized)}
+        state = NOTHING
+        known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
         if name == FALLBACKS and not defers_inputs:
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
@@ -325,7 +323,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     def _open(
         self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About | None, inputs: Any,
-        convert: Any = None, known: About = CHAIN, state: About = NOTHING,
+        convert: Any = None, known: About = NOTHING, state: About = NOTHING,
     ) -> None:  # fmt: skip
         if tags is not None and type(tags) is not list:
             tags = items_of(tags)
@@ -341,7 +339,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
             root.is_unasked = False
             self._learn_configured(parent)
-        recorder.open(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state)
+        recorder.open(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
 
     def _learn_configured(self, root: str) -> None:
         """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""
@@ -357,9 +355,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         key = key_of(run_id)
         if key not in recorder.runs and not recorder.knows(key):
             parent = None if parent_run_id is None else str(parent_run_id)
-            recorder.open(
-                self.pipeline, key, parent, kind, kind.value, tags=tags, known=CHAIN, start_ns=started_ns(run_id)
-            )
+            start = started_ns(run_id)
+            recorder.open(self.pipeline, key, parent, kind, kind.value, tags=tags, framework=FRAMEWORK, start_ns=start)
         return key
 
     def _open_model(
@@ -368,7 +365,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
     ) -> None:  # fmt: skip
         provider = about.get("ls_provider")
         known = {
-            **CHAIN, "provider": provider, "model": models.requested_model(invocation, about),
+            "provider": provider, "model": models.requested_model(invocation, about),
             "params": models.params_of(invocation, about) or None, "base_url": models.base_url(serialized),
         }  # fmt: skip
         state = {

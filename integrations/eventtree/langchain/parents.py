@@ -26,7 +26,9 @@ def parent_of(given: UUID | None) -> str | None:
             if run is not None and run.state.get("reported_parent") == parent:
                 return inner
     # LangChain knows only its own runs: own code or a LlamaIndex span inside that parent may call back into it.
-    for inside in (own_run(), llama_index_span() if SPANS in sys.modules else None):
-        if inside is not None and recorder.descends(inside, parent):
-            parent = inside
+    own = own_run()
+    if own is not None and recorder.descends(own, parent):
+        parent = own
+    if SPANS in sys.modules and (span := llama_index_span()) is not None and recorder.descends(span, parent):
+        parent = span
     return parent

@@ -146,6 +146,7 @@ class Pipeline:
         self.last_tree: str | None = None
         self.open_runs = self.settings.bounds.open_runs
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
+        self.most_bytes = self.sanitize.limits.max_bytes
         # Bound here: to call an object that is no function takes Python a detour.
         self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
         self.text: Callable[[str], str] = self.sanitize.text
@@ -249,18 +250,14 @@ class Pipeline:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
 
-    def encoded(self, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
-        """A record as JSON. Its parts are bounded here: to write the record is the quickest way to measure them.
+    def fitted(self, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
+        """A record of more than `most_bytes` as JSON, each of its parts within the bounds.
 
-        Raises:
-            ValueError: it holds what JSON has nothing for.
+        To write a record is the quickest way to measure its parts, so nobody measures them before that.
         """
-        payload = encode(entry)
-        if len(payload) > self.sanitize.limits.max_bytes:
-            if shared is not None:
-                shared.undo()
-            payload = encode({name: self.sanitize.fitted(part) for name, part in entry.items()})
-        return payload
+        if shared is not None:
+            shared.undo()
+        return encode({name: self.sanitize.fitted(part) for name, part in entry.items()})
 
     def wake(self) -> None:
         """Make sure somebody delivers; cheap when somebody does."""

@@ -56,14 +56,15 @@ class Recorder(Runs):
         tags: Iterable[str] | None = None,
         known: Mapping[str, Any] = NOTHING,
         state: Mapping[str, Any] = NOTHING,
+        framework: str | None = None,
         start_ns: int | None = None,
         **more: Any,
     ) -> None:
         """Record that a run opened.
 
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
-        called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `framework`,
-        `session`, `user`, as the framework gives them (`more` of it by name); `state` is what `recall` gives back while
+        called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `session`,
+        `user`, as the framework gives them (`more` of it by name); `state` is what `recall` gives back while
         the run is open; `start_ns` is the wall clock of a run that began before its callback.
 
         An open run is not recorded again: where another pipeline opens it, its tree gains that pipeline's vendors;
@@ -93,6 +94,8 @@ class Recorder(Runs):
         start = now if start_ns is None else min(start_ns, now)
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
+        if framework is not None:
+            entry["framework"] = framework
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
         is_root = run.id == tree.root
         if is_root:
@@ -108,9 +111,12 @@ class Recorder(Runs):
             entry["metadata"] = {"run_id": run_id}
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         try:
-            pipeline.add(entry, {**known, **more} if more else known)
+            if more:
+                known = {**known, **more}
+            if known:
+                pipeline.add(entry, known)
             if is_root:
-                metadata, tags = self._root(pipeline, tree, entry, metadata, tags, {**known, **more}), None
+                metadata, tags = self._root(pipeline, tree, entry, metadata, tags, known), None
                 if parent_id is not None:
                     metadata["parent_run_id"] = parent_id
             if tags is not None and (plain_tags := pipeline.plain_tags(tags)):
@@ -122,7 +128,9 @@ class Recorder(Runs):
                 entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
             texts = tree.texts
             shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
-            payload = pipeline.encoded(entry, shared)
+            payload = encode(entry)
+            if len(payload) > pipeline.most_bytes:
+                payload = pipeline.fitted(entry, shared)
         except BaseException as error:  # code of handlers and of the app runs in here
             if diagnostics.must_pass(error):
                 raise
@@ -192,7 +200,9 @@ class Recorder(Runs):
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
             shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
-            payload = pipeline.encoded(entry, shared)
+            payload = encode(entry)
+            if len(payload) > pipeline.most_bytes:
+                payload = pipeline.fitted(entry, shared)
         except BaseException as odd:  # as in `open`
             if diagnostics.must_pass(odd):
                 raise
@@ -335,7 +345,9 @@ class Recorder(Runs):
     def _write(self, tree: Tree, entry: Record, counted: tuple[str, ...] = (), events: int | None = None) -> None:
         """Append a record that is plain already, and count so many events under these names."""
         try:
-            payload = tree.pipelines[0].encoded(entry)
+            payload, pipeline = encode(entry), tree.pipelines[0]
+            if len(payload) > pipeline.most_bytes:
+                payload = pipeline.fitted(entry)
         except Exception as error:  # noqa: BLE001  (a value that should be plain may not be)
             self._append_marked(tree, entry, "", error, counted, events)
         else:

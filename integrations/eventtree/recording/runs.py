@@ -89,15 +89,14 @@ class Run:
     late: dict[str, JsonValue] | None = None
     """Facts learned since it opened, for its close record."""
 
-    def __init__(self, run_id: str, parent: str | None, tree: Tree, pipeline: Pipeline) -> None:
-        """Begin now."""
-        self.id = run_id
-        self.parent = parent
-        self.tree = tree
-        self.pipelines: tuple[Pipeline, ...] = (pipeline,)
-        self.counted = tree.counted
-        """The names under which its event was counted as it opened."""
-        self.start = time.monotonic_ns()
+    # What all have is set as it opens; a constructor in Python would be called once more each time.
+    id: str
+    parent: str | None
+    tree: Tree
+    pipelines: tuple[Pipeline, ...]
+    counted: tuple[str, ...]
+    """The names under which its event was counted as it opened."""
+    start: int
 
 
 class Ended(NamedTuple):
@@ -163,8 +162,14 @@ class Runs:
                     caller = None  # whose tree is over here: a tree of its own, that names it
             # A root, or the parent is not known: a tree of its own.
             tree = self._tree(event_id, pipeline, caller) if above is None else above.tree
-            parent = above.id if above is not None else None if tree.remote is None else tree.remote.run
-            run = self.runs[run_id] = Run(event_id, parent, tree, pipeline)
+            run = Run()
+            run.id = event_id
+            run.tree = tree
+            run.pipelines = (pipeline,)
+            run.counted = tree.counted
+            run.parent = above.id if above is not None else None if tree.remote is None else tree.remote.run
+            run.start = time.monotonic_ns()
+            self.runs[run_id] = run
             tree.events += 1
             tree.open[run_id] = None
             # After the insertion: the newest run stays, whatever has to go.
@@ -209,10 +214,12 @@ class Runs:
             tree = run.tree
             tree.open.pop(run_id, None)
             # It stays known for a while: children may open after it, and its end may be reported again.
-            self.ended.pop(run_id, None)
-            self.ended[run_id] = _new(Ended, (run.id, tree, monotonic(), None))
-            while len(self.ended) > ENDED_RUNS:
-                self.ended.popitem(last=False)
+            ended = self.ended
+            if run_id in ended:
+                ended.pop(run_id, None)
+            ended[run_id] = _new(Ended, (run.id, tree, monotonic(), None))
+            while len(ended) > ENDED_RUNS:
+                ended.popitem(last=False)
             if run.id != tree.root:
                 return run, ()
             left = self._leave_open(tree) if tree.open else ()
