@@ -473,6 +473,27 @@ def test_f75_a_writer_that_dies_beside_its_relay_leaves_incomplete_runs_at_once(
         assert any("incomplete" in str(row) for row in vendor.events("braintrust") if row["id"] == half)
 
 
+def test_f75_a_writer_that_dies_has_ended_in_each_partition(machine: Path, vendor: VendorServer) -> None:
+    server = Nats(machine / "engine")
+    app = App(machine / "app", relay=server.url)
+    with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=4):
+        until(lambda: (machine / "collector" / "collected").exists())
+        app.stop()
+        for _ in range(12):
+            app.tree()
+        half = app.open()
+        with closing(sidecar(server.url, machine / "app")):
+            until(lambda: report(machine / "app").unreplicated_bytes == 0)
+            app.die()
+            until(lambda: arrived(vendor) == app.events)
+            parts = {log.name.rsplit(".", 2)[0]: log for log in (machine / "collector").glob("*.log")}
+            assert len(parts) > 1
+            until(lambda: all((machine / "collector" / f"{part}.ended").exists() for part in parts))
+            rows = {row["id"]: row for row in vendor.events("braintrust")}
+            assert "incomplete" in str(rows[half])
+            assert report(machine / "collector").vanished == 0
+
+
 def test_f75_a_writer_not_heard_of_is_taken_for_dead_and_what_comes_after_is_late(
     machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

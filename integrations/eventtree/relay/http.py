@@ -93,8 +93,8 @@ class Server(port.Port):
             secure = {setting: _set(name, "Name a PEM file") for setting, name in files.items()}
         routes = [Route(path, self._put, methods=["PUT"]) for path in ("/logs", "/logs/{log}")]
         config = uvicorn.Config(
-            Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", ws="none",
-            timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
+            Starlette(routes=routes), log_config=None, log_level="critical", access_log=False, lifespan="off",
+            ws="none", timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
         )  # fmt: skip
         self.server = Quiet(config)
         self.waiting: asyncio.Queue[port.Delivery] = asyncio.Queue(QUEUED)

@@ -7,6 +7,7 @@ is gone from it. A collector's lease is a key that expires; what it asks for aga
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import uuid
 from typing import Any
@@ -97,7 +98,9 @@ class Engine(port.Port):
         try:
             found = await self.js.stream_info(STREAM)
         except nats.js.errors.NotFoundError:
-            found = await self.js.add_stream(config)
+            with contextlib.suppress(nats.js.errors.BadRequestError):  # somebody else was first, with other partitions
+                await self.js.add_stream(config)
+            found = await self.js.stream_info(STREAM)
         self.partitions = int((found.config.metadata or {}).get("partitions", 1))
         if port.repartitioned(self.partitions, wanted, found.state.messages):
             await self.js.update_stream(found.config.evolve(metadata=config.metadata))
