@@ -6,6 +6,7 @@ What was acknowledged is deleted from it. How durable an acknowledgement is, the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Mapping
@@ -76,8 +77,9 @@ class Engine(port.Port):
     async def asked(self) -> Mapping[str, int]:
         asked = {}
         while found := await self._asking.get_message(timeout=0):
-            log, offset = pydantic_core.from_json(found["data"])
-            asked[str(log)] = int(offset)
+            with contextlib.suppress(ValueError, TypeError):  # it is none of ours
+                log, offset = pydantic_core.from_json(found["data"])
+                asked[str(log)] = int(offset)
         return asked
 
     async def ask(self, log: str, offset: int) -> None:
