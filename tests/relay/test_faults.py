@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from eventtree import config, diagnostics
 from eventtree.cli.relay import examine_relay
 from eventtree.errors import ConfigError
 from eventtree.journal import DiskFiles, Journal
+from eventtree.journal.retention import remove_settled
 from eventtree.relay import collect, relay, replicate, write
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
 from eventtree.relay.settings import Target
@@ -582,6 +584,18 @@ def test_f79_one_tree_over_three_machines_is_whole(engine: str, machine: Path, v
         rows = {row["id"]: row for row in vendor.events("braintrust")}
         assert {rows[part]["root_span_id"] for part in parts} == {root}
         assert {tuple(rows[part]["span_parents"]) for part in parts} == {(root,)}
+
+
+def test_what_became_of_a_process_is_forgotten_with_its_logs_and_days(tmp_path: Path) -> None:
+    journal = Journal(DiskFiles(tmp_path))
+    (tmp_path / "c.0000.log").write_bytes(b"")
+    for name in ("a.ended", "a.vanished", "b.ended", "c.ended"):
+        (tmp_path / name).write_bytes(b"1")
+        if name != "b.ended":
+            os.utime(tmp_path / name, (0, 0))
+    remove_settled(journal, kept_seconds=60.0)
+    assert sorted(path.name for path in tmp_path.glob("*.ended")) == ["b.ended", "c.ended"]
+    assert not (tmp_path / "a.vanished").exists()
 
 
 def test_messages_come_back_as_they_were_packed() -> None:

@@ -26,7 +26,9 @@ REPLICATED = f"collector.{BY_NAME}"
 CURSOR = f"{REPLICATED}.cursor"
 TAKERS = "collected"
 """File of a collector's folder: the names of its vendors, one a line."""
-VANISHED = ".vanished"
+ENDED, VANISHED = ".ended", ".vanished"
+SAID = (ENDED, VANISHED)
+"""Ends of the names of files by which a collector says what became of a process elsewhere."""
 NAMED = re.compile(rb'"vendors":\[((?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*)\]')
 NAME = re.compile(rb'"name":"([^"\\]*)"')
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
@@ -51,7 +53,7 @@ def takers(files: Files) -> list[str]:
 
 def ended(process: str) -> str:
     """The file by which a collector says that a process elsewhere writes no more: its logs, and their sizes."""
-    return f"{process}.ended"
+    return f"{process}{ENDED}"
 
 
 def vanished(process: str) -> str:

@@ -10,7 +10,7 @@ from itertools import groupby
 from eventtree.config import BOUNDS
 from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.relayed import is_partition
+from eventtree.journal.relayed import SAID, is_partition
 from eventtree.journal.totals import captured, keep_removed
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
@@ -33,6 +33,7 @@ def remove_settled(
     """
     now = time.time() if now is None else now
     logs = journal.logs()
+    _forget_ended(journal, logs, now - kept_seconds)
     total = sum(journal.files.size(name) for name in logs)
     old = {name for name in logs if now - _started(name) > kept_seconds}
     if total <= kept_bytes and not old:
@@ -58,6 +59,15 @@ def remove_settled(
         if not left:
             journal.files.remove(f"{process}.alive")
     return gone
+
+
+def _forget_ended(journal: Journal, logs: list[str], before: float) -> None:
+    """Remove what a collector says of processes elsewhere that ended long ago, and whose logs are gone."""
+    said = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith(SAID)}
+    writers = set(map(process_of, logs)) if said else ()
+    for name, process in said.items():
+        if process not in writers and journal.files.changed_at(name) < before:
+            journal.files.remove(name)
 
 
 def _started(log: str) -> float:
