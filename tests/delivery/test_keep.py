@@ -90,10 +90,6 @@ def test_a_replay_sends_what_was_left_out_and_counts_it_once(server: VendorServe
     eventtree.flush(1)
     env = {**os.environ, "BRAINTRUST_API_URL": server.url, "BRAINTRUST_PROJECT": "p"}
     env["BRAINTRUST_API_KEY"] = server.settings("braintrust")["api_key"]
-    from eventtree.delivery.shipper import all_shippers
-
-    for shipper in all_shippers():
-        shipper.stop()
     command = [
         sys.executable,
         "-m",
@@ -105,6 +101,14 @@ def test_a_replay_sends_what_was_left_out_and_counts_it_once(server: VendorServe
         "--journal",
         str(own_place),
     ]
+    waits = [*command, "--timeout", "1"]
+    done = subprocess.run(waits, env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "another process is delivering" in done.stderr) == (1, True), "this one, which still runs"
+    assert len(server.events("braintrust")) == 2
+    from eventtree.delivery.shipper import all_shippers
+
+    for shipper in all_shippers():
+        shipper.stop()
     for _ in range(2):
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr

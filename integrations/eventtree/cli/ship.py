@@ -29,7 +29,8 @@ LOOK_SECONDS = 0.1
 def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay: bool, timeout: float) -> int:
     """Deliver all trees that wait; exit status 0 if none waits any more for the vendors it sends to.
 
-    Trees recorded for these vendors with other settings make the exit status 1, but with `replay`.
+    Trees recorded for these vendors with other settings make the exit status 1, but with `replay`; then a vendor that
+    another process delivers to does.
 
     Raises:
         ConfigError: a vendor's settings are missing, or `--replay` names no vendor.
@@ -56,6 +57,7 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
             is_through = _until_idle(shipper, timeout)
     except KeyboardInterrupt:
         say("Stopped; what is left waits in the journal.", err=True)
+    busy = [one.vendor.name for one in shipper.consumers.values() if one.cursor is None] if replay else []
     shipper.stop(2.0)
     found = shipper.report()
     draw_report(console(), found)
@@ -65,7 +67,10 @@ def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay
     if left and not is_through:
         hint = "They stay in the journal: run it again, give it more time with --timeout, or let it --follow."
         say(f"Time ran out after {timeout:g} s: {left} event{'' if left == 1 else 's'} still wait. {hint}", err=True)
-    return int(left > 0 or len(for_export) > 0 or (others > 0 and not replay))
+    if busy:
+        hint = "Replay once it has ended."
+        say(f"Nothing was replayed to {', '.join(busy)}: another process is delivering there. {hint}", err=True)
+    return int(left > 0 or len(for_export) > 0 or (others > 0 and not replay) or len(busy) > 0)
 
 
 def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
