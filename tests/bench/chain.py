@@ -17,6 +17,7 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -25,6 +26,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
@@ -52,6 +54,30 @@ class DoNothing(BaseCallbackHandler):
         """Nothing."""
 
     on_chain_end = on_chat_model_start = on_llm_end = on_chain_start
+
+
+class Floor(BaseCallbackHandler):
+    """A sketch of what no recorder does without: told, encoded once, written. It has no trees, looks at no value (a
+    NaN, a cycle, a generator, half a surrogate, a secret), survives no disk and keeps no promise; see `DoNothing`.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Write to a new file."""
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def on_chain_start(self, serialized: Any, told: Any, *, run_id: uuid.UUID, **about: Any) -> None:
+        """A run opened."""
+        entry = {"r": "open", "id": run_id, "at": time.time_ns(), "inputs": told, **about}
+        os.write(self._file, orjson.dumps(entry, default=vars))
+
+    on_chat_model_start = on_chain_start
+
+    def on_chain_end(self, told: Any, *, run_id: uuid.UUID, **about: Any) -> None:
+        """A run closed."""
+        entry = {"r": "close", "id": run_id, "at": time.time_ns(), "outputs": told}
+        os.write(self._file, orjson.dumps(entry, default=vars))
+
+    on_llm_end = on_chain_end
 
 
 class NamedModel(GenericFakeChatModel):

@@ -1,7 +1,8 @@
 """Machine instructions of the caller's thread, counted by valgrind: the same on a busy machine as on an idle one.
 
 `python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py` that run in one thread), for a
-handler that does nothing and for ours that only records, and what ours adds to each callback.
+handler that does nothing, a sketch of the least that a recorder does (`chain.Floor`) and ours that only records; and
+what the last two add to each callback.
 
 The workloads run in a process under callgrind, which counts only between two requests of that process: the rest runs
 at a tolerable pace. A request is a sequence of instructions that does nothing outside valgrind.
@@ -109,9 +110,10 @@ def inside(names: list[str]) -> None:
     counter = Counter()
     folder = tempfile.mkdtemp()
     ours = CallbackHandler(vendors=[], journal=f"{folder}/langchain")
+    handlers = {"do-nothing": chain.DoNothing(), "floor": chain.Floor(f"{folder}/floor"), "ours": ours}
     for name, (act, _) in table.workloads().items():
         if name in names:
-            for label, handler in (("do-nothing", chain.DoNothing()), ("ours", ours)):
+            for label, handler in handlers.items():
                 for _ in range(6):
                     act([handler])
                 counter.count(f"{name} {label}/{TIMES[name]}", lambda act=act, one=handler: act([one]), TIMES[name])
@@ -138,9 +140,13 @@ def main() -> None:
         sys.exit(reason)
     found = counted(names)
     for name in names:
-        nothing, ours = found[f"{name} do-nothing"], found[f"{name} ours"]
-        each = f"   {(ours - nothing) / CALLBACKS[name]:9,.0f} a callback" if name in CALLBACKS else ""
-        print(f"{name:4} do-nothing {nothing:12,}   ours {ours:12,}   {ours / nothing:5.2f}{each}", flush=True)
+        nothing = found.pop(f"{name} do-nothing")
+        print(f"{name:4} do-nothing {nothing:12,}", end="")
+        for label in ("floor", "ours"):
+            if count := found.get(f"{name} {label}"):
+                added = (count - nothing) / CALLBACKS[name]
+                print(f"   {label} {count:12,} {count / nothing:5.2f} {added:9,.0f} a callback", end="", flush=True)
+        print()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import sys
 from uuid import UUID
 
 from eventtree.langchain.classify import key_of
-from eventtree.recording.around import around, own_run
+from eventtree.recording.around import around
 from eventtree.recording.enclosing import SPANS, context_run, llama_index_span
 from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import inner
 from eventtree.recording.remote_graph import follow_remote_graphs
 
 
@@ -20,14 +21,14 @@ def parent_of(given: UUID | None) -> str | None:
     parent = key_of(given)
     if recorder.numbers_attempts:
         # LangChain reports the attempts of `with_fallbacks` as siblings of the run around them; its context is right.
-        inner = context_run()
-        if inner is not None and inner != parent:
-            run = recorder.find(inner)
+        attempt = context_run()
+        if attempt is not None and attempt != parent:
+            run = recorder.find(attempt)
             if run is not None and run.state.get("reported_parent") == parent:
-                return inner
+                return attempt
     # LangChain knows only its own runs: own code or a LlamaIndex span inside that parent may call back into it.
-    own = own_run()
-    if own is not None and recorder.descends(own, parent):
+    own = inner.get()
+    if type(own) is str and recorder.descends(own, parent):
         parent = own
     if SPANS in sys.modules and (span := llama_index_span()) is not None and recorder.descends(span, parent):
         parent = span

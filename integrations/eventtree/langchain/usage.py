@@ -33,9 +33,13 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     lists: list[tuple[Any, About, About]] = []
     is_streamed, is_cached = state.get("streamed"), False
     for one in generations:
-        message, beside = getattr(one, "message", None), _mapping(getattr(one, "generation_info", None))
-        about = _mapping(getattr(message, "response_metadata", None)) or beside
-        count = _mapping(getattr(message, "usage_metadata", None))
+        message = getattr(one, "message", None)
+        beside = _mapping(getattr(one, "generation_info", None))
+        about, count = getattr(message, "response_metadata", None), getattr(message, "usage_metadata", None)
+        if type(about) is not dict or not about:
+            about = _mapping(about) or beside
+        if type(count) is not dict:
+            count = _mapping(count)
         place = kept(about) if about else NOTHING
         abouts.append(about)
         counts.append(count)

@@ -56,6 +56,10 @@ class Closing:
             learned["usage"] = span.answer.usage(span.facts.provider)
             if span.answer.model is not None:
                 learned["model"] = span.answer.model
+        if span.metadata:
+            learned["metadata"] = span.metadata
+        if span.internal:
+            learned["internal"] = True
         if status is Status.ERROR:
             learned["error"] = span.error or (reported and (described(failure_in(result)) or reported))
         recorder.close(
@@ -65,8 +69,6 @@ class Closing:
             end_ns=at,
             outputs=self._outputs(span, result, text) if self.pipeline.content else None,
             convert=as_it_is,
-            metadata=span.metadata or None,
-            internal=True if span.internal else None,
             **learned,
         )
 

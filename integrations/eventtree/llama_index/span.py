@@ -23,6 +23,7 @@ class Span:
         "facts",
         "id",
         "internal",
+        "is_model",
         "learned",
         "metadata",
         "model_ending",
@@ -41,6 +42,8 @@ class Span:
         self.facts = found
         self.owner = owner
         self.above = above
+        self.is_model = found.kind is Kind.MODEL
+        """Whether a model runs in it."""
         self.internal = False
         self.answer: Answer | None = None
         """Its model's answer, once an event or its result brought some of it."""
@@ -63,11 +66,6 @@ class Span:
         while above is not None:
             yield above
             above = above.above
-
-    @property
-    def is_model(self) -> bool:
-        """Whether a model runs in it."""
-        return self.facts.kind is Kind.MODEL
 
     @property
     def reports_end(self) -> bool:

@@ -92,6 +92,7 @@ class Spans:
             convert=partial(inputs.inputs_of, self.pipeline, found),
             metadata=_metadata(found, instance, bound_args, tags, around),
             known=self._known(span, instance, bound_args),
+            framework=FRAMEWORK,
         )
 
     @partial(guarded, otherwise=_end_bare)
@@ -151,9 +152,9 @@ class Spans:
         mark_wrappers(span)
 
     def _known(self, span: Span, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
-        known: dict[str, Any] = {
-            "framework": FRAMEWORK, "provider": span.facts.provider, "internal": span.internal
-        }  # fmt: skip
+        known: dict[str, Any] = {} if span.facts.provider is None else {"provider": span.facts.provider}
+        if span.internal:
+            known["internal"] = True
         if span.facts.kind in WITH_SETTINGS:
             known |= inputs.settings(instance, bound)
             span.names_model = "model" in known

@@ -156,6 +156,9 @@ class Pipeline:
             Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
         )
         self.tags = self.plain_tags(self.settings.tags)
+        given = {key: getattr(self.settings, key) for key in ("environment", "release", "service")}
+        self.deployment = {key: plain for key, name in given.items() if name and (plain := self.part("name", name))}
+        """What every root's record says of where it ran."""
         self.relay: Relay | None = None
         self.vendors: tuple[Vendor, ...] = ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()

@@ -291,13 +291,11 @@ class Recorder(Runs):
             tree.traceparent = active_traceparent() or (handed.traceparent if handed is not None else None)
         if tree.traceparent is not None:
             entry["traceparent"] = tree.traceparent
-        names = {
-            "session": (here[0], given.session, known.get("session"), first_of(own, SESSION_KEYS)),
-            "user": (here[1], given.user, known.get("user"), first_of(own, USER_KEYS)),
-            "environment": (given.environment,),
-            **{key: (value,) for key in ("release", "service") if (value := getattr(given, key)) is not None},
-        }
-        for key, values in names.items():
+        entry.update(pipeline.deployment)
+        for key, *values in (
+            ("session", here[0], given.session, known.get("session"), first_of(own, SESSION_KEYS)),
+            ("user", here[1], given.user, known.get("user"), first_of(own, USER_KEYS)),
+        ):
             entry.pop(key, None)
             for value in values:
                 # Made plain before it is looked at: a name of the app's own class may do anything when it is compared.
