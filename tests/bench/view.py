@@ -53,6 +53,8 @@ for number in range(int(sys.argv[2])):
 took.sort()
 print(json.dumps([took[len(took) // 2], took[len(took) * 99 // 100], time.process_time_ns()]))
 """
+FILTERS = ("model:gpt-4o status:error", "cost>0.0001 model:claude*", "status:error", "cost>5", "-model:gpt* user:a*")
+"""Some choose a few, the last ones none: then all rows are looked at."""
 FRAMES = 300
 SCROLL = """async () => {
   const box = document.getElementById("events"), work = [], between = [];
@@ -155,9 +157,15 @@ def first_byte(folder: Path, cache: Path) -> tuple[float, float, float]:
     with viewer(folder, cache) as (address, began, pid):
         client = Client(address)
         page = time.perf_counter() - began
-        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        spent = spent_by(pid)
         assert client.get("api/trees?limit=100")["rows"]
-        return page, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), time.perf_counter() - began
+        return page, spent, time.perf_counter() - began
+
+
+def spent_by(pid: int) -> float:
+    """Processor's seconds that a process has used."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def installed() -> str:
@@ -291,15 +299,16 @@ def at_scale(place: Path, trees: int, rounds: int) -> Iterator[tuple[str, str, s
     cache = place / "cold-0"
     with viewer(folder, cache) as (address, _, pid):
         client = Client(address)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), spent_by(pid)
         while not client.get("api/trees?q=name:none")["certain"]:
             pass
-        filled = time.perf_counter() - began
+        filled, spent = time.perf_counter() - began, spent_by(pid) - before
         resident = int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
         used = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
-        yield "its index filled behind the page", "≤ 30 s, ≤ 150 MB", f"{filled:.0f} s, {resident:.0f} MB resident"
+        took = f"{filled:.0f} s, {spent:.0f} s of processor's time, {resident:.0f} MB resident"
+        yield "its index filled behind the page", "≤ 30 s, ≤ 150 MB", took
         yield "size of the index", "≤ 10 % of the logs", f"{used / size:.1%}"
-        for words in ("model:gpt-4o status:error", "cost>0.0001 model:claude*", "status:error"):
+        for words in FILTERS:
             path = f"api/trees?limit=100&q={quote(words)}"
             took = [timed(partial(client.get, path)) for _ in range(rounds)]
             yield f"filter `{words}`", "≤ 50 ms", shown(took)

@@ -47,8 +47,10 @@ def at_an_end(text: str) -> tuple[str, list[Any]]:
         values += [stored(first), stored(text + HIGHEST[len(text) :])]
     if text and UUID.fullmatch(LOWEST[: -len(text)] + text):
         digits = text.replace("-", "").upper()
-        sql.append("(typeof(id) = 'blob' AND substr(hex(id), ?) = ?)")
-        values += [-len(digits), digits]
+        whole = len(digits) // 2
+        # The bytes first: they leave few whose digits are looked at.
+        sql.append("(substr(id, 17 - ?) = ? AND substr(hex(substr(id, ?)), ?) = ?)")
+        values += [whole, bytes.fromhex(digits[len(digits) % 2 :]), -whole - 1, -len(digits), digits]
     return f"({' OR '.join(sql)})", values
 
 
