@@ -20,7 +20,7 @@ from eventtree.event import EventTree, Kind, Status
 from eventtree.journal import DiskFiles, Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.pricing import Pricer
-from eventtree.query import Index, TreeRow
+from eventtree.query import Index, TreeRow, fill
 from eventtree.query.store import MOST_FILES, forget
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
@@ -393,6 +393,22 @@ def test_indexes_that_nobody_has_asked_for_give_way(journal: Journal) -> None:
     assert len(left) == MOST_FILES
     assert place.name in left
     assert f"{0:016x}-0.sqlite" not in left
+
+
+def test_a_shape_that_was_not_kept_is_no_other_trees(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = record_tree(Pipeline(deliver=False, tags=("first",)))
+    made = fill.figures
+
+    def refusing(tree: EventTree) -> tuple[object, ...]:
+        made(tree)
+        raise OSError("the disk refuses")
+
+    monkeypatch.setattr(fill, "figures", refusing)
+    with pytest.raises(OSError, match="refuses"):
+        index.refresh()
+    monkeypatch.setattr(fill, "figures", made)
+    second = record_tree(Pipeline(deliver=False, tags=("second",)))
+    assert {row.id: row.shape.tag for row in index.search().rows} == {first: ("first",), second: ("second",)}
 
 
 def test_no_lock_is_taken_that_delivery_needs(index: Index, journal: Journal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import socket
 import threading
@@ -43,6 +44,7 @@ def view_journal(
         lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(settings)
+    gc.freeze()  # what is there by now stays: while the index is filled, no collection need look at it
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{sockets[0].getsockname()[1]}/" + (f"?t={token}" if token else "")
     say(f"{address}  (Ctrl-C stops it)")

@@ -98,7 +98,11 @@ class Filler:
         if self._unplaced and self._unplaced[-1][0] * 1_000_000 >= self._newest_stale():
             self._place_newest()
         else:
-            within(self.db, self._fold_newest)
+            try:
+                within(self.db, self._fold_newest)
+            except BaseException:
+                self._shapes.clear()  # some may not have been kept
+                raise
 
     def place_since(self, start: float = NEVER) -> None:
         """Place all logs that were written since `start`, in microseconds since the epoch.
