@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,36 @@ def test_new_trees_move_nothing_under_the_eyes(browser: Any, own_place: Path) ->
         page.locator(".fresh").click()
         page.locator("#trees").evaluate("box => { box.scrollTop = 0 }")
         expect(page.locator(".tree-row").first).to_contain_text("a newer one")
+
+
+def test_a_look_for_news_takes_back_no_rows_that_came_meanwhile(browser: Any, own_place: Path) -> None:
+    pipeline = pipeline_in(own_place)
+    for number in range(150):
+        small_tree(pipeline, f"chain {number}")
+    with watched(browser, own_place) as one:
+        looks: list[Any] = []
+
+        def hold(route: Any) -> None:
+            """The page's first look goes on; the next ones, for news, wait."""
+            looks.append(route)
+            if len(looks) == 1:
+                route.continue_()
+
+        one.page.route(re.compile(r"/api/trees$"), hold)
+        asked: list[str] = []
+        one.page.on("request", lambda request: asked.append(request.url) if "before=" in request.url else None)
+        page = one.open()
+        expect(page.locator(".list footer")).to_contain_text("the newest 100 trees")
+        expect(page.locator(".live.on")).to_be_visible()
+        page.locator("#trees").evaluate("box => { box.scrollTop = box.scrollHeight }")
+        expect(page.locator(".list footer")).to_contain_text("150 trees")
+        with page.expect_response(re.compile(r"/api/trees$")):
+            looks[1].continue_()
+        page.wait_for_timeout(200)
+        expect(page.locator(".list footer")).to_contain_text("150 trees")
+        assert len(asked) == 1  # nothing was lost that had to be asked for again
+        for left in looks[2:]:
+            left.continue_()
 
 
 def chat_tree(folder: Path) -> str:
