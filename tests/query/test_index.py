@@ -21,6 +21,7 @@ from eventtree.journal import DiskFiles, Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.pricing import Pricer
 from eventtree.query import Index, TreeRow, fill
+from eventtree.query.packed import OF_ONE_MOMENT, ROOTED, number_at
 from eventtree.query.store import MOST_FILES, forget
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
@@ -378,6 +379,11 @@ def test_many_threads_and_processes_fill_one_index(journal: Journal, own_place: 
         assert found == [expected] * 4
         assert [int(other.communicate()[0]) for other in others] == [expected] * 2
         check(index, journal)
+
+
+@pytest.mark.parametrize("start", [-(10**30), 0, 1 << 51, 1 << 62, 10**40])
+def test_a_start_that_cannot_be_is_a_number_that_the_index_takes(start: int) -> None:
+    assert ROOTED <= number_at(start) <= (1 << 63) - 1 - OF_ONE_MOMENT
 
 
 def test_indexes_that_nobody_has_asked_for_give_way(journal: Journal) -> None:

@@ -18,8 +18,8 @@ LOWEST, HIGHEST = (f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12
 
 OF_ONE_MOMENT = 1 << 10
 """Trees that may begin in one microsecond; those beyond it are shown to have begun in the next."""
-FIRST_START, LAST_START = 1 << 30, (1 << 53) - 1
-"""Microseconds since the epoch: from 1970 to 2255. What lies outside is damage."""
+FIRST_START, LAST_START = 1 << 30, (1 << 52) - 1
+"""Microseconds since the epoch: from 1970 to 2112. What lies outside is damage."""
 ROOTED = FIRST_START * OF_ONE_MOMENT
 """Lower are the numbers of trees whose beginning is not known yet."""
 
