@@ -227,12 +227,13 @@ PLATFORMS: Mapping[str, tuple[str, ...]] = {
 """Setting → variables of platforms and other tools that say it, where nothing of ours does."""
 SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
 PREFIX = "EVENTTREE_"
-OF_RELAYS = frozenset({
+READ_ELSEWHERE = frozenset({
+    *("EVENTTREE_OTLP_API_KEY", "EVENTTREE_OTLP_FLAVOR"),
     *("EVENTTREE_RELAY_CREDS", "EVENTTREE_RELAY_TOKEN", "EVENTTREE_RELAY_USER", "EVENTTREE_RELAY_CA"),
     *("EVENTTREE_RELAY_CERT", "EVENTTREE_RELAY_KEY", "EVENTTREE_RELAY_MONITOR"),
 })  # fmt: skip
-"""What relays and collectors read of the environment when they connect: no setting holds a secret."""
-VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values()) | OF_RELAYS
+"""What a vendor reads of the environment, and relays and collectors when they connect: no setting holds a secret."""
+VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values()) | READ_ELSEWHERE
 LIKE = 0.65
 """From this likeness on (of `difflib`) a name that begins so is taken for a misspelt one."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from eventtree import config
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree, Usage
 from eventtree.serializer.packing import request, waves
@@ -69,6 +70,12 @@ def options(settings: dict[str, Any]) -> Options:
 def test_a_missing_key_names_its_variable(kind: str) -> None:
     with pytest.raises(ConfigError, match=vendor_class(kind).env["api_key"][0]):
         vendor_class(kind)()
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_a_variable_of_a_vendor_is_no_misspelt_one(kind: str) -> None:
+    named = {name for names in vendor_class(kind).env.values() for name in names if name.startswith(config.PREFIX)}
+    assert named <= config.VARIABLES
 
 
 @pytest.mark.parametrize("kind", VENDORS)

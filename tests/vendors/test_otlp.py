@@ -455,6 +455,24 @@ def test_money_and_tokens_stand_where_each_backend_looks() -> None:
     assert json.loads(mlflow["mlflow.llm.cost"])["total_cost"] == 0.00261
 
 
+def test_langfuse_is_told_the_prompt_the_first_token_and_the_experiment() -> None:
+    ties = {
+        "run_id": "run-9", "experiment": "nightly",
+        "dataset_id": "set-1", "datapoint_id": "row-3", "expected": {"a": 1},
+    }  # fmt: skip
+    metadata = {f"eventtree_{key}": one for key, one in ties.items()}
+    asked = chat_model(2, prompt={"name": "greet", "version": "3"}, time_to_first_token=0.25)
+    root, model = map(told, of(tree_of(chain_root(metadata=metadata), asked), flavor="langfuse"))
+    experiment = {key.removeprefix("langfuse.experiment."): one for key, one in root.items() if ".experiment." in key}
+    assert experiment == {
+        "id": "run-9", "name": "nightly", "dataset.id": "set-1", "item.id": "row-3", "item.expected_output": '{"a":1}',
+        "item.root_observation_id": ROOT.replace("-", "")[16:],
+    }  # fmt: skip
+    assert (model["langfuse.observation.prompt.name"], model["langfuse.observation.prompt.version"]) == ("greet", "3")
+    assert json.loads(model["langfuse.observation.completion_start_time"]) == "2026-03-04T05:06:08.240123Z"
+    assert not any(key.startswith("langfuse.experiment") for key in model)
+
+
 def test_export_prints_the_json_form(own_place: Path) -> None:
     tree = record_tree(Pipeline())
     done = CliRunner().invoke(main, ["export", "--journal", str(own_place), "--vendor", "otlp"])

@@ -22,8 +22,9 @@ from eventtree.serializer.messages import (
     part_text,
     tools_of,
 )
-from eventtree.serializer.times import first_token
+from eventtree.serializer.times import first_token, iso, later
 from eventtree.serializer.vendor import without_nulls
+from eventtree.trace import span_id
 from eventtree.vendors.otlp_event import (
     MODELS,
     PRICED,
@@ -337,9 +338,32 @@ def _money(form: str) -> Callable[[Told], str | None]:
     return made
 
 
+def _prompt_version(told: Told) -> int | None:
+    version = as_text(told.prompt.get("version"))
+    return int(version) if version.isascii() and version.isdecimal() else None
+
+
+def _experiment(told: Told) -> dict[str, str | None]:
+    names = {"run_id": "id", "experiment": "name", "dataset_id": "dataset.id", "datapoint_id": "item.id",
+             "expected": "item.expected_output"}  # fmt: skip
+    found = {theirs: value_text(one) for ours, theirs in names.items() if (one := _dataset(told).get(ours)) is not None}
+    named = found.get("id") or found.get("name")
+    return found | {"id": named, "item.root_observation_id": span_id(told.event.id)} if named else {}
+
+
+def _first_token_at(told: Told) -> str | None:
+    waited = first_token(told.event)
+    at = None if waited is None else later(told.event.start, waited)
+    return None if at is None else json_text(iso(at))
+
+
 LANGFUSE: Table = (
     Row("langfuse.observation.usage_details", "usage", _langfuse_usage, PRICED),
     Row("langfuse.observation.cost_details", "cost", _money("{}")),
+    Row("langfuse.observation.completion_start_time", "time_to_first_token", _first_token_at, {Kind.MODEL}),
+    Row("langfuse.observation.prompt.name", "prompt", lambda told: told.prompt.get("name"), {Kind.MODEL}),
+    Row("langfuse.observation.prompt.version", "prompt", _prompt_version, {Kind.MODEL}),
+    Row("langfuse.experiment.*", "metadata", _experiment),
     Row("langfuse.trace.name", "name", lambda told: told.event.name if told.is_root else None),
     Row("langfuse.trace.tags", "tags", lambda told: list(told.event.tags) if told.is_root else None),
     Row("langfuse.release", "release", lambda told: told.event.release),

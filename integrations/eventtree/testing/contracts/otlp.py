@@ -290,6 +290,7 @@ TYPES: tuple[tuple[str, str], ...] = (
     (r"llm\.token_count\..*", "intValue"),
     (r"llm\.cost\..*", "doubleValue"),
     (r".*\.document\.score", "doubleValue"),
+    (r"langfuse\.observation\.prompt\.version", "intValue"),
     (r"tag\.tags|langfuse\.trace\.tags", "arrayValue"),
     (r"(llm|openinference|langfuse|langsmith|mlflow|session|user|input|output|metadata|error)\b.*", "stringValue"),
 )
