@@ -3,7 +3,8 @@
 The same journal of chains around a prompt, a model and a parser is drained to one vendor and to five, on loopback, the
 vendors in a process of their own that answers at once: CPU seconds of the delivering process beyond those of its start.
 With `--against`, another checkout of eventtree does the same in turn: on a machine that does other things too, only the
-ratio means something. `--instructions` counts them with valgrind instead, once.
+ratio means something. `--instructions` counts them with valgrind instead, once. `--beside` times the callbacks of an
+app instead, while its process ships the journal, and while it leaves that to another.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ handler = CallbackHandler(vendors=vendors, user="u", journal=journal)
 report = flush(120)
 assert not report.waiting and not any(one.dead for one in report.vendors.values()), report
 print(sum(one.delivered for one in report.vendors.values()), time.process_time())
+"""
+
+BESIDE = """
+from tests.bench.chain import callbacks
+handler = CallbackHandler(vendors=vendors, user="u", journal=journal, deliver=trees == "ships")
+time.sleep(1)  # what delivery imports belongs to the start
+found = callbacks(handler, 4_000, lambda: None)
+from eventtree.delivery.report import make_report
+assert trees != "ships" or make_report(handler.pipeline.journal, {}).waiting, "the backlog was too short"
+print(found["p50"], found["p99"])
 """
 
 
@@ -105,6 +116,16 @@ class Bench:
 
     def cost(self, checkout: Path, kinds: list[str], tool: tuple[str, ...] = ()) -> tuple[float, str]:
         """CPU seconds of draining, and what the tool printed."""
+        done = run(checkout, DRAIN, *self.copied(checkout, kinds), "0", *kinds, tool=tool)
+        return float(done.stdout.split()[-1]), done.stderr
+
+    def beside(self, checkout: Path, kinds: list[str], who: str) -> tuple[float, float]:
+        """Median and 99th percentile of a callback in µs, in a process that `ships` the journal or `waits`."""
+        p50, p99 = run(checkout, BESIDE, *self.copied(checkout, kinds), who, *kinds).stdout.split()
+        return float(p50), float(p99)
+
+    def copied(self, checkout: Path, kinds: list[str]) -> tuple[str, str]:
+        """A copy of the checkout's journal, and where its vendors are."""
         kept = self.folder / f"{checkout.name}-{len(kinds)}-{self.trees}"
         if not kept.exists():
             kept.mkdir(mode=0o700)
@@ -112,8 +133,7 @@ class Bench:
         journal = self.folder / "drained"
         shutil.rmtree(journal, ignore_errors=True)
         shutil.copytree(kept, journal)
-        done = run(checkout, DRAIN, str(journal), self.url, "0", *kinds, tool=tool)
-        return float(done.stdout.split()[-1]), done.stderr
+        return str(journal), self.url
 
 
 def main() -> None:
@@ -123,6 +143,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--instructions", action="store_true")
+    parser.add_argument("--beside", action="store_true")
     given = parser.parse_args()
     checkouts = {"this": ROOT, **({"other": given.against.absolute()} if given.against else {})}
     ours, theirs = multiprocessing.Pipe()
@@ -131,8 +152,19 @@ def main() -> None:
     url = f"http://127.0.0.1:{ours.recv()}"
     with tempfile.TemporaryDirectory() as name:
         full, empty = Bench(Path(name), url, given.trees), Bench(Path(name), url, 1)
-        for kinds in (["braintrust"], FIVE):
+        for kinds in (["braintrust"],) if given.beside else (["braintrust"], FIVE):
             medians = {}
+            if given.beside:
+                for label, checkout in checkouts.items():
+                    seen = [
+                        [full.beside(checkout, kinds, who) for who in ("waits", "ships")] for _ in range(given.rounds)
+                    ]
+                    for at, name in enumerate(("p50", "p99")):
+                        alone, beside = (statistics.median(found[who][at] for found in seen) for who in (0, 1))
+                        print(
+                            f"callback, {name}, {label}: {alone:.0f} us, beside a backlog {beside / alone:.2f} of that"
+                        )
+                continue
             if given.instructions:
                 tool = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=2")
                 for label, checkout in checkouts.items():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.delivery.sender import REJECTED
@@ -166,9 +168,11 @@ class Ledger:
 
     def _acknowledge(self, items: Sequence[Item], *, dead: bool) -> None:
         per_tree: dict[str, tuple[list[str], int, int]] = {}
-        for item in items:
-            keys, delivered, lost = per_tree.get(item.tree_id, ([], 0, 0))
-            count = len(item.event_ids)
-            per_tree[item.tree_id] = ([*keys, item.key], delivered + (not dead) * count, lost + dead * count)
+        for tree_id, group in groupby(items, key=attrgetter("tree_id")):
+            of_tree = list(group)
+            keys, delivered, lost = per_tree.get(tree_id, ([], 0, 0))
+            count = sum([len(item.event_ids) for item in of_tree])
+            keys += [item.key for item in of_tree]
+            per_tree[tree_id] = (keys, delivered + (not dead) * count, lost + dead * count)
         if per_tree:
             self.cursor.ack(per_tree)

@@ -103,7 +103,7 @@ class TreeSender:
                 self.folder.forget([logged])
             else:
                 folded = self.folder.fold(logged)
-                one.dropped += folded.lost
+                one.dropped.update(folded.lost)
                 self._folded += folded.tree.events if folded.tree is not None else ()
                 one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
                 if folded.tree is not None and not self._is_kept(logged, folded.tree):
@@ -123,9 +123,10 @@ class TreeSender:
 
     def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
         """Whether an item has yet to be sent. A part's items without events go out with the tree."""
+        if item.key in self.ledger.cursor.partly.get(item.tree_id, ()):
+            return False
         logged = pending[item.tree_id].logged
-        is_part = logged.late or (logged.is_apart and self.vendor.accepts_parts)
-        return item.key not in self.ledger.cursor.partly.get(item.tree_id, ()) and bool(item.event_ids or not is_part)
+        return bool(item.event_ids) or not (logged.late or (logged.is_apart and self.vendor.accepts_parts))
 
     def _updates(self, late: LoggedTree, whole: LoggedTree) -> list[Item]:
         """Items that update runs which ended in this late part, and were sent while they were still open."""

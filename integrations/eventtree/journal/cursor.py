@@ -30,6 +30,7 @@ from typing import Any
 
 import pydantic_core
 
+from eventtree import record
 from eventtree.journal.files import Files
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.progress import Progress, Spans
@@ -74,7 +75,7 @@ class Cursor(Progress):
 
     def ack(self, items: Mapping[str, tuple[list[str], int, int]]) -> None:
         """Per tree: keys of items that were answered, events delivered by them, events dead-lettered by them."""
-        self._write({"c": "ack", "items": {tree: list(entry) for tree, entry in items.items()}})
+        self._write({"c": "ack", "items": items})
 
     def settle(
         self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, uncounted: int = 0, apart: int = 0,
@@ -174,7 +175,7 @@ class Cursor(Progress):
                 key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }
         # The new file takes the place of the old at once: a crash leaves one or the other, never half of both.
-        line = frame(0, pydantic_core.to_json(self.state()))
+        line = frame(0, record.encode(self.state()))
         self.files.replace(self.name, line)
         self._size = len(line)
         self._seq = 1
@@ -219,7 +220,7 @@ class Cursor(Progress):
 
     def _write(self, entry: dict[str, Any]) -> None:
         # Applied though the disk may refuse: this process sends nothing again that was answered.
-        line = frame(self._seq, pydantic_core.to_json(entry))
+        line = frame(self._seq, record.encode(entry))
         self.apply(entry)
         self._seq += 1
         self._unwritten += line

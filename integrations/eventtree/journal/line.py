@@ -20,6 +20,9 @@ def frame(seq: int, payload: bytes) -> bytes:
     return b"".join((b"%08x " % crc32(payload, crc32(number)), number, payload, b"\n"))
 
 
+SPACE = ord(" ")
+
+
 def unframe(line: bytes) -> tuple[int, bytes]:
     """Sequence number and payload of a line without its newline.
 
@@ -27,7 +30,7 @@ def unframe(line: bytes) -> tuple[int, bytes]:
         ValueError: the checksum does not fit or the form is wrong.
     """
     body = line[9:]
-    if len(line) < 12 or line[8:9] != b" " or int(line[:8], 16) != crc32(body):
+    if len(line) < 12 or line[8] != SPACE or int(line[:8], 16) != crc32(body):
         raise ValueError("damaged line")
     seq, _, payload = body.partition(b" ")
     return int(seq), payload
@@ -108,19 +111,16 @@ class LineReader:
         return lines
 
     def _lines(self, data: bytes) -> Iterator[Line]:
-        start = 0
-        while start < len(data):
-            stop = data.index(b"\n", start)
+        offset = self.offset
+        for line in data.split(b"\n")[:-1]:
+            length = len(line) + 1
             try:
-                seq, payload = unframe(data[start:stop])
+                seq, payload = unframe(line)
             except ValueError:
-                self.damage.add(self.offset + start, 1, 0)
+                self.damage.add(offset, 1, 0)
             else:
-                self._gap(seq, self.offset + start)
-                yield Line(self.name, self.offset + start, stop + 1 - start, seq, payload)
-            start = stop + 1
-
-    def _gap(self, seq: int, offset: int) -> None:
-        if self.next_seq is not None and seq > self.next_seq:
-            self.damage.add(offset, 0, seq - self.next_seq)
-        self.next_seq = seq + 1
+                if self.next_seq is not None and seq > self.next_seq:
+                    self.damage.add(offset, 0, seq - self.next_seq)
+                self.next_seq = seq + 1
+                yield Line(self.name, offset, length, seq, payload)
+            offset += length

@@ -63,20 +63,19 @@ class LoggedTree:
 
     def add(self, entry: Entry, now: float = 0.0) -> None:
         """Take one more record of the tree."""
-        kind, run_id, _, line, _ = entry
-        name, offset, length = line.name, line.offset, line.length
+        kind, run_id, _, (name, offset, length, _, payload), _ = entry
         self.lines.append((name, offset, length))
         if offset + length > self.spans.get(name, 0):
             self.spans[name] = offset + length
         self.size += length
         if kind == record.OPEN:
             self.events += 1
-            self.open[run_id] = process_of(line.name)
+            self.open[run_id] = process_of(name)
         elif kind == record.CLOSE and self.open.pop(run_id, None) is None:
             self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
             self._add_root(kind, entry, now)
-        elif kind == record.VENDORS or run_id in self.parts_open or record.JOINED in line.payload:
+        elif kind == record.VENDORS or run_id in self.parts_open or record.JOINED in payload:
             self._add_part(kind, run_id, entry, now)
 
     def _add_root(self, kind: str, seen: Entry, now: float) -> None:
