@@ -93,4 +93,4 @@ def test_the_two_commands_of_the_readme_are_one_line_each() -> None:
     assert [command.count("\n") for command in commands] == [1, 1]
     demo, tests = commands
     assert demo.endswith("&& .venv/bin/eventtree demo\n")
-    assert tests.endswith("&& .venv/bin/pytest\n")
+    assert "&& .venv/bin/pytest -n 2" in tests
