@@ -22,7 +22,7 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
     """Make records whole that repeat what others hold, which `values` learns; mark what stood in a damaged one."""
     found = [
         (run, name, entry)
-        for run in runs
+        for run in paced(runs)
         for name, entry in (("open", run.open), ("close", run.close))
         if record.SAME in entry
     ]
