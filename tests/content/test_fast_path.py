@@ -107,6 +107,7 @@ VALUES: list[Any] = [
     {"messages": MESSAGES, "n": 1.5},
     {1: "key"},
     ("tuple",),
+    {"messages": [("human", "go")], "langgraph_path": ("__pregel_pull", "model", 1, ()), "many": (None,) * 1_001},
     {"a": float("nan"), "b": 2**60, "c": 2**80, "d": True, "e": None},
     ["\ud800", "data:text/plain;base64," + "QUJD" * 100],
     [[[[[[[[[["deep"]]]]]]]]]],

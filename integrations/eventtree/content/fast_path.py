@@ -130,6 +130,11 @@ def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
     return NOT_SIMPLE if NOT_SIMPLE in out else out
 
 
+def tuple_of(value: tuple[Any, ...], room: list[int], depth: int) -> JsonValue:
+    """A tuple of the builtin class, as a list: each run of a graph has two in its metadata."""
+    return NOT_SIMPLE if len(value) > ITEMS else list_of(list(value), room, depth)
+
+
 def extras_of(kind: type) -> Callable[[Any], Any]:
     """How the fields are read that a pydantic model has beside those of its class, past the class's own code."""
     found = next((DICT_OF(each).get("__pydantic_extra__") for each in MRO_OF(kind)
@@ -332,7 +337,8 @@ KNOWN: dict[Any, Copy] = {
 
 
 BUILTIN: dict[type, Copy] = {
-    str: text, dict: dict_of, list: list_of, type(None): itself, bool: itself, int: whole, float: number,
+    str: text, dict: dict_of, list: list_of, tuple: tuple_of, type(None): itself, bool: itself, int: whole,
+    float: number,
 }  # fmt: skip
 
 
