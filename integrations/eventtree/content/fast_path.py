@@ -22,7 +22,7 @@ from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
 from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
 from eventtree.content.parts import TYPES
-from eventtree.content.walk import CONVERTERS, LONG, MANY, MAX_KINDS, SHORT, Limits, clean, fields_of, long_texts, slot
+from eventtree.content.walk import CONVERTERS, LONG, MANY, MAX_KINDS, SHORT, Limits, clean, fields_of, shareable, slot
 from eventtree.diagnostics import DICT_OF, MRO_OF
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
@@ -79,7 +79,7 @@ def text(value: str, room: list[int], _depth: int = 0) -> JsonValue:
     if len(value) > SHORT:
         if value.startswith(DATA):
             return NOT_SIMPLE
-        long_texts[0] += len(value) > LONG
+        shareable[0] += len(value) > LONG
     return value if value.isascii() else clean(value)
 
 
@@ -126,7 +126,7 @@ def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
     if room[0] < 0:
         return NOT_SIMPLE
     out = [COPIES[type(item)](item, room, depth + 1) for item in value.copy()]
-    long_texts[0] += len(out) >= MANY and type(out[0]) is dict
+    shareable[0] += len(out) >= MANY and type(out[0]) is dict
     return NOT_SIMPLE if NOT_SIMPLE in out else out
 
 

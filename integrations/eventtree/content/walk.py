@@ -30,7 +30,7 @@ LONG = 2_048
 """Longer texts may stand once in a tree,"""
 MANY = 4
 """and so may the items of lists of so many."""
-long_texts = [0]
+shareable = [0]
 """How many of both have been met: whoever makes a record sees whether it may hold one. Any thread's count as well."""
 KEY_LENGTH = 64
 """Longer dict keys are worked out anew each time."""
@@ -140,7 +140,7 @@ class Walk:
     def text(self, value: str) -> str:
         """A str, redacted, cut to size and valid as UTF-8."""
         if len(value) > SHORT:
-            long_texts[0] += len(value) > LONG
+            shareable[0] += len(value) > LONG
             if len(value) > (room := self.room()):
                 return self.cut(value, room)
         if self.redact is not None:
@@ -227,7 +227,7 @@ class Walk:
     def items(self, items: Iterable[Any], depth: int) -> list[JsonValue]:
         """A list of anything; the items stand at `depth`."""
         found = [self.string(item) if type(item) is str else self.value(item, depth) for item in items]
-        long_texts[0] += len(found) >= MANY and type(found[0]) is dict
+        shareable[0] += len(found) >= MANY and type(found[0]) is dict
         return found
 
     def key(self, key: Any, depth: int) -> tuple[str, bool]:

@@ -16,7 +16,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
-from eventtree.content.walk import long_texts
+from eventtree.content.walk import shareable
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, encode, first_of
 from eventtree.recording.callback_context import remember_tree
@@ -71,7 +71,7 @@ class Recorder(Runs):
         where the same one does, it is a duplicate. The id of a run that has ended may be used again: the new run gets
         a fresh id and keeps the given one in `metadata.run_id`.
         """
-        met = long_texts[0]
+        met = shareable[0]
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
         now = time_ns()
         # The table next, atomically: of all handlers and threads that report this run, one gets to record it.
@@ -127,7 +127,7 @@ class Recorder(Runs):
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
             texts = tree.texts
-            shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
+            shared = texts.share(entry) if texts is not None and (texts.repeats or met != shareable[0]) else None
             payload = encode(entry)
             if len(payload) > pipeline.most_bytes:
                 payload = pipeline.fitted(entry, shared)
@@ -167,7 +167,7 @@ class Recorder(Runs):
         run, left = self.leave(run_id)
         if run is None:
             return
-        tree, met = run.tree, long_texts[0]
+        tree, met = run.tree, shareable[0]
         # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
@@ -199,7 +199,7 @@ class Recorder(Runs):
                     entry["outputs"] = pipeline.plain(outputs) if convert is None else convert(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
-            shared = texts.share(entry) if texts is not None and (texts.repeats or met != long_texts[0]) else None
+            shared = texts.share(entry) if texts is not None and (texts.repeats or met != shareable[0]) else None
             payload = encode(entry)
             if len(payload) > pipeline.most_bytes:
                 payload = pipeline.fitted(entry, shared)
