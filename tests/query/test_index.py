@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from eventtree import configure, feedback, flush
+from eventtree import configure, feedback, flush, record
 from eventtree.config import MEMORY
 from eventtree.delivery.shipper import all_shippers
 from eventtree.errors import JournalError
@@ -384,6 +385,66 @@ def test_many_threads_and_processes_fill_one_index(journal: Journal, own_place: 
 @pytest.mark.parametrize("start", [-(10**30), 0, 1 << 51, 1 << 62, 10**40])
 def test_a_start_that_cannot_be_is_a_number_that_the_index_takes(start: int) -> None:
     assert ROOTED <= number_at(start) <= (1 << 63) - 1 - OF_ONE_MOMENT
+
+
+def record_at(journal: Journal, tree: str, start: int) -> None:
+    """A tree of a root alone that began then, in ns since the epoch."""
+    opened = {"r": "open", "id": tree, "tree": tree, "parent": None, "kind": "chain", "name": "n", "start": start}
+    closed = {"r": "close", "id": tree, "tree": tree, "duration": 5, "status": "ok", "outputs": "a", "events": 1}
+    for one in (opened, closed):
+        journal.append(record.encode(one))
+
+
+def test_more_trees_than_fit_in_a_moment_are_all_listed_while_they_are_read(index: Index, journal: Journal) -> None:
+    for start in [0] * 3 + [1_700_000_000_000_000_000] * 4 * OF_ONE_MOMENT:
+        record_at(journal, new_id(), start)
+    trees = trees_of(journal)
+    listed = [row.id for row in all_rows(index, limit=100)]
+    assert len(listed) == len(set(listed)) == len(trees)
+    assert [row.id for row in all_rows(index, limit=100)] == listed
+    late = {row.start - trees[row.id].root.start for row in all_rows(index, limit=100)}
+    assert late == {timedelta(microseconds=at) for at in range(4)}
+
+
+def test_ids_of_any_letters_are_found_by_their_ends(index: Index, journal: Journal) -> None:
+    ids = ["Größe-ÄÖ-Straße", "ÄÄÄÄ", "İstanbul-Iİ", "nul\x7f-x", "FFFFFFFF-0000-4000-8000-00000000ABCD"]
+    for tree in ids:
+        record_at(journal, tree, 1_700_000_000_000_000_000)
+    for tree in ids:
+        for end in (tree[:4], tree[-4:], tree[:4].lower()):
+            assert {row.id for row in check(index, journal, f"id:{quoted(end)}")} == {tree}
+            assert index.tree(end) == trees_of(journal)[tree]
+
+
+def test_what_another_process_has_left_out_is_left_out_once(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(DiskFiles(own_place), roll_bytes=20_000)
+    journal_module_opened(own_place, journal)
+    record_many(60)
+    listed = journal.logs
+    with Index(journal) as index, Index(Journal(DiskFiles(own_place))) as other:
+        index.refresh()
+        journal.files.remove(listed()[0])
+
+        def after_the_other() -> list[str]:
+            other.refresh()
+            return listed()
+
+        monkeypatch.setattr(journal, "logs", after_the_other)
+        assert index.refresh()
+        monkeypatch.undo()
+        check(index, journal)
+
+
+def test_an_index_that_another_process_fills_can_be_opened_and_asked(index: Index, journal: Journal) -> None:
+    record_many(5)
+    index.refresh()
+    file = Path(index.place).stat().st_ino
+    index._db.execute("BEGIN IMMEDIATE")
+    with Index(journal) as other:
+        assert other.place == index.place
+        assert len(other.search().rows) == 5
+    assert Path(index.place).stat().st_ino == file
+    index._db.execute("ROLLBACK")
 
 
 def test_indexes_that_nobody_has_asked_for_give_way(journal: Journal) -> None:

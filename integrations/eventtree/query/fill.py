@@ -44,7 +44,7 @@ ASKED_AT_ONCE = 500
 """Values of one question."""
 PATIENCE = 40.0
 """A tree that grows is folded again when this many times the time has passed that its last fold took."""
-START = re.compile(rb'"start":(\d+)')
+START = re.compile(rb'"start":(\d{1,30})')
 NEVER = float("-inf")
 
 NEWEST_STALE = "SELECT tree, id FROM stale WHERE tree >= ? AND tree NOT IN ({waiting}) ORDER BY tree DESC LIMIT ?"
@@ -191,7 +191,10 @@ class Filler:
         """The number of a tree: another than the one that is known where it turns out when it began."""
         if known is not None and start in (None, start_of(known)):
             return known
-        number = self._free_number(0 if start is None else number_at(start))
+        lowest = 0 if start is None else number_at(start)
+        number = self._free_number(lowest)
+        if known is not None and lowest <= known <= number:
+            return known  # it began in a moment that is full
         self.db.execute("INSERT OR REPLACE INTO ids VALUES (?, ?)", (stored_id, number))
         if known is not None:
             self.db.execute("UPDATE lines SET tree = ? WHERE tree = ?", (number, known))
@@ -200,11 +203,15 @@ class Filler:
         return number
 
     def _free_number(self, lowest: int) -> int:
-        beyond = lowest + OF_ONE_MOMENT if lowest else ROOTED
-        among = "SELECT max(tree) FROM lines WHERE tree >= ? AND tree < ?"
-        (taken,) = self.db.execute(among, (lowest, beyond)).fetchone()
-        number = lowest if taken is None else taken + 1
-        return number if number < beyond else self._free_number(beyond)
+        """The next number in the first moment that is not full."""
+        while True:
+            beyond = lowest + OF_ONE_MOMENT if lowest else ROOTED
+            among = "SELECT max(tree) FROM lines WHERE tree >= ? AND tree < ?"
+            (taken,) = self.db.execute(among, (lowest, beyond)).fetchone()
+            number = lowest if taken is None else int(taken) + 1
+            if number < beyond:
+                return number
+            lowest = beyond
 
     def _fold_newest(self) -> None:
         """Make the rows of the newest stale trees: as many as are read at once."""
@@ -253,13 +260,13 @@ class Filler:
     def _leave_out(self, gone: set[str]) -> None:
         """Take out the lines of logs that were removed; trees without any line go with them."""
         for name in gone:
-            (log,) = self.db.execute("SELECT id FROM logs WHERE name = ?", (name,)).fetchone()
-            self.db.execute(
-                "INSERT OR IGNORE INTO stale SELECT tree, id FROM ids WHERE tree IN "
-                "(SELECT tree FROM lines WHERE log = ?)", (log,)
-            )  # fmt: skip
-            self.db.execute("DELETE FROM lines WHERE log = ?", (log,))
-            self.db.execute("DELETE FROM logs WHERE id = ?", (log,))
+            # None where another process that fills the same file was quicker.
+            for log in self.db.execute("DELETE FROM logs WHERE name = ? RETURNING id", (name,)).fetchall():
+                self.db.execute(
+                    "INSERT OR IGNORE INTO stale SELECT tree, id FROM ids WHERE tree IN "
+                    "(SELECT tree FROM lines WHERE log = ?)", log
+                )  # fmt: skip
+                self.db.execute("DELETE FROM lines WHERE log = ?", log)
         for table in ("ids", "trees", "stale"):
             self.db.execute(f"DELETE FROM {table} WHERE tree NOT IN (SELECT tree FROM lines)")
 

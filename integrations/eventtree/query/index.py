@@ -27,7 +27,7 @@ from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
 from eventtree.query.row import SessionRow, TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
 from eventtree.query.sessions import sessions
-from eventtree.query.store import discard, key_of, opened, place_of
+from eventtree.query.store import discard, is_busy, key_of, opened, place_of
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
@@ -47,7 +47,6 @@ ALL_PLACED = "SELECT tree, id, NULL FROM ids"
 KEPT_TREES = 8
 """Trees that stay folded: one is asked for as often as somebody chooses another of its events."""
 FOREVER = float("inf")
-BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class Index:
@@ -234,7 +233,7 @@ class Index:
             ):
                 return work()
         except (sqlite3.DatabaseError, ValueError) as error:
-            if getattr(error, "sqlite_errorcode", None) in BUSY:
+            if is_busy(error):
                 raise JournalError("the index is being filled by another process. Try again in a moment") from None
             discard(self.place)
         self._db.close()

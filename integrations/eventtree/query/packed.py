@@ -18,10 +18,11 @@ LOWEST, HIGHEST = (f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12
 
 OF_ONE_MOMENT = 1 << 10
 """Trees that may begin in one microsecond; those beyond it are shown to have begun in the next."""
-FIRST_START, LAST_START = 1 << 30, (1 << 52) - 1
+LAST_START = 1 << 52
 """Microseconds since the epoch: from 1970 to 2112. What lies outside is damage."""
-ROOTED = FIRST_START * OF_ONE_MOMENT
-"""Lower are the numbers of trees whose beginning is not known yet."""
+BEFORE = 1 << 30
+ROOTED = BEFORE * OF_ONE_MOMENT
+"""The number of a tree that began in 1970. Lower are those of trees whose beginning is not known yet."""
 
 
 def stored(tree_id: str) -> StoredId:
@@ -40,8 +41,7 @@ def id_of(stored: StoredId) -> str:
 def at_an_end(text: str) -> tuple[str, list[Any]]:
     """SQL, and its values, for ids that begin or end with a text, in whatever case."""
     text = text.lower()
-    sql = ["(typeof(id) = 'text' AND ? IN (substr(lower(id), 1, ?), substr(lower(id), ?)))"]
-    values: list[Any] = [text, len(text), -len(text)]
+    sql, values = ["(typeof(id) = 'text' AND has_at_an_end(id, ?))"], list[Any]([text])
     if UUID.fullmatch(first := text + LOWEST[len(text) :]):
         sql.append("id BETWEEN ? AND ?")
         values += [stored(first), stored(text + HIGHEST[len(text) :])]
@@ -54,14 +54,20 @@ def at_an_end(text: str) -> tuple[str, list[Any]]:
     return f"({' OR '.join(sql)})", values
 
 
+def has_at_an_end(stored: str, text: str) -> bool:
+    """What that SQL asks of ids that are no UUIDs: SQLite knows the cases of ASCII alone, and reads to a NUL."""
+    whole = stored.lower()
+    return whole.startswith(text) or whole.endswith(text)
+
+
 def number_at(start: float) -> int:
     """The lowest number of a tree that began then, in microseconds since the epoch."""
-    return int(min(max(start, FIRST_START), LAST_START)) * OF_ONE_MOMENT
+    return (int(min(max(start, 0), LAST_START)) + BEFORE) * OF_ONE_MOMENT
 
 
 def start_of(number: int) -> int:
     """When the tree of a number began, in microseconds since the epoch."""
-    return number // OF_ONE_MOMENT
+    return number // OF_ONE_MOMENT - BEFORE
 
 
 def packed(places: Sequence[int]) -> bytes:

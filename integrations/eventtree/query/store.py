@@ -17,10 +17,10 @@ import platformdirs
 from eventtree import __version__
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.trees import CLEARED
-from eventtree.query.packed import id_of
+from eventtree.query.packed import has_at_an_end, id_of
 from eventtree.tree.filter import share_of
 
-FORM = 3
+FORM = 4
 """Goes up whenever the tables, or what stands in them, change."""
 BUSY_SECONDS = 5.0
 """Another process may fill the same index: it writes a log at a time."""
@@ -80,7 +80,9 @@ def opened(place: str, key: str) -> sqlite3.Connection:
         except (sqlite3.DatabaseError, OSError) as error:
             if place == MEMORY:
                 raise
-            if isinstance(error, OSError) or not discard(place):
+            if isinstance(error, OSError):
+                break
+            if not is_busy(error) and not discard(place):
                 break
     return _connected(MEMORY, key)
 
@@ -92,6 +94,11 @@ def discard(place: str) -> bool:
             Path(f"{place}{ending}").unlink(missing_ok=True)
         return True
     return False
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another process fills the index: it is sound."""
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def within(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
@@ -111,9 +118,10 @@ def _folder() -> Path:
 
 
 def _tidy(folder: Path) -> None:
-    by_use = sorted(((path.stat().st_mtime, path) for path in folder.glob("*.sqlite")), reverse=True)
-    for _, path in by_use[MOST_FILES:]:
-        discard(str(path))
+    with suppress(FileNotFoundError):  # another process tidies too
+        by_use = sorted(((path.stat().st_mtime, path) for path in folder.glob("*.sqlite")), reverse=True)
+        for _, path in by_use[MOST_FILES:]:
+            discard(str(path))
 
 
 def _name_of(files: DiskFiles) -> str:
@@ -128,16 +136,23 @@ def _connected(place: str, key: str) -> sqlite3.Connection:
     connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.create_function("share_of", 1, lambda stored: share_of(id_of(stored)), deterministic=True)
+        connection.create_function("has_at_an_end", 2, has_at_an_end, deterministic=True)
         connection.executescript(SCHEMA)
-        within(connection, lambda: _begin(connection, key))
+        if not _is_of(connection, key):  # else nobody has to wait for who fills it
+            within(connection, lambda: _begin(connection, key))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _is_of(connection: sqlite3.Connection, key: str) -> bool:
+    known: tuple[str] | None = connection.execute("SELECT key FROM about").fetchone()
+    return known == (key,)
+
+
 def _begin(connection: sqlite3.Connection, key: str) -> None:
-    if connection.execute("SELECT key FROM about").fetchone() == (key,):
+    if _is_of(connection, key):
         return
     for table in ("about", "logs", "ids", "lines", "stale", "shapes", "trees"):
         connection.execute(f"DELETE FROM {table}")
