@@ -73,8 +73,8 @@ HEAD = re.compile(rb'\{"r":"(\w+)","id":"([^"\\]*)","tree":"([^"\\]*)"')
 BY_NAME = "0" * 16
 """Fingerprint of a vendor that a collector has the settings of: there it goes by its name alone."""
 SAME = "same"
-"""Key of a record whose inputs or outputs hold what others of its tree repeat, or repeat it: the list of places, each
-`{"at", "here", "of"}`; see recording/texts.py.
+"""Key of a record whose inputs or outputs hold what others of its tree repeat, or repeat it: `{"from", "places"}`, each
+place `{"at", "here", "of"}`; see recording/texts.py.
 """
 
 Record = dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 
+import eventtree
 from eventtree import diagnostics, flush, record
 from eventtree.content.walk import LONG
 from eventtree.event import EventTree, Kind
@@ -90,7 +92,7 @@ def test_a_chain_with_a_prompt_of_a_megabyte_writes_it_once(own_place: Path) -> 
 
 def test_what_an_app_writes_is_never_taken_for_a_pointer(root: tuple[Pipeline, str], own_place: Path) -> None:
     pipeline, run = root
-    own = {"same": [{"at": ["inputs"], "of": [0, 1]}], "$same": [run]}
+    own = {"same": {"from": 0, "places": [{"at": ["inputs"], "of": [0, 1]}]}, "$same": [run]}
     child(pipeline, run, own, outputs=own)
     child(pipeline, run, {**own, "text": TEXT, "none": None})
     recorder.close(pipeline, run)
@@ -120,6 +122,21 @@ def test_trees_do_not_point_to_each_other(own_place: Path) -> None:
     assert [entry.get("inputs") for entry in records(own_place) if entry["r"] == record.OPEN] == [TEXT, TEXT]
 
 
+@pytest.mark.parametrize("word", ["answer ", "äöüäöü "])
+def test_what_is_read_is_no_larger_than_the_bound_of_a_value_though_its_records_are_small(
+    word: str, own_place: Path
+) -> None:
+    said = [{"role": "user", "content": f"{number} " + word * 100} for number in range(60)]
+    pipeline, run = Pipeline(bounds={"value_bytes": 20_000}), new_id()
+    recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs={"messages": said[:4]})
+    for number in range(5, 60):
+        child(pipeline, run, {"messages": said[:number]}, outputs=[word * 1_000] * number)
+    recorder.close(pipeline, run)
+    (tree,) = trees(own_place)
+    sizes = [len(record.encode(value)) for event in tree.events for value in (event.inputs, event.outputs)]
+    assert 15_000 < max(sizes) <= 20_000
+
+
 def test_f12_a_damaged_record_costs_its_own_event_and_the_texts_it_holds(
     root: tuple[Pipeline, str], own_place: Path
 ) -> None:
@@ -146,8 +163,9 @@ def test_a_pointer_that_was_tampered_with_hurts_nothing(root: tuple[Pipeline, st
     recorder.close(pipeline, run)
     (log,) = own_place.glob("*.log")
     kept = log.read_bytes().splitlines(keepends=True)
+    not_even_places: list[Any] = [None, [], {}, {"from": "a", "places": []}, {"from": 0}]
     odd_pointers: list[Any] = [
-        7, [7], [{}], [{"at": [], "of": [0, 1]}], [{"at": [], "here": [0, 1]}], [{"at": 1, "of": 1}],
+        *not_even_places, 7, [7], [{}], [{"at": [], "of": [0, 1]}], [{"at": [], "here": [0, 1]}], [{"at": 1, "of": 1}],
         [{"at": ["inputs", "q", 0], "of": [0, 1]}], [{"at": ["inputs", "q"], "of": [0]}], [{"at": ["r"], "of": [0, 1]}],
         [{"at": ["inputs"], "of": [0, 1 << 62]}], [{"at": ["inputs"], "of": [1, 0]}],
         [{"at": ["inputs"], "of": ["a", {}]}],
@@ -157,7 +175,9 @@ def test_a_pointer_that_was_tampered_with_hurts_nothing(root: tuple[Pipeline, st
         for line in kept:
             seq, payload = unframe(line.rstrip(b"\n"))
             entry = record.decode(payload)
-            lines.append(frame(seq, record.encode(entry | ({"same": odd} if "same" in entry else {}))))
+            if record.SAME in entry:
+                entry[record.SAME] = odd if odd in not_even_places else {**entry[record.SAME], "places": odd}
+            lines.append(frame(seq, record.encode(entry)))
         log.write_bytes(b"".join(lines))
         (tree,) = trees(own_place)
         assert [event.name for event in tree.events] == ["root", "step"]
@@ -262,7 +282,7 @@ os.kill(os.getpid(), 9)
     assert len(sent) == 4 and all(TEXT in row for row in sent)
 
 
-def test_a_record_that_came_after_its_tree_went_out_has_its_text() -> None:
+def test_a_record_that_came_after_its_tree_went_out_has_its_text(own_place: Path) -> None:
     """Made while the root ended, in another thread: it points to what was delivered before."""
     with VendorServer() as server:
         pipeline, run, late = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))]), new_id(), new_id()
@@ -270,11 +290,55 @@ def test_a_record_that_came_after_its_tree_went_out_has_its_text() -> None:
         recorder.close(pipeline, run)
         assert flush(30).waiting == 0
         entry = record.opened(late, run, run, "chain", "late", 1_800_000_000_000_000_000) | {"inputs": {"q": None}}
-        entry["same"] = [{"at": ["inputs", "q"], "of": [0, 1]}]
+        first = next(one for one in records(own_place) if record.SAME in one)["same"]["from"]
+        entry["same"] = {"from": first, "places": [{"at": ["inputs", "q"], "of": [0, 1]}]}
         pipeline.journal.append(record.encode(entry), recorder.ended[run].tree.counted)
         pipeline.journal.append(record.encode(record.closed(late, run, 1, "ok")))
         assert flush(30).waiting == 0
         assert [TEXT in str(event) for event in server.events("braintrust")] == [True, True]
+
+
+SEEDED = f"""
+import json, os, random, sys
+import eventtree
+from eventtree.event import Kind
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+random.seed(42)
+who, pipeline, run = sys.argv[1], Pipeline(deliver=False), sys.argv[2]
+def record():
+    recorder.open(pipeline, run, None, Kind.CHAIN, who, inputs=[who + {TEXT!r}])
+    for number in range(2):
+        recorder.open(pipeline, who + str(number), run, Kind.CHAIN, who, inputs=[who + {TEXT!r}])
+        recorder.close(pipeline, who + str(number), outputs=who + "!" + {TEXT!r})
+if len(sys.argv) > 3:
+    with eventtree.joined(json.loads(sys.argv[3])):
+        record()
+    recorder.close(pipeline, run)
+else:
+    record()
+print(random.random())
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_processes_that_seed_random_alike_and_write_to_one_tree_have_their_own_texts(
+    joins: bool, own_place: Path
+) -> None:
+    """Workers that joined a tree; a process that died with an open tree, and one that runs it again with its ids."""
+    drawn = set()
+    with eventtree.span("root"):
+        handed = [json.dumps(eventtree.headers())] if joins else []
+        for who in "AB":
+            arguments = [who, who * 36 if joins else "R" * 36, *handed]
+            process = subprocess.run([sys.executable, "-c", SEEDED, *arguments], capture_output=True, check=True)
+            drawn.add(float(process.stdout))
+    said = [event for tree in trees(own_place) for event in tree.events if event.id in ("A0", "A1", "B0", "B1")]
+    assert len(said) == 4
+    assert all(event.inputs == [event.name + TEXT] for event in said)
+    assert all(event.outputs == event.name + "!" + TEXT for event in said)
+    assert drawn == {random.Random(42).random()}
 
 
 def test_with_a_redactor_texts_are_shared_as_they_are_recorded(own_place: Path) -> None:
@@ -388,7 +452,7 @@ VALUES = st.recursive(
 def test_whatever_records_share_is_read_as_it_was(values: list[tuple[Any, Any, bool]]) -> None:
     """One after the other, some of them cut after all, in one process of two that share the tree."""
     journal = Journal(MemoryFiles())
-    both = [Texts(journal), Texts(journal, 1 << 40)]
+    both = [Texts(journal), Texts(journal)]
     builder, expected = TreeBuilder("0"), {}
     for number, (inputs, outputs, is_cut) in enumerate(values):
         run = str(number)

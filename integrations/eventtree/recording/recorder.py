@@ -129,7 +129,7 @@ class Recorder(Runs):
             texts = tree.texts
             shared = texts.share(entry) if texts is not None and (texts.repeats or met != shareable[0]) else None
             payload = encode(entry)
-            if len(payload) > pipeline.most_bytes:
+            if len(payload) + (0 if shared is None else shared.left_out) > pipeline.most_bytes:
                 payload = pipeline.fitted(entry, shared)
         except BaseException as error:  # code of handlers and of the app runs in here
             if diagnostics.must_pass(error):
@@ -201,7 +201,7 @@ class Recorder(Runs):
                     entry["outputs"] = _partial(pipeline, run)
             shared = texts.share(entry) if texts is not None and (texts.repeats or met != shareable[0]) else None
             payload = encode(entry)
-            if len(payload) > pipeline.most_bytes:
+            if len(payload) + (0 if shared is None else shared.left_out) > pipeline.most_bytes:
                 payload = pipeline.fitted(entry, shared)
         except BaseException as odd:  # as in `open`
             if diagnostics.must_pass(odd):
@@ -258,7 +258,7 @@ class Recorder(Runs):
         # Of a part of another process' tree that process has decided.
         is_sampled = rate >= 1 or self.capture_journal is not None or tree.remote is not None or _share(tree.id) < rate
         tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
-        tree.texts = Texts(tree.journal, 0 if tree.remote is None else random.getrandbits(48))
+        tree.texts = Texts(tree.journal)
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
         if tree.skipped and tree.remote is not None:

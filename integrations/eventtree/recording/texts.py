@@ -7,13 +7,13 @@ bounded, and only while the tree's root is open in this process: what is recorde
 tree may have gone out by then. (A record that is made while the root ends may repeat all the same: delivery then looks
 for it in what went out.)
 
-    {"r": "open", …, "inputs": {"question": null, "messages": [{"role": "tool", …}]}, "same": [
+    {"r": "open", …, "inputs": {"question": null, "messages": [{"role": "tool", …}]}, "same": {"from": 1987…, "places": [
         {"at": ["inputs", "question"], "of": [0, 1]},
-        {"at": ["inputs", "messages"], "here": [9, 10]}, {"at": ["inputs", "messages"], "of": [3, 10]}]}
+        {"at": ["inputs", "messages"], "here": [9, 10]}, {"at": ["inputs", "messages"], "of": [3, 10]}]}}
 
 `at` is a place, `here` numbers the text that stands there, or each item, and `of` says what belongs there: numbers as
-ranges, begin and end. Only a record with `same` repeats anything, whatever its values look like. `tree/texts.py` puts
-all of it where it belongs.
+ranges, begin and end, counted from `from`, which differs for each that writes to a tree. Only a record with `same`
+repeats anything, whatever its values look like. `tree/texts.py` puts all of it where it belongs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Iterable
 from functools import partial
 from itertools import count
+from os import urandom
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ MIDDLING = 400
 """Shorter texts are not looked for: to say that one stands elsewhere takes an eighth of this."""
 WITHOUT_REFERENCES = 2
 """Version of marshal's format in which equal values are equal bytes."""
+FIRST_BYTES = 6
+"""How large the number is that a tree's numbers are counted from."""
 ITEM_CHARACTERS = 100
 """What an item takes beside its text."""
 
@@ -54,11 +57,11 @@ class Texts:
     """What the records of one tree hold that later ones may repeat, by number."""
 
     __slots__ = (
-        "__weakref__", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
+        "__weakref__", "first", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
     )  # fmt: skip
 
-    def __init__(self, journal: Journal, first: int = 0) -> None:
-        """Know none; what is written is numbered from `first`, which differs for each process that shares a tree."""
+    def __init__(self, journal: Journal) -> None:
+        """Know none."""
         self.journal = journal
         self.texts: dict[int, list[tuple[str, int]]] = {}
         """Length → texts of that length."""
@@ -67,7 +70,10 @@ class Texts:
         """Whether a long list was met: then single messages are looked at too, which the next one may be made of, and
         texts that are not so long.
         """
-        self.numbers = count(first)
+        # Each that writes to a tree begins elsewhere: a process that joined it, or one that died and is run again with
+        # the same ids. The app's own `random` is neither asked, which it may have seeded in each process, nor moved on.
+        self.first = int.from_bytes(urandom(FIRST_BYTES))
+        self.numbers = count()
         self.written = 0
         self.since = monotonic()
         self.state = (journal.dropped, journal.restarts)
@@ -112,7 +118,7 @@ class Texts:
 class Shared:
     """What one record shares with others of its tree."""
 
-    __slots__ = ("entry", "fresh", "own", "replaced", "same", "texts")
+    __slots__ = ("entry", "fresh", "left_out", "own", "replaced", "same", "texts")
 
     def __init__(self, texts: Texts, entry: Record) -> None:
         """Leave out of `entry` what is known, and number what is not."""
@@ -121,6 +127,8 @@ class Shared:
         self.fresh: list[tuple[str, int]] = []
         self.own: dict[bytes, int] = {}
         """Items of this record, by number."""
+        self.left_out = 0
+        """Bytes, about, that the record would have beside those it has: what is read is no larger than what may be."""
         self.replaced: list[tuple[Any, Any, Any]] = []
         self.same: list[Record] = []
         stack: list[tuple[Any, Any, Path, bool]] = [(entry, part, [part], False) for part in PARTS if part in entry]
@@ -141,7 +149,7 @@ class Shared:
                 if type(item) is dict or type(item) is list or (type(item) is str and len(item) > MIDDLING):
                     stack.append((value, step, [*path, step], is_inside))
         if self.same:
-            entry[SAME] = self.same
+            entry[SAME] = {"from": texts.first, "places": self.same}
 
     def _text(self, holder: Any, key: Any, path: Path, text: str) -> None:
         number = self.texts.find(text)
@@ -151,6 +159,7 @@ class Shared:
             self.same.append({"at": path, "here": [number, number + 1]})
         else:
             self.same.append({"at": path, "of": [number, number + 1]})
+            self.left_out += len(text) if text.isascii() else len(text.encode())
             self.replaced.append((holder, key, text))
             holder[key] = None
 
@@ -167,6 +176,8 @@ class Shared:
                 number = own[one] = next(self.texts.numbers)
                 here.append(number)
                 left.append(item)
+            else:
+                self.left_out += len(one)
             numbers.append(number)
         if here:
             self.same.append({"at": path, "here": ranges(here)})

@@ -20,13 +20,13 @@ RULES: Mapping[tuple[str, str], tuple[str, str]] = {
     (UNSEEN, record.OPEN): ("keep_open", OPENED),
     (UNSEEN, record.NOTE): ("keep_note", UNSEEN),
     (UNSEEN, record.CLOSE): ("keep_close", CLOSED),
-    (OPENED, record.OPEN): ("ignore", OPENED),
+    (OPENED, record.OPEN): ("pass_over", OPENED),
     (OPENED, record.NOTE): ("keep_note", OPENED),
     (OPENED, record.CLOSE): ("keep_close", WHOLE),
     (CLOSED, record.OPEN): ("keep_open", WHOLE),
     (CLOSED, record.NOTE): ("keep_note", CLOSED),
     (CLOSED, record.CLOSE): ("keep_earlier", CLOSED),
-    (WHOLE, record.OPEN): ("ignore", WHOLE),
+    (WHOLE, record.OPEN): ("pass_over", WHOLE),
     (WHOLE, record.NOTE): ("keep_note", WHOLE),
     (WHOLE, record.CLOSE): ("keep_earlier", WHOLE),
 }
@@ -39,7 +39,9 @@ NOTHING: Mapping[str, Any] = {}
 class Run:
     """What is known of a run. Its records are shared and never changed."""
 
-    __slots__ = ("close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "prompt", "state")
+    __slots__ = (
+        "close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "passed", "prompt", "state"
+    )  # fmt: skip
 
     def __init__(self, run_id: str) -> None:
         """Nothing of it has been seen."""
@@ -47,6 +49,8 @@ class Run:
         self.state = UNSEEN
         self.open: Mapping[str, Any] = NOTHING
         self.close: Mapping[str, Any] = NOTHING
+        self.passed: list[Run] = []
+        """Records of it that others count before, each as a run: what they hold, later ones may repeat."""
         self.notes: list[Record] = []
         self.is_cancelled = False
         """The run never closed, and the nearest run above that did was cancelled."""
@@ -67,13 +71,17 @@ class Run:
 
     def keep_earlier(self, entry: Record) -> None:
         if entry.get("duration", 0) < self.close.get("duration", 0):
-            self.close = entry
+            self.close, entry = entry, {**self.close}
+        self.pass_over(entry)
 
     def keep_note(self, entry: Record) -> None:
         self.notes.append(entry)
 
-    def ignore(self, entry: Record) -> None:
-        """Nothing: it is a repetition."""
+    def pass_over(self, entry: Record) -> None:
+        if record.SAME in entry:
+            other = Run(self.id)
+            other.open = entry
+            self.passed.append(other)
 
     @property
     def status(self) -> str:

@@ -22,7 +22,7 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
     """Make records whole that repeat what others hold, which `values` learns; mark what stood in a damaged one."""
     found = [
         (run, name, entry)
-        for run in paced(runs)
+        for run in paced(each for one in runs for each in (one, *one.passed))
         for name, entry in (("open", run.open), ("close", run.close))
         if record.SAME in entry
     ]
@@ -50,19 +50,21 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
 
 def _places(entry: Mapping[str, Any]) -> Iterator[Place]:
     """What a record says of its places; what nobody of ours has written is passed over."""
-    for one in entry[record.SAME] if type(entry[record.SAME]) is list else ():
+    same = entry[record.SAME]
+    first, places = (same.get("from"), same.get("places")) if type(same) is dict else (None, None)
+    for one in places if type(first) is int and type(places) is list else ():
         try:
-            yield list(one["at"]), _numbers(one.get("here", ())), _numbers(one.get("of", ()))
+            yield list(one["at"]), _numbers(first, one.get("here", ())), _numbers(first, one.get("of", ()))
         except (LookupError, TypeError, ValueError, AttributeError):
             continue
 
 
-def _numbers(ranges: list[int]) -> list[int]:
+def _numbers(first: int, ranges: list[int]) -> list[int]:
     found: list[int] = []
     for begin, end in zip(ranges[::2], ranges[1::2], strict=True):
         if end - begin > MOST:
             raise ValueError(ranges)
-        found += range(begin, end)
+        found += range(first + begin, first + end)
     return found
 
 
