@@ -122,6 +122,33 @@ def test_trees_do_not_point_to_each_other(own_place: Path) -> None:
     assert [entry.get("inputs") for entry in records(own_place) if entry["r"] == record.OPEN] == [TEXT, TEXT]
 
 
+def test_texts_of_one_length_are_found_in_as_many_steps_however_many_there_are() -> None:
+    def steps(number: int) -> int:
+        """Instructions of the interpreter, for records of so many texts that differ at their ends alone."""
+        count = 0
+
+        def step(frame: Any, event: str, _: Any) -> Any:
+            nonlocal count
+            frame.f_trace_opcodes = True
+            count += event == "opcode"
+            return step
+
+        shared = Texts(Journal(MemoryFiles()))
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            for turn in range(2):
+                entry = {"inputs": {"texts": [TEXT + f"{turn * number + i:08}" for i in range(number)]}}
+                found = shared.share(entry)
+                assert found is not None
+                found.written(1)
+        finally:
+            sys.settrace(before)
+        return count
+
+    assert steps(320) < 5 * steps(80)
+
+
 @pytest.mark.parametrize("word", ["answer ", "äöüäöü "])
 def test_what_is_read_is_no_larger_than_the_bound_of_a_value_though_its_records_are_small(
     word: str, own_place: Path
@@ -225,7 +252,7 @@ def test_what_is_held_is_bounded_and_gone_with_the_root(
         assert 0 < sum(texts.held.values()) <= 100_000
     tree = recorder.runs[run].tree
     assert tree.texts is not None and tree.texts.texts
-    assert all(type(text) is str for held in tree.texts.texts.values() for text, _ in held)
+    assert {*map(type, tree.texts.texts)} == {str}
     held = id(tree.texts)
     recorder.close(pipeline, run)
     assert tree.texts is None

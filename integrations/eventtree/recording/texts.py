@@ -7,9 +7,10 @@ bounded, and only while the tree's root is open in this process: what is recorde
 tree may have gone out by then. (A record that is made while the root ends may repeat all the same: delivery then looks
 for it in what went out.)
 
-    {"r": "open", …, "inputs": {"question": null, "messages": [{"role": "tool", …}]}, "same": {"from": 1987…, "places": [
-        {"at": ["inputs", "question"], "of": [0, 1]},
-        {"at": ["inputs", "messages"], "here": [9, 10]}, {"at": ["inputs", "messages"], "of": [3, 10]}]}}
+    {"r": "open", …, "inputs": {"question": null, "messages": [{"role": "tool", …}]}, "same": {
+        "from": 1987…, "places": [
+            {"at": ["inputs", "question"], "of": [0, 1]},
+            {"at": ["inputs", "messages"], "here": [9, 10]}, {"at": ["inputs", "messages"], "of": [3, 10]}]}}
 
 `at` is a place, `here` numbers the text that stands there, or each item, and `of` says what belongs there: numbers as
 ranges, begin and end, counted from `from`, which differs for each that writes to a tree. Only a record with `same`
@@ -22,7 +23,7 @@ import marshal
 import weakref
 from collections.abc import Iterable
 from functools import partial
-from itertools import count
+from itertools import count, islice, repeat
 from os import urandom
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ SHARED_SECONDS = 3600.0
 """A tree repeats nothing older than this: far less than what makes a reader send a tree before its root has ended."""
 MIDDLING = 400
 """Shorter texts are not looked for: to say that one stands elsewhere takes an eighth of this."""
+CROWD = 100
+"""In so many new items only those that are long by themselves are looked into."""
 WITHOUT_REFERENCES = 2
 """Version of marshal's format in which equal values are equal bytes."""
 FIRST_BYTES = 6
@@ -63,8 +66,7 @@ class Texts:
     def __init__(self, journal: Journal) -> None:
         """Know none."""
         self.journal = journal
-        self.texts: dict[int, list[tuple[str, int]]] = {}
-        """Length → texts of that length."""
+        self.texts: dict[str, int] = {}
         self.items: dict[bytes, int] = {}
         self.repeats = False
         """Whether a long list was met: then single messages are looked at too, which the next one may be made of, and
@@ -89,13 +91,9 @@ class Texts:
             return None
         return Shared(self, entry)
 
-    def find(self, text: str) -> int | None:
-        """The number of a text."""
-        return next((number for one, number in self.texts.get(len(text), ()) if one == text), None)
-
-    def keep(self, texts: list[tuple[str, int]], items: dict[bytes, int]) -> None:
+    def keep(self, texts: dict[str, int], items: dict[bytes, int]) -> None:
         """Remember under which numbers texts and items have been written."""
-        size = sum(len(text) for text, _ in texts) + sum(len(item) + ITEM_CHARACTERS for item in items)
+        size = sum(map(len, texts)) + sum(map(len, items)) + ITEM_CHARACTERS * (len(texts) + len(items))
         if size + sum(held.values()) > HELD_CHARACTERS:
             for one in _all():
                 one.clear()
@@ -105,8 +103,7 @@ class Texts:
             _known[id(self)] = weakref.ref(self, partial(_forget, id(self)))
         held[id(self)] = held.get(id(self), 0) + size
         self.items.update(items)
-        for text, number in texts:
-            self.texts.setdefault(len(text), []).append((text, number))
+        self.texts.update(texts)
 
     def clear(self) -> None:
         """Forget all of them; numbers go on."""
@@ -124,9 +121,9 @@ class Shared:
         """Leave out of `entry` what is known, and number what is not."""
         self.texts = texts
         self.entry = entry
-        self.fresh: list[tuple[str, int]] = []
+        self.fresh: dict[str, int] = {}
         self.own: dict[bytes, int] = {}
-        """Items of this record, by number."""
+        """Texts and items that this record is the first to hold, and their numbers."""
         self.left_out = 0
         """Bytes, about, that the record would have beside those it has: what is read is no larger than what may be."""
         self.replaced: list[tuple[Any, Any, Any]] = []
@@ -144,7 +141,10 @@ class Shared:
                 texts.repeats = texts.repeats or len(value) >= MANY
                 if len(value) >= MANY or (texts.repeats and "role" in first):
                     # What stands inside an item is the item's: its texts may be known, its lists are not numbered.
-                    value, is_inside = self._items(holder, key, path, value), True
+                    left, sizes = self._items(holder, key, path, value)
+                    least = MIDDLING if len(left) < CROWD else LONG
+                    stack += [(left, step, [*path, step], True) for step, size in enumerate(sizes) if size > least]
+                    continue
             for step, item in value.items() if kind is dict else enumerate(value) if kind is list else ():
                 if type(item) is dict or type(item) is list or (type(item) is str and len(item) > MIDDLING):
                     stack.append((value, step, [*path, step], is_inside))
@@ -152,10 +152,9 @@ class Shared:
             entry[SAME] = {"from": texts.first, "places": self.same}
 
     def _text(self, holder: Any, key: Any, path: Path, text: str) -> None:
-        number = self.texts.find(text)
+        number = self.texts.texts.get(text, self.fresh.get(text))
         if number is None:
-            number = next(self.texts.numbers)
-            self.fresh.append((text, number))
+            number = self.fresh[text] = next(self.texts.numbers)
             self.same.append({"at": path, "here": [number, number + 1]})
         else:
             self.same.append({"at": path, "of": [number, number + 1]})
@@ -163,29 +162,34 @@ class Shared:
             self.replaced.append((holder, key, text))
             holder[key] = None
 
-    def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> list[Any]:
-        """What is left of a list: the items that no record has."""
+    def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> tuple[list[Any], Iterable[int]]:
+        """Number a list's items. What is left of it, which no record has, and about how large each of these is."""
         try:
-            keys = [marshal.dumps(item, WITHOUT_REFERENCES) for item in items]
+            keys = list(map(marshal.dumps, items, repeat(WITHOUT_REFERENCES)))
         except ValueError:  # nothing that JSON has
-            return items
-        known, own, left, numbers, here = self.texts.items, self.own, [], [], []
-        for one, item in zip(keys, items, strict=True):
-            number = known.get(one)
-            if number is None and (number := own.get(one)) is None:
-                number = own[one] = next(self.texts.numbers)
-                here.append(number)
-                left.append(item)
-            else:
-                self.left_out += len(one)
-            numbers.append(number)
-        if here:
-            self.same.append({"at": path, "here": ranges(here)})
-        if len(here) < len(items):
-            self.same.append({"at": path, "of": ranges(numbers)})
-            self.replaced.append((holder, key, items))
-            holder[key] = left
-        return left
+            return items, repeat(MIDDLING + 1, len(items))
+        # Asked once for each: other threads may add some, and forget all.
+        own = self.own
+        known = list(map(self.texts.items.get, keys, map(own.get, keys)) if own else map(self.texts.items.get, keys))
+        found = dict(zip(keys, items, strict=True))
+        fresh = (
+            found
+            if not any(known) and 0 not in known
+            else {one: item for one, item, number in zip(keys, items, known, strict=True) if number is None}
+        )
+        if fresh:
+            here = list(islice(self.texts.numbers, len(fresh)))
+            own.update(zip(fresh, here, strict=True))
+            is_row = here[-1] - here[0] == len(here) - 1  # unless another thread has taken some meanwhile
+            self.same.append({"at": path, "here": [here[0], here[-1] + 1] if is_row else ranges(here)})
+        if len(fresh) == len(items):
+            return items, map(len, keys)
+        of = [own[one] if number is None else number for one, number in zip(keys, known, strict=True)]
+        self.same.append({"at": path, "of": ranges(of)})
+        self.left_out += sum(map(len, keys)) - sum(map(len, fresh))
+        self.replaced.append((holder, key, items))
+        left = holder[key] = list(fresh.values())
+        return left, map(len, fresh)
 
     def undo(self) -> None:
         """Write all out after all: the record has to be cut, and nothing may be found in it afterwards."""

@@ -51,15 +51,15 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
 def _places(entry: Mapping[str, Any]) -> Iterator[Place]:
     """What a record says of its places; what nobody of ours has written is passed over."""
     same = entry[record.SAME]
-    first, places = (same.get("from"), same.get("places")) if type(same) is dict else (None, None)
-    for one in places if type(first) is int and type(places) is list else ():
+    first, places = (same.get("from"), same.get("places")) if type(same) is dict else (0, None)
+    for one in places if type(places) is list else ():
         try:
             yield list(one["at"]), _numbers(first, one.get("here", ())), _numbers(first, one.get("of", ()))
         except (LookupError, TypeError, ValueError, AttributeError):
             continue
 
 
-def _numbers(first: int, ranges: list[int]) -> list[int]:
+def _numbers(first: Any, ranges: list[int]) -> list[int]:
     found: list[int] = []
     for begin, end in zip(ranges[::2], ranges[1::2], strict=True):
         if end - begin > MOST:
