@@ -391,6 +391,25 @@ def test_a_forked_child_writes_its_texts_out(root: tuple[Pipeline, str], own_pla
     assert {"child": TEXT} in opened
 
 
+def test_forked_children_of_a_tree_without_texts_so_far_have_their_own(own_place: Path) -> None:
+    pipeline, run = Pipeline(deliver=False), new_id()
+    recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs="short")
+    for who in "AB":
+        pid = os.fork()
+        if pid == 0:
+            for _ in range(2):
+                child(pipeline, run, {"who": who, "text": who + TEXT})
+            os._exit(0)
+        os.waitpid(pid, 0)
+    for _ in range(2):
+        child(pipeline, run, {"who": "P", "text": "P" + TEXT})
+    recorder.close(pipeline, run)
+    (tree,) = trees(own_place)
+    said: list[Any] = [event.inputs for event in tree.events[1:]]
+    assert sorted(each["who"] for each in said) == ["A", "A", "B", "B", "P", "P"]
+    assert all(each["text"] == each["who"] + TEXT for each in said)
+
+
 def agent_of(steps: int, characters: int) -> Any:
     """An agent whose model asks for a tool at each step but the last."""
 

@@ -60,7 +60,7 @@ class Texts:
     """What the records of one tree hold that later ones may repeat, by number."""
 
     __slots__ = (
-        "__weakref__", "first", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
+        "__weakref__", "first", "forks", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
     )  # fmt: skip
 
     def __init__(self, journal: Journal) -> None:
@@ -76,6 +76,7 @@ class Texts:
         # the same ids. The app's own `random` is neither asked, which it may have seeded in each process, nor moved on.
         self.first = int.from_bytes(urandom(FIRST_BYTES))
         self.numbers = count()
+        self.forks = _forks
         self.written = 0
         self.since = monotonic()
         self.state = (journal.dropped, journal.restarts)
@@ -86,7 +87,7 @@ class Texts:
             # A record was lost, or its log: none that is known may be taken for written.
             self.clear()
             self.state = (self.journal.dropped, self.journal.restarts)
-        if self.written > SHARED_BYTES or monotonic() - self.since > SHARED_SECONDS:
+        if self.written > SHARED_BYTES or self.forks != _forks or monotonic() - self.since > SHARED_SECONDS:
             self.clear()
             return None
         return Shared(self, entry)
@@ -220,6 +221,8 @@ def ranges(numbers: Iterable[int]) -> list[int]:
 held: dict[int, int] = {}
 """Id of each that holds any → characters. Threads change it while others add it up: in one step of the interpreter."""
 _known: dict[int, weakref.ref[Texts]] = {}
+_forks = 0
+"""How often this process was forked off, it and its parents."""
 
 
 def _all() -> list[Texts]:
@@ -232,10 +235,9 @@ def _forget(gone: int, _: weakref.ref[Texts]) -> None:
 
 
 def _after_fork() -> None:
-    """A child's records stand in a log of its own, which may be read after its parent's tree has gone out."""
-    for one in _all():
-        one.clear()
-        one.written = SHARED_BYTES + 1
+    """A child's records of its parent's trees stand in a log of its own, which may be read after they have gone out."""
+    global _forks
+    _forks += 1
 
 
 process.after_fork("handlers", _after_fork)
