@@ -11,7 +11,7 @@ from hypothesis import given
 
 from eventtree import config
 from eventtree.errors import ConfigError
-from eventtree.event import EventTree, Usage
+from eventtree.event import EventTree, Kind, Usage
 from eventtree.serializer.packing import request, waves
 from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize
@@ -221,6 +221,17 @@ def test_short_forms_of_messages_are_messages(kind: str, said: Any) -> None:
         said_anywhere = str(bodies).replace('"', "'").replace("':'", "': '")  # OTLP has JSON within JSON
         assert "'role': 'user'" in said_anywhere
         assert "'role': 'system'" in said_anywhere
+
+
+@every_variant
+@pytest.mark.parametrize("odd", [["x"], {"a": 1}, [], {}, None, 5])
+def test_a_part_of_any_type_is_content(kind: str, settings: dict[str, Any], odd: Any) -> None:
+    """An app's own parts are what they are, and cost no vendor the tree."""
+    parts = [{"type": odd, "text": "Why tides?"}, {"type": "image", "url": odd}, {"type": "image", "sha256": odd}]
+    said: Any = {"messages": [{"role": role, "content": parts} for role in ("user", "assistant", "tool")]}
+    kinds = [event(at, kind=one, inputs=said, outputs=said) for at, one in enumerate(Kind, 2)]
+    sent = json.dumps([made.body for made in serialize([tree_of(chain_root(), *kinds)], vendor(kind, settings))])
+    assert "Why tides?" in sent
 
 
 @pytest.mark.parametrize("kind", VENDORS)

@@ -473,6 +473,14 @@ def test_langfuse_is_told_the_prompt_the_first_token_and_the_experiment() -> Non
     assert not any(key.startswith("langfuse.experiment") for key in model)
 
 
+@pytest.mark.parametrize("version", ["9" * 10, "9" * 5_000, "v3", "", "٣"])
+def test_a_version_that_is_no_number_of_langfuses_costs_no_tree(version: str) -> None:
+    asked = chat_model(2, prompt={"name": "greet", "version": version})
+    model = told(of(tree_of(chain_root(), asked), flavor="langfuse")[1])
+    assert model["langfuse.observation.prompt.name"] == "greet"
+    assert "langfuse.observation.prompt.version" not in model
+
+
 def test_export_prints_the_json_form(own_place: Path) -> None:
     tree = record_tree(Pipeline())
     done = CliRunner().invoke(main, ["export", "--journal", str(own_place), "--vendor", "otlp"])

@@ -201,7 +201,7 @@ SHAPED_KEYS = st.sampled_from(
         "chat_history",
     ]
 )
-PART = JSON | st.fixed_dictionaries({"type": st.just("image"), "url": TEXTS})
+PART = JSON | st.fixed_dictionaries({"type": st.just("image") | JSON, "url": TEXTS | JSON})
 CALL = JSON | st.fixed_dictionaries({}, optional={"id": JSON, "name": JSON, "arguments": JSON})
 MESSAGES = st.fixed_dictionaries(
     {},

@@ -62,7 +62,7 @@ def part_text(part: JsonValue) -> str:
     """The text of one part."""
     if not isinstance(part, dict):
         return as_text(part)
-    if part.get("type") in TEXT_TYPES and isinstance(part.get("text"), str):
+    if part.get("type") == "text" and isinstance(part.get("text"), str):
         return str(part["text"])
     if part.get("type") in MEDIA_TYPES:
         return media_text(part)
@@ -84,7 +84,7 @@ def openai_part(part: JsonValue) -> dict[str, JsonValue]:
     if isinstance(part, dict) and isinstance(part.get("type"), str):
         if part["type"] == "image" and isinstance(part.get("url"), str):
             return {"type": "image_url", "image_url": {"url": part["url"]}}
-        if part["type"] not in TEXT_TYPES | MEDIA_TYPES:
+        if part["type"] not in ("text", *MEDIA_TYPES):
             return part
     return {"type": "text", "text": part_text(part)}
 
@@ -99,8 +99,8 @@ def openai_content(content: JsonValue) -> str | list[dict[str, JsonValue]]:
     return parts
 
 
-TEXT_TYPES = frozenset({"text"})
-MEDIA_TYPES = frozenset({"image", "audio", "file", "video"})
+MEDIA_TYPES = ("image", "audio", "file", "video")
+"""No set: an app's part may have a list, or an object, for its type."""
 
 
 # Messages

@@ -339,8 +339,9 @@ def _money(form: str) -> Callable[[Told], str | None]:
 
 
 def _prompt_version(told: Told) -> int | None:
+    """Langfuse counts them: 32 bits."""
     version = as_text(told.prompt.get("version"))
-    return int(version) if version.isascii() and version.isdecimal() else None
+    return int(version) if len(version) < 10 and version.isascii() and version.isdecimal() else None
 
 
 def _experiment(told: Told) -> dict[str, str | None]:
