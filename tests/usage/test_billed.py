@@ -299,6 +299,15 @@ def test_an_attempt_of_another_model_is_named() -> None:
     assert usage.problems == ("iterations has rounds of several models: the cost is by the one that answered",)
 
 
+@pytest.mark.parametrize("odd", [["x"], {"a": 1}, None, 5])
+def test_a_round_of_any_type_leaves_the_sums_as_they_are(odd: Json) -> None:
+    usage, cost = priced(
+        rounds(a_round("message"), {**a_round("message"), "type": odd}), "claude-sonnet-4-5", "anthropic"
+    )
+    assert (usage.total_tokens, cost.total_usd) == (1050, Decimal("0.00375"))
+    assert f"iterations has a round of a type that is not known ({odd})" in usage.problems
+
+
 # Modalities
 
 IMAGE_MODEL = "gemini-2.5-flash-image"

@@ -183,8 +183,8 @@ def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, Json
     """
     found = raw["iterations"] if isinstance(raw["iterations"], list) else []
     rounds = [one for one in found if isinstance(one, dict)]
-    kinds = {str(one.get("type"))[:40] for one in rounds}
-    own = [one for one in rounds if one.get("type") in OWN_ROUNDS]
+    kinds = set(map(_type_of, rounds))
+    own = [one for one in rounds if _type_of(one) in OWN_ROUNDS]
     if "compaction" in kinds:
         server_tools = {"server_tool_use": raw.get("server_tool_use")}
         sums = add(
@@ -196,9 +196,14 @@ def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, Json
     if len({one["model"] for one in own if isinstance(one.get("model"), str)}) > 1:
         reading.remarks.append("iterations has rounds of several models: the cost is by the one that answered")
     for one in rounds:
-        if one.get("type") not in OWN_ROUNDS:
+        if _type_of(one) not in OWN_ROUNDS:
             _add_other(reading, shape, one)
     return reading
+
+
+def _type_of(one: Mapping[str, JsonValue]) -> str:
+    """A round's type as a text, whatever it is."""
+    return str(one.get("type"))[:40]
 
 
 def _read_round(shape: ProviderFormat, one: Mapping[str, JsonValue], place: str) -> Reading:
@@ -209,9 +214,7 @@ def _add_other(reading: Reading, shape: ProviderFormat, one: Mapping[str, JsonVa
     """A round that is billed by itself: by its model, where both are known."""
     model, round_read = one.get("model"), _read_round(shape, one, reading.place)
     if not isinstance(model, str) or not round_read.is_sound:
-        reading.remarks.append(
-            f"a round of type {str(one.get('type'))[:40]} has no model or no counts: it has no price"
-        )
+        reading.remarks.append(f"a round of type {_type_of(one)} has no model or no counts: it has no price")
         return
     before = reading.others.get(model)
     reading.others[model] = add([before, round_read]) if before else round_read
