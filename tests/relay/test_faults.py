@@ -598,6 +598,17 @@ def test_what_became_of_a_process_is_forgotten_with_its_logs_and_days(tmp_path: 
     assert not (tmp_path / "a.vanished").exists()
 
 
+@pytest.mark.parametrize("damage", [b"\0\0\0", b"[]", b"{", b'{"w-1.0000.log": []}', b"-1", b"9" * 5_000])
+def test_what_became_of_a_process_may_be_damaged(tmp_path: Path, damage: bytes) -> None:
+    for name in ("w-1.ended", "w-2.vanished"):
+        (tmp_path / name).write_bytes(damage)
+    found = report(tmp_path)
+    assert (found.vanished, found.vanished_bytes) == (1, 0)
+    journal = Journal(DiskFiles(tmp_path))
+    writer = write.Writer(journal, DiskFiles(tmp_path), 60.0)
+    assert writer.write([Chunk("w-1.0000.log", 0, b"a line\n").pack()]) == [(True, "w-1.0000.log", 7)]
+
+
 def test_messages_come_back_as_they_were_packed() -> None:
     for chunk in (
         Chunk("p.0000.log", 7, b"x\n"),

@@ -110,8 +110,8 @@ class Writer:
             return REMOVED
         try:
             return int(pydantic_core.from_json(self.files.read(ended(process), 0) or b"{}").get(log, 0))
-        except ValueError:
-            return 0
+        except (ValueError, TypeError, AttributeError):
+            return 0  # the file is damaged
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
         """Write at an offset, all of it or nothing; a new log is synced with its folder."""
