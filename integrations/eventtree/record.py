@@ -17,8 +17,8 @@ A log's first line also says how many events its process had `recorded` before, 
 the line with `end` says so at a clean exit. That is counted where events happen, so what is read from the lines can be
 checked against it. Feedback names its tree's `vendors` where they are known; else its `tree` is the id it was given.
 
-A long text stands once in a tree. A record that would repeat it has null in its place, and says in `same` where it
-belongs (`at`, a path), which record (`r`, `id`) has it and where (`from`): no value is ever taken for a pointer.
+A long text, and each item of a long list, stands once in a tree. A record that would repeat one leaves it out, and its
+`same` says what belongs where (recording/texts.py): no value is ever taken for a pointer.
 
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
