@@ -213,3 +213,15 @@ def test_the_order_of_records_and_repetitions_change_nothing(
 
 def test_kinds_are_those_of_the_design() -> None:
     assert [str(kind) for kind in Kind] == ["chain", "model", "tool", "retriever", "embedding", "reranker", "agent"]
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_runs_in_a_ring_end_up_under_the_root(part: bool) -> None:
+    builder = TreeBuilder("t")
+    for run, parent in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "c")):
+        about = {"id": run, "tree": "t"}
+        builder.add({"r": "open", **about, "parent": parent, "kind": "model", "name": run, "start": 10**18})
+        builder.add({"r": "close", **about, "duration": 1, "status": "ok", "usage": {"usage_metadata": [{}]}})
+    tree = builder.build(part=part)
+    assert tree is not None
+    assert {event.id for event in tree.events} >= set("abcd")

@@ -110,8 +110,13 @@ class TreeBuilder:
             # The rest of the tree is elsewhere: what this part is of has to stand somewhere.
             root.metadata = {"parent_run_id": root.open.get("parent"), "parent_tree_id": self.id}
         # Safe parents next. All that follows walks up by them, and would never end in a ring.
-        if not part:
-            parents = paced_dict(rooted(parents, root.id))
+        safe = rooted(parents, root.id)
+        if part:  # what is above it was sent before; a ring hangs under the tree's root
+            top = {self.id: None}
+            safe = {
+                one: safe[one] or top.get(one, self.id) if above in runs else above for one, above in parents.items()
+            }
+        parents = paced_dict(safe)
         shared = {key: root.learned(key) for key in ("session", "user", "environment")}
         configured = root.close.get("configured") or {}
         for key, names in (("session", SESSION_KEYS), ("user", USER_KEYS)):
