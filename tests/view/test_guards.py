@@ -18,7 +18,7 @@ from eventtree.view.guards import HEADERS
 from tests.view.worlds import pipeline_in, small_tree
 
 TOKEN = "a-token-of-more-than-16"
-GETS = ("/", "/static/page.js", "/api/trees", "/api/trees/none", "/api/delivery", "/api/live")
+GETS = ("/", "/favicon.ico", "/static/page.js", "/api/trees", "/api/trees/none", "/api/delivery", "/api/live")
 POSTS = ("/api/feedback", "/api/resend", "/api/drop", "/api/clear")
 
 

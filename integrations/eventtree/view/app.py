@@ -91,6 +91,7 @@ class View:
         tree, event = "/api/trees/{tree}", "/api/trees/{tree}/events/{event}"
         gets = {
             "/": lambda _: FileResponse(STATIC / "index.html"),
+            "/favicon.ico": lambda _: FileResponse(STATIC / "icon.svg"),  # for answers that name none: refusals
             "/api/trees": self.trees,  # rows of the list, newest first: ?q=FILTER&before=…&limit=…
             tree: self.tree,  # one tree without contents
             event: self.event,  # one event
@@ -117,8 +118,7 @@ class View:
         try:
             words = Filter.parse(asked.get("q", ""))
         except ConfigError as error:
-            # No failure: it is being typed.
-            return JSONResponse({"rows": [], "next": None, "certain": True, "error": str(error)})
+            return JSONResponse({"rows": [], "next": None, "certain": True, "error": str(error)})  # while it is typed
         limit, before = min(ROWS, _number(asked.get("limit"), ROWS)), asked.get("before") or None
         place = None if before is None else _number(before, -1)
         if place == -1:
