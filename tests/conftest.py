@@ -81,3 +81,11 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     diagnostics.failures.clear()
     diagnostics.truncations.clear()
     caller.wanted = False
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delays of the retry table in milliseconds instead of seconds."""
+    monkeypatch.setattr("eventtree.delivery.retry.FIRST_DELAY", 0.005)
+    monkeypatch.setattr("eventtree.delivery.retry.LONGEST_BACKOFF", 0.02)
+    monkeypatch.setattr("eventtree.delivery.retry.PROBE_POLL", 0.005)

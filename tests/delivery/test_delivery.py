@@ -20,6 +20,8 @@ from eventtree.testing.contracts.contract import Reply, decompressed
 from eventtree.vendors import VENDORS, Vendor, vendor_class
 from tests.trees import new_id, record_tree
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 class PickyServer(VendorServer):
     """Refuses every whole request in which there is poison."""
@@ -40,14 +42,6 @@ def picky() -> Iterator[PickyServer]:
 def server() -> Iterator[VendorServer]:
     with VendorServer() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Delays of the retry table in milliseconds instead of seconds."""
-    monkeypatch.setattr("eventtree.delivery.retry.FIRST_DELAY", 0.005)
-    monkeypatch.setattr("eventtree.delivery.retry.LONGEST_BACKOFF", 0.02)
-    monkeypatch.setattr("eventtree.delivery.retry.PROBE_POLL", 0.005)
 
 
 def vendor(server: VendorServer, kind: str, **more: object) -> Vendor:

@@ -18,6 +18,8 @@ from eventtree.testing.contracts.contract import Reply, decompressed
 from eventtree.vendors import VENDORS, vendor_class
 from tests.trees import new_id, record_tree
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 class FailingServer(VendorServer):
     """Answers 500 to every request in which there is a bomb."""
@@ -32,14 +34,6 @@ class FailingServer(VendorServer):
 def server() -> Iterator[FailingServer]:
     with FailingServer() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Delays of the retry table in milliseconds instead of seconds."""
-    monkeypatch.setattr("eventtree.delivery.retry.FIRST_DELAY", 0.005)
-    monkeypatch.setattr("eventtree.delivery.retry.LONGEST_BACKOFF", 0.02)
-    monkeypatch.setattr("eventtree.delivery.retry.PROBE_POLL", 0.005)
 
 
 def pipeline_of(server: VendorServer, kind: str) -> Pipeline:

@@ -30,6 +30,7 @@ from tests.trees import new_id, record_model, record_tree
 from tests.vendors.goldens import hold_against_golden
 from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of
 
+pytestmark = pytest.mark.usefixtures("impatient")
 FLAVORS = tuple(TABLES)
 SECRET = "sesame-open-1234"
 
@@ -38,13 +39,6 @@ SECRET = "sesame-open-1234"
 def server() -> Iterator[VendorServer]:
     with VendorServer() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventtree.delivery.retry.FIRST_DELAY", 0.005)
-    monkeypatch.setattr("eventtree.delivery.retry.LONGEST_BACKOFF", 0.02)
-    monkeypatch.setattr("eventtree.delivery.retry.PROBE_POLL", 0.005)
 
 
 def spans(requests: Any) -> list[dict[str, Any]]:
