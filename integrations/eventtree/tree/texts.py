@@ -26,6 +26,7 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
         for name, entry in (("open", run.open), ("close", run.close))
         if record.SAME in entry
     ]
+    lost = 0
     for _, _, entry in paced(found):
         for path, here, _ in _places(entry):
             if here and type(text := _at(entry, path)) is str:
@@ -35,7 +36,8 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
         whole = {key: value for key, value in entry.items() if key != record.SAME}
         for path, _, of in _places(entry):
             if of and type(_at(whole, path)) is not list:
-                run.lost_texts += _put(whole, path, values.get(of[0], LOST))
+                lost += (missing := _put(whole, path, values.get(of[0], LOST)))
+                run.lost_texts += missing
         for path, here, _ in _places(entry):
             if type(items := _at(whole, path)) is list:
                 values.update(zip(here, items, strict=False))
@@ -43,8 +45,10 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
     for run, name, entry in paced(found):
         for path, _, of in _places(entry):
             if of and type(_at(getattr(run, name), path)) is list:
-                run.lost_texts += _put(getattr(run, name), path, [values.get(number, LOST_ITEM) for number in of])
-    if lost := sum(run.lost_texts for run in {id(run): run for run, _, _ in found}.values()):
+                items = [values.get(number, LOST_ITEM) for number in of]
+                lost += (missing := _put(getattr(run, name), path, items))
+                run.lost_texts += missing
+    if lost:
         diagnostics.failures["texts lost with a damaged record"] += lost
 
 
