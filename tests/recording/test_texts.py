@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 import eventtree
@@ -444,6 +445,27 @@ def test_an_agent_of_fifty_steps_writes_what_is_new_and_is_read_as_if_all_were_w
     beside = sum(len(record.encode({**entry, "inputs": 0, "outputs": 0, "same": 0})) for entry in found)
     new = sum(len(record.encode(message)) for message in final["messages"])
     assert sum(log.stat().st_size for log in own_place.glob("*.log")) <= 1.3 * (beside + new)
+
+
+@pytest.mark.parametrize("redact", [None, lambda text: text], ids=["quick", "walk"])
+def test_a_loop_of_ones_own_around_a_model_writes_each_message_once(redact: Any, own_place: Path) -> None:
+    """What a chat model is asked goes another way into its record than a graph's state."""
+    model = GenericFakeChatModel(messages=iter([AIMessage(f"answer {step}") for step in range(20)]))
+
+    def loop(_: Any) -> str:
+        messages: list[BaseMessage] = []
+        for step in range(20):
+            messages.append(HumanMessage(f"question {step}"))
+            messages.append(model.invoke(messages))
+        return "done"
+
+    RunnableLambda(loop).invoke("go", {"callbacks": [CallbackHandler(redact=redact)]})
+    raw = b"".join(log.read_bytes() for log in own_place.glob("*.log")).decode()
+    assert max(raw.count(f'"question {step}"') for step in range(20)) <= 3  # the first lists are short
+    (tree,) = trees(own_place)
+    asked = [event.inputs["messages"] for event in tree.events[1:]]  # type: ignore[index,call-overload]
+    assert [len(messages) for messages in asked] == list(range(1, 40, 2))
+    assert all(messages[-1]["content"] == f"question {step}" for step, messages in enumerate(asked))
 
 
 def test_f12_a_damaged_record_costs_later_ones_the_messages_it_holds_and_no_others(own_place: Path) -> None:

@@ -229,6 +229,7 @@ def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
         if found is NOT_SIMPLE:
             return NOT_SIMPLE
         out.append(found)
+    shareable[0] += len(out) >= MANY
     return out
 
 

@@ -21,7 +21,7 @@ from eventtree.content.fail_closed import FailClosed, FailClosedKeys, Redactor
 from eventtree.content.fast_path import COPIES, NOT_SIMPLE
 from eventtree.content.framework_values import by_framework
 from eventtree.content.truncate import truncate
-from eventtree.content.walk import CONVERTERS, DEFAULT, Converter, KeyCache, Limits, Walk
+from eventtree.content.walk import CONVERTERS, DEFAULT, MANY, Converter, KeyCache, Limits, Walk, shareable
 from eventtree.event import JsonValue
 from eventtree.record import encode
 
@@ -133,6 +133,7 @@ class Sanitizer:
             given = [values]
         kept = given[: walk.take(len(given))]
         out: Any = [convert(walk, value, 1) for value in kept]
+        shareable[0] += len(out) >= MANY
         out = self.fitted(out) if self.measures else out
         return [item for item in out if type(item) is dict] if type(out) is list else []
 
