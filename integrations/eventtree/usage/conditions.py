@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
 
 from eventtree.event import JsonValue, Usage
 from eventtree.usage.normalize import PLACES, places
@@ -15,33 +14,23 @@ from eventtree.usage.reader import find_each
 MODIFIER_PATHS = tuple(MODIFIERS)
 
 
-class Factor(NamedTuple):
-    """`times` the token prices where an answer says `name` is `value`; fees for searches stay as they are."""
-
-    name: str
-    value: str
-    provider: str
-    model: re.Pattern[str]
-    times: Decimal
-
-
-FACTORS: tuple[Factor, ...] = (
+FACTORS: Mapping[tuple[str, str, str], tuple[re.Pattern[str], Decimal]] = {
     # platform.claude.com/docs/en/manage-claude/data-residency, "Pricing": 1.1x for all token categories, Opus 4.6 and
     # later; the models before it do not take the parameter.
-    Factor(
-        "inference_geo",
-        "us",
-        "anthropic",
+    ("inference_geo", "us", "anthropic"): (
         re.compile(r"claude-(?!\d|instant|(opus|sonnet|haiku)-4-[015](?!\d))"),
         Decimal("1.1"),
     ),
-)
+}
+"""What an answer states, its value, the provider → the models of which it multiplies the prices of tokens, and by what.
+Fees for searches stay as they are.
+"""
 
 
 def factor_of(name: str, value: str, provider: str, model: str) -> Decimal | None:
     """The factor, or None where none is known."""
-    fits = (one for one in FACTORS if (one.name, one.value, one.provider) == (name, value, provider))
-    return next((one.times for one in fits if one.model.match(model)), None)
+    models, times = FACTORS.get((name, value, provider), (None, None))
+    return times if models and models.match(model) else None
 
 
 def conditions(usage: Usage) -> dict[str, str]:

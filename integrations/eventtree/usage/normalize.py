@@ -2,15 +2,16 @@
 
 The frameworks keep usage in several places of one answer, and lose something in each: LangChain's normalised form drops
 Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provider's body only. Every place is read (see
-`shapes` and `reading`), one is chosen, and the others add the details it lacks, where they agree with it.
+`providers` and `reader`), one is chosen, and the others add the details it lacks, where they agree with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
@@ -41,25 +42,37 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
         return None
     plain = plain_counts(raw)
     if plain is not None:
-        return _plain_usage(plain, raw, inputs)
+        counts = dict(zip(PLAIN, plain, strict=True))
+        uncounted = _uncounted(raw, NOTHING, {}, inputs)
+        return Usage.made({**vars(NO_USAGE), **counts, "units": {}, "others": {}, "uncounted": uncounted, "raw": raw})
     record = _Record.of(raw)
     readings = _last_snapshot(record, _readings(record))
-    listed = _listed_units(record, model)
+    units = _listed_units(record, model)
     if not readings:
-        return _without_figures(record, listed)
+        return _without_figures(record, units)
     chosen = _choose(record, readings)
     _mend_input(record, chosen, readings)
-    if len(readings) > 1:
-        _enrich(chosen, readings)
-    usage = _usage(record, chosen, readings)
-    problems = (*usage.problems, *_uncounted_rounds(record))
-    uncounted = _uncounted(raw, chosen.figures, inputs)
-    return usage.model_copy(update={"units": listed | usage.units, "uncounted": uncounted, "problems": problems})
+    _enrich(chosen, readings)
+    tiers = (*(r.tier for r in (chosen, *readings)), *(_stated_tier(one) for one in record.dicts))
+    tier = next(filter(None, tiers), None)
+    others = next((one.others for one in readings if one.others), {})
+    return Usage(
+        **_fields(chosen),
+        units=units | {name: chosen.figures[name] for name in UNITS if name in chosen.figures},
+        others={other: Usage(**_fields(reading), service_tier=tier) for other, reading in others.items()},
+        uncounted=_uncounted(raw, record.listed, chosen.figures, inputs),
+        cached=record.is_cached,
+        service_tier=tier,
+        problems=tuple(_problems(record, chosen, readings)),
+        raw=raw,
+    )
 
 
-PLAIN = frozenset({"input_tokens", "output_tokens", "total_tokens"})
+PLAIN = ("input_tokens", "output_tokens", "total_tokens")
 SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
 """Keys of a record that say nothing of a single answer's counts beside the counts themselves."""
+NO_USAGE = Usage()
+NOTHING: dict[str, JsonValue] = {}
 
 
 def plain_counts(raw: Mapping[str, JsonValue]) -> tuple[int, int, int] | None:
@@ -67,25 +80,15 @@ def plain_counts(raw: Mapping[str, JsonValue]) -> tuple[int, int, int] | None:
     of the record that says anything. All rules below come to just these counts then.
     """
     counts = raw.get("usage_metadata")
-    if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN:
+    if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != set(PLAIN):
         return None
     for key, value in raw.items():
         if value and key not in SILENT and value != [{}]:
             return None
-    sent, answered, total = counts[0]["input_tokens"], counts[0]["output_tokens"], counts[0]["total_tokens"]
+    sent, answered, total = map(counts[0].get, PLAIN)
     if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
         return None
     return (sent, answered, total) if sent > 0 <= answered and sent + answered == total <= MOST_TOKENS else None
-
-
-def _plain_usage(plain: tuple[int, int, int], raw: dict[str, JsonValue], inputs: JsonValue) -> Usage:
-    sent, answered, total = plain
-    uncounted = _uncounted(raw, {}, inputs)
-    counts = {"input_tokens": sent, "output_tokens": answered, "total_tokens": total}
-    return Usage.made({**vars(NO_USAGE), **counts, "units": {}, "others": {}, "uncounted": uncounted, "raw": raw})
-
-
-NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class _Record:
 
     raw: dict[str, JsonValue]
     places: Mapping[str, list[dict[str, JsonValue]]]
+    listed: Mapping[str, JsonValue]
+    """What the answer lists beside its counts; see `hosted`."""
     words: frozenset[str]
     """The provider's name in words, as the framework and the answer give it."""
     is_streamed: bool
@@ -106,11 +111,21 @@ class _Record:
         """What `raw` holds."""
         found = {place: dicts for place in PLACES if place in raw and (dicts := places(raw, place))}
         names = [raw.get("provider"), *[one.get("model_provider") for one in found.get("response_metadata", ())]]
+        words = frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
         costs = [one["total_cost"] for one in found.get("usage_metadata", ()) if "total_cost" in one]
         is_free = bool(costs) and all(type(cost) in (int, float) and cost == 0 for cost in costs)
-        words = frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
-        is_cached = is_free or raw.get("cached") is True
-        return cls(raw, found, words, raw.get("streamed") is True, is_cached, count(raw.get("batch_size")) or 1)
+        is_cached, is_streamed = is_free or raw.get("cached") is True, raw.get("streamed") is True
+        listed, batch = _dict(raw.get("listed")), count(raw.get("batch_size")) or 1
+        return cls(raw, found, listed, words, is_streamed, is_cached, batch)
+
+    @property
+    def dicts(self) -> Iterator[dict[str, JsonValue]]:
+        """Those of all places."""
+        return chain.from_iterable(self.places.values())
+
+
+def _dict(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else NOTHING
 
 
 def places(raw: Mapping[str, JsonValue], place: str) -> list[dict[str, JsonValue]]:
@@ -128,8 +143,8 @@ def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
     """A stream whose chunks repeat the call's input reports the running count in each: the last one is the truth, and
     LangChain's sum of them is not. Google's clients subtract the chunk before, so that theirs add up.
     """
-    chunks = record.raw.get("chunks")
-    if not isinstance(chunks, dict) or not chunks.get("repeats") or not record.words.isdisjoint(GOOGLE):
+    chunks = _dict(record.raw.get("chunks"))
+    if not chunks.get("repeats") or not record.words.isdisjoint(GOOGLE):
         return readings
     last = read(chunks["last"], "usage_metadata") if isinstance(chunks.get("last"), dict) else None
     if last is None:
@@ -150,18 +165,9 @@ def _without_figures(record: _Record, units: dict[str, int]) -> Usage | None:
 
 def _listed_units(record: _Record, model: str | None) -> dict[str, int]:
     """What the answer lists beside its counts and is billed; see `hosted`."""
-    listed = record.raw.get("listed")
-    if not isinstance(listed, dict):
-        return {}
-    units = {name: n for name, value in _items(listed, "units") if (n := count(value))}
-    return units | {
-        name: billed_queries(name, n, model) for name, value in _items(listed, "queries") if (n := count(value))
-    }
-
-
-def _items(holder: dict[str, JsonValue], key: str) -> Iterable[tuple[str, JsonValue]]:
-    value = holder.get(key)
-    return value.items() if isinstance(value, dict) else ()
+    units, queries = (_dict(record.listed.get(key)).items() for key in ("units", "queries"))
+    found = {name: n for name, value in units if (n := count(value))}
+    return found | {name: billed_queries(name, n, model) for name, value in queries if (n := count(value))}
 
 
 def _readings(record: _Record) -> list[Reading]:
@@ -171,8 +177,6 @@ def _readings(record: _Record) -> list[Reading]:
         place: [reading for one in dicts if (reading := _read_place(one, place, record.words, seen))]
         for place, dicts in record.places.items()
     }
-    if all(len(found) < 2 for found in by_place.values()):
-        return [found[0] for found in by_place.values() if found]
     requests = [found[0] for place, found in by_place.items() if place not in PER_GENERATION and found]
     request = next((r for r in requests if r.is_sound), None) if record.batch == 1 else None
     return [_together(found, request, record.words) for found in by_place.values() if found]
@@ -201,8 +205,8 @@ def _name_quirk(reading: Reading, path: str, value: Mapping[str, JsonValue]) -> 
     mark, problem = QUIRKS.get(path, ("", ""))
     if mark in value and problem not in reading.problems:
         reading.problems.append(problem)
-        sides = {f"billed_{side}": reading.figures[side] for side in ("input", "output") if side in reading.figures}
-        reading.figures |= {f"{name}_tokens": count for name, count in sides.items()}
+        sides = [side for side in ("input", "output") if side in reading.figures]
+        reading.figures |= {f"billed_{side}_tokens": reading.figures[side] for side in sides}
 
 
 def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:
@@ -250,17 +254,17 @@ def _choose(record: _Record, readings: list[Reading]) -> Reading:
     # The figures of a stream's start have an input, but not yet the whole output.
     least_output = max([r.figures.get("output", 0) for r in starved], default=0)
     fed = [r for r in readings if r not in starved and r.figures.get("output", 0) >= least_output]
-    preferred = [*[r for r in fed if r.is_sound], *[r for r in fed if r.is_complete], *readings]
-    chosen = preferred[0].copy(preferred[0].place)
+    sound = [r for r in fed if r.is_sound]
+    chosen = [*sound, *[r for r in fed if r.is_complete], *readings][0]
     is_single = len(record.places.get("usage_metadata", ())) < 2 and record.batch == 1
-    if chosen.place != "usage_metadata" or record.is_streamed or not is_single:
-        return chosen
-    bodies = [r for r in fed if r.is_sound and r.place in ("response_metadata", "llm_output", "raw")]
-    other = next((r for r in bodies if not r.agrees(chosen)), None)
-    if other is None:
-        return chosen
-    remark = " and ".join(f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other))
-    return Reading(other.place, other.shape, dict(other.figures), [remark], other.tier or chosen.tier)
+    if chosen.place == "usage_metadata" and is_single and not record.is_streamed:
+        bodies = (r for r in sound if r.place in ("response_metadata", "llm_output", "raw"))
+        other = next((r for r in bodies if not r.agrees(chosen)), None)
+        if other is not None:
+            said = [f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other)]
+            tier = other.tier or chosen.tier
+            return Reading(other.place, other.shape, dict(other.figures), [" and ".join(said)], tier)
+    return chosen.copy(chosen.place)
 
 
 def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> None:
@@ -283,33 +287,25 @@ def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> No
 
 def _enrich(chosen: Reading, readings: list[Reading]) -> None:
     """Add the details that only other places have, from those which agree on input and output."""
-    for other in readings:
-        has_more = other.figures.keys() - chosen.figures.keys() or (
-            other.figures.get("cache_write") and not chosen.figures.get("cache_write")
-        )
-        if not (has_more and chosen.is_complete and other.is_sound and other.agrees(chosen)):
+    for other in readings if len(readings) > 1 and chosen.is_complete else ():
+        lacks_writes = other.figures.get("cache_write") and not chosen.figures.get("cache_write")
+        if not (lacks_writes or other.figures.keys() - chosen.figures.keys()):
+            continue
+        if not (other.is_sound and other.agrees(chosen)):
             continue
         richer = Reading(chosen.place, chosen.shape, other.figures | chosen.figures)
-        if not chosen.figures.get("cache_write") and other.figures.get("cache_write"):
+        if lacks_writes:
             richer.figures["cache_write"] = other.figures["cache_write"]
         check_parts(richer)
         if not richer.problems:
             chosen.figures = richer.figures
 
 
-def _uncounted_rounds(record: _Record) -> Iterator[str]:
-    """A problem for each round that the answer shows and no place of the record counts."""
-    listed = record.raw.get("listed")
-    shown = listed.get("rounds") if isinstance(listed, dict) else None
-    bodies = [value for dicts in record.places.values() for one in dicts for _, value in find_each(one, CONTAINERS)]
-    if shown and not any(isinstance(body, dict) and body.get("iterations") for body in bodies):
-        yield from (f"a round of type {str(kind)[:40]} has no counts: it is not in the cost" for kind in shown)
-
-
-def _uncounted(raw: Mapping[str, JsonValue], figures: Collection[str], inputs: JsonValue) -> tuple[str, ...]:
+def _uncounted(
+    raw: Mapping[str, JsonValue], listed: Mapping[str, JsonValue], figures: Collection[str], inputs: JsonValue
+) -> tuple[str, ...]:
     """Images, audio and video that were sent or made and that no figure counts."""
-    listed, seen = raw.get("listed"), raw.get("sent")  # `sent`: where contents are not recorded
-    made = listed.get("files") if isinstance(listed, dict) else None
+    made, seen = listed.get("files"), raw.get("sent")  # `sent`: where contents are not recorded
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
@@ -320,29 +316,18 @@ def _uncounted(raw: Mapping[str, JsonValue], figures: Collection[str], inputs: J
     return tuple(name for name in both if name not in figures)
 
 
-def _usage(record: _Record, chosen: Reading, readings: list[Reading]) -> Usage:
-    problems = [*chosen.problems, *dict.fromkeys(remark for one in readings for remark in one.remarks)]
+def _problems(record: _Record, chosen: Reading, readings: list[Reading]) -> Iterator[str]:
+    yield from chosen.problems
+    yield from dict.fromkeys(remark for one in readings for remark in one.remarks)
     if record.batch > 1 and chosen.place == "llm_output":
-        problems.append(f"the sum of the batch's {record.batch} prompts")
-    units = {name: chosen.figures[name] for name in UNITS if name in chosen.figures}
-    tier = chosen.tier or next((r.tier for r in readings if r.tier), None) or _tier(record)
-    others = next((one.others for one in readings if one.others), {})
-    return Usage(
-        **_fields(chosen),
-        units=units,
-        others={model: Usage(**_fields(other), service_tier=tier) for model, other in others.items()},
-        cached=record.is_cached,
-        service_tier=tier,
-        problems=tuple(problems),
-        raw=record.raw,
-    )
+        yield f"the sum of the batch's {record.batch} prompts"
+    # A round that the answer shows and no place of the record counts.
+    shown = record.listed.get("rounds")
+    if shown and not any(
+        _dict(body).get("iterations") for one in record.dicts for _, body in find_each(one, CONTAINERS)
+    ):
+        yield from (f"a round of type {str(kind)[:40]} has no counts: it is not in the cost" for kind in shown)
 
 
 def _fields(reading: Reading) -> dict[str, Any]:
     return {FIELDS[name]: value for name, value in reading.figures.items() if name in FIELDS}
-
-
-def _tier(record: _Record) -> str | None:
-    """A service tier that stands in a place without figures."""
-    found = (_stated_tier(one) for dicts in record.places.values() for one in dicts)
-    return next((tier for tier in found if tier is not None), None)

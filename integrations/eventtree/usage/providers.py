@@ -50,14 +50,14 @@ def _detail(whole: str, key: str) -> str:
     return " | ".join(f"{whole}_token_details.{tier}{key}" for tier in ("", "priority_", "flex_"))
 
 
-def _modality(stem: str, names: str, case: str) -> str:
-    """Gemini's path of one modality in a list of counts, in camel case (REST) or snake case (SDK)."""
-    details, counted = ("TokensDetails", "tokenCount") if case == "camel" else ("_tokens_details", "token_count")
-    return f"{stem}{details}[modality={names}].{counted}"
-
-
 def _modalities(stem: str, names: str) -> str:
-    return f"{_modality(stem, names, 'camel')} | {_modality(stem, names, 'snake')}"
+    """Gemini's path of one modality in a list of counts, in camel case (REST) and snake case (SDK)."""
+    return f"{stem}TokensDetails[modality={names}].tokenCount | {stem}_tokens_details[modality={names}].token_count"
+
+
+def _sides(sent: str, answered: str, *total: str) -> dict[str, str]:
+    """The paths of what every provider counts."""
+    return dict(zip(("input", "output", "total"), (sent, answered, *total), strict=False))
 
 
 LANGCHAIN = ProviderFormat(
@@ -68,9 +68,7 @@ LANGCHAIN = ProviderFormat(
     marks=("input_tokens", "output_tokens", "total_tokens"),
     beside=("input_token_details", "output_token_details"),
     reads={
-        "input": "input_tokens",
-        "output": "output_tokens",
-        "total": "total_tokens",
+        **_sides("input_tokens", "output_tokens", "total_tokens"),
         "cache_read": _detail("input", "cache_read") + " | input_token_details.cached_tokens",
         "cache_write": _detail("input", "cache_creation"),
         "cache_write_5m": "input_token_details.ephemeral_5m_input_tokens",
@@ -116,7 +114,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         # Llama on Bedrock Invoke: docs.aws.amazon.com, "Meta Llama models", response.
         name="bedrock-llama",
         marks=("generation_token_count",),
-        reads={"input": "prompt_token_count", "output": "generation_token_count"},
+        reads=_sides("prompt_token_count", "generation_token_count"),
         documented=True,
     ),
     ProviderFormat(
@@ -145,14 +143,17 @@ FORMATS: tuple[ProviderFormat, ...] = (
         absent_output_is_zero=True,
     ),
     ProviderFormat(
-        # Bedrock Converse TokenUsage: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html.
-        # inputTokens excludes the cache. Cursor's usage events use the same case with other cache keys.
-        name="bedrock-converse",
-        marks=("inputTokens", "outputTokens"),
+        # Bedrock: Converse's TokenUsage (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html),
+        # Invoke's "amazon-bedrock-invocationMetrics" in the last chunk of a stream, and Titan's answer ("Amazon Titan
+        # Text models"). The input excludes the cache. Cursor writes the same case with other keys of the cache.
+        name="bedrock",
+        marks=("inputTokens", "outputTokens", "inputTokenCount", "outputTokenCount", "inputTextTokenCount"),
         reads={
-            "input": "inputTokens",
-            "output": "outputTokens",
-            "total": "totalTokens",
+            **_sides(
+                "inputTokens | inputTokenCount | inputTextTokenCount",
+                "outputTokens | outputTokenCount | results[].tokenCount",
+                "totalTokens",
+            ),
             "cache_read": "cacheReadInputTokens | cacheReadInputTokenCount | cacheReadTokens",
             "cache_write": "cacheWriteInputTokens | cacheWriteInputTokenCount | cacheWriteTokens",
             "cache_write_5m": "cacheDetails[ttl=5m].inputTokens",
@@ -162,39 +163,16 @@ FORMATS: tuple[ProviderFormat, ...] = (
         documented=True,
     ),
     ProviderFormat(
-        # Bedrock Invoke with a stream: "amazon-bedrock-invocationMetrics" of the last chunk.
-        name="bedrock-invoke",
-        marks=("inputTokenCount", "outputTokenCount"),
-        reads={
-            "input": "inputTokenCount",
-            "output": "outputTokenCount",
-            "cache_read": "cacheReadInputTokenCount",
-            "cache_write": "cacheWriteInputTokenCount",
-        },
-        outside=frozenset({"cache"}),
-        documented=True,
-    ),
-    ProviderFormat(
-        # Titan on Bedrock Invoke: docs.aws.amazon.com, "Amazon Titan Text models", response.
-        name="bedrock-titan",
-        marks=("inputTextTokenCount",),
-        reads={"input": "inputTextTokenCount", "output": "results[].tokenCount"},
-        documented=True,
-    ),
-    ProviderFormat(
         # Ollama: docs.ollama.com/api, final response. prompt_eval_count is absent when the prompt was cached.
         name="ollama",
         marks=("prompt_eval_count", "eval_count"),
-        reads={"input": "prompt_eval_count", "output": "eval_count"},
+        reads=_sides("prompt_eval_count", "eval_count"),
     ),
     ProviderFormat(
         # watsonx.ai text generation: cloud.ibm.com/apidocs/watsonx-ai, results[]; langchain-ibm copies the keys.
         name="watsonx",
         marks=("generated_token_count", "input_token_count"),
-        reads={
-            "input": "input_token_count",
-            "output": "generated_token_count | output_token_count",
-        },
+        reads=_sides("input_token_count", "generated_token_count | output_token_count"),
     ),
     ProviderFormat(
         # Perplexity Sonar: docs.perplexity.ai/api-reference/chat-completions-post. Reasoning and citation tokens are
@@ -203,28 +181,13 @@ FORMATS: tuple[ProviderFormat, ...] = (
         marks=("citation_tokens", "num_search_queries"),
         beside=("prompt_tokens",),
         reads={
-            "input": "prompt_tokens",
-            "output": "completion_tokens",
-            "total": "total_tokens",
+            **_sides("prompt_tokens", "completion_tokens", "total_tokens"),
             "reasoning": "reasoning_tokens",
             "citation": "citation_tokens",
             "web_searches": "num_search_queries",
         },
         outside=frozenset({"reasoning"}),
         documented=True,
-    ),
-    ProviderFormat(
-        # DeepSeek: api-docs.deepseek.com/guides/kv_cache. prompt_tokens = hit + miss.
-        name="deepseek",
-        marks=("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
-        beside=("prompt_tokens",),
-        reads={
-            "input": "prompt_tokens",
-            "output": "completion_tokens",
-            "total": "total_tokens",
-            "cache_read": "prompt_cache_hit_tokens | prompt_tokens_details.cached_tokens",
-            "reasoning": "completion_tokens_details.reasoning_tokens",
-        },
     ),
     ProviderFormat(
         # Anthropic Messages `usage`, also on Bedrock Invoke, Vertex, Azure: platform.claude.com/docs/en/api/messages.
@@ -236,9 +199,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         ),
         beside=("input_tokens", "output_tokens"),
         reads={
-            "input": "input_tokens",
-            "output": "output_tokens",
-            "total": "total_tokens",
+            **_sides("input_tokens", "output_tokens", "total_tokens"),
             "cache_read": "cache_read_input_tokens",
             "cache_write": "cache_creation_input_tokens",
             "cache_write_5m": "cache_creation.ephemeral_5m_input_tokens",
@@ -255,9 +216,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         marks=("cached_prompt_text_tokens",),
         beside=("prompt_tokens",),
         reads={
-            "input": "prompt_tokens",
-            "output": "completion_tokens",
-            "total": "total_tokens",
+            **_sides("prompt_tokens", "completion_tokens", "total_tokens"),
             "cache_read": "cached_prompt_text_tokens",
             "reasoning": "reasoning_tokens",
             "input_image": "prompt_image_tokens",
@@ -267,18 +226,17 @@ FORMATS: tuple[ProviderFormat, ...] = (
     ProviderFormat(
         # OpenAI chat completions, completions and embeddings, and all who copied them: platform.openai.com/docs/
         # api-reference/chat/object. Azure, Groq, OpenRouter, Together, Fireworks, vLLM, llama.cpp, LM Studio ...
-        # Cache: Mistral (num_cached_tokens; prompt_token_details, singular, and prompt_tokens_details:
-        # docs.mistral.ai/api, UsageInfo), Moonshot (cached_tokens), LiteLLM and Databricks (cache_read_input_tokens;
-        # LlamaIndex uses it for Bedrock too, where prompt_tokens excludes it: the total decides). Reasoning: xAI leaves
-        # it out of completion_tokens (the total decides); Databricks and Modal write it at the top.
+        # Cache: DeepSeek (prompt_cache_hit_tokens: api-docs.deepseek.com/guides/kv_cache), Mistral (num_cached_tokens;
+        # prompt_token_details, singular, and prompt_tokens_details: docs.mistral.ai/api, UsageInfo), Moonshot
+        # (cached_tokens), LiteLLM and Databricks (cache_read_input_tokens; LlamaIndex uses it for Bedrock too, where
+        # prompt_tokens excludes it: the total decides). Reasoning: xAI leaves it out of completion_tokens (the total
+        # decides); Databricks and Modal write it at the top.
         name="openai",
         marks=("prompt_tokens", "completion_tokens"),
         reads={
-            "input": "prompt_tokens",
-            "output": "completion_tokens",
-            "total": "total_tokens",
-            "cache_read": "prompt_tokens_details.cached_tokens | prompt_token_details.cached_tokens | num_cached_tokens"
-            " | cached_tokens | cache_read_input_tokens",
+            **_sides("prompt_tokens", "completion_tokens", "total_tokens"),
+            "cache_read": "prompt_cache_hit_tokens | prompt_tokens_details.cached_tokens"
+            " | prompt_token_details.cached_tokens | num_cached_tokens | cached_tokens | cache_read_input_tokens",
             "cache_read_audio": "prompt_tokens_details.cached_tokens_details.audio_tokens",
             "cache_read_image": "prompt_tokens_details.cached_tokens_details.image_tokens",
             "cache_write": "prompt_tokens_details.cache_write_tokens | prompt_tokens_details.cache_creation_tokens"
@@ -297,9 +255,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         name="responses",
         marks=("input_tokens", "output_tokens"),
         reads={
-            "input": "input_tokens",
-            "output": "output_tokens",
-            "total": "total_tokens",
+            **_sides("input_tokens", "output_tokens", "total_tokens"),
             "cache_read": "input_tokens_details.cached_tokens | input_tokens_details.cache_read_input_tokens"
             " | prompt_tokens_details.cached_tokens",
             "cache_read_audio": "input_tokens_details.cached_tokens_details.audio_tokens",
@@ -365,19 +321,10 @@ TIER_NAMES: Mapping[str, str] = {
 }
 """A provider's name of a tier in lower case → the name that prices go by. Others stay as they are."""
 
-ORDINARY = frozenset(
-    {
-        "standard",
-        "default",
-        "auto",
-        "on_demand",
-        "unspecified",
-        "standard_only",
-        "global",
-        "not_available",
-        "not_applied",
-    }
-)
+ORDINARY = frozenset({
+    *("standard", "default", "auto", "on_demand", "unspecified", "standard_only", "global"),
+    *("not_available", "not_applied"),
+})  # fmt: skip
 """Values that change no price: OpenAI, Anthropic, Groq, Bedrock, Google; Anthropic's `inference_geo`."""
 
 MODIFIERS: Mapping[str, str] = {

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from eventtree.event import JsonValue
+from eventtree.remembered import Remembered
 from eventtree.usage.providers import FORMATS, ProviderFormat
 
 MOST_TOKENS = 10**15
@@ -30,6 +31,9 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("cache_write", ("cache_write_5m", "cache_write_1h")),
 )
 """Each whole and the parts that together may not exceed it."""
+
+
+SIDES = ("input", "output", "total")
 
 
 @dataclass(slots=True)
@@ -80,96 +84,65 @@ def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False
 def add(readings: list[Reading]) -> Reading:
     """The sum of several: a side that one of them lacks is unknown, a detail is the sum of what is known."""
     first = readings[0]
-    figures: dict[str, int] = {}
-    for reading in readings:
-        for name, value in reading.figures.items():
-            figures[name] = figures.get(name, 0) + value
-    for name in ("input", "output", "total"):
-        if any(name not in reading.figures for reading in readings):
-            figures.pop(name, None)
-    problems = list(dict.fromkeys(problem for reading in readings for problem in reading.problems))
-    remarks = list(dict.fromkeys(remark for reading in readings for remark in reading.remarks))
-    summed = Reading(first.place, first.shape, figures, problems, first.tier, remarks, _add_others(readings))
+    names = dict.fromkeys(name for reading in readings for name in reading.figures)
+    models = dict.fromkeys(model for reading in readings for model in reading.others)
+    summed = Reading(
+        first.place,
+        first.shape,
+        {
+            name: sum(reading.figures.get(name, 0) for reading in readings)
+            for name in names
+            if name not in SIDES or all(name in reading.figures for reading in readings)
+        },
+        list(dict.fromkeys(problem for reading in readings for problem in reading.problems)),
+        first.tier,
+        list(dict.fromkeys(remark for reading in readings for remark in reading.remarks)),
+        {model: add([one.others[model] for one in readings if model in one.others]) for model in models},
+    )
     check_parts(summed)
     return summed
 
 
-def _add_others(readings: list[Reading]) -> dict[str, Reading]:
-    models = dict.fromkeys(model for reading in readings for model in reading.others)
-    return {model: add([one.others[model] for one in readings if model in one.others]) for model in models}
-
-
 def count(value: JsonValue) -> int | None:
     """`value` as a number of tokens, or None: bool, text, fractions and negative numbers are no counts."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, float) and not value.is_integer():
-        return None
-    return int(value) if 0 <= value <= MOST_TOKENS else None
+    is_count = type(value) is int or (type(value) is float and value.is_integer())
+    return int(value) if is_count and 0 <= value <= MOST_TOKENS else None
 
 
 def find(raw: JsonValue, path: str) -> list[JsonValue]:
     """All values other than null at `path` (one, unless the path picks items of a list)."""
-    if "[" not in path:
-        # By far the most paths, and most of them lead nowhere: no generators for these.
-        for key in _keys(path):
-            if not isinstance(raw, dict) or (raw := raw.get(key)) is None:
-                return []
-        return [] if raw is None else [raw]
     found = [raw]
-    for key, field_name, wanted in _steps(path):
-        found = [item for one in found for item in _step(one, key, field_name, wanted)]
-    return [value for value in found if value is not None]
+    for key, picked_by, wanted in _steps(path):
+        found = [value for one in found if isinstance(one, dict) and (value := one.get(key)) is not None]
+        if picked_by is not None:
+            items = [item for value in found if isinstance(value, list) for item in value if isinstance(item, dict)]
+            found = [item for item in items if not picked_by or str(item.get(picked_by)) in wanted]
+    return found
 
 
 def find_each(raw: Mapping[str, JsonValue], paths: tuple[str, ...]) -> Iterator[tuple[str, JsonValue]]:
     """`find` for several paths, in their order: each with what it leads to. Those whose first key is absent cost
     next to nothing.
     """
-    for path, first in _firsts(paths):
-        if first is None:
-            yield path, raw
-        elif first in raw:
+    for path, first in _first_keys(paths):
+        if first in raw or not path:
             for value in find(raw, path):
                 yield path, value
 
 
 @lru_cache(maxsize=64)
-def _firsts(paths: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
-    return tuple((path, path.partition(".")[0].partition("[")[0] if path else None) for path in paths)
-
-
-def _step(raw: JsonValue, key: str, field_name: str | None, wanted: frozenset[str]) -> Iterator[JsonValue]:
-    if not isinstance(raw, dict):
-        return
-    value = raw.get(key)
-    if field_name is None:
-        yield value
-    elif isinstance(value, list):
-        items = (item for item in value if isinstance(item, dict))
-        yield from (item for item in items if not field_name or str(item.get(field_name)) in wanted)
-
-
-@lru_cache(maxsize=1024)
-def _keys(path: str) -> tuple[str, ...]:
-    return tuple(path.split(".")) if path else ()
-
-
-@lru_cache(maxsize=1024)
-def _alternatives(paths: str) -> tuple[str, ...]:
-    return tuple(paths.split(" | "))
+def _first_keys(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((path, re.split(r"[.\[]", path)[0]) for path in paths)
 
 
 @lru_cache(maxsize=1024)
 def _steps(path: str) -> tuple[tuple[str, str | None, frozenset[str]], ...]:
     """ "a[modality=AUDIO,IMAGE].b" → steps of (key, the field to pick by or None, the values wanted)."""
-    if not path:
-        return ()
     steps = []
-    for part in path.split("."):
-        match = re.fullmatch(r"(.+)\[(?:(\w+)=(.+))?\]", part)
-        key, name, wanted = match.groups() if match else (part, None, None)
-        steps.append((key, (name or "") if match else None, frozenset((wanted or "").split(","))))
+    for part in path.split(".") if path else ():
+        key, is_list, pick = part.removesuffix("]").partition("[")
+        name, _, wanted = pick.partition("=")
+        steps.append((key, name if is_list else None, frozenset(wanted.split(","))))
     return tuple(steps)
 
 
@@ -181,60 +154,47 @@ def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, Json
     """Anthropic's rounds within one answer. The sums at the top leave out what compacted the context, and what other
     models did (an advisor: platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool).
     """
+
+    def read_round(one: Mapping[str, JsonValue]) -> Reading:
+        return _read_by(_planned(shape, one), one, reading.place, False)
+
     found = raw["iterations"] if isinstance(raw["iterations"], list) else []
-    rounds = [one for one in found if isinstance(one, dict)]
-    kinds = set(map(_type_of, rounds))
-    own = [one for one in rounds if _type_of(one) in OWN_ROUNDS]
+    rounds = [(str(one.get("type"))[:40], one) for one in found if isinstance(one, dict)]
+    kinds = {kind for kind, _ in rounds}
+    own = [one for kind, one in rounds if kind in OWN_ROUNDS]
     if "compaction" in kinds:
-        server_tools = {"server_tool_use": raw.get("server_tool_use")}
-        sums = add(
-            [_read_round(shape, one | (server_tools if n == 0 else {}), reading.place) for n, one in enumerate(own)]
-        )
+        own = [own[0] | {"server_tool_use": raw.get("server_tool_use")}, *own[1:]]
+        sums = add([read_round(one) for one in own])
         reading = Reading(reading.place, reading.shape, sums.figures, sums.problems, reading.tier)
     for kind in sorted(kinds - OWN_ROUNDS - {"advisor_message"}):
         reading.remarks.append(f"iterations has a round of a type that is not known ({kind})")
     if len({one["model"] for one in own if isinstance(one.get("model"), str)}) > 1:
         reading.remarks.append("iterations has rounds of several models: the cost is by the one that answered")
-    for one in rounds:
-        if _type_of(one) not in OWN_ROUNDS:
-            _add_other(reading, shape, one)
+    for kind, one in rounds:
+        if kind in OWN_ROUNDS:
+            continue
+        model, billed = one.get("model"), read_round(one)
+        if isinstance(model, str) and billed.is_sound:
+            reading.others[model] = add([reading.others[model], billed]) if model in reading.others else billed
+        else:
+            reading.remarks.append(f"a round of type {kind} has no model or no counts: it has no price")
     return reading
-
-
-def _type_of(one: Mapping[str, JsonValue]) -> str:
-    """A round's type as a text, whatever it is."""
-    return str(one.get("type"))[:40]
-
-
-def _read_round(shape: ProviderFormat, one: Mapping[str, JsonValue], place: str) -> Reading:
-    return _read_by(_planned(shape, one), one, place, False)
-
-
-def _add_other(reading: Reading, shape: ProviderFormat, one: Mapping[str, JsonValue]) -> None:
-    """A round that is billed by itself: by its model, where both are known."""
-    model, round_read = one.get("model"), _read_round(shape, one, reading.place)
-    if not isinstance(model, str) or not round_read.is_sound:
-        reading.remarks.append(f"a round of type {_type_of(one)} has no model or no counts: it has no price")
-        return
-    before = reading.others.get(model)
-    reading.others[model] = add([before, round_read]) if before else round_read
 
 
 class _Plan(NamedTuple):
     """How dicts with one set of keys are read."""
 
     shape: ProviderFormat
-    direct: tuple[tuple[str, tuple[str, ...]], ...]
+    direct: list[tuple[str, list[str]]]
     """Figure → the keys that lead to its value, which is there."""
-    searched: tuple[tuple[str, str], ...]
+    searched: list[tuple[str, list[str]]]
     """Figure → its paths, where it depends on the items of a list whether one leads anywhere."""
     tier: str | None
 
 
-_plans: dict[Hashable, _Plan | None] = {}
-MOST_PLANS = 1024
 DEPTH = 3
 """Keys along the longest path of any shape."""
+_plans: Remembered[Hashable, _Plan | None] = Remembered(1024)
 
 
 def _plan(raw: Mapping[str, JsonValue]) -> _Plan | None:
@@ -243,11 +203,7 @@ def _plan(raw: Mapping[str, JsonValue]) -> _Plan | None:
     if keys in _plans:
         return _plans[keys]
     shape = next((shape for shape in FORMATS if shape.fits(raw)), None)
-    plan = None if shape is None else _planned(shape, raw)
-    if len(_plans) >= MOST_PLANS:
-        _plans.clear()
-    _plans[keys] = plan
-    return plan
+    return _plans.keep(keys, None if shape is None else _planned(shape, raw))
 
 
 def _keys_of(raw: Mapping[str, JsonValue], depth: int) -> Hashable:
@@ -262,26 +218,22 @@ def _keys_of(raw: Mapping[str, JsonValue], depth: int) -> Hashable:
 
 
 def _planned(shape: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
-    direct, searched = [], []
+    plan = _Plan(shape, [], [], _tier_of_keys(raw))
     for name, paths in shape.reads.items():
         # Of the alternatives only those count that can lead anywhere in a dict with these keys.
-        viable = [path for path in _alternatives(paths) if _may_lead(raw, path)]
+        viable = [path for path in paths.split(" | ") if _may_lead(raw, path)]
         if viable and "[" not in viable[0]:
-            direct.append((name, _keys(viable[0])))
+            plan.direct.append((name, viable[0].split(".")))
         elif viable:
-            searched.append((name, " | ".join(viable)))
-    return _Plan(shape, tuple(direct), tuple(searched), _tier_of_keys(raw))
+            plan.searched.append((name, viable))
+    return plan
 
 
 def _may_lead(raw: JsonValue, path: str) -> bool:
     """Whether `path` leads to a value, or to a list that has to be looked into."""
-    for part in path.split("."):
-        key, is_list, _ = part.partition("[")
-        if not isinstance(raw, dict) or (raw := raw.get(key)) is None:
-            return False
-        if is_list:
-            return isinstance(raw, list)
-    return True
+    whole, is_list, _ = path.partition("[")
+    found = find(raw, whole)
+    return isinstance(found[0], list) if found and is_list else bool(found)
 
 
 def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool) -> Reading:
@@ -291,28 +243,24 @@ def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_think
         value: JsonValue = raw
         for key in keys:
             value = value[key]
-        counted = value if type(value) is int and 0 <= value <= MOST_TOKENS else count(value)
-        if counted is not None:
-            figures[name] = counted
+        if type(value) is int and 0 <= value <= MOST_TOKENS:
+            figures[name] = value
         else:
-            reading.problems.append(f"{name} is no count ({_describe([value])})")
+            _take(reading, name, [value])
     for name, paths in plan.searched:
-        _search_figure(reading, name, paths, raw)
+        _take(reading, name, next((values for path in paths if (values := find(raw, path))), []))
     if shape.absent_output_is_zero and "output" not in figures and "input" in figures and not reading.problems:
         figures["output"] = 0
     if "cache_write_5m" in figures or "cache_write_1h" in figures:
         _settle_writes(reading)
     stated = figures.copy()
-    outside = _outside(shape, figures)
-    if outside or "tool_input" in figures or "citation" in figures:
-        _move_inside(figures, outside)
+    _move_inside(shape, figures)
     _settle_total(reading, stated, gap_is_thinking)
     check_parts(reading)
     return reading
 
 
-def _search_figure(reading: Reading, name: str, paths: str, raw: Mapping[str, JsonValue]) -> None:
-    values = next((values for path in _alternatives(paths) if (values := find(raw, path))), [])
+def _take(reading: Reading, name: str, values: list[JsonValue]) -> None:
     counts = [count(value) for value in values]
     if values and None not in counts:
         reading.figures[name] = sum(one for one in counts if one is not None)
@@ -346,30 +294,6 @@ def _settle_writes(reading: Reading) -> None:
         figures.pop("cache_write_1h", None)
 
 
-def _size(figures: Mapping[str, int], detail: str) -> int:
-    if detail == "cache":
-        return figures.get("cache_read", 0) + figures.get("cache_write", 0)
-    return figures.get(detail, 0)
-
-
-def _outside(shape: ProviderFormat, figures: Mapping[str, int]) -> frozenset[str]:
-    """Which of cache and reasoning stand outside input and output: the shape says, a total may say otherwise."""
-    total = figures.get("total")
-    if shape.documented or total is None or "input" not in figures or "output" not in figures:
-        return shape.outside
-    cache, reasoning = _size(figures, "cache"), figures.get("reasoning", 0)
-    gap = total - figures["input"] - figures["output"] - figures.get("tool_input", 0)
-    if not (gap or shape.outside) and cache <= figures["input"] and reasoning <= figures["output"]:
-        return shape.outside  # by far the most
-    sizes = {"cache": cache, "reasoning": reasoning}
-    for flip in FLIPS:
-        outside = shape.outside ^ flip
-        is_fit = all(sizes[detail] for detail in flip) and sum([sizes[detail] for detail in outside]) == gap
-        if is_fit and _is_possible(figures, outside):
-            return outside
-    return shape.outside
-
-
 FLIPS: tuple[frozenset[str], ...] = (
     frozenset(),
     frozenset({"reasoning"}),
@@ -378,49 +302,56 @@ FLIPS: tuple[frozenset[str], ...] = (
 )
 
 
-def _is_possible(figures: Mapping[str, int], outside: frozenset[str]) -> bool:
-    wholes = {"cache": "input", "reasoning": "output"}
-    return all(detail in outside or _size(figures, detail) <= figures[whole] for detail, whole in wholes.items())
-
-
-def _move_inside(figures: dict[str, int], outside: frozenset[str]) -> None:
+def _move_inside(shape: ProviderFormat, figures: dict[str, int]) -> None:
     """Add to input and output what the provider keeps outside them."""
-    more_input = figures.pop("tool_input", 0) + (_size(figures, "cache") if "cache" in outside else 0)
-    more_output = figures.pop("citation", 0) + (_size(figures, "reasoning") if "reasoning" in outside else 0)
+    sizes = {
+        "cache": figures.get("cache_read", 0) + figures.get("cache_write", 0),
+        "reasoning": figures.get("reasoning", 0),
+    }
+    tool_input, citation = figures.pop("tool_input", 0), figures.pop("citation", 0)
+    outside = shape.outside
+    if not shape.documented and figures.keys() >= {"input", "output", "total"}:
+        gap = figures["total"] - figures["input"] - figures["output"] - tool_input
+        outside = _outside(shape, sizes, {"cache": figures["input"], "reasoning": figures["output"]}, gap)
     if "input" in figures:
-        figures["input"] += more_input
+        figures["input"] += tool_input + (sizes["cache"] if "cache" in outside else 0)
     if "output" in figures:
-        figures["output"] += more_output
+        figures["output"] += citation + (sizes["reasoning"] if "reasoning" in outside else 0)
+
+
+def _outside(shape: ProviderFormat, sizes: dict[str, int], wholes: dict[str, int], gap: int) -> frozenset[str]:
+    """Which of cache and reasoning stand outside input and output: the shape says, a total may say otherwise."""
+    for flip in FLIPS:
+        outside = shape.outside ^ flip
+        is_fit = all(sizes[detail] for detail in flip) and sum([sizes[detail] for detail in outside]) == gap
+        if is_fit and all(detail in outside or sizes[detail] <= wholes[detail] for detail in sizes):
+            return outside
+    return shape.outside
 
 
 def _settle_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: bool) -> None:
-    """total = input + output: derive the one that is missing, and name a stated total that does not fit."""
-    figures = reading.figures
-    total = figures.get("total")
-    known = [side for side in ("input", "output") if side in figures]
-    if len(known) == 2:
-        if total is not None:
-            _explain_gap(reading, stated, gap_is_thinking)
-        figures["total"] = figures["input"] + figures["output"]
-    elif total is not None and len(known) == 1 and not reading.problems:
-        missing = "output" if known == ["input"] else "input"
-        if total >= figures[known[0]]:
-            figures[missing] = total - figures[known[0]]
+    """total = input + output: derive the one that is missing, and name a stated total that does not fit.
 
-
-def _explain_gap(reading: Reading, stated: Mapping[str, int], gap_is_thinking: bool) -> None:
-    """A total that is not input + output. Known to be harmless: some providers leave what stands outside input and
-    output out of their total too. Google's OpenAI-compatible answers count thinking in the total only.
+    Some providers leave what stands outside input and output out of their total too, which is harmless. Google's
+    OpenAI-compatible answers count thinking in the total only.
     """
-    figures, total = reading.figures, stated["total"]
-    ours = figures["input"] + figures["output"]
-    if total in (ours, stated["input"] + stated["output"], ours - stated.get("tool_input", 0)):
+    figures, total = reading.figures, stated.get("total")
+    if reading.is_complete:
+        ours = figures["input"] + figures["output"]
+        harmless = (ours, stated["input"] + stated["output"], ours - stated.get("tool_input", 0))
+        if total is not None and total not in harmless:
+            if gap_is_thinking and total > ours and "reasoning" not in figures:
+                figures["reasoning"] = total - ours
+                figures["output"] += total - ours
+            else:
+                problem = f"total is {total}, input {figures['input']} and output {figures['output']}"
+                reading.problems.append(problem)
+        figures["total"] = figures["input"] + figures["output"]
         return
-    if gap_is_thinking and total > ours and "reasoning" not in figures:
-        figures["reasoning"] = total - ours
-        figures["output"] += total - ours
-        return
-    reading.problems.append(f"total is {total}, input {figures['input']} and output {figures['output']}")
+    for known, missing in (("input", "output"), ("output", "input")):
+        if total is not None and known in figures and not reading.problems and total >= figures[known]:
+            figures[missing] = total - figures[known]
+            return
 
 
 def check_parts(reading: Reading) -> None:
