@@ -7,7 +7,7 @@ is derived from them count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from eventtree.content.objects import Path, class_path, nearest
 from eventtree.content.walk import MAX_KINDS
@@ -102,15 +102,24 @@ INTEGRATIONS = (
 
 
 class Facts(NamedTuple):
-    """What is known of every span of one class and method."""
+    """What is known of every span of one class and name."""
 
     kind: Kind
     family: str
+    name: str
+    """As it is recorded: `Class.method`, of a function or a workflow's step the method alone."""
     method: str
     """As it stands in the code."""
     verb: str
     """Without underscores and the `a` of async."""
     provider: str | None
+    known: Mapping[str, Any]
+    """What its records say of it."""
+    is_model: bool
+    has_settings: bool
+    """Whether its object says what it asks a service with."""
+    is_plumbing: bool
+    is_private: bool
 
 
 BUILT_IN = frozenset({str, int, float, bool, bytes, dict, list, tuple, set, type(None)})
@@ -123,16 +132,25 @@ def by_class(table: Mapping[Path, T]) -> Remembered[type, T | None]:
 
 
 def _find(asked: tuple[type | None, str]) -> Facts:
-    kind, method = asked
+    kind, name = asked
+    method = name.rpartition(".")[2]
     family = "" if kind is None else nearest(kind, FAMILIES) or _framework(kind)
     bare = method.strip("_")
     short = bare.removeprefix("a")
     verb = bare if (family, bare) in VENDORS or (family, short) not in VENDORS else short
-    return Facts(VENDORS.get((family, verb), Kind.CHAIN), family, method, verb, _provider(kind))
+    what, provider = VENDORS.get((family, verb), Kind.CHAIN), _provider(kind)
+    return Facts(
+        what, family, method if kind is None else name, method, verb, provider,
+        known={} if provider is None else {"provider": provider},
+        is_model=what is Kind.MODEL,
+        has_settings=what in (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER),
+        is_plumbing=(family, verb) in PLUMBING,
+        is_private=method[:1] == "_" != method[1:2],
+    )  # fmt: skip
 
 
 FACTS: Remembered[tuple[type | None, str], Facts] = Remembered(MAX_FACTS, _find)
-"""Class of the object (None of a plain function or a workflow's step) and method → what a span of it is."""
+"""Class of the object (None of a plain function or a workflow's step) and name of a span → what it is."""
 
 
 def _framework(kind: type) -> str:

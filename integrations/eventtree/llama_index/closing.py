@@ -6,12 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from eventtree.content.reported import reported_failure
 from eventtree.event import JsonValue, Status
 from eventtree.llama_index.classify import REPORTING
-from eventtree.llama_index.responses import failure_in, failure_of, is_response, outputs_of
+from eventtree.llama_index.responses import MODEL_RESPONSES, TOOL_OUTPUTS, failure_in, outputs_of
 from eventtree.llama_index.span import Span
 from eventtree.llama_index.streams import Ending, Stream, Streams, frame_of, reading, running
-from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
 
 if TYPE_CHECKING:
@@ -44,33 +44,27 @@ class Closing:
             return  # Another thread was first.
         if self.streams.pending:
             self._extend(span, at)
-        if span.is_model:
+        learned: dict[str, Any] = {} if span.model is None else {"model": span.model}
+        if span.facts.is_model:
             self._settle_model(span, status, result)
+            if span.answer is not None:
+                learned["usage"] = span.answer.usage(span.facts.provider)
+                if span.answer.model is not None:
+                    learned["model"] = span.answer.model
+        metadata = {} if span.cancelled is None else {"cancelled": span.cancelled}
         if span.waiting and text is None and status is Status.OK and span.answer is None and span.outputs is None:
-            span.metadata[UNKNOWN] = UNKNOWN_WHY
-        reported = failure_of(self.pipeline, result)
-        if status is Status.OK:
-            status = span.status or (Status.OK if reported is None else Status.ERROR)
-        learned = dict(span.learned)
-        if span.answer is not None and span.is_model:
-            learned["usage"] = span.answer.usage(span.facts.provider)
-            if span.answer.model is not None:
-                learned["model"] = span.answer.model
-        if span.metadata:
-            learned["metadata"] = span.metadata
+            metadata[UNKNOWN] = UNKNOWN_WHY
+        if metadata:
+            learned["metadata"] = metadata
         if span.internal:
             learned["internal"] = True
+        reported = None if TOOL_OUTPUTS[type(result)] is None else reported_failure(result, self.pipeline.sanitize)
+        if status is Status.OK:
+            status = span.status or (Status.OK if reported is None else Status.ERROR)
         if status is Status.ERROR:
-            learned["error"] = span.error or (reported and (described(failure_in(result)) or reported))
-        recorder.close(
-            self.pipeline,
-            span.run,
-            status=status,
-            end_ns=at,
-            outputs=self._outputs(span, result, text) if self.pipeline.content else None,
-            convert=as_it_is,
-            **learned,
-        )
+            learned["error"] = span.error or (reported and (failure_in(result) or reported))
+        outputs = self._outputs(span, result, text) if self.pipeline.content else None
+        recorder.close(self.pipeline, span.run, status=status, end_ns=at, outputs=outputs, convert=as_it_is, **learned)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
         """A model's stream ended: the streams it ran inside end as it did, unless they go on."""
@@ -95,7 +89,7 @@ class Closing:
     def lose_stream(self, stream: Stream) -> None:
         """The stream's generator is gone, has ended, or will never be read."""
         ending = stream.ending or self._unreported(stream)
-        models = [span for span in self._spans_of(stream) if span.is_model]
+        models = [span for span in self._spans_of(stream) if span.facts.is_model]
         if ending.status is Status.CANCELLED:
             self._cancel_inside(stream, ending)
         self.end_stream(stream, ending)
@@ -157,10 +151,10 @@ class Closing:
         in it; else it is not known.
         """
         spans = self._spans_of(stream)
-        inside = [one for one in self._inside(spans) if one.is_model]
+        inside = [one for one in self._inside(spans) if one.facts.is_model]
         text = next((one.answer.text for one in inside + spans if one.answer is not None and one.answer.parts), None)
         is_reported = any(span.reports_end for span in spans)
-        expected = any(span.facts.family not in ("", "other") and not span.is_model for span in spans)
+        expected = any(span.facts.family not in ("", "other") and not span.facts.is_model for span in spans)
         unread = inside or is_reported or expected or not stream.is_over
         return Ending(time.monotonic_ns(), Status.CANCELLED if unread else Status.OK, text)
 
@@ -181,31 +175,27 @@ class Closing:
         """A model whose class emits no events: its result is its answer, or else that of the call around it."""
         if span.answer is not None:
             return
-        if is_response(result):
+        if MODEL_RESPONSES[type(result)] is not None:
             span.begin_answer().end(self.pipeline, result)
         elif status is Status.ERROR:
             span.mark_outer_calls()
-        elif any(above.owner == span.owner and above.is_model and above.answer for above in span.ancestors()):
+        elif any(above.answer for above in span.outer_calls()):
             span.internal = True
 
     def _outputs(self, span: Span, result: Any, text: str | None) -> JsonValue:
         answer = span.answer
-        if answer is not None and answer.outputs is not None:
-            return answer.outputs
-        if answer is not None and answer.parts:
-            return answer.partial(self.pipeline, span.facts.verb.endswith("chat"))
-        if text is not None and not span.is_model:
+        if answer is not None:
+            if answer.outputs is not None:
+                return answer.outputs
+            if answer.parts:
+                return answer.partial(self.pipeline, span.facts.verb.endswith("chat"))
+        if text is not None and not span.facts.is_model:
             return {**span.outputs, "response": self.pipeline.text(text)} if span.outputs else self.pipeline.text(text)
-        if span.outputs is not None:
+        if span.outputs is not None or result is None:
             return span.outputs
-        return None if result is None else outputs_of(self.pipeline, span.facts.kind, result)
+        return outputs_of(self.pipeline, span.facts.kind, result)
 
 
 def as_it_is(value: JsonValue) -> JsonValue:
     """What is plain already."""
     return value
-
-
-def described(error: BaseException | None) -> JsonValue:
-    """An exception in words; the object itself holds frames of the user and is not kept."""
-    return None if error is None else describe(error)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from eventtree.content.objects import class_path
+from eventtree.content.walk import MAX_KINDS
 from eventtree.event import Kind, Status
-from eventtree.llama_index.closing import described
 from eventtree.llama_index.inputs import UNNAMED
 from eventtree.llama_index.responses import Answer
 from eventtree.llama_index.span import Span
@@ -21,7 +20,9 @@ from eventtree.llama_index.spans import Spans
 from eventtree.llama_index.status import status_of
 from eventtree.llama_index.streams import Ending
 from eventtree.recording.boundary import guarded
+from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
+from eventtree.remembered import Remembered
 from eventtree.usage.collect import files_sent
 
 OURS = ("llama_index", "workflows")
@@ -29,9 +30,7 @@ OURS = ("llama_index", "workflows")
 
 STAMPS = frozenset({"timestamp", "id_", "span_id", "tags"})
 
-
 Action = Callable[[Spans, Span, Any], None]
-_actions: WeakKeyDictionary[type, Action | None] = WeakKeyDictionary()
 
 
 class Events:
@@ -43,36 +42,31 @@ class Events:
         self.pipeline = spans.pipeline
 
     @guarded
-    def take(self, event: Any) -> None:
+    def take(self, event: Any, **_: Any) -> None:
         """One event."""
-        if self.spans.streams.pending:
-            self.spans.closing.look()
-        act = action_of(type(event))
+        spans = self.spans
+        if spans.streams.pending:
+            spans.closing.look()
+        act = ACTION_OF[type(event)]
         if act is None:
             return
-        span = self.spans.open.get(event.span_id) if event.span_id else None
         if act is _structured:
-            self.spans.closing.finish_structured(event.output)
-        elif span is not None:
-            act(self.spans, span, event)
+            spans.closing.finish_structured(event.output)
+        elif (span := spans.open.get(event.span_id)) is not None:
+            act(spans, span, event)
 
 
-def action_of(cls: type) -> Action | None:
-    """What to do with events of a class."""
-    try:
-        return _actions[cls]
-    except KeyError:
-        found = _actions[cls] = _find(cls)
-        return found
-
-
-def _find(cls: type) -> Action | None:
+def _action_of(cls: type) -> Action | None:
     for module, name in map(class_path, cls.__mro__):
         if str(module).partition(".")[0] in (*OURS, "llama_index_instrumentation"):
             return ACTIONS.get(str(name))
         if cls.__module__.partition(".")[0] not in OURS:
             return _note
     return None
+
+
+ACTION_OF: Remembered[type, Action | None] = Remembered(MAX_KINDS, _action_of)
+"""Class of an event → what to do with it."""
 
 
 def _begun(spans: Spans, span: Span, event: Any) -> None:
@@ -84,12 +78,12 @@ def _begun(spans: Spans, span: Span, event: Any) -> None:
 
 def _model_named(spans: Spans, span: Span, event: Any) -> None:
     """The model's name from the event, where the object itself does not say it."""
-    if span.facts.kind is Kind.CHAIN:
+    if span.names_model or span.facts.kind is Kind.CHAIN:
         return
     fields = vars(event)
     name = fields.get("model_name") or (fields.get("model_dict") or {}).get("model_name")
-    if isinstance(name, str) and name not in UNNAMED and not span.names_model:
-        span.learned["model"] = name
+    if isinstance(name, str) and name not in UNNAMED:
+        span.model = name
 
 
 def _progressed(spans: Spans, span: Span, event: Any) -> None:
@@ -113,7 +107,7 @@ def text_of(answer: Answer, response: Any) -> str:
 def _raised(spans: Spans, span: Span, event: Any) -> None:
     """A stream that was handed out ended early. Of one that raises before its span exits the drop is reported."""
     if span.waiting:
-        span.error = described(event.exception)
+        span.error = describe(event.exception)
         text = span.answer.text if span.answer is not None else None
         spans.closing.finish_stream(span, Ending(time.monotonic_ns(), status_of(event.exception), text, span.error))
 
@@ -121,7 +115,7 @@ def _raised(spans: Spans, span: Span, event: Any) -> None:
 def _cancelled(spans: Spans, span: Span, event: Any) -> None:
     span.status = Status.CANCELLED
     if spans.pipeline.content and isinstance(event.reason, str):
-        span.metadata["cancelled"] = event.reason
+        span.cancelled = event.reason
 
 
 def _tool_called(spans: Spans, span: Span, event: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from llama_index_instrumentation import get_dispatcher
@@ -12,11 +13,17 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 from eventtree import process
 from eventtree.config import HandlerSettings
-from eventtree.llama_index import propagation
 from eventtree.llama_index.events import Events
 from eventtree.llama_index.spans import Spans
+from eventtree.recording.around import hand_on
+from eventtree.recording.callback_context import share_with_callbacks
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import KEYS, inner, of_values
+
+KEY = "eventtree"
+"""Under which the dispatcher's propagation context has what is ours."""
 
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
@@ -41,38 +48,39 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         return "EventtreeSpanHandler"
 
     def capture_propagation_context(self) -> dict[str, Any]:
-        """Name the active run for whoever continues it."""
-        return propagation.capture()
+        """Name the run that is active now, or what was handed on to us where there is none, for whoever continues it:
+        in this process as its child, in another as a part of the tree (`remote.py`).
+        """
+        share_with_callbacks()  # A workflow hands its context on right before it runs in a task of its own.
+        found = hand_on()
+        return {} if found is None or found.run is None else {KEY: {name: getattr(found, name) for name in KEYS}}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
-        """Continue the run that was active where the context was captured."""
-        propagation.restore(context)
+        """Continue the run that was active where it was captured. What is not as we wrote it is passed over."""
+        found = context.get(KEY)
+        handed = of_values(found.get, None) if isinstance(found, Mapping) else None
+        if handed is not None:
+            inner.set(handed)
+            recorder.come_back(handed)
 
     def close(self) -> None:
         """The dispatcher shuts down: whatever is still open was given up."""
         for span_id in list(self.spans.open):
             self.spans.drop(span_id, err=RuntimeError("dispatcher shutdown"))
 
-    def new_span(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `span_enter` does it."""
+    def _nothing(self, *args: Any, **kwargs: Any) -> None:
+        """The spans themselves do it."""
 
-    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `span_exit` does it."""
-
-    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `span_drop` does it."""
+    new_span = prepare_to_exit_span = prepare_to_drop_span = _nothing
 
 
 class EventHandler(BaseEventHandler):
     """Hands the dispatcher's events on."""
 
-    if TYPE_CHECKING:
-        events: Events
-
     def __init__(self, events: Events) -> None:
         """Hand on to `events`."""
         super().__init__()
-        object.__setattr__(self, "events", events)
+        object.__setattr__(self, "handle", events.take)  # as above
 
     @classmethod
     def class_name(cls) -> str:
@@ -80,8 +88,7 @@ class EventHandler(BaseEventHandler):
         return "EventtreeEventHandler"
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """One event."""
-        self.events.take(event)
+        """Nothing: `Events.take` does it."""
 
 
 class DispatcherHandler(Handler):

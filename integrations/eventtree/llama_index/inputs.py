@@ -41,18 +41,23 @@ PARAMS = frozenset({
 })  # fmt: skip
 """Settings of a model worth recording, by the name of the attribute or of the call's keyword."""
 
+PACKED = frozenset({tuple, dict})
+"""Classes of what `*args` and `**kwargs` are."""
+
+FIGURES, LISTED = (int, float), (str, list, dict, tuple)
+"""Classes of settings: of the latter, an empty one says nothing."""
+
 MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 URLS = ("api_base", "base_url", "azure_endpoint")
 
 
-def named(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
+def named(bound: inspect.BoundArguments) -> tuple[list[Any], Mapping[str, Any]]:
     """The arguments that came without a parameter of their own, and the others by name."""
+    if PACKED.isdisjoint(map(type, bound.arguments.values())):
+        return [], bound.arguments
     loose: list[Any] = []
     found: dict[str, Any] = {}
     for name, value in bound.arguments.items():
-        if not isinstance(value, tuple | dict):  # what `*args` and `**kwargs` are
-            found[name] = value
-            continue
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             loose.extend(value)
@@ -65,27 +70,28 @@ def named(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
 
 def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
     """Model, endpoint and parameters of a model's, embedding's or reranker's span. Keys never are among them."""
-    own = _attributes(instance)
-    called = named(bound)[1]
+    # The fields alone: no property of the user's class runs.
+    own, called = getattr(instance, "__dict__", None) or {}, named(bound)[1]
     params = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
-    known: dict[str, Any] = {"params": {name: value for name, value in params.items() if _is_setting(value)} or None}
-    known["model"] = _first_text(own, MODEL_NAMES)
-    url = _first_text(own, URLS)
-    known["base_url"] = endpoint(url) if url else None
-    return {key: value for key, value in known.items() if value is not None}
-
-
-def _attributes(instance: Any) -> Mapping[str, Any]:
-    # `vars` reads fields and runs no property of the user's class.
-    return getattr(instance, "__dict__", None) or {}
+    params = {name: value for name, value in params.items() if _is_setting(value)}
+    known: dict[str, Any] = {"params": params} if params else {}
+    if (model := _first_text(own, MODEL_NAMES)) is not None:
+        known["model"] = model
+    if (url := _first_text(own, URLS)) and (address := endpoint(url)) is not None:
+        known["base_url"] = address
+    return known
 
 
 def _first_text(own: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    return next((own[name] for name in names if isinstance(own.get(name), str) and own[name] not in UNNAMED), None)
+    for name in names:
+        value = own.get(name)
+        if isinstance(value, str) and value not in UNNAMED:
+            return value
+    return None
 
 
 def _is_setting(value: Any) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str | list | dict | tuple) and bool(value))
+    return isinstance(value, FIGURES) or (isinstance(value, LISTED) and bool(value))
 
 
 def inputs_of(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
@@ -94,7 +100,7 @@ def inputs_of(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -
     return BY_KIND.get(facts.kind, _any)(pipeline, facts, loose, found)
 
 
-def _model(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _model(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     if facts.verb.endswith("chat"):
         messages = found.get("messages", loose[0] if loose else [])
         return {"messages": pipeline.sanitize.messages([] if messages is None else messages)}
@@ -106,32 +112,32 @@ def text_of_query(query: Any) -> Any:
     return slot(query, "query_str", query)
 
 
-def _retriever(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _retriever(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     query = next((found[name] for name in QUERIES if name in found), None)
     return {"query": pipeline.plain(text_of_query(loose[0] if query is None and loose else query))}
 
 
-def _embedding(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _embedding(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     values = (*found.values(), *loose)
     given = next((value for value in values if isinstance(value, str) or items_of(value) is not None), values[:1])
     return {"texts": pipeline.plain([given] if isinstance(given, str) else given)}
 
 
-def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     nodes = found.get("nodes", loose[0] if loose else ())
     query = next((found[name] for name in ("query_bundle", "query_str") if found.get(name) is not None), None)
     out: dict[str, JsonValue] = {"query": pipeline.plain(text_of_query(query))} if query is not None else {}
     return out | {"documents": pipeline.sanitize.found(nodes)}
 
 
-def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     kept = {name: value for name, value in found.items() if CONTEXTS[type(value)] is None}
     if loose:
         kept = {"input": loose[0] if len(loose) == 1 and not kept else loose, **kept}
     return pipeline.plain(kept)
 
 
-def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, Any]) -> JsonValue:
+def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     kept = {
         NAMES.get(name, name): value
         for name, value in found.items()
@@ -144,7 +150,7 @@ def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: dict[str, An
     return pipeline.plain(kept) or None
 
 
-BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, list[Any], dict[str, Any]], JsonValue]] = {
+BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, list[Any], Mapping[str, Any]], JsonValue]] = {
     Kind.MODEL: _model,
     Kind.RETRIEVER: _retriever,
     Kind.EMBEDDING: _embedding,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from eventtree.event import Kind
-from eventtree.llama_index import classify
-from eventtree.llama_index.propagation import live_run
-from eventtree.llama_index.span import Span, run_id
+from eventtree.llama_index.span import Span, run_and_name
 from eventtree.llama_index.streams import Streams
 from eventtree.recording.around import innermost, own_run
 from eventtree.recording.enclosing import context_run, langchain_run
@@ -18,16 +14,10 @@ from eventtree.remembered import newest_of, oldest_of
 STILL_ACTIVE = 1000
 """Spans that returned a future and are remembered."""
 
-
-class Enclosing(NamedTuple):
-    """What encloses a new span."""
-
-    above: Span | None
-    """The open span it hangs under."""
-    run: str | None
-    """The run, of either framework, that encloses it."""
-    outlived: str | None = None
-    """The run that started this work and has ended (a task that goes on), where nothing encloses it."""
+Enclosing = tuple[Span | None, str | None, str | None]
+"""What encloses a new span: the open span it hangs under; the run, of either framework; and where nothing does, the run
+that started this work and has ended (a task that goes on).
+"""
 
 
 class Parents:
@@ -47,28 +37,36 @@ class Parents:
         while parent_id in self.still_active and parent_id not in self.open:
             parent_id = self.still_active[parent_id]
         above = self.open.get(parent_id) if parent_id is not None else None
-        own = above.run if above is not None else run_id(parent_id) if parent_id is not None else None
-        run = own if own is not None and recorder.is_live(own) else None
-        lazy = self.streams.owner() if self.streams else None
-        if lazy is not None and (run is None or not _is_within(run, run_id(lazy))):
-            above, run = self.open.get(lazy), run_id(lazy)
-        handed = remote() if run is None else None
-        run = live_run(handed) if handed is not None else run
-        # What encloses a span opened after that; where nothing of the tree did, that spares the look at the frames.
+        own = run = None
+        if above is not None:
+            own = run = above.run
+        elif parent_id is not None:
+            own = run = run_and_name(parent_id)[0]
         found = recorder.runs.get(run) if run is not None else None
+        if found is None and run is not None and not recorder.is_live(run):
+            run = None
+        lazy = self.streams.owner() if self.streams.by_code else None
+        if lazy is not None and (run is None or not _is_within(run, run_and_name(lazy)[0])):
+            above, run = self.open.get(lazy), run_and_name(lazy)[0]
+            found = recorder.runs.get(run)
+        handed = remote() if run is None else None
+        if handed is not None and handed.run is not None and recorder.is_live(handed.run):
+            run = handed.run
+            found = recorder.runs.get(run)
+        # What encloses a span opened after that; where nothing of the tree did, that spares the look at the frames.
         if found is not None and newest_of(found.tree.open) == run:
-            return Enclosing(above, run)
-        # Nor can anything enclose it while nothing is open.
+            return above, run, None
+        # Nothing can enclose it while nothing is open.
         mine = own_run()
         other = innermost(langchain_run(), mine) if recorder.runs else None
         if other is not None and (run is None or recorder.descends(other, run)):
-            return Enclosing(None, other)
+            return None, other, None
         if run is not None or handed is not None:
-            return Enclosing(above if run is not None else None, run)
+            return above if run is not None else None, run, None
         if mine is not None and own is None and recorder.is_live(mine):
-            return Enclosing(None, mine)
+            return None, mine, None
         around = context_run() if own is None else None
-        return Enclosing(None, None, around if around is not None and recorder.knows(around) else own)
+        return None, None, around if around is not None and recorder.knows(around) else own
 
     def keep_active(self, span: Span) -> None:
         """Remember that the context `span` began in still names it, though it has exited."""
@@ -90,17 +88,8 @@ def _is_within(run: str, outer: str) -> bool:
 def is_plumbing(span: Span) -> bool:
     """Whether the span adds nothing to the one above it."""
     mine, above = span.facts, span.above
-    if (mine.family, mine.verb) in classify.PLUMBING:
+    if mine.is_plumbing:
         return True
-    if above is None or span.owner == 0 or above.owner != span.owner or mine.kind is Kind.MODEL:
+    if above is None or span.owner == 0 or above.owner != span.owner or mine.is_model:
         return False
-    is_private = mine.method.startswith("_") and not mine.method.startswith("__")
-    return is_private or mine.method == above.facts.method or mine.kind is above.facts.kind is not Kind.CHAIN
-
-
-def mark_wrappers(span: Span) -> None:
-    """Methods of a model that only format its prompt are plumbing around the call."""
-    if span.is_model:
-        for above in span.ancestors():
-            if above.owner == span.owner and above.facts.method in classify.WRAPPERS:
-                above.internal = True
+    return mine.is_private or mine.method == above.facts.method or mine.kind is above.facts.kind is not Kind.CHAIN

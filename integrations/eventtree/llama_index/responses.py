@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content.reported import reported_failure
 from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import by_class
+from eventtree.recording.exceptions import describe
 from eventtree.recording.shapes import dimensions
 from eventtree.usage.body import Body
 from eventtree.usage.collect import field, fields, kept, merge
@@ -134,20 +134,10 @@ def says_more(response: Any) -> bool:
     return any(kind not in (None, "text", "thinking") or field(one, "content") for kind, one in kinds)
 
 
-def is_response(result: Any) -> bool:
-    """Whether a model returned it."""
-    return MODEL_RESPONSES[type(result)] is not None
-
-
-def failure_of(pipeline: Pipeline, result: Any) -> dict[str, str] | None:
-    """The failure that a tool's result reports."""
-    return None if TOOL_OUTPUTS[type(result)] is None else reported_failure(result, pipeline.sanitize)
-
-
-def failure_in(result: Any) -> BaseException | None:
-    """The exception a tool's result carries."""
+def failure_in(result: Any) -> JsonValue:
+    """The exception a tool's result carries, described."""
     error = getattr(getattr(result, "tool_output", result), "exception", None)
-    return error if isinstance(error, BaseException) else None
+    return describe(error) if isinstance(error, BaseException) else None
 
 
 def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
@@ -156,10 +146,14 @@ def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
         return dimensions(result)
     if kind in (Kind.RETRIEVER, Kind.RERANKER):
         return {"documents": pipeline.sanitize.found(result)}
-    for _ in range(2):  # A tool may return a tool's output itself, which is then wrapped in another.
-        if not TOOL_OUTPUTS[type(result)]:
-            break
-        raw, content = result.raw_output, result.content
-        # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".
-        result = content if raw is None and content not in ("", "None") else raw
+    if TOOL_OUTPUTS[type(result)]:
+        result = _own_result(result)
+        if TOOL_OUTPUTS[type(result)]:  # A tool may return a tool's output itself, which is then wrapped in another.
+            result = _own_result(result)
     return pipeline.plain(result)
+
+
+def _own_result(output: Any) -> Any:
+    # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".
+    is_content = output.raw_output is None and output.content not in ("", "None")
+    return output.content if is_content else output.raw_output

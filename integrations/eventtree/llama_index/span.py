@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.event import JsonValue, Status
 from eventtree.llama_index.classify import REPORTING, Facts
 from eventtree.llama_index.responses import Answer
 from eventtree.llama_index.streams import Ending
@@ -14,51 +14,36 @@ UUID_LENGTH = 36
 
 
 class Span:
-    """A span that was entered and has not closed; its stream may outlive its exit."""
+    """A span that was entered and has not closed; its stream may outlive its exit.
 
-    __slots__ = (
-        "above",
-        "answer",
-        "error",
-        "facts",
-        "id",
-        "internal",
-        "is_model",
-        "learned",
-        "metadata",
-        "model_ending",
-        "names_model",
-        "outputs",
-        "owner",
-        "run",
-        "status",
-        "waiting",
-    )  # fmt: skip
+    What all have is set as it opens; what most never have stands in the class until it is set.
+    """
 
-    def __init__(self, span_id: str, run: str, found: Facts, owner: int, above: Span | None) -> None:
-        """Know the span `span_id`; `owner` is the id of its object, `above` the span it hangs under."""
-        self.id = span_id
-        self.run = run
-        self.facts = found
-        self.owner = owner
-        self.above = above
-        self.is_model = found.kind is Kind.MODEL
-        """Whether a model runs in it."""
-        self.internal = False
-        self.answer: Answer | None = None
-        """Its model's answer, once an event or its result brought some of it."""
-        self.outputs: JsonValue = None
-        """Kept of a result that waits for its stream."""
-        self.names_model = False
-        """Whether its object names the model it asks."""
-        self.learned: dict[str, JsonValue] = {}
-        self.metadata: dict[str, JsonValue] = {}
-        self.status: Status | None = None
-        self.error: JsonValue = None
-        self.waiting = False
-        """Whether it has returned a stream."""
-        self.model_ending: Ending | None = None
-        """How the last model's stream below it ended."""
+    internal = False
+    answer: Answer | None = None
+    """Its model's answer, once an event or its result brought some of it."""
+    outputs: JsonValue = None
+    """Kept of a result that waits for its stream."""
+    names_model = False
+    """Whether its object names the model it asks."""
+    model: str | None = None
+    """The model as an event named it."""
+    cancelled: str | None = None
+    """Why its workflow was cancelled."""
+    status: Status | None = None
+    error: JsonValue = None
+    waiting = False
+    """Whether it has returned a stream."""
+    model_ending: Ending | None = None
+    """How the last model's stream below it ended."""
+
+    id: str
+    run: str
+    facts: Facts
+    owner: int
+    """Id of its object; 0 of a function's span."""
+    above: Span | None
+    """The span it hangs under."""
 
     def ancestors(self) -> Iterator[Span]:
         """The spans around this one, innermost first."""
@@ -66,6 +51,10 @@ class Span:
         while above is not None:
             yield above
             above = above.above
+
+    def outer_calls(self) -> list[Span]:
+        """The calls of the same model around this one."""
+        return [one for one in self.ancestors() if one.owner == self.owner and one.facts.is_model]
 
     @property
     def reports_end(self) -> bool:
@@ -75,21 +64,20 @@ class Span:
     def begin_answer(self) -> Answer:
         """Its model's answer so far. An engine's `raw` is the user's, a model's the provider's."""
         if self.answer is None:
-            self.answer = Answer(self.is_model)
+            self.answer = Answer(self.facts.is_model)
             self.mark_outer_calls()
         return self.answer
 
     def mark_outer_calls(self) -> None:
         """The innermost call of a model that reports an answer is the event; the calls around it are plumbing."""
-        if self.is_model:
-            for above in self.ancestors():
-                if above.owner == self.owner and above.is_model:
-                    above.internal = True
+        if self.facts.is_model:
+            for above in self.outer_calls():
+                above.internal = True
 
 
-def run_id(span_id: str) -> str:
-    """The run's id: the uuid at the end of the span's id, else one made of all of it."""
+def run_and_name(span_id: str) -> tuple[str, str]:
+    """The run's id, which is the uuid at the end of the span's, else one made of all of it; and the span's name."""
     tail = span_id[-UUID_LENGTH:]
-    if len(tail) == UUID_LENGTH and tail[8] == tail[13] == tail[18] == tail[23] == "-":
-        return tail
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, span_id))
+    if tail[8:24:5] == "----" and len(tail) == UUID_LENGTH:
+        return tail, span_id[: -UUID_LENGTH - 1]
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, span_id)), span_id

@@ -18,13 +18,14 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags
 
 from eventtree.event import Kind, Status
 from eventtree.llama_index import classify, inputs
-from eventtree.llama_index.classify import FACTS, Facts
-from eventtree.llama_index.closing import Closing, described
-from eventtree.llama_index.parents import Enclosing, Parents, is_plumbing, mark_wrappers
-from eventtree.llama_index.span import UUID_LENGTH, Span, run_id
-from eventtree.llama_index.status import future_behind, status_of, waits
+from eventtree.llama_index.classify import BUILT_IN, FACTS, Facts
+from eventtree.llama_index.closing import Closing
+from eventtree.llama_index.parents import Parents, is_plumbing
+from eventtree.llama_index.span import Span, run_and_name
+from eventtree.llama_index.status import WRAPPERS, future_behind, status_of, waits
 from eventtree.llama_index.streams import Streams, frame_of, generator_of
 from eventtree.recording.boundary import guarded
+from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
 from eventtree.remembered import oldest_of
 from eventtree.usage.collect import field, fields
@@ -40,14 +41,12 @@ STEP_TAGS = frozenset({"llamaindex.step.input_event", "llamaindex.step.input_sum
 DISPATCHER = 2
 """Frames between a method of `Spans` and the dispatcher's: the guard's."""
 
-WITH_SETTINGS = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
-
 
 def _end_bare(spans: Spans, id_: str, _bound: Any, _instance: Any = None, came: object = None) -> None:
     """In place of an end that could not be read: that there was one."""
     spans.open.pop(id_, None)
     status = Status.ERROR if isinstance(came, BaseException) else Status.OK
-    recorder.close(spans.pipeline, run_id(id_), status=status)
+    recorder.close(spans.pipeline, run_and_name(id_)[0], status=status)
 
 
 class Spans:
@@ -76,22 +75,37 @@ class Spans:
             self.closing.look()
         if tags is None:
             tags = active_instrument_tags.get()  # A workflow's run passes none; they stand in its context.
-        run = run_id(id_)
-        name = id_[: -UUID_LENGTH - 1] if id_.endswith(run) else id_
-        found = FACTS[None if instance is None else type(instance), name.rpartition(".")[2]]
-        around = self.parents.enclosing(parent_id)
-        span = Span(id_, run, found, id(instance) if instance is not None else 0, around.above)
-        self._keep(span, around)
+        span = Span()
+        span.id = id_
+        span.run, name = run_and_name(id_)
+        span.facts = found = FACTS[None if instance is None else type(instance), name]
+        span.owner = 0 if instance is None else id(instance)
+        span.above, run, outlived = self.parents.enclosing(parent_id)
+        known: Mapping[str, Any] = found.known
+        if run is not None and is_plumbing(span):
+            span.internal = True
+            known = {**known, "internal": True}
+        self.open[id_] = span
+        if len(self.open) > self.pipeline.open_runs:
+            self.open.pop(oldest_of(self.open) or "", None)
+        if found.is_model:
+            # Methods of a model that only format its prompt are plumbing around the call.
+            for above in span.ancestors():
+                if above.owner == span.owner and above.facts.method in classify.WRAPPERS:
+                    above.internal = True
+        if found.has_settings:
+            known = {**known, **inputs.settings(instance, bound_args)}
+            span.names_model = "model" in known
         recorder.open(
             self.pipeline,
+            span.run,
             run,
-            around.run,
             kind=found.kind,
-            name=_name(found, instance, name),
+            name=found.name if found.kind is not Kind.TOOL else _tool_name(instance) or found.name,
             inputs=bound_args if bound_args.arguments else None,
             convert=partial(inputs.inputs_of, self.pipeline, found),
-            metadata=_metadata(found, instance, bound_args, tags, around),
-            known=self._known(span, instance, bound_args),
+            metadata=_metadata(found, instance, bound_args, tags, outlived),
+            known=known,
             framework=FRAMEWORK,
         )
 
@@ -103,13 +117,21 @@ class Spans:
         span = self.open.get(id_)
         if span is None:
             return
+        dispatcher = sys._getframe(DISPATCHER)
+        caller = dispatcher.f_back
+        # The dispatcher's wrapper has the result itself; where something else ends the span, it may be a future.
+        if caller is None or caller.f_code.co_name not in WRAPPERS:
+            self._look_for_future(span, future_behind(dispatcher), result)
         if result is None:
-            self._explain_nothing(span)
-        elif (generator := generator_of(result)) is not None and (frame_of(generator) or span.model_ending):
-            self._wait(span, result, generator)
-            return
-        elif future_behind(sys._getframe(DISPATCHER)) is not None:
-            self.parents.keep_active(span)
+            if span.owner == 0 and span.status is None and waits(dispatcher):
+                span.status = Status.INTERRUPTED
+        elif type(result) not in BUILT_IN:
+            generator = generator_of(result)
+            if generator is not None and (frame_of(generator) or span.model_ending):
+                if self.pipeline.content and not span.facts.is_model and generator is not result:
+                    span.outputs = self.pipeline.plain(result)
+                self.closing.wait(span, generator)
+                return
         self.closing.close(span, result=result)
 
     @partial(guarded, otherwise=_end_bare)
@@ -119,11 +141,13 @@ class Spans:
         """A span raised `err`."""
         self.closing.look()
         span = self.open.get(id_)
-        if span is not None:
-            span.error = described(err)
-            if span.is_model and err is not None and (body := body_in(err)) is not None:
+        if span is None:
+            return
+        if err is not None:
+            span.error = describe(err)
+            if span.facts.is_model and (body := body_in(err)) is not None:
                 span.begin_answer().fail(self.pipeline, body)
-            self.closing.close(span, status=status_of(err))
+        self.closing.close(span, status=status_of(err))
 
     @guarded
     def look(self) -> None:
@@ -144,37 +168,14 @@ class Spans:
         for stream in self.streams.all():
             self.closing.lose_stream(stream)
 
-    def _keep(self, span: Span, around: Enclosing) -> None:
-        span.internal = around.run is not None and is_plumbing(span)
-        self.open[span.id] = span
-        if len(self.open) > self.pipeline.open_runs:
-            self.open.pop(oldest_of(self.open) or "", None)
-        mark_wrappers(span)
-
-    def _known(self, span: Span, instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
-        known: dict[str, Any] = {} if span.facts.provider is None else {"provider": span.facts.provider}
-        if span.internal:
-            known["internal"] = True
-        if span.facts.kind in WITH_SETTINGS:
-            known |= inputs.settings(instance, bound)
-            span.names_model = "model" in known
-        return known
-
-    def _explain_nothing(self, span: Span) -> None:
-        """No result: it may be a future that failed, or a step that waits, both hidden by the framework."""
-        future = future_behind(sys._getframe(DISPATCHER + 1))
-        if future is not None:
-            self.parents.keep_active(span)
-            error = CancelledError() if future.cancelled() else future.exception()
-            span.status = status_of(error) if error is not None else span.status
-            span.error = described(error)
-        elif span.owner == 0 and span.status is None and waits(sys._getframe(1)):
-            span.status = Status.INTERRUPTED
-
-    def _wait(self, span: Span, result: Any, generator: Any) -> None:
-        if self.pipeline.content and not span.is_model and generator is not result:
-            span.outputs = self.pipeline.plain(result)
-        self.closing.wait(span, generator)
+    def _look_for_future(self, span: Span, future: Any, result: Any) -> None:
+        """Where a future ended the span, its context still names it; that it failed is hidden by the framework."""
+        if future is None:
+            return
+        self.parents.keep_active(span)
+        error = CancelledError() if future.cancelled() else future.exception()
+        if result is None and error is not None:
+            span.status, span.error = status_of(error), describe(error)
 
 
 def _metadata(
@@ -182,22 +183,21 @@ def _metadata(
     instance: Any,
     bound: inspect.BoundArguments,
     tags: Mapping[str, Any] | None,
-    around: Enclosing,
-) -> dict[str, Any]:
-    own = {key: value for key, value in tags.items() if key not in STEP_TAGS} if tags else {}
+    outlived: str | None,
+) -> dict[str, Any] | None:
+    if not tags and outlived is None and instance is not None and found.family != classify.AGENT:
+        return None  # as of most spans
+    own = {key: value for key, value in (tags or {}).items() if key not in STEP_TAGS}
     if found.family == classify.AGENT:
         own["agent"] = getattr(instance, "name", None) or getattr(instance, "root_agent", None)
     elif instance is None and "ev" in bound.arguments:
         own["agent"] = field(fields(bound.arguments["ev"]), "current_agent_name")
-    if around.outlived is not None:
-        own |= {"parent_run_id": around.outlived, "parent_tree_id": recorder.tree_of(around.outlived)}
-    return {key: value for key, value in own.items() if value is not None} if own else own
+    if outlived is not None:
+        own |= {"parent_run_id": outlived, "parent_tree_id": recorder.tree_of(outlived)}
+    return {key: value for key, value in own.items() if value is not None}
 
 
-def _name(found: Facts, instance: Any, name: str) -> str:
-    """A tool by its own name, a step or function by its method, all else as `Class.method`."""
-    if found.kind is Kind.TOOL:
-        own = getattr(getattr(instance, "metadata", None), "name", None)
-        if isinstance(own, str) and own:
-            return own
-    return found.method if instance is None else name
+def _tool_name(instance: Any) -> str | None:
+    """A tool's own name."""
+    own = getattr(getattr(instance, "metadata", None), "name", None)
+    return own if isinstance(own, str) and own else None

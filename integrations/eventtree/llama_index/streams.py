@@ -68,18 +68,13 @@ class Stream:
 
 
 def generator_of(result: Any) -> Any:
-    """The generator in what a span returned, or None."""
-    if not is_generator(result):
+    """The generator, plain or async, in what a span returned, or None."""
+    if not isinstance(result, GENERATORS):
         own = getattr(result, "__dict__", None)
         if type(own) is not dict or own.keys().isdisjoint(GENERATOR_FIELDS):
             return None
-        result = next((own[name] for name in GENERATOR_FIELDS if is_generator(own.get(name))), None)
+        result = next((own[name] for name in GENERATOR_FIELDS if isinstance(own.get(name), GENERATORS)), None)
     return None if result is None or code_of(result).co_qualname in NO_MODEL else result
-
-
-def is_generator(value: Any) -> bool:
-    """Whether it is a generator, plain or async."""
-    return isinstance(value, GENERATORS)
 
 
 def frame_of(generator: Any) -> FrameType | None:
@@ -99,23 +94,20 @@ class Streams:
 
     def __init__(self, look: Callable[[], None]) -> None:
         """`look` is called when a generator is gone: streams that are pending may be over by then."""
-        self._by_code: dict[CodeType, list[Stream]] = {}
+        self.by_code: dict[CodeType, list[Stream]] = {}
+        """All that are waited for, by the code of their generators."""
         self._look = look
         self.pending: list[Stream] = []
         """Streams in which a model has ended, to look at when something happens next."""
 
-    def __bool__(self) -> bool:
-        """Whether any is waited for."""
-        return bool(self._by_code)
-
     def all(self) -> list[Stream]:
         """All that are waited for."""
-        return [stream for waiting in list(self._by_code.values()) for stream in waiting]
+        return [stream for waiting in list(self.by_code.values()) for stream in waiting]
 
     def add(self, generator: Any, span: str) -> Stream:
         """Let `span` wait for `generator`."""
         with _guard:
-            waiting = self._by_code.setdefault(code_of(generator), [])
+            waiting = self.by_code.setdefault(code_of(generator), [])
             stream = next((one for one in waiting if one.ref() is generator), None)
             if stream is None:
                 stream = Stream(generator, self._gone)
@@ -126,11 +118,11 @@ class Streams:
     def remove(self, stream: Stream) -> None:
         """Stop knowing it."""
         with _guard:
-            for listed in (self._by_code.get(stream.code, []), self.pending):
+            for listed in (self.by_code.get(stream.code, []), self.pending):
                 if stream in listed:
                     listed.remove(stream)
-            if not self._by_code.get(stream.code, True):
-                del self._by_code[stream.code]
+            if not self.by_code.get(stream.code, True):
+                del self.by_code[stream.code]
 
     def look_later(self, stream: Stream) -> None:
         """Look at it when something happens next."""
@@ -139,9 +131,9 @@ class Streams:
 
     def among(self, frames: Iterable[FrameType]) -> Iterator[Stream]:
         """The streams whose generators have these frames, in their order."""
-        if self._by_code:
+        if self.by_code:
             for frame in frames:
-                yield from (one for one in list(self._by_code.get(frame.f_code, ())) if is_frame(one, frame))
+                yield from (one for one in list(self.by_code.get(frame.f_code, ())) if is_frame(one, frame))
 
     def owner(self) -> str | None:
         """The span that returned the innermost stream this call runs in."""
