@@ -21,7 +21,7 @@ from eventtree.cli.relay import examine_relay
 from eventtree.errors import ConfigError
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.retention import remove_settled
-from eventtree.relay import collect, relay, replicate, write
+from eventtree.relay import collect, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
 from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
@@ -546,14 +546,14 @@ def test_f78_a_collectors_full_disk_acknowledges_nothing_and_loses_nothing(
     machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Nats(machine / "engine")
-    real, is_full = write.os.pwrite, True
+    real, is_full = collect.os.pwrite, True
 
     def pwrite(fd: int, data: bytes, at: int) -> int:
         if is_full:
             raise OSError(28, "No space left on device")
         return real(fd, data, at)
 
-    monkeypatch.setattr(write.os, "pwrite", pwrite)
+    monkeypatch.setattr(collect.os, "pwrite", pwrite)
     with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)]):
         app = App(machine / "app", relay=server.url)
         app.tree()
@@ -605,7 +605,7 @@ def test_what_became_of_a_process_may_be_damaged(tmp_path: Path, damage: bytes) 
     found = report(tmp_path)
     assert (found.vanished, found.vanished_bytes) == (1, 0)
     journal = Journal(DiskFiles(tmp_path))
-    writer = write.Writer(journal, DiskFiles(tmp_path), 60.0)
+    writer = collect.Writer(journal, DiskFiles(tmp_path), 60.0)
     assert writer.write([Chunk("w-1.0000.log", 0, b"a line\n").pack()]) == [(True, "w-1.0000.log", 7)]
 
 
@@ -704,10 +704,8 @@ def test_f74_a_server_that_lost_its_tls_gets_no_credential(machine: Path, monkey
     port = engine.Engine(Target(f"tls://127.0.0.1:{server.port}"))
 
     async def opened() -> None:
-        try:
-            await port.open()
-        finally:
-            await port.close()
+        async with port.opened():
+            pass
 
     with closing(server), pytest.raises(RefusedError, match="no TLS"):
         asyncio.run(opened())

@@ -104,7 +104,7 @@ def _check(settings: config.Settings) -> None:
         from eventtree.relay.settings import Target, named_vendors
 
         named_vendors(settings.vendors)
-        Target(settings.relay).check()
+        Target(settings.relay).connection()
     else:
         from eventtree.vendors import resolve_vendors
 
@@ -184,7 +184,7 @@ class Pipeline:
         from eventtree.relay.settings import Target, named_vendors
 
         target = Target(self.settings.relay)
-        target.check()
+        target.connection()
         self.vendor_refs = named_vendors(self.settings.vendors)
         self.shipper.serve((), self.settings.model_copy(update={"deliver": False}))
         self.relay = relay_of(

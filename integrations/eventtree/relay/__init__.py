@@ -4,10 +4,8 @@
                     chunks of bytes     written at their offset, fsynced, only then acknowledged
 
 relay.py        the relay: a thread of the app, or a process; takes the folder's lock, connects, tries again
-replicate.py    what it sends: the next bytes of each log, and which processes live or have died
-split.py        bytes as chunks; with more partitions than one, lines by their trees, as logs of their own
-collect.py      the collector: takes leases, receives, acknowledges, asks again, ships
-write.py        what it does with a chunk, by its offset; and with a process that is not heard of any more
+replicate.py    what it sends: the next bytes of each log, by partitions, and which processes live or have died
+collect.py      the collector: takes leases, writes chunks at their offsets, acknowledges, asks again, ships
 port.py         what an engine is: publish a chunk, receive messages, acknowledge; a lease for each partition
 nats.py         NATS JetStream (extra `nats`)
 redis.py        Redis Streams (extra `redis`)

@@ -1,10 +1,27 @@
-"""The collector: writes what relays send into its own journal, which is shipped, shown and reported on as any other."""
+"""The collector: writes what relays send into its own journal, which is shipped, shown and reported on as any other.
+
+By one rule its logs are, byte for byte, what processes elsewhere wrote, whatever comes twice, late or out of order:
+
+    chunk.offset == size    append, sync, acknowledge
+    chunk.offset <  size    it is there: acknowledge
+    chunk.offset >  size    a hole: ask for the log again from `size`, and let the chunk come again
+
+A hole that nobody fills for a minute becomes one damaged line, so that all behind it keeps its place: what it held is
+counted as lost by the gap in the lines' numbers. A process that was not heard of for a minute, with nothing waiting to
+be read, is taken for dead: its open runs arrive as `incomplete`, the report counts it as vanished; what comes after all
+is late.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import time
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import pydantic_core
 
 from eventtree import diagnostics
 from eventtree.config import Settings
@@ -12,20 +29,25 @@ from eventtree.delivery.shipper import Shipper
 from eventtree.errors import JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
-from eventtree.journal.journal import Journal
-from eventtree.journal.relayed import TAKERS, is_collected
-from eventtree.record import BY_NAME
-from eventtree.relay.port import AwayError, Delivery, Port
+from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.relayed import TAKERS, ended, is_collected, vanished
+from eventtree.record import BY_NAME, encode
+from eventtree.relay.port import AwayError, Chunk, Delivery, Port
 from eventtree.relay.settings import Target
-from eventtree.relay.write import SILENCE_SECONDS, Outcome, Writer
 from eventtree.vendors import Vendor
 
 AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
+"""Pauses before an engine that is away is tried again, at first and at most."""
 STANDBY_SECONDS = 1.0
 """A collector that stands by asks for the lease this often."""
-RENEW_SECONDS = 2.0
-ASK_SECONDS = 2.0
-"""A hole is asked for again this often."""
+RENEW_SECONDS = ASK_SECONDS = 2.0
+"""A lease is renewed, a hole asked for again this often."""
+SILENCE_SECONDS = 60.0
+LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
+"""A log that may be written; whatever else a message names is refused."""
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+REMOVED = 1 << 62
+"""Size of a log that is gone, while later ones of its process are there: whatever it held was here."""
 
 
 class Collector:
@@ -58,23 +80,18 @@ class Collector:
         Raises:
             ConfigError, RefusedError: the engine does not take us as we are.
         """
-        pause, is_away = AGAIN_SECONDS, False
+        pause = AGAIN_SECONDS
         try:
             while True:
-                port = target.connection(serves=True)
                 try:
-                    await port.open(partitions)
-                    pause, is_away = AGAIN_SECONDS, False
-                    async with asyncio.TaskGroup() as tasks:
+                    async with target.connection(serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
+                        pause = AGAIN_SECONDS
                         for partition in range(port.partitions):
                             if take is None or partition in take:
                                 tasks.create_task(self._collect(port, partition))
-                except* AwayError as away:
-                    if not is_away:
-                        diagnostics.logger.warning("nothing comes from %s: %s", target.url, away.exceptions[0])
-                    is_away = True
-                finally:
-                    await port.close()
+                except AwayError as away:
+                    if pause == AGAIN_SECONDS:
+                        diagnostics.logger.warning("nothing comes from %s: %s", target.url, away)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_SECONDS)
         finally:
@@ -82,8 +99,7 @@ class Collector:
 
     async def _collect(self, port: Port, partition: int) -> None:
         """Take the partition's lease, or stand by for it; then write what comes."""
-        renewed = float("-inf")
-        has_lease = False
+        renewed, has_lease = float("-inf"), False
         while True:
             if time.monotonic() - renewed >= RENEW_SECONDS:
                 had, has_lease, renewed = has_lease, await port.lease(partition), time.monotonic()
@@ -95,9 +111,7 @@ class Collector:
             if not has_lease:
                 await asyncio.sleep(STANDBY_SECONDS)
                 renewed = float("-inf")
-                continue
-            batch = await port.receive(partition)
-            if batch:
+            elif batch := await port.receive(partition):
                 await self._take(port, batch)
             else:
                 self.writer.end_silent(partition)
@@ -117,3 +131,131 @@ class Collector:
                 self._asked[log] = now
                 await port.ask(log, size)
             await port.answer(delivery, is_taken, size)
+
+
+class Outcome(NamedTuple):
+    """What becomes of a message."""
+
+    is_taken: bool
+    log: str = ""
+    size: int | None = None
+    """How long the log is now; None for a message that cannot be read."""
+
+
+class Writer:
+    """Writes into a collector's folder, which nobody else writes logs into."""
+
+    def __init__(self, journal: Journal, files: DiskFiles, silence: float) -> None:
+        """Nobody was heard of yet."""
+        self.journal = journal
+        self.files = files
+        self.silence = silence
+        self._holes: dict[str, float] = {}
+        """Log with a hole → when it was seen first."""
+        self._heard: dict[str, float] = {}
+        """Process → when it was heard of last, as far as it lives."""
+        self._left: dict[str, int] = {}
+        """Process → what its relay had yet to send."""
+
+    def write(self, messages: Iterable[bytes]) -> list[Outcome]:
+        """Write what messages hold, and sync it.
+
+        Raises:
+            OSError: the disk refuses some of it.
+        """
+        unsynced: dict[str, int] = {}
+        try:
+            outcomes = [self._outcome(message, unsynced) for message in messages]
+            for fd in unsynced.values():
+                os.fsync(fd)
+            return outcomes
+        finally:
+            for fd in unsynced.values():
+                os.close(fd)
+
+    def _outcome(self, message: bytes, unsynced: dict[str, int]) -> Outcome:
+        try:
+            log, offset, data, has_ended, left = Chunk.unpack(message)
+            if not LOG.fullmatch(log):
+                raise ValueError("no log of ours")
+        except ValueError as error:
+            # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.
+            diagnostics.failed("collecting", error)
+            return Outcome(is_taken=True)
+        process, size, end = process_of(log), self._size(log), offset + len(data)
+        if data and end <= size:
+            return Outcome(True, log, size)
+        if offset > size:
+            if time.monotonic() - self._holes.setdefault(log, time.monotonic()) <= self.silence:
+                return Outcome(False, log, size)
+            self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
+        if data:
+            self._put(log, offset, data, unsynced)
+            self._left[process] = left
+        self._holes.pop(log, None)
+        if not has_ended:  # it writes; if it was taken for dead, it is not any more
+            self._heard[process] = time.monotonic()
+            for said in (ended(process), vanished(process)):
+                self.files.remove(said)
+        elif not self.files.size(ended(process)):
+            self._end(process)
+        return Outcome(True, log, max(size, end))
+
+    def _size(self, log: str) -> int:
+        """How long a log is; of one that was removed, settled and old, how long it was."""
+        if size := self.files.size(log):
+            return size
+        process = process_of(log)
+        if any(_number(later) > _number(log) for later in self._logs(process)):
+            return REMOVED
+        try:
+            return int(pydantic_core.from_json(self.files.read(ended(process), 0) or b"{}").get(log, 0))
+        except (ValueError, TypeError, AttributeError):
+            return 0  # the file is damaged
+
+    def _logs(self, process: str) -> list[str]:
+        return [log for log in self.journal.all_logs() if process_of(log) == process]
+
+    def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
+        """Write at an offset, all of it or nothing; a new log is synced with its folder."""
+        if log not in unsynced:
+            if not self.files.size(log) and "" not in unsynced:
+                unsynced[""] = os.open(self.files.folder, os.O_RDONLY | os.O_CLOEXEC)
+            unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
+        left, at = memoryview(data), offset
+        try:
+            while left:
+                written = os.pwrite(unsynced[log], left, at)
+                left, at = left[written:], at + written
+        except OSError:
+            os.ftruncate(unsynced[log], offset)
+            raise
+
+    def _end(self, process: str) -> None:
+        """It writes no more. The sizes of its logs are kept: they may be removed, and a chunk of them come again."""
+        self._heard.pop(process, None)
+        self._left.pop(process, None)
+        self.files.replace(ended(process), encode({log: self.files.size(log) for log in self._logs(process)}))
+
+    def begin(self, partition: int) -> None:
+        """From now on the processes of a partition have to be heard of, as far as they have not ended."""
+        for process in set(map(process_of, self.journal.all_logs())):
+            if _home_of(process) == partition and not self.files.size(ended(process)):
+                self._heard[process] = time.monotonic()
+
+    def end_silent(self, partition: int) -> None:
+        """End the processes of a partition that were not heard of for too long, while nothing waits to be read."""
+        now = time.monotonic()
+        for process, at in list(self._heard.items()):
+            if now - at > self.silence and _home_of(process) == partition:
+                self.files.replace(vanished(process), b"%d\n" % self._left.get(process, 0))
+                self._end(process)
+
+
+def _number(log: str) -> int:
+    return int(log.rsplit(".", 2)[1])
+
+
+def _home_of(process: str) -> int:
+    """The partition whose collector hears of a process (see `replicate.py`)."""
+    return int(process.rpartition(".")[2]) if "." in process else 0

@@ -10,7 +10,6 @@ import asyncio
 import hmac
 import os
 import socket
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +18,7 @@ import pydantic_core
 from eventtree.delivery.http import Http
 from eventtree.errors import ConfigError, RequestError
 from eventtree.relay import port
-from eventtree.relay.settings import Target, login, tls
+from eventtree.relay.settings import Target, credentials, tls
 from eventtree.serializer.requests import Request
 
 ANSWER_SECONDS = 10.0
@@ -31,18 +30,16 @@ QUEUED = 2 * port.BATCH
 class Engine(port.Port):
     """A relay's connection to a collector."""
 
-    async def open(self, partitions: int | None = None) -> None:
+    async def open(self, partitions: int | None) -> None:
         self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
-        token = login()[1]
+        token = credentials()[2]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
         await self._put("/logs", b"")
 
-    async def publish(self, partition: int, chunk: port.Chunk) -> bool:
+    async def publish(self, partition: int, chunk: port.Chunk) -> None:
         size = await self._put(f"/logs/{quote(chunk.log)}", chunk.pack())
         if size is not None and size < chunk.offset:
-            self._asked[chunk.log] = size
-            return False
-        return True
+            self.asked[chunk.log] = size
 
     async def _put(self, path: str, message: bytes) -> int | None:
         headers = {"Content-Type": "application/octet-stream"}
@@ -62,7 +59,8 @@ class Engine(port.Port):
         return size if type(size) is int else None
 
     async def close(self) -> None:
-        await self.http.close()
+        if "http" in vars(self):
+            await self.http.close()
 
 
 class Server(port.Port):
@@ -78,13 +76,8 @@ class Server(port.Port):
         from starlette.applications import Starlette
         from starlette.routing import Route
 
-        class Quiet(uvicorn.Server):
-            @contextmanager
-            def capture_signals(self) -> Any:
-                yield  # the command's own
-
         super().__init__(target)
-        self.token = login()[1].encode()
+        self.token = credentials()[2].encode()
         if not self.token and not target.is_near:
             _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
         secure = {}
@@ -96,11 +89,12 @@ class Server(port.Port):
             Starlette(routes=routes), log_config=None, log_level="critical", access_log=False, lifespan="off",
             ws="none", timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
         )  # fmt: skip
-        self.server = Quiet(config)
+        self.server = uvicorn.Server(config)
         self.waiting: asyncio.Queue[port.Delivery] = asyncio.Queue(QUEUED)
         self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
+        self._serving: asyncio.Task[None] | None = None
 
-    async def open(self, partitions: int | None = None) -> None:
+    async def open(self, partitions: int | None) -> None:
         if partitions not in (None, 1):
             raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
         parts = urlsplit(self.target.url)
@@ -159,9 +153,8 @@ class Server(port.Port):
         self.server.should_exit = True
         for future in list(self._unanswered):  # else their connections would stay open
             future.set_result((False, None))
-        serving = self.__dict__.get("_serving")
-        if serving is not None:
-            await asyncio.gather(serving, return_exceptions=True)
+        if self._serving is not None:
+            await asyncio.gather(self._serving, return_exceptions=True)
             for connection in list(self.server.server_state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)  # sockets are closed in the loop's next round

@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import uuid
+import json
+import os
+import urllib.request
 from typing import Any
 
-import nats
 import nats.errors
-import nats.js.errors
 import pydantic_core
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import BadRequestError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from eventtree.relay import port
-from eventtree.relay.settings import Target, credentials_file, login, tls
+from eventtree.relay.settings import Target, credentials, tls
 
-STREAM = "EVENTTREE"
-LEASES = "eventtree-leases"
+STREAM, LEASES = "EVENTTREE", "eventtree-leases"
 ASKED = "eventtree-ask"
 """Subject outside the stream's."""
 CONNECT_SECONDS = 3
 CLOSE_SECONDS = 1.0
-AGAIN_SECONDS = 1.0
-ACK_SECONDS = 5.0
-"""A message that a collector took and did not answer is given again after so long."""
+AGAIN_SECONDS, ACK_SECONDS = 1.0, 5.0
+"""A message is given again so long after a collector refused it, or took it and did not answer."""
 MAX_WAITING = 4 * port.BATCH
-REFUSALS = re.compile(r"authorization|authentication|permissions|credentials|jwt|nkey", re.IGNORECASE)
 
 
 class _Client(Client):
@@ -44,7 +41,7 @@ class _Client(Client):
 
     def _connect_command(self) -> bytes:
         if self.needs_tls and not self._server_info.get("tls_required"):
-            raise nats.errors.SecureConnRequiredError
+            raise port.RefusedError("the server offers no TLS")
         command: bytes = super()._connect_command()
         return command
 
@@ -56,33 +53,25 @@ async def _quiet(*_: object) -> None:
 class Engine(port.Port):
     """A connection to JetStream, for a relay or a collector."""
 
+    errors = (nats.errors.Error, OSError)
+
     def __init__(self, target: Target) -> None:
         """Connect to nothing yet."""
         super().__init__(target)
         self.client = _Client()
         self.client.needs_tls = not target.is_near or target.url.startswith("tls:")
-        self.me = uuid.uuid4().hex.encode()
+        self._kept: KeyValue | None = None
         self._leases: dict[int, int] = {}
         """Partition → revision of the lease's key, as this collector wrote it."""
-        self._kept: KeyValue | None = None
         self._consumers: dict[int, Any] = {}
 
-    def explain(self, error: Exception) -> Exception:
-        if isinstance(error, nats.errors.SecureConnRequiredError):
-            return port.RefusedError("the server offers no TLS")
-        if isinstance(error, nats.errors.Error | OSError) and REFUSALS.search(f"{type(error).__name__} {error}"):
-            return port.RefusedError("the server refuses the credentials")
-        if isinstance(error, nats.js.errors.APIError):
-            return port.AwayError(f"{type(error).__name__}: {error.description}")
-        return port.away(error) if isinstance(error, nats.errors.Error | OSError) else error
-
-    async def open(self, partitions: int | None = None) -> None:
-        (user, token), creds = login(), credentials_file()
-        known: dict[str, Any] = {"user": user, "password": token} if user else {"token": token or None}
+    async def open(self, partitions: int | None) -> None:
+        creds, user, token = credentials()
+        known = {"user_credentials": creds} if creds else {"user": user, "password" if user else "token": token or None}
         connecting = self.client.connect(
             self.target.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
             connect_timeout=CONNECT_SECONDS, error_cb=_quiet, disconnected_cb=_quiet, closed_cb=_quiet,
-            tls=tls() if self.client.needs_tls else None, **({"user_credentials": creds} if creds else known),
+            tls=tls() if self.client.needs_tls else None, **known,
         )  # fmt: skip
         await asyncio.wait_for(connecting, 2 * CONNECT_SECONDS)
         self.js = self.client.jetstream(timeout=port.REPLY_SECONDS)
@@ -90,55 +79,53 @@ class Engine(port.Port):
         await self.client.subscribe(ASKED, cb=self._on_ask)
 
     async def _stream(self, wanted: int | None) -> None:
-        """Make the stream, if there is none, and know its partitions."""
-        config = StreamConfig(
-            name=STREAM, subjects=["eventtree.*.log"], retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW,
-            metadata={"partitions": str(wanted or 1)},
-        )  # fmt: skip
+        """Make the stream, if there is none; one that is empty may get other partitions."""
         try:
-            found = await self.js.stream_info(STREAM)
-        except nats.js.errors.NotFoundError:
-            with contextlib.suppress(nats.js.errors.BadRequestError):  # somebody else was first, with other partitions
-                await self.js.add_stream(config)
-            found = await self.js.stream_info(STREAM)
-        self.partitions = int((found.config.metadata or {}).get("partitions", 1))
+            await self.look()
+        except NotFoundError:
+            with contextlib.suppress(BadRequestError):  # somebody else was first, with other partitions
+                await self.js.add_stream(
+                    StreamConfig(
+                        name=STREAM, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW,
+                        subjects=_subjects(wanted or 1),
+                    )
+                )  # fmt: skip
+            await self.look()
+        found = self._found
         if port.repartitioned(self.partitions, wanted, found.state.messages):
-            await self.js.update_stream(found.config.evolve(metadata=config.metadata))
+            await self.js.update_stream(found.config.evolve(subjects=_subjects(wanted or 1)))
             self.partitions = wanted or 1
 
-    async def publish(self, partition: int, chunk: port.Chunk) -> bool:
+    async def look(self) -> None:
+        self._found = await self.js.stream_info(STREAM)
+        self.partitions = len(self._found.config.subjects or ()) or 1
+
+    async def publish(self, partition: int, chunk: port.Chunk) -> None:
+        # A partition that is no more has no subject: nothing is put where nobody collects.
         await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=port.REPLY_SECONDS)
-        return True
 
     async def _on_ask(self, message: Msg) -> None:
-        try:
-            found = pydantic_core.from_json(message.data)
-            self._asked[str(found["log"])] = int(found["offset"])
-        except (ValueError, LookupError, TypeError):
-            return
+        self.hear(message.data)
 
     async def ask(self, log: str, offset: int) -> None:
-        await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "offset": offset}))
+        await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
 
     async def lease(self, partition: int) -> bool:
-        key = f"partition.{partition}"
         if self._kept is None:
             # In the server's memory: no lease need outlive it, and none has to wait for a busy disk.
-            self._kept = await self.js.create_key_value(
-                bucket=LEASES, ttl=port.LEASE_SECONDS, storage=StorageType.MEMORY
-            )
+            memory, ttl = StorageType.MEMORY, port.LEASE_SECONDS
+            self._kept = await self.js.create_key_value(bucket=LEASES, ttl=ttl, storage=memory)
+        key, known = f"partition.{partition}", self._leases.pop(partition, None)
         try:
-            known = self._leases.pop(partition, None)
-            self._leases[partition] = await (
-                self._kept.create(key, self.me) if known is None else self._kept.update(key, self.me, last=known)
-            )
-        except nats.js.errors.KeyWrongLastSequenceError:
+            renewing = self._kept.create(key, b"") if known is None else self._kept.update(key, b"", last=known)
+            self._leases[partition] = await renewing
+        except KeyWrongLastSequenceError:
             return False
         return True
 
     async def receive(self, partition: int) -> list[port.Delivery]:
         if partition not in self._consumers:
-            subject = f"eventtree.{partition}.log"
+            (subject,) = _subjects(partition + 1)[partition:]
             config = ConsumerConfig(
                 ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_SECONDS, max_ack_pending=MAX_WAITING, max_deliver=-1,
                 filter_subject=subject,
@@ -169,3 +156,24 @@ class Engine(port.Port):
         if writer is not None:
             writer.transport.abort()
             await asyncio.sleep(0)  # the socket is closed in the loop's next round
+
+    async def advice(self) -> list[str]:
+        """What its monitoring port says of its syncing."""
+        monitor = os.environ.get("EVENTTREE_RELAY_MONITOR") or f"http://{self.target.host}:8222"
+        hint = "Set sync_interval: always in its jetstream block (eventtree relay --print-nats-conf)"
+
+        def sync_always() -> bool:
+            with urllib.request.urlopen(f"{monitor}/varz", timeout=port.RECEIVE_SECONDS) as answer:
+                return bool(json.load(answer)["jetstream"]["config"].get("sync_always"))
+
+        try:
+            if await asyncio.to_thread(sync_always):
+                return []
+        except (OSError, ValueError, LookupError, TypeError):
+            where = "EVENTTREE_RELAY_MONITOR names its monitoring port"
+            return [f"whether the server syncs before it acknowledges cannot be read at {monitor}: {where}. {hint}"]
+        return [f"the server acknowledges before it syncs: a power cut loses up to two minutes. {hint}"]
+
+
+def _subjects(partitions: int) -> list[str]:
+    return [f"eventtree.{number}.log" for number in range(partitions)]

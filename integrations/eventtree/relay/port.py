@@ -6,10 +6,11 @@ does no harm.
 
 from __future__ import annotations
 
-import functools
+import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import pydantic_core
 
@@ -29,15 +30,11 @@ LEASE_SECONDS = 6.0
 """A collector that has not renewed the lease of a partition for so long has lost it."""
 REPLY_SECONDS = 5.0
 """An engine that does not answer for so long is away."""
+REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
 
 
 class AwayError(EventTreeError):
     """The engine cannot be reached, does not answer or takes nothing now: tried again."""
-
-
-def away(error: Exception) -> AwayError:
-    """The one that says what a client met, without its words: they may quote what it was given."""
-    return AwayError(f"it cannot be reached, or does not answer ({type(error).__name__})")
 
 
 class RefusedError(EventTreeError):
@@ -89,50 +86,53 @@ class Delivery(NamedTuple):
     mark: Any
 
 
-def _explained(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @functools.wraps(call)
-    async def explained(self: Port, *args: Any) -> Any:
-        try:
-            return await call(self, *args)
-        except EventTreeError:
-            raise
-        except Exception as error:  # noqa: BLE001  (clients of engines have no end of classes)
-            raise self.explain(error) from None
-
-    return explained
-
-
 class Port:
-    """One connection to an engine; of a subclass every method but `close` raises `AwayError` or `RefusedError`."""
+    """One connection to an engine: used within `opened`, which makes a client's errors ours."""
+
+    errors: ClassVar[tuple[type[Exception], ...]] = ()
+    """What its client raises when the engine is away or refuses."""
 
     def __init__(self, target: Target) -> None:
         """Connect to nothing yet."""
         self.target = target
         self.partitions = 1
         """How many there are: known once it is open."""
-        self._asked: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+        """Logs that a collector lacks bytes of, and from where; who goes back there empties it."""
 
-    def __init_subclass__(cls) -> None:
-        """What a client raises is raised as what `explain` makes of it."""
-        for name in {"open", "publish", "asked", "lease", "receive", "answer", "ask", "unsafe"} & vars(cls).keys():
-            setattr(cls, name, _explained(vars(cls)[name]))
+    @asynccontextmanager
+    async def opened(self, partitions: int | None = None) -> AsyncIterator[Self]:
+        """Connect, with so many partitions (a relay takes as many as there are, or makes one); close at the end.
 
-    def explain(self, error: Exception) -> Exception:
-        """A client's error as one of ours, without words that may quote what it was given."""
-        return error
+        Raises:
+            AwayError, RefusedError: whatever the client met, without words that may quote what it was given.
+            ConfigError: there are other partitions, and messages wait in them.
+        """
+        try:
+            await self.open(partitions)
+            yield self
+        except Exception as error:
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            if not isinstance(error, self.errors):
+                raise error from None
+            if REFUSALS.search(f"{type(error).__name__} {error}"):
+                raise RefusedError("the server refuses the credentials") from None
+            why = f"{type(error).__name__} {getattr(error, 'description', '')}".strip()
+            raise AwayError(f"it cannot be reached, or takes nothing ({why})") from None
+        finally:
+            await self.close()
 
-    async def open(self, partitions: int | None = None) -> None:
-        """Connect, and have a stream of so many partitions (a relay takes as many as there are, or makes one)."""
+    async def open(self, partitions: int | None) -> None:
+        """Connect, and have so many partitions."""
         raise NotImplementedError
 
-    async def publish(self, partition: int, chunk: Chunk) -> bool:
-        """Return once the engine keeps the chunk; False where a collector answers that bytes before it are missing."""
-        raise NotImplementedError
+    async def look(self) -> None:
+        """Learn now and then how many partitions there are, and what collectors ask for."""
 
-    async def asked(self) -> Mapping[str, int]:
-        """Logs that a collector has asked for again since the last call, and from where."""
-        asked, self._asked = self._asked, {}
-        return asked
+    async def publish(self, partition: int, chunk: Chunk) -> None:
+        """Return once the engine keeps the chunk, or has `asked` for bytes before it."""
+        raise NotImplementedError
 
     async def lease(self, partition: int) -> bool:
         """Take or renew a partition for this collector; whether it has it."""
@@ -151,6 +151,18 @@ class Port:
 
     async def close(self) -> None:
         """Give back the leases, and end the connection. Never raises."""
+
+    async def advice(self) -> list[str]:
+        """What of the engine's settings lets it lose what it has acknowledged."""
+        return []
+
+    def hear(self, message: bytes) -> None:
+        """Take in what a collector has asked for by `[log, offset]`."""
+        try:
+            log, offset = pydantic_core.from_json(message)
+            self.asked[str(log)] = int(offset)
+        except (ValueError, TypeError):
+            return
 
 
 def repartitioned(known: int, wanted: int | None, waiting: int) -> bool:

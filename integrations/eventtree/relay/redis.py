@@ -6,29 +6,18 @@ What was acknowledged is deleted from it. How durable an acknowledgement is, the
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
 import redis.asyncio
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    LockError,
-    NoPermissionError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import LockError, RedisError, ResponseError
 
 from eventtree.relay import port
-from eventtree.relay.settings import Target, login, tls
+from eventtree.relay.settings import Target, credentials, tls
 
-GROUP = "fold"
-ASKED = "eventtree:ask"
-PARTITIONS = "eventtree:partitions"
+GROUP, ASKED, PARTITIONS = "fold", "eventtree:ask", "eventtree:partitions"
 AGAIN_MS = 1_000
 """A message that was not acknowledged comes again after so long."""
 SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -38,22 +27,18 @@ SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noevi
 class Engine(port.Port):
     """A connection to Redis, for a relay or a collector."""
 
+    errors = (RedisError, OSError)
+
     def __init__(self, target: Target) -> None:
         """Connect to nothing yet."""
         super().__init__(target)
         self.me = uuid.uuid4().hex
         self._leases: dict[int, Any] = {}
-        self._groups: set[int] = set()
+        self._open: list[Any] = []
+        """What is to be closed."""
 
-    def explain(self, error: Exception) -> Exception:
-        if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
-            return port.RefusedError("the server refuses the credentials")
-        if isinstance(error, ResponseError):
-            return port.AwayError(f"the server refuses: {str(error).split(' ', 1)[0][:30]}")
-        return port.away(error) if isinstance(error, RedisError | OSError) else error
-
-    async def open(self, partitions: int | None = None) -> None:
-        user, token = login()
+    async def open(self, partitions: int | None) -> None:
+        _, user, token = credentials()
         secure: dict[str, Any] = {}
         if self.target.url.startswith("rediss:"):
             secure = {"ssl_min_version": tls().minimum_version, "ssl_ca_certs": os.environ.get("EVENTTREE_RELAY_CA")}
@@ -61,26 +46,29 @@ class Engine(port.Port):
             self.target.url, username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
             socket_connect_timeout=port.REPLY_SECONDS, **secure,
         )  # fmt: skip
+        self._asking = self.client.pubsub(ignore_subscribe_messages=True)
+        self._open = [self._asking, self.client]
+        await self._asking.subscribe(ASKED)
         await self.client.set(PARTITIONS, partitions or 1, nx=True)
-        self.partitions = int(await self.client.get(PARTITIONS) or 1)
+        await self.look()
         waiting = [await self.client.xlen(f"eventtree:{number}") for number in range(self.partitions)]
         if port.repartitioned(self.partitions, partitions, sum(waiting)):
+            for number in range(partitions or 1, self.partitions):
+                await self.client.delete(f"eventtree:{number}")
             self.partitions = partitions or 1
             await self.client.set(PARTITIONS, self.partitions)
-        self._asking = self.client.pubsub(ignore_subscribe_messages=True)
-        await self._asking.subscribe(ASKED)
+        for number in range(self.partitions):
+            await self._join(f"eventtree:{number}")
 
-    async def publish(self, partition: int, chunk: port.Chunk) -> bool:
-        await self.client.xadd(f"eventtree:{partition}", {"m": chunk.pack()})
-        return True
-
-    async def asked(self) -> Mapping[str, int]:
-        asked = {}
+    async def look(self) -> None:
+        self.partitions = int(await self.client.get(PARTITIONS) or 1)
         while found := await self._asking.get_message(timeout=0):
-            with contextlib.suppress(ValueError, TypeError):  # it is none of ours
-                log, offset = pydantic_core.from_json(found["data"])
-                asked[str(log)] = int(offset)
-        return asked
+            self.hear(found["data"])
+
+    async def publish(self, partition: int, chunk: port.Chunk) -> None:
+        # A partition that is no more has no stream: nothing is put where nobody collects.
+        if not await self.client.xadd(f"eventtree:{partition}", {"m": chunk.pack()}, nomkstream=True):
+            raise port.AwayError(f"it has no partition {partition} any more")
 
     async def ask(self, log: str, offset: int) -> None:
         await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
@@ -98,9 +86,6 @@ class Engine(port.Port):
 
     async def receive(self, partition: int) -> list[port.Delivery]:
         stream = f"eventtree:{partition}"
-        if partition not in self._groups:
-            await self._join(stream)
-            self._groups.add(partition)
         # What was given out and not answered: by this collector, or one that has died.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)
         found = [(key, fields) for key, fields in again if fields]
@@ -124,15 +109,13 @@ class Engine(port.Port):
             await self.client.xdel(stream, key)
 
     async def close(self) -> None:
-        endings = [lock.release for lock in self._leases.values()]
-        endings += [one.aclose for one in (self.__dict__.get("_asking"), self.__dict__.get("client")) if one]
-        for end in endings:
+        for end in [*(lock.release for lock in self._leases.values()), *(one.aclose for one in self._open)]:
             try:
                 await end()
             except Exception:  # noqa: BLE001  (a lease expires; the connection is broken already)
                 continue
 
-    async def unsafe(self) -> list[str]:
-        """What of the server's configuration lets it lose what it has acknowledged."""
+    async def advice(self) -> list[str]:
         found = await self.client.config_get("append*", "maxmemory-policy")
-        return [f"{key} is {found[key]}, not {value}" for key, value in SAFE.items() if found.get(key, value) != value]
+        wrong = {key: value for key, value in SAFE.items() if found.get(key, value) != value}
+        return [f"an acknowledged record may be lost: {key} is {found[key]}, not {wrong[key]}" for key in wrong]

@@ -43,8 +43,7 @@ OTHERS_SECONDS = 0.02
 class Relay(LoopThread):
     """Replicates one journal. Never raises into the app; what goes wrong is tried again, and in the report."""
 
-    thread_name = "eventtree-relay"
-    part = "relay"
+    thread_name, part = "eventtree-relay", "relay"
 
     def __init__(self, journal: Journal, target: Target, *, exit_timeout: float = 2.0, bounds: Bounds = BOUNDS) -> None:
         """Nothing runs before `ensure`."""
@@ -71,10 +70,6 @@ class Relay(LoopThread):
         """Start the thread if it does not run."""
         if not self.is_over:
             super().ensure()
-
-    def wake(self) -> None:
-        """Look at the logs now."""
-        self._call(lambda: self._woken.set())
 
     @unseen
     def confirm(self, seconds: float = CONFIRM_SECONDS) -> bool:
@@ -109,7 +104,7 @@ class Relay(LoopThread):
             left = deadline - time.monotonic()
             if left <= 0 or self.is_away:
                 return False
-            self.wake()
+            self._call(lambda: self._woken.set())
             with self._replicated:
                 self._replicated.wait(min(left, OTHERS_SECONDS))
         return True
@@ -129,31 +124,40 @@ class Relay(LoopThread):
         while not self._stopping:
             wait = LOCK_SECONDS
             try:
-                if self._hold():
-                    await self._connected()
-            except RefusedError as error:
-                self._park(str(error))
-                wait = PARKED_SECONDS
+                if self._lock is None or self.cursor is None or self.cursor.is_gone():
+                    await self._close()
+                    self._hold()
+                if self._lock is not None:
+                    await self._replicate()
             except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
                 pause = min(2 * pause, LONGEST_SECONDS) if self.is_away else AGAIN_SECONDS
+                wait = PARKED_SECONDS if isinstance(error, RefusedError) else pause * random.uniform(0.5, 1.0)
                 self._miss(error)
-                wait = pause * random.uniform(0.5, 1.0)
             await self._pause(wait)
 
-    async def _close(self) -> None:
-        self._release()
+    def _hold(self) -> None:
+        """Take the folder's lock if it is free."""
+        self._lock = self.files.lock(f"{REPLICATED}.lock")
+        if self._lock is not None:
+            self.cursor = Cursor(self.files, CURSOR)
+            self.cursor.take_over()
 
-    async def _connected(self) -> None:
+    async def _close(self) -> None:
+        self.cursor = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def _replicate(self) -> None:
         """Replicate over one connection until it breaks, or somebody deletes the folder."""
         assert self.cursor is not None
-        port = self.target.connection()
-        replicator = Replicator(self.journal, self.cursor)
         beaten = tidied = float("-inf")
-        try:
-            await port.open()
-            self._park(None)
+        async with self.target.connection().opened() as port:
+            self.is_away = False
+            self.cursor.park(None)
+            replicator = Replicator(self.journal, self.cursor, port)
             while not self.cursor.is_gone():
-                more = await replicator.round(port, is_ending=self._is_ending)
+                more = await replicator.round(is_ending=self._is_ending)
                 with self._replicated:
                     self._replicated.notify_all()
                 if not more:
@@ -165,8 +169,6 @@ class Relay(LoopThread):
                 if now - tidied >= TIDY_SECONDS:
                     tidied = now
                     await sweep(self.journal, self.bounds)
-        finally:
-            await port.close()
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -176,37 +178,19 @@ class Relay(LoopThread):
             pass
         self._woken.clear()
 
-    def _hold(self) -> bool:
-        """Take the folder's lock if it is free."""
-        if self.cursor is not None and self.cursor.is_gone():
-            self._release()
-        if self._lock is None:
-            self._lock = self.files.lock(f"{REPLICATED}.lock")
-            if self._lock is not None:
-                cursor = Cursor(self.files, CURSOR)
-                cursor.take_over()
-                self.cursor = cursor
-        return self._lock is not None
-
-    def _release(self) -> None:
-        self.cursor = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
     def _miss(self, error: Exception) -> None:
-        if not isinstance(error, AwayError):
+        """Say what keeps the relay from its work, once."""
+        if isinstance(error, RefusedError):
+            if self.cursor is not None and self.cursor.parked != str(error):
+                diagnostics.logger.warning(
+                    "the relay waits: %s. Everything is kept; it is tried again each minute", error
+                )
+                self.cursor.park(str(error))
+        elif not isinstance(error, AwayError):
             diagnostics.failed("relay", error)
         elif not self.is_away:
             diagnostics.logger.warning("the relay gets nothing through to %s: %s. All is kept", self.target.url, error)
         self.is_away = True
-
-    def _park(self, why: str | None) -> None:
-        assert self.cursor is not None
-        self.is_away = why is not None
-        if why is not None and self.cursor.parked != why:
-            diagnostics.logger.warning("the relay waits: %s. Everything is kept; it is tried again each minute", why)
-        self.cursor.park(why)
 
 
 _relays: weakref.WeakKeyDictionary[Journal, Relay] = weakref.WeakKeyDictionary()

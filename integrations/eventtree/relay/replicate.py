@@ -2,6 +2,10 @@
 
 How far each log is replicated stands in a cursor, like that of a vendor called `collector`: so reports, `flush` and the
 removal of old logs go by it, whoever asks.
+
+With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.PARTITION.0003.log` in each
+partition that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves, so that a
+relay which starts again makes the same bytes.
 """
 
 from __future__ import annotations
@@ -9,126 +13,128 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from hashlib import blake2b
 from itertools import groupby
-from typing import NamedTuple
 
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import unframe
-from eventtree.record import decode, dropped_by
-from eventtree.relay.port import CHUNK_BYTES, Port
-from eventtree.relay.split import STATE, lengths, source_of, split
+from eventtree.journal.line import frame, unframe
+from eventtree.record import LOG, VERSION, decode, dropped_by, encode
+from eventtree.relay.port import CHUNK_BYTES, Chunk, Port
 
 BEAT_SECONDS = 10.0
-"""A relay says this often that a process lives: the locks by which those of one machine know it reach no other."""
+"""A relay says this often that a process lives: the locks by which those of one machine know it reach no other. This
+often, too, it learns whether there are other partitions.
+"""
 LOOK_SECONDS = 2.0
 """Whether a process lives is asked this often."""
-ENDED = "ended."
-"""Prefix under which is kept which processes were said to have died."""
+ENDED, STATE = "ended.", "split."
+"""Prefixes under which is kept which processes were said to have died; how long a partition's log is, and the number of
+its next line.
+"""
 COMPACT_LINES = 200
 """Lines of the cursor before it is rewritten."""
 OPENED = b' {"r":"open","id":"'
 DROPPED = re.compile(rb'^[0-9a-f]{8} \d+ \{"r":"drop".*$', re.M)
 """Within a record a quote is escaped, so that neither can stand in one."""
+LINE = re.compile(rb'[0-9a-f]{8} \d+ \{"r":"\w+","id":"[^"\\]*","tree":"([^"\\]*)"')
 
-
-class Piece(NamedTuple):
-    """The next bytes of a process's logs: whole lines, or the torn end of a log that nobody writes any more."""
-
-    log: str
-    offset: int
-    data: bytes
-    has_more: bool
+Placed = list[tuple[int, Chunk]]
+"""Chunks with their partitions."""
 
 
 class Replicator:
     """Has a folder's logs kept elsewhere. Belongs to who has the folder's lock: two would count everything twice."""
 
-    def __init__(self, journal: Journal, cursor: Cursor) -> None:
+    def __init__(self, journal: Journal, cursor: Cursor, port: Port) -> None:
         """Begin where the cursor stands."""
         self.journal = journal
         self.files = journal.files
         self.cursor = cursor
+        self.port = port
         self._next = dict(cursor.offsets)
         """Log → offset to read on from: lower than the cursor's where a collector has asked for bytes again."""
         self._states = {name: value for name, value in cursor.learned.items() if name.startswith(STATE)}
         """Those of splits as far as `_next`."""
         self._dead: set[str] = set()
         self._beaten: dict[str, float] = {}
-        self._looked = float("-inf")
+        self._looked = self._learned = float("-inf")
         self._lines = 0
 
-    async def round(self, port: Port, *, is_ending: bool) -> bool:
+    async def round(self, *, is_ending: bool) -> bool:
         """Publish the next bytes of each process, and who lives or has died; whether more waits already.
 
         With `is_ending` this process writes no more.
 
         Raises:
-            AwayError, RefusedError: something of it could not be published.
+            Exception: something of it could not be published.
         """
-        self._rewind(await port.asked(), port.partitions)
+        if time.monotonic() - self._learned >= BEAT_SECONDS:
+            self._learned = time.monotonic()
+            await self.port.look()
+        self._rewind()
         living = [(name, list(logs)) for name, logs in groupby(self.journal.all_logs(), process_of)]
         living = [(name, logs) for name, logs in living if ENDED + name not in self.cursor.learned]
-        pieces = [piece for _, logs in living if (piece := self._piece(logs)) is not None]
         with self.cursor.gathered():
-            done = await asyncio.gather(*(self._send(port, piece) for piece in pieces), return_exceptions=True)
-            for error in filter(None, done):
-                raise error
+            more = await asyncio.gather(*(self._advance(logs) for _, logs in living), return_exceptions=True)
+            for error in more:
+                if isinstance(error, BaseException):
+                    raise error
             if is_ending or time.monotonic() - self._looked >= LOOK_SECONDS:
                 self._looked = time.monotonic()
                 for name, logs in living:
-                    await self._say(port, name, logs, is_ending=is_ending)
+                    await self._say(name, logs, is_ending=is_ending)
         self._compact()
-        return any(piece.has_more for piece in pieces)
+        return any(more)
 
-    def _rewind(self, asked: Mapping[str, int], partitions: int) -> None:
+    def _rewind(self) -> None:
         """Go back to where a collector lacks bytes, as far as the log is still here."""
+        asked, self.port.asked = self.port.asked, {}
         for name, offset in asked.items():
-            log = source_of(name)
+            log = _source_of(name)
             if not self.files.size(log):
                 continue
-            for _, part in lengths(log, 0, self._states, partitions) if log != name else ():
+            for _, part in self._lengths(log) if log != name else ():
                 del self._states[STATE + part.log]  # a split begins again with the log
             self._next[log] = min(offset if log == name else 0, self._next.get(log, 0))
             if ENDED + process_of(log) in self.cursor.learned:
                 self.cursor.unlearn([ENDED + process_of(log)])
 
-    def _piece(self, logs: list[str]) -> Piece | None:
-        for log in logs:
-            offset = self._next.get(log, 0)
-            if self._is_through(log):
-                continue
-            is_left = log != logs[-1] or process_of(log) in self._dead
-            limit = CHUNK_BYTES
+    async def _advance(self, logs: list[str]) -> bool:
+        """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
+        log = next((log for log in logs if not self._is_through(log)), None)
+        if log is None:
+            return False
+        offset, limit = self._next.get(log, 0), CHUNK_BYTES
+        is_left = log != logs[-1] or process_of(log) in self._dead
+        data = self.files.read(log, offset, limit)
+        while b"\n" not in data and len(data) == limit:
+            limit *= 4
             data = self.files.read(log, offset, limit)
-            while b"\n" not in data and len(data) == limit:
-                limit *= 4
-                data = self.files.read(log, offset, limit)
-            end = len(data) if is_left and len(data) < limit else data.rfind(b"\n") + 1
-            return Piece(log, offset, data[:end], is_left or len(data) == limit) if end else None
-        return None
+        end = len(data) if is_left and len(data) < limit else data.rfind(b"\n") + 1
+        return await self._send(log, offset, data[:end]) and (is_left or len(data) == limit)
 
     def _is_through(self, log: str) -> bool:
         return self.files.size(log) <= self._next.get(log, 0)
 
-    async def _send(self, port: Port, piece: Piece) -> None:
+    async def _send(self, log: str, offset: int, data: bytes) -> bool:
         """Have bytes kept, and write down that they are, as far as they were not before."""
-        chunks, states = split(*piece[:3], self._states, port.partitions)
-        end, before = piece.offset + len(piece.data), self.cursor.offsets.get(piece.log, 0)
-        left = self.files.size(piece.log) - end if port.partitions == 1 else 0
+        chunks, states = self._split(log, offset, data)
+        end, before = offset + len(data), self.cursor.offsets.get(log, 0)
+        left = self.files.size(log) - end if self.port.partitions == 1 else 0
         for partition, chunk in chunks:
-            if not await port.publish(partition, chunk._replace(left=left)):
-                return
-        self._next[piece.log] = end
+            await self.port.publish(partition, chunk._replace(left=left))
+            if chunk.log in self.port.asked:
+                return False
+        self._next[log] = end
         self._states.update(states)
         if end > before:
-            opened, dropped = _counted(piece.data[max(0, before - piece.offset) :])
-            self.cursor.replicate(piece.log, end, opened, dropped, states)
+            self.cursor.replicate(log, end, *_counted(data[max(0, before - offset) :]), states)
             self._lines += 1
+        return bool(data)
 
-    async def _say(self, port: Port, name: str, logs: list[str], *, is_ending: bool) -> None:
+    async def _say(self, name: str, logs: list[str], *, is_ending: bool) -> None:
         """Say now and then how long the newest log of a process is; once it has died and all is sent, that of all."""
         if (is_ending and name == self.journal.process) or not self.journal.is_alive(name):
             self._dead.add(name)
@@ -137,10 +143,11 @@ class Replicator:
         if not (all(map(self._is_through, logs)) if is_dead else is_due):
             return
         self._beaten[name] = now
-        placed = [one for log in logs for one in lengths(log, self._next.get(log, 0), self._states, port.partitions)]
+        placed = [one for log in logs for one in self._lengths(log)]
         newest = dict(placed)
         for partition, chunk in placed if is_dead else newest.items():
-            if not await port.publish(partition, chunk._replace(ended=is_dead and chunk is newest[partition])):
+            await self.port.publish(partition, chunk._replace(ended=is_dead and chunk is newest[partition]))
+            if chunk.log in self.port.asked:
                 return
         if is_dead:
             self.cursor.learn({ENDED + name: "1"})
@@ -153,15 +160,83 @@ class Replicator:
         self._lines = 0
         logs = self.journal.all_logs()
         known = {*(ENDED + process_of(log) for log in logs), *logs}
-        for kept in (self.cursor.learned, self._states):
+        for kept in (self.cursor.learned, self._states, self._next):
             for name in list(kept):
-                if (source_of(name.removeprefix(STATE)) if name.startswith(STATE) else name) not in known:
+                if (_source_of(name.removeprefix(STATE)) if name.startswith(STATE) else name) not in known:
                     del kept[name]
-        self._next = {log: offset for log, offset in self._next.items() if log in known}
         try:
             self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
         except OSError:
             return  # the file as it is says the same
+
+    # -- partitions --------------------------------------------------------------------------------------------------
+
+    def _split(self, log: str, offset: int, data: bytes) -> tuple[Placed, dict[str, str]]:
+        """Whole lines of a log as chunks; and what is to be kept once all are published."""
+        if self.port.partitions == 1:
+            return _cut(0, log, offset, data), {}
+        made: dict[int, bytearray] = defaultdict(bytearray)
+        states: dict[int, tuple[int, int]] = {}
+        for line in data.splitlines(keepends=True):
+            found = LINE.match(line)
+            if found is not None and not found[1]:
+                continue  # sums of the whole log: each partition counts for itself
+            number = 0 if found is None else partition_of(found[1], self.port.partitions)
+            name = part_name(log, number)
+            size, seq = states.get(number) or self._state(name)
+            if not size and not made[number]:
+                head = {"r": LOG, "id": process_of(name), "tree": "", "eventtree": VERSION}
+                made[number] += frame(0, encode(head))
+            made[number] += line if found is None else _renumbered(line, seq)
+            states[number] = (size, seq + 1)
+        placed, after = [], {}
+        for number, lines in made.items():
+            name, (size, seq) = part_name(log, number), states[number]
+            placed += _cut(number, name, size, bytes(lines))
+            after[STATE + name] = f"{size + len(lines)} {seq}"
+        return placed, after
+
+    def _lengths(self, log: str) -> Placed:
+        """How long a log is, or those that a split has made of it, as chunks without bytes."""
+        if self.port.partitions == 1:
+            return [(0, Chunk(log, self._next.get(log, 0), b""))]
+        names = ((number, part_name(log, number)) for number in range(self.port.partitions))
+        return [
+            (number, Chunk(name, self._state(name)[0], b"")) for number, name in names if STATE + name in self._states
+        ]
+
+    def _state(self, name: str) -> tuple[int, int]:
+        size, seq = self._states.get(STATE + name, "0 1").split()
+        return int(size), int(seq)
+
+
+def partition_of(tree_id: bytes, partitions: int) -> int:
+    """The partition of a tree: the same for every relay."""
+    return int.from_bytes(blake2b(tree_id, digest_size=8).digest(), "big") % partitions
+
+
+def part_name(log: str, partition: int) -> str:
+    """The log that a partition has of `log`."""
+    process, number, _ = log.rsplit(".", 2)
+    return f"{process}.{partition}.{number}.log"
+
+
+def _source_of(log: str) -> str:
+    """The log of which `log` is a partition's, or itself."""
+    process, *_, number, _ = log.split(".")
+    return f"{process}.{number}.log"
+
+
+def _cut(partition: int, log: str, offset: int, data: bytes) -> Placed:
+    starts = range(0, len(data), CHUNK_BYTES)
+    return [(partition, Chunk(log, offset + start, data[start : start + CHUNK_BYTES])) for start in starts]
+
+
+def _renumbered(line: bytes, seq: int) -> bytes:
+    try:
+        return frame(seq, unframe(line.rstrip(b"\n"))[1])
+    except ValueError:
+        return line  # damaged: it is counted where it arrives
 
 
 def _counted(data: bytes) -> tuple[int, Counter[str]]:

@@ -43,7 +43,8 @@ class Target:
         except ValueError:
             is_url = False
         if not is_url:
-            raise ConfigError("relay", "it is no URL of an engine", f"Give one of {', '.join(ENGINES)}://HOST")
+            hint = f"Give one of {', '.join(ENGINES)}://HOST, or set EVENTTREE_RELAY"
+            raise ConfigError("relay", "it is no URL of an engine", hint)
         if parts.username or parts.password:
             hint = "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN"
             raise ConfigError("relay", "the URL holds credentials", hint)
@@ -61,22 +62,14 @@ class Target:
         """Whether it is on this machine."""
         return self.host in LOOPBACK
 
-    def check(self, *, serves: bool = False) -> None:
-        """Say now what would keep it from ever being connected.
-
-        Raises:
-            ConfigError: as `connection`.
-        """
-        self.connection(serves=serves)
-        login()
-
     def connection(self, *, serves: bool = False) -> Port:
-        """A connection to open; with `serves`, for a collector.
+        """A connection to open; with `serves`, for a collector. What would keep it from ever opening is said now.
 
         Raises:
             ConfigError: the engine's package is not installed, or a credential cannot be read.
         """
         name = ENGINES[urlsplit(self.url).scheme]
+        credentials()
         try:
             module = importlib.import_module(f"eventtree.relay.{name}")
             return cast("Port", (module.Server if serves and name == "http" else module.Engine)(self))
@@ -95,17 +88,21 @@ def named_vendors(given: Iterable[Any]) -> tuple[dict[str, str], ...]:
     return tuple({"name": name, "fingerprint": BY_NAME} for name in dict.fromkeys(names))
 
 
-def credentials_file() -> str | None:
-    """The file of EVENTTREE_RELAY_CREDS, if it is one for NATS."""
-    path = os.environ.get("EVENTTREE_RELAY_CREDS")
-    return path if path and _read(path).lstrip().startswith(NATS_CREDENTIALS) else None
+def credentials() -> tuple[str | None, str | None, str]:
+    """A file of NATS credentials, if EVENTTREE_RELAY_CREDS names one; EVENTTREE_RELAY_USER; and the token or password:
+    EVENTTREE_RELAY_TOKEN, or what else that file holds.
 
-
-def login() -> tuple[str | None, str]:
-    """User, if one is set, and token or password: EVENTTREE_RELAY_USER and _TOKEN, or what the file of _CREDS holds."""
-    path = os.environ.get("EVENTTREE_RELAY_CREDS")
-    token = os.environ.get("EVENTTREE_RELAY_TOKEN") or (_read(path) if path and not credentials_file() else "")
-    return os.environ.get("EVENTTREE_RELAY_USER") or None, token.strip()
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path, token = os.environ.get("EVENTTREE_RELAY_CREDS"), os.environ.get("EVENTTREE_RELAY_TOKEN")
+    try:
+        text = Path(path).read_text() if path else ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigError("EVENTTREE_RELAY_CREDS", f"{path} cannot be read: {reason}", "Name a readable file") from None
+    is_nats, user = text.lstrip().startswith(NATS_CREDENTIALS), os.environ.get("EVENTTREE_RELAY_USER") or None
+    return (path, user, token or "") if is_nats else (None, user, token or text.strip())
 
 
 def tls() -> ssl.SSLContext:
@@ -116,11 +113,3 @@ def tls() -> ssl.SSLContext:
         raise ConfigError("EVENTTREE_RELAY_CA", f"it cannot be read: {error.strerror}", "Name a PEM file") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigError("EVENTTREE_RELAY_CREDS", f"{path} cannot be read: {reason}", "Name a readable file") from None
