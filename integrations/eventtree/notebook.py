@@ -14,6 +14,7 @@ from eventtree.summary import (
     failures,
     number,
     plural,
+    report_notes,
     scores,
     seconds,
     shorten,
@@ -102,7 +103,8 @@ def report_html(report: Report) -> str:
          f"parked: {sums.parked}" if sums.parked else ", ".join(sums.dropped))
         for name, sums in report.vendors.items()
     ]  # fmt: skip
-    return rows_html(headings, rows, f"{plural(report.events, 'event')} in {report.journal}")
+    notes = (f"{plural(report.events, 'event')} in {report.journal}", *report_notes(report))
+    return rows_html(headings, rows, " · ".join(notes))
 
 
 def _extent(events: Sequence[Event]) -> tuple[float, float]:

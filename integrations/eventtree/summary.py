@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eventtree.diagnostics import shown
 
 if TYPE_CHECKING:
+    from eventtree.delivery.report import Report
     from eventtree.event import Event, EventError, EventTree
 
 LINE = 200
@@ -57,6 +58,31 @@ def cost_of(tree: EventTree) -> str:
 def plural(count: int, what: str) -> str:
     """`1 event`, `2 events`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def report_notes(report: Report) -> Iterator[str]:
+    """What is to be said of a journal beside its vendors' sums, a line each."""
+    if report.unreplicated_bytes is not None:
+        age = f", the oldest {report.lag_seconds:.1f} s old" if report.lag_seconds else ""
+        yield f"Relayed: {report.unreplicated_bytes} bytes are not with the collector's engine yet{age}."
+    if report.unreplicated:
+        yield f"{report.unreplicated} trees ended without its acknowledgement."
+    if report.dropped:
+        left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
+        yield f"Left out, only counted: {shown(left_out)}."
+    if report.vanished:
+        who = f"{report.vanished} process{'' if report.vanished == 1 else 'es'} elsewhere"
+        yield f"{who} fell silent, with {report.vanished_bytes} bytes or more to send."
+    if report.damaged_lines or report.lost_lines:
+        yield f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing."
+    if report.newer_logs:
+        yield f"{len(report.newer_logs)} logs of a newer eventtree: left for that version to deliver."
+    if report.unwritten_bytes:
+        yield f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them."
+    for model, count in report.unknown_models.items():
+        met = f"{count} event{'' if count == 1 else 's'}"
+        name = shown(model)
+        yield f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}"
 
 
 def said(value: Any, length: int = LINE) -> str:

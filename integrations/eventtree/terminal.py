@@ -22,6 +22,7 @@ from eventtree.summary import (
     failures,
     number,
     plural,
+    report_notes,
     said,
     scores,
     seconds,
@@ -229,7 +230,7 @@ class ReportView:
         yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
         if not report.vendors:
             yield Text("No vendor: recorded locally.")
-            yield from _warnings(report)
+            yield from map(Text, report_notes(report))
             return
         table = _table()
         table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
@@ -240,7 +241,7 @@ class ReportView:
             numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
             table.add_row(Text(label), *map(str, numbers), _state(sums))
         yield table
-        yield from _warnings(report)
+        yield from map(Text, report_notes(report))
 
 
 def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
@@ -287,31 +288,6 @@ def table_of(headings: Sequence[str], rows: Sequence[Sequence[Text]], right: Con
 
 def _table() -> Table:
     return Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
-
-
-def _warnings(report: Report) -> Iterator[Text]:
-    if report.unreplicated_bytes is not None:
-        age = f", the oldest {report.lag_seconds:.1f} s old" if report.lag_seconds else ""
-        yield Text(f"Relayed: {report.unreplicated_bytes} bytes are not with the collector's engine yet{age}.")
-    if report.unreplicated:
-        yield Text(f"{report.unreplicated} trees ended without its acknowledgement.")
-    if report.dropped:
-        left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
-        yield Text(f"Left out, only counted: {shown(left_out)}.")
-    if report.vanished:
-        yield Text(
-            f"{report.vanished} processes elsewhere fell silent, with {report.vanished_bytes} bytes or more to send."
-        )
-    if report.damaged_lines or report.lost_lines:
-        yield Text(f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing.")
-    if report.newer_logs:
-        yield Text(f"{len(report.newer_logs)} logs of a newer eventtree: left for that version to deliver.")
-    if report.unwritten_bytes:
-        yield Text(f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them.")
-    for model, count in report.unknown_models.items():
-        met = f"{count} event{'' if count == 1 else 's'}"
-        name = shown(model)
-        yield Text(f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}")
 
 
 def _row(depth: int, event: Event) -> tuple[Text, ...]:

@@ -25,6 +25,7 @@ from eventtree.relay import collect, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
 from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
+from eventtree.view.vendors import delivery_in
 from tests.relay.world import (
     ENGINES,
     LONGEST,
@@ -218,6 +219,9 @@ def test_f62_what_a_vanished_relay_is_known_to_have_left_is_counted(machine: Pat
         until(lambda: report(machine / "collector").vanished)
         found = report(machine / "collector")
         assert (found.vanished, found.vanished_bytes) == (1, len(data) - half)
+        said = f"1 process elsewhere fell silent, with {len(data) - half} bytes or more to send."
+        assert said in delivery_in(Journal(DiskFiles(machine / "collector")))["notes"]
+        assert said in found._repr_html_()
         client.put(f"/logs/{log.name}", content=Chunk(log.name, half, data[half:]).pack())  # it was only cut off
         assert report(machine / "collector").vanished == 0
         until(lambda: arrived(vendor) == app.events)
@@ -437,6 +441,33 @@ def test_f73_other_partitions_need_a_stream_that_is_empty(engine: str, machine: 
             until(lambda: not report(machine / "collector").waiting)
             sums = report(machine / "collector").vendors["braintrust"]
             assert sums.recorded == sums.accepted == len(app.events) + len(later.events)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f73_a_relay_that_is_connected_learns_of_other_partitions(
+    engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(replicate, "LOOK_SECONDS", 1_000.0)  # nothing is to wait while no collector is there
+    server = ENGINES[engine](machine / "engine")
+    app = App(machine / "app", relay=server.url)
+    seen = 0
+    with closing(server):
+        for partitions in (1, 4, 2):
+            with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=partitions):
+                for _ in range(12):
+                    app.tree()
+                    time.sleep(0.05)
+                until(lambda: arrived(vendor) == app.events)
+                seen += 12
+                if partitions > 1:
+                    logs = {log.name for log in (machine / "collector").glob(f"{app.journal.process}.*.*.log")}
+                    assert len(logs) > 1
+                until(lambda: not report(machine / "app").unreplicated_bytes)
+                until(lambda: not report(machine / "collector").waiting)
+        found = report(machine / "collector")
+    assert found.lost_lines == found.damaged_lines == 0
+    assert found.vendors["braintrust"].accepted == len(app.events) == 4 * seen
 
 
 @pytest.mark.parametrize(

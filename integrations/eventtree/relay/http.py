@@ -30,7 +30,7 @@ QUEUED = 2 * port.BATCH
 class Engine(port.Port):
     """A relay's connection to a collector."""
 
-    async def open(self, partitions: int | None) -> None:
+    async def connect(self) -> None:
         self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
         token = credentials()[2]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
@@ -94,9 +94,10 @@ class Server(port.Port):
         self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
         self._serving: asyncio.Task[None] | None = None
 
-    async def open(self, partitions: int | None) -> None:
-        if partitions not in (None, 1):
-            raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
+    async def divide(self, partitions: int) -> None:
+        raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
+
+    async def connect(self) -> None:
         parts = urlsplit(self.target.url)
         address = (self.target.host, parts.port or (443 if parts.scheme == "https" else 80))
         try:
@@ -109,7 +110,6 @@ class Server(port.Port):
 
     async def _put(self, request: Any) -> Any:
         """What a relay has put, answered when it is written."""
-        from starlette.requests import ClientDisconnect
         from starlette.responses import JSONResponse
 
         def answered(status: int, size: int | None = None) -> JSONResponse:
@@ -118,20 +118,14 @@ class Server(port.Port):
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if self.token and not hmac.compare_digest(given, self.token):
             return answered(401)
-        body = bytearray()
-        try:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MAX_BODY:
-                    return answered(413)
-        except ClientDisconnect:
-            return answered(400)
+        if not 0 <= int(request.headers.get("content-length", "-1")) <= MAX_BODY:
+            return answered(413)
         if "log" not in request.path_params:
             return answered(200)  # a relay that connects
         future: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
         self._unanswered.add(future)
         future.add_done_callback(self._unanswered.discard)
-        await self.waiting.put(port.Delivery(bytes(body), future))
+        await self.waiting.put(port.Delivery(await request.body(), future))
         is_taken, size = await future
         return answered(503 if size is None else 200 if is_taken else 409, size)
 
@@ -152,7 +146,8 @@ class Server(port.Port):
     async def close(self) -> None:
         self.server.should_exit = True
         for future in list(self._unanswered):  # else their connections would stay open
-            future.set_result((False, None))
+            if not future.done():
+                future.set_result((False, None))
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
             for connection in list(self.server.server_state.connections):

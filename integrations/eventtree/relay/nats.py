@@ -65,7 +65,7 @@ class Engine(port.Port):
         """Partition → revision of the lease's key, as this collector wrote it."""
         self._consumers: dict[int, Any] = {}
 
-    async def open(self, partitions: int | None) -> None:
+    async def connect(self) -> None:
         creds, user, token = credentials()
         known = {"user_credentials": creds} if creds else {"user": user, "password" if user else "token": token or None}
         connecting = self.client.connect(
@@ -75,33 +75,33 @@ class Engine(port.Port):
         )  # fmt: skip
         await asyncio.wait_for(connecting, 2 * CONNECT_SECONDS)
         self.js = self.client.jetstream(timeout=port.REPLY_SECONDS)
-        await self._stream(partitions)
         await self.client.subscribe(ASKED, cb=self._on_ask)
 
-    async def _stream(self, wanted: int | None) -> None:
-        """Make the stream, if there is none; one that is empty may get other partitions."""
+    async def look(self) -> int:
         try:
-            await self.look()
+            self._found = await self.js.stream_info(STREAM)
         except NotFoundError:
-            with contextlib.suppress(BadRequestError):  # somebody else was first, with other partitions
-                await self.js.add_stream(
-                    StreamConfig(
-                        name=STREAM, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW,
-                        subjects=_subjects(wanted or 1),
-                    )
-                )  # fmt: skip
-            await self.look()
-        found = self._found
-        if port.repartitioned(self.partitions, wanted, found.state.messages):
-            await self.js.update_stream(found.config.evolve(subjects=_subjects(wanted or 1)))
-            self.partitions = wanted or 1
+            self.partitions = 0
+            return 0
+        self.partitions = len(self._found.config.subjects or ())
+        return self._found.state.messages
 
-    async def look(self) -> None:
-        self._found = await self.js.stream_info(STREAM)
-        self.partitions = len(self._found.config.subjects or ()) or 1
+    async def divide(self, partitions: int) -> None:
+        subjects = [f"eventtree.{number}.log" for number in range(partitions)]
+        if self.partitions:
+            before = self._found.config
+            changed = await self.js.update_stream(before.evolve(subjects=subjects))
+            if changed.state.messages:
+                await self.js.update_stream(before)
+                raise port.AwayError("messages came meanwhile")
+            return
+        config = StreamConfig(
+            STREAM, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, subjects=subjects
+        )
+        with contextlib.suppress(BadRequestError):  # somebody else was first, with other partitions
+            await self.js.add_stream(config)
 
     async def publish(self, partition: int, chunk: port.Chunk) -> None:
-        # A partition that is no more has no subject: nothing is put where nobody collects.
         await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=port.REPLY_SECONDS)
 
     async def _on_ask(self, message: Msg) -> None:
@@ -125,7 +125,7 @@ class Engine(port.Port):
 
     async def receive(self, partition: int) -> list[port.Delivery]:
         if partition not in self._consumers:
-            (subject,) = _subjects(partition + 1)[partition:]
+            subject = f"eventtree.{partition}.log"
             config = ConsumerConfig(
                 ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_SECONDS, max_ack_pending=MAX_WAITING, max_deliver=-1,
                 filter_subject=subject,
@@ -173,7 +173,3 @@ class Engine(port.Port):
             where = "EVENTTREE_RELAY_MONITOR names its monitoring port"
             return [f"whether the server syncs before it acknowledges cannot be read at {monitor}: {where}. {hint}"]
         return [f"the server acknowledges before it syncs: a power cut loses up to two minutes. {hint}"]
-
-
-def _subjects(partitions: int) -> list[str]:
-    return [f"eventtree.{number}.log" for number in range(partitions)]

@@ -109,7 +109,15 @@ class Port:
             ConfigError: there are other partitions, and messages wait in them.
         """
         try:
-            await self.open(partitions)
+            await self.connect()
+            waiting = await self.look()
+            if not self.partitions or partitions not in (None, self.partitions):
+                if waiting:
+                    hint = f"Collect with --partitions {self.partitions} until none does"
+                    problem = f"the stream has {self.partitions}, and messages wait in them"
+                    raise ConfigError("--partitions", problem, hint)
+                await self.divide(partitions or 1)
+                await self.look()  # somebody else may have been first
             yield self
         except Exception as error:
             while isinstance(error, ExceptionGroup):
@@ -123,15 +131,21 @@ class Port:
         finally:
             await self.close()
 
-    async def open(self, partitions: int | None) -> None:
-        """Connect, and have so many partitions."""
+    async def connect(self) -> None:
+        """Connect with the credentials that are there now."""
         raise NotImplementedError
 
-    async def look(self) -> None:
-        """Learn now and then how many partitions there are, and what collectors ask for."""
+    async def look(self) -> int:
+        """Learn how many partitions there are (0 if none yet), and what is `asked`; how many messages wait."""
+        return 0
+
+    async def divide(self, partitions: int) -> None:
+        """Have so many partitions: there are none yet, or nothing waits in those there are."""
 
     async def publish(self, partition: int, chunk: Chunk) -> None:
-        """Return once the engine keeps the chunk, or has `asked` for bytes before it."""
+        """Return once the engine keeps the chunk, or has `asked` for bytes before it. A partition that is no more
+        takes none.
+        """
         raise NotImplementedError
 
     async def lease(self, partition: int) -> bool:
@@ -163,17 +177,3 @@ class Port:
             self.asked[str(log)] = int(offset)
         except (ValueError, TypeError):
             return
-
-
-def repartitioned(known: int, wanted: int | None, waiting: int) -> bool:
-    """Whether a stream of `known` partitions is to get as many as are wanted.
-
-    Raises:
-        ConfigError: messages wait in it, which are for the partitions there are.
-    """
-    if wanted in (None, known):
-        return False
-    if waiting:
-        hint = f"Collect with --partitions {known} until none does"
-        raise ConfigError("--partitions", f"the stream has {known}, and messages wait in them", hint)
-    return True

@@ -6,6 +6,7 @@ What was acknowledged is deleted from it. How durable an acknowledgement is, the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from typing import Any
@@ -20,6 +21,11 @@ from eventtree.relay.settings import Target, credentials, tls
 GROUP, ASKED, PARTITIONS = "fold", "eventtree:ask", "eventtree:partitions"
 AGAIN_MS = 1_000
 """A message that was not acknowledged comes again after so long."""
+DELETE_EMPTY = """
+for _, stream in ipairs(KEYS) do if redis.call('xlen', stream) > 0 then return 0 end end
+redis.call('del', unpack(KEYS))
+return 1
+"""
 SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 """Configuration of a server that loses nothing it has acknowledged."""
 
@@ -37,7 +43,7 @@ class Engine(port.Port):
         self._open: list[Any] = []
         """What is to be closed."""
 
-    async def open(self, partitions: int | None) -> None:
+    async def connect(self) -> None:
         _, user, token = credentials()
         secure: dict[str, Any] = {}
         if self.target.url.startswith("rediss:"):
@@ -49,24 +55,23 @@ class Engine(port.Port):
         self._asking = self.client.pubsub(ignore_subscribe_messages=True)
         self._open = [self._asking, self.client]
         await self._asking.subscribe(ASKED)
-        await self.client.set(PARTITIONS, partitions or 1, nx=True)
-        await self.look()
-        waiting = [await self.client.xlen(f"eventtree:{number}") for number in range(self.partitions)]
-        if port.repartitioned(self.partitions, partitions, sum(waiting)):
-            for number in range(partitions or 1, self.partitions):
-                await self.client.delete(f"eventtree:{number}")
-            self.partitions = partitions or 1
-            await self.client.set(PARTITIONS, self.partitions)
-        for number in range(self.partitions):
-            await self._join(f"eventtree:{number}")
 
-    async def look(self) -> None:
-        self.partitions = int(await self.client.get(PARTITIONS) or 1)
+    async def look(self) -> int:
         while found := await self._asking.get_message(timeout=0):
             self.hear(found["data"])
+        self.partitions = int(await self.client.get(PARTITIONS) or 0)
+        return sum([await self.client.xlen(f"eventtree:{number}") for number in range(self.partitions)])
+
+    async def divide(self, partitions: int) -> None:
+        surplus = [f"eventtree:{number}" for number in range(partitions, self.partitions)]
+        if surplus and not await self.client.eval(DELETE_EMPTY, len(surplus), *surplus):
+            raise port.AwayError("messages came meanwhile")
+        for number in range(partitions):
+            with contextlib.suppress(ResponseError):  # it is there
+                await self.client.xgroup_create(f"eventtree:{number}", GROUP, id="0", mkstream=True)
+        await self.client.set(PARTITIONS, partitions, nx=not self.partitions)
 
     async def publish(self, partition: int, chunk: port.Chunk) -> None:
-        # A partition that is no more has no stream: nothing is put where nobody collects.
         if not await self.client.xadd(f"eventtree:{partition}", {"m": chunk.pack()}, nomkstream=True):
             raise port.AwayError(f"it has no partition {partition} any more")
 
@@ -94,13 +99,6 @@ class Engine(port.Port):
             read = await self.client.xreadgroup(GROUP, self.me, {stream: ">"}, count=port.BATCH, block=block)
             found = [one for _, entries in read or () for one in entries]
         return [port.Delivery(fields.get(b"m", b""), (stream, key)) for key, fields in found]
-
-    async def _join(self, stream: str) -> None:
-        try:
-            await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
 
     async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
         if is_taken:

@@ -12,6 +12,7 @@ from eventtree.journal import Journal
 from eventtree.query import Index, Opened
 from eventtree.serializer.packing import export_url, request
 from eventtree.serializer.serialize import plan
+from eventtree.summary import report_notes
 from eventtree.vendors import Vendor, vendor_class
 from eventtree.view.shape import PIECE_BYTES, Json
 
@@ -36,7 +37,9 @@ def delivery_in(journal: Journal) -> Json:
     """The report of a journal, and its newest dead letters."""
     letters = sorted(letters_in(journal), key=lambda one: -one.letter["at"])
     shown = [letter_of(one) for one in letters[:MOST_LETTERS]]
-    return {"report": make_report(journal).model_dump(mode="json"), "letters": shown, "dead": len(letters)}
+    report = make_report(journal)
+    notes = list(report_notes(report))
+    return {"report": report.model_dump(mode="json"), "notes": notes, "letters": shown, "dead": len(letters)}
 
 
 def letter_of(one: Numbered) -> Json:

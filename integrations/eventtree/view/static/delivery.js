@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "./preact/standalone.module.js";
 import * as api from "./api.js";
-import { count, plural } from "./format.js";
+import { count } from "./format.js";
 import { Letters } from "./parts.js";
 
 export function Delivery({ go, news }) {
@@ -23,8 +23,7 @@ export function Delivery({ go, news }) {
     <h2>delivery</h2>
     <p class="quiet">${count(report.events)} events in ${report.journal}</p>
     <${Totals} vendors=${report.vendors} />
-    ${report.damaged_lines + report.lost_lines > 0 &&
-    html`<p class="bad">Damage: ${plural(report.damaged_lines, "line")} unreadable, ${count(report.lost_lines)} missing.</p>`}
+    ${found.notes.map((note) => html`<p key=${note}>${note}</p>`)}
     <h2>dead letters</h2>
     ${found.dead > found.letters.length && html`<p class="quiet">the newest of ${count(found.dead)}</p>`}
     ${found.letters.length
