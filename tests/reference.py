@@ -79,11 +79,14 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join([*map(str.ljust, row, wide), row[-1]])} |\n" for row in lines)
 
 
+BASES = (BaseModel, event.Light)
+
+
 @cache
-def docstrings(model: type[BaseModel]) -> Mapping[str, str]:
+def docstrings(model: type[BaseModel | event.Light]) -> Mapping[str, str]:
     """What stands below each field of a class and its bases, on one line."""
     found: dict[str, str] = {}
-    for cls in reversed([cls for cls in model.__mro__ if issubclass(cls, BaseModel) and cls is not BaseModel]):
+    for cls in reversed([cls for cls in model.__mro__ if issubclass(cls, BASES) and cls not in BASES]):
         (body,) = (node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef))
         for field, below in pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
@@ -91,7 +94,7 @@ def docstrings(model: type[BaseModel]) -> Mapping[str, str]:
     return found
 
 
-def fields_of(model: type[BaseModel]) -> str:
+def fields_of(model: type[BaseModel | event.Light]) -> str:
     """The fields of a model, with their types as they are written."""
     written = inspect.get_annotations(model)
     rows = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from eventtree.event import Cost, Usage
@@ -205,22 +206,20 @@ class Catalogue:
         return Rate(sums.input_price, sums.output_price, sums.total_price - sums.input_price - sums.output_price)
 
 
-REST = [name for name in Usage.model_fields if name not in {*PLAIN, "raw", "inferred", "problems"}]
+REST_OF = attrgetter(*(name for name in Usage.model_fields if name not in {*PLAIN, "raw", "inferred", "problems"}))
 
 
 def is_plain(usage: Usage) -> bool:
     """Whether a usage has the three counts of the usual record, and nothing else that a price could depend on."""
-    own = vars(usage)
-    plain = plain_counts(usage.raw) if type(usage.raw) is dict and not any(map(own.get, REST)) else None
-    return plain == (own["input_tokens"], own["output_tokens"], own["total_tokens"])
+    plain = plain_counts(usage.raw) if type(usage.raw) is dict and not any(REST_OF(usage)) else None
+    return plain == (usage.input_tokens, usage.output_tokens, usage.total_tokens)
 
 
 def _at_rate(rate: Rate, usage: Usage, source: str) -> Cost:
     input_usd = rate.input * (usage.input_tokens or 0) / MILLION
     output_usd = rate.output * (usage.output_tokens or 0) / MILLION
     total = input_usd + output_usd + rate.request
-    fields = {"input_usd": input_usd, "output_usd": output_usd, "total_usd": total, "problems": (), "source": source}
-    return Cost.made(fields)
+    return Cost.model_construct(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(), source=source)
 
 
 def _price_keys(model: Any) -> set[str]:

@@ -217,7 +217,7 @@ def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
-    known = without_nulls(vars(event.usage)).items()
+    known = without_nulls(event.usage.fields()).items()
     said = ((name, value) for name, value in known if value is not False and value not in ((), {}))
     rest = {name: value for name, value in said if name not in placed and name != "raw"}
     if PLAIN.issuperset(map(type, rest.values())):

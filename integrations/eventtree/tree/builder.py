@@ -88,7 +88,7 @@ class TreeBuilder:
         events = [event_of(run, settled, figures_of(run, settled.nest, pricing)) for run in each]
         in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
         feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
-        return EventTree.made({"id": self.id, "events": ordered(events), "feedback": feedback})
+        return EventTree.made(self.id, ordered(events), feedback)
 
     def let_go(self) -> None:
         """Forget all records, now that the tree is built: there may be many."""

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter, itemgetter
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, Protocol, cast
+
+from pydantic.dataclasses import rebuild_dataclass
 
 from eventtree import record
-from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage
+from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage, closed_as, opened_class
 from eventtree.pace import paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
@@ -18,8 +20,7 @@ from eventtree.tree.nesting import Nest
 from eventtree.tree.rules import NOTHING, Run
 from eventtree.usage import normalise
 
-for _model in (EventError, Usage, Cost, Note, Event):
-    _model.model_rebuild()  # with delivery, which imports this as a handler is made: not amid the first tree
+rebuild_dataclass(cast("Any", Event))  # with delivery, which a handler imports: not amid the first tree
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
@@ -64,59 +65,61 @@ TEXT_OR_NONE = frozenset({str, type(None)})
 
 
 def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | None]) -> Event:
-    """The event of a run. Its fields are those of `Event`, in their order."""
+    """The event of a run. Each field of `Event` is set here."""
     opened, closed, shared = run.open.get, run.close.get, settled.shared
     duration, error, asked = closed("duration"), closed("error"), opened("model")
     model, provider = closed("model"), closed("provider")
-    model = asked if model is None else model
     kind: Any = closed("kind") or opened("kind") or Kind.CHAIN
     inputs, status = closed("inputs"), run.status
-    values = {
-        "id": run.id,
-        "parent_id": settled.nest.parents[run.id],
-        "tree_id": settled.tree_id,
-        "session_id": shared["session"],
-        "kind": run.kind or KINDS.get(kind, kind),
-        "name": opened("name", "unknown"),
-        "status": STATUSES.get(status) or Status(status),
-        "error": None if error is None else _error(error),
-        "internal": bool(run.learned("internal")),
-        "inputs": opened("inputs") if inputs is None else inputs,
-        "outputs": run.outputs,
-        "model": model,
-        "asked_model": None if asked == model else asked,
-        "provider": opened("provider") if provider is None else provider,
-        "params": _merged(opened("params"), closed("params")) or None,
-        "prompt": run.prompt,
-        "usage": figures[0],
-        "cost": figures[1],
-        "start": _time(opened("start", settled.start)),
-        "duration": None if duration is None else max(0, duration) / 1e9,
-        "time_to_first_token": _first_token(run) if run.notes else None,
-        "tags": tuple(opened("tags", ())),
-        "metadata": _merged(opened("metadata"), closed("metadata"), run.metadata),
-        "user": shared["user"],
-        "environment": shared["environment"],
-        "release": opened("release"),
-        "service": opened("service"),
-        "framework": opened("framework"),
-        "traceparent": opened("traceparent"),
-        "notes": _notes(run) if run.notes or not run.open or run.lost_texts else (),
-    }
-    return Event.made(values) if _is_usual(values) else Event(**values)
+    event = OPEN_EVENT()
+    event.id = run.id
+    event.parent_id = settled.nest.parents[run.id]
+    event.tree_id = settled.tree_id
+    event.session_id = shared["session"]
+    event.kind = run.kind or KINDS.get(kind, kind)
+    event.name = opened("name", "unknown")
+    event.status = STATUSES.get(status) or Status(status)
+    event.error = None if error is None else _error(error)
+    event.internal = bool(run.learned("internal"))
+    event.inputs = opened("inputs") if inputs is None else inputs
+    event.outputs = run.outputs
+    event.model = model = asked if model is None else model
+    event.asked_model = None if asked == model else asked
+    event.provider = opened("provider") if provider is None else provider
+    event.params = _merged(opened("params"), closed("params")) or None
+    event.prompt = run.prompt
+    event.usage, event.cost = figures
+    event.start = _time(opened("start", settled.start))
+    event.duration = None if duration is None else max(0, duration) / 1e9
+    event.time_to_first_token = _first_token(run) if run.notes else None
+    event.tags = tuple(opened("tags", ()))
+    event.metadata = _merged(opened("metadata"), closed("metadata"), run.metadata)
+    event.user = shared["user"]
+    event.environment = shared["environment"]
+    event.release = opened("release")
+    event.service = opened("service")
+    event.framework = opened("framework")
+    event.traceparent = opened("traceparent")
+    event.notes = _notes(run) if run.notes or not run.open or run.lost_texts else ()
+    if _is_usual(event):
+        return closed_as(event, Event)
+    return Event(**{name: getattr(event, name) for name in Event.model_fields})
 
 
-def _is_usual(values: Mapping[str, Any]) -> bool:
+OPEN_EVENT = opened_class(Event)
+
+
+def _is_usual(event: Event) -> bool:
     """Whether what came from the records is of its field's type: what is not, the constructor mends or refuses."""
     return (
-        type(values["name"]) is str
-        and type(values["kind"]) is Kind
-        and TEXT_OR_NONE.issuperset(map(type, TEXTS_OF(values)))
-        and TEXT.issuperset(map(type, values["tags"]))
+        type(event.name) is str
+        and type(event.kind) is Kind
+        and TEXT_OR_NONE.issuperset(map(type, TEXTS_OF(event)))
+        and TEXT.issuperset(map(type, event.tags))
     )
 
 
-TEXTS_OF = itemgetter(
+TEXTS_OF = attrgetter(
     "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "release", "service",
     "framework", "traceparent",
 )  # fmt: skip

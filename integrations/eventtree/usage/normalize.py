@@ -44,7 +44,7 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     if plain is not None:
         counts = dict(zip(PLAIN, plain, strict=True))
         uncounted = _uncounted(raw, NOTHING, {}, inputs)
-        return Usage.made({**vars(NO_USAGE), **counts, "units": {}, "others": {}, "uncounted": uncounted, "raw": raw})
+        return NO_USAGE.model_copy(update={**counts, "units": {}, "others": {}, "uncounted": uncounted, "raw": raw})
     record = _Record.of(raw)
     readings = _last_snapshot(record, _readings(record))
     units = _listed_units(record, model)

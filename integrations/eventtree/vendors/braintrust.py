@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
@@ -125,7 +125,7 @@ PARTS: Mapping[str, str] = {
 kept in `metadata.usage`.
 """
 TOTALS = TOKENS.keys() - PARTS.keys()
-COUNTS_OF = itemgetter(*TOKENS.values())
+COUNTS_OF = attrgetter(*TOKENS.values())
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 """Roles Braintrust shows. A message of another role is sent as the user's or the assistant's, with the role it had as
@@ -383,7 +383,7 @@ def metrics_of(event: Event) -> dict[str, int | float]:
 
 def tokens_of(usage: Usage) -> dict[str, int]:
     """The tokens used, without parts that are larger than their whole."""
-    counts = without_nulls(dict(zip(TOKENS, COUNTS_OF(vars(usage)), strict=True)))
+    counts = without_nulls(dict(zip(TOKENS, COUNTS_OF(usage), strict=True)))
     if counts.keys() <= TOTALS:
         return counts
     return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
