@@ -42,18 +42,10 @@ from eventtree.serializer.times import end_of, from_ns, later, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, json_in, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import otlp_wire as wire
-from eventtree.vendors.otlp_event import MODELS, Told, attributes_of, by_kind, value_text
-from eventtree.vendors.otlp_tables import ABOUT, GENAI, LANGFUSE, LANGSMITH, MLFLOW, OPENINFERENCE, operation
+from eventtree.vendors.otlp_event import Told, value_text
+from eventtree.vendors.otlp_tables import MODELS, attributes_of, operation
 
 Flavor = Literal["genai", "openinference", "langfuse", "langsmith", "mlflow"]
-TABLES = {
-    "genai": by_kind(ABOUT, GENAI),
-    "openinference": by_kind(ABOUT, OPENINFERENCE),
-    "langfuse": by_kind(ABOUT, GENAI, LANGFUSE),
-    "langsmith": by_kind(ABOUT, GENAI, LANGSMITH),
-    "mlflow": by_kind(ABOUT, GENAI, MLFLOW),
-}
-"""Flavor → kind → its attributes."""
 SIGNS: tuple[tuple[str, Flavor], ...] = (
     (r"langfuse|/api/public/otel", "langfuse"),
     (r"smith\.langchain|langsmith", "langsmith"),
@@ -146,6 +138,9 @@ class OTLP(Vendor):
         parts = urlsplit(traces)
         values["base_url"] = traces.removesuffix(suffix) if suffix else f"{parts.scheme}://{parts.netloc}"
         values["traces_endpoint"] = traces
+        if suffix is None and values.get("scores") == "logs":
+            problem = f"where logs go is not told by {traces}"
+            raise ConfigError("OTLP.scores", problem, f"Give an address that ends in {TRACES}")
         if not values.get("flavor"):
             signs = " ".join((traces, *pairs_of(values.get("headers") or {}, "headers"))).lower()
             values["flavor"] = next((flavor for sign, flavor in SIGNS if re.search(sign, signs)), "genai")
@@ -199,7 +194,7 @@ class OTLP(Vendor):
     def _items(self, view: TreeView, events: Iterable[Event]) -> Iterator[Item]:
         place, around, path = Place.of(view), self._around(view), self._place(TRACES)
         for event in events:
-            content = _scoped(around, self._span(event, view, place).SerializeToString())
+            content = _scoped(around, self._span(event, view, place))
             yield Item(event.id, view.tree.id, (event.id,), "spans", content, path_params=path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
@@ -214,35 +209,34 @@ class OTLP(Vendor):
             "service.version": root.release or None, "deployment.environment.name": root.environment,
             "telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version,
         }  # fmt: skip
-        attributes = {**self.resource, **without_nulls(known)}
-        resource = wire.proto("resource.v1.resource").Resource(attributes=wire.attributes(attributes))
-        scope = wire.proto("common.v1.common").InstrumentationScope(name="eventtree", version=version or "")
-        return wire.framed(1, resource.SerializeToString()), wire.framed(1, scope.SerializeToString())
+        resource = wire.attributes(1, {**self.resource, **without_nulls(known)})
+        scope = wire.framed(1, b"eventtree") + (wire.framed(2, version.encode()) if version else b"")
+        return wire.framed(1, resource), wire.framed(1, scope)
 
-    def _span(self, event: Event, view: TreeView, place: Place) -> Any:
+    def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
         told, parent, failed = Told(event, view), view.parent_id(event), views.failure(event)
         start, name, is_plain = wire.nanoseconds(event.start), event.name, self.flavor == "openinference"
         called = None if is_plain else operation(event, told.is_root)
         if called is not None:
-            subject = {Kind.MODEL: told.asked_model, Kind.EMBEDDING: told.asked_model, Kind.RETRIEVER: ""}
-            name = f"{called} {subject.get(event.kind, name) or ''}"
-        return wire.proto("trace.v1.trace").Span(
-            trace_id=place.trace,
-            span_id=wire.span_id(event.id),
-            parent_span_id=place.parent if parent is None else wire.span_id(parent),
-            name=wire.clean(name).strip() or str(event.kind),
-            kind=CLIENT if event.kind in MODELS and not is_plain else INTERNAL,
-            start_time_unix_nano=start,
-            end_time_unix_nano=max(start, ended(event, view)),
-            attributes=wire.attributes(attributes_of(TABLES[self.flavor], told)),
-            events=[
-                {"time_unix_nano": at, "name": wire.clean(what).strip() or "note", "attributes": wire.attributes(known)}
-                for what, at, known in happened(event, view)
-            ],
-            links=[{"trace_id": one, "span_id": span} for one, span in (place.links if parent is None else ())],
-            status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
-            flags=SAMPLED,
+            subject = told.asked_model if event.kind in MODELS else "" if event.kind is Kind.RETRIEVER else name
+            name = f"{called} {subject or ''}"
+        around = (
+            wire.proto("trace.v1.trace")
+            .Span(
+                trace_id=place.trace,
+                span_id=wire.span_id(event.id),
+                parent_span_id=place.parent if parent is None else wire.span_id(parent),
+                name=wire.clean(name).strip() or str(event.kind),
+                kind=CLIENT if event.kind in MODELS and not is_plain else INTERNAL,
+                start_time_unix_nano=start,
+                end_time_unix_nano=max(start, ended(event, view)),
+                links=[{"trace_id": one, "span_id": span} for one, span in place.links] if parent is None else (),
+                status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
+                flags=SAMPLED,
+            )
+            .SerializeToString()
         )
+        return b"".join((around, attributes_of(self.flavor, told), *happened(event, view)))
 
     # -- feedback -----------------------------------------------------------------------------------------------------
 
@@ -254,23 +248,14 @@ class OTLP(Vendor):
         view = None if tree is None else TreeView.of(tree)
         around = (b"", b"") if view is None else self._around(view)
         trace_id = wire.trace_id(feedback["tree"]) if view is None else Place.of(view).trace
-        own, user = feedback.get("metadata"), value_text(feedback.get("user"))
-        late = Late(
-            trace_id,
-            wire.span_id(views.target(feedback, tree)),
-            user,
-            own if isinstance(own, dict) else {},
-            feedback.get("at"),
-        )
+        on, own, user = wire.span_id(views.target(feedback, tree)), feedback.get("metadata"), feedback.get("user")
+        late = Late(trace_id, on, value_text(user), own if isinstance(own, dict) else {}, feedback.get("at"))
         params = {"mlflow": (("trace", f"tr-{trace_id.hex()}"),), "logs": self._place(LOGS)}.get(route, ())
         items = []
         for at, said in enumerate(judgments(feedback)):
             key = f"{feedback['key']}:{at}"
-            content = (
-                _scoped(around, log_record(late, key, said))
-                if route == "logs"
-                else to_json(CALLS[route](late, key, said))
-            )
+            made = _scoped(around, log_record(late, key, said)) if route == "logs" else CALLS[route](late, key, said)
+            content = made if isinstance(made, bytes) else to_json(made)
             items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
 
@@ -280,8 +265,8 @@ class OTLP(Vendor):
             TRACES * 2: f"leave {TRACES} out of OTEL_EXPORTER_OTLP_ENDPOINT",
             f":4317{TRACES}": "HTTP has port 4318",
         }
-        hints = (hint for end, hint in known.items() if self.traces_endpoint.endswith(end))
-        return tuple(f"spans go to {self.traces_endpoint}: {hint}" for hint in hints)
+        to = self.traces_endpoint
+        return tuple(f"spans go to {to}: {hint}" for end, hint in known.items() if to.endswith(end))
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -376,19 +361,25 @@ def ended(event: Event, view: TreeView) -> int:
     return max(map(wire.nanoseconds, [first or event.start, *(note.at for note in event.notes), *ends]))
 
 
-def happened(event: Event, view: TreeView) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Name, time and attributes of what happened during a run: its error, its notes, what people said of it."""
+def happened(event: Event, view: TreeView) -> Iterator[bytes]:
+    """The span's events: its error, its notes, what people said of it."""
     if event.error is not None and event.status is Status.ERROR:
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
-        yield "exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()}
+        yield event_of("exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()})
     for note in event.notes:
-        yield note.name, wire.nanoseconds(note.at), {"value": value_text(note.value)}
+        yield event_of(note.name, wire.nanoseconds(note.at), {"value": value_text(note.value)})
     scores = view.links(event, ("scores",)).get("scores")
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):
         at = from_ns(feedback.get("at"))
         when = ended(event, view) if at is None else wire.nanoseconds(at)
-        yield from ((EVALUATION, when, judgment.attributes) for judgment in judgments(feedback))
+        yield from (event_of(EVALUATION, when, judgment.attributes) for judgment in judgments(feedback))
+
+
+def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
+    """Something that happened at a time, as a field of its span."""
+    known = wire.proto("trace.v1.trace").Span.Event(time_unix_nano=at, name=wire.clean(name).strip() or "note")
+    return wire.framed(11, known.SerializeToString() + wire.attributes(3, attributes))
 
 
 # Feedback
@@ -399,17 +390,11 @@ class Judgment(NamedTuple):
 
     name: str
     value: JsonValue
+    score: float | None
+    """The value where it is a number."""
+    label: str | None
+    """The value where it is none."""
     words: str | None
-
-    @property
-    def score(self) -> float | None:
-        """The value where it is a number."""
-        return views.number(self.value)
-
-    @property
-    def label(self) -> str | None:
-        """The value where it is none."""
-        return value_text(self.value) if self.score is None else None
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -420,15 +405,16 @@ class Judgment(NamedTuple):
 
 def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[Judgment]:
     """Each score of a feedback; a comment or a correction alone is one too."""
-    comment = value_text(feedback.get("comment"))
+    comment, correction = value_text(feedback.get("comment")), value_text(feedback.get("correction"))
     scores = views.scored(feedback) if feedback.get("score") is not None else {}
-    for name, value in scores.items():
-        if value is not None:
-            yield Judgment(name.strip() or "score", value, comment)
+    said = [(name.strip() or "score", value, comment) for name, value in scores.items() if value is not None]
     if comment is not None and not scores:
-        yield Judgment(as_text(feedback.get("name")).strip() or "comment", None, comment)
-    if feedback.get("correction") is not None:
-        yield Judgment("correction", value_text(feedback["correction"]), None)
+        said.append((as_text(feedback.get("name")).strip() or "comment", None, comment))
+    if correction is not None:
+        said.append(("correction", correction, None))
+    for name, value, words in said:
+        score = views.number(value)
+        yield Judgment(name, value, score, value_text(value) if score is None else None, words)
 
 
 class Late(NamedTuple):
@@ -469,11 +455,11 @@ def mlflow_assessment(late: Late, key: str, said: Judgment) -> JsonValue:
 
 def langfuse_score(late: Late, key: str, said: Judgment) -> JsonValue:
     """`POST /api/public/scores` of Langfuse: with the same `id` it is the same score."""
-    is_number = said.score is not None
     known = {
         "id": key, "traceId": late.trace.hex(), "observationId": late.span.hex(), "name": said.name,
-        "value": said.score if is_number else said.label if said.value is not None else said.words,
-        "dataType": "NUMERIC" if is_number else "CATEGORICAL", "comment": said.words, "metadata": late.metadata or None,
+        "value": next((one for one in (said.score, said.label) if one is not None), said.words),
+        "dataType": "CATEGORICAL" if said.score is None else "NUMERIC", "comment": said.words,
+        "metadata": late.metadata or None,
     }  # fmt: skip
     return without_nulls(known)
 
@@ -490,6 +476,6 @@ def log_record(late: Late, key: str, said: Judgment) -> bytes:
     made = wire.proto("logs.v1.logs").LogRecord(
         time_unix_nano=0 if at is None else wire.nanoseconds(at), event_name=EVALUATION,
         trace_id=late.trace, span_id=late.span, flags=SAMPLED,
-        attributes=wire.attributes({**said.attributes, "user.id": late.user, "eventtree.key": key}),
     )  # fmt: skip
-    return bytes(made.SerializeToString())
+    attributes = wire.attributes(6, {**said.attributes, "user.id": late.user, "eventtree.key": key})
+    return bytes(made.SerializeToString() + attributes)

@@ -1,18 +1,40 @@
-"""An event as the tables of OTLP's flavors read it, and the one way in which a table becomes attributes. Pure."""
+"""An event as the tables of OTLP's flavors read it: values of attributes, and messages in both dialects. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
 
 from eventtree.event import Event, JsonValue, Kind
+from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
-from eventtree.serializer.messages import Message, as_text, finite, is_messages, messages_in, messages_out
-from eventtree.serializer.view import TreeView, cost_of
+from eventtree.serializer.messages import (
+    MEDIA_TYPES,
+    Message,
+    as_text,
+    finite,
+    is_messages,
+    media_text,
+    messages_in,
+    messages_out,
+    openai_tool_calls,
+    part_text,
+)
+from eventtree.serializer.vendor import without_nulls
+from eventtree.serializer.view import TreeView
 
-MODELS = frozenset({Kind.MODEL, Kind.EMBEDDING})
-TALKS = frozenset({Kind.MODEL, Kind.AGENT})
-PRICED = frozenset({*MODELS, Kind.RERANKER})
+UNKNOWN = "unknown"
+"""The provider is required on calls of models, a name on tools: this one is not known."""
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "text": ("content",), "reasoning": ("content",), "tool_call": ("name",), "tool_call_response": ("response",),
+    "server_tool_call": ("name", "server_tool_call"), "server_tool_call_response": ("server_tool_call_response",),
+    "blob": ("modality", "content"), "uri": ("modality", "uri"), "file": ("modality", "file_id"),
+}  # fmt: skip
+"""Types of parts that the schemas know → what each must have. Any other type may have anything."""
+SAID = frozenset({
+    "role", "content", "parts", "tool_calls", "tool_call_id", "reasoning", "name", "finish_reason"
+})  # fmt: skip
 
 
 class Told:
@@ -20,73 +42,34 @@ class Told:
 
     def __init__(self, event: Event, view: TreeView) -> None:
         """Look at `event` within its tree."""
-        self.event, self.view, self.usage = event, view, event.usage
-        self.is_root = view.is_root(event)
-        self.inputs, self.outputs, self.params, self.prompt = (
-            value if isinstance(value, dict) else {}
-            for value in (event.inputs, event.outputs, event.params, event.prompt)
-        )
+        self.event, self.view, self.kind, self.is_root = event, view, event.kind, view.is_root(event)
+        self.inputs, self.outputs = object_in(event.inputs), object_in(event.outputs)
+        self.params, self.prompt = object_in(event.params), object_in(event.prompt)
         self.asked_model = event.asked_model or event.model
-        self.cost: Mapping[str, Any] = cost_of(event.cost) if event.cost else {}
+        self.session, self.user = view.session_id(event), view.user(event)
+
+        self.cost: Mapping[str, Any] = views.cost_of(event.cost) if event.cost else {}
         self.input_messages: list[Message] = []
         """Those that went in, where there is nothing else in the inputs; `output_messages` likewise."""
         self.output_messages: list[Message] = []
         if event.kind is Kind.MODEL:
             self.input_messages, self.output_messages = messages_in(event), messages_out(event)
         elif event.kind is Kind.AGENT:
-            self.input_messages, self.output_messages = map(only_messages, (event.inputs, event.outputs))
-        self.is_told: set[str] = set()
-        """Fields whose content stands in an attribute already."""
+            self.input_messages, self.output_messages = only_messages(event.inputs), only_messages(event.outputs)
 
 
-class Row(NamedTuple):
-    """One attribute: which field of the event it tells, how its value is made, and on which kinds it stands."""
-
-    attribute: str
-    """One that ends in `.*` stands for as many attributes as its value, an object or a list, has leaves."""
-    field: str
-    value: Callable[[Told], Any]
-    kinds: Collection[Kind] = frozenset(Kind)
-    is_content: bool = False
-    """It tells the whole field: no later row of content tells it again."""
+Value = Callable[[Told], Any]
 
 
-Table = tuple[Row, ...]
+def object_in(value: JsonValue) -> dict[str, Any]:
+    """The value if it is an object."""
+    return value if isinstance(value, dict) else {}
 
 
-def by_kind(*tables: Table) -> Mapping[Kind, Table]:
-    """The rows of each kind."""
-    return {kind: tuple(row for table in tables for row in table if kind in row.kinds) for kind in Kind}
-
-
-def attributes_of(table: Mapping[Kind, Table], told: Told) -> dict[str, Any]:
-    """The attributes of an event, without those that have no value."""
-    found: dict[str, Any] = {}
-    for attribute, field, value_of, _, is_content in table[told.event.kind]:
-        if is_content and field in told.is_told:
-            continue
-        value = value_of(told)
-        if value is None or value in ("", [], {}):
-            continue
-        if attribute.endswith("*"):
-            found.update(leaves(value, attribute[:-1]))
-        else:
-            found[attribute] = value
-        if is_content:
-            told.is_told.add(field)
-    return found
-
-
-def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """What stands in an object or a list, each with the way to it as its name: `0.message.role`."""
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-        if isinstance(one, dict | list):
-            yield from leaves(one, f"{name}{key}.")
-        elif one is not None:
-            yield f"{name}{key}", one
-
-
-# Values
+def only_messages(value: JsonValue) -> list[Message]:
+    """The messages of inputs or outputs that hold nothing else."""
+    found: Any = value["messages"] if isinstance(value, dict) and value.keys() == {"messages"} else None
+    return found if is_messages(found) else []
 
 
 def json_text(value: JsonValue) -> str | None:
@@ -122,16 +105,45 @@ def texts(value: JsonValue) -> list[str]:
     return [as_text(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
 
 
-def text_in(value: JsonValue, key: str) -> str | None:
+def text_in(value: JsonValue, key: str = "") -> str | None:
     """A text; of an object the one at this key."""
     found = value.get(key) if isinstance(value, dict) else value
     return found if isinstance(found, str) else None
 
 
-def only_messages(value: JsonValue) -> list[Message]:
-    """The messages of inputs or outputs that hold nothing else."""
-    found: Any = value["messages"] if isinstance(value, dict) and value.keys() == {"messages"} else None
-    return found if is_messages(found) else []
+def token(name: str) -> Value:
+    """A field of `Usage`."""
+    return attrgetter(f"event.usage.{name}")
+
+
+def dollars(part: str) -> Value:
+    """A part of the cost: `input`, `output`, `total`."""
+    key = f"{part}_usd"
+    return lambda told: told.cost.get(key)
+
+
+def money(form: str) -> Value:
+    """The dollars of input, output and all, as a JSON object with keys of this form; nothing without a total."""
+    keys = {form.format(part): f"{part}_usd" for part in ("input", "output", "total")}
+
+    def made(told: Told) -> str | None:
+        found = {key: told.cost.get(part) for key, part in keys.items()}
+        return None if told.cost.get("total_usd") is None else json_text(without_nulls(found))
+
+    return made
+
+
+def param(make: Callable[[JsonValue], Any], *names: str) -> Value:
+    """A parameter, by the first of its names that has a value."""
+
+    def made(told: Told) -> Any:
+        for name in names:
+            found = told.params.get(name)
+            if found is not None:
+                return make(found)
+        return None
+
+    return made
 
 
 def finish_reasons(told: Told) -> list[str]:
@@ -140,8 +152,17 @@ def finish_reasons(told: Told) -> list[str]:
     return said or texts(told.outputs.get("finish_reason") or None)
 
 
-def retrieved(document: JsonValue) -> dict[str, JsonValue]:
-    """One document, as `{id, score, content, metadata}`."""
+# Documents, messages, tools: as JSON by the schemas of the conventions
+
+
+def documents(holder: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The documents of inputs or outputs, each as `{id, score, content, metadata}`."""
+    listed = holder.get("documents")
+    return [document_of(one) for one in (listed if isinstance(listed, list) else ())]
+
+
+def document_of(document: JsonValue) -> dict[str, JsonValue]:
+    """One document."""
     if not isinstance(document, dict):
         return {"content": as_text(document)}
     named = {
@@ -153,16 +174,85 @@ def retrieved(document: JsonValue) -> dict[str, JsonValue]:
     return {key: one for key, one in {**named, **more}.items() if one is not None}
 
 
-def token(name: str) -> Callable[[Told], Any]:
-    """A field of `Usage`."""
-    return lambda told: getattr(told.usage, name, None)
+def messages_text(messages: list[Message]) -> str | None:
+    """Messages as the schemas have them."""
+    return json_text([*map(parted, messages)]) if messages else None
 
 
-def dollars(part: str) -> Callable[[Told], float | None]:
-    """A part of the cost: `input`, `output`, `total`."""
-    return lambda told: told.cost.get(f"{part}_usd")
+def parted(message: Message) -> dict[str, JsonValue]:
+    """A neutral message with its content as parts. Its other keys stay: the schemas are open."""
+    named = {key: text for key in ("name", "finish_reason") if (text := as_text(message.get(key)))}
+    more = {key: one for key, one in message.items() if key not in SAID and one is not None}
+    return {"role": as_text(message["role"]), "parts": [*parts_of(message)], **named, **more}
 
 
-def param(make: Callable[[JsonValue], Any], names: tuple[str, ...]) -> Callable[[Told], Any]:
-    """A parameter, by the first of its names that has a value."""
-    return lambda told: make(next((told.params[name] for name in names if told.params.get(name) is not None), None))
+def parts_of(message: Message) -> Iterator[dict[str, JsonValue]]:
+    """Reasoning, content, tool calls; of a tool's message its response."""
+    if message.get("reasoning") not in (None, ""):
+        yield {"type": "reasoning", "content": as_text(message["reasoning"])}
+    content, answered, calls = message.get("content"), message.get("tool_call_id"), message.get("tool_calls")
+    if message.get("role") == "tool" or answered:
+        yield {"type": "tool_call_response", **({"id": as_text(answered)} if answered else {}), "response": content}
+    else:
+        listed = content if isinstance(content, list) else [content]
+        yield from (part_of(part) for part in listed if part not in (None, ""))
+    for call in calls if isinstance(calls, list) else ():
+        known = call if isinstance(call, dict) else {"arguments": call}
+        made = {"type": "tool_call", "name": as_text(known.get("name")) or UNKNOWN, "arguments": known.get("arguments")}
+        yield {**made, **({"id": as_text(known["id"])} if known.get("id") else {})}
+
+
+def part_of(part: JsonValue) -> dict[str, JsonValue]:
+    """One part of a message's content. Of a medium whose bytes were not kept its hash is the file's id."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(part, dict) and isinstance(kind, str):
+        made = {"modality": "document" if kind == "file" else kind, "mime_type": text_in(part, "mime_type")}
+        if kind in MEDIA_TYPES and isinstance(part.get("url"), str):
+            return without_nulls({"type": "uri", **made, "uri": part["url"]})
+        if kind in MEDIA_TYPES and part.get("sha256"):
+            kept = {"file_id": as_text(part["sha256"]), "bytes": part.get("bytes")}
+            return without_nulls({"type": "file", **made, **kept})
+        if kind not in REQUIRED and kind not in MEDIA_TYPES:
+            return part
+    return {"type": "text", "content": part_text(part)}
+
+
+def tool_definition(tool: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """A tool a model was offered: a function flat, any other with a type and a name."""
+    function = tool.get("function")
+    if isinstance(function, dict):
+        return {"type": "function", **function, "name": as_text(function.get("name")) or UNKNOWN}
+    kind = as_text(tool.get("type")) or UNKNOWN
+    return {**tool, "type": kind, "name": as_text(tool.get("name")) or kind}
+
+
+# The same flat, by the names of OpenInference's attributes
+
+
+def flat_message(message: Message) -> dict[str, Any]:
+    """A neutral message."""
+    content, calls = message.get("content"), openai_tool_calls(message.get("tool_calls"))
+    own = {key: as_text(message.get(key)) or None for key in ("name", "tool_call_id", "reasoning", "finish_reason")}
+    parts = content if isinstance(content, list) else ()
+    return {"message": {
+        "role": as_text(message["role"]), **own,
+        "content": None if isinstance(content, list) else as_text(content) or None,
+        "contents": [{"message_content": flat_part(part)} for part in parts],
+        "tool_calls": [{"tool_call": {"id": call["id"], "function": call["function"]}} for call in calls],
+    }}  # fmt: skip
+
+
+def flat_part(part: JsonValue) -> dict[str, str]:
+    """One part of a message's content."""
+    known = part if isinstance(part, dict) else {"type": "text", "text": part}
+    if known.get("type") == "image" and isinstance(known.get("url"), str):
+        return {"type": "image", "image.image.url": known["url"]}
+    if known.get("type") == "text":
+        return {"type": "text", "text": as_text(known.get("text"))}
+    return {"type": "text", "text": media_text(known) if "sha256" in known or "url" in known else as_text(part)}
+
+
+def flat_document(one: Mapping[str, Any]) -> dict[str, Any]:
+    """One of `documents`."""
+    content, metadata = as_text(one.get("content")), json_text(one.get("metadata") or None)
+    return {"document": {"id": one.get("id"), "score": one.get("score"), "content": content, "metadata": metadata}}

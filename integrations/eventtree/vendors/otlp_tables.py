@@ -8,43 +8,136 @@ them has told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from eventtree.event import Event, JsonValue, Kind
+from eventtree.event import Event, JsonValue, Kind, Status
 from eventtree.serializer import view as views
-from eventtree.serializer.messages import (
-    MEDIA_TYPES,
-    Message,
-    as_text,
-    media_text,
-    openai_tool_calls,
-    part_text,
-    tools_of,
-)
+from eventtree.serializer.messages import as_text, tools_of
 from eventtree.serializer.times import first_token, iso, later
 from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
-from eventtree.vendors.otlp_event import (
-    MODELS,
-    PRICED,
-    TALKS,
-    Row,
-    Table,
-    Told,
-    count,
-    dollars,
-    finish_reasons,
-    json_text,
-    number,
-    param,
-    retrieved,
-    text_in,
-    texts,
-    token,
-    typed,
-    value_text,
+from eventtree.vendors import otlp_event as of
+from eventtree.vendors.otlp_event import Told, json_text, value_text
+from eventtree.vendors.otlp_wire import attribute, key_of
+
+
+class Row(NamedTuple):
+    """One attribute: which field of the event it tells (`links`: the root's ties to a dataset), how its value is made,
+    and on which kinds it stands.
+    """
+
+    attribute: str
+    """One that ends in `.*` stands for as many attributes as its value, an object or a list, has leaves."""
+    field: str
+    value: of.Value
+    kinds: Collection[Kind] = frozenset(Kind)
+    is_content: bool = False
+    """It tells the whole field: no later row of content tells it again."""
+
+
+Table = tuple[Row, ...]
+Way = tuple[of.Value, bytes, str | None, str | None]
+"""A row as it is walked: its value, the attribute's name, what stands before its leaves, the field it tells whole."""
+OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
+"""Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
+OPTIONAL_OF = attrgetter(*OPTIONAL)
+ATTRIBUTES = 9
+"""The field of a span."""
+NUMBERS = frozenset({int, float, bool})
+"""Types of values that are said though they are false."""
+
+
+@cache
+def ways_of(flavor: str, kind: Kind, is_ok: bool, is_tied: bool, *is_none: bool) -> tuple[Way, ...]:
+    """The rows that may have a value on such an event."""
+    absent = {field for field, is_absent in zip(OPTIONAL, is_none, strict=True) if is_absent}
+    absent |= {"status", "error"} if is_ok else set()
+    absent |= set() if is_tied else {"links"}
+    rows = (row for row in FLAVORS[flavor] if kind in row.kinds and row.field not in absent)
+    return tuple(
+        (row.value, key_of(row.attribute), row.attribute[:-1] if row.attribute.endswith("*") else None,
+         row.field if row.is_content else None) for row in rows
+    )  # fmt: skip
+
+
+def attributes_of(flavor: str, told: Told) -> bytes:
+    """The attributes of an event, as fields of its span; without those that have no value."""
+    event, found = told.event, []
+    contents: set[str] = set()
+    is_tied = told.is_root and told.view.has_links
+    absent = [one is None for one in OPTIONAL_OF(event)]
+    for value_of, key, before, content in ways_of(flavor, event.kind, event.status is Status.OK, is_tied, *absent):
+        if content in contents:
+            continue
+        value = value_of(told)
+        if not value and type(value) not in NUMBERS:
+            continue
+        if before is None:
+            found.append(attribute(ATTRIBUTES, key, value))
+        else:
+            found += [attribute(ATTRIBUTES, key_of(name), one) for name, one in leaves(value, before)]
+        if content is not None:
+            contents.add(content)
+    return b"".join(found)
+
+
+def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """What stands in an object or a list, each with the way to it as its name: `0.message.role`."""
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(one, dict | list):
+            yield from leaves(one, f"{name}{key}.")
+        elif one is not None:
+            yield f"{name}{key}", one
+
+
+# What every flavor has: no convention of its own, or one of all of tracing
+
+MODELS = frozenset({Kind.MODEL, Kind.EMBEDDING})
+TALKS = frozenset({Kind.MODEL, Kind.AGENT})
+PRICED = frozenset({*MODELS, Kind.RERANKER})
+MODEL, TOOL, AGENT, CHAIN = {Kind.MODEL}, {Kind.TOOL}, {Kind.AGENT}, {Kind.CHAIN}
+RETRIEVER, RERANKER, EMBEDDING = {Kind.RETRIEVER}, {Kind.RERANKER}, {Kind.EMBEDDING}
+NAME, ASKED_MODEL, ANSWERED_MODEL = attrgetter("event.name"), attrgetter("asked_model"), attrgetter("event.model")
+SESSION, OWN_PROVIDER = attrgetter("session"), attrgetter("event.provider")
+TOTAL = of.dollars("total")
+
+
+def _error_type(told: Told) -> str | None:
+    if views.failure(told.event) is None:
+        return None
+    return (told.event.error.type if told.event.error else "") or "_OTHER"
+
+
+def _dataset(told: Told) -> dict[str, str | None]:
+    found = told.view.links(told.event, ("run_id", "dataset_id", "datapoint_id", "experiment", "expected"))
+    return {name: value_text(one) for name, one in found.items()}
+
+
+def _caller(told: Told) -> dict[str, Any]:
+    known = of.object_in(told.view.dataset_field("caller"))
+    names = {"function": "function.name", "file": "file.path", "line": "line.number"}
+    return {name: known[key] for key, name in names.items() if isinstance(known.get(key), str | int)}
+
+
+ABOUT: Table = (
+    Row("openinference.span.kind", "kind", lambda told: "LLM" if told.kind is Kind.MODEL else told.kind.upper()),
+    Row("session.id", "session_id", SESSION),
+    Row("user.id", "user", attrgetter("user")),
+    Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
+    Row("tag.tags", "tags", attrgetter("event.tags")),
+    Row("error.type", "error", _error_type),
+    Row("eventtree.id", "id", attrgetter("event.id")),
+    Row("eventtree.framework", "framework", attrgetter("event.framework")),
+    Row("eventtree.*", "status", lambda told: views.ended(told.event)),
+    Row("eventtree.usage", "usage", lambda told: json_text(views.usage_rest(told.event, PLACED_TOKENS) or None)),
+    Row("eventtree.*", "links", _dataset),
+    Row("code.*", "links", _caller),
 )
+
+# OpenTelemetry's GenAI
 
 PROVIDERS: Mapping[str, str] = {
     "azure": "azure.ai.openai", "azure_openai": "azure.ai.openai", "azure_ai": "azure.ai.inference",
@@ -55,25 +148,23 @@ PROVIDERS: Mapping[str, str] = {
     "ibm": "ibm.watsonx.ai", "moonshot": "moonshot_ai", "moonshotai": "moonshot_ai",
 }  # fmt: skip
 """Our names → the well-known ones; all others (openai, anthropic, cohere, groq, deepseek, …) are the same."""
-UNKNOWN = "unknown"
-"""The provider is required on calls of models; this one is not known."""
 OPERATIONS: Mapping[Kind, str] = {
     Kind.EMBEDDING: "embeddings", Kind.RETRIEVER: "retrieval", Kind.TOOL: "execute_tool", Kind.AGENT: "invoke_agent",
 }  # fmt: skip
 PARAMS: Mapping[str, tuple[Callable[[JsonValue], Any], tuple[str, ...]]] = {
-    "temperature": (number, ("temperature",)),
-    "top_p": (number, ("top_p",)),
-    "frequency_penalty": (number, ("frequency_penalty",)),
-    "presence_penalty": (number, ("presence_penalty",)),
-    "max_tokens": (count, ("max_tokens", "max_completion_tokens", "max_output_tokens")),
-    "seed": (count, ("seed",)),
-    "top_k": (count, ("top_k",)),
-    "choice.count": (lambda asked: None if asked == 1 else count(asked), ("n", "candidate_count")),
-    "stop_sequences": (texts, ("stop", "stop_sequences")),
+    "temperature": (of.number, ("temperature",)),
+    "top_p": (of.number, ("top_p",)),
+    "frequency_penalty": (of.number, ("frequency_penalty",)),
+    "presence_penalty": (of.number, ("presence_penalty",)),
+    "max_tokens": (of.count, ("max_tokens", "max_completion_tokens", "max_output_tokens")),
+    "seed": (of.count, ("seed",)),
+    "top_k": (of.count, ("top_k",)),
+    "choice.count": (lambda asked: None if asked == 1 else of.count(asked), ("n", "candidate_count")),
+    "stop_sequences": (of.texts, ("stop", "stop_sequences")),
     "stream": (lambda asked: asked if isinstance(asked, bool) else None, ("stream", "streaming")),
-    "reasoning.level": (lambda asked: text_in(asked, "effort"), ("reasoning_effort", "reasoning")),
+    "reasoning.level": (lambda asked: of.text_in(asked, "effort"), ("reasoning_effort", "reasoning")),
     "previous_response.id": (value_text, ("previous_response_id",)),
-    "encoding_formats": (texts, ("encoding_format",)),
+    "encoding_formats": (of.texts, ("encoding_format",)),
 }
 """Attribute below `gen_ai.request` → how its value is made, and the names of the parameter."""
 OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
@@ -88,78 +179,9 @@ TOKENS: Mapping[str, str] = {
     "image.cache_read.input_tokens": "cache_read_image_tokens",
 }  # fmt: skip
 """Attribute below `gen_ai.usage` → field of `Usage`. Phoenix reads `cache_creation` alone, the older spelling."""
-PLACED_TOKENS = {*TOKENS.values(), "total_tokens"} - {
-    name for name in TOKENS.values() if "_audio_" in name or "_image_" in name
-}
-REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "text": ("content",), "reasoning": ("content",), "tool_call": ("name",), "tool_call_response": ("response",),
-    "server_tool_call": ("name", "server_tool_call"), "server_tool_call_response": ("server_tool_call_response",),
-    "blob": ("modality", "content"), "uri": ("modality", "uri"), "file": ("modality", "file_id"),
+PLACED_TOKENS: Collection[str] = {
+    "total_tokens", *(name for name in TOKENS.values() if "audio" not in name and "image" not in name)
 }  # fmt: skip
-"""Types of parts that the schemas know → what each must have. Any other type may have anything."""
-TOTAL = dollars("total")
-SAID = ("role", "content", "parts", "tool_calls", "tool_call_id", "reasoning", "name", "finish_reason")
-
-
-# Messages, as the schemas of the conventions have them
-
-
-def parted(message: Message) -> dict[str, JsonValue]:
-    """A neutral message with its content as parts. Its other keys stay: the schemas are open."""
-    named = {key: as_text(message.get(key)) or None for key in ("name", "finish_reason")}
-    more = {key: one for key, one in message.items() if key not in SAID}
-    made = {"role": as_text(message["role"]), "parts": list(parts_of(message)), **named, **more}
-    return {key: one for key, one in made.items() if one is not None}
-
-
-def parts_of(message: Message) -> Iterable[dict[str, JsonValue]]:
-    """Reasoning, content, tool calls; of a tool's message its response."""
-    if message.get("reasoning") not in (None, ""):
-        yield {"type": "reasoning", "content": as_text(message["reasoning"])}
-    content, answered, calls = message.get("content"), message.get("tool_call_id"), message.get("tool_calls")
-    if message.get("role") == "tool" or answered:
-        yield {"type": "tool_call_response", **({"id": as_text(answered)} if answered else {}), "response": content}
-    else:
-        yield from (
-            part_of(part) for part in (content if isinstance(content, list) else [content]) if part not in (None, "")
-        )
-    for call in calls if isinstance(calls, list) else ():
-        known = call if isinstance(call, dict) else {"arguments": call}
-        made = {"type": "tool_call", "name": as_text(known.get("name")) or UNKNOWN, "arguments": known.get("arguments")}
-        yield {**made, **({"id": as_text(known["id"])} if known.get("id") else {})}
-
-
-def part_of(part: JsonValue) -> dict[str, JsonValue]:
-    """One part of a message's content. Of a medium whose bytes were not kept its hash is the file's id."""
-    kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(part, dict) and isinstance(kind, str):
-        made = {"modality": "document" if kind == "file" else kind, "mime_type": text_in(part, "mime_type")}
-        if kind in MEDIA_TYPES and isinstance(part.get("url"), str):
-            return without_nulls({"type": "uri", **made, "uri": part["url"]})
-        if kind in MEDIA_TYPES and part.get("sha256"):
-            return without_nulls(
-                {"type": "file", **made, "file_id": as_text(part["sha256"]), "bytes": part.get("bytes")}
-            )
-        if kind not in REQUIRED and kind not in MEDIA_TYPES:
-            return part
-    return {"type": "text", "content": part_text(part)}
-
-
-def tool_definition(tool: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """A tool a model was offered: a function flat, any other with a type and a name."""
-    function = tool.get("function")
-    if isinstance(function, dict):
-        return {"type": "function", **function, "name": as_text(function.get("name")) or UNKNOWN}
-    kind = as_text(tool.get("type")) or UNKNOWN
-    return {**tool, "type": kind, "name": as_text(tool.get("name")) or kind}
-
-
-def messages_text(messages: list[Message]) -> str | None:
-    """Messages as the schemas have them."""
-    return json_text([*map(parted, messages)]) if messages else None
-
-
-# Values of the tables
 
 
 def operation(event: Event, is_root: bool) -> str | None:
@@ -169,32 +191,15 @@ def operation(event: Event, is_root: bool) -> str | None:
     return OPERATIONS.get(event.kind) or ("invoke_workflow" if event.kind is Kind.CHAIN and is_root else None)
 
 
-def provider(told: Told) -> str | None:
-    """Who runs the model, by the well-known name."""
-    own = told.event.provider or (UNKNOWN if told.event.kind in MODELS else "")
+def _provider(told: Told) -> str | None:
+    own = told.event.provider or (of.UNKNOWN if told.kind in MODELS else "")
     return PROVIDERS.get(own.lower(), own)
 
 
-def error_type(told: Told) -> str | None:
-    """The exception of a failed event."""
-    if views.failure(told.event) is None:
-        return None
-    return (told.event.error.type if told.event.error else "") or "_OTHER"
-
-
-def session(told: Told) -> str | None:
-    """The session."""
-    return told.view.session_id(told.event)
-
-
-def query_of(told: Told) -> str | None:
+def _query(told: Told) -> str | None:
     """A retriever's query, where it has no other inputs."""
-    query = told.inputs["query"] if told.inputs.keys() == {"query"} else told.event.inputs
-    return query if isinstance(query, str) else None
-
-
-def _call_id(told: Told) -> str | None:
-    return text_in(told.outputs.get("tool_call_id") or told.event.metadata.get("tool_call_id"), "")
+    found = told.inputs["query"] if told.inputs.keys() == {"query"} else told.event.inputs
+    return found if isinstance(found, str) else None
 
 
 def _arguments(told: Told) -> str | None:
@@ -202,92 +207,116 @@ def _arguments(told: Told) -> str | None:
     return json_text(inputs if inputs is None or isinstance(inputs, dict) else {"input": inputs})
 
 
-def _documents(told: Told) -> str | None:
-    found = told.outputs.get("documents")
-    return json_text([*map(retrieved, found)]) if isinstance(found, list) else None
-
-
-def _response_id(told: Told) -> str | None:
-    return next((one for message in told.output_messages if (one := text_in(message.get("id"), ""))), None)
-
-
-def _dataset(told: Told) -> dict[str, str | None]:
-    found = told.view.links(told.event, ("run_id", "dataset_id", "datapoint_id", "experiment", "expected"))
-    return {name: value_text(one) for name, one in found.items()}
-
-
-def _caller(told: Told) -> dict[str, Any]:
-    caller = told.view.dataset_field("caller") if told.is_root else None
-    known = caller if isinstance(caller, dict) else {}
-    names = {"function": "function.name", "file": "file.path", "line": "line.number"}
-    return {name: known[key] for key, name in names.items() if isinstance(known.get(key), str | int)}
-
-
-def _cost_source(told: Told) -> str | None:
-    return None if TOTAL(told) is None else "provider" if told.cost.get("source") == "provider" else "local"
-
-
 def _own_name(told: Told) -> str | None:
-    return told.event.name if told.is_root or told.event.kind is not Kind.CHAIN else None
+    return told.event.name if told.is_root or told.kind is not Kind.CHAIN else None
 
-
-ABOUT: Table = (
-    Row("openinference.span.kind", "kind",
-        lambda told: "LLM" if told.event.kind is Kind.MODEL else told.event.kind.upper()),
-    Row("session.id", "session_id", session),
-    Row("user.id", "user", lambda told: told.view.user(told.event)),
-    Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
-    Row("tag.tags", "tags", lambda told: list(told.event.tags)),
-    Row("error.type", "error", error_type),
-    Row("eventtree.id", "id", lambda told: told.event.id),
-    Row("eventtree.framework", "framework", lambda told: told.event.framework),
-    Row("eventtree.*", "status", lambda told: views.ended(told.event)),
-    Row("eventtree.usage", "usage", lambda told: json_text(views.usage_rest(told.event, PLACED_TOKENS) or None)),
-    Row("eventtree.*", "metadata", _dataset),
-    Row("code.*", "metadata", _caller),
-)  # fmt: skip
-"""What every flavor has on all kinds: no convention of its own, or one of all of tracing."""
 
 GENAI: Table = (
     Row("gen_ai.operation.name", "kind", lambda told: operation(told.event, told.is_root)),
-    Row("gen_ai.provider.name", "provider", provider, {*MODELS, Kind.RETRIEVER}),
-    Row("gen_ai.prompt.name", "prompt", lambda told: told.prompt.get("name"), {Kind.MODEL}),
-    Row("gen_ai.prompt.version", "prompt", lambda told: told.prompt.get("version"), {Kind.MODEL}),
-    Row("gen_ai.request.model", "asked_model", lambda told: told.asked_model, PRICED),
-    Row("gen_ai.response.model", "model", lambda told: told.event.model, PRICED),
-    Row("gen_ai.response.id", "outputs", _response_id, {Kind.MODEL}),
-    Row("gen_ai.conversation.id", "session_id", session, {Kind.MODEL, Kind.AGENT, Kind.CHAIN}),
-    *(Row(f"gen_ai.request.{name}", "params", param(*how), MODELS) for name, how in PARAMS.items()),
+    Row("gen_ai.provider.name", "provider", _provider, {*MODELS, Kind.RETRIEVER}),
+    Row("gen_ai.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
+    Row("gen_ai.prompt.version", "prompt", lambda told: told.prompt.get("version"), MODEL),
+    Row("gen_ai.request.model", "asked_model", ASKED_MODEL, PRICED),
+    Row("gen_ai.response.model", "model", ANSWERED_MODEL, PRICED),
+    Row("gen_ai.response.id", "outputs",
+        lambda told: next((one for message in told.output_messages if (one := of.text_in(message.get("id")))), None),
+        MODEL),
+    Row("gen_ai.conversation.id", "session_id", SESSION, {Kind.MODEL, Kind.AGENT, Kind.CHAIN}),
+    *(Row(f"gen_ai.request.{name}", "params", of.param(make, *names), MODELS)
+      for name, (make, names) in PARAMS.items()),
     Row("gen_ai.output.type", "params",
-        param(lambda asked: OUTPUT_TYPES.get(text_in(asked, "type") or ""), ("response_format",)), MODELS),
-    Row("gen_ai.retrieval.top_k", "params", param(count, ("k", "top_k", "similarity_top_k")), {Kind.RETRIEVER}),
+        of.param(lambda asked: OUTPUT_TYPES.get(of.text_in(asked, "type") or ""), "response_format"), MODELS),
+    Row("gen_ai.retrieval.top_k", "params", of.param(of.count, "k", "top_k", "similarity_top_k"), RETRIEVER),
     Row("eventtree.params", "params",
         lambda told: json_text({key: one for key, one in told.params.items() if key not in PLACED_PARAMS} or None)),
-    Row("gen_ai.response.finish_reasons", "outputs", finish_reasons, {Kind.MODEL}),
+    Row("gen_ai.response.finish_reasons", "outputs", of.finish_reasons, MODEL),
     Row("gen_ai.response.time_to_first_chunk", "time_to_first_token", lambda told: first_token(told.event), MODELS),
-    *(Row(f"gen_ai.usage.{name}", "usage", token(ours), PRICED) for name, ours in TOKENS.items()),
+    *(Row(f"gen_ai.usage.{name}", "usage", of.token(ours), PRICED) for name, ours in TOKENS.items()),
     Row("gen_ai.usage.cost", "cost", TOTAL),
     Row("gen_ai.usage.cost.amount", "cost", TOTAL),
     Row("gen_ai.usage.cost.currency", "cost", lambda told: None if TOTAL(told) is None else "USD"),
-    Row("gen_ai.usage.cost.source", "cost", _cost_source),
-    Row("eventtree.cost", "cost", lambda told: json_text(dict(told.cost)) if told.event.cost else None),
-    Row("gen_ai.tool.name", "name", lambda told: told.event.name, {Kind.TOOL}),
-    Row("gen_ai.tool.type", "kind", lambda told: "function", {Kind.TOOL}),
-    Row("gen_ai.tool.call.id", "outputs", _call_id, {Kind.TOOL}),
-    Row("gen_ai.tool.call.arguments", "inputs", _arguments, {Kind.TOOL}, True),
-    Row("gen_ai.tool.call.result", "outputs", lambda told: value_text(told.event.outputs), {Kind.TOOL}, True),
+    Row("gen_ai.usage.cost.source", "cost",
+        lambda told: None if TOTAL(told) is None else "provider" if told.cost.get("source") == "provider" else "local"),
+    Row("eventtree.cost", "cost", lambda told: json_text(told.cost)),
+    Row("gen_ai.tool.name", "name", NAME, TOOL),
+    Row("gen_ai.tool.type", "kind", lambda told: "function", TOOL),
+    Row("gen_ai.tool.call.id", "outputs",
+        lambda told: of.text_in(told.outputs.get("tool_call_id") or told.event.metadata.get("tool_call_id")), TOOL),
+    Row("gen_ai.tool.call.arguments", "inputs", _arguments, TOOL, True),
+    Row("gen_ai.tool.call.result", "outputs", lambda told: value_text(told.event.outputs), TOOL, True),
     Row("gen_ai.agent.name", "name", _own_name, {Kind.AGENT, Kind.CHAIN}),
-    Row("gen_ai.workflow.name", "name", _own_name, {Kind.CHAIN}),
-    Row("gen_ai.retrieval.query.text", "inputs", query_of, {Kind.RETRIEVER}, True),
-    Row("gen_ai.retrieval.documents", "outputs", _documents, {Kind.RETRIEVER}, True),
+    Row("gen_ai.workflow.name", "name", _own_name, CHAIN),
+    Row("gen_ai.retrieval.query.text", "inputs", _query, RETRIEVER, True),
+    Row("gen_ai.retrieval.documents", "outputs",
+        lambda told: json_text(of.documents(told.outputs)) if isinstance(told.outputs.get("documents"), list) else None,
+        RETRIEVER, True),
     Row("gen_ai.embeddings.dimension.count", "outputs",
-        lambda told: count(told.outputs.get("dimensions")), {Kind.EMBEDDING}),
-    Row("gen_ai.input.messages", "inputs", lambda told: messages_text(told.input_messages), TALKS, True),
-    Row("gen_ai.output.messages", "outputs", lambda told: messages_text(told.output_messages), TALKS, True),
+        lambda told: of.count(told.outputs.get("dimensions")), EMBEDDING),
+    Row("gen_ai.input.messages", "inputs", lambda told: of.messages_text(told.input_messages), TALKS, True),
+    Row("gen_ai.output.messages", "outputs", lambda told: of.messages_text(told.output_messages), TALKS, True),
     Row("gen_ai.tool.definitions", "params",
-        lambda told: json_text([*map(tool_definition, tools_of(told.event))] or None), {Kind.MODEL}),
-    Row("input.*", "inputs", lambda told: typed(told.event.inputs), is_content=True),
-    Row("output.*", "outputs", lambda told: typed(told.event.outputs), is_content=True),
+        lambda told: json_text([*map(of.tool_definition, tools_of(told.event))] or None), MODEL),
+    Row("input.*", "inputs", lambda told: of.typed(told.event.inputs), is_content=True),
+    Row("output.*", "outputs", lambda told: of.typed(told.event.outputs), is_content=True),
+)  # fmt: skip
+
+
+# OpenInference
+
+
+def _params_text(told: Told) -> str | None:
+    return json_text({key: one for key, one in told.params.items() if key != "tools"} or None)
+
+
+def _asked(told: Told) -> JsonValue:
+    found = told.inputs.get("query") if told.kind is Kind.RETRIEVER else None
+    return found if isinstance(found, str) else told.event.inputs
+
+
+def _embedded(told: Told) -> list[dict[str, Any]]:
+    listed = told.inputs.get("texts")
+    return [{"embedding": {"text": as_text(text)}} for text in (listed if isinstance(listed, list) else ())]
+
+
+COUNTS = {
+    "prompt": "input_tokens", "completion": "output_tokens", "total": "total_tokens",
+    "prompt_details.cache_read": "cache_read_tokens", "prompt_details.cache_write": "cache_write_tokens",
+    "prompt_details.audio": "input_audio_tokens", "completion_details.reasoning": "reasoning_tokens",
+    "completion_details.audio": "output_audio_tokens",
+}  # fmt: skip
+OPENINFERENCE: Table = (
+    Row("embedding.model_name", "model", ANSWERED_MODEL, EMBEDDING),
+    Row("reranker.model_name", "model", ANSWERED_MODEL, RERANKER),
+    Row("llm.model_name", "model", ANSWERED_MODEL, MODEL),
+    Row("llm.request.model_name", "asked_model", ASKED_MODEL, MODEL),
+    Row("llm.response.model_name", "model", ANSWERED_MODEL, MODEL),
+    Row("llm.provider", "provider", OWN_PROVIDER, MODEL),
+    Row("llm.system", "provider", OWN_PROVIDER, MODEL),
+    Row("llm.invocation_parameters", "params", _params_text, MODEL),
+    Row("eventtree.params", "params", _params_text, {*Kind} - MODEL),
+    Row("llm.tools.*", "params",
+        lambda told: [{"tool": {"json_schema": json_text(tool)}} for tool in tools_of(told.event)], MODEL),
+    Row("llm.finish_reason", "outputs", lambda told: ", ".join(of.finish_reasons(told)), MODEL),
+    Row("eventtree.time_to_first_token", "time_to_first_token", attrgetter("event.time_to_first_token"), MODEL),
+    *(Row(f"llm.token_count.{name}", "usage", of.token(ours), PRICED) for name, ours in COUNTS.items()),
+    Row("llm.cost.prompt", "cost", of.dollars("input")),
+    Row("llm.cost.completion", "cost", of.dollars("output")),
+    Row("llm.cost.total", "cost", TOTAL),
+    Row("llm.input_messages.*", "inputs", lambda told: [*map(of.flat_message, told.input_messages)], TALKS, True),
+    Row("llm.output_messages.*", "outputs", lambda told: [*map(of.flat_message, told.output_messages)], TALKS, True),
+    Row("tool.name", "name", NAME, TOOL),
+    Row("tool.id", "outputs", lambda told: value_text(told.outputs.get("tool_call_id")), TOOL),
+    Row("agent.name", "name", NAME, AGENT),
+    Row("retrieval.documents.*", "outputs",
+        lambda told: [*map(of.flat_document, of.documents(told.outputs))], RETRIEVER, True),
+    Row("reranker.query", "inputs", lambda told: value_text(told.inputs.get("query")), RERANKER),
+    Row("reranker.input_documents.*", "inputs",
+        lambda told: [*map(of.flat_document, of.documents(told.inputs))], RERANKER),
+    Row("reranker.output_documents.*", "outputs",
+        lambda told: [*map(of.flat_document, of.documents(told.outputs))], RERANKER, True),
+    Row("embedding.embeddings.*", "inputs", _embedded, EMBEDDING, True),
+    Row("input.*", "inputs", lambda told: of.typed(_asked(told)), {*Kind} - RERANKER, True),
+    Row("output.*", "outputs", lambda told: of.typed(told.event.outputs), is_content=True),
 )  # fmt: skip
 
 
@@ -296,7 +325,7 @@ GENAI: Table = (
 
 def _langfuse_usage(told: Told) -> str | None:
     """Counts that add up to the total: Langfuse sums what it is given."""
-    usage = told.usage
+    usage = told.event.usage
     if usage is None or usage.total_tokens is None:
         return None
     read, written, thought = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0, usage.reasoning_tokens or 0
@@ -308,46 +337,17 @@ def _langfuse_usage(told: Told) -> str | None:
     return json_text({**{key: one for key, one in parts.items() if one > 0}, "total": usage.total_tokens})
 
 
-def _langsmith_usage(told: Told) -> str | None:
-    usage, known = told.usage, ("input", "output", "total")
-    if usage is None:
-        return None
-    read, written, thought = usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens
-    counts = {
-        **{f"{part}_tokens": getattr(usage, f"{part}_tokens") for part in known},
-        **{f"{part}_cost": dollars(part)(told) for part in known},
-        "input_token_details": without_nulls({"cache_read": read, "cache_creation": written}) or None,
-        "output_token_details": without_nulls({"reasoning": thought}) or None,
-    }
-    return json_text(without_nulls(counts) or None)
-
-
-def _langsmith_metadata(told: Told) -> dict[str, Any]:
-    own = {key: value_text(one) for key, one in views.own_metadata(told.event).items()}
-    return own | without_nulls({"session_id": session(told), "user_id": told.view.user(told.event),
-                                "ls_provider": told.event.provider, "ls_model_name": told.asked_model})  # fmt: skip
-
-
-def _money(form: str) -> Callable[[Told], str | None]:
-    """The dollars of input, output and all, as a JSON object with keys of this form."""
-
-    def made(told: Told) -> str | None:
-        found = {form.format(part): told.cost.get(f"{part}_usd") for part in ("input", "output", "total")}
-        return None if TOTAL(told) is None else json_text(without_nulls(found))
-
-    return made
-
-
-def _prompt_version(told: Told) -> int | None:
-    """Langfuse counts them: 32 bits."""
+def _langfuse_version(told: Told) -> int | None:
+    """The prompt's version: Langfuse counts them, in 32 bits."""
     version = as_text(told.prompt.get("version"))
     return int(version) if len(version) < 10 and version.isascii() and version.isdecimal() else None
 
 
-def _experiment(told: Told) -> dict[str, str | None]:
+def _langfuse_experiment(told: Told) -> dict[str, str | None]:
     names = {"run_id": "id", "experiment": "name", "dataset_id": "dataset.id", "datapoint_id": "item.id",
              "expected": "item.expected_output"}  # fmt: skip
-    found = {theirs: value_text(one) for ours, theirs in names.items() if (one := _dataset(told).get(ours)) is not None}
+    known = without_nulls(_dataset(told))
+    found = {theirs: known[ours] for ours, theirs in names.items() if ours in known}
     named = found.get("id") or found.get("name")
     return found | {"id": named, "item.root_observation_id": span_id(told.event.id)} if named else {}
 
@@ -358,116 +358,52 @@ def _first_token_at(told: Told) -> str | None:
     return None if at is None else json_text(iso(at))
 
 
+def _langsmith_usage(told: Told) -> str | None:
+    usage, parts = told.event.usage, ("input", "output", "total")
+    if usage is None:
+        return None
+    read, written, thought = usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens
+    counts = {
+        **{f"{part}_tokens": getattr(usage, f"{part}_tokens") for part in parts},
+        **{f"{part}_cost": told.cost.get(f"{part}_usd") for part in parts},
+        "input_token_details": without_nulls({"cache_read": read, "cache_creation": written}) or None,
+        "output_token_details": without_nulls({"reasoning": thought}) or None,
+    }
+    return json_text(without_nulls(counts) or None)
+
+
+def _langsmith_metadata(told: Told) -> dict[str, Any]:
+    own = {key: value_text(one) for key, one in views.own_metadata(told.event).items()}
+    return own | without_nulls({"session_id": told.session, "user_id": told.user,
+                                "ls_provider": told.event.provider, "ls_model_name": told.asked_model})  # fmt: skip
+
+
+LANGSMITH_KINDS = {Kind.MODEL: "llm", Kind.TOOL: "tool", Kind.RETRIEVER: "retriever", Kind.EMBEDDING: "embedding"}
 LANGFUSE: Table = (
     Row("langfuse.observation.usage_details", "usage", _langfuse_usage, PRICED),
-    Row("langfuse.observation.cost_details", "cost", _money("{}")),
-    Row("langfuse.observation.completion_start_time", "time_to_first_token", _first_token_at, {Kind.MODEL}),
-    Row("langfuse.observation.prompt.name", "prompt", lambda told: told.prompt.get("name"), {Kind.MODEL}),
-    Row("langfuse.observation.prompt.version", "prompt", _prompt_version, {Kind.MODEL}),
-    Row("langfuse.experiment.*", "metadata", _experiment),
+    Row("langfuse.observation.cost_details", "cost", of.money("{}")),
+    Row("langfuse.observation.completion_start_time", "time_to_first_token", _first_token_at, MODEL),
+    Row("langfuse.observation.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
+    Row("langfuse.observation.prompt.version", "prompt", _langfuse_version, MODEL),
+    Row("langfuse.experiment.*", "links", _langfuse_experiment),
     Row("langfuse.trace.name", "name", lambda told: told.event.name if told.is_root else None),
-    Row("langfuse.trace.tags", "tags", lambda told: list(told.event.tags) if told.is_root else None),
-    Row("langfuse.release", "release", lambda told: told.event.release),
+    Row("langfuse.trace.tags", "tags", lambda told: told.event.tags if told.is_root else None),
+    Row("langfuse.release", "release", attrgetter("event.release")),
     Row("langfuse.environment", "environment", lambda told: told.event.environment or told.view.root.environment),
 )
-LANGSMITH_KINDS = {Kind.MODEL: "llm", Kind.TOOL: "tool", Kind.RETRIEVER: "retriever", Kind.EMBEDDING: "embedding"}
 LANGSMITH: Table = (
-    Row("langsmith.span.kind", "kind", lambda told: LANGSMITH_KINDS.get(told.event.kind, "chain")),
-    Row("langsmith.trace.name", "name", lambda told: told.event.name),
+    Row("langsmith.span.kind", "kind", lambda told: LANGSMITH_KINDS.get(told.kind, "chain")),
+    Row("langsmith.trace.name", "name", NAME),
     Row("langsmith.span.tags", "tags", lambda told: ", ".join(told.event.tags)),
     Row("langsmith.metadata.*", "metadata", _langsmith_metadata),
     Row("langsmith.usage_metadata", "usage", _langsmith_usage, PRICED),
 )
-MLFLOW: Table = (Row("mlflow.llm.cost", "cost", _money("{}_cost")),)
+MLFLOW: Table = (Row("mlflow.llm.cost", "cost", of.money("{}_cost")),)
 
-
-# OpenInference
-
-
-def flat_message(message: Message) -> dict[str, Any]:
-    """A neutral message by the names of its attributes."""
-    content = message.get("content")
-    parts = content if isinstance(content, list) else ()
-    calls = openai_tool_calls(message.get("tool_calls"))
-    own = {key: as_text(message.get(key)) or None for key in ("name", "tool_call_id", "reasoning", "finish_reason")}
-    return {"message": {
-        "role": as_text(message["role"]), **own,
-        "content": None if isinstance(content, list) else as_text(content) or None,
-        "contents": [{"message_content": flat_part(part)} for part in parts],
-        "tool_calls": [{"tool_call": {"id": call["id"], "function": call["function"]}} for call in calls],
-    }}  # fmt: skip
-
-
-def flat_part(part: JsonValue) -> dict[str, str]:
-    """One part of a message's content."""
-    known = part if isinstance(part, dict) else {"type": "text", "text": part}
-    if known.get("type") == "image" and isinstance(known.get("url"), str):
-        return {"type": "image", "image.image.url": known["url"]}
-    if known.get("type") == "text":
-        return {"type": "text", "text": as_text(known.get("text"))}
-    return {"type": "text", "text": media_text(known) if "sha256" in known or "url" in known else as_text(part)}
-
-
-def flat_documents(holder: dict[str, Any]) -> list[dict[str, Any]]:
-    """The documents of inputs or outputs by the names of their attributes."""
-    listed = holder.get("documents")
-    found = [retrieved(document) for document in (listed if isinstance(listed, list) else ())]
-    return [
-        {"document": {"id": one.get("id"), "score": one.get("score"), "content": as_text(one.get("content")),
-                      "metadata": json_text(one.get("metadata") or None)}} for one in found
-    ]  # fmt: skip
-
-
-def _texts(told: Told) -> list[dict[str, Any]]:
-    listed = told.inputs.get("texts")
-    return [{"embedding": {"text": as_text(text)}} for text in (listed if isinstance(listed, list) else ())]
-
-
-def _params(told: Told) -> str | None:
-    return json_text({key: one for key, one in told.params.items() if key != "tools"} or None)
-
-
-def _asked(told: Told) -> JsonValue:
-    query = told.inputs.get("query") if told.event.kind is Kind.RETRIEVER else None
-    return query if isinstance(query, str) else told.event.inputs
-
-
-TOKENS = {
-    "prompt": "input_tokens", "completion": "output_tokens", "total": "total_tokens",
-    "prompt_details.cache_read": "cache_read_tokens", "prompt_details.cache_write": "cache_write_tokens",
-    "prompt_details.audio": "input_audio_tokens", "completion_details.reasoning": "reasoning_tokens",
-    "completion_details.audio": "output_audio_tokens",
-}  # fmt: skip
-LLM, RERANKER, EMBEDDING = {Kind.MODEL}, {Kind.RERANKER}, {Kind.EMBEDDING}
-
-OPENINFERENCE: Table = (
-    Row("embedding.model_name", "model", lambda told: told.event.model, EMBEDDING),
-    Row("reranker.model_name", "model", lambda told: told.event.model, RERANKER),
-    Row("llm.model_name", "model", lambda told: told.event.model, LLM),
-    Row("llm.request.model_name", "asked_model", lambda told: told.asked_model, LLM),
-    Row("llm.response.model_name", "model", lambda told: told.event.model, LLM),
-    Row("llm.provider", "provider", lambda told: told.event.provider, LLM),
-    Row("llm.system", "provider", lambda told: told.event.provider, LLM),
-    Row("llm.invocation_parameters", "params", _params, LLM),
-    Row("eventtree.params", "params", _params, set(Kind) - LLM),
-    Row("llm.tools.*", "params",
-        lambda told: [{"tool": {"json_schema": json_text(tool)}} for tool in tools_of(told.event)], LLM),
-    Row("llm.finish_reason", "outputs", lambda told: ", ".join(finish_reasons(told)), LLM),
-    Row("eventtree.time_to_first_token", "time_to_first_token", lambda told: told.event.time_to_first_token, LLM),
-    *(Row(f"llm.token_count.{name}", "usage", token(ours), PRICED) for name, ours in TOKENS.items()),
-    Row("llm.cost.prompt", "cost", dollars("input")),
-    Row("llm.cost.completion", "cost", dollars("output")),
-    Row("llm.cost.total", "cost", dollars("total")),
-    Row("llm.input_messages.*", "inputs", lambda told: [*map(flat_message, told.input_messages)], TALKS, True),
-    Row("llm.output_messages.*", "outputs", lambda told: [*map(flat_message, told.output_messages)], TALKS, True),
-    Row("tool.name", "name", lambda told: told.event.name, {Kind.TOOL}),
-    Row("tool.id", "outputs", lambda told: value_text(told.outputs.get("tool_call_id")), {Kind.TOOL}),
-    Row("agent.name", "name", lambda told: told.event.name, {Kind.AGENT}),
-    Row("retrieval.documents.*", "outputs", lambda told: flat_documents(told.outputs), {Kind.RETRIEVER}, True),
-    Row("reranker.query", "inputs", lambda told: value_text(told.inputs.get("query")), RERANKER),
-    Row("reranker.input_documents.*", "inputs", lambda told: flat_documents(told.inputs), RERANKER),
-    Row("reranker.output_documents.*", "outputs", lambda told: flat_documents(told.outputs), RERANKER, True),
-    Row("embedding.embeddings.*", "inputs", _texts, EMBEDDING, True),
-    Row("input.*", "inputs", lambda told: typed(_asked(told)), set(Kind) - RERANKER, True),
-    Row("output.*", "outputs", lambda told: typed(told.event.outputs), is_content=True),
-)  # fmt: skip
+FLAVORS: Mapping[str, Table] = {
+    "genai": (*ABOUT, *GENAI),
+    "openinference": (*ABOUT, *OPENINFERENCE),
+    "langfuse": (*ABOUT, *GENAI, *LANGFUSE),
+    "langsmith": (*ABOUT, *GENAI, *LANGSMITH),
+    "mlflow": (*ABOUT, *GENAI, *MLFLOW),
+}
