@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy
+import pandas
 import pydantic
 import pydantic_core
 import pytest
@@ -152,6 +153,9 @@ VALUES: list[tuple[Any, Any]] = [
     (numpy.bool_(True), True),
     (numpy.float64("nan"), "NaN"),
     (numpy.arange(3), [0, 1, 2]),
+    (pandas.Series([1.5, 2]), [1.5, 2.0]),
+    (pandas.Index(["a", "b"]), ["a", "b"]),
+    (pandas.DataFrame({"a": range(100)}), {"object": "pandas.DataFrame", "shape": [100, 1]}),
     (numpy.zeros((9, 9)), {"object": "numpy.ndarray", "shape": [9, 9], "dtype": "float64"}),
     (Point(1, 2), {"x": 1, "y": 2}),
     (Empty(), {}),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content.containers import items_of
 from eventtree.content.endpoint import endpoint
 from eventtree.content.fail_closed import FAILED, MASK, Redactor
+from eventtree.content.python_values import items_of
 from eventtree.content.sanitizer import Sanitizer, sanitize
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import DEFAULT, Limits

@@ -6,6 +6,7 @@ Apart from the redactors that we bring (`redact.py`), whose many patterns take a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from eventtree import diagnostics
 
@@ -16,47 +17,28 @@ FAILED = "[redaction failed]"
 
 
 class FailClosed:
-    """A redactor that fails closed; `failures` counts how often that was needed."""
+    """A redactor, or its `hides_key`, that fails closed; `failures` counts how often that was needed."""
 
-    __slots__ = ("failures", "redact")
+    __slots__ = ("ask", "failures", "instead")
 
-    def __init__(self, redact: Redactor) -> None:
-        """Guard `redact`."""
-        self.redact = redact
+    def __init__(self, ask: Callable[[str], Any], instead: str | bool) -> None:
+        """Guard `ask`: what it fails on has `instead` for an answer."""
+        self.ask = ask
+        self.instead = instead
         self.failures = 0
 
-    def __call__(self, text: str) -> str:
-        """`text` redacted, or a marker in its place."""
+    def __call__(self, text: str) -> Any:
+        """The answer for a text or key: a str of the redactor's, and whether the key's value is hidden."""
         try:
-            redacted = self.redact(text)
-            if type(redacted) is str:
-                return redacted
-            raise TypeError(type(redacted).__name__)
+            found = self.ask(text)
+            if self.instead is True:
+                return bool(found)
+            if type(found) is str:
+                return found
+            raise TypeError(type(found).__name__)
         except BaseException as error:
             if diagnostics.must_pass(error):
                 raise
             self.failures += 1
-            diagnostics.failed("redact", error, diagnostics.place_of(self.redact), "what it fails on is replaced")
-            return FAILED
-
-
-class FailClosedKeys:
-    """A redactor's `hides_key` that fails closed."""
-
-    __slots__ = ("guard", "hides_key")
-
-    def __init__(self, hides_key: Callable[[str], bool], guard: FailClosed) -> None:
-        """Guard `hides_key`, counting with `guard`."""
-        self.hides_key = hides_key
-        self.guard = guard
-
-    def __call__(self, key: str) -> bool:
-        """Whether the value under `key` is secret; yes where that cannot be decided."""
-        try:
-            return bool(self.hides_key(key))
-        except BaseException as error:
-            if diagnostics.must_pass(error):
-                raise
-            self.guard.failures += 1
-            diagnostics.failed("redact", error, diagnostics.place_of(self.hides_key), "what it fails on is replaced")
-            return True
+            diagnostics.failed("redact", error, diagnostics.place_of(self.ask), "what it fails on is replaced")
+            return self.instead

@@ -17,7 +17,7 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
 
-from eventtree.content import framework_values, scalars
+from eventtree.content import framework_values, python_values
 from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
 from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
@@ -325,7 +325,7 @@ def unusual(_value: Any, _room: list[int], _depth: int) -> JsonValue:
 
 KNOWN: dict[Any, Copy] = {
     chat.from_langchain: message,
-    scalars.from_str: text_like,
+    python_values.from_str: text_like,
     framework_values.from_prompt: prompt,
     framework_values.from_result: result,
     framework_values.from_generation: generation,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from eventtree.content.containers import items_of
+from eventtree.content.python_values import items_of
 
 NAMES = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason", "completionReason")
 """Keys of an answer, in the order in which they count (vLLM's `stop_reason` is the stop text beside `finish_reason`).

@@ -9,34 +9,27 @@ from collections.abc import Callable
 from typing import Any
 
 from eventtree.content import messages
-from eventtree.content.containers import items_of
 from eventtree.content.finish import finish_reason
-from eventtree.content.objects import Path, from_model, nearest, with_fields
+from eventtree.content.objects import Pairs, Path, from_model, from_pairs
+from eventtree.content.python_values import items_of
 from eventtree.content.walk import Converter, Walk, fields_of, name_of, slot
 from eventtree.event import JsonValue
 
 Fields = dict[str, Any]
-Pairs = list[tuple[str, Any]]
 
 
 def renamed(**names: str) -> Converter:
     """Converter of objects of which these fields are kept, under these names, where they have a value."""
-
-    def convert(walk: Walk, value: object, depth: int) -> JsonValue:
-        pairs = [(name, slot(value, field)) for name, field in names.items()]
-        return with_fields(walk, value, [pair for pair in pairs if not messages.is_empty(pair[1])], depth)
-
-    return convert
+    return from_pairs(
+        lambda value: [
+            (name, item) for name, field in names.items() if not messages.is_empty(item := slot(value, field))
+        ]
+    )
 
 
 def from_view(view: Callable[[Fields], Pairs]) -> Converter:
-    """Converter of objects that `view` turns into pairs."""
-
-    def convert(walk: Walk, value: object, depth: int) -> JsonValue:
-        pairs = [pair for pair in view(fields_of(value)) if pair[1] is not None]
-        return with_fields(walk, value, pairs, depth)
-
-    return convert
+    """Converter of objects whose fields `view` turns into pairs; None says nothing."""
+    return from_pairs(lambda value: [pair for pair in view(fields_of(value)) if pair[1] is not None])
 
 
 def langchain_document(fields: Fields) -> Pairs:
@@ -104,7 +97,7 @@ def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
     why = finish_reason(fields.get("generation_info"))
     if fields.get("message") is None:
         pairs = [("text", fields.get("text"))] + ([("finish_reason", why)] if why is not None else [])
-        return with_fields(walk, value, pairs, depth)
+        return walk.fields(value, pairs, depth)
     plain = walk.value(fields["message"], depth)
     if why is not None and type(plain) is dict and "finish_reason" not in plain:
         plain["finish_reason"] = walk.value(why, depth)
@@ -116,10 +109,10 @@ def from_result(walk: Walk, value: object, depth: int) -> JsonValue:
     rows = items_of(fields_of(value).get("generations")) or ()
     answers = [answer for row in rows for answer in items_of(row) or (row,)]
     if any("message" in fields_of(answer) for answer in answers):
-        return with_fields(walk, value, [("messages", answers)], depth)
+        return walk.fields(value, [("messages", answers)], depth)
     if len(answers) == 1:
         return walk.value(answers[0], depth)
-    return with_fields(walk, value, [("texts", [fields_of(answer).get("text") for answer in answers])], depth)
+    return walk.fields(value, [("texts", [fields_of(answer).get("text") for answer in answers])], depth)
 
 
 def from_response(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -133,7 +126,7 @@ def from_response(walk: Walk, value: object, depth: int) -> JsonValue:
     if not messages.is_empty(nodes):
         listed = items_of(nodes)
         pairs.append(("sources", nodes if listed is None else [source(node) for node in listed]))
-    return with_fields(walk, value, pairs, depth)
+    return walk.fields(value, pairs, depth)
 
 
 def source(scored: object) -> Fields:
@@ -144,7 +137,7 @@ def source(scored: object) -> Fields:
 
 def from_reply(walk: Walk, value: object, depth: int) -> JsonValue:
     """The answer of a LlamaIndex chat model, as a model's outputs."""
-    return with_fields(walk, value, [("messages", [slot(value, "message")])], depth)
+    return walk.fields(value, [("messages", [slot(value, "message")])], depth)
 
 
 def from_query(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -168,7 +161,7 @@ def from_template(walk: Walk, value: object, depth: int) -> JsonValue:
 
 def from_start(walk: Walk, value: object, depth: int) -> JsonValue:
     """The event that starts a workflow. What `run` was not given stands in it as None."""
-    plain = from_model(type(value))(walk, value, depth)
+    plain = from_model(walk, value, depth)
     return {key: item for key, item in plain.items() if item is not None} if type(plain) is dict else plain
 
 
@@ -176,7 +169,7 @@ def from_stop(walk: Walk, value: object, depth: int) -> JsonValue:
     """The event that ends a workflow: the result in it. One of a class of its own is its own result."""
     private = slot(value, "__pydantic_private__")
     result = private.get("_result") if type(private) is dict else None
-    return from_model(type(value))(walk, value, depth) if result is None else walk.value(result, depth)
+    return from_model(walk, value, depth) if result is None else walk.value(result, depth)
 
 
 def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -185,7 +178,7 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
     content = messages.content_of(walk, fields.get("blocks") or [], [], [], depth + 1)
     output = walk.value(fields.get("raw_output"), depth + 1)
     pairs: Pairs = [("tool_name", fields.get("tool_name")), ("input", fields.get("raw_input"))]
-    out = with_fields(walk, value, [pair for pair in pairs if pair[1] is not None], depth)
+    out = walk.fields(value, [pair for pair in pairs if pair[1] is not None], depth)
     if type(out) is not dict:
         return out
     out["output"] = content if output is None else output
@@ -260,8 +253,3 @@ TABLE: dict[Path, Converter] = {
     (f"{LI}.base.embeddings.base", "BaseEmbedding"): from_component,
 }
 """Path of a framework's class → converter of it and of what inherits from it."""
-
-
-def by_framework(kind: type) -> Converter | None:
-    """Classes of the frameworks, the nearest in line first."""
-    return nearest(kind, TABLE)

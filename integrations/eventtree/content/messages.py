@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree import diagnostics
-from eventtree.content.containers import items_of
 from eventtree.content.finish import INNER, NAMES, finish_reason
+from eventtree.content.python_values import items_of
 from eventtree.content.truncate import cut_marker
 from eventtree.content.walk import Walk, fields_of, slot
-from eventtree.diagnostics import MRO_OF
+from eventtree.diagnostics import DICT_OF, MRO_OF
 from eventtree.event import JsonValue
 
 Fields = Mapping[Any, Any]
@@ -162,13 +162,19 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
             out["tool_calls"] = [tool_call(walk, call, depth + 1) for call in calls[: walk.take(len(calls))]]
         if thoughts:
             out["reasoning"] = walk.text("\n\n".join(thoughts))
-        add_rest(walk, out, fields, about, depth)
+        for key in REST:
+            item = fields.get(key)
+            if item is not None:
+                out[key] = walk.text(item) if type(item) is str else walk.value(item, depth + 1)
+        if about and (reason := finish_reason(about)) is not None:
+            out["finish_reason"] = walk.value(reason, depth + 1)
         names = left_out(None if about is more else about)
         if thoughts and any(map(is_signed, items_of(content) or ())):
             names.append("signature")
         if names:
             out["left_out"] = [walk.text(name) for name in names[: walk.take(len(names))]]
-        if others := extra(fields, more):
+        both = {**more, **fields}
+        if others := [pair for pair in both.items() if not is_empty(pair[1]) and not is_known(*pair)]:
             out["extra"] = walk.pairs(others[: walk.take(len(others))], depth + 2)
         return out
     finally:
@@ -176,16 +182,7 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
 
 
 REST = ("tool_call_id", "name", "status", "id", "artifact")
-
-
-def add_rest(walk: Walk, out: dict[str, JsonValue], fields: Fields, about: object, depth: int) -> None:
-    """The keys of a message that are taken as they are, and why the model stopped."""
-    for key in REST:
-        item = fields.get(key)
-        if item is not None:
-            out[key] = walk.text(item) if type(item) is str else walk.value(item, depth + 1)
-    if about and (reason := finish_reason(about)) is not None:
-        out["finish_reason"] = walk.value(reason, depth + 1)
+"""Keys of a message that are taken as they are."""
 
 
 def left_out(about: object) -> list[str]:
@@ -205,14 +202,10 @@ def is_signed(block: object) -> bool:
     return bool(type(block) is dict and block.get("signature")) or "signature" in more
 
 
-def extra(fields: Fields, more: Fields) -> list[tuple[Any, Any]]:
-    """The fields of a message that have no name of ours: a provider's own, those of a class of the user."""
-    both = {**more, **fields}
-    return [pair for pair in both.items() if not is_empty(pair[1]) and not is_known(*pair)]
-
-
 def is_known(key: object, item: object) -> bool:
-    """Whether a field of a message is written under a name of ours, or stands elsewhere."""
+    """Whether a field of a message is written under a name of ours, or stands elsewhere: all others are a provider's
+    own, or those of a class of the user.
+    """
     return type(key) is str and issubclass(type(item), KNOWN.get(key, ()))
 
 
@@ -266,9 +259,10 @@ def content_of(walk: Walk, content: object, calls: list[Any], thoughts: list[str
     blocks: list[Any] = []
     kept = given[: walk.take(len(given))]
     for block in (block if isinstance(block, str) else block_or_mark(walk, block) for block in kept):
-        if isinstance(block, dict) and moved(block, calls, known, thoughts):
-            continue
-        blocks.append({"type": "text", "text": block} if isinstance(block, str) else block)
+        if isinstance(block, str):
+            blocks.append({"type": "text", "text": block})
+        elif not isinstance(block, dict) or not moved(block, calls, known, thoughts):
+            blocks.append(block)
     if len(blocks) == 1 and is_text(blocks[0]):
         return walk.value(blocks[0]["text"], depth)
     if not blocks and (calls or thoughts):
@@ -329,12 +323,18 @@ def block_of(block: object) -> object:
         return {"type": "text", "text": fields.get("text")}
     if kind in MEDIA_BLOCKS:
         return media_of(fields, kind)
-    if kind in ("thinking", "tool_call"):
-        return {"type": kind, **{key: item for key, item in fields.items() if key != "block_type"}}
-    if isinstance(kind, str):
-        rest = {key: item for key, item in fields.items() if key != "block_type" and item is not None}
-        return {"type": kind, **{key: blocks_of(item) for key, item in rest.items()}}
-    return block
+    if not isinstance(kind, str):
+        return block
+    rest = {key: item for key, item in fields.items() if key != "block_type"}
+    if kind not in ("thinking", "tool_call"):  # such as a cache point, or a citation with blocks within
+        rest = {key: blocks_of(item) for key, item in rest.items() if item is not None}
+    return {"type": kind, **rest}
+
+
+def blocks_of(value: object) -> object:
+    """Blocks within a block."""
+    items = items_of(value)
+    return block_of(value) if items is None else [block_of(item) for item in items]
 
 
 def block_or_mark(walk: Walk, block: object) -> object:
@@ -354,15 +354,9 @@ def slot_fields(value: object) -> Fields:
             return own
     except AttributeError:
         pass  # It has none: its fields stand in slots, if anywhere.
-    slots = (type.__dict__["__dict__"].__get__(kind).get("__slots__", ()) for kind in MRO_OF(type(value)))
+    slots = (DICT_OF(kind).get("__slots__", ()) for kind in MRO_OF(type(value)))
     names = [name for each in slots for name in ((each,) if type(each) is str else each)]
     return {name: item for name in names if name[:2] != "__" and (item := slot(value, name)) is not None}
-
-
-def blocks_of(value: object) -> object:
-    """Blocks within a block."""
-    items = items_of(value)
-    return block_of(value) if items is None else [block_of(item) for item in items]
 
 
 def media_of(fields: Fields, kind: str) -> dict[str, Any]:
@@ -385,7 +379,8 @@ def media_of(fields: Fields, kind: str) -> dict[str, Any]:
 
 def from_block(walk: Walk, block: object, depth: int) -> JsonValue:
     """A LlamaIndex content block on its own."""
-    return walk.value(block_of(block), depth) if block_of(block) is not block else walk.value(fields_of(block), depth)
+    found = block_of(block)
+    return walk.value(fields_of(block) if found is block else found, depth)
 
 
 def with_audio(walk: Walk, content: JsonValue, audio: Fields, depth: int) -> JsonValue:
@@ -397,8 +392,9 @@ def with_audio(walk: Walk, content: JsonValue, audio: Fields, depth: int) -> Jso
     return [*content, part] if isinstance(content, list) else content
 
 
-def from_pair(walk: Walk, role: str, content: object, depth: int) -> JsonValue:
+def from_pair(walk: Walk, pair: object, depth: int) -> JsonValue:
     """A message as LangChain's (role, content)."""
+    role, content = items_of(pair) or ()
     return written(walk, role, {"content": content}, {}, None, depth)
 
 

@@ -41,7 +41,7 @@ ENCODED = ("base64", "b64_json", "file_data")
 URLS = ("url", "file_uri", "fileUri", "uri")
 MIMES = ("mime_type", "media_type", "mimeType", "format")
 MANY = 32
-"""A dict with more entries than this describes no file; see containers.from_dict."""
+"""A dict with more entries than this describes no file; see python_values.from_dict."""
 BY_MIME = frozenset({"image", "audio", "video"})
 URLSAFE = bytes.maketrans(b"-_", b"+/")
 

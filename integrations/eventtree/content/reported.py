@@ -15,8 +15,8 @@ from typing import Any
 
 import pydantic_core
 
-from eventtree.content.containers import items_of
 from eventtree.content.messages import Fields, as_fields, as_list, is_empty
+from eventtree.content.python_values import items_of
 from eventtree.event import JsonValue
 
 ERROR_TYPE = "ToolError"

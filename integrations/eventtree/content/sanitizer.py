@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from eventtree import diagnostics
-from eventtree.content import fast_path, objects
+from eventtree.content import fast_path, framework_values, objects
 from eventtree.content import messages as chat
-from eventtree.content.containers import items_of
-from eventtree.content.fail_closed import FailClosed, FailClosedKeys, Redactor
+from eventtree.content.fail_closed import FAILED, FailClosed, Redactor
 from eventtree.content.fast_path import COPIES, NOT_SIMPLE
-from eventtree.content.framework_values import by_framework
+from eventtree.content.python_values import items_of
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import CONVERTERS, DEFAULT, MANY, Converter, KeyCache, Limits, Walk, shareable
 from eventtree.event import JsonValue
 from eventtree.record import encode
 
-RULES = (by_framework, *objects.RULES)
+RULES = (lambda kind: objects.nearest(kind, framework_values.TABLE), *objects.RULES)
 
 
 def converter_of(kind: type) -> Converter:
@@ -56,18 +55,17 @@ class Sanitizer:
         whoever writes it down calls `fitted` where it is too large.
         """
         self.limits = limits
-        self.guard = None if redact is None else FailClosed(redact)
+        self.guard = None if redact is None else FailClosed(redact, FAILED)
         self.measures = measures
         self.room = fast_path.room_in(limits) if redact is None else 0
         """Characters of a value that may be copied the fast way, where every limit is larger than that takes."""
         hides = getattr(redact, "hides_key", None)
-        hides_key = FailClosedKeys(hides, self.guard) if hides and self.guard else None
-        self.lasting = KeyCache(self.guard, hides_key, own_keys)
+        self.lasting = KeyCache(self.guard, FailClosed(hides, True) if hides else None, own_keys)
 
     @property
     def failures(self) -> int:
         """Texts that were replaced because the redactor failed."""
-        return 0 if self.guard is None else self.guard.failures
+        return sum(one.failures for one in (self.guard, self.lasting.hides) if one is not None)
 
     @property
     def unreadable(self) -> int:
@@ -105,7 +103,7 @@ class Sanitizer:
 
     def documents(self, values: Any) -> list[dict[str, JsonValue]]:
         """Documents of any spelling as Documents. The limits are for all of them together."""
-        return self.listed(values, fast_path.copied_documents, as_document, is_single=lambda _value: False)
+        return self.listed(values, fast_path.copied_documents, as_document)
 
     def found(self, values: Any) -> JsonValue:
         """As `documents` for a list or tuple. What may give them only once is the app's to read: it is named."""
@@ -116,7 +114,7 @@ class Sanitizer:
         values: Any,
         copy: Callable[[Any, list[int]], JsonValue],
         convert: Callable[[Walk, Any, int], JsonValue],
-        is_single: Callable[[Any], bool],
+        is_single: Callable[[Any], bool] | None = None,
     ) -> list[dict[str, JsonValue]]:
         """The `copy` of usual values, else each of them converted; what is no list or tuple is one value."""
         if self.room:
@@ -129,10 +127,9 @@ class Sanitizer:
                 return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
         walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)
-        if given is None or is_single(values):
+        if given is None or (is_single is not None and is_single(values)):
             given = [values]
-        kept = given[: walk.take(len(given))]
-        out: Any = [convert(walk, value, 1) for value in kept]
+        out: Any = [convert(walk, value, 1) for value in given[: walk.take(len(given))]]
         shareable[0] += len(out) >= MANY
         out = self.fitted(out) if self.measures else out
         return [item for item in out if type(item) is dict] if type(out) is list else []
@@ -158,23 +155,13 @@ def sanitize(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = 
 
 def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
     """One Message from anything."""
-    convert: Converter | None = None
     if type(value) is str:
         return {"role": "user", "content": walk.string(value)}
+    convert: Converter | None = chat.from_pair if chat.is_pair(value) else None
     if isinstance(value, dict) and chat.is_message_dict(value):
         convert = chat.from_dict
-    elif chat.is_pair(value):
-        convert = from_pair
     found = walk.value(value, depth, convert)
-    if type(found) is dict and "role" in found:
-        return found
-    return {"role": "unknown", "content": found}
-
-
-def from_pair(walk: Walk, value: Any, depth: int) -> JsonValue:
-    """A message as (role, content)."""
-    role, content = items_of(value) or ()
-    return chat.from_pair(walk, role, content, depth)
+    return found if type(found) is dict and "role" in found else {"role": "unknown", "content": found}
 
 
 TEXTS = ("text", "page_content", "content")
@@ -185,7 +172,5 @@ def as_document(walk: Walk, value: Any, depth: int) -> JsonValue:
     found = walk.value(value, depth)
     if type(found) is not dict:
         return {"text": found}
-    text = next((key for key in TEXTS if key in found), None)
-    if text is None or text == "text":
-        return found
+    text = next((key for key in TEXTS if key in found), "text")
     return {("text" if key == text else key): item for key, item in found.items()}

@@ -14,9 +14,9 @@ from typing import Any
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds
-from eventtree.content.fail_closed import FAILED, MASK, Redactor
+from eventtree.content.fail_closed import FAILED, MASK, FailClosed, Redactor
 from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
-from eventtree.diagnostics import ARGS_OF, MRO_OF, qualified
+from eventtree.diagnostics import ARGS_OF, DICT_OF, MRO_OF, qualified
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
 
@@ -36,6 +36,8 @@ KEY_LENGTH = 64
 """Longer dict keys are worked out anew each time."""
 MARGIN = 4096
 """A long text is redacted with this much more than is kept, so that no secret is cut in two and missed."""
+MISSING = object()
+"""In place of a field that was never set."""
 CYCLE = "…[the same object again]…"
 
 
@@ -50,7 +52,7 @@ class Limits:
 
     @classmethod
     def of(cls, bounds: Bounds) -> Limits:
-        """Converters that a user has set."""
+        """Those that a user has set."""
         return cls(bounds.depth, bounds.items, bounds.nodes, bounds.value_bytes)
 
 
@@ -58,7 +60,7 @@ DEFAULT = Limits()
 
 
 CONVERTERS: Remembered[type, Converter] = Remembered(MAX_KINDS)
-"""Class → converter. Which ones there are to begin with, and how others are found, stands in plain.py."""
+"""Class → converter. Which ones there are to begin with, and how others are found, stands in sanitizer.py."""
 
 
 def clean(text: str) -> str:
@@ -75,9 +77,7 @@ class KeyCache:
 
     __slots__ = ("hides", "known", "redact", "unreadable")
 
-    def __init__(
-        self, redact: Redactor | None, hides: Callable[[str], bool] | None, own_keys: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, redact: Redactor | None, hides: FailClosed | None, own_keys: Iterable[str] = ()) -> None:
         """Keys are redacted by `redact`, but `own_keys`; `hides` says which have secret values. Neither may raise."""
         self.redact = redact
         self.hides = hides
@@ -224,6 +224,15 @@ class Walk:
                 out[name] = self.value(item, depth)
         return out
 
+    def fields(self, value: object, pairs: list[tuple[Any, Any]], depth: int) -> JsonValue:
+        """An object as a dict of its fields."""
+        if blocked := self.enter(value, depth):
+            return blocked
+        try:
+            return self.pairs(pairs[: self.take(len(pairs))], depth + 1)
+        finally:
+            self.leave(value)
+
     def items(self, items: Iterable[Any], depth: int) -> list[JsonValue]:
         """A list of anything; the items stand at `depth`."""
         found = [self.string(item) if type(item) is str else self.value(item, depth) for item in items]
@@ -254,14 +263,9 @@ class DataUrl:
     """Stands for texts that begin with `data:` in the table of converters."""
 
 
-BARE = {None: "null", True: "true", False: "false"}
-
-
 def compact(value: JsonValue) -> str:
     """A plain value as one line of text, for keys and sorting."""
-    if value is None or value is True or value is False:
-        return BARE[value]
-    return repr(value)
+    return "null" if value is None else repr(value).lower() if type(value) is bool else repr(value)
 
 
 def fields_of(value: object) -> dict[str, Any]:
@@ -279,21 +283,13 @@ def slot(value: object, name: str, otherwise: Any = None) -> Any:
         return fields_of(value)[name]
     except (AttributeError, KeyError):
         pass
-    for each in MRO_OF(type(value)):
-        attributes = type.__dict__["__dict__"].__get__(each)
-        if name in attributes:
-            return in_slot(attributes[name], value, otherwise)
-    return otherwise
-
-
-def in_slot(slot: Any, value: object, otherwise: Any) -> Any:
-    """A field as its class has it: read from a slot, or the default; a property is not asked."""
-    if type(slot) is not types.MemberDescriptorType:
-        return otherwise if hasattr(type(slot), "__get__") else slot
-    try:
-        return slot.__get__(value)
-    except AttributeError:
-        return otherwise
+    found = next((names[name] for each in MRO_OF(type(value)) if name in (names := DICT_OF(each))), MISSING)
+    if type(found) is types.MemberDescriptorType:
+        try:
+            return found.__get__(value)
+        except AttributeError:
+            return otherwise
+    return otherwise if found is MISSING or hasattr(type(found), "__get__") else found
 
 
 def name_of(walk: Walk, value: object) -> dict[str, JsonValue]:
