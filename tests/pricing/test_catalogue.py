@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -11,10 +12,11 @@ from typing import Any
 
 import genai_prices
 import pytest
+from genai_prices.data_snapshot import get_snapshot
 
 from eventtree.event import Cost, Usage
 from eventtree.pricing import Pricer
-from eventtree.pricing.catalogue import Catalogue
+from eventtree.pricing.catalogue import Catalogue, _figures, _sums, _sums_by_rates
 from eventtree.usage import normalise
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -79,6 +81,32 @@ def test_the_figure_is_genai_prices_own(model: str, provider: str, details: dict
     assert cost is not None
     assert (cost.input_usd, cost.output_usd) == (expected.input_price, expected.output_price)
     assert cost.total_usd == expected.total_price > 0
+
+
+LISTED = [
+    (provider.id, model.id, {}) for provider in get_snapshot().providers for model in provider.models if model.prices
+] + [
+    (provider.id, model.id, variant.when)
+    for provider in get_snapshot().providers
+    for model in provider.models
+    for variant in model.price_variants or ()
+]
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "aws", "x-ai", "mistral", "deepseek"])
+def test_what_is_multiplied_here_is_what_genai_prices_comes_to(provider: str) -> None:
+    """C2, C3: each model and condition on both sides of each length of the input, with caches and reasoning."""
+    catalogue, chance = Catalogue(), random.Random(provider)
+    for model, context in ((model, context) for owner, model, context in LISTED if owner == provider):
+        found = catalogue.find(model, provider, None)
+        if found is None:
+            continue  # its list has names that only a pattern of another one's fits
+        asked = catalogue._ask(found, dict(context), AT)
+        for sent in (0, 1000, *(step + more for step in asked.steps for more in (0, 1))) if asked.prices else ():
+            read, written = chance.choice((0, sent // 3)), chance.choice((0, sent // 4))
+            more = {"cache_read_tokens": read, "cache_write_tokens": written, "cache_write_1h_tokens": written // 2}
+            usage = counted(sent, 100, **more, reasoning_tokens=chance.choice((0, 90)))
+            assert _sums_by_rates(asked, _figures(usage)) == _sums(asked, _figures(usage)), (model, context, usage)
 
 
 PROVIDERS: dict[str, str] = {
@@ -186,6 +214,15 @@ def test_the_service_tier_has_its_price() -> None:
     cost, plain = priced(usage, "gpt-4o-mini", "openai"), priced(counted(1000, 100), "gpt-4o-mini", "openai")
     assert cost and plain and plain.total_usd
     assert cost.total_usd == expected.total_price > plain.total_usd
+
+
+def test_a_tier_has_no_price_where_only_the_models_maker_lists_one() -> None:
+    """Azure's Claude: genai-prices has the model from Anthropic's list and leaves its tiers out."""
+    plain, batch = (
+        priced(counted(1000, 100, service_tier=tier), "claude-opus-4-6", "azure") for tier in (None, "batch")
+    )
+    assert plain and plain.total_usd
+    assert batch == Cost(problems=("service_tier batch has no price",))
 
 
 def test_cohere_is_charged_by_its_billed_units() -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from eventtree.event import Cost, Usage
 from eventtree.remembered import Remembered
 from eventtree.usage.conditions import conditions, factor_of, unusual
 from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
-from eventtree.usage.normalize import PLAIN, plain_counts
 
 ALIASES: dict[str, str] = {
     "amazon": "aws",
@@ -36,22 +35,29 @@ ALIASES: dict[str, str] = {
 }
 """Words in the frameworks' names of providers → genai-prices' ids (which are words of their own)."""
 
-FIGURES: dict[str, str] = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read_tokens": "cache_read_tokens",
+OTHER_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
     "cache_read_image_tokens": "cache_image_read_tokens",
-    "cache_write_tokens": "cache_write_tokens",
-    "cache_write_5m_tokens": "cache_write_5m_tokens",
-    "cache_write_1h_tokens": "cache_write_1h_tokens",
     "reasoning_tokens": "output_reasoning_tokens",
-    "input_audio_tokens": "input_audio_tokens",
-    "output_audio_tokens": "output_audio_tokens",
-    "input_image_tokens": "input_image_tokens",
-    "output_image_tokens": "output_image_tokens",
+}
+FIGURES = {
+    name: OTHER_NAMES.get(name, name)
+    for name in Usage.model_fields
+    if name.endswith("_tokens") and name != "total_tokens"
 }
 """Our figure → genai-prices' name of it; both conventions agree (wholes include their parts)."""
+
+SIDES = frozenset({"input_tokens", "output_tokens"})
+OF_OUTPUT = frozenset({"output_tokens", "output_reasoning_tokens"})
+WITHIN = {
+    "cache_read_tokens": "input_tokens",
+    "cache_write_tokens": "input_tokens",
+    "cache_write_5m_tokens": "cache_write_tokens",
+    "cache_write_1h_tokens": "cache_write_tokens",
+    "output_reasoning_tokens": "output_tokens",
+}
+"""A count → the one it is a part of. These do not overlap, so that each token of them has one price."""
+RATED = SIDES | WITHIN.keys()
 
 UNITS = ("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions")
 """Our units that genai-prices may price; they have its names."""
@@ -65,15 +71,14 @@ time of a lookup and comes to 0 too.
 """
 
 CACHE_SIZE = 4096
-MILLION = Decimal(1_000_000)
 
 
-class Rate(NamedTuple):
-    """US dollars for a million tokens in and out, and for the request."""
+class Sums(NamedTuple):
+    """US dollars of what went in, of what came out, and of all."""
 
     input: Decimal
     output: Decimal
-    request: Decimal
+    total: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,21 @@ class Found:
     zeros: Mapping[str, int]
     variants: tuple[Any, ...]
     """What changes its prices: a tier, a batch, a speed, each perhaps from some day on."""
-    is_timed: bool
-    """Whether its price depends on when it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The prices of a model at some time and on some conditions."""
+
+    found: Found
+    context: dict[str, str]
+    at: datetime
+    prices: Mapping[str, Any]
+    """By genai-prices' keys; a price is a Decimal, or has a base and tiers."""
+    steps: tuple[int, ...]
+    """The lengths of the input above which the prices change."""
+    rates: dict[int, Mapping[str, Decimal] | None]
+    """How many of the steps an input goes beyond → what one more token of each count costs."""
 
 
 class Catalogue:
@@ -96,10 +114,8 @@ class Catalogue:
         """Nothing is imported yet."""
         self._snapshot: Any = None
         self._known: Remembered[tuple[str, str | None, str | None], Found | None] = Remembered(CACHE_SIZE)
-        self._rates: Remembered[int, Rate | None] = Remembered(CACHE_SIZE)
-        """By the identity of prices, which the snapshot keeps."""
-        self._priced: Remembered[tuple[Hashable, ...], Any] = Remembered(CACHE_SIZE)
-        """Answers by question: the same models come again, and the library takes a tenth of a delivery's time."""
+        self._asked: Remembered[tuple[int, ...], Asked] = Remembered(CACHE_SIZE)
+        """By the identity of prices and of what changes them, which the snapshot keeps."""
 
     @cached_property
     def source(self) -> str:
@@ -115,7 +131,7 @@ class Catalogue:
         snapshot = get_snapshot()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
-            self._known, self._priced, self._rates = (Remembered(CACHE_SIZE) for _ in range(3))
+            self._known, self._asked = Remembered(CACHE_SIZE), Remembered(CACHE_SIZE)
         key = (model, provider, base_url)
         if key not in self._known:
             return self._known.keep(key, self._find(model, self.provider_id(provider, base_url)))
@@ -133,49 +149,34 @@ class Catalogue:
         by_url = (one.id for one in listed if base_url and re.match(one.api_pattern, base_url))
         return next(by_url, None) or _listed((provider or "").lower().strip(), {one.id for one in listed})
 
-    def price(
-        self,
-        usage: Usage,
-        model: str,
-        provider: str | None,
-        base_url: str | None,
-        at: datetime,
-        *,
-        is_usual: bool = False,
-    ) -> Cost | None:
-        """What `usage` cost at that time, or None where genai-prices cannot say. `is_usual`: it is known as plain."""
+    def price(self, usage: Usage, model: str, provider: str | None, base_url: str | None, at: datetime) -> Cost | None:
+        """What `usage` cost at that time, or None where genai-prices cannot say."""
         found = self.find(model, provider, base_url)
         if found is None:
             return None
-        rate = self._rate(found, at) if is_usual or is_plain(usage) else None
-        if rate is not None:
-            return _at_rate(rate, usage, self.source)
-        figures, context, factor, problems = _figures(usage), *_conditions(usage, found, at)
-        key = (model, provider, base_url, at if found.is_timed else None, *figures.items(), *context.items())
-        if key not in self._priced:
-            self._priced.keep(key, self._price(found, figures, context, at))
-        sums = self._priced[key]
-        if sums is None:
-            return Cost(problems=problems) if problems else None
-        return _cost(sums, usage, figures, factor, problems, self.source)
+        context, factor, problems = _conditions(usage, found, at)
+        if problems:
+            return Cost(problems=problems)
+        asked, figures = self._ask(found, context, at), _figures(usage)
+        sums = asked.prices and (_sums_by_rates(asked, figures) or _sums(asked, figures))
+        return _cost(asked, sums, usage, figures, factor, self.source) if sums else None
 
-    def _price(self, found: Found, figures: dict[str, int], context: dict[str, str], at: datetime) -> Any:
-        from genai_prices import Usage as Counts
+    def _ask(self, found: Found, context: dict[str, str], at: datetime) -> Asked:
+        """The prices that hold, looked together once."""
+        standard = found.model.get_prices(at)
+        changes = [one for one in found.variants if _fits(one, context, at)]
+        key = (id(standard), *map(id, changes))
+        if key in self._asked:
+            return self._asked[key]
+        own = vars(found.model.get_prices(at, context) if changes else standard)
+        prices = {name: price for name, price in own.items() if price is not None}
+        steps = {tier.start for price in prices.values() for tier in getattr(price, "tiers", ())}
+        return self._asked.keep(key, Asked(found, context, at, prices, tuple(sorted(steps)), {}))
 
-        counts = Counts(**{**found.zeros, **figures})
-        try:
-            return found.model.calc_price(
-                counts, found.provider, genai_request_timestamp=at, price_context=context or None
-            )
-        except (ValueError, LookupError, ArithmeticError):
-            return None  # parts that overlap (cached audio) and have no price together
-
-    def prices(self, model: str, provider: str | None, base_url: str | None, at: datetime) -> dict[str, Any] | None:
+    def prices(self, model: str, provider: str | None, base_url: str | None, at: datetime) -> Mapping[str, Any] | None:
         """genai-prices' own prices of the model at that time, by its price keys; None where it has none."""
         found = self.find(model, provider, base_url)
-        if found is None:
-            return None
-        return {key: price for key, price in vars(found.model.get_prices(at)).items() if price is not None}
+        return None if found is None else self._ask(found, {}, at).prices
 
     def _find(self, model: str, provider_id: str | None) -> Found | None:
         try:
@@ -183,43 +184,57 @@ class Catalogue:
         except LookupError:
             return None
         zeros = {name: 0 for key, name in ZEROS.items() if key in _price_keys(listed)}
-        variants = listed.price_variants or ()
-        is_timed = isinstance(listed.prices, list) or any(one.constraint is not None for one in variants)
-        return Found(owner, listed, zeros, tuple(variants), is_timed)
-
-    def _rate(self, found: Found, at: datetime) -> Rate | None:
-        """What genai-prices asks at that time for a million tokens of each side, where it but multiplies."""
-        listed = found.model.prices
-        prices = found.model.get_prices(at) if isinstance(listed, list) else listed
-        if id(prices) not in self._rates:
-            self._rates.keep(id(prices), self._worked_out(found, prices, at))
-        return self._rates[id(prices)]
-
-    def _worked_out(self, found: Found, prices: Any, at: datetime) -> Rate | None:
-        known = {key: price for key, price in vars(prices).items() if price is not None}
-        has_tiers = any(hasattr(price, "tiers") for price in known.values())
-        if has_tiers or not {"input_mtok", "output_mtok"} <= known.keys() or ALWAYS_SEARCHES.search(found.model.id):
-            return None
-        sums = self._price(found, {"input_tokens": 1_000_000, "output_tokens": 1_000_000}, {}, at)
-        if sums is None:
-            return None
-        return Rate(sums.input_price, sums.output_price, sums.total_price - sums.input_price - sums.output_price)
+        is_own = any(listed is one for one in owner.models)  # of a model taken from elsewhere it looks at no variants
+        return Found(owner, listed, zeros, tuple(listed.price_variants or ()) if is_own else ())
 
 
-REST_OF = attrgetter(*(name for name in Usage.model_fields if name not in {*PLAIN, "raw", "inferred", "problems"}))
+def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
+    """What genai-prices comes to."""
+    from genai_prices import Usage as Counts
+
+    found = asked.found
+    try:
+        done = found.model.calc_price(
+            Counts(**{**found.zeros, **figures}),
+            found.provider,
+            genai_request_timestamp=asked.at,
+            price_context=asked.context or None,
+        )
+    except (ValueError, LookupError, ArithmeticError):
+        return None  # parts that overlap (cached audio) and have no price together
+    return Sums(done.input_price, done.output_price, done.total_price)
 
 
-def is_plain(usage: Usage) -> bool:
-    """Whether a usage has the three counts of the usual record, and nothing else that a price could depend on."""
-    plain = plain_counts(usage.raw) if type(usage.raw) is dict and not any(REST_OF(usage)) else None
-    return plain == (usage.input_tokens, usage.output_tokens, usage.total_tokens)
+def _sums_by_rates(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
+    """The same in a fraction of the time, where it is but so much for each token; None where it may be more."""
+    counts = {name: n for name, n in figures.items() if n}
+    left = counts.copy()
+    for name in counts.keys() & WITHIN.keys():
+        left[WITHIN[name]] = left.get(WITHIN[name], 0) - counts[name]
+    if not (figures.keys() >= SIDES and counts.keys() <= RATED and all(n >= 0 for n in left.values())):
+        return None
+    step = bisect_left(asked.steps, figures["input_tokens"])
+    if step not in asked.rates:
+        asked.rates[step] = _rates(asked, (0, *asked.steps)[step])
+    rates = asked.rates[step]
+    if rates is None:
+        return None
+    output = sum((rates[name] * n for name, n in counts.items() if name in OF_OUTPUT), Decimal(0))
+    total = sum((rates[name] * n for name, n in counts.items() if name not in OF_OUTPUT), output)
+    return Sums(total - output, output, total + rates["requests"])
 
 
-def _at_rate(rate: Rate, usage: Usage, source: str) -> Cost:
-    input_usd = rate.input * (usage.input_tokens or 0) / MILLION
-    output_usd = rate.output * (usage.output_tokens or 0) / MILLION
-    total = input_usd + output_usd + rate.request
-    return Cost.model_construct(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(), source=source)
+def _rates(asked: Asked, start: int) -> Mapping[str, Decimal] | None:
+    """What one more token of each count costs where the input is longer than `start`, and what the request does."""
+    base = {"input_tokens": start + 10, "output_tokens": 10, "cache_write_tokens": 5}
+    if any(start < step <= start + 11 for step in asked.steps):
+        return None
+    plain = _sums(asked, base)
+    more = {name: _sums(asked, base | {name: base.get(name, 0) + 1}) for name in RATED}
+    if plain is None or None in more.values():
+        return None
+    rates = {name: sums.total - plain.total for name, sums in more.items() if sums}
+    return rates | {"requests": plain.total - sum(rates[name] * n for name, n in base.items())}
 
 
 def _price_keys(model: Any) -> set[str]:
@@ -263,24 +278,22 @@ def _fits(variant: Any, asked: Mapping[str, str], at: datetime) -> bool:
 
 
 def _cost(
-    sums: Any, usage: Usage, figures: Mapping[str, int], factor: Decimal, problems: tuple[str, ...], source: str
+    asked: Asked, sums: Sums, usage: Usage, figures: Mapping[str, int], factor: Decimal, source: str
 ) -> Cost | None:
     """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
-    prices = {key: price for key, price in vars(sums.model_price).items() if price is not None}
-    if not prices or problems:
-        return Cost(problems=problems) if problems else None
-    lost = [name for name in usage.uncounted if f"{name}_mtok" in prices]
-    fees_listed = {key.removesuffix("_kcount") for key in prices if key.endswith("_kcount")}
-    unpriced = _unpriced(sums.model.id, usage, fees_listed)
+    lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices]
+    unpriced = _unpriced(asked, usage)
     problems = (*(f"{name} has a price of its own and no count" for name in lost), *unpriced)
-    known = _known_sides(prices, figures) - {name.partition("_")[0] for name in lost}
-    input_usd = sums.input_price * factor if "input" in known else None
-    output_usd = sums.output_price * factor if "output" in known else None
+    known = _known_sides(asked.prices, figures) - {name.partition("_")[0] for name in lost}
     if not known:
         return Cost(problems=problems) if problems else None
-    fees = sums.total_price - sums.input_price - sums.output_price
+    input_usd = sums.input * factor if "input" in known else None
+    output_usd = sums.output * factor if "output" in known else None
+    fees = sums.total - sums.input - sums.output
     total = None if input_usd is None or output_usd is None or unpriced else input_usd + output_usd + fees
-    return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=problems, source=source)
+    return Cost.model_construct(
+        input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=problems, source=source
+    )
 
 
 def _known_sides(prices: Mapping[str, Any], figures: Mapping[str, int]) -> set[str]:
@@ -290,20 +303,20 @@ def _known_sides(prices: Mapping[str, Any], figures: Mapping[str, int]) -> set[s
         known.add("input")
     # What was not counted is 0 where nothing that comes out is charged: an embedding.
     is_embedding = "output_tokens" not in figures and not _is_priced(prices, ("output",), 1)
-    has_tiers = any(hasattr(price, "tiers") for price in prices.values())
-    if has_tiers and "input_tokens" not in figures:
+    if any(hasattr(price, "tiers") for price in prices.values()) and "input_tokens" not in figures:
         return known  # the length of the input decides the price of the output
     if is_embedding or ("output_tokens" in figures and _is_priced(prices, ("output",), figures["output_tokens"])):
         known.add("output")
     return known
 
 
-def _unpriced(model: str, usage: Usage, priced: Collection[str]) -> tuple[str, ...]:
+def _unpriced(asked: Asked, usage: Usage) -> tuple[str, ...]:
     """A problem for each unit without a price. Perplexity's fee of a request covers its searches."""
+    priced = {key.removesuffix("_kcount") for key in asked.prices if key.endswith("_kcount")}
     if "requests" in priced:
         return ()
     problems = unpriced_units(usage, priced)
-    if ALWAYS_SEARCHES.search(model) and not usage.units.get("web_searches"):
+    if ALWAYS_SEARCHES.search(asked.found.model.id) and not usage.units.get("web_searches"):
         return (*problems, "each request searches the web, which has no price")
     return problems
 

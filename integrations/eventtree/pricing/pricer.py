@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from eventtree.diagnostics import must_pass
 from eventtree.event import Cost, Frozen, JsonValue, Usage
-from eventtree.pricing.catalogue import Catalogue, is_plain
+from eventtree.pricing.catalogue import Catalogue
 from eventtree.pricing.stated import cost_of, given_in, reported_in
 from eventtree.pricing.table import Prices, Row, Table, charge, extras, load
 from eventtree.usage.tokenizer import Tokenizer, infer
@@ -24,6 +24,9 @@ PriceFunction = Callable[[Usage | None, str | None, str | None, datetime], JsonV
 
 INFERRED = ", inferred tokens"
 """What the source of a figure ends with where a tokenizer counted what nobody reported."""
+
+SUMS = ("input_usd", "output_usd", "total_usd")
+FREE: Mapping[str, Any] = {**dict.fromkeys(SUMS, Decimal(0)), "source": "cached"}
 
 PER: dict[str, str] = {
     "_mtok": "1M tokens",
@@ -109,17 +112,19 @@ class Pricer:
         `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
         """
-        # The usual record of usage has no place where anybody could have stated a cost.
-        is_usual = usage is not None and is_plain(usage)
-        stated = self._stated(usage, given) if given is not None or not is_usual else None
+        stated = cost_of(given, "given")
+        if stated is None and usage is not None:
+            stated = Cost(**FREE) if usage.cached else given_in(usage.raw)
         if stated is not None:
             return stated
         found, is_final = self._asked(usage, model, provider, at)
         if found is None and not is_final:
-            if is_usual and reported is None:
-                found, is_final = self._listed(usage, (model, asked), provider, base_url, at, is_usual=True)
-            else:
-                found, is_final = self._found(usage, (model, asked), provider, base_url, at, reported)
+            raw = usage.raw if usage is not None else None
+            found = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
+        if found is None and not is_final:
+            found, is_final = self._listed(usage, (model, asked), provider, base_url, at)
+            for other, share in usage.others.items() if usage is not None else ():
+                found = found and _plus(found, self._listed(share, (other, None), provider, base_url, at)[0], other)
         if found is None and not is_final and model and _has_tokens(usage):
             self.unknown[model] = self.unknown.get(model, 0) + 1
         if found is not None and usage is not None and usage.inferred:
@@ -130,26 +135,30 @@ class Pricer:
         self, model: str, provider: str | None = None, *, base_url: str | None = None, at: datetime | None = None
     ) -> Explanation:
         """What a call of `model` would be charged, from where, and why not from elsewhere."""
-        at = at or datetime.now(UTC)
+        at, source, charged_as = at or datetime.now(UTC), None, None
+        lines: tuple[PriceLine, ...] = ()
         why = [] if self.quote is None else ["your function is asked first, at each event"]
         row = self.table.row(model, provider, None, at) if self.table else None
         if self.table and row:
             why.append(f"{self.table.source} has a row for {row.model}")
-            lines, charged_as, source = _row_lines(row), row.model, self.table.source
-            return Explanation(
-                model=model, provider=provider, source=source, charged_as=charged_as, lines=lines, why=tuple(why)
-            )
-        why.append(f"{self.table.source} has no row for it" if self.table else "no table of your own is set")
-        return self._explain_catalogue(model, provider, base_url, at, why)
-
-    def _stated(self, usage: Usage | None, given: JsonValue) -> Cost | None:
-        """The user's figure, or the zero of a cached answer."""
-        cost = cost_of(given, "given")
-        if cost is not None:
-            return cost
-        if usage is not None and usage.cached:
-            return Cost(input_usd=Decimal(0), output_usd=Decimal(0), total_usd=Decimal(0), source="cached")
-        return given_in(usage.raw) if usage is not None else None
+            source, lines, charged_as = self.table.source, _row_lines(row), row.model
+        else:
+            why.append(f"{self.table.source} has no row for it" if self.table else "no table of your own is set")
+        if row is None and self.catalogue is None:
+            why.append("genai-prices is switched off")
+        elif row is None and self.catalogue:
+            found = self.catalogue.find(model, provider, base_url)
+            prices = self.catalogue.prices(model, provider, base_url, at) or {}
+            why.append(_provider_reason(self.catalogue, provider, base_url))
+            why.append(f"{self.catalogue.source} {'knows' if found else 'does not know'} the model")
+            lines = tuple(line for key, price in prices.items() for line in _lines(key, price))
+            if found:
+                charged_as = f"{found.provider.id}/{found.model.id}"
+                source = self.catalogue.source if lines else None
+                why += [] if lines else ["it has no price for it"]
+        return Explanation(
+            model=model, provider=provider, source=source, charged_as=charged_as, lines=lines, why=tuple(why)
+        )
 
     def _asked(
         self, usage: Usage | None, model: str | None, provider: str | None, at: datetime
@@ -171,26 +180,6 @@ class Pricer:
             return answer.model_copy(update={"source": answer.source or "callable"}), False
         return cost_of(answer, "callable"), False
 
-    def _found(
-        self,
-        usage: Usage | None,
-        names: tuple[str | None, str | None],
-        provider: str | None,
-        base_url: str | None,
-        at: datetime,
-        reported: JsonValue,
-    ) -> tuple[Cost | None, bool]:
-        """The provider's figure, or a price from table or genai-prices, and whether None is the last word."""
-        raw = usage.raw if usage is not None else None
-        stated = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
-        if stated is not None:
-            return stated, True
-        cost, is_final = self._listed(usage, names, provider, base_url, at)
-        for model, other in usage.others.items() if usage is not None else ():
-            share, _ = self._listed(other, (model, None), provider, base_url, at)
-            cost = None if cost is None else _plus(cost, share, model)
-        return cost, is_final
-
     def _listed(
         self,
         usage: Usage | None,
@@ -198,8 +187,6 @@ class Pricer:
         provider: str | None,
         base_url: str | None,
         at: datetime,
-        *,
-        is_usual: bool = False,
     ) -> tuple[Cost | None, bool]:
         """A price from table or genai-prices, and whether None is the last word."""
         tier = usage.service_tier if usage is not None else None
@@ -210,42 +197,16 @@ class Pricer:
         model = names[0]
         if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
             return None, False
-        return self.catalogue.price(usage, model, provider, base_url, at, is_usual=is_usual), False
-
-    def _explain_catalogue(
-        self, model: str, provider: str | None, base_url: str | None, at: datetime, why: list[str]
-    ) -> Explanation:
-        found = self.catalogue.find(model, provider, base_url) if self.catalogue else None
-        if self.catalogue is None:
-            why.append("genai-prices is switched off")
-        else:
-            why.append(_provider_reason(self.catalogue, provider, base_url))
-            why.append(f"{self.catalogue.source} {'knows' if found else 'does not know'} the model")
-        prices = self.catalogue.prices(model, provider, base_url, at) if self.catalogue else None
-        lines = tuple(line for key, price in (prices or {}).items() for line in _lines(key, price))
-        if found and not lines:
-            why.append("it has no price for it")
-        return Explanation(
-            model=model,
-            provider=provider,
-            source=self.catalogue.source if self.catalogue and lines else None,
-            charged_as=f"{found.provider.id}/{found.model.id}" if found else None,
-            lines=lines,
-            why=tuple(why),
-        )
+        return self.catalogue.price(usage, model, provider, base_url, at), False
 
 
 def _plus(cost: Cost, share: Cost | None, model: str) -> Cost:
     """The cost with that of another model that took part; without a price of it the whole is not known."""
     if share is None or share.total_usd is None:
         problems = (*cost.problems, f"{model[:80]} took part and has no price")
-        return cost.model_copy(update={"input_usd": None, "output_usd": None, "total_usd": None, "problems": problems})
-    sums = {name: _sum(getattr(cost, name), getattr(share, name)) for name in ("input_usd", "output_usd", "total_usd")}
-    return cost.model_copy(update=sums)
-
-
-def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    return None if one is None or other is None else one + other
+        return cost.model_copy(update={**dict.fromkeys(SUMS), "problems": problems})
+    pairs = {name: (getattr(cost, name), getattr(share, name)) for name in SUMS}
+    return cost.model_copy(update={name: None if None in both else sum(both) for name, both in pairs.items()})
 
 
 def _has_tokens(usage: Usage | None) -> bool:

@@ -9,20 +9,19 @@ from eventtree.event import Cost, JsonValue
 from eventtree.usage.normalize import places
 from eventtree.usage.reader import find, find_each
 
-REPORTED: tuple[tuple[str, Decimal], ...] = (
-    ("headers.x-litellm-response-cost", Decimal(1)),  # LiteLLM proxy: docs.litellm.ai/docs/proxy/cost_tracking
-    ("_hidden_params.response_cost", Decimal(1)),  # LiteLLM SDK
-    ("token_usage.cost_in_usd_ticks", Decimal("1e-10")),  # xAI: docs.x.ai/developers/cost-tracking
-    ("usage.cost_in_usd_ticks", Decimal("1e-10")),
-    ("cost_in_usd_ticks", Decimal("1e-10")),
-    ("token_usage.cost", Decimal(1)),  # OpenRouter: openrouter.ai/docs, usage accounting; Perplexity gives an object
-    ("usage.cost", Decimal(1)),
-    ("response.usage.cost", Decimal(1)),
-    ("cost", Decimal(1)),
-)
+REPORTED: Mapping[str, Decimal] = {
+    "headers.x-litellm-response-cost": Decimal(1),  # LiteLLM proxy: docs.litellm.ai/docs/proxy/cost_tracking
+    "_hidden_params.response_cost": Decimal(1),  # LiteLLM SDK
+    "token_usage.cost_in_usd_ticks": Decimal("1e-10"),  # xAI: docs.x.ai/developers/cost-tracking
+    "usage.cost_in_usd_ticks": Decimal("1e-10"),
+    "cost_in_usd_ticks": Decimal("1e-10"),
+    "token_usage.cost": Decimal(1),  # OpenRouter: openrouter.ai/docs, usage accounting; Perplexity gives an object
+    "usage.cost": Decimal(1),
+    "response.usage.cost": Decimal(1),
+    "cost": Decimal(1),
+}
 """Where an answer may state its own cost within a place, and the worth of one unit in US dollars."""
-UNITS_BY_PATH = dict(REPORTED)
-REPORTED_PATHS = tuple(UNITS_BY_PATH)
+PATHS = tuple(REPORTED)
 
 SIDES: dict[str, tuple[str, ...]] = {
     "input_usd": ("input_usd", "input_tokens_cost"),
@@ -85,8 +84,8 @@ def _reported(one: dict[str, JsonValue]) -> Cost | None:
     headers = one.get("headers")
     if isinstance(headers, dict):
         one = {**one, "headers": {str(name).lower(): value for name, value in headers.items()}}
-    for path, value in find_each(one, REPORTED_PATHS):
-        cost = cost_of(value, "provider", UNITS_BY_PATH[path])
+    for path, value in find_each(one, PATHS):
+        cost = cost_of(value, "provider", REPORTED[path])
         if cost is not None:
             return _with_upstream(cost, one, path)
     return None
