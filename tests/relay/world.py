@@ -31,6 +31,16 @@ from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust, Vendor
 
+RELAYS = """
+import sys, threading
+from pathlib import Path
+from eventtree.journal import DiskFiles, Journal
+from eventtree.relay.relay import Relay
+from eventtree.relay.settings import Target
+for folder in sys.argv[2:]:
+    Relay(Journal(DiskFiles(Path(folder))), Target(sys.argv[1])).ensure()
+threading.Event().wait()
+"""
 LONGEST = 60.0
 """Seconds that anything is waited for on a busy machine; usually it takes a fraction of one."""
 
@@ -169,6 +179,12 @@ def collector(
 def sidecar(url: str, folder: Path, log: Path | None = None) -> Running:
     """`eventtree relay` in a process of its own."""
     return Running(sys.executable, "-m", "eventtree", "relay", url, "--journal", str(folder), log=log)
+
+
+def relays(url: str, folders: list[Path], processes: int = 4) -> list[Running]:
+    """Relays of many folders, as threads of a few processes."""
+    names = [str(folder) for folder in folders]
+    return [Running(sys.executable, "-c", RELAYS, url, *names[start::processes]) for start in range(processes)]
 
 
 def braintrust(server: VendorServer) -> Vendor:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 from eventtree import config
@@ -35,8 +34,8 @@ def run_relay(url: str | None, folder: str | None) -> None:
     relay = Relay(existing(folder, awaited=True), target, bounds=settings.bounds)
     say(f"Relaying {settings.folder} to {target.url}.")
     relay.ensure()
-    _until_stopped(lambda: threading.Event().wait())
-    relay.drain(time.monotonic() + END_SECONDS)
+    _until_stopped(threading.Event().wait)
+    relay.drain(END_SECONDS)
     relay.stop()
 
 

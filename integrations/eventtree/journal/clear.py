@@ -10,7 +10,7 @@ from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import frame, unframe
-from eventtree.journal.relayed import addressing
+from eventtree.journal.relayed import addressing, cursor_of
 from eventtree.journal.totals import keep_removed
 from eventtree.journal.trees import CLEARED, LoggedTree, load, trees_in
 
@@ -74,17 +74,13 @@ def _counted(journal: Journal, tree: LoggedTree) -> _Counted:
     for entry in load(journal, tree.lines):
         if tree.is_apart or entry["id"] not in tree.parts:
             named = tree.refs if is_addressed else record.refs_of(entry)
-            vendors.update((_cursor_of(ref), ref) for ref in named or ())
+            vendors.update((cursor_of(ref), ref) for ref in named or ())
         if entry["r"] == record.OPEN:
             events += 1
         elif entry["r"] == record.DROP:
             dropped, reason = record.dropped_by(entry)
             events += dropped
     return _Counted(vendors, events, reason)
-
-
-def _cursor_of(ref: Mapping[str, str]) -> str:
-    return f"{ref['name']}.{ref['fingerprint']}.cursor"
 
 
 def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[str, _Counted]) -> set[str]:
@@ -130,7 +126,7 @@ def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Re
 
 def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
     for entry, log, end in feedback:
-        is_mine = cursor_name in map(_cursor_of, record.refs_of(entry) or ())
+        is_mine = cursor_name in map(cursor_of, record.refs_of(entry) or ())
         key = str(entry.get("key", ""))
         if is_mine and not cursor.is_feedback_done(key, log, end):
             cursor.settle_feedback(key, entry["tree"], log, end, "by_user")

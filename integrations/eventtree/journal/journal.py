@@ -27,7 +27,7 @@ from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.overflow import SLOW_SECONDS, Overflow
-from eventtree.journal.relayed import ended, is_collected
+from eventtree.journal.relayed import ENDED, is_collected
 from eventtree.record import VERSION, Record, encode, log_line
 
 ROLL_BYTES = 8 * 1024 * 1024
@@ -245,7 +245,7 @@ class Journal:
         if process == self.process:
             return True
         if is_collected(self.files) and f"{process}.alive" not in self.files.names():
-            return self.files.size(ended(process)) == 0  # it runs elsewhere
+            return self.files.size(process + ENDED) == 0  # it runs elsewhere
         try:
             lock = self.files.lock(f"{process}.alive")
         except OSError:

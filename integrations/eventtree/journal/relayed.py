@@ -27,8 +27,9 @@ CURSOR = f"{REPLICATED}.cursor"
 TAKERS = "collected"
 """File of a collector's folder: the names of its vendors, one a line."""
 ENDED, VANISHED = ".ended", ".vanished"
-SAID = (ENDED, VANISHED)
-"""Ends of the names of files by which a collector says what became of a process elsewhere."""
+"""Behind the name of a process elsewhere: files in which a collector says that it writes no more, with its logs and
+their sizes; that it fell silent, with the bytes its relay had left.
+"""
 NAMED = re.compile(rb'"vendors":\[((?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*)\]')
 NAME = re.compile(rb'"name":"([^"\\]*)"')
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
@@ -51,25 +52,10 @@ def takers(files: Files) -> list[str]:
     return files.read(TAKERS, 0).decode().split()
 
 
-def ended(process: str) -> str:
-    """The file by which a collector says that a process elsewhere writes no more: its logs, and their sizes."""
-    return f"{process}{ENDED}"
-
-
-def vanished(process: str) -> str:
-    """The file by which a collector says that a process elsewhere fell silent: what its relay had left, in bytes."""
-    return f"{process}{VANISHED}"
-
-
 def all_vanished(files: Files) -> list[int]:
     """For each process elsewhere that fell silent, the bytes that its relay had left."""
     left = (files.read(name, 0).strip() for name in files.names() if name.endswith(VANISHED))
     return [int(size) if len(size) < 20 and size.isdigit() else 0 for size in left]  # one may be damaged
-
-
-def is_partition(process: str) -> bool:
-    """Whether the logs of that name are what a process's have of one partition."""
-    return "." in process
 
 
 def addressing(files: Files) -> Callable[[bytes], bytes] | None:
@@ -86,7 +72,7 @@ def addressing(files: Files) -> Callable[[bytes], bytes] | None:
         cursors = _own_cursors(files)
 
         def away(found: re.Match[bytes]) -> bytes:
-            own = [ref for ref in pydantic_core.from_json(b"[%b]" % found[1]) if _cursor_of(ref) in cursors]
+            own = [ref for ref in pydantic_core.from_json(b"[%b]" % found[1]) if cursor_of(ref) in cursors]
             return b'"vendors":' + encode(own or COLLECTOR)
 
         return lambda payload: NAMED.sub(away, payload, count=1)
@@ -98,7 +84,8 @@ def _own_cursors(files: Files) -> set[str]:
     return {name for name in files.names() if name.endswith(".cursor") and BY_NAME not in name}
 
 
-def _cursor_of(ref: Mapping[str, str]) -> str:
+def cursor_of(ref: Mapping[str, str]) -> str:
+    """Name of the cursor of a vendor that a record names."""
     return f"{ref['name']}.{ref['fingerprint']}.cursor"
 
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from eventtree.config import BOUNDS
 from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.relayed import SAID, is_partition
+from eventtree.journal.relayed import ENDED, VANISHED
 from eventtree.journal.totals import captured, keep_removed
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
@@ -49,8 +49,8 @@ def remove_settled(
             if name not in kept and (total > kept_bytes or name in old):
                 left.remove(name)
                 # The sums of a process outlive its last log, or its events would be missing from the report.
-                if is_partition(process):
-                    keep_removed(journal, process, [name])  # its logs have no sums of those before
+                if "." in process:
+                    keep_removed(journal, process, [name])  # logs of a partition have no sums of those before
                 elif not left:
                     keep_removed(journal, process, of_process)
                 total -= journal.files.size(name)
@@ -63,7 +63,7 @@ def remove_settled(
 
 def _forget_ended(journal: Journal, logs: list[str], before: float) -> None:
     """Remove what a collector says of processes elsewhere that ended long ago, and whose logs are gone."""
-    said = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith(SAID)}
+    said = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith((ENDED, VANISHED))}
     writers = set(map(process_of, logs)) if said else ()
     for name, process in said.items():
         if process not in writers and journal.files.changed_at(name) < before:

@@ -30,7 +30,7 @@ from eventtree.errors import JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.relayed import TAKERS, ended, is_collected, vanished
+from eventtree.journal.relayed import ENDED, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
 from eventtree.relay.port import AwayError, Chunk, Delivery, Port
 from eventtree.relay.settings import Target
@@ -40,8 +40,8 @@ AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
 """Pauses before an engine that is away is tried again, at first and at most."""
 STANDBY_SECONDS = 1.0
 """A collector that stands by asks for the lease this often."""
-RENEW_SECONDS = ASK_SECONDS = 2.0
-"""A lease is renewed, a hole asked for again this often."""
+ASK_SECONDS = 2.0
+"""A hole is asked for again this often."""
 SILENCE_SECONDS = 60.0
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
 """A log that may be written; whatever else a message names is refused."""
@@ -98,19 +98,17 @@ class Collector:
             self.shipper.stop(2.0)
 
     async def _collect(self, port: Port, partition: int) -> None:
-        """Take the partition's lease, or stand by for it; then write what comes."""
-        renewed, has_lease = float("-inf"), False
+        """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
+        is_mine = False
         while True:
-            if time.monotonic() - renewed >= RENEW_SECONDS:
-                had, has_lease, renewed = has_lease, await port.lease(partition), time.monotonic()
-                if has_lease and not had:
-                    # Nobody is taken for dead before there was time to hear of it; only then may trees be shipped.
-                    self.writer.begin(partition)
-                    if self.vendors:
-                        self.shipper.serve(self.vendors, self.settings)
-            if not has_lease:
+            was_mine, is_mine = is_mine, await port.lease(partition)
+            if not is_mine:
                 await asyncio.sleep(STANDBY_SECONDS)
-                renewed = float("-inf")
+            elif not was_mine:
+                # Nobody is taken for dead before there was time to hear of it; only then may trees be shipped.
+                self.writer.begin(partition)
+                if self.vendors:
+                    self.shipper.serve(self.vendors, self.settings)
             elif batch := await port.receive(partition):
                 await self._take(port, batch)
             else:
@@ -195,9 +193,9 @@ class Writer:
         self._holes.pop(log, None)
         if not has_ended:  # it writes; if it was taken for dead, it is not any more
             self._heard[process] = time.monotonic()
-            for said in (ended(process), vanished(process)):
-                self.files.remove(said)
-        elif not self.files.size(ended(process)):
+            for said in (ENDED, VANISHED):
+                self.files.remove(process + said)
+        elif not self.files.size(process + ENDED):
             self._end(process)
         return Outcome(True, log, max(size, end))
 
@@ -209,7 +207,7 @@ class Writer:
         if any(_number(later) > _number(log) for later in self._logs(process)):
             return REMOVED
         try:
-            return int(pydantic_core.from_json(self.files.read(ended(process), 0) or b"{}").get(log, 0))
+            return int(pydantic_core.from_json(self.files.read(process + ENDED, 0) or b"{}").get(log, 0))
         except (ValueError, TypeError, AttributeError):
             return 0  # the file is damaged
 
@@ -235,12 +233,12 @@ class Writer:
         """It writes no more. The sizes of its logs are kept: they may be removed, and a chunk of them come again."""
         self._heard.pop(process, None)
         self._left.pop(process, None)
-        self.files.replace(ended(process), encode({log: self.files.size(log) for log in self._logs(process)}))
+        self.files.replace(process + ENDED, encode({log: self.files.size(log) for log in self._logs(process)}))
 
     def begin(self, partition: int) -> None:
         """From now on the processes of a partition have to be heard of, as far as they have not ended."""
         for process in set(map(process_of, self.journal.all_logs())):
-            if _home_of(process) == partition and not self.files.size(ended(process)):
+            if _home_of(process) == partition and not self.files.size(process + ENDED):
                 self._heard[process] = time.monotonic()
 
     def end_silent(self, partition: int) -> None:
@@ -248,7 +246,7 @@ class Writer:
         now = time.monotonic()
         for process, at in list(self._heard.items()):
             if now - at > self.silence and _home_of(process) == partition:
-                self.files.replace(vanished(process), b"%d\n" % self._left.get(process, 0))
+                self.files.replace(process + VANISHED, b"%d\n" % self._left.get(process, 0))
                 self._end(process)
 
 

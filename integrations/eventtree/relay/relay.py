@@ -10,7 +10,6 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Bounds
@@ -45,12 +44,12 @@ class Relay(LoopThread):
 
     thread_name, part = "eventtree-relay", "relay"
 
-    def __init__(self, journal: Journal, target: Target, *, exit_timeout: float = 2.0, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, journal: Journal, target: Target, *, bounds: Bounds = BOUNDS) -> None:
         """Nothing runs before `ensure`."""
         self.journal = journal
         self.files = journal.files
         self.target = target
-        self.exit_timeout = exit_timeout
+        self.exit_timeout = 2.0
         self.bounds = bounds
         self.is_over = False
         """It is not started again."""
@@ -72,42 +71,31 @@ class Relay(LoopThread):
             super().ensure()
 
     @unseen
-    def confirm(self, seconds: float = CONFIRM_SECONDS) -> bool:
-        """Wait until all that this process has recorded is replicated; False after so long, or while it cannot be."""
-        log = self.journal.log
-        size = self.files.size(log)
+    def confirm(self) -> bool:
+        """Wait until all that this process has recorded is replicated; False after a second, or while it cannot be."""
         self.ensure()
-        return self._wait(lambda: self.has(log, size), time.monotonic() + seconds)
+        return self.drain(CONFIRM_SECONDS, only=self.journal.process)
 
-    def drain(self, deadline: float, *, only: str | None = None, is_end: bool = False) -> None:
+    def drain(self, seconds: float, *, only: str | None = None, is_end: bool = False) -> bool:
         """Wait until all that is in the folder, or that process's, is replicated; at this one's end, that it ends too.
 
-        Returns at the deadline, or while the engine is away.
+        False after so many seconds, or while the engine is away.
         """
         self._is_ending = self._is_ending or is_end
-
-        def is_done() -> bool:
-            logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
-            # Without a cursor it is another process that replicates this folder.
-            is_said = self.cursor is None or ENDED + self.journal.process in self.cursor.learned
-            return (is_said or not (is_end and logs)) and all(self.has(log, self.files.size(log)) for log in logs)
-
-        self._wait(is_done, deadline)
-
-    def has(self, log: str, size: int) -> bool:
-        """Whether so much of a log is replicated, by this relay or another process's."""
-        cursor = self.cursor if self.cursor is not None else Cursor(self.files, CURSOR)
-        return cursor.offsets.get(log, 0) >= size
-
-    def _wait(self, is_done: Callable[[], bool], deadline: float) -> bool:
-        while not is_done():
+        logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
+        sizes, deadline = {log: self.files.size(log) for log in logs}, time.monotonic() + seconds
+        while True:
+            own = self.cursor
+            known = own or Cursor(self.files, CURSOR)  # it may be another process that replicates this folder
+            is_said = own is None or not (is_end and logs) or ENDED + self.journal.process in own.learned
+            if is_said and all(known.offsets.get(log, 0) >= size for log, size in sizes.items()):
+                return True
             left = deadline - time.monotonic()
             if left <= 0 or self.is_away:
                 return False
             self._call(lambda: self._woken.set())
             with self._replicated:
                 self._replicated.wait(min(left, OTHERS_SECONDS))
-        return True
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread for good; what is not replicated waits in the journal."""
@@ -210,13 +198,12 @@ def _drain_all() -> None:
     # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
     for relay in list(_relays.values()):
         relay.ensure()
-        relay.drain(time.monotonic() + relay.exit_timeout * WAIT_SHARE, only=relay.journal.process)
+        relay.drain(relay.exit_timeout * WAIT_SHARE, only=relay.journal.process)
 
 
 def _at_exit() -> None:
     for relay in list(_relays.values()):
-        deadline = time.monotonic() + relay.exit_timeout * STOP_SHARE
-        relay.drain(deadline, only=relay.journal.process, is_end=True)
+        relay.drain(relay.exit_timeout * STOP_SHARE, only=relay.journal.process, is_end=True)
         relay.stop(relay.exit_timeout * STOP_SHARE)
 
 
