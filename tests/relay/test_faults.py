@@ -160,6 +160,7 @@ def test_f64_chunks_that_come_twice_out_of_order_cut_or_flipped_do_no_harm(machi
         assert put(chunks[0].pack()[:-5]) == (503, None)
         assert put(b"nonsense") == (503, None)
         assert put(chunks[0]._replace(log="../../evil.log").pack()) == (503, None)
+        assert put(chunks[0]._replace(offset=1 << 50).pack()) == (503, None)
         assert put(chunks[0].pack()) == (200, cuts[1])
         assert put(chunks[0].pack()) == (200, cuts[1])
         assert put(chunks[2].pack()) == (409, cuts[1])

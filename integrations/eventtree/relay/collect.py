@@ -32,7 +32,7 @@ from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.relayed import ENDED, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
-from eventtree.relay.port import AwayError, Chunk, Delivery, Port
+from eventtree.relay.port import AwayError, Batch, Chunk, Port
 from eventtree.relay.settings import Target
 from eventtree.vendors import Vendor
 
@@ -45,6 +45,8 @@ ASK_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
 """A log that may be written; whatever else a message names is refused."""
+MOST_BYTES = 1 << 30
+"""No log is longer: it is rolled long before."""
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 REMOVED = 1 << 62
 """Size of a log that is gone, while later ones of its process are there: whatever it held was here."""
@@ -114,21 +116,21 @@ class Collector:
             else:
                 self.writer.end_silent(partition)
 
-    async def _take(self, port: Port, batch: list[Delivery]) -> None:
+    async def _take(self, port: Port, batch: Batch) -> None:
         """Write a batch, sync it, and only then acknowledge it; ask for what is missing."""
         try:
-            outcomes = await asyncio.to_thread(self.writer.write, [delivery.message for delivery in batch])
+            outcomes = await asyncio.to_thread(self.writer.write, [message for message, _ in batch])
         except OSError as error:
             # The disk refuses: nothing is acknowledged, so that the engine keeps it and relays wait.
             diagnostics.failed("collecting", error)
             outcomes = [Outcome(is_taken=False)] * len(batch)
             await asyncio.sleep(STANDBY_SECONDS)
-        for delivery, (is_taken, log, size) in zip(batch, outcomes, strict=True):
+        for (_, mark), (is_taken, log, size) in zip(batch, outcomes, strict=True):
             now = time.monotonic()
             if not is_taken and size is not None and now - self._asked.get(log, float("-inf")) >= ASK_SECONDS:
                 self._asked[log] = now
                 await port.ask(log, size)
-            await port.answer(delivery, is_taken, size)
+            await port.answer(mark, is_taken, size)
 
 
 class Outcome(NamedTuple):
@@ -174,7 +176,7 @@ class Writer:
     def _outcome(self, message: bytes, unsynced: dict[str, int]) -> Outcome:
         try:
             log, offset, data, has_ended, left = Chunk.unpack(message)
-            if not LOG.fullmatch(log):
+            if not LOG.fullmatch(log) or offset > MOST_BYTES:
                 raise ValueError("no log of ours")
         except ValueError as error:
             # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.

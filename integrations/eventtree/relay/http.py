@@ -90,7 +90,7 @@ class Server(port.Port):
             ws="none", timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
         )  # fmt: skip
         self.server = uvicorn.Server(config)
-        self.waiting: asyncio.Queue[port.Delivery] = asyncio.Queue(QUEUED)
+        self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(QUEUED)
         self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
         self._serving: asyncio.Task[None] | None = None
 
@@ -125,11 +125,11 @@ class Server(port.Port):
         future: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
         self._unanswered.add(future)
         future.add_done_callback(self._unanswered.discard)
-        await self.waiting.put(port.Delivery(await request.body(), future))
+        await self.waiting.put((await request.body(), future))
         is_taken, size = await future
         return answered(503 if size is None else 200 if is_taken else 409, size)
 
-    async def receive(self, partition: int) -> list[port.Delivery]:
+    async def receive(self, partition: int) -> port.Batch:
         try:
             async with asyncio.timeout(port.RECEIVE_SECONDS):
                 found = [await self.waiting.get()]
@@ -139,9 +139,9 @@ class Server(port.Port):
             found.append(self.waiting.get_nowait())
         return found
 
-    async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
-        if not delivery.mark.done():
-            delivery.mark.set_result((is_taken, size))
+    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
+        if not mark.done():
+            mark.set_result((is_taken, size))
 
     async def close(self) -> None:
         self.server.should_exit = True

@@ -123,7 +123,7 @@ class Engine(port.Port):
             return False
         return True
 
-    async def receive(self, partition: int) -> list[port.Delivery]:
+    async def receive(self, partition: int) -> port.Batch:
         if partition not in self._consumers:
             subject = f"eventtree.{partition}.log"
             config = ConsumerConfig(
@@ -139,10 +139,10 @@ class Engine(port.Port):
             if self.client.is_connected:
                 return []
             raise
-        return [port.Delivery(message.data, message) for message in messages]
+        return [(message.data, message) for message in messages]
 
-    async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
-        await (delivery.mark.ack() if is_taken else delivery.mark.nak(delay=AGAIN_SECONDS))
+    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
+        await (mark.ack() if is_taken else mark.nak(delay=AGAIN_SECONDS))
 
     async def close(self) -> None:
         leases = [self._kept.delete(f"partition.{partition}") for partition in self._leases] if self._kept else []

@@ -79,11 +79,8 @@ class Chunk(NamedTuple):
         return chunk
 
 
-class Delivery(NamedTuple):
-    """A message on its way to a collector, and what its engine knows it by."""
-
-    message: bytes
-    mark: Any
+Batch = list[tuple[bytes, Any]]
+"""Messages on their way to a collector, each with what its engine knows it by."""
 
 
 class Port:
@@ -152,11 +149,11 @@ class Port:
         """Take or renew a partition for this collector; whether it has it."""
         return True
 
-    async def receive(self, partition: int) -> list[Delivery]:
+    async def receive(self, partition: int) -> Batch:
         """The next messages, in order; none after a second without any."""
         raise NotImplementedError
 
-    async def answer(self, delivery: Delivery, is_taken: bool, size: int | None) -> None:
+    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
         """Say that a message is written or need not be, else it comes again; and how long its log is there now."""
         raise NotImplementedError
 

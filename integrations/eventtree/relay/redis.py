@@ -89,7 +89,7 @@ class Engine(port.Port):
             self._leases[partition] = lock
         return bool(has_it)
 
-    async def receive(self, partition: int) -> list[port.Delivery]:
+    async def receive(self, partition: int) -> port.Batch:
         stream = f"eventtree:{partition}"
         # What was given out and not answered: by this collector, or one that has died.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)
@@ -98,11 +98,11 @@ class Engine(port.Port):
             block = int(port.RECEIVE_SECONDS * 1000)
             read = await self.client.xreadgroup(GROUP, self.me, {stream: ">"}, count=port.BATCH, block=block)
             found = [one for _, entries in read or () for one in entries]
-        return [port.Delivery(fields.get(b"m", b""), (stream, key)) for key, fields in found]
+        return [(fields.get(b"m", b""), (stream, key)) for key, fields in found]
 
-    async def answer(self, delivery: port.Delivery, is_taken: bool, size: int | None) -> None:
+    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
         if is_taken:
-            stream, key = delivery.mark
+            stream, key = mark
             await self.client.xack(stream, GROUP, key)
             await self.client.xdel(stream, key)
 
