@@ -452,24 +452,35 @@ def test_f73_a_relay_that_is_connected_learns_of_other_partitions(
     monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.5)
     monkeypatch.setattr(replicate, "LOOK_SECONDS", 1_000.0)  # nothing is to wait while no collector is there
     server = ENGINES[engine](machine / "engine")
-    app = App(machine / "app", relay=server.url)
-    seen = 0
+    folder = machine / "collector"
+
+    def collected(partitions: int, trees: int) -> None:
+        with collecting(server.url, folder, [braintrust(vendor)], partitions=partitions):
+            for _ in range(trees):
+                app.tree()
+                time.sleep(0.05)
+            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+            until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
+
     with closing(server):
-        for partitions in (1, 4, 2):
-            with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=partitions):
-                for _ in range(12):
-                    app.tree()
-                    time.sleep(0.05)
-                until(lambda: arrived(vendor) == app.events)
-                seen += 12
-                if partitions > 1:
-                    logs = {log.name for log in (machine / "collector").glob(f"{app.journal.process}.*.*.log")}
-                    assert len(logs) > 1
-                until(lambda: not report(machine / "app").unreplicated_bytes)
-                until(lambda: not report(machine / "collector").waiting)
-        found = report(machine / "collector")
-    assert found.lost_lines == found.damaged_lines == 0
-    assert found.vendors["braintrust"].accepted == len(app.events) == 4 * seen
+        app = App(machine / "app", relay=server.url)
+        app.journal.roll_bytes = 30_000
+        collected(1, 20)
+        assert all(copies(machine / "app", folder).values())
+        app.journal.roll_bytes = 10_000
+        collected(4, 20)
+        app.journal.roll_bytes = 10_000_000
+        collected(4, 10)
+        collected(2, 10)  # the log that is written has begun with four parts, and goes on so
+        newest = {log.name: log.read_bytes() for log in folder.glob(f"{app.journal.process}.*.{app.journal.log[-8:]}")}
+        assert len(newest) == 4
+        assert arrived(vendor) == app.events
+        found = report(folder)
+        assert (found.lost_lines, found.damaged_lines, found.vendors["braintrust"].accepted) == (0, 0, len(app.events))
+        for name in newest:
+            (folder / name).unlink()
+        collected(2, 40)  # what is missing is asked for, and split as before
+        assert all((folder / name).read_bytes().startswith(data) for name, data in newest.items())
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,13 @@ class Collector:
                 await asyncio.sleep(STANDBY_SECONDS)
             elif not was_mine:
                 # Nobody is taken for dead before there was time to hear of it; only then may trees be shipped.
-                self.writer.begin(partition)
+                self.writer.begin(partition, port.partitions)
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
             elif batch := await port.receive(partition):
                 await self._take(port, batch)
             else:
-                self.writer.end_silent(partition)
+                self.writer.end_silent(partition, port.partitions)
 
     async def _take(self, port: Port, batch: Batch) -> None:
         """Write a batch, sync it, and only then acknowledge it; ask for what is missing."""
@@ -237,17 +237,17 @@ class Writer:
         self._left.pop(process, None)
         self.files.replace(process + ENDED, encode({log: self.files.size(log) for log in self._logs(process)}))
 
-    def begin(self, partition: int) -> None:
+    def begin(self, partition: int, partitions: int) -> None:
         """From now on the processes of a partition have to be heard of, as far as they have not ended."""
         for process in set(map(process_of, self.journal.all_logs())):
-            if _home_of(process) == partition and not self.files.size(process + ENDED):
+            if _part_of(process) % partitions == partition and not self.files.size(process + ENDED):
                 self._heard[process] = time.monotonic()
 
-    def end_silent(self, partition: int) -> None:
+    def end_silent(self, partition: int, partitions: int) -> None:
         """End the processes of a partition that were not heard of for too long, while nothing waits to be read."""
         now = time.monotonic()
         for process, at in list(self._heard.items()):
-            if now - at > self.silence and _home_of(process) == partition:
+            if now - at > self.silence and _part_of(process) % partitions == partition:
                 self.files.replace(process + VANISHED, b"%d\n" % self._left.get(process, 0))
                 self._end(process)
 
@@ -256,6 +256,6 @@ def _number(log: str) -> int:
     return int(log.rsplit(".", 2)[1])
 
 
-def _home_of(process: str) -> int:
-    """The partition whose collector hears of a process (see `replicate.py`)."""
+def _part_of(process: str) -> int:
+    """Which part of a process's logs go by that name (`replicate.py`): so its partition hears of it."""
     return int(process.rpartition(".")[2]) if "." in process else 0

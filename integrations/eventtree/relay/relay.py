@@ -54,6 +54,9 @@ class Relay(LoopThread):
         self.is_over = False
         """It is not started again."""
         self.after_fork()
+        process.before_pools_close(self._before_pools_close)
+        process.at_exit("relay", self._at_exit)
+        process.after_fork("relay", self.after_fork)
 
     def after_fork(self) -> None:
         """Begin without a thread, and without the lock: both are the parent's."""
@@ -101,6 +104,17 @@ class Relay(LoopThread):
         """End the thread for good; what is not replicated waits in the journal."""
         self.is_over = True
         super().stop(timeout)
+
+    def _before_pools_close(self) -> None:
+        # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
+        if not self.is_over:
+            self.ensure()
+            self.drain(self.exit_timeout * WAIT_SHARE, only=self.journal.process)
+
+    def _at_exit(self) -> None:
+        if not self.is_over:
+            self.drain(self.exit_timeout * STOP_SHARE, only=self.journal.process, is_end=True)
+            self.stop(self.exit_timeout * STOP_SHARE)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
@@ -192,26 +206,3 @@ def relay_of(journal: Journal, target: Target, *, exit_timeout: float, bounds: B
         relay = _relays[journal] = Relay(journal, target)
     relay.target, relay.exit_timeout, relay.bounds = target, exit_timeout, bounds
     return relay
-
-
-def _drain_all() -> None:
-    # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
-    for relay in list(_relays.values()):
-        relay.ensure()
-        relay.drain(relay.exit_timeout * WAIT_SHARE, only=relay.journal.process)
-
-
-def _at_exit() -> None:
-    for relay in list(_relays.values()):
-        relay.drain(relay.exit_timeout * STOP_SHARE, only=relay.journal.process, is_end=True)
-        relay.stop(relay.exit_timeout * STOP_SHARE)
-
-
-def _after_fork_in_child() -> None:
-    for relay in list(_relays.values()):
-        relay.after_fork()
-
-
-process.before_pools_close(_drain_all)
-process.at_exit("relay", _at_exit)
-process.after_fork("relay", _after_fork_in_child)

@@ -3,9 +3,9 @@
 How far each log is replicated stands in a cursor, like that of a vendor called `collector`: so reports, `flush` and the
 removal of old logs go by it, whoever asks.
 
-With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.PARTITION.0003.log` in each
-partition that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves, so that a
-relay which starts again makes the same bytes.
+With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.PART.0003.log` for each part
+that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves and on how many
+partitions there were when the log began, so that a relay which starts again, or goes back, makes the same bytes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ often, too, it learns whether there are other partitions.
 LOOK_SECONDS = 2.0
 """Whether a process lives is asked this often."""
 ENDED, STATE = "ended.", "split."
-"""Prefixes under which is kept which processes were said to have died; how long a partition's log is, and the number of
-its next line.
+"""Prefixes under which is kept which processes were said to have died; into how many parts a log is split; how long a
+part is, and the number of its next line.
 """
 COMPACT_LINES = 200
 """Lines of the cursor before it is rewritten."""
@@ -122,7 +122,7 @@ class Replicator:
         """Have bytes kept, and write down that they are, as far as they were not before."""
         chunks, states = self._split(log, offset, data)
         end, before = offset + len(data), self.cursor.offsets.get(log, 0)
-        left = self.files.size(log) - end if self.port.partitions == 1 else 0
+        left = 0 if states else self.files.size(log) - end
         for partition, chunk in chunks:
             await self.port.publish(partition, chunk._replace(left=left))
             if chunk.log in self.port.asked:
@@ -144,9 +144,10 @@ class Replicator:
             return
         self._beaten[name] = now
         placed = [one for log in logs for one in self._lengths(log)]
-        newest = dict(placed)
-        for partition, chunk in placed if is_dead else newest.items():
-            await self.port.publish(partition, chunk._replace(ended=is_dead and chunk is newest[partition]))
+        newest = {process_of(chunk.log): (partition, chunk) for partition, chunk in placed}
+        for partition, chunk in placed if is_dead else newest.values():
+            is_last = newest[process_of(chunk.log)][1] is chunk
+            await self.port.publish(partition, chunk._replace(ended=is_dead and is_last))
             if chunk.log in self.port.asked:
                 return
         if is_dead:
@@ -173,7 +174,8 @@ class Replicator:
 
     def _split(self, log: str, offset: int, data: bytes) -> tuple[Placed, dict[str, str]]:
         """Whole lines of a log as chunks; and what is to be kept once all are published."""
-        if self.port.partitions == 1:
+        parts = self._parts(log)
+        if parts == 1:
             return _cut(0, log, offset, data), {}
         made: dict[int, bytearray] = defaultdict(bytearray)
         states: dict[int, tuple[int, int]] = {}
@@ -181,7 +183,7 @@ class Replicator:
             found = LINE.match(line)
             if found is not None and not found[1]:
                 continue  # sums of the whole log: each partition counts for itself
-            number = 0 if found is None else partition_of(found[1], self.port.partitions)
+            number = 0 if found is None else partition_of(found[1], parts)
             name = part_name(log, number)
             size, seq = states.get(number) or self._state(name)
             if not size and not made[number]:
@@ -189,21 +191,24 @@ class Replicator:
                 made[number] += frame(0, encode(head))
             made[number] += line if found is None else _renumbered(line, seq)
             states[number] = (size, seq + 1)
-        placed, after = [], {}
+        placed, after = [], {STATE + log: str(parts)}
         for number, lines in made.items():
             name, (size, seq) = part_name(log, number), states[number]
-            placed += _cut(number, name, size, bytes(lines))
+            placed += _cut(number % self.port.partitions, name, size, bytes(lines))
             after[STATE + name] = f"{size + len(lines)} {seq}"
         return placed, after
 
     def _lengths(self, log: str) -> Placed:
-        """How long a log is, or those that a split has made of it, as chunks without bytes."""
-        if self.port.partitions == 1:
+        """How long a log is, or the parts that a split has made of it, as chunks without bytes."""
+        parts = self._parts(log)
+        if parts == 1:
             return [(0, Chunk(log, self._next.get(log, 0), b""))]
-        names = ((number, part_name(log, number)) for number in range(self.port.partitions))
-        return [
-            (number, Chunk(name, self._state(name)[0], b"")) for number, name in names if STATE + name in self._states
-        ]
+        names = ((number % self.port.partitions, part_name(log, number)) for number in range(parts))
+        return [(at, Chunk(name, self._state(name)[0], b"")) for at, name in names if STATE + name in self._states]
+
+    def _parts(self, log: str) -> int:
+        """Into how many parts a log is split: as many as there were partitions when it began."""
+        return int(self._states.get(STATE + log) or (1 if self.cursor.offsets.get(log) else self.port.partitions))
 
     def _state(self, name: str) -> tuple[int, int]:
         size, seq = self._states.get(STATE + name, "0 1").split()
@@ -211,18 +216,18 @@ class Replicator:
 
 
 def partition_of(tree_id: bytes, partitions: int) -> int:
-    """The partition of a tree: the same for every relay."""
+    """The partition, or part, of a tree: the same for every relay."""
     return int.from_bytes(blake2b(tree_id, digest_size=8).digest(), "big") % partitions
 
 
-def part_name(log: str, partition: int) -> str:
-    """The log that a partition has of `log`."""
+def part_name(log: str, part: int) -> str:
+    """The log that is a part of `log`."""
     process, number, _ = log.rsplit(".", 2)
-    return f"{process}.{partition}.{number}.log"
+    return f"{process}.{part}.{number}.log"
 
 
 def _source_of(log: str) -> str:
-    """The log of which `log` is a partition's, or itself."""
+    """The log of which `log` is a part, or itself."""
     process, *_, number, _ = log.split(".")
     return f"{process}.{number}.log"
 
