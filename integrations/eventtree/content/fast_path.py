@@ -43,7 +43,6 @@ BASIC = itemgetter("content", "type", "additional_kwargs", "response_metadata", 
 NAMES = ("name", "id")
 USUAL = frozenset(chat.KNOWN) - (frozenset(REST) - {*NAMES})
 """Fields of which nothing but these is taken as it is: only a tool's message has others."""
-NO_MEDIA = [None] * len(framework_values.MEDIA)
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
 CALLING = frozenset({"tool_calls", "function_call"})
@@ -298,7 +297,7 @@ def node(value: Any, room: list[int], depth: int) -> JsonValue:
     words = fields.get("text") if resource is None else fields_of(resource).get("text")
     if type(identity) is not str or type(words) is not str or type(metadata) is not dict:
         return NOT_SIMPLE
-    if [*map(fields.get, framework_values.MEDIA)] != NO_MEDIA:
+    if any(fields.get(name) is not None for name in framework_values.MEDIA):
         return NOT_SIMPLE
     room[0] -= 3 * NODE
     about = dict_of(metadata, room, depth + 1)

@@ -5,62 +5,57 @@ A class that inherits from one of these is read in the same way, so a message or
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eventtree.content import messages
 from eventtree.content.finish import finish_reason
-from eventtree.content.objects import Pairs, Path, from_model, from_pairs
+from eventtree.content.messages import first, is_empty, slot_fields
+from eventtree.content.objects import Path, model
 from eventtree.content.python_values import items_of
-from eventtree.content.walk import Converter, Walk, fields_of, name_of, slot
+from eventtree.content.walk import Converter, Pairs, Reader, Walk, fields_of, name_of, slot
 from eventtree.event import JsonValue
 
-Fields = dict[str, Any]
+Fields = Mapping[str, Any]
+KINDS = ("image", "audio", "video")
+
+
+def told(pairs: Iterable[tuple[str, Any]]) -> Pairs:
+    """Those of the fields that say something."""
+    return Pairs(pair for pair in pairs if pair[1] is not None)
 
 
 def renamed(**names: str) -> Converter:
     """Converter of objects of which these fields are kept, under these names, where they have a value."""
-    return from_pairs(
-        lambda value: [
-            (name, item) for name, field in names.items() if not messages.is_empty(item := slot(value, field))
-        ]
+    return Reader(
+        lambda value: Pairs((name, item) for name, field in names.items() if not is_empty(item := slot(value, field)))
     )
 
 
-def from_view(view: Callable[[Fields], Pairs]) -> Converter:
-    """Converter of objects whose fields `view` turns into pairs; None says nothing."""
-    return from_pairs(lambda value: [pair for pair in view(fields_of(value)) if pair[1] is not None])
-
-
-def langchain_document(fields: Fields) -> Pairs:
+def langchain_document(value: object) -> Pairs:
     """A LangChain document. Rerankers put the score into the metadata."""
+    fields = fields_of(value)
     metadata = fields.get("metadata")
-    score = messages.first(metadata, ("relevance_score", "score")) if isinstance(metadata, dict) else None
+    score = first(metadata, ("relevance_score", "score")) if isinstance(metadata, dict) else None
     score = score if isinstance(score, int | float) else None
-    return [
-        ("id", fields.get("id")),
-        ("text", fields.get("page_content")),
-        ("score", score),
-        ("metadata", metadata),
-    ]
+    return told(
+        [("id", fields.get("id")), ("text", fields.get("page_content")), ("score", score), ("metadata", metadata)]
+    )
 
 
-def node(fields: Fields) -> Pairs:
+def node(value: object, score: object = None) -> Pairs:
     """A LlamaIndex node or document, of text or of something else."""
-    text = fields.get("text")
-    resource = fields.get("text_resource")
+    fields = slot_fields(value)
+    text, resource = fields.get("text"), fields.get("text_resource")
     if text is None and resource is not None:
         text = fields_of(resource).get("text")
-    return [
-        ("id", fields.get("id_")),
-        ("text", text),
-        ("metadata", fields.get("metadata")),
-        *((kind, media(fields, kind)) for kind in ("image", "audio", "video")),
-    ]
+    found = [("id", fields.get("id_")), ("text", text), ("score", score), ("metadata", fields.get("metadata"))]
+    if any(fields[name] is not None for name in MEDIA.intersection(fields)):
+        found += [(kind, media(fields, kind)) for kind in KINDS]
+    return told(found)
 
 
-from_node = from_view(node)
-MEDIA = [f"{kind}{end}" for kind in ("image", "audio", "video") for end in ("", "_resource", "_url", "_path")]
+MEDIA = frozenset(f"{kind}{end}" for kind in KINDS for end in ("", "_resource", "_url", "_path"))
 """Fields of a node that is no mere text."""
 
 
@@ -81,14 +76,10 @@ def media(fields: Fields, kind: str) -> Fields | None:
     return {key: item for key, item in part.items() if item is not None}
 
 
-def from_scored(walk: Walk, value: object, depth: int) -> JsonValue:
-    """A LlamaIndex node with its score, as a document."""
+def scored(value: object) -> Pairs:
+    """A LlamaIndex node with its score."""
     fields = fields_of(value)
-    plain = walk.value(fields.get("node"), depth)
-    score = fields.get("score")
-    if score is None or type(plain) is not dict:
-        return plain
-    return {**{key: plain[key] for key in ("id", "text") if key in plain}, "score": walk.value(score, depth), **plain}
+    return node(fields.get("node"), fields.get("score"))
 
 
 def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -96,80 +87,68 @@ def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
     fields = fields_of(value)
     why = finish_reason(fields.get("generation_info"))
     if fields.get("message") is None:
-        pairs = [("text", fields.get("text"))] + ([("finish_reason", why)] if why is not None else [])
-        return walk.fields(value, pairs, depth)
+        pairs = Pairs([("text", fields.get("text"))])
+        return walk.fields(value, pairs if why is None else [*pairs, ("finish_reason", why)], depth)
     plain = walk.value(fields["message"], depth)
     if why is not None and type(plain) is dict and "finish_reason" not in plain:
         plain["finish_reason"] = walk.value(why, depth)
     return plain
 
 
-def from_result(walk: Walk, value: object, depth: int) -> JsonValue:
+def result(value: object) -> Any:
     """A LangChain LLMResult or ChatResult: all answers in order, as a model's outputs."""
     rows = items_of(fields_of(value).get("generations")) or ()
     answers = [answer for row in rows for answer in items_of(row) or (row,)]
     if any("message" in fields_of(answer) for answer in answers):
-        return walk.fields(value, [("messages", answers)], depth)
-    if len(answers) == 1:
-        return walk.value(answers[0], depth)
-    return walk.fields(value, [("texts", [fields_of(answer).get("text") for answer in answers])], depth)
+        return Pairs([("messages", answers)])
+    return answers[0] if len(answers) == 1 else Pairs([("texts", [fields_of(one).get("text") for one in answers])])
 
 
-def from_response(walk: Walk, value: object, depth: int) -> JsonValue:
+def response(value: object) -> Pairs:
     """An engine's answer: its text, and its sources by id and score; the retriever's event has their text.
 
     Of a stream that is the text that has been read of it so far; the stream itself is only named.
     """
     fields = fields_of(value)
-    text, nodes = messages.first(fields, ("response_txt", "response")), fields.get("source_nodes")
-    pairs: Pairs = [("response", fields.get("response_gen") if text is None else text)]
-    if not messages.is_empty(nodes):
+    text, nodes = first(fields, ("response_txt", "response")), fields.get("source_nodes")
+    found = Pairs([("response", fields.get("response_gen") if text is None else text)])
+    if not is_empty(nodes):
         listed = items_of(nodes)
-        pairs.append(("sources", nodes if listed is None else [source(node) for node in listed]))
-    return walk.fields(value, pairs, depth)
+        found.append(("sources", nodes if listed is None else [source(node) for node in listed]))
+    return found
 
 
 def source(scored: object) -> Fields:
     """A node that an answer stands on, with or without a score."""
-    fields = messages.slot_fields(scored)
-    return {"id": messages.slot_fields(fields.get("node", scored)).get("id_"), "score": fields.get("score")}
+    fields = slot_fields(scored)
+    return {"id": slot_fields(fields.get("node", scored)).get("id_"), "score": fields.get("score")}
 
 
-def from_reply(walk: Walk, value: object, depth: int) -> JsonValue:
-    """The answer of a LlamaIndex chat model, as a model's outputs."""
-    return walk.fields(value, [("messages", [slot(value, "message")])], depth)
+WIDE = {"query": "query_str", "image_path": "image_path", "texts": "custom_embedding_strs"}
 
 
-def from_query(walk: Walk, value: object, depth: int) -> JsonValue:
+def query(value: object) -> Any:
     """A query: its text, unless it asks with an image too, or with other texts."""
     fields = fields_of(value)
-    if messages.is_empty(fields.get("image_path")) and messages.is_empty(fields.get("custom_embedding_strs")):
-        return walk.value(fields.get("query_str"), depth)
-    return from_wide_query(walk, value, depth)
+    if is_empty(fields.get("image_path")) and is_empty(fields.get("custom_embedding_strs")):
+        return fields.get("query_str")
+    return Pairs((name, item) for name, field in WIDE.items() if not is_empty(item := fields.get(field)))
 
-
-from_wide_query = renamed(query="query_str", image_path="image_path", texts="custom_embedding_strs")
 
 TEMPLATES = ("template", "template_str", "message_templates", "default_template")
 
 
 def from_template(walk: Walk, value: object, depth: int) -> JsonValue:
     """A LlamaIndex prompt: its text or messages; one that selects among prompts goes by its default."""
-    found = messages.first(fields_of(value), TEMPLATES)
+    found = first(fields_of(value), TEMPLATES)
     return name_of(walk, value) if found is None else walk.value(found, depth)
 
 
-def from_start(walk: Walk, value: object, depth: int) -> JsonValue:
-    """The event that starts a workflow. What `run` was not given stands in it as None."""
-    plain = from_model(walk, value, depth)
-    return {key: item for key, item in plain.items() if item is not None} if type(plain) is dict else plain
-
-
-def from_stop(walk: Walk, value: object, depth: int) -> JsonValue:
+def stop(value: object) -> Any:
     """The event that ends a workflow: the result in it. One of a class of its own is its own result."""
     private = slot(value, "__pydantic_private__")
-    result = private.get("_result") if type(private) is dict else None
-    return from_model(walk, value, depth) if result is None else walk.value(result, depth)
+    found = private.get("_result") if type(private) is dict else None
+    return model(value) if found is None else found
 
 
 def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
@@ -177,8 +156,7 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
     fields = fields_of(value)
     content = messages.content_of(walk, fields.get("blocks") or [], [], [], depth + 1)
     output = walk.value(fields.get("raw_output"), depth + 1)
-    pairs: Pairs = [("tool_name", fields.get("tool_name")), ("input", fields.get("raw_input"))]
-    out = walk.fields(value, [pair for pair in pairs if pair[1] is not None], depth)
+    out = walk.fields(value, told([("tool_name", fields.get("tool_name")), ("input", fields.get("raw_input"))]), depth)
     if type(out) is not dict:
         return out
     out["output"] = content if output is None else output
@@ -188,9 +166,6 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
         out["is_error"] = True
     return out
 
-
-from_prompt = renamed(messages="messages")
-"""Converter of a chat prompt's value; known to fast_path.py."""
 
 FACTS = ("name", "model", "model_name", "description")
 
@@ -203,9 +178,13 @@ def from_component(walk: Walk, value: object, _depth: int) -> JsonValue:
 
 def from_tool(walk: Walk, value: object, _depth: int) -> JsonValue:
     """A LlamaIndex tool, by the name that models call it by."""
-    name = messages.slot_fields(slot(value, "_metadata")).get("name")
+    name = slot_fields(slot(value, "_metadata")).get("name")
     return walk.text(name) if type(name) is str else name_of(walk, value)
 
+
+from_prompt = renamed(messages="messages")
+from_node, from_scored, from_result = Reader(node), Reader(scored), Reader(result)
+from_query, from_response = Reader(query), Reader(response)
 
 LC, LI = "langchain_core", "llama_index.core"
 BLOCKS, SCHEMA, REPLY = f"{LI}.base.llms.types", f"{LI}.schema", f"{LI}.base.response.schema"
@@ -214,7 +193,7 @@ TABLE: dict[Path, Converter] = {
     (f"{LC}.messages.base", "BaseMessage"): messages.from_langchain,
     (f"{LC}.prompt_values", "ChatPromptValue"): from_prompt,
     (f"{LC}.prompt_values", "StringPromptValue"): renamed(text="text"),
-    (f"{LC}.documents.base", "Document"): from_view(langchain_document),
+    (f"{LC}.documents.base", "Document"): Reader(langchain_document),
     (f"{LC}.outputs.generation", "Generation"): from_generation,
     (f"{LC}.outputs.llm_result", "LLMResult"): from_result,
     (f"{LC}.outputs.chat_result", "ChatResult"): from_result,
@@ -225,17 +204,13 @@ TABLE: dict[Path, Converter] = {
     ("langgraph.types", "Interrupt"): renamed(value="value", id="id"),
     (BLOCKS, "ChatMessage"): messages.from_llama_index,
     (BLOCKS, "BaseContentBlock"): messages.from_block,
-    (BLOCKS, "ChatResponse"): from_reply,
+    (BLOCKS, "ChatResponse"): Reader(lambda value: Pairs([("messages", [slot(value, "message")])])),
     (BLOCKS, "CompletionResponse"): renamed(text="text"),
     (SCHEMA, "NodeWithScore"): from_scored,
     (SCHEMA, "BaseNode"): from_node,
     (SCHEMA, "QueryBundle"): from_query,
-    (REPLY, "Response"): from_response,
-    (REPLY, "PydanticResponse"): from_response,
-    (REPLY, "StreamingResponse"): from_response,
-    (REPLY, "AsyncStreamingResponse"): from_response,
-    (f"{LI}.chat_engine.types", "AgentChatResponse"): from_response,
-    (f"{LI}.chat_engine.types", "StreamingAgentChatResponse"): from_response,
+    **{(REPLY, f"{kind}Response"): from_response for kind in ("", "Pydantic", "Streaming", "AsyncStreaming")},
+    **{(f"{LI}.chat_engine.types", f"{kind}AgentChatResponse"): from_response for kind in ("", "Streaming")},
     (f"{LI}.agent.workflow.workflow_events", "AgentOutput"): renamed(
         agent="current_agent_name",
         response="response",
@@ -245,8 +220,8 @@ TABLE: dict[Path, Converter] = {
     (f"{LI}.tools.types", "ToolOutput"): from_tool_output,
     (f"{LI}.tools.types", "BaseTool"): from_tool,
     (f"{LI}.prompts.base", "BasePromptTemplate"): from_template,
-    ("workflows.events", "StartEvent"): from_start,
-    ("workflows.events", "StopEvent"): from_stop,
+    ("workflows.events", "StartEvent"): Reader(lambda value: told(model(value))),
+    ("workflows.events", "StopEvent"): Reader(stop),
     (f"{LI}.llms.llm", "ToolSelection"): messages.tool_call,
     ("langfuse.model", "BasePromptClient"): renamed(name="name", version="version"),
     (f"{LI}.base.llms.base", "BaseLLM"): from_component,

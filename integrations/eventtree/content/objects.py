@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from eventtree.content.fail_closed import MASK
 from eventtree.content.python_values import EXACT as BUILTIN
 from eventtree.content.python_values import INHERITED, from_text_by
-from eventtree.content.walk import MAX_KINDS, MISSING, Converter, Walk, fields_of, name_of, slot
+from eventtree.content.walk import MAX_KINDS, MISSING, Converter, Pairs, Reader, Walk, fields_of, name_of, slot
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF, QUALNAME_OF
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
@@ -27,7 +27,6 @@ SMALL_ARRAY = 64
 """Arrays up to this many numbers are written out; of larger ones only the dimensions."""
 
 Path = tuple[object, object]
-Pairs = list[tuple[str, Any]]
 T = TypeVar("T")
 
 
@@ -46,18 +45,13 @@ def has(kind: type, name: str) -> bool:
     return any(name in DICT_OF(each) for each in MRO_OF(kind))
 
 
-# --- what has fields ----------------------------------------------------------------------------------------------
-
-
-def from_pairs(read: Callable[[Any], Pairs]) -> Converter:
-    """Converter of objects that `read` turns into the names and values of their fields."""
-    return lambda walk, value, depth: walk.fields(value, read(value), depth)
+# --- what has fields, or stands for something else ----------------------------------------------------------------
 
 
 def with_names(names: tuple[str, ...]) -> Converter:
     """Converter of objects with these fields; one that was never set is left out."""
-    return from_pairs(
-        lambda value: [(name, item) for name in names if (item := slot(value, name, MISSING)) is not MISSING]
+    return Reader(
+        lambda value: Pairs((name, item) for name in names if (item := slot(value, name, MISSING)) is not MISSING)
     )
 
 
@@ -72,42 +66,29 @@ def names_of(kind: type) -> frozenset[str]:
 NAMES: Remembered[type, frozenset[str]] = Remembered(MAX_KINDS, names_of)
 
 
-def from_model(walk: Walk, value: object, depth: int) -> JsonValue:
+def model(value: object) -> Any:
     """A pydantic model: fields and extras as stored, no serializer run; and the private data of a workflow's event."""
     kind, own = type(value), fields_of(value)
     names = NAMES[kind]
     if "root" in own and len(names) == 1 and getattr(kind, "__pydantic_root_model__", False):
-        return walk.value(own["root"], depth)
-    pairs = [pair for pair in list(own.items()) if pair[0] in names]
+        return own["root"]
+    pairs = Pairs(pair for pair in list(own.items()) if pair[0] in names)
     more = slot(value, "__pydantic_private__")
     for one in (slot(value, "__pydantic_extra__"), more.get("_data") if type(more) is dict else None):
         if type(one) is dict:
             pairs += list(one.items())
-    return walk.fields(value, pairs, depth)
+    return pairs
 
 
-# --- what stands for something else -------------------------------------------------------------------------------
-
-
-def from_slot(name: str) -> Converter:
-    """Converter of objects that stand for one of their fields."""
-    return lambda walk, value, depth: walk.value(slot(value, name), depth)
-
-
-def from_proxy(walk: Walk, value: types.MappingProxyType[Any, Any], depth: int) -> JsonValue:
-    """A read-only view, by the mapping behind it, which only the collector can name without running its code."""
-    return walk.value(gc.get_referents(value)[0], depth)
-
-
-def from_chain_map(walk: Walk, value: object, depth: int) -> JsonValue:
+def chain_map(value: object) -> Any:
     """Several dicts as one; the first that has a key wins."""
     maps = slot(value, "maps")
     if type(maps) is not list or not {dict}.issuperset(map(type, maps)):
-        return walk.value(maps, depth)
+        return maps
     merged: dict[Any, Any] = {}
     for one in reversed(maps):
         merged |= one
-    return walk.value(merged, depth)
+    return merged
 
 
 def from_number(walk: Walk, value: Any, depth: int) -> JsonValue:
@@ -157,7 +138,7 @@ PATHS: dict[Path, Converter] = {
         [("pydantic.types", "_SecretBase"), ("pydantic.v1.types", "SecretStr"), ("pydantic.v1.types", "SecretBytes")],
         lambda _walk, _value, _depth: MASK,
     ),
-    **dict.fromkeys([("pydantic.main", "BaseModel"), ("pydantic.v1.main", "BaseModel")], from_model),
+    **dict.fromkeys([("pydantic.main", "BaseModel"), ("pydantic.v1.main", "BaseModel")], Reader(model)),
     **dict.fromkeys(
         [("pydantic.networks", "_BaseUrl"), ("pydantic.networks", "_BaseMultiHostUrl"), ("pydantic_core", "Url"),
          ("httpx", "URL"), ("zoneinfo", "ZoneInfo"), ("ipaddress", "_BaseAddress"), ("ipaddress", "_BaseNetwork")],
@@ -174,12 +155,15 @@ PATHS: dict[Path, Converter] = {
          ("jaxlib.xla_extension", "ArrayImpl"), ("jaxlib._jax", "ArrayImpl")],
         from_shape,
     ),
-    **dict.fromkeys([("collections", f"User{kind}") for kind in ("Dict", "List", "String")], from_slot("data")),
-    ("collections", "ChainMap"): from_chain_map,
+    **dict.fromkeys(
+        [("collections", f"User{kind}") for kind in ("Dict", "List", "String")],
+        Reader(lambda value: slot(value, "data")),
+    ),
+    ("collections", "ChainMap"): Reader(chain_map),
     ("re", "Pattern"): lambda walk, value, depth: walk.value(value.pattern, depth),
     **dict.fromkeys(
         [("types", "SimpleNamespace"), ("argparse", "Namespace")],
-        from_pairs(lambda value: list(fields_of(value).items())),
+        Reader(lambda value: Pairs(fields_of(value).items())),
     ),
     **dict.fromkeys([("os", "_Environ"), ("unittest.mock", "NonCallableMock")], from_name),
 }  # fmt: skip
@@ -192,7 +176,7 @@ def as_fields(kind: type) -> Converter | None:
         return with_names(tuple(field.name for field in dataclasses.fields(kind)))
     names = getattr(kind, "_fields", None)
     if tuple in MRO_OF(kind) and type(names) is tuple:
-        return from_pairs(lambda value: list(zip(names, tuple.__iter__(value), strict=False)))
+        return Reader(lambda value: Pairs(zip(names, tuple.__iter__(value), strict=False)))
     return None
 
 
@@ -201,7 +185,7 @@ STREAMS = ("__next__", "__anext__", "__await__")
 RULES: tuple[Callable[[type], Converter | None], ...] = (
     lambda kind: nearest(kind, PATHS),
     # Enums, before the str and int some of them are.
-    lambda kind: from_slot("_value_") if enum.Enum in MRO_OF(kind) else None,
+    lambda kind: Reader(lambda value: slot(value, "_value_")) if enum.Enum in MRO_OF(kind) else None,
     # An object that gives each item once: only its class may be named, or the app would miss items.
     lambda kind: from_stream if any(has(kind, name) for name in STREAMS) else None,
     as_fields,
@@ -210,4 +194,8 @@ RULES: tuple[Callable[[type], Converter | None], ...] = (
 )
 """Each gives the converter of a class it knows."""
 
-EXACT = {**BUILTIN, types.MappingProxyType: from_proxy}
+EXACT: dict[type, Converter] = {
+    **BUILTIN,
+    # By the mapping behind it, which only the collector can name without running its code.
+    types.MappingProxyType: Reader(lambda value: gc.get_referents(value)[0]),
+}
