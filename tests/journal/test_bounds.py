@@ -17,6 +17,7 @@ from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal.retention import remove_settled
 from eventtree.journal.trees import trees_in
+from eventtree.recording import runs
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
@@ -154,8 +155,8 @@ def test_open_runs_are_bounded_by_number_and_age(
 ) -> None:
     """Their records stay: they arrive as incomplete."""
     pipeline = Pipeline(vendors=[nowhere()], bounds=bounds)
-    real, offset = time.monotonic_ns, [0]
-    monkeypatch.setattr(time, "monotonic_ns", lambda: real() + offset[0])
+    real, offset = runs.monotonic_ns, [0]
+    monkeypatch.setattr(runs, "monotonic_ns", lambda: real() + offset[0])
     for number in range(6):
         offset[0] += (number == 2) * 3_700 * 10**9
         recorder.open(pipeline, new_id(), None, kind=Kind.CHAIN, name="chain")

@@ -376,7 +376,7 @@ def test_a_parent_that_ended_long_ago_is_unknown(handler: CallbackHandler, trees
     handler.on_chain_end("x", run_id=other)
     handler.on_chain_start(None, "b", run_id=child, parent_run_id=root, name="late")
     handler.on_chain_end("b", run_id=child, parent_run_id=root)
-    assert len(recorder.ended) == ENDED_RUNS
+    assert len(recorder.ended) <= ENDED_RUNS
     assert [shape(tree) for tree in trees()] == [["chain root"], ["chain other"], ["chain late"]]
 
 
@@ -384,8 +384,8 @@ def test_a_parent_that_ended_ten_minutes_ago_is_unknown(handler: CallbackHandler
     root, other, child = (uuid.uuid4() for _ in range(3))
     handler.on_chain_start(None, "a", run_id=root, name="root")
     handler.on_chain_end("a", run_id=root)
-    ended = recorder.ended[str(root)]
-    recorder.ended[str(root)] = ended._replace(at=ended.at - ENDED_SECONDS - 1)
+    recorder.ended[str(root)].ended -= int((ENDED_SECONDS + 1) * 1e9)
+    recorder._next_look = 0
     handler.on_chain_start(None, "x", run_id=other, name="other")
     handler.on_chain_end("x", run_id=other)
     handler.on_chain_start(None, "b", run_id=child, parent_run_id=root, name="late")

@@ -189,7 +189,7 @@ async def test_an_async_chain_whose_stream_is_left_early_is_cancelled(config: Ru
             break
     await stream.aclose()
     # The ends are shielded: they land later, the root's perhaps first.
-    await until(lambda: not recorder.runs and not any(left for *_, left in recorder.ended.values()))
+    await until(lambda: not recorder.runs and not any(run.is_left for run in recorder.ended.values()))
     assert tree().root.status is Status.CANCELLED
     model = named(tree(), "Model")
     assert (model.status, model.outputs["messages"][0]["content"]) == ("cancelled", "blue")

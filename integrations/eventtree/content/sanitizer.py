@@ -17,7 +17,7 @@ from eventtree import diagnostics
 from eventtree.content import fast_path, framework_values, objects
 from eventtree.content import messages as chat
 from eventtree.content.fail_closed import FAILED, FailClosed, Redactor
-from eventtree.content.fast_path import COPIES, NOT_SIMPLE
+from eventtree.content.fast_path import COPIES
 from eventtree.content.python_values import items_of
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import CONVERTERS, DEFAULT, MANY, Converter, KeyCache, Limits, Walk, shareable
@@ -39,7 +39,7 @@ CONVERTERS.update(objects.EXACT)
 class Sanitizer:
     """Turns anything into plain JSON, within `limits` and past `redact`."""
 
-    __slots__ = ("guard", "lasting", "limits", "measures", "room")
+    __slots__ = ("guard", "lasting", "limits", "measures", "room", "small")
 
     def __init__(
         self,
@@ -59,6 +59,8 @@ class Sanitizer:
         self.measures = measures
         self.room = fast_path.room_in(limits) if redact is None else 0
         """Characters of a value that may be copied the fast way, where every limit is larger than that takes."""
+        self.small = self.room - limits.max_bytes // LEAST if measures else 0
+        """Where so many are left of them, nobody has to measure."""
         hides = getattr(redact, "hides_key", None)
         self.lasting = KeyCache(self.guard, FailClosed(hides, True) if hides else None, own_keys)
 
@@ -78,11 +80,12 @@ class Sanitizer:
             room = [self.room]
             try:
                 plain = COPIES[type(value)](value, room, 0)
-            except Exception:  # noqa: BLE001 - another thread changed it, or it is broken: the walk is the boundary
-                plain = NOT_SIMPLE
-            if plain is not NOT_SIMPLE and room[0] >= 0:
-                is_small = not self.measures or self.room - room[0] <= self.limits.max_bytes // LEAST
-                return plain if is_small else self.fitted(plain)
+                if room[0] >= self.small:
+                    return plain
+                if room[0] >= 0:
+                    return self.fitted(plain)
+            except Exception:  # noqa: BLE001 - unusual, broken, or another thread changed it: the walk is the boundary
+                pass
         walk = Walk(self.limits, self.guard, self.lasting)
         plain = walk.value(value, 0)
         return self.fitted(plain) if self.measures else plain
@@ -120,11 +123,11 @@ class Sanitizer:
         if self.room:
             room = [self.room]
             try:
-                plain = copy(values, room)
+                plain: Any = copy(values, room)
+                if room[0] >= 0:
+                    return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
             except Exception:  # noqa: BLE001 - as in `__call__`
-                plain = NOT_SIMPLE
-            if plain is not NOT_SIMPLE and room[0] >= 0:
-                return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
+                pass
         walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)
         if given is None or (is_single is not None and is_single(values)):

@@ -253,12 +253,14 @@ class Pipeline:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
 
-    def fitted(self, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
-        """A record of more than `most_bytes` as JSON, each of its parts within the bounds.
+    def fitted(self, payload: bytes, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
+        """A record as JSON, each of its parts within the bounds where the `payload` is of more than `most_bytes`.
 
         To write a record is the quickest way to measure its parts, so nobody measures them before that.
         """
         if shared is not None:
+            if len(payload) + shared.left_out <= self.most_bytes:
+                return payload
             shared.undo()
         return encode({name: self.sanitize.fitted(part) for name, part in entry.items()})
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from eventtree import diagnostics, process, record
 from eventtree.content.walk import shareable
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.record import SESSION_KEYS, USER_KEYS, Record, encode, first_of
+from eventtree.record import SESSION_KEYS, USER_KEYS, Record, closed, encode, first_of, opened
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.exceptions import describe
 from eventtree.recording.remote import active_traceparent, remote
 from eventtree.recording.runs import NOTHING, Run, Runs, Tree, names_of
 from eventtree.recording.session import current_example, current_session
-from eventtree.recording.texts import Texts
+from eventtree.recording.texts import Shared, Texts
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
@@ -79,37 +79,35 @@ class Recorder(Runs):
         if run is None:
             return
         tree = run.tree
-        if run.pipelines[0] is not pipeline:
-            # Another handler has recorded the run. It is not written twice; its tree is sent to more vendors.
-            self._join(tree, pipeline)
-            return
         if pipeline not in tree.pipelines:
-            self._join(tree, pipeline)  # of another handler's tree this one sees only the part that begins here
+            self._join(tree, pipeline)  # of another handler's tree this one sees only what begins here
+        if run.pipelines[0] is not pipeline:
+            return  # another handler has recorded the run: it is not written twice
         if state:
             run.state = state
         if start_ns is not None:
             run.early = max(0, now - start_ns)
             run.start -= run.early
+            now = min(start_ns, now)
         # The run is in the table: nothing from here to its record may fail. Names come again and again, so look first.
-        start = now if start_ns is None else min(start_ns, now)
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
-        entry = record.opened(run.id, tree.id, run.parent, kind._value_, plain_name, start)
+        entry = opened(run.id, tree.id, run.parent, kind._value_, plain_name, now)
         if framework is not None:
             entry["framework"] = framework
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
         is_root = run.id == tree.root
         if is_root:
-            run.is_unasked = True
-            self._begin_tree(pipeline, tree)
-            entry["vendors"] = tree.vendors
-        if tree.remote is not None:
-            entry["joined"] = True
+            self._begin_tree(pipeline, run)
+            entry["tree"], entry["vendors"] = tree.id, tree.vendors
         # A skipped tree converts nothing: its runs are only counted, and written as one sum when the root closes.
         if tree.skipped:
             return
+        if tree.remote is not None:
+            entry["joined"] = True
         if run.id != run_id:
             entry["metadata"] = {"run_id": run_id}
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
+        texts, shared = tree.texts, None
         try:
             if more:
                 known = {**known, **more}
@@ -126,11 +124,11 @@ class Recorder(Runs):
                 entry["metadata"] = plain | entry["metadata"] if "metadata" in entry else plain
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
-            texts = tree.texts
-            shared = texts.share(entry) if texts is not None and (texts.repeats or met != shareable[0]) else None
+            if met != shareable[0] or (texts is not None and texts.repeats):
+                shared = self._share(tree, texts, entry)
             payload = encode(entry)
-            if len(payload) + (0 if shared is None else shared.left_out) > pipeline.most_bytes:
-                payload = pipeline.fitted(entry, shared)
+            if shared is not None or len(payload) > pipeline.most_bytes:
+                payload = pipeline.fitted(payload, entry, shared)
         except BaseException as error:  # code of handlers and of the app runs in here
             if diagnostics.must_pass(error):
                 raise
@@ -171,20 +169,21 @@ class Recorder(Runs):
         # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
+        is_root = run.id == tree.root
         if tree.skipped:
-            if run.id == tree.root:
+            if is_root:
                 self._count_skipped(tree)
             return
-        entry = record.closed(run.id, tree.id, (end_ns or monotonic_ns()) - run.start, status._value_)
-        texts = tree.texts
+        texts, shared = tree.texts, None
+        entry = closed(run.id, tree.id, (end_ns or run.ended) - run.start, status._value_)
         # A root repeats at its close whom the tree is for and how large it is: the record of its start may be damaged.
-        if run.id == tree.root:
+        if is_root:
             entry["vendors"] = tree.vendors
             entry["events"] = tree.events
             if tree.parts:
                 entry["parts"] = tree.parts
             # What is recorded from here on may come after the tree has gone out, and points to nothing.
-            tree.texts = None
+            tree.texts, tree.is_over = None, True
         try:
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.plain(inputs)
@@ -199,10 +198,11 @@ class Recorder(Runs):
                     entry["outputs"] = pipeline.plain(outputs) if convert is None else convert(outputs)
                 elif run.streamed:
                     entry["outputs"] = _partial(pipeline, run)
-            shared = texts.share(entry) if texts is not None and (texts.repeats or met != shareable[0]) else None
+            if met != shareable[0] or (texts is not None and texts.repeats):
+                shared = self._share(tree, texts, entry)
             payload = encode(entry)
-            if len(payload) + (0 if shared is None else shared.left_out) > pipeline.most_bytes:
-                payload = pipeline.fitted(entry, shared)
+            if shared is not None or len(payload) > pipeline.most_bytes:
+                payload = pipeline.fitted(payload, entry, shared)
         except BaseException as odd:  # as in `open`
             if diagnostics.must_pass(odd):
                 raise
@@ -211,8 +211,19 @@ class Recorder(Runs):
             tree.journal.append(payload)
             if shared is not None:
                 shared.written(len(payload))
+        run.forget()
         if run.id == tree.id:
             pipeline.ended()
+
+    def _share(self, tree: Tree, texts: Texts | None, entry: Record) -> Shared | None:
+        """Let a record that holds long texts repeat them by number, as long as its tree's root is open."""
+        if texts is None:
+            if tree.is_over and entry["id"] != tree.root:
+                return None
+            texts = Texts(tree.journal)
+            if not tree.is_over:
+                tree.texts = texts
+        return texts.share(entry)
 
     def note(self, run_id: str, name: str, value: Any = None, *, pipeline: Pipeline | None = None) -> None:
         """Record something that happened during an open run; nothing if the run is unknown. `value` is the user's.
@@ -248,8 +259,9 @@ class Recorder(Runs):
         self.capture_pipelines[tree_id] = tree.pipelines
         return tree
 
-    def _begin_tree(self, pipeline: Pipeline, tree: Tree) -> None:
+    def _begin_tree(self, pipeline: Pipeline, run: Run) -> None:
         """Settle whether the tree is recorded, and tell the blocks around it."""
+        tree, run.is_unasked = run.tree, True
         rate = pipeline.settings.sample_rate
         remember_tree(pipeline, tree.id)
         for block in (current_example(), current_session()):
@@ -258,7 +270,6 @@ class Recorder(Runs):
         # Of a part of another process' tree that process has decided.
         is_sampled = rate >= 1 or self.capture_journal is not None or tree.remote is not None or _share(tree.id) < rate
         tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
-        tree.texts = Texts(tree.journal)
         if diagnostics.is_delivery_thread():
             tree.skipped = "internal"
         if tree.skipped and tree.remote is not None:
@@ -345,7 +356,7 @@ class Recorder(Runs):
         try:
             payload, pipeline = encode(entry), tree.pipelines[0]
             if len(payload) > pipeline.most_bytes:
-                payload = pipeline.fitted(entry)
+                payload = pipeline.fitted(payload, entry)
         except Exception as error:  # noqa: BLE001  (a value that should be plain may not be)
             self._append_marked(tree, entry, "", error, counted, events)
         else:

@@ -6,13 +6,13 @@ A run is found by the id its framework gave it. It stays known as a parent for a
 from __future__ import annotations
 
 import threading
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from time import monotonic
+from contextlib import suppress
+from itertools import islice, takewhile
+from time import monotonic_ns
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics
 from eventtree.config import Bounds
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ENDED_RUNS = 10_000
 ENDED_SECONDS = 600.0
 """A run that ended stays known as a parent for this many runs and seconds."""
+FORGOTTEN = ENDED_RUNS // 10
+"""So many of them are forgotten at once."""
+NONE: Sequence[Any] = ()
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 NO_VENDOR = ("",)
@@ -36,42 +39,40 @@ NO_VENDOR = ("",)
 
 
 class Tree:
-    """A tree of this process, with open or lately ended runs."""
+    """A tree of this process, with open or lately ended runs. What most trees never have stands in the class."""
 
-    __slots__ = (
-        "counted", "events", "id", "journal", "open", "parts", "pipelines", "remote", "root", "skipped", "texts",
-        "traceparent", "vendors",
-    )  # fmt: skip
+    skipped: str | None = None
+    """The reason why the tree is only counted, not recorded."""
+    events = 0
+    remote: Remote | None = None
+    """The run of another process that it is a part of; its events are counted for no vendor, since that process knows
+    for whom its tree is.
+    """
+    parts = 0
+    """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
+    traceparent: str | None = None
+    """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
+    texts: Texts | None = None
+    """The long texts in its records, while its root is open in this process."""
+    is_over = False
+    """Whether that has ended."""
 
     def __init__(self, tree_id: str, pipeline: Pipeline, journal: Journal, vendors: Sequence[Ref]) -> None:
         """Begin with the pipeline that saw the root."""
         self.id = tree_id
-        self.journal = journal
-        self.pipelines: list[Pipeline] = [pipeline]
-        self.vendors: list[Ref] = list(vendors)
-        self.counted = names_of(vendors)
-        """Under which names the journal counts its events."""
-        self.skipped: str | None = None
-        """The reason why the tree is only counted, not recorded."""
-        self.events = 0
         self.root = tree_id
         """The run with which it began here: its root, or the first of a part that belongs to another process' tree."""
-        self.remote: Remote | None = None
-        """The run of another process that it is a part of; its events are counted for no vendor, since that process
-        knows for whom its tree is.
-        """
-        self.parts = 0
-        """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
-        self.traceparent: str | None = None
-        """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
-        self.texts: Texts | None = None
-        """The long texts in its records, while its root is open in this process."""
+        self.journal = journal
+        self.pipelines = [pipeline]
+        self.vendors = vendors
+        self.counted = names_of(vendors)
+        """Under which names the journal counts its events."""
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
 
 
 class Run:
-    """An open run: ids and clocks. What most runs never have stands in the class until it is set."""
+    """A run: ids and clocks. What most runs never have stands in the class until it is set."""
 
     early = 0
     """Nanoseconds by which it began before its first callback, which put it into the table."""
@@ -88,6 +89,10 @@ class Run:
     """A root whose handler has not yet looked for what only runs below it can see."""
     late: dict[str, JsonValue] | None = None
     """Facts learned since it opened, for its close record."""
+    ended = 0
+    """Monotonic clock of its end, or of its root's."""
+    is_left = False
+    """Its root has ended and it has not: its own end may still come."""
 
     # What all have is set as it opens; a constructor in Python would be called once more each time.
     id: str
@@ -98,18 +103,10 @@ class Run:
     """The names under which its event was counted as it opened."""
     start: int
 
-
-class Ended(NamedTuple):
-    """A run that ended: its event's id, its tree and when; and the run itself where only its root has ended."""
-
-    id: str
-    tree: Tree
-    at: float
-    run: Run | None
-
-
-_new = tuple.__new__
-"""Makes a named tuple without its constructor, which is a Python function called at each end of a run."""
+    def forget(self) -> None:
+        """Keep of a run that has ended what it may be asked for as a parent."""
+        if self.state or self.token_seen or self.late:
+            self.state, self.streamed, self.late = NOTHING, None, None
 
 
 class Runs:
@@ -122,13 +119,14 @@ class Runs:
     def __init__(self) -> None:
         """Start with no open runs."""
         self.runs: dict[str, Run] = {}
-        self.ended: OrderedDict[str, Ended] = OrderedDict()
+        self.ended: dict[str, Run] = {}
         self.numbers_attempts = False
         """Whether any run was opened whose attempts are numbered by its state: before that nobody looks for one."""
         self.lost_track = 0
         """Open runs forgotten because there were too many, or for their age."""
         self.left_open = 0
         """Runs that were still open when their root ended; an end that comes late is still recorded."""
+        self._next_look = 0
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -141,41 +139,55 @@ class Runs:
         A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it. One without a
         known parent is a root, unless it belongs to a run of another process (`joined`, or its `metadata` says so).
         """
-        with self._lock:
-            found = self.runs.get(run_id)
-            if found is not None:
-                if pipeline not in found.pipelines:
-                    found.pipelines = (*found.pipelines, pipeline)
-                    return found
-                if pipeline is found.pipelines[0]:
-                    found.duplicates += 1
-                return None
-            # The id of a run that has ended names its event already: one used again gets a fresh id.
-            event_id = run_id if run_id not in self.ended else str(uuid.uuid4())
-            above: Run | Ended | None = None
-            if parent_id is not None:
-                above = self.runs.get(parent_id) or self.ended.get(parent_id)
-            caller = None
-            if above is None and (caller := remote() or in_metadata(metadata)) is not None and caller.run is not None:
-                above = self.come_back(caller)  # it may be of this process after all
-                if above is None and caller.run in self.ended:
-                    caller = None  # whose tree is over here: a tree of its own, that names it
-            # A root, or the parent is not known: a tree of its own.
-            tree = self._tree(event_id, pipeline, caller) if above is None else above.tree
+        # Twice as quick as `with`, here and in the journal.
+        self._lock.acquire()
+        try:
+            runs = self.runs
+            if run_id in runs:
+                return self._reported_again(runs[run_id], pipeline)
             run = Run()
-            run.id = event_id
-            run.tree = tree
+            # The id of a run that has ended names its event already: one used again gets a fresh id.
+            run.id = run_id if run_id not in self.ended else str(uuid.uuid4())
             run.pipelines = (pipeline,)
+            above = None if parent_id is None else runs.get(parent_id) or self.ended.get(parent_id)
+            if above is None:
+                above = self._begin(run, metadata)
+            if above is not None:
+                run.parent, run.tree = above.id, above.tree
+            tree = run.tree
             run.counted = tree.counted
-            run.parent = above.id if above is not None else None if tree.remote is None else tree.remote.run
-            run.start = time.monotonic_ns()
-            self.runs[run_id] = run
+            run.start = monotonic_ns()
+            runs[run_id] = run
             tree.events += 1
             tree.open[run_id] = None
             # After the insertion: the newest run stays, whatever has to go.
-            if above is None or len(self.runs) > pipeline.open_runs:
+            if above is None or len(runs) > pipeline.open_runs:
                 self._forget_oldest(pipeline.settings.bounds)
             return run
+        finally:
+            self._lock.release()
+
+    def _reported_again(self, run: Run, pipeline: Pipeline) -> Run | None:
+        if pipeline not in run.pipelines:
+            run.pipelines = (*run.pipelines, pipeline)
+            return run
+        run.duplicates += pipeline is run.pipelines[0]
+        return None
+
+    def _begin(self, run: Run, metadata: Any) -> Run | None:
+        """Give a run without a known parent its tree, or find the one above it after all."""
+        caller = remote() or in_metadata(metadata)
+        if caller is not None and caller.run is not None:
+            above = self.come_back(caller)  # it may be of this process after all
+            if above is not None:
+                return above
+            if caller.run in self.ended:
+                caller = None  # whose tree is over here: a tree of its own, that names it
+        else:
+            caller = None
+        run.tree = self._tree(run.id, run.pipelines[0], caller)
+        run.parent = None if run.tree.remote is None else run.tree.remote.run
+        return None
 
     def _tree(self, run_id: str, pipeline: Pipeline, caller: Remote | None) -> Tree:
         """The tree that a run begins, or a part of the caller's."""
@@ -189,7 +201,7 @@ class Runs:
         tree.traceparent = caller.traceparent
         return tree
 
-    def come_back(self, handed: Remote) -> Run | Ended | None:
+    def come_back(self, handed: Remote) -> Run | None:
         """The run that was handed on, where it is one of this process: no other will send a part for it.
 
         None too where its tree has ended.
@@ -206,25 +218,33 @@ class Runs:
 
     def leave(self, run_id: str) -> tuple[Run | None, Sequence[Run]]:
         """Take a run that ends off the table; a root takes with it the runs still open below, returned beside it."""
+        run = self.runs.get(run_id)
+        if run is None:
+            return self._leave_late(run_id)
+        run.ended = monotonic_ns()
+        tree, ended = run.tree, self.ended
+        # It stays known for a while: children may open after it, and its end may be reported again. First there, then
+        # off the table, in one step: of two that report the end one gets to record it, and no child misses its parent.
+        ended[run_id] = run
+        if self.runs.pop(run_id, None) is None:
+            return None, ()
+        tree.open.pop(run_id, None)
+        if len(ended) > ENDED_RUNS:
+            self._forget_many()
+        if run.id != tree.root:
+            return run, NONE
         with self._lock:
-            # Taken in one step: a signal handler may end the same run in the middle of this.
-            run = self.runs.pop(run_id, None) or self.find(run_id)
-            if run is None:
-                return None, ()
-            tree = run.tree
-            tree.open.pop(run_id, None)
-            # It stays known for a while: children may open after it, and its end may be reported again.
-            ended = self.ended
-            if run_id in ended:
-                ended.pop(run_id, None)
-            ended[run_id] = _new(Ended, (run.id, tree, monotonic(), None))
-            while len(ended) > ENDED_RUNS:
-                ended.popitem(last=False)
-            if run.id != tree.root:
-                return run, ()
-            left = self._leave_open(tree) if tree.open else ()
-            self._forget_ended()
-            return run, left
+            left = self._leave_open(tree) if tree.open else NONE
+            if run.ended > self._next_look:
+                self._forget_ended(run.ended)
+        return run, left
+
+    def _leave_late(self, run_id: str) -> tuple[Run | None, Sequence[Run]]:
+        with self._lock:
+            run = self.find(run_id)
+            if run is not None:
+                run.is_left, run.ended = False, monotonic_ns()
+            return run, NONE
 
     def remember(self, run_id: str, **facts: Any) -> None:
         """Add to an open run's `state`."""
@@ -241,8 +261,9 @@ class Runs:
         """The run if it is open; also one whose root has ended before it."""
         run = self.runs.get(run_id)
         if run is None:
-            ended = self.ended.get(run_id)
-            run = ended.run if ended is not None else None
+            run = self.ended.get(run_id)
+            if run is not None and not run.is_left:
+                return None
         return run
 
     def event_of(self, run_id: str) -> tuple[str, Tree] | None:
@@ -279,37 +300,45 @@ class Runs:
         for run_id in list(tree.open):
             left = self.runs.pop(run_id, None)
             if left is not None:
-                self._end(run_id, left, left)
+                left.is_left = True
+                self._end(run_id, left)
                 self.left_open += 1
                 found.append(left)
         tree.open.clear()
         return found
 
-    def _end(self, run_id: str, run: Run, left: Run | None) -> None:
-        self.ended.pop(run_id, None)
-        self.ended[run_id] = _new(Ended, (run.id, run.tree, monotonic(), left))
-        while len(self.ended) > ENDED_RUNS:
-            self.ended.popitem(last=False)
+    def _end(self, run_id: str, run: Run) -> None:
+        run.ended = monotonic_ns()
+        self.ended[run_id] = run
+        if len(self.ended) > ENDED_RUNS:
+            self._forget_many()
 
-    def _forget_ended(self) -> None:
-        """Bound the runs that ended by age; looked at whenever a root ends."""
-        limit = monotonic() - ENDED_SECONDS
-        while (oldest := oldest_of(self.ended)) is not None:
-            ended = self.ended.get(oldest)
-            if ended is None or ended.at >= limit:
-                return
-            self.ended.pop(oldest, None)
+    def _forget_many(self) -> None:
+        """Bound the runs that ended by number: many at once, since the first of a dict are found the more slowly the
+        more have gone before.
+        """
+        with self._lock, suppress(RuntimeError):  # a signal handler that records, in the middle of this
+            for run_id in list(islice(self.ended, FORGOTTEN)):
+                self.ended.pop(run_id, None)
+
+    def _forget_ended(self, now: int) -> None:
+        """Bound the runs that ended by age; looked at now and then as a root ends."""
+        self._next_look = now + int(ENDED_SECONDS * 1e7)
+        limit = now - int(ENDED_SECONDS * 1e9)
+        with suppress(RuntimeError):  # as above
+            for run_id, _ in list(takewhile(lambda item: item[1].ended < limit, self.ended.items())):
+                self.ended.pop(run_id, None)
 
     def _forget_oldest(self, bounds: Bounds) -> None:
         """Bound the table by number and age; looked at whenever a root opens. The newest run stays in any case."""
-        limit = time.monotonic_ns() - int(bounds.open_hours * 3600e9)
+        limit = monotonic_ns() - int(bounds.open_hours * 3600e9)
         while (oldest := oldest_of(self.runs)) is not None:
             run = self.runs.get(oldest)
             if run is None or (len(self.runs) <= bounds.open_runs and run.start + run.early >= limit):
                 return
             self.runs.pop(oldest, None)
             run.tree.open.pop(oldest, None)
-            self._end(oldest, run, None)
+            self._end(oldest, run)
             self.lost_track += 1
             diagnostics.truncations["open_runs"] += 1
 
