@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from eventtree import config
 from eventtree.errors import ConfigError
@@ -23,6 +23,7 @@ from eventtree.event import JsonValue, Kind
 from eventtree.own.span import Span, kind_of
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import inner
 from eventtree.recording.shapes import text_of
 
 P = ParamSpec("P")
@@ -81,18 +82,20 @@ def observe(
         if config.is_off():
             return function
         shown = name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
+        called = getattr(function, "__call__", None)  # noqa: B004  (an object may be called like a function)
+        wrap, form = next((wrap for test, wrap in WRAPPERS if test(function) or test(called)), (_plain, Span))
 
-        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """A run of the function, not open yet."""
-            run = Span(shown, known, named(args, kwargs))
+            run = form(shown, known, named(args, kwargs))
             if metadata:
                 run.metadata = dict(metadata)
             if tags is not None:
                 run.tags = tags
+            run.keeps = outputs
             return run
 
-        wrap = next(wrap for fits, wrap in WRAPPERS if fits(function))
-        return functools.wraps(function)(wrap(function, begun, outputs))
+        return functools.wraps(function)(wrap(function, begun))
 
     return decorator if function is None else decorator(function)
 
@@ -121,66 +124,59 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
     is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
-    own = names[0] if is_method and names and names[0] in ("self", "cls") else None
+    own = {names[0]} if is_method and names and names[0] in ("self", "cls") else set()
     only = None if wanted is True else frozenset([wanted] if isinstance(wanted, str) else wanted)
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters) or not parameters
     unknown = (only or frozenset()) - {one.name for one in parameters}
     if unknown and not takes_any:
         takes = ", ".join(one.name for one in parameters)
         raise ConfigError("observe inputs", f"no argument {', '.join(sorted(unknown))}", f"It takes {takes}")
+    is_all = not own and only is None
 
     def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        found = dict(zip(names, args, strict=False))
+        found = dict(zip(names, args))  # noqa: B905  (the others have defaults; to say so takes a third of the time)
         if len(args) > len(names):
             found[rest] = args[len(names) :]
         if kwargs:
             found.update(kwargs)
-        if own is not None:
-            found.pop(own, None)
-        return found if only is None else {name: one for name, one in found.items() if name in only}
+        if is_all:
+            return found
+        return {name: one for name, one in found.items() if name not in own and (only is None or name in only)}
 
     return named
 
 
-class Yielded:
-    """What a generator has yielded so far, as its run's outputs: texts joined, else a list. Nothing where recording is
-    off. As a block it is one step of the generator, in which the context names the run.
+class Yielding(Span):
+    """A run of a generator: its outputs are what it yields, texts joined, else a list. As a block it is one step of the
+    generator, in which the context names the run.
     """
 
-    __slots__ = ("items", "keeps", "pipeline", "run", "texts", "token")
-
-    def __init__(self, run: Span, keeps: bool) -> None:
+    def begin(self) -> bool:
         """Open the run; nothing was yielded yet."""
-        self.run = run
-        self.keeps = keeps
-        if run.begin():
-            self.pipeline = run.pipeline
         self.texts: list[str] = []
         self.items: list[JsonValue] = []
+        return super().begin()
 
-    def __enter__(self) -> None:
-        if self.run.id is not None:
-            self.token = self.run.enter()
+    def __enter__(self) -> Self:
+        """Begin a step."""
+        self._token = inner.set(self.id) if self.id is not None else None
+        return self
 
     def __exit__(self, *ended: object) -> None:
-        if self.run.id is not None:
-            self.run.leave(self.token)
-
-    def add(self, item: Any) -> None:
-        """One more item."""
-        if self.run.id is not None:
-            self._add(item)
+        """End it."""
+        if self.id is not None:
+            self.leave()
 
     @guarded
-    def _add(self, item: Any) -> None:
-        # Where an item is kept it is made plain at once, since its reader may change it.
-        is_model = self.run.kind is Kind.MODEL
+    def add(self, item: Any) -> None:
+        """One more item. Where it is kept it is made plain at once, since its reader may change it."""
+        is_model = self.kind is Kind.MODEL
         text = text_of(item) if is_model else item if type(item) is str else ""
         if is_model:
             if text:
-                recorder.first_token(self.run.id or "")
+                recorder.first_token(self.id or "")
             if type(item) is not str:
-                self.run.read(item, is_chunk=True)
+                self.read(item, is_chunk=True)
         is_full = len(self.texts) + len(self.items) > self.pipeline.settings.bounds.items
         if is_full or not (self.keeps and self.pipeline.content):
             return
@@ -192,45 +188,43 @@ class Yielded:
 
     def end(self, error: BaseException | None = None) -> None:
         """The generator has ended, and its run with it."""
-        self.run.outputs = self.items if self.items else "".join(self.texts) if self.texts else None
-        self.run.end(error)
+        self.outputs = self.items if self.items else "".join(self.texts) if self.texts else None
+        super().end(error)
 
 
-Begun = Callable[[tuple[Any, ...], dict[str, Any]], Span]
+Begun = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 
-def _plain(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+def _plain(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Any:
         with begun(args, kwargs) as run:
-            result = function(*args, **kwargs)
-            if keeps:
-                run.outputs = result
+            run.outputs = result = function(*args, **kwargs)
             return result
 
     return observed
 
 
-def _coroutine(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+def _coroutine(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> Any:
         with begun(args, kwargs) as run:
-            result = await function(*args, **kwargs)
-            if keeps:
-                run.outputs = result
+            run.outputs = result = await function(*args, **kwargs)
             return result
 
     return observed
 
 
-def _generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+def _generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        yielded = Yielded(begun(args, kwargs), keeps)
+        run = begun(args, kwargs)
+        is_open = run.begin()
         try:
             generator = function(*args, **kwargs)
             step, given = generator.send, None
             while True:
-                with yielded:
+                with run:
                     item = step(given)
-                yielded.add(item)
+                if is_open:
+                    run.add(item)
                 try:
                     step, given = generator.send, (yield item)
                 except GeneratorExit:
@@ -239,25 +233,27 @@ def _generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Calla
                 except BaseException as error:  # noqa: BLE001  (thrown in by the reader: it is for the generator)
                     step, given = generator.throw, error
         except StopIteration as stop:
-            yielded.end()
+            run.end()
             return stop.value
         except BaseException as error:
-            yielded.end(error)
+            run.end(error)
             raise
 
     return observed
 
 
-def _async_generator(function: Callable[..., Any], begun: Begun, keeps: bool) -> Callable[..., Any]:
+def _async_generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        yielded = Yielded(begun(args, kwargs), keeps)
+        run = begun(args, kwargs)
+        is_open = run.begin()
         try:
             generator = function(*args, **kwargs)
             step, given = generator.asend, None
             while True:
-                with yielded:
+                with run:
                     item = await step(given)
-                yielded.add(item)
+                if is_open:
+                    run.add(item)
                 try:
                     step, given = generator.asend, (yield item)
                 except GeneratorExit:
@@ -266,22 +262,16 @@ def _async_generator(function: Callable[..., Any], begun: Begun, keeps: bool) ->
                 except BaseException as error:  # noqa: BLE001  (as above)
                     step, given = generator.athrow, error
         except StopAsyncIteration:
-            yielded.end()
+            run.end()
         except BaseException as error:
-            yielded.end(error)
+            run.end(error)
             raise
 
     return observed
 
 
-def _is(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Also for an object that is called like a function."""
-    return lambda function: test(function) or test(getattr(function, "__call__", None))  # noqa: B004
-
-
-WRAPPERS: tuple[tuple[Callable[[Any], bool], Callable[[Callable[..., Any], Begun, bool], Callable[..., Any]]], ...] = (
-    (_is(inspect.isasyncgenfunction), _async_generator),
-    (_is(inspect.iscoroutinefunction), _coroutine),
-    (_is(inspect.isgeneratorfunction), _generator),
-    (callable, _plain),
+WRAPPERS: tuple[tuple[Callable[[Any], bool], tuple[Callable[..., Any], type[Span]]], ...] = (
+    (inspect.isasyncgenfunction, (_async_generator, Yielding)),
+    (inspect.iscoroutinefunction, (_coroutine, Span)),
+    (inspect.isgeneratorfunction, (_generator, Yielding)),
 )
