@@ -85,6 +85,16 @@ def test_a_model_names_the_prompt_that_was_pulled_from_a_library() -> None:
     assert asked({}).prompt is None
 
 
+def test_a_prompt_that_own_code_names_is_that_of_the_models_below_it() -> None:
+    named = {"eventtree_prompt": "greet@3"}
+    with capture() as trees, eventtree.span("answer", metadata=named), eventtree.span("draft"):
+        FakeListChatModel(responses=["a"]).invoke("?", {"callbacks": [CallbackHandler()]})
+        with eventtree.span("own", kind="model", metadata={"eventtree_prompt": "greet@4"}):
+            pass
+    versions = {event.name: event.prompt and event.prompt["version"] for event in trees[0].events}
+    assert versions == {"answer": None, "draft": None, "FakeListChatModel": "3", "own": "4"}
+
+
 def test_langfuses_prompt_client_is_read_by_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("langfuse.model")
     exec(

@@ -6,7 +6,8 @@
 `langfuse_prompt`                        Langfuse's prompt client, as its docs have one put into the metadata
 =======================================  ======================================================================
 
-A template's run stands beside the model's, which it precedes; metadata that is given for a chain is every run's in it.
+A template's run stands beside the model's, which it precedes. What names the prompt of a run is meant for all below it:
+LangChain hands a chain's metadata down by itself, own code does not.
 """
 
 from __future__ import annotations
@@ -39,12 +40,17 @@ def _named(name: JsonValue, version: JsonValue) -> Prompt | None:
 
 
 def find_prompts(in_order: Iterable[Run], parents: Mapping[str, str | None]) -> None:
-    """Let each model's run name its prompt: its own, else that of the last run beside it which has one."""
+    """Let each model's run name its prompt: its own, else that of the last run beside it which has one, else that of
+    the nearest run above it.
+    """
     beside: dict[str | None, Prompt] = {}
+    above: dict[str | None, Prompt] = {}
     for run in in_order:
-        metadata = run.open.get("metadata")
+        metadata, parent = run.open.get("metadata"), parents[run.id]
         own = prompt_of(metadata) if metadata else None
         if run.open.get("kind") == Kind.MODEL:
-            run.prompt = own or beside.get(parents[run.id])
+            run.prompt = own or beside.get(parent) or above.get(parent)
         elif own is not None:
-            beside[parents[run.id]] = own
+            beside[parent] = own
+        if own is not None or parent in above:
+            above[run.id] = own or above[parent]
