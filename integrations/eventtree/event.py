@@ -120,7 +120,12 @@ class Light:
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """The value with other values of some fields, which are not checked."""
-        return self.model_construct(**{**self.fields(), **(update or {})})
+        new = opened_class(type(self))()
+        for name in self.model_fields:
+            setattr(new, name, getattr(self, name))
+        for name, value in (update or {}).items():
+            setattr(new, name, value)
+        return closed_as(new, type(self))
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
         """The value as a dict, by the options of pydantic's `model_dump`."""

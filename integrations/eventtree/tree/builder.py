@@ -28,9 +28,9 @@ from eventtree.event import EventTree, Kind
 from eventtree.pace import let_go, paced, paced_dict, paced_sorted
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
-from eventtree.tree.events import Pricing, Settled, event_of, figures_of, ordered
+from eventtree.tree.events import Pricing, Settled, event_of, ordered
 from eventtree.tree.nesting import Nest, rooted, settle_unclosed, silent, wrappers
-from eventtree.tree.prompts import find_prompts
+from eventtree.tree.prompts import PROMPT_KEYS, find_prompts
 from eventtree.tree.rules import RULES, UNSEEN, Run
 from eventtree.tree.texts import complete
 
@@ -85,7 +85,7 @@ class TreeBuilder:
         if settled is None:
             return None
         each = paced(settled.nest.runs.values(), each=True)
-        events = [event_of(run, settled, figures_of(run, settled.nest, pricing)) for run in each]
+        events = [event_of(run, settled, pricing) for run in each]
         in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
         feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
         return EventTree.made(self.id, ordered(events), feedback)
@@ -99,7 +99,9 @@ class TreeBuilder:
         runs = paced_dict({run.id: run for run in paced(self._runs.values()) if run.state != UNSEEN})
         if not runs:
             return None
-        complete([*self._held.values(), *runs.values()], self._values)
+        words = _words(runs)
+        if self._held or record.SAME in words:
+            complete([*self._held.values(), *runs.values()], self._values)
         # The root first: parents, session and user of all the others depend on it.
         start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
@@ -117,17 +119,16 @@ class TreeBuilder:
                 one: safe[one] or top.get(one, self.id) if above in runs else above for one, above in parents.items()
             }
         parents = paced_dict(safe)
-        shared = {key: root.learned(key) for key in ("session", "user", "environment")}
         configured = root.close.get("configured") or {}
-        for key, names in (("session", SESSION_KEYS), ("user", USER_KEYS)):
-            shared[key] = shared[key] or configured.get(key) or _agreed(runs, names)
+        session = root.learned("session") or configured.get("session") or _agreed(runs, SESSION_KEYS, words)
+        user = root.learned("user") or configured.get("user") or _agreed(runs, USER_KEYS, words)
         # Who wraps whom decides whose tokens count, so it is settled before any event is made.
-        around = wrappers(runs, parents)
+        around = wrappers(runs, parents) if "usage" in words else set[str]()
         nest = Nest(runs, parents, around, silent(runs, parents, around))
         settle_unclosed(runs, parents)
-        _add_structure(in_order, parents)
+        _add_structure(in_order, parents, words)
         # Statuses and kinds are final from here on.
-        return Settled(self.id, nest, shared, start)
+        return Settled(self.id, nest, (session, user, root.learned("environment")), start)
 
     def _root(self, runs: Mapping[str, Run]) -> Run:
         own = runs.get(self.id)
@@ -147,17 +148,35 @@ def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[Even
     return [tree for tree in built if tree is not None]
 
 
-def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...]) -> str | None:
+def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...], words: set[str]) -> str | None:
     """The value all runs agree on (runs without one are ignored); None if they differ."""
+    if words.isdisjoint(keys):
+        return None
     named = (run.open.get("metadata") for run in runs.values())
     found = {first_of(about, keys) for about in named if about and not about.keys().isdisjoint(keys)} - {None}
     return str(found.pop()) if len(found) == 1 else None
 
 
-def _add_structure(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> None:
-    find_prompts(runs.values(), parents)
-    for run_id in structure.agents(runs, parents):
-        runs[run_id].kind = Kind.AGENT
-    for key, found in (("agent", structure.turns(runs, parents)), ("attempt", structure.attempts(runs, parents))):
+def _words(runs: Mapping[str, Run]) -> set[str]:
+    """What the records of a tree mention: their fields, frameworks, statuses, keys of metadata, and tags up to their
+    number. Most trees mention little, so most of what could be found in them need not be looked for.
+    """
+    words: set[Any] = set()
+    for run in runs.values():
+        opened, closed = run.open, run.close
+        words.update(opened, closed, opened.get("metadata") or (), (opened.get("framework"), closed.get("status")))
+        words.update([tag.rpartition(":")[0] for tag in opened.get("tags") or ()])
+    return words
+
+
+def _add_structure(runs: Mapping[str, Run], parents: Mapping[str, str | None], words: set[str]) -> None:
+    if not PROMPT_KEYS.isdisjoint(words):
+        find_prompts(runs.values(), parents)
+    if structure.INTEGRATION in words:
+        for run_id in structure.agents(runs, parents):
+            runs[run_id].kind = Kind.AGENT
+    turns = structure.turns(runs, parents) if structure.LLAMA_INDEX in words else {}
+    attempts = {} if structure.TRIED_AGAIN.isdisjoint(words) else structure.attempts(runs, parents)
+    for key, found in (("agent", turns), ("attempt", attempts)):
         for run_id, value in found.items():
             runs[run_id].metadata = {**runs[run_id].metadata, key: value}

@@ -52,8 +52,8 @@ class Settled:
 
     tree_id: str
     nest: Nest
-    shared: Mapping[str, Any]
-    """`session`, `user` and `environment` of the tree."""
+    shared: tuple[Any, Any, Any]
+    """Session, user and environment of the tree."""
     start: int
     """When the first run began, in ns."""
 
@@ -64,38 +64,36 @@ TEXT = frozenset({str})
 TEXT_OR_NONE = frozenset({str, type(None)})
 
 
-def event_of(run: Run, settled: Settled, figures: tuple[Usage | None, Cost | None]) -> Event:
+def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     """The event of a run. Each field of `Event` is set here."""
     opened, closed, shared = run.open.get, run.close.get, settled.shared
     duration, error, asked = closed("duration"), closed("error"), opened("model")
-    model, provider = closed("model"), closed("provider")
+    inputs, model, provider, internal = closed("inputs"), closed("model"), closed("provider"), closed("internal")
     kind: Any = closed("kind") or opened("kind") or Kind.CHAIN
-    inputs, status = closed("inputs"), run.status
+    status = closed("status") or run.status
     event = OPEN_EVENT()
     event.id = run.id
     event.parent_id = settled.nest.parents[run.id]
     event.tree_id = settled.tree_id
-    event.session_id = shared["session"]
+    event.session_id, event.user, event.environment = shared
     event.kind = run.kind or KINDS.get(kind, kind)
     event.name = opened("name", "unknown")
-    event.status = STATUSES.get(status) or Status(status)
+    event.status = STATUSES.get(status) or Status(str(status))
     event.error = None if error is None else _error(error)
-    event.internal = bool(run.learned("internal"))
+    event.internal = bool(opened("internal") if internal is None else internal)
     event.inputs = opened("inputs") if inputs is None else inputs
-    event.outputs = run.outputs
+    event.outputs = closed("outputs") if run.close else run.outputs
     event.model = model = asked if model is None else model
     event.asked_model = None if asked == model else asked
     event.provider = opened("provider") if provider is None else provider
     event.params = _merged(opened("params"), closed("params")) or None
     event.prompt = run.prompt
-    event.usage, event.cost = figures
     event.start = _time(opened("start", settled.start))
+    event.usage, event.cost = figures_of(run, event, settled.nest, pricing)
     event.duration = None if duration is None else max(0, duration) / 1e9
     event.time_to_first_token = _first_token(run) if run.notes else None
     event.tags = tuple(opened("tags", ()))
     event.metadata = _merged(opened("metadata"), closed("metadata"), run.metadata)
-    event.user = shared["user"]
-    event.environment = shared["environment"]
     event.release = opened("release")
     event.service = opened("service")
     event.framework = opened("framework")
@@ -125,12 +123,8 @@ TEXTS_OF = attrgetter(
 )  # fmt: skip
 
 
-def _merged(*parts: Mapping[str, Any] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in parts:
-        if part:
-            found.update(part)
-    return found
+def _merged(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None, third: Any = NOTHING) -> dict[str, Any]:
+    return {**(first or NOTHING), **(second or NOTHING), **third}
 
 
 def _error(kept: Any) -> EventError:
@@ -140,30 +134,30 @@ def _error(kept: Any) -> EventError:
     return EventError(**{"type": "unknown", "message": "[redaction failed]", **texts})
 
 
-def figures_of(run: Run, nest: Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
+def figures_of(run: Run, event: Event, nest: Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
     """Tokens and money of one run: what was reported, else what can be counted."""
     raw_usage = None if run.id in nest.wrappers else run.close.get("usage")
-    usage = normalise(raw_usage, run.learned("inputs"), run.learned("model")) if raw_usage else None
+    usage = normalise(raw_usage, event.inputs, event.model) if raw_usage else None
     if pricing is None:
         return usage, None
-    kind, given = run.learned("kind"), _given(run, nest)
-    if usage is None and given is None and kind not in ASKS_A_MODEL:
+    given, asks_a_model = _given(run, nest), event.kind in ASKS_A_MODEL
+    if usage is None and given is None and not asks_a_model:
         return None, None
-    model, status = run.learned("model"), run.status
     is_own = run.id not in nest.wrappers and run.id not in nest.silent
-    has_answered = run.outputs is not None and status in (Status.OK, Status.CANCELLED)
-    if usage is None and is_own and has_answered and kind in (Kind.MODEL, Kind.EMBEDDING):
-        usage = pricing.infer(run.learned("inputs"), run.outputs, model)
+    has_answered = event.outputs is not None and event.status in (Status.OK, Status.CANCELLED)
+    if usage is None and is_own and has_answered and event.kind in (Kind.MODEL, Kind.EMBEDDING):
+        usage = pricing.infer(event.inputs, event.outputs, event.model)
     # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
-    if usage is None and given is None and not (is_own and kind in ASKS_A_MODEL and status == Status.OK):
+    if usage is None and given is None and not (is_own and asks_a_model and event.status is Status.OK):
         return None, None
+    base_url = run.close.get("base_url")
     cost = pricing.price(
         usage,
-        model=model,
+        model=event.model,
         asked=run.open.get("model"),
-        provider=run.learned("provider"),
-        base_url=run.learned("base_url"),
-        at=_time(run.open.get("start", 0)),
+        provider=event.provider,
+        base_url=run.open.get("base_url") if base_url is None else base_url,
+        at=event.start if run.open else EPOCH,
         given=given,
     )
     return _with_problems(usage, cost)

@@ -18,6 +18,8 @@ from eventtree.event import JsonValue, Kind
 from eventtree.tree.rules import Run
 
 Prompt = dict[str, JsonValue]
+PROMPT_KEYS = frozenset({"eventtree_prompt", "langfuse_prompt", "lc_hub_repo"})
+"""Keys of metadata without which no prompt is named."""
 
 
 def prompt_of(metadata: Mapping[str, JsonValue]) -> Prompt | None:

@@ -14,6 +14,7 @@ from eventtree import record
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.tree.rules import Run
 
+INTEGRATION = "ls_integration"
 CREATE_AGENT = "langchain_create_agent"
 PLAIN_GRAPH = "langgraph"
 """What langchain's `create_agent` and langgraph's own graphs write into `metadata.ls_integration`, where nobody has
@@ -27,6 +28,8 @@ RETRY = "retry:attempt:"
 """Tag of an attempt of `with_retry`, from the second on."""
 FAILED = frozenset({Status.ERROR, Status.CANCELLED})
 """Statuses of a run that is tried again; a time limit cancels."""
+TRIED_AGAIN = frozenset({*FAILED, RETRY.rstrip(":")})
+"""What the records of a tree mention where a run may be tried again."""
 
 Metadata = Mapping[str, Any]
 
@@ -53,7 +56,7 @@ def agents(runs: Runs, parents: Parents) -> set[str]:
     """Ids of LangChain's chain runs that are agents."""
     found: set[str] = set()
     chains = [(run_id, run) for run_id, run in runs.items() if run.open.get("kind") == Kind.CHAIN]
-    marked = [(run_id, run) for run_id, run in chains if "ls_integration" in metadata_of(run)]
+    marked = [(run_id, run) for run_id, run in chains if INTEGRATION in metadata_of(run)]
     if not marked:
         return found
     around = set(parents.values())
@@ -74,7 +77,7 @@ def agents(runs: Runs, parents: Parents) -> set[str]:
 
 def _mark(metadata: Metadata) -> str | None:
     """The mark of `create_agent` in the metadata of its run and of all runs below: the agent's name, or empty."""
-    if metadata.get("ls_integration") != CREATE_AGENT and AGENT_NAME not in metadata:
+    if metadata.get(INTEGRATION) != CREATE_AGENT and AGENT_NAME not in metadata:
         return None
     return str(metadata.get(AGENT_NAME) or "")
 
@@ -93,7 +96,7 @@ def _levels_below_agent(run: Run) -> int:
     """
     metadata, tags = metadata_of(run), run.open.get("tags") or ()
     node = metadata.get("langgraph_node")
-    if node == "model" and metadata["ls_integration"] != PLAIN_GRAPH and is_node(tags):
+    if node == "model" and metadata[INTEGRATION] != PLAIN_GRAPH and is_node(tags):
         return 1
     return 2 if node == "agent" and run.open.get("name") == "call_model" and "seq:step:1" in tags else 0
 
@@ -144,8 +147,6 @@ def attempts(runs: Runs, parents: Parents) -> dict[str, int]:
     Numbered by the handler already are the attempts of `with_fallbacks`, which no record shows.
     """
     numbers: dict[str, int] = {}
-    if not any(run.status in FAILED or _tagged(run) for run in runs.values()):
-        return numbers
     failed: dict[Hashable, dict[Hashable, str]] = {}
     for run_id, run in runs.items():
         if "attempt" in metadata_of(run):
