@@ -69,68 +69,46 @@ from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, own_
 from eventtree.serializer.view import TreeView
 
 TYPES: Mapping[Kind, str] = {
-    Kind.MODEL: "llm",
-    Kind.TOOL: "tool",
-    Kind.RETRIEVER: "function",
-    Kind.EMBEDDING: "function",
-    Kind.RERANKER: "function",
-    Kind.CHAIN: "task",
-    Kind.AGENT: "task",
+    Kind.MODEL: "llm", Kind.TOOL: "tool", Kind.RETRIEVER: "function", Kind.EMBEDDING: "function",
+    Kind.RERANKER: "function", Kind.CHAIN: "task", Kind.AGENT: "task",
+}  # fmt: skip
+PROMPT, COMPLETION = "prompt_tokens", "completion_tokens"
+TOKENS: Mapping[str, tuple[str, str | None]] = {
+    PROMPT: ("input_tokens", None),
+    COMPLETION: ("output_tokens", None),
+    "tokens": ("total_tokens", None),
+    "prompt_cached_tokens": ("cache_read_tokens", PROMPT),
+    "prompt_cache_creation_tokens": ("cache_write_tokens", PROMPT),
+    "prompt_cache_creation_5m_tokens": ("cache_write_5m_tokens", PROMPT),
+    "prompt_cache_creation_1h_tokens": ("cache_write_1h_tokens", PROMPT),
+    "completion_reasoning_tokens": ("reasoning_tokens", COMPLETION),
+    "prompt_audio_tokens": ("input_audio_tokens", PROMPT),
+    "completion_audio_tokens": ("output_audio_tokens", COMPLETION),
+    "completion_image_tokens": ("output_image_tokens", COMPLETION),
 }
-
-TOKENS: Mapping[str, str] = {
-    "prompt_tokens": "input_tokens",
-    "completion_tokens": "output_tokens",
-    "tokens": "total_tokens",
-    "prompt_cached_tokens": "cache_read_tokens",
-    "prompt_cache_creation_tokens": "cache_write_tokens",
-    "prompt_cache_creation_5m_tokens": "cache_write_5m_tokens",
-    "prompt_cache_creation_1h_tokens": "cache_write_1h_tokens",
-    "completion_reasoning_tokens": "reasoning_tokens",
-    "prompt_audio_tokens": "input_audio_tokens",
-    "completion_audio_tokens": "output_audio_tokens",
-    "completion_image_tokens": "output_image_tokens",
-}
-"""Their name in `metrics` → ours in `Usage`; the vendor asks for no other keys."""
-
+"""Their name in `metrics` → ours in `Usage`, and the metric that it is part of; the vendor asks for no other keys. A
+part larger than its total is a contradiction: it is not sent as a metric, only kept in `metadata.usage`.
+"""
+TOTALS = {name for name, (_, total) in TOKENS.items() if total is None}
+COUNTS_OF = attrgetter(*(ours for ours, _ in TOKENS.values()))
 METRICS = frozenset({*TOKENS, "start", "end", "time_to_first_token", "estimated_cost", "total_tokens"})
 """Names in `metrics` that have a meaning for Braintrust. A score of the same name is not sent as a metric."""
-
-PARAMS = frozenset(
-    {
-        "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "stop", "response_format",
-        "tool_choice", "parallel_tool_calls",
-    }
-)  # fmt: skip
+PARAMS = frozenset({
+    "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "stop", "response_format",
+    "tool_choice", "parallel_tool_calls",
+})  # fmt: skip
 """Parameters that the vendor reads from `metadata`."""
-
 SINGLE: Mapping[Kind, tuple[str, str]] = {
-    Kind.RETRIEVER: ("query", "documents"),
-    Kind.RERANKER: ("query", "documents"),
-    Kind.EMBEDDING: ("texts", "count"),
-}
+    Kind.RETRIEVER: ("query", "documents"), Kind.RERANKER: ("query", "documents"), Kind.EMBEDDING: ("texts", "count"),
+}  # fmt: skip
 """Kind → keys of its inputs and outputs. Where an object has that key alone, its value is sent without the object."""
-
-PARTS: Mapping[str, str] = {
-    "prompt_cached_tokens": "prompt_tokens",
-    "prompt_cache_creation_tokens": "prompt_tokens",
-    "prompt_cache_creation_5m_tokens": "prompt_tokens",
-    "prompt_cache_creation_1h_tokens": "prompt_tokens",
-    "prompt_audio_tokens": "prompt_tokens",
-    "completion_reasoning_tokens": "completion_tokens",
-    "completion_audio_tokens": "completion_tokens",
-    "completion_image_tokens": "completion_tokens",
-}
-"""Metric → the total it is part of. A part larger than its total is a contradiction: it is not sent as a metric, only
-kept in `metadata.usage`.
-"""
-TOTALS = TOKENS.keys() - PARTS.keys()
-COUNTS_OF = attrgetter(*TOKENS.values())
-
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 """Roles Braintrust shows. A message of another role is sent as the user's or the assistant's, with the role it had as
 `original_role`.
 """
+
+
+EVENTS, FEEDBACK = (b'{"events":[', b"]}"), (b'{"feedback":[', b"]}")
 
 
 class Braintrust(Vendor):
@@ -148,21 +126,13 @@ class Braintrust(Vendor):
     }
     default_url: ClassVar[str] = "https://api.braintrust.dev"
     routes: ClassVar[Mapping[str, Route]] = {
-        "logs": Route("POST", "/v1/project_logs/{project_id}/insert", (b'{"events":[', b"]}"), max_items=100),
-        "experiment": Route("POST", "/v1/experiment/{experiment_id}/insert", (b'{"events":[', b"]}"), max_items=100),
+        "logs": Route("POST", "/v1/project_logs/{project_id}/insert", EVENTS, max_items=100),
+        "experiment": Route("POST", "/v1/experiment/{experiment_id}/insert", EVENTS, max_items=100),
         "logs_feedback": Route(
-            "POST",
-            "/v1/project_logs/{project_id}/feedback",
-            (b'{"feedback":[', b"]}"),
-            max_items=100,
-            status_actions=ABOUT_ONE,
+            "POST", "/v1/project_logs/{project_id}/feedback", FEEDBACK, max_items=100, status_actions=ABOUT_ONE
         ),
         "experiment_feedback": Route(
-            "POST",
-            "/v1/experiment/{experiment_id}/feedback",
-            (b'{"feedback":[', b"]}"),
-            max_items=100,
-            status_actions=ABOUT_ONE,
+            "POST", "/v1/experiment/{experiment_id}/feedback", FEEDBACK, max_items=100, status_actions=ABOUT_ONE
         ),
     }
     max_bytes: ClassVar[int] = 6_000_000
@@ -195,7 +165,7 @@ class Braintrust(Vendor):
             "project_id", "/v1/project", self.project, {"name": self.project, "org_name": self.org_name or None}
         )
         experiment = self.named_experiment("experiment_id", self.experiment)
-        return ((project,) if not self.project_id else ()) + ((experiment,) if self.experiment else ())
+        return (*(() if self.project_id else (project,)), *((experiment,) if self.experiment else ()))
 
     def lookup_of(self, name: str) -> Lookup | None:
         """`{experiment_id:NAME}` is the experiment that a tree itself names."""
@@ -244,29 +214,18 @@ class Braintrust(Vendor):
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
         route, place = self.destination(tree)
-        scores = views.scores_in(feedback)
-        own = feedback.get("metadata")
+        scores, own, comment = views.scores_in(feedback), feedback.get("metadata"), feedback.get("comment")
         audit = {
-            **(own if isinstance(own, dict) else {}),
-            **without_nulls({"user_id": feedback.get("user")}),
+            **(own if isinstance(own, dict) else {}), **without_nulls({"user_id": feedback.get("user")}),
             **{name: score for name, score in scores.items() if not 0 <= score <= 1},
-        }
-        comment = feedback.get("comment")
-        fields = without_nulls(
-            {
-                "scores": {name: score for name, score in scores.items() if 0 <= score <= 1} or None,
-                "expected": feedback.get("correction"),
-                "comment": None if comment is None else as_text(comment),
-            }
-        )
-        content = to_json(
-            {
-                "id": views.target(feedback, tree),
-                **fields,
-                "source": "external",
-                **({"metadata": audit} if audit else {}),
-            }
-        )
+        }  # fmt: skip
+        known = {
+            "scores": {name: score for name, score in scores.items() if 0 <= score <= 1} or None,
+            "expected": feedback.get("correction"), "comment": None if comment is None else as_text(comment),
+        }  # fmt: skip
+        fields = without_nulls(known)
+        row = {"id": views.target(feedback, tree), **fields, "source": "external"}
+        content = to_json({**row, **({"metadata": audit} if audit else {})})
         item = Item(feedback["key"], feedback["tree"], (), f"{route}_feedback", content, 0, place)
         return Encoded((item,) if fields or audit else ())
 
@@ -280,27 +239,21 @@ class Braintrust(Vendor):
 
 def row(event: Event, view: TreeView) -> dict[str, Any]:
     """The row of an event."""
-    parent = view.parent_id(event)
+    parent, more = view.parent_id(event), view.has_more(event)
+    scores = view.scores(event) if more else {}
     fields: dict[str, Any] = {
-        "id": event.id,
-        "span_id": event.id,
-        "root_span_id": view.tree.id,
+        "id": event.id, "span_id": event.id, "root_span_id": view.tree.id,
         "span_parents": [] if parent is None else [parent],
         "span_attributes": {"name": event.name or event.kind.value, "type": TYPES[event.kind]},
-        "created": iso(event.start),
-        "input": input_of(event),
-        "output": output_of(event),
-        "error": error_of(event) if event.status is Status.ERROR else None,
-        "metrics": metrics_of(event),
-        "metadata": metadata_of(event, view),
-        "context": context_of(event, view),
-    }
+        "created": iso(event.start), "input": input_of(event), "output": output_of(event),
+        "error": error_of(event) if event.status is Status.ERROR else None, "metrics": metrics_of(event, scores),
+        "metadata": metadata_of(event, view), "context": context_of(event, view),
+    }  # fmt: skip
     if parent is None:
         fields |= {"tags": list(dict.fromkeys(event.tags)) or None, "origin": origin_of(view)}
-    if view.has_more(event):
-        scores = view.scores(event)
-        fields |= {"expected": view.expected(event), "scores": scores_of(scores) or None}
-        fields["metrics"] = {**other_scores(scores), **fields["metrics"]}
+    if more:
+        within = {name: score for name, score in scores.items() if 0 <= score <= 1}
+        fields |= {"expected": view.expected(event), "scores": within or None}
     return without_nulls(fields)
 
 
@@ -321,9 +274,8 @@ def input_of(event: Event) -> JsonValue:
     """The event's inputs as Braintrust shows them."""
     if event.kind is Kind.MODEL:
         return [known_role(message, "user") for message in messages_in(event)]
-    return (
-        single(openai_form(event.inputs), SINGLE[event.kind][0]) if event.kind in SINGLE else openai_form(event.inputs)
-    )
+    form = openai_form(event.inputs)
+    return single(form, SINGLE[event.kind][0]) if event.kind in SINGLE else form
 
 
 def output_of(event: Event) -> JsonValue:
@@ -367,10 +319,11 @@ def error_of(event: Event) -> str | None:
 # Numbers
 
 
-def metrics_of(event: Event) -> dict[str, int | float]:
-    """Times, tokens and dollars: known ones only, and none that contradict each other."""
-    start = in_utc(event.start).timestamp()
-    duration = seconds(event.duration)
+def metrics_of(event: Event, scores: Mapping[str, float]) -> dict[str, int | float]:
+    """Times, tokens and dollars: known ones only, and none that contradict each other. Scores outside 0 to 1, which
+    Braintrust takes for no score, unless a metric of its own has that name.
+    """
+    start, duration = in_utc(event.start).timestamp(), seconds(event.duration)
     found: dict[str, int | float | None] = {"start": start, "end": None if duration is None else start + duration}
     if event.time_to_first_token is not None:
         found["time_to_first_token"] = first_token(event)
@@ -378,7 +331,10 @@ def metrics_of(event: Event) -> dict[str, int | float]:
         found |= tokens_of(event.usage)
     if event.cost is not None and event.cost.total_usd is not None:
         found["estimated_cost"] = float(event.cost.total_usd)
-    return without_nulls(found)
+    if not scores:
+        return without_nulls(found)
+    others = {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
+    return {**others, **without_nulls(found)}
 
 
 def tokens_of(usage: Usage) -> dict[str, int]:
@@ -386,17 +342,7 @@ def tokens_of(usage: Usage) -> dict[str, int]:
     counts = without_nulls(dict(zip(TOKENS, COUNTS_OF(usage), strict=True)))
     if counts.keys() <= TOTALS:
         return counts
-    return {name: count for name, count in counts.items() if count <= counts.get(PARTS.get(name, name), count)}
-
-
-def scores_of(scores: Mapping[str, float]) -> dict[str, float]:
-    """The scores from 0 to 1, the range that Braintrust takes."""
-    return {name: score for name, score in scores.items() if 0 <= score <= 1}
-
-
-def other_scores(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores outside 0 to 1. They are sent as metrics, unless a metric of Braintrust's own has that name."""
-    return {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
+    return {name: count for name, count in counts.items() if count <= counts.get(TOKENS[name][1] or name, count)}
 
 
 # What describes it
@@ -405,26 +351,21 @@ def other_scores(scores: Mapping[str, float]) -> dict[str, float]:
 def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
     params, usage, is_root = event.params, event.usage, view.is_root(event)
-    return without_nulls(
-        {
-            **(params_of(params) if params else {}),
-            "model": event.model,
-            "asked_model": event.asked_model,
-            "provider": event.provider,
-            "tools": (tools_of(event) or None) if params else None,
-            "kind": event.kind.value,
-            "session_id": view.session_id(event),
-            "user_id": view.user(event),
-            "metadata": views.own_metadata(event) or None,
-            "tags": None if is_root else list(event.tags) or None,
-            "notes": (views.notes_of(event) or None) if event.notes else None,
-            "usage": (views.usage_rest(event, [TOKENS[name] for name in tokens_of(usage)]) or None) if usage else None,
-            "cost": views.cost_of(event.cost) if event.cost else None,
-            "feedback": (feedback_of(event, view) or None) if view.tree.feedback else None,
-            **(views.ended(event) if event.status is not Status.OK else {}),
-            **(view.links(event, ("run_id", "experiment", "datapoint_id")) if is_root else {}),
-        }
-    )
+    placed = [TOKENS[name][0] for name in tokens_of(usage)] if usage else ()
+    known = {
+        **(params_of(params) if params else {}),
+        "model": event.model, "asked_model": event.asked_model, "provider": event.provider,
+        "tools": (tools_of(event) or None) if params else None, "kind": event.kind.value,
+        "session_id": view.session_id(event), "user_id": view.user(event),
+        "metadata": views.own_metadata(event) or None, "tags": None if is_root else list(event.tags) or None,
+        "notes": (views.notes_of(event) or None) if event.notes else None,
+        "usage": (views.usage_rest(event, placed) or None) if usage else None,
+        "cost": views.cost_of(event.cost) if event.cost else None,
+        "feedback": (feedback_of(event, view) or None) if view.tree.feedback else None,
+        **({} if event.status is Status.OK else views.ended(event)),
+        **(view.links(event, ("run_id", "experiment", "datapoint_id")) if is_root else {}),
+    }  # fmt: skip
+    return without_nulls(known)
 
 
 def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
@@ -446,38 +387,26 @@ def params_of(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
-    """The library, framework and environment that made the row; on the root also the user's line."""
-    framework = event.framework or view.root.framework
-    environment = event.environment or view.root.environment
+    """The library, framework and environment that made the row; on the root also the user's line (`callers=True`)."""
+    framework, environment = event.framework or view.root.framework, event.environment or view.root.environment
     origin = span_origin(framework, environment, own_version())
-    return {"span_origin": origin, **(caller_of(view) if view.is_root(event) else {})}
+    caller = view.dataset_field("caller") if view.has_links and view.is_root(event) else None
+    if not isinstance(caller, dict):
+        return {"span_origin": origin}
+    line = {f"caller_{theirs}": one for ours, theirs, kind in CALLER if type(one := caller.get(ours)) is kind}
+    return {"span_origin": origin, **line}
+
+
+CALLER = (("function", "functionname", str), ("file", "filename", str), ("line", "lineno", int))
+"""Our name, the vendor's, and the type that it takes."""
 
 
 @lru_cache(maxsize=256)
 def span_origin(framework: str | None, environment: str | None, version: str | None) -> dict[str, JsonValue]:
     """What made the rows of an app: the same for all of them."""
-    return without_nulls(
-        {
-            "name": "eventtree",
-            "version": version,
-            "instrumentation": {"name": framework} if framework else None,
-            "environment": {"name": environment} if environment else None,
-        }
-    )
-
-
-def caller_of(view: TreeView) -> dict[str, JsonValue]:
-    """The line of the app that started the tree. It is known where the handler was made with `callers=True`."""
-    caller = view.dataset_field("caller")
-    known = caller if isinstance(caller, dict) else {}
-    function, file, line = (known.get(name) for name in ("function", "file", "line"))
-    return without_nulls(
-        {
-            "caller_functionname": function if isinstance(function, str) else None,
-            "caller_filename": file if isinstance(file, str) else None,
-            "caller_lineno": line if type(line) is int else None,
-        }
-    )
+    named = {"instrumentation": framework, "environment": environment}
+    known = {name: {"name": one} for name, one in named.items() if one}
+    return {**without_nulls({"name": "eventtree", "version": version}), **known}
 
 
 def origin_of(view: TreeView) -> dict[str, JsonValue] | None:

@@ -45,10 +45,9 @@ What a repeated `event_id` does is not documented; a session may be started any 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
@@ -74,48 +73,30 @@ from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, wi
 from eventtree.serializer.view import TreeView
 
 EVENT_TYPES: Mapping[Kind, str] = {
-    Kind.MODEL: "model",
-    Kind.TOOL: "tool",
-    Kind.RETRIEVER: "tool",
-    Kind.EMBEDDING: "tool",
-    Kind.RERANKER: "tool",
-    Kind.CHAIN: "chain",
-    Kind.AGENT: "chain",
-}
-
+    Kind.MODEL: "model", Kind.TOOL: "tool", Kind.RETRIEVER: "tool", Kind.EMBEDDING: "tool", Kind.RERANKER: "tool",
+    Kind.CHAIN: "chain", Kind.AGENT: "chain",
+}  # fmt: skip
 TOKENS: Mapping[str, str] = {
-    "prompt_tokens": "input_tokens",
-    "completion_tokens": "output_tokens",
-    "total_tokens": "total_tokens",
-    "cache_read_input_tokens": "cache_read_tokens",
-    "cache_write_input_tokens": "cache_write_tokens",
-    "cache_write_5m_input_tokens": "cache_write_5m_tokens",
-    "cache_write_1h_input_tokens": "cache_write_1h_tokens",
-    "reasoning_tokens": "reasoning_tokens",
-    "input_audio_tokens": "input_audio_tokens",
-    "output_audio_tokens": "output_audio_tokens",
-    "input_image_tokens": "input_image_tokens",
-    "output_image_tokens": "output_image_tokens",
-}
+    "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens",
+    "cache_read_input_tokens": "cache_read_tokens", "cache_write_input_tokens": "cache_write_tokens",
+    "cache_write_5m_input_tokens": "cache_write_5m_tokens", "cache_write_1h_input_tokens": "cache_write_1h_tokens",
+    **{name: name for name in ("reasoning_tokens", "input_audio_tokens", "output_audio_tokens", "input_image_tokens",
+                               "output_image_tokens")},
+}  # fmt: skip
 """Their name in `metadata` → ours in `Usage`."""
-
 CONFIG_PARAMS = ("tool_choice", "response_format", "template")
 """Parameters of a model that stand in `config` itself, beside the hyperparameters and the tools."""
-
 LINKS = ("run_id", "dataset_id", "datapoint_id", "experiment")
-
-RESERVED = frozenset(
-    {
-        *TOKENS, *LINKS, "input_tokens", "output_tokens", "cost", "cost_details", "latency_ms", "time_to_first_token",
-        "time_to_first_token_ms", "finish_reason", "finish_reasons", "model_name", "response_model", "provider",
-        "tool_name", "tool_call_id", "agent_name", "user_id", "tags", "notes", "conversation_id", "kind", "framework",
-        "status", "status_reason", "traceback", "cached", "tokens_inferred", "usage_problems", "usage_units",
-        "service_tier", "asked_model", "metadata", "num_events", "num_model_events", "has_feedback",
-    }
-)  # fmt: skip
+RESERVED = frozenset({
+    *TOKENS, *LINKS, "input_tokens", "output_tokens", "cost", "cost_details", "latency_ms", "time_to_first_token",
+    "time_to_first_token_ms", "finish_reason", "finish_reasons", "model_name", "response_model", "provider",
+    "tool_name", "tool_call_id", "agent_name", "user_id", "tags", "notes", "conversation_id", "kind", "framework",
+    "status", "status_reason", "traceback", "cached", "tokens_inferred", "usage_problems", "usage_units",
+    "service_tier", "asked_model", "metadata", "num_events", "num_model_events", "has_feedback",
+})  # fmt: skip
 """Names in `metadata` that the vendor reads, or that are ours: a run's own key of that name moves one level down."""
-
 MANY_CHILDREN = 1_000
+"""More ids than these are left out: they would fill a request, and every event repeats them in its `parent_id`."""
 
 
 class HoneyHive(Vendor):
@@ -165,10 +146,8 @@ class HoneyHive(Vendor):
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """An update of the event; of the session too, where the whole tree is meant. Updates are merged."""
-        changes = without_nulls(
-            {"metrics": metrics_in(feedback) or None, "feedback": feedback_fields(feedback) or None}
-        )
-        on = views.target(feedback, tree)
+        parts = {"metrics": metrics_in(feedback) or None, "feedback": feedback_fields(feedback) or None}
+        changes, on = without_nulls(parts), views.target(feedback, tree)
         both = (on, session_of(feedback["tree"])) if on == feedback["tree"] else (on,)
         return Encoded(tuple(self.update(feedback["key"], feedback["tree"], each, changes) for each in both if changes))
 
@@ -177,11 +156,10 @@ class HoneyHive(Vendor):
         view = TreeView.of(tree)
         items = []
         for event in (event for event in view.events if event.id in ended):
-            changes = self.late_changes(event, event_metadata(event, view))
-            items.append(self.update("late", tree.id, event.id, changes))
+            told = {event.id: event_metadata(event, view)}
             if event.id == tree.id:
-                changes = self.late_changes(event, session_metadata(event, view))
-                items.append(self.update("late", tree.id, session_id(view), changes))
+                told[session_of(tree.id)] = session_metadata(event, view)
+            items += [self.update("late", tree.id, on, self.late_changes(event, known)) for on, known in told.items()]
         return tuple(items)
 
     def late_changes(self, event: Event, metadata: Mapping[str, JsonValue]) -> dict[str, Any]:
@@ -204,49 +182,29 @@ class HoneyHive(Vendor):
         """The body of a tree's session, made of its root."""
         root = view.root
         legacy = {
-            "project": self.project,
-            "error": views.failure(root),
-            "metrics": metrics_of(root, view) or None,
+            "project": self.project, "error": views.failure(root), "metrics": metrics_of(root, view) or None,
             "feedback": feedback_of(root, view),
-        }
+        }  # fmt: skip
         shared = {
-            "session_id": session_id(view),
-            "session_name": name_of(root),
-            "children_ids": [root.id],
-            "source": self.source_of(root, view),
-            "config": {},
-            "inputs": inputs_of(root),
-            "outputs": outputs_of(root),
-            "metadata": session_metadata(root, view),
-            "user_properties": user_properties(root, view),
-            **times(root),
-        }
+            "session_id": session_of(view.tree.id), "session_name": name_of(root), "children_ids": [root.id],
+            "source": self.source_of(root, view), "config": {}, "inputs": inputs_of(root), "outputs": outputs_of(root),
+            "metadata": session_metadata(root, view), "user_properties": user_properties(root, view), **times(root),
+        }  # fmt: skip
         return without_nulls(shared | (legacy if self.generation == "legacy" else {}))
 
     def event(self, event: Event, view: TreeView) -> dict[str, Any]:
         """The body of an event."""
-        session = session_id(view)
-        return without_nulls(
-            {
-                "project": self.project if self.generation == "legacy" else None,
-                "source": self.source_of(event, view),
-                "event_name": name_of(event),
-                "event_type": EVENT_TYPES[event.kind],
-                "event_id": event.id,
-                "session_id": session,
-                "parent_id": view.parent_id(event) or session,
-                "children_ids": few(view.children_ids.get(event.id)),
-                "config": config_of(event),
-                "inputs": inputs_of(event),
-                "outputs": outputs_of(event),
-                "error": views.failure(event),
-                "metadata": event_metadata(event, view),
-                "metrics": metrics_of(event, view) or None,
-                "feedback": feedback_of(event, view),
-                "user_properties": user_properties(event, view),
-                **times(event),
-            }
-        )
+        session, below = session_of(view.tree.id), view.children_ids.get(event.id, ())
+        fields = {
+            "project": self.project if self.generation == "legacy" else None, "source": self.source_of(event, view),
+            "event_name": name_of(event), "event_type": EVENT_TYPES[event.kind], "event_id": event.id,
+            "session_id": session, "parent_id": view.parent_id(event) or session,
+            "children_ids": below if 0 < len(below) <= MANY_CHILDREN else None, "config": config_of(event),
+            "inputs": inputs_of(event), "outputs": outputs_of(event), "error": views.failure(event),
+            "metadata": event_metadata(event, view), "metrics": metrics_of(event, view) or None,
+            "feedback": feedback_of(event, view), "user_properties": user_properties(event, view), **times(event),
+        }  # fmt: skip
+        return without_nulls(fields)
 
     def source_of(self, event: Event, view: TreeView) -> str:
         """The environment of the event, else of its root, else the setting; a blank one is refused, so it is none."""
@@ -265,9 +223,8 @@ class HoneyHive(Vendor):
         return Verdict(retry=missing(request, taken_ids(reply)), verified=isinstance(reply, dict))
 
 
-ROUTE_NAMES = MappingProxyType(
-    {"legacy": ("session", "events", "feedback"), "v1": ("v1_session", "v1_events", "v1_feedback")}
-)
+ROUTE_NAMES = {"legacy": ("session", "events", "feedback"), "v1": ("v1_session", "v1_events", "v1_feedback")}
+"""Generation → routes of sessions, events and updates."""
 
 
 def taken_ids(reply: JsonValue) -> set[str] | None:
@@ -283,20 +240,10 @@ def missing(request: Request, taken: set[str] | None) -> frozenset[str]:
     return frozenset(item.key for item in request.items if item.event_ids and not taken.issuperset(item.event_ids))
 
 
-def session_id(view: TreeView) -> str:
-    """The id of a tree's session: never that of an event."""
-    return session_of(view.tree.id)
-
-
 @lru_cache(maxsize=256)
 def session_of(tree_id: str) -> str:
     """The id of the session of a tree of that id."""
     return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{tree_id}"))
-
-
-def few(ids: list[str] | None) -> list[str] | None:
-    """Ids, unless there are so many that they would fill a request; every event repeats them in its `parent_id`."""
-    return ids if ids is not None and len(ids) <= MANY_CHILDREN else None
 
 
 def name_of(event: Event) -> str:
@@ -372,28 +319,19 @@ def as_object(value: JsonValue, text_key: str, other_key: str) -> dict[str, Json
 
 def config_of(event: Event) -> dict[str, JsonValue]:
     """Model, provider, parameters and tools; empty for what has none."""
-    if not event.params and not event.model and event.kind is not Kind.MODEL:
+    form = None  # of what is asked of a model: a prompt alone, or messages
+    if event.kind is Kind.MODEL:
+        is_text = isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
+        form = "completion" if is_text else "chat"
+    elif not event.params and not event.model:
         return {} if event.provider is None else {"provider": event.provider}
     params = {key: value for key, value in (event.params or {}).items() if value is not None}
     hyper = {key: value for key, value in params.items() if key not in (*CONFIG_PARAMS, "tools")}
-    return without_nulls(
-        {
-            "model": event.model,
-            "provider": event.provider,
-            "type": model_type(event),
-            "hyperparameters": hyper or None,
-            "tools": tools_of(event) or None,
-            **{key: params.get(key) for key in CONFIG_PARAMS},
-        }
-    )
-
-
-def model_type(event: Event) -> str | None:
-    """`chat` or `completion`, by the form of a model's inputs; None for any other kind of event."""
-    if event.kind is not Kind.MODEL:
-        return None
-    is_text = isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
-    return "completion" if is_text else "chat"
+    known = {
+        "model": event.model, "provider": event.provider, "type": form, "hyperparameters": hyper or None,
+        "tools": tools_of(event) or None, **{key: params.get(key) for key in CONFIG_PARAMS},
+    }  # fmt: skip
+    return without_nulls(known)
 
 
 # Metadata
@@ -410,77 +348,54 @@ def own_metadata(event: Event) -> dict[str, JsonValue]:
 def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
     """Metadata of a session: nothing the server sums up itself."""
     ours = {
-        "tags": list(root.tags) or None,
-        "conversation_id": view.session_id(root),
-        "framework": root.framework,
-        **views.ended(root),
-        **view.links(root, LINKS),
-    }
+        "tags": list(root.tags) or None, "conversation_id": view.session_id(root), "framework": root.framework,
+        **views.ended(root), **view.links(root, LINKS),
+    }  # fmt: skip
     return {**own_metadata(root), **without_nulls(ours)}
 
 
 def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Metadata of an event."""
     ours = {
-        "kind": str(event.kind),
-        "tags": list(event.tags) or None,
-        "conversation_id": view.session_id(event),
-        "framework": event.framework,
-        "traceback": event.error.traceback if event.error else None,
-        "notes": views.notes_of(event) or None,
-        "time_to_first_token_ms": to_ms(first_token(event)),
-        **views.ended(event),
-        "asked_model": event.asked_model,
-        **usage_metadata(event.usage),
-        **cost_metadata(event),
-        **names(event),
-        **view.links(event, LINKS),
-    }
-    return {**own_metadata(event), **without_nulls(ours)}
+        "kind": str(event.kind), "tags": list(event.tags) or None, "conversation_id": view.session_id(event),
+        "framework": event.framework, "traceback": event.error.traceback if event.error else None,
+        "notes": views.notes_of(event) or None, "time_to_first_token_ms": to_ms(first_token(event)),
+        **views.ended(event), "asked_model": event.asked_model, **usage_metadata(event.usage),
+    }  # fmt: skip
+    if event.cost is not None and event.cost.total_usd is not None:
+        ours |= {"cost": float(event.cost.total_usd), "cost_details": views.cost_of(event.cost)}
+    ours |= NAMES[event.kind](event) if event.kind in NAMES else {}
+    return {**own_metadata(event), **without_nulls(ours | view.links(event, LINKS))}
 
 
 def usage_metadata(usage: Usage | None) -> dict[str, JsonValue]:
     """Tokens under the names the vendor reads, and how they came about."""
     if usage is None:
         return {}
-    counts = {theirs: getattr(usage, ours) for theirs, ours in TOKENS.items()}
-    return counts | {
-        "tokens_inferred": usage.inferred or None,
-        "cached": usage.cached or None,
-        "service_tier": usage.service_tier,
-        "usage_units": usage.units or None,
-        "usage_problems": list(usage.problems) or None,
-    }
-
-
-def cost_metadata(event: Event) -> dict[str, JsonValue]:
-    """Dollars of an event, with their parts and where they come from."""
-    if event.cost is None or event.cost.total_usd is None:
-        return {}
-    return {"cost": float(event.cost.total_usd), "cost_details": views.cost_of(event.cost)}
-
-
-def names(event: Event) -> dict[str, JsonValue]:
-    """Keys of `metadata` that HoneyHive reads for this kind of event."""
-    if event.kind is Kind.TOOL:
-        return {"tool_name": name_of(event), "tool_call_id": tool_call_id(event)}
-    if event.kind is Kind.AGENT:
-        return {"agent_name": name_of(event)}
-    return {"finish_reason": finish_reason(event)} if event.kind is Kind.MODEL else {}
+    return {theirs: getattr(usage, ours) for theirs, ours in TOKENS.items()} | {
+        "tokens_inferred": usage.inferred or None, "cached": usage.cached or None, "service_tier": usage.service_tier,
+        "usage_units": usage.units or None, "usage_problems": list(usage.problems) or None,
+    }  # fmt: skip
 
 
 def tool_call_id(event: Event) -> str | None:
     """The id of the tool call that a tool run answered, from its output message or its metadata."""
-    for place in (event.outputs, event.metadata):
-        if isinstance(place, dict) and isinstance(place.get("tool_call_id"), str):
-            return str(place["tool_call_id"])
-    return None
+    places = (place for place in (event.outputs, event.metadata) if isinstance(place, dict))
+    return next((str(one) for place in places if isinstance(one := place.get("tool_call_id"), str)), None)
 
 
 def finish_reason(event: Event) -> str | None:
     """Why the model stopped: the first reason among its generations."""
     reasons = (message.get("finish_reason") for message in messages_out(event))
     return next((reason for reason in reasons if isinstance(reason, str)), None)
+
+
+NAMES: Mapping[Kind, Callable[[Event], dict[str, JsonValue]]] = {
+    Kind.TOOL: lambda event: {"tool_name": name_of(event), "tool_call_id": tool_call_id(event)},
+    Kind.AGENT: lambda event: {"agent_name": name_of(event)},
+    Kind.MODEL: lambda event: {"finish_reason": finish_reason(event)},
+}
+"""Kind → keys of `metadata` that HoneyHive reads for it."""
 
 
 def user_properties(event: Event, view: TreeView) -> dict[str, str] | None:
@@ -514,12 +429,7 @@ def metrics_in(feedback: Feedback) -> dict[str, JsonValue]:
 
 def feedback_fields(feedback: Feedback) -> dict[str, JsonValue]:
     """A feedback under HoneyHive's names. Scores with a name are not here: they are metrics."""
+    named = {"comment": "comment", "user_id": "user", "ground_truth": "correction", "metadata": "metadata"}
     return without_nulls(
-        {
-            "rating": views.rating(feedback),
-            "comment": feedback.get("comment"),
-            "user_id": feedback.get("user"),
-            "ground_truth": feedback.get("correction"),
-            "metadata": feedback.get("metadata"),
-        }
+        {"rating": views.rating(feedback), **{theirs: feedback.get(ours) for theirs, ours in named.items()}}
     )
