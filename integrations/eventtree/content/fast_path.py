@@ -20,7 +20,19 @@ from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
 from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
 from eventtree.content.parts import TYPES
-from eventtree.content.walk import CONVERTERS, LONG, MANY, MAX_KINDS, SHORT, Limits, clean, fields_of, shareable
+from eventtree.content.walk import (
+    CONVERTERS,
+    LONG,
+    MANY,
+    MAX_KINDS,
+    SHORT,
+    Fields,
+    Limits,
+    Reader,
+    clean,
+    fields_of,
+    shareable,
+)
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
@@ -256,50 +268,18 @@ def result(value: Any, room: list[int], depth: int) -> JsonValue:
     return {"messages": out}
 
 
-def query(value: Any, room: list[int], _depth: int) -> JsonValue:
-    """A LlamaIndex query that is a text; see framework_values.from_query."""
-    get = fields_of(value).get
-    if get("image_path") is not None or get("custom_embedding_strs") is not None:
-        raise Unusual
-    return checked(get("query_str"), room)
+def read_by(read: Callable[[Any], Any]) -> Copy:
+    """How objects are copied that say their fields, or what they stand for; see walk.Reader."""
 
+    def copy(value: Any, room: list[int], depth: int) -> JsonValue:
+        found = read(value)
+        if type(found) is Fields:
+            return dict_of(found, room, depth)
+        if depth >= DEPTH:  # it may stand for itself
+            raise Unusual
+        return COPIES[type(found)](found, room, depth + 1)
 
-def scored(value: Any, room: list[int], depth: int) -> JsonValue:
-    """A LlamaIndex node with its score; see framework_values.from_scored."""
-    fields = fields_of(value)
-    found, score = fields.get("node"), fields.get("score")
-    if COPIES[type(found)] is not node:
-        raise Unusual
-    out: Any = node(found, room, depth)
-    if score is None:
-        return out
-    if type(score) is not float or not isfinite(score):
-        raise Unusual
-    return {"id": out["id"], "text": out["text"], "score": score, **out}
-
-
-def node(value: Any, room: list[int], depth: int) -> JsonValue:
-    """A LlamaIndex node that is text; see framework_values.node."""
-    fields = fields_of(value)
-    resource, metadata = fields.get("text_resource"), fields.get("metadata")
-    words = fields.get("text") if resource is None else fields_of(resource).get("text")
-    if type(metadata) is not dict or any(fields.get(name) is not None for name in framework_values.MEDIA):
-        raise Unusual
-    room[0] -= 3 * NODE
-    about = dict_of(metadata, room, depth + 1)
-    return {"id": checked(fields.get("id_"), room), "text": checked(words, room), "metadata": about}
-
-
-def response(value: Any, room: list[int], depth: int) -> JsonValue:
-    """The answer of a LlamaIndex engine, unless it is a stream; see framework_values.from_response."""
-    fields = fields_of(value)
-    nodes = fields.get("source_nodes")
-    if "response_txt" in fields or not (nodes is None or type(nodes) is list):
-        raise Unusual
-    out: dict[str, JsonValue] = {"response": checked(fields.get("response"), room)}
-    if nodes:
-        out["sources"] = list_of([framework_values.source(node) for node in nodes], room, depth + 1)
-    return out
+    return copy
 
 
 def unusual(_value: Any, _room: list[int], _depth: int) -> JsonValue:
@@ -312,10 +292,6 @@ KNOWN: dict[Any, Copy] = {
     python_values.from_str: text_like,
     framework_values.from_prompt: prompt,
     framework_values.from_result: result,
-    framework_values.from_node: node,
-    framework_values.from_scored: scored,
-    framework_values.from_query: query,
-    framework_values.from_response: response,
 }
 """Converter of the walk → how it is done here."""
 
@@ -328,8 +304,11 @@ BUILTIN: dict[type, Copy] = {
 
 def copy_of(kind: type) -> Copy:
     """The copy function for another class, found by the walk's converter for it."""
-    found = KNOWN.get(CONVERTERS[kind], unusual)
-    return unusual if found is message and not is_open(kind) else found
+    convert = CONVERTERS[kind]
+    if convert in KNOWN:
+        found = KNOWN[convert]
+        return unusual if found is message and not is_open(kind) else found
+    return read_by(convert.read) if isinstance(convert, Reader) else unusual
 
 
 def is_open(kind: type) -> bool:
@@ -347,7 +326,7 @@ COPIES: Remembered[type, Copy] = Remembered(MAX_KINDS, copy_of, begin=BUILTIN)
 
 
 def copied_documents(values: Any, room: list[int]) -> JsonValue:
-    """A list of LlamaIndex nodes."""
-    if type(values) is not list or not {node, scored}.issuperset(COPIES[kind] for kind in set(map(type, values))):
+    """A list of documents."""
+    if type(values) is not list:
         raise Unusual
-    return list_of(values, room, 0)
+    return [framework_values.document(one) for one in list_of(values, room, 0)]

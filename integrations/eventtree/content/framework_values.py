@@ -5,7 +5,7 @@ A class that inherits from one of these is read in the same way, so a message or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content import messages
@@ -13,45 +13,54 @@ from eventtree.content.finish import finish_reason
 from eventtree.content.messages import first, is_empty, slot_fields
 from eventtree.content.objects import Path, model
 from eventtree.content.python_values import items_of
-from eventtree.content.walk import Converter, Pairs, Reader, Walk, fields_of, name_of, slot
+from eventtree.content.walk import Converter, Fields, Reader, Walk, fields_of, name_of, slot
+from eventtree.diagnostics import qualified
 from eventtree.event import JsonValue
 
-Fields = Mapping[str, Any]
 KINDS = ("image", "audio", "video")
 
 
-def told(pairs: Iterable[tuple[str, Any]]) -> Pairs:
+def told(fields: Mapping[str, Any]) -> Fields:
     """Those of the fields that say something."""
-    return Pairs(pair for pair in pairs if pair[1] is not None)
+    return Fields({name: item for name, item in fields.items() if item is not None})
 
 
 def renamed(**names: str) -> Converter:
     """Converter of objects of which these fields are kept, under these names, where they have a value."""
     return Reader(
-        lambda value: Pairs((name, item) for name, field in names.items() if not is_empty(item := slot(value, field)))
+        lambda value: Fields((name, item) for name, field in names.items() if not is_empty(item := slot(value, field)))
     )
 
 
-def langchain_document(value: object) -> Pairs:
+def langchain_document(value: object) -> Fields:
     """A LangChain document. Rerankers put the score into the metadata."""
     fields = fields_of(value)
     metadata = fields.get("metadata")
     score = first(metadata, ("relevance_score", "score")) if isinstance(metadata, dict) else None
     score = score if isinstance(score, int | float) else None
-    return told(
-        [("id", fields.get("id")), ("text", fields.get("page_content")), ("score", score), ("metadata", metadata)]
-    )
+    return told({"id": fields.get("id"), "text": fields.get("page_content"), "score": score, "metadata": metadata})
 
 
-def node(value: object, score: object = None) -> Pairs:
+TEXTS = ("text", "page_content", "content")
+
+
+def document(found: JsonValue) -> dict[str, JsonValue]:
+    """One Document of what is plain already."""
+    if type(found) is not dict:
+        return {"text": found}
+    text = next((key for key in TEXTS if key in found), "text")
+    return found if text == "text" else {("text" if key == text else key): item for key, item in found.items()}
+
+
+def node(value: object, score: object = None) -> Fields:
     """A LlamaIndex node or document, of text or of something else."""
     fields = slot_fields(value)
     text, resource = fields.get("text"), fields.get("text_resource")
     if text is None and resource is not None:
         text = fields_of(resource).get("text")
-    found = [("id", fields.get("id_")), ("text", text), ("score", score), ("metadata", fields.get("metadata"))]
+    found = {"id": fields.get("id_"), "text": text, "score": score, "metadata": fields.get("metadata")}
     if any(fields[name] is not None for name in MEDIA.intersection(fields)):
-        found += [(kind, media(fields, kind)) for kind in KINDS]
+        found |= {kind: media(fields, kind) for kind in KINDS}
     return told(found)
 
 
@@ -59,7 +68,7 @@ MEDIA = frozenset(f"{kind}{end}" for kind in KINDS for end in ("", "_resource", 
 """Fields of a node that is no mere text."""
 
 
-def media(fields: Fields, kind: str) -> Fields | None:
+def media(fields: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
     """The image, audio or video of a node as a part."""
     resource = fields.get(f"{kind}_resource")
     if resource is not None:
@@ -76,7 +85,7 @@ def media(fields: Fields, kind: str) -> Fields | None:
     return {key: item for key, item in part.items() if item is not None}
 
 
-def scored(value: object) -> Pairs:
+def scored(value: object) -> Fields:
     """A LlamaIndex node with its score."""
     fields = fields_of(value)
     return node(fields.get("node"), fields.get("score"))
@@ -87,8 +96,9 @@ def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
     fields = fields_of(value)
     why = finish_reason(fields.get("generation_info"))
     if fields.get("message") is None:
-        pairs = Pairs([("text", fields.get("text"))])
-        return walk.fields(value, pairs if why is None else [*pairs, ("finish_reason", why)], depth)
+        return walk.fields(
+            value, Fields({"text": fields.get("text")} | ({} if why is None else {"finish_reason": why})), depth
+        )
     plain = walk.value(fields["message"], depth)
     if why is not None and type(plain) is dict and "finish_reason" not in plain:
         plain["finish_reason"] = walk.value(why, depth)
@@ -100,25 +110,25 @@ def result(value: object) -> Any:
     rows = items_of(fields_of(value).get("generations")) or ()
     answers = [answer for row in rows for answer in items_of(row) or (row,)]
     if any("message" in fields_of(answer) for answer in answers):
-        return Pairs([("messages", answers)])
-    return answers[0] if len(answers) == 1 else Pairs([("texts", [fields_of(one).get("text") for one in answers])])
+        return Fields(messages=answers)
+    return answers[0] if len(answers) == 1 else Fields(texts=[fields_of(one).get("text") for one in answers])
 
 
-def response(value: object) -> Pairs:
+def response(value: object) -> Fields:
     """An engine's answer: its text, and its sources by id and score; the retriever's event has their text.
 
     Of a stream that is the text that has been read of it so far; the stream itself is only named.
     """
     fields = fields_of(value)
     text, nodes = first(fields, ("response_txt", "response")), fields.get("source_nodes")
-    found = Pairs([("response", fields.get("response_gen") if text is None else text)])
+    found = Fields(response=fields.get("response_gen") if text is None else text)
     if not is_empty(nodes):
         listed = items_of(nodes)
-        found.append(("sources", nodes if listed is None else [source(node) for node in listed]))
+        found["sources"] = nodes if listed is None else [source(node) for node in listed]
     return found
 
 
-def source(scored: object) -> Fields:
+def source(scored: object) -> dict[str, Any]:
     """A node that an answer stands on, with or without a score."""
     fields = slot_fields(scored)
     return {"id": slot_fields(fields.get("node", scored)).get("id_"), "score": fields.get("score")}
@@ -132,16 +142,16 @@ def query(value: object) -> Any:
     fields = fields_of(value)
     if is_empty(fields.get("image_path")) and is_empty(fields.get("custom_embedding_strs")):
         return fields.get("query_str")
-    return Pairs((name, item) for name, field in WIDE.items() if not is_empty(item := fields.get(field)))
+    return Fields((name, item) for name, field in WIDE.items() if not is_empty(item := fields.get(field)))
 
 
 TEMPLATES = ("template", "template_str", "message_templates", "default_template")
 
 
-def from_template(walk: Walk, value: object, depth: int) -> JsonValue:
+def template(value: object) -> Any:
     """A LlamaIndex prompt: its text or messages; one that selects among prompts goes by its default."""
     found = first(fields_of(value), TEMPLATES)
-    return name_of(walk, value) if found is None else walk.value(found, depth)
+    return Fields(object=qualified(type(value))) if found is None else found
 
 
 def stop(value: object) -> Any:
@@ -156,7 +166,7 @@ def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
     fields = fields_of(value)
     content = messages.content_of(walk, fields.get("blocks") or [], [], [], depth + 1)
     output = walk.value(fields.get("raw_output"), depth + 1)
-    out = walk.fields(value, told([("tool_name", fields.get("tool_name")), ("input", fields.get("raw_input"))]), depth)
+    out = walk.fields(value, told({"tool_name": fields.get("tool_name"), "input": fields.get("raw_input")}), depth)
     if type(out) is not dict:
         return out
     out["output"] = content if output is None else output
@@ -204,7 +214,7 @@ TABLE: dict[Path, Converter] = {
     ("langgraph.types", "Interrupt"): renamed(value="value", id="id"),
     (BLOCKS, "ChatMessage"): messages.from_llama_index,
     (BLOCKS, "BaseContentBlock"): messages.from_block,
-    (BLOCKS, "ChatResponse"): Reader(lambda value: Pairs([("messages", [slot(value, "message")])])),
+    (BLOCKS, "ChatResponse"): Reader(lambda value: Fields(messages=[slot(value, "message")])),
     (BLOCKS, "CompletionResponse"): renamed(text="text"),
     (SCHEMA, "NodeWithScore"): from_scored,
     (SCHEMA, "BaseNode"): from_node,
@@ -219,7 +229,7 @@ TABLE: dict[Path, Converter] = {
     ),
     (f"{LI}.tools.types", "ToolOutput"): from_tool_output,
     (f"{LI}.tools.types", "BaseTool"): from_tool,
-    (f"{LI}.prompts.base", "BasePromptTemplate"): from_template,
+    (f"{LI}.prompts.base", "BasePromptTemplate"): Reader(template),
     ("workflows.events", "StartEvent"): Reader(lambda value: told(model(value))),
     ("workflows.events", "StopEvent"): Reader(stop),
     (f"{LI}.llms.llm", "ToolSelection"): messages.tool_call,

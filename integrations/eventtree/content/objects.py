@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from eventtree.content.fail_closed import MASK
 from eventtree.content.python_values import EXACT as BUILTIN
 from eventtree.content.python_values import INHERITED, from_text_by
-from eventtree.content.walk import MAX_KINDS, MISSING, Converter, Pairs, Reader, Walk, fields_of, name_of, slot
+from eventtree.content.walk import MAX_KINDS, MISSING, Converter, Fields, Reader, Walk, fields_of, name_of, slot
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF, QUALNAME_OF
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
@@ -51,7 +51,7 @@ def has(kind: type, name: str) -> bool:
 def with_names(names: tuple[str, ...]) -> Converter:
     """Converter of objects with these fields; one that was never set is left out."""
     return Reader(
-        lambda value: Pairs((name, item) for name in names if (item := slot(value, name, MISSING)) is not MISSING)
+        lambda value: Fields((name, item) for name in names if (item := slot(value, name, MISSING)) is not MISSING)
     )
 
 
@@ -72,12 +72,14 @@ def model(value: object) -> Any:
     names = NAMES[kind]
     if "root" in own and len(names) == 1 and getattr(kind, "__pydantic_root_model__", False):
         return own["root"]
-    pairs = Pairs(pair for pair in list(own.items()) if pair[0] in names)
+    found = Fields(own)
+    for name in [name for name in found if name not in names]:
+        del found[name]
     more = slot(value, "__pydantic_private__")
     for one in (slot(value, "__pydantic_extra__"), more.get("_data") if type(more) is dict else None):
         if type(one) is dict:
-            pairs += list(one.items())
-    return pairs
+            found.update(one)
+    return found
 
 
 def chain_map(value: object) -> Any:
@@ -163,7 +165,7 @@ PATHS: dict[Path, Converter] = {
     ("re", "Pattern"): lambda walk, value, depth: walk.value(value.pattern, depth),
     **dict.fromkeys(
         [("types", "SimpleNamespace"), ("argparse", "Namespace")],
-        Reader(lambda value: Pairs(fields_of(value).items())),
+        Reader(lambda value: Fields(fields_of(value))),
     ),
     **dict.fromkeys([("os", "_Environ"), ("unittest.mock", "NonCallableMock")], from_name),
 }  # fmt: skip
@@ -176,7 +178,7 @@ def as_fields(kind: type) -> Converter | None:
         return with_names(tuple(field.name for field in dataclasses.fields(kind)))
     names = getattr(kind, "_fields", None)
     if tuple in MRO_OF(kind) and type(names) is tuple:
-        return Reader(lambda value: Pairs(zip(names, tuple.__iter__(value), strict=False)))
+        return Reader(lambda value: Fields(zip(names, tuple.__iter__(value), strict=False)))
     return None
 
 

@@ -167,13 +167,6 @@ def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
     return found if type(found) is dict and "role" in found else {"role": "unknown", "content": found}
 
 
-TEXTS = ("text", "page_content", "content")
-
-
 def as_document(walk: Walk, value: Any, depth: int) -> JsonValue:
     """One Document from anything."""
-    found = walk.value(value, depth)
-    if type(found) is not dict:
-        return {"text": found}
-    text = next((key for key in TEXTS if key in found), "text")
-    return {("text" if key == text else key): item for key, item in found.items()}
+    return framework_values.document(walk.value(value, depth))

@@ -224,12 +224,12 @@ class Walk:
                 out[name] = self.value(item, depth)
         return out
 
-    def fields(self, value: object, pairs: list[tuple[Any, Any]], depth: int) -> JsonValue:
+    def fields(self, value: object, fields: Fields, depth: int) -> JsonValue:
         """An object as a dict of its fields."""
         if blocked := self.enter(value, depth):
             return blocked
         try:
-            return self.pairs(pairs[: self.take(len(pairs))], depth + 1)
+            return self.pairs(list(fields.items())[: self.take(len(fields))], depth + 1)
         finally:
             self.leave(value)
 
@@ -292,12 +292,12 @@ def slot(value: object, name: str, otherwise: Any = None) -> Any:
     return otherwise if found is MISSING or hasattr(type(found), "__get__") else found
 
 
-class Pairs(list[tuple[str, Any]]):
-    """Names and values of an object's fields."""
+class Fields(dict[str, Any]):
+    """An object's fields by name."""
 
 
 class Reader:
-    """Converter of objects by what they say of themselves: their fields as `Pairs`, or else the value they stand for.
+    """Converter of objects by what they say of themselves: their `Fields`, or else the value they stand for.
 
     The fast path (fast_path.py) copies what was read; it is read without running any code of the user.
     """
@@ -311,7 +311,7 @@ class Reader:
     def __call__(self, walk: Walk, value: object, depth: int) -> JsonValue:
         """What `value` says of itself, as plain JSON."""
         found = self.read(value)
-        return walk.fields(value, found, depth) if type(found) is Pairs else walk.value(found, depth)
+        return walk.fields(value, found, depth) if type(found) is Fields else walk.value(found, depth)
 
 
 def name_of(walk: Walk, value: object) -> dict[str, JsonValue]:

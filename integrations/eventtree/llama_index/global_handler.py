@@ -6,9 +6,7 @@ from typing import Any, Unpack, overload
 
 from eventtree.config import HandlerSettings
 from eventtree.llama_index.handler import DispatcherHandler
-from eventtree.recording.handler import NEW, given_or_new
-
-_global: DispatcherHandler | None = None
+from eventtree.recording.handler import NEW, given_or_new, installed
 
 
 @overload
@@ -33,11 +31,9 @@ def set_global_handler(handler: DispatcherHandler | object | None = NEW, **setti
         ConfigError: a setting is wrong or missing, or stands beside a handler that has its own; the old handler stays.
         JournalError: the journal's folder cannot be used; the old handler stays.
     """
-    global _global
-    fresh = given_or_new(DispatcherHandler, handler, settings)
-    if _global is not None and _global is not fresh:
-        _global.detach()
-    _global = fresh
+    before, fresh = global_handler(), given_or_new(DispatcherHandler, handler, settings)
+    if before is not None and before is not fresh:
+        before.detach()
     if fresh is not None:
         fresh.attach()
     return fresh
@@ -45,4 +41,5 @@ def set_global_handler(handler: DispatcherHandler | object | None = NEW, **setti
 
 def global_handler() -> DispatcherHandler | None:
     """The handler that `set_global_handler` installed, or None."""
-    return _global
+    found = installed.get(DispatcherHandler)
+    return found if isinstance(found, DispatcherHandler) else None

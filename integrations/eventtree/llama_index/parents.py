@@ -34,27 +34,21 @@ class Parents:
 
     def enclosing(self, parent_id: str | None) -> Enclosing:
         """What encloses a span whose context names `parent_id`."""
-        while parent_id in self.still_active and parent_id not in self.open:
+        above = None if parent_id is None else self.open.get(parent_id)
+        if above is not None and not self.streams.by_code and _is_newest(above.run):
+            return above, above.run, None  # as nearly always
+        while above is None and parent_id in self.still_active:
             parent_id = self.still_active[parent_id]
-        above = self.open.get(parent_id) if parent_id is not None else None
-        own = run = None
-        if above is not None:
-            own = run = above.run
-        elif parent_id is not None:
-            own = run = run_and_name(parent_id)[0]
-        found = recorder.runs.get(run) if run is not None else None
-        if found is None and run is not None and not recorder.is_live(run):
-            run = None
+            above = None if parent_id is None else self.open.get(parent_id)
+        own = above.run if above is not None else None if parent_id is None else run_and_name(parent_id)[0]
+        run = own if own is not None and recorder.is_live(own) else None
         lazy = self.streams.owner() if self.streams.by_code else None
         if lazy is not None and (run is None or not _is_within(run, run_and_name(lazy)[0])):
             above, run = self.open.get(lazy), run_and_name(lazy)[0]
-            found = recorder.runs.get(run)
         handed = remote() if run is None else None
         if handed is not None and handed.run is not None and recorder.is_live(handed.run):
             run = handed.run
-            found = recorder.runs.get(run)
-        # What encloses a span opened after that; where nothing of the tree did, that spares the look at the frames.
-        if found is not None and newest_of(found.tree.open) == run:
+        if run is not None and _is_newest(run):
             return above, run, None
         # Nothing can enclose it while nothing is open.
         mine = own_run()
@@ -73,6 +67,14 @@ class Parents:
         if len(self.still_active) > STILL_ACTIVE:
             self.still_active.pop(oldest_of(self.still_active) or "", None)
         self.still_active[span.id] = None if span.above is None else span.above.id
+
+
+def _is_newest(run: str) -> bool:
+    """Whether nothing of its tree opened after an open run: what encloses a span did, so no other framework's run need
+    be looked for in the frames.
+    """
+    found = recorder.runs.get(run)
+    return found is not None and newest_of(found.tree.open) == run
 
 
 def _is_within(run: str, outer: str) -> bool:
