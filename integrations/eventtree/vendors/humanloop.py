@@ -105,11 +105,10 @@ def message(value: JsonValue, role: str = "user") -> Fields:
 def part(value: Mapping[str, JsonValue]) -> Fields:
     """A part of a message: text, or an image by its address; anything else as text."""
     image = value.get("image_url") if value.get("type") == "image_url" else None
-    if isinstance(image, str):
-        image = {"url": image}
-    if isinstance(image, dict) and isinstance(image.get("url"), str):
-        detail = next((name for name in DETAILS if name == image.get("detail")), None)
-        return {"type": "image_url", "image_url": without_nulls({"url": image["url"], "detail": detail})}
+    known = {"url": image} if isinstance(image, str) else image
+    if isinstance(known, dict) and isinstance(known.get("url"), str):
+        detail = next((name for name in DETAILS if name == known.get("detail")), None)
+        return {"type": "image_url", "image_url": without_nulls({"url": known["url"], "detail": detail})}
     return {"type": "text", "text": text_of(value)}
 
 
@@ -124,10 +123,19 @@ def asked(event: Event) -> tuple[list[Fields] | None, Fields]:
 
 
 def answered(event: Event) -> tuple[Fields | None, str | None]:
-    """A run's outputs as (message, text), of a model the first generation. Without a message, it is None."""
-    found, text = answer_message(event.outputs), output_text(event.outputs)
-    answers = messages_out(event) if event.kind is Kind.MODEL else []
-    if answers:
+    """A run's outputs as (message, text), of a model the first generation. Without a message, it is None.
+
+    The message is the output itself, or the last assistant message of its `messages`; the text the one string both
+    APIs ask for: a message's text, else text as it is, else JSON.
+    """
+    outputs, found = event.outputs, None
+    text = None if outputs is None else as_text(outputs)
+    messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
+    if is_message(outputs):
+        found, text = outputs, text_of(outputs.get("content"))
+    elif is_messages(messages):
+        found = next((one for one in reversed(messages) if role_among(ROLES, one["role"]) == "assistant"), None)
+    if event.kind is Kind.MODEL and (answers := messages_out(event)):
         found, text = (answers[0] if found else None), text_of(answers[0].get("content"))
     return message(found, "assistant") if found else None, text
 
@@ -137,23 +145,6 @@ def as_object(value: JsonValue) -> Fields:
     if isinstance(value, dict):
         return value
     return {} if value is None else {"input": value}
-
-
-def answer_message(outputs: JsonValue) -> Mapping[str, JsonValue] | None:
-    """The message with a run's answer: the output itself, or the last assistant message of its `messages`."""
-    if is_message(outputs):
-        return dict(outputs)
-    messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
-    if not is_messages(messages):
-        return None
-    return next((dict(item) for item in reversed(messages) if role_among(ROLES, item["role"]) == "assistant"), None)
-
-
-def output_text(outputs: JsonValue) -> str | None:
-    """Outputs as the one string both APIs ask for: a message's text, else text as it is, else JSON."""
-    if outputs is None:
-        return None
-    return text_of(outputs.get("content")) if is_message(outputs) else as_text(outputs)
 
 
 def called(event: Event) -> str:
@@ -256,8 +247,8 @@ def unplaced(event: Event, fields: Collection[str]) -> Fields:
     """The parameters that `settings` has no place for."""
     if not event.params:
         return {}
-    placed = {name for field in settings(event, fields) for name in SETTINGS[field][0]}
-    return {k: v for k, v in (event.params or {}).items() if k not in placed | NAMED_ELSEWHERE and v is not None}
+    placed = {name for field in settings(event, fields) for name in SETTINGS[field][0]} | NAMED_ELSEWHERE
+    return {name: one for name, one in event.params.items() if name not in placed and one is not None}
 
 
 def tool_functions(event: Event) -> list[Fields]:
@@ -271,14 +262,12 @@ def tool_function(tool: Mapping[str, JsonValue]) -> Fields:
     function = given if isinstance(given, dict) else tool
     name = as_text(function.get("name") or tool.get("type")) or "unknown"
     schema, strict = function.get("parameters"), function.get("strict")
-    return without_nulls(
-        {
-            "name": name,
-            "description": as_text(function.get("description")) or name,
-            "strict": strict if isinstance(strict, bool) else None,
-            "parameters": schema if isinstance(schema, dict) else None,
-        }
-    )
+    known = {
+        "name": name, "description": as_text(function.get("description")) or name,
+        "strict": strict if isinstance(strict, bool) else None,
+        "parameters": schema if isinstance(schema, dict) else None,
+    }  # fmt: skip
+    return without_nulls(known)
 
 
 # What is known and has no field of its own
@@ -290,28 +279,20 @@ def metadata(
     event: Event, view: TreeView, more: Mapping[str, JsonValue], placed: Collection[str] = USAGE_FIELDS
 ) -> Fields:
     """The run's own, then `more` and all else that has no field (tokens of the names `placed` have one)."""
-    ours = without_nulls(
-        {
-            "kind": event.kind.value,
-            "name": event.name,
-            "status": event.status.value,
-            "status_reason": views.ended(event).get("status_reason"),
-            "tree_id": event.tree_id,
-            "session_id": view.session_id(event),
-            "tags": list(event.tags) or None,
-            "framework": event.framework,
-            "response_model": event.model if event.asked_model else None,
-            "time_to_first_token": first_token(event),
-            "usage": usage_rest(event, placed) or None,
-            "cost": cost_rest(event) or None,
-            "traceback": event.error.traceback if event.error else None,
-            "notes": views.notes_of(event, without=LOG) or None,
-            **view.links(event, LINKS),
-            **more,
-        }
-    )
+    usage = views.usage_rest(event, placed)
+    cost = views.cost_of(event.cost) if event.cost else {}
+    known = {
+        "kind": event.kind.value, "name": event.name, "status": event.status.value,
+        "status_reason": views.ended(event).get("status_reason"), "tree_id": event.tree_id,
+        "session_id": view.session_id(event), "tags": list(event.tags) or None, "framework": event.framework,
+        "response_model": event.model if event.asked_model else None, "time_to_first_token": first_token(event),
+        "usage": None if placed and usage.keys() == {"total_tokens"} else usage or None,
+        "cost": {name: cost[name] for name in ("total_usd", "source") if name in cost} or None,
+        "traceback": event.error.traceback if event.error else None,
+        "notes": views.notes_of(event, without=LOG) or None, **view.links(event, LINKS), **more,
+    }  # fmt: skip
     own = views.own_metadata(event)
-    return {**own, **{f"eventtree.{key}" if key in own else key: value for key, value in ours.items()}}
+    return {**own, **{f"eventtree.{key}" if key in own else key: one for key, one in without_nulls(known).items()}}
 
 
 LOG = "log"
@@ -333,37 +314,22 @@ def payloads(event: Event) -> Fields:
     used = event.usage.raw if event.usage else None
     response = without_nulls({"model": event.model, "messages": messages or None, "usage": used})
     params = {key: value for key, value in (event.params or {}).items() if value is not None}
-    return {
-        "provider_request": without_nulls({**params, "model": params.get("model", asked_model(event)), **given}),
-        "provider_response": response if messages else None,
-    }
+    request = without_nulls({**params, "model": params.get("model", asked_model(event)), **given})
+    return {"provider_request": request, "provider_response": response if messages else None}
 
 
 LINKS = ("dataset_id", "experiment", "expected", "scores")
 """Ties to a dataset that have no field of their own."""
 
 
-def usage_rest(event: Event, placed: Collection[str]) -> Fields:
-    """Token counts without a field: details, marks, contradictions."""
-    fields = views.usage_rest(event, placed)
-    return {} if set(fields) == {"total_tokens"} and placed else fields
-
-
-def cost_rest(event: Event) -> Fields:
-    """The total in dollars and where the figures come from."""
-    known = views.cost_of(event.cost) if event.cost else {}
-    return {name: known[name] for name in ("total_usd", "source") if name in known}
-
-
 def tokens_and_cost(event: Event) -> Fields:
     """Tokens and US dollars under the names both APIs share."""
     usage, cost = event.usage, event.cost
     return {
-        "prompt_tokens": usage.input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
+        "prompt_tokens": usage.input_tokens if usage else None, "output_tokens": usage.output_tokens if usage else None,
         "prompt_cost": float(cost.input_usd) if cost and cost.input_usd is not None else None,
         "output_cost": float(cost.output_usd) if cost and cost.output_usd is not None else None,
-    }
+    }  # fmt: skip
 
 
 def other_words(event: Event) -> Fields:
@@ -396,6 +362,10 @@ def text_or_none(value: JsonValue) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
+GOOD = 0.5
+"""From this score on, feedback without a name is a good rating."""
+
+
 def judgments(feedback: Mapping[str, JsonValue]) -> list[tuple[str, str | float]]:
     """A feedback as pairs of (name, judgment): scores by their names, a nameless one as `rating` good or bad."""
     score, name = feedback.get("score"), text_or_none(feedback.get("name"))
@@ -405,10 +375,5 @@ def judgments(feedback: Mapping[str, JsonValue]) -> list[tuple[str, str | float]
     rating = None if named else views.number(score)
     if rating is not None:
         found.append(("rating", "good" if rating >= GOOD else "bad"))
-    return found + [
-        (key, as_text(feedback[key])) for key in ("correction", "comment") if feedback.get(key) not in (None, "")
-    ]
-
-
-GOOD = 0.5
-"""From this score on, feedback without a name is a good rating."""
+    words = ((key, feedback.get(key)) for key in ("correction", "comment"))
+    return found + [(key, as_text(said)) for key, said in words if said not in (None, "")]

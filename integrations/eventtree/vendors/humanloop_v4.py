@@ -100,46 +100,30 @@ class HumanloopV4(Humanloop):
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Feedback needs the server's own id of a Log: the newest 20,000 or more are remembered."""
         data_id = learned.get(f"data_id:{views.target(feedback, tree)}")
-        if data_id is None:
-            return Encoded(())
-        return Encoded(
-            tuple(
-                Item(
-                    f"{feedback['key']}.{each}", feedback["tree"], (), "feedback", to_json({**item, "data_id": data_id})
-                )
-                for each, item in enumerate(opinions(feedback))
-            )
-        )
+        said = () if data_id is None else opinions(feedback)
+        bodies = (to_json({**item, "data_id": data_id}) for item in said)
+        key, on = feedback["key"], feedback["tree"]
+        return Encoded(tuple(Item(f"{key}.{at}", on, (), "feedback", body) for at, body in enumerate(bodies)))
 
     def log(self, event: Event, view: TreeView) -> Fields:
         """The Log of an event."""
         messages, inputs = humanloop.asked(event)
         answer, _ = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
-        return without_nulls(
-            {
-                "project": self.project,
-                "session_reference_id": event.tree_id,
-                "reference_id": event.id,
-                "parent_reference_id": view.parent_id(event),
-                "config": model_config(event) if is_model else tool_config(event),
-                "inputs": inputs,
-                "messages": messages,
-                "output_message": answer,
-                **ending(event),
-                "created_at": iso(event.start),
-                "duration": seconds(event.duration),
-                **(humanloop.tokens_and_cost(event) if is_model else {}),
-                "stdout": humanloop.stdout(event),
-                **(humanloop.payloads(event) if self.provider_payloads and is_model else {}),
-                "source": "eventtree",
-                "metadata": metadata(event, view),
-                "feedback": feedback_of(event, view) or None,
-                "environment": humanloop.text_or_none(event.environment),
-                "source_datapoint_id": humanloop.datapoint(event, view),
-                "save": None if self.save else False,
-            }
-        )
+        said = [one for feedback in view.feedback(event) for one in opinions(feedback)]
+        known = {
+            "project": self.project, "session_reference_id": event.tree_id, "reference_id": event.id,
+            "parent_reference_id": view.parent_id(event),
+            "config": model_config(event) if is_model else tool_config(event),
+            "inputs": inputs, "messages": messages, "output_message": answer, **ending(event),
+            "created_at": iso(event.start), "duration": seconds(event.duration),
+            **(humanloop.tokens_and_cost(event) if is_model else {}), "stdout": humanloop.stdout(event),
+            **(humanloop.payloads(event) if self.provider_payloads and is_model else {}), "source": "eventtree",
+            "metadata": metadata(event, view), "feedback": said or None,
+            "environment": humanloop.text_or_none(event.environment),
+            "source_datapoint_id": humanloop.datapoint(event, view), "save": None if self.save else False,
+        }  # fmt: skip
+        return without_nulls(known)
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """Match the reply to the request by position: the server's ids, and whether each Log was answered."""
@@ -165,17 +149,13 @@ def model_config(event: Event) -> Fields:
     """The config of a model call. It makes a version, so nothing of a single call may be in it; its keys are closed."""
     provider = humanloop.provider(event, PROVIDERS)
     tools = [{key: value for key, value in tool.items() if key != "strict"} for tool in humanloop.tool_functions(event)]
-    return without_nulls(
-        {
-            "type": "model",
-            "model": humanloop.model(event),
-            "provider": provider,
-            "endpoint": "complete" if humanloop.is_text_model(event) else "chat",
-            "tools": tools or None,
-            "other": {"provider": event.provider} if event.provider and provider is None else None,
-            **humanloop.settings(event, SETTINGS),
-        }
-    )
+    known = {
+        "type": "model", "model": humanloop.model(event), "provider": provider,
+        "endpoint": "complete" if humanloop.is_text_model(event) else "chat", "tools": tools or None,
+        "other": {"provider": event.provider} if event.provider and provider is None else None,
+        **humanloop.settings(event, SETTINGS),
+    }  # fmt: skip
+    return without_nulls(known)
 
 
 def tool_config(event: Event) -> Fields:
@@ -197,11 +177,6 @@ def metadata(event: Event, view: TreeView) -> Fields:
         **humanloop.other_words(event),
     }
     return humanloop.metadata(event, view, more, humanloop.USAGE_FIELDS if is_model else ())
-
-
-def feedback_of(event: Event, view: TreeView) -> list[Fields]:
-    """All feedback on a run. Values are text, which both specifications take."""
-    return [item for feedback in view.feedback(event) for item in opinions(feedback)]
 
 
 def opinions(feedback: Feedback) -> list[Fields]:

@@ -131,14 +131,17 @@ class HumanloopV5(Humanloop):
 
     def feedback(self, log: Log, view: TreeView, wave: int) -> list[Item]:
         """The POSTs that judge a Log; where only flows have ids of ours, the flow above it."""
-        judged = nearest_flow(log) if self.dialect == "trace_status" else log
-        if self.dialect == "trace_status" and judged.form != "flow":
-            return []
+        judged = self.judged(log)
         items = []
-        for at, feedback in enumerate(view.feedback(log.event)):
+        for at, feedback in enumerate(view.feedback(log.event) if judged else ()):
             key = str(feedback.get("key") or f"{log.id}:feedback:{at}")
-            items += self.judges(key, judged.id, view.tree.id, feedback, wave)
+            items += self.judges(key, judged or "", view.tree.id, feedback, wave)
         return items
+
+    def judged(self, log: Log) -> str | None:
+        """The id of the Log that feedback on a Log is for; None where none has one."""
+        found = nearest_flow(log) if self.dialect == "trace_status" else log
+        return found.id if self.dialect == "log_status" or found.form == "flow" else None
 
     def judges(self, key: str, judged: str, tree_id: str, feedback: Feedback, wave: int = 0) -> list[Item]:
         """A POST for each judgment of a feedback."""
@@ -150,35 +153,26 @@ class HumanloopV5(Humanloop):
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Judgments of the Log; where only flows have ids of ours, of the flow above it."""
-        judged = views.target(feedback, tree)
+        judged: str | None = views.target(feedback, tree)
         if self.dialect == "trace_status":
             logs = {} if tree is None else {log.id: log for log in trace(TreeView.of(tree), self.dialect)}
-            flow = nearest_flow(logs[judged]) if judged in logs else None
-            if flow is None or flow.form != "flow":
-                return Encoded(())
-            judged = flow.id
-        return Encoded(tuple(self.judges(feedback["key"], judged, feedback["tree"], feedback)))
+            judged = self.judged(logs[judged]) if judged in logs else None
+        return Encoded(tuple(self.judges(feedback["key"], judged, feedback["tree"], feedback)) if judged else ())
 
-    def judgment(
-        self, key: str, judged: str, name: str, judgment: str | float, feedback: Mapping[str, JsonValue]
-    ) -> Fields:
+    def judgment(self, key: str, judged: str, name: str, judgment: str | float, feedback: Feedback) -> Fields:
         """An Evaluator's Log: `rating` and `correction` are there from the start, others are made as they come."""
         given = feedback.get("metadata")
         own = given if isinstance(given, dict) else {}
         returns = "number" if isinstance(judgment, float) else "text"
         known = returns == "text" and name in ("rating", "correction")
-        return without_nulls(
-            {
-                "path": name if known else f"{self.project}/{JUDGED[returns]}/{humanloop.slug(name)}",
-                "log_id": derived_id(key) if self.dialect == "log_status" else None,
-                "parent_id": judged,
-                "judgment": judgment,
-                "spec": None if known else {**EVALUATOR, "return_type": returns},
-                "source": "eventtree",
-                "user": humanloop.text_or_none(feedback.get("user")),
-                "metadata": {**own, **({"score": feedback["score"]} if known and name == "rating" else {})} or None,
-            }
-        )
+        fields = {
+            "path": name if known else f"{self.project}/{JUDGED[returns]}/{humanloop.slug(name)}",
+            "log_id": derived_id(key) if self.dialect == "log_status" else None, "parent_id": judged,
+            "judgment": judgment, "spec": None if known else {**EVALUATOR, "return_type": returns},
+            "source": "eventtree", "user": humanloop.text_or_none(feedback.get("user")),
+            "metadata": {**own, **({"score": feedback["score"]} if known and name == "rating" else {})} or None,
+        }  # fmt: skip
+        return without_nulls(fields)
 
     def shared(self, log: Log, view: TreeView) -> Fields:
         """Fields that every type of Log has."""
@@ -187,20 +181,15 @@ class HumanloopV5(Humanloop):
         return {
             "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(prompt or humanloop.called(event))}",
             "log_id": log.id if log.form == "flow" or self.dialect == "log_status" else None,
-            "trace_parent_id": log.parent.id if log.parent else None,
-            "start_time": iso(event.start),
-            "end_time": iso(end) if end else None,
-            "provider_latency": seconds(event.duration),
-            "error": views.failure(event),
-            "stdout": humanloop.stdout(event),
+            "trace_parent_id": log.parent.id if log.parent else None, "start_time": iso(event.start),
+            "end_time": iso(end) if end else None, "provider_latency": seconds(event.duration),
+            "error": views.failure(event), "stdout": humanloop.stdout(event),
             **(humanloop.payloads(event) if self.provider_payloads and event.kind is Kind.MODEL else {}),
-            "source": "eventtree",
-            "user": humanloop.text_or_none(view.user(event)),
+            "source": "eventtree", "user": humanloop.text_or_none(view.user(event)),
             "environment": humanloop.text_or_none(event.environment),
-            "source_datapoint_id": humanloop.datapoint(event, view),
-            "run_id": self.run_id(log, view),
+            "source_datapoint_id": humanloop.datapoint(event, view), "run_id": self.run_id(log, view),
             "save": None if self.save else False,
-        }
+        }  # fmt: skip
 
     def run_id(self, log: Log, view: TreeView) -> str | None:
         """The Evaluation run the tree belongs to; tools have no field for it, older installations none at all."""
@@ -290,15 +279,12 @@ def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A nested agent; the model calls below it have their own Logs."""
     messages, inputs = humanloop.asked(event)
     answer, text = humanloop.answered(event)
+    params = humanloop.unplaced(event, humanloop.SETTINGS) or None
     return {
-        "agent": kernel(event, dialect),
-        "inputs": inputs,
-        "messages": messages,
-        "output": text,
-        "output_message": answer,
-        **humanloop.tokens_and_cost(event),
-        "metadata": humanloop.metadata(event, view, {"params": humanloop.unplaced(event, humanloop.SETTINGS) or None}),
-    }
+        "agent": kernel(event, dialect), "inputs": inputs, "messages": messages, "output": text,
+        "output_message": answer, **humanloop.tokens_and_cost(event),
+        "metadata": humanloop.metadata(event, view, {"params": params}),
+    }  # fmt: skip
 
 
 def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
@@ -310,21 +296,14 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     choice = tool_choice(params.get("tool_choice"))
     params = {key: value for key, value in params.items() if key != "tool_choice" or choice is None}
     offered = humanloop.tool_functions(event)
-    reasoned = event.usage.reasoning_tokens if event.usage and "reasoning_tokens" in counted else None
+    more = {"params": params or None, **humanloop.other_words(event)}
     return {
-        "prompt": {**kernel(event, dialect), **({"tools": offered} if offered else {})},
-        "inputs": inputs,
-        "messages": messages,
-        "output": text,
-        "output_message": answer,
-        "tool_choice": choice,
-        "finish_reason": humanloop.finish_reason(event),
-        **humanloop.tokens_and_cost(event),
-        "reasoning_tokens": reasoned,
-        "metadata": humanloop.metadata(
-            event, view, {"params": params or None, **humanloop.other_words(event)}, counted
-        ),
-    }
+        "prompt": {**kernel(event, dialect), **({"tools": offered} if offered else {})}, "inputs": inputs,
+        "messages": messages, "output": text, "output_message": answer, "tool_choice": choice,
+        "finish_reason": humanloop.finish_reason(event), **humanloop.tokens_and_cost(event),
+        "reasoning_tokens": event.usage.reasoning_tokens if event.usage and "reasoning_tokens" in counted else None,
+        "metadata": humanloop.metadata(event, view, more, counted),
+    }  # fmt: skip
 
 
 def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
@@ -354,15 +333,13 @@ def kernel(event: Event, dialect: Dialect) -> Fields:
     """The kernel of a Prompt or an Agent. It makes a version, so it holds nothing of a single call."""
     known = SPEC5_PROVIDERS if dialect == "trace_status" else frozenset(humanloop.PROVIDERS.values())
     provider = humanloop.provider(event, known)
-    return without_nulls(
-        {
-            "model": humanloop.model(event),
-            "endpoint": "complete" if humanloop.is_text_model(event) else "chat",
-            "provider": provider,
-            "attributes": {"provider": event.provider} if event.provider and provider is None else None,
-            **humanloop.settings(event, edition(dialect)[0]),
-        }
-    )
+    fields = {
+        "model": humanloop.model(event), "endpoint": "complete" if humanloop.is_text_model(event) else "chat",
+        "provider": provider,
+        "attributes": {"provider": event.provider} if event.provider and provider is None else None,
+        **humanloop.settings(event, edition(dialect)[0]),
+    }  # fmt: skip
+    return without_nulls(fields)
 
 
 def tool_choice(value: object) -> str | Fields | None:

@@ -111,8 +111,7 @@ class Nebuly(Vendor):
         """One item for the tree, or none and the reason for every event."""
         view = TreeView.of(tree)
         shown = view.tree
-        user, question = self.user_of(shown), question_of(shown)
-        reason = "no_end_user" if not user else "no_user_text" if not question else None
+        user, question, reason = self.about(shown)
         if reason:
             return Encoded((), {event.id: reason for event in tree.events})
         placed = tuple(event.id for event in paced(shown.events) if event is shown.root or event.kind in STEPS)
@@ -125,8 +124,7 @@ class Nebuly(Vendor):
         if tree is None:
             return Encoded(())
         shown = TreeView.of(tree).tree
-        user, question = self.user_of(shown), question_of(shown)
-        reason = "no_end_user" if not user else "no_user_text" if not question else None
+        user, question, reason = self.about(shown)
         if reason:
             return Encoded((), {feedback["key"]: reason})
         start, end = span(shown)
@@ -138,12 +136,15 @@ class Nebuly(Vendor):
         if named:
             scores = {f"score.{name}": as_text(score) for name, score in named.items()}
             bodies.append(("tags", {"tags": scores, "metadata": {**linked, "time_start": iso_ms(start)}}))
-        return Encoded(
-            tuple(
-                Item(f"{feedback['key']}.{each}", feedback["tree"], (), route, to_json(body))
-                for each, (route, body) in enumerate(bodies)
-            )
-        )
+        key, on = feedback["key"], feedback["tree"]
+        items = (Item(f"{key}.{at}", on, (), route, to_json(body)) for at, (route, body) in enumerate(bodies))
+        return Encoded(tuple(items))
+
+    def about(self, tree: EventTree) -> tuple[str, str, str | None]:
+        """The tree's user (the root's first; blank names are none), what the user wrote, and why it is not taken."""
+        named = (event.user for event in paced(tree.events) if event.user and event.user.strip())
+        user, question = next(named, (self.end_user or "").strip()), question_of(tree)
+        return user, question, "no_end_user" if not user else "no_user_text" if not question else None
 
     def advice(self) -> tuple[str, ...]:
         """Trees without a user are not taken."""
@@ -151,11 +152,6 @@ class Nebuly(Vendor):
             return (NO_TEXT,)
         hint = self.drop_hints["no_end_user"]
         return (f"no end_user: trees without a user are dropped as no_end_user. {hint}", NO_TEXT)
-
-    def user_of(self, tree: EventTree) -> str:
-        """The tree's user, the root's first; blank names are none."""
-        named = (event.user for event in paced(tree.events) if event.user and event.user.strip())
-        return next(named, (self.end_user or "").strip())
 
     def group(self) -> Fields:
         """The group of all users, where there is one."""
@@ -167,20 +163,13 @@ class Nebuly(Vendor):
         start, end = span(tree)
         flags = list(dict.fromkeys((*self.feature_flags, *texts_of(view.dataset_field("feature_flags")))))
         fields = {
-            "conversation_id": (tree.root.session_id or "").strip() or tree.id,
-            "input": question,
-            "output": answer_of(tree),
-            "time_start": iso_ms(start),
-            "time_end": iso_ms(end),
-            "end_user": user,
-            "tags": tags(view),
-            **({"hide_content": True} if self.hide_content else {}),
-            **({"feature_flags": flags} if flags else {}),
-            **self.group(),
-        }
-        feedback = {FEEDBACK_FIELD[self.version]: [item for given in tree.feedback for item in feedback_items(given)]}
-        if self.version == "v2":
-            feedback = {field: items for field, items in feedback.items() if items}
+            "conversation_id": (tree.root.session_id or "").strip() or tree.id, "input": question,
+            "output": answer_of(tree), "time_start": iso_ms(start), "time_end": iso_ms(end), "end_user": user,
+            "tags": tags(view), **({"hide_content": True} if self.hide_content else {}),
+            **({"feature_flags": flags} if flags else {}), **self.group(),
+        }  # fmt: skip
+        given = [item for said in tree.feedback for item in feedback_items(said)]
+        feedback = {FEEDBACK_FIELD[self.version]: given} if given or self.version == "v3" else {}
         return {"interaction": fields, "traces": steps(tree, self.version), **feedback, "anonymize": self.anonymize}
 
 
@@ -345,16 +334,12 @@ def steps(tree: EventTree, version: Version) -> list[Fields]:
 def model_step(event: Event, version: Version) -> Fields:
     """A model call."""
     usage = event.usage
-    return without_nulls(
-        {
-            "model": model(event),
-            "messages": conversation(event),
-            "output": text_of_model(event) or failure(event) or "",
-            "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
-            "cost": micro_dollars(event.cost.total_usd if event.cost else None) if version == "v3" else None,
-        }
-    )
+    step = {
+        "model": model(event), "messages": conversation(event), "output": text_of_model(event) or failure(event) or "",
+        "input_tokens": usage.input_tokens if usage else None, "output_tokens": usage.output_tokens if usage else None,
+        "cost": micro_dollars(event.cost.total_usd if event.cost else None) if version == "v3" else None,
+    }  # fmt: skip
+    return without_nulls(step)
 
 
 def retrieval_step(event: Event, version: Version) -> Fields:
@@ -363,11 +348,8 @@ def retrieval_step(event: Event, version: Version) -> Fields:
     alone = inputs.get("query", inputs.get("input")) if isinstance(inputs, dict) else inputs
     known = isinstance(alone, str) and (event.kind is not Kind.TOOL or not isinstance(inputs, dict) or len(inputs) == 1)
     outputs = texts_out(event.outputs) or [text for text in (failure(event),) if text]
-    return {
-        "source": event.name.strip() or event.kind.value,
-        "input": as_text(alone if known else inputs),
-        "outputs": outputs,
-    }
+    source = event.name.strip() or event.kind.value
+    return {"source": source, "input": as_text(alone if known else inputs), "outputs": outputs}
 
 
 def embedding_step(event: Event, version: Version) -> Fields:
@@ -379,12 +361,9 @@ def embedding_step(event: Event, version: Version) -> Fields:
 
 
 STEPS: Mapping[Kind, Callable[[Event, Version], Fields]] = {
-    Kind.MODEL: model_step,
-    Kind.TOOL: retrieval_step,
-    Kind.RETRIEVER: retrieval_step,
-    Kind.RERANKER: retrieval_step,
-    Kind.EMBEDDING: embedding_step,
-}
+    Kind.MODEL: model_step, Kind.EMBEDDING: embedding_step,
+    **dict.fromkeys((Kind.TOOL, Kind.RETRIEVER, Kind.RERANKER), retrieval_step),
+}  # fmt: skip
 
 
 def texts_out(value: JsonValue) -> list[str]:
@@ -420,19 +399,14 @@ def tags(view: TreeView) -> dict[str, str]:
     """All that is known of the tree and can be text. The user's own tags win over ours of the same name."""
     root = view.root
     known = {
-        "tree_id": root.tree_id,
-        "name": root.name,
-        "environment": root.environment,
-        "framework": root.framework,
+        "tree_id": root.tree_id, "name": root.name, "environment": root.environment, "framework": root.framework,
         "status": root.status.value if root.status is not Status.OK else None,
-        "error": "true" if root.status is Status.ERROR else None,
-        "error_type": root.error.type if root.error else None,
+        "error": "true" if root.status is Status.ERROR else None, "error_type": root.error.type if root.error else None,
         **{name: as_text(view.dataset_field(name)) for name in LINKS},
         **{f"score.{name}": as_text(score) for name, score in view.scores(root).items() if name != "score"},
-    }
-    prompts = (event for event in paced(view.tree.events) if event.prompt)
-    if asked := next(prompts, None):
-        known |= {f"prompt_{key}": as_text(asked.prompt.get(key)) for key in ("name", "version") if asked.prompt}
+    }  # fmt: skip
+    asked = next((event.prompt for event in paced(view.tree.events) if event.prompt), {})
+    known |= {f"prompt_{key}": as_text(asked.get(key)) for key in ("name", "version")}
     ours = {key: value for key, value in known.items() if value}
     return {**ours, **dotted(views.own_metadata(root)), **listed(root.tags)}
 
