@@ -111,13 +111,15 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     if not isinstance(message, dict):
         return {"role": role, "content": openai_content(message)}
     own, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
+    name, call_id = message.get("name"), message.get("tool_call_id")
     calls = openai_tool_calls(calls) if calls else []
     form: dict[str, Any] = {"role": own if isinstance(own, str) and own else role}
     if content is not None and not (calls and content in ("", [])):
         form["content"] = content if isinstance(content, str) else openai_content(content)
-    for key in ("name", "tool_call_id"):
-        if key in message and message[key] not in (None, ""):
-            form[key] = as_text(message[key])
+    if name is not None and name != "":
+        form["name"] = as_text(name)
+    if call_id is not None and call_id != "":
+        form["tool_call_id"] = as_text(call_id)
     if calls:
         form["tool_calls"] = calls
     return form
@@ -241,7 +243,8 @@ def with_role(item: JsonValue, role: str) -> Message:
     """The item as a message that names its role."""
     if not isinstance(item, dict):
         return {"role": role, "content": as_text(item)}
-    if isinstance(item.get("role"), str) and item["role"]:
+    named = item.get("role")
+    if named and isinstance(named, str):
         return item
     is_roleless = "content" in item or "tool_calls" in item
     return {**item, "role": role} if is_roleless else {"role": role, "content": as_text(item)}

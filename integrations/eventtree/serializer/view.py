@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
+from operator import attrgetter
+from typing import Any
 
-from eventtree.event import Cost, Event, EventTree, JsonValue, Status
+from eventtree.event import Cost, Event, EventTree, JsonValue, Status, Usage
 from eventtree.pace import paced
 from eventtree.serializer.messages import finite, is_short, spelled_out
 from eventtree.serializer.times import iso
-from eventtree.serializer.vendor import without_nulls
 
 OWN = "eventtree_"
 
@@ -25,7 +26,9 @@ class TreeView:
     def __init__(self, tree: EventTree) -> None:
         """Look at a tree as it is."""
         self.tree = tree
+        self.id = tree.id
         self.root = tree.root
+        self.has_feedback = bool(tree.feedback)
         self.has_links = any(key.startswith(OWN) for key in self.root.metadata)
         """Whether the root's metadata ties the tree to anything."""
 
@@ -115,7 +118,7 @@ class TreeView:
 
     def has_more(self, event: Event) -> bool:
         """Whether scores or an expected output may be known of an event: by feedback, or the root's ties."""
-        return bool(self.tree.feedback) or (self.has_links and event is self.root)
+        return self.has_feedback or (self.has_links and event is self.root)
 
     def expected(self, event: Event) -> JsonValue:
         """The expected output: the newest correction of the event, else on the root what the dataset expects."""
@@ -179,7 +182,7 @@ def number(value: JsonValue) -> float | None:
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata, without the keys that are ours; and what no vendor has a field for."""
-    found = {key: value for key, value in event.metadata.items() if not key.startswith(OWN)} if event.metadata else {}
+    found = {key: value for key, value in event.metadata.items() if key[:10] != OWN} if event.metadata else {}
     if event.release is None and event.service is None and event.prompt is None:
         return found
     prompt = event.prompt or {}
@@ -211,15 +214,20 @@ def ended(event: Event) -> dict[str, JsonValue]:
 
 PLAIN = frozenset({int, str, bool})
 """Types whose values are their own JSON."""
+SAID = [name for name in Usage.model_fields if name != "raw"]
+SAID_IN = attrgetter(*SAID)
+NOTHING_SAID: tuple[Any, ...] = ((), {})
 
 
 def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
-    known = without_nulls(event.usage.fields()).items()
-    said = ((name, value) for name, value in known if value is not False and value not in ((), {}))
-    rest = {name: value for name, value in said if name not in placed and name != "raw"}
+    rest = {
+        name: value
+        for name, value in zip(SAID, SAID_IN(event.usage), strict=True)
+        if value is not None and value is not False and value not in NOTHING_SAID and name not in placed
+    }
     if PLAIN.issuperset(map(type, rest.values())):
         return rest
     return event.usage.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"raw", *placed})

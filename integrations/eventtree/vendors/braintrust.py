@@ -242,9 +242,9 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
     parent, more = view.parent_id(event), view.has_more(event)
     scores = view.scores(event) if more else {}
     fields: dict[str, Any] = {
-        "id": event.id, "span_id": event.id, "root_span_id": view.tree.id,
+        "id": event.id, "span_id": event.id, "root_span_id": view.id,
         "span_parents": [] if parent is None else [parent],
-        "span_attributes": {"name": event.name or event.kind.value, "type": TYPES[event.kind]},
+        "span_attributes": {"name": event.name or str(event.kind), "type": TYPES[event.kind]},
         "created": iso(event.start), "input": input_of(event), "output": output_of(event),
         "error": error_of(event) if event.status is Status.ERROR else None, "metrics": metrics_of(event, scores),
         "metadata": metadata_of(event, view), "context": context_of(event, view),
@@ -287,8 +287,14 @@ def output_of(event: Event) -> JsonValue:
     return openai_form(event.outputs)
 
 
+KNOWN = frozenset(role for role in ROLES if role_among(ROLES, role) == role)
+
+
 def known_role(message: Message, otherwise: str) -> dict[str, JsonValue]:
     """A message in OpenAI form, in a role that the vendor shows."""
+    content, own = message.get("content"), message["role"]
+    if len(message) == 2 and type(content) is str and own in KNOWN:
+        return {"content": content, "role": own}  # as most are, and as all below would have it
     form = {"content": None, **open_message(message, otherwise)}
     role = role_among(ROLES, form["role"])
     if role == form["role"]:
@@ -355,13 +361,13 @@ def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     known = {
         **(params_of(params) if params else {}),
         "model": event.model, "asked_model": event.asked_model, "provider": event.provider,
-        "tools": (tools_of(event) or None) if params else None, "kind": event.kind.value,
+        "tools": (tools_of(event) or None) if params else None, "kind": str(event.kind),
         "session_id": view.session_id(event), "user_id": view.user(event),
         "metadata": views.own_metadata(event) or None, "tags": None if is_root else list(event.tags) or None,
         "notes": (views.notes_of(event) or None) if event.notes else None,
         "usage": (views.usage_rest(event, placed) or None) if usage else None,
         "cost": views.cost_of(event.cost) if event.cost else None,
-        "feedback": (feedback_of(event, view) or None) if view.tree.feedback else None,
+        "feedback": (feedback_of(event, view) or None) if view.has_feedback else None,
         **({} if event.status is Status.OK else views.ended(event)),
         **(view.links(event, ("run_id", "experiment", "datapoint_id")) if is_root else {}),
     }  # fmt: skip
@@ -380,9 +386,11 @@ def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
 
 def params_of(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Parameters under the vendor's names; those it has no name for together in `params`."""
-    params = {key: value for key, value in given.items() if key != "tools" and value is not None}
-    named = {key: value for key, value in params.items() if key in PARAMS}
-    others = {key: value for key, value in params.items() if key not in PARAMS}
+    named: dict[str, JsonValue] = {}
+    others: dict[str, JsonValue] = {}
+    for key, value in given.items():
+        if value is not None and key != "tools":
+            (named if key in PARAMS else others)[key] = value
     return {**named, "params": others or None}
 
 
@@ -411,6 +419,8 @@ def span_origin(framework: str | None, environment: str | None, version: str | N
 
 def origin_of(view: TreeView) -> dict[str, JsonValue] | None:
     """The dataset row that the tree was run for."""
+    if not view.has_links:
+        return None
     dataset, row_id = view.dataset_field("dataset_id"), view.dataset_field("datapoint_id")
     if not (isinstance(dataset, str) and isinstance(row_id, str)):
         return None
