@@ -43,6 +43,7 @@ from tests.relay.world import (
     report,
     sidecar,
     until,
+    waiting,
 )  # fmt: skip
 
 
@@ -431,6 +432,7 @@ def test_f73_other_partitions_need_a_stream_that_is_empty(engine: str, machine: 
         with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=1):
             until(lambda: arrived(vendor) == app.events)
             until(lambda: not report(machine / "collector").waiting)  # else the next one sends it again
+            until(lambda: not waiting(server.url))
         app.stop()
         with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=4):
             until(lambda: len(list((machine / "collector").glob("*.log"))))
@@ -461,6 +463,7 @@ def test_f73_a_relay_that_is_connected_learns_of_other_partitions(
                 time.sleep(0.05)
             until(lambda: app.events <= set(vendor.event_ids("braintrust")))
             until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
+            until(lambda: not waiting(server.url))
 
     with closing(server):
         app = App(machine / "app", relay=server.url)

@@ -187,6 +187,16 @@ def relays(url: str, folders: list[Path], processes: int = 4) -> list[Running]:
     return [Running(sys.executable, "-c", RELAYS, url, *names[start::processes]) for start in range(processes)]
 
 
+def waiting(url: str) -> int:
+    """Messages that a collector has not acknowledged yet."""
+
+    async def looked() -> int:
+        async with Target(url).connection().opened() as port:
+            return await port.look()
+
+    return asyncio.run(looked())
+
+
 def braintrust(server: VendorServer) -> Vendor:
     """The vendor that most of these tests deliver to."""
     return Braintrust(project="p", **server.settings("braintrust"))
