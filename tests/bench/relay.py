@@ -21,11 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventtree.journal import DiskFiles
-from eventtree.journal.cursor import Cursor
 from eventtree.testing import VendorServer
 from tests.bench.delivery import serve
-from tests.relay.world import App, Engine, Nats, Redis, Running, relays, report, sidecar, until
+from tests.relay.world import App, Engine, Nats, Redis, Running, delivered, relays, report, sidecar, until
 
 CALLBACKS = """
 import json, sys, time
@@ -214,11 +212,6 @@ def outage(place: Path, trees: int) -> None:
         one.close()
     server.terminate()
     nats.close()
-
-
-def delivered(folder: Path) -> int:
-    """Events the vendor has, by its cursor: a report would count all that waits."""
-    return sum(Cursor(DiskFiles(folder), one.name).delivered for one in folder.glob("braintrust.*.cursor"))
 
 
 def _collect(place: Path, nats: Nats, events: int) -> None:

@@ -62,7 +62,7 @@ def kill_all(machine: Path, rounds: int, pause: float, *, is_thread: bool) -> No
             for log in (machine / "app").glob("*.log"):
                 lines = (line for line in log.read_bytes().splitlines() if b' {"r":"open","id":"' in line)
                 recorded |= {line.split(b'"id":"', 1)[1][:36].decode() for line in lines}
-            until(lambda: not recorded - set(vendor.event_ids("braintrust")), 300.0)
+            until(lambda: not recorded - set(vendor.event_ids("braintrust")), 300.0, pause=1.0)
             accepted = set((machine / "accepted").read_text().split()[:-1])
             assert accepted <= recorded
             assert set(vendor.event_ids("braintrust")) == recorded

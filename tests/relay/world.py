@@ -24,6 +24,7 @@ from eventtree import config
 from eventtree.delivery.report import Report, make_report
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
+from eventtree.journal.cursor import Cursor
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import Recorder
 from eventtree.relay.collect import Collector
@@ -45,12 +46,12 @@ LONGEST = 60.0
 """Seconds that anything is waited for on a busy machine; usually it takes a fraction of one."""
 
 
-def until(what: Callable[[], Any], seconds: float = LONGEST) -> Any:
-    """Wait for something to become true, and return it."""
+def until(what: Callable[[], Any], seconds: float = LONGEST, pause: float = 0.02) -> Any:
+    """Wait for something to become true, and return it; it is looked at after each pause."""
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, f"not within {seconds:g} s"
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 
@@ -279,6 +280,11 @@ def copies(source: Path, copy: Path) -> dict[str, bool]:
         log.name: (copy / log.name).is_file() and (copy / log.name).read_bytes() == log.read_bytes()
         for log in source.glob("*.log")
     }
+
+
+def delivered(folder: Path) -> int:
+    """Events the vendor has, by its cursor: a report would count all that waits."""
+    return sum(Cursor(DiskFiles(folder), one.name).delivered for one in folder.glob("braintrust.*.cursor"))
 
 
 def report(folder: Path) -> Report:
