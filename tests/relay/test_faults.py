@@ -523,6 +523,25 @@ def test_f75_a_writer_that_dies_beside_its_relay_leaves_incomplete_runs_at_once(
         assert any("incomplete" in str(row) for row in vendor.events("braintrust") if row["id"] == half)
 
 
+@pytest.mark.parametrize("engine", [*ENGINES, "http"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_relay_and_collector_end_in_good_order(engine: str, number: int, machine: Path, vendor: VendorServer) -> None:
+    server = ENGINES[engine](machine / "engine") if engine in ENGINES else None
+    url = server.url if server else f"http://127.0.0.1:{free_port()}"
+    kept = collector(url, machine / "collector", vendor, log=machine / "collector.out")
+    app = App(machine / "app", deliver=False)
+    beside = sidecar(url, machine / "app", machine / "relay.out")
+    with closing(*([server] if server else []), kept, beside):
+        app.tree()
+        until(lambda: arrived(vendor) == app.events)
+        app.tree()
+        beside.kill(number)  # what is left is sent
+        until(lambda: arrived(vendor) == app.events)
+        kept.kill(number)
+    assert (beside.process.returncode, kept.process.returncode) == (0, 0)
+    assert "Traceback" not in (machine / "relay.out").read_text() + (machine / "collector.out").read_text()
+
+
 def test_f75_a_writer_that_dies_has_ended_in_each_partition(machine: Path, vendor: VendorServer) -> None:
     server = Nats(machine / "engine")
     app = App(machine / "app", relay=server.url)

@@ -85,11 +85,16 @@ def _numbers(text: str | None) -> range | None:
 
 
 def _until_stopped(work: Callable[[], object]) -> None:
-    """Until Ctrl-C, or SIGTERM: what stops containers is to end as orderly."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Until Ctrl-C, or SIGTERM, which stops containers: it ends as orderly."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,  # a shell's background has none
+        signal.SIGTERM: lambda *_: signal.raise_signal(signal.SIGINT),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         work()
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
