@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 256 * 1024
 """No chunk holds more."""
 BATCH = 64
-"""Chunks that a collector takes, and syncs, at once."""
+"""Chunks that a relay sends, and a collector takes and syncs, at once."""
 RECEIVE_SECONDS = 1.0
 """A collector waits so long for chunks before it renews its lease."""
 LEASE_SECONDS = 6.0

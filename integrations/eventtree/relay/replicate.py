@@ -21,7 +21,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import frame, unframe
 from eventtree.record import LOG, VERSION, decode, dropped_by, encode
-from eventtree.relay.port import CHUNK_BYTES, Chunk, Port
+from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
 
 BEAT_SECONDS = 10.0
 """A relay says this often that a process lives: the locks by which those of one machine know it reach no other. This
@@ -77,16 +77,19 @@ class Replicator:
         living = [(name, list(logs)) for name, logs in groupby(self.journal.all_logs(), process_of)]
         living = [(name, logs) for name, logs in living if ENDED + name not in self.cursor.learned]
         with self.cursor.gathered():
-            more = await asyncio.gather(*(self._advance(logs) for _, logs in living), return_exceptions=True)
-            for error in more:
-                if isinstance(error, BaseException):
-                    raise error
+            more = False
+            for start in range(0, len(living), BATCH):  # a folder may hold the logs of thousands that have died
+                some = (self._advance(logs) for _, logs in living[start : start + BATCH])
+                for found in await asyncio.gather(*some, return_exceptions=True):
+                    if isinstance(found, BaseException):
+                        raise found
+                    more = more or found
             if is_ending or time.monotonic() - self._looked >= LOOK_SECONDS:
                 self._looked = time.monotonic()
                 for name, logs in living:
                     await self._say(name, logs, is_ending=is_ending)
         self._compact()
-        return any(more)
+        return more
 
     def _rewind(self) -> None:
         """Go back to where a collector lacks bytes, as far as the log is still here."""
