@@ -7,7 +7,8 @@ is derived from them count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from eventtree.content.objects import Path, class_path, nearest
 from eventtree.content.walk import MAX_KINDS
@@ -101,8 +102,9 @@ INTEGRATIONS = (
 )
 
 
-class Facts(NamedTuple):
-    """What is known of every span of one class and name."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of every span of one class and name. In slots: each span asks for most of it."""
 
     kind: Kind
     family: str
@@ -116,6 +118,7 @@ class Facts(NamedTuple):
     known: Mapping[str, Any]
     """What its records say of it."""
     is_model: bool
+    is_tool: bool
     has_settings: bool
     """Whether its object says what it asks a service with."""
     is_plumbing: bool
@@ -143,6 +146,7 @@ def _find(asked: tuple[type | None, str]) -> Facts:
         what, family, method if kind is None else name, method, verb, provider,
         known={} if provider is None else {"provider": provider},
         is_model=what is Kind.MODEL,
+        is_tool=what is Kind.TOOL,
         has_settings=what in (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER),
         is_plumbing=(family, verb) in PLUMBING,
         is_private=method[:1] == "_" != method[1:2],

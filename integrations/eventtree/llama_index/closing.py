@@ -11,6 +11,7 @@ from eventtree.event import JsonValue, Status
 from eventtree.llama_index.classify import REPORTING
 from eventtree.llama_index.responses import MODEL_RESPONSES, TOOL_OUTPUTS, failure_in, outputs_of
 from eventtree.llama_index.span import Span
+from eventtree.llama_index.status import CANCELLED, ERROR, OK
 from eventtree.llama_index.streams import Ending, Stream, Streams, frame_of, reading, running
 from eventtree.recording.recorder import recorder
 
@@ -34,7 +35,7 @@ class Closing:
         self,
         span: Span,
         *,
-        status: Status = Status.OK,
+        status: Status = OK,
         result: Any = None,
         text: str | None = None,
         at: int | None = None,
@@ -51,17 +52,18 @@ class Closing:
                 learned["usage"] = span.answer.usage(span.facts.provider)
                 if span.answer.model is not None:
                     learned["model"] = span.answer.model
-        metadata = {} if span.cancelled is None else {"cancelled": span.cancelled}
-        if span.waiting and text is None and status is Status.OK and span.answer is None and span.outputs is None:
-            metadata[UNKNOWN] = UNKNOWN_WHY
-        if metadata:
-            learned["metadata"] = metadata
+        if span.waiting or span.cancelled is not None:
+            metadata = {} if span.cancelled is None else {"cancelled": span.cancelled}
+            if span.waiting and text is None and status is OK and span.answer is None and span.outputs is None:
+                metadata[UNKNOWN] = UNKNOWN_WHY
+            if metadata:
+                learned["metadata"] = metadata
         if span.internal:
             learned["internal"] = True
         reported = None if TOOL_OUTPUTS[type(result)] is None else reported_failure(result, self.pipeline.sanitize)
-        if status is Status.OK:
-            status = span.status or (Status.OK if reported is None else Status.ERROR)
-        if status is Status.ERROR:
+        if status is OK:
+            status = span.status or (OK if reported is None else ERROR)
+        if status is ERROR:
             learned["error"] = span.error or (reported and (failure_in(result) or reported))
         outputs = self._outputs(span, result, text) if self.pipeline.content else None
         recorder.close(self.pipeline, span.run, status=status, end_ns=at, outputs=outputs, convert=as_it_is, **learned)
@@ -78,7 +80,7 @@ class Closing:
             for span in spans:
                 span.outputs = self.pipeline.plain(output) if self.pipeline.content else None
             if spans:
-                self.end_stream(stream, Ending(time.monotonic_ns(), Status.OK))
+                self.end_stream(stream, Ending(time.monotonic_ns(), OK))
 
     def look(self) -> None:
         """Close what waited for streams that are over."""
@@ -90,7 +92,7 @@ class Closing:
         """The stream's generator is gone, has ended, or will never be read."""
         ending = stream.ending or self._unreported(stream)
         models = [span for span in self._spans_of(stream) if span.facts.is_model]
-        if ending.status is Status.CANCELLED:
+        if ending.status is CANCELLED:
             self._cancel_inside(stream, ending)
         self.end_stream(stream, ending)
         for span in models:
@@ -127,12 +129,12 @@ class Closing:
         # stack; one that fails or is cancelled in another thread takes its reader with it.
         inside = list(self.streams.among(frames))
         others = [one for one in self.streams.all() if one not in inside and not above.keys().isdisjoint(one.spans)]
-        inside += [one for one in others if one.is_over or ending.status is not Status.OK]
+        inside += [one for one in others if one.is_over or ending.status is not OK]
         readers = list(self.streams.among(reading(frames)))
         for stream in inside:
             # Where an event of its own reports a stream's end, that is still to come: without it the stream was cut.
-            is_self_reporting = ending.status is Status.OK and any(one.reports_end for one in self._spans_of(stream))
-            stream.ending = ending._replace(status=Status.CANCELLED) if is_self_reporting else ending
+            is_self_reporting = ending.status is OK and any(one.reports_end for one in self._spans_of(stream))
+            stream.ending = ending._replace(status=CANCELLED) if is_self_reporting else ending
             if stream in readers and not is_self_reporting:
                 self.end_stream(stream, ending)
             else:
@@ -156,7 +158,7 @@ class Closing:
         is_reported = any(span.reports_end for span in spans)
         expected = any(span.facts.family not in ("", "other") and not span.facts.is_model for span in spans)
         unread = inside or is_reported or expected or not stream.is_over
-        return Ending(time.monotonic_ns(), Status.CANCELLED if unread else Status.OK, text)
+        return Ending(time.monotonic_ns(), CANCELLED if unread else OK, text)
 
     def _cancel_inside(self, stream: Stream, ending: Ending) -> None:
         """Streams that a cancelled one reads were not read to their end either."""
@@ -177,7 +179,7 @@ class Closing:
             return
         if MODEL_RESPONSES[type(result)] is not None:
             span.begin_answer().end(self.pipeline, result)
-        elif status is Status.ERROR:
+        elif status is ERROR:
             span.mark_outer_calls()
         elif any(above.answer for above in span.outer_calls()):
             span.internal = True

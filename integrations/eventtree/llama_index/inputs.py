@@ -94,66 +94,67 @@ def _is_setting(value: Any) -> bool:
     return isinstance(value, FIGURES) or (isinstance(value, LISTED) and bool(value))
 
 
-def inputs_of(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    """The inputs of a span."""
+def text_of_query(query: Any) -> Any:
+    """A query as it was given; of a bundle the text."""
+    return slot(query, "query_str", query)
+
+
+def _model(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
     loose, found = named(bound)
-    return BY_KIND.get(facts.kind, _any)(pipeline, facts, loose, found)
-
-
-def _model(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     if facts.verb.endswith("chat"):
         messages = found.get("messages", loose[0] if loose else [])
         return {"messages": pipeline.sanitize.messages([] if messages is None else messages)}
     return {"prompt": pipeline.plain(found.get("prompt", loose[0] if loose else ""))}
 
 
-def text_of_query(query: Any) -> Any:
-    """A query as it was given; of a bundle the text."""
-    return slot(query, "query_str", query)
-
-
-def _retriever(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
+def _retriever(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+    loose, found = named(bound)
     query = next((found[name] for name in QUERIES if name in found), None)
     return {"query": pipeline.plain(text_of_query(loose[0] if query is None and loose else query))}
 
 
-def _embedding(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
+def _embedding(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+    loose, found = named(bound)
     values = (*found.values(), *loose)
     given = next((value for value in values if isinstance(value, str) or items_of(value) is not None), values[:1])
     return {"texts": pipeline.plain([given] if isinstance(given, str) else given)}
 
 
-def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
+def _reranker(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+    loose, found = named(bound)
     nodes = found.get("nodes", loose[0] if loose else ())
     query = next((found[name] for name in ("query_bundle", "query_str") if found.get(name) is not None), None)
     out: dict[str, JsonValue] = {"query": pipeline.plain(text_of_query(query))} if query is not None else {}
     return out | {"documents": pipeline.sanitize.found(nodes)}
 
 
-def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
+def _tool(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+    loose, found = named(bound)
     kept = {name: value for name, value in found.items() if CONTEXTS[type(value)] is None}
     if loose:
         kept = {"input": loose[0] if len(loose) == 1 and not kept else loose, **kept}
     return pipeline.plain(kept)
 
 
-def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
-    kept = {
-        NAMES.get(name, name): value
-        for name, value in found.items()
-        if value is not None and name not in HIDDEN and CONTEXTS[type(value)] is None
-    }
+def any_inputs(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+    """The inputs of a span of a kind that has no form of its own: its arguments."""
+    loose, found = named(bound)
+    kept: dict[str, Any] = {}
+    for name, value in found.items():
+        if value is not None and name not in HIDDEN and CONTEXTS[type(value)] is None:
+            kept[NAMES.get(name, name)] = value
     if len(kept) == 1 and "event" in kept:
         return pipeline.plain(kept["event"])
     if loose:
         kept["args"] = loose
-    return pipeline.plain(kept) or None
+    return pipeline.plain(kept) if kept else None
 
 
-BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, list[Any], Mapping[str, Any]], JsonValue]] = {
+BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, inspect.BoundArguments], JsonValue]] = {
     Kind.MODEL: _model,
     Kind.RETRIEVER: _retriever,
     Kind.EMBEDDING: _embedding,
     Kind.RERANKER: _reranker,
     Kind.TOOL: _tool,
 }
+"""Kind → the inputs of its spans; all else has `any_inputs`."""

@@ -11,6 +11,7 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import remote
 from eventtree.remembered import newest_of, oldest_of
 
+CHAIN = Kind.CHAIN
 STILL_ACTIVE = 1000
 """Spans that returned a future and are remembered."""
 
@@ -94,4 +95,4 @@ def is_plumbing(span: Span) -> bool:
         return True
     if above is None or span.owner == 0 or above.owner != span.owner or mine.is_model:
         return False
-    return mine.is_private or mine.method == above.facts.method or mine.kind is above.facts.kind is not Kind.CHAIN
+    return mine.is_private or mine.method == above.facts.method or mine.kind is above.facts.kind is not CHAIN

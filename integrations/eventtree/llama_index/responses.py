@@ -30,6 +30,9 @@ TOOL_OUTPUTS = by_class(
 """Results of tools, and of the steps of agents that call them → whether it is the tool's own result."""
 
 
+EMBEDDING, FINDING = Kind.EMBEDDING, frozenset({Kind.RETRIEVER, Kind.RERANKER})
+
+
 class Answer(Body):
     """Gathers one model run's responses, chunk by chunk or at once."""
 
@@ -142,10 +145,10 @@ def failure_in(result: Any) -> JsonValue:
 
 def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
     """The outputs of a span by what it returned."""
-    if kind is Kind.EMBEDDING:
-        return dimensions(result)
-    if kind in (Kind.RETRIEVER, Kind.RERANKER):
+    if kind in FINDING:
         return {"documents": pipeline.sanitize.found(result)}
+    if kind is EMBEDDING:
+        return dimensions(result)
     if TOOL_OUTPUTS[type(result)]:
         result = _own_result(result)
         if TOOL_OUTPUTS[type(result)]:  # A tool may return a tool's output itself, which is then wrapped in another.

@@ -14,36 +14,37 @@ UUID_LENGTH = 36
 
 
 class Span:
-    """A span that was entered and has not closed; its stream may outlive its exit.
+    """A span that was entered and has not closed; its stream may outlive its exit."""
 
-    What all have is set as it opens; what most never have stands in the class until it is set.
-    """
+    __slots__ = (
+        "above", "answer", "cancelled", "error", "facts", "id", "internal", "model", "model_ending", "names_model",
+        "outputs", "owner", "run", "status", "waiting",
+    )  # fmt: skip
 
-    internal = False
-    answer: Answer | None = None
-    """Its model's answer, once an event or its result brought some of it."""
-    outputs: JsonValue = None
-    """Kept of a result that waits for its stream."""
-    names_model = False
-    """Whether its object names the model it asks."""
-    model: str | None = None
-    """The model as an event named it."""
-    cancelled: str | None = None
-    """Why its workflow was cancelled."""
-    status: Status | None = None
-    error: JsonValue = None
-    waiting = False
-    """Whether it has returned a stream."""
-    model_ending: Ending | None = None
-    """How the last model's stream below it ended."""
-
-    id: str
-    run: str
-    facts: Facts
-    owner: int
-    """Id of its object; 0 of a function's span."""
-    above: Span | None
-    """The span it hangs under."""
+    def __init__(self, span_id: str, run: str, found: Facts, owner: int, above: Span | None) -> None:
+        """Know the span `span_id`; `owner` is the id of its object (0: none), `above` the span it hangs under."""
+        self.id = span_id
+        self.run = run
+        self.facts = found
+        self.owner = owner
+        self.above = above
+        self.internal = False
+        self.answer: Answer | None = None
+        """Its model's answer, once an event or its result brought some of it."""
+        self.outputs: JsonValue = None
+        """Kept of a result that waits for its stream."""
+        self.names_model = False
+        """Whether its object names the model it asks."""
+        self.model: str | None = None
+        """The model as an event named it."""
+        self.cancelled: str | None = None
+        """Why its workflow was cancelled."""
+        self.status: Status | None = None
+        self.error: JsonValue = None
+        self.waiting = False
+        """Whether it has returned a stream."""
+        self.model_ending: Ending | None = None
+        """How the last model's stream below it ended."""
 
     def ancestors(self) -> Iterator[Span]:
         """The spans around this one, innermost first."""

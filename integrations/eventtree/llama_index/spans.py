@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
-from eventtree.event import Kind, Status
+from eventtree.event import Status
 from eventtree.llama_index import classify, inputs
 from eventtree.llama_index.classify import BUILT_IN, FACTS, Facts
 from eventtree.llama_index.closing import Closing
@@ -75,12 +75,10 @@ class Spans:
             self.closing.look()
         if tags is None:
             tags = active_instrument_tags.get()  # A workflow's run passes none; they stand in its context.
-        span = Span()
-        span.id = id_
-        span.run, name = run_and_name(id_)
-        span.facts = found = FACTS[None if instance is None else type(instance), name]
-        span.owner = 0 if instance is None else id(instance)
-        span.above, run, outlived = self.parents.enclosing(parent_id)
+        own, name = run_and_name(id_)
+        found = FACTS[None if instance is None else type(instance), name]
+        above, run, outlived = self.parents.enclosing(parent_id)
+        span = Span(id_, own, found, 0 if instance is None else id(instance), above)
         known: Mapping[str, Any] = found.known
         if run is not None and is_plumbing(span):
             span.internal = True
@@ -90,20 +88,20 @@ class Spans:
             self.open.pop(oldest_of(self.open) or "", None)
         if found.is_model:
             # Methods of a model that only format its prompt are plumbing around the call.
-            for above in span.ancestors():
-                if above.owner == span.owner and above.facts.method in classify.WRAPPERS:
-                    above.internal = True
+            for one in span.ancestors():
+                if one.owner == span.owner and one.facts.method in classify.WRAPPERS:
+                    one.internal = True
         if found.has_settings:
             known = {**known, **inputs.settings(instance, bound_args)}
             span.names_model = "model" in known
         recorder.open(
             self.pipeline,
-            span.run,
+            own,
             run,
             kind=found.kind,
-            name=found.name if found.kind is not Kind.TOOL else _tool_name(instance) or found.name,
+            name=found.name if not found.is_tool else _tool_name(instance) or found.name,
             inputs=bound_args if bound_args.arguments else None,
-            convert=partial(inputs.inputs_of, self.pipeline, found),
+            convert=partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
             metadata=_metadata(found, instance, bound_args, tags, outlived),
             known=known,
             framework=FRAMEWORK,
