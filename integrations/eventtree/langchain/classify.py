@@ -27,15 +27,6 @@ KNOWN_IDS = 1_000
 """Forgotten all at once, so few enough to take no time."""
 
 
-def written(run_id: Any) -> str:
-    """A UUID as text. The encoder writes one in a third of the time."""
-    try:
-        return encode(run_id)[1:-1].decode()
-    except ValueError:  # of another library's class
-        digits = f"{run_id.int:032x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
 _ids: dict[int, str] = {}
 """Run ids as text, by their number (`run_id.int`: to hash or write a UUID itself takes several calls).
 
@@ -46,15 +37,21 @@ Each is asked for at a run's start and end and by its children.
 def key_of(run_id: UUID) -> str:
     """A run's id as text; a caller may have given an id that is no UUID, kept as it reads."""
     try:
-        number = run_id.int
-        known = _ids.get(number)
-        if known is None:
-            if len(_ids) >= KNOWN_IDS:
-                _ids.clear()
-            known = _ids[number] = written(run_id)
-        return known
+        return _ids.get(run_id.int) or _written(run_id)
     except AttributeError:
         return str(run_id)
+
+
+def _written(run_id: Any) -> str:
+    """A UUID as text. The encoder writes one in a third of the time."""
+    if len(_ids) >= KNOWN_IDS:
+        _ids.clear()
+    try:
+        known = encode(run_id)[1:-1].decode()
+    except ValueError:  # of another library's class
+        known = str(UUID(int=run_id.int))
+    _ids[run_id.int] = known
+    return known
 
 
 def class_of(serialized: Any) -> str:

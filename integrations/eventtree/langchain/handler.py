@@ -20,7 +20,7 @@ from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import langgraph, models, prompts, responses, stream_events, usage
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.awaitable import callback
-from eventtree.langchain.classify import FALLBACKS, HIDDEN, is_plumbing, key_of, name_of, started_ns
+from eventtree.langchain.classify import FALLBACKS, HIDDEN, class_of, is_plumbing, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.langchain.retries import retry_note
@@ -43,6 +43,14 @@ About = Mapping[str, Any]
 FRAMEWORK = "langchain"
 INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
 """Whether runs of a name are the framework's plumbing."""
+
+
+def joined(messages: Any) -> Any:
+    """The messages of a batch, together."""
+    batches = items_of(messages)
+    if batches is None:
+        return messages
+    return batches[0] if len(batches) == 1 else [one for each in batches for one in items_of(each) or (each,)]
 
 
 class CallbackHandler(Handler, BaseCallbackHandler):
@@ -77,13 +85,12 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         defers_inputs: bool = False, **_: Any,
     ) -> None:  # fmt: skip
         """A chain, graph, node, prompt, parser or agent starts."""
-        key, parent = key_of(run_id), parent_of(parent_run_id)
+        key, parent, state = key_of(run_id), parent_of(parent_run_id), NOTHING
         name = name if type(name) is str and name else name_of(name, serialized, "chain")
-        state = NOTHING
-        known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
         if name == FALLBACKS and not defers_inputs:
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
+        known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
         self._open(key, parent, Kind.CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
         if metadata and ("ls_integration" in metadata or "thread_id" in metadata):
             self._in_graph(key, parent, metadata, inputs)
@@ -103,7 +110,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
                 recorder.note(key, "interrupt", run.state["interrupts"], pipeline=self.pipeline)
             if "thread" in run.state:
                 langgraph.leave_thread(run)
-        recorder.close(self.pipeline, key, outputs=outputs, inputs=inputs)
+        recorder.close(self.pipeline, key, Status.OK, outputs, inputs=inputs)
 
     @callback
     def on_chain_error(
@@ -122,16 +129,10 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         invocation_params: About | None = None, batch_size: int | None = None, options: Any = None, **_: Any,
     ) -> None:  # fmt: skip
         """A chat model is asked."""
-        batches = items_of(messages)
-        if batches is None:
-            asked = messages
-        elif len(batches) == 1:
-            asked = batches[0]
-        else:
-            asked = [one for each in batches for one in items_of(each) or (each,)]
+        asked = messages[0] if type(messages) is list and len(messages) == 1 else joined(messages)
         self._open_model(
-            serialized, asked, self._messages, run_id, parent_run_id, tags, metadata or {}, name,
-            invocation_params or {}, batch_size,
+            serialized, asked, self._messages, run_id, parent_run_id, tags, metadata or NOTHING, name,
+            invocation_params or NOTHING, batch_size,
         )  # fmt: skip
 
     @callback
@@ -142,8 +143,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
     ) -> None:  # fmt: skip
         """A text model is asked."""
         self._open_model(
-            serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata or {}, name,
-            invocation_params or {}, batch_size,
+            serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata or NOTHING, name,
+            invocation_params or NOTHING, batch_size,
         )  # fmt: skip
 
     @callback
@@ -186,8 +187,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
     ) -> None:
         """A model answered."""
         key = self._opened(run_id, Kind.MODEL, parent_run_id, tags)
-        learned = self._learned(response, key, responses.generations_of(response))
-        recorder.close(self.pipeline, key, outputs=response, **learned)
+        learned = usage.learned_from(response, responses.generations_of(response), recorder.recall(key))
+        recorder.close(self.pipeline, key, Status.OK, response, **learned)
 
     @callback
     def on_llm_error(
@@ -203,7 +204,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         generations = responses.generations_of(response)
         some = [one for one in generations if responses.has_content(one)]
         body = None if some else body_in(error, responses.body_of(generations))
-        learned = self._learned(response, key_of(run_id), generations, body)
+        learned = usage.learned_from(response, generations, recorder.recall(key_of(run_id)), body)
         outputs, shape = (list(messages_in(body)), self._messages) if body is not None else (responses.of(some), None)
         self._fail(run_id, error, Kind.MODEL, parent_run_id, tags, outputs=outputs or None, convert=shape, **learned)
 
@@ -325,16 +326,12 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About | None, inputs: Any,
         convert: Any = None, known: About = NOTHING, state: About = NOTHING,
     ) -> None:  # fmt: skip
-        if tags is not None and type(tags) is not list:
-            tags = items_of(tags)
         # Before the run is open, and only once for a duplicate: asking counts an attempt.
         if recorder.numbers_attempts and key not in recorder.runs:
             attempt = self._fallback_attempt(parent)
             if attempt is not None:
                 about = {**(about or NOTHING), "attempt": attempt}
-        if about and not self.pipeline.content and not models.CONTENTS.isdisjoint(about):
-            about = {key: value for key, value in about.items() if key not in models.CONTENTS}
-        if INTERNAL[name] or (tags and HIDDEN in tags):
+        if INTERNAL[name] or (tags is not None and HIDDEN in (tags if type(tags) is list else items_of(tags) or ())):
             known = {**known, "internal": True}
         if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
             root.is_unasked = False
@@ -343,10 +340,10 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     def _learn_configured(self, root: str) -> None:
         """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""
-        given = configured()
-        names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)} if given else NOTHING
-        if found := {key: self.pipeline.text(str(name)) for key, name in names.items() if name is not None}:
-            recorder.learn(root, configured=found)
+        if given := configured():
+            names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)}
+            found = {key: self.pipeline.text(str(name)) for key, name in names.items() if name is not None}
+            recorder.learn(root, **({"configured": found} if found else {}))
 
     def _opened(self, run_id: UUID, kind: Kind, parent_run_id: UUID | None, tags: Tags) -> str:
         """The key of a run that has something to report. One whose start another handler has hidden from ours is
@@ -363,17 +360,18 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
         about: About, name: str | None, invocation: About, batch_size: int | None,
     ) -> None:  # fmt: skip
-        provider = about.get("ls_provider")
+        provider, cls, params = about.get("ls_provider"), class_of(serialized), models.params_of(invocation, about)
         known = {
-            "provider": provider, "model": models.requested_model(invocation, about),
-            "params": models.params_of(invocation, about) or None, "base_url": models.base_url(serialized),
+            "provider": provider, "model": models.requested_model(invocation, about), "params": params or None,
+            "base_url": models.base_url(serialized),
         }  # fmt: skip
         state = {
-            "provider": provider, "is_guess": models.is_class_name(provider, serialized),
+            "provider": provider, "is_guess": models.is_class_name(provider, cls),
             "batch_size": None if batch_size == 1 else batch_size,
             "sent": None if self.pipeline.content else files_sent(asked),
         }  # fmt: skip
-        key, name = key_of(run_id), name_of(name, serialized, "model")
+        key = key_of(run_id)
+        name = name if type(name) is str and name else name_of(name, serialized, "model")
         self._open(key, parent_of(parent_run_id), Kind.MODEL, name, tags, about, asked, shape, known, state)
         abandoned.watch(run_id, key, self.pipeline)
 
@@ -437,9 +435,6 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         reported = run.state.get("reported", 0)
         recorder.remember(key, reported=reported + 1)
         return bool(reported % (run.duplicates + 1))
-
-    def _learned(self, response: Any, key: str, generations: list[Any], body: Any = None) -> dict[str, Any]:
-        return usage.learned_from(response, generations, recorder.recall(key), body)
 
     def _messages(self, messages: Any) -> JsonValue:
         return {"messages": self.pipeline.sanitize.messages(messages)}

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content import endpoint
-from eventtree.langchain.classify import class_of
 
 PARAMS = frozenset({
     *("temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "top_p", "top_k", "n"),
@@ -17,8 +16,6 @@ PARAMS = frozenset({
     *("audio", "best_of", "num_ctx", "truncation", "prediction", "include", "safety_settings", "candidate_count"),
 })  # fmt: skip
 """Taken from the invocation's parameters. Others are not: among them are headers, clients and keys."""
-CONTENTS = frozenset({"ls_stop", "ls_structured_output_format"})
-"""What LangChain adds to a run's metadata and quotes what is asked."""
 FROM_METADATA = {"temperature": "ls_temperature", "max_tokens": "ls_max_tokens", "stop": "ls_stop"}
 
 URL_KEYS = (
@@ -29,10 +26,12 @@ URL_KEYS = (
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
-def is_class_name(provider: Any, serialized: Any) -> bool:
-    """Whether the provider is only LangChain's guess: the class's name in lower case, without "chat"."""
-    name = class_of(serialized).lower()
-    return provider is None or provider in (name, name.removeprefix("chat"), name.removesuffix("chat"))
+def is_class_name(provider: Any, name: str) -> bool:
+    """Whether the provider is only LangChain's guess: its class's `name` in lower case, without "chat"."""
+    if provider is None:
+        return True
+    name = name.lower()
+    return provider in (name, name.removeprefix("chat"), name.removesuffix("chat"))
 
 
 def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Any:
@@ -51,8 +50,14 @@ def base_url(serialized: Any) -> str | None:
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that decide the answer, without unset ones."""
-    found = {key: value for key, value in invocation.items() if key in PARAMS and value is not None}
-    for key, source in FROM_METADATA.items():
-        if key not in found and metadata.get(source) is not None:
-            found[key] = metadata[source]
+    found = {}
+    if not PARAMS.isdisjoint(invocation):
+        found = {key: value for key, value in invocation.items() if key in PARAMS and value is not None}
+    if not GIVEN.isdisjoint(metadata):
+        for key, source in FROM_METADATA.items():
+            if key not in found and metadata.get(source) is not None:
+                found[key] = metadata[source]
     return found
+
+
+GIVEN = frozenset(FROM_METADATA.values())

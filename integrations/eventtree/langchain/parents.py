@@ -28,7 +28,7 @@ def parent_of(given: UUID | None) -> str | None:
                 return attempt
     # LangChain knows only its own runs: own code or a LlamaIndex span inside that parent may call back into it.
     own = inner.get()
-    if type(own) is str and recorder.descends(own, parent):
+    if own is not None and type(own) is str and recorder.descends(own, parent):
         parent = own
     if SPANS in sys.modules and (span := llama_index_span()) is not None and recorder.descends(span, parent):
         parent = span

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 def generations_of(response: Any) -> list[Any]:
-    """All generations of an `LLMResult`: LangChain hands each prompt's to its own run."""
-    rows = items_of(getattr(response, "generations", None)) or ()
+    """All generations of an `LLMResult`, to be read only: LangChain hands each prompt's to its own run."""
+    rows = getattr(response, "generations", None)
+    if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
+        return rows[0]
+    rows = items_of(rows) or ()
     return [one for row in rows for one in items_of(row) or ()]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from eventtree.content.finish import once
 from eventtree.event import JsonValue
 from eventtree.recording.pipeline import Figures
-from eventtree.usage.collect import Listed, figures, kept, model_in
+from eventtree.usage.collect import LOOKED_FOR, Listed, figures, kept, model_in
 
 About = Mapping[str, Any]
 
@@ -26,48 +26,53 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
 
     `body` is the provider's own answer, where an exception carried it.
     """
-    abouts: list[About] = []
-    counts: list[About] = []
-    places: list[dict[str, Any]] = []
+    counts: list[JsonValue] = []
+    places: list[Mapping[str, Any]] = []
     answers: list[Any] = []
     lists: list[tuple[Any, About, About]] = []
+    model = provider = None
     is_streamed, is_cached = state.get("streamed"), False
     for one in generations:
-        message = getattr(one, "message", None)
-        beside = _mapping(getattr(one, "generation_info", None))
-        about, count = getattr(message, "response_metadata", None), getattr(message, "usage_metadata", None)
-        if type(about) is not dict or not about:
-            about = _mapping(about) or beside
-        if type(count) is not dict:
-            count = _mapping(count)
-        place = kept(about) if about else NOTHING
-        abouts.append(about)
-        counts.append(count)
-        places.append({key: once(value) for key, value in place.items()} if is_streamed else place)
-        answers.append(getattr(message, "id", None))
+        message, beside = getattr(one, "message", None), getattr(one, "generation_info", None)
+        beside = NOTHING if beside is None else _mapping(beside)
+        about, place = _mapping(getattr(message, "response_metadata", None)) or beside, NOTHING
+        if about:
+            model, provider = model or once(model_in(about)), provider or about.get("model_provider")
+            if type(about) is not dict or not LOOKED_FOR.isdisjoint(about):
+                place = kept(about)
+        places.append({key: once(value) for key, value in place.items()} if is_streamed and place else place)
+        count = _mapping(getattr(message, "usage_metadata", None))
         is_cached = is_cached or count.get("total_cost") == 0
-        more, content = getattr(message, "additional_kwargs", None), getattr(message, "content", "")
-        if more or type(content) is not str or GROUNDING in about or GROUNDING in beside:
+        counts.append(figures(count) if count else {})
+        answers.append(getattr(message, "id", None))
+        content = getattr(message, "content", "")
+        if (
+            type(content) is not str
+            or getattr(message, "additional_kwargs", None)
+            or GROUNDING in about
+            or GROUNDING in beside
+        ):
             lists.append((message, about, beside))
     output = _mapping(getattr(result, "llm_output", None))
-    model = next((name for one in (*abouts, output, body) if one and (name := once(model_in(one)))), None)
-    learned: dict[str, Any] = {"usage": None, "model": model}
-    if state.get("is_guess"):
-        provider = next((name for one in abouts if one and (name := one.get("model_provider"))), None)
-        if isinstance(provider, str):
-            learned["provider"] = provider
     usage: dict[str, Any] = {}
-    if output and (place := kept(output)):
-        usage["llm_output"] = place
-    if body is not None and (place := kept(body)):
-        usage["raw"] = place
+    if output:
+        model = model or once(model_in(output))
+        if place := kept(output):
+            usage["llm_output"] = place
+    if body is not None:
+        model = model or once(model_in(body))
+        if place := kept(body):
+            usage["raw"] = place
     if "chunks" in state:
         usage["chunks"] = state["chunks"]
     if lists and (found := _listed(lists)):
         usage["listed"] = found
+    learned: dict[str, Any] = {"model": model, "usage": None}
+    if provider is not None and state.get("is_guess") and isinstance(provider, str):
+        learned["provider"] = provider
     if not (usage or any(counts) or any(places)):
         return learned
-    usage["usage_metadata"], usage["response_metadata"] = [*map(figures, counts)], places
+    usage["usage_metadata"], usage["response_metadata"] = counts, places
     if is_cached:
         usage["cached"] = True
     if is_streamed:

@@ -50,12 +50,19 @@ def _context_config() -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
+_active_span: Any = None
+"""The context variable that holds it, once LlamaIndex is loaded."""
+
+
 def llama_index_span() -> str | None:
     """Id of the LlamaIndex span that encloses this code: the uuid at the end of `Class.method-<uuid4>`."""
-    span_module = sys.modules.get(SPANS)
-    variable = getattr(span_module, "active_span_id", None)
-    span = variable.get() if variable is not None else None
-    return span[-UUID_LENGTH:] if isinstance(span, str) and len(span) > UUID_LENGTH else None
+    global _active_span
+    if _active_span is None:
+        _active_span = getattr(sys.modules.get(SPANS), "active_span_id", None)
+        if _active_span is None:
+            return None
+    span = _active_span.get()
+    return None if span is None or not isinstance(span, str) or len(span) <= UUID_LENGTH else span[-UUID_LENGTH:]
 
 
 def _in_frames(frame: FrameType | None) -> str | None:

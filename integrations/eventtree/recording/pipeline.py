@@ -50,6 +50,10 @@ WORDS = frozenset({
 """Values of a model's parameters that may stay where contents are not recorded; others quote what was asked."""
 
 
+QUOTES = frozenset({"ls_stop", "ls_structured_output_format"})
+"""What LangChain adds to a run's metadata and quotes what is asked."""
+
+
 class Prepared(NamedTuple):
     """A part of a record that `Pipeline.part` has made before: many runs have it in common, or it had to wait."""
 
@@ -95,6 +99,7 @@ WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
     "usage": _counts,
     "value": _figures,
     "error": lambda error: {**error, "message": NO_CONTENT},
+    "metadata": lambda about: {key: one for key, one in about.items() if key not in QUOTES},
 }
 """Part of a record → what of it stays where contents are not recorded."""
 
@@ -146,6 +151,8 @@ class Pipeline:
         self.last_tree: str | None = None
         self.open_runs = self.settings.bounds.open_runs
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
+        self.is_open = self.content and self.settings.redact is None
+        """Whether what is plain and small may stand as it is."""
         self.most_bytes = self.sanitize.limits.max_bytes
         # Bound here: to call an object that is no function takes Python a detour.
         self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
@@ -216,8 +223,10 @@ class Pipeline:
         if type(tags) is not list:
             found = items_of(tags)
             tags = [tags] if found is None else found
-        names = self.names
-        return [names[tag] if type(tag) is str else self.part("name", tag) for tag in tags]
+        plain = []
+        for tag in tags:
+            plain.append(self.names[tag] if type(tag) is str else self.part("name", tag))  # noqa: PERF401  (one tag)
+        return plain
 
     def add(self, entry: dict[str, JsonValue], given: Mapping[str, Any]) -> dict[str, JsonValue]:
         """Add parts by name to a record, fit for the disk, and return it; what is None is left out.
@@ -228,27 +237,24 @@ class Pipeline:
         for name, value in given.items():
             if value is None:
                 continue
-            if name in OWN:
-                entry[name] = value
-            elif name in TEXTS and type(value) is str:
+            kind = type(value)
+            if kind is str and name in TEXTS:
                 entry[name] = self.names[value]
             else:
-                entry[name] = self.part(name, value)
+                entry[name] = value.value if kind is Prepared else self.part(name, value)
         return entry
 
     def part(self, name: str, value: Any) -> JsonValue:
         """One part of a record."""
         kind = type(value)
+        if kind is Figures and self.is_open:
+            return value.value
         if name in TEXTS:
             return self.names[value] if kind is str else self.text(value)
         if kind is bool or name in OWN:
             return value
-        if kind is Prepared or (kind is Figures and self.sanitize.room):
-            made = value.value
-        elif name == "usage":
-            made = self.plain_usage(value.value if kind is Figures else value)
-        else:
-            made = self.plain(value)
+        plain = self.plain_usage if name == "usage" else self.plain
+        made = plain(value.value if kind is Figures else value)
         if type(made) is not dict and name in MAPPINGS:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)

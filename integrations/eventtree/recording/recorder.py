@@ -117,7 +117,7 @@ class Recorder(Runs):
                 metadata, tags = self._root(pipeline, tree, entry, metadata, tags, known), None
                 if parent_id is not None:
                     metadata["parent_run_id"] = parent_id
-            if tags is not None and (plain_tags := pipeline.plain_tags(tags)):
+            if tags is not None and (type(tags) is not list or tags) and (plain_tags := pipeline.plain_tags(tags)):
                 entry["tags"] = plain_tags
             if metadata is not None and (type(metadata) is not dict or metadata):
                 plain = pipeline.part("metadata", metadata)
@@ -145,9 +145,9 @@ class Recorder(Runs):
         self,
         pipeline: Pipeline,
         run_id: str,
-        *,
         status: Status = Status.OK,
         outputs: Any = None,
+        *,
         convert: Callable[[Any], JsonValue] | None = None,
         error: BaseException | Mapping[str, Any] | None = None,
         inputs: Any = None,
