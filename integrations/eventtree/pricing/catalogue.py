@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from eventtree.event import Cost, Usage
 from eventtree.remembered import Remembered
 from eventtree.usage.conditions import conditions, factor_of, unusual
 from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
+
+KEYS = {"input": ("input", "cache"), "output": ("output",)}
+"""Side → how genai-prices' keys of its tokens begin."""
 
 ALIASES: dict[str, str] = {
     "amazon": "aws",
@@ -48,6 +52,7 @@ FIGURES = {
 """Our figure → genai-prices' name of it; both conventions agree (wholes include their parts)."""
 
 SIDES = frozenset({"input_tokens", "output_tokens"})
+FIGURES_OF = attrgetter(*FIGURES)
 OF_OUTPUT = frozenset({"output_tokens", "output_reasoning_tokens"})
 WITHIN = {
     "cache_read_tokens": "input_tokens",
@@ -101,6 +106,10 @@ class Asked:
     at: datetime
     prices: Mapping[str, Any]
     """By genai-prices' keys; a price is a Decimal, or has a base and tiers."""
+    charged: frozenset[str]
+    """Which of input and output have a price for their tokens."""
+    fees: frozenset[str]
+    """The units with a price; `requests` is that of a call."""
     steps: tuple[int, ...]
     """The lengths of the input above which the prices change."""
     rates: dict[int, Mapping[str, Decimal] | None]
@@ -170,8 +179,11 @@ class Catalogue:
             return self._asked[key]
         own = vars(found.model.get_prices(at, context) if changes else standard)
         prices = {name: price for name, price in own.items() if price is not None}
-        steps = {tier.start for price in prices.values() for tier in getattr(price, "tiers", ())}
-        return self._asked.keep(key, Asked(found, context, at, prices, tuple(sorted(steps)), {}))
+        token_prices = [name for name in prices if name.endswith("_mtok")]
+        charged = frozenset(side for side, keys in KEYS.items() if any(name.startswith(keys) for name in token_prices))
+        fees = frozenset(name.removesuffix("_kcount") for name in prices if name.endswith("_kcount"))
+        steps = sorted({tier.start for price in prices.values() for tier in getattr(price, "tiers", ())})
+        return self._asked.keep(key, Asked(found, context, at, prices, charged, fees, tuple(steps), {}))
 
     def prices(self, model: str, provider: str | None, base_url: str | None, at: datetime) -> Mapping[str, Any] | None:
         """genai-prices' own prices of the model at that time, by its price keys; None where it has none."""
@@ -207,21 +219,28 @@ def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
 
 def _sums_by_rates(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
     """The same in a fraction of the time, where it is but so much for each token; None where it may be more."""
-    counts = {name: n for name, n in figures.items() if n}
-    left = counts.copy()
-    for name in counts.keys() & WITHIN.keys():
-        left[WITHIN[name]] = left.get(WITHIN[name], 0) - counts[name]
-    if not (figures.keys() >= SIDES and counts.keys() <= RATED and all(n >= 0 for n in left.values())):
+    counts = left = {name: n for name, n in figures.items() if n}
+    if not (figures.keys() >= SIDES and counts.keys() <= RATED):
         return None
+    if not counts.keys() <= SIDES:
+        left = counts.copy()
+        for name in counts.keys() & WITHIN.keys():
+            left[WITHIN[name]] = left.get(WITHIN[name], 0) - counts[name]
+    if min(left.values(), default=0) < 0:
+        return None  # what it says then is its own
     step = bisect_left(asked.steps, figures["input_tokens"])
     if step not in asked.rates:
         asked.rates[step] = _rates(asked, (0, *asked.steps)[step])
     rates = asked.rates[step]
     if rates is None:
         return None
-    output = sum((rates[name] * n for name, n in counts.items() if name in OF_OUTPUT), Decimal(0))
-    total = sum((rates[name] * n for name, n in counts.items() if name not in OF_OUTPUT), output)
-    return Sums(total - output, output, total + rates["requests"])
+    sent, answered = Decimal(0), Decimal(0)
+    for name, n in counts.items():
+        if name in OF_OUTPUT:
+            answered += rates[name] * n
+        else:
+            sent += rates[name] * n
+    return Sums(sent, answered, sent + answered + rates["requests"])
 
 
 def _rates(asked: Asked, start: int) -> Mapping[str, Decimal] | None:
@@ -252,18 +271,19 @@ def _listed(provider: str, ids: Iterable[str]) -> str | None:
 
 def _figures(usage: Usage) -> dict[str, int]:
     """Our figures under genai-prices' names. Cohere bills its own units instead of the model's tokens."""
-    billed = {f"{side}_tokens": usage.units.get(f"billed_{side}_tokens") for side in ("input", "output")}
-    counted = {name: getattr(usage, ours) for ours, name in FIGURES.items()}
-    chosen = billed if any(value is not None for value in billed.values()) else counted
-    units = {name: usage.units.get(name) for name in UNITS}
-    return {name: value for name, value in {**chosen, **units}.items() if value is not None}
+    figures = dict(zip(FIGURES.values(), FIGURES_OF(usage), strict=True))
+    if usage.units:
+        billed = {f"{side}_tokens": usage.units.get(f"billed_{side}_tokens") for side in KEYS}
+        figures = billed if any(n is not None for n in billed.values()) else figures
+        figures |= {name: usage.units.get(name) for name in UNITS}
+    return {name: n for name, n in figures.items() if n is not None}
 
 
 def _conditions(usage: Usage, found: Found, at: datetime) -> tuple[dict[str, str], Decimal, tuple[str, ...]]:
     """What else decides the price of the tokens: genai-prices' context, a factor, and what nobody has a price of."""
     context, factor, problems = conditions(usage), Decimal(1), list[str]()
     is_batch = context.get("service_tier") == "batch"
-    for name, value in unusual(usage).items():
+    for name, value in unusual(context).items():
         asked = {name: value, "processing": "batch"} if is_batch and name == "service_tier" else {name: value}
         times = factor_of(name, value, found.provider.id, found.model.id)
         if times is None and not any(_fits(variant, asked, at) for variant in found.variants):
@@ -283,8 +303,8 @@ def _cost(
     """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
     lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices]
     unpriced = _unpriced(asked, usage)
-    problems = (*(f"{name} has a price of its own and no count" for name in lost), *unpriced)
-    known = _known_sides(asked.prices, figures) - {name.partition("_")[0] for name in lost}
+    problems = (*[f"{name} has a price of its own and no count" for name in lost], *unpriced)
+    known = _known_sides(asked, figures).difference([name.partition("_")[0] for name in lost])
     if not known:
         return Cost(problems=problems) if problems else None
     input_usd = sums.input * factor if "input" in known else None
@@ -296,30 +316,23 @@ def _cost(
     )
 
 
-def _known_sides(prices: Mapping[str, Any], figures: Mapping[str, int]) -> set[str]:
+def _known_sides(asked: Asked, figures: Mapping[str, int]) -> frozenset[str]:
     """The sides whose count and price are known; genai-prices says 0 of the others."""
-    known = set()
-    if "input_tokens" in figures and _is_priced(prices, ("input", "cache"), figures["input_tokens"]):
-        known.add("input")
-    # What was not counted is 0 where nothing that comes out is charged: an embedding.
-    is_embedding = "output_tokens" not in figures and not _is_priced(prices, ("output",), 1)
-    if any(hasattr(price, "tiers") for price in prices.values()) and "input_tokens" not in figures:
-        return known  # the length of the input decides the price of the output
-    if is_embedding or ("output_tokens" in figures and _is_priced(prices, ("output",), figures["output_tokens"])):
-        known.add("output")
-    return known
+    if len(asked.charged) == len(KEYS) and figures.keys() >= SIDES:
+        return asked.charged
+    counts = {side: figures.get(f"{side}_tokens") for side in KEYS}
+    if counts["output"] is None and "output" not in asked.charged:
+        counts["output"] = 0  # nothing that comes out is charged: an embedding
+    if counts["input"] is None and asked.steps:
+        return frozenset()  # the length of the input decides the price of the output
+    return frozenset(side for side, n in counts.items() if n == 0 or (n and side in asked.charged))
 
 
 def _unpriced(asked: Asked, usage: Usage) -> tuple[str, ...]:
     """A problem for each unit without a price. Perplexity's fee of a request covers its searches."""
-    priced = {key.removesuffix("_kcount") for key in asked.prices if key.endswith("_kcount")}
-    if "requests" in priced:
+    if "requests" in asked.fees:
         return ()
-    problems = unpriced_units(usage, priced)
+    problems = unpriced_units(usage, asked.fees)
     if ALWAYS_SEARCHES.search(asked.found.model.id) and not usage.units.get("web_searches"):
         return (*problems, "each request searches the web, which has no price")
     return problems
-
-
-def _is_priced(prices: Mapping[str, Any], sides: tuple[str, ...], tokens: int) -> bool:
-    return tokens == 0 or any(key.endswith("_mtok") and key.startswith(sides) for key in prices)

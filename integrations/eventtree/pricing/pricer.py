@@ -17,6 +17,7 @@ from eventtree.event import Cost, Frozen, JsonValue, Usage
 from eventtree.pricing.catalogue import Catalogue
 from eventtree.pricing.stated import cost_of, given_in, reported_in
 from eventtree.pricing.table import Prices, Row, Table, charge, extras, load
+from eventtree.usage.normalize import plain_counts
 from eventtree.usage.tokenizer import Tokenizer, infer
 
 PriceFunction = Callable[[Usage | None, str | None, str | None, datetime], JsonValue]
@@ -112,14 +113,16 @@ class Pricer:
         `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
         """
-        stated = cost_of(given, "given")
+        raw = usage.raw if usage is not None else None
+        if isinstance(raw, dict) and plain_counts(raw):
+            raw = None  # the usual record has no place where anybody could have stated a cost
+        stated = cost_of(given, "given") if given is not None else None
         if stated is None and usage is not None:
-            stated = Cost(**FREE) if usage.cached else given_in(usage.raw)
+            stated = Cost(**FREE) if usage.cached else given_in(raw)
         if stated is not None:
             return stated
         found, is_final = self._asked(usage, model, provider, at)
-        if found is None and not is_final:
-            raw = usage.raw if usage is not None else None
+        if found is None and not is_final and (raw or reported is not None):
             found = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
         if found is None and not is_final:
             found, is_final = self._listed(usage, (model, asked), provider, base_url, at)
@@ -190,10 +193,10 @@ class Pricer:
     ) -> tuple[Cost | None, bool]:
         """A price from table or genai-prices, and whether None is the last word."""
         tier = usage.service_tier if usage is not None else None
-        rows = (self.table.row(name, provider, tier, at) for name in names if self.table and name)
-        row = next((row for row in rows if row), None)
-        if self.table and row:
-            return _charged(row, usage, self.table.source), True
+        for name in names if self.table else ():
+            row = self.table.row(name, provider, tier, at) if self.table and name else None
+            if self.table and row:
+                return _charged(row, usage, self.table.source), True
         model = names[0]
         if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
             return None, False

@@ -40,7 +40,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import Cost, Frozen, JsonValue, Usage
 from eventtree.remembered import Remembered
-from eventtree.usage.conditions import unusual
+from eventtree.usage.conditions import conditions, unusual
 from eventtree.usage.hosted import unpriced_units
 
 SETTING = "prices"
@@ -195,7 +195,11 @@ def charge(row: Row, usage: Usage, source: str) -> Cost | None:
     # A fee for the request covers what happens in it.
     unpriced = () if row.request else unpriced_units(usage, row.units)
     total = None if unpriced or input_usd is None or output_usd is None else input_usd + output_usd + extras(row, usage)
-    odd = (f"{name} {value} has no price in {source}" for name, value in unusual(usage).items() if not _has(row, name))
+    odd = (
+        f"{name} {value} has no price in {source}"
+        for name, value in unusual(conditions(usage)).items()
+        if not _has(row, name)
+    )
     return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(*unpriced, *odd), source=source)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from eventtree.event import JsonValue, Usage
-from eventtree.usage.normalize import PLACES, places
+from eventtree.usage.normalize import PLACES, places, plain_counts
 from eventtree.usage.providers import MODIFIERS, ORDINARY
 from eventtree.usage.reader import find_each
 
@@ -39,13 +39,13 @@ def conditions(usage: Usage) -> dict[str, str]:
     return tier | _modifiers(usage.raw)
 
 
-def unusual(usage: Usage) -> dict[str, str]:
+def unusual(conditions: Mapping[str, str]) -> dict[str, str]:
     """Those of the conditions that may change a price."""
-    return {name: value for name, value in conditions(usage).items() if value not in ORDINARY}
+    return {name: value for name, value in conditions.items() if value not in ORDINARY}
 
 
 def _modifiers(raw: JsonValue) -> dict[str, str]:
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict) or plain_counts(raw):
         return {}
     found = (item for place in PLACES for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS))
     return {MODIFIERS[path]: value[:40].lower() for path, value in found if isinstance(value, str)}

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
@@ -44,7 +45,7 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     if plain is not None:
         counts = dict(zip(PLAIN, plain, strict=True))
         uncounted = _uncounted(raw, NOTHING, {}, inputs)
-        return NO_USAGE.model_copy(update={**counts, "units": {}, "others": {}, "uncounted": uncounted, "raw": raw})
+        return _made(**counts, uncounted=uncounted, raw=raw)
     record = _Record.of(raw)
     readings = _last_snapshot(record, _readings(record))
     units = _listed_units(record, model)
@@ -56,10 +57,10 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     tiers = (*(r.tier for r in (chosen, *readings)), *(_stated_tier(one) for one in record.dicts))
     tier = next(filter(None, tiers), None)
     others = next((one.others for one in readings if one.others), {})
-    return Usage(
+    return _made(
         **_fields(chosen),
         units=units | {name: chosen.figures[name] for name in UNITS if name in chosen.figures},
-        others={other: Usage(**_fields(reading), service_tier=tier) for other, reading in others.items()},
+        others={other: _made(**_fields(reading), service_tier=tier) for other, reading in others.items()},
         uncounted=_uncounted(raw, record.listed, chosen.figures, inputs),
         cached=record.is_cached,
         service_tier=tier,
@@ -71,8 +72,15 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
 PLAIN = ("input_tokens", "output_tokens", "total_tokens")
 SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
 """Keys of a record that say nothing of a single answer's counts beside the counts themselves."""
-NO_USAGE = Usage()
+NO_USAGE = Usage().fields()
+PLAIN_KEYS = frozenset(PLAIN)
+PLAIN_OF = itemgetter(*PLAIN)
 NOTHING: dict[str, JsonValue] = {}
+
+
+def _made(**fields: Any) -> Usage:
+    """A usage of these fields, which have been looked at: nothing is checked again."""
+    return Usage.model_construct(**{**NO_USAGE, "units": {}, "others": {}, **fields})
 
 
 def plain_counts(raw: Mapping[str, JsonValue]) -> tuple[int, int, int] | None:
@@ -80,12 +88,12 @@ def plain_counts(raw: Mapping[str, JsonValue]) -> tuple[int, int, int] | None:
     of the record that says anything. All rules below come to just these counts then.
     """
     counts = raw.get("usage_metadata")
-    if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != set(PLAIN):
+    if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN_KEYS:
         return None
     for key, value in raw.items():
         if value and key not in SILENT and value != [{}]:
             return None
-    sent, answered, total = map(counts[0].get, PLAIN)
+    sent, answered, total = PLAIN_OF(counts[0])
     if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
         return None
     return (sent, answered, total) if sent > 0 <= answered and sent + answered == total <= MOST_TOKENS else None
@@ -131,6 +139,8 @@ def _dict(value: JsonValue) -> dict[str, JsonValue]:
 def places(raw: Mapping[str, JsonValue], place: str) -> list[dict[str, JsonValue]]:
     """The dicts recorded at `place`: one for each generation, or one."""
     value = raw.get(place)
+    if not value:
+        return []
     return [one for one in (value if type(value) is list else [value]) if one and isinstance(one, dict)]
 
 
