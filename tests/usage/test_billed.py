@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from eventtree import config
 from eventtree.event import Cost, Event, Usage
 from eventtree.pricing import Pricer
 from eventtree.testing import capture
 from eventtree.usage import normalise
-from eventtree.usage.collect import Listed
+from eventtree.usage.collect import Listed, kept
 from tests.usage import bodies
 from tests.usage.conftest import Asked
 from tests.usage.served import Provider
@@ -699,3 +700,143 @@ def test_what_was_sent_is_seen_where_contents_are_not_recorded(
     event = asked.event
     assert event.usage is not None
     assert (event.inputs is not None, event.usage.uncounted) == (content, ("input_audio",))
+
+
+# What has a price of its own beside the plain tokens, as each provider documents it
+
+MODALITIES = {
+    "Perplexity's citations": (
+        {
+            "usage": {
+                "prompt_tokens": 33,
+                "completion_tokens": 7163,
+                "total_tokens": 7196,
+                "citation_tokens": 20016,
+                "num_search_queries": 21,
+                "reasoning_tokens": 193947,
+            }
+        },
+        *("sonar-deep-research", "perplexity"),
+        # 2 in, 8 out, 3 for reasoning, 2 for citations, a million each; 5 for a thousand searches
+        "0.784243",
+    ),
+    "Mistral's audio, by the second": (
+        {"usage": {"prompt_tokens": 4, "completion_tokens": 100, "total_tokens": 1479, "prompt_audio_seconds": 900}},
+        *("voxtral-small-latest", "mistral"),
+        # 0.1 in, 0.4 out, a million each; 0.24 an hour
+        "0.0600404",
+    ),
+    "LiteLLM's cache writes of an hour": (
+        {
+            "usage": {
+                "prompt_tokens": 3000,
+                "completion_tokens": 10,
+                "total_tokens": 3010,
+                "prompt_tokens_details": {
+                    "cached_tokens": 0,
+                    "cache_creation_tokens": 2000,
+                    "cache_creation_token_details": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 2000},
+                },
+            }
+        },
+        *("claude-sonnet-4-5", "anthropic"),
+        # 3 in, 6 for what is written for an hour, 15 out
+        "0.01515",
+    ),
+    "the Live API's audio": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 100,
+                "responseTokenCount": 50,
+                "totalTokenCount": 150,
+                "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 100}],
+                "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 50}],
+            }
+        },
+        *("gemini-live-2.5-flash", "google"),
+        # 0.5 in, 12 for audio out
+        "0.00065",
+    ),
+    "Gemini's video": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 1000,
+                "candidatesTokenCount": 50,
+                "totalTokenCount": 1050,
+                "promptTokensDetails": [
+                    {"modality": "VIDEO", "tokenCount": 900},
+                    {"modality": "TEXT", "tokenCount": 100},
+                ],
+            }
+        },
+        *("gemini-3.8-live", "google"),
+        # 0.75 in, 1 for video, 4.5 out
+        "0.0012",
+    ),
+    "OpenRouter's searches": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "total_tokens": 150,
+                "server_tool_use": {"web_search_requests": 2},
+            }
+        },
+        *("anthropic/claude-sonnet-4.5", "openrouter"),
+        None,
+    ),
+    "Cohere's images": (
+        {"meta": {"billed_units": {"images": 1, "input_tokens": 0}}},
+        *("embed-v4.0", "cohere"),
+        None,
+    ),
+    "Cohere's classifications": ({"meta": {"billed_units": {"classifications": 3}}}, "command-r", "cohere", None),
+}
+
+
+@pytest.mark.parametrize(("body", "model", "provider", "total"), MODALITIES.values(), ids=MODALITIES)
+def test_what_a_provider_charges_otherwise_is_charged_so(
+    body: Json, model: str, provider: str, total: str | None
+) -> None:
+    """Rules 2 and 5: the price of its own, or no total and a problem that names it."""
+    usage, cost = priced({"raw": body}, model, provider)
+    assert cost.total_usd == (None if total is None else Decimal(total))
+    assert not usage.problems
+    assert bool(cost.problems) == (total is None)
+
+
+def test_voxtrals_audio_is_part_of_the_input_though_not_of_prompt_tokens() -> None:
+    """docs.mistral.ai/api, UsageInfo: the total counts it; it is billed by its length."""
+    usage = {"prompt_tokens": 4, "completion_tokens": 100, "total_tokens": 1479, "prompt_audio_seconds": 203}
+    found = normalise({"raw": {"usage": usage}})
+    assert found is not None
+    assert (found.input_tokens, found.input_audio_tokens, found.total_tokens) == (1379, 1375, 1479)
+    assert found.units == {"audio_seconds": 203}
+
+
+def test_qwens_explicit_cache_is_read() -> None:
+    """alibabacloud.com/help/en/model-studio/context-cache."""
+    details = {"cached_tokens": 0, "cache_creation": {"ephemeral_5m_input_tokens": 1605}, "cache_type": "ephemeral"}
+    usage = {"prompt_tokens": 1700, "completion_tokens": 10, "total_tokens": 1710}
+    found = normalise({"raw": {"usage": {**usage, "prompt_tokens_details": details}}})
+    assert found is not None
+    assert (found.input_tokens, found.cache_write_tokens, found.cache_write_5m_tokens) == (1700, 1605, 1605)
+
+
+def test_what_a_client_marks_as_not_given_is_no_count() -> None:
+    """mistralai's `Unset`, an object without fields."""
+
+    class Unset(BaseModel):
+        """As in mistralai.types."""
+
+    class UsageInfo(BaseModel):
+        """As in mistralai.models."""
+
+        prompt_tokens: int = 4
+        completion_tokens: int = 5
+        total_tokens: int = 9
+        prompt_audio_seconds: Unset = Unset()
+
+    found = normalise({"raw": kept({"usage": UsageInfo()})})
+    assert found is not None
+    assert (found.input_tokens, found.output_tokens, found.problems, found.units) == (4, 5, (), {})

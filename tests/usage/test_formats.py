@@ -292,7 +292,7 @@ BODIES: dict[str, tuple[Json, Json]] = {
                 "reasoning_tokens": 95000,
             }
         },
-        sides(33, 122163, reasoning_tokens=95000, web_searches=18),
+        sides(33, 122163, reasoning_tokens=95000, web_searches=18, citation_tokens=20000),
     ),
     "openrouter": (
         {

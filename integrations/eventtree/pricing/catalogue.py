@@ -64,14 +64,18 @@ WITHIN = {
 """A count → the one it is a part of. These do not overlap, so that each token of them has one price."""
 RATED = SIDES | WITHIN.keys()
 
-UNITS = ("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions")
-"""Our units that genai-prices may price; they have its names."""
-
-ZEROS: dict[str, str] = {
-    **{name.replace("_tokens", "_mtok"): name for name in FIGURES.values()},
-    **{f"{unit}_kcount": unit for unit in UNITS},
+UNITS: dict[str, tuple[str, ...]] = {
+    **{unit: (unit,) for unit in ("web_searches", "rerank_searches", "storage_searches", "social_searches")},
+    **{unit: (unit,) for unit in ("code_executions", "input_video_tokens", "output_video_tokens")},
+    "citation_tokens": ("output_citation_tokens",),
+    "audio_seconds": ("audio_seconds", "input_audio_seconds"),
 }
-"""Price keys whose count is given as 0 where it is not known: genai-prices infers what is left out, which doubles the
+"""Our units that genai-prices may price → its names of them."""
+
+ENDINGS = {"_mtok": "_tokens", "_kcount": "", "_hours": "_seconds"}
+"""How genai-prices' price keys end → how its names of what is counted do."""
+COUNTED = {*FIGURES.values(), *(name for names in UNITS.values() for name in names)}
+"""What is given as 0 where it is not known and has a price: genai-prices infers what is left out, which doubles the
 time of a lookup and comes to 0 too.
 """
 
@@ -181,7 +185,7 @@ class Catalogue:
         prices = {name: price for name, price in own.items() if price is not None}
         token_prices = [name for name in prices if name.endswith("_mtok")]
         charged = frozenset(side for side, keys in KEYS.items() if any(name.startswith(keys) for name in token_prices))
-        fees = frozenset(name.removesuffix("_kcount") for name in prices if name.endswith("_kcount"))
+        fees = frozenset(map(_counted, prices))
         steps = sorted({tier.start for price in prices.values() for tier in getattr(price, "tiers", ())})
         return self._asked.keep(key, Asked(found, context, at, prices, charged, fees, tuple(steps), {}))
 
@@ -195,7 +199,7 @@ class Catalogue:
             owner, listed = self._snapshot.find_provider_model(model, None, provider_id, None)
         except LookupError:
             return None
-        zeros = {name: 0 for key, name in ZEROS.items() if key in _price_keys(listed)}
+        zeros = {name: 0 for key in _price_keys(listed) if (name := _counted(key)) in COUNTED}
         is_own = any(listed is one for one in owner.models)  # of a model taken from elsewhere it looks at no variants
         return Found(owner, listed, zeros, tuple(listed.price_variants or ()) if is_own else ())
 
@@ -256,6 +260,12 @@ def _rates(asked: Asked, start: int) -> Mapping[str, Decimal] | None:
     return rates | {"requests": plain.total - sum(rates[name] * n for name, n in base.items())}
 
 
+def _counted(key: str) -> str:
+    """genai-prices' name of what a price is for."""
+    ending = next((ending for ending in ENDINGS if key.endswith(ending)), "")
+    return key.removesuffix(ending) + ENDINGS.get(ending, "")
+
+
 def _price_keys(model: Any) -> set[str]:
     """Every price a model has, whatever the day or tier."""
     plain = model.prices if isinstance(model.prices, list) else [model]
@@ -275,7 +285,10 @@ def _figures(usage: Usage) -> dict[str, int]:
     if usage.units:
         billed = {f"{side}_tokens": usage.units.get(f"billed_{side}_tokens") for side in KEYS}
         figures = billed if any(n is not None for n in billed.values()) else figures
-        figures |= {name: usage.units.get(name) for name in UNITS}
+        figures |= {name: usage.units.get(unit) for unit, names in UNITS.items() for name in names}
+        if "audio_seconds" in usage.units and usage.input_tokens is not None:
+            # The audio is billed by its length alone.
+            figures["input_tokens"] = usage.input_tokens - (figures.pop("input_audio_tokens", 0) or 0)
     return {name: n for name, n in figures.items() if n is not None}
 
 

@@ -91,8 +91,8 @@ def billed_queries(unit: str, queries: int, model: str | None) -> int:
 
 
 def unpriced_units(usage: Usage, priced: Collection[str]) -> tuple[str, ...]:
-    """A problem for each unit without a price. What Cohere bills instead of tokens is priced as tokens are."""
+    """A problem for each unit without a price. Tokens are charged as the others are."""
     if not usage.units:
         return ()
-    counted = {name: n for name, n in usage.units.items() if n and not name.startswith("billed_")}
+    counted = {name: n for name, n in usage.units.items() if n and not name.endswith("_tokens")}
     return tuple(f"{n} {name} have no price" for name, n in counted.items() if name not in priced)

@@ -323,7 +323,7 @@ def _uncounted(
         return ()
     sent = {*(str(part.get("type")) for part in parts), *map(str, seen if isinstance(seen, list) else ())} & MODALITIES
     both = [*(f"input_{one}" for one in sorted(sent)), *(f"output_{one}" for one in made or () if isinstance(one, str))]
-    return tuple(name for name in both if name not in figures)
+    return tuple(name for name in both if name not in figures and f"{name}_tokens" not in figures)
 
 
 def _problems(record: _Record, chosen: Reading, readings: list[Reading]) -> Iterator[str]:

@@ -3,8 +3,8 @@
 A path walks into objects ("a.b") and may pick items of a list by a field ("a[modality=AUDIO].tokenCount", summed over
 the items that match); alternatives are divided by " | " and the first that is there counts.
 
-The figures are those of `eventtree.event.Usage` without "_tokens", and a few that only exist here: `tool_input` and
-`citation` (never part of the provider's input and output, always added), and the names in UNITS.
+The figures are those of `eventtree.event.Usage` without "_tokens", `tool_input` (never part of the provider's input,
+always added), and the names in UNITS (`citation_tokens` are never part of the output).
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from eventtree.event import JsonValue
 UNITS = (
     *("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions"),
     *("document_searches", "image_generations", "search_sources", "billed_input_tokens", "billed_output_tokens"),
+    *("embedded_images", "classifications", "audio_seconds"),
+    *("citation_tokens", "input_video_tokens", "output_video_tokens"),
 )
-"""What is billed and is no token of the model; the names are those of genai-prices where it has one."""
+"""What is billed and is no token of the model, and (`…_tokens`) what may have a price of its own among the tokens; the
+names are those of genai-prices where it has one.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,8 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "billed_input_tokens": "billed_units.input_tokens",
             "billed_output_tokens": "billed_units.output_tokens",
             "rerank_searches": "billed_units.search_units",
+            "embedded_images": "billed_units.images",
+            "classifications": "billed_units.classifications",
         },
     ),
     ProviderFormat(
@@ -136,8 +142,11 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "cache_read_image": _modalities("cache", "IMAGE,DOCUMENT"),
             "input_audio": _modalities("prompt", "AUDIO"),
             "input_image": _modalities("prompt", "IMAGE,DOCUMENT"),
-            "output_audio": _modalities("candidates", "AUDIO"),
-            "output_image": _modalities("candidates", "IMAGE"),
+            # The Live API answers in `response…`.
+            "output_audio": f"{_modalities('candidates', 'AUDIO')} | {_modalities('response', 'AUDIO')}",
+            "output_image": f"{_modalities('candidates', 'IMAGE')} | {_modalities('response', 'IMAGE')}",
+            "input_video_tokens": _modalities("prompt", "VIDEO"),
+            "output_video_tokens": _modalities("candidates", "VIDEO"),
         },
         outside=frozenset({"reasoning"}),
         absent_output_is_zero=True,
@@ -183,7 +192,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         reads={
             **_sides("prompt_tokens", "completion_tokens", "total_tokens"),
             "reasoning": "reasoning_tokens",
-            "citation": "citation_tokens",
+            "citation_tokens": "citation_tokens",
             "web_searches": "num_search_queries",
         },
         outside=frozenset({"reasoning"}),
@@ -230,7 +239,9 @@ FORMATS: tuple[ProviderFormat, ...] = (
         # prompt_token_details, singular, and prompt_tokens_details: docs.mistral.ai/api, UsageInfo), Moonshot
         # (cached_tokens), LiteLLM and Databricks (cache_read_input_tokens; LlamaIndex uses it for Bedrock too, where
         # prompt_tokens excludes it: the total decides). Reasoning: xAI leaves it out of completion_tokens (the total
-        # decides); Databricks and Modal write it at the top.
+        # decides); Databricks and Modal write it at the top. Cache writes of an hour: LiteLLM; explicit ones: Qwen
+        # (alibabacloud.com/help/en/model-studio/context-cache). Mistral bills Voxtral's audio by the second
+        # (docs.mistral.ai/api, UsageInfo), and OpenRouter the searches (openrouter.ai/docs, usage accounting).
         name="openai",
         marks=("prompt_tokens", "completion_tokens"),
         reads={
@@ -240,13 +251,19 @@ FORMATS: tuple[ProviderFormat, ...] = (
             "cache_read_audio": "prompt_tokens_details.cached_tokens_details.audio_tokens",
             "cache_read_image": "prompt_tokens_details.cached_tokens_details.image_tokens",
             "cache_write": "prompt_tokens_details.cache_write_tokens | prompt_tokens_details.cache_creation_tokens"
-            " | cache_creation_input_tokens | cache_write_input_tokens",
+            " | prompt_tokens_details.cache_creation_input_tokens | cache_creation_input_tokens"
+            " | cache_write_input_tokens",
+            "cache_write_5m": "prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens"
+            " | prompt_tokens_details.cache_creation.ephemeral_5m_input_tokens",
+            "cache_write_1h": "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
             "reasoning": "completion_tokens_details.reasoning_tokens | reasoning_tokens",
             "input_audio": "prompt_tokens_details.audio_tokens",
             "output_audio": "completion_tokens_details.audio_tokens",
             "input_image": "prompt_tokens_details.image_tokens",
             "output_image": "completion_tokens_details.image_tokens",
+            "audio_seconds": "prompt_audio_seconds",
             **XAI_TOOLS,
+            "web_searches": f"server_tool_use.web_search_requests | {XAI_TOOLS['web_searches']}",
         },
     ),
     ProviderFormat(

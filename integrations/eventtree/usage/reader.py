@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
-from eventtree.usage.providers import FORMATS, ProviderFormat
+from eventtree.usage.providers import FORMATS, UNITS, ProviderFormat
 
 MOST_TOKENS = 10**15
 """A count above this is no count: no provider bills a quadrillion tokens, and vendors' numbers end at 2**53."""
@@ -222,6 +222,8 @@ def _planned(shape: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
     for name, paths in shape.reads.items():
         # Of the alternatives only those count that can lead anywhere in a dict with these keys.
         viable = [path for path in paths.split(" | ") if _may_lead(raw, path)]
+        if name in UNITS and viable and find(raw, viable[0]) == [{}]:
+            continue  # mistralai's `Unset`: a mark of what was not given
         if viable and "[" not in viable[0]:
             plan.direct.append((name, viable[0].split(".")))
         elif viable:
@@ -308,7 +310,7 @@ def _move_inside(shape: ProviderFormat, figures: dict[str, int]) -> None:
         "cache": figures.get("cache_read", 0) + figures.get("cache_write", 0),
         "reasoning": figures.get("reasoning", 0),
     }
-    tool_input, citation = figures.pop("tool_input", 0), figures.pop("citation", 0)
+    tool_input = figures.pop("tool_input", 0)
     outside = shape.outside
     if not shape.documented and figures.keys() >= {"input", "output", "total"}:
         gap = figures["total"] - figures["input"] - figures["output"] - tool_input
@@ -316,7 +318,7 @@ def _move_inside(shape: ProviderFormat, figures: dict[str, int]) -> None:
     if "input" in figures:
         figures["input"] += tool_input + (sizes["cache"] if "cache" in outside else 0)
     if "output" in figures:
-        figures["output"] += citation + (sizes["reasoning"] if "reasoning" in outside else 0)
+        figures["output"] += figures.get("citation_tokens", 0) + (sizes["reasoning"] if "reasoning" in outside else 0)
 
 
 def _outside(shape: ProviderFormat, sizes: dict[str, int], wholes: dict[str, int], gap: int) -> frozenset[str]:
@@ -333,7 +335,7 @@ def _settle_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: 
     """total = input + output: derive the one that is missing, and name a stated total that does not fit.
 
     Some providers leave what stands outside input and output out of their total too, which is harmless. Google's
-    OpenAI-compatible answers count thinking in the total only.
+    OpenAI-compatible answers count thinking in the total only, and Mistral's the audio that went in.
     """
     figures, total = reading.figures, stated.get("total")
     if reading.is_complete:
@@ -343,6 +345,9 @@ def _settle_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: 
             if gap_is_thinking and total > ours and "reasoning" not in figures:
                 figures["reasoning"] = total - ours
                 figures["output"] += total - ours
+            elif figures.get("audio_seconds") and total > ours:
+                figures["input_audio"] = total - ours
+                figures["input"] += total - ours
             else:
                 problem = f"total is {total}, input {figures['input']} and output {figures['output']}"
                 reading.problems.append(problem)
