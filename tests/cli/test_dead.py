@@ -97,7 +97,7 @@ def test_a_vendor_that_is_away_leaves_the_letters_as_they_are(
     server: VendorServer, trees: list[str], own_place: Path
 ) -> None:
     server.script("braintrust", [503] * 100)
-    code, text = dead(server, "--resend", "--timeout", "0.5")
+    code, text = dead(server, "--resend", "--timeout", "4")
     assert code == 1
     assert "0 of 6 taken, 0 refused again" in text
     assert "HTTP 503" in text

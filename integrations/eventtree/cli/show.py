@@ -32,8 +32,8 @@ from eventtree.terminal import SHORT_ID, RowsView, TableView, TreeView, console,
 from eventtree.tree.filter import Filter
 from eventtree.vendors import vendor_class
 
-UNKNOWN_SECONDS = 0.5
-"""A report reads trees this long that the index does not have yet, the newest first: models without a price."""
+UNKNOWN_TREES = 250
+"""A report reads so many trees that the index may not have yet, the newest: for models without a price."""
 AT_ONCE_SECONDS = 0.5
 """What takes longer shows how far it is."""
 LAST = 5
@@ -189,8 +189,8 @@ def show_report(folder: str | None, as_json: bool) -> None:
     """The sums per vendor."""
     journal = existing(folder)
     with Index(journal) as index, progress("counting what every vendor has"):
-        index.refresh(UNKNOWN_SECONDS)
-        found = make_report(journal, {"unknown_models": index.unknown_models()}, vendorless=index.vendorless())
+        index.search(limit=UNKNOWN_TREES, seconds=AT_ONCE_SECONDS)
+        found = make_report(journal, {"unknown_models": index.unknown_models()})
     if as_json:
         say(found.model_dump_json())
     else:

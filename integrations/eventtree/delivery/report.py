@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from eventtree import diagnostics, record
 from eventtree.config import MEMORY
 from eventtree.diagnostics import shown
-from eventtree.journal.counts import Counts, Cursors, Key, Read, count_unsettled, cursor_keys
+from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
@@ -189,16 +189,13 @@ def make_report(
     journal: Journal,
     more: Mapping[str, Any] = MappingProxyType({}),
     holders: Mapping[str, Cursor] = MappingProxyType({}),
-    vendorless: Read = ({}, {}),
 ) -> Report:
     """Count the journal as it stands now. `holders` are this process's cursors: they know what a full disk does not.
-
-    `vendorless` is what need not be read: `count_unsettled`.
 
     Raises:
         OSError: it cannot be read.
     """
-    counts, known, all_totals = _totals(journal, holders, vendorless)
+    counts, known, all_totals = _totals(journal, holders)
     found: dict[str, VendorTotals] = {}
     # Of two destinations of one name, one with events comes first.
     for totals in sorted(all_totals, key=lambda one: (one.name, not one.accepted, one.fingerprint)):
@@ -226,13 +223,11 @@ def make_report(
     )
 
 
-def _totals(
-    journal: Journal, holders: Mapping[str, Cursor], vendorless: Read
-) -> tuple[Counts, Captured, list[VendorTotals]]:
+def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, Captured, list[VendorTotals]]:
     """The counts of one moment: anew where something was recorded meanwhile and the two witnesses differ by it."""
     for _ in range(COUNT_TRIES):
         cursors, known = Cursors(journal, holders), captured(journal)
-        counts = count_unsettled(journal, cursors, known, vendorless=vendorless)
+        counts = count_unsettled(journal, cursors, known, believes=True)
         totals = [totals_of(journal, key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
         if not any(one.differs for one in totals) or captured(journal) == known:
             return counts, known, totals

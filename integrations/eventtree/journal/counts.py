@@ -11,14 +11,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from types import MappingProxyType
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal
+from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.line import Line, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
-from eventtree.journal.scan import Entry, Scan
-from eventtree.journal.totals import Captured
+from eventtree.journal.scan import Entry, Scan, entry_of
+from eventtree.journal.totals import Captured, Part, refs_before
 from eventtree.journal.trees import LoggedTree
 from eventtree.record import Refs
 
@@ -34,8 +36,6 @@ RECENT_TREES = 10_000
 class Counts:
     """The counts of one pass over the unsettled part of the journal."""
 
-    events: int = 0
-    """Events recorded in what was read."""
     waiting: Counter[Key] = field(default_factory=Counter)
     """Events of trees that a vendor has not settled."""
     joined: Counter[Key] = field(default_factory=Counter)
@@ -61,10 +61,12 @@ def count(
     on_line: Callable[[], None] = lambda: None,
     only: str | None = None,
     keys: Iterable[Key] = (),
+    parts: Mapping[str, Part] = MappingProxyType({}),
 ) -> Counts:
     """Count what stands behind `offsets` (default: everything); `cursors` gives each vendor's.
 
-    With `only`, the logs of that process alone. `keys` are vendors that may have settled what is read.
+    With `only`, the logs of that process alone. `keys` are vendors that may have settled what is read. Of `parts`, sums
+    of logs, those are believed that still hold: `needed` lacks these logs.
 
     Raises:
         OSError: the disk refuses to read.
@@ -73,7 +75,10 @@ def count(
     found.vendors.update(keys)
     growing: dict[str, LoggedTree] = {}
     counting = _Counting(journal, cursors, found)
-    scan = Scan(journal, offsets or {}, damage or {})
+    begin = dict(offsets or {})
+    believed = _Believed(journal, cursors, found.vendors, parts).add_to(counting, begin) if parts else {}
+    known_damage = {log: bad for log, bad in (damage or {}).items() if log not in believed}
+    scan = Scan(journal, begin, known_damage)
     for entry in scan.read_all(on_line, only):
         if entry.kind == record.FEEDBACK:
             counting.add_feedback(entry)
@@ -81,8 +86,9 @@ def count(
         tree = growing.get(entry.tree_id)
         if tree is None:
             known = counting.vendors_of_late_part(entry.tree_id)
+            if believed and len(known or ()) < len(found.vendors):
+                known = _began_before(journal, entry, believed) or known
             tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
-        found.events += entry.kind == record.OPEN
         tree.add(entry)
         if tree.is_whole or tree.dropped is not None:
             counting.add(growing.pop(entry.tree_id))
@@ -127,20 +133,18 @@ class Cursors:
         return {log: cursor.offsets[log] for log, cursor in lowest.items()}, damage
 
 
-Read = tuple[Mapping[str, int], Mapping[str, tuple[int, int]]]
-"""How far logs were read, and what was found damaged and lost in them."""
-
-
 def count_unsettled(
     journal: Journal,
     cursors: Cursors,
     known: Captured,
     on_line: Callable[[], None] = lambda: None,
-    vendorless: Read = ({}, {}),
+    *,
+    believes: bool = False,
 ) -> Counts:
     """Count what is not settled. Every vendor that events were recorded for counts, whether it has a cursor or not.
 
-    `vendorless` are stretches of logs in which no tree names a vendor: nothing in them can wait.
+    One that `believes` the sums of `known` reads no log that is as its writer left it, and that no vendor has begun:
+    so a backlog of any length is counted like a short one.
 
     Raises:
         OSError: the disk refuses to read.
@@ -148,16 +152,79 @@ def count_unsettled(
     named = {key_of(name) for name, events in known.recorded.items() if "." in name and events}
     keys = named | cursor_keys(journal)
     offsets, damage = cursors.settled_before(keys)
-    for log, end in vendorless[0].items():
-        if end > offsets.get(log, 0):
-            offsets[log], damage[log] = end, vendorless[1][log]
-    return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys)
+    parts = known.parts if believes else {}
+    return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys, parts=parts)
 
 
 def key_of(name: str) -> Key:
     """`NAME.FINGERPRINT` as `(name, fingerprint)`."""
     vendor, _, fingerprint = name.rpartition(".")
     return vendor, fingerprint
+
+
+def _began_before(journal: Journal, first: Entry, believed: Mapping[str, Part]) -> Refs | None:
+    """Whom a tree is for whose first record that is read is not its first: it began in a log that was not read."""
+    if (first.run_id == first.tree_id and first.kind == record.OPEN) or record.JOINED in first.line.payload:
+        return None
+    process = process_of(first.line.name)
+    earlier = [log for log in believed if process_of(log) == process]
+    return refs_before(journal, earlier, {first.tree_id}).get(first.tree_id)
+
+
+SUMMED_APART = {kind: b'{"r":"%b",' % kind.encode() for kind in (record.FEEDBACK, record.DROP, record.VENDORS)}
+"""Records that the sums of a log do not tell whole."""
+
+
+class _Believed:
+    """The logs that need not be read, because their sums hold and no vendor is in the middle of them."""
+
+    def __init__(
+        self, journal: Journal, cursors: Callable[[Key], Cursor], keys: Iterable[Key], parts: Mapping[str, Part]
+    ) -> None:
+        self.journal = journal
+        self.parts = parts
+        self.begun = set[str]()
+        """Logs of which a vendor has settled something, but not all."""
+        for cursor in map(cursors, keys):
+            halfway = (log for log, part in parts.items() if part.begin < cursor.offsets.get(log, 0) < part.size)
+            self.begun.update(cursor.begun(), halfway)
+
+    def add_to(self, counting: _Counting, begin: dict[str, int]) -> dict[str, Part]:
+        """Count what such logs hold, and have reading begin behind them; returns them."""
+        found: dict[str, Part] = {}
+        for _, names in groupby(self.journal.logs(), process_of):
+            logs = list(names)
+            begun = [number for number, log in enumerate(logs) if log in self.begun]
+            # Of a log between two of these trees may be settled that end in others.
+            for number, log in enumerate(logs):
+                part = self.parts.get(log)
+                is_between = bool(begun) and begun[0] <= number <= begun[-1]
+                if part is None or is_between or part.recorded[record.PART] or begin.get(log, 0) >= part.size:
+                    continue
+                data = self.journal.files.read(log, 0, max(0, part.size) + 1)
+                entries = _summed_apart(data[: part.size], log) if part.is_unchanged(data) else None
+                if entries is not None:
+                    found[log] = part
+                    begin[log] = part.size
+                    counting.add_part(log, part, entries)
+        return found
+
+
+def _summed_apart(data: bytes, log: str) -> list[Entry] | None:
+    """The feedback, and trees that were only counted, in a log; None where its sums say too little of it."""
+    if SUMMED_APART[record.VENDORS] in data:
+        return None
+    found = []
+    for needle in (SUMMED_APART[record.FEEDBACK], SUMMED_APART[record.DROP]):
+        at = -1
+        while (at := data.find(needle, at + 1)) >= 0:
+            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+            seq, payload = unframe(data[begin:end])
+            entry = entry_of(Line(log, begin, end + 1 - begin, seq, payload))
+            if entry is None or record.refs_of(record.decode(payload)) is None:
+                return None
+            found.append(entry)
+    return found
 
 
 class _Counting:
@@ -201,6 +268,20 @@ class _Counting:
             self.found.needed.update(tree.spans)
             if (tree.is_ending or tree.dropped) and self.own in tree.processes:
                 self.found.finished_here.add(key)
+
+    def add_part(self, log: str, part: Part, apart: Iterable[Entry]) -> None:
+        """Add the sums of a log, and of it the records that these do not tell whole."""
+        for name, events in part.recorded.items():
+            key = key_of(name)
+            if name and self.cursors(key).offsets.get(log, 0) <= part.begin:
+                self.found.vendors.add(key)
+                self.found.waiting[key] += events
+        for entry in apart:
+            if entry.kind == record.FEEDBACK:
+                self.add_feedback(entry)
+            elif not record.refs_of(dropped := record.decode(entry.line.payload)):
+                events, reason = record.dropped_by(dropped)
+                self.found.dropped[reason] += events
 
     def add_feedback(self, entry: Entry) -> None:
         line = entry.line

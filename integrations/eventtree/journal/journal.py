@@ -21,6 +21,7 @@ from collections import Counter, deque
 from pathlib import Path
 from threading import RLock
 from time import monotonic
+from zlib import crc32
 
 from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
@@ -94,7 +95,8 @@ class Journal:
         """Records of signal handlers that interrupted the writing of another."""
         self._number = 0
         self._seq = 0
-        self._size = 0
+        self._size = self._checksum = 0
+        """Of the log being written, as its lines were made."""
         self._alive: Held | None = None
         self._overflow = Overflow(self.files, self._lock, self._disk_is_back, held_bytes)
         self.log = self._overflow.log = f"{self.process}.0000.log"
@@ -182,6 +184,7 @@ class Journal:
         line = frame(self._seq, payload)
         self._seq += 1
         self._size += len(line)
+        self._checksum = crc32(line, self._checksum)
         if counted:
             if events is None:
                 events = 1
@@ -301,8 +304,8 @@ class Journal:
     def sums(self, *, end: bool = False) -> Record:
         """What this process has recorded so far, as a log's first line or (with `end`) its last one says it."""
         with self._lock:
-            totals, lost = dict(self.totals), dict(self.lost)
-            return log_line(self.process, os.getpid(), time.time_ns(), totals, lost, self.events, end=end)
+            totals, lost, whole = dict(self.totals), dict(self.lost), (self._size, self._checksum)
+            return log_line(self.process, os.getpid(), time.time_ns(), totals, lost, self.events, whole, end=end)
 
     def _roll(self) -> None:
         self.look_for_room()
@@ -312,11 +315,12 @@ class Journal:
                 self._alive = self.files.lock(f"{self.process}.alive")
             except OSError:
                 self._alive = None
+        sums = self.sums()
         if self._size:
             self._number += 1
             self.log = self._overflow.log = f"{self.process}.{self._number:04d}.log"
-            self._size = 0
-        self._put(encode(self.sums()), (), 0, monotonic())
+            self._size = self._checksum = 0
+        self._put(encode(sums), (), 0, monotonic())
 
     def _look(self, now: float) -> None:
         """Before a line: begin a log where there is none, or the last is full, or somebody has deleted it.

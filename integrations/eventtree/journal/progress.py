@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 KEPT_LEARNED = 20_000
@@ -65,6 +66,14 @@ class Progress:
     def is_behind(self, spans: Spans) -> bool:
         """Whether all of a settled tree lies before the offsets; a log that is not among them any more is gone."""
         return all(end <= self.offsets.get(log, end) for log, end in spans.items())
+
+    def begun(self) -> dict[str, int]:
+        """Log → up to where something in it is settled that lies beyond its offset."""
+        found: dict[str, int] = {}
+        for log, end in chain(*(spans.items() for spans in self.settled.values()), self.feedback_done.values()):
+            if end > self.offsets.get(log, 0):
+                found[log] = max(end, found.get(log, 0))
+        return found
 
     def state(self) -> dict[str, Any]:
         """All of it, as one line."""

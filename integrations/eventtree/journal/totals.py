@@ -1,24 +1,27 @@
 """What was accepted, counted where it was recorded: the second witness of the law.
 
 Each process counts its events by vendor as it appends them, and writes the sums into every log's header and, at its
-end, into a last line. So they are had without reading the logs; for a process that was killed the records of its last
-log are counted. The first witness is delivery, which counts the events of the trees it has read: where the two differ,
-something was lost on the way.
+end, into a last line. So they are had without reading the logs; for a process that was killed, or goes on, the records
+of its last log are counted. The first witness is delivery, which counts the events of the trees it has read: where the
+two differ, something was lost on the way.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
+from zlib import crc32
 
 import pydantic_core
 
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import unframe
-from eventtree.journal.relayed import readdress
-from eventtree.journal.scan import Entry, entries_in
+from eventtree.journal.line import LineReader, unframe
+from eventtree.journal.relayed import is_relayed, readdress
+from eventtree.journal.scan import Entry, entries_of
 
 TAIL_BYTES = 64 * 1024
 """No last line of a log is longer."""
@@ -26,6 +29,27 @@ NO_VENDOR = ""
 """Name under which events that go to no vendor are counted."""
 REMOVED = "removed"
 """File of the sums of processes whose logs have all been removed."""
+
+
+@dataclass(slots=True)
+class Part:
+    """What one log alone holds, as its writer counted it: the sums behind it, less those before it."""
+
+    recorded: Counter[str]
+    begin: int
+    """Where its first record stands."""
+    size: int
+    whole: int
+    checksum: int
+    """Of its first `whole` bytes, as they were written; the rest, up to `size`, is the line that says so. Both 0 where
+    the log has just been read, and may grow.
+    """
+
+    def is_unchanged(self, data: bytes) -> bool:
+        """Whether a log of these bytes, at most one more than `size`, is the one that was summed up."""
+        if not self.whole:
+            return len(data) >= self.size
+        return len(data) == self.size and crc32(memoryview(data)[: self.whole]) == self.checksum
 
 
 @dataclass(slots=True)
@@ -38,6 +62,8 @@ class Captured:
     events: int = 0
     is_exact: bool = True
     """False where a killed process's last events cannot be counted by vendor any more."""
+    parts: dict[str, Part] = field(default_factory=dict)
+    """Log → its part of this, where the sums of its writer tell."""
 
 
 def captured(journal: Journal, only: str | None = None) -> Captured:
@@ -52,11 +78,11 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
     for process, names in groupby(journal.logs(), process_of):
         if only not in (None, process):
             continue
-        logs = list(names)
-        if process == journal.process:
-            _add(found, journal.sums())
-        else:
-            _add_ended(found, journal, logs)
+        _add_process(found, journal, list(names), journal.sums() if process == journal.process else None)
+    if is_relayed(journal.files):
+        found.parts.clear()  # what is replicated is no whole tree
+    for part in found.parts.values():
+        part.recorded, _ = readdress(journal.files, part.recorded)
     found.recorded, is_exact = readdress(journal.files, found.recorded)
     found.lost, _ = readdress(journal.files, found.lost)
     found.is_exact = found.is_exact and is_exact
@@ -70,18 +96,24 @@ def keep_removed(journal: Journal, process: str, logs: list[str]) -> None:
         OSError: the disk refuses.
     """
     found = Captured()
-    _add_ended(found, journal, logs)
+    _add_process(found, journal, logs)
     sums = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
     journal.files.append(REMOVED, journal.framed({"process": process, **sums}))
 
 
-def _add_ended(found: Captured, journal: Journal, logs: list[str]) -> None:
-    """Add the sums of another process: those it ended with, or for one that was killed what its logs hold."""
+def _add_process(found: Captured, journal: Journal, logs: list[str], own: record.Record | None = None) -> None:
+    """Add the sums of a process: its `own`, those it ended with, or what its last log holds beyond those before it."""
+    said = [_header(journal, log) for log in logs]
     footer = _footer(journal, logs[-1])
-    if footer is not None:
-        _add(found, footer)
+    for log, before, after in zip(logs, said, [*said[1:], footer], strict=True):
+        if before is not None and after is not None:
+            found.parts[log] = _part(before, after)
+    if own is not None:
+        _add(found, own)
+    elif footer is not None:
+        _add(found, footer.sums)
     else:
-        _count(journal, logs, found)
+        _count(journal, logs, said, found)
 
 
 def _add(found: Captured, sums: record.Record) -> None:
@@ -91,15 +123,40 @@ def _add(found: Captured, sums: record.Record) -> None:
     found.is_exact = found.is_exact and bool(sums.get("exact", True))
 
 
-def _footer(journal: Journal, log: str) -> record.Record | None:
+class _Said(NamedTuple):
+    """A line of sums, and where it stands."""
+
+    sums: record.Record
+    begin: int
+    end: int
+
+
+def _header(journal: Journal, log: str) -> _Said | None:
+    """The first line of a log, if it is the sums of what its process had recorded before."""
+    return _said(journal.files.read(log, 0, TAIL_BYTES).partition(b"\n")[0], 0)
+
+
+def _footer(journal: Journal, log: str) -> _Said | None:
     """The last line of a log, if it is the sums with which its process ended."""
-    size = journal.files.size(log)
-    tail = journal.files.read(log, max(0, size - TAIL_BYTES))
+    at = max(0, journal.files.size(log) - TAIL_BYTES)
+    tail = journal.files.read(log, at)
     last = tail[:-1].rpartition(b"\n")[2] if tail.endswith(b"\n") else b""
-    for entry in _payloads(last + b"\n"):
-        if entry.get("r") == record.LOG and entry.get("end"):
-            return entry
-    return None
+    found = _said(last, at + len(tail) - len(last) - 1)
+    return found if found is not None and found.sums.get("end") else None
+
+
+def _said(line: bytes, begin: int) -> _Said | None:
+    sums = next(iter(_payloads(line)), {})
+    return _Said(sums, begin, begin + len(line) + 1) if sums.get("r") == record.LOG and "recorded" in sums else None
+
+
+def _part(before: _Said, after: _Said) -> Part:
+    """What a log holds between two lines of sums; the second stands at its end, or begins the next."""
+    recorded = Counter[str](after.sums["recorded"])
+    recorded.subtract(before.sums["recorded"])
+    whole, checksum = after.sums.get("whole", (-1, 0))
+    size = after.end if after.sums.get("end") else whole
+    return Part(+recorded, before.end, size, whole, checksum)
 
 
 def _payloads(data: bytes) -> list[record.Record]:
@@ -114,65 +171,123 @@ def _payloads(data: bytes) -> list[record.Record]:
     return found
 
 
-def _count(journal: Journal, logs: list[str], found: Captured) -> None:
+def _count(journal: Journal, logs: list[str], said: Sequence[_Said | None], found: Captured) -> None:
     """The sums in the newest header there is, and what the logs from there on hold.
 
-    Where a root stands in an older log than its children, all logs are read: only its own record says who it is for.
+    Where nobody can say whom a tree is for that began in an older log than its children, all logs are read.
     """
-    start = next((number for number in range(len(logs) - 1, 0, -1) if _header(journal, logs[number])), 0)
-    sums = _counted(journal, logs[start:])
+    start = next((number for number in range(len(logs) - 1, 0, -1) if said[number] is not None), 0)
+    sums = _counted(journal, logs, start, said[start])
     if start and not sums.is_exact:
-        sums = _counted(journal, logs)
+        sums = _counted(journal, logs, 0, said[0])
     found.recorded += sums.recorded
     found.lost += sums.lost
     found.events += sums.events
     found.is_exact = found.is_exact and sums.is_exact
+    found.parts |= sums.parts
 
 
-def _header(journal: Journal, log: str) -> record.Record | None:
-    """The first line of a log, if it is the sums of what its process had recorded before."""
-    first = journal.files.read(log, 0, TAIL_BYTES).partition(b"\n")[0]
-    return next((one for one in _payloads(first + b"\n") if "recorded" in one), None)
-
-
-def _counted(journal: Journal, logs: list[str]) -> Captured:
-    """The sums in the header of the first of these logs, and what they hold."""
-    found = Captured()
-    base = _header(journal, logs[0])
+def _counted(journal: Journal, logs: list[str], start: int, base: _Said | None) -> Captured:
+    """The sums in a header, and what its log and those after it hold."""
+    found, counting = Captured(), _Counting()
+    size, is_undamaged = 0, True
+    for name in logs[start:]:
+        reader = LineReader(journal.files, name)
+        for entry in entries_of(reader):
+            counting.add(entry)
+        size = reader.offset
+        is_undamaged = not (reader.damage.bad_lines or reader.damage.lost) and size == journal.files.size(name)
+    counting.look_back(journal, logs[:start])
     if base is not None:
-        _add(found, base)
-    vendors: dict[str, tuple[str, ...]] = {}
-    counts: Counter[str] = Counter()
-    for name in logs:
-        for entry in entries_in(journal, name):
-            _count_entry(entry, vendors, counts, found)
+        _add(found, base.sums)
+        if start == len(logs) - 1 and is_undamaged and counting.is_exact:
+            found.parts[logs[start]] = Part(+counting.recorded, base.end, size, 0, 0)
+    found.recorded += counting.recorded
+    found.events += counting.events
+    found.is_exact = found.is_exact and counting.is_exact
     return found
 
 
-def _count_entry(entry: Entry, vendors: dict[str, tuple[str, ...]], counts: Counter[str], found: Captured) -> None:
-    kind, run_id, tree_id, line, _ = entry
-    try:
-        if kind == record.OPEN and record.is_joined(line.payload):
-            found.events += 1
-            found.recorded[record.PART] += 1
-        elif kind == record.OPEN and run_id != tree_id:
-            named = vendors.get(tree_id)
-            found.is_exact = found.is_exact and named is not None
-            counts[tree_id] += 1
-            found.events += 1
-            found.recorded.update(named or ())
-        elif run_id == tree_id and kind in (record.OPEN, record.VENDORS, record.DROP):
-            root = record.decode(line.payload)
-            refs = record.refs_of(root) or ()
-            named = tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in refs) or (NO_VENDOR,)
-            number = 1 if kind == record.OPEN else record.dropped_by(root)[0]
-            if kind == record.VENDORS:
-                fresh = [name for name in named if name not in vendors.get(tree_id, ())]
-                found.recorded.update(dict.fromkeys(fresh, counts[tree_id]))
-            else:
-                found.recorded.update(dict.fromkeys(named, number))
-            counts[tree_id] += kind == record.OPEN
-            found.events += kind == record.OPEN
-            vendors[tree_id] = named
-    except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
-        return
+class _Counting:
+    """Counts records by the vendors their trees are for."""
+
+    def __init__(self) -> None:
+        self.recorded: Counter[str] = Counter()
+        self.events = 0
+        self.is_exact = True
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._events: Counter[str] = Counter()
+        """Tree → its events so far."""
+
+    def add(self, entry: Entry) -> None:
+        """Count one more record."""
+        kind, run_id, tree_id, line, _ = entry
+        try:
+            if kind == record.OPEN and record.is_joined(line.payload):
+                self.events += 1
+                self.recorded[record.PART] += 1
+            elif kind == record.OPEN and run_id != tree_id:
+                self._events[tree_id] += 1
+                self.events += 1
+                self.recorded.update(self._names.get(tree_id, ()))
+            elif run_id == tree_id and kind in (record.OPEN, record.VENDORS, record.DROP):
+                self._add_root(kind, tree_id, record.decode(line.payload))
+        except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
+            return
+
+    def _add_root(self, kind: str, tree_id: str, root: record.Record) -> None:
+        named = _names_of(record.refs_of(root))
+        number = 1 if kind == record.OPEN else record.dropped_by(root)[0]
+        if kind == record.VENDORS:
+            self.is_exact = self.is_exact and tree_id in self._names
+            fresh = [name for name in named if name not in self._names.get(tree_id, ())]
+            self.recorded.update(dict.fromkeys(fresh, self._events[tree_id]))
+        else:
+            self.recorded.update(dict.fromkeys(named, number))
+        self._events[tree_id] += kind == record.OPEN
+        self.events += kind == record.OPEN
+        self._names[tree_id] = named
+
+    def look_back(self, journal: Journal, logs: Sequence[str]) -> None:
+        """Count what is of trees that began in these logs before."""
+        unknown = self._events.keys() - self._names.keys()
+        known = refs_before(journal, logs, unknown)
+        for tree_id, refs in known.items():
+            self.recorded.update(dict.fromkeys(_names_of(refs), self._events[tree_id]))
+        self.is_exact = self.is_exact and known.keys() == unknown
+
+
+def _names_of(refs: record.Refs | None) -> tuple[str, ...]:
+    return tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in refs or ()) or (NO_VENDOR,)
+
+
+def refs_before(journal: Journal, logs: Sequence[str], trees: Set[str]) -> dict[str, record.Refs]:
+    """Whom trees are for that began in these logs: their roots' records are looked for by their bytes, the last first.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    found: dict[str, record.Refs] = {}
+    for log in reversed(logs):
+        if found.keys() == trees:
+            break
+        data = journal.files.read(log, 0)
+        for tree_id in trees - found.keys():
+            refs = _refs_in(data, tree_id)
+            if refs is not None:
+                found[tree_id] = refs
+    return found
+
+
+def _refs_in(data: bytes, tree_id: str) -> record.Refs | None:
+    needle = b'"id":"%b","tree":"%b"' % ((tree_id.encode("utf-8", "replace"),) * 2)
+    at = len(data)
+    while (at := data.rfind(needle, 0, at)) >= 0:
+        try:
+            root = record.decode(unframe(data[data.rfind(b"\n", 0, at) + 1 : data.find(b"\n", at)])[1])
+        except ValueError:
+            continue
+        refs = record.refs_of(root)
+        if refs is not None and root["id"] == root["tree"] == tree_id:
+            return refs
+    return None

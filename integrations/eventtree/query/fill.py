@@ -153,12 +153,8 @@ class Filler:
                 start = START.search(line.payload)
                 starts[tree_id] = int(start[1]) // 1000 if start else 0
         if log is None:
-            log = self.db.execute("INSERT INTO logs VALUES (NULL, ?, 0, 0, 0) RETURNING id", (name,)).fetchone()[0]
-        damage = reader.damage
-        self.db.execute(
-            "UPDATE logs SET upto = ?, bad = bad + ?, lost = lost + ? WHERE id = ?",
-            (reader.offset, damage.bad_lines, damage.lost, log),
-        )
+            log = self.db.execute("INSERT INTO logs VALUES (NULL, ?, 0) RETURNING id", (name,)).fetchone()[0]
+        self.db.execute("UPDATE logs SET upto = ? WHERE id = ?", (reader.offset, log))
         places.pop("", None)
         numbers = self._numbers(places)
         for tree_id, found in places.items():

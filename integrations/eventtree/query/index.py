@@ -37,12 +37,6 @@ WHOLE_ID = 36
 """Characters of a UUID: the id of a tree, or of an event."""
 QUICKLY_PLACED = 32 * 1024 * 1024
 """Logs that are not in the index yet, beyond which looking for the bytes of an id is quicker than placing them all."""
-VENDORLESS = """
-SELECT name, upto, bad, lost FROM logs WHERE id NOT IN (
-    SELECT log FROM lines WHERE tree IN (SELECT tree FROM stale)
-    OR tree NOT IN (SELECT tree FROM trees WHERE shape NOT IN ({named}))
-)
-"""
 ALL_PLACED = "SELECT tree, id, NULL FROM ids"
 KEPT_TREES = 8
 """Trees that stay folded: one is asked for as often as somebody chooses another of its events."""
@@ -206,14 +200,6 @@ class Index:
                 for model in shapes[shape].priceless:
                     met[model] += count
             return dict(sorted(met.items()))
-
-    def vendorless(self) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
-        """Logs in which no tree names a vendor or has yet to be read: how far, and their damaged and lost lines."""
-        with self._lock:
-            shapes = self._search.condition(ALL).shapes
-            named = ",".join(str(number) for number, shape in shapes.items() if shape.vendor)
-            rows = self._db.execute(VENDORLESS.format(named=named)).fetchall()
-            return {name: upto for name, upto, *_ in rows}, {name: (bad, lost) for name, _, bad, lost in rows}
 
     def _place_all(self) -> None:
         self._filler.look()

@@ -20,7 +20,7 @@ from eventtree.journal.trees import CLEARED
 from eventtree.query.packed import has_at_an_end, id_of
 from eventtree.tree.filter import share_of
 
-FORM = 4
+FORM = 5
 """Goes up whenever the tables, or what stands in them, change."""
 BUSY_SECONDS = 5.0
 """Another process may fill the same index: it writes a log at a time."""
@@ -35,7 +35,7 @@ PRAGMA synchronous = NORMAL;
 PRAGMA secure_delete = ON;
 PRAGMA cache_size = -32768;
 CREATE TABLE IF NOT EXISTS about (id INTEGER PRIMARY KEY, key TEXT);
-CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto INTEGER, bad INTEGER, lost INTEGER);
+CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto INTEGER);
 CREATE TABLE IF NOT EXISTS ids (id PRIMARY KEY, tree INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (tree INTEGER, log INTEGER, at INTEGER, places BLOB, PRIMARY KEY (tree, log, at))
 WITHOUT ROWID;

@@ -1,0 +1,234 @@
+"""F30: a log that is as its writer left it is counted by its sums; the report says what reading it would say."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eventtree.delivery.report import Report, make_report
+from eventtree.event import Kind
+from eventtree.journal import Journal, MemoryFiles
+from eventtree.journal import journal as journal_module
+from eventtree.journal.clear import clear
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.line import READ_BYTES
+from eventtree.journal.totals import captured
+from eventtree.journal.trees import trees_in
+from eventtree.recording.feedback import add_feedback
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
+from eventtree.vendors import Braintrust, Nebuly
+from tests.trees import new_id, record_tree
+
+URL = "http://127.0.0.1:9"
+VENDORS = (Braintrust(api_key="k", base_url=URL), Nebuly(api_key="k", base_url=URL))
+
+
+class ReadFiles(MemoryFiles):
+    """Remembers which logs were read in stretches, as a scan reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stretches: set[str] = set()
+
+    def read(self, name: str, offset: int, size: int | None = None) -> bytes:
+        if size == READ_BYTES:
+            self.stretches.add(name)
+        return super().read(name, offset, size)
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """A journal in memory whose logs are short; pipelines write to it."""
+    found = Journal(ReadFiles(), roll_bytes=6_000)
+    monkeypatch.setattr(found, "bound", lambda _: None)
+    monkeypatch.setitem(journal_module._opened, ":memory:", found)
+    return found
+
+
+def pipeline_for(*vendors: Any, **more: Any) -> Pipeline:
+    return Pipeline(vendors=vendors, journal=":memory:", deliver=False, **more)
+
+
+def record_long(pipeline: Pipeline, children: int, *, close: bool = True) -> str:
+    """A tree that lasts while others come and go, beyond the end of its log."""
+    root = new_id()
+    recorder.open(pipeline, root, None, kind=Kind.CHAIN, name="long")
+    for _ in range(children):
+        run = new_id()
+        recorder.open(pipeline, run, root, kind=Kind.TOOL, name="step")
+        record_tree(pipeline)
+        recorder.close(pipeline, run)
+    if close:
+        recorder.close(pipeline, root)
+    return root
+
+
+def fresh(journal: Journal) -> Journal:
+    """The journal as another process sees it."""
+    return Journal(journal.files)
+
+
+def read_whole(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """The report that reads all."""
+    with monkeypatch.context() as patch:
+        patch.setattr("eventtree.delivery.report.captured", lambda one: _without_parts(one))
+        return make_report(fresh(journal))
+
+
+def _without_parts(journal: Journal) -> Any:
+    found = captured(journal)
+    found.parts = {}
+    return found
+
+
+def logs_read(journal: Journal) -> set[str]:
+    """The logs that a report reads line by line."""
+    assert isinstance(journal.files, ReadFiles)
+    journal.files.stretches.clear()
+    make_report(fresh(journal))
+    return set(journal.files.stretches)
+
+
+@pytest.mark.parametrize("ending", ["end", "goes on"])
+def test_f30_logs_that_nobody_has_begun_are_not_read(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    one, both, none = pipeline_for(VENDORS[0]), pipeline_for(*VENDORS), pipeline_for()
+    for pipeline in (one, both, none):
+        record_long(pipeline, 12)
+    record_long(both, 4, close=False)
+    if ending == "end":
+        journal.end()
+    logs = journal.logs()
+    assert len(logs) > 5
+    read = logs_read(journal)
+    assert read <= {logs[-1]}
+    assert bool(read) is (ending != "end")
+    assert make_report(fresh(journal)) == read_whole(journal, monkeypatch)
+
+
+def test_f30_one_vendor_far_and_one_away(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logs that one is in the middle of are read, also for the other; those before and behind are not."""
+    both = pipeline_for(*VENDORS)
+    for _ in range(40):
+        record_tree(both)
+    record_long(both, 8)
+    journal.end()
+    trees = trees_in(journal)
+    logs = journal.logs()
+    [name, _] = (f"{ref['name']}.{ref['fingerprint']}.cursor" for ref in both.vendor_refs)
+    cursor = Cursor(journal.files, name)
+    middle = logs[len(logs) // 2]
+    for tree in trees.values():
+        if max(tree.spans) < middle or (max(tree.spans) == middle and len(tree.spans) == 1 and tree.events % 2):
+            cursor.settle(tree.id, tree.events, {}, tree.spans)
+    read = logs_read(journal)
+    assert middle in read or not any(middle in spans for spans in cursor.settled.values())
+    assert logs[-2] not in read
+    assert make_report(fresh(journal)) == read_whole(journal, monkeypatch)
+    ends = {log: journal.files.size(log) for log in logs if log < middle}
+    for log, offset, _ in (line for tree in trees.values() if tree.id not in cursor.settled for line in tree.lines):
+        ends[log] = min(offset, ends.get(log, offset))
+    cursor.advance(ends)
+    assert make_report(fresh(journal)) == read_whole(journal, monkeypatch)
+    assert not logs_read(journal) & set(logs[: len(logs) // 2 - 1])
+
+
+def damage_byte(journal: Journal, log: str) -> None:
+    data = journal.files.read(log, 0)
+    at = len(data) // 2
+    journal.files.overwrite(log, at, bytes([data[at] ^ 1]))
+
+
+def cut_end(journal: Journal, log: str) -> None:
+    journal.files.replace(log, journal.files.read(log, 0)[:-20])
+
+
+def take_line_out(journal: Journal, log: str) -> None:
+    lines = journal.files.read(log, 0).splitlines(keepends=True)
+    journal.files.replace(log, b"".join(lines[:2] + lines[3:]))
+
+
+def clear_one(journal: Journal, log: str) -> None:
+    clear(journal, {next(tree.id for tree in trees_in(journal).values() if list(tree.spans) == [log])})
+
+
+@pytest.mark.parametrize("harm", [damage_byte, cut_end, take_line_out, clear_one])
+def test_f12_a_log_that_is_not_as_it_was_left_is_read(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Journal, str], None]
+) -> None:
+    both = pipeline_for(*VENDORS)
+    for _ in range(40):
+        record_tree(both)
+    journal.end()
+    log = journal.logs()[2]
+    harm(fresh(journal), log)
+    assert log in logs_read(journal)
+    found = make_report(fresh(journal))
+    assert found == read_whole(journal, monkeypatch)
+    assert (found.damaged_lines + found.lost_lines > 0) is (harm is not clear_one)
+
+
+def test_f30_feedback_and_trees_that_were_only_counted_are_told_by_believed_logs(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, none, seldom = pipeline_for(VENDORS[0]), pipeline_for(), pipeline_for(sample_rate=0)
+    for _ in range(6):
+        add_feedback(journal, tree := record_tree(one), tree, one.vendor_refs, {"score": 1})
+        for _ in range(3):
+            record_tree(none)
+        record_tree(seldom)
+    journal.end()
+    assert not logs_read(journal)
+    found = make_report(fresh(journal))
+    assert found.dropped == {"sampled": 18}
+    assert found.vendors["braintrust"].feedback == {"waiting": 6}
+    assert found == read_whole(journal, monkeypatch)
+
+
+def test_f30_a_vendor_that_joins_and_feedback_without_a_vendor_have_their_logs_read(journal: Journal) -> None:
+    one, two = pipeline_for(VENDORS[0]), pipeline_for(VENDORS[1])
+    root = new_id()
+    recorder.open(one, root, None, kind=Kind.CHAIN, name="root")
+    recorder.open(two, root, None, kind=Kind.CHAIN, name="root")
+    recorder.close(one, root)
+    for _ in range(12):
+        record_tree(one)
+    add_feedback(journal, root, root, None, {"score": 1})
+    journal.end()
+    assert logs_read(journal) == {journal.logs()[0], journal.logs()[-1]}
+
+
+def test_f30_believed_or_read_the_sums_are_the_same_in_any_state(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(7)
+    pipelines = [pipeline_for(VENDORS[0]), pipeline_for(*VENDORS), pipeline_for(), pipeline_for(VENDORS[1])]
+    cursors: dict[str, Cursor] = {}
+    for step in range(60):
+        pipeline = rng.choice(pipelines)
+        match rng.randrange(6):
+            case 0:
+                record_long(pipeline, rng.randrange(1, 4), close=rng.random() < 0.7)
+            case 1 | 2:
+                record_tree(pipeline, children=rng.randrange(4))
+            case 3 if pipeline.vendor_refs:
+                tree = record_tree(pipeline)
+                add_feedback(journal, tree, tree, pipeline.vendor_refs, {"score": 1})
+            case _:
+                trees = list(trees_in(journal).values())
+                refs = pipeline.vendor_refs[:1]
+                for ref in refs:
+                    name = f"{ref['name']}.{ref['fingerprint']}.cursor"
+                    cursor = cursors.setdefault(name, Cursor(journal.files, name))
+                    for tree in trees[: rng.randrange(len(trees) + 1)]:
+                        if tree.is_whole and tree.names(**ref) and not cursor.is_settled(tree.id, tree.spans):
+                            cursor.settle(tree.id, tree.events, {}, tree.spans)
+        if step % 6 == 0:
+            assert make_report(fresh(journal)) == read_whole(journal, monkeypatch), step
+    journal.end()
+    assert make_report(fresh(journal)) == read_whole(journal, monkeypatch)
