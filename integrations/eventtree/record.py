@@ -16,8 +16,8 @@ A log's first line also says how many events its process had `recorded` before, 
 (`NAME.FINGERPRINT`, "" for none), and how many of those were `lost` because neither disk nor memory would take them;
 the line with `end` says so at a clean exit. That is counted where events happen, so what is read from the lines can be
 checked against it. `whole` says how long the log is that the sums end with (the one before; with `end` this one, up to
-that line) and its checksum: a log that is still so need not be read to be counted. Feedback names its tree's `vendors`
-where they are known; else its `tree` is the id it was given.
+that line) and its checksum (journal/line.py): a log that is still so need not be read to be counted. Feedback names its
+tree's `vendors` where they are known; else its `tree` is the id it was given.
 
 A long text, and each item of a long list, stands once in a tree. A record that would repeat one leaves it out, and its
 `same` says what belongs where (recording/texts.py): no value is ever taken for a pointer.

@@ -14,7 +14,7 @@ from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal import journal as journal_module
 from eventtree.journal.clear import clear
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.line import READ_BYTES
+from eventtree.journal.line import LONG, READ_BYTES
 from eventtree.journal.totals import captured
 from eventtree.journal.trees import trees_in
 from eventtree.recording.feedback import add_feedback
@@ -157,15 +157,25 @@ def clear_one(journal: Journal, log: str) -> None:
     clear(journal, {next(tree.id for tree in trees_in(journal).values() if list(tree.spans) == [log])})
 
 
-@pytest.mark.parametrize("harm", [damage_byte, cut_end, take_line_out, clear_one])
+def damage_long_line(journal: Journal, log: str) -> None:
+    line = max(journal.files.read(log, 0).split(b"\n"), key=len)
+    assert len(line) > LONG
+    at = journal.files.read(log, 0).find(line) + len(line) // 2
+    journal.files.overwrite(log, at, b"~")
+
+
+@pytest.mark.parametrize("harm", [damage_byte, cut_end, take_line_out, clear_one, damage_long_line])
 def test_f12_a_log_that_is_not_as_it_was_left_is_read(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Journal, str], None]
 ) -> None:
     both = pipeline_for(*VENDORS)
     for _ in range(40):
         record_tree(both)
+        recorder.open(both, run := new_id(), None, kind=Kind.CHAIN, name="long", inputs={"text": "x" * 2 * LONG})
+        recorder.close(both, run)
     journal.end()
     log = journal.logs()[2]
+    assert not logs_read(journal)
     harm(fresh(journal), log)
     assert log in logs_read(journal)
     found = make_report(fresh(journal))

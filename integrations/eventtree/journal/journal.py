@@ -26,7 +26,7 @@ from zlib import crc32
 from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
-from eventtree.journal.line import frame, unframe
+from eventtree.journal.line import LONG, frame, unframe
 from eventtree.journal.overflow import SLOW_SECONDS, Overflow
 from eventtree.journal.relayed import ENDED, is_collected
 from eventtree.record import VERSION, Record, encode, log_line
@@ -184,7 +184,7 @@ class Journal:
         line = frame(self._seq, payload)
         self._seq += 1
         self._size += len(line)
-        self._checksum = crc32(line, self._checksum)
+        self._checksum = crc32(line if len(line) <= LONG else line[:8], self._checksum)  # see `line.checksum`
         if counted:
             if events is None:
                 events = 1

@@ -36,6 +36,25 @@ def unframe(line: bytes) -> tuple[int, bytes]:
     return int(seq), payload
 
 
+LONG = 1024
+"""Bytes. A line beyond them is part of its file's checksum by its own one: whoever writes it sums it up once."""
+
+
+def checksum(data: bytes) -> int:
+    """The checksum of whole lines: of each that is not long, and of the checksums of those that are.
+
+    Raises:
+        ValueError: a long line is damaged.
+    """
+    found = begin = 0
+    for line in [line for line in data.split(b"\n") if len(line) >= LONG]:
+        unframe(line)
+        at = data.find(line, begin)
+        found = crc32(line[:8], crc32(data[begin:at], found))
+        begin = at + len(line) + 1
+    return crc32(data[begin:], found)
+
+
 NOTED_DAMAGE = 10_000
 
 

@@ -13,13 +13,12 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
-from zlib import crc32
 
 import pydantic_core
 
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import LineReader, unframe
+from eventtree.journal.line import LineReader, checksum, unframe
 from eventtree.journal.relayed import is_relayed, readdress
 from eventtree.journal.scan import Entry, entries_of
 
@@ -49,7 +48,10 @@ class Part:
         """Whether a log of these bytes, at most one more than `size`, is the one that was summed up."""
         if not self.whole:
             return len(data) >= self.size
-        return len(data) == self.size and crc32(memoryview(data)[: self.whole]) == self.checksum
+        try:
+            return len(data) == self.size and checksum(data[: self.whole]) == self.checksum
+        except ValueError:
+            return False
 
 
 @dataclass(slots=True)
