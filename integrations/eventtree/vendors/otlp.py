@@ -43,7 +43,9 @@ from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_cle
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import otlp_wire as wire
 from eventtree.vendors.otlp_event import Told, value_text
-from eventtree.vendors.otlp_tables import MODELS, attributes_of, operation
+from eventtree.vendors.otlp_tables import MODELS, attributes_of
+
+RETRIEVER = Kind.RETRIEVER
 
 Flavor = Literal["genai", "openinference", "langfuse", "langsmith", "mlflow"]
 SIGNS: tuple[tuple[str, Flavor], ...] = (
@@ -62,6 +64,7 @@ TRACES, LOGS = "/v1/traces", "/v1/logs"
 PREFIXES = ("/api/public/otel/v1/traces", "/otel/v1/traces", TRACES)
 """What an address of traces may end with: before it stands what the backend's other calls begin with."""
 CLIENT, INTERNAL, FAILED, SAMPLED = 3, 1, 2, 1
+DATA = (b'{"data":[', b"]}")
 EVALUATION = "gen_ai.evaluation.result"
 
 
@@ -87,9 +90,7 @@ class OTLP(Vendor):
     routes: ClassVar[Mapping[str, Route]] = {
         "spans": Route("POST", "{traces}", max_items=512, format=wire.SPANS),
         "logs": Route("POST", "{logs}", max_items=100, format=wire.RECORDS, status_actions=ABOUT_ONE),
-        "openinference": Route(
-            "POST", "/v1/span_annotations", (b'{"data":[', b"]}"), max_items=100, status_actions=ABOUT_ONE
-        ),
+        "openinference": Route("POST", "/v1/span_annotations", DATA, max_items=100, status_actions=ABOUT_ONE),
         "mlflow": Route("POST", "/api/3.0/mlflow/traces/{trace}/assessments", status_actions=ABOUT_ONE),
         "langfuse": Route("POST", "/api/public/scores", status_actions=ABOUT_ONE),
     }
@@ -158,10 +159,8 @@ class OTLP(Vendor):
     def auth(self) -> dict[str, str]:
         """The headers, and an `api_key` in the one where the backend looks for it."""
         sent = {name.lower(): in_clear(value) for name, value in self.headers.items()}
-        key = self.key
-        if key and self.flavor == "langsmith":
-            return {"x-api-key": key, **sent}
-        return {"authorization": f"Bearer {key}", **sent} if key else sent
+        own = {"x-api-key": self.key} if self.flavor == "langsmith" else {"authorization": f"Bearer {self.key}"}
+        return {**own, **sent} if self.key else sent
 
     def secrets(self) -> tuple[str, ...]:
         """The key, and the values of headers that do not just name a place."""
@@ -192,7 +191,7 @@ class OTLP(Vendor):
         return tuple(item._replace(key=f"{item.key}:late", event_ids=()) for item in again)
 
     def _items(self, view: TreeView, events: Iterable[Event]) -> Iterator[Item]:
-        place, around, path = Place.of(view), self._around(view), self._place(TRACES)
+        place, around, path = place_of(view), self._around(view), self._place(TRACES)
         for event in events:
             content = _scoped(around, self._span(event, view, place))
             yield Item(event.id, view.tree.id, (event.id,), "spans", content, path_params=path)
@@ -215,28 +214,24 @@ class OTLP(Vendor):
 
     def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
         told, parent, failed = Told(event, view), view.parent_id(event), views.failure(event)
-        start, name, is_plain = wire.nanoseconds(event.start), event.name, self.flavor == "openinference"
-        called = None if is_plain else operation(event, told.is_root)
-        if called is not None:
-            subject = told.asked_model if event.kind in MODELS else "" if event.kind is Kind.RETRIEVER else name
-            name = f"{called} {subject or ''}"
-        around = (
-            wire.proto("trace.v1.trace")
-            .Span(
-                trace_id=place.trace,
-                span_id=wire.span_id(event.id),
-                parent_span_id=place.parent if parent is None else wire.span_id(parent),
-                name=wire.clean(name).strip() or str(event.kind),
-                kind=CLIENT if event.kind in MODELS and not is_plain else INTERNAL,
-                start_time_unix_nano=start,
-                end_time_unix_nano=max(start, ended(event, view)),
-                links=[{"trace_id": one, "span_id": span} for one, span in place.links] if parent is None else (),
-                status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
-                flags=SAMPLED,
-            )
-            .SerializeToString()
+        (trace_id, above, links), is_plain, is_asked = place, self.flavor == "openinference", event.kind in MODELS
+        name, start = event.name, wire.nanoseconds(event.start)
+        if told.operation is not None and not is_plain:
+            subject = told.asked_model if is_asked else "" if event.kind is RETRIEVER else name
+            name = f"{told.operation} {subject or ''}"
+        span = wire.proto("trace.v1.trace").Span(
+            trace_id=trace_id,
+            span_id=wire.span_id(event.id),
+            parent_span_id=above if parent is None else wire.span_id(parent),
+            name=wire.clean(name).strip() or str(event.kind),
+            kind=CLIENT if is_asked and not is_plain else INTERNAL,
+            start_time_unix_nano=start,
+            end_time_unix_nano=max(start, ended(event, view)),
+            links=[{"trace_id": one, "span_id": at} for one, at in links] if parent is None else (),
+            status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
+            flags=SAMPLED,
         )
-        return b"".join((around, attributes_of(self.flavor, told), *happened(event, view)))
+        return b"".join((span.SerializeToString(), attributes_of(self.flavor, told), *happened(event, view)))
 
     # -- feedback -----------------------------------------------------------------------------------------------------
 
@@ -247,7 +242,7 @@ class OTLP(Vendor):
             return Encoded(())
         view = None if tree is None else TreeView.of(tree)
         around = (b"", b"") if view is None else self._around(view)
-        trace_id = wire.trace_id(feedback["tree"]) if view is None else Place.of(view).trace
+        trace_id = wire.trace_id(feedback["tree"]) if view is None else place_of(view)[0]
         on, own, user = wire.span_id(views.target(feedback, tree)), feedback.get("metadata"), feedback.get("user")
         late = Late(trace_id, on, value_text(user), own if isinstance(own, dict) else {}, feedback.get("at"))
         params = {"mlflow": (("trace", f"tr-{trace_id.hex()}"),), "logs": self._place(LOGS)}.get(route, ())
@@ -327,28 +322,24 @@ def _scoped(around: tuple[bytes, bytes], one: bytes) -> bytes:
     return wire.framed(1, around[0] + wire.framed(2, around[1] + wire.framed(2, one)))
 
 
-class Place(NamedTuple):
-    """Where a tree's spans belong: its own trace, or that of the app's span around it."""
+Place = tuple[bytes, bytes, list[tuple[bytes, bytes]]]
+"""Where a tree's spans belong: the trace, the span above its root, and what the root is linked to."""
 
-    trace: bytes
-    parent: bytes
-    links: list[tuple[bytes, bytes]]
 
-    @classmethod
-    def of(cls, view: TreeView) -> Place:
-        """As the root says."""
-        own, parent, links = wire.trace_id(view.tree.id), b"", []
-        around = trace.parse(view.root.traceparent or "")
-        if around is not None:
-            above = bytes.fromhex(around.trace_id), bytes.fromhex(around.span_id)
-            if around.sampled:
-                own, parent = above
-            else:  # nobody will see that span
-                links.append(above)
-        resumed = view.root.metadata.get("resumes")
-        if isinstance(resumed, str):
-            links.append((wire.trace_id(resumed), wire.span_id(resumed)))
-        return cls(own, parent, links)
+def place_of(view: TreeView) -> Place:
+    """The tree's own trace, or that of the app's span around it."""
+    own, parent, links = wire.trace_id(view.tree.id), b"", []
+    around = trace.parse(view.root.traceparent) if view.root.traceparent else None
+    if around is not None:
+        above = bytes.fromhex(around.trace_id), bytes.fromhex(around.span_id)
+        if around.sampled:
+            own, parent = above
+        else:  # nobody will see that span
+            links.append(above)
+    resumed = view.root.metadata.get("resumes")
+    if isinstance(resumed, str):
+        links.append((wire.trace_id(resumed), wire.span_id(resumed)))
+    return own, parent, links
 
 
 def ended(event: Event, view: TreeView) -> int:
@@ -386,14 +377,12 @@ def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
 
 
 class Judgment(NamedTuple):
-    """One score of a feedback, with the comment."""
+    """One score of a feedback: the value as a number, or as a text where it is none, and the comment."""
 
     name: str
     value: JsonValue
     score: float | None
-    """The value where it is a number."""
     label: str | None
-    """The value where it is none."""
     words: str | None
 
     @property

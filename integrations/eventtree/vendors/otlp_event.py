@@ -37,6 +37,19 @@ SAID = frozenset({
 })  # fmt: skip
 
 
+MODEL, AGENT, CHAIN = Kind.MODEL, Kind.AGENT, Kind.CHAIN
+OPERATIONS: Mapping[Kind, str] = {
+    Kind.EMBEDDING: "embeddings", Kind.RETRIEVER: "retrieval", Kind.TOOL: "execute_tool", Kind.AGENT: "invoke_agent",
+}  # fmt: skip
+
+
+def operation_of(event: Event, is_root: bool) -> str | None:
+    """What the GenAI conventions call the run; None where they have no name for it."""
+    if event.kind is MODEL:
+        return "text_completion" if isinstance(event.inputs, dict) and "prompt" in event.inputs else "chat"
+    return "invoke_workflow" if is_root and event.kind is CHAIN else OPERATIONS.get(event.kind)
+
+
 class Told:
     """An event of a tree, with what several attributes are made of worked out once."""
 
@@ -46,15 +59,16 @@ class Told:
         self.inputs, self.outputs = object_in(event.inputs), object_in(event.outputs)
         self.params, self.prompt = object_in(event.params), object_in(event.prompt)
         self.asked_model = event.asked_model or event.model
+        self.operation = operation_of(event, self.is_root)
         self.session, self.user = view.session_id(event), view.user(event)
 
         self.cost: Mapping[str, Any] = views.cost_of(event.cost) if event.cost else {}
         self.input_messages: list[Message] = []
         """Those that went in, where there is nothing else in the inputs; `output_messages` likewise."""
         self.output_messages: list[Message] = []
-        if event.kind is Kind.MODEL:
+        if event.kind is MODEL:
             self.input_messages, self.output_messages = messages_in(event), messages_out(event)
-        elif event.kind is Kind.AGENT:
+        elif event.kind is AGENT:
             self.input_messages, self.output_messages = only_messages(event.inputs), only_messages(event.outputs)
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from eventtree.event import Event, JsonValue, Kind, Status
+from eventtree.event import JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import as_text, tools_of
 from eventtree.serializer.times import first_token, iso, later
@@ -46,6 +46,7 @@ OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
 OPTIONAL_OF = attrgetter(*OPTIONAL)
 ATTRIBUTES = 9
 """The field of a span."""
+OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
 
@@ -69,7 +70,7 @@ def attributes_of(flavor: str, told: Told) -> bytes:
     contents: set[str] = set()
     is_tied = told.is_root and told.view.has_links
     absent = [one is None for one in OPTIONAL_OF(event)]
-    for value_of, key, before, content in ways_of(flavor, event.kind, event.status is Status.OK, is_tied, *absent):
+    for value_of, key, before, content in ways_of(flavor, event.kind, event.status is OK, is_tied, *absent):
         if content in contents:
             continue
         value = value_of(told)
@@ -98,8 +99,9 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 MODELS = frozenset({Kind.MODEL, Kind.EMBEDDING})
 TALKS = frozenset({Kind.MODEL, Kind.AGENT})
 PRICED = frozenset({*MODELS, Kind.RERANKER})
-MODEL, TOOL, AGENT, CHAIN = {Kind.MODEL}, {Kind.TOOL}, {Kind.AGENT}, {Kind.CHAIN}
-RETRIEVER, RERANKER, EMBEDDING = {Kind.RETRIEVER}, {Kind.RERANKER}, {Kind.EMBEDDING}
+MODEL, TOOL, AGENT, CHAIN, RETRIEVER, RERANKER, EMBEDDING = (
+    frozenset({Kind(name)}) for name in ("model", "tool", "agent", "chain", "retriever", "reranker", "embedding")
+)
 NAME, ASKED_MODEL, ANSWERED_MODEL = attrgetter("event.name"), attrgetter("asked_model"), attrgetter("event.model")
 SESSION, OWN_PROVIDER = attrgetter("session"), attrgetter("event.provider")
 TOTAL = of.dollars("total")
@@ -122,8 +124,9 @@ def _caller(told: Told) -> dict[str, Any]:
     return {name: known[key] for key, name in names.items() if isinstance(known.get(key), str | int)}
 
 
+KINDS = {kind: "LLM" if kind is Kind.MODEL else kind.upper() for kind in Kind}
 ABOUT: Table = (
-    Row("openinference.span.kind", "kind", lambda told: "LLM" if told.kind is Kind.MODEL else told.kind.upper()),
+    Row("openinference.span.kind", "kind", lambda told: KINDS[told.kind]),
     Row("session.id", "session_id", SESSION),
     Row("user.id", "user", attrgetter("user")),
     Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
@@ -148,9 +151,6 @@ PROVIDERS: Mapping[str, str] = {
     "ibm": "ibm.watsonx.ai", "moonshot": "moonshot_ai", "moonshotai": "moonshot_ai",
 }  # fmt: skip
 """Our names → the well-known ones; all others (openai, anthropic, cohere, groq, deepseek, …) are the same."""
-OPERATIONS: Mapping[Kind, str] = {
-    Kind.EMBEDDING: "embeddings", Kind.RETRIEVER: "retrieval", Kind.TOOL: "execute_tool", Kind.AGENT: "invoke_agent",
-}  # fmt: skip
 PARAMS: Mapping[str, tuple[Callable[[JsonValue], Any], tuple[str, ...]]] = {
     "temperature": (of.number, ("temperature",)),
     "top_p": (of.number, ("top_p",)),
@@ -184,13 +184,6 @@ PLACED_TOKENS: Collection[str] = {
 }  # fmt: skip
 
 
-def operation(event: Event, is_root: bool) -> str | None:
-    """What the convention calls the run; None where it has no name for it."""
-    if event.kind is Kind.MODEL:
-        return "text_completion" if isinstance(event.inputs, dict) and "prompt" in event.inputs else "chat"
-    return OPERATIONS.get(event.kind) or ("invoke_workflow" if event.kind is Kind.CHAIN and is_root else None)
-
-
 def _provider(told: Told) -> str | None:
     own = told.event.provider or (of.UNKNOWN if told.kind in MODELS else "")
     return PROVIDERS.get(own.lower(), own)
@@ -208,11 +201,11 @@ def _arguments(told: Told) -> str | None:
 
 
 def _own_name(told: Told) -> str | None:
-    return told.event.name if told.is_root or told.kind is not Kind.CHAIN else None
+    return told.event.name if told.is_root or told.operation else None
 
 
 GENAI: Table = (
-    Row("gen_ai.operation.name", "kind", lambda told: operation(told.event, told.is_root)),
+    Row("gen_ai.operation.name", "kind", attrgetter("operation")),
     Row("gen_ai.provider.name", "provider", _provider, {*MODELS, Kind.RETRIEVER}),
     Row("gen_ai.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
     Row("gen_ai.prompt.version", "prompt", lambda told: told.prompt.get("version"), MODEL),
