@@ -151,6 +151,8 @@ class Yielding(Span):
     generator, in which the context names the run.
     """
 
+    __slots__ = ("items", "texts")
+
     def begin(self) -> bool:
         """Open the run; nothing was yielded yet."""
         self.texts: list[str] = []

@@ -49,6 +49,7 @@ COUNTS = {
 """Field of `Usage` that `Span.usage` takes beside the sums → where LangChain's form of usage has it."""
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 SUMS = ("input_tokens", "output_tokens", "total_tokens")
+OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
 
 
 def new_id() -> str:
@@ -86,28 +87,31 @@ class Span:
     at any time before its end; `metadata` may be added to. Each of them is read once, at the end.
     """
 
-    # What most runs never have stands in the class until it is set: a call that is observed makes one of these.
-    id: str | None = None
-    """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
-    outputs: Any = None
-    model: str | None = None
-    provider: str | None = None
-    params: Mapping[str, Any] | None = None
-    tags: Iterable[str] | None = None
-    keeps = True
-    """Whether its outputs are recorded."""
+    __slots__ = (
+        "_body", "_counts", "_handler", "_inputs", "_known", "_metadata", "_token", "id", "keeps", "kind", "model",
+        "name", "outputs", "params", "pipeline", "provider", "tags",
+    )  # fmt: skip
     pipeline: Pipeline
-    _metadata: dict[str, Any] | None = None
-    _known: Mapping[str, Any] = NOTHING
-    """The metadata with which it opened."""
-    _handler: Handler | None = None
-    _token: Any = None
-    _body: Body | None = None
-    _counts: dict[str, Any] | None = None
 
     def __init__(self, name: str, kind: Kind, inputs: Any = None) -> None:
         """Record nothing yet."""
         self.name, self.kind, self._inputs = name, kind, inputs
+        self.id: str | None = None
+        """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
+        self.outputs: Any = None
+        self.model: str | None = None
+        self.provider: str | None = None
+        self.params: Mapping[str, Any] | None = None
+        self.tags: Iterable[str] | None = None
+        self.keeps = True
+        """Whether its outputs are recorded."""
+        self._metadata: dict[str, Any] | None = None
+        self._known: Mapping[str, Any] = NOTHING
+        """The metadata with which it opened."""
+        self._handler: Handler | None = None
+        self._token: Any = None
+        self._body: Body | None = None
+        self._counts: dict[str, Any] | None = None
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -177,13 +181,13 @@ class Span:
         self.pipeline, self.id = pipeline, (run_id := new_id())
         shape = INPUTS.get(self.kind)
         try:
-            known: dict[str, Any] = {} if self.tags is None else {"tags": self.tags}
             if self._metadata:
-                known["metadata"] = self._known = dict(self._metadata)
-            if self.kind in NAMES_A_MODEL:
-                known |= {"model": self.model, "provider": self.provider, "params": self.params}
+                self._known = dict(self._metadata)
+            is_model = self.kind in NAMES_A_MODEL
+            known = {"model": self.model, "provider": self.provider, "params": self.params} if is_model else NOTHING
             convert = None if shape is None else partial(shape, pipeline)
-            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, **known)
+            metadata = self._known or None
+            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self.tags, known)
         except BaseException as error:  # as above, and what the app gave
             if failed(Span.begin, error, _open_bare, (self, run_id, parent), {}):
                 raise
@@ -196,19 +200,19 @@ class Span:
             return
         outputs, self.outputs = self.outputs if self.keeps else None, None
         shape = OUTPUTS.get(self.kind)
-        status = Status.OK if error is None else status_of(error)[0]
+        status = OK if error is None else status_of(error)[0]
         try:
             learned = self._learned(outputs, error) if self.kind in NAMES_A_MODEL or self._body or self._counts else {}
             if self._metadata:
                 fresh = {key: one for key, one in self._metadata.items() if self._known.get(key) is not one}
                 learned["metadata"] = fresh or None
-            if outputs is None and error is not None and self.kind is Kind.MODEL:
+            if outputs is None and error is not None and self.kind is MODEL:
                 outputs = body_in(error)
             convert = None if shape is None else partial(shape, self.pipeline)
-            shown = error if status is Status.ERROR else None
-            recorder.close(
-                self.pipeline, run_id, status=status, outputs=outputs, convert=convert, error=shown, **learned
-            )
+            shown = error if status is ERROR else None
+            # Python packs and unpacks a call that may have more arguments: the usual one has none.
+            close: Any = partial(recorder.close, **learned) if learned else recorder.close
+            close(self.pipeline, run_id, status=status, outputs=outputs, convert=convert, error=shown)
         except BaseException as odd:
             if failed(Span.end, odd, _close_bare, (self, run_id, status), {}):
                 raise
