@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import collections
+import dataclasses
+import enum
+from typing import Any, NamedTuple
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.documents import Document as LangChainDocument
 from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from langchain_core.prompt_values import ChatPromptValue
+from llama_index.core.base.llms.types import CompletionResponse
 from llama_index.core.base.response.schema import PydanticResponse, Response, StreamingResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, QueryBundle, TextNode
 
 from eventtree.content import Limits, Sanitizer
-from eventtree.content.fast_path import COPIES, Unusual, copied_documents, messages_of
+from eventtree.content.fast_path import COPIES, Unusual, messages_of
 
 
 def walked() -> Sanitizer:
@@ -80,9 +87,65 @@ ENGINE: list[Any] = [
     Response(""),
 ]
 """What a LlamaIndex engine is asked and answers."""
+
+
+class Colour(enum.Enum):
+    RED = ("red", 1)
+
+
+class Place(NamedTuple):
+    """A named tuple of the app's."""
+
+    city: str
+    at: tuple[float, float] = (48.9, 2.35)
+
+
+@dataclasses.dataclass
+class Picture:
+    """Looks like a file to those who take it for a dict."""
+
+    url: str = "https://example.org/a.png"
+    type: str = "picture"
+    colour: Colour = Colour.RED
+    hidden: str = dataclasses.field(default="not set", init=False)
+
+
+class Answer(pydantic.BaseModel):
+    """What a model is asked for."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    place: Place
+    sure: bool = True
+    key: str = pydantic.Field("secret", exclude=True)
+
+
+class Names(pydantic.RootModel[list[str]]):
+    """A model that is its root."""
+
+
+OBJECTS: list[Any] = [
+    Colour.RED,
+    Place("Paris"),
+    Picture(),
+    Answer(place=Place("Paris"), more={"a": [1]}),
+    Names(["Ann", "Bob"]),
+    collections.UserDict(a=1),
+    collections.ChainMap({"a": 1}, {"b": 2}),
+    LangChainDocument("text", metadata={"page": 1, "score": 0.5}),
+    CompletionResponse(text="so", raw={"usage": 1}),
+    PromptTemplate("Why {what}?"),
+]
+"""Objects that say their fields, or stand for something else."""
+ENDLESS: Any = collections.UserList([1])
+ENDLESS.data = ENDLESS
 VALUES: list[Any] = [
     *RESULTS,
     *ENGINE,
+    *OBJECTS,
+    {"all": OBJECTS},
+    dataclasses.replace(Picture(), type="image"),
+    ENDLESS,
+    Answer(place=Place("Paris", (float("nan"), 1.0))),
     {"query": ENGINE[5], "answer": ENGINE[6]},
     QueryBundle("why?", image_path="a.png"),
     ImageNode(text="x", image_url="https://example.org/a.png"),
@@ -129,7 +192,7 @@ def test_messages_agree_together() -> None:
 def test_documents_agree_together() -> None:
     for nodes in (NODES, [*NODES, NODE.node], [*NODES, "text"], [], tuple(NODES), NODE):
         assert Sanitizer().documents(nodes) == walked().documents(nodes)
-    assert copied_documents(NODES, [10_000])
+    assert copied(NODES, 10_000)
 
 
 @pytest.mark.parametrize("message", MESSAGES[:4], ids=lambda message: type(message).__name__)
@@ -137,7 +200,7 @@ def test_the_usual_messages_go_the_quick_way(message: Any) -> None:
     assert copied(message, 10_000) == messages_of([message], [10_000])[0]  # type: ignore[index]
 
 
-@pytest.mark.parametrize("result", RESULTS + ENGINE)
+@pytest.mark.parametrize("result", RESULTS + ENGINE + OBJECTS)
 def test_the_usual_results_go_the_quick_way(result: Any) -> None:
     assert copied(result, 10_000) == by_walk(result)
 

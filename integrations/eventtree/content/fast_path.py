@@ -323,10 +323,3 @@ READING = frozenset({"__dict__", "__getattribute__", "__getattr__", "__pydantic_
 
 COPIES: Remembered[type, Copy] = Remembered(MAX_KINDS, copy_of, begin=BUILTIN)
 """Class → how its values are copied."""
-
-
-def copied_documents(values: Any, room: list[int]) -> JsonValue:
-    """A list of documents."""
-    if type(values) is not list:
-        raise Unusual
-    return [framework_values.document(one) for one in list_of(values, room, 0)]

@@ -14,7 +14,6 @@ import html
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 from eventtree.content.fail_closed import MASK, Redactor
 
@@ -26,86 +25,69 @@ START = r"(?<![A-Za-z0-9_-])"  # tokens begin at a boundary, so each run of toke
 SOLID = r"(?=[A-Za-z_-]{0,64}[0-9])"  # a digit soon: `sk-learn-pipelines-and-more` is no key
 
 
-class Token(NamedTuple):
-    """A secret with a fixed beginning, and the pattern that is tried there. Group 1, if any, is what is replaced."""
-
-    start: str
-    pattern: re.Pattern[str]
+Rule = tuple[str, re.Pattern[str]]
+"""A beginning, and the pattern that is tried there. Its group 1, if any, is what is replaced."""
 
 
-def token(start: str, rest: str, before: str = START) -> Token:
+def token(start: str, rest: str) -> Rule:
     """A token that begins with `start` at a boundary."""
-    return Token(start, re.compile(before + re.escape(start) + rest))
+    return start, re.compile(START + re.escape(start) + rest)
 
 
 WORD = r"[A-Za-z0-9_-]"
 NAMED = r"[A-Za-z0-9_]"
 
-WITH_DASH = (
-    token("sk-", SOLID + WORD + r"{16,}"),  # OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse, LiteLLM
-    token("xox", r"[abeoprs](?:\.[a-z]+)?-[A-Za-z0-9-]{10,}"),  # Slack
-    token("xapp-", r"[A-Za-z0-9-]{10,}"),  # Slack
-    token("glpat-", WORD + r"{18,}"),  # GitLab
-    token("pypi-", WORD + r"{32,}"),  # PyPI
-    token("xai-", SOLID + WORD + r"{20,}"),  # xAI
-    token("pplx-", SOLID + WORD + r"{20,}"),  # Perplexity
-    token("tvly-", SOLID + WORD + r"{16,}"),  # Tavily
-    token("GOCSPX-", WORD + r"{20,}"),  # Google OAuth client
-    token("AGE-SECRET-KEY-", r"[A-Z0-9]{40,}"),  # age
-    Token(
-        "-----BEGIN ",  # a key cut off before its end is still a key: to the end of what can belong to it
-        re.compile(
+GROUPS: tuple[tuple[str, tuple[Rule, ...]], ...] = (
+    ("-", (
+        token("sk-", SOLID + WORD + r"{16,}"),  # OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse, LiteLLM
+        token("xox", r"[abeoprs](?:\.[a-z]+)?-[A-Za-z0-9-]{10,}"),  # Slack
+        token("xapp-", r"[A-Za-z0-9-]{10,}"),  # Slack
+        token("glpat-", WORD + r"{18,}"),  # GitLab
+        token("pypi-", WORD + r"{32,}"),  # PyPI
+        token("xai-", SOLID + WORD + r"{20,}"),  # xAI
+        token("pplx-", SOLID + WORD + r"{20,}"),  # Perplexity
+        token("tvly-", SOLID + WORD + r"{16,}"),  # Tavily
+        token("GOCSPX-", WORD + r"{20,}"),  # Google OAuth client
+        token("AGE-SECRET-KEY-", r"[A-Z0-9]{40,}"),  # age
+        ("-----BEGIN ", re.compile(  # a key cut off before its end is still a key: to the end of what can belong to it
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s\\:,.()]*"
             r"(?:-[A-Za-z0-9+/=\s\\:,.()]+)*(?:-----END [A-Z0-9 ]{0,40}-----)?"
-        ),
-    ),
-)
-WITH_UNDERSCORE = (
-    *(token(f"gh{kind}_", NAMED + r"{30,}") for kind in "pousr"),  # GitHub
-    token("github_pat_", NAMED + r"{30,}"),
-    *(token(f"{kind}_{mode}_", NAMED + r"{16,}") for kind in ("sk", "rk") for mode in ("live", "test")),  # Stripe
-    token("whsec_", r"[A-Za-z0-9+/=]{20,}"),  # Stripe, Svix
-    token("hf_", r"[A-Za-z0-9]{30,}"),  # Hugging Face
-    token("gsk_", r"[A-Za-z0-9]{30,}"),  # Groq
-    token("lsv2_", r"(?:pt|sk)_[A-Za-z0-9_]{20,}"),  # LangSmith
-    token("pcsk_", NAMED + r"{30,}"),  # Pinecone
-    token("npm_", r"[A-Za-z0-9]{30,}"),
-    token("dop_v1_", r"[a-f0-9]{40,}"),  # DigitalOcean
-    *(token(f"shp{kind}_", r"[A-Fa-f0-9]{32,}") for kind in ("at", "ca", "pa", "ss")),  # Shopify
-    token("r8_", r"[A-Za-z0-9]{30,}"),  # Replicate
-    token("sbp_", r"[a-f0-9]{40,}"),  # Supabase
-    token("lin_api_", r"[A-Za-z0-9]{30,}"),  # Linear
-    token("ntn_", r"[A-Za-z0-9]{30,}"),  # Notion
-    token("figd_", WORD + r"{30,}"),  # Figma
-    token("glsa_", NAMED + r"{30,}"),  # Grafana
-)
-WITH_DOT = (
-    token("eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),  # JWT
-    token("SG.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),  # SendGrid
-    token("ya29.", r"[A-Za-z0-9_-]{20,}"),  # Google OAuth
-    token("hvs.", r"[A-Za-z0-9_-]{20,}"),  # Vault
-)
-ANYWHERE = (
-    token("AKIA", r"[A-Z0-9]{16}(?![A-Z0-9])"),  # AWS
-    token("ASIA", r"[A-Z0-9]{16}(?![A-Z0-9])"),
-    token("AIza", WORD + r"{35}"),  # Google
-    token("dapi", r"[a-f0-9]{32}"),  # Databricks
-)
-WITH_SLASH = (
-    # https://user:password@host: the password; https://token@host: the token
-    Token("://", re.compile(r"://[^\s/?#@:\"'<>]{0,256}:([^\s/?#@\"'<>]{1,512})@")),
-    Token("://", re.compile(r"://([^\s/?#@:\"'<>]{16,512})@")),
-    Token("hooks.slack.com/services/", re.compile(r"hooks\.slack\.com/services/([A-Za-z0-9/]{10,})")),
-)
-GROUPS = (
-    ("-", WITH_DASH),
-    ("_", WITH_UNDERSCORE),
-    (".", WITH_DOT),
-    ("/", WITH_SLASH),
-    ("A", ANYWHERE[:3]),
-    ("dapi", ANYWHERE[3:]),
-)
-"""A character without which a text can hold none of the tokens, and these tokens."""
+        )),
+    )),
+    ("_", (
+        *(token(f"gh{kind}_", NAMED + r"{30,}") for kind in "pousr"),  # GitHub
+        token("github_pat_", NAMED + r"{30,}"),
+        *(token(f"{kind}_{mode}_", NAMED + r"{16,}") for kind in ("sk", "rk") for mode in ("live", "test")),  # Stripe
+        token("whsec_", r"[A-Za-z0-9+/=]{20,}"),  # Stripe, Svix
+        token("lsv2_", r"(?:pt|sk)_[A-Za-z0-9_]{20,}"),  # LangSmith
+        token("pcsk_", NAMED + r"{30,}"),  # Pinecone
+        token("dop_v1_", r"[a-f0-9]{40,}"),  # DigitalOcean
+        *(token(f"shp{kind}_", r"[A-Fa-f0-9]{32,}") for kind in ("at", "ca", "pa", "ss")),  # Shopify
+        token("sbp_", r"[a-f0-9]{40,}"),  # Supabase
+        token("figd_", WORD + r"{30,}"),  # Figma
+        token("glsa_", NAMED + r"{30,}"),  # Grafana
+        # Hugging Face, Groq, npm, Replicate, Linear, Notion
+        *(token(f"{kind}_", r"[A-Za-z0-9]{30,}") for kind in ("hf", "gsk", "npm", "r8", "lin_api", "ntn")),
+    )),
+    (".", (
+        token("eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),  # JWT
+        token("SG.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),  # SendGrid
+        token("ya29.", r"[A-Za-z0-9_-]{20,}"),  # Google OAuth
+        token("hvs.", r"[A-Za-z0-9_-]{20,}"),  # Vault
+    )),
+    ("/", (
+        # https://user:password@host: the password; https://token@host: the token
+        ("://", re.compile(r"://[^\s/?#@:\"'<>]{0,256}:([^\s/?#@\"'<>]{1,512})@")),
+        ("://", re.compile(r"://([^\s/?#@:\"'<>]{16,512})@")),
+        ("hooks.slack.com/services/", re.compile(r"hooks\.slack\.com/services/([A-Za-z0-9/]{10,})")),
+    )),
+    ("A", (
+        *(token(start, r"[A-Z0-9]{16}(?![A-Z0-9])") for start in ("AKIA", "ASIA")),  # AWS
+        token("AIza", WORD + r"{35}"),  # Google
+    )),
+    ("dapi", (token("dapi", r"[a-f0-9]{32}"),)),  # Databricks
+)  # fmt: skip
+"""What a text must hold to have any of these tokens, and the tokens: secrets with a fixed beginning."""
 
 # name = value, "name": "value", \"name\": \"value\", name: value, ?name=value — after the name's last word
 SET = r"(?:[_-][\w-]{0,24})?\\?[\"']?[ \t]{0,4}(?:=>|:=|=|:)[ \t]{0,4}"
@@ -121,7 +103,7 @@ def setting(rest: str) -> re.Pattern[str]:
 
 STRONG = setting(PLAIN + r"{4,}")
 WEAK = setting(rf"(?=[^\s\"'`,;&{{}}\[\]()<>\\]{{0,64}}[A-Za-z]){PLAIN}{{12,}}")
-SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+SETTINGS: tuple[Rule, ...] = (
     *((word, STRONG) for word in ("password", "passwd", "passphrase", "pwd", "secret", "authorization", "credential")),
     *((word, STRONG) for word in ("api_key", "api-key", "apikey", "access_key", "access-key", "accesskey")),
     *((word, STRONG) for word in ("private_key", "privatekey", "accountkey", "signing_key", "encryption_key")),
@@ -129,7 +111,7 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 """Words (in lower case) after which a value is secret. After the weak ones it must also look like one."""
 
-SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
+SCHEMES: tuple[Rule, ...] = (
     ("bearer ", re.compile(r"(?=[A-Za-z._~+/=-]{0,64}[0-9])([A-Za-z0-9._~+/=-]{12,})")),
     ("basic ", re.compile(r"(?=[A-Za-z+/]{0,64}[0-9=])([A-Za-z0-9+/]{12,}={0,2})")),
 )
@@ -167,13 +149,16 @@ def is_secret_key(key: str) -> bool:
 
 LONGEST_KEY = 64
 
-
 SHORTEST = 8
 """No text shorter than this holds a secret that its form gives away."""
 
 
 class KnownSecrets:
-    """Replaces secrets that their form gives away, and all values under keys that name a secret."""
+    """The built-in redactor: API keys, tokens, passwords, private keys, credentials in URLs and headers, which their
+    form gives away; and all values under keys that name a secret.
+
+    `email=True` replaces e-mail addresses too. `also` is a redactor of yours that sees the text afterwards.
+    """
 
     __slots__ = ("also", "email")
 
@@ -192,8 +177,11 @@ class KnownSecrets:
             spans: list[Span] = []
             for sign, tokens in GROUPS:
                 if sign in text:
-                    find_tokens(text, tokens, spans)
-            find_told(text, spans)
+                    find(text, text, tokens, spans)
+            lowered = lower(text)
+            if "=" in text or ":" in text:
+                find(text, lowered, SETTINGS, spans, behind=True)
+            find(text, lowered, SCHEMES, spans, behind=True)
             if self.email and "@" in text:
                 spans.extend(email_spans(text))
             if spans:
@@ -201,12 +189,7 @@ class KnownSecrets:
         return text if self.also is None else self.also(text)
 
 
-def known_secrets(*, email: bool = False, also: Redactor | None = None) -> KnownSecrets:
-    """The built-in redactor: API keys, tokens, passwords, private keys, credentials in URLs and headers.
-
-    `email=True` replaces e-mail addresses too. `also` is a redactor of yours that sees the text afterwards.
-    """
-    return KnownSecrets(email=email, also=also)
+known_secrets = KnownSecrets
 
 
 def masking(secret: str) -> Redactor:
@@ -235,36 +218,18 @@ def spelled(character: str) -> str:
     return f"(?>{'|'.join(escapes)})"  # tried once: the time is linear in the text
 
 
-def find_tokens(text: str, tokens: tuple[Token, ...], spans: list[Span]) -> None:
-    """Note where tokens with a known beginning stand."""
-    for start, pattern in tokens:
-        if start in text:
-            spans.extend(spans_after(text, text, start, pattern, 0))
-
-
-def find_told(text: str, spans: list[Span]) -> None:
-    """Note where values stand that a word before them tells."""
-    lowered = lower(text)
-    if "=" in text or ":" in text:
-        for word, pattern in SETTINGS:
-            if word in lowered:
-                spans.extend(spans_after(text, lowered, word, pattern, len(word)))
-    for word, pattern in SCHEMES:
-        if word in lowered:
-            spans.extend(spans_after(text, lowered, word, pattern, len(word)))
-
-
-def spans_after(text: str, lookup: str, start: str, pattern: re.Pattern[str], skip: int) -> Iterator[Span]:
-    """Every match of `pattern` that begins `skip` characters after a `start` in `lookup`."""
-    at = lookup.find(start)
-    while at >= 0:
-        found = pattern.match(text, at + skip)
-        end = at + len(start)
-        if found:
-            span = found.span(found.lastindex or 0)
-            yield span
-            end = max(end, span[1])
-        at = lookup.find(start, end)
+def find(text: str, lookup: str, rules: tuple[Rule, ...], spans: list[Span], *, behind: bool = False) -> None:
+    """Note every match of a rule's pattern, at its beginning in `lookup` or `behind` it."""
+    for start, pattern in rules:
+        at = lookup.find(start)
+        while at >= 0:
+            found = pattern.match(text, at + len(start) if behind else at)
+            end = at + len(start)
+            if found:
+                span = found.span(found.lastindex or 0)
+                spans.append(span)
+                end = max(end, span[1])
+            at = lookup.find(start, end)
 
 
 def email_spans(text: str) -> Iterator[Span]:

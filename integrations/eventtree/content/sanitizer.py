@@ -10,7 +10,7 @@ A value larger than the limits keeps its structure; see eventtree/content/trunca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from eventtree import diagnostics
@@ -102,40 +102,34 @@ class Sanitizer:
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
-        return self.listed(values, fast_path.messages_of, as_message, is_single=chat.is_pair)
-
-    def documents(self, values: Any) -> list[dict[str, JsonValue]]:
-        """Documents of any spelling as Documents. The limits are for all of them together."""
-        return self.listed(values, fast_path.copied_documents, as_document)
-
-    def found(self, values: Any) -> JsonValue:
-        """As `documents` for a list or tuple. What may give them only once is the app's to read: it is named."""
-        return self(values) if items_of(values) is None else self.documents(values)
-
-    def listed(
-        self,
-        values: Any,
-        copy: Callable[[Any, list[int]], JsonValue],
-        convert: Callable[[Walk, Any, int], JsonValue],
-        is_single: Callable[[Any], bool] | None = None,
-    ) -> list[dict[str, JsonValue]]:
-        """The `copy` of usual values, else each of them converted; what is no list or tuple is one value."""
         if self.room:
             room = [self.room]
             try:
-                plain: Any = copy(values, room)
+                plain = fast_path.messages_of(values, room)
                 if room[0] >= 0:
                     return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
             except Exception:  # noqa: BLE001 - as in `__call__`
                 pass
         walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)
-        if given is None or (is_single is not None and is_single(values)):
+        if given is None or chat.is_pair(values):
             given = [values]
-        out: Any = [convert(walk, value, 1) for value in given[: walk.take(len(given))]]
+        out: Any = [as_message(walk, value, 1) for value in given[: walk.take(len(given))]]
         shareable[0] += len(out) >= MANY
         out = self.fitted(out) if self.measures else out
         return [item for item in out if type(item) is dict] if type(out) is list else []
+
+    def documents(self, values: Any) -> list[dict[str, JsonValue]]:
+        """Documents of any spelling, or a single one, as Documents. The limits are for all of them together."""
+        given = items_of(values)
+        plain = self([values] if given is None else [*given])
+        out: Any = [framework_values.document(one) for one in plain] if type(plain) is list else []
+        out = self.fitted(out) if self.measures else out
+        return [item for item in out if type(item) is dict] if type(out) is list else []
+
+    def found(self, values: Any) -> JsonValue:
+        """As `documents` for a list or tuple. What may give them only once is the app's to read: it is named."""
+        return self(values) if items_of(values) is None else self.documents(values)
 
     def fitted(self, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if it is too large."""
@@ -165,8 +159,3 @@ def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
         convert = chat.from_dict
     found = walk.value(value, depth, convert)
     return found if type(found) is dict and "role" in found else {"role": "unknown", "content": found}
-
-
-def as_document(walk: Walk, value: Any, depth: int) -> JsonValue:
-    """One Document from anything."""
-    return framework_values.document(walk.value(value, depth))
