@@ -275,9 +275,9 @@ class Feed:
         return not any(one.is_full for one in self.subscribers)
 
     def _add(self, entry: Entry) -> None:
-        kind, _, tree_id, line, _ = entry
+        kind, run_id, tree_id, line, whole = entry
         if kind == record.FEEDBACK:
-            self._hear(entry.run_id, tree_id, line)
+            self._hear(run_id, tree_id, line)
             return
         tree = self.growing.get(tree_id)
         if tree is None:
@@ -286,13 +286,18 @@ class Feed:
             late, vendors = tree_id in self._recent, self._recent.get(tree_id)
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
             self.growing[tree_id] = tree
-        tree.add(entry, self.clock())
+        tree.add(entry, self.clock)
         if self.parsed is not None:
-            self.parsed.add(tree, entry)
-        if tree.is_whole or tree.dropped is not None or tree.size > PINNED_BYTES:
+            self.parsed.add(tree, whole, line[2])
+        if (tree.root_closed and tree.is_whole) or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
-        elif tree.root_closed or tree.is_part or tree.is_apart:
-            self._ripening[tree_id] = tree
+        elif tree.root_closed or tree.late or tree.is_resumed or tree.parts:
+            self._grow(tree)
+
+    def _grow(self, tree: LoggedTree) -> None:
+        """Watch a tree that may be due before a next record of it comes."""
+        if tree.root_closed or tree.is_part or tree.is_apart:
+            self._ripening[tree.id] = tree
         elif tree.parts:  # the run that just closed may have been the last one of a process that lives
             self._hand_out_if_left(tree, self.clock())
 

@@ -31,6 +31,7 @@ from eventtree.journal.totals import captured
 from eventtree.pace import rest_by
 from eventtree.pricing import Pricer
 from eventtree.record import is_local
+from eventtree.serializer.vendor import own_version
 from eventtree.vendors import Vendor
 
 T = TypeVar("T")
@@ -202,6 +203,7 @@ class Shipper(LoopThread):
 
     def _prepare(self) -> None:
         _import_all()
+        own_version()  # looked up on the disk once, and told in every row
 
     def _open(self) -> None:
         self.consumers = {}

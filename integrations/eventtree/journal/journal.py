@@ -18,6 +18,7 @@ import secrets
 import time
 import weakref
 from collections import Counter, deque
+from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 from time import monotonic
@@ -387,6 +388,7 @@ class Journal:
         self._begin(self._overflow.max_bytes)
 
 
+@lru_cache(maxsize=1024)
 def process_of(log: str) -> str:
     """The process that wrote a log of that name."""
     return log.rsplit(".", 2)[0]

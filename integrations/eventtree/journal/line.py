@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
@@ -116,7 +115,7 @@ class LineReader:
             limit *= 4
             data = self.files.read(self.name, self.offset, limit)
             end = data.rfind(b"\n") + 1
-        lines = list(paced(self._lines(data[:end])))
+        lines = self._lines(data[:end])
         self.offset += end
         return lines
 
@@ -125,13 +124,13 @@ class LineReader:
         data = self.files.read(self.name, self.offset, self.files.size(self.name) - self.offset)
         if not data or b"\n" in data:
             return []
-        lines = list(self._lines(data + b"\n"))
+        lines = self._lines(data + b"\n")
         self.offset += len(data)
         return lines
 
-    def _lines(self, data: bytes) -> Iterator[Line]:
-        offset = self.offset
-        for line in data.split(b"\n")[:-1]:
+    def _lines(self, data: bytes) -> list[Line]:
+        found, name, offset = [], self.name, self.offset
+        for line in paced(data.split(b"\n")[:-1]):
             length = len(line) + 1
             try:
                 seq, payload = unframe(line)
@@ -141,5 +140,6 @@ class LineReader:
                 if self.next_seq is not None and seq > self.next_seq:
                     self.damage.add(offset, 0, seq - self.next_seq)
                 self.next_seq = seq + 1
-                yield Line(self.name, offset, length, seq, payload)
+                found.append(Line(name, offset, length, seq, payload))
             offset += length
+        return found

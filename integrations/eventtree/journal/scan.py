@@ -232,7 +232,7 @@ class Scan:
             found[log] = (bad + more[0], lost + more[1])
         return found
 
-    def _stretch(self, name: str, is_left: bool) -> Iterator[Entry]:
+    def _stretch(self, name: str, is_left: bool) -> list[Entry]:
         reader = self.readers.get(name)
         if reader is None:
             reader = self.readers[name] = LineReader(self.journal.files, name, self._offsets.get(name, 0))
@@ -250,7 +250,7 @@ class Scan:
                 for line in paced(lines)
                 if (entry := entry_of(line, self._addressed, parses=self._parses)) is not None and entry.tree_id
             ]
-        yield from found
+        return found
 
     def _at_end(self, name: str) -> bool:
         reader = self.readers.get(name)

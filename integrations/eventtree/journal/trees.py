@@ -61,8 +61,8 @@ class LoggedTree:
     records: list[record.Record] = field(default_factory=list)
     """The records of all `lines`, where they are kept parsed (`Parsed`); else none."""
 
-    def add(self, entry: Entry, now: float = 0.0) -> None:
-        """Take one more record of the tree."""
+    def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
+        """Take one more record of the tree; the clock says when it was seen."""
         kind, run_id, _, (name, offset, length, _, payload), _ = entry
         self.lines.append((name, offset, length))
         if offset + length > self.spans.get(name, 0):
@@ -74,9 +74,9 @@ class LoggedTree:
         elif kind == record.CLOSE and self.open.pop(run_id, None) is None:
             self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
-            self._add_root(kind, entry, now)
+            self._add_root(kind, entry, clock())
         elif kind == record.VENDORS or run_id in self.parts_open or record.JOINED in payload:
-            self._add_part(kind, run_id, entry, now)
+            self._add_part(kind, run_id, entry, clock())
 
     def _add_root(self, kind: str, seen: Entry, now: float) -> None:
         if kind == record.OPEN:
@@ -204,16 +204,16 @@ class Parsed:
         self._trees: dict[int, LoggedTree] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
 
-    def add(self, tree: LoggedTree, entry: Entry) -> None:
-        """Keep the record that a tree has just taken, if all before it are kept."""
+    def add(self, tree: LoggedTree, whole: record.Record | None, length: int) -> None:
+        """Keep the record, of a line so long, that a tree has just taken, if all before it are kept."""
         known = len(tree.records)
-        if entry.record is None or known + 1 != len(tree.lines):
+        if whole is None or known + 1 != len(tree.lines):
             self.drop(tree)
             return
-        tree.records.append(entry.record)
+        tree.records.append(whole)
         if not known:
             self._trees[id(tree)] = tree
-        self.size += entry.line.length
+        self.size += length
         while self.size > self.most:
             self.drop(next(iter(self._trees.values())))
 
