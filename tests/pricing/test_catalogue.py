@@ -155,6 +155,45 @@ def test_a_known_provider_is_never_replaced() -> None:
     assert pricer.unknown == {"gpt-4o-mini": 1}
 
 
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("deepseek-r1:8b", "ollama"),
+        ("gpt-4o-mini", "Ollama_llm"),
+        ("gpt-4o-mini", "llama_cpp"),
+        ("gpt-4o-mini", "vllm"),
+        ("openai/gpt-oss-120b", "huggingface"),
+        ("deepseek-chat", "nvidia_ai_endpoints"),
+    ],
+)
+def test_a_model_that_runs_elsewhere_is_not_charged_as_its_maker_charges(model: str, provider: str) -> None:
+    """Money is never invented: what runs on one's own machine, or at a host that is not listed."""
+    pricer = Pricer()
+    assert pricer.price(counted(1000, 100), model=model, provider=provider, at=AT) is None
+    assert pricer.unknown == {model: 1}
+
+
+def test_the_cloud_bills_and_not_the_maker_of_the_model() -> None:
+    model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    assert Catalogue().provider_id("anthropic_bedrock", None) == "aws"
+    assert priced(counted(1000, 100), model, "anthropic_bedrock") == priced(counted(1000, 100), model, "bedrock")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/gemini-2.5-flash",
+        "publishers/google/models/gemini-2.5-flash",
+        "projects/acme/locations/us-central1/publishers/google/models/gemini-2.5-flash",
+    ],
+)
+def test_googles_names_of_resources_are_names_of_models(name: str) -> None:
+    """LlamaIndex and Vertex AI ask for models so."""
+    plain = priced(counted(1000, 100), "gemini-2.5-flash", "google_genai")
+    assert plain is not None
+    assert priced(counted(1000, 100), name, "google_genai") == plain
+
+
 def test_the_base_url_goes_before_the_name() -> None:
     """ChatOpenAI pointed at another provider still says openai."""
     there = priced(counted(10, 10), "llama-3.3-70b-versatile", "openai", base_url="https://api.groq.com/openai/v1")

@@ -39,6 +39,20 @@ ALIASES: dict[str, str] = {
 }
 """Words in the frameworks' names of providers → genai-prices' ids (which are words of their own)."""
 
+HOSTS = ("azure", "aws", "bedrock", "vertex", "vertexai")
+"""Words of clouds that bill other makers' models: they go before the maker's word ("anthropic_bedrock")."""
+
+UNLISTED = frozenset({
+    *("ollama", "llamacpp", "llama_cpp", "llamafile", "lmstudio", "lm_studio", "mlx", "vllm", "gpt4all"),
+    *("huggingface", "nvidia", "ibm", "watsonx", "sambanova", "deepinfra", "replicate", "oci", "sagemaker"),
+})  # fmt: skip
+"""Words of those who run other makers' models, on one's own machine or for a price that genai-prices does not list: the
+name of a model says nothing of what it costs there.
+"""
+
+RESOURCE = re.compile(r"^(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/")
+"""What Google's clients put before a model's name."""
+
 OTHER_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
     "cache_read_image_tokens": "cache_image_read_tokens",
@@ -151,7 +165,8 @@ class Catalogue:
         return self._known[key]
 
     def provider_id(self, provider: str | None, base_url: str | None) -> str | None:
-        """The provider genai-prices lists at `base_url` or under that name; a class name is no provider.
+        """The provider genai-prices lists at `base_url` or under that name, or one it does not list and would take for
+        another (`UNLISTED`); a class name is no provider.
 
         LangChain's `ls_provider` of an unknown class is its name in lower case ("genericfakechatmodel"), so only whole
         words count, not parts of them.
@@ -196,7 +211,7 @@ class Catalogue:
 
     def _find(self, model: str, provider_id: str | None) -> Found | None:
         try:
-            owner, listed = self._snapshot.find_provider_model(model, None, provider_id, None)
+            owner, listed = self._snapshot.find_provider_model(RESOURCE.sub("", model), None, provider_id, None)
         except LookupError:
             return None
         zeros = {name: 0 for key in _price_keys(listed) if (name := _counted(key)) in COUNTED}
@@ -276,7 +291,9 @@ def _listed(provider: str, ids: Iterable[str]) -> str | None:
     if provider in ids or provider == "litellm":
         return provider  # genai-prices takes litellm's provider from the model's name
     words = [provider, *re.split(r"[^a-z0-9]+", provider)]
-    return next((one for word in words if (one := ALIASES.get(word, word)) in ids), None)
+    words.sort(key=lambda word: word not in HOSTS)
+    listed = next((one for word in words if (one := ALIASES.get(word, word)) in ids), None)
+    return listed or next((word for word in words if word in UNLISTED), None)
 
 
 def _figures(usage: Usage) -> dict[str, int]:
