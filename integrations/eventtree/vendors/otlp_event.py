@@ -26,12 +26,11 @@ from eventtree.serializer.view import TreeView
 
 UNKNOWN = "unknown"
 """The provider is required on calls of models, a name on tools: this one is not known."""
-REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "text": ("content",), "reasoning": ("content",), "tool_call": ("name",), "tool_call_response": ("response",),
-    "server_tool_call": ("name", "server_tool_call"), "server_tool_call_response": ("server_tool_call_response",),
-    "blob": ("modality", "content"), "uri": ("modality", "uri"), "file": ("modality", "file_id"),
-}  # fmt: skip
-"""Types of parts that the schemas know → what each must have. Any other type may have anything."""
+PARTS = frozenset({
+    "text", "reasoning", "tool_call", "tool_call_response", "server_tool_call", "server_tool_call_response", "blob",
+    "uri", "file", *MEDIA_TYPES,
+})  # fmt: skip
+"""Types of parts that the schemas know, or that we make one of theirs of. Any other type may have anything."""
 SAID = frozenset({
     "role", "content", "parts", "tool_calls", "tool_call_id", "reasoning", "name", "finish_reason"
 })  # fmt: skip
@@ -226,7 +225,7 @@ def part_of(part: JsonValue) -> dict[str, JsonValue]:
         if kind in MEDIA_TYPES and part.get("sha256"):
             kept = {"file_id": as_text(part["sha256"]), "bytes": part.get("bytes")}
             return without_nulls({"type": "file", **made, **kept})
-        if kind not in REQUIRED and kind not in MEDIA_TYPES:
+        if kind not in PARTS:
             return part
     return {"type": "text", "content": part_text(part)}
 

@@ -25,8 +25,6 @@ from eventtree.serializer.times import EPOCH, in_utc
 PROTOBUF = "application/x-protobuf"
 IDS = frozenset({"traceId", "spanId", "parentSpanId"})
 MOST, BITS = (1 << 63) - 1, (1 << 64) - 1
-SHORT = 120
-"""A longer text does not fit into an attribute whose lengths are one byte each."""
 MISSING = ConfigError("OTLP", "opentelemetry-proto is not installed", "Run pip install 'eventtree[otlp]'")
 
 
@@ -77,11 +75,14 @@ def attribute(field: int, key: bytes, value: Any) -> bytes:
     """One attribute; `key` is of `key_of`. They are most of a span, and written past the library, which takes more than
     twice as long for them.
     """
-    if type(value) is str and len(value) < SHORT:
+    if type(value) is str:
         text = value.encode("utf-8", "replace")
         size = len(text)
         if (whole := len(key) + size + 4) < 128:
             return b"%c%c%b\x12%c\x0a%c%b" % (field << 3 | 2, whole, key, size + 2, size, text)
+        head = b"\x0a%b" % varint(size)
+        inner = b"\x12%b%b" % (varint(len(head) + size), head)
+        return b"%c%b%b%b%b" % (field << 3 | 2, varint(len(key) + len(inner) + size), key, inner, text)
     return framed(field, key + framed(2, _any(value)))
 
 
@@ -115,18 +116,14 @@ def number(value: int) -> float:
 
 def varint(value: int) -> bytes:
     """A whole number, seven bits a byte, the lowest first."""
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
+    if value < 16_384:
+        return b"%c" % value if value < 128 else b"%c%c" % (value & 127 | 128, value >> 7)
+    return b"%c%b" % (value & 127 | 128, varint(value >> 7))
 
 
 def framed(field: int, payload: bytes) -> bytes:
     """A message, or a text, as a field of the message around it."""
-    size = len(payload)
-    return b"%c%b%b" % (field << 3 | 2, b"%c" % size if size < 128 else varint(size), payload)
+    return b"%c%b%b" % (field << 3 | 2, varint(len(payload)), payload)
 
 
 def request_format(module: str, message: str) -> Format:
