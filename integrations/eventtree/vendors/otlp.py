@@ -407,7 +407,7 @@ def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[Judgment]:
 
 
 class Late(NamedTuple):
-    """A feedback that comes after its tree went out: what it is on, and what of it goes with each of its judgments."""
+    """A feedback that comes after its tree went out: what it is on, and what goes with each of its judgments."""
 
     trace: bytes
     span: bytes

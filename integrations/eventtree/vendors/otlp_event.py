@@ -168,10 +168,15 @@ def finish_reasons(told: Told) -> list[str]:
 # Documents, messages, tools: as JSON by the schemas of the conventions
 
 
+def listed(holder: Mapping[str, Any], key: str) -> list[Any]:
+    """The list at this key; empty where there is none."""
+    found = holder.get(key)
+    return found if isinstance(found, list) else []
+
+
 def documents(holder: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The documents of inputs or outputs, each as `{id, score, content, metadata}`."""
-    listed = holder.get("documents")
-    return [document_of(one) for one in (listed if isinstance(listed, list) else ())]
+    return [document_of(one) for one in listed(holder, "documents")]
 
 
 def document_of(document: JsonValue) -> dict[str, JsonValue]:

@@ -107,12 +107,6 @@ SESSION, OWN_PROVIDER = attrgetter("session"), attrgetter("event.provider")
 TOTAL = of.dollars("total")
 
 
-def _error_type(told: Told) -> str | None:
-    if views.failure(told.event) is None:
-        return None
-    return (told.event.error.type if told.event.error else "") or "_OTHER"
-
-
 def _dataset(told: Told) -> dict[str, str | None]:
     found = told.view.links(told.event, ("run_id", "dataset_id", "datapoint_id", "experiment", "expected"))
     return {name: value_text(one) for name, one in found.items()}
@@ -131,7 +125,11 @@ ABOUT: Table = (
     Row("user.id", "user", attrgetter("user")),
     Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
     Row("tag.tags", "tags", attrgetter("event.tags")),
-    Row("error.type", "error", _error_type),
+    Row(
+        "error.type",
+        "error",
+        lambda told: views.failure(told.event) and ((told.event.error.type if told.event.error else "") or "_OTHER"),
+    ),
     Row("eventtree.id", "id", attrgetter("event.id")),
     Row("eventtree.framework", "framework", attrgetter("event.framework")),
     Row("eventtree.*", "status", lambda told: views.ended(told.event)),
@@ -195,15 +193,6 @@ def _query(told: Told) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _arguments(told: Told) -> str | None:
-    inputs = told.event.inputs
-    return json_text(inputs if inputs is None or isinstance(inputs, dict) else {"input": inputs})
-
-
-def _own_name(told: Told) -> str | None:
-    return told.event.name if told.is_root or told.operation else None
-
-
 GENAI: Table = (
     Row("gen_ai.operation.name", "kind", attrgetter("operation")),
     Row("gen_ai.provider.name", "provider", _provider, {*MODELS, Kind.RETRIEVER}),
@@ -235,10 +224,13 @@ GENAI: Table = (
     Row("gen_ai.tool.type", "kind", lambda told: "function", TOOL),
     Row("gen_ai.tool.call.id", "outputs",
         lambda told: of.text_in(told.outputs.get("tool_call_id") or told.event.metadata.get("tool_call_id")), TOOL),
-    Row("gen_ai.tool.call.arguments", "inputs", _arguments, TOOL, True),
+    Row("gen_ai.tool.call.arguments", "inputs",
+        lambda told: json_text(one if isinstance(one := told.event.inputs, dict | None) else {"input": one}),
+        TOOL, True),
     Row("gen_ai.tool.call.result", "outputs", lambda told: value_text(told.event.outputs), TOOL, True),
-    Row("gen_ai.agent.name", "name", _own_name, {Kind.AGENT, Kind.CHAIN}),
-    Row("gen_ai.workflow.name", "name", _own_name, CHAIN),
+    Row("gen_ai.agent.name", "name", NAME, AGENT),
+    *(Row(f"gen_ai.{name}.name", "name", lambda told: told.event.name if told.is_root else None, CHAIN)
+      for name in ("agent", "workflow")),
     Row("gen_ai.retrieval.query.text", "inputs", _query, RETRIEVER, True),
     Row("gen_ai.retrieval.documents", "outputs",
         lambda told: json_text(of.documents(told.outputs)) if isinstance(told.outputs.get("documents"), list) else None,
@@ -259,16 +251,6 @@ GENAI: Table = (
 
 def _params_text(told: Told) -> str | None:
     return json_text({key: one for key, one in told.params.items() if key != "tools"} or None)
-
-
-def _asked(told: Told) -> JsonValue:
-    found = told.inputs.get("query") if told.kind is Kind.RETRIEVER else None
-    return found if isinstance(found, str) else told.event.inputs
-
-
-def _embedded(told: Told) -> list[dict[str, Any]]:
-    listed = told.inputs.get("texts")
-    return [{"embedding": {"text": as_text(text)}} for text in (listed if isinstance(listed, list) else ())]
 
 
 COUNTS = {
@@ -307,8 +289,13 @@ OPENINFERENCE: Table = (
         lambda told: [*map(of.flat_document, of.documents(told.inputs))], RERANKER),
     Row("reranker.output_documents.*", "outputs",
         lambda told: [*map(of.flat_document, of.documents(told.outputs))], RERANKER, True),
-    Row("embedding.embeddings.*", "inputs", _embedded, EMBEDDING, True),
-    Row("input.*", "inputs", lambda told: of.typed(_asked(told)), {*Kind} - RERANKER, True),
+    Row("embedding.embeddings.*", "inputs",
+        lambda told: [{"embedding": {"text": as_text(one)}} for one in of.listed(told.inputs, "texts")],
+        EMBEDDING, True),
+    Row("input.*", "inputs",
+        lambda told: of.typed(one if isinstance(one := told.inputs.get("query"), str) else told.event.inputs),
+        RETRIEVER, True),
+    Row("input.*", "inputs", lambda told: of.typed(told.event.inputs), {*Kind} - RERANKER - RETRIEVER, True),
     Row("output.*", "outputs", lambda told: of.typed(told.event.outputs), is_content=True),
 )  # fmt: skip
 
