@@ -177,20 +177,22 @@ class Folder:
             # Runs that only close here were sent as they were; without their start no event can be made of them.
             opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
             records = [entry for entry in records if entry["id"] in opened]
-        builder = TreeBuilder(logged.id)
+        builder = TreeBuilder.of(logged.id, records)
         if logged.is_part and any(record.SAME in entry for entry in records):
             # Recorded while the root ended: the texts they point to went out with the rest.
             for whole in find_trees(self.journal, [logged.id], self.rest).values():
                 builder.hold(load(self.journal, whole.lines))
-        for entry in paced(records):
-            builder.add(entry)
-        is_cleared = not {record.GONE, record.DROP}.isdisjoint(builder.others)
+        is_cleared = not CLEARED_BY.isdisjoint(builder.others)
         own = max(logged.events - logged.joined, 0 if logged.late else builder.told)
         tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
         builder.let_go()
         let_go(records)
         lost = max(0, own + logged.joined_events - (len(tree.events) if tree is not None else 0))
-        return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost} if lost else {}))
+        return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost}) if lost else NONE_LOST)
+
+
+CLEARED_BY = frozenset({record.GONE, record.DROP})
+NONE_LOST: Counter[str] = Counter()
 
 
 class Feed:

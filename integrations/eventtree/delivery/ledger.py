@@ -7,7 +7,7 @@ requests under way are sent again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -122,19 +122,6 @@ class Ledger:
         return self.all_trees and not tree.names(self.vendor.name, self.fingerprint)
 
     # -- answers, as the sender reports them --------------------------------------------------------------------------
-
-    @property
-    def learned(self) -> Mapping[str, str]:
-        """Ids and other values that replies taught, by name."""
-        return self.cursor.learned
-
-    def learn(self, values: Mapping[str, str]) -> None:
-        """Remember what a reply taught."""
-        self.cursor.learn(values)
-
-    def unlearn(self, names: Iterable[str]) -> None:
-        """Forget what the vendor does not know any more."""
-        self.cursor.unlearn(names)
 
     def park(self, why: str | None) -> None:
         """Keep why the vendor takes nothing. What takes over stays parked until all was sent, for a next start."""

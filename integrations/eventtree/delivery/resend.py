@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from eventtree.delivery.dead_letters import DeadLetters, Letter, Numbered, by_name, vendor_lock
@@ -61,16 +61,6 @@ class _Letters:
         """Tree and key of the letters the vendor has taken."""
         self.refused_again: dict[tuple[str, str], tuple[int | None, str]] = {}
         """Tree and key of the letters the vendor has refused again → status and words."""
-
-    @property
-    def learned(self) -> Mapping[str, str]:
-        return self.cursor.learned
-
-    def learn(self, values: Mapping[str, str]) -> None:
-        self.cursor.learn(values)
-
-    def unlearn(self, names: Iterable[str]) -> None:
-        self.cursor.unlearn(names)
 
     def park(self, why: str | None) -> None:
         """Nothing: whether the vendor's trees wait is not for its letters to say."""

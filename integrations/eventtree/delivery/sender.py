@@ -13,7 +13,7 @@ import asyncio
 import gzip
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -29,6 +29,7 @@ from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retr
 from eventtree.delivery.split import halves, truncate_item
 from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
+from eventtree.journal.cursor import Cursor
 from eventtree.serializer.packing import Group, fill, names_in, request
 from eventtree.serializer.requests import Item, Lookup, Request, Verdict
 from eventtree.serializer.vendor import Vendor
@@ -60,8 +61,8 @@ class Outcome(Protocol):
     """The counts behind a sender, which reports each answer to them."""
 
     @property
-    def learned(self) -> Mapping[str, str]:
-        """Ids and other values that replies taught, by name."""
+    def cursor(self) -> Cursor:
+        """The vendor's cursor: it remembers the ids and other values that replies taught, by name."""
 
     def taken(self, items: Sequence[Item]) -> None:
         """The vendor has these."""
@@ -71,12 +72,6 @@ class Outcome(Protocol):
 
     def rejected(self, items: Sequence[Item], words: str) -> None:
         """The vendor took a request without as many as these, and they must not be sent again."""
-
-    def learn(self, values: Mapping[str, str]) -> None:
-        """Remember what a reply taught."""
-
-    def unlearn(self, names: Iterable[str]) -> None:
-        """Forget what a vendor does not know any more."""
 
     def park(self, why: str | None) -> None:
         """The vendor takes nothing as it is set up (why), or does again (None)."""
@@ -232,7 +227,7 @@ class Sender:
         # Learned before acknowledged: after a crash between the two the ids are known, and the items sent again.
         learned = {name: value for name, value in verdict.learned.items() if self.replies.is_id(value)}
         if learned:
-            self.outcome.learn(learned)
+            self.outcome.cursor.learn(learned)
         left = {*verdict.refused, *verdict.retry, *verdict.rejected}
         self.outcome.taken([item for item in made.items if item.key not in left])
         for item in made.items:
@@ -345,7 +340,7 @@ class Sender:
         async with self._looking:
             for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
                 await self._look_up(lookup)
-        url = fill(made.url, self.outcome.learned)
+        url = fill(made.url, self.outcome.cursor.learned)
         self.requests += 1
         filled = replace(made, url=url)
         if made.items and self.vendor.compresses(made.items[0].route):
@@ -354,9 +349,9 @@ class Sender:
         return await self.http.send(filled, self.vendor.auth())
 
     async def _look_up(self, lookup: Lookup) -> None:
-        if lookup.name in self.outcome.learned:
+        if lookup.name in self.outcome.cursor.learned:
             return
-        known = self.outcome.learned
+        known = self.outcome.cursor.learned
         content = fill(lookup.content.decode(), known).encode()
         url = self.vendor.base_url + fill(lookup.path, known)
         self.requests += 1
@@ -371,14 +366,16 @@ class Sender:
         found = lookup.read(_parsed(reply))
         if not found or not self.replies.is_id(found):
             raise RequestError(f"no {lookup.name} in the answer")
-        self.outcome.learn({lookup.name: found})
+        self.outcome.cursor.learn({lookup.name: found})
 
     def _unlearn(self, made: Request) -> bool:
         """Forget what lookups taught of this request's address; False if there is nothing of the kind."""
         names = {lookup.name for lookup in self.vendor.lookups()} | set(names_in(made.url))
-        stale = [name for name in names if name in self.outcome.learned and self.vendor.lookup_of(name) is not None]
+        stale = [
+            name for name in names if name in self.outcome.cursor.learned and self.vendor.lookup_of(name) is not None
+        ]
         if stale:
-            self.outcome.unlearn(stale)
+            self.outcome.cursor.unlearn(stale)
         return bool(stale)
 
     def _failed(self, why: str, reply: Reply | None) -> None:

@@ -103,14 +103,17 @@ class TreeSender:
                 self.folder.forget([logged])
             else:
                 folded = self.folder.fold(logged)
-                one.dropped.update(folded.lost)
-                self._folded += folded.tree.events if folded.tree is not None else ()
-                one.events = folded.lost.total() + (len(folded.tree.events) if folded.tree is not None else 0)
-                if folded.tree is not None and not self._is_kept(logged, folded.tree):
-                    one.left_out = len(folded.tree.events)
+                tree, events = folded.tree, folded.tree.events if folded.tree is not None else ()
+                self._folded += events
+                one.events = len(events)
+                if folded.lost:
+                    one.dropped.update(folded.lost)
+                    one.events += folded.lost.total()
+                if tree is not None and not self._is_kept(logged, tree):
+                    one.left_out = len(events)
                     one.dropped["sampled"] += one.left_out
-                elif folded.tree is not None:
-                    yield _by_itself(folded.tree) if logged.is_apart and not self.vendor.accepts_parts else folded.tree
+                elif tree is not None:
+                    yield _by_itself(tree) if logged.is_apart and not self.vendor.accepts_parts else tree
             self.folder.rest()
 
     def _is_kept(self, logged: LoggedTree, tree: EventTree) -> bool:

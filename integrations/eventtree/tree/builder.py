@@ -49,6 +49,14 @@ class TreeBuilder:
         self.others: set[str] = set()
         """Kinds of records that say nothing of a run."""
 
+    @classmethod
+    def of(cls, tree_id: str, records: Iterable[Record]) -> TreeBuilder:
+        """The tree of these records so far."""
+        builder = cls(tree_id)
+        for entry in paced(records):
+            builder.add(entry)
+        return builder
+
     def add(self, entry: Record) -> None:
         """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
         kind, run_id = entry["r"], entry["id"]
@@ -65,10 +73,7 @@ class TreeBuilder:
 
     def hold(self, earlier: Iterable[Record]) -> None:
         """Know the records of a tree that went out before this part of it, for the texts in them."""
-        others = TreeBuilder(self.id)
-        for entry in earlier:
-            others.add(entry)
-        self._held = others._runs
+        self._held = TreeBuilder.of(self.id, earlier)._runs
 
     @property
     def told(self) -> int:

@@ -36,11 +36,8 @@ def fold_stored(journal: Journal, logged: LoggedTree, pricing: Pricing | None = 
 
 def fold_records(tree_id: str, records: Iterable[Record], pricing: Pricing | None = None) -> EventTree | None:
     """The tree of these records; None if they hold no run, or nothing that can be folded."""
-    builder = TreeBuilder(tree_id)
     try:
-        for entry in records:
-            builder.add(entry)
-        return builder.build(pricing)
+        return TreeBuilder.of(tree_id, records).build(pricing)
     except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not hide the others)
         diagnostics.failed("reading a tree", error)
         return None
