@@ -35,8 +35,10 @@ FINISHED = Finished()
 
 
 def callback(method: Callable[..., None]) -> Callable[..., Any]:
-    """Make a method of the handler harmless (see `guarded`) and fit for LangChain's sync and async path."""
-    safe: Any = guarded(method, FINISHED, bare(method.__name__))
+    """Make a method of the handler harmless (see `guarded`) and fit for LangChain's sync and async path: from `run_id`
+    on its arguments are named, and there may be others.
+    """
+    safe: Any = guarded(method, FINISHED, bare(method.__name__), "run_id")
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
         return mark(safe)  # type: ignore[no-any-return]

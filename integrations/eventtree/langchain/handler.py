@@ -41,6 +41,7 @@ Tags = Sequence[str] | None
 About = Mapping[str, Any]
 
 FRAMEWORK = "langchain"
+CHAIN, MODEL, OK = Kind.CHAIN, Kind.MODEL, Status.OK
 INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
 """Whether runs of a name are the framework's plumbing."""
 
@@ -80,9 +81,9 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_chain_start(
-        self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        self, serialized: Any, inputs: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
         metadata: About | None = None, name: str | None = None, run_type: str | None = None,
-        defers_inputs: bool = False, **_: Any,
+        defers_inputs: bool = False,
     ) -> None:  # fmt: skip
         """A chain, graph, node, prompt, parser or agent starts."""
         key, parent, state = key_of(run_id), parent_of(parent_run_id), NOTHING
@@ -91,14 +92,13 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
         known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
-        self._open(key, parent, Kind.CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
+        self._open(key, parent, CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
         if metadata and ("ls_integration" in metadata or "thread_id" in metadata):
             self._in_graph(key, parent, metadata, inputs)
 
     @callback
     def on_chain_end(
-        self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, inputs: Any = None,
-        **_: Any,
+        self, outputs: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, inputs: Any = None,
     ) -> None:  # fmt: skip
         """A chain is done; a chain that streamed reports its input only now."""
         key = key_of(run_id)
@@ -110,12 +110,12 @@ class CallbackHandler(Handler, BaseCallbackHandler):
                 recorder.note(key, "interrupt", run.state["interrupts"], pipeline=self.pipeline)
             if "thread" in run.state:
                 langgraph.leave_thread(run)
-        recorder.close(self.pipeline, key, Status.OK, outputs, inputs=inputs)
+        recorder.end(self.pipeline, key, OK, outputs, None, None, inputs)
 
     @callback
     def on_chain_error(
-        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
-        inputs: Any = None, **_: Any,
+        self, error: BaseException, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        inputs: Any = None,
     ) -> None:  # fmt: skip
         """A chain raised, was cancelled, or ended by control flow."""
         self._fail(run_id, error, Kind.CHAIN, parent_run_id, tags, inputs=inputs)
@@ -124,9 +124,9 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_chat_model_start(
-        self, serialized: Any, messages: Sequence[Any], *, run_id: UUID, parent_run_id: UUID | None = None,
+        self, serialized: Any, messages: Sequence[Any], run_id: UUID, parent_run_id: UUID | None = None,
         tags: Tags = None, metadata: About | None = None, name: str | None = None,
-        invocation_params: About | None = None, batch_size: int | None = None, options: Any = None, **_: Any,
+        invocation_params: About | None = None, batch_size: int | None = None, options: Any = None,
     ) -> None:  # fmt: skip
         """A chat model is asked."""
         asked = messages[0] if type(messages) is list and len(messages) == 1 else joined(messages)
@@ -137,9 +137,9 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_llm_start(
-        self, serialized: Any, prompts: Sequence[str], *, run_id: UUID, parent_run_id: UUID | None = None,
+        self, serialized: Any, prompts: Sequence[str], run_id: UUID, parent_run_id: UUID | None = None,
         tags: Tags = None, metadata: About | None = None, name: str | None = None,
-        invocation_params: About | None = None, batch_size: int | None = None, options: Any = None, **_: Any,
+        invocation_params: About | None = None, batch_size: int | None = None, options: Any = None,
     ) -> None:  # fmt: skip
         """A text model is asked."""
         self._open_model(
@@ -149,8 +149,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_llm_new_token(
-        self, token: Any = "", *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
-        chunk: Any = None, **_: Any,
+        self, token: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        chunk: Any = None,
     ) -> None:  # fmt: skip
         """A chunk of the answer came: the first with content is noted, and what chunks report of usage is folded."""
         key = key_of(run_id)
@@ -168,9 +168,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             recorder.remember(key, chunks=snapshot(run.state.get("chunks"), counts))
 
     @callback
-    def on_stream_event(
-        self, event: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
-    ) -> None:
+    def on_stream_event(self, event: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None) -> None:
         """A protocol event of the answer came (`stream_events(version="v3")`)."""
         key = key_of(run_id)
         run = recorder.runs.get(key)
@@ -182,18 +180,16 @@ class CallbackHandler(Handler, BaseCallbackHandler):
             run.streamed.append(stream_events.text_of(event))
 
     @callback
-    def on_llm_end(
-        self, response: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
-    ) -> None:
+    def on_llm_end(self, response: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None) -> None:
         """A model answered."""
-        key = self._opened(run_id, Kind.MODEL, parent_run_id, tags)
+        key = self._opened(run_id, MODEL, parent_run_id, tags)
         learned = usage.learned_from(response, responses.generations_of(response), recorder.recall(key))
-        recorder.close(self.pipeline, key, Status.OK, response, **learned)
+        recorder.end(self.pipeline, key, OK, response, None, None, None, None, learned)
 
     @callback
     def on_llm_error(
-        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
-        response: Any = None, **_: Any,
+        self, error: BaseException, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        response: Any = None,
     ) -> None:  # fmt: skip
         """A model raised or was cancelled; `response` is the answer as far as it had come."""
         # Before the status: a cancelled task whose answer was complete has answered.
@@ -212,8 +208,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_tool_start(
-        self, serialized: Any, input_str: str, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
-        metadata: About | None = None, inputs: Any = None, name: str | None = None, tool_call_id: Any = None, **_: Any,
+        self, serialized: Any, input_str: str, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        metadata: About | None = None, inputs: Any = None, name: str | None = None, tool_call_id: Any = None,
     ) -> None:  # fmt: skip
         """A tool is called."""
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
@@ -223,9 +219,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         abandoned.watch(run_id, key, self.pipeline)
 
     @callback
-    def on_tool_end(
-        self, output: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
-    ) -> None:
+    def on_tool_end(self, output: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None) -> None:
         """A tool returned; its result may report a failure."""
         error = reported_failure(output, self.pipeline.sanitize)
         status = Status.OK if error is None else Status.ERROR
@@ -234,7 +228,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_tool_error(
-        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+        self, error: BaseException, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None
     ) -> None:
         """A tool raised."""
         self._fail(run_id, error, Kind.TOOL, parent_run_id, tags)
@@ -243,8 +237,8 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_retriever_start(
-        self, serialized: Any, query: str, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
-        metadata: About | None = None, name: str | None = None, **_: Any,
+        self, serialized: Any, query: str, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
+        metadata: About | None = None, name: str | None = None,
     ) -> None:  # fmt: skip
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
@@ -254,7 +248,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_retriever_end(
-        self, documents: Any, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+        self, documents: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None
     ) -> None:
         """A retriever found documents."""
         key = self._opened(run_id, Kind.RETRIEVER, parent_run_id, tags)
@@ -262,7 +256,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
 
     @callback
     def on_retriever_error(
-        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, **_: Any
+        self, error: BaseException, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None
     ) -> None:
         """A retriever raised."""
         self._fail(run_id, error, Kind.RETRIEVER, parent_run_id, tags)
@@ -270,30 +264,30 @@ class CallbackHandler(Handler, BaseCallbackHandler):
     # Notes on the run around
 
     @callback
-    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_custom_event(self, name: str, data: Any, run_id: UUID) -> None:
         """The app dispatched an event of its own inside a run."""
         name = f"custom {name}" if name in OWN_NOTES else name
         # No look for duplicates: the manager of the run's children reports it, which has no handler twice.
         recorder.note(key_of(run_id), name, data, pipeline=self.pipeline)
 
     @callback
-    def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_retry(self, retry_state: Any, run_id: UUID) -> None:
         """A model of an older integration tries again."""
         if not self._is_repeated(key_of(run_id)):
             recorder.note(key_of(run_id), "retry", retry_note(retry_state), pipeline=self.pipeline)
 
     @callback
-    def on_agent_action(self, action: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_agent_action(self, action: Any, run_id: UUID) -> None:
         """A classic agent executor chose a tool: the run is an agent's."""
         recorder.learn(key_of(run_id), kind=Kind.AGENT)
 
     @callback
-    def on_agent_finish(self, finish: Any, *, run_id: UUID, **_: Any) -> None:
+    def on_agent_finish(self, finish: Any, run_id: UUID) -> None:
         """A classic agent executor is done."""
         recorder.learn(key_of(run_id), kind=Kind.AGENT)
 
     @callback
-    def on_text(self, text: str, **_: Any) -> None:
+    def on_text(self, text: str) -> None:
         """Nothing: what is printed here is in the runs' inputs and outputs."""
 
     @callback
@@ -336,7 +330,7 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
             root.is_unasked = False
             self._learn_configured(parent)
-        recorder.open(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
+        recorder.begin(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
 
     def _learn_configured(self, root: str) -> None:
         """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""
@@ -372,12 +366,12 @@ class CallbackHandler(Handler, BaseCallbackHandler):
         }  # fmt: skip
         key = key_of(run_id)
         name = name if type(name) is str and name else name_of(name, serialized, "model")
-        self._open(key, parent_of(parent_run_id), Kind.MODEL, name, tags, about, asked, shape, known, state)
+        self._open(key, parent_of(parent_run_id), MODEL, name, tags, about, asked, shape, known, state)
         abandoned.watch(run_id, key, self.pipeline)
 
     def _chunk(self, run_id: UUID, has_content: bool, parent_run_id: UUID | None, tags: Tags) -> None:
         """A chunk before the first that carries content, or that one."""
-        key = self._opened(run_id, Kind.MODEL, parent_run_id, tags)
+        key = self._opened(run_id, MODEL, parent_run_id, tags)
         recorder.remember(key, streamed=True)
         if has_content:
             recorder.first_token(key)

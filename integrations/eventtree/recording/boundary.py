@@ -25,37 +25,53 @@ fifth of its time.
 
 
 def guarded(
-    method: Callable[..., Any], result: Any = None, otherwise: Callable[..., Any] | None = None
+    method: Callable[..., Any],
+    result: Any = None,
+    otherwise: Callable[..., Any] | None = None,
+    named_from: str | None = None,
 ) -> Callable[..., Any]:
     """Make a handler's method harmless: errors are counted and logged, raised only when the pipeline is strict.
 
     The method's object has a `pipeline`; a pipeline that is switched off is not called at all.
     `result` is what the framework gets back in every case. Where the method has failed, `otherwise` is called with
     the same arguments: it records as much as is known without reading them, so that no run is missing or stays open.
-    What the method takes as `**_`, for arguments to come, it is not given.
+    What the method takes as `**_`, for arguments to come, it is not given. Where it goes on with arguments `named_from`
+    one of them, callers name those and may give others: the method itself is called in order, which is half the price.
     """
-    takes, given, named = [], [], []
+    takes, given, named, gives = [], [], [], []
     for name, one in inspect.signature(method).parameters.items():
         if one.kind is one.VAR_KEYWORD:
             takes.append(f"**{name}")
             if name != "_":
                 named.append(f"**{name}")
+                gives.append(f"**{name}")
             continue
-        if one.kind is one.KEYWORD_ONLY:
+        is_named = one.kind is one.KEYWORD_ONLY
+        if is_named or name == named_from or named:
             if "*" not in takes:
                 takes.append("*")
             named.append(f"{name}={name}")
         else:
             given.append(name)
+        gives.append(f"{name}={name}" if is_named else name)
         takes.append(name if one.default is one.empty else f"{name}=None")  # the value itself is set below
+    if named_from is not None:
+        takes.append("**_")
     source = SOURCE.format(
-        name=method.__name__, takes=", ".join(takes), gives=", ".join(given + named), given=", ".join(given),
+        name=method.__name__, takes=", ".join(takes), gives=", ".join(gives), given=", ".join(given),
         first=given[0],        named=f"dict({', '.join(named)})",
     )  # fmt: skip
     around = {"method": method, "failed": failed, "otherwise": otherwise, "result": result, "__name__": __name__}
     exec(compile(source, f"<{method.__qualname__}, guarded>", "exec"), around)
     safe: Any = functools.wraps(method)(around[method.__name__])
-    safe.__defaults__, safe.__kwdefaults__ = method.__defaults__, method.__kwdefaults__
+    defaults = {name: one.default for name, one in inspect.signature(method).parameters.items()}
+    code = safe.__code__
+    in_order, by_name = (
+        code.co_varnames[: code.co_argcount],
+        code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount],
+    )
+    safe.__defaults__ = tuple(defaults[name] for name in in_order if defaults[name] is not inspect.Parameter.empty)
+    safe.__kwdefaults__ = {name: defaults[name] for name in by_name if defaults[name] is not inspect.Parameter.empty}
     return safe  # type: ignore[no-any-return]
 
 

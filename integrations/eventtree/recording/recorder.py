@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
 
 
+OK = Status.OK
+
+
 class Recorder(Runs):
     """The open runs of one process, and how they are written down. Safe for threads, and inside signal handlers."""
 
@@ -71,6 +74,28 @@ class Recorder(Runs):
         where the same one does, it is a duplicate. The id of a run that has ended may be used again: the new run gets
         a fresh id and keeps the given one in `metadata.run_id`.
         """
+        known = {**known, **more} if more else known
+        self.begin(
+            pipeline, run_id, parent_id, kind, name, inputs, convert, metadata, tags, known, state, framework, start_ns
+        )
+
+    def begin(
+        self,
+        pipeline: Pipeline,
+        run_id: str,
+        parent_id: str | None,
+        kind: Kind,
+        name: str,
+        inputs: Any,
+        convert: Callable[[Any], JsonValue] | None,
+        metadata: Mapping[str, Any] | None,
+        tags: Iterable[str] | None,
+        known: Mapping[str, Any],
+        state: Mapping[str, Any],
+        framework: str | None,
+        start_ns: int | None = None,
+    ) -> None:
+        """As `open`. A call whose arguments all have their place costs half of one that is open to others."""
         met = shareable[0]
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
         now = time_ns()
@@ -109,8 +134,6 @@ class Recorder(Runs):
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         texts, shared = tree.texts, None
         try:
-            if more:
-                known = {**known, **more}
             if known:
                 pipeline.add(entry, known)
             if is_root:
@@ -145,9 +168,9 @@ class Recorder(Runs):
         self,
         pipeline: Pipeline,
         run_id: str,
+        *,
         status: Status = Status.OK,
         outputs: Any = None,
-        *,
         convert: Callable[[Any], JsonValue] | None = None,
         error: BaseException | Mapping[str, Any] | None = None,
         inputs: Any = None,
@@ -161,6 +184,21 @@ class Recorder(Runs):
         The end of a run that is not open is ignored, as is a second end. `end_ns` is the monotonic clock of an end that
         is reported later.
         """
+        self.end(pipeline, run_id, status, outputs, convert, error, inputs, end_ns, learned)
+
+    def end(
+        self,
+        pipeline: Pipeline,
+        run_id: str,
+        status: Status,
+        outputs: Any,
+        convert: Callable[[Any], JsonValue] | None = None,
+        error: BaseException | Mapping[str, Any] | None = None,
+        inputs: Any = None,
+        end_ns: int | None = None,
+        learned: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """As `close`, to `open` as `begin` is."""
         # Off the table first, atomically: of two threads that report an end, one gets to record it.
         run, left = self.leave(run_id)
         if run is None:
@@ -192,7 +230,7 @@ class Recorder(Runs):
             if learned:
                 pipeline.add(entry, learned)
             if run.late is not None:
-                entry.update({key: value for key, value in run.late.items() if key != "status" or status is Status.OK})
+                entry.update({key: value for key, value in run.late.items() if key != "status" or status is OK})
             if pipeline.content:
                 if outputs is not None:
                     entry["outputs"] = pipeline.plain(outputs) if convert is None else convert(outputs)
@@ -211,7 +249,9 @@ class Recorder(Runs):
             tree.journal.append(payload)
             if shared is not None:
                 shared.written(len(payload))
-        run.forget()
+        if run.state is not NOTHING or run.token_seen or run.late is not None:
+            # Of a run that has ended is kept what it may be asked for as a parent.
+            run.state, run.streamed, run.late = NOTHING, None, None
         if run.id == tree.id:
             pipeline.ended()
 

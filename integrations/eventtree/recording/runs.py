@@ -39,23 +39,7 @@ NO_VENDOR = ("",)
 
 
 class Tree:
-    """A tree of this process, with open or lately ended runs. What most trees never have stands in the class."""
-
-    skipped: str | None = None
-    """The reason why the tree is only counted, not recorded."""
-    events = 0
-    remote: Remote | None = None
-    """The run of another process that it is a part of; its events are counted for no vendor, since that process knows
-    for whom its tree is.
-    """
-    parts = 0
-    """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
-    traceparent: str | None = None
-    """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
-    texts: Texts | None = None
-    """The long texts in its records, while its root is open in this process."""
-    is_over = False
-    """Whether that has ended."""
+    """A tree of this process, with open or lately ended runs."""
 
     def __init__(self, tree_id: str, pipeline: Pipeline, journal: Journal, vendors: Sequence[Ref]) -> None:
         """Begin with the pipeline that saw the root."""
@@ -69,32 +53,28 @@ class Tree:
         """Under which names the journal counts its events."""
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
+        self.events = 0
+        self.skipped: str | None = None
+        """The reason why the tree is only counted, not recorded."""
+        self.remote: Remote | None = None
+        """The run of another process that it is a part of; its events are counted for no vendor, since that process
+        knows for whom its tree is.
+        """
+        self.parts = 0
+        """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
+        self.traceparent: str | None = None
+        """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
+        self.texts: Texts | None = None
+        """The long texts in its records, while its root is open in this process."""
+        self.is_over = False
+        """Whether that has ended."""
 
 
 class Run:
-    """A run: ids and clocks. What most runs never have stands in the class until it is set."""
-
-    early = 0
-    """Nanoseconds by which it began before its first callback, which put it into the table."""
-    token_seen = False
-    duplicates = 0
-    """How many extra times its handler reported the start. A handler registered twice reports every later event as
-    many extra times.
+    """A run: ids and clocks. Most fields are set as it opens, without a constructor, which would be one call more; what
+    few ever have, or ask for, stands in the class: an object's own fields are found in a tenth of the time.
     """
-    streamed: list[str] | None = None
-    """The text its model has streamed so far, for an end that comes without it or never."""
-    state: Mapping[str, Any] = NOTHING
-    """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
-    is_unasked = False
-    """A root whose handler has not yet looked for what only runs below it can see."""
-    late: dict[str, JsonValue] | None = None
-    """Facts learned since it opened, for its close record."""
-    ended = 0
-    """Monotonic clock of its end, or of its root's."""
-    is_left = False
-    """Its root has ended and it has not: its own end may still come."""
 
-    # What all have is set as it opens; a constructor in Python would be called once more each time.
     id: str
     parent: str | None
     tree: Tree
@@ -102,11 +82,25 @@ class Run:
     counted: tuple[str, ...]
     """The names under which its event was counted as it opened."""
     start: int
-
-    def forget(self) -> None:
-        """Keep of a run that has ended what it may be asked for as a parent."""
-        if self.state or self.token_seen or self.late:
-            self.state, self.streamed, self.late = NOTHING, None, None
+    is_unasked: bool
+    """A root whose handler has not yet looked for what only runs below it can see."""
+    state: Mapping[str, Any]
+    """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
+    late: dict[str, JsonValue] | None
+    """Facts learned since it opened, for its close record."""
+    token_seen: bool
+    streamed: list[str] | None
+    """The text its model has streamed so far, for an end that comes without it or never."""
+    early = 0
+    """Nanoseconds by which it began before its first callback, which put it into the table."""
+    duplicates = 0
+    """How many extra times its handler reported the start. A handler registered twice reports every later event as
+    many extra times.
+    """
+    ended = 0
+    """Monotonic clock of its end, or of its root's."""
+    is_left = False
+    """Its root has ended and it has not: its own end may still come."""
 
 
 class Runs:
@@ -149,6 +143,8 @@ class Runs:
             # The id of a run that has ended names its event already: one used again gets a fresh id.
             run.id = run_id if run_id not in self.ended else str(uuid.uuid4())
             run.pipelines = (pipeline,)
+            run.state, run.late, run.streamed = NOTHING, None, None
+            run.token_seen = run.is_unasked = False
             above = None if parent_id is None else runs.get(parent_id) or self.ended.get(parent_id)
             if above is None:
                 above = self._begin(run, metadata)
