@@ -11,6 +11,7 @@ at a tolerable pace. A request is a sequence of instructions that does nothing o
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
 import platform
@@ -66,6 +67,7 @@ class Counter:
             self.request(START)  # for good: what is counted after a stop is wrong
             self._has_begun = True
         act()
+        gc.collect()  # else a collection of all that lives falls into some counts and not into others
         self.request(ZERO)
         self.request(TOGGLE)
         for _ in range(times):

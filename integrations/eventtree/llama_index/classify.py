@@ -121,6 +121,8 @@ class Facts:
     is_tool: bool
     has_settings: bool
     """Whether its object says what it asks a service with."""
+    names_agent: bool
+    """Whether its object or its event may say which agent runs."""
     is_plumbing: bool
     is_private: bool
 
@@ -148,6 +150,7 @@ def _find(asked: tuple[type | None, str]) -> Facts:
         is_model=what is Kind.MODEL,
         is_tool=what is Kind.TOOL,
         has_settings=what in (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER),
+        names_agent=kind is None or family == AGENT,
         is_plumbing=(family, verb) in PLUMBING,
         is_private=method[:1] == "_" != method[1:2],
     )  # fmt: skip

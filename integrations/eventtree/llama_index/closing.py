@@ -65,7 +65,12 @@ class Closing:
             status = span.status or (OK if reported is None else ERROR)
         if status is ERROR:
             learned["error"] = span.error or (reported and (failure_in(result) or reported))
-        outputs = self._outputs(span, result, text) if self.pipeline.content else None
+        outputs: JsonValue = None
+        if self.pipeline.content:
+            if span.answer is None and span.outputs is None and text is None:
+                outputs = None if result is None else outputs_of(self.pipeline, span.facts.kind, result)
+            else:
+                outputs = self._outputs(span, result, text)
         recorder.close(self.pipeline, span.run, status=status, end_ns=at, outputs=outputs, convert=as_it_is, **learned)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
@@ -186,11 +191,10 @@ class Closing:
 
     def _outputs(self, span: Span, result: Any, text: str | None) -> JsonValue:
         answer = span.answer
-        if answer is not None:
-            if answer.outputs is not None:
-                return answer.outputs
-            if answer.parts:
-                return answer.partial(self.pipeline, span.facts.verb.endswith("chat"))
+        if answer is not None and answer.outputs is not None:
+            return answer.outputs
+        if answer is not None and answer.parts:
+            return answer.partial(self.pipeline, span.facts.verb.endswith("chat"))
         if text is not None and not span.facts.is_model:
             return {**span.outputs, "response": self.pipeline.text(text)} if span.outputs else self.pipeline.text(text)
         if span.outputs is not None or result is None:

@@ -41,6 +41,7 @@ PARAMS = frozenset({
 })  # fmt: skip
 """Settings of a model worth recording, by the name of the attribute or of the call's keyword."""
 
+VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 PACKED = frozenset({tuple, dict})
 """Classes of what `*args` and `**kwargs` are."""
 
@@ -57,11 +58,12 @@ def named(bound: inspect.BoundArguments) -> tuple[list[Any], Mapping[str, Any]]:
         return [], bound.arguments
     loose: list[Any] = []
     found: dict[str, Any] = {}
+    parameters = bound.signature.parameters
     for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
+        kind = parameters[name].kind if type(value) in PACKED else None
+        if kind is VAR_POSITIONAL:
             loose.extend(value)
-        elif kind is inspect.Parameter.VAR_KEYWORD:
+        elif kind is VAR_KEYWORD:
             found.update(value)
         else:
             found[name] = value

@@ -22,8 +22,9 @@ from eventtree.llama_index.classify import BUILT_IN, FACTS, Facts
 from eventtree.llama_index.closing import Closing
 from eventtree.llama_index.parents import Parents, is_plumbing
 from eventtree.llama_index.span import Span, run_and_name
-from eventtree.llama_index.status import WRAPPERS, future_behind, status_of, waits
+from eventtree.llama_index.status import future_behind, status_of, waits
 from eventtree.llama_index.streams import Streams, frame_of, generator_of
+from eventtree.loop import running_loop
 from eventtree.recording.boundary import guarded
 from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
@@ -102,7 +103,9 @@ class Spans:
             name=found.name if not found.is_tool else _tool_name(instance) or found.name,
             inputs=bound_args if bound_args.arguments else None,
             convert=partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
-            metadata=_metadata(found, instance, bound_args, tags, outlived),
+            metadata=_metadata(found, instance, bound_args, tags, outlived)
+            if tags or found.names_agent or outlived is not None
+            else None,
             known=known,
             framework=FRAMEWORK,
         )
@@ -115,13 +118,11 @@ class Spans:
         span = self.open.get(id_)
         if span is None:
             return
-        dispatcher = sys._getframe(DISPATCHER)
-        caller = dispatcher.f_back
-        # The dispatcher's wrapper has the result itself; where something else ends the span, it may be a future.
-        if caller is None or caller.f_code.co_name not in WRAPPERS:
-            self._look_for_future(span, future_behind(dispatcher), result)
+        # Where no loop runs in this thread, no future has ended the span.
+        if running_loop() is not None and (future := future_behind(sys._getframe(DISPATCHER))) is not None:
+            self._end_future(span, future, result)
         if result is None:
-            if span.owner == 0 and span.status is None and waits(dispatcher):
+            if span.owner == 0 and span.status is None and waits(sys._getframe(DISPATCHER)):
                 span.status = Status.INTERRUPTED
         elif type(result) not in BUILT_IN:
             generator = generator_of(result)
@@ -166,10 +167,8 @@ class Spans:
         for stream in self.streams.all():
             self.closing.lose_stream(stream)
 
-    def _look_for_future(self, span: Span, future: Any, result: Any) -> None:
-        """Where a future ended the span, its context still names it; that it failed is hidden by the framework."""
-        if future is None:
-            return
+    def _end_future(self, span: Span, future: Any, result: Any) -> None:
+        """The context that the span began in still names it; that the future failed is hidden by the framework."""
         self.parents.keep_active(span)
         error = CancelledError() if future.cancelled() else future.exception()
         if result is None and error is not None:
@@ -182,9 +181,7 @@ def _metadata(
     bound: inspect.BoundArguments,
     tags: Mapping[str, Any] | None,
     outlived: str | None,
-) -> dict[str, Any] | None:
-    if not tags and outlived is None and instance is not None and found.family != classify.AGENT:
-        return None  # as of most spans
+) -> dict[str, Any]:
     own = {key: value for key, value in (tags or {}).items() if key not in STEP_TAGS}
     if found.family == classify.AGENT:
         own["agent"] = getattr(instance, "name", None) or getattr(instance, "root_agent", None)
