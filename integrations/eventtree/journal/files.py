@@ -12,11 +12,12 @@ import os
 import secrets
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Protocol
 
 from eventtree.errors import JournalError
@@ -102,7 +103,7 @@ class Files(Protocol):
         """32 bytes that are the same for everybody who uses this folder, even while the disk refuses everything."""
 
 
-class DiskFiles:
+class DiskFiles(Files):
     """Files in a folder: 0600 in 0700. Appends go by one `write` to a descriptor that stays open."""
 
     def __init__(self, folder: Path) -> None:
@@ -122,7 +123,7 @@ class DiskFiles:
         _make_private(folder)
 
     def append(self, name: str, data: bytes) -> None:
-        """See `Files`. A short write is cut off again, so that no torn line stands before the next."""
+        """A short write is cut off again, so that no torn line stands before the next."""
         fd = self._open.get(name)
         if fd is None:
             fd = self._descriptor(name)
@@ -138,7 +139,6 @@ class DiskFiles:
 
     @unseen
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
-        """See `Files`."""
         try:
             fd = os.open(self._at + name, os.O_RDONLY | BINARY)
         except FileNotFoundError:
@@ -152,7 +152,6 @@ class DiskFiles:
 
     @unseen
     def size(self, name: str) -> int:
-        """See `Files`."""
         try:
             return os.stat(self._at + name).st_size  # noqa: PTH116  (called often: no Path objects)
         except FileNotFoundError:
@@ -160,7 +159,6 @@ class DiskFiles:
 
     @unseen
     def changed_at(self, name: str) -> float:
-        """See `Files`."""
         try:
             return os.stat(self._at + name).st_mtime  # noqa: PTH116  (as above)
         except FileNotFoundError:
@@ -168,7 +166,6 @@ class DiskFiles:
 
     @unseen
     def names(self) -> list[str]:
-        """See `Files`."""
         try:
             changed = os.stat(self.folder).st_mtime_ns  # noqa: PTH116  (called often: no Path objects)
             known, names, looked = self._listed
@@ -184,7 +181,6 @@ class DiskFiles:
 
     @unseen
     def replace(self, name: str, data: bytes) -> None:
-        """See `Files`."""
         fresh = self.folder / f"{name}.new"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o600)
         try:
@@ -201,7 +197,6 @@ class DiskFiles:
 
     @unseen
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
-        """See `Files`."""
         fd = os.open(self._at + name, os.O_WRONLY | BINARY)
         try:
             os.lseek(fd, offset, os.SEEK_SET)
@@ -211,13 +206,12 @@ class DiskFiles:
 
     @unseen
     def remove(self, name: str) -> None:
-        """See `Files`."""
         self._close(name)
         (self.folder / name).unlink(missing_ok=True)
 
     @unseen
     def lock(self, name: str) -> Held | None:
-        """See `Files`. The system frees it when the process dies, however it dies."""
+        """The system frees it when the process dies, however it dies."""
         from filelock import FileLock, Timeout
 
         _keep_quiet(f"{self.folder}{os.sep}")
@@ -231,14 +225,13 @@ class DiskFiles:
         return lock
 
     def forget(self) -> None:
-        """See `Files`."""
         self._guard = RLock()
         for name in list(self._open):
             self._close(name)
 
     @unseen
     def identity(self) -> bytes:
-        """See `Files`: by the folder's path, which processes share that share a folder."""
+        """By the folder's path, which processes share that share a folder."""
         return blake2b(os.fsencode(os.path.realpath(self.folder)), digest_size=IDENTITY_BYTES).digest()
 
     def _descriptor(self, name: str) -> int:
@@ -258,53 +251,42 @@ class DiskFiles:
             os.close(descriptor)
 
 
-class MemoryFiles:
+class MemoryFiles(Files):
     """The same in memory: what a process without a disk uses, and tests."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._files: dict[str, bytearray] = {}
         self._identity = secrets.token_bytes(IDENTITY_BYTES)
-        self._locks: set[str] = set()
+        self._locks = defaultdict[str, Lock](Lock)
 
     def append(self, name: str, data: bytes) -> None:
-        """See `Files`."""
         self._files.setdefault(name, bytearray()).extend(data)
 
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
-        """See `Files`."""
         return bytes(self._files.get(name, b"")[offset : None if size is None else offset + size])
 
     def size(self, name: str) -> int:
-        """See `Files`."""
         return len(self._files.get(name, b""))
 
     def changed_at(self, name: str) -> float:
-        """See `Files`."""
         return float("inf") if name in self._files else 0.0
 
     def names(self) -> list[str]:
-        """See `Files`."""
         return sorted(self._files)
 
     def replace(self, name: str, data: bytes) -> None:
-        """See `Files`."""
         self._files[name] = bytearray(data)
 
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
-        """See `Files`."""
         self._files[name][offset : offset + len(data)] = data
 
     def remove(self, name: str) -> None:
-        """See `Files`."""
         self._files.pop(name, None)
 
     def lock(self, name: str) -> Held | None:
-        """See `Files`."""
-        if name in self._locks:
-            return None
-        self._locks.add(name)
-        return _MemoryLock(self._locks, name)
+        lock = self._locks[name]
+        return lock if lock.acquire(blocking=False) else None
 
     def forget(self) -> None:
         """After a fork the child starts empty: what the parent holds in memory is the parent's to send."""
@@ -312,17 +294,7 @@ class MemoryFiles:
         self._locks.clear()
 
     def identity(self) -> bytes:
-        """See `Files`."""
         return self._identity
-
-
-class _MemoryLock:
-    def __init__(self, locks: set[str], name: str) -> None:
-        self._locks = locks
-        self._name = name
-
-    def release(self) -> None:
-        self._locks.discard(self._name)
 
 
 @unseen

@@ -95,7 +95,8 @@ class Journal:
         self._inner: deque[Entry] = deque()
         """Records of signal handlers that interrupted the writing of another."""
         self._number = 0
-        self._seq = 0
+        self.appended = 0
+        """Lines this process has appended: the number of the next, and a cheap sign of a busy app."""
         self._size = self._checksum = 0
         """Of the log being written, as its lines were made."""
         self._alive: Held | None = None
@@ -106,11 +107,6 @@ class Journal:
         self._look_size = 0
         self._unsure: list[Entry] = []
         """Records since the last look whether the log is still there."""
-
-    @property
-    def appended(self) -> int:
-        """Lines this process has appended: a cheap sign of a busy app."""
-        return self._seq
 
     @property
     def held(self) -> int:
@@ -182,8 +178,8 @@ class Journal:
     def _put(self, payload: bytes, counted: tuple[str, ...], events: int | None, began: float) -> bytes:
         """Write a record, or hold it while the disk refuses; returns its line."""
         # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
-        line = frame(self._seq, payload)
-        self._seq += 1
+        line = frame(self.appended, payload)
+        self.appended += 1
         self._size += len(line)
         self._checksum = crc32(line if len(line) <= LONG else line[:8], self._checksum)  # see `line.checksum`
         if counted:
@@ -375,11 +371,6 @@ class Journal:
         self._keep_salt()
         if self.full is not None:
             self.look_for_room()
-
-    @staticmethod
-    def framed(entry: Record) -> bytes:
-        """A line of its own for a file beside the logs."""
-        return frame(0, encode(entry))
 
     def after_fork(self) -> None:
         """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""

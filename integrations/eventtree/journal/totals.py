@@ -18,7 +18,7 @@ import pydantic_core
 
 from eventtree import record
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.line import LineReader, checksum, unframe
+from eventtree.journal.line import LineReader, checksum, frame, unframe
 from eventtree.journal.relayed import is_relayed, readdress
 from eventtree.journal.scan import Entry, entries_of
 
@@ -100,7 +100,7 @@ def keep_removed(journal: Journal, process: str, logs: list[str]) -> None:
     found = Captured()
     _add_process(found, journal, logs)
     sums = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
-    journal.files.append(REMOVED, journal.framed({"process": process, **sums}))
+    journal.files.append(REMOVED, frame(0, record.encode({"process": process, **sums})))
 
 
 def _add_process(found: Captured, journal: Journal, logs: list[str], own: record.Record | None = None) -> None:

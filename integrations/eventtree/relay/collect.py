@@ -32,12 +32,10 @@ from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.relayed import ENDED, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
-from eventtree.relay.port import AwayError, Batch, Chunk, Port
+from eventtree.relay.port import AGAIN_SECONDS, LONGEST_SECONDS, AwayError, Batch, Chunk, Port
 from eventtree.relay.settings import Target
 from eventtree.vendors import Vendor
 
-AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
-"""Pauses before an engine that is away is tried again, at first and at most."""
 STANDBY_SECONDS = 1.0
 """A collector that stands by asks for the lease this often."""
 ASK_SECONDS = 2.0

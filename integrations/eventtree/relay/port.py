@@ -30,6 +30,8 @@ LEASE_SECONDS = 6.0
 """A collector that has not renewed the lease of a partition for so long has lost it."""
 REPLY_SECONDS = 5.0
 """An engine that does not answer for so long is away."""
+AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
+"""Pauses before an engine that is away is tried again, at first and at most."""
 REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
 
 

@@ -22,15 +22,13 @@ from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.loop import unseen
-from eventtree.relay.port import AwayError, RefusedError
+from eventtree.relay.port import AGAIN_SECONDS, LONGEST_SECONDS, AwayError, RefusedError
 from eventtree.relay.replicate import ENDED, Replicator
 from eventtree.relay.settings import Target
 
 POLL_SECONDS = 0.4
 """The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
 LOCK_SECONDS = 1.0
-AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
-"""Pauses before an engine that is away is tried again, at first and at most."""
 PARKED_SECONDS = 60.0
 """Credentials that were refused are read, and tried, again after so long."""
 CONFIRM_SECONDS = 1.0
