@@ -12,12 +12,11 @@ import os
 import secrets
 import stat
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from threading import Lock, RLock
+from threading import RLock
 from typing import Protocol
 
 from eventtree.errors import JournalError
@@ -258,7 +257,7 @@ class MemoryFiles(Files):
         """Start empty."""
         self._files: dict[str, bytearray] = {}
         self._identity = secrets.token_bytes(IDENTITY_BYTES)
-        self._locks = defaultdict[str, Lock](Lock)
+        self._locks: set[str] = set()
 
     def append(self, name: str, data: bytes) -> None:
         self._files.setdefault(name, bytearray()).extend(data)
@@ -285,8 +284,10 @@ class MemoryFiles(Files):
         self._files.pop(name, None)
 
     def lock(self, name: str) -> Held | None:
-        lock = self._locks[name]
-        return lock if lock.acquire(blocking=False) else None
+        if name in self._locks:
+            return None
+        self._locks.add(name)
+        return _MemoryLock(self._locks, name)
 
     def forget(self) -> None:
         """After a fork the child starts empty: what the parent holds in memory is the parent's to send."""
@@ -295,6 +296,15 @@ class MemoryFiles(Files):
 
     def identity(self) -> bytes:
         return self._identity
+
+
+class _MemoryLock:
+    def __init__(self, locks: set[str], name: str) -> None:
+        self._locks = locks
+        self._name = name
+
+    def release(self) -> None:
+        self._locks.discard(self._name)
 
 
 @unseen
