@@ -186,7 +186,7 @@ class HoneyHive(Vendor):
             "feedback": feedback_of(root, view),
         }  # fmt: skip
         shared = {
-            "session_id": session_of(view.tree.id), "session_name": name_of(root), "children_ids": [root.id],
+            "session_id": session_of(view.id), "session_name": name_of(root), "children_ids": [root.id],
             "source": self.source_of(root, view), "config": {}, "inputs": inputs_of(root), "outputs": outputs_of(root),
             "metadata": session_metadata(root, view), "user_properties": user_properties(root, view), **times(root),
         }  # fmt: skip
@@ -194,15 +194,17 @@ class HoneyHive(Vendor):
 
     def event(self, event: Event, view: TreeView) -> dict[str, Any]:
         """The body of an event."""
-        session, below = session_of(view.tree.id), view.children_ids.get(event.id, ())
+        session, below = session_of(view.id), view.children_ids.get(event.id, ())
+        more = view.has_more(event)
         fields = {
             "project": self.project if self.generation == "legacy" else None, "source": self.source_of(event, view),
             "event_name": name_of(event), "event_type": EVENT_TYPES[event.kind], "event_id": event.id,
             "session_id": session, "parent_id": view.parent_id(event) or session,
             "children_ids": below if 0 < len(below) <= MANY_CHILDREN else None, "config": config_of(event),
             "inputs": inputs_of(event), "outputs": outputs_of(event), "error": views.failure(event),
-            "metadata": event_metadata(event, view), "metrics": metrics_of(event, view) or None,
-            "feedback": feedback_of(event, view), "user_properties": user_properties(event, view), **times(event),
+            "metadata": event_metadata(event, view), "metrics": (metrics_of(event, view) or None) if more else None,
+            "feedback": feedback_of(event, view) if more else None,
+            "user_properties": user_properties(event, view), **times(event),
         }  # fmt: skip
         return without_nulls(fields)
 

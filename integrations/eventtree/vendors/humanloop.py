@@ -149,7 +149,7 @@ def as_object(value: JsonValue) -> Fields:
 
 def called(event: Event) -> str:
     """The event's name, never blank."""
-    return event.name.strip() or event.kind.value
+    return event.name.strip() or str(event.kind)
 
 
 def asked_model(event: Event) -> str | None:
@@ -282,7 +282,7 @@ def metadata(
     usage = views.usage_rest(event, placed)
     cost = views.cost_of(event.cost) if event.cost else {}
     known = {
-        "kind": event.kind.value, "name": event.name, "status": event.status.value,
+        "kind": str(event.kind), "name": event.name, "status": str(event.status),
         "status_reason": views.ended(event).get("status_reason"), "tree_id": event.tree_id,
         "session_id": view.session_id(event), "tags": list(event.tags) or None, "framework": event.framework,
         "response_model": event.model if event.asked_model else None, "time_to_first_token": first_token(event),

@@ -82,16 +82,18 @@ class HumanloopV4(Humanloop):
         log, run_id = self.log(event, view), humanloop.text_or_none(view.dataset_field("run_id"))
         row_id = humanloop.datapoint(event, view)
         if run_id is None or row_id is None or UUID.fullmatch(run_id):
-            return Item(event.id, view.tree.id, (event.id,), "logs", to_json(log), depth)
+            return Item(event.id, view.id, (event.id,), "logs", to_json(log), depth)
         place = (("evaluation_id", quote(run_id, safe="")),)
         content = to_json({"datapoint_id": row_id, "log": log})
-        return Item(event.id, view.tree.id, (event.id,), "evaluation", content, depth, place)
+        return Item(event.id, view.id, (event.id,), "evaluation", content, depth, place)
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """The output, error and duration of Logs: nothing else of a Log can be updated."""
         items = []
         for event in TreeView.of(tree).tree.events:
-            changes = without_nulls({**ending(event), "duration": seconds(event.duration)})
+            changes = without_nulls(
+                {**ending(event, humanloop.answered(event)[1]), "duration": seconds(event.duration)}
+            )
             if event.id in ended and changes:
                 place = (("reference_id", quote(event.id, safe="")),)
                 items.append(Item(f"{event.id}:late", tree.id, (), "late", to_json(changes), 0, place))
@@ -108,14 +110,14 @@ class HumanloopV4(Humanloop):
     def log(self, event: Event, view: TreeView) -> Fields:
         """The Log of an event."""
         messages, inputs = humanloop.asked(event)
-        answer, _ = humanloop.answered(event)
+        answer, text = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
         said = [one for feedback in view.feedback(event) for one in opinions(feedback)]
         known = {
             "project": self.project, "session_reference_id": event.tree_id, "reference_id": event.id,
             "parent_reference_id": view.parent_id(event),
             "config": model_config(event) if is_model else tool_config(event),
-            "inputs": inputs, "messages": messages, "output_message": answer, **ending(event),
+            "inputs": inputs, "messages": messages, "output_message": answer, **ending(event, text),
             "created_at": iso(event.start), "duration": seconds(event.duration),
             **(humanloop.tokens_and_cost(event) if is_model else {}), "stdout": humanloop.stdout(event),
             **(humanloop.payloads(event) if self.provider_payloads and is_model else {}), "source": "eventtree",
@@ -140,9 +142,9 @@ class HumanloopV4(Humanloop):
         return Verdict(learned=learned, verified=len(learned) == len(ids))
 
 
-def ending(event: Event) -> Fields:
-    """How a run ended."""
-    return {"output": humanloop.answered(event)[1], "error": views.failure(event)}
+def ending(event: Event, text: str | None) -> Fields:
+    """How a run ended: the text of its outputs, and its error."""
+    return {"output": text, "error": views.failure(event)}
 
 
 def model_config(event: Event) -> Fields:
@@ -160,7 +162,7 @@ def model_config(event: Event) -> Fields:
 
 def tool_config(event: Event) -> Fields:
     """The config of any run that is no model call."""
-    kind, name = event.kind.value, humanloop.called(event)
+    kind, name = str(event.kind), humanloop.called(event)
     other = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
     return {"type": "tool", "name": name, "description": f"{kind} {name}", "other": other}
 

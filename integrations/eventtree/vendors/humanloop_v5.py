@@ -121,11 +121,11 @@ class HumanloopV5(Humanloop):
         """The POST that makes a Log."""
         fields = without_nulls({**self.shared(log, view), **BODIES[log.form](log.event, view, self.dialect)})
         event_ids = () if log.made else (log.event.id,)
-        return Item(log.id, view.tree.id, event_ids, log.form, to_json(fields), log.wave)
+        return Item(log.id, view.id, event_ids, log.form, to_json(fields), log.wave)
 
     def completion(self, log: Log) -> Item:
         """The PATCH that completes a flow; it repeats how the flow ended, which has to be known by then."""
-        fields = without_nulls({self.dialect: "complete", **ending(log.event)})
+        fields = without_nulls({self.dialect: "complete", **ending(log.event, humanloop.answered(log.event)[1])})
         place = (("log_id", quote(log.id, safe="")),)
         return Item(f"{log.id}:complete", log.event.tree_id, (), "complete", to_json(fields), log.last + 1, place)
 
@@ -135,7 +135,7 @@ class HumanloopV5(Humanloop):
         items = []
         for at, feedback in enumerate(view.feedback(log.event) if judged else ()):
             key = str(feedback.get("key") or f"{log.id}:feedback:{at}")
-            items += self.judges(key, judged or "", view.tree.id, feedback, wave)
+            items += self.judges(key, judged or "", view.id, feedback, wave)
         return items
 
     def judged(self, log: Log) -> str | None:
@@ -224,7 +224,7 @@ def first_log(view: TreeView) -> Log:
     form = FORMS[root.kind]
     if form == "flow" or len(view.tree.events) == 1:
         return Log(root.id, root, form, None, 0, 0)
-    return Log(derived_id(f"trace:{view.tree.id}"), root, "flow", None, 0, 0, made=True)
+    return Log(derived_id(f"trace:{view.id}"), root, "flow", None, 0, 0, made=True)
 
 
 def derived_id(name: str) -> str:
@@ -260,17 +260,16 @@ def close(logs: list[Log]) -> None:
 def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A flow, opened; its outputs go along at once, so that nothing is lost where the completion is refused."""
     messages, inputs = humanloop.asked(event)
-    answer, _ = humanloop.answered(event)
-    fields = {"flow": FLOW, dialect: "incomplete", "inputs": inputs, **ending(event)}
+    answer, text = humanloop.answered(event)
+    fields = {"flow": FLOW, dialect: "incomplete", "inputs": inputs, **ending(event, text)}
     fields["metadata"] = humanloop.metadata(event, view, {"params": event.params or None}, ())
     if dialect == "trace_status":
         return {**fields, "inputs": humanloop.as_object(event.inputs)}
     return {**fields, "messages": messages, "output_message": answer}
 
 
-def ending(event: Event) -> Fields:
-    """How a flow ended: its output (empty where nothing is known) and its error."""
-    _, text = humanloop.answered(event)
+def ending(event: Event, text: str | None) -> Fields:
+    """How a flow ended: the text of its outputs (empty where nothing is known), and its error."""
     error = views.failure(event)
     return {"output": "" if text is None and error is None else text, "error": error}
 
@@ -309,7 +308,7 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A tool, or what Humanloop knows as one: retriever, embedding, reranker."""
     _, text = humanloop.answered(event)
-    kind, name = event.kind.value, humanloop.called(event)
+    kind, name = str(event.kind), humanloop.called(event)
     attributes = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
     return {
         "tool": {"function": {"name": name, "description": f"{kind} {name}"}, "attributes": attributes},

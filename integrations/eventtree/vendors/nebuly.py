@@ -270,7 +270,7 @@ def failure(event: Event) -> str | None:
     """Status and error of a run that did not end well; None for one that did."""
     if event.status is Status.OK:
         return None
-    return f"[{event.status.value}] {views.error_line(event) or ''}".strip()
+    return f"[{event.status!s}] {views.error_line(event) or ''}".strip()
 
 
 def span(tree: EventTree) -> tuple[datetime, datetime]:
@@ -348,7 +348,7 @@ def retrieval_step(event: Event, version: Version) -> Fields:
     alone = inputs.get("query", inputs.get("input")) if isinstance(inputs, dict) else inputs
     known = isinstance(alone, str) and (event.kind is not Kind.TOOL or not isinstance(inputs, dict) or len(inputs) == 1)
     outputs = texts_out(event.outputs) or [text for text in (failure(event),) if text]
-    source = event.name.strip() or event.kind.value
+    source = event.name.strip() or str(event.kind)
     return {"source": source, "input": as_text(alone if known else inputs), "outputs": outputs}
 
 

@@ -194,7 +194,7 @@ class OTLP(Vendor):
         place, around, path = place_of(view), self._around(view), self._place(TRACES)
         for event in events:
             content = _scoped(around, self._span(event, view, place))
-            yield Item(event.id, view.tree.id, (event.id,), "spans", content, path_params=path)
+            yield Item(event.id, view.id, (event.id,), "spans", content, path_params=path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path = self.traces_endpoint.removeprefix(self.base_url)
@@ -328,7 +328,7 @@ Place = tuple[bytes, bytes, list[tuple[bytes, bytes]]]
 
 def place_of(view: TreeView) -> Place:
     """The tree's own trace, or that of the app's span around it."""
-    own, parent, links = wire.trace_id(view.tree.id), b"", []
+    own, parent, links = wire.trace_id(view.id), b"", []
     around = trace.parse(view.root.traceparent) if view.root.traceparent else None
     if around is not None:
         above = bytes.fromhex(around.trace_id), bytes.fromhex(around.span_id)
