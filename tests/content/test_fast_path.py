@@ -195,7 +195,7 @@ def test_documents_agree_together() -> None:
     assert copied(NODES, 10_000)
 
 
-@pytest.mark.parametrize("message", MESSAGES[:4], ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("message", [*MESSAGES[:4], *MESSAGES[7:10]], ids=lambda message: type(message).__name__)
 def test_the_usual_messages_go_the_quick_way(message: Any) -> None:
     assert copied(message, 10_000) == messages_of([message], [10_000])[0]  # type: ignore[index]
 

@@ -11,6 +11,7 @@ the items that they are.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from math import isfinite
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from eventtree.content import framework_values, python_values
 from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
-from eventtree.content.messages import CALL_ARGUMENTS, CALL_ID, CALL_NAME, REST, ROLES, SPOKEN, first
+from eventtree.content.messages import REST, ROLES, SPOKEN
 from eventtree.content.parts import TYPES
 from eventtree.content.walk import (
     CONVERTERS,
@@ -50,9 +51,10 @@ PLAIN_FIELDS = 6
 """A message of so many fields has those of any message: content, type, name, id and two dicts."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
-NAMES = ("name", "id")
-USUAL = FIELDS - (frozenset(REST) - {*NAMES})
+USUAL = FIELDS - (frozenset(REST) - {"name", "id"})
 """Fields of which nothing but these is taken as it is: only a tool's message has others."""
+OWN_CALL = frozenset({"name", "args", "id", "type"})
+"""Keys of LangChain's own tool calls."""
 CALLING = frozenset({"tool_calls", "function_call"})
 """Keys of `additional_kwargs` whose dicts say nothing new in a message that has `tool_calls` itself."""
 
@@ -105,9 +107,9 @@ def text_like(value: str, room: list[int], _depth: int) -> JsonValue:
 
 def checked(value: Any, room: list[int]) -> str:
     """What has to be a text."""
-    if type(value) is str:
-        return text(value, room)
-    raise Unusual
+    if type(value) is not str:
+        raise Unusual
+    return value if len(value) <= SHORT and value.isascii() else text(value, room)
 
 
 def learn(key: str) -> None:
@@ -168,24 +170,24 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
     out: dict[str, JsonValue] = {"role": role, "content": content}
-    names: tuple[str, ...] = NAMES
-    calls = None
+    calls, has_rest = None, False
     if len(own) > PLAIN_FIELDS:
-        calls = own.get("tool_calls")
-        if own.get("invalid_tool_calls"):
+        calls, has_rest = own.get("tool_calls"), not USUAL.issuperset(own)
+        if own.get("invalid_tool_calls") or (has_rest and not FIELDS.issuperset(own)):
             raise Unusual
-        if not USUAL.issuperset(own):
-            if not FIELDS.issuperset(own):
-                raise Unusual
-            names = REST
     if more and not is_plain(more, calls):
         raise Unusual
     if calls:
         out["tool_calls"] = tool_calls(calls, room)
-    if names is REST or own["name"] is not None or own["id"] is not None:
-        for key in names:
+    if has_rest:
+        for key in REST:
             if (item := own.get(key)) is not None:
                 out[key] = checked(item, room)
+    else:
+        if (name := own["name"]) is not None:
+            out["name"] = checked(name, room)
+        if (identity := own["id"]) is not None:
+            out["id"] = checked(identity, room)
     if about := own["response_metadata"]:
         if (reason := finish_reason(about)) is not None:
             out["finish_reason"] = checked(reason, room)
@@ -210,13 +212,10 @@ def tool_calls(calls: Any, room: list[int]) -> JsonValue:
         raise Unusual
     out = []
     for call in calls:
-        if type(call) is not dict or "function" in call or "error" in call or not chat.CALL_FIELDS.issuperset(call):
-            raise Unusual
-        arguments = first(call, CALL_ARGUMENTS)
-        if type(arguments) is not dict:
+        if type(call) is not dict or not OWN_CALL.issuperset(call) or type(arguments := call["args"]) is not dict:
             raise Unusual
         room[0] -= 4 * NODE
-        identity, name = checked(first(call, CALL_ID), room), checked(first(call, CALL_NAME), room)
+        identity, name = checked(call["id"], room), checked(call["name"], room)
         out.append({"id": identity, "name": name, "arguments": dict_of(arguments, room, 1)})
     return out
 
@@ -313,11 +312,12 @@ def copy_of(kind: type) -> Copy:
 
 def is_open(kind: type) -> bool:
     """Whether the fields of a pydantic model, and those beside them, are read without code of the app's classes."""
-    own = (DICT_OF(each) for each in MRO_OF(kind)[:-1] if MODULE_OF(each) != "pydantic.main")
-    return all(READING.isdisjoint(names) for names in own)
+    own = [DICT_OF(each) for each in MRO_OF(kind)[:-1] if MODULE_OF(each) != "pydantic.main"]
+    dicts = [names["__dict__"] for names in own if "__dict__" in names]  # any class without slots has one of Python's
+    return all(READING.isdisjoint(names) for names in own) and {types.GetSetDescriptorType}.issuperset(map(type, dicts))
 
 
-READING = frozenset({"__dict__", "__getattribute__", "__getattr__", "__pydantic_extra__"})
+READING = frozenset({"__getattribute__", "__getattr__", "__pydantic_extra__"})
 """What a class has that answers for its fields in a way of its own."""
 
 
