@@ -135,6 +135,19 @@ def test_methods_are_seen_without_their_objects(trees: Captured) -> None:
     assert next(iter(trees)).root.name.rpartition("test_")[2].partition(".")[2] == "Bot.ask"
 
 
+def test_an_answer_that_is_left_out_is_counted_all_the_same(trees: Captured) -> None:
+    counts = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    answer = {"model": "gpt-4o", "choices": [{"message": {"role": "assistant", "content": "secret"}}], "usage": counts}
+
+    @eventtree.observe(kind="model", outputs=False)
+    def ask(question: str) -> dict[str, Any]:
+        return answer
+
+    assert ask("?") is answer
+    root = trees[0].root
+    assert (root.outputs, root.model, root.usage and root.usage.total_tokens) == (None, "gpt-4o", 9)
+
+
 def test_what_is_captured_can_be_chosen(trees: Captured) -> None:
     @eventtree.observe(inputs=["b"], outputs=False, metadata={"team": "blue"}, tags=["t"])
     def chosen(a: str, b: str) -> str:

@@ -198,7 +198,7 @@ class Span:
         run_id = self.id
         if run_id is None or not self.pipeline.enabled:
             return
-        outputs, self.outputs = self.outputs if self.keeps else None, None
+        outputs, self.outputs = self.outputs, None
         shape = OUTPUTS.get(self.kind)
         status = OK if error is None else status_of(error)[0]
         try:
@@ -208,6 +208,7 @@ class Span:
                 learned["metadata"] = fresh or None
             if outputs is None and error is not None and self.kind is MODEL:
                 outputs = body_in(error)
+            outputs = outputs if self.keeps else None  # what it says of usage is read in any case
             convert = None if shape is None else partial(shape, self.pipeline)
             shown = error if status is ERROR else None
             # Python packs and unpacks a call that may have more arguments: the usual one has none.
