@@ -45,12 +45,15 @@ def checksum(data: bytes) -> int:
     Raises:
         ValueError: a long line is damaged.
     """
-    found = begin = 0
-    for line in [line for line in data.split(b"\n") if len(line) >= LONG]:
-        unframe(line)
-        at = data.find(line, begin)
-        found = crc32(line[:8], crc32(data[begin:at], found))
-        begin = at + len(line) + 1
+    found = begin = at = 0
+    while at < len(data):
+        end = data.rfind(b"\n", at, at + LONG)  # the last of some short lines
+        if end < 0:
+            end = data.find(b"\n", at + LONG)
+            unframe(data[at:end])
+            found = crc32(data[at : at + 8], crc32(data[begin:at], found))
+            begin = end + 1
+        at = end + 1
     return crc32(data[begin:], found)
 
 
