@@ -35,6 +35,11 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 
+# One heap for all threads: else each thread of a server's keeps pages of its own, long after it has ended.
+ARENA_MAX = -8
+with suppress(OSError, AttributeError):  # a system without glibc
+    ctypes.CDLL(None).mallopt(ARENA_MAX, 1)
+
 PLATFORMS = frozenset(name for names in config.PLATFORMS.values() for name in names)
 VENDOR_PREFIXES = ("EVENTTREE_", "HH_", "HONEYHIVE_", "HUMANLOOP_", "BRAINTRUST_", "NEBULY_", "OPENAI_", "OTEL_")
 
