@@ -10,16 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "PriceFunction", "PriceLine", "Pricer"]
 
-_HOMES = {
-    "Explanation": "pricer",
-    "PriceFunction": "pricer",
-    "PriceLine": "pricer",
-    "Pricer": "pricer",
-}
-
 
 def __getattr__(name: str) -> Any:
     # Late: recording needs a file of this folder, and none of these.
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module("eventtree.pricing.pricer"), name)

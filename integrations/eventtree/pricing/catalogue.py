@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from eventtree.event import Cost, Usage
 from eventtree.remembered import Remembered
-from eventtree.usage.conditions import conditions, factor_of, unusual
 from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
+from eventtree.usage.normalize import conditions, unusual
 
 KEYS = {"input": ("input", "cache"), "output": ("output",)}
 """Side → how genai-prices' keys of its tokens begin."""
@@ -52,6 +52,18 @@ name of a model says nothing of what it costs there.
 
 RESOURCE = re.compile(r"^(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/")
 """What Google's clients put before a model's name."""
+
+FACTORS: Mapping[tuple[str, str, str], tuple[re.Pattern[str], Decimal]] = {
+    # platform.claude.com/docs/en/manage-claude/data-residency, "Pricing": 1.1x for all token categories, Opus 4.6 and
+    # later; the models before it do not take the parameter.
+    ("inference_geo", "us", "anthropic"): (
+        re.compile(r"claude-(?!\d|instant|(opus|sonnet|haiku)-4-[015](?!\d))"),
+        Decimal("1.1"),
+    ),
+}
+"""What an answer states, its value, the provider → the models of which it multiplies the prices of tokens, and by what.
+Fees for searches stay as they are.
+"""
 
 OTHER_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
@@ -315,7 +327,9 @@ def _conditions(usage: Usage, found: Found, at: datetime) -> tuple[dict[str, str
     is_batch = context.get("service_tier") == "batch"
     for name, value in unusual(context).items():
         asked = {name: value, "processing": "batch"} if is_batch and name == "service_tier" else {name: value}
-        times = factor_of(name, value, found.provider.id, found.model.id)
+        models, times = FACTORS.get((name, value, found.provider.id), (None, None))
+        if models is not None and not models.match(found.model.id):
+            times = None
         if times is None and not any(_fits(variant, asked, at) for variant in found.variants):
             problems.append(f"{name} {value} has no price")
         factor *= times or 1

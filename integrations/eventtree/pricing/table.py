@@ -40,8 +40,8 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import Cost, Frozen, JsonValue, Usage
 from eventtree.remembered import Remembered
-from eventtree.usage.conditions import conditions, unusual
 from eventtree.usage.hosted import unpriced_units
+from eventtree.usage.normalize import conditions, unusual
 
 SETTING = "prices"
 MILLION = Decimal(1_000_000)

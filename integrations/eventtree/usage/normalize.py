@@ -17,7 +17,16 @@ from typing import Any
 
 from eventtree.event import JsonValue, Usage
 from eventtree.usage.hosted import billed_queries
-from eventtree.usage.providers import CONTAINERS, QUIRKS, REPEATS, TIER_NAMES, TIERS, UNITS
+from eventtree.usage.providers import (
+    CONTAINERS,
+    MODIFIERS,
+    ORDINARY,
+    QUIRKS,
+    REPEATS,
+    TIER_NAMES,
+    TIERS,
+    UNITS,
+)  # fmt: skip
 from eventtree.usage.reader import MOST_TOKENS, Reading, add, check_parts, count, find_each, read
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
@@ -27,6 +36,7 @@ PER_GENERATION = ("usage_metadata", "response_metadata")
 """Places that exist once for each generation; the others speak of the whole request."""
 
 MODALITIES = frozenset({"image", "audio", "video"})
+MODIFIER_PATHS = tuple(MODIFIERS)
 GOOGLE = frozenset({"google", "gemini", "vertexai", "vertex", "genai"})
 FIELDS = {name.removesuffix("_tokens"): name for name in Usage.model_fields if name.endswith("_tokens")}
 
@@ -341,3 +351,16 @@ def _problems(record: _Record, chosen: Reading, readings: list[Reading]) -> Iter
 
 def _fields(reading: Reading) -> dict[str, Any]:
     return {FIELDS[name]: value for name, value in reading.figures.items() if name in FIELDS}
+
+
+def conditions(usage: Usage) -> dict[str, str]:
+    """The service tier and the modifiers an answer states, in lower case."""
+    stated = {} if usage.service_tier is None else {"service_tier": usage.service_tier.lower()}
+    raw = NOTHING if plain_counts(_dict(usage.raw)) else _dict(usage.raw)
+    found = (item for place in PLACES for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS))
+    return stated | {MODIFIERS[path]: value[:40].lower() for path, value in found if isinstance(value, str)}
+
+
+def unusual(conditions: Mapping[str, str]) -> dict[str, str]:
+    """Those of the conditions that may change a price."""
+    return {name: value for name, value in conditions.items() if value not in ORDINARY}
