@@ -840,3 +840,19 @@ def test_what_a_client_marks_as_not_given_is_no_count() -> None:
     found = normalise({"raw": kept({"usage": UsageInfo()})})
     assert found is not None
     assert (found.input_tokens, found.output_tokens, found.problems, found.units) == (4, 5, (), {})
+
+
+def test_perplexitys_answer_through_langchain_costs_what_its_body_costs() -> None:
+    """langchain_perplexity keeps neither the body nor its cost: counts as they are, and the searches beside them."""
+    counts = {"input_tokens": 33, "output_tokens": 7163, "total_tokens": 7196}
+    details = {"reasoning": 193947, "citation_tokens": 20016}
+    about = {"model_name": "sonar-deep-research", "num_search_queries": 21}
+    record = {
+        "usage_metadata": [{**counts, "output_token_details": details}],
+        "response_metadata": [kept(about)],
+        "streamed": True,
+    }
+    usage, cost = priced(record, "sonar-deep-research", "perplexity")
+    body = MODALITIES["Perplexity's citations"][0]
+    assert (usage.problems, cost) == ((), priced({"raw": body}, "sonar-deep-research", "perplexity")[1])
+    assert usage.units == {"web_searches": 21, "citation_tokens": 20016}

@@ -294,6 +294,15 @@ BODIES: dict[str, tuple[Json, Json]] = {
         },
         sides(33, 122163, reasoning_tokens=95000, web_searches=18, citation_tokens=20000),
     ),
+    "perplexity deep research, as langchain_perplexity has it": (
+        {
+            "input_tokens": 33,
+            "output_tokens": 7163,
+            "total_tokens": 7196,
+            "output_token_details": {"reasoning": 95000, "citation_tokens": 20000},
+        },
+        sides(33, 122163, reasoning_tokens=95000, citation_tokens=20000),
+    ),
     "openrouter": (
         {
             "usage": {

@@ -26,7 +26,8 @@ from eventtree.usage.providers import (
     TIER_NAMES,
     TIERS,
     UNITS,
-)  # fmt: skip
+    UNITS_BESIDE,
+)
 from eventtree.usage.reader import MOST_TOKENS, Reading, add, check_parts, count, find_each, read
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
@@ -185,8 +186,9 @@ def _without_figures(record: _Record, units: dict[str, int]) -> Usage | None:
 
 def _listed_units(record: _Record, model: str | None) -> dict[str, int]:
     """What the answer lists beside its counts and is billed; see `hosted`."""
+    beside = {unit: n for key, unit in UNITS_BESIDE.items() for one in record.dicts if (n := count(one.get(key)))}
     units, queries = (_dict(record.listed.get(key)).items() for key in ("units", "queries"))
-    found = {name: n for name, value in units if (n := count(value))}
+    found = beside | {name: n for name, value in units if (n := count(value))}
     return found | {name: billed_queries(name, n, model) for name, value in queries if (n := count(value))}
 
 

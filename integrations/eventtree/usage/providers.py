@@ -44,9 +44,15 @@ class ProviderFormat:
 
     def fits(self, raw: Mapping[str, JsonValue]) -> bool:
         """Whether `raw` is written this way; a key whose value is null counts as absent."""
-        if not any(raw.get(mark) is not None for mark in self.marks):
+        if not any(_leads(raw, mark) for mark in self.marks):
             return False
         return not self.beside or any(raw.get(key) is not None for key in self.beside)
+
+
+def _leads(raw: JsonValue, mark: str) -> bool:
+    for key in mark.split("."):
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw is not None
 
 
 def _detail(whole: str, key: str) -> str:
@@ -99,6 +105,18 @@ XAI_TOOLS: Mapping[str, str] = {
 }
 
 FORMATS: tuple[ProviderFormat, ...] = (
+    ProviderFormat(
+        # langchain_perplexity's UsageMetadata: the body's counts, as "perplexity" below has them.
+        name="perplexity in langchain",
+        marks=("output_token_details.citation_tokens",),
+        reads={
+            **_sides("input_tokens", "output_tokens", "total_tokens"),
+            "reasoning": "output_token_details.reasoning",
+            "citation_tokens": "output_token_details.citation_tokens",
+        },
+        outside=frozenset({"reasoning"}),
+        documented=True,
+    ),
     LANGCHAIN,
     ProviderFormat(
         # Cohere chat v2 `usage` and v1/embed/rerank `meta`: docs.cohere.com/reference/chat. `tokens` is what the model
@@ -294,6 +312,9 @@ FORMATS: tuple[ProviderFormat, ...] = (
         reads={"total": "total_tokens"},
     ),
 )
+
+UNITS_BESIDE: Mapping[str, str] = {"num_search_queries": "web_searches"}
+"""Key of a unit that a client writes beside the counts (langchain_perplexity) → the unit."""
 
 CONTAINERS: tuple[str, ...] = (
     "token_usage",  # LangChain: response_metadata and llm_output of most classes
