@@ -217,6 +217,10 @@ def test_any_json_agrees(value: Any) -> None:
     assert repr(Sanitizer()(value)) == repr(by_walk(value))
 
 
+def test_what_stands_for_itself_is_said_once() -> None:
+    assert Sanitizer()([ENDLESS]) == by_walk([ENDLESS]) == ["…[the same object again]…"]
+
+
 def test_a_list_in_itself_is_left_to_the_walk() -> None:
     ring: list[Any] = []
     ring += [ring] * 60

@@ -54,13 +54,16 @@ def document(found: JsonValue) -> dict[str, JsonValue]:
 
 def node(value: object, score: object = None) -> Fields:
     """A LlamaIndex node or document, of text or of something else."""
-    fields = slot_fields(value)
+    fields = fields_of(value)
     text, resource = fields.get("text"), fields.get("text_resource")
     if text is None and resource is not None:
         text = fields_of(resource).get("text")
-    found = {"id": fields.get("id_"), "text": text, "score": score, "metadata": fields.get("metadata")}
+    identity, metadata = fields.get("id_"), fields.get("metadata")
+    found = Fields(id=identity, text=text, score=score, metadata=metadata)
     if any(fields[name] is not None for name in MEDIA.intersection(fields)):
-        found |= {kind: media(fields, kind) for kind in KINDS}
+        found.update({kind: media(fields, kind) for kind in KINDS})
+    elif not (identity is None or text is None or score is None or metadata is None):
+        return found  # as of most
     return told(found)
 
 

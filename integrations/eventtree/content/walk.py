@@ -311,7 +311,15 @@ class Reader:
     def __call__(self, walk: Walk, value: object, depth: int) -> JsonValue:
         """What `value` says of itself, as plain JSON."""
         found = self.read(value)
-        return walk.fields(value, found, depth) if type(found) is Fields else walk.value(found, depth)
+        if type(found) is Fields:
+            return walk.fields(value, found, depth)
+        if id(value) in walk.path:
+            return CYCLE  # it stands for itself
+        walk.path.add(id(value))
+        try:
+            return walk.value(found, depth)
+        finally:
+            walk.leave(value)
 
 
 def name_of(walk: Walk, value: object) -> dict[str, JsonValue]:
