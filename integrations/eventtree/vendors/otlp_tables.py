@@ -21,7 +21,7 @@ from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
 from eventtree.vendors import otlp_event as of
 from eventtree.vendors.otlp_event import Told, json_text, value_text
-from eventtree.vendors.otlp_wire import attribute, key_of
+from eventtree.vendors.otlp_wire import KEYS, attribute
 
 
 class Row(NamedTuple):
@@ -59,7 +59,7 @@ def ways_of(flavor: str, kind: Kind, is_ok: bool, is_tied: bool, *is_none: bool)
     absent |= set() if is_tied else {"links"}
     rows = (row for row in FLAVORS[flavor] if kind in row.kinds and row.field not in absent)
     return tuple(
-        (row.value, key_of(row.attribute), row.attribute[:-1] if row.attribute.endswith("*") else None,
+        (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
          row.field if row.is_content else None) for row in rows
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def attributes_of(flavor: str, told: Told) -> bytes:
         if before is None:
             found.append(attribute(ATTRIBUTES, key, value))
         else:
-            found += [attribute(ATTRIBUTES, key_of(name), one) for name, one in leaves(value, before)]
+            found += [attribute(ATTRIBUTES, KEYS[name], one) for name, one in leaves(value, before)]
         if content is not None:
             contents.add(content)
     return b"".join(found)

@@ -18,6 +18,7 @@ import pydantic_core
 from eventtree import trace
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue
+from eventtree.remembered import Remembered
 from eventtree.serializer.formats import LIGHT_BYTES, Format, truncate_row
 from eventtree.serializer.messages import as_text
 from eventtree.serializer.times import EPOCH, in_utc
@@ -68,11 +69,11 @@ def clean(text: str) -> str:
 
 def attributes(field: int, values: Mapping[str, Any]) -> bytes:
     """Attributes of texts, numbers, switches, and lists of texts, as a field of what has them; None is left out."""
-    return b"".join([attribute(field, key_of(name), value) for name, value in values.items() if value is not None])
+    return b"".join([attribute(field, KEYS[name], value) for name, value in values.items() if value is not None])
 
 
 def attribute(field: int, key: bytes, value: Any) -> bytes:
-    """One attribute; `key` is of `key_of`. They are most of a span, and written past the library, which takes more than
+    """One attribute; `key` is of `KEYS`. They are most of a span, and written past the library, which takes more than
     twice as long for them.
     """
     if type(value) is str:
@@ -84,12 +85,6 @@ def attribute(field: int, key: bytes, value: Any) -> bytes:
         inner = b"\x12%b%b" % (varint(len(head) + size), head)
         return b"%c%b%b%b%b" % (field << 3 | 2, varint(len(key) + len(inner) + size), key, inner, text)
     return framed(field, key + framed(2, _any(value)))
-
-
-@lru_cache(maxsize=4_096)
-def key_of(name: str) -> bytes:
-    """An attribute's name, as a field of it."""
-    return framed(1, name.encode("utf-8", "replace"))
 
 
 def _any(value: Any) -> bytes:
@@ -124,6 +119,10 @@ def varint(value: int) -> bytes:
 def framed(field: int, payload: bytes) -> bytes:
     """A message, or a text, as a field of the message around it."""
     return b"%c%b%b" % (field << 3 | 2, varint(len(payload)), payload)
+
+
+KEYS: Remembered[str, bytes] = Remembered(4_096, lambda name: framed(1, name.encode("utf-8", "replace")), longest=120)
+"""An attribute's name → the same as a field of it."""
 
 
 def request_format(module: str, message: str) -> Format:
