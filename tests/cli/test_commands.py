@@ -179,7 +179,11 @@ def test_clear_removes_one_tree_and_counts_what_waited(own_place: Path) -> None:
     first, second = record_tree(pipeline, question="find-me-first"), record_tree(pipeline, question="find-me-second")
     with VendorServer() as server:
         env = {"BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": "http://127.0.0.1:9"}
-        assert "Cleared 1 tree." in run("clear", "--yes", "--tree", first, "--journal", str(own_place), **env).stdout
+        done = run("clear", "--yes", "--tree", "-", "--journal", str(own_place))
+        assert (done.returncode, "no tree -" in done.stderr) == (2, True)
+        assert (
+            "Cleared 1 tree." in run("clear", "--yes", "--tree", first[-8:], "--journal", str(own_place), **env).stdout
+        )
         text = b"".join(path.read_bytes() for path in own_place.glob("*.log"))
         assert b"find-me-first" not in text
         assert b"find-me-second" in text
@@ -283,7 +287,7 @@ def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
         (["export", "--vendor", "acme"], "Known are honeyhive"),
         (["show", "--tree", "none"], "eventtree show"),
         (["show", "--last", "-1"], "eventtree show --help"),
-        (["clear", "--tree", "none"], "eventtree show"),
+        (["clear", "--tree", "none"], "eventtree ls"),
         (["ship", "--vendor", "honeyhive"], "HH_API_KEY"),
         (["ship", "--replay"], "--vendor"),
         (["show", "--journal", ":memory:"], "--journal DIR"),
@@ -300,6 +304,7 @@ def test_without_a_command_the_help_is_shown() -> None:
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: ") and "  report " in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2], "each command's line is a whole sentence"
 
 
 def test_every_command_explains_itself() -> None:

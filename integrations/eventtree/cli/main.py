@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,28 +33,29 @@ def words_only(_: click.Context, __: click.Parameter, given: tuple[str, ...]) ->
 TAKES_WORDS: dict[str, Any] = {"context_settings": {"ignore_unknown_options": True}}
 
 
-def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Show our errors as one line, without a traceback."""
+class Command(click.Command):
+    """A command that ends in one line, without a traceback, where an error is ours or the disk's."""
 
-    @wraps(command)
-    def shown(*args: Any, **kwargs: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
         try:
-            return command(*args, **kwargs)
-        except EventTreeError as error:
-            say(f"eventtree: {error}", err=True)
-            sys.exit(2)
+            return super().invoke(ctx)
         except BrokenPipeError:
             sys.stderr.close()
             sys.exit(0)
-        except OSError as error:
+        except (EventTreeError, OSError) as error:
             say(f"eventtree: {error}", err=True)
             sys.exit(2)
 
-    return shown
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Its line in the list of commands: the whole first sentence."""
+        return " ".join((self.help or "").partition("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."
 
 
 class Commands(click.Group):
     """A group whose commands report wrong use in one line too."""
+
+    command_class = Command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and turn click's own errors into ours."""
@@ -91,7 +91,6 @@ def main(context: click.Context) -> None:
 @click.option("--tree", "tree_id", metavar="ID", help="Show this tree, as with an ID alone.")
 @click.option("--all", "internal", is_flag=True, help="Show the framework's plumbing too.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event, one JSON object a line, of all trees.")
-@plain_errors
 def show(
     journal: str | None, what: tuple[str, ...], tree_id: str | None, last: int | None, internal: bool, as_json: bool
 ) -> None:
@@ -113,7 +112,6 @@ def show(
     "--last", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="List so many trees."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@plain_errors
 def ls(journal: str | None, words: tuple[str, ...], last: int, as_json: bool) -> None:
     """List trees, one a line, the newest first. WORDS choose among them as those of show do."""
     from eventtree.cli.show import list_trees
@@ -126,7 +124,6 @@ def ls(journal: str | None, words: tuple[str, ...], last: int, as_json: bool) ->
 @journal_option
 @click.option("--against", metavar="OTHER", help="Compare it with another experiment, row by row.")
 @click.option("--json", "as_json", is_flag=True, help="Print its rows, one JSON object a line.")
-@plain_errors
 def experiment(name: str, journal: str | None, against: str | None, as_json: bool) -> None:
     """Add up the experiment called NAME: mean, spread and count of each score, of cost and duration, and its rows."""
     from eventtree.cli.show import show_experiment
@@ -150,7 +147,6 @@ def experiment(name: str, journal: str | None, against: str | None, as_json: boo
     "--set", "more", multiple=True, metavar="NAME=VALUE",
     help="Give another setting of the vendor. It may be given several times.",
 )  # fmt: skip
-@plain_errors
 def export(
     journal: str | None, vendor: str, tree_id: str | None, more: tuple[str, ...], **settings: str | None
 ) -> None:
@@ -166,7 +162,6 @@ def export(
 @main.command()
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@plain_errors
 def report(journal: str | None, as_json: bool) -> None:
     """Add up each vendor's events: accepted = delivered + waiting + dead + dropped (by reason)."""
     from eventtree.cli.show import show_report
@@ -188,7 +183,6 @@ def report(journal: str | None, as_json: bool) -> None:
 @click.option(
     "--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Give up after so long, unless you --follow."
 )
-@plain_errors
 def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> None:
     """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
     from eventtree.cli.ship import ship_all
@@ -198,9 +192,8 @@ def ship(journal: str | None, vendors: tuple[str, ...], follow: bool, replay: bo
 
 @main.command()
 @journal_option
-@click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree.")
+@click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree. One end of its id will do.")
 @click.option("--yes", is_flag=True, help="Delete without asking. This is needed where stdin is no terminal.")
-@plain_errors
 def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
     """Delete what is recorded on this machine. What still waits for a vendor is counted as dropped by_user."""
     from eventtree.cli.show import clear_trees
@@ -216,7 +209,6 @@ def clear(journal: str | None, tree_id: str | None, yes: bool) -> None:
 @click.option("--resend", is_flag=True, help="Send it again. Keys and hosts come from the environment.")
 @click.option("--drop", is_flag=True, help="Delete it. Its events count as dropped by_user.")
 @click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Give up resending after so long.")
-@plain_errors
 def dead(
     number: int | None, journal: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> None:
@@ -246,7 +238,6 @@ def dead(
     help="Answer to this name too, that of a proxy. It may be given several times.",
 )  # fmt: skip
 @click.option("--no-token", is_flag=True, help="Let every user and program of this machine look.")
-@plain_errors
 def view(journal: str | None, port: int, no_browser: bool, host: str, allowed: tuple[str, ...], no_token: bool) -> None:
     """Look at the journal in the browser, on this machine alone: trees as they grow, and what each vendor got."""
     from eventtree.cli.view import view_journal
@@ -260,7 +251,6 @@ def view(journal: str | None, port: int, no_browser: bool, host: str, allowed: t
 )
 @click.option("--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and say what became of it.")
 @click.option("--timeout", default=20.0, show_default=True, metavar="SECONDS", help="Give up sending after so long.")
-@plain_errors
 def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
     """Check the settings of each vendor, and say what is missing. The exit status is 1 if anything is wrong.
 
@@ -275,7 +265,6 @@ def doctor(vendors: tuple[str, ...], send: bool, timeout: float) -> None:
 @click.argument("url", required=False)
 @journal_option
 @click.option("--print-nats-conf", is_flag=True, help="Print a safe configuration for a NATS server, and do nothing.")
-@plain_errors
 def relay(url: str | None, journal: str | None, print_nats_conf: bool) -> None:
     """Replicate a journal to a collector, by the engine or collector at URL, until stopped.
 
@@ -299,7 +288,6 @@ def relay(url: str | None, journal: str | None, print_nats_conf: bool) -> None:
     "--silence", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=1),
     help="Take a process for dead that was not heard of for so long.",
 )  # fmt: skip
-@plain_errors
 def collect(url: str, journal: str | None, partitions: int | None, take: str | None, silence: float) -> None:
     """Collect what relays send by the engine at URL, or listen there (http, https), and ship it until stopped.
 
@@ -316,7 +304,6 @@ def collect(url: str, journal: str | None, partitions: int | None, take: str | N
     "--provider", metavar="NAME", help="Name the provider as the framework does: openai, anthropic, azure, bedrock."
 )
 @click.option("--base-url", metavar="URL", help="Give the address of the service. It counts more than --provider.")
-@plain_errors
 def prices(model: str, provider: str | None, base_url: str | None) -> None:
     """Say what a call of MODEL would be charged, and why. The exit status is 1 if no price is known."""
     from eventtree.cli.prices import show_prices
@@ -331,7 +318,6 @@ def prices(model: str, provider: str | None, base_url: str | None) -> None:
 )
 @click.option("--out", metavar="DIR", help="Put the journal and the requests there instead of a new temporary folder.")
 @click.option("--journal", metavar="DIR", help="Put the journal there instead.")
-@plain_errors
 def demo(question: str, model: str | None, out: str | None, journal: str | None) -> None:
     """Run a LangChain chain, a LangGraph agent and a LlamaIndex query, and send their trees to five vendors.
 

@@ -207,17 +207,25 @@ def _at_stake(journal: Journal, trees: Sequence[LoggedTree]) -> str:
     return f"{len(trees)} tree{'' if len(trees) == 1 else 's'} ({who or 'none waiting for a vendor'})"
 
 
+def _whole_id(trees: Iterable[str], end: str) -> str:
+    found = [one for one in trees if AN_ID.fullmatch(end) and (one.startswith(end) or one.endswith(end))]
+    if len(found) == 1:
+        return found[0]
+    what = f"several trees begin or end with {end}" if found else f"no tree {end}"
+    raise JournalError(f"{what} in this journal. See: eventtree ls")
+
+
 def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
-    """Delete trees after asking.
+    """Delete all trees, or the one of that id or whose id begins or ends so, after asking.
 
     Raises:
         ConfigError: nobody is there to be asked.
-        JournalError: there is no tree of that id.
+        JournalError: there is no such tree, or there are several.
     """
     journal = existing(folder)
     found = trees_in(journal)
     if tree_id is not None and tree_id not in found:
-        raise JournalError(f"no tree {tree_id} in this journal. See: eventtree show")
+        tree_id = _whole_id(found, tree_id)
     if ask:
         chosen = [found[tree_id]] if tree_id is not None else list(found.values())
         what = f"{_at_stake(journal, chosen)} of {config.resolve(journal=folder).folder}"

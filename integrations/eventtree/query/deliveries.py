@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
+from eventtree.journal.files import Files
 from eventtree.query.opened import Place
 
 WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
@@ -28,8 +29,7 @@ class Deliveries:
     def __init__(self, journal: Journal) -> None:
         """Nothing is read yet."""
         self._journal = journal
-        self._cursors: dict[str, tuple[object, Cursor]] = {}
-        self._dead: dict[str, tuple[object, set[str]]] = {}
+        self._known: dict[str, tuple[tuple[int, float], Any]] = {}
 
     def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Standing]:
         """Vendor → how a tree stands there.
@@ -43,28 +43,19 @@ class Deliveries:
         return {vendor: self._state(tree_id, vendor, ends) for vendor in vendors}
 
     def _state(self, tree_id: str, vendor: str, ends: dict[str, int]) -> Standing:
-        cursor = self._cursor(vendor)
+        cursor: Cursor = self._made(f"{vendor}.cursor", Cursor)
+        refused: set[str] = self._made(f"{vendor}.dead", _refused)
         is_settled = cursor.is_settled(tree_id, ends)
-        state = DEAD if tree_id in self._refused(vendor) else DELIVERED if is_settled else WAITING
+        state = DEAD if tree_id in refused else DELIVERED if is_settled else WAITING
         return Standing(state, None if is_settled else cursor.parked)
 
-    def _cursor(self, vendor: str) -> Cursor:
-        name = f"{vendor}.cursor"
-        mark, cursor = self._cursors.get(name, (None, None))
-        now = self._mark(name)
-        if cursor is None or mark != now:
-            cursor = Cursor(self._journal.files, name)
-            self._cursors[name] = (now, cursor)
-        return cursor
+    def _made(self, name: str, make: Callable[[Files, str], Any]) -> Any:
+        files = self._journal.files
+        mark = files.size(name), files.changed_at(name)
+        if self._known.get(name, (None,))[0] != mark:
+            self._known[name] = (mark, make(files, name))
+        return self._known[name][1]
 
-    def _refused(self, vendor: str) -> set[str]:
-        name = f"{vendor}.dead"
-        mark, trees = self._dead.get(name, (None, set[str]()))
-        now = self._mark(name)
-        if mark != now:
-            trees = {letter["tree"] for letter in DeadLetters(self._journal.files, name).read()}
-            self._dead[name] = (now, trees)
-        return trees
 
-    def _mark(self, name: str) -> object:
-        return self._journal.files.size(name), self._journal.files.changed_at(name)
+def _refused(files: Files, name: str) -> set[str]:
+    return {letter["tree"] for letter in DeadLetters(files, name).read()}
