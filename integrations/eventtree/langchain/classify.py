@@ -56,15 +56,17 @@ def _written(run_id: Any) -> str:
 
 def class_of(serialized: Any) -> str:
     """The name of the class that LangChain has serialized; empty where it says none."""
-    path = items_of(serialized.get("id")) if isinstance(serialized, dict) else None
+    path = serialized.get("id") if isinstance(serialized, dict) else None
+    if type(path) is not list:
+        path = items_of(path)
     return path[-1] if path and isinstance(path[-1], str) else ""
 
 
 def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
     """The run's name: as given, else its class's."""
-    if type(name) is str and name:
-        return name
     given = serialized.get("name") if isinstance(serialized, dict) else None
+    if name is None and type(given) is str and given:
+        return given
     names = (name, given, class_of(serialized), otherwise)
     return next(str.__str__(found) for found in names if isinstance(found, str) and found)
 

@@ -1,0 +1,170 @@
+"""What the callbacks share: how a run opens, fails, streams, pauses and is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from eventtree.content import items_of
+from eventtree.diagnostics import class_name, message_of
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.langchain import langgraph, models
+from eventtree.langchain.abandoned import abandoned
+from eventtree.langchain.classify import HIDDEN, class_of, is_plumbing, key_of, name_of, started_ns
+from eventtree.langchain.parents import parent_of
+from eventtree.record import SESSION_KEYS, USER_KEYS, first_of
+from eventtree.recording.enclosing import configured
+from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prepared
+from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import NOTHING
+from eventtree.recording.status import status_of
+from eventtree.remembered import Remembered
+from eventtree.tree.structure import is_node
+from eventtree.usage.collect import files_sent
+
+Tags = Sequence[str] | None
+About = Mapping[str, Any]
+
+FRAMEWORK = "langchain"
+CHAIN, MODEL, OK = Kind.CHAIN, Kind.MODEL, Status.OK
+INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
+"""Whether runs of a name are the framework's plumbing."""
+
+
+class RunReports:
+    """The runs of one handler, as its callbacks report them."""
+
+    pipeline: Pipeline
+
+    def _open(
+        self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About | None, inputs: Any,
+        convert: Any = None, known: About = NOTHING, state: About = NOTHING,
+    ) -> None:  # fmt: skip
+        # Before the run is open, and only once for a duplicate: asking counts an attempt.
+        if recorder.numbers_attempts and key not in recorder.runs:
+            attempt = self._fallback_attempt(parent)
+            if attempt is not None:
+                about = {**(about or NOTHING), "attempt": attempt}
+        if INTERNAL[name] or (tags is not None and HIDDEN in (tags if type(tags) is list else items_of(tags) or ())):
+            known = {**known, "internal": True}
+        if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
+            root.is_unasked = False
+            self._learn_configured(parent)
+        recorder.begin(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
+
+    def _learn_configured(self, root: str) -> None:
+        """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""
+        if given := configured():
+            names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)}
+            found = {key: self.pipeline.text(str(name)) for key, name in names.items() if name is not None}
+            recorder.learn(root, **({"configured": found} if found else {}))
+
+    def _opened(self, run_id: UUID, kind: Kind, parent_run_id: UUID | None, tags: Tags) -> str:
+        """The key of a run that has something to report. One whose start another handler has hidden from ours is
+        opened now, with what is known of it (scenario A9); an end that comes twice opens nothing.
+        """
+        key = key_of(run_id)
+        if key not in recorder.runs and not recorder.knows(key):
+            parent = None if parent_run_id is None else str(parent_run_id)
+            start = started_ns(run_id)
+            recorder.open(self.pipeline, key, parent, kind, kind.value, tags=tags, framework=FRAMEWORK, start_ns=start)
+        return key
+
+    def _open_model(
+        self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
+        about: About, name: str | None, invocation: About, batch_size: int | None,
+    ) -> None:  # fmt: skip
+        provider, cls, params = about.get("ls_provider"), class_of(serialized), models.params_of(invocation, about)
+        known = {
+            "provider": provider, "model": models.requested_model(invocation, about), "params": params or None,
+            "base_url": models.base_url(serialized),
+        }  # fmt: skip
+        state = {
+            "provider": provider, "is_guess": models.is_class_name(provider, cls),
+            "batch_size": None if batch_size == 1 else batch_size,
+            "sent": None if self.pipeline.content else files_sent(asked),
+        }  # fmt: skip
+        key = key_of(run_id)
+        name = name if type(name) is str and name else name_of(name, serialized, "model")
+        self._open(key, parent_of(parent_run_id), MODEL, name, tags, about, asked, shape, known, state)
+        abandoned.watch(run_id, key, self.pipeline)
+
+    def _chunk(self, run_id: UUID, has_content: bool, parent_run_id: UUID | None, tags: Tags) -> None:
+        """A chunk before the first that carries content, or that one."""
+        key = self._opened(run_id, MODEL, parent_run_id, tags)
+        recorder.remember(key, streamed=True)
+        if has_content:
+            recorder.first_token(key)
+
+    def _in_graph(self, key: str, parent: str | None, about: About, inputs: Any) -> None:
+        """What only runs of graphs have: threads, and resuming."""
+        langgraph.become_graph_handler(self)
+        run = recorder.find(key)
+        if run is not None and run.duplicates:
+            return
+        resume = langgraph.resume_of(inputs)
+        thread = langgraph.thread_of(about) if parent is None else None
+        if thread is not None:
+            recorder.remember(key, thread=thread)
+        if resume is not None:
+            langgraph.link(key, thread)
+            recorder.note(key, "resume", {"resume": resume}, pipeline=self.pipeline)
+
+    def _fallback_attempt(self, parent: str | None) -> int | None:
+        """Number of an attempt below a `with_fallbacks`."""
+        attempts = recorder.recall(parent).get("attempts")
+        if attempts is None or parent is None:
+            return None
+        recorder.remember(parent, attempts=attempts + 1)
+        return int(attempts) + 1
+
+    def _fail(
+        self, run_id: UUID, error: BaseException, kind: Kind, parent_run_id: UUID | None, tags: Tags, **learned: Any
+    ) -> None:
+        key = key_of(run_id)
+        status, control = status_of(error)
+        if status is Status.INTERRUPTED:
+            self._interrupt(key, error, parent_run_id, tags)
+        elif status is not Status.ERROR:
+            note = {"type": control or class_name(error), "message": message_of(error)}
+            recorder.note(key, "control_flow" if control else "cancelled", note, pipeline=self.pipeline)
+        shown = error if status is Status.ERROR else None
+        self._opened(run_id, kind, parent_run_id, tags)
+        recorder.close(self.pipeline, key, status=status, error=shown, **learned)
+
+    def _interrupt(self, key: str, error: BaseException, parent_run_id: UUID | None, tags: Tags) -> None:
+        """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""
+        questions = Prepared(self.pipeline.part("value", {"interrupts": langgraph.interrupts_of(error)}))
+        recorder.note(key, "interrupt", questions, pipeline=self.pipeline)
+        if parent_run_id is not None and is_node(tags):
+            graph = str(parent_run_id)
+            recorder.learn(graph, status=Status.INTERRUPTED)
+            recorder.remember(graph, interrupts=questions)
+
+    def _is_repeated(self, key: str) -> bool:
+        """Whether a handler that is registered twice reports an event of a run again."""
+        run = recorder.find(key)
+        if run is None or not run.duplicates or run.pipelines[0] is not self.pipeline:
+            return False
+        reported = run.state.get("reported", 0)
+        recorder.remember(key, reported=reported + 1)
+        return bool(reported % (run.duplicates + 1))
+
+    def _messages(self, messages: Any) -> JsonValue:
+        return {"messages": self.pipeline.sanitize.messages(messages)}
+
+    def _prompt(self, prompts: Any) -> JsonValue:
+        texts = self.pipeline.plain(prompts)
+        return {"prompt": texts[0]} if type(texts) is list and len(texts) == 1 else {"prompts": texts}
+
+    def _documents(self, documents: Any) -> JsonValue:
+        return {"documents": self.pipeline.sanitize.found(documents)}
+
+
+def joined(messages: Any) -> Any:
+    """The messages of a batch, together."""
+    batches = items_of(messages)
+    if batches is None:
+        return messages
+    return batches[0] if len(batches) == 1 else [one for each in batches for one in items_of(each) or (each,)]
