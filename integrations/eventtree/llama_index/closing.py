@@ -63,15 +63,16 @@ class Closing:
         reported = None if TOOL_OUTPUTS[type(result)] is None else reported_failure(result, self.pipeline.sanitize)
         if status is OK:
             status = span.status or (OK if reported is None else ERROR)
+        error: Any = None
         if status is ERROR:
-            learned["error"] = span.error or (reported and (failure_in(result) or reported))
+            error = span.error or (reported and (failure_in(result) or reported))
         outputs: JsonValue = None
         if self.pipeline.content:
             if span.answer is None and span.outputs is None and text is None:
                 outputs = None if result is None else outputs_of(self.pipeline, span.facts.kind, result)
             else:
                 outputs = self._outputs(span, result, text)
-        recorder.close(self.pipeline, span.run, status=status, end_ns=at, outputs=outputs, convert=as_it_is, **learned)
+        recorder.end(self.pipeline, span.run, status, outputs, as_it_is, error, None, at, learned)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
         """A model's stream ended: the streams it ran inside end as it did, unless they go on."""

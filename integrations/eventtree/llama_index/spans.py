@@ -28,6 +28,7 @@ from eventtree.loop import running_loop
 from eventtree.recording.boundary import guarded
 from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
+from eventtree.recording.runs import NOTHING
 from eventtree.remembered import oldest_of
 from eventtree.usage.collect import field, fields
 from eventtree.usage.failed import body_in
@@ -95,19 +96,20 @@ class Spans:
         if found.has_settings:
             known = {**known, **inputs.settings(instance, bound_args)}
             span.names_model = "model" in known
-        recorder.open(
+        is_told_more = tags or found.names_agent or outlived is not None
+        recorder.begin(
             self.pipeline,
             own,
             run,
-            kind=found.kind,
-            name=found.name if not found.is_tool else _tool_name(instance) or found.name,
-            inputs=bound_args if bound_args.arguments else None,
-            convert=partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
-            metadata=_metadata(found, instance, bound_args, tags, outlived)
-            if tags or found.names_agent or outlived is not None
-            else None,
-            known=known,
-            framework=FRAMEWORK,
+            found.kind,
+            found.name if not found.is_tool else _tool_name(instance) or found.name,
+            bound_args if bound_args.arguments else None,
+            partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
+            _metadata(found, instance, bound_args, tags, outlived) if is_told_more else None,
+            None,
+            known,
+            NOTHING,
+            FRAMEWORK,
         )
 
     @partial(guarded, otherwise=_end_bare)
