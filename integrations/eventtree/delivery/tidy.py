@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from eventtree import diagnostics
 from eventtree.config import Bounds
@@ -15,21 +15,16 @@ from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal
 from eventtree.journal.retention import remove_settled
 
+if TYPE_CHECKING:
+    from eventtree.delivery.shipper import Shipper
+
 TIDY_SECONDS = 60.0
 FIRST_TIDY_SECONDS = 0.5
 MEMORY_TIDY_SECONDS = 2.0
 """Settled logs that may go are looked for this often."""
 
 
-class Shipping(Protocol):
-    """The shipper: its consumers and bounds change while it runs."""
-
-    journal: Journal
-    bounds: Bounds
-    consumers: dict[str, Consumer]
-
-
-async def keep_tidy(shipper: Shipping) -> None:
+async def keep_tidy(shipper: Shipper) -> None:
     """Beat for each vendor's lock, and sweep now and then; soon after the start too: many processes live seconds."""
     in_memory = isinstance(shipper.journal.files, MemoryFiles)
     swept = asyncio.get_running_loop().time() - TIDY_SECONDS

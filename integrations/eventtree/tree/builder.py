@@ -34,6 +34,9 @@ from eventtree.tree.prompts import PROMPT_KEYS, find_prompts
 from eventtree.tree.rules import RULES, UNSEEN, Run
 from eventtree.tree.texts import complete
 
+OF_A_RUN = frozenset(kind for _, kind in RULES)
+"""Kinds of records that say something of a run."""
+
 
 class TreeBuilder:
     """One tree growing from its records. `build` may be called at any time, and again after more records."""
@@ -60,7 +63,7 @@ class TreeBuilder:
     def add(self, entry: Record) -> None:
         """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
         kind, run_id = entry["r"], entry["id"]
-        if (UNSEEN, kind) in RULES:
+        if kind in OF_A_RUN:
             run = self._runs.get(run_id)
             if run is None:
                 run = self._runs[run_id] = Run(run_id)
