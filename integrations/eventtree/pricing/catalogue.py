@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from eventtree.event import Cost, Usage
 from eventtree.remembered import Remembered
 from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
-from eventtree.usage.normalize import conditions, unusual
+from eventtree.usage.normalize import conditions, plain_counts, unusual
 
 KEYS = {"input": ("input", "cache"), "output": ("output",)}
 """Side → how genai-prices' keys of its tokens begin."""
@@ -79,6 +79,7 @@ FIGURES = {
 
 SIDES = frozenset({"input_tokens", "output_tokens"})
 FIGURES_OF = attrgetter(*FIGURES)
+DETAILS_OF = attrgetter(*(name for name in FIGURES if name not in SIDES), "units", "service_tier")
 OF_OUTPUT = frozenset({"output_tokens", "output_reasoning_tokens"})
 WITHIN = {
     "cache_read_tokens": "input_tokens",
@@ -194,10 +195,16 @@ class Catalogue:
         found = self.find(model, provider, base_url)
         if found is None:
             return None
-        context, factor, problems = _conditions(usage, found, at)
-        if problems:
-            return Cost(problems=problems)
-        asked, figures = self._ask(found, context, at), _figures(usage)
+        counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
+        if plain_counts(usage.raw) == counts and not any(DETAILS_OF(usage)):
+            # By far the most: two counts, and nothing else that a price could depend on.
+            asked, factor = self._ask(found, {}, at), Decimal(1)
+            figures = {"input_tokens": usage.input_tokens or 0, "output_tokens": usage.output_tokens or 0}
+        else:
+            context, factor, problems = _conditions(usage, found, at)
+            if problems:
+                return Cost(problems=problems)
+            asked, figures = self._ask(found, context, at), _figures(usage)
         sums = asked.prices and (_sums_by_rates(asked, figures) or _sums(asked, figures))
         return _cost(asked, sums, usage, figures, factor, self.source) if sums else None
 

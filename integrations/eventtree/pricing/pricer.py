@@ -114,7 +114,7 @@ class Pricer:
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
         """
         raw = usage.raw if usage is not None else None
-        if isinstance(raw, dict) and plain_counts(raw):
+        if plain_counts(raw):
             raw = None  # the usual record has no place where anybody could have stated a cost
         stated = cost_of(given, "given") if given is not None else None
         if stated is None and usage is not None:

@@ -94,11 +94,11 @@ def _made(**fields: Any) -> Usage:
     return Usage.model_construct(**{**NO_USAGE, "units": {}, "others": {}, **fields})
 
 
-def plain_counts(raw: Mapping[str, JsonValue]) -> tuple[int, int, int] | None:
+def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     """Input, output and total of the usual record, else None: one answer, three counts that add up, and no other place
     of the record that says anything. All rules below come to just these counts then.
     """
-    counts = raw.get("usage_metadata")
+    counts = raw.get("usage_metadata") if type(raw) is dict else None
     if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN_KEYS:
         return None
     for key, value in raw.items():
@@ -358,7 +358,7 @@ def _fields(reading: Reading) -> dict[str, Any]:
 def conditions(usage: Usage) -> dict[str, str]:
     """The service tier and the modifiers an answer states, in lower case."""
     stated = {} if usage.service_tier is None else {"service_tier": usage.service_tier.lower()}
-    raw = NOTHING if plain_counts(_dict(usage.raw)) else _dict(usage.raw)
+    raw = NOTHING if plain_counts(usage.raw) else _dict(usage.raw)
     found = (item for place in PLACES for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS))
     return stated | {MODIFIERS[path]: value[:40].lower() for path, value in found if isinstance(value, str)}
 
