@@ -92,7 +92,7 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
 
 def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
     """The vendors that trees name, with this environment's settings. `lacking` gains those that have none, and why."""
-    counts = count_unsettled(journal, Cursors(journal), captured(journal))
+    counts = count_unsettled(journal, Cursors(journal), captured(journal), believes=True)
     found: list[Vendor] = []
     for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
         try:
@@ -139,7 +139,7 @@ def _settled(shipper: Shipper) -> int:
 
 def _expected(journal: Journal) -> int:
     """Events that wait for some vendor."""
-    return count_unsettled(journal, Cursors(journal), captured(journal)).waiting.total()
+    return count_unsettled(journal, Cursors(journal), captured(journal), believes=True).waiting.total()
 
 
 def _is_through(consumer: Consumer) -> bool:

@@ -7,7 +7,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import click
 
@@ -25,7 +24,7 @@ from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.query import Index, Page
 from eventtree.query.experiment import experiment, stats_table
 from eventtree.query.store import forget
-from eventtree.query.trees import close_indexes
+from eventtree.query.trees import close_indexes, journal_of
 from eventtree.serializer.packing import export_url
 from eventtree.serializer.serialize import serialize
 from eventtree.terminal import SHORT_ID, RowsView, TableView, TreeView, console, draw_report, progress
@@ -47,12 +46,10 @@ def existing(folder: str | None, *, awaited: bool = False) -> Journal:
     Raises:
         JournalError: there is none, and it is not `awaited` either.
     """
-    settings = config.resolve(journal=folder)
-    if settings.folder == MEMORY:
+    name = config.resolve(journal=folder).folder
+    if name == MEMORY:
         raise JournalError("a memory journal lives only in its own process. Name a folder: --journal DIR")
-    if not awaited and not Path(settings.folder).expanduser().is_dir():
-        raise JournalError(f"no journal at {settings.folder}. Record something first, or name another: --journal DIR")
-    return open_journal(settings.folder)
+    return open_journal(name) if awaited else journal_of(folder)
 
 
 def show_trees(

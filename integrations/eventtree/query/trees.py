@@ -121,7 +121,9 @@ def journal_of(folder: str | Path | None) -> Journal:
     """
     name = config.resolve(journal=folder).folder
     if name != MEMORY and not Path(name).expanduser().is_dir():
-        raise JournalError(f"no journal at {name}. Record something first, or name another")
+        raise JournalError(
+            f"no journal at {name}. Record something first, or name another with journal= or --journal DIR"
+        )
     return open_journal(name)
 
 
