@@ -142,7 +142,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
         if run is None or run.pipelines[0] is not self.pipeline:
             return
         if run.streamed is not None and "by_event" not in run.state:
-            run.streamed.append(text_of(token))
+            run.streamed.append(token if type(token) is str else text_of(token))
         counts = getattr(getattr(chunk, "message", None), "usage_metadata", None)
         if counts and not self._is_repeated(key):
             recorder.remember(key, chunks=snapshot(run.state.get("chunks"), counts))
