@@ -28,6 +28,7 @@ Document  {"id", "text", "score", "metadata"}; keys that do not apply are absent
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -109,10 +110,7 @@ class Light:
     @classmethod
     def model_construct(cls, **values: Any) -> Self:
         """The value of these fields, the others by default. Nothing is checked."""
-        new = opened_class(cls)()
-        for name, field in cls.model_fields.items():
-            setattr(new, name, values[name] if name in values else field.get_default(call_default_factory=True))
-        return closed_as(new, cls)
+        return closed_as(opened_class(cls)(**values), cls)
 
     def fields(self) -> dict[str, Any]:
         """The values of the fields by name, as they are."""
@@ -120,12 +118,7 @@ class Light:
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """The value with other values of some fields, which are not checked."""
-        new = opened_class(type(self))()
-        for name in self.model_fields:
-            setattr(new, name, getattr(self, name))
-        for name, value in (update or {}).items():
-            setattr(new, name, value)
-        return closed_as(new, type(self))
+        return self.model_construct(**{**self.fields(), **(update or {})})
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
         """The value as a dict, by the options of pydantic's `model_dump`."""
@@ -160,7 +153,14 @@ L = TypeVar("L", bound=Light)
 
 
 def _open_class(cls: type[Light]) -> type[Any]:
-    return type(cls.__name__, (Light,), {"__slots__": tuple(cls.model_fields)})
+    defaults = {
+        name: dataclasses.field(default_factory=cast("Callable[[], Any]", one.default_factory))
+        if one.default_factory
+        else one.default
+        for name, one in cls.model_fields.items()
+    }
+    fields = [(name, Any, default) for name, default in defaults.items()]
+    return dataclasses.make_dataclass(cls.__name__, fields, bases=(Light,), slots=True, kw_only=True)
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

@@ -126,6 +126,8 @@ class Found:
     zeros: Mapping[str, int]
     variants: tuple[Any, ...]
     """What changes its prices: a tier, a batch, a speed, each perhaps from some day on."""
+    plain: Remembered[int, Asked]
+    """Minute → its prices without a condition; some change by the time of day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,8 @@ class Catalogue:
         counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
         if plain_counts(usage.raw) == counts and not any(DETAILS_OF(usage)):
             # By far the most: two counts, and nothing else that a price could depend on.
-            asked, factor = self._ask(found, {}, at), Decimal(1)
+            minute, factor = int(at.timestamp()) // 60, Decimal(1)
+            asked = found.plain.get(minute) or found.plain.keep(minute, self._ask(found, {}, at))
             figures = {"input_tokens": usage.input_tokens or 0, "output_tokens": usage.output_tokens or 0}
         else:
             context, factor, problems = _conditions(usage, found, at)
@@ -235,7 +238,7 @@ class Catalogue:
             return None
         zeros = {name: 0 for key in _price_keys(listed) if (name := _counted(key)) in COUNTED}
         is_own = any(listed is one for one in owner.models)  # of a model taken from elsewhere it looks at no variants
-        return Found(owner, listed, zeros, tuple(listed.price_variants or ()) if is_own else ())
+        return Found(owner, listed, zeros, tuple(listed.price_variants or ()) if is_own else (), Remembered(64))
 
 
 def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:

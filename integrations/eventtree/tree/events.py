@@ -71,7 +71,7 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     inputs, model, provider, internal = closed("inputs"), closed("model"), closed("provider"), closed("internal")
     kind: Any = closed("kind") or opened("kind") or Kind.CHAIN
     status = closed("status") or run.status
-    event = OPEN_EVENT()
+    event = object.__new__(OPEN_EVENT)
     event.id = run.id
     event.parent_id = settled.nest.parents[run.id]
     event.tree_id = settled.tree_id

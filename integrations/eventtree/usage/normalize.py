@@ -83,7 +83,6 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
 PLAIN = ("input_tokens", "output_tokens", "total_tokens")
 SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
 """Keys of a record that say nothing of a single answer's counts beside the counts themselves."""
-NO_USAGE = Usage().fields()
 PLAIN_KEYS = frozenset(PLAIN)
 PLAIN_OF = itemgetter(*PLAIN)
 NOTHING: dict[str, JsonValue] = {}
@@ -91,7 +90,7 @@ NOTHING: dict[str, JsonValue] = {}
 
 def _made(**fields: Any) -> Usage:
     """A usage of these fields, which have been looked at: nothing is checked again."""
-    return Usage.model_construct(**{**NO_USAGE, "units": {}, "others": {}, **fields})
+    return Usage.model_construct(**fields)
 
 
 def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
