@@ -36,7 +36,7 @@ never comes to this journal. The close of a root, or of such a first run, says h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic_core
@@ -185,6 +185,11 @@ def encode(record: Any) -> bytes:
         except TypeError:
             pass  # an integer of more than 64 bits, a key that is no text
     return pydantic_core.to_json(record)
+
+
+def encoder() -> Callable[[Any], bytes]:
+    """What writes many values, each as `encode` writes it; it may refuse one with a TypeError too."""
+    return encode if orjson is None else orjson.dumps
 
 
 def decode(line: bytes) -> Record:

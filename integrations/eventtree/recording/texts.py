@@ -19,7 +19,6 @@ repeats anything, whatever its values look like. `tree/texts.py` puts all of it 
 
 from __future__ import annotations
 
-import marshal
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree import process
 from eventtree.content.walk import LONG, MANY
-from eventtree.record import SAME, Record
+from eventtree.record import SAME, Record, encoder
 
 if TYPE_CHECKING:
     from eventtree.journal import Journal
@@ -46,8 +45,6 @@ MIDDLING = 400
 """Shorter texts are not looked for: to say that one stands elsewhere takes an eighth of this."""
 CROWD = 100
 """In so many new items only those that are long by themselves are looked into."""
-WITHOUT_REFERENCES = 2
-"""Version of marshal's format in which equal values are equal bytes."""
 FIRST_BYTES = 6
 """How large the number is that a tree's numbers are counted from."""
 ITEM_CHARACTERS = 100
@@ -165,9 +162,10 @@ class Shared:
 
     def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> tuple[list[Any], Iterable[int]]:
         """Number a list's items. What is left of it, which no record has, and about how large each of these is."""
+        # Known by their JSON: what is left out comes back as what is read there.
         try:
-            keys = list(map(marshal.dumps, items, repeat(WITHOUT_REFERENCES)))
-        except ValueError:  # nothing that JSON has
+            keys = list(map(encoder(), items))
+        except (TypeError, ValueError):  # nothing that JSON has
             return items, repeat(MIDDLING + 1, len(items))
         # Asked once for each: other threads may add some, and forget all.
         own = self.own
