@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import pytest
@@ -153,6 +154,7 @@ def test_a_tools_artifact_is_kept_where_it_is_made_and_where_it_is_repeated(conf
     assert last_tool_message(models[-1])["artifact"] == expected
 
 
+@pytest.mark.skipif(version("langchain").startswith("1.0."), reason="its agents take no tool that is a partial")
 def test_a_retriever_tools_documents_are_kept(config: RunnableConfig, tree: One) -> None:
     """The model is given their text alone."""
     books = create_retriever_tool(Library(), "books", "Search.", response_format="content_and_artifact")

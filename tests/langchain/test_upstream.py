@@ -189,7 +189,7 @@ def test_langgraphs_tests_are_unchanged(cache: Path, tmp_path: Path, tests: list
     assert outcome.runs > 500
 
 
-OWN_TESTS = ["pytest", "pytest-asyncio", "hypothesis", "blockbuster", f"{ROOT}[langchain,testing]"]
+OWN_TESTS = ["pytest", "pytest-asyncio", "hypothesis", "blockbuster", f"{ROOT}[langchain,otlp,testing]"]
 NEWEST = ["langchain>=1,<2", "langgraph>=1,<2", "langchain-core<1.7.3"]
 OLDEST = [
     *("langchain-core==1.0.*", "langchain==1.0.*", "langgraph==1.0.*"),
