@@ -9,6 +9,8 @@ from pathlib import Path
 from eventtree import flush
 from eventtree.delivery.report import make_report
 from eventtree.journal import DiskFiles, Journal
+from eventtree.journal.line import frame
+from eventtree.record import Record, encode
 from eventtree.recording.pipeline import Pipeline
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust
@@ -42,9 +44,8 @@ def test_f30_a_journal_that_lost_whole_trees_says_so(own_place: Path) -> None:
         [ref] = pipeline.vendor_refs
         name = f"{ref['name']}.{ref['fingerprint']}"
         # As a process ends: the sums of what it recorded stand in the last line.
-        footer = pipeline.journal.framed(
-            {"r": "log", "id": pipeline.journal.process, "tree": "", "recorded": {name: 15}, "events": 15, "end": True}
-        )
+        ending: Record = {"r": "log", "id": pipeline.journal.process, "tree": "", "recorded": {name: 15}}
+        footer = frame(0, encode({**ending, "events": 15, "end": True}))
         files.replace(log, lines[0] + b"".join(lines[8:]) + footer)  # a whole tree is missing
         fresh = make_report(Journal(files)).vendors["braintrust"]
         assert (fresh.accepted, fresh.recorded, fresh.unexplained) == (12, 15, 0)

@@ -83,7 +83,7 @@ def test_the_real_anthropic_client_is_told_whole(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     python = str(venv / "bin" / "python")
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
-    pip("install", f"{HOUSE}[llama-index,testing]", *CLIENT, python=python)
+    pip("install", f"{HOUSE}[llama-index,otlp,testing]", *CLIENT, python=python)
     tests = str(HERE / "test_anthropic.py")
     printed = run_pytest(tests, "-rs", cwd=HOUSE, python=python, PYTHONPATH=str(HOUSE / "integrations"))
     assert "skipped" not in printed

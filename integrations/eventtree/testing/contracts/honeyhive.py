@@ -470,13 +470,16 @@ def session_event(session: Object, session_id: str) -> Object:
 
 
 def update(event_id: str, changes: Json, state: HoneyHiveLedger) -> Reply:
-    """A.4: only what exists can be updated; a session's reserved metadata stays the server's."""
+    """A.4: only what exists can be updated; a session's reserved metadata stays the server's.
+
+    It answers with JSON, which the 1.7 client reads.
+    """
     if event_id in state.sessions:
         parse(SESSION_METADATA, changes.get("metadata", {}), "metadata")
     elif event_id not in state.homes:
         raise refuse("names an event that was never sent", "event_id")
     state.keep("update", event_id, changes)
-    return Reply()
+    return Reply({})
 
 
 def put_event_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
