@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,32 +17,46 @@ from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import Braintrust
 from tests.trees import record_tree
 
-MEGABYTE = 1 << 20
+ROOT = Path(__file__).parents[2]
 
+DEAD = """
+import resource, sys
+from pathlib import Path
+from eventtree.recording.pipeline import Pipeline
+from eventtree.vendors import Braintrust
+from tests.trees import record_tree
 
-def resident() -> float:
-    """Megabytes of this process that are in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MEGABYTE
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / (1 << 20)
+
+pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")], exit_timeout=0)
+for _ in range(7_000):
+    record_tree(pipeline)
+pipeline.shipper.report()
+before = highest = resident()
+trees = int(sys.argv[1]) // 3
+for number in range(1, trees + 1):
+    record_tree(pipeline)
+    if number % (trees // 4) == 0:
+        waiting = pipeline.shipper.report().vendors["braintrust"].waiting
+        highest = max(highest, resident())
+pipeline.shipper.stop()
+print(highest - before, waiting)
+"""
+"""A process of its own: what other tests have left of the heap would be measured with it."""
 
 
 @pytest.mark.parametrize(("events", "most"), [(21_000, 4), pytest.param(1_000_000, 20, marks=pytest.mark.slow)])
-def test_r9_memory_stays_flat_while_a_vendor_is_dead(events: int, most: int) -> None:
+def test_r9_memory_stays_flat_while_a_vendor_is_dead(events: int, most: int, tmp_path: Path) -> None:
     """R9: at most 20 MB beyond warm-up over a million events, reports and sweeps among them."""
-    pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")])
-    for _ in range(7_000):
-        record_tree(pipeline)
-    pipeline.shipper.report()
-    before = highest = resident()
-    trees = events // 3
-    for number in range(1, trees + 1):
-        record_tree(pipeline)
-        if number % (trees // 4) == 0:
-            waiting = pipeline.shipper.report().vendors["braintrust"].waiting
-            highest = max(highest, resident())
-    pipeline.shipper.stop()
-    print(f"{events} events with a dead vendor: {highest - before:.1f} MB beyond warm-up, {waiting} wait")
-    assert waiting == 3 * (7_000 + 4 * (trees // 4))
-    assert highest - before <= most
+    command = [sys.executable, "-c", DEAD, str(events)]
+    settings = {**os.environ, "EVENTTREE_JOURNAL": str(tmp_path / "journal")}
+    ran = subprocess.run(command, env=settings, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    beyond, waiting = ran.stdout.split()
+    print(f"{events} events with a dead vendor: {float(beyond):.1f} MB beyond warm-up, {waiting} wait")
+    assert int(waiting) == 3 * (7_000 + 4 * (events // 3 // 4))
+    assert float(beyond) <= most
 
 
 @pytest.mark.bench

@@ -22,7 +22,7 @@ from eventtree.journal.trees import load, trees_in
 from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recording.recorder import recorder
 from tests.langchain.conftest import named
-from tests.langchain.fakes import Dictating, Model, call, collected, until
+from tests.langchain.fakes import Dictating, Model, answer, call, collected, until
 
 Trees = Callable[[], list[EventTree]]
 One = Callable[[], EventTree]
@@ -240,3 +240,14 @@ def test_the_users_stream_stays_lazy_and_its_chunks_the_same(config: RunnableCon
     assert first is made[0]
     assert len(made) == 1
     stream.close()
+
+
+@pytest.mark.parametrize("sample_rate", [0.0, 1.0])
+def test_nothing_that_was_streamed_is_kept_once_its_run_has_ended(sample_rate: float) -> None:
+    """Ended runs stay known as parents: also where a tree is only counted, their texts don't stay."""
+    handler = CallbackHandler(sample_rate=sample_rate)
+    model = Model(reply=answer("a " * 5_000))
+    for _ in range(3):
+        list(model.stream("x", {"callbacks": [handler]}))
+    assert recorder.ended
+    assert [run for run in list(recorder.ended.values()) if run.streamed] == []

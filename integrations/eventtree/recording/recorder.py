@@ -209,6 +209,7 @@ class Recorder(Runs):
             self._keep_partial(one)
         is_root = run.id == tree.root
         if tree.skipped:
+            run.state, run.streamed, run.late = NOTHING, None, None
             if is_root:
                 self._count_skipped(tree)
             return
