@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEAD = """
 import resource, sys
 from pathlib import Path
+from eventtree import flush
 from eventtree.recording.pipeline import Pipeline
 from eventtree.vendors import Braintrust
 from tests.trees import record_tree
@@ -33,6 +34,7 @@ def resident():
 pipeline = Pipeline(vendors=[Braintrust(api_key="k", base_url="http://127.0.0.1:9")], exit_timeout=0)
 for _ in range(7_000):
     record_tree(pipeline)
+flush(5)  # delivery has begun too, and met the vendor
 pipeline.shipper.report()
 before = highest = resident()
 trees = int(sys.argv[1]) // 3
