@@ -77,7 +77,7 @@ def test_a_fault_in_a_hook_changes_nothing(
 ) -> None:
     """B9"""
     handler = CallbackHandler()
-    for method in ("begin", "end", "note", "learn", "first_token", "recall", "knows", "find"):
+    for method in ("open", "close", "note", "learn", "first_token", "recall", "knows", "find"):
         monkeypatch.setattr(recorder, method, raising_anything)
     arguments = {"run_id": uuid.uuid4()} if hook not in ("on_interrupt", "on_resume") else {}
     for _ in range(3):
@@ -108,8 +108,8 @@ def test_a_user_gets_the_same_result_with_every_hook_at_fault(
 ) -> None:
     """B9"""
     handler = CallbackHandler()
-    monkeypatch.setattr(recorder, "begin", raising_anything)
-    monkeypatch.setattr(recorder, "end", raising_anything)
+    monkeypatch.setattr(recorder, "open", raising_anything)
+    monkeypatch.setattr(recorder, "close", raising_anything)
     chain = RunnableLambda(lambda x: x) | Model()
     assert chain.invoke("x", {"callbacks": [handler]}).content == "blue whale"
     assert asyncio.run(chain.ainvoke("x", {"callbacks": [handler]})).content == "blue whale"
@@ -260,7 +260,7 @@ def test_a_server_that_forbids_blocking_calls_loses_nothing(trees: Trees, made: 
 
 def test_logs_hold_nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     handler = CallbackHandler()
-    monkeypatch.setattr(recorder, "begin", raising(ValueError("canary")))
+    monkeypatch.setattr(recorder, "open", raising(ValueError("canary")))
     caplog.set_level(logging.DEBUG)
     RunnableLambda(lambda x: x).invoke("canary", {"callbacks": [handler]})
     assert "canary" not in caplog.text

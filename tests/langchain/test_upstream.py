@@ -112,7 +112,7 @@ def test_twice():
     for _ in range(2):
         step.invoke("x", {"run_id": run})
 def test_failed(monkeypatch):
-    monkeypatch.setattr(recorder, "end", None)
+    monkeypatch.setattr(recorder, "close", None)
     step.invoke("x")
 def test_red(): assert False
 """

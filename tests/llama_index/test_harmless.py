@@ -135,7 +135,7 @@ def test_our_own_failure_is_counted_and_said_once(
     """B9: the dispatcher would swallow it without a word."""
     handler = set_global_handler()
     assert handler is not None
-    monkeypatch.setattr(recorder, "begin", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(recorder, "open", lambda *args, **kwargs: 1 / 0)
     with caplog.at_level(logging.WARNING, logger="eventtree"):
         for _ in range(3):
             assert Echo().complete("hi").text == "the answer is here"
@@ -144,7 +144,7 @@ def test_our_own_failure_is_counted_and_said_once(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("hook", ["begin", "end", "note", "first_token", "descends", "is_live"])
+@pytest.mark.parametrize("hook", ["open", "close", "note", "first_token", "descends", "is_live"])
 def test_a_failing_recorder_never_reaches_the_app(
     hook: str, monkeypatch: pytest.MonkeyPatch, own_place: Path, index: VectorStoreIndex
 ) -> None:

@@ -90,7 +90,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
                 recorder.note(key, "interrupt", run.state["interrupts"], pipeline=self.pipeline)
             if "thread" in run.state:
                 langgraph.leave_thread(run)
-        recorder.end(self.pipeline, key, OK, outputs, None, None, inputs)
+        recorder.close(self.pipeline, key, OK, outputs, None, None, inputs)
 
     @callback
     def on_chain_error(
@@ -164,7 +164,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
         """A model answered."""
         key = self._opened(run_id, MODEL, parent_run_id, tags)
         learned = usage.learned_from(response, responses.generations_of(response), recorder.recall(key))
-        recorder.end(self.pipeline, key, OK, response, None, None, None, None, learned)
+        recorder.close(self.pipeline, key, OK, response, None, None, None, None, learned)
 
     @callback
     def on_llm_error(

@@ -51,7 +51,7 @@ class RunReports:
         if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
             root.is_unasked = False
             self._learn_configured(parent)
-        recorder.begin(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
+        recorder.open(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
 
     def _learn_configured(self, root: str) -> None:
         """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""

@@ -72,7 +72,7 @@ class Closing:
                 outputs = None if result is None else outputs_of(self.pipeline, span.facts.kind, result)
             else:
                 outputs = self._outputs(span, result, text)
-        recorder.end(self.pipeline, span.run, status, outputs, as_it_is, error, None, at, learned)
+        recorder.close(self.pipeline, span.run, status, outputs, as_it_is, error, None, at, learned)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
         """A model's stream ended: the streams it ran inside end as it did, unless they go on."""

@@ -97,7 +97,7 @@ class Spans:
             known = {**known, **inputs.settings(instance, bound_args)}
             span.names_model = "model" in known
         is_told_more = tags or found.names_agent or outlived is not None
-        recorder.begin(
+        recorder.open(
             self.pipeline,
             own,
             run,

@@ -74,28 +74,8 @@ class Recorder(Runs):
         where the same one does, it is a duplicate. The id of a run that has ended may be used again: the new run gets
         a fresh id and keeps the given one in `metadata.run_id`.
         """
-        known = {**known, **more} if more else known
-        self.begin(
-            pipeline, run_id, parent_id, kind, name, inputs, convert, metadata, tags, known, state, framework, start_ns
-        )
-
-    def begin(
-        self,
-        pipeline: Pipeline,
-        run_id: str,
-        parent_id: str | None,
-        kind: Kind,
-        name: str,
-        inputs: Any,
-        convert: Callable[[Any], JsonValue] | None,
-        metadata: Mapping[str, Any] | None,
-        tags: Iterable[str] | None,
-        known: Mapping[str, Any],
-        state: Mapping[str, Any],
-        framework: str | None,
-        start_ns: int | None = None,
-    ) -> None:
-        """As `open`. A call whose arguments all have their place costs half of one that is open to others."""
+        if more:
+            known = {**known, **more}
         met = shareable[0]
         # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
         now = time_ns()
@@ -168,48 +148,38 @@ class Recorder(Runs):
         self,
         pipeline: Pipeline,
         run_id: str,
-        *,
-        status: Status = Status.OK,
+        status: Status = OK,
         outputs: Any = None,
         convert: Callable[[Any], JsonValue] | None = None,
         error: BaseException | Mapping[str, Any] | None = None,
         inputs: Any = None,
         end_ns: int | None = None,
-        **learned: Any,
+        learned: Mapping[str, Any] = NOTHING,
+        **more: Any,
     ) -> None:
         """Record that a run closed.
 
         `outputs` and `inputs` (those a streamed chain learns at its end) are the user's objects. `learned` may hold
-        `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost`.
+        `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost` (`more` of
+        it by name).
         The end of a run that is not open is ignored, as is a second end. `end_ns` is the monotonic clock of an end that
         is reported later.
         """
-        self.end(pipeline, run_id, status, outputs, convert, error, inputs, end_ns, learned)
-
-    def end(
-        self,
-        pipeline: Pipeline,
-        run_id: str,
-        status: Status,
-        outputs: Any,
-        convert: Callable[[Any], JsonValue] | None = None,
-        error: BaseException | Mapping[str, Any] | None = None,
-        inputs: Any = None,
-        end_ns: int | None = None,
-        learned: Mapping[str, Any] = NOTHING,
-    ) -> None:
-        """As `close`, to `open` as `begin` is."""
+        if more:
+            learned = {**learned, **more}
         # Off the table first, atomically: of two threads that report an end, one gets to record it.
         run, left = self.leave(run_id)
         if run is None:
             return
-        tree, met = run.tree, shareable[0]
+        tree, met, streamed, late = run.tree, shareable[0], run.streamed, run.late
+        if run.state is not NOTHING or run.token_seen or late is not None:
+            # Of a run that has ended is kept what it may be asked for as a parent.
+            run.state, run.streamed, run.late = NOTHING, None, None
         # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
         is_root = run.id == tree.root
         if tree.skipped:
-            run.state, run.streamed, run.late = NOTHING, None, None
             if is_root:
                 self._count_skipped(tree)
             return
@@ -230,13 +200,13 @@ class Recorder(Runs):
                 entry["error"] = pipeline.part("error", describe(error) if isinstance(error, BaseException) else error)
             if learned:
                 pipeline.add(entry, learned)
-            if run.late is not None:
-                entry.update({key: value for key, value in run.late.items() if key != "status" or status is OK})
+            if late is not None:
+                entry.update({key: value for key, value in late.items() if key != "status" or status is OK})
             if pipeline.content:
                 if outputs is not None:
                     entry["outputs"] = pipeline.plain(outputs) if convert is None else convert(outputs)
-                elif run.streamed:
-                    entry["outputs"] = _partial(pipeline, run)
+                elif streamed:
+                    entry["outputs"] = _partial(pipeline, run, streamed)
             if met != shareable[0] or (texts is not None and texts.repeats):
                 shared = self._share(tree, texts, entry)
             payload = encode(entry)
@@ -250,9 +220,6 @@ class Recorder(Runs):
             tree.journal.append(payload)
             if shared is not None:
                 shared.written(len(payload))
-        if run.state is not NOTHING or run.token_seen or run.late is not None:
-            # Of a run that has ended is kept what it may be asked for as a parent.
-            run.state, run.streamed, run.late = NOTHING, None, None
         if run.id == tree.id:
             pipeline.ended()
 
@@ -384,7 +351,7 @@ class Recorder(Runs):
         if run.streamed and pipeline.content and not run.tree.skipped:
             after = monotonic_ns() - run.start
             entry = record.noted(run.id, run.tree.id, record.PARTIAL, time_ns(), after)
-            entry["value"] = _partial(pipeline, run)
+            entry["value"] = _partial(pipeline, run, run.streamed)
             self._write(run.tree, entry)
 
     def _count_skipped(self, tree: Tree) -> None:
@@ -436,11 +403,10 @@ def _writable(pipeline: Pipeline, value: Any) -> JsonValue:
     return value
 
 
-def _partial(pipeline: Pipeline, run: Run) -> JsonValue:
+def _partial(pipeline: Pipeline, run: Run, streamed: list[str]) -> JsonValue:
     """The text that a model has streamed, as its answer."""
-    return pipeline.plain(
-        {"messages": [{"role": "assistant", "content": "".join((run.streamed or [])[:: run.duplicates + 1])}]}
-    )
+    text = "".join(streamed[:: run.duplicates + 1])
+    return pipeline.plain({"messages": [{"role": "assistant", "content": text}]})
 
 
 def _share(tree_id: str) -> float:
