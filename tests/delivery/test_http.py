@@ -222,6 +222,82 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used_again() -> No
     assert server.calls == 3
 
 
+async def test_a_connection_on_which_a_server_spoke_unasked_is_not_used_again() -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.hear(reader)
+        writer.write(ok(b"{}"))
+        await asyncio.sleep(0.02)
+        writer.write(b"HTTP/1.1 408 Idle\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.sleep(60)
+
+    async with serving(speak) as server:
+        http = Http(deadline=2.0)
+        for _ in range(2):
+            assert (await http.send(made(server.url), AUTH)).status == 200
+            await asyncio.sleep(0.1)
+        await http.close()
+    assert server.calls == 2
+
+
+async def test_requests_side_by_side_have_a_connection_each_and_keep_it() -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.hear(reader)
+            await asyncio.sleep(0.02)
+            writer.write(ok(b"{}"))
+
+    async with serving(speak) as server:
+        http = Http(deadline=2.0)
+        for _ in range(2):
+            replies = await asyncio.gather(*(http.send(made(server.url), AUTH) for _ in range(3)))
+            assert [reply.status for reply in replies] == [200] * 3
+        await http.close()
+    assert server.calls == 3
+
+
+async def test_answers_without_a_body_and_in_chunks_leave_the_connection_open() -> None:
+    answers = iter([
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Last: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+        ok(b"{}"),
+    ])  # fmt: skip
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.hear(reader)
+            writer.write(next(answers))
+
+    async with serving(speak) as server:
+        http = Http(deadline=2.0)
+        replies = [await http.send(made(server.url), AUTH) for _ in range(4)]
+        await http.close()
+    assert [(one.status, one.body, one.truncated) for one in replies] == [
+        (204, b"", False), *[(200, b"{}", False)] * 3,
+    ]  # fmt: skip
+    assert server.calls == 2, "one says that it closes, the others don't"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/v5/logs/a%2Fb?reference_id=x", "/v5/logs/a%2Fb?reference_id=x"),
+        ("/a b/ü", "/a%20b/%C3%BC"), ("/a/../b", "/b"), ("?a=1", "/?a=1"), ("/a#b", "/a"),
+    ],
+)  # fmt: skip
+async def test_an_odd_url_is_brought_into_form(path: str, target: str) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.hear(reader)
+        writer.write(ok())
+
+    async with serving(speak) as server:
+        http = Http(deadline=2.0)
+        await http.send(Request("POST", server.url + path, PAYLOAD, ()), AUTH)
+        await http.close()
+    assert server.heard.split(b"\r\n")[0].decode() == f"POST {target} HTTP/1.1"
+    assert f"host: 127.0.0.1:{server.port}" in server.heard.decode().lower()
+
+
 async def test_cancelling_a_request_cancels_it() -> None:
     async with serving() as server:
         http = Http(deadline=5)
@@ -334,11 +410,10 @@ async def test_f08_an_early_413_of_a_server_that_closes_at_once_is_read_or_asks_
         writer.close()
 
     async with serving(speak) as server:
-        if size == 10_000:
+        try:
             assert (await ask(server.url, b"x" * size)).status == 413
-        else:
-            with pytest.raises(UnansweredError):
-                await ask(server.url, b"x" * size)
+        except UnansweredError:
+            assert size == 10_000_000  # a reset behind the answer may take it away
 
 
 async def test_f08_an_early_answer_from_a_server_that_never_takes_the_body_ends_at_the_deadline() -> None:

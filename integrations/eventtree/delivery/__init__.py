@@ -6,6 +6,7 @@ feed.py          the logs read once, each finished tree folded once for all vend
 consumer.py      one vendor: takes what is due, has it sent, settles it
 sender.py        items → requests → answers
 http.py          one request, one answer; the only file that knows httpx
+connection.py    HTTP/1.1 on sockets that are kept open
 retry.py         what an answer means, how long to wait, when to stop asking
 split.py         halving a refused request, shortening a too large one
 throttle.py      short slices, so that the app's callbacks don't wait for the interpreter

@@ -1,5 +1,8 @@
 """One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
 
+A vendor is asked straight over a connection that is kept open (connection.py). Only httpx knows the proxies of the
+environment: where one stands between, it is asked by httpx.
+
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
                         └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
                                                 (UnansweredError, where a smaller request may help)
@@ -31,6 +34,7 @@ from urllib.request import getproxies
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
+from eventtree.delivery.connection import KEEPALIVE, Address, Answer, Connections
 from eventtree.errors import ConfigError, RequestError
 from eventtree.serializer.requests import Request
 from eventtree.serializer.vendor import LOOPBACK
@@ -39,11 +43,14 @@ if TYPE_CHECKING:
     import httpx
 
 OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connection": "keep-alive"}
-KEEPALIVE = 15.0
-"""Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
+PORTS = {"http": 80, "https": 443}
 PIECES_IN_A_ROW = 256
 """Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
+USUAL_URL = re.compile(
+    r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,4}|[1-5][0-9]{4}))?(/(?:[\w/?=&:,~-]|(?<!/)\.|%[0-9A-F]{2})*)?", re.ASCII
+)
+"""A URL that stands as it is in a request; any other is brought into form by httpx."""
 SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
 """Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
 
@@ -92,7 +99,7 @@ class Reply:
 
 
 class Http:
-    """Sends requests over one pool of connections. Belongs to the event loop it is first used in."""
+    """Sends requests over connections that are kept open. Belongs to the event loop it is first used in."""
 
     def __init__(
         self,
@@ -109,118 +116,81 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
-        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
-        self._near: httpx.AsyncHTTPTransport | None = None
-        self._far: httpx.AsyncHTTPTransport | None = None
+        self._connections = Connections(self._context, connect_timeout)
         self._by_proxy: httpx.AsyncClient | None = None
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
-        import httpx
-
-        if not all(SENDABLE.fullmatch(value) for value in (*request.headers.values(), *auth.values())):
+        if not all(map(SENDABLE.fullmatch, (*request.headers.values(), *auth.values()))):
             raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
-        until = asyncio.get_running_loop().time() + self._deadline
-        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+        answer, failure = None, None
+        body, ended = Body("", 0), False
         try:
-            async with asyncio.timeout_at(until):
-                response = await self._answer(request, auth)
-        except failures as error:
-            kind = UnansweredError if type(error).__name__ in UNANSWERED else RequestError
-            failure = kind(self._words(error, request.url))
-        else:
-            return await self._read(response, until)
-        raise failure  # outside the handler: it must not carry the original, which may hold the key
+            async with asyncio.timeout(self._deadline):
+                answer = await self._answer(request, {**OWN_HEADERS, **request.headers, **auth})
+                body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
+                ended = await body.take_all(answer.pieces)
+        except Exception as error:  # noqa: BLE001  (the boundary around each exchange: h11, httpx, ssl, the system)
+            # With a head the vendor has answered: what is known of the answer goes back, marked.
+            failure = self._failure(error, request.url) if answer is None else None
+        finally:
+            if answer is not None:
+                await answer.close()
+        if answer is None:
+            assert failure is not None
+            raise failure  # outside the handler: it must not carry the original, which may hold the key
+        if body.is_too_long:
+            diagnostics.truncations["reply_bytes"] += 1
+        return Reply(answer.status, answer.headers, bytes(body.kept), truncated=not (body.is_whole and ended))
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
-        pools, self._near, self._far, self._by_proxy = (self._near, self._far, self._by_proxy), None, None, None
-        for pool in pools:
-            if pool is not None:
-                await pool.aclose()
+        client, self._by_proxy = self._by_proxy, None
+        await self._connections.close()
+        if client is not None:
+            await client.aclose()
 
-    async def _answer(self, request: Request, auth: Mapping[str, str]) -> httpx.Response:
+    async def _answer(self, request: Request, headers: Mapping[str, str]) -> Answer:
+        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
+        if is_plain_loopback(request.url) or not getproxies():
+            return await self._connections.ask(request.method, address_of(request.url), headers, request.content)
         import httpx
 
-        outgoing = httpx.Request(
-            request.method, request.url, content=request.content, headers={**OWN_HEADERS, **request.headers, **auth},
-            extensions={"timeout": self._timeout},
-        )  # fmt: skip
-        # Straight to httpx's transport: its client would merge cookies, parameters, redirects and credentials that
-        # there are none of, for a sixth of a small request's time. Only it knows the environment's proxies, though.
-        if is_plain_loopback(request.url):
-            if self._near is None:
-                # Trusts nobody: no https can come of it.
-                self._near = self._transport(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-            return await self._near.handle_async_request(outgoing)
-        if not getproxies():
-            if self._far is None:
-                self._far = self._transport(self._context())
-            return await self._far.handle_async_request(outgoing)
         if self._by_proxy is None:
             self._by_proxy = httpx.AsyncClient(
                 verify=self._context(),
-                limits=self._limits(),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
+                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
                 mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
             )
-        # An explicit Auth() that does nothing: credentials come from `auth` alone, not from .netrc or the URL.
-        return await self._by_proxy.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
-
-    def _transport(self, context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
-        import httpx
-
-        return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=self._limits())
-
-    def _limits(self) -> httpx.Limits:
-        import httpx
-
-        return httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE)
+        outgoing = self._by_proxy.build_request(request.method, request.url, content=request.content, headers=headers)
+        # An explicit Auth() that does nothing: credentials come from the headers alone, not from .netrc or the URL.
+        response = await self._by_proxy.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+        pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+        return Answer(response.status_code, dict(response.headers), pieces, response.aclose)
 
     def _context(self) -> ssl.SSLContext:
         return strict_context() if self._verify is True else self._verify
 
-    async def _read(self, response: httpx.Response, until: float) -> Reply:
-        import httpx
+    def _failure(self, error: Exception, url: str) -> RequestError:
+        kind = UnansweredError if type(error).__name__ in UNANSWERED else RequestError
+        return kind(f"{type(error).__name__}{self._words(error, origin_of(url))}")
 
-        body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
-        ended = False
-        try:
-            pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
-            async with asyncio.timeout_at(until), aclosing(pieces):
-                async for piece in pieces:
-                    if not body.take(piece):
-                        break
-                    if body.pieces % PIECES_IN_A_ROW == 0:
-                        await asyncio.sleep(0)
-                else:
-                    ended = True
-        except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError):
-            pass  # the vendor has answered: what is known goes back, marked
-        finally:
-            await response.aclose()
-        if body.is_too_long:
-            diagnostics.truncations["reply_bytes"] += 1
-        whole = body.is_whole and ended
-        return Reply(response.status_code, dict(response.headers), bytes(body.kept), truncated=not whole)
-
-    def _words(self, error: Exception, url: str) -> str:
-        origin = origin_of(url)
+    def _words(self, error: Exception, origin: str) -> str:
         broken_tls = tls_error(error)
         if broken_tls is not None:
-            reason = (
-                getattr(broken_tls, "verify_message", "") or getattr(broken_tls, "reason", "") or "handshake failed"
-            )
-            return f"{type(error).__name__}: TLS: {reason}. Check base_url {origin}"
+            known = getattr(broken_tls, "verify_message", "") or getattr(broken_tls, "reason", "")
+            return f": TLS: {known or 'handshake failed'}. Check base_url {origin}"
         template = next((WORDS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in WORDS), None)
         if template is None:
-            return type(error).__name__
+            return ""
         words = template.format(
             error=str(error)[:200] or "the connection broke", origin=origin,
             deadline=self._deadline, connect=self._connect_timeout,
         )  # fmt: skip
-        return f"{type(error).__name__}: {words}"
+        return f": {words}"
 
 
 class Body:
@@ -241,6 +211,16 @@ class Body:
     def is_whole(self) -> bool:
         """Everything taken so far was kept, and a compressed body has come to its end."""
         return self._readable and (self._inflate is None or self._received == 0 or self._inflate.eof)
+
+    async def take_all(self, pieces: AsyncGenerator[bytes, None]) -> bool:
+        """Add all that comes, until it ends (True) or nothing more is wanted."""
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if not self.take(piece):
+                    return False
+                if self.pieces % PIECES_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
+        return True
 
     def take(self, piece: bytes) -> bool:
         """Add what was received; False once nothing more is wanted."""
@@ -270,11 +250,13 @@ def strict_context() -> ssl.SSLContext:
 
 
 @cache
-def _context(*authorities: str | None) -> ssl.SSLContext:
+def _context(file: str | None, folder: str | None) -> ssl.SSLContext:
     # Once for all clients: loading certificates takes longer than a thousand events.
-    import httpx
+    if not file and not folder:
+        import certifi
 
-    context = httpx.create_ssl_context(verify=True, trust_env=True)
+        file = certifi.where()
+    context = ssl.create_default_context(cafile=file or None, capath=None if file else folder)
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     return context
 
@@ -297,6 +279,27 @@ def tls_error(error: BaseException) -> ssl.SSLError | None:
             return seen
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def address_of(url: str) -> Address:
+    """Where a request to `url` goes.
+
+    Raises:
+        httpx.InvalidURL, httpx.UnsupportedProtocol: it makes no sense.
+    """
+    usual = USUAL_URL.fullmatch(url)
+    if usual is not None:
+        scheme, host, port, target = usual.groups()
+        return Address(
+            scheme, host, int(port or PORTS[scheme]), host if port is None else f"{host}:{port}", target or "/"
+        )
+    import httpx
+
+    parts = httpx.URL(url)
+    if parts.scheme not in PORTS or not parts.host:
+        raise httpx.UnsupportedProtocol("no http:// or https://, or no host")
+    host, named, target = (part.decode("ascii") for part in (parts.raw_host, parts.netloc, parts.raw_path))
+    return Address(parts.scheme, host, parts.port or PORTS[parts.scheme], named, target)
 
 
 def origin_of(url: str) -> str:

@@ -1,0 +1,268 @@
+"""HTTP/1.1 on sockets that are kept open: h11, the protocol library below httpx, on a protocol of asyncio's.
+
+    Connections.ask ──▶ a connection: idle, or new ──▶ request ──▶ Answer, its body in pieces ──▶ idle again, or cut
+
+httpx itself puts a client, a pool, two sets of models and anyio's streams around h11, which for a small request is
+three quarters of the work. Delivery needs none of it: one request at a time on a connection, to one vendor, as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+KEEPALIVE = 15.0
+"""Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
+HEAD_BYTES = 100 * 1024
+"""A larger block of headers is refused."""
+AHEAD_BYTES = 256 * 1024
+"""Received and not asked for yet: beyond this nothing more is taken off the socket."""
+TOGETHER_BYTES = 64 * 1024
+"""A body up to this size leaves in one piece with its headers."""
+NEXT_ADDRESS = 0.25
+"""Seconds before the host's next address is tried beside one that does not answer (RFC 8305)."""
+
+
+class ConnectError(OSError):
+    """No connection: refused, no such name, or TLS failed."""
+
+
+class ConnectTimeout(TimeoutError):  # noqa: N818  (as httpx calls it)
+    """No connection in time."""
+
+
+class ReadError(OSError):
+    """The connection broke before its answer was there."""
+
+
+class Address(NamedTuple):
+    """Where a request goes."""
+
+    scheme: str
+    host: str
+    port: int
+    named: str
+    """What the Host header says."""
+    target: str
+    """Path and query."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer whose head has arrived."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case; repeated ones joined by commas."""
+    pieces: AsyncGenerator[bytes, None]
+    """The body as it comes. Ends by itself only if that is whole."""
+    close: Callable[[], Awaitable[None]]
+    """To be called in any case: only then can the connection serve another request."""
+
+
+class Connections:
+    """Connections to any hosts; belongs to the event loop it is first used in."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext], connect_timeout: float) -> None:
+        """`context` is asked for once there is a host that wants TLS."""
+        self._make_context = context
+        self._connect_timeout = connect_timeout
+        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
+        self._open: set[Connection] = set()
+
+    async def ask(self, method: str, address: Address, headers: Mapping[str, str], content: bytes) -> Answer:
+        """Send a request; returns once the answer's head is there.
+
+        Raises:
+            ConnectError, ConnectTimeout: nothing was sent.
+            ReadError: the connection broke.
+            h11.ProtocolError: what was to be sent, or what came back, is no HTTP.
+        """
+        origin = address[:3]
+        connection = await self._idle_one(origin) or await self._connected(address)
+        try:
+            status, found = await connection.ask(method, address, headers, content)
+        except BaseException:
+            connection.cut()
+            raise
+
+        async def close() -> None:
+            if connection.is_done():
+                self._idle.setdefault(origin, []).append(connection)
+            else:
+                connection.cut()
+
+        return Answer(status, found, connection.pieces(), close)
+
+    async def close(self) -> None:
+        """Close all connections, and wait until their sockets are gone; `ask` opens new ones."""
+        self._idle.clear()
+        for connection in list(self._open):
+            connection.cut()
+            await connection.lost.wait()
+
+    async def _idle_one(self, origin: tuple[str, str, int]) -> Connection | None:
+        idle = self._idle.get(origin)
+        if not idle:
+            return None
+        await asyncio.sleep(0)  # the loop looks at its sockets: what a server has closed meanwhile is known then
+        while idle:
+            connection = idle.pop()
+            if connection.is_fresh():
+                return connection
+            connection.cut()
+        return None
+
+    async def _connected(self, address: Address) -> Connection:
+        is_secure = address.scheme == "https"
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, made = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._open), address.host, address.port,
+                    ssl=self._context if is_secure else None, server_hostname=address.host if is_secure else None,
+                    happy_eyeballs_delay=NEXT_ADDRESS,
+                )  # fmt: skip
+        except TimeoutError:
+            raise ConnectTimeout from None
+        except OSError as error:
+            was_refused = not isinstance(error, ConnectionError) or isinstance(error, ConnectionRefusedError)
+            raise ConnectError(str(error) if was_refused or not is_secure else "TLS: handshake failed") from error
+        return made
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        context = self._make_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class Connection(asyncio.Protocol):
+    """One socket, and how far HTTP has got on it."""
+
+    def __init__(self, all_open: set[Connection]) -> None:
+        """Stand in `all_open` until the socket is gone."""
+        import h11
+
+        self.lost = asyncio.Event()
+        self._all_open = all_open
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+        self._idle_until = 0.0
+        self._received = bytearray()
+        self._has_ended = False
+        self._error: Exception | None = None
+        self._is_full = False
+        self._news = asyncio.Event()
+
+    # -- what the loop calls: the socket's side ---------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin."""
+        self._transport: asyncio.Transport = transport
+        self._all_open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has come; no more is read while much is there."""
+        self._received += data
+        if len(self._received) > AHEAD_BYTES:
+            self._transport.pause_reading()
+        self._news.set()
+
+    def eof_received(self) -> None:
+        """Nothing more will come."""
+        self._has_ended = True
+        self._news.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nothing more will come or go. What came before is still read: it may be the answer (a 413)."""
+        self._error = error
+        self._is_full = False
+        self._all_open.discard(self)
+        self.lost.set()
+        self.eof_received()
+
+    def pause_writing(self) -> None:
+        """Wait until the other side has taken more."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_full = False
+        self._news.set()
+
+    # -- one request and its answer ---------------------------------------------------------------------------------
+
+    async def ask(
+        self, method: str, address: Address, headers: Mapping[str, str], content: bytes
+    ) -> tuple[int, dict[str, str]]:
+        """Send a request, and read status and headers of its answer."""
+        import h11
+
+        length = {"Content-Length": str(len(content))} if content or method != "GET" else {}
+        fields = list({"Host": address.named, **headers, **length}.items())
+        head = self._http.send(h11.Request(method=method, target=address.target, headers=fields))
+        self._http.send(h11.Data(data=content))
+        end = self._http.send(h11.EndOfMessage())
+        assert head is not None and end == b""
+        if len(content) <= TOGETHER_BYTES:
+            self._transport.write(head + content)
+        else:
+            self._transport.write(head)
+            self._transport.write(content)
+        while self._is_full:
+            await self._heard()
+        event = await self._event()
+        while not isinstance(event, h11.Response):  # 100, 103: the answer is still to come
+            event = await self._event()
+        found: dict[str, str] = {}
+        for name, value in event.headers:
+            known, text = name.decode("latin-1"), value.decode("latin-1")
+            found[known] = f"{found[known]}, {text}" if known in found else text
+        return event.status_code, found
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body of the answer."""
+        import h11
+
+        while isinstance(event := await self._event(), h11.Data):
+            yield bytes(event.data)
+
+    def is_done(self) -> bool:
+        """Whether the request and its answer are over, and another may follow; it then waits for it."""
+        import h11
+
+        if self._has_ended or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        self._idle_until = asyncio.get_running_loop().time() + KEEPALIVE
+        return True
+
+    def is_fresh(self) -> bool:
+        """Whether a connection that was idle can be used: nobody has closed it, or spoken unasked."""
+        return not (self._has_ended or self._received) and asyncio.get_running_loop().time() < self._idle_until
+
+    def cut(self) -> None:
+        """Give the connection up."""
+        self._transport.abort()
+
+    async def _event(self) -> Any:
+        """The next event of the protocol."""
+        import h11
+
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            while not (self._received or self._has_ended):
+                await self._heard()
+            if self._error is not None and not self._received:
+                raise ReadError(str(self._error)) from self._error
+            self._http.receive_data(bytes(self._received))  # nothing is the end of the stream
+            self._received.clear()
+            if not self._has_ended:
+                self._transport.resume_reading()
+        return event
+
+    async def _heard(self) -> None:
+        self._news.clear()
+        await self._news.wait()
