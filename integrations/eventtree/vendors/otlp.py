@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
+from struct import Struct, pack
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
@@ -63,7 +64,11 @@ PUBLIC = frozenset({
 TRACES, LOGS = "/v1/traces", "/v1/logs"
 PREFIXES = ("/api/public/otel/v1/traces", "/otel/v1/traces", TRACES)
 """What an address of traces may end with: before it stands what the backend's other calls begin with."""
-CLIENT, INTERNAL, FAILED, SAMPLED = 3, 1, 2, 1
+CLIENT, INTERNAL, SAMPLED = 3, 1, 1
+FAILED = b"\x18\x02"
+"""A status' code (field 3) of an error."""
+PLACED = Struct("<BBBQBQ2sI")
+"""Kind, start, end and flags of a span (fields 6, 7, 8, 16), each behind its tag."""
 DATA = (b'{"data":[', b"]}")
 EVALUATION = "gen_ai.evaluation.result"
 
@@ -208,7 +213,7 @@ class OTLP(Vendor):
             "service.version": root.release or None, "deployment.environment.name": root.environment,
             "telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version,
         }  # fmt: skip
-        resource = wire.attributes(1, {**self.resource, **without_nulls(known)})
+        resource = wire.attributes(b"\x0a", {**self.resource, **without_nulls(known)})
         scope = wire.framed(1, b"eventtree") + (wire.framed(2, version.encode()) if version else b"")
         return wire.framed(1, resource), wire.framed(1, scope)
 
@@ -219,19 +224,18 @@ class OTLP(Vendor):
         if told.operation is not None and not is_plain:
             subject = told.asked_model if is_asked else "" if event.kind is RETRIEVER else name
             name = f"{told.operation} {subject or ''}"
-        span = wire.proto("trace.v1.trace").Span(
-            trace_id=trace_id,
-            span_id=wire.span_id(event.id),
-            parent_span_id=above if parent is None else wire.span_id(parent),
-            name=wire.clean(name).strip() or str(event.kind),
-            kind=CLIENT if is_asked and not is_plain else INTERNAL,
-            start_time_unix_nano=start,
-            end_time_unix_nano=max(start, ended(event, view)),
-            links=[{"trace_id": one, "span_id": at} for one, at in links] if parent is None else (),
-            status={"code": FAILED, "message": wire.clean(failed)} if failed is not None else None,
-            flags=SAMPLED,
-        )
-        return b"".join((span.SerializeToString(), attributes_of(self.flavor, told), *happened(event, view)))
+        ids = wire.ids(1, trace_id, wire.span_id(event.id))
+        above = above if parent is None else wire.span_id(parent)
+        times = PLACED.pack(
+            0x30, CLIENT if is_asked and not is_plain else INTERNAL, 0x39, start, 0x41, max(start, ended(event, view)),
+            b"\x85\x01", SAMPLED,
+        )  # fmt: skip
+        return b"".join((
+            ids, wire.framed(4, above) if above else b"", wire.text_field(5, name.strip() or str(event.kind)), times,
+            *(wire.framed(13, wire.ids(1, *one)) for one in links if parent is None),
+            b"" if failed is None else wire.framed(15, wire.text_field(2, failed) + FAILED),
+            attributes_of(self.flavor, told), *happened(event, view),
+        ))  # fmt: skip
 
     # -- feedback -----------------------------------------------------------------------------------------------------
 
@@ -369,8 +373,8 @@ def happened(event: Event, view: TreeView) -> Iterator[bytes]:
 
 def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
     """Something that happened at a time, as a field of its span."""
-    known = wire.proto("trace.v1.trace").Span.Event(time_unix_nano=at, name=wire.clean(name).strip() or "note")
-    return wire.framed(11, known.SerializeToString() + wire.attributes(3, attributes))
+    known = wire.at_time(1, at) + wire.text_field(2, name.strip() or "note")
+    return wire.framed(11, known + wire.attributes(b"\x1a", attributes))
 
 
 # Feedback
@@ -462,9 +466,6 @@ CALLS: Mapping[str, Callable[[Late, str, Judgment], JsonValue]] = {
 def log_record(late: Late, key: str, said: Judgment) -> bytes:
     """The log event `gen_ai.evaluation.result` of the conventions."""
     at = from_ns(late.at)
-    made = wire.proto("logs.v1.logs").LogRecord(
-        time_unix_nano=0 if at is None else wire.nanoseconds(at), event_name=EVALUATION,
-        trace_id=late.trace, span_id=late.span, flags=SAMPLED,
-    )  # fmt: skip
-    attributes = wire.attributes(6, {**said.attributes, "user.id": late.user, "eventtree.key": key})
-    return bytes(made.SerializeToString() + attributes)
+    attributes = {**said.attributes, "user.id": late.user, "eventtree.key": key}
+    known = wire.at_time(1, 0 if at is None else wire.nanoseconds(at)) + wire.attributes(b"\x32", attributes)
+    return known + b"\x45%b" % pack("<I", SAMPLED) + wire.ids(9, late.trace, late.span) + wire.text_field(12, EVALUATION)

@@ -21,7 +21,7 @@ from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
 from eventtree.vendors import otlp_event as of
 from eventtree.vendors.otlp_event import Told, json_text, value_text
-from eventtree.vendors.otlp_wire import KEYS, attribute
+from eventtree.vendors.otlp_wire import KEYS, Key, attribute
 
 
 class Row(NamedTuple):
@@ -39,13 +39,13 @@ class Row(NamedTuple):
 
 
 Table = tuple[Row, ...]
-Way = tuple[of.Value, bytes, str | None, str | None]
+Way = tuple[of.Value, Key, str | None, str | None]
 """A row as it is walked: its value, the attribute's name, what stands before its leaves, the field it tells whole."""
 OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
 """Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
 OPTIONAL_OF = attrgetter(*OPTIONAL)
-ATTRIBUTES = 9
-"""The field of a span."""
+ATTRIBUTES = b"\x4a"
+"""The tag of a span's field 9."""
 OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
@@ -74,9 +74,14 @@ def attributes_of(flavor: str, told: Told) -> bytes:
         if content in contents:
             continue
         value = value_of(told)
-        if not value and type(value) not in NUMBERS:
+        if type(value) is str and before is None:
+            if not value:
+                continue
+            text = value.encode("utf-8", "replace")  # as `attribute` does, without a call for each
+            found += (ATTRIBUTES, key[len(text)], text)
+        elif not value and type(value) not in NUMBERS:
             continue
-        if before is None:
+        elif before is None:
             found.append(attribute(ATTRIBUTES, key, value))
         else:
             found += [attribute(ATTRIBUTES, KEYS[name], one) for name, one in leaves(value, before)]
