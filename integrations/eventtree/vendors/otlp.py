@@ -39,7 +39,7 @@ from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
-from eventtree.serializer.times import end_of, from_ns, later, seconds
+from eventtree.serializer.times import from_ns, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, json_in, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import otlp_wire as wire
@@ -198,24 +198,24 @@ class OTLP(Vendor):
     def _items(self, view: TreeView, events: Iterable[Event]) -> Iterator[Item]:
         place, around, path = place_of(view), self._around(view), self._place(TRACES)
         for event in events:
-            content = _scoped(around, self._span(event, view, place))
-            yield Item(event.id, view.id, (event.id,), "spans", content, path_params=path)
+            span = self._span(event, view, place)
+            yield Item(event.id, view.id, (event.id,), "spans", around[len(span)] + span, path_params=path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path = self.traces_endpoint.removeprefix(self.base_url)
         return ((signal.rpartition("/")[2], re.sub(f"{TRACES}$", signal, path)),)
 
-    def _around(self, view: TreeView) -> tuple[bytes, bytes]:
-        """The resource and the scope, as fields of what is around spans."""
+    def _around(self, view: TreeView) -> wire.Before:
+        """What stands before a span, or a log record, to make it a request: its resource and its scope."""
         version, root = own_version(), view.root
         known = {
             "service.name": self.service or root.service or self.resource.get("service.name") or "unknown_service",
             "service.version": root.release or None, "deployment.environment.name": root.environment,
             "telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version,
         }  # fmt: skip
-        resource = wire.attributes(b"\x0a", {**self.resource, **without_nulls(known)})
+        resource = wire.attributes(wire.RESOURCE, {**self.resource, **without_nulls(known)})
         scope = wire.framed(1, b"eventtree") + (wire.framed(2, version.encode()) if version else b"")
-        return wire.framed(1, resource), wire.framed(1, scope)
+        return wire.Before((2, wire.framed(1, scope)), (2, wire.framed(1, resource)), (1, b""))
 
     def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
         told, parent, failed = Told(event, view), view.parent_id(event), views.failure(event)
@@ -245,7 +245,7 @@ class OTLP(Vendor):
         if route is None:
             return Encoded(())
         view = None if tree is None else TreeView.of(tree)
-        around = (b"", b"") if view is None else self._around(view)
+        around = wire.Before((2, b""), (2, b""), (1, b"")) if view is None else self._around(view)
         trace_id = wire.trace_id(feedback["tree"]) if view is None else place_of(view)[0]
         on, own, user = wire.span_id(views.target(feedback, tree)), feedback.get("metadata"), feedback.get("user")
         late = Late(trace_id, on, value_text(user), own if isinstance(own, dict) else {}, feedback.get("at"))
@@ -253,8 +253,11 @@ class OTLP(Vendor):
         items = []
         for at, said in enumerate(judgments(feedback)):
             key = f"{feedback['key']}:{at}"
-            made = _scoped(around, log_record(late, key, said)) if route == "logs" else CALLS[route](late, key, said)
-            content = made if isinstance(made, bytes) else to_json(made)
+            if route == "logs":
+                made = log_record(late, key, said)
+                content = around[len(made)] + made
+            else:
+                content = to_json(CALLS[route](late, key, said))
             items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
 
@@ -321,11 +324,6 @@ def partial_success(body: bytes) -> tuple[int, str] | None:
     return reply.partial_success.rejected_spans, reply.partial_success.error_message
 
 
-def _scoped(around: tuple[bytes, bytes], one: bytes) -> bytes:
-    """A request of one span, or log record, below its resource and scope: several requests joined are one too."""
-    return wire.framed(1, around[0] + wire.framed(2, around[1] + wire.framed(2, one)))
-
-
 Place = tuple[bytes, bytes, list[tuple[bytes, bytes]]]
 """Where a tree's spans belong: the trace, the span above its root, and what the root is linked to."""
 
@@ -348,12 +346,12 @@ def place_of(view: TreeView) -> Place:
 
 def ended(event: Event, view: TreeView) -> int:
     """The end of an event in ns; of one that never ended, the last that is known of it and of what is below it."""
-    end = end_of(event)
-    if end is not None:
-        return wire.nanoseconds(end)
-    first = later(event.start, seconds(event.time_to_first_token) or 0.0)
-    ends = [end_of(one) or one.start for one in view.tree.by_parent.get(event.id, ())]
-    return max(map(wire.nanoseconds, [first or event.start, *(note.at for note in event.notes), *ends]))
+    elapsed = seconds(event.duration)
+    if elapsed is not None:
+        return wire.nanoseconds(event.start, elapsed)
+    first = wire.nanoseconds(event.start, seconds(event.time_to_first_token) or 0.0)
+    ends = (wire.nanoseconds(one.start, seconds(one.duration) or 0.0) for one in view.tree.by_parent.get(event.id, ()))
+    return max([first, *(wire.nanoseconds(note.at) for note in event.notes), *ends])
 
 
 def happened(event: Event, view: TreeView) -> Iterator[bytes]:
@@ -374,7 +372,7 @@ def happened(event: Event, view: TreeView) -> Iterator[bytes]:
 def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
     """Something that happened at a time, as a field of its span."""
     known = wire.at_time(1, at) + wire.text_field(2, name.strip() or "note")
-    return wire.framed(11, known + wire.attributes(b"\x1a", attributes))
+    return wire.framed(11, known + wire.attributes(wire.EVENT, attributes))
 
 
 # Feedback
@@ -467,5 +465,7 @@ def log_record(late: Late, key: str, said: Judgment) -> bytes:
     """The log event `gen_ai.evaluation.result` of the conventions."""
     at = from_ns(late.at)
     attributes = {**said.attributes, "user.id": late.user, "eventtree.key": key}
-    known = wire.at_time(1, 0 if at is None else wire.nanoseconds(at)) + wire.attributes(b"\x32", attributes)
-    return known + b"\x45%b" % pack("<I", SAMPLED) + wire.ids(9, late.trace, late.span) + wire.text_field(12, EVALUATION)
+    known = wire.at_time(1, 0 if at is None else wire.nanoseconds(at)) + wire.attributes(wire.RECORD, attributes)
+    return (
+        known + b"\x45%b" % pack("<I", SAMPLED) + wire.ids(9, late.trace, late.span) + wire.text_field(12, EVALUATION)
+    )

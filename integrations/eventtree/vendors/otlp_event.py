@@ -36,6 +36,7 @@ SAID = frozenset({
 })  # fmt: skip
 
 
+NOTHING: Mapping[str, Any] = {}
 MODEL, AGENT, CHAIN = Kind.MODEL, Kind.AGENT, Kind.CHAIN
 OPERATIONS: Mapping[Kind, str] = {
     Kind.EMBEDDING: "embeddings", Kind.RETRIEVER: "retrieval", Kind.TOOL: "execute_tool", Kind.AGENT: "invoke_agent",
@@ -56,11 +57,11 @@ class Told:
         """Look at `event` within its tree."""
         self.event, self.view, self.kind, self.is_root = event, view, event.kind, view.is_root(event)
         self.inputs, self.outputs = object_in(event.inputs), object_in(event.outputs)
-        self.params, self.prompt = object_in(event.params), object_in(event.prompt)
+        self.params: Mapping[str, Any] = event.params or NOTHING
+        self.prompt: Mapping[str, Any] = event.prompt or NOTHING
         self.asked_model = event.asked_model or event.model
         self.operation = operation_of(event, self.is_root)
         self.session, self.user = view.session_id(event), view.user(event)
-
         self.cost: Mapping[str, Any] = views.cost_of(event.cost) if event.cost else {}
         self.input_messages: list[Message] = []
         """Those that went in, where there is nothing else in the inputs; `output_messages` likewise."""

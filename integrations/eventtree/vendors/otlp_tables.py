@@ -21,7 +21,7 @@ from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
 from eventtree.vendors import otlp_event as of
 from eventtree.vendors.otlp_event import Told, json_text, value_text
-from eventtree.vendors.otlp_wire import KEYS, Key, attribute
+from eventtree.vendors.otlp_wire import KEYS, SPAN, Key, attribute
 
 
 class Row(NamedTuple):
@@ -44,9 +44,8 @@ Way = tuple[of.Value, Key, str | None, str | None]
 OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
 """Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
 OPTIONAL_OF = attrgetter(*OPTIONAL)
-ATTRIBUTES = b"\x4a"
-"""The tag of a span's field 9."""
 OK = Status.OK
+NAMED = KEYS[SPAN]
 NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
 
@@ -59,34 +58,33 @@ def ways_of(flavor: str, kind: Kind, is_ok: bool, is_tied: bool, *is_none: bool)
     absent |= set() if is_tied else {"links"}
     rows = (row for row in FLAVORS[flavor] if kind in row.kinds and row.field not in absent)
     return tuple(
-        (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
+        (row.value, NAMED[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
          row.field if row.is_content else None) for row in rows
     )  # fmt: skip
 
 
 def attributes_of(flavor: str, told: Told) -> bytes:
     """The attributes of an event, as fields of its span; without those that have no value."""
-    event, found = told.event, []
-    contents: set[str] = set()
+    event = told.event
+    found: list[bytes] = []
+    contents: list[str] = []
     is_tied = told.is_root and told.view.has_links
     absent = [one is None for one in OPTIONAL_OF(event)]
     for value_of, key, before, content in ways_of(flavor, event.kind, event.status is OK, is_tied, *absent):
-        if content in contents:
+        if content is not None and content in contents:
             continue
         value = value_of(told)
-        if type(value) is str and before is None:
-            if not value:
-                continue
-            text = value.encode("utf-8", "replace")  # as `attribute` does, without a call for each
-            found += (ATTRIBUTES, key[len(text)], text)
-        elif not value and type(value) not in NUMBERS:
+        if not value and type(value) not in NUMBERS:
             continue
-        elif before is None:
-            found.append(attribute(ATTRIBUTES, key, value))
+        if before is not None:
+            found += [attribute(NAMED[name], one) for name, one in leaves(value, before)]
+        elif type(value) is str:
+            text = value.encode("utf-8", "replace")  # as `attribute` does, without a call for each
+            found += (key.text[len(text)], text)
         else:
-            found += [attribute(ATTRIBUTES, KEYS[name], one) for name, one in leaves(value, before)]
+            found.append(attribute(key, value))
         if content is not None:
-            contents.add(content)
+            contents.append(content)
     return b"".join(found)
 
 

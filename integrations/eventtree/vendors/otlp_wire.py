@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from struct import pack
 from typing import Any
@@ -54,62 +54,75 @@ def ids(field: int, trace: bytes, span: bytes) -> bytes:
     return framed(field, trace) + framed(field + 1, span)
 
 
-def nanoseconds(at: datetime) -> int:
-    """A time as OTLP has it: ns since 1970, none before and none beyond what 64 bits hold."""
+def nanoseconds(at: datetime, after: float = 0.0) -> int:
+    """So many seconds after a time, as OTLP has it: ns since 1970, none before and none beyond what 64 bits hold."""
     elapsed = in_utc(at) - EPOCH
-    whole = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+    whole = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds + round(after * 1e6)
     return min(max(whole * 1_000, 0), MOST)
 
 
-class Key(dict[int, bytes]):
-    """An attribute's name: the size of a text → what stands before that text in the attribute. Attributes are most of a
-    span, and nearly all are short texts: what is the same again each time is made once.
+class Before(dict[int, bytes]):
+    """The size of a text, or of a message → what stands before it in the messages around it, each as a field of the
+    next. Attributes are most of a span, and nearly all are short: what is the same each time is made once.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("layers",)
 
-    def __init__(self, name: str) -> None:
-        """Nothing is made yet."""
-        self.name = framed(1, name.encode("utf-8", "replace"))
+    def __init__(self, *layers: tuple[int, bytes]) -> None:
+        """From the innermost: the number of the field, and what its message holds before it."""
+        self.layers = layers
 
     def __missing__(self, size: int) -> bytes:
-        before = self.before(size, b"\x0a" + varint(size))
+        before = b""
+        for field, known in self.layers:
+            before = b"%b%c%b%b" % (known, field << 3 | 2, varint(len(before) + size), before)
         if size < SHORT:
             self[size] = before
         return before
 
-    def before(self, size: int, head: bytes = b"") -> bytes:
-        """What stands before a value of this size that begins with `head`."""
-        value = b"\x12%b%b" % (varint(len(head) + size), head)
-        return varint(len(self.name) + len(value) + size) + self.name + value
+
+class Key:
+    """An attribute's name, in a message that has its attributes in the field of this number."""
+
+    __slots__ = ("text", "value")
+
+    def __init__(self, field: int, name: str) -> None:
+        """What stands before a text, and before any other value."""
+        around = (2, framed(1, name.encode("utf-8", "replace"))), (field, b"")
+        self.text, self.value = Before((1, b""), *around), Before(*around)
 
 
-KEYS: Remembered[str, Key] = Remembered(4_096, Key, longest=120)
+RESOURCE, EVENT, RECORD, SPAN = 1, 3, 6, 9
+"""What has attributes → the number of their field."""
+KEYS: Mapping[int, Remembered[str, Key]] = {
+    field: Remembered(4_096, partial(Key, field), longest=120) for field in (RESOURCE, EVENT, RECORD, SPAN)
+}
 
 
-def attributes(tag: bytes, values: Mapping[str, Any]) -> bytes:
-    """Attributes of texts, numbers, switches, and lists of texts, behind the tag of their field; None is left out."""
-    return b"".join([attribute(tag, KEYS[name], value) for name, value in values.items() if value is not None])
+def attributes(field: int, values: Mapping[str, Any]) -> bytes:
+    """Attributes of texts, numbers, switches, and lists of texts; None is left out."""
+    keys = KEYS[field]
+    return b"".join([attribute(keys[name], value) for name, value in values.items() if value is not None])
 
 
-def attribute(tag: bytes, key: Key, value: Any) -> bytes:
+def attribute(key: Key, value: Any) -> bytes:
     """One attribute."""
     if type(value) is str:
         text = value.encode("utf-8", "replace")
-        return tag + key[len(text)] + text
+        return key.text[len(text)] + text
     made = _any(value)
-    return tag + key.before(len(made)) + made
+    return key.value[len(made)] + made
 
 
 def _any(value: Any) -> bytes:
     # Fields of AnyValue: text 1, switch 2, whole number 3, double 4, list 5.
     kind = type(value)
+    if kind is int and abs(value) <= MOST:
+        return b"\x18" + varint(value & BITS)
     if kind is str:
         return text_field(1, value)
     if kind is bool:
         return b"\x10%c" % value
-    if kind is int and abs(value) <= MOST:
-        return b"\x18" + varint(value & BITS)
     if kind is int or kind is float:
         return b"\x21" + pack("<d", number(value) if kind is int else value)
     return framed(5, b"".join([framed(1, _any(one)) for one in value]))
