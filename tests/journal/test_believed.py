@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eventtree.delivery.report import Report, make_report
 from eventtree.event import Kind
-from eventtree.journal import Journal, MemoryFiles
+from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal import journal as journal_module
 from eventtree.journal.clear import clear
 from eventtree.journal.cursor import Cursor
+from eventtree.journal.files import UNSURE
 from eventtree.journal.line import LONG, READ_BYTES
 from eventtree.journal.totals import captured
 from eventtree.journal.trees import trees_in
+from eventtree.query import Index
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
@@ -27,23 +31,35 @@ URL = "http://127.0.0.1:9"
 VENDORS = (Braintrust(api_key="k", base_url=URL), Nebuly(api_key="k", base_url=URL))
 
 
-class ReadFiles(MemoryFiles):
-    """Remembers which logs were read in stretches, as a scan reads them."""
+class Reads:
+    """Remembers which logs were read in stretches, as a scan reads them, and how much was read of all."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stretches: set[str] = set()
+    stretches: set[str]
+    read_bytes = 0
 
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         if size == READ_BYTES:
             self.stretches.add(name)
-        return super().read(name, offset, size)
+        found: bytes = super().read(name, offset, size)  # type: ignore[misc]
+        self.read_bytes += len(found)
+        return found
 
 
-@pytest.fixture
-def journal(monkeypatch: pytest.MonkeyPatch) -> Journal:
-    """A journal in memory whose logs are short; pipelines write to it."""
-    found = Journal(ReadFiles(), roll_bytes=6_000)
+class InMemory(Reads, MemoryFiles):
+    pass
+
+
+class OnDisk(Reads, DiskFiles):
+    def mark(self, name: str) -> str:
+        return super().mark(name).removeprefix(UNSURE)  # a test has no time to let its files grow old
+
+
+@pytest.fixture(params=["memory", "disk"])
+def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, own_place: Path) -> Journal:
+    """A journal whose logs are short; pipelines write to it. On disk, what holds is remembered."""
+    files = InMemory() if request.param == "memory" else OnDisk(own_place)
+    files.stretches = set()
+    found = Journal(files, roll_bytes=6_000)
     monkeypatch.setattr(found, "bound", lambda _: None)
     monkeypatch.setitem(journal_module._opened, ":memory:", found)
     return found
@@ -68,8 +84,10 @@ def record_long(pipeline: Pipeline, children: int, *, close: bool = True) -> str
 
 
 def fresh(journal: Journal) -> Journal:
-    """The journal as another process sees it."""
-    return Journal(journal.files)
+    """The journal as another process sees it, which remembers what the last one did."""
+    found = Journal(journal.files)
+    found.sound = journal.sound
+    return found
 
 
 def read_whole(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Report:
@@ -87,7 +105,7 @@ def _without_parts(journal: Journal) -> Any:
 
 def logs_read(journal: Journal) -> set[str]:
     """The logs that a report reads line by line."""
-    assert isinstance(journal.files, ReadFiles)
+    assert isinstance(journal.files, Reads)
     journal.files.stretches.clear()
     make_report(fresh(journal))
     return set(journal.files.stretches)
@@ -175,12 +193,37 @@ def test_f12_a_log_that_is_not_as_it_was_left_is_read(
         recorder.close(both, run)
     journal.end()
     log = journal.logs()[2]
+    if isinstance(journal.files, DiskFiles):
+        os.utime(journal.files.folder / log, (1, 1))  # the disk's clock may be coarser than this test is long
     assert not logs_read(journal)
     harm(fresh(journal), log)
     assert log in logs_read(journal)
     found = make_report(fresh(journal))
     assert found == read_whole(journal, monkeypatch)
     assert (found.damaged_lines + found.lost_lines > 0) is (harm is not clear_one)
+
+
+def test_f30_what_held_once_is_not_read_again(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By none of the processes that ask through the index, as `eventtree report` does."""
+    files = OnDisk(own_place)
+    files.stretches = set()
+    journal = Journal(files, roll_bytes=100_000)
+    monkeypatch.setitem(journal_module._opened, str(own_place), journal)
+    pipeline = Pipeline(vendors=VENDORS, journal=str(own_place), deliver=False)
+    for _ in range(3):
+        recorder.open(pipeline, run := new_id(), None, kind=Kind.CHAIN, name="long", inputs={"text": "x" * 99_000})
+        recorder.close(pipeline, run)
+        add_feedback(journal, run, run, pipeline.vendor_refs, {"score": 1})
+    journal.end()
+    reports, reads = [], []
+    for _ in range(2):
+        with Index(one := Journal(files)) as index, index.remembering():
+            before = files.read_bytes
+            reports.append(make_report(one))
+            reads.append(files.read_bytes - before)
+    assert reports[0] == reports[1] == make_report(Journal(files))
+    assert reports[0].vendors["braintrust"].feedback == {"waiting": 3}
+    assert reads[0] - reads[1] > 290_000
 
 
 def test_f30_feedback_and_trees_that_were_only_counted_are_told_by_believed_logs(

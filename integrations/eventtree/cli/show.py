@@ -187,7 +187,8 @@ def show_report(folder: str | None, as_json: bool) -> None:
     journal = existing(folder)
     with Index(journal) as index, progress("counting what every vendor has"):
         index.search(limit=UNKNOWN_TREES, seconds=AT_ONCE_SECONDS)
-        found = make_report(journal, {"unknown_models": index.unknown_models()})
+        with index.remembering():
+            found = make_report(journal, {"unknown_models": index.unknown_models()})
     if as_json:
         say(found.model_dump_json())
     else:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
+from eventtree.journal.files import UNSURE
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import Line, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
@@ -201,30 +202,51 @@ class _Believed:
                 is_between = bool(begun) and begun[0] <= number <= begun[-1]
                 if part is None or is_between or part.recorded[record.PART] or begin.get(log, 0) >= part.size:
                     continue
-                data = self.journal.files.read(log, 0, max(0, part.size) + 1)
-                entries = _summed_apart(data[: part.size], log) if part.is_unchanged(data) else None
+                entries = self._apart(log, part)
                 if entries is not None:
                     found[log] = part
                     begin[log] = part.size
                     counting.add_part(log, part, entries)
         return found
 
+    def _apart(self, log: str, part: Part) -> list[Entry] | None:
+        """The feedback, and trees that were only counted, in a log; None where its sums do not hold, or say too little.
 
-def _summed_apart(data: bytes, log: str) -> list[Entry] | None:
-    """The feedback, and trees that were only counted, in a log; None where its sums say too little of it."""
+        Bytes that were held against their checksum once are not read again while their file bears the same mark.
+        """
+        files, sound = self.journal.files, self.journal.sound
+        mark = f"{files.mark(log)} {part.size} {part.checksum}"
+        known, places = sound.pop(log, (None, None))
+        if known != mark or places is None:
+            data = files.read(log, 0, max(0, part.size) + 1)
+            places = _places_apart(data[: part.size]) if part.is_unchanged(data) else None
+        if places is None:
+            return None
+        if not mark.startswith(UNSURE):
+            sound[log] = mark, places
+        begin = places[0][0] if places else 0
+        data = files.read(log, begin, sum(places[-1]) - begin) if places else b""
+        found = []
+        for offset, length in places:
+            seq, payload = unframe(data[offset - begin : offset - begin + length - 1])
+            entry = entry_of(Line(log, offset, length, seq, payload))
+            if entry is None or record.refs_of(record.decode(payload)) is None:
+                return None
+            found.append(entry)
+        return found
+
+
+def _places_apart(data: bytes) -> list[tuple[int, int]] | None:
+    """Offset and length of the lines in a log that its sums do not tell whole; None where these say too little."""
     if SUMMED_APART[record.VENDORS] in data:
         return None
     found = []
     for needle in (SUMMED_APART[record.FEEDBACK], SUMMED_APART[record.DROP]):
         at = -1
         while (at := data.find(needle, at + 1)) >= 0:
-            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-            seq, payload = unframe(data[begin:end])
-            entry = entry_of(Line(log, begin, end + 1 - begin, seq, payload))
-            if entry is None or record.refs_of(record.decode(payload)) is None:
-                return None
-            found.append(entry)
-    return found
+            begin = data.rfind(b"\n", 0, at) + 1
+            found.append((begin, data.find(b"\n", at) + 1 - begin))
+    return sorted(found)
 
 
 class _Counting:

@@ -36,6 +36,8 @@ LISTED_SECONDS = 10.0
 """A listing of the folder is kept this long at most, and made anew as soon as the folder has changed."""
 TICK_NS = 100_000_000
 """No disk's clock is coarser."""
+UNSURE = "?"
+"""Begins the mark of a file that may have been written to since, within the same tick."""
 
 
 _FOLDERS: set[str] = set()
@@ -79,6 +81,9 @@ class Files(Protocol):
 
     def changed_at(self, name: str) -> float:
         """When it was written last, in seconds since the epoch; `inf` where nobody knows, 0 where there is no file."""
+
+    def mark(self, name: str) -> str:
+        """What changes whenever the file is written to; `UNSURE` at its beginning where a change might go unseen."""
 
     def names(self) -> list[str]:
         """All files, sorted; none where there is no folder any more. Not to be changed: it may be given out again."""
@@ -162,6 +167,16 @@ class DiskFiles(Files):
             return os.stat(self._at + name).st_mtime  # noqa: PTH116  (as above)
         except FileNotFoundError:
             return 0.0
+
+    @unseen
+    def mark(self, name: str) -> str:
+        try:
+            found = os.stat(self._at + name)  # noqa: PTH116  (as above)
+        except FileNotFoundError:
+            return UNSURE
+        changed = max(found.st_mtime_ns, found.st_ctime_ns)
+        is_old = abs(time.time_ns() - changed) > TICK_NS
+        return f"{'' if is_old else UNSURE}{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
     @unseen
     def names(self) -> list[str]:
@@ -270,6 +285,9 @@ class MemoryFiles(Files):
 
     def changed_at(self, name: str) -> float:
         return float("inf") if name in self._files else 0.0
+
+    def mark(self, name: str) -> str:
+        return UNSURE
 
     def names(self) -> list[str]:
         return sorted(self._files)

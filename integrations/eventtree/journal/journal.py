@@ -73,6 +73,8 @@ class Journal:
         self._salt: bytes | None = None
         self._is_salt_kept = True
         self._newer: dict[str, bool] = {}
+        self.sound: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        """Logs whose sums held when they were counted last: see `counts.py`."""
         self._listing: tuple[list[str], list[str]] = ([], [])
         """The files there were at the last look, and which of them are logs."""
         self._begin(held_bytes)

@@ -5,10 +5,12 @@ It takes no lock that delivery needs, and is filled as far as a question needs i
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from threading import RLock
 from types import TracebackType
@@ -27,7 +29,7 @@ from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
 from eventtree.query.row import SessionRow, TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
 from eventtree.query.sessions import sessions
-from eventtree.query.store import discard, is_busy, key_of, opened, place_of
+from eventtree.query.store import discard, is_busy, key_of, opened, place_of, within
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
@@ -190,6 +192,26 @@ class Index:
                 "SELECT (SELECT count(*) FROM ids), (SELECT count(*) FROM stale)"
             ).fetchone()
             return found - stale, found
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within, the journal is counted without reading logs again that held, as they are, when anybody counted them.
+
+        What the count finds out is kept for the next process.
+        """
+        sound = self.journal.sound
+        with self._lock:
+            rows = self._safely(lambda: self._db.execute("SELECT log, mark, places FROM sound").fetchall())
+        sound.update((log, (mark, json.loads(places))) for log, mark, places in rows)
+        yield
+        kept = [(log, *found) for log in self.journal.logs() if (found := sound.get(log))]
+        fresh = [(log, mark, json.dumps(places)) for log, mark, places in kept]
+        with self._lock, suppress(sqlite3.Error):  # the next count reads what this one has read
+            within(self._db, lambda: self._keep(fresh))
+
+    def _keep(self, fresh: list[tuple[str, str, str]]) -> None:
+        self._db.execute("DELETE FROM sound")
+        self._db.executemany("INSERT INTO sound VALUES (?, ?, ?)", fresh)
 
     def unknown_models(self) -> dict[str, int]:
         """Models no price is known for → how often they were met, in the trees that have their row."""

@@ -20,7 +20,7 @@ from eventtree.journal.trees import CLEARED
 from eventtree.query.packed import has_at_an_end, id_of
 from eventtree.tree.filter import share_of
 
-FORM = 5
+FORM = 6
 """Goes up whenever the tables, or what stands in them, change."""
 BUSY_SECONDS = 5.0
 """Another process may fill the same index: it writes a log at a time."""
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto 
 CREATE TABLE IF NOT EXISTS ids (id PRIMARY KEY, tree INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (tree INTEGER, log INTEGER, at INTEGER, places BLOB, PRIMARY KEY (tree, log, at))
 WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sound (log TEXT PRIMARY KEY, mark TEXT, places TEXT);
 CREATE TABLE IF NOT EXISTS stale (tree INTEGER PRIMARY KEY, id);
 CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS trees (
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS trees (
 );
 """
 """`tree` is a tree's number, `id` its id, as `packed.py` has them, and so are the `places` of its lines. A tree that is
-`stale` has lines that its row does not know yet.
+`stale` has lines that its row does not know yet. `sound` is the journal's own of that name.
 """
 
 
@@ -154,6 +155,6 @@ def _is_of(connection: sqlite3.Connection, key: str) -> bool:
 def _begin(connection: sqlite3.Connection, key: str) -> None:
     if _is_of(connection, key):
         return
-    for table in ("about", "logs", "ids", "lines", "stale", "shapes", "trees"):
+    for table in ("about", "logs", "sound", "ids", "lines", "stale", "shapes", "trees"):
         connection.execute(f"DELETE FROM {table}")
     connection.execute("INSERT INTO about VALUES (1, ?)", (key,))
