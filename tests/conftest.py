@@ -20,6 +20,7 @@ from eventtree.journal import journal as journal_module
 from eventtree.query.trees import close_indexes
 from eventtree.recording import caller
 from eventtree.recording.recorder import recorder
+from tests.forks import Forks
 
 # Examples are drawn as slowly as a busy machine happens to be; that says nothing about the code.
 EASY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
@@ -48,6 +49,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--careful`: no value is copied the fast way, and orjson is not there. `--vendors=a,b`: see vendors/scenarios."""
     parser.addoption("--careful", action="store_true", help="without the fast path and without orjson")
     parser.addoption("--vendors", default="otlp", help="whose contracts the trees of the scenarios are held against")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What xdist's `-n` asks for is done by forks, where there are any."""
+    most = config.getoption("numprocesses", None)
+    if most and hasattr(os, "fork"):
+        config.option.dist = "no"
+        config.pluginmanager.register(Forks(config, most))
 
 
 @pytest.fixture(autouse=True)
