@@ -474,7 +474,7 @@ def test_f73_a_relay_that_is_connected_learns_of_other_partitions(
         app.journal.roll_bytes = 10_000
         collected(4, 20)
         app.journal.roll_bytes = 10_000_000
-        collected(4, 10)
+        collected(4, 40)  # enough for a tree in each part
         collected(2, 10)  # the log that is written has begun with four parts, and goes on so
         newest = {log.name: log.read_bytes() for log in folder.glob(f"{app.journal.process}.*.{app.journal.log[-8:]}")}
         assert len(newest) == 4

@@ -15,7 +15,7 @@ from eventtree.errors import ConfigError
 from eventtree.journal import open_journal
 from eventtree.relay.collect import Collector
 from eventtree.relay.port import AwayError, RefusedError
-from eventtree.relay.relay import Relay
+from eventtree.relay.relay import relay_of
 from eventtree.relay.settings import Target
 from eventtree.vendors import resolve_vendors
 
@@ -31,7 +31,7 @@ def run_relay(url: str | None, folder: str | None) -> None:
     settings = config.resolve(journal=folder)
     target = Target(url or settings.relay)
     target.connection()
-    relay = Relay(existing(folder, awaited=True), target, bounds=settings.bounds)
+    relay = relay_of(existing(folder, awaited=True), target, settings)
     say(f"Relaying {settings.folder} to {target.url}.")
     relay.ensure()
     _until_stopped(threading.Event().wait)

@@ -54,18 +54,18 @@ class LoopThread(ABC):
 
     def ensure(self) -> None:
         """Start the thread if it does not run; costs next to nothing when it does. Never raises or waits."""
-        thread = self._thread
-        if (thread is not None and thread.is_alive()) or self._stopping:
+        if self._thread is not None or self._stopping:  # no call to it: each root begins here, with cold caches
             return
         if not self._guard.acquire(blocking=False):
             return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
         try:
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._loop = None
                 self._thread = threading.Thread(target=self._main, name=self.thread_name, daemon=True)
                 self._thread.start()
         except RuntimeError as error:
             # The system has no thread left: what is recorded stays in the journal, and the next root tries again.
+            self._thread = None
             diagnostics.failed(self.part, error)
         finally:
             self._guard.release()
@@ -112,6 +112,8 @@ class LoopThread(ABC):
             asyncio.run(self._serve(), debug=False)
         except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
             diagnostics.failed(self.part, error)
+        finally:
+            self._thread = None
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()

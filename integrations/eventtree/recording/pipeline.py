@@ -194,9 +194,7 @@ class Pipeline:
         target.connection()
         self.vendor_refs = named_vendors(self.settings.vendors)
         self.shipper.serve((), self.settings.model_copy(update={"deliver": False}))
-        self.relay = relay_of(
-            self.journal, target, exit_timeout=self.settings.exit_timeout, bounds=self.settings.bounds
-        )
+        self.relay = relay_of(self.journal, target, self.settings)
         self.relay.ensure()
 
     def ended(self) -> None:

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pydantic_core
 
@@ -32,7 +31,7 @@ from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.relayed import ENDED, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
-from eventtree.relay.port import AGAIN_SECONDS, LONGEST_SECONDS, AwayError, Batch, Chunk, Port
+from eventtree.relay.port import AGAIN_SECONDS, LONGEST_SECONDS, AwayError, Chunk, Port
 from eventtree.relay.settings import Target
 from eventtree.vendors import Vendor
 
@@ -41,10 +40,6 @@ STANDBY_SECONDS = 1.0
 ASK_SECONDS = 2.0
 """A hole is asked for again this often."""
 SILENCE_SECONDS = 60.0
-LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
-"""A log that may be written; whatever else a message names is refused."""
-MOST_BYTES = 1 << 30
-"""No log is longer: it is rolled long before."""
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 REMOVED = 1 << 62
 """Size of a log that is gone, while later ones of its process are there: whatever it held was here."""
@@ -66,11 +61,9 @@ class Collector:
             raise JournalError("a collector's journal is a folder. Name one: --journal DIR")
         if not is_collected(files) and any(key != BY_NAME for _, key in cursor_keys(journal)):
             raise JournalError(f"journal {files.folder}: it delivers for itself. Name another: --journal DIR")
-        self.vendors = tuple(vendors)
-        self.settings = settings
+        self.vendors, self.settings = tuple(vendors), settings
         files.replace(TAKERS, "".join(f"{one.name}\n" for one in self.vendors).encode() or b"\n")
-        self.shipper = Shipper(journal)
-        self.writer = Writer(journal, files, silence)
+        self.shipper, self.writer = Shipper(journal), Writer(journal, files, silence)
         self._asked: dict[str, float] = {}
         """Log → when it was asked for again last."""
 
@@ -99,22 +92,20 @@ class Collector:
 
     async def _collect(self, port: Port, partition: int) -> None:
         """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
-        is_mine = False
         while True:
-            was_mine, is_mine = is_mine, await port.lease(partition)
-            if not is_mine:
-                await asyncio.sleep(STANDBY_SECONDS)
-            elif not was_mine:
+            if await port.lease(partition):
                 # Nobody is taken for dead before there was time to hear of it; only then may trees be shipped.
                 self.writer.begin(partition, port.partitions)
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
-            elif batch := await port.receive(partition):
-                await self._take(port, batch)
-            else:
-                self.writer.end_silent(partition, port.partitions)
+                while await port.lease(partition):
+                    if batch := await port.receive(partition):
+                        await self._take(port, batch)
+                    else:
+                        self.writer.end_silent(partition, port.partitions)
+            await asyncio.sleep(STANDBY_SECONDS)
 
-    async def _take(self, port: Port, batch: Batch) -> None:
+    async def _take(self, port: Port, batch: list[tuple[bytes, Any]]) -> None:
         """Write a batch, sync it, and only then acknowledge it; ask for what is missing."""
         try:
             outcomes = await asyncio.to_thread(self.writer.write, [message for message, _ in batch])
@@ -132,12 +123,11 @@ class Collector:
 
 
 class Outcome(NamedTuple):
-    """What becomes of a message."""
+    """What becomes of a message: whether it need not come again; how long its log is now, None if it can't be read."""
 
     is_taken: bool
     log: str = ""
     size: int | None = None
-    """How long the log is now; None for a message that cannot be read."""
 
 
 class Writer:
@@ -145,13 +135,11 @@ class Writer:
 
     def __init__(self, journal: Journal, files: DiskFiles, silence: float) -> None:
         """Nobody was heard of yet."""
-        self.journal = journal
-        self.files = files
-        self.silence = silence
+        self.journal, self.files, self.silence = journal, files, silence
         self._holes: dict[str, float] = {}
         """Log with a hole → when it was seen first."""
         self._heard: dict[str, float] = {}
-        """Process → when it was heard of last, as far as it lives."""
+        """Process that lives → when it was heard of last."""
         self._left: dict[str, int] = {}
         """Process → what its relay had yet to send."""
 
@@ -174,17 +162,15 @@ class Writer:
     def _outcome(self, message: bytes, unsynced: dict[str, int]) -> Outcome:
         try:
             log, offset, data, has_ended, left = Chunk.unpack(message)
-            if not LOG.fullmatch(log) or offset > MOST_BYTES:
-                raise ValueError("no log of ours")
         except ValueError as error:
             # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.
             diagnostics.failed("collecting", error)
             return Outcome(is_taken=True)
-        process, size, end = process_of(log), self._size(log), offset + len(data)
+        process, size, end, now = process_of(log), self._size(log), offset + len(data), time.monotonic()
         if data and end <= size:
             return Outcome(True, log, size)
         if offset > size:
-            if time.monotonic() - self._holes.setdefault(log, time.monotonic()) <= self.silence:
+            if now - self._holes.setdefault(log, now) <= self.silence:
                 return Outcome(False, log, size)
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
         if data:
@@ -192,7 +178,7 @@ class Writer:
             self._left[process] = left
         self._holes.pop(log, None)
         if not has_ended:  # it writes; if it was taken for dead, it is not any more
-            self._heard[process] = time.monotonic()
+            self._heard[process] = now
             for said in (ENDED, VANISHED):
                 self.files.remove(process + said)
         elif not self.files.size(process + ENDED):
@@ -204,7 +190,7 @@ class Writer:
         if size := self.files.size(log):
             return size
         process = process_of(log)
-        if any(_number(later) > _number(log) for later in self._logs(process)):
+        if any(int(later.split(".")[-2]) > int(log.split(".")[-2]) for later in self._logs(process)):
             return REMOVED
         try:
             return int(pydantic_core.from_json(self.files.read(process + ENDED, 0) or b"{}").get(log, 0))
@@ -220,14 +206,9 @@ class Writer:
             if not self.files.size(log) and "" not in unsynced:
                 unsynced[""] = os.open(self.files.folder, os.O_RDONLY | os.O_CLOEXEC)
             unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
-        left, at = memoryview(data), offset
-        try:
-            while left:
-                written = os.pwrite(unsynced[log], left, at)
-                left, at = left[written:], at + written
-        except OSError:
+        if os.pwrite(unsynced[log], data, offset) < len(data):
             os.ftruncate(unsynced[log], offset)
-            raise
+            raise OSError(28, "short write", log)
 
     def _end(self, process: str) -> None:
         """It writes no more. The sizes of its logs are kept: they may be removed, and a chunk of them come again."""
@@ -248,10 +229,6 @@ class Writer:
             if now - at > self.silence and _part_of(process) % partitions == partition:
                 self.files.replace(process + VANISHED, b"%d\n" % self._left.get(process, 0))
                 self._end(process)
-
-
-def _number(log: str) -> int:
-    return int(log.rsplit(".", 2)[1])
 
 
 def _part_of(process: str) -> int:

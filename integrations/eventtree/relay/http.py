@@ -11,7 +11,7 @@ import hmac
 import os
 import socket
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pydantic_core
 
@@ -23,21 +23,19 @@ from eventtree.serializer.requests import Request
 
 ANSWER_SECONDS = 10.0
 MAX_BODY = 2 * port.CHUNK_BYTES
-QUEUED = 2 * port.BATCH
-"""Messages that wait to be written; whoever sends more waits for an answer."""
 
 
 class Engine(port.Port):
     """A relay's connection to a collector."""
 
     async def connect(self) -> None:
-        self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
         token = credentials()[2]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
         await self._put("/logs", b"")
 
     async def publish(self, partition: int, chunk: port.Chunk) -> None:
-        size = await self._put(f"/logs/{quote(chunk.log)}", chunk.pack())
+        size = await self._put(f"/logs/{chunk.log}", chunk.pack())
         if size is not None and size < chunk.offset:
             self.asked[chunk.log] = size
 
@@ -46,16 +44,15 @@ class Engine(port.Port):
         request = Request("PUT", self.target.url.rstrip("/") + path, message, (), headers)
         try:
             reply = await self.http.send(request, self.auth)
+            size = pydantic_core.from_json(reply.body)["size"] if reply.status in (200, 409) else None
         except RequestError as error:
             raise port.AwayError(str(error).replace("base_url", "the collector's")) from None
+        except (ValueError, TypeError, LookupError):
+            raise port.AwayError("the answer is none of a collector's") from None
         if reply.status in (401, 403):
             raise port.RefusedError("the collector refuses the token")
         if reply.status not in (200, 409):
             raise port.AwayError(f"the collector answers {reply.status}")
-        try:
-            size = pydantic_core.from_json(reply.body)["size"]
-        except (ValueError, TypeError, LookupError):
-            raise port.AwayError("the answer is none of a collector's") from None
         return size if type(size) is int else None
 
     async def close(self) -> None:
@@ -80,59 +77,54 @@ class Server(port.Port):
         self.token = credentials()[2].encode()
         if not self.token and not target.is_near:
             _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
+        self._address = (target.host, urlsplit(target.url).port or 80)
         secure = {}
         if target.url.startswith("https:"):
+            self._address = (target.host, urlsplit(target.url).port or 443)
             files = {"ssl_certfile": "EVENTTREE_RELAY_CERT", "ssl_keyfile": "EVENTTREE_RELAY_KEY"}
             secure = {setting: _set(name, "Name a PEM file") for setting, name in files.items()}
         routes = [Route(path, self._put, methods=["PUT"]) for path in ("/logs", "/logs/{log}")]
         config = uvicorn.Config(
             Starlette(routes=routes), log_config=None, log_level="critical", access_log=False, lifespan="off",
-            ws="none", timeout_graceful_shutdown=2, **secure,  # type: ignore[arg-type]
+            ws="none", timeout_graceful_shutdown=0, **secure,  # type: ignore[arg-type]
         )  # fmt: skip
         self.server = uvicorn.Server(config)
-        self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(QUEUED)
-        self._unanswered: set[asyncio.Future[tuple[bool, int | None]]] = set()
+        self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(port.BATCH)
+        """Messages to write, and where their answers go; whoever sends more waits for an answer."""
         self._serving: asyncio.Task[None] | None = None
 
     async def divide(self, partitions: int) -> None:
         raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
 
     async def connect(self) -> None:
-        parts = urlsplit(self.target.url)
-        address = (self.target.host, parts.port or (443 if parts.scheme == "https" else 80))
+        family = socket.AF_INET6 if ":" in self.target.host else socket.AF_INET
         try:
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            listening = socket.create_server(address, family=family)
+            listening = socket.create_server(self._address, family=family)
         except OSError as error:
             what = f"nothing can listen at {self.target.url} ({os.strerror(error.errno or 0)})"
             raise ConfigError("collect", what, "Give another port") from None
         self._serving = asyncio.create_task(self.server.serve(sockets=[listening]))
 
     async def _put(self, request: Any) -> Any:
-        """What a relay has put, answered when it is written."""
+        """What a relay has put, answered when it is written; without a log, that a collector is here."""
         from starlette.responses import JSONResponse
-
-        def answered(status: int, size: int | None = None) -> JSONResponse:
-            return JSONResponse({"size": size}, status)
 
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if self.token and not hmac.compare_digest(given, self.token):
-            return answered(401)
-        if "log" not in request.path_params:
-            return answered(200)  # a relay that connects
+            return JSONResponse({"size": None}, 401)
+        if not request.path_params:
+            return JSONResponse({"size": None})
         message = b""
         async for piece in request.stream():
             message += piece
             if len(message) > MAX_BODY:
-                return answered(413)
-        future: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
-        self._unanswered.add(future)
-        future.add_done_callback(self._unanswered.discard)
-        await self.waiting.put((message, future))
-        is_taken, size = await future
-        return answered(503 if size is None else 200 if is_taken else 409, size)
+                return JSONResponse({"size": None}, 413)
+        answered: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
+        await self.waiting.put((message, answered))
+        is_taken, size = await answered
+        return JSONResponse({"size": size}, 503 if size is None else 200 if is_taken else 409)
 
-    async def receive(self, partition: int) -> port.Batch:
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
         try:
             async with asyncio.timeout(port.RECEIVE_SECONDS):
                 found = [await self.waiting.get()]
@@ -148,9 +140,6 @@ class Server(port.Port):
 
     async def close(self) -> None:
         self.server.should_exit = True
-        for future in list(self._unanswered):  # else their connections would stay open
-            if not future.done():
-                future.set_result((False, None))
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
             for connection in list(self.server.server_state.connections):

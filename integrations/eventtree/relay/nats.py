@@ -123,7 +123,7 @@ class Engine(port.Port):
             return False
         return True
 
-    async def receive(self, partition: int) -> port.Batch:
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
         if partition not in self._consumers:
             subject = f"eventtree.{partition}.log"
             config = ConsumerConfig(

@@ -24,15 +24,16 @@ CHUNK_BYTES = 256 * 1024
 """No chunk holds more."""
 BATCH = 64
 """Chunks that a relay sends, and a collector takes and syncs, at once."""
-RECEIVE_SECONDS = 1.0
-"""A collector waits so long for chunks before it renews its lease."""
-LEASE_SECONDS = 6.0
-"""A collector that has not renewed the lease of a partition for so long has lost it."""
+RECEIVE_SECONDS, LEASE_SECONDS = 1.0, 6.0
+"""A collector waits so long for chunks before it renews its lease, which is lost after so long."""
 REPLY_SECONDS = 5.0
 """An engine that does not answer for so long is away."""
 AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
 """Pauses before an engine that is away is tried again, at first and at most."""
 REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
+LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
+MOST_BYTES = 1 << 30
+"""No log is longer: it is rolled long before."""
 
 
 class AwayError(EventTreeError):
@@ -58,7 +59,7 @@ class Chunk(NamedTuple):
 
     def pack(self) -> bytes:
         """As a message: framed as a line of a log is, with the offset as its number."""
-        head = pydantic_core.to_json({"log": self.log, "ended": self.ended, "left": self.left})
+        head = pydantic_core.to_json([self.log, self.ended, self.left])
         return frame(self.offset, head + b"\n" + zlib.compress(self.data, 1))
 
     @classmethod
@@ -66,23 +67,19 @@ class Chunk(NamedTuple):
         """A message, checked.
 
         Raises:
-            ValueError: it is cut, flipped or none of ours.
+            ValueError: it is cut, flipped, for no log of ours or no chunk at all.
         """
-        offset, body = unframe(message[:-1])
-        head, _, packed = body.partition(b"\n")
         try:
-            found, inflate = pydantic_core.from_json(head), zlib.decompressobj()
-            data = inflate.decompress(packed, CHUNK_BYTES + 1)
-            chunk = cls(str(found["log"]), offset, data, found["ended"] is True, int(found["left"]))
-        except (LookupError, TypeError, zlib.error) as error:
-            raise ValueError("damaged message") from error
-        if not inflate.eof or offset < 0 or len(data) > CHUNK_BYTES:
-            raise ValueError("damaged message")
-        return chunk
-
-
-Batch = list[tuple[bytes, Any]]
-"""Messages on their way to a collector, each with what its engine knows it by."""
+            offset, body = unframe(message[:-1])
+            head, _, packed = body.partition(b"\n")
+            (log, ended, left), inflate = pydantic_core.from_json(head), zlib.decompressobj()
+            chunk = cls(log, offset, inflate.decompress(packed, CHUNK_BYTES + 1), bool(ended), int(left))
+            is_whole = inflate.eof and len(chunk.data) <= CHUNK_BYTES and 0 <= offset <= MOST_BYTES
+            if is_whole and LOG.fullmatch(log):
+                return chunk
+        except (TypeError, zlib.error):
+            pass
+        raise ValueError("damaged message")
 
 
 class Port:
@@ -151,8 +148,8 @@ class Port:
         """Take or renew a partition for this collector; whether it has it."""
         return True
 
-    async def receive(self, partition: int) -> Batch:
-        """The next messages, in order; none after a second without any."""
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
+        """The next messages, in order, each with what the engine knows it by; none after a second without any."""
         raise NotImplementedError
 
     async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:

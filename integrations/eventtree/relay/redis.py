@@ -89,7 +89,7 @@ class Engine(port.Port):
             self._leases[partition] = lock
         return bool(has_it)
 
-    async def receive(self, partition: int) -> port.Batch:
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
         stream = f"eventtree:{partition}"
         # What was given out and not answered: by this collector, or one that has died.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)

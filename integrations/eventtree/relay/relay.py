@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
 import weakref
 
 from eventtree import diagnostics, process
-from eventtree.config import BOUNDS, Bounds
+from eventtree.config import BOUNDS, Settings
 from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE
 from eventtree.delivery.thread import LoopThread
 from eventtree.delivery.tidy import TIDY_SECONDS, sweep
@@ -33,24 +32,19 @@ PARKED_SECONDS = 60.0
 """Credentials that were refused are read, and tried, again after so long."""
 CONFIRM_SECONDS = 1.0
 """The close of a root waits so long at most for the acknowledgement of its tree, where `durable` is "engine"."""
-OTHERS_SECONDS = 0.02
-"""How far another process has replicated is looked up this often while somebody waits for it."""
+OWN_SECONDS, OTHERS_SECONDS = 0.001, 0.02
+"""How far this relay, or that of another process, has got is looked up this often while somebody waits for it."""
 
 
 class Relay(LoopThread):
     """Replicates one journal. Never raises into the app; what goes wrong is tried again, and in the report."""
 
     thread_name, part = "eventtree-relay", "relay"
+    exit_timeout, bounds = 2.0, BOUNDS
 
-    def __init__(self, journal: Journal, target: Target, *, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, journal: Journal, target: Target) -> None:
         """Nothing runs before `ensure`."""
-        self.journal = journal
-        self.files = journal.files
-        self.target = target
-        self.exit_timeout = 2.0
-        self.bounds = bounds
-        self.is_over = False
-        """It is not started again."""
+        self.journal, self.files, self.target = journal, journal.files, target
         self.after_fork()
         process.before_pools_close(self._before_pools_close)
         process.at_exit("relay", self._at_exit)
@@ -61,15 +55,8 @@ class Relay(LoopThread):
         super().after_fork()
         self.cursor: Cursor | None = None
         """How far all is replicated, while this relay has the folder's lock."""
-        self.is_away = False
-        self._is_ending = False
+        self.is_away = self._is_ending = False
         self._lock: Held | None = None
-        self._replicated = threading.Condition()
-
-    def ensure(self) -> None:
-        """Start the thread if it does not run."""
-        if not self.is_over:
-            super().ensure()
 
     @unseen
     def confirm(self) -> bool:
@@ -91,28 +78,24 @@ class Relay(LoopThread):
             is_said = own is None or not (is_end and logs) or ENDED + self.journal.process in own.learned
             if is_said and all(known.offsets.get(log, 0) >= size for log, size in sizes.items()):
                 return True
-            left = deadline - time.monotonic()
-            if left <= 0 or self.is_away:
+            if self.is_away or time.monotonic() >= deadline:
                 return False
             self._call(lambda: self._woken.set())
-            with self._replicated:
-                self._replicated.wait(min(left, OTHERS_SECONDS))
+            time.sleep(OTHERS_SECONDS if own is None else OWN_SECONDS)
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread for good; what is not replicated waits in the journal."""
-        self.is_over = True
         super().stop(timeout)
+        self._stopping = True
 
     def _before_pools_close(self) -> None:
         # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
-        if not self.is_over:
-            self.ensure()
-            self.drain(self.exit_timeout * WAIT_SHARE, only=self.journal.process)
+        self.ensure()
+        self.drain(self.exit_timeout * WAIT_SHARE, only=self.journal.process)
 
     def _at_exit(self) -> None:
-        if not self.is_over:
-            self.drain(self.exit_timeout * STOP_SHARE, only=self.journal.process, is_end=True)
-            self.stop(self.exit_timeout * STOP_SHARE)
+        self.drain(self.exit_timeout * STOP_SHARE, only=self.journal.process, is_end=True)
+        self.stop(self.exit_timeout * STOP_SHARE)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
@@ -124,10 +107,7 @@ class Relay(LoopThread):
         while not self._stopping:
             wait = LOCK_SECONDS
             try:
-                if self._lock is None or self.cursor is None or self.cursor.is_gone():
-                    await self._close()
-                    self._hold()
-                if self._lock is not None:
+                if self._hold():
                     await self._replicate()
             except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
                 pause = min(2 * pause, LONGEST_SECONDS) if self.is_away else AGAIN_SECONDS
@@ -135,18 +115,24 @@ class Relay(LoopThread):
                 self._miss(error)
             await self._pause(wait)
 
-    def _hold(self) -> None:
-        """Take the folder's lock if it is free."""
-        self._lock = self.files.lock(f"{REPLICATED}.lock")
-        if self._lock is not None:
-            self.cursor = Cursor(self.files, CURSOR)
-            self.cursor.take_over()
+    def _hold(self) -> bool:
+        """Take the folder's lock if it is free; whether this relay has it."""
+        if self.cursor is None or self.cursor.is_gone():
+            self._release()
+            self._lock = self.files.lock(f"{REPLICATED}.lock")
+            if self._lock is not None:
+                self.cursor = Cursor(self.files, CURSOR)
+                self.cursor.take_over()
+        return self.cursor is not None
 
-    async def _close(self) -> None:
+    def _release(self) -> None:
         self.cursor = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    async def _close(self) -> None:
+        self._release()
 
     async def _replicate(self) -> None:
         """Replicate over one connection until it breaks, or somebody deletes the folder."""
@@ -157,10 +143,7 @@ class Relay(LoopThread):
             self.cursor.park(None)
             replicator = Replicator(self.journal, self.cursor, port)
             while not self.cursor.is_gone():
-                more = await replicator.round(is_ending=self._is_ending)
-                with self._replicated:
-                    self._replicated.notify_all()
-                if not more:
+                if not await replicator.round(is_ending=self._is_ending):
                     await self._pause(POLL_SECONDS)
                 now = time.monotonic()
                 if now - beaten >= BEAT_SECONDS:
@@ -197,10 +180,8 @@ _relays: weakref.WeakKeyDictionary[Journal, Relay] = weakref.WeakKeyDictionary()
 """The relay of each journal in this process."""
 
 
-def relay_of(journal: Journal, target: Target, *, exit_timeout: float, bounds: Bounds) -> Relay:
+def relay_of(journal: Journal, target: Target, settings: Settings) -> Relay:
     """The journal's relay in this process; a newer target replaces an older one at the next connection."""
-    relay = _relays.get(journal)
-    if relay is None:
-        relay = _relays[journal] = Relay(journal, target)
-    relay.target, relay.exit_timeout, relay.bounds = target, exit_timeout, bounds
+    relay = _relays.setdefault(journal, Relay(journal, target))
+    relay.target, relay.exit_timeout, relay.bounds = target, settings.exit_timeout, settings.bounds
     return relay

@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from hashlib import blake2b
 from itertools import groupby
+
+import pydantic_core
 
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal, process_of
@@ -29,9 +31,9 @@ often, too, it learns whether there are other partitions.
 """
 LOOK_SECONDS = 2.0
 """Whether a process lives is asked this often."""
-ENDED, STATE = "ended.", "split."
-"""Prefixes under which is kept which processes were said to have died; into how many parts a log is split; how long a
-part is, and the number of its next line.
+ENDED, SPLIT = "ended.", "split."
+"""Prefixes of what the cursor has learned: which processes were said to have died; of a log that is split, the size of
+each part and the number of its next line.
 """
 COMPACT_LINES = 200
 """Lines of the cursor before it is rewritten."""
@@ -40,8 +42,7 @@ DROPPED = re.compile(rb'^[0-9a-f]{8} \d+ \{"r":"drop".*$', re.M)
 """Within a record a quote is escaped, so that neither can stand in one."""
 LINE = re.compile(rb'[0-9a-f]{8} \d+ \{"r":"\w+","id":"[^"\\]*","tree":"([^"\\]*)"')
 
-Placed = list[tuple[int, Chunk]]
-"""Chunks with their partitions."""
+Parts = list[tuple[int, int]]
 
 
 class Replicator:
@@ -49,16 +50,14 @@ class Replicator:
 
     def __init__(self, journal: Journal, cursor: Cursor, port: Port) -> None:
         """Begin where the cursor stands."""
-        self.journal = journal
-        self.files = journal.files
-        self.cursor = cursor
-        self.port = port
+        self.journal, self.files, self.cursor, self.port = journal, journal.files, cursor, port
         self._next = dict(cursor.offsets)
         """Log → offset to read on from: lower than the cursor's where a collector has asked for bytes again."""
-        self._states = {name: value for name, value in cursor.learned.items() if name.startswith(STATE)}
-        """Those of splits as far as `_next`."""
+        split = ((name.removeprefix(SPLIT), parts) for name, parts in cursor.learned.items() if name.startswith(SPLIT))
+        self._parts: dict[str, Parts] = {log: pydantic_core.from_json(parts) for log, parts in split}
+        """Log that is split → its parts, as far as `_next`: the size of each, and the number of its next line."""
         self._dead: set[str] = set()
-        self._beaten: dict[str, float] = {}
+        self._said: dict[str, float] = {}
         self._looked = self._learned = float("-inf")
         self._lines = 0
 
@@ -70,39 +69,42 @@ class Replicator:
         Raises:
             Exception: something of it could not be published.
         """
-        if time.monotonic() - self._learned >= BEAT_SECONDS:
-            self._learned = time.monotonic()
+        now = time.monotonic()
+        if now - self._learned >= BEAT_SECONDS:
+            self._learned = now
             await self.port.look()
         self._rewind()
-        living = [(name, list(logs)) for name, logs in groupby(self.journal.all_logs(), process_of)]
-        living = [(name, logs) for name, logs in living if ENDED + name not in self.cursor.learned]
+        living = {name: list(logs) for name, logs in groupby(self.journal.all_logs(), process_of)}
+        living = {name: logs for name, logs in living.items() if ENDED + name not in self.cursor.learned}
+        if is_looking := is_ending or now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+        more, left = False, list(living.items())
         with self.cursor.gathered():
-            more = False
-            for start in range(0, len(living), BATCH):  # a folder may hold the logs of thousands that have died
-                some = (self._advance(logs) for _, logs in living[start : start + BATCH])
-                for found in await asyncio.gather(*some, return_exceptions=True):
-                    if isinstance(found, BaseException):
-                        raise found
-                    more = more or found
-            if is_ending or time.monotonic() - self._looked >= LOOK_SECONDS:
-                self._looked = time.monotonic()
-                for name, logs in living:
-                    await self._say(name, logs, is_ending=is_ending)
-        self._compact()
+            while left:  # a folder may hold the logs of thousands that have died
+                some, left = left[:BATCH], left[BATCH:]
+                async with asyncio.TaskGroup() as tasks:
+                    sent = [tasks.create_task(self._advance(logs)) for _, logs in some]
+                more = more or any(one.result() for one in sent)
+            for name, logs in living.items() if is_looking else ():
+                if (is_ending and name == self.journal.process) or not self.journal.is_alive(name):
+                    self._dead.add(name)
+                await self._say(name, logs)
+        if self._lines >= COMPACT_LINES:
+            self._compact()
         return more
 
     def _rewind(self) -> None:
         """Go back to where a collector lacks bytes, as far as the log is still here."""
         asked, self.port.asked = self.port.asked, {}
         for name, offset in asked.items():
-            log = _source_of(name)
-            if not self.files.size(log):
-                continue
-            for _, part in self._lengths(log) if log != name else ():
-                del self._states[STATE + part.log]  # a split begins again with the log
-            self._next[log] = min(offset if log == name else 0, self._next.get(log, 0))
-            if ENDED + process_of(log) in self.cursor.learned:
-                self.cursor.unlearn([ENDED + process_of(log)])
+            process, *part, number, _ = name.split(".")
+            log = f"{process}.{number}.log"
+            if self.files.size(log):
+                if log in self._parts:  # a split begins again with the log
+                    self._parts[log] = [(0, 1)] * len(self._parts[log])
+                self._next[log] = min(0 if part else offset, self._next.get(log, 0))
+                if ENDED + process in self.cursor.learned:
+                    self.cursor.unlearn([ENDED + process])
 
     async def _advance(self, logs: list[str]) -> bool:
         """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
@@ -115,107 +117,73 @@ class Replicator:
         while b"\n" not in data and len(data) == limit:
             limit *= 4
             data = self.files.read(log, offset, limit)
-        end = len(data) if is_left and len(data) < limit else data.rfind(b"\n") + 1
-        return await self._send(log, offset, data[:end]) and (is_left or len(data) == limit)
+        is_full = len(data) == limit
+        end = len(data) if is_left and not is_full else data.rfind(b"\n") + 1
+        return await self._send(log, offset, data[:end]) and (is_left or is_full)
 
     def _is_through(self, log: str) -> bool:
         return self.files.size(log) <= self._next.get(log, 0)
 
     async def _send(self, log: str, offset: int, data: bytes) -> bool:
-        """Have bytes kept, and write down that they are, as far as they were not before."""
-        chunks, states = self._split(log, offset, data)
+        """Have bytes kept, and write down that they are, as far as they were not before; whether there were any."""
         end, before = offset + len(data), self.cursor.offsets.get(log, 0)
-        left = 0 if states else self.files.size(log) - end
-        for partition, chunk in chunks:
-            await self.port.publish(partition, chunk._replace(left=left))
-            if chunk.log in self.port.asked:
-                return False
-        self._next[log] = end
-        self._states.update(states)
+        if not before and log not in self._parts and self.port.partitions > 1:
+            self._parts[log] = [(0, 1)] * self.port.partitions
+        left, parts, made = self.files.size(log) - end, self._parts.get(log), [(0, log, offset, data)]
+        if parts is not None:
+            left, (made, parts) = 0, _split(log, data, parts)
+        for number, name, start, some in made:
+            for at in range(0, len(some), CHUNK_BYTES):
+                chunk = Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)
+                await self.port.publish(number % self.port.partitions, chunk)
+                if name in self.port.asked:
+                    return False
+        self._next[log], learned = end, {}
+        if parts is not None:
+            self._parts[log], learned = parts, {SPLIT + log: encode(parts).decode()}
         if end > before:
-            self.cursor.replicate(log, end, *_counted(data[max(0, before - offset) :]), states)
+            self.cursor.replicate(log, end, *_counted(data[max(0, before - offset) :]), learned)
             self._lines += 1
         return bool(data)
 
-    async def _say(self, name: str, logs: list[str], *, is_ending: bool) -> None:
+    async def _say(self, process: str, logs: list[str]) -> None:
         """Say now and then how long the newest log of a process is; once it has died and all is sent, that of all."""
-        if (is_ending and name == self.journal.process) or not self.journal.is_alive(name):
-            self._dead.add(name)
-        is_dead, now = name in self._dead, time.monotonic()
-        is_due = now - self._beaten.get(name, float("-inf")) >= BEAT_SECONDS
+        is_dead, now = process in self._dead, time.monotonic()
+        is_due = now - self._said.get(process, float("-inf")) >= BEAT_SECONDS
         if not (all(map(self._is_through, logs)) if is_dead else is_due):
             return
-        self._beaten[name] = now
+        self._said[process] = now
         placed = [one for log in logs for one in self._lengths(log)]
-        newest = {process_of(chunk.log): (partition, chunk) for partition, chunk in placed}
-        for partition, chunk in placed if is_dead else newest.values():
-            is_last = newest[process_of(chunk.log)][1] is chunk
-            await self.port.publish(partition, chunk._replace(ended=is_dead and is_last))
-            if chunk.log in self.port.asked:
-                return
+        newest = {process_of(chunk.log): chunk for _, chunk in placed}
+        for partition, chunk in placed:
+            is_newest = newest[process_of(chunk.log)] is chunk
+            if is_dead or is_newest:
+                await self.port.publish(partition, chunk._replace(ended=is_dead and is_newest))
+                if chunk.log in self.port.asked:
+                    return
         if is_dead:
-            self.cursor.learn({ENDED + name: "1"})
+            self.cursor.learn({ENDED + process: "1"})
             self._lines += 1
 
+    def _lengths(self, log: str) -> list[tuple[int, Chunk]]:
+        """How long a log is, or the parts that it was split into, as chunks without bytes, with their partitions."""
+        if log not in self._parts:
+            return [(0, Chunk(log, self._next.get(log, 0), b""))]
+        parts = [(number, size) for number, (size, _) in enumerate(self._parts[log]) if size]
+        return [(number % self.port.partitions, Chunk(part_name(log, number), size, b"")) for number, size in parts]
+
     def _compact(self) -> None:
-        """Rewrite the cursor now and then; what is known of logs that are gone is forgotten."""
-        if self._lines < COMPACT_LINES:
-            return
-        self._lines = 0
-        logs = self.journal.all_logs()
-        known = {*(ENDED + process_of(log) for log in logs), *logs}
-        for kept in (self.cursor.learned, self._states, self._next):
-            for name in list(kept):
-                if (_source_of(name.removeprefix(STATE)) if name.startswith(STATE) else name) not in known:
-                    del kept[name]
+        """Rewrite the cursor; what is known of logs that are gone is forgotten."""
+        self._lines, logs = 0, self.journal.all_logs()
+        known = {*logs, *map(process_of, logs)}
+        for name in self._next.keys() - known:
+            del self._next[name]
+            self._parts.pop(name, None)
+        self.cursor.unlearn([name for name in self.cursor.learned if name.partition(".")[2] not in known])
         try:
             self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
         except OSError:
             return  # the file as it is says the same
-
-    # -- partitions --------------------------------------------------------------------------------------------------
-
-    def _split(self, log: str, offset: int, data: bytes) -> tuple[Placed, dict[str, str]]:
-        """Whole lines of a log as chunks; and what is to be kept once all are published."""
-        parts = self._parts(log)
-        if parts == 1:
-            return _cut(0, log, offset, data), {}
-        made: dict[int, bytearray] = defaultdict(bytearray)
-        states: dict[int, tuple[int, int]] = {}
-        for line in data.splitlines(keepends=True):
-            found = LINE.match(line)
-            if found is not None and not found[1]:
-                continue  # sums of the whole log: each partition counts for itself
-            number = 0 if found is None else partition_of(found[1], parts)
-            name = part_name(log, number)
-            size, seq = states.get(number) or self._state(name)
-            if not size and not made[number]:
-                head = {"r": LOG, "id": process_of(name), "tree": "", "eventtree": VERSION}
-                made[number] += frame(0, encode(head))
-            made[number] += line if found is None else _renumbered(line, seq)
-            states[number] = (size, seq + 1)
-        placed, after = [], {STATE + log: str(parts)}
-        for number, lines in made.items():
-            name, (size, seq) = part_name(log, number), states[number]
-            placed += _cut(number % self.port.partitions, name, size, bytes(lines))
-            after[STATE + name] = f"{size + len(lines)} {seq}"
-        return placed, after
-
-    def _lengths(self, log: str) -> Placed:
-        """How long a log is, or the parts that a split has made of it, as chunks without bytes."""
-        parts = self._parts(log)
-        if parts == 1:
-            return [(0, Chunk(log, self._next.get(log, 0), b""))]
-        names = ((number % self.port.partitions, part_name(log, number)) for number in range(parts))
-        return [(at, Chunk(name, self._state(name)[0], b"")) for at, name in names if STATE + name in self._states]
-
-    def _parts(self, log: str) -> int:
-        """Into how many parts a log is split: as many as there were partitions when it began."""
-        return int(self._states.get(STATE + log) or (1 if self.cursor.offsets.get(log) else self.port.partitions))
-
-    def _state(self, name: str) -> tuple[int, int]:
-        size, seq = self._states.get(STATE + name, "0 1").split()
-        return int(size), int(seq)
 
 
 def partition_of(tree_id: bytes, partitions: int) -> int:
@@ -229,22 +197,25 @@ def part_name(log: str, part: int) -> str:
     return f"{process}.{part}.{number}.log"
 
 
-def _source_of(log: str) -> str:
-    """The log of which `log` is a part, or itself."""
-    process, *_, number, _ = log.split(".")
-    return f"{process}.{number}.log"
-
-
-def _cut(partition: int, log: str, offset: int, data: bytes) -> Placed:
-    starts = range(0, len(data), CHUNK_BYTES)
-    return [(partition, Chunk(log, offset + start, data[start : start + CHUNK_BYTES])) for start in starts]
-
-
-def _renumbered(line: bytes, seq: int) -> bytes:
-    try:
-        return frame(seq, unframe(line.rstrip(b"\n"))[1])
-    except ValueError:
-        return line  # damaged: it is counted where it arrives
+def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[int, str, int, bytes]], Parts]:
+    """Whole lines of a log as the next bytes of its parts, each with number, name and offset; and the parts after."""
+    made: dict[int, bytearray] = {}
+    seqs = [seq for _, seq in parts]
+    for line in data.splitlines(keepends=True):
+        found = LINE.match(line)
+        if found is not None and not found[1]:
+            continue  # sums of the whole log: each partition counts for itself
+        part = 0 if found is None else partition_of(found[1], len(parts))
+        if part not in made:
+            head = {"r": LOG, "id": process_of(part_name(log, part)), "tree": "", "eventtree": VERSION}
+            made[part] = bytearray(b"" if parts[part][0] else frame(0, encode(head)))
+        try:
+            made[part] += frame(seqs[part], unframe(line.rstrip(b"\n"))[1])
+        except ValueError:
+            made[part] += line  # damaged: it is counted where it arrives
+        seqs[part] += 1
+    after = [(size + len(made.get(part, b"")), seqs[part]) for part, (size, _) in enumerate(parts)]
+    return [(part, part_name(log, part), parts[part][0], bytes(lines)) for part, lines in made.items()], after
 
 
 def _counted(data: bytes) -> tuple[int, Counter[str]]:

@@ -17,11 +17,15 @@ from eventtree.relay.port import Port
 from eventtree.serializer.registry import vendor_class
 from eventtree.serializer.vendor import LOOPBACK, Vendor
 
-ENGINES = {"nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis", "http": "http", "https": "http"}
-"""Scheme of a URL → the module of its engine."""
-EXTRAS = {"nats": "nats", "redis": "redis", "http": "collector"}
-ENCRYPTED = {"nats": "tls", "redis": "rediss", "http": "https"}
-"""Scheme that sends in clear text → the one to use beyond this machine."""
+SCHEMES = {
+    "nats": ("nats", "nats", "tls"),
+    "tls": ("nats", "nats", ""),
+    "redis": ("redis", "redis", "rediss"),
+    "rediss": ("redis", "redis", ""),
+    "http": ("http", "collector", "https"),
+    "https": ("http", "collector", ""),
+}
+"""Scheme of a URL → the module of its engine, the extra; where it sends in clear text, what to use off this machine."""
 NATS_CREDENTIALS = "-----BEGIN NATS USER JWT-----"
 
 
@@ -39,18 +43,18 @@ class Target:
         """
         try:
             parts = urlsplit(self.url)
-            is_url = parts.scheme in ENGINES and bool(parts.hostname) and parts.port != 0
+            is_url = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_url = False
         if not is_url:
-            hint = f"Give one of {', '.join(ENGINES)}://HOST, or set EVENTTREE_RELAY"
+            hint = f"Give one of {', '.join(SCHEMES)}://HOST, or set EVENTTREE_RELAY"
             raise ConfigError("relay", "it is no URL of an engine", hint)
         if parts.username or parts.password:
             hint = "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN"
             raise ConfigError("relay", "the URL holds credentials", hint)
-        if parts.scheme in ENCRYPTED and not self.is_near:
-            hint = f"Use {ENCRYPTED[parts.scheme]}://{parts.netloc}"
-            raise ConfigError("relay", f"{parts.scheme}:// would show all to the network", hint)
+        if (encrypted := SCHEMES[parts.scheme][2]) and not self.is_near:
+            problem = f"{parts.scheme}:// would show all to the network"
+            raise ConfigError("relay", problem, f"Use {encrypted}://{parts.netloc}")
 
     @property
     def host(self) -> str:
@@ -68,13 +72,13 @@ class Target:
         Raises:
             ConfigError: the engine's package is not installed, or a credential cannot be read.
         """
-        name = ENGINES[urlsplit(self.url).scheme]
+        name, extra, _ = SCHEMES[urlsplit(self.url).scheme]
         credentials()
         try:
             module = importlib.import_module(f"eventtree.relay.{name}")
             return cast("Port", (module.Server if serves and name == "http" else module.Engine)(self))
         except ImportError as error:
-            hint = f"Run pip install 'eventtree[{EXTRAS[name]}]'"
+            hint = f"Run pip install 'eventtree[{extra}]'"
             raise ConfigError("relay", f"{error.name} is not installed", hint) from error
 
 
@@ -95,14 +99,15 @@ def credentials() -> tuple[str | None, str | None, str]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    path, token = os.environ.get("EVENTTREE_RELAY_CREDS"), os.environ.get("EVENTTREE_RELAY_TOKEN")
+    names = ("EVENTTREE_RELAY_CREDS", "EVENTTREE_RELAY_USER", "EVENTTREE_RELAY_TOKEN")
+    path, user, token = map(os.environ.get, names)
     try:
         text = Path(path).read_text() if path else ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ConfigError("EVENTTREE_RELAY_CREDS", f"{path} cannot be read: {reason}", "Name a readable file") from None
-    is_nats, user = text.lstrip().startswith(NATS_CREDENTIALS), os.environ.get("EVENTTREE_RELAY_USER") or None
-    return (path, user, token or "") if is_nats else (None, user, token or text.strip())
+    is_nats = text.lstrip().startswith(NATS_CREDENTIALS)
+    return (path if is_nats else None), user or None, token or ("" if is_nats else text.strip())
 
 
 def tls() -> ssl.SSLContext:
