@@ -21,6 +21,7 @@ from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import VENDORS, HoneyHive, vendor_class
+from tests.cli.commands import run
 from tests.trees import new_id, record_tree
 
 FIELDS = [
@@ -30,16 +31,6 @@ FIELDS = [
 ]  # fmt: skip
 COUNTED = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
 DETAILS = {"cache_read_tokens", "cache_write_tokens", "reasoning_tokens"}
-
-
-def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "eventtree", *arguments],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def lines(text: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 
 from eventtree.testing import VendorServer
 from eventtree.vendors import VENDORS, vendor_class
-from tests.cli.test_commands import run
+from tests.cli.commands import run
 
 
 def environment(server: VendorServer, *kinds: str, key: str = "k") -> dict[str, str]:

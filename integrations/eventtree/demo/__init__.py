@@ -7,13 +7,17 @@ Nothing leaves the machine: the models are deterministic and in process, the ven
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
 from pathlib import Path
 
 from eventtree.errors import ConfigError
+from eventtree.journal import open_journal
 
 __all__ = ["run_demo"]
 
 NEEDED = ("langchain", "langchain_core", "langgraph", "llama_index.core", "numpy", "werkzeug")
+KEY = "OPENAI_API_KEY"
 
 
 def run_demo(
@@ -42,6 +46,10 @@ def run_demo(
     """
     if not question.strip():
         raise ConfigError("question", "it is empty", 'Ask something: eventtree demo "What is the journal?"')
+    _check(model)
+    folder = _folder(out)
+    journal = journal or str(folder / "journal")
+    open_journal(journal)  # what cannot be used is said before the frameworks are imported, which takes a while
     for package in NEEDED:
         try:
             importlib.import_module(package)
@@ -49,5 +57,25 @@ def run_demo(
             hint = "Run pip install 'eventtree[all]'"
             raise ConfigError("demo", f"{package} is not installed", hint) from error
     run = importlib.import_module("eventtree.demo.run")  # only now: it imports both frameworks
-    status: int = run.run(question, model=model, out=out, journal=journal, documents=documents)
+    status: int = run.run(question, model=model, folder=folder, journal=journal, documents=documents)
     return status
+
+
+def _check(model: str | None) -> None:
+    provider, _, name = (model or "openai:").partition(":")
+    if provider != "openai" or (model and not name):
+        hint = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
+        raise ConfigError("--model", f"{model!r} is not known", hint)
+    if name and not os.environ.get(KEY):
+        hint = f"Set {KEY}, or leave --model away: the built-in model needs no key"
+        raise ConfigError("--model", f"{KEY} is not set", hint)
+
+
+def _folder(out: str | None) -> Path:
+    try:
+        folder = Path(out or tempfile.mkdtemp(prefix="eventtree-demo-")).expanduser().absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Name a folder that can be written: --out DIR"
+        raise ConfigError("--out", f"{out} cannot be used ({error.strerror})", hint) from error
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -11,8 +10,6 @@ from llama_index.core.llms import LLM
 from eventtree.demo.chat_model import DocumentChatModel
 from eventtree.demo.llm import DocumentLLM
 from eventtree.errors import ConfigError
-
-KEY = "OPENAI_API_KEY"
 
 
 class Models(NamedTuple):
@@ -23,21 +20,14 @@ class Models(NamedTuple):
 
 
 def choose(model: str | None) -> Models:
-    """The models that `--model` names.
+    """The built-in models, or those of `openai:NAME`.
 
     Raises:
-        ConfigError: it names no model that there is a class for, or the class or the key is missing.
+        ConfigError: a class for them is missing, or does not know the name.
     """
     if model is None:
         return Models(DocumentChatModel(streaming=True), DocumentLLM())
-    provider, _, name = model.partition(":")
-    if provider != "openai" or not name:
-        hint = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
-        raise ConfigError("--model", f"{model!r} is not known", hint)
-    if not os.environ.get(KEY):
-        hint = f"Set {KEY}, or leave --model away: the built-in model needs no key"
-        raise ConfigError("--model", f"{KEY} is not set", hint)
-    return _openai(name)
+    return _openai(model.removeprefix("openai:"))
 
 
 def _openai(name: str) -> Models:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +47,10 @@ class Answered(NamedTuple):
     tree_ids: tuple[str, ...]
 
 
-def run(question: str, *, model: str | None, out: str | None, journal: str | None, documents: str | Path | None) -> int:
+def run(question: str, *, model: str | None, folder: Path, journal: str, documents: str | Path | None) -> int:
     """Run the demo; the exit status."""
     models = choose(model)
     library = read_library(documents)
-    folder = _folder(out)
-    journal = journal or str(folder / "journal")
     with quiet_environment(), runs.own_tokenizer(), VendorServer() as server:
         opened = open_journal(journal)
         shipper = shipper_of(opened)
@@ -73,16 +70,6 @@ def run(question: str, *, model: str | None, out: str | None, journal: str | Non
         with Index(opened) as index:
             trees = [[tree for each in one.tree_ids if (tree := index.tree(each)) is not None] for one in answered]
     return _print(question, answered, trees, report, server, folder)
-
-
-def _folder(out: str | None) -> Path:
-    try:
-        folder = Path(out or tempfile.mkdtemp(prefix="eventtree-demo-")).expanduser().absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "Name a folder that can be written: --out DIR"
-        raise ConfigError("--out", f"{out} cannot be used ({error.strerror})", hint) from error
-    return folder
 
 
 def _ask(question: str, library: list[Passage], models: Models, settings: dict[str, Any]) -> list[Answered]:
