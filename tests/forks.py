@@ -16,6 +16,15 @@ from typing import Any
 
 import pytest
 
+LONG = tuple(
+    f"tests/{name}.py::"
+    for name in (
+        "relay/test_faults", "langchain/test_upstream", "bench/test_instructions", "view/test_browser",
+        "test_notebooks", "test_typing", "test_examples", "demo/test_demo", "cli/test_commands", "own/test_joined",
+    )
+)  # fmt: skip
+"""Files that take long, or wait for much: they begin first, so that none of them is alone at the end."""
+
 
 class Forks:
     """The loop over the tests, in place of pytest's own."""
@@ -33,7 +42,7 @@ class Forks:
         if session.testsfailed or self.config.option.collectonly:
             return None
         files = [list(items) for _, items in groupby(session.items, key=lambda item: item.path)]
-        files.sort(key=_is_short)
+        files.sort(key=lambda items: not items[0].nodeid.startswith(LONG))
         self.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all forks
         gc.collect()
         gc.freeze()  # what is there by now is never looked at again, and its memory stays shared
@@ -117,8 +126,3 @@ def _run(session: pytest.Session, items: Sequence[pytest.Item], writer: Connecti
 def _died(item: pytest.Item, status: int) -> pytest.TestReport:
     words = f"the process of this test ended with status {status}"
     return pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")
-
-
-def _is_short(items: list[pytest.Item]) -> bool:
-    """Files that take long begin first, so that none of them is alone at the end."""
-    return not any(item.get_closest_marker("long") for item in items)
