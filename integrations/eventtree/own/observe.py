@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from eventtree import config
 from eventtree.errors import ConfigError
@@ -26,19 +26,15 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import inner
 from eventtree.recording.shapes import text_of
 
-P = ParamSpec("P")
-R = TypeVar("R")
-D = TypeVar("D", bound="staticmethod[..., Any] | classmethod[Any, ..., Any]")
-
+F = TypeVar("F")
+"""A function, or a static or class method: observed it has the type that it had."""
 Captured = bool | Collection[str]
 Named = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any] | None]
 """What gives a call's arguments by name."""
 
 
 @overload
-def observe(function: D, /) -> D: ...  # type: ignore[overload-overlap]
-@overload
-def observe(function: Callable[P, R], /) -> Callable[P, R]: ...
+def observe(function: F, /) -> F: ...
 @overload
 def observe(
     *,
@@ -48,7 +44,7 @@ def observe(
     outputs: bool = True,
     metadata: Mapping[str, Any] | None = None,
     tags: Collection[str] | None = None,
-) -> Observe: ...
+) -> Callable[[F], F]: ...
 def observe(
     function: Any = None,
     /,
@@ -90,23 +86,12 @@ def observe(
             run = form(shown, known, named(args, kwargs))
             if metadata:
                 run.metadata = dict(metadata)
-            if tags is not None:
-                run.tags = tags
-            run.keeps = outputs
+            run.tags, run.keeps = tags, outputs
             return run
 
         return functools.wraps(function)(wrap(function, begun))
 
     return decorator if function is None else decorator(function)
-
-
-class Observe(Protocol):
-    """`observe` with arguments: a decorator that keeps the function's signature."""
-
-    @overload
-    def __call__(self, function: D, /) -> D: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
 
 
 def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
@@ -124,14 +109,13 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
     is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
-    own = {names[0]} if is_method and names and names[0] in ("self", "cls") else set()
+    own = names[0] if is_method and names and names[0] in ("self", "cls") else None
     only = None if wanted is True else frozenset([wanted] if isinstance(wanted, str) else wanted)
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters) or not parameters
     unknown = (only or frozenset()) - {one.name for one in parameters}
     if unknown and not takes_any:
         takes = ", ".join(one.name for one in parameters)
         raise ConfigError("observe inputs", f"no argument {', '.join(sorted(unknown))}", f"It takes {takes}")
-    is_all = not own and only is None
 
     def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         found = dict(zip(names, args))  # noqa: B905  (the others have defaults; to say so takes a third of the time)
@@ -139,9 +123,9 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
             found[rest] = args[len(names) :]
         if kwargs:
             found.update(kwargs)
-        if is_all:
-            return found
-        return {name: one for name, one in found.items() if name not in own and (only is None or name in only)}
+        if own is not None:
+            found.pop(own, None)
+        return found if only is None else {name: one for name, one in found.items() if name in only}
 
     return named
 
@@ -153,11 +137,12 @@ class Yielding(Span):
 
     __slots__ = ("items", "texts")
 
-    def begin(self) -> bool:
+    def begin(self) -> None:
         """Open the run; nothing was yielded yet."""
         self.texts: list[str] = []
         self.items: list[JsonValue] = []
-        return super().begin()
+        super().__enter__()
+        self.leave()
 
     def __enter__(self) -> Self:
         """Begin a step."""
@@ -166,8 +151,7 @@ class Yielding(Span):
 
     def __exit__(self, *ended: object) -> None:
         """End it."""
-        if self.id is not None:
-            self.leave()
+        self.leave()
 
     @guarded
     def add(self, item: Any) -> None:
@@ -218,14 +202,14 @@ def _coroutine(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]
 def _generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         run = begun(args, kwargs)
-        is_open = run.begin()
+        run.begin()
         try:
             generator = function(*args, **kwargs)
             step, given = generator.send, None
             while True:
                 with run:
                     item = step(given)
-                if is_open:
+                if run.id is not None:
                     run.add(item)
                 try:
                     step, given = generator.send, (yield item)
@@ -247,14 +231,14 @@ def _generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]
 def _async_generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         run = begun(args, kwargs)
-        is_open = run.begin()
+        run.begin()
         try:
             generator = function(*args, **kwargs)
             step, given = generator.asend, None
             while True:
                 with run:
                     item = await step(given)
-                if is_open:
+                if run.id is not None:
                     run.add(item)
                 try:
                     step, given = generator.asend, (yield item)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,9 +36,29 @@ from eventtree.usage.body import Body
 from eventtree.usage.collect import PLACES, field, fields
 from eventtree.usage.failed import body_in
 
-_ids = random.Random()
-"""A generator of our own: an app that seeds Python's would get the same ids again."""
-process.after_fork("handlers", _ids.seed)
+LOWEST = 1 << 47
+"""Of numbers with twelve digits in hex, the lowest that leaves room for a count."""
+_first, _numbers = "", count()
+
+
+def _begin_ids() -> None:
+    """Begin new ids, in a forked process too. A generator of our own: an app may seed Python's."""
+    global _first, _numbers
+    digits = f"{random.SystemRandom().getrandbits(80):020x}"
+    _first = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-"
+    _numbers = count(LOWEST + random.SystemRandom().getrandbits(46))
+
+
+_begin_ids()
+process.after_fork("handlers", _begin_ids)
+
+
+def new_id() -> str:
+    """A UUID: a random beginning of this process, then a count from a random number on. Spans' ids, its last half, are
+    as far apart between processes as random ones; to make each of them random takes six times as long.
+    """
+    return _first + hex(next(_numbers))[2:]
+
 
 COUNTS = {
     "cache_read_tokens": ("input_token_details", "cache_read"),
@@ -50,12 +71,6 @@ COUNTS = {
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 SUMS = ("input_tokens", "output_tokens", "total_tokens")
 OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
-
-
-def new_id() -> str:
-    """A random UUID; `uuid.uuid4` takes five times as long."""
-    digits = _ids.randbytes(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def kind_of(kind: str, where: str) -> Kind:
@@ -83,46 +98,55 @@ def _close_bare(self: Span, run_id: str, status: Status) -> None:
 
 
 class Span:
-    """A run of the app's own code, open while its `with` block runs. Set `outputs`, `model`, `provider` and `params`
-    at any time before its end; `metadata` may be added to. Each of them is read once, at the end.
+    """A run around a block of code: `with eventtree.span("plan", kind="tool", inputs=goal) as s: s.outputs = …`.
+
+    Set `outputs`, `model`, `provider`, `params` and `tags` at any time before its end; `metadata` may be added to
+    (`eventtree_cost` there is what it cost). Each of them is read once, at the end.
     """
 
     __slots__ = (
-        "_body", "_counts", "_handler", "_inputs", "_known", "_metadata", "_token", "id", "keeps", "kind", "model",
+        "_body", "_counts", "_handler", "_inputs", "_known", "_token", "id", "keeps", "kind", "metadata", "model",
         "name", "outputs", "params", "pipeline", "provider", "tags",
     )  # fmt: skip
     pipeline: Pipeline
 
-    def __init__(self, name: str, kind: Kind, inputs: Any = None) -> None:
-        """Record nothing yet."""
-        self.name, self.kind, self._inputs = name, kind, inputs
+    def __init__(
+        self,
+        name: str,
+        kind: str = Kind.CHAIN,
+        inputs: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        handler: Handler | None = None,
+    ) -> None:
+        """Record nothing yet.
+
+        `kind` is one of `chain`, `agent`, `model`, `tool`, `retriever`, `reranker`, `embedding`. With `model` a call of
+        a provider's own SDK counts as LangChain's do: give its messages as `inputs`, its response as `outputs`, and it
+        is counted and priced. Recorded by the handler of the run around it; a tree's first run by `handler`, the global
+        handler, or one made of `eventtree.configure(...)` and the environment.
+
+        Raises:
+            ConfigError: there is no such kind.
+        """
+        self.name, self._inputs = name, inputs
+        self.kind = kind if type(kind) is Kind else kind_of(kind, "span")
         self.id: str | None = None
         """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
         self.outputs: Any = None
-        self.model: str | None = None
-        self.provider: str | None = None
-        self.params: Mapping[str, Any] | None = None
-        self.tags: Iterable[str] | None = None
+        self.model, self.provider, self.params, self.tags = model, provider, params, tags
+        self.metadata = dict(metadata) if metadata else {}
         self.keeps = True
         """Whether its outputs are recorded."""
-        self._metadata: dict[str, Any] | None = None
         self._known: Mapping[str, Any] = NOTHING
         """The metadata with which it opened."""
-        self._handler: Handler | None = None
+        self._handler = handler
         self._token: Any = None
         self._body: Body | None = None
         self._counts: dict[str, Any] | None = None
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Its metadata, to be added to; `eventtree_cost` among them is what it cost."""
-        if self._metadata is None:
-            self._metadata = {}
-        return self._metadata
-
-    @metadata.setter
-    def metadata(self, given: Mapping[str, Any]) -> None:
-        self._metadata = dict(given)
 
     @property
     def tree_id(self) -> str | None:
@@ -163,8 +187,8 @@ class Span:
         if self.id is not None:
             feedback(self.id, score=value, name=name, comment=comment)
 
-    def begin(self) -> bool:
-        """Open the run, unless recording is off; whether it is open. The context does not name it yet (`enter`)."""
+    def __enter__(self) -> Self:
+        """Open the run, unless recording is off."""
         given, self._inputs = self._inputs, None
         try:
             parent = around()
@@ -175,23 +199,24 @@ class Span:
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed("span", error)
-            return False
+            return self
         if pipeline is None or not pipeline.enabled:
-            return False
+            return self
         self.pipeline, self.id = pipeline, (run_id := new_id())
         shape = INPUTS.get(self.kind)
         try:
-            if self._metadata:
-                self._known = dict(self._metadata)
+            metadata = self._known = dict(self.metadata) if self.metadata else NOTHING
             is_model = self.kind in NAMES_A_MODEL
             known = {"model": self.model, "provider": self.provider, "params": self.params} if is_model else NOTHING
             convert = None if shape is None else partial(shape, pipeline)
-            metadata = self._known or None
-            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self.tags, known)
+            recorder.open(
+                pipeline, run_id, parent, self.kind, self.name, given, convert, metadata or None, self.tags, known
+            )
         except BaseException as error:  # as above, and what the app gave
-            if failed(Span.begin, error, _open_bare, (self, run_id, parent), {}):
+            if failed(Span, error, _open_bare, (self, run_id, parent), {}):
                 raise
-        return True
+        self._token = inner.set(run_id)
+        return self
 
     def end(self, error: BaseException | None = None) -> None:
         """Close the run."""
@@ -202,38 +227,31 @@ class Span:
         shape = OUTPUTS.get(self.kind)
         status = OK if error is None else status_of(error)[0]
         try:
-            learned = self._learned(outputs, error) if self.kind in NAMES_A_MODEL or self._body or self._counts else {}
-            if self._metadata:
-                fresh = {key: one for key, one in self._metadata.items() if self._known.get(key) is not one}
-                learned["metadata"] = fresh or None
+            learned: Any = NOTHING
+            if self.kind in NAMES_A_MODEL or self._body or self._counts:
+                learned = self._learned(outputs, error)
+            if self.metadata:
+                fresh = {key: one for key, one in self.metadata.items() if self._known.get(key) is not one}
+                learned = {**learned, "metadata": fresh or None}
             if outputs is None and error is not None and self.kind is MODEL:
                 outputs = body_in(error)
             outputs = outputs if self.keeps else None  # what it says of usage is read in any case
             convert = None if shape is None else partial(shape, self.pipeline)
             shown = error if status is ERROR else None
-            # Python packs and unpacks a call that may have more arguments: the usual one has none.
-            close: Any = partial(recorder.close, **learned) if learned else recorder.close
-            close(self.pipeline, run_id, status=status, outputs=outputs, convert=convert, error=shown)
+            recorder.close(self.pipeline, run_id, status, outputs, convert, shown, learned=learned)
         except BaseException as odd:
-            if failed(Span.end, odd, _close_bare, (self, run_id, status), {}):
+            if failed(Span, odd, _close_bare, (self, run_id, status), {}):
                 raise
 
     def leave(self) -> None:
         """Put the context back, where it is still the one that names this run; in another one it is as it was."""
-        if inner.get() == self.id:
+        if self.id is not None and inner.get() == self.id:
             restore(self._token)
-
-    def __enter__(self) -> Self:
-        """Open the run."""
-        if self.begin():
-            self._token = inner.set(self.id)
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the run; an exception passes on as it is."""
-        if self.id is not None:
-            self.leave()
-            self.end(error)
+        self.leave()
+        self.end(error)
 
     async def __aenter__(self) -> Self:
         """As `with`."""
@@ -269,32 +287,4 @@ class Span:
         self._body.read_body({"usage": own} if is_bare and not field(own, "object") else answer)
 
 
-def span(
-    name: str,
-    *,
-    kind: str = Kind.CHAIN,
-    inputs: Any = None,
-    metadata: Mapping[str, Any] | None = None,
-    tags: Iterable[str] | None = None,
-    model: str | None = None,
-    provider: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    handler: Handler | None = None,
-) -> Span:
-    """A run around a block of code: `with eventtree.span("plan", kind="tool", inputs=goal) as s: s.outputs = …`.
-
-    `kind` is one of `chain`, `agent`, `model`, `tool`, `retriever`, `reranker`, `embedding`. With `model` a call of a
-    provider's own SDK counts as LangChain's do: give its messages as `inputs`, its response as `outputs`, and it is
-    counted and priced. Recorded by the handler of the run around it; a tree's first run by `handler`, the global
-    handler, or one made of `eventtree.configure(...)` and the environment.
-
-    Raises:
-        ConfigError: there is no such kind.
-    """
-    found = Span(name, kind_of(kind, "span"), inputs)
-    found.tags, found.params = tags, params
-    found.model, found.provider = model, provider
-    found._handler = handler
-    if metadata:
-        found.metadata = dict(metadata)
-    return found
+span = Span

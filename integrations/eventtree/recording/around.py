@@ -35,7 +35,8 @@ def around() -> str | None:
     """
     if not recorder.runs:
         return None  # nothing can enclose this code while nothing is open
-    own = own_run()
+    found = inner.get()
+    own = found if type(found) is str else None
     run = recorder.runs.get(own) if own is not None else None
     if run is not None and newest_of(run.tree.open) == own:
         return own  # nothing of its tree has opened since, which spares the look at the frames

@@ -18,10 +18,12 @@ def default_of(parent: str | None) -> Pipeline | None:
     """The pipeline that records what opens below `parent`: that of the run itself, so that what is hidden there is
     hidden here.
     """
-    run = recorder.find(parent) if parent is not None else None
+    if parent is None:
+        return default_pipeline()
+    run = recorder.runs.get(parent) or recorder.find(parent)
     if run is not None:
         return run.pipelines[0]
-    known = recorder.event_of(parent) if parent is not None else None
+    known = recorder.event_of(parent)
     return default_pipeline() if known is None else known[1].pipelines[0]
 
 
