@@ -1,4 +1,5 @@
-"""What delivering a journal costs: `python -m tests.bench.delivery [--trees N] [--rounds N] [--against CHECKOUT]`.
+"""What delivering a journal costs: `python -m tests.bench.delivery [--trees N] [--rounds N] [--vendors otlp …]
+[--against CHECKOUT]`.
 
 The same journal of chains around a prompt, a model and a parser is drained to one vendor and to five, on loopback, the
 vendors in a process of their own that answers at once: CPU seconds of the delivering process beyond those of its start.
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--beside", action="store_true")
+    parser.add_argument("--vendors", nargs="*", help="these at once, in place of one and of five")
     given = parser.parse_args()
     checkouts = {"this": ROOT, **({"other": given.against.absolute()} if given.against else {})}
     ours, theirs = multiprocessing.Pipe()
@@ -152,7 +154,7 @@ def main() -> None:
     url = f"http://127.0.0.1:{ours.recv()}"
     with tempfile.TemporaryDirectory() as name:
         full, empty = Bench(Path(name), url, given.trees), Bench(Path(name), url, 1)
-        for kinds in (["braintrust"],) if given.beside else (["braintrust"], FIVE):
+        for kinds in [given.vendors] if given.vendors else [["braintrust"]] if given.beside else [["braintrust"], FIVE]:
             medians = {}
             if given.beside:
                 for label, checkout in checkouts.items():

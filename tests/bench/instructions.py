@@ -1,8 +1,8 @@
 """Machine instructions of the caller's thread, counted by valgrind: the same on a busy machine as on an idle one.
 
-`python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py` that run in one thread), for a
-handler that does nothing, a sketch of the least that a recorder does (`chain.Floor`) and ours that only records; and
-what the last two add to each callback.
+`python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py` that run in one thread, and
+an observed call, O1), for a handler that does nothing, a sketch of the least that a recorder does (`chain.Floor`; of O1
+the recorder alone) and ours that only records; and what the last two add to each callback.
 
 The workloads run in a process under callgrind, which counts only between two requests of that process: the rest runs
 at a tolerable pace. A request is a sequence of instructions that does nothing outside valgrind.
@@ -33,9 +33,9 @@ CODE = {
     "x86_64": "4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3",
 }
 """The request as machine code (valgrind/valgrind.h)."""
-TIMES = {"W1": 40, "W6": 4, "L1": 10, "W3": 3, "W4": 4}
+TIMES = {"W1": 40, "W6": 4, "L1": 10, "W3": 3, "W4": 4, "O1": 200}
 """Workload → how often it is counted: those that run in one thread, since callgrind counts each thread apart."""
-CALLBACKS = {"W1": 8, "W6": 8, "L1": 28, "W3": 66, "W4": 202}
+CALLBACKS = {"W1": 8, "W6": 8, "L1": 28, "W3": 66, "W4": 202, "O1": 1}
 """How many callbacks (spans' ends among them) a workload has, where they are all alike."""
 
 
@@ -105,9 +105,10 @@ def counted(names: list[str], arguments: list[str] | None = None) -> dict[str, i
 
 def inside(names: list[str]) -> None:
     """Run the workloads; called in the process under valgrind."""
+    import eventtree
     from eventtree.langchain import CallbackHandler
     from eventtree.llama_index import DispatcherHandler
-    from tests.bench import chain, llama_index, table
+    from tests.bench import chain, llama_index, own, table
 
     counter = Counter()
     folder = tempfile.mkdtemp()
@@ -129,6 +130,14 @@ def inside(names: list[str]) -> None:
                 for _ in range(6):
                     query()
                 counter.count(f"L1 {label}/{TIMES['L1']}", query, TIMES["L1"])
+    if "O1" in names:  # an observed call; its floor is the recorder alone
+        os.environ["EVENTTREE_JOURNAL"] = f"{folder}/own"
+        with eventtree.span("root") as root:
+            calls = {"do-nothing": own.plain, "floor": own.records(root.id or ""), "ours": eventtree.observe(own.plain)}
+            for label, call in calls.items():
+                for number in range(300):
+                    call(number)
+                counter.count(f"O1 {label}/{TIMES['O1']}", lambda call=call: call(1), TIMES["O1"])
     shutil.rmtree(folder)
 
 
