@@ -61,15 +61,13 @@ def new_id() -> str:
 
 
 COUNTS = {
-    "cache_read_tokens": ("input_token_details", "cache_read"),
-    "cache_write_tokens": ("input_token_details", "cache_creation"),
-    "input_audio_tokens": ("input_token_details", "audio"),
-    "reasoning_tokens": ("output_token_details", "reasoning"),
-    "output_audio_tokens": ("output_token_details", "audio"),
-}
-"""Field of `Usage` that `Span.usage` takes beside the sums → where LangChain's form of usage has it."""
+    "input_tokens": "input_tokens", "output_tokens": "output_tokens", "total_tokens": "total_tokens",
+    "cache_read_tokens": "input_token_details.cache_read", "cache_write_tokens": "input_token_details.cache_creation",
+    "input_audio_tokens": "input_token_details.audio", "reasoning_tokens": "output_token_details.reasoning",
+    "output_audio_tokens": "output_token_details.audio",
+}  # fmt: skip
+"""Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
-SUMS = ("input_tokens", "output_tokens", "total_tokens")
 OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
 
 
@@ -168,17 +166,15 @@ class Span:
         Raises:
             TypeError: a count of another name.
         """
-        unknown = counts.keys() - COUNTS.keys() - set(SUMS)
-        if unknown:
-            raise TypeError(f"usage() takes {', '.join((*SUMS, *COUNTS))}, not {', '.join(sorted(unknown))}")
-        if counts:
-            known = {name: counts[name] for name in SUMS if name in counts}
-            if "input_tokens" in known and "output_tokens" in known:
-                known.setdefault("total_tokens", known["input_tokens"] + known["output_tokens"])
-            self._counts = {**known}
-            for name, (group, key) in COUNTS.items():
-                if name in counts:
-                    self._counts.setdefault(group, {})[key] = counts[name]
+        if unknown := counts.keys() - COUNTS.keys():
+            raise TypeError(f"usage() takes {', '.join(COUNTS)}, not {', '.join(sorted(unknown))}")
+        if {"input_tokens", "output_tokens"} <= counts.keys():
+            counts.setdefault("total_tokens", counts["input_tokens"] + counts["output_tokens"])
+        known: dict[str, Any] = {}
+        for name, number in counts.items():
+            group, _, key = COUNTS[name].rpartition(".")
+            (known.setdefault(group, {}) if group else known)[key] = number
+        self._counts = known or self._counts
         if answer is not None and self.id is not None:
             self.read(answer)
 
