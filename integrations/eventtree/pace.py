@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
+from itertools import islice
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -36,9 +37,10 @@ def paced(items: Iterable[T], *, each: bool = False) -> Iterable[T]:
 
 
 def _rested(items: Iterable[T], call: Callable[[], None], few: int) -> Iterator[T]:
-    for number, item in enumerate(items, 1):
-        yield item
-        if not number % few:
+    each = iter(items)
+    while some := list(islice(each, few)):
+        yield from some
+        if len(some) == few:
             call()
 
 

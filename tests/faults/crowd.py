@@ -116,7 +116,7 @@ class Crowd:
             journal = self.shipper.journal
             folder = Folder(journal, pricer or (lambda: None), lambda: None)
             feeds = Feeds(
-                journal, folder, lambda *start: Feed(journal, *start, parsed=folder.parsed, clock=self.loop.time)
+                journal, folder, lambda *start: Feed(journal, *start, lines=folder.lines, clock=self.loop.time)
             )
             for name, vendor in self.vendors.items():
                 self.consumers[name] = Consumer(

@@ -256,7 +256,7 @@ class World:
     def _lane(self, journal: Journal) -> Consumer:
         backoff = Backoff(uniform=self.chance.uniform)
         folder = Folder(journal, lambda: None, lambda: None)
-        feeds = Feeds(journal, folder, lambda *start: Feed(journal, *start, parsed=folder.parsed, clock=self.loop.time))
+        feeds = Feeds(journal, folder, lambda *start: Feed(journal, *start, lines=folder.lines, clock=self.loop.time))
         return Consumer(journal, self.vendor, self.sink, feeds, backoff=backoff, clock=self.loop.time)
 
     def settle(self) -> None:

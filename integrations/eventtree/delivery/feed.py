@@ -21,7 +21,7 @@ from eventtree.event import EventTree
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
-from eventtree.journal.trees import PINNED_BYTES, LoggedTree, Parsed, find_trees, load
+from eventtree.journal.trees import PINNED_BYTES, KeptLines, LoggedTree, find_trees, load
 from eventtree.pace import let_go, paced
 from eventtree.record import Refs
 from eventtree.tree.builder import TreeBuilder
@@ -100,7 +100,7 @@ class Folder:
         self.journal = journal
         self.pricing = pricing
         self.rest = rest
-        self.parsed = Parsed(journal)
+        self.lines = KeptLines(journal)
         """What its feeds have read and nobody has folded yet."""
         self._kept: dict[int, tuple[LoggedTree, Folded]] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
@@ -124,7 +124,7 @@ class Folder:
 
     def look(self) -> None:
         """Before trees are folded: keep nothing that was read before somebody cleared something."""
-        if self.parsed.has_cleared():
+        if self.lines.has_cleared():
             self._kept.clear()
             self._kept_bytes = 0
 
@@ -134,7 +134,7 @@ class Folder:
             logged.takers -= 1
             if logged.takers <= 0:
                 self._drop(logged)
-                self.parsed.drop(logged)
+                self.lines.drop(logged)
 
     async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
         """Whole trees by the id of an event or their own. Searches all logs, off the loop: only what is rare asks."""
@@ -153,7 +153,8 @@ class Folder:
 
     def _records(self, logged: LoggedTree) -> list[record.Record]:
         try:
-            return self.parsed.take(logged) or list(load(self.journal, logged.lines))
+            kept = self.lines.take(logged)
+            return list(load(self.journal, logged.lines)) if kept is None else record.decode_all(kept)
         except OSError:
             self._unreadable[logged.id] += 1
             if self._unreadable[logged.id] < READ_TRIES:
@@ -204,19 +205,19 @@ class Feed:
         offsets: Mapping[str, int],
         damage: Mapping[str, tuple[int, int]],
         *,
-        parsed: Parsed | None = None,
+        lines: KeptLines | None = None,
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start at `offsets`, with the damage known before them.
 
-        `parsed` is where the records wait for whoever folds their tree.
+        `lines` is where what is read waits for whoever folds its tree.
         """
         self.journal = journal
         self.grace = grace
         self.clock = clock
-        self.parsed = parsed
-        self.scan = Scan(journal, offsets, damage, parses=parsed is not None, clock=clock)
+        self.lines = lines
+        self.scan = Scan(journal, offsets, damage, clock=clock)
         self.subscribers: list[Subscriber] = []
         self.growing: dict[str, LoggedTree] = {}
         self.has_begun = False
@@ -244,12 +245,13 @@ class Feed:
         if not self._has_room():
             return True
         more = False
-        for entry in paced(self.scan.read(self._has_room)):
+        for stretch in self.scan.read(self._has_room):
             more = True
-            try:
-                self._add(entry)
-            except Exception as error:  # noqa: BLE001  (the boundary around each record)
-                diagnostics.failed("reading a record", error)
+            for entry in paced(stretch):
+                try:
+                    self._add(entry)
+                except Exception as error:  # noqa: BLE001  (the boundary around each record)
+                    diagnostics.failed("reading a record", error)
         # After the reading: a line just read may be the one that a tree was waiting for.
         self._ripen(self.clock())
         if not more:
@@ -277,7 +279,7 @@ class Feed:
         return not any(one.is_full for one in self.subscribers)
 
     def _add(self, entry: Entry) -> None:
-        kind, run_id, tree_id, line, whole = entry
+        kind, run_id, tree_id, line = entry
         if kind == record.FEEDBACK:
             self._hear(run_id, tree_id, line)
             return
@@ -289,8 +291,8 @@ class Feed:
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
             self.growing[tree_id] = tree
         tree.add(entry, self.clock)
-        if self.parsed is not None:
-            self.parsed.add(tree, whole, line[2])
+        if self.lines is not None:
+            self.lines.add(tree, line.payload)
         if (tree.root_closed and tree.is_whole) or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
         elif tree.root_closed or tree.late or tree.is_resumed or tree.parts:
@@ -357,8 +359,8 @@ class Feed:
                 diagnostics.failed("offering a tree", error)
                 self.subscribers.remove(one)
                 one.fall_behind(None)
-        if self.parsed is not None and tree.takers <= 0:
-            self.parsed.drop(tree)  # nobody will fold just this one
+        if self.lines is not None and tree.takers <= 0:
+            self.lines.drop(tree)  # nobody will fold just this one
 
 
 MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]

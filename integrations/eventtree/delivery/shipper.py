@@ -213,7 +213,7 @@ class Shipper(LoopThread):
         self._feeds = Feeds(
             self.journal,
             folder,
-            lambda offsets, damage: Feed(self.journal, offsets, damage, parsed=folder.parsed),
+            lambda offsets, damage: Feed(self.journal, offsets, damage, lines=folder.lines),
         )
         self._clients = []
         self._tasks: set[asyncio.Task[None]] = set()

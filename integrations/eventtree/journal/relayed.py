@@ -17,7 +17,7 @@ import pydantic_core
 
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Files
-from eventtree.record import BY_NAME, PART, Refs, encode
+from eventtree.record import BY_NAME, NAMED, PART, Refs, encode
 
 COLLECTOR: Refs = [{"name": "collector", "fingerprint": BY_NAME}]
 """The collector, as an app's folder names it beside vendors."""
@@ -30,7 +30,6 @@ ENDED, VANISHED = ".ended", ".vanished"
 """Behind the name of a process elsewhere: files in which a collector says that it writes no more, with its logs and
 their sizes; that it fell silent, with the bytes its relay had left.
 """
-NAMED = re.compile(rb'"vendors":\[((?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*)\]')
 NAME = re.compile(rb'"name":"([^"\\]*)"')
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
 TIME_BYTES = 64 * 1024
@@ -72,7 +71,7 @@ def addressing(files: Files) -> Callable[[bytes], bytes] | None:
         cursors = _own_cursors(files)
 
         def away(found: re.Match[bytes]) -> bytes:
-            own = [ref for ref in pydantic_core.from_json(b"[%b]" % found[1]) if cursor_of(ref) in cursors]
+            own = [ref for ref in pydantic_core.from_json(found[1]) if cursor_of(ref) in cursors]
             return b'"vendors":' + encode(own or COLLECTOR)
 
         return lambda payload: NAMED.sub(away, payload, count=1)

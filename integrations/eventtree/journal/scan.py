@@ -41,8 +41,6 @@ class Entry(NamedTuple):
     run_id: str
     tree_id: str
     line: Line
-    record: record.Record | None = None
-    """All of it, where the scan parses; None too where it cannot be parsed."""
 
 
 class Scan:
@@ -54,15 +52,12 @@ class Scan:
         offsets: Mapping[str, int] = MappingProxyType({}),
         damage: Mapping[str, tuple[int, int]] = MappingProxyType({}),
         *,
-        parses: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start in each log at its offset, the start of a line (default: the log's beginning).
 
-        `damage` is what is known to be broken before these offsets: damaged and lost lines by log. One that `parses`
-        yields whole records, not only their heads.
+        `damage` is what is known to be broken before these offsets: damaged and lost lines by log.
         """
-        self._parses = parses
         self.journal = journal
         self.clock = clock
         self.readers: dict[str, LineReader] = {}
@@ -83,7 +78,7 @@ class Scan:
         self._last_asked = self._last_complete = float("-inf")
         self._addressed = addressing(journal.files)
 
-    def read(self, wants_more: Callable[[], bool] = lambda: True, only: str | None = None) -> Iterator[Entry]:
+    def read(self, wants_more: Callable[[], bool] = lambda: True, only: str | None = None) -> Iterator[list[Entry]]:
         """The next stretch of each process's logs (or of `only` that one's); yields nothing when all has been read.
 
         `wants_more` is asked before each stretch.
@@ -109,7 +104,8 @@ class Scan:
                     if not wants_more():
                         return
                     self._touched[process] = None
-                    yield from self._stretch(name, is_left)
+                    if entries := self._stretch(name, is_left):
+                        yield entries
                     if not self._at_end(name):
                         break  # a later log of this process must wait
                 if is_left:
@@ -125,10 +121,11 @@ class Scan:
         more = True
         while more:
             more = False
-            for entry in self.read(only=only):
+            for stretch in self.read(only=only):
                 more = True
-                on_line()
-                yield entry
+                for entry in stretch:
+                    on_line()
+                    yield entry
 
     def _to_read(self, only: str | None) -> list[str]:
         """Processes to look at now: all of them from time to time, in between only processes that are known to write.
@@ -248,7 +245,7 @@ class Scan:
             found = [
                 entry
                 for line in paced(lines)
-                if (entry := entry_of(line, self._addressed, parses=self._parses)) is not None and entry.tree_id
+                if (entry := entry_of(line, self._addressed)) is not None and entry.tree_id
             ]
         return found
 
@@ -258,18 +255,11 @@ class Scan:
         return self.journal.files.size(name) <= offset
 
 
-def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None, *, parses: bool = False) -> Entry | None:
+def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> Entry | None:
     """A line as a scan sees it; None for a line that is whole and yet no record of ours.
 
-    `addressed` makes the record of a root, or feedback, name whom it is for here (`relayed.py`). With `parses`, all of
-    the record; where it cannot be parsed, its head at least, so that its event is counted.
+    `addressed` makes the record of a root, or feedback, name whom it is for here (`relayed.py`).
     """
-    if parses and addressed is None:
-        try:
-            whole = record.decode(line.payload)
-            return Entry(whole["r"], whole["id"], whole["tree"], line, whole)
-        except ValueError:
-            pass
     try:
         kind, run_id, tree_id = record.head(line.payload)
         if addressed is not None and (run_id == tree_id or kind in NAMING or record.JOINED in line.payload):

@@ -223,7 +223,7 @@ class _Counting:
 
     def add(self, entry: Entry) -> None:
         """Count one more record."""
-        kind, run_id, tree_id, line, _ = entry
+        kind, run_id, tree_id, line = entry
         try:
             if kind == record.OPEN and record.is_joined(line.payload):
                 self.events += 1

@@ -10,7 +10,7 @@ from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.line import READ_BYTES, Line, unframe
 from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
 from eventtree.pace import let_go, paced
-from eventtree.record import Refs
+from eventtree.record import CLOSE, OPEN, Refs
 
 PARTS = b'"parts":'
 """What stands in the close of a root whose runs were handed on; contents may hold it too, so it is only a hint."""
@@ -34,7 +34,7 @@ class LoggedTree:
     """None until its root's record has been seen."""
     events: int = 0
     open: dict[str, str] = field(default_factory=dict)
-    """Run → the process that opened it."""
+    """Run → the log in which it opened."""
     ended: set[str] = field(default_factory=set)
     """Runs that closed in this part but opened in an earlier one, which was sent while they were still open."""
     root_opened: bool = False
@@ -58,57 +58,58 @@ class LoggedTree:
     """Events that were accepted but never recorded, and why."""
     takers: int = 0
     """Consumers that will ask for its fold."""
-    records: list[record.Record] = field(default_factory=list)
-    """The records of all `lines`, where they are kept parsed (`Parsed`); else none."""
+    kept: list[bytes] = field(default_factory=list)
+    """What all `lines` hold, where that is kept (`KeptLines`); else none."""
 
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Take one more record of the tree; the clock says when it was seen."""
-        kind, run_id, _, (name, offset, length, _, payload), _ = entry
+        kind, run_id, _, (name, offset, length, _, payload) = entry
         self.lines.append((name, offset, length))
-        if offset + length > self.spans.get(name, 0):
-            self.spans[name] = offset + length
+        end, spans = offset + length, self.spans
+        if name not in spans or end > spans[name]:
+            spans[name] = end
         self.size += length
-        if kind == record.OPEN:
+        if kind == OPEN:
             self.events += 1
-            self.open[run_id] = process_of(name)
-        elif kind == record.CLOSE and self.open.pop(run_id, None) is None:
+            self.open[run_id] = name
+        elif kind == CLOSE and self.open.pop(run_id, None) is None:
             self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
-            self._add_root(kind, entry, clock())
-        elif kind == record.VENDORS or run_id in self.parts_open or record.JOINED in payload:
-            self._add_part(kind, run_id, entry, clock())
+            self._add_root(kind, payload, clock())
+        elif record.JOINED in payload or kind == record.VENDORS or run_id in self.parts_open:
+            self._add_part(kind, run_id, payload, clock())
 
-    def _add_root(self, kind: str, seen: Entry, now: float) -> None:
-        if kind == record.OPEN:
+    def _add_root(self, kind: str, payload: bytes, now: float) -> None:
+        is_close = kind == CLOSE
+        if kind == OPEN:
             self.root_opened = True
-        elif kind == record.CLOSE:
+        elif is_close:
             self.root_closed, self.closed_at = True, now
-            if self.vendors is not None and PARTS not in seen.line.payload:
-                return  # it repeats the open record
+        # A root's close repeats its open record.
+        has_parts, names = is_close and PARTS in payload, not is_close or self.vendors is None
         try:
-            entry = seen.record or record.decode(seen.line.payload)
+            if names and (named := record.refs_in(payload)) is not None:
+                self.vendors = named
+            entry = record.decode(payload) if has_parts or kind == record.DROP else {}
         except Exception:  # noqa: BLE001  (the boundary around each record; the fold counts it as damaged)
             return
         if kind == record.DROP:
             self.dropped = record.dropped_by(entry)
-        if "vendors" in entry:
-            self.vendors = record.refs_of(entry)
-        if kind == record.CLOSE:
-            self.handed_on += record.count_in(entry, "parts")
+        self.handed_on += record.count_in(entry, "parts") if has_parts else 0
 
-    def _add_part(self, kind: str, run_id: str, seen: Entry, now: float) -> None:
+    def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
         try:
-            entry = seen.record or record.decode(seen.line.payload)
+            entry = record.decode(payload)
         except Exception:  # noqa: BLE001  (as in `_add_root`)
             return
-        if kind == record.OPEN and entry.get("joined") is True:
+        if kind == OPEN and entry.get("joined") is True:
             self.joined += 1
             if "vendors" in entry:
                 self.parts_open.add(run_id)
                 self.parts[run_id] = record.refs_of(entry)
         elif kind == record.VENDORS and run_id in self.parts:
             self.parts[run_id] = record.refs_of(entry)
-        elif kind == record.CLOSE and run_id in self.parts_open:
+        elif kind == CLOSE and run_id in self.parts_open:
             self.parts_open.discard(run_id)
             self.closed_at = max(self.closed_at, now)
             self.joined_told += record.events_of(entry)
@@ -144,7 +145,7 @@ class LoggedTree:
 
     def is_left(self, gone: Set[str]) -> bool:
         """Whether nobody lives who could end it: of a tree of several processes, those whose runs are open."""
-        left = set(self.open.values()) if self.parts else set[str]()
+        left = {process_of(log) for log in self.open.values()} if self.parts else set[str]()
         return (left or self.processes) <= gone
 
     @property
@@ -182,21 +183,21 @@ class LoggedTree:
         return {"name": name, "fingerprint": fingerprint} in (self.refs or ())
 
 
-PARSED_BYTES = 8 * 1024 * 1024
-"""Bytes of log whose records are kept parsed; as objects they take a few times as much."""
+KEPT_BYTES = 16 * 1024 * 1024
+"""Bytes of what was read that are kept."""
 CLEARED = "cleared"
 """File that grows with each clearing: what was read of the logs before is not to be shown any more."""
 
 
-class Parsed:
-    """The records that were read and wait, parsed, for their tree to be due: so a line is checked and parsed once.
+class KeptLines:
+    """What was read and waits for its tree to be due: so a line is read and checked once, and parsed with its tree.
 
-    They are bounded in bytes. The oldest trees give way; they, and what was read before somebody cleared something, are
-    read again from the logs.
+    As bytes: objects would take a few times as much, and hold up the collector. They are bounded; the oldest trees give
+    way, and what was read before somebody cleared something. Those are read again from the logs.
     """
 
-    def __init__(self, journal: Journal, most: int = PARSED_BYTES) -> None:
-        """Keep records of at most so many bytes."""
+    def __init__(self, journal: Journal, most: int = KEPT_BYTES) -> None:
+        """Keep at most so many bytes."""
         self.journal = journal
         self.most = most
         self.size = 0
@@ -204,30 +205,30 @@ class Parsed:
         self._trees: dict[int, LoggedTree] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
 
-    def add(self, tree: LoggedTree, whole: record.Record | None, length: int) -> None:
-        """Keep the record, of a line so long, that a tree has just taken, if all before it are kept."""
-        known = len(tree.records)
-        if whole is None or known + 1 != len(tree.lines):
+    def add(self, tree: LoggedTree, payload: bytes) -> None:
+        """Keep what a tree has just taken, if all before it is kept."""
+        known = len(tree.kept)
+        if known + 1 != len(tree.lines):
             self.drop(tree)
             return
-        tree.records.append(whole)
+        tree.kept.append(payload)
         if not known:
             self._trees[id(tree)] = tree
-        self.size += length
+        self.size += len(payload)
         while self.size > self.most:
             self.drop(next(iter(self._trees.values())))
 
-    def take(self, tree: LoggedTree) -> list[record.Record] | None:
-        """The records of a tree, which are not kept any longer; None where they have to be read."""
-        records = list(tree.records) if id(tree) in self._trees else []
+    def take(self, tree: LoggedTree) -> list[bytes] | None:
+        """What the lines of a tree hold, which is not kept any longer; None where they have to be read."""
+        kept = tree.kept.copy() if id(tree) in self._trees else []
         self.drop(tree)
-        return records if records and len(records) == len(tree.lines) else None
+        return kept if kept and len(kept) == len(tree.lines) else None
 
     def drop(self, tree: LoggedTree) -> None:
         """Keep nothing of a tree."""
         if self._trees.pop(id(tree), None) is not None:
-            self.size -= sum(length for _, _, length in paced(tree.lines[: len(tree.records)]))
-            let_go(tree.records)
+            self.size -= sum(map(len, tree.kept))
+            let_go(tree.kept)
 
     def has_cleared(self) -> bool:
         """Whether something was cleared since the last look: then nothing that was read before is kept."""
@@ -240,7 +241,7 @@ class Parsed:
         return True
 
 
-ROOT_KINDS = frozenset({record.OPEN, record.CLOSE, record.VENDORS, record.DROP})
+ROOT_KINDS = frozenset({OPEN, CLOSE, record.VENDORS, record.DROP})
 """Records of a root that say where its tree goes, or that it has ended."""
 
 

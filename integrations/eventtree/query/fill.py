@@ -147,7 +147,7 @@ class Filler:
         places: dict[str, list[int]] = {}
         starts: dict[str, int] = {}
         reader = LineReader(self.journal.files, name, upto)
-        for kind, run_id, tree_id, line, _ in chain(entries_of(reader), self._last_words(reader)):
+        for kind, run_id, tree_id, line in chain(entries_of(reader), self._last_words(reader)):
             places.setdefault(tree_id, []).extend((line.offset, line.length))
             if kind == record.OPEN and run_id == tree_id:
                 start = START.search(line.payload)

@@ -1,4 +1,4 @@
-"""Records that wait parsed for their tree: the same as the logs hold, bounded, and gone once somebody clears."""
+"""What was read and waits for its tree: the same as the logs hold, bounded, and gone once somebody clears."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eventtree import record
 from eventtree.delivery.feed import Feed, Folder
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal.clear import clear
-from eventtree.journal.trees import LoggedTree, Parsed, load
+from eventtree.journal.trees import KeptLines, LoggedTree, load
 
 T0 = 1_700_000_000_000_000_000
 REFS = [{"name": "v", "fingerprint": "0" * 16}]
@@ -52,34 +52,34 @@ def add(journal: Journal, tree: str, text: str = "text") -> None:
 
 def read(journal: Journal, most: int = 10**6) -> tuple[Folder, list[LoggedTree]]:
     folder, taker = Folder(journal, lambda: None, lambda: None), Taker()
-    folder.parsed.most = most
-    feed = Feed(journal, {}, {}, parsed=folder.parsed)
+    folder.lines.most = most
+    feed = Feed(journal, {}, {}, lines=folder.lines)
     feed.subscribers.append(taker)
     while feed.read():
         pass
     return folder, taker.trees
 
 
-def test_what_waits_parsed_is_what_the_log_holds(journal: Journal) -> None:
+def test_what_waits_is_what_the_log_holds(journal: Journal) -> None:
     for number in range(3):
         add(journal, f"t{number}")
     folder, trees = read(journal)
     assert [tree.id for tree in trees] == ["t0", "t1", "t2"]
     for tree in trees:
-        assert tree.records == list(load(journal, tree.lines))
+        assert record.decode_all(tree.kept) == list(load(journal, tree.lines))
     journal.files.read = None  # type: ignore[method-assign, assignment]  # nothing is read a second time
     for tree in trees:
         folded = folder.fold(tree).tree
         assert folded is not None and folded.root.outputs == 2**70
-    assert (folder.parsed.size, folder.parsed._trees) == (0, {})
+    assert (folder.lines.size, folder.lines._trees) == (0, {})
 
 
 def test_the_oldest_give_way_and_are_read_from_the_log(journal: Journal) -> None:
     for number in range(20):
         add(journal, f"t{number}", "x" * 1000)
     folder, trees = read(journal, most=5_000)
-    assert folder.parsed.size <= 5_000
-    assert [bool(tree.records) for tree in trees] == [False] * 17 + [True] * 3
+    assert folder.lines.size <= 5_000
+    assert [bool(tree.kept) for tree in trees] == [False] * 17 + [True] * 3
     assert [folder.fold(tree).tree.id for tree in trees] == [tree.id for tree in trees]  # type: ignore[union-attr]
 
 
@@ -96,8 +96,8 @@ def test_what_the_user_clears_while_it_waits_is_not_sent(journal: Journal) -> No
 
 def test_what_nobody_takes_is_not_kept(journal: Journal) -> None:
     add(journal, "t0")
-    parsed = Parsed(journal)
-    feed = Feed(journal, {}, {}, parsed=parsed)
+    lines = KeptLines(journal)
+    feed = Feed(journal, {}, {}, lines=lines)
     while feed.read():
         pass
-    assert (parsed.size, parsed._trees) == (0, {})
+    assert (lines.size, lines._trees) == (0, {})
