@@ -1,8 +1,8 @@
 """What a relay costs, and how far it is behind: `python -m tests.bench.relay [--rounds N]`.
 
 Real servers on loopback, everything in processes of its own. Callbacks are compared with those of the same app without
-a relay, in turn: machines are shared. `lag` is the time from a record's append until the engine has acknowledged it, at
-1,000 events a second; CPU is that of a whole relay, or collector, per event, starts left out.
+a relay that runs at the same time: machines are shared. `lag` is the time from a record's append until the engine has
+acknowledged it, at 1,000 events a second; CPU is that of a whole relay, or collector, per event, starts left out.
 """
 
 from __future__ import annotations
@@ -41,13 +41,18 @@ def tree():
     for _ in range(3):
         timed(app.end, timed(app.open, root))
     timed(app.end, root)
-for number in range(700):
+def spent():
+    relay = app.pipeline.relay
+    return time.clock_gettime(time.pthread_getcpuclockid(relay._thread.ident)) if relay else 0.0
+for number in range(1200):
     if number == 200:
         found.clear()
+        began, before = time.monotonic(), spent()
     tree()
     time.sleep(0.002)
+share = (spent() - before) / (time.monotonic() - began)
 found.sort()
-print(json.dumps([found[len(found) // 2], found[len(found) * 99 // 100]]))
+print(json.dumps([found[len(found) // 2], found[len(found) * 99 // 100], share]))
 sys.stdout.flush()
 import os
 os._exit(0)
@@ -105,6 +110,19 @@ def run(program: str, *arguments: str, meanwhile: Callable[[], object] = lambda:
     return json.loads(said)
 
 
+def together(program: str, each: list[tuple[int, str, str]]) -> list[Any]:
+    """What a program prints that runs several times at once: on which core, and its two arguments."""
+    env = {**os.environ, "EVENTTREE_STRICT": ""}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{core}])\n{program}", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[2], env=env,
+        )
+        for core, *arguments in each
+    ]  # fmt: skip
+    return [json.loads(one.communicate()[0]) for one in started]
+
+
 def cpu(running: Running) -> float:
     """CPU seconds of a process so far."""
     fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -112,25 +130,33 @@ def cpu(running: Running) -> float:
 
 
 def callbacks(place: Path, rounds: int) -> None:
-    """Callbacks with an engine that is up, down and hanging, against none."""
+    """Callbacks with an engine that is up, down and hanging, against those of the same app without a relay.
+
+    Both run at the same time, a core each and in turn, so that what else the machine does meets both; `none` is the app
+    without a relay against itself: what is left of chance.
+    """
     nats = Nats(place / "engine")
-    found: dict[str, list[list[float]]] = {"none": [], "up": [], "down": [], "hanging": []}
+    found: dict[str, list[list[list[float]]]] = {"none": [], "up": [], "down": [], "hanging": []}
+    cores = sorted(os.sched_getaffinity(0))
     for number in range(rounds):
+        cores.reverse()
         for name, each in found.items():
-            if name == "down":
-                nats.kill()
-            elif name == "hanging":
-                nats.start()
-                time.sleep(1.0)
-                nats.process.send_signal(signal.SIGSTOP)
-            each.append(run(CALLBACKS, str(place / f"{name}{number}"), "" if name == "none" else nats.url))
+            nats.kill() if name == "down" else None
+            nats.process.send_signal(signal.SIGSTOP) if name == "hanging" else None
+            pair = [(place / f"{name}{number}-", ""), (place / f"{name}{number}", "" if name == "none" else nats.url)]
+            each.append(together(CALLBACKS, [(cores[at % len(cores)], str(pair[at][0]), pair[at][1]) for at in (0, 1)]))
+            nats.start() if name == "down" else None
             nats.process.send_signal(signal.SIGCONT) if name == "hanging" else None
     nats.close()
-    base = [statistics.median(each[at] for each in found["none"]) for at in (0, 1)]
     for name, each in found.items():
-        p50, p99 = (statistics.median(one[at] for one in each) for at in (0, 1))
-        ratios = f"{p50 / base[0]:.2f} and {p99 / base[1]:.2f} of none"
-        print(f"callback, engine {name:8} p50 {p50 / 1e3:6.1f} µs, p99 {p99 / 1e3:7.1f} µs: {ratios}")
+        without, with_it = ([statistics.median(one[which][at] for one in each) for at in (0, 1)] for which in (0, 1))
+        ratios = [statistics.median(one[1][at] / one[0][at] for one in each) for at in (0, 1)]
+        relay = statistics.median(one[1][2] for one in each)
+        print(
+            f"callback, engine {name:8} p50 {with_it[0] / 1e3:5.1f} µs, p99 {with_it[1] / 1e3:6.1f} µs; without"
+            f" {without[0] / 1e3:.1f} and {without[1] / 1e3:.1f}: {ratios[0]:.2f} and {ratios[1]:.2f} of it;"
+            f" the relay's thread had {relay * 100:.2f} % of a core"
+        )
 
 
 def lags(place: Path) -> None:
@@ -231,11 +257,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--trees", type=int, default=10_000)
+    options.add_argument("--callbacks", action="store_true", help="nothing else")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, VendorServer():
-        lags(Path(folder))
-        throughput(Path(folder), given.trees)
-        outage(Path(folder), given.trees * 3 // 20)
+        if not given.callbacks:
+            lags(Path(folder))
+            throughput(Path(folder), given.trees)
+            outage(Path(folder), given.trees * 3 // 20)
         callbacks(Path(folder), given.rounds)
 
 

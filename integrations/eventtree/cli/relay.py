@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -86,15 +87,7 @@ def _numbers(text: str | None) -> range | None:
 
 def _until_stopped(work: Callable[[], object]) -> None:
     """Until Ctrl-C, or SIGTERM, which stops containers: it ends as orderly."""
-    handlers = {
-        signal.SIGINT: signal.default_int_handler,  # a shell's background has none
-        signal.SIGTERM: lambda *_: signal.raise_signal(signal.SIGINT),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has none
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with contextlib.suppress(KeyboardInterrupt):
         work()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -221,7 +221,7 @@ class Shipper(LoopThread):
     async def _run(self) -> None:
         self._add_consumers()
         if not self._stopping:
-            await keep_tidy(self)
+            await keep_tidy(self.journal, lambda: self.bounds, self._held)
 
     async def _close(self) -> None:
         # Consumers first: each writes its cursor and releases its lock. The client they use is closed after them.
@@ -230,6 +230,10 @@ class Shipper(LoopThread):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for client in self._clients:
             await client.close()
+
+    def _held(self) -> list[str]:
+        """Names of the locks this process has: of what it ships to."""
+        return [consumer.name for consumer in self.consumers.values() if consumer.cursor is not None]
 
     def _wake_consumers(self) -> None:
         for consumer in self.consumers.values():

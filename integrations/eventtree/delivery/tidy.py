@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 from eventtree import diagnostics
 from eventtree.config import Bounds
-from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.throttle import Throttle
 from eventtree.journal.files import MemoryFiles
 from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal
 from eventtree.journal.retention import remove_settled
-
-if TYPE_CHECKING:
-    from eventtree.delivery.shipper import Shipper
 
 TIDY_SECONDS = 60.0
 FIRST_TIDY_SECONDS = 0.5
@@ -24,32 +19,29 @@ MEMORY_TIDY_SECONDS = 2.0
 """Settled logs that may go are looked for this often."""
 
 
-async def keep_tidy(shipper: Shipper) -> None:
-    """Beat for each vendor's lock, and sweep now and then; soon after the start too: many processes live seconds."""
-    in_memory = isinstance(shipper.journal.files, MemoryFiles)
+async def keep_tidy(journal: Journal, bounds: Callable[[], Bounds], held: Callable[[], Iterable[str]]) -> None:
+    """Beat for each lock that is `held`, and sweep now and then; soon after the start too: many processes live seconds.
+
+    Whatever the vendors do meanwhile: who waits for one that is away has not stalled.
+    """
+    in_memory = isinstance(journal.files, MemoryFiles)
     swept = asyncio.get_running_loop().time() - TIDY_SECONDS
     pause = FIRST_TIDY_SECONDS
     while True:
-        _beat(shipper.consumers)
+        for name in held():
+            try:
+                beat(journal.files, name)
+            except OSError as error:
+                diagnostics.failed("delivery", error)
         await asyncio.sleep(pause)
         pause = MEMORY_TIDY_SECONDS if in_memory else BEAT_SECONDS
         now = asyncio.get_running_loop().time()
         if in_memory or now - swept >= TIDY_SECONDS:
             swept = now
-            await sweep(shipper.journal, shipper.bounds, in_memory=in_memory)
+            await _sweep(journal, bounds(), in_memory=in_memory)
 
 
-def _beat(consumers: Mapping[str, Consumer]) -> None:
-    """Write down, for each vendor that this process ships to, that it moves."""
-    for consumer in list(consumers.values()):
-        try:
-            if consumer.cursor is not None:
-                beat(consumer.journal.files, consumer.name)
-        except OSError as error:
-            diagnostics.failed("delivery", error)
-
-
-async def sweep(journal: Journal, bounds: Bounds, *, in_memory: bool = False) -> None:
+async def _sweep(journal: Journal, bounds: Bounds, *, in_memory: bool) -> None:
     """Remove settled logs that are old or too much; then see whether there is room for new trees. Never raises."""
     throttle = Throttle(lambda: journal.appended)
     try:

@@ -31,7 +31,7 @@ from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.relayed import ENDED, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
-from eventtree.relay.port import AGAIN_SECONDS, LONGEST_SECONDS, AwayError, Chunk, Port
+from eventtree.relay.port import AwayError, Chunk, Port, pause_after
 from eventtree.relay.settings import Target
 from eventtree.vendors import Vendor
 
@@ -73,20 +73,20 @@ class Collector:
         Raises:
             ConfigError, RefusedError: the engine does not take us as we are.
         """
-        pause = AGAIN_SECONDS
+        failures = 0
         try:
             while True:
                 try:
                     async with target.connection(serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
-                        pause = AGAIN_SECONDS
+                        failures = 0
                         for partition in range(port.partitions):
                             if take is None or partition in take:
                                 tasks.create_task(self._collect(port, partition))
                 except AwayError as away:
-                    if pause == AGAIN_SECONDS:
+                    if not failures:
                         diagnostics.logger.warning("nothing comes from %s: %s", target.url, away)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_SECONDS)
+                failures += 1
+                await asyncio.sleep(pause_after(failures))
         finally:
             self.shipper.stop(2.0)
 

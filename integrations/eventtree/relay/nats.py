@@ -27,11 +27,12 @@ from eventtree.relay.settings import Target, credentials, tls
 STREAM, LEASES = "EVENTTREE", "eventtree-leases"
 ASKED = "eventtree-ask"
 """Subject outside the stream's."""
-CONNECT_SECONDS = 3
-CLOSE_SECONDS = 1.0
-AGAIN_SECONDS, ACK_SECONDS = 1.0, 5.0
-"""A message is given again so long after a collector refused it, or took it and did not answer."""
-MAX_WAITING = 4 * port.BATCH
+CONNECT_SECONDS, CLOSE_SECONDS = 3, 1.0
+CONSUMER = ConsumerConfig(
+    ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0, max_ack_pending=4 * port.BATCH, max_deliver=-1
+)  # fmt: skip
+AGAIN_SECONDS = 1.0
+"""A message is given again so long after a collector refused it."""
 
 
 class _Client(Client):
@@ -79,27 +80,26 @@ class Engine(port.Port):
 
     async def look(self) -> int:
         try:
-            self._found = await self.js.stream_info(STREAM)
+            found = await self.js.stream_info(STREAM)
         except NotFoundError:
             self.partitions = 0
             return 0
-        self.partitions = len(self._found.config.subjects or ())
-        return self._found.state.messages
+        self._config, self.partitions = found.config, len(found.config.subjects or ())
+        return found.state.messages
 
     async def divide(self, partitions: int) -> None:
         subjects = [f"eventtree.{number}.log" for number in range(partitions)]
         if self.partitions:
-            before = self._found.config
-            changed = await self.js.update_stream(before.evolve(subjects=subjects))
+            changed = await self.js.update_stream(self._config.evolve(subjects=subjects))
             if changed.state.messages:
-                await self.js.update_stream(before)
+                await self.js.update_stream(self._config)
                 raise port.AwayError("messages came meanwhile")
-            return
-        config = StreamConfig(
-            STREAM, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, subjects=subjects
-        )
-        with contextlib.suppress(BadRequestError):  # somebody else was first, with other partitions
-            await self.js.add_stream(config)
+        else:
+            queue = RetentionPolicy.WORK_QUEUE
+            with contextlib.suppress(BadRequestError):  # somebody else was first, with other partitions
+                await self.js.add_stream(
+                    StreamConfig(STREAM, retention=queue, discard=DiscardPolicy.NEW, subjects=subjects)
+                )
 
     async def publish(self, partition: int, chunk: port.Chunk) -> None:
         await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=port.REPLY_SECONDS)
@@ -125,13 +125,10 @@ class Engine(port.Port):
 
     async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
         if partition not in self._consumers:
-            subject = f"eventtree.{partition}.log"
-            config = ConsumerConfig(
-                ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_SECONDS, max_ack_pending=MAX_WAITING, max_deliver=-1,
-                filter_subject=subject,
-            )  # fmt: skip
+            subject, name = f"eventtree.{partition}.log", f"fold-{partition}"
+            config = CONSUMER.evolve(filter_subject=subject)
             self._consumers[partition] = await self.js.pull_subscribe(
-                subject, durable=f"fold-{partition}", stream=STREAM, config=config
+                subject, durable=name, stream=STREAM, config=config
             )
         try:
             messages = await self._consumers[partition].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
@@ -158,16 +155,15 @@ class Engine(port.Port):
             await asyncio.sleep(0)  # the socket is closed in the loop's next round
 
     async def advice(self) -> list[str]:
-        """What its monitoring port says of its syncing."""
         monitor = os.environ.get("EVENTTREE_RELAY_MONITOR") or f"http://{self.target.host}:8222"
         hint = "Set sync_interval: always in its jetstream block (eventtree relay --print-nats-conf)"
 
-        def sync_always() -> bool:
+        def found() -> Any:
             with urllib.request.urlopen(f"{monitor}/varz", timeout=port.RECEIVE_SECONDS) as answer:
-                return bool(json.load(answer)["jetstream"]["config"].get("sync_always"))
+                return json.load(answer)["jetstream"]["config"].get("sync_always")
 
         try:
-            if await asyncio.to_thread(sync_always):
+            if await asyncio.to_thread(found):
                 return []
         except (OSError, ValueError, LookupError, TypeError):
             where = "EVENTTREE_RELAY_MONITOR names its monitoring port"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import pydantic_core
 
+from eventtree.delivery.retry import Backoff
 from eventtree.errors import ConfigError, EventTreeError
 from eventtree.journal.line import frame, unframe
 
@@ -28,8 +29,8 @@ RECEIVE_SECONDS, LEASE_SECONDS = 1.0, 6.0
 """A collector waits so long for chunks before it renews its lease, which is lost after so long."""
 REPLY_SECONDS = 5.0
 """An engine that does not answer for so long is away."""
-AGAIN_SECONDS, LONGEST_SECONDS = 0.2, 5.0
-"""Pauses before an engine that is away is tried again, at first and at most."""
+LONGEST_SECONDS = 5.0
+"""An engine that is away is tried again at least so often."""
 REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
 LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
 MOST_BYTES = 1 << 30
@@ -80,6 +81,11 @@ class Chunk(NamedTuple):
         except (TypeError, zlib.error):
             pass
         raise ValueError("damaged message")
+
+
+def pause_after(failures: int) -> float:
+    """Seconds to wait before an engine is tried again that was away so often in a row."""
+    return min(LONGEST_SECONDS, Backoff().delay(failures))
 
 
 class Port:

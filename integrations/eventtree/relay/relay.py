@@ -6,7 +6,6 @@ Of several that would replicate a folder, the one does that has the folder's loc
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import weakref
 
@@ -14,14 +13,13 @@ from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Settings
 from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE
 from eventtree.delivery.thread import LoopThread
-from eventtree.delivery.tidy import TIDY_SECONDS, sweep
+from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal, process_of
 from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.loop import unseen
-from eventtree.relay.port import AGAIN_SECONDS, LONGEST_SECONDS, AwayError, RefusedError
+from eventtree.relay.port import AwayError, RefusedError, pause_after
 from eventtree.relay.replicate import ENDED, Replicator
 from eventtree.relay.settings import Target
 
@@ -101,17 +99,21 @@ class Relay(LoopThread):
 
     def _open(self) -> None:
         self._woken = asyncio.Event()
+        self._tidying = asyncio.create_task(keep_tidy(self.journal, lambda: self.bounds, self._held))
+
+    def _held(self) -> list[str]:
+        return [REPLICATED] if self.cursor is not None else []
 
     async def _run(self) -> None:
-        pause = AGAIN_SECONDS
+        failures = 0
         while not self._stopping:
             wait = LOCK_SECONDS
             try:
                 if self._hold():
                     await self._replicate()
             except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
-                pause = min(2 * pause, LONGEST_SECONDS) if self.is_away else AGAIN_SECONDS
-                wait = PARKED_SECONDS if isinstance(error, RefusedError) else pause * random.uniform(0.5, 1.0)
+                failures = failures + 1 if self.is_away else 1
+                wait = PARKED_SECONDS if isinstance(error, RefusedError) else pause_after(failures)
                 self._miss(error)
             await self._pause(wait)
 
@@ -137,7 +139,6 @@ class Relay(LoopThread):
     async def _replicate(self) -> None:
         """Replicate over one connection until it breaks, or somebody deletes the folder."""
         assert self.cursor is not None
-        beaten = tidied = float("-inf")
         async with self.target.connection().opened() as port:
             self.is_away = False
             self.cursor.park(None)
@@ -145,13 +146,6 @@ class Relay(LoopThread):
             while not self.cursor.is_gone():
                 if not await replicator.round(is_ending=self._is_ending):
                     await self._pause(POLL_SECONDS)
-                now = time.monotonic()
-                if now - beaten >= BEAT_SECONDS:
-                    beaten = now
-                    beat(self.files, REPLICATED)
-                if now - tidied >= TIDY_SECONDS:
-                    tidied = now
-                    await sweep(self.journal, self.bounds)
 
     async def _pause(self, seconds: float) -> None:
         try:
