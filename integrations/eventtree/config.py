@@ -103,7 +103,7 @@ class Settings(BaseModel):
     """Metadata of every tree."""
     environment: str | None = None
     """Label of the deployment: `production`, …"""
-    sample_rate: float = Field(default=1.0, ge=0, le=1)
+    sample_rate: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
     """Share of trees to record, 0 to 1. Trees that are left out are counted in the report."""
     keep: Callable[[Any], bool] | str | None = None
     """The trees that vendors get, where not all: a function from `EventTree` to true or false, or words such as
@@ -356,8 +356,23 @@ def _wrong(error: ValidationError, from_environment: Collection[str]) -> ConfigE
     where, problem = complaint(error)
     setting, _, inner = where.partition(".")
     model, name, what = (Bounds, inner, "Bounds") if setting == "bounds" and inner else (Settings, setting, "Settings")
-    known = f"{what} are {', '.join(model.model_fields)}"
-    hint = SWITCH_HINT if name in SWITCHES else did_you_mean(name, model.model_fields) + known
+    if name in SWITCHES:
+        hint = SWITCH_HINT
+    elif not (hint := _told_of(model, name)):
+        hint = f"{did_you_mean(name, model.model_fields)}{what} are {', '.join(model.model_fields)}"
     if setting in from_environment:
         where = f"{where} ({FROM_ENVIRONMENT[setting][0]})"
     return ConfigError(where, problem, hint)
+
+
+def _told_of(model: type[BaseModel], name: str) -> str:
+    """The first sentence of a setting's docstring; empty for a setting that there is not, or without the source."""
+    import inspect  # only where something is wrong: it is slow
+    import re
+
+    docstring = rf'^    {name}: [^\n]*\n    """(.+?)\.?("""|(?<=\.)\s)'
+    try:
+        found = re.search(docstring, inspect.getsource(model), re.M | re.S)
+    except (OSError, TypeError):
+        return ""
+    return " ".join(found[1].replace("`", "").split()) if found else ""

@@ -17,6 +17,7 @@ from eventtree.delivery.shipper import Shipper
 from eventtree.event import Event, Kind
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.clear import clear
+from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
@@ -261,6 +262,14 @@ def test_clear_counts_beside_a_shipper_that_holds_the_vendor(own_place: Path, ha
         shipper.stop()
         assert b"find-me" not in b"".join(path.read_bytes() for path in own_place.iterdir())
         assert (sums.accepted, sums.delivered, sums.dropped, sums.waiting) == (9, 6, {"by_user": 3}, 0)
+
+
+def test_feedback_on_what_is_not_here_is_no_tree_to_clear(own_place: Path) -> None:
+    record_tree(pipeline := Pipeline(journal=own_place))
+    add_feedback(pipeline.journal, unknown := new_id(), unknown, None, {"score": 1})
+    assert f"delete 1 tree (none waiting for a vendor) of {own_place}" in run("clear").stderr
+    assert run("clear", "--yes").stdout == "Cleared 1 tree.\n"
+    assert not [log for log in own_place.glob("*.log") if b"score" in log.read_bytes()]
 
 
 def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:

@@ -32,6 +32,7 @@ def test_an_argument_goes_before_configure_before_the_environment(monkeypatch: p
 
 WRONG: dict[str, tuple[Any, str]] = {
     "unknown": (["datadog"], "no vendor is called 'datadog'. Known are honeyhive, humanloop_v5"),
+    "a class": ([HoneyHive], "HoneyHive is no vendor. Pass values such as HoneyHive(project='rag')"),
     "no vendor": ([3], "int is no vendor. Pass values such as HoneyHive(project='rag')"),
     "twice": ([HoneyHive(api_key="a"), HoneyHive(api_key="b")], "two vendors are called 'honeyhive'. Give each"),
     "no key": (["braintrust"], "BRAINTRUST_API_KEY"),
@@ -144,7 +145,8 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "misspelt": ({"vendor": ["a"]}, "vendor: there is no such setting. Did you mean vendors? Settings are vendors,"),
     "unlike": ({"zoo": 1}, "zoo: there is no such setting. Settings are vendors, journal,"),
     "no number": ({"sample_rate": "often"}, "sample_rate: it is no number. "),
-    "too much": ({"sample_rate": 2}, "sample_rate: it is more than 1.0. "),
+    "too much": ({"sample_rate": 2}, "sample_rate: it is more than 1.0. Share of trees to record, 0 to 1"),
+    "not finite": ({"sample_rate": float("nan")}, "sample_rate: it is no finite number. Share of trees to record"),
     "no list": ({"tags": 3}, "tags: it is no list. "),
     "no dict": ({"metadata": "a"}, "metadata: it is no dict. "),
     "no function": ({"redact": "x"}, "redact: it is no function. "),

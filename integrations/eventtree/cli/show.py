@@ -27,6 +27,7 @@ from eventtree.query.store import forget
 from eventtree.query.trees import close_indexes, journal_of
 from eventtree.serializer.packing import export_url
 from eventtree.serializer.serialize import serialize
+from eventtree.summary import plural
 from eventtree.terminal import SHORT_ID, RowsView, TableView, TreeView, console, draw_report, progress
 from eventtree.tree.filter import Filter
 from eventtree.vendors import vendor_class
@@ -202,7 +203,7 @@ def _at_stake(journal: Journal, trees: Sequence[LoggedTree]) -> str:
         keys = [key for key in keys_of(tree.refs) if not cursors(key).is_settled(tree.id, tree.spans)]
         waiting.update({name for name, _ in keys})
     who = ", ".join(f"{count} waiting for {name}" for name, count in sorted(waiting.items()))
-    return f"{len(trees)} tree{'' if len(trees) == 1 else 's'} ({who or 'none waiting for a vendor'})"
+    return f"{plural(sum(tree.has_runs for tree in trees), 'tree')} ({who or 'none waiting for a vendor'})"
 
 
 def _whole_id(trees: Iterable[str], end: str) -> str:
@@ -234,4 +235,4 @@ def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
         click.confirm(shown(f"Delete {what}?"), abort=True)
     count = clear(journal, None if tree_id is None else {tree_id})
     forget(journal)
-    say(f"Cleared {count} tree{'' if count == 1 else 's'}.")
+    say(f"Cleared {plural(count, 'tree')}.")

@@ -35,7 +35,7 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
             journal.files.overwrite(name, offset, line or _blank(seq, length))
     _remove_empty(journal)
     journal.files.append(CLEARED, b".")
-    return len(gone)
+    return sum(tree.has_runs for tree in gone.values())
 
 
 def _remove_empty(journal: Journal) -> None:

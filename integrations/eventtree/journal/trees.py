@@ -61,6 +61,11 @@ class LoggedTree:
     kept: list[bytes] = field(default_factory=list)
     """What all `lines` hold, where that is kept (`KeptLines`); else none."""
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether there is more of it than feedback on a tree that is not here."""
+        return bool(self.events or self.ended or self.root_opened or self.root_closed or self.dropped)
+
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Take one more record of the tree; the clock says when it was seen."""
         kind, run_id, _, (name, offset, length, _, payload) = entry

@@ -112,7 +112,8 @@ def resolve_vendors(given: Iterable[Any]) -> tuple[Vendor, ...]:
 def _from_name(entry: Any) -> Vendor:
     if not isinstance(entry, str):
         hint = f"Pass values such as HoneyHive(project='rag'), or names: {', '.join(VENDORS)}"
-        raise ConfigError("vendors", f"{type(entry).__name__} is no vendor", hint)
+        name = entry.__name__ if isinstance(entry, type) else type(entry).__name__
+        raise ConfigError("vendors", f"{name} is no vendor", hint)
     vendor = vendor_class(entry)
     try:
         return vendor()
