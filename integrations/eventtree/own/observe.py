@@ -83,10 +83,8 @@ def observe(
 
         def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """A run of the function, not open yet."""
-            run = form(shown, known, named(args, kwargs))
-            if metadata:
-                run.metadata = dict(metadata)
-            run.tags, run.keeps = tags, outputs
+            run = form(shown, known, named(args, kwargs), metadata, tags)
+            run.keeps = outputs
             return run
 
         return functools.wraps(function)(wrap(function, begun))

@@ -107,6 +107,9 @@ class Span:
         "name", "outputs", "params", "pipeline", "provider", "tags",
     )  # fmt: skip
     pipeline: Pipeline
+    _known: Mapping[str, Any]
+    """The metadata with which it opened."""
+    _token: Any
 
     def __init__(
         self,
@@ -139,10 +142,7 @@ class Span:
         self.metadata = dict(metadata) if metadata else {}
         self.keeps = True
         """Whether its outputs are recorded."""
-        self._known: Mapping[str, Any] = NOTHING
-        """The metadata with which it opened."""
         self._handler = handler
-        self._token: Any = None
         self._body: Body | None = None
         self._counts: dict[str, Any] | None = None
 
