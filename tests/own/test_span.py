@@ -183,3 +183,15 @@ def test_a_handler_inside_brings_its_vendors_to_the_whole_tree(server: VendorSer
     report = eventtree.flush(20)
     assert (report.vendors["honeyhive"].delivered, report.vendors["honeyhive"].differs) == (2, False)
     assert handler.last_tree_id is not None
+
+
+def test_a_span_may_be_a_block_again(trees: Captured) -> None:
+    ask = eventtree.span("ask", kind="model", inputs=ASKED)
+    with ask:
+        ask.outputs = BODY
+    with ask:
+        ask.outputs = "words alone"
+    first, second = (tree.root for tree in trees)
+    assert first.id != second.id
+    assert first.usage is not None and first.usage.input_tokens == 1000
+    assert second.usage is None or second.usage.input_tokens is None

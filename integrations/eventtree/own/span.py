@@ -226,6 +226,7 @@ class Span:
             learned: Any = NOTHING
             if self.kind in NAMES_A_MODEL or self._body or self._counts:
                 learned = self._learned(outputs, error)
+                self._body = self._counts = None  # the same span may be a block once more
             if self.metadata:
                 fresh = {key: one for key, one in self.metadata.items() if self._known.get(key) is not one}
                 learned = {**learned, "metadata": fresh or None}
