@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from struct import Struct, pack
 from typing import Any, ClassVar, Literal, NamedTuple, cast
@@ -202,20 +203,14 @@ class OTLP(Vendor):
             yield Item(event.id, view.id, (event.id,), "spans", around[len(span)] + span, path_params=path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
-        path = self.traces_endpoint.removeprefix(self.base_url)
-        return ((signal.rpartition("/")[2], re.sub(f"{TRACES}$", signal, path)),)
+        return place_at(self.traces_endpoint.removeprefix(self.base_url), signal)
 
     def _around(self, view: TreeView) -> wire.Before:
         """What stands before a span, or a log record, to make it a request: its resource and its scope."""
-        version, root = own_version(), view.root
-        known = {
-            "service.name": self.service or root.service or self.resource.get("service.name") or "unknown_service",
-            "service.version": root.release or None, "deployment.environment.name": root.environment,
-            "telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version,
-        }  # fmt: skip
-        resource = wire.attributes(wire.RESOURCE, {**self.resource, **without_nulls(known)})
-        scope = wire.framed(1, b"eventtree") + (wire.framed(2, version.encode()) if version else b"")
-        return wire.Before((2, wire.framed(1, scope)), (2, wire.framed(1, resource)), (1, b""))
+        root = view.root
+        service = self.service or root.service or self.resource.get("service.name") or "unknown_service"
+        own = (("service.name", service), ("service.version", root.release or None))
+        return around_of((*self.resource.items(), *own, ("deployment.environment.name", root.environment)))
 
     def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
         told, parent, failed = Told(event, view), view.parent_id(event), views.failure(event)
@@ -224,15 +219,14 @@ class OTLP(Vendor):
         if told.operation is not None and not is_plain:
             subject = told.asked_model if is_asked else "" if event.kind is RETRIEVER else name
             name = f"{told.operation} {subject or ''}"
-        ids = wire.ids(1, trace_id, wire.span_id(event.id))
-        above = above if parent is None else wire.span_id(parent)
-        times = PLACED.pack(
-            0x30, CLIENT if is_asked and not is_plain else INTERNAL, 0x39, start, 0x41, max(start, ended(event, view)),
-            b"\x85\x01", SAMPLED,
-        )  # fmt: skip
+        above, links = (above, links) if parent is None else (wire.span_id(parent), [])
         return b"".join((
-            ids, wire.framed(4, above) if above else b"", wire.text_field(5, name.strip() or str(event.kind)), times,
-            *(wire.framed(13, wire.ids(1, *one)) for one in links if parent is None),
+            wire.ids(1, trace_id, wire.span_id(event.id)),
+            b"\x22\x08" + above if above else b"",
+            wire.text_field(5, name.strip() or str(event.kind)),
+            PLACED.pack(0x30, CLIENT if is_asked and not is_plain else INTERNAL, 0x39, start,
+                        0x41, max(start, ended(event, view)), b"\x85\x01", SAMPLED),
+            *[wire.framed(13, wire.ids(1, *link)) for link in links],
             b"" if failed is None else wire.framed(15, wire.text_field(2, failed) + FAILED),
             attributes_of(self.flavor, told), *happened(event, view),
         ))  # fmt: skip
@@ -324,6 +318,22 @@ def partial_success(body: bytes) -> tuple[int, str] | None:
     return reply.partial_success.rejected_spans, reply.partial_success.error_message
 
 
+@lru_cache(maxsize=256)
+def place_at(path: str, signal: str) -> tuple[tuple[str, str], ...]:
+    """The path parameter of a signal, where traces go to this path."""
+    return ((signal.rpartition("/")[2], re.sub(f"{TRACES}$", signal, path)),)
+
+
+@lru_cache(maxsize=256)
+def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
+    """What stands before a span of this resource."""
+    version = own_version()
+    sdk = {"telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version}
+    known = wire.attributes(wire.RESOURCE, {**{name: one for name, one in resource if one is not None}, **sdk})
+    scope = wire.text_field(1, "eventtree") + (wire.text_field(2, version) if version else b"")
+    return wire.Before((2, wire.framed(1, scope)), (2, wire.framed(1, known)), (1, b""))
+
+
 Place = tuple[bytes, bytes, list[tuple[bytes, bytes]]]
 """Where a tree's spans belong: the trace, the span above its root, and what the root is linked to."""
 
@@ -361,6 +371,8 @@ def happened(event: Event, view: TreeView) -> Iterator[bytes]:
         yield event_of("exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()})
     for note in event.notes:
         yield event_of(note.name, wire.nanoseconds(note.at), {"value": value_text(note.value)})
+    if not view.has_more(event):
+        return
     scores = view.links(event, ("scores",)).get("scores")
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.serializer import view as views
@@ -21,7 +21,7 @@ from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
 from eventtree.vendors import otlp_event as of
 from eventtree.vendors.otlp_event import Told, json_text, value_text
-from eventtree.vendors.otlp_wire import KEYS, SPAN, Key, attribute
+from eventtree.vendors.otlp_wire import KEYS, SPAN, Key, attribute, attributes
 
 
 class Row(NamedTuple):
@@ -36,6 +36,8 @@ class Row(NamedTuple):
     kinds: Collection[Kind] = frozenset(Kind)
     is_content: bool = False
     """It tells the whole field: no later row of content tells it again."""
+    at_root: bool = False
+    """It stands on the root of a tree alone."""
 
 
 Table = tuple[Row, ...]
@@ -50,27 +52,41 @@ NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
 
 
+class ByKind(NamedTuple):
+    """What rows of the field `kind` may look at."""
+
+    kind: Kind
+    operation: str | None
+
+
 @cache
-def ways_of(flavor: str, kind: Kind, is_ok: bool, is_tied: bool, *is_none: bool) -> tuple[Way, ...]:
-    """The rows that may have a value on such an event."""
+def ways_of(
+    flavor: str, kind: Kind, operation: str | None, is_root: bool, is_tied: bool, is_ok: bool, *is_none: bool
+) -> tuple[bytes, tuple[Way, ...]]:
+    """The attributes that all such events have alike, and the other rows that may have a value on one."""
     absent = {field for field, is_absent in zip(OPTIONAL, is_none, strict=True) if is_absent}
     absent |= {"status", "error"} if is_ok else set()
     absent |= set() if is_tied else {"links"}
-    rows = (row for row in FLAVORS[flavor] if kind in row.kinds and row.field not in absent)
-    return tuple(
+    rows = [
+        row for row in FLAVORS[flavor]
+        if kind in row.kinds and row.field not in absent and (is_root or not row.at_root)
+    ]  # fmt: skip
+    known = cast("Told", ByKind(kind, operation))
+    alike = {row.attribute: row.value(known) for row in rows if row.field == "kind"}
+    return attributes(SPAN, alike), tuple(
         (row.value, NAMED[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
-         row.field if row.is_content else None) for row in rows
+         row.field if row.is_content else None) for row in rows if row.field != "kind"
     )  # fmt: skip
 
 
 def attributes_of(flavor: str, told: Told) -> bytes:
     """The attributes of an event, as fields of its span; without those that have no value."""
-    event = told.event
-    found: list[bytes] = []
-    contents: list[str] = []
-    is_tied = told.is_root and told.view.has_links
+    event, is_root = told.event, told.is_root
     absent = [one is None for one in OPTIONAL_OF(event)]
-    for value_of, key, before, content in ways_of(flavor, event.kind, event.status is OK, is_tied, *absent):
+    is_tied, is_ok = is_root and told.view.has_links, event.status is OK
+    alike, ways = ways_of(flavor, event.kind, told.operation, is_root, is_tied, is_ok, *absent)
+    found, contents = [alike], []
+    for value_of, key, before, content in ways:
         if content is not None and content in contents:
             continue
         value = value_of(told)
@@ -123,7 +139,7 @@ def _caller(told: Told) -> dict[str, Any]:
 
 KINDS = {kind: "LLM" if kind is Kind.MODEL else kind.upper() for kind in Kind}
 ABOUT: Table = (
-    Row("openinference.span.kind", "kind", lambda told: KINDS[told.kind]),
+    Row("openinference.span.kind", "kind", lambda known: KINDS[known.kind]),
     Row("session.id", "session_id", SESSION),
     Row("user.id", "user", attrgetter("user")),
     Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
@@ -224,7 +240,7 @@ GENAI: Table = (
         lambda told: None if TOTAL(told) is None else "provider" if told.cost.get("source") == "provider" else "local"),
     Row("eventtree.cost", "cost", lambda told: json_text(told.cost)),
     Row("gen_ai.tool.name", "name", NAME, TOOL),
-    Row("gen_ai.tool.type", "kind", lambda told: "function", TOOL),
+    Row("gen_ai.tool.type", "kind", lambda known: "function", TOOL),
     Row("gen_ai.tool.call.id", "outputs",
         lambda told: of.text_in(told.outputs.get("tool_call_id") or told.event.metadata.get("tool_call_id")), TOOL),
     Row("gen_ai.tool.call.arguments", "inputs",
@@ -232,8 +248,7 @@ GENAI: Table = (
         TOOL, True),
     Row("gen_ai.tool.call.result", "outputs", lambda told: value_text(told.event.outputs), TOOL, True),
     Row("gen_ai.agent.name", "name", NAME, AGENT),
-    *(Row(f"gen_ai.{name}.name", "name", lambda told: told.event.name if told.is_root else None, CHAIN)
-      for name in ("agent", "workflow")),
+    *(Row(f"gen_ai.{name}.name", "name", NAME, CHAIN, at_root=True) for name in ("agent", "workflow")),
     Row("gen_ai.retrieval.query.text", "inputs", _query, RETRIEVER, True),
     Row("gen_ai.retrieval.documents", "outputs",
         lambda told: json_text(of.documents(told.outputs)) if isinstance(told.outputs.get("documents"), list) else None,
@@ -369,13 +384,13 @@ LANGFUSE: Table = (
     Row("langfuse.observation.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
     Row("langfuse.observation.prompt.version", "prompt", _langfuse_version, MODEL),
     Row("langfuse.experiment.*", "links", _langfuse_experiment),
-    Row("langfuse.trace.name", "name", lambda told: told.event.name if told.is_root else None),
-    Row("langfuse.trace.tags", "tags", lambda told: told.event.tags if told.is_root else None),
+    Row("langfuse.trace.name", "name", NAME, at_root=True),
+    Row("langfuse.trace.tags", "tags", attrgetter("event.tags"), at_root=True),
     Row("langfuse.release", "release", attrgetter("event.release")),
     Row("langfuse.environment", "environment", lambda told: told.event.environment or told.view.root.environment),
 )
 LANGSMITH: Table = (
-    Row("langsmith.span.kind", "kind", lambda told: LANGSMITH_KINDS.get(told.kind, "chain")),
+    Row("langsmith.span.kind", "kind", lambda known: LANGSMITH_KINDS.get(known.kind, "chain")),
     Row("langsmith.trace.name", "name", NAME),
     Row("langsmith.span.tags", "tags", lambda told: ", ".join(told.event.tags)),
     Row("langsmith.metadata.*", "metadata", _langsmith_metadata),
