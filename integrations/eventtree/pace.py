@@ -37,6 +37,11 @@ def paced(items: Iterable[T], *, each: bool = False) -> Iterable[T]:
 
 
 def _rested(items: Iterable[T], call: Callable[[], None], few: int) -> Iterator[T]:
+    if few == 1:
+        for item in items:
+            yield item
+            call()
+        return
     each = iter(items)
     while some := list(islice(each, few)):
         yield from some

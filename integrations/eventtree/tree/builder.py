@@ -21,6 +21,7 @@ The records become runs (`rules.py`). Then `build` makes events of the runs:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from eventtree import record
@@ -29,7 +30,7 @@ from eventtree.pace import let_go, paced, paced_dict, paced_sorted
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, ordered
-from eventtree.tree.nesting import Nest, rooted, settle_unclosed, silent, wrappers
+from eventtree.tree.nesting import rooted, settle_unclosed, silent, wrappers
 from eventtree.tree.prompts import PROMPT_KEYS, find_prompts
 from eventtree.tree.rules import RULES, UNSEEN, Run
 from eventtree.tree.texts import complete
@@ -47,6 +48,7 @@ class TreeBuilder:
         self._runs: dict[str, Run] = {}
         self._feedback: list[Record] = []
         self._held: dict[str, Run] = {}
+        self._repeats = False
         self._values: dict[int, Any] = {}
         """What records hold that others repeat, by number."""
         self.others: set[str] = set()
@@ -69,6 +71,8 @@ class TreeBuilder:
                 run = self._runs[run_id] = Run(run_id)
             act, run.state = RULES[run.state, kind]
             getattr(run, act)(entry)
+            if record.SAME in entry:
+                self._repeats = True
         elif kind == record.FEEDBACK:
             self._feedback.append(entry)
         else:
@@ -92,10 +96,12 @@ class TreeBuilder:
         settled = self.settle(part=part)
         if settled is None:
             return None
-        each = paced(settled.nest.runs.values(), each=True)
+        each = paced(settled.runs.values(), each=True)
         events = [event_of(run, settled, pricing) for run in each]
-        in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
-        feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
+        feedback: tuple[Record, ...] = ()
+        if self._feedback:
+            in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
+            feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
         return EventTree.made(self.id, ordered(events), feedback)
 
     def let_go(self) -> None:
@@ -104,18 +110,19 @@ class TreeBuilder:
 
     def settle(self, *, part: bool = False) -> Settled | None:
         """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
-        runs = paced_dict({run.id: run for run in paced(self._runs.values()) if run.state != UNSEEN})
-        if not runs:
+        seen = [run for run in paced(self._runs.values()) if run.state != UNSEEN]
+        if not seen:
             return None
-        words = _words(runs)
-        if self._held or record.SAME in words:
-            complete([*self._held.values(), *runs.values()], self._values)
+        if self._held or self._repeats:
+            complete([*self._held.values(), *seen], self._values)
+        in_time = paced_sorted(seen, attrgetter("start", "id"))
+        found = _Found()
+        for run in paced(in_time):
+            found.add(run)
+        words, parents = found.words, paced_dict(found.parents)
+        runs = paced_dict({run.id: run for run in paced(in_time)})
         # The root first: parents, session and user of all the others depend on it.
-        start = min((run.open["start"] for run in runs.values() if run.open), default=0)
         root = self._root(runs)
-        in_time = paced_sorted(runs.values(), lambda run: (run.open.get("start", 0), run.id))
-        in_order = paced_dict({run.id: run for run in paced(in_time)})
-        parents = paced_dict({run.id: run.open.get("parent") for run in in_order.values()})
         if root.id != self.id and root.open.get("joined"):
             # The rest of the tree is elsewhere: what this part is of has to stand somewhere.
             root.metadata = {"parent_run_id": root.open.get("parent"), "parent_tree_id": self.id}
@@ -131,19 +138,21 @@ class TreeBuilder:
         session = root.learned("session") or configured.get("session") or _agreed(runs, SESSION_KEYS, words)
         user = root.learned("user") or configured.get("user") or _agreed(runs, USER_KEYS, words)
         # Who wraps whom decides whose tokens count, so it is settled before any event is made.
-        around = wrappers(runs, parents) if "usage" in words else set[str]()
-        nest = Nest(runs, parents, around, silent(runs, parents, around))
-        settle_unclosed(runs, parents)
-        _add_structure(in_order, parents, words)
+        around = wrappers(found.with_usage, runs, parents)
+        quiet = silent(found.asked, runs, parents, around)
+        if found.is_unclosed:
+            settle_unclosed(runs, parents)
+        _add_structure(runs, parents, words)
         # Statuses and kinds are final from here on.
-        return Settled(self.id, nest, (session, user, root.learned("environment")), start)
+        start = next((run.start for run in in_time if run.open), 0)
+        return Settled(self.id, runs, parents, around, quiet, (session, user, root.learned("environment")), start)
 
     def _root(self, runs: Mapping[str, Run]) -> Run:
         own = runs.get(self.id)
         if own is not None:
             return own
         orphans = [run for run in runs.values() if run.open.get("parent") not in runs]
-        return min(orphans or runs.values(), key=lambda run: (run.open.get("start", 0), run.id))
+        return min(orphans or runs.values(), key=attrgetter("start", "id"))
 
 
 def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[EventTree]:
@@ -165,16 +174,38 @@ def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...], words: set[str]) -> 
     return str(found.pop()) if len(found) == 1 else None
 
 
-def _words(runs: Mapping[str, Run]) -> set[str]:
-    """What the records of a tree mention: their fields, frameworks, statuses, keys of metadata, and tags up to their
-    number. Most trees mention little, so most of what could be found in them need not be looked for.
-    """
-    words: set[Any] = set()
-    for run in runs.values():
-        opened, closed = run.open, run.close
-        words.update(opened, closed, opened.get("metadata") or (), (opened.get("framework"), closed.get("status")))
-        words.update([tag.rpartition(":")[0] for tag in opened.get("tags") or ()])
-    return words
+class _Found:
+    """What one look at the runs of a tree finds: most need nothing of what could be worked out of them."""
+
+    __slots__ = ("asked", "is_unclosed", "parents", "with_usage", "words")
+
+    def __init__(self) -> None:
+        self.words: set[Any] = set()
+        """Frameworks, statuses, keys of metadata, and tags up to their number."""
+        self.parents: dict[str, str | None] = {}
+        self.with_usage: list[Run] = []
+        self.asked: list[Run] = []
+        """Models and embeddings."""
+        self.is_unclosed = False
+
+    def add(self, run: Run) -> None:
+        opened, closed, words = run.open.get, run.close.get, self.words
+        self.parents[run.id] = opened("parent")
+        words.add(opened("framework"))
+        words.add(closed("status"))
+        if metadata := opened("metadata"):
+            words.update(metadata)
+        for tag in opened("tags") or ():
+            words.add(tag.rpartition(":")[0])
+        if closed("usage"):
+            self.with_usage.append(run)
+        if (closed("kind") or opened("kind")) in COUNTED:
+            self.asked.append(run)
+        if not run.close:
+            self.is_unclosed = True
+
+
+COUNTED = (Kind.MODEL, Kind.EMBEDDING)
 
 
 def _add_structure(runs: Mapping[str, Run], parents: Mapping[str, str | None], words: set[str]) -> None:

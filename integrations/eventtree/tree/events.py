@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from pydantic.dataclasses import rebuild_dataclass
 
@@ -16,7 +15,6 @@ from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Stat
 from eventtree.pace import paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
-from eventtree.tree.nesting import Nest
 from eventtree.tree.rules import NOTHING, Run
 from eventtree.usage import normalise
 
@@ -46,12 +44,16 @@ class Pricing(Protocol):
         """The cost of a run; `asked` is the name by which the `model` that answered was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """A tree of which all is known that its runs decide together."""
 
     tree_id: str
-    nest: Nest
+    runs: Mapping[str, Run]
+    parents: Mapping[str, str | None]
+    wrappers: set[str]
+    """Model runs that merely wrap another model run."""
+    silent: set[str]
+    """Runs for which no tokens may be counted."""
     shared: tuple[Any, Any, Any]
     """Session, user and environment of the tree."""
     start: int
@@ -73,7 +75,7 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     status = closed("status") or run.status
     event = object.__new__(OPEN_EVENT)
     event.id = run.id
-    event.parent_id = settled.nest.parents[run.id]
+    event.parent_id = settled.parents[run.id]
     event.tree_id = settled.tree_id
     event.session_id, event.user, event.environment = shared
     event.kind = run.kind or KINDS.get(kind, kind)
@@ -89,7 +91,7 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     event.params = _merged(opened("params"), closed("params")) or None
     event.prompt = run.prompt
     event.start = _time(opened("start", settled.start))
-    event.usage, event.cost = figures_of(run, event, settled.nest, pricing)
+    event.usage, event.cost = figures_of(run, event, settled, pricing)
     event.duration = None if duration is None else max(0, duration) / 1e9
     event.time_to_first_token = _first_token(run) if run.notes else None
     event.tags = tuple(opened("tags", ()))
@@ -134,16 +136,16 @@ def _error(kept: Any) -> EventError:
     return EventError(**{"type": "unknown", "message": "[redaction failed]", **texts})
 
 
-def figures_of(run: Run, event: Event, nest: Nest, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
+def figures_of(run: Run, event: Event, settled: Settled, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
     """Tokens and money of one run: what was reported, else what can be counted."""
-    raw_usage = None if run.id in nest.wrappers else run.close.get("usage")
+    raw_usage = None if run.id in settled.wrappers else run.close.get("usage")
     usage = normalise(raw_usage, event.inputs, event.model) if raw_usage else None
     if pricing is None:
         return usage, None
-    given, asks_a_model = _given(run, nest), event.kind in ASKS_A_MODEL
+    given, asks_a_model = _given(run, settled), event.kind in ASKS_A_MODEL
     if usage is None and given is None and not asks_a_model:
         return None, None
-    is_own = run.id not in nest.wrappers and run.id not in nest.silent
+    is_own = run.id not in settled.wrappers and run.id not in settled.silent
     has_answered = event.outputs is not None and event.status in (Status.OK, Status.CANCELLED)
     if usage is None and is_own and has_answered and event.kind in (Kind.MODEL, Kind.EMBEDDING):
         usage = pricing.infer(event.inputs, event.outputs, event.model)
@@ -173,7 +175,7 @@ def _with_problems(usage: Usage | None, cost: Cost | None) -> tuple[Usage | None
     return usage, cost.model_copy(update={"problems": ()}) if is_known else None
 
 
-def _given(run: Run, nest: Nest) -> JsonValue:
+def _given(run: Run, settled: Settled) -> JsonValue:
     """The cost the user gave for this run."""
     if run.close.get("cost") is not None:
         return run.close["cost"]
@@ -186,7 +188,7 @@ def _given(run: Run, nest: Nest) -> JsonValue:
     own = learned.get(GIVEN_COST, known.get(GIVEN_COST))
     if own is None:
         return None
-    above = nest.runs.get(nest.parents[run.id] or "")
+    above = settled.runs.get(settled.parents[run.id] or "")
     inherited = above.open.get("metadata", NOTHING).get(GIVEN_COST) if above is not None else None
     return None if own == inherited else own
 

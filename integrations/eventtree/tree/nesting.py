@@ -7,22 +7,9 @@ another must not count its tokens a second time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from eventtree.event import Kind, Status
 from eventtree.tree.rules import Run
-
-
-@dataclass(frozen=True, slots=True)
-class Nest:
-    """The runs of a tree with their parents, wrappers and silent runs."""
-
-    runs: Mapping[str, Run]
-    parents: Mapping[str, str | None]
-    wrappers: set[str]
-    """Model runs that merely wrap another model run: `wrappers`."""
-    silent: set[str]
-    """Runs for which no tokens may be counted: `silent`."""
 
 
 def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None]:
@@ -47,12 +34,11 @@ def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None
     return safe
 
 
-def wrappers(runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> set[str]:
-    """Model runs that merely wrap another model run.
+def wrappers(with_usage: Sequence[Run], runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> set[str]:
+    """Model runs that merely wrap another model run, of those with usage.
 
     The inner run has the usage; counting the wrapper's too would count tokens twice.
     """
-    with_usage = [run for run in runs.values() if run.close.get("usage")]
     found = _handing_on(with_usage)
     for run in with_usage:
         if run.open.get("kind") != Kind.MODEL:
@@ -89,12 +75,15 @@ def _encloses(outer: Run, inner: Run) -> bool:
     return bool(starts[0] < starts[1] and ends[1] <= ends[0])
 
 
-def silent(runs: Mapping[str, Run], parents: Mapping[str, str | None], wrappers: set[str]) -> set[str]:
-    """Runs for which no tokens may be counted: a run above or below has the same text, and counts it."""
+def silent(
+    asked: Sequence[Run], runs: Mapping[str, Run], parents: Mapping[str, str | None], wrappers: set[str]
+) -> set[str]:
+    """Of models and embeddings those for which no tokens may be counted: a run above or below has the same text, and
+    counts it.
+    """
     found: set[str] = set()
-    asked = [(run, kind) for run in runs.values() if (kind := run.learned("kind")) in (Kind.MODEL, Kind.EMBEDDING)]
-    for run, kind in asked if len(asked) > 1 else ():
-        above = parents[run.id]
+    for run in asked if len(asked) > 1 else ():
+        kind, above = run.learned("kind"), parents[run.id]
         while above is not None and above in runs:
             if runs[above].learned("kind") == kind:
                 has_usage = bool(runs[above].close.get("usage")) and above not in wrappers

@@ -40,7 +40,8 @@ class Run:
     """What is known of a run. Its records are shared and never changed."""
 
     __slots__ = (
-        "close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "passed", "prompt", "state"
+        "close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "passed", "prompt", "start",
+        "state",
     )  # fmt: skip
 
     def __init__(self, run_id: str) -> None:
@@ -48,6 +49,7 @@ class Run:
         self.id = run_id
         self.state = UNSEEN
         self.open: Mapping[str, Any] = NOTHING
+        self.start = 0
         self.close: Mapping[str, Any] = NOTHING
         self.passed: list[Run] = []
         """Records of it that others count before, each as a run: what they hold, later ones may repeat."""
@@ -65,6 +67,7 @@ class Run:
 
     def keep_open(self, entry: Record) -> None:
         self.open = entry
+        self.start = entry.get("start", 0)
 
     def keep_close(self, entry: Record) -> None:
         self.close = entry
