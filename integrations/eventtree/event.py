@@ -355,7 +355,15 @@ class EventTree(Frozen):
     @classmethod
     def made(cls, tree_id: str, events: tuple[Event, ...], feedback: tuple[dict[str, JsonValue], ...]) -> EventTree:
         """The tree of values that the fold has made. Nothing is checked."""
-        return cls.model_construct({"id", "events", "feedback"}, id=tree_id, events=events, feedback=feedback)
+        tree = cls.__new__(cls)
+        for name, value in (
+            ("__dict__", {"id": tree_id, "events": events, "feedback": feedback}),
+            ("__pydantic_fields_set__", {"id", "events", "feedback"}),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", None),
+        ):
+            object.__setattr__(tree, name, value)
+        return tree
 
     @property
     def root(self) -> Event:

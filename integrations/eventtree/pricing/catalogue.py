@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from eventtree.event import Cost, Usage
 from eventtree.remembered import Remembered
 from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
-from eventtree.usage.normalize import conditions, plain_counts, unusual
+from eventtree.usage.normalize import conditions, unusual
 
 KEYS = {"input": ("input", "cache"), "output": ("output",)}
 """Side → how genai-prices' keys of its tokens begin."""
@@ -77,7 +77,10 @@ FIGURES = {
 }
 """Our figure → genai-prices' name of it; both conventions agree (wholes include their parts)."""
 
-SIDES = frozenset({"input_tokens", "output_tokens"})
+SENT_ANSWERED = ("input_tokens", "output_tokens")
+SIDES = frozenset(SENT_ANSWERED)
+COUNTS_OF = attrgetter(*SENT_ANSWERED, "total_tokens")
+ZERO, ONE = Decimal(0), Decimal(1)
 FIGURES_OF = attrgetter(*FIGURES)
 DETAILS_OF = attrgetter(*(name for name in FIGURES if name not in SIDES), "units", "service_tier")
 OF_OUTPUT = frozenset({"output_tokens", "output_reasoning_tokens"})
@@ -147,6 +150,15 @@ class Asked:
     """The lengths of the input above which the prices change."""
     rates: dict[int, Mapping[str, Decimal] | None]
     """How many of the steps an input goes beyond → what one more token of each count costs."""
+    is_whole: bool
+    """Whether both sides are charged, and nothing is that the answer does not count."""
+
+    def rates_of(self, tokens: int) -> Mapping[str, Decimal] | None:
+        """What one more token of each count costs where so many go in; None where it is not but so much for each."""
+        step = bisect_left(self.steps, tokens)
+        if step not in self.rates:
+            self.rates[step] = _rates(self, (0, *self.steps)[step])
+        return self.rates[step]
 
 
 class Catalogue:
@@ -168,9 +180,7 @@ class Catalogue:
 
     def find(self, model: str, provider: str | None, base_url: str | None) -> Found | None:
         """What genai-prices has on a model, or None. Remembered, as long as its prices are not updated."""
-        from genai_prices.data_snapshot import get_snapshot
-
-        snapshot = get_snapshot()
+        snapshot = self._latest()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             self._known, self._asked = Remembered(CACHE_SIZE), Remembered(CACHE_SIZE)
@@ -179,6 +189,12 @@ class Catalogue:
             return self._known.keep(key, self._find(model, self.provider_id(provider, base_url)))
         return self._known[key]
 
+    @cached_property
+    def _latest(self) -> Callable[[], Any]:
+        from genai_prices.data_snapshot import get_snapshot
+
+        return get_snapshot
+
     def provider_id(self, provider: str | None, base_url: str | None) -> str | None:
         """The provider genai-prices lists at `base_url` or under that name, or one it does not list and would take for
         another (`UNLISTED`); a class name is no provider.
@@ -186,23 +202,39 @@ class Catalogue:
         LangChain's `ls_provider` of an unknown class is its name in lower case ("genericfakechatmodel"), so only whole
         words count, not parts of them.
         """
-        from genai_prices.data_snapshot import get_snapshot
-
-        listed = get_snapshot().providers
+        listed = self._latest().providers
         by_url = (one.id for one in listed if base_url and re.match(one.api_pattern, base_url))
         return next(by_url, None) or _listed((provider or "").lower().strip(), {one.id for one in listed})
 
-    def price(self, usage: Usage, model: str, provider: str | None, base_url: str | None, at: datetime) -> Cost | None:
-        """What `usage` cost at that time, or None where genai-prices cannot say."""
+    def price(
+        self,
+        usage: Usage,
+        model: str,
+        provider: str | None,
+        base_url: str | None,
+        at: datetime,
+        plain: tuple[int, int, int] | None,
+    ) -> Cost | None:
+        """What `usage` cost at that time, or None where genai-prices cannot say. `plain` are its `plain_counts`."""
         found = self.find(model, provider, base_url)
         if found is None:
             return None
-        counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
-        if plain_counts(usage.raw) == counts and not any(DETAILS_OF(usage)):
+        if plain == COUNTS_OF(usage) and not any(DETAILS_OF(usage)):
             # By far the most: two counts, and nothing else that a price could depend on.
-            minute, factor = int(at.timestamp()) // 60, Decimal(1)
+            minute, factor = int(at.timestamp()) // 60, ONE
             asked = found.plain.get(minute) or found.plain.keep(minute, self._ask(found, {}, at))
-            figures = {"input_tokens": usage.input_tokens or 0, "output_tokens": usage.output_tokens or 0}
+            rates = asked.rates_of(plain[0]) if asked.is_whole and not usage.uncounted else None
+            if rates is not None:
+                sent, answered = (
+                    rates[name] * n if n else ZERO for name, n in zip(SENT_ANSWERED, plain[:2], strict=True)
+                )
+                return Cost.model_construct(
+                    input_usd=sent,
+                    output_usd=answered,
+                    total_usd=sent + answered + rates["requests"],
+                    source=self.source,
+                )
+            figures = dict(zip(SENT_ANSWERED, plain[:2], strict=True))
         else:
             context, factor, problems = _conditions(usage, found, at)
             if problems:
@@ -224,7 +256,8 @@ class Catalogue:
         charged = frozenset(side for side, keys in KEYS.items() if any(name.startswith(keys) for name in token_prices))
         fees = frozenset(map(_counted, prices))
         steps = sorted({tier.start for price in prices.values() for tier in getattr(price, "tiers", ())})
-        return self._asked.keep(key, Asked(found, context, at, prices, charged, fees, tuple(steps), {}))
+        is_whole = len(charged) == len(KEYS) and ("requests" in fees or not ALWAYS_SEARCHES.search(found.model.id))
+        return self._asked.keep(key, Asked(found, context, at, prices, charged, fees, tuple(steps), {}, is_whole))
 
     def prices(self, model: str, provider: str | None, base_url: str | None, at: datetime) -> Mapping[str, Any] | None:
         """genai-prices' own prices of the model at that time, by its price keys; None where it has none."""
@@ -269,10 +302,7 @@ def _sums_by_rates(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
             left[WITHIN[name]] = left.get(WITHIN[name], 0) - counts[name]
     if min(left.values(), default=0) < 0:
         return None  # what it says then is its own
-    step = bisect_left(asked.steps, figures["input_tokens"])
-    if step not in asked.rates:
-        asked.rates[step] = _rates(asked, (0, *asked.steps)[step])
-    rates = asked.rates[step]
+    rates = asked.rates_of(figures["input_tokens"])
     if rates is None:
         return None
     sent, answered = Decimal(0), Decimal(0)

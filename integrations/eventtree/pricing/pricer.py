@@ -114,7 +114,8 @@ class Pricer:
         `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
         """
         raw = usage.raw if usage is not None else None
-        if plain_counts(raw):
+        plain = plain_counts(raw)
+        if plain:
             raw = None  # the usual record has no place where anybody could have stated a cost
         stated = cost_of(given, "given") if given is not None else None
         if stated is None and usage is not None:
@@ -125,7 +126,7 @@ class Pricer:
         if found is None and not is_final and (raw or reported is not None):
             found = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
         if found is None and not is_final:
-            found, is_final = self._listed(usage, (model, asked), provider, base_url, at)
+            found, is_final = self._listed(usage, (model, asked), provider, base_url, at, plain)
             for other, share in usage.others.items() if usage is not None else ():
                 found = found and _plus(found, self._listed(share, (other, None), provider, base_url, at)[0], other)
         if found is None and not is_final and model and _has_tokens(usage):
@@ -190,6 +191,7 @@ class Pricer:
         provider: str | None,
         base_url: str | None,
         at: datetime,
+        plain: tuple[int, int, int] | None = None,
     ) -> tuple[Cost | None, bool]:
         """A price from table or genai-prices, and whether None is the last word."""
         tier = usage.service_tier if usage is not None else None
@@ -200,7 +202,7 @@ class Pricer:
         model = names[0]
         if self.catalogue is None or model is None or usage is None or not (_has_tokens(usage) or usage.units):
             return None, False
-        return self.catalogue.price(usage, model, provider, base_url, at), False
+        return self.catalogue.price(usage, model, provider, base_url, at, plain), False
 
 
 def _plus(cost: Cost, share: Cost | None, model: str) -> Cost:

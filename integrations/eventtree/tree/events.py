@@ -219,7 +219,8 @@ def _time(at_ns: int) -> datetime:
 def ordered(events: list[Event]) -> tuple[Event, ...]:
     """By start, but never a child before its parent."""
     in_time = paced_sorted(events, attrgetter("start", "id"))
-    if all(event.parent_id == in_time[0].id for event in paced(in_time[1:])):
+    root = in_time[0].id
+    if {event.parent_id for event in paced(in_time[1:])} <= {root}:
         return tuple(in_time)  # a root and its children: by far the most trees
     children: dict[str | None, list[Event]] = {}
     ids = {event.id for event in paced(events)}
