@@ -132,7 +132,7 @@ class Engine(port.Port):
             )
         try:
             messages = await self._consumers[partition].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # the client raises asyncio's own, too, where its second request is out of time
             if self.client.is_connected:
                 return []
             raise

@@ -25,6 +25,8 @@ from eventtree.relay.settings import Target
 
 POLL_SECONDS = 0.4
 """The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
+AWAITED_SECONDS = 0.02
+"""So often where `durable` is "engine": what other processes wait for is known by their logs alone."""
 LOCK_SECONDS = 1.0
 PARKED_SECONDS = 60.0
 """Credentials that were refused are read, and tried, again after so long."""
@@ -38,7 +40,7 @@ class Relay(LoopThread):
     """Replicates one journal. Never raises into the app; what goes wrong is tried again, and in the report."""
 
     thread_name, part = "eventtree-relay", "relay"
-    exit_timeout, bounds = 2.0, BOUNDS
+    exit_timeout, bounds, poll_seconds = 2.0, BOUNDS, POLL_SECONDS
 
     def __init__(self, journal: Journal, target: Target) -> None:
         """Nothing runs before `ensure`."""
@@ -145,7 +147,7 @@ class Relay(LoopThread):
             replicator = Replicator(self.journal, self.cursor, port)
             while not self.cursor.is_gone():
                 if not await replicator.round(is_ending=self._is_ending):
-                    await self._pause(POLL_SECONDS)
+                    await self._pause(self.poll_seconds)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -178,4 +180,5 @@ def relay_of(journal: Journal, target: Target, settings: Settings) -> Relay:
     """The journal's relay in this process; a newer target replaces an older one at the next connection."""
     relay = _relays.setdefault(journal, Relay(journal, target))
     relay.target, relay.exit_timeout, relay.bounds = target, settings.exit_timeout, settings.bounds
+    relay.poll_seconds = AWAITED_SECONDS if settings.durable == "engine" else POLL_SECONDS
     return relay
