@@ -358,21 +358,22 @@ def _wrong(error: ValidationError, from_environment: Collection[str]) -> ConfigE
     model, name, what = (Bounds, inner, "Bounds") if setting == "bounds" and inner else (Settings, setting, "Settings")
     if name in SWITCHES:
         hint = SWITCH_HINT
-    elif not (hint := _told_of(model, name)):
+    elif not (hint := told_of(model, name)):
         hint = f"{did_you_mean(name, model.model_fields)}{what} are {', '.join(model.model_fields)}"
     if setting in from_environment:
         where = f"{where} ({FROM_ENVIRONMENT[setting][0]})"
     return ConfigError(where, problem, hint)
 
 
-def _told_of(model: type[BaseModel], name: str) -> str:
+def told_of(model: type[BaseModel], name: str) -> str:
     """The first sentence of a setting's docstring; empty for a setting that there is not, or without the source."""
     import inspect  # only where something is wrong: it is slow
     import re
 
     docstring = rf'^    {name}: [^\n]*\n    """(.+?)\.?("""|(?<=\.)\s)'
+    owner = next((one for one in model.__mro__ if name in inspect.get_annotations(one)), model)
     try:
-        found = re.search(docstring, inspect.getsource(model), re.M | re.S)
+        found = re.search(docstring, inspect.getsource(owner), re.M | re.S)
     except (OSError, TypeError):
         return ""
     return " ".join(found[1].replace("`", "").split()) if found else ""

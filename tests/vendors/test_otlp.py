@@ -115,6 +115,9 @@ def test_the_flavor_is_told_by_address_and_headers(settings: dict[str, Any], fla
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"endpoint": "localhost:4318"}, "is no URL"),
+    ({"headers": 5}, "headers: it is no list of pairs"),
+    ({"resource": ["a=b"]}, "resource: it is no list of pairs"),
+    ({"compression": "deflate"}, "How requests are compressed"),
     ({"endpoint": "http://collector.test", "headers": {"authorization": "k"}}, "plain http would show the key"),
     ({"headers": "authorization"}, r"OTLP.headers: it is no list of pairs. Write name=value"),
     ({"flavor": "datadog"}, "OTLP.flavor"),

@@ -22,7 +22,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
 from eventtree import config
-from eventtree.config import SWITCH_HINT, switch
+from eventtree.config import SWITCH_HINT, switch, told_of
 from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
 from eventtree.record import BY_NAME, LOCAL
@@ -124,7 +124,8 @@ class Vendor(BaseModel):
             super().__init__(**settings)
         except ValidationError as error:
             setting, problem = complaint(error)
-            hint = f"{did_you_mean(setting, type(self).model_fields)}It takes {', '.join(type(self).model_fields)}"
+            known = type(self).model_fields
+            hint = told_of(type(self), setting) or f"{did_you_mean(setting, known)}It takes {', '.join(known)}"
             raise ConfigError(f"{type(self).__name__}.{setting or 'settings'}", problem, hint) from None
 
     @model_validator(mode="before")

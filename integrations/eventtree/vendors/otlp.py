@@ -287,10 +287,10 @@ class OTLP(Vendor):
 
 def pairs_of(given: Any, setting: str) -> dict[str, Any]:
     """A mapping as it is; `name=value,…` with percent-encoded values as one."""
-    if not isinstance(given, str):
+    if isinstance(given, Mapping):
         return dict(given)
-    found = {}
-    for part in filter(None, (part.strip() for part in given.split(","))):
+    parts, found = given.split(",") if isinstance(given, str) else ["no pair"], {}
+    for part in filter(None, map(str.strip, parts)):
         name, equals, value = part.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"OTLP.{setting}", "it is no list of pairs", "Write name=value,name=value")
