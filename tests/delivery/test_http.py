@@ -260,6 +260,7 @@ async def test_answers_without_a_body_and_in_chunks_leave_the_connection_open() 
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Last: 1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         ok(b"{}"),
     ])  # fmt: skip
 
@@ -270,12 +271,12 @@ async def test_answers_without_a_body_and_in_chunks_leave_the_connection_open() 
 
     async with serving(speak) as server:
         http = Http(deadline=2.0)
-        replies = [await http.send(made(server.url), AUTH) for _ in range(4)]
+        replies = [await http.send(made(server.url), AUTH) for _ in range(5)]
         await http.close()
     assert [(one.status, one.body, one.truncated) for one in replies] == [
-        (204, b"", False), *[(200, b"{}", False)] * 3,
+        (204, b"", False), *[(200, b"{}", False)] * 4,
     ]  # fmt: skip
-    assert server.calls == 2, "one says that it closes, the others don't"
+    assert server.calls == 3, "two close by what they say, the others don't"
 
 
 @pytest.mark.parametrize(
@@ -518,6 +519,15 @@ async def test_f09_encodings_are_undone_or_marked(encoding: str, body: bytes, ke
     async with serving(answering(ok(body, b"Content-Encoding: " + encoding.encode()))) as server:
         reply = await ask(server.url)
     assert (reply.status, reply.body, reply.truncated) == (200, kept, truncated)
+
+
+async def test_f09_a_compressed_body_in_chunks_is_put_together() -> None:
+    packed = gzip.compress(b"x" * 1000, mtime=0)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (packed[:5], packed[5:]))
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(answering(head, chunks, b"0\r\n\r\n")) as server:
+        reply = await ask(server.url)
+    assert (reply.body, reply.truncated) == (b"x" * 1000, False)
 
 
 async def test_f09_a_hundred_thousand_headers_are_refused() -> None:

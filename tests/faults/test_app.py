@@ -217,7 +217,7 @@ def test_f23_runs_told_in_any_order_make_whole_trees_and_nothing_waits() -> None
 
 
 def test_f25_a_log_handler_that_records_events_makes_no_loop() -> None:
-    """F25: every request of ours is logged by httpcore, and every log line is recorded as an event."""
+    """F25: every request of ours is logged, and every log line is recorded as an event."""
     with VendorServer() as server:
         pipeline = Pipeline(vendors=[braintrust(server)])
 

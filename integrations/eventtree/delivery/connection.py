@@ -2,17 +2,18 @@
 
     Connections.ask ──▶ a connection: idle, or new ──▶ request ──▶ Answer, its body in pieces ──▶ idle again, or cut
 
-httpx itself puts a client, a pool, two sets of models and anyio's streams around h11, which for a small request is
-three quarters of the work. Delivery needs none of it: one request at a time on a connection, to one vendor, as it is.
+What httpx has between its transport and h11 (a pool, a second set of models, anyio's streams) is three quarters of the
+work of a small request. Delivery needs none of it: one request at a time on a connection, to one vendor, as it is.
+h11 reads what comes back. It is told of each request that there is one; the few lines of its head are written here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 KEEPALIVE = 15.0
@@ -23,6 +24,8 @@ AHEAD_BYTES = 256 * 1024
 """Received and not asked for yet: beyond this nothing more is taken off the socket."""
 TOGETHER_BYTES = 64 * 1024
 """A body up to this size leaves in one piece with its headers."""
+SHORT = 0.05
+"""Seconds: whoever has been idle for longer may have been left, which the loop has not seen yet."""
 NEXT_ADDRESS = 0.25
 """Seconds before the host's next address is tried beside one that does not answer (RFC 8305)."""
 
@@ -39,16 +42,12 @@ class ReadError(OSError):
     """The connection broke before its answer was there."""
 
 
-class Address(NamedTuple):
-    """Where a request goes."""
+class Origin(NamedTuple):
+    """The server that a request is for."""
 
     scheme: str
     host: str
     port: int
-    named: str
-    """What the Host header says."""
-    target: str
-    """Path and query."""
 
 
 @dataclass(slots=True)
@@ -56,10 +55,9 @@ class Answer:
     """An answer whose head has arrived."""
 
     status: int
-    headers: Mapping[str, str]
-    """Names in lower case; repeated ones joined by commas."""
-    pieces: AsyncGenerator[bytes, None]
-    """The body as it comes. Ends by itself only if that is whole."""
+    headers: list[tuple[bytes, bytes]]
+    piece: Callable[[], Awaitable[bytes | None]]
+    """The next piece of the body; None behind the last, if that is whole."""
     close: Callable[[], Awaitable[None]]
     """To be called in any case: only then can the connection serve another request."""
 
@@ -67,25 +65,23 @@ class Answer:
 class Connections:
     """Connections to any hosts; belongs to the event loop it is first used in."""
 
-    def __init__(self, context: Callable[[], ssl.SSLContext], connect_timeout: float) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         """`context` is asked for once there is a host that wants TLS."""
         self._make_context = context
-        self._connect_timeout = connect_timeout
-        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
+        self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
 
-    async def ask(self, method: str, address: Address, headers: Mapping[str, str], content: bytes) -> Answer:
-        """Send a request; returns once the answer's head is there.
+    async def ask(self, origin: Origin, method: str, head: bytes, content: bytes, timeout: float | None) -> Answer:
+        """Send a request, its head as it stands; returns once the answer's is there. `timeout` is for connecting.
 
         Raises:
             ConnectError, ConnectTimeout: nothing was sent.
             ReadError: the connection broke.
-            h11.ProtocolError: what was to be sent, or what came back, is no HTTP.
+            h11.RemoteProtocolError: what came back is no HTTP.
         """
-        origin = address[:3]
-        connection = await self._idle_one(origin) or await self._connected(address)
+        connection = await self._idle_one(origin) or await self._connected(origin, timeout)
         try:
-            status, found = await connection.ask(method, address, headers, content)
+            status, found = await connection.ask(method, head, content)
         except BaseException:
             connection.cut()
             raise
@@ -96,7 +92,7 @@ class Connections:
             else:
                 connection.cut()
 
-        return Answer(status, found, connection.pieces(), close)
+        return Answer(status, found, connection.piece, close)
 
     async def close(self) -> None:
         """Close all connections, and wait until their sockets are gone; `ask` opens new ones."""
@@ -105,25 +101,27 @@ class Connections:
             connection.cut()
             await connection.lost.wait()
 
-    async def _idle_one(self, origin: tuple[str, str, int]) -> Connection | None:
+    async def _idle_one(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
         if not idle:
             return None
-        await asyncio.sleep(0)  # the loop looks at its sockets: what a server has closed meanwhile is known then
+        now = asyncio.get_running_loop().time()
+        if now - idle[-1].idle_since > SHORT:
+            await asyncio.sleep(0)  # the loop looks at its sockets: what a server has closed meanwhile is known then
         while idle:
             connection = idle.pop()
-            if connection.is_fresh():
+            if connection.is_fresh(now):
                 return connection
             connection.cut()
         return None
 
-    async def _connected(self, address: Address) -> Connection:
-        is_secure = address.scheme == "https"
+    async def _connected(self, origin: Origin, timeout: float | None) -> Connection:
+        is_secure = origin.scheme == "https"
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(timeout):
                 _, made = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self._open), address.host, address.port,
-                    ssl=self._context if is_secure else None, server_hostname=address.host if is_secure else None,
+                    lambda: Connection(self._open), origin.host, origin.port,
+                    ssl=self._context if is_secure else None, server_hostname=origin.host if is_secure else None,
                     happy_eyeballs_delay=NEXT_ADDRESS,
                 )  # fmt: skip
         except TimeoutError:
@@ -150,7 +148,7 @@ class Connection(asyncio.Protocol):
         self.lost = asyncio.Event()
         self._all_open = all_open
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
-        self._idle_until = 0.0
+        self.idle_since = 0.0
         self._received = bytearray()
         self._has_ended = False
         self._error: Exception | None = None
@@ -195,18 +193,12 @@ class Connection(asyncio.Protocol):
 
     # -- one request and its answer ---------------------------------------------------------------------------------
 
-    async def ask(
-        self, method: str, address: Address, headers: Mapping[str, str], content: bytes
-    ) -> tuple[int, dict[str, str]]:
+    async def ask(self, method: str, head: bytes, content: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Send a request, and read status and headers of its answer."""
         import h11
 
-        length = {"Content-Length": str(len(content))} if content or method != "GET" else {}
-        fields = list({"Host": address.named, **headers, **length}.items())
-        head = self._http.send(h11.Request(method=method, target=address.target, headers=fields))
-        self._http.send(h11.Data(data=content))
-        end = self._http.send(h11.EndOfMessage())
-        assert head is not None and end == b""
+        for event in told(method):
+            self._http.send(event)
         if len(content) <= TOGETHER_BYTES:
             self._transport.write(head + content)
         else:
@@ -217,18 +209,14 @@ class Connection(asyncio.Protocol):
         event = await self._event()
         while not isinstance(event, h11.Response):  # 100, 103: the answer is still to come
             event = await self._event()
-        found: dict[str, str] = {}
-        for name, value in event.headers:
-            known, text = name.decode("latin-1"), value.decode("latin-1")
-            found[known] = f"{found[known]}, {text}" if known in found else text
-        return event.status_code, found
+        return event.status_code, event.headers.raw_items()
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body of the answer."""
+    async def piece(self) -> bytes | None:
+        """The next of the answer's body."""
         import h11
 
-        while isinstance(event := await self._event(), h11.Data):
-            yield bytes(event.data)
+        event = await self._event()
+        return bytes(event.data) if isinstance(event, h11.Data) else None
 
     def is_done(self) -> bool:
         """Whether the request and its answer are over, and another may follow; it then waits for it."""
@@ -237,12 +225,12 @@ class Connection(asyncio.Protocol):
         if self._has_ended or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
-        self._idle_until = asyncio.get_running_loop().time() + KEEPALIVE
+        self.idle_since = asyncio.get_running_loop().time()
         return True
 
-    def is_fresh(self) -> bool:
+    def is_fresh(self, now: float) -> bool:
         """Whether a connection that was idle can be used: nobody has closed it, or spoken unasked."""
-        return not (self._has_ended or self._received) and asyncio.get_running_loop().time() < self._idle_until
+        return not (self._has_ended or self._received) and now - self.idle_since < KEEPALIVE
 
     def cut(self) -> None:
         """Give the connection up."""
@@ -266,3 +254,11 @@ class Connection(asyncio.Protocol):
     async def _heard(self) -> None:
         self._news.clear()
         await self._news.wait()
+
+
+@cache
+def told(method: str) -> tuple[Any, Any]:
+    """A request as far as h11 has to know of it: what comes back, and what may follow, depends on the method alone."""
+    import h11
+
+    return h11.Request(method=method, target="/", headers=[("Host", "-")]), h11.EndOfMessage()

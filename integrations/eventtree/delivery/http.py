@@ -1,7 +1,7 @@
 """One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
 
-A vendor is asked straight over a connection that is kept open (connection.py). Only httpx knows the proxies of the
-environment: where one stands between, it is asked by httpx.
+A request goes straight to a transport of ours, behind which are our own connections (connection.py). Only httpx's
+client knows the proxies of the environment: where there are any, it is asked.
 
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
                         └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
@@ -23,36 +23,41 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Literal, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.request import getproxies
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
-from eventtree.delivery.connection import KEEPALIVE, Address, Answer, Connections
+from eventtree.delivery.connection import (
+    KEEPALIVE,
+    Answer,
+    ConnectError,
+    Connections,
+    ConnectTimeout,
+    Origin,
+    ReadError,
+)
 from eventtree.errors import ConfigError, RequestError
+from eventtree.remembered import Remembered
 from eventtree.serializer.requests import Request
 from eventtree.serializer.vendor import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx
 
-OWN_HEADERS = {"User-Agent": "eventtree", "Accept-Encoding": "identity", "Connection": "keep-alive"}
+OWN_HEADERS = (("User-Agent", "eventtree"), ("Accept-Encoding", "identity"), ("Connection", "keep-alive"))
 PORTS = {"http": 80, "https": 443}
+MOST_PORTS = 65_535
+HEADERS = 64
 PIECES_IN_A_ROW = 256
 """Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
-USUAL_URL = re.compile(
-    r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,4}|[1-5][0-9]{4}))?(/(?:[\w/?=&:,~-]|(?<!/)\.|%[0-9A-F]{2})*)?", re.ASCII
-)
-"""A URL that stands as it is in a request; any other is brought into form by httpx."""
-SENDABLE = re.compile(r"(?! )[ -~]*(?<! )", re.ASCII)
-"""Header values. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
+SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]*(?<! )", re.ASCII)
+"""A header. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
 
 WORDS: Mapping[str, str] = {
     "ConnectTimeout": "no connection within {connect:g} s. Check base_url {origin}",
@@ -99,7 +104,7 @@ class Reply:
 
 
 class Http:
-    """Sends requests over connections that are kept open. Belongs to the event loop it is first used in."""
+    """Sends requests over one pool of connections. Belongs to the event loop it is first used in."""
 
     def __init__(
         self,
@@ -116,81 +121,109 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
-        self._connections = Connections(self._context, connect_timeout)
-        self._by_proxy: httpx.AsyncClient | None = None
+        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
+        self._headers: Remembered[tuple[Any, ...], httpx.Headers] = Remembered(HEADERS)
+        """Headers that requests to a vendor share, as httpx has them."""
+        self._client: httpx.AsyncClient | None = None
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
-        if not all(map(SENDABLE.fullmatch, (*request.headers.values(), *auth.values()))):
-            raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
-        answer, failure = None, None
+        import httpx
+
+        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+        response, failure = None, None
         body, ended = Body("", 0), False
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._answer(request, {**OWN_HEADERS, **request.headers, **auth})
-                body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
-                ended = await body.take_all(answer.pieces)
-        except Exception as error:  # noqa: BLE001  (the boundary around each exchange: h11, httpx, ssl, the system)
+                response = await self._answer(self._outgoing(request, auth))
+                body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
+                ended = await body.take_all(response)
+        except failures as error:
             # With a head the vendor has answered: what is known of the answer goes back, marked.
-            failure = self._failure(error, request.url) if answer is None else None
+            failure = self._failure(error, request.url) if response is None else None
         finally:
-            if answer is not None:
-                await answer.close()
-        if answer is None:
+            if response is not None:
+                await response.aclose()
+        if response is None:
             assert failure is not None
             raise failure  # outside the handler: it must not carry the original, which may hold the key
+        diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
-        return Reply(answer.status, answer.headers, bytes(body.kept), truncated=not (body.is_whole and ended))
+        whole = body.is_whole and ended
+        return Reply(response.status_code, headers_of(response), bytes(body.kept), truncated=not whole)
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
-        client, self._by_proxy = self._by_proxy, None
-        await self._connections.close()
+        client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+        if "_transport" in vars(self):
+            await self._transport.aclose()
 
-    async def _answer(self, request: Request, headers: Mapping[str, str]) -> Answer:
-        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
-        if is_plain_loopback(request.url) or not getproxies():
-            return await self._connections.ask(request.method, address_of(request.url), headers, request.content)
+    def _outgoing(self, request: Request, auth: Mapping[str, str]) -> httpx.Request:
+        """The request as httpx has it: its URL and its headers are parsed once for all that have the same."""
         import httpx
 
-        if self._by_proxy is None:
-            self._by_proxy = httpx.AsyncClient(
+        url = url_of(request.url)
+        given = (("Host", url.netloc.decode("ascii")), *OWN_HEADERS, *request.headers.items(), *auth.items())
+        known = self._headers.get(given)
+        if known is None:
+            if not all(SENDABLE.fullmatch(f"{name}: {value}") for name, value in given):
+                raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
+            known = self._headers.keep(given, httpx.Headers(dict(given)))
+        headers = httpx.Headers(known)
+        if request.content or request.method != "GET":
+            headers["Content-Length"] = str(len(request.content))
+        stream = httpx.ByteStream(request.content)
+        return httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"timeout": self._timeout})
+
+    async def _answer(self, outgoing: httpx.Request) -> httpx.Response:
+        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
+        import httpx
+
+        # The client would merge cookies, redirects and credentials that there are none of: as much work as the rest.
+        is_near = outgoing.url.scheme == "http" and outgoing.url.host in LOOPBACK
+        if is_near or not getproxies():
+            return await self._transport.handle_async_request(outgoing)
+        if self._client is None:
+            self._client = httpx.AsyncClient(
                 verify=self._context(),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
-                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
                 mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
             )
-        outgoing = self._by_proxy.build_request(request.method, request.url, content=request.content, headers=headers)
         # An explicit Auth() that does nothing: credentials come from the headers alone, not from .netrc or the URL.
-        response = await self._by_proxy.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
-        pieces = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
-        return Answer(response.status_code, dict(response.headers), pieces, response.aclose)
+        return await self._client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+
+    @cached_property
+    def _transport(self) -> httpx.AsyncBaseTransport:
+        return transport_class()(Connections(self._context))
 
     def _context(self) -> ssl.SSLContext:
         return strict_context() if self._verify is True else self._verify
 
     def _failure(self, error: Exception, url: str) -> RequestError:
         kind = UnansweredError if type(error).__name__ in UNANSWERED else RequestError
-        return kind(f"{type(error).__name__}{self._words(error, origin_of(url))}")
+        return kind(self._words(error, url))
 
-    def _words(self, error: Exception, origin: str) -> str:
+    def _words(self, error: Exception, url: str) -> str:
+        origin = origin_of(url)
         broken_tls = tls_error(error)
         if broken_tls is not None:
-            known = getattr(broken_tls, "verify_message", "") or getattr(broken_tls, "reason", "")
-            return f": TLS: {known or 'handshake failed'}. Check base_url {origin}"
+            reason = (
+                getattr(broken_tls, "verify_message", "") or getattr(broken_tls, "reason", "") or "handshake failed"
+            )
+            return f"{type(error).__name__}: TLS: {reason}. Check base_url {origin}"
         template = next((WORDS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in WORDS), None)
         if template is None:
-            return ""
+            return type(error).__name__
         words = template.format(
             error=str(error)[:200] or "the connection broke", origin=origin,
             deadline=self._deadline, connect=self._connect_timeout,
         )  # fmt: skip
-        return f": {words}"
+        return f"{type(error).__name__}: {words}"
 
 
 class Body:
@@ -212,14 +245,13 @@ class Body:
         """Everything taken so far was kept, and a compressed body has come to its end."""
         return self._readable and (self._inflate is None or self._received == 0 or self._inflate.eof)
 
-    async def take_all(self, pieces: AsyncGenerator[bytes, None]) -> bool:
+    async def take_all(self, response: httpx.Response) -> bool:
         """Add all that comes, until it ends (True) or nothing more is wanted."""
-        async with aclosing(pieces):
-            async for piece in pieces:
-                if not self.take(piece):
-                    return False
-                if self.pieces % PIECES_IN_A_ROW == 0:
-                    await asyncio.sleep(0)
+        async for piece in response.stream:  # type: ignore[union-attr]
+            if not self.take(piece):
+                return False
+            if self.pieces % PIECES_IN_A_ROW == 0:
+                await asyncio.sleep(0)
         return True
 
     def take(self, piece: bytes) -> bool:
@@ -244,19 +276,100 @@ class Body:
         self.is_too_long = not self._readable
 
 
+@cache
+def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
+    """httpx's way to our own connections: a class that is made late, as httpx takes long to import."""
+    import h11
+    import httpx
+
+    broken = (ConnectError, ConnectTimeout, ReadError, h11.ProtocolError)
+
+    def told(error: Exception) -> Exception:
+        named: type[httpx.TransportError] = getattr(httpx, type(error).__name__)  # which bears the same name
+        return named(str(error))
+
+    class Stream(httpx.AsyncByteStream):
+        def __init__(self, answer: Answer) -> None:
+            self.answer = answer
+
+        async def __anext__(self) -> bytes:
+            try:
+                piece = await self.answer.piece()
+            except broken as error:
+                raise told(error) from error
+            if piece is None:
+                raise StopAsyncIteration
+            return piece
+
+        def __aiter__(self) -> Self:
+            return self
+
+        async def aclose(self) -> None:
+            await self.answer.close()
+
+    class Transport(httpx.AsyncBaseTransport):
+        def __init__(self, connections: Connections) -> None:
+            self.connections = connections
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            head = b"".join([b"%s: %s\r\n" % header for header in request.headers.raw])
+            head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), request.url.raw_path, head)
+            timeout = request.extensions["timeout"]["connect"]
+            try:
+                content = await request.aread()
+                answer = await self.connections.ask(origin_in(request.url), request.method, head, content, timeout)
+            except broken as error:
+                raise told(error) from error
+            return httpx.Response(answer.status, headers=answer.headers, stream=Stream(answer))
+
+        async def aclose(self) -> None:
+            await self.connections.close()
+
+    return Transport
+
+
+@lru_cache(maxsize=256)
+def url_of(text: str) -> httpx.URL:
+    """A URL as httpx has it."""
+    import httpx
+
+    return httpx.URL(text)
+
+
+def origin_in(url: httpx.URL) -> Origin:
+    """The server a request is for.
+
+    Raises:
+        httpx.UnsupportedProtocol: there is none that can be asked.
+    """
+    import httpx
+
+    port = url.port or PORTS.get(url.scheme, 0)
+    if url.scheme not in PORTS or not url.host or port > MOST_PORTS:
+        raise httpx.UnsupportedProtocol("no http:// or https://, no host, or no such port")
+    return Origin(url.scheme, url.raw_host.decode("ascii"), port)
+
+
+def headers_of(response: httpx.Response) -> dict[str, str]:
+    """An answer's headers, names in lower case; repeated ones joined by commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
 def strict_context() -> ssl.SSLContext:
     """Verification against the usual authorities (or SSL_CERT_FILE, SSL_CERT_DIR), TLS 1.2 at least."""
     return _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 @cache
-def _context(file: str | None, folder: str | None) -> ssl.SSLContext:
+def _context(*authorities: str | None) -> ssl.SSLContext:
     # Once for all clients: loading certificates takes longer than a thousand events.
-    if not file and not folder:
-        import certifi
+    import httpx
 
-        file = certifi.where()
-    context = ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+    context = httpx.create_ssl_context(verify=True, trust_env=True)
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     return context
 
@@ -281,34 +394,7 @@ def tls_error(error: BaseException) -> ssl.SSLError | None:
     return None
 
 
-def address_of(url: str) -> Address:
-    """Where a request to `url` goes.
-
-    Raises:
-        httpx.InvalidURL, httpx.UnsupportedProtocol: it makes no sense.
-    """
-    usual = USUAL_URL.fullmatch(url)
-    if usual is not None:
-        scheme, host, port, target = usual.groups()
-        return Address(
-            scheme, host, int(port or PORTS[scheme]), host if port is None else f"{host}:{port}", target or "/"
-        )
-    import httpx
-
-    parts = httpx.URL(url)
-    if parts.scheme not in PORTS or not parts.host:
-        raise httpx.UnsupportedProtocol("no http:// or https://, or no host")
-    host, named, target = (part.decode("ascii") for part in (parts.raw_host, parts.netloc, parts.raw_path))
-    return Address(parts.scheme, host, parts.port or PORTS[parts.scheme], named, target)
-
-
 def origin_of(url: str) -> str:
     """Scheme, host and port of a URL, however odd, without credentials, path or query."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
-
-
-def is_plain_loopback(url: str) -> bool:
-    """Whether `url` is plain http on this machine."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname in LOOPBACK

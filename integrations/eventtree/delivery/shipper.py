@@ -41,7 +41,7 @@ FLUSH_LONGEST_SECONDS = 0.1
 WAIT_SHARE, STOP_SHARE = 0.85, 0.1
 """Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
 
-IMPORTED = ("h11", "genai_prices.data_snapshot")
+IMPORTED = ("httpx", "h11", "genai_prices.data_snapshot")
 """Modules that delivery imports in its own thread, so that the app need not wait for them."""
 FORK_SECONDS = 5.0
 """A fork waits this long for these imports: a child would keep a half-imported module for ever."""
@@ -242,14 +242,14 @@ class Shipper(LoopThread):
     def _add_consumers(self) -> None:
         """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
         # A consumer that is not parked keeps its settings until it is: what it sends now, it can send.
-        fresh = []
-        for name, vendor in self.vendors.items():
+        fresh, vendors = [], dict(self.vendors)  # the app's thread may add one at any moment
+        for name, vendor in vendors.items():
             known = self.consumers.get(name)
             is_outdated = known is not None and known.takes_over is None and known.vendor != vendor
             if known is None or (is_outdated and known.sender.parked is not None):
                 fresh.append(self._make_consumer(name, vendor))
         if not self.all_trees:
-            for name, vendor in list(reconfigured(self.journal, self.vendors, self.consumers)):
+            for name, vendor in list(reconfigured(self.journal, vendors, self.consumers)):
                 fresh.append(self._make_consumer(name, vendor, takes_over=name))
         # All take their locks before the first one reads: so they begin level, and each tree is read once for all.
         for consumer in fresh:

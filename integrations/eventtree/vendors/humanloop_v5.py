@@ -4,6 +4,7 @@
 event                                     Log
 ========================================  ==========================================================================
 root; nested chain                        flow, opened `incomplete`, completed by PATCH after all below it
+                                          (with nothing below it: `complete` at once)
 nested agent whose model is known         agent (dialect `log_status`); any other agent is a flow
 model                                     prompt
 tool, retriever, embedding, reranker      tool
@@ -87,6 +88,11 @@ class Log:
     made: bool = False
     """A flow that stands for no event of its own."""
 
+    @property
+    def is_opened(self) -> bool:
+        """Whether it is a flow that is completed later, when all below it is there."""
+        return self.form == "flow" and self.last > self.wave
+
 
 class HumanloopV5(Humanloop):
     """Humanloop's v5 API, on an installation of your own: the hosted service closed in September 2025."""
@@ -112,7 +118,7 @@ class HumanloopV5(Humanloop):
         view = TreeView.of(tree)
         logs = trace(view, self.dialect)
         items = [self.opening(log, view) for log in paced(logs, each=True)]
-        items += [self.completion(log) for log in paced(reversed(logs), each=True) if log.form == "flow"]
+        items += [self.completion(log) for log in paced(reversed(logs), each=True) if log.is_opened]
         for log in paced(logs):
             items += [] if log.made else self.feedback(log, view, logs[0].last + 2)
         return Encoded(tuple(items), view.dropped(tree))
@@ -120,6 +126,8 @@ class HumanloopV5(Humanloop):
     def opening(self, log: Log, view: TreeView) -> Item:
         """The POST that makes a Log."""
         fields = without_nulls({**self.shared(log, view), **BODIES[log.form](log.event, view, self.dialect)})
+        if log.is_opened:
+            fields[self.dialect] = "incomplete"
         event_ids = () if log.made else (log.event.id,)
         return Item(log.id, view.id, event_ids, log.form, to_json(fields), log.wave)
 
@@ -250,18 +258,17 @@ def close(logs: list[Log]) -> None:
     """Find, from the leaves up, the wave after which each flow may be completed."""
     for log in paced(reversed(logs)):
         if log.parent is not None:
-            completed = log.last + (log.form == "flow")
-            log.parent.last = max(log.parent.last, completed)
+            log.parent.last = max(log.parent.last, log.last + log.is_opened)
 
 
 # The bodies
 
 
 def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
-    """A flow, opened; its outputs go along at once, so that nothing is lost where the completion is refused."""
+    """A flow; its outputs go along at once, so that nothing is lost where the completion is refused."""
     messages, inputs = humanloop.asked(event)
     answer, text = humanloop.answered(event)
-    fields = {"flow": FLOW, dialect: "incomplete", "inputs": inputs, **ending(event, text)}
+    fields = {"flow": FLOW, dialect: "complete", "inputs": inputs, **ending(event, text)}
     fields["metadata"] = humanloop.metadata(event, view, {"params": event.params or None}, ())
     if dialect == "trace_status":
         return {**fields, "inputs": humanloop.as_object(event.inputs)}
