@@ -30,7 +30,6 @@ ENDED, VANISHED = ".ended", ".vanished"
 """Behind the name of a process elsewhere: files in which a collector says that it writes no more, with its logs and
 their sizes; that it fell silent, with the bytes its relay had left.
 """
-NAME = re.compile(rb'"name":"([^"\\]*)"')
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
 TIME_BYTES = 64 * 1024
 """A record that says when it was made is found within so many bytes."""
@@ -57,30 +56,30 @@ def all_vanished(files: Files) -> list[int]:
     return [int(size) if len(size) < 20 and size.isdigit() else 0 for size in left]  # one may be damaged
 
 
-def addressing(files: Files) -> Callable[[bytes], bytes] | None:
-    """What turns a root's record into one that names whom it is for here; None in a folder of its own vendors."""
+def _here(files: Files) -> Callable[[Refs], Refs] | None:
+    """Vendors that a tree names → whom it is for in this folder; None in a folder of its own vendors."""
     if is_collected(files):
         everybody = takers(files)
-
-        def here(found: re.Match[bytes]) -> bytes:
-            names = [name.decode() for name in NAME.findall(found[1])] or everybody
-            return b'"vendors":' + encode([{"name": name, "fingerprint": BY_NAME} for name in names])
-
-        return lambda payload: NAMED.sub(here, payload, count=1)
+        return lambda refs: [
+            {"name": name, "fingerprint": BY_NAME} for name in [ref["name"] for ref in refs] or everybody
+        ]
     if is_relayed(files):
-        cursors = _own_cursors(files)
-
-        def away(found: re.Match[bytes]) -> bytes:
-            own = [ref for ref in pydantic_core.from_json(found[1]) if cursor_of(ref) in cursors]
-            return b'"vendors":' + encode(own or COLLECTOR)
-
-        return lambda payload: NAMED.sub(away, payload, count=1)
+        # Cursors of vendors that are delivered to from here: before it was relayed, or again after.
+        own = {name for name in files.names() if name.endswith(".cursor") and BY_NAME not in name}
+        return lambda refs: [ref for ref in refs if cursor_of(ref) in own] or COLLECTOR
     return None
 
 
-def _own_cursors(files: Files) -> set[str]:
-    """Cursors of vendors that are delivered to from an app's folder itself: before it was relayed, or again after."""
-    return {name for name in files.names() if name.endswith(".cursor") and BY_NAME not in name}
+def addressing(files: Files) -> Callable[[bytes], bytes] | None:
+    """What turns a root's record into one that names whom it is for here; None in a folder of its own vendors."""
+    here = _here(files)
+    if here is None:
+        return None
+
+    def readdressed(found: re.Match[bytes]) -> bytes:
+        return b'"vendors":' + encode(here(pydantic_core.from_json(found[1])))
+
+    return lambda payload: NAMED.sub(readdressed, payload, count=1)
 
 
 def cursor_of(ref: Mapping[str, str]) -> str:
@@ -93,21 +92,18 @@ def readdress(files: Files, recorded: Counter[str]) -> tuple[Counter[str], bool]
 
     In an app's folder they are not where trees name several vendors: an event stands in each of their sums.
     """
-    if is_collected(files):
-        found = Counter[str]()
-        for name, events in recorded.items():
-            if name == PART:  # whoever gets the tree counts them as it settles
-                continue
-            vendors: Iterable[str] = [name.rpartition(".")[0]] if name else takers(files) or [""]
-            found.update({f"{vendor}.{BY_NAME}" if vendor else "": events for vendor in vendors})
-        return found, True
-    if is_relayed(files):
-        cursors = _own_cursors(files)
-        own = Counter({name: events for name, events in recorded.items() if f"{name}.cursor" in cursors})
-        rest = recorded - own
-        names = {name for name in rest if name not in ("", PART, REPLICATED)}
-        return own + Counter({REPLICATED: rest.total()}), len(names) <= 1 and not (names and rest[REPLICATED])
-    return recorded, True
+    here = _here(files)
+    if here is None:
+        return recorded, True
+    found, elsewhere = Counter[str](), set[str]()
+    for name, events in recorded.items():
+        if name == PART and is_collected(files):  # whoever gets the tree counts them as it settles
+            continue
+        vendor, _, fingerprint = name.rpartition(".")
+        refs = here([{"name": vendor, "fingerprint": fingerprint}] if vendor else [])
+        found.update({f"{ref['name']}.{ref['fingerprint']}": events for ref in refs} or {"": events})
+        elsewhere |= {name} if refs == COLLECTOR and name not in ("", PART) else set()
+    return found, len(elsewhere) <= 1
 
 
 def lag(files: Files, logs: Iterable[str]) -> tuple[int | None, float | None]:

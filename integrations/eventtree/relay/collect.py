@@ -18,7 +18,7 @@ import asyncio
 import os
 import time
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pydantic_core
 
@@ -112,7 +112,7 @@ class Collector:
         except OSError as error:
             # The disk refuses: nothing is acknowledged, so that the engine keeps it and relays wait.
             diagnostics.failed("collecting", error)
-            outcomes = [Outcome(is_taken=False)] * len(batch)
+            outcomes = [(False, "", None)] * len(batch)
             await asyncio.sleep(STANDBY_SECONDS)
         for (_, mark), (is_taken, log, size) in zip(batch, outcomes, strict=True):
             now = time.monotonic()
@@ -122,12 +122,9 @@ class Collector:
             await port.answer(mark, is_taken, size)
 
 
-class Outcome(NamedTuple):
-    """What becomes of a message: whether it need not come again; how long its log is now, None if it can't be read."""
-
-    is_taken: bool
-    log: str = ""
-    size: int | None = None
+Outcome = tuple[bool, str, int | None]
+"""What becomes of a message: whether it need not come again, its log, and how long that is now; None: it can't be read.
+"""
 
 
 class Writer:
@@ -165,13 +162,13 @@ class Writer:
         except ValueError as error:
             # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.
             diagnostics.failed("collecting", error)
-            return Outcome(is_taken=True)
+            return True, "", None
         process, size, end, now = process_of(log), self._size(log), offset + len(data), time.monotonic()
         if data and end <= size:
-            return Outcome(True, log, size)
+            return True, log, size
         if offset > size:
             if now - self._holes.setdefault(log, now) <= self.silence:
-                return Outcome(False, log, size)
+                return False, log, size
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
         if data:
             self._put(log, offset, data, unsynced)
@@ -183,7 +180,7 @@ class Writer:
                 self.files.remove(process + said)
         elif not self.files.size(process + ENDED):
             self._end(process)
-        return Outcome(True, log, max(size, end))
+        return True, log, max(size, end)
 
     def _size(self, log: str) -> int:
         """How long a log is; of one that was removed, settled and old, how long it was."""
