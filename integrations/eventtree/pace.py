@@ -59,19 +59,24 @@ def paced_sorted(items: Iterable[T], key: Callable[[T], Any]) -> list[T]:
     return list(paced(merge(*parts, key=key)))
 
 
-def let_go(held: list[Any] | dict[Any, Any]) -> None:
+def let_go(held: list[Any] | set[Any] | dict[Any, Any]) -> None:
     """Empty it with rests: whatever is freed in one piece holds the interpreter's lock for as long as it is large."""
     if len(held) < FEW:
         held.clear()
         return
-    pop = held.pop if isinstance(held, list) else held.popitem
+    pop = held.popitem if isinstance(held, dict) else held.pop
     for _ in paced(range(len(held))):
         pop()
 
 
 def paced_dict(found: dict[K, V]) -> dict[K, V]:
     """The dict, as one whose passes rest where they take long."""
-    return found if len(found) <= FEW else _Paced(found)
+    if len(found) <= FEW:
+        return found
+    rested = _Paced[K, V]()
+    for key, value in paced(found.items()):
+        rested[key] = value
+    return rested
 
 
 class _Paced(dict[K, V]):

@@ -73,7 +73,7 @@ OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
 
 HEAD_BYTES = 128
 """Every record begins with `{"r":KIND,"id":RUN,"tree":TREE` within so many, where its ids are those we give."""
-HEAD_FORM = ["{", "r", ":", ",", "id", ":", ",", "tree", ":"]
+HEAD_FORM = ("{", "r", ":", ",", "id", ":", ",", "tree", ":")
 NAMED = re.compile(rb'"vendors":(\[(?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*\])')
 """The vendors of a record. They stand before whatever the app gave, which may have a field of that name."""
 
@@ -261,13 +261,12 @@ def head(line: bytes) -> tuple[str, str, str]:
         ValueError: as `decode`.
     """
     begin = line[:HEAD_BYTES]
-    if begin.isascii() and b"\\" not in begin:
-        form = begin.decode().split('"', 12)
-        if len(form) == 13:
-            del form[12]
-            tree, run, kind = form.pop(11), form.pop(7), form.pop(3)
-            if form == HEAD_FORM:
-                return kind, run, tree
+    try:
+        a, r, b, kind, c, i, d, run, e, t, f, tree, _ = begin.decode().split('"', 12)
+        if (a, r, b, c, i, d, e, t, f) == HEAD_FORM and b"\\" not in begin:
+            return kind, run, tree
+    except ValueError:
+        pass  # ids of another length, or a letter that is cut
     record = decode(line)
     return record["r"], record["id"], record["tree"]
 

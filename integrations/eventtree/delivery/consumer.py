@@ -254,7 +254,7 @@ class Consumer:
             return True
         growing = (tree for tree in feed.growing.values() if tree.is_ending)
         waiting = chain(self.trees.on_the_way, self.due, growing)
-        return all(tree.spans.keys().isdisjoint(logs) for tree in waiting) and all(
+        return all(tree.places.keys().isdisjoint(logs) for tree in waiting) and all(
             feedback.log not in logs for feedback in self.feedback.waiting.values()
         )
 

@@ -50,7 +50,7 @@ class DueTrees:
         whole = joined(waiting, part)
         self.folder.forget([waiting])
         self._queue[self._queue.index(waiting)] = self.ids[part.id] = whole
-        self._records += len(part.lines)
+        self._records += part.records
         return True
 
     def take(self, events: int) -> list[LoggedTree]:
@@ -59,7 +59,7 @@ class DueTrees:
         while self._queue and events > 0:
             tree = self._queue.popleft()
             self.ids.pop(tree.id, None)
-            self._records -= len(tree.lines)
+            self._records -= tree.records
             events -= max(1, tree.events)
             taken.append(tree)
         return taken
@@ -70,7 +70,7 @@ class DueTrees:
             waiting = self.ids.get(tree.id)
             if waiting is not None:
                 self._queue.remove(waiting)
-                self._records -= len(waiting.lines)
+                self._records -= waiting.records
                 self.folder.forget([waiting])
                 tree = joined(tree, waiting)
             (self._queue.append if behind else self._queue.appendleft)(tree)
@@ -85,4 +85,4 @@ class DueTrees:
 
     def _count(self, tree: LoggedTree) -> None:
         self.ids[tree.id] = tree
-        self._records += len(tree.lines)
+        self._records += tree.records

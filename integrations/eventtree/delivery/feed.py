@@ -154,7 +154,9 @@ class Folder:
     def _records(self, logged: LoggedTree) -> list[record.Record]:
         try:
             kept = self.lines.take(logged)
-            return list(load(self.journal, logged.lines)) if kept is None else record.decode_all(kept)
+            records = record.decode_all(kept) if kept else list(load(self.journal, logged.lines))
+            let_go(kept)
+            return records
         except OSError:
             self._unreadable[logged.id] += 1
             if self._unreadable[logged.id] < READ_TRIES:
@@ -292,7 +294,7 @@ class Feed:
             self.growing[tree_id] = tree
         tree.add(entry, self.clock)
         if self.lines is not None:
-            self.lines.add(tree, line.payload)
+            self.lines.add(tree, line)
         if (tree.root_closed and tree.is_whole) or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
         elif tree.root_closed or tree.late or tree.is_resumed or tree.parts:
@@ -419,6 +421,6 @@ class Feeds:
 def lower(low: dict[str, int], trees: Iterable[LoggedTree]) -> None:
     """Bring each log's offset in `low` down to the oldest line of these trees."""
     for tree in trees:
-        for name, offset, _ in tree.lines:
-            if offset < low.get(name, 0):
-                low[name] = offset
+        for name, places in tree.places.items():
+            if places[0] < low.get(name, 0):
+                low[name] = places[0]

@@ -28,7 +28,7 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     busy = _settle(journal, gone, counted)
     for tree_id, tree in gone.items():
         owed = _owed(tree_id, counted[tree_id], busy)
-        for name, offset, length in reversed(tree.lines):  # where it ends is how vendors' cursors know a tree
+        for name, offset, length in reversed(list(tree.lines)):  # where it ends is how vendors' cursors know a tree
             seq = _seq(journal.files.read(name, offset, length))
             line = None if owed is None else _padded(seq, length, owed)
             owed = owed if line is None else None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from eventtree.pace import let_go
+
 KEPT_LEARNED = 20_000
 """Ids of single events that replies taught, newest kept: what feedback needs at vendors that give ids of their own."""
 
@@ -102,7 +104,7 @@ class Progress:
             self.dead += dead
 
     def _on_settle(self, entry: dict[str, Any]) -> None:
-        self.partly.pop(entry["tree"], None)
+        let_go(self.partly.pop(entry["tree"], set()))
         known = self.taken.pop(entry["tree"], (0, 0))
         delivered, dead = entry.get("taken", known)
         # The line repeats the sums of the acks before it, of which one may have been damaged: add only the difference.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
@@ -42,10 +43,9 @@ class LoggedTree:
     size: int = 0
     since: float = 0.0
     closed_at: float = 0.0
-    lines: list[tuple[str, int, int]] = field(default_factory=list)
-    """Log, offset and length of each."""
-    spans: dict[str, int] = field(default_factory=dict)
-    """Log → where the tree's last line ends there."""
+    records: int = 0
+    places: dict[str, array[int]] = field(default_factory=dict)
+    """Log → offset and length of each line there, one after the other: a tree may have many."""
     parts: dict[str, Refs | None] = field(default_factory=dict)
     """Parts that other processes added: the first run of each → the vendors of its process."""
     parts_open: set[str] = field(default_factory=set)
@@ -69,10 +69,12 @@ class LoggedTree:
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Take one more record of the tree; the clock says when it was seen."""
         kind, run_id, _, (name, offset, length, _, payload) = entry
-        self.lines.append((name, offset, length))
-        end, spans = offset + length, self.spans
-        if name not in spans or end > spans[name]:
-            spans[name] = end
+        places = self.places.get(name)
+        if places is None:
+            places = self.places[name] = array("q")
+        places.append(offset)
+        places.append(length)
+        self.records += 1
         self.size += length
         if kind == OPEN:
             self.events += 1
@@ -121,6 +123,18 @@ class LoggedTree:
             self.handed_on += record.count_in(entry, "parts")
 
     @property
+    def lines(self) -> Iterator[tuple[str, int, int]]:
+        """Log, offset and length of each line."""
+        for log, places in self.places.items():
+            each = iter(places)
+            yield from ((log, offset, length) for offset, length in zip(each, each, strict=True))
+
+    @property
+    def spans(self) -> dict[str, int]:
+        """Log → where the tree's last line ends there."""
+        return {log: places[-2] + places[-1] for log, places in self.places.items()}
+
+    @property
     def joined_events(self) -> int:
         """Events of parts, which their processes have counted for no vendor; also those whose records are damaged."""
         return max(self.joined, self.joined_told)
@@ -156,7 +170,7 @@ class LoggedTree:
     @property
     def processes(self) -> set[str]:
         """The processes that wrote its lines."""
-        return {process_of(name) for name in self.spans}
+        return {process_of(name) for name in self.places}
 
     @property
     def is_whole(self) -> bool:
@@ -210,30 +224,28 @@ class KeptLines:
         self._trees: dict[int, LoggedTree] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
 
-    def add(self, tree: LoggedTree, payload: bytes) -> None:
+    def add(self, tree: LoggedTree, line: Line) -> None:
         """Keep what a tree has just taken, if all before it is kept."""
-        known = len(tree.kept)
-        if known + 1 != len(tree.lines):
-            self.drop(tree)
-            return
-        tree.kept.append(payload)
-        if not known:
+        if tree.records == 1:
             self._trees[id(tree)] = tree
-        self.size += len(payload)
+        elif not tree.kept:
+            return
+        tree.kept.append(line.payload)
+        self.size += line.length
         while self.size > self.most:
             self.drop(next(iter(self._trees.values())))
 
-    def take(self, tree: LoggedTree) -> list[bytes] | None:
-        """What the lines of a tree hold, which is not kept any longer; None where they have to be read."""
-        kept = tree.kept.copy() if id(tree) in self._trees else []
+    def take(self, tree: LoggedTree) -> list[bytes]:
+        """What the lines of a tree hold, which is not kept any longer; nothing where they have to be read."""
+        kept, tree.kept = tree.kept, []
         self.drop(tree)
-        return kept if kept and len(kept) == len(tree.lines) else None
+        return kept
 
     def drop(self, tree: LoggedTree) -> None:
         """Keep nothing of a tree."""
         if self._trees.pop(id(tree), None) is not None:
-            self.size -= sum(map(len, tree.kept))
-            let_go(tree.kept)
+            self.size -= tree.size
+        let_go(tree.kept)
 
     def has_cleared(self) -> bool:
         """Whether something was cleared since the last look: then nothing that was read before is kept."""
@@ -250,6 +262,9 @@ ROOT_KINDS = frozenset({OPEN, CLOSE, record.VENDORS, record.DROP})
 """Records of a root that say where its tree goes, or that it has ended."""
 
 
+NOWHERE = array("q")
+
+
 def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
     """Two parts of a tree as one, where the first has not gone out yet."""
     return LoggedTree(
@@ -259,7 +274,11 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
         ended=first.ended | (second.ended - first.open.keys()),
         root_opened=first.root_opened or second.root_opened, root_closed=first.root_closed or second.root_closed,
         size=first.size + second.size, since=first.since, closed_at=max(first.closed_at, second.closed_at),
-        lines=[*first.lines, *second.lines], spans={**first.spans, **second.spans},
+        records=first.records + second.records,
+        places={
+            log: first.places.get(log, NOWHERE) + second.places.get(log, NOWHERE)
+            for log in first.places | second.places
+        },
         dropped=first.dropped or second.dropped, parts=first.parts | second.parts,
         parts_open=(first.parts_open - second.ended) | second.parts_open, handed_on=first.handed_on + second.handed_on,
         joined=first.joined + second.joined, joined_told=first.joined_told + second.joined_told,
@@ -274,10 +293,10 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     Raises:
         OSError: the disk refuses to read.
     """
-    if settled.keys().isdisjoint(tree.spans):
+    if settled.keys().isdisjoint(tree.places):
         return tree
-    left = [line for line in tree.lines if line[1] + line[2] > settled.get(line[0], 0)]
-    if len(left) == len(tree.lines):
+    left = [line for line in paced(tree.lines) if line[1] + line[2] > settled.get(line[0], 0)]
+    if len(left) == tree.records:
         return tree
     part = LoggedTree(tree.id, late=True, since=tree.since)
     for log, offset, length in left:
@@ -291,7 +310,7 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     part.vendors = tree.vendors
     if tree.is_apart and part.parts:
         part.late = False
-    return part if part.lines else None
+    return part if part.records else None
 
 
 def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[record.Record]:

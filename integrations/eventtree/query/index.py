@@ -147,7 +147,7 @@ class Index:
                 return found[1], self._filler.places(found[0])
             # The id of an event stands in no row: the logs are searched for its bytes.
             logged = find_trees(self.journal, [tree_id], with_feedback=True).get(tree_id)
-            return None if logged is None else (logged.id, logged.lines)
+            return None if logged is None else (logged.id, list(logged.lines))
 
     def stream(self, chosen: Filter = ALL) -> Iterator[EventTree]:
         """The trees that a filter chooses, oldest first, one after the other: in the memory of one.

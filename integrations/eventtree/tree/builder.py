@@ -97,12 +97,14 @@ class TreeBuilder:
         if settled is None:
             return None
         each = paced(settled.runs.values(), each=True)
-        events = [event_of(run, settled, pricing) for run in each]
+        events = ordered([event_of(run, settled, pricing) for run in each])
+        let_go(settled.runs)
+        let_go(settled.parents)
         feedback: tuple[Record, ...] = ()
         if self._feedback:
             in_time = sorted(self._feedback, key=lambda entry: at if type(at := entry.get("at")) is int else 0)
             feedback = tuple({k: v for k, v in entry.items() if k not in ("r", "tree", "vendors")} for entry in in_time)
-        return EventTree.made(self.id, ordered(events), feedback)
+        return EventTree.made(self.id, events, feedback)
 
     def let_go(self) -> None:
         """Forget all records, now that the tree is built: there may be many."""

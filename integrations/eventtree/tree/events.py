@@ -12,7 +12,7 @@ from pydantic.dataclasses import rebuild_dataclass
 
 from eventtree import record
 from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage, closed_as, opened_class
-from eventtree.pace import paced, paced_sorted
+from eventtree.pace import let_go, paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
 from eventtree.tree.rules import NOTHING, Run
@@ -48,8 +48,8 @@ class Settled(NamedTuple):
     """A tree of which all is known that its runs decide together."""
 
     tree_id: str
-    runs: Mapping[str, Run]
-    parents: Mapping[str, str | None]
+    runs: dict[str, Run]
+    parents: dict[str, str | None]
     wrappers: set[str]
     """Model runs that merely wrap another model run."""
     silent: set[str]
@@ -115,7 +115,7 @@ def _is_usual(event: Event) -> bool:
         type(event.name) is str
         and type(event.kind) is Kind
         and TEXT_OR_NONE.issuperset(map(type, TEXTS_OF(event)))
-        and TEXT.issuperset(map(type, event.tags))
+        and (not event.tags or TEXT.issuperset(map(type, event.tags)))
     )
 
 
@@ -219,8 +219,11 @@ def _time(at_ns: int) -> datetime:
 def ordered(events: list[Event]) -> tuple[Event, ...]:
     """By start, but never a child before its parent."""
     in_time = paced_sorted(events, attrgetter("start", "id"))
-    root = in_time[0].id
-    if {event.parent_id for event in paced(in_time[1:])} <= {root}:
+    first, *others = in_time
+    for event in paced(others):
+        if event.parent_id != first.id:
+            break
+    else:
         return tuple(in_time)  # a root and its children: by far the most trees
     children: dict[str | None, list[Event]] = {}
     ids = {event.id for event in paced(events)}
@@ -231,4 +234,5 @@ def ordered(events: list[Event]) -> tuple[Event, ...]:
     while wave:
         placed += wave
         wave = [child for event in paced(wave) for child in children.get(event.id, ())]
+    let_go(children)
     return tuple(placed)
