@@ -37,6 +37,7 @@ SAID = frozenset({
 
 
 NOTHING: Mapping[str, Any] = {}
+NO_MESSAGES: list[Message] = []
 MODEL, AGENT, CHAIN = Kind.MODEL, Kind.AGENT, Kind.CHAIN
 OPERATIONS: Mapping[Kind, str] = {
     Kind.EMBEDDING: "embeddings", Kind.RETRIEVER: "retrieval", Kind.TOOL: "execute_tool", Kind.AGENT: "invoke_agent",
@@ -61,11 +62,12 @@ class Told:
         self.prompt: Mapping[str, Any] = event.prompt or NOTHING
         self.asked_model = event.asked_model or event.model
         self.operation = operation_of(event, self.is_root)
-        self.session, self.user = view.session_id(event), view.user(event)
-        self.cost: Mapping[str, Any] = views.cost_of(event.cost) if event.cost else {}
-        self.input_messages: list[Message] = []
+        root = view.root
+        self.session, self.user = event.session_id or root.session_id, event.user or root.user
+        self.cost: Mapping[str, Any] = views.cost_of(event.cost) if event.cost else NOTHING
+        self.input_messages: list[Message] = NO_MESSAGES
         """Those that went in, where there is nothing else in the inputs; `output_messages` likewise."""
-        self.output_messages: list[Message] = []
+        self.output_messages: list[Message] = NO_MESSAGES
         if event.kind is MODEL:
             self.input_messages, self.output_messages = messages_in(event), messages_out(event)
         elif event.kind is AGENT:
@@ -86,20 +88,21 @@ def only_messages(value: JsonValue) -> list[Message]:
     return found if is_messages(found) else []
 
 
-def json_text(value: JsonValue) -> str | None:
-    """A value as JSON text, None as nothing. Attributes hold texts: no backend reads structured ones."""
-    return None if value is None else to_json(value).decode()
+def json_text(value: JsonValue) -> bytes | None:
+    """A value as JSON, None as nothing. Attributes hold it as a text: no backend reads structured ones."""
+    return None if value is None else to_json(value)
 
 
 def value_text(value: JsonValue) -> str | None:
     """A text as it is, any other value as JSON."""
-    return value if isinstance(value, str) else json_text(value)
+    return value if isinstance(value, str) or value is None else to_json(value).decode()
 
 
-def typed(value: JsonValue) -> dict[str, str | None]:
+def typed(value: JsonValue) -> dict[str, str | bytes]:
     """A value as text, and what that is."""
-    kind = "text/plain" if isinstance(value, str) else "application/json"
-    return {} if value is None else {"value": value_text(value), "mime_type": kind}
+    if isinstance(value, str):
+        return {"value": value, "mime_type": "text/plain"}
+    return {} if value is None else {"value": to_json(value), "mime_type": "application/json"}
 
 
 def number(value: JsonValue) -> float | None:
@@ -140,7 +143,7 @@ def money(form: str) -> Value:
     """The dollars of input, output and all, as a JSON object with keys of this form; nothing without a total."""
     keys = {form.format(part): f"{part}_usd" for part in ("input", "output", "total")}
 
-    def made(told: Told) -> str | None:
+    def made(told: Told) -> bytes | None:
         found = {key: told.cost.get(part) for key, part in keys.items()}
         return None if told.cost.get("total_usd") is None else json_text(without_nulls(found))
 
@@ -193,7 +196,7 @@ def document_of(document: JsonValue) -> dict[str, JsonValue]:
     return {key: one for key, one in {**named, **more}.items() if one is not None}
 
 
-def messages_text(messages: list[Message]) -> str | None:
+def messages_text(messages: list[Message]) -> bytes | None:
     """Messages as the schemas have them."""
     return json_text([*map(parted, messages)]) if messages else None
 

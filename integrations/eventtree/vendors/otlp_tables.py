@@ -94,8 +94,8 @@ def attributes_of(flavor: str, told: Told) -> bytes:
             continue
         if before is not None:
             found += [attribute(NAMED[name], one) for name, one in leaves(value, before)]
-        elif type(value) is str:
-            text = value.encode("utf-8", "replace")  # as `attribute` does, without a call for each
+        elif type(value) is str:  # as `attribute` does, without a call for each
+            text = value.encode("utf-8", "replace")
             found += (key.text[len(text)], text)
         else:
             found.append(attribute(key, value))
@@ -267,7 +267,7 @@ GENAI: Table = (
 # OpenInference
 
 
-def _params_text(told: Told) -> str | None:
+def _params_text(told: Told) -> bytes | None:
     return json_text({key: one for key, one in told.params.items() if key != "tools"} or None)
 
 
@@ -321,7 +321,7 @@ OPENINFERENCE: Table = (
 # What single backends read beside
 
 
-def _langfuse_usage(told: Told) -> str | None:
+def _langfuse_usage(told: Told) -> bytes | None:
     """Counts that add up to the total: Langfuse sums what it is given."""
     usage = told.event.usage
     if usage is None or usage.total_tokens is None:
@@ -350,13 +350,13 @@ def _langfuse_experiment(told: Told) -> dict[str, str | None]:
     return found | {"id": named, "item.root_observation_id": span_id(told.event.id)} if named else {}
 
 
-def _first_token_at(told: Told) -> str | None:
+def _first_token_at(told: Told) -> bytes | None:
     waited = first_token(told.event)
     at = None if waited is None else later(told.event.start, waited)
     return None if at is None else json_text(iso(at))
 
 
-def _langsmith_usage(told: Told) -> str | None:
+def _langsmith_usage(told: Told) -> bytes | None:
     usage, parts = told.event.usage, ("input", "output", "total")
     if usage is None:
         return None

@@ -95,7 +95,7 @@ class Key:
 RESOURCE, EVENT, RECORD, SPAN = 1, 3, 6, 9
 """What has attributes → the number of their field."""
 KEYS: Mapping[int, Remembered[str, Key]] = {
-    field: Remembered(4_096, partial(Key, field), longest=120) for field in (RESOURCE, EVENT, RECORD, SPAN)
+    field: Remembered(1_024, partial(Key, field), longest=120) for field in (RESOURCE, EVENT, RECORD, SPAN)
 }
 
 
@@ -106,10 +106,11 @@ def attributes(field: int, values: Mapping[str, Any]) -> bytes:
 
 
 def attribute(key: Key, value: Any) -> bytes:
-    """One attribute."""
+    """One attribute; bytes are a text in UTF-8."""
     if type(value) is str:
-        text = value.encode("utf-8", "replace")
-        return key.text[len(text)] + text
+        value = value.encode("utf-8", "replace")
+    if type(value) is bytes:
+        return key.text[len(value)] + value
     made = _any(value)
     return key.value[len(made)] + made
 
