@@ -273,6 +273,7 @@ def test_feedback_is_given_from_the_page(browser: Any, own_place: Path) -> None:
         expect(page.locator(".tree-row")).to_have_count(0)
 
 
+ALIEN = "body script, iframe, object, embed, link:not(head *)"
 WALK = """async id => {
   const until = async found => { while (!found()) await new Promise(next => setTimeout(next, 4)); };
   const {events} = await (await fetch("api/trees/" + id)).json();
@@ -294,14 +295,14 @@ def test_sixty_hostile_texts_in_every_field_stay_texts(browser: Any, own_place: 
     pipeline = pipeline_in(own_place)
     trees = [hostile_tree(pipeline, text) for text in HOSTILE]
     assert len(set(HOSTILE)) == 60
-    with watched(browser, own_place) as one:
-        page = one.open()
-        expect(page.locator(".tree-row").first).to_be_visible()
-        for tree in trees:
-            assert page.evaluate(WALK, tree) == 8, HOSTILE[trees.index(tree)]
-        made = page.evaluate("document.querySelectorAll('body script, iframe, object, embed, link:not(head *)').length")
-        assert made == 0
-        assert page.url.startswith(one.address)
+    for begin in range(0, 60, 15):  # a page that has shown all of them takes as much memory as all else
+        with watched(browser, own_place) as one:
+            page = one.open()
+            expect(page.locator(".tree-row").first).to_be_visible()
+            for tree in trees[begin : begin + 15]:
+                assert page.evaluate(WALK, tree) == 8, HOSTILE[trees.index(tree)]
+            assert page.evaluate(f"document.querySelectorAll('{ALIEN}').length") == 0
+            assert page.url.startswith(one.address)
 
 
 def test_a_half_damaged_tree_is_shown_as_such(browser: Any, own_place: Path) -> None:
