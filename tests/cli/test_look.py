@@ -183,6 +183,14 @@ def test_looking_takes_the_last_trees_without_reading_all_logs(
     assert open_journal(str(own_place)) is journal
 
 
+def test_a_busy_machine_finds_what_an_idle_one_does(ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for a moment finds a part: it is gone on with until all that was asked for is there."""
+    expected = {words: run("ls", *words.split(), "--last", "2") for words in ("", "the", "status:error OR the", "-the")}
+    monkeypatch.setattr("eventtree.cli.show.AT_ONCE_SECONDS", 0.0)
+    assert {words: run("ls", *words.split(), "--last", "2") for words in expected} == expected
+    assert expected[""].count("\n") > 2
+
+
 def test_on_a_terminal_what_takes_long_says_how_far_it_is(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         record_tree(Pipeline(deliver=False))

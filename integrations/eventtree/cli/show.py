@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 
 import click
 
@@ -21,7 +22,7 @@ from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.counts import Cursors, keys_of
 from eventtree.journal.trees import LoggedTree, trees_in
-from eventtree.query import Index, Page
+from eventtree.query import Index, Page, TreeRow
 from eventtree.query.experiment import experiment, stats_table
 from eventtree.query.store import forget
 from eventtree.query.trees import close_indexes, journal_of
@@ -127,14 +128,17 @@ def show_experiment(folder: str | None, name: str, against: str | None, *, as_js
 
 def find(index: Index, chosen: Filter, last: int) -> Page:
     """The newest trees that a filter chooses; shows how far the logs were read for it, where that takes long."""
-    page = index.search(chosen, limit=last, seconds=AT_ONCE_SECONDS)
-    if page.is_certain:
-        return page
-    with progress("reading the logs") as show:
-        while not page.is_certain:
+    rows: tuple[TreeRow, ...] = ()
+    before = show = None
+    with ExitStack() as shown_meanwhile:
+        while True:
+            page = index.search(chosen, before=before, limit=last - len(rows), seconds=AT_ONCE_SECONDS)
+            if page.is_certain:  # else newer trees may come yet, and these are asked for again
+                rows, before = (*rows, *page.rows), page.next
+                if before is None or len(rows) >= last:
+                    return Page(rows, before, True)
+            show = show or shown_meanwhile.enter_context(progress("reading the logs"))
             show(*index.progress())
-            page = index.search(chosen, limit=last, seconds=AT_ONCE_SECONDS)
-    return page
 
 
 def _one(index: Index, wanted: str) -> EventTree:

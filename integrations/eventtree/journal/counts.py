@@ -31,6 +31,8 @@ CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.((?:local-)?[0-9a-f]{16
 Key = tuple[str, str]
 """A vendor as trees name it: `(name, fingerprint)`."""
 RECENT_TREES = 10_000
+MOST_APART = 1_000
+"""A log with more records that its sums do not tell whole is read each time."""
 
 
 @dataclass(slots=True)
@@ -222,7 +224,7 @@ class _Believed:
             places = _places_apart(data[: part.size]) if part.is_unchanged(data) else None
         if places is None:
             return None
-        if not mark.startswith(UNSURE):
+        if not mark.startswith(UNSURE) and len(places) <= MOST_APART:
             sound[log] = mark, places
         begin = places[0][0] if places else 0
         data = files.read(log, begin, sum(places[-1]) - begin) if places else b""

@@ -201,13 +201,16 @@ class Index:
         """
         sound = self.journal.sound
         with self._lock:
-            rows = self._safely(lambda: self._db.execute("SELECT log, mark, places FROM sound").fetchall())
-        sound.update((log, (mark, json.loads(places))) for log, mark, places in rows)
+            sound.update(self._safely(self._remembered))
         yield
         kept = [(log, *found) for log in self.journal.logs() if (found := sound.get(log))]
         fresh = [(log, mark, json.dumps(places)) for log, mark, places in kept]
         with self._lock, suppress(sqlite3.Error):  # the next count reads what this one has read
             within(self._db, lambda: self._keep(fresh))
+
+    def _remembered(self) -> dict[str, tuple[str, list[tuple[int, int]]]]:
+        rows = self._db.execute("SELECT log, mark, places FROM sound")
+        return {log: (mark, [(begin, length) for begin, length in json.loads(places)]) for log, mark, places in rows}
 
     def _keep(self, fresh: list[tuple[str, str, str]]) -> None:
         self._db.execute("DELETE FROM sound")

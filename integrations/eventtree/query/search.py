@@ -93,7 +93,7 @@ class Search:
                 before = row[0]
                 if not by_text or self._is_chosen(row, chosen, judged):
                     found.append(row)
-                if len(found) >= limit or time.monotonic() >= end:
+                if len(found) >= limit or (by_text and time.monotonic() >= end):
                     return found, before
             if len(rows) < at_once:
                 return found, None
