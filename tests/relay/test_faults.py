@@ -21,7 +21,7 @@ from eventtree.cli.relay import examine_relay
 from eventtree.errors import ConfigError
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.retention import remove_settled
-from eventtree.relay import collect, relay, replicate
+from eventtree.relay import collect, port, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
 from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
@@ -371,6 +371,19 @@ def test_f70_redis_and_collectors_refuse_a_wrong_token_too(
         until(lambda: _parked(machine / "app"))
         monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "right")
         until(lambda: arrived(vendor) == app.events)
+
+
+def test_f70_a_user_that_may_not_publish_parks_the_relay(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "REPLY_SECONDS", 1.0)  # a server answers such a user's messages never
+    user = '{ user: "u", password: "p", permissions: { publish: ["$JS.API.>", "eventtree-ask"] } }'
+    server = Nats(machine / "engine", more=f"authorization {{ users: [{user}] }}")
+    monkeypatch.setenv("EVENTTREE_RELAY_USER", "u")
+    monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "p")
+    with closing(server):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        assert "credentials" in until(lambda: _parked(machine / "app"))
+        app.stop()
 
 
 def test_f71_a_stream_at_its_limit_makes_relays_wait_and_drops_nothing(machine: Path, vendor: VendorServer) -> None:

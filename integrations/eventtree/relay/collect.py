@@ -40,7 +40,7 @@ STANDBY_SECONDS = 1.0
 ASK_SECONDS = 2.0
 """A hole is asked for again this often."""
 SILENCE_SECONDS = 60.0
-FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 REMOVED = 1 << 62
 """Size of a log that is gone, while later ones of its process are there: whatever it held was here."""
 
@@ -201,7 +201,7 @@ class Writer:
         """Write at an offset, all of it or nothing; a new log is synced with its folder."""
         if log not in unsynced:
             if not self.files.size(log) and "" not in unsynced:
-                unsynced[""] = os.open(self.files.folder, os.O_RDONLY | os.O_CLOEXEC)
+                unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
             unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
         if os.pwrite(unsynced[log], data, offset) < len(data):
             os.ftruncate(unsynced[log], offset)

@@ -47,10 +47,6 @@ class _Client(Client):
         return command
 
 
-async def _quiet(*_: object) -> None:
-    """Whatever happens to the connection shows at the next call."""
-
-
 class Engine(port.Port):
     """A connection to JetStream, for a relay or a collector."""
 
@@ -71,12 +67,15 @@ class Engine(port.Port):
         known = {"user_credentials": creds} if creds else {"user": user, "password" if user else "token": token or None}
         connecting = self.client.connect(
             self.target.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
-            connect_timeout=CONNECT_SECONDS, error_cb=_quiet, disconnected_cb=_quiet, closed_cb=_quiet,
-            tls=tls() if self.client.needs_tls else None, **known,
+            connect_timeout=CONNECT_SECONDS, error_cb=self._on_error, tls=tls() if self.client.needs_tls else None,
+            **known,
         )  # fmt: skip
         await asyncio.wait_for(connecting, 2 * CONNECT_SECONDS)
         self.js = self.client.jetstream(timeout=port.REPLY_SECONDS)
         await self.client.subscribe(ASKED, cb=self._on_ask)
+
+    async def _on_error(self, error: Exception) -> None:
+        self.said = str(error)  # that a user may not publish, say: the call itself is never answered
 
     async def look(self) -> int:
         try:

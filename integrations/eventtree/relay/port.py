@@ -101,6 +101,8 @@ class Port:
         """How many there are: known once it is open."""
         self.asked: dict[str, int] = {}
         """Logs that a collector lacks bytes of, and from where; who goes back there empties it."""
+        self.said = ""
+        """What the engine has said last of its own accord: why it does not answer."""
 
     @asynccontextmanager
     async def opened(self, partitions: int | None = None) -> AsyncIterator[Self]:
@@ -126,7 +128,7 @@ class Port:
                 error = error.exceptions[0]
             if not isinstance(error, self.errors):
                 raise error from None
-            if REFUSALS.search(f"{type(error).__name__} {error}"):
+            if REFUSALS.search(f"{type(error).__name__} {error} {self.said}"):
                 raise RefusedError("the server refuses the credentials") from None
             why = f"{type(error).__name__} {getattr(error, 'description', '')}".strip()
             raise AwayError(f"it cannot be reached, or takes nothing ({why})") from None
