@@ -264,7 +264,8 @@ def main() -> None:
             lags(Path(folder))
             throughput(Path(folder), given.trees)
             outage(Path(folder), given.trees * 3 // 20)
-        callbacks(Path(folder), given.rounds)
+        if given.rounds:
+            callbacks(Path(folder), given.rounds)
 
 
 if __name__ == "__main__":

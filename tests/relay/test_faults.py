@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import nats
 import pytest
 
 from eventtree import config, diagnostics
@@ -407,18 +408,48 @@ def test_f71_a_stream_at_its_limit_makes_relays_wait_and_drops_nothing(machine: 
 
 def _limit(url: str, size: int) -> None:
     """Set the stream's limit."""
-    import asyncio
-
-    import nats
 
     async def change() -> None:
-        client = await nats.connect(url)
-        stream = client.jetstream()
-        found = await stream.stream_info("EVENTTREE")
-        await stream.update_stream(found.config.evolve(max_bytes=size))
-        await client.close()
+        async with await nats.connect(url) as client:
+            stream = client.jetstream()
+            found = await stream.stream_info("EVENTTREE")
+            await stream.update_stream(found.config.evolve(max_bytes=size))
 
     asyncio.run(change())
+
+
+def _leader(url: str) -> str:
+    """The server that leads the stream."""
+
+    async def look() -> str:
+        async with await nats.connect(url) as client:
+            found = (await client.jetstream().stream_info("EVENTTREE")).cluster
+            assert found is not None
+            return str(found.leader)
+
+    return asyncio.run(look())
+
+
+def test_f80_a_node_of_a_cluster_that_is_lost_with_its_disk_loses_nothing(machine: Path, vendor: VendorServer) -> None:
+    routes = [free_port() for _ in range(3)]
+    listed = ", ".join(f'"nats://127.0.0.1:{route}"' for route in routes)
+    nodes = [
+        Nats(machine / f"node{route}", more=f'cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{listed}] }}')
+        for route in routes
+    ]
+    with closing(*nodes):
+        app = App(machine / "app", relay=nodes[0].url)
+        for _ in range(5):
+            app.tree()
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        app.stop()
+        leader = _leader(nodes[0].url)
+        (lost,), others = ([node for node in nodes if (node.folder.name == leader) is is_it] for is_it in (True, False))
+        lost.kill()
+        shutil.rmtree(lost.folder)
+        with collecting(others[0].url, machine / "collector", [braintrust(vendor)]):
+            until(lambda: arrived(vendor) == app.events)
+    assert all(copies(machine / "app", machine / "collector").values())
 
 
 @pytest.mark.parametrize("engine", [*ENGINES, "http"])

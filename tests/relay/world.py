@@ -135,6 +135,7 @@ class Nats(Engine):
         path = self.folder / "nats.conf"
         path.write_text(
             f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor}"\n'
+            f'server_name: "{self.folder.name}"\n'
             f'jetstream {{\n  store_dir: "{self.folder}/js"\n  {always}\n}}\n{more}\n'
         )
         return (binary("nats-server"), "-c", str(path))

@@ -7,7 +7,6 @@ is gone from it. A collector's lease is a key that expires; what it asks for aga
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import urllib.request
@@ -18,7 +17,13 @@ import pydantic_core
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import (
+    BadRequestError,
+    BucketNotFoundError,
+    KeyWrongLastSequenceError,
+    NotFoundError,
+    ServerError,
+)
 from nats.js.kv import KeyValue
 
 from eventtree.relay import port
@@ -93,12 +98,16 @@ class Engine(port.Port):
             if changed.state.messages:
                 await self.js.update_stream(self._config)
                 raise port.AwayError("messages came meanwhile")
-        else:
-            queue = RetentionPolicy.WORK_QUEUE
-            with contextlib.suppress(BadRequestError):  # somebody else was first, with other partitions
-                await self.js.add_stream(
-                    StreamConfig(STREAM, retention=queue, discard=DiscardPolicy.NEW, subjects=subjects)
-                )
+            return
+        queue = StreamConfig(
+            STREAM, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, subjects=subjects, num_replicas=3
+        )
+        try:
+            await self.js.add_stream(queue)
+        except BadRequestError:
+            return  # somebody else was first, with other partitions
+        except ServerError:  # it is no cluster, or one of two
+            await self.js.add_stream(queue.evolve(num_replicas=1))
 
     async def publish(self, partition: int, chunk: port.Chunk) -> None:
         await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=port.REPLY_SECONDS)
@@ -111,9 +120,13 @@ class Engine(port.Port):
 
     async def lease(self, partition: int) -> bool:
         if self._kept is None:
-            # In the server's memory: no lease need outlive it, and none has to wait for a busy disk.
-            memory, ttl = StorageType.MEMORY, port.LEASE_SECONDS
-            self._kept = await self.js.create_key_value(bucket=LEASES, ttl=ttl, storage=memory)
+            # In servers' memory: no lease need outlive them, and none has to wait for a busy disk.
+            memory, ttl, replicas = StorageType.MEMORY, port.LEASE_SECONDS, self._config.num_replicas or 1
+            try:
+                self._kept = await self.js.key_value(LEASES)
+            except BucketNotFoundError:
+                making = self.js.create_key_value(bucket=LEASES, ttl=ttl, storage=memory, replicas=replicas)
+                self._kept = await making
         key, known = f"partition.{partition}", self._leases.pop(partition, None)
         try:
             renewing = self._kept.create(key, b"") if known is None else self._kept.update(key, b"", last=known)
