@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from pydantic import BaseModel
 import eventtree
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, prompts, set_global_handler
+from eventtree.langchain.serialized import Serialized
 from eventtree.vendors import VENDORS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Library, Model, TextModel, answer, call, collected, needs_agent_marks
@@ -158,14 +160,18 @@ def test_what_is_no_prompt_has_no_template(odd: Any) -> None:
 
 def test_a_prompt_is_known_by_all_it_holds() -> None:
     read: list[object] = []
-    known = prompts.Prompts(lambda params: read.append(params) or params)
-    given = {"kwargs": {"template": "Who is {name}?"}}
+    known = Serialized(lambda given: read.append(given) or {**given["kwargs"]})
+    given = {"kwargs": {"template": "Who is {name}?", "messages": [{"id": 1}]}}
     first, again = known(given), known(given)
-    given["kwargs"]["template"] = "Where is {name}?"
     assert again is first
-    assert known(given) != first
+    given["kwargs"]["messages"][0]["id"] = 2
+    given["kwargs"]["template"] = "Where is {name}?"
+    assert known(given) == given["kwargs"] != first
     assert len(read) == 2
-    assert known({"kwargs": {"template": object()}}) is not None  # what has other values than builtin ones is read anew
+    other = {"kwargs": {"template": object()}}  # what has other values than builtin ones is read anew, and not kept
+    references = sys.getrefcount(other)
+    assert known(other) is not known(other)
+    assert sys.getrefcount(other) == references + 2  # those of `read`
 
 
 def test_messages_of_a_template_that_are_odd() -> None:

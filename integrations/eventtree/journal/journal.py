@@ -180,28 +180,29 @@ class Journal:
     def _put(self, payload: bytes, counted: tuple[str, ...], events: int | None, began: float) -> bytes:
         """Write a record, or hold it while the disk refuses; returns its line."""
         # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
-        line = frame(self.appended, payload)
-        self.appended += 1
+        number = self.appended
+        self.appended = number + 1
+        line = frame(number, payload)
         self._size += len(line)
         self._checksum = crc32(line if len(line) <= LONG else line[:8], self._checksum)  # see `line.checksum`
         if counted:
             if events is None:
                 events = 1
                 self.events += 1
+            totals = self.totals
             for name in counted:
-                self.totals[name] = self.totals.get(name, 0) + events
-        # While one line waits, all later ones wait behind it: the log keeps its order.
-        if self._overflow.is_holding:
-            self._hold(line, counted, events)
-            return line
+                totals[name] = totals.get(name, 0) + events
         try:
-            self.files.append(self.log, line)
-            # Written, but slowly: the next line does not wait for this disk on the app's thread.
-            if monotonic() - began > SLOW_SECONDS:
-                self._overflow.is_holding = True
+            # While one line waits, all later ones wait behind it: the log keeps its order.
+            if not self._overflow.is_holding:
+                self.files.append(self.log, line)
+                # Written, but slowly: the next line does not wait for this disk on the app's thread.
+                if monotonic() - began > SLOW_SECONDS:
+                    self._overflow.is_holding = True
+                return line
         except OSError:
             self._overflow.is_holding = True
-            self._hold(line, counted, events)
+        self._hold(line, counted, events)
         return line
 
     def _hold(self, line: bytes, counted: tuple[str, ...], events: int | None) -> None:

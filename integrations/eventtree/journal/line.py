@@ -16,7 +16,7 @@ def frame(seq: int, payload: bytes) -> bytes:
     """A line: checksum, sequence number and payload."""
     number = b"%d " % seq
     # The checksum is carried on from the number to the payload, so that a payload of megabytes is copied once.
-    return b"".join((b"%08x " % crc32(payload, crc32(number)), number, payload, b"\n"))
+    return b"%08x %b%b\n" % (crc32(payload, crc32(number)), number, payload)
 
 
 SPACE = ord(" ")

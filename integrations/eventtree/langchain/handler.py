@@ -6,7 +6,6 @@ What a callback may never do: raise, block, keep or change an object of the user
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Unpack
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from eventtree.config import HandlerSettings
 from eventtree.content.reported import reported_failure
 from eventtree.event import Kind, Status
-from eventtree.langchain import langgraph, prompts, responses, stream_events, usage
+from eventtree.langchain import langgraph, responses, stream_events, usage
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of
@@ -23,6 +22,7 @@ from eventtree.langchain.parents import parent_of
 from eventtree.langchain.reports import CHAIN, MODEL, OK, About, RunReports, Tags, joined
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.langchain.retries import retry_note
+from eventtree.langchain.serialized import Serialized
 from eventtree.record import OWN_NOTES
 from eventtree.recording import callback_context
 from eventtree.recording.handler import Handler
@@ -49,7 +49,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
         """
         super().__init__()
         self.pipeline = Pipeline(**settings)
-        self._prompts = prompts.Prompts(partial(self.pipeline.part, "params"))
+        self._prompts = Serialized(self._template)
         self.raise_error = self.pipeline.settings.strict
         self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.pipeline.enabled
         self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.pipeline.enabled

@@ -48,16 +48,17 @@ def base_url(serialized: Any) -> str | None:
     return None if found is None else endpoint(found)
 
 
-def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that decide the answer, without unset ones."""
-    found = {}
+def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters that decide the answer, without unset ones; None for none."""
+    found = None
     if not PARAMS.isdisjoint(invocation):
-        found = {key: value for key, value in invocation.items() if key in PARAMS and value is not None}
+        found = {key: value for key, value in invocation.items() if value is not None and key in PARAMS}
     if not GIVEN.isdisjoint(metadata):
+        found = found or {}
         for key, source in FROM_METADATA.items():
             if key not in found and metadata.get(source) is not None:
                 found[key] = metadata[source]
-    return found
+    return found or None
 
 
 GIVEN = frozenset(FROM_METADATA.values())

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-import marshal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
-from eventtree.event import JsonValue
 from eventtree.langchain.classify import class_of
-from eventtree.recording.pipeline import Prepared
-from eventtree.remembered import Remembered
 
 DEFAULT_FORMAT = "f-string"
-KNOWN_PROMPTS = 64
-LARGE_BYTES = 16_384
-
-
-class Prompts:
-    """`params_of` as recorded. An app has few prompts, each comes with every run of it, and none is cheap to read.
-
-    They are known by all they hold, written by an encoder that knows builtin values alone, in one call.
-    """
-
-    def __init__(self, prepare: Callable[[Any], JsonValue]) -> None:
-        """Know none; `prepare` makes one fit for the disk."""
-        self._prepare = prepare
-        self._known: Remembered[bytes, Prepared | None] = Remembered(KNOWN_PROMPTS, self._read, longest=LARGE_BYTES)
-
-    def __call__(self, serialized: Any) -> Any:
-        """The parameters of a prompt's run, from what LangChain serializes of the prompt; not to be changed."""
-        try:
-            return self._known[marshal.dumps(serialized)]
-        except ValueError:  # what holds other values than builtin ones is read anew
-            return params_of(serialized)
-
-    def _read(self, known_by: bytes) -> Prepared | None:
-        params = params_of(marshal.loads(known_by))
-        return None if params is None else Prepared(self._prepare(params))
 
 
 def params_of(serialized: Any) -> dict[str, Any] | None:

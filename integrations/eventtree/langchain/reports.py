@@ -13,6 +13,8 @@ from eventtree.langchain import langgraph, models
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.classify import HIDDEN, class_of, is_plumbing, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
+from eventtree.langchain.prompts import params_of
+from eventtree.langchain.serialized import Serialized
 from eventtree.record import SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording.enclosing import configured
 from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prepared
@@ -30,6 +32,9 @@ FRAMEWORK = "langchain"
 CHAIN, MODEL, OK = Kind.CHAIN, Kind.MODEL, Status.OK
 INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
 """Whether runs of a name are the framework's plumbing."""
+
+MODELS = Serialized(lambda serialized: (class_of(serialized), models.base_url(serialized)))
+"""The class of a model and the address of its service."""
 
 
 class RunReports:
@@ -75,16 +80,15 @@ class RunReports:
         self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
         about: About, name: str | None, invocation: About, batch_size: int | None,
     ) -> None:  # fmt: skip
-        provider, cls, params = about.get("ls_provider"), class_of(serialized), models.params_of(invocation, about)
-        known = {
-            "provider": provider, "model": models.requested_model(invocation, about), "params": params or None,
-            "base_url": models.base_url(serialized),
-        }  # fmt: skip
-        state = {
-            "provider": provider, "is_guess": models.is_class_name(provider, cls),
-            "batch_size": None if batch_size == 1 else batch_size,
-            "sent": None if self.pipeline.content else files_sent(asked),
-        }  # fmt: skip
+        provider, params = about.get("ls_provider"), models.params_of(invocation, about)
+        cls, base_url = MODELS(serialized)
+        model = models.requested_model(invocation, about)
+        known = {"provider": provider, "model": model, "params": params, "base_url": base_url}
+        state = {"provider": provider, "class": cls}
+        if batch_size != 1:
+            state["batch_size"] = batch_size
+        if not self.pipeline.content:
+            state["sent"] = files_sent(asked)
         key = key_of(run_id)
         name = name if type(name) is str and name else name_of(name, serialized, "model")
         self._open(key, parent_of(parent_run_id), MODEL, name, tags, about, asked, shape, known, state)
@@ -157,6 +161,10 @@ class RunReports:
     def _prompt(self, prompts: Any) -> JsonValue:
         texts = self.pipeline.plain(prompts)
         return {"prompt": texts[0]} if type(texts) is list and len(texts) == 1 else {"prompts": texts}
+
+    def _template(self, serialized: Any) -> Prepared | None:
+        params = params_of(serialized)
+        return None if params is None else Prepared(self.pipeline.part("params", params))
 
     def _documents(self, documents: Any) -> JsonValue:
         return {"documents": self.pipeline.sanitize.found(documents)}
