@@ -14,6 +14,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from math import isfinite
+from operator import itemgetter
 from typing import Any
 
 from eventtree.content import framework_values, python_values
@@ -49,9 +50,11 @@ DATA = "data:"
 """Beginning of a URL that holds the file itself."""
 PLAIN_FIELDS = 6
 """A message of so many fields has those of any message: content, type, name, id and two dicts."""
+MESSAGE = PLAIN_FIELDS * NODE
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
-USUAL = FIELDS - (frozenset(REST) - {"name", "id"})
+OTHERS = REST[:3]
+USUAL = FIELDS - frozenset(OTHERS)
 """Fields of which nothing but these is taken as it is: only a tool's message has others."""
 OWN_CALL = frozenset({"name", "args", "id", "type"})
 """Keys of LangChain's own tool calls."""
@@ -94,7 +97,7 @@ def text(value: str, room: list[int], _depth: int = 0) -> str:
     """A text of the builtin class; a long one may be the data URL of a file."""
     room[0] -= len(value)
     if len(value) > SHORT:
-        if value.startswith(DATA):
+        if room[0] < 0 or value.startswith(DATA):
             raise Unusual
         shareable[0] += len(value) > LONG
     return value if value.isascii() else clean(value)
@@ -126,8 +129,9 @@ KEYS: Remembered[str, None] = Remembered(MAX_KINDS)
 def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
     """A dict of the builtin class, whose keys are text. One with a `type` may describe a file; see parts.from_dict."""
     out = value.copy()
-    room[0] -= NODE * len(out)
-    if room[0] < 0 or depth >= DEPTH or len(out) > ITEMS or "inline_data" in out:
+    count = len(out)
+    left = room[0] = room[0] - NODE * count
+    if left < 0 or depth >= DEPTH or count > ITEMS or "inline_data" in out:
         raise Unusual
     if "type" in out and (type(out["type"]) is not str or out["type"] in TYPES):
         raise Unusual
@@ -163,37 +167,46 @@ def tuple_of(value: tuple[Any, ...], room: list[int], depth: int) -> JsonValue:
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
     own = value.__dict__
-    content, role, more = own["content"], ROLE_OF.get(own["type"]), own["additional_kwargs"]
-    if type(content) is not str or role is None or value.__pydantic_extra__:
+    content, kind, more, about, name, identity = USUAL_OF(own)
+    if type(content) is not str or kind not in ROLE_OF or value.__pydantic_extra__:
         raise Unusual
-    room[0] -= PLAIN_FIELDS * NODE
+    room[0] -= MESSAGE
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
-    out: dict[str, JsonValue] = {"role": role, "content": content}
-    calls, has_rest = None, False
+    out: dict[str, JsonValue] = {"role": ROLE_OF[kind], "content": content}
     if len(own) > PLAIN_FIELDS:
-        calls, has_rest = own.get("tool_calls"), not USUAL.issuperset(own)
-        if own.get("invalid_tool_calls") or (has_rest and not FIELDS.issuperset(own)):
-            raise Unusual
-    if more and not is_plain(more, calls):
+        rest(own, out, more, room)
+    elif more and not is_plain(more, None):
         raise Unusual
-    if calls:
-        out["tool_calls"] = tool_calls(calls, room)
-    if has_rest:
-        for key in REST:
-            if (item := own.get(key)) is not None:
-                out[key] = checked(item, room)
-    else:
-        if (name := own["name"]) is not None:
-            out["name"] = checked(name, room)
-        if (identity := own["id"]) is not None:
-            out["id"] = checked(identity, room)
-    if about := own["response_metadata"]:
+    if name is not None:
+        out["name"] = checked(name, room)
+    if identity is not None:
+        out["id"] = checked(identity, room)
+    if about:
         if (reason := finish_reason(about)) is not None:
             out["finish_reason"] = checked(reason, room)
         if left := chat.left_out(about):
             out["left_out"] = list_of(left, room, 0)
     return out
+
+
+USUAL_OF = itemgetter("content", "type", "additional_kwargs", "response_metadata", "name", "id")
+"""Fields that each message has."""
+
+
+def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
+    """What a message of the model or of a tool has beside the fields of each."""
+    calls = own.get("tool_calls")
+    if own.get("invalid_tool_calls") or (more and not is_plain(more, calls)):
+        raise Unusual
+    if calls:
+        out["tool_calls"] = tool_calls(calls, room)
+    if not USUAL.issuperset(own):
+        if not FIELDS.issuperset(own):
+            raise Unusual
+        for key in OTHERS:
+            if (item := own.get(key)) is not None:
+                out[key] = checked(item, room)
 
 
 def is_plain(more: Any, calls: Any) -> bool:
@@ -224,14 +237,23 @@ def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
     """A list of LangChain messages, at least one."""
     if type(values) is not list or not 0 < len(values) <= ITEMS:
         raise Unusual
-    room[0] -= NODE * len(values)
-    out = []
-    for value in values.copy():
-        if COPIES[type(value)] is not message or room[0] < 0:
-            raise Unusual
-        out.append(message(value, room, depth))
-    shareable[0] += len(out) >= MANY
+    given = values.copy()
+    if not MESSAGES.issuperset(map(type, given)):
+        for kind in set(map(type, given)):
+            if COPIES[kind] is not message:
+                raise Unusual
+            if len(MESSAGES) >= MAX_KINDS:
+                MESSAGES.clear()
+            MESSAGES.add(kind)
+    count = len(given)
+    room[0] -= NODE * count
+    out = [message(value, room, depth) for value in given]
+    shareable[0] += count >= MANY
     return out
+
+
+MESSAGES: set[type] = set()
+"""Classes of messages that were looked at."""
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
@@ -253,10 +275,11 @@ def result(value: Any, room: list[int], depth: int) -> JsonValue:
             if CONVERTERS[type(answer)] is not framework_values.from_generation or room[0] < 0:
                 raise Unusual
             fields = fields_of(answer)
-            given, about = fields.get("message"), fields.get("generation_info")
+            given = fields["message"]
             if COPIES[type(given)] is not message:
                 raise Unusual
             found: Any = message(given, room, depth)
+            about = fields.get("generation_info")
             if about and "finish_reason" not in found and (reason := finish_reason(about)) is not None:
                 found["finish_reason"] = checked(reason, room)
                 if len(reason) > SHORT:

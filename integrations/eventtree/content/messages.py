@@ -181,7 +181,7 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
         walk.leave(fields)
 
 
-REST = ("tool_call_id", "name", "status", "id", "artifact")
+REST = ("tool_call_id", "status", "artifact", "name", "id")
 """Keys of a message that are taken as they are."""
 
 

@@ -27,6 +27,7 @@ LONGEST = 200
 """Characters kept of a name, and entries of a list or a dict: more are no usage."""
 DEEPEST = 6
 SMALLEST, LARGEST = -(2**63), 2**63
+INTS, TEXTS = frozenset({int}), frozenset({str})
 NUMBERS = (int, float)  # not `int | float`: that makes a new object each time it is asked
 PRICED = (("_hidden_params", "response_cost"), ("headers", "x-litellm-response-cost"))
 """Where LiteLLM states the cost; what stands beside it is not kept."""
@@ -242,7 +243,17 @@ def field(body: Any, name: str) -> Any:
 def figures(value: Any, depth: int = 0) -> JsonValue:
     """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
     kind, entries = type(value), value
-    if kind is not dict:  # by far the most usual, and what follows asks in a roundabout way
+    if kind is str and value.isascii():
+        return value[:LONGEST]
+    if kind is dict:  # by far the most usual, and what follows asks in a roundabout way
+        if depth > DEEPEST:
+            return None
+        found = value.copy()
+        numbers = found.values()
+        if found and INTS.issuperset(map(type, numbers)) and TEXTS.issuperset(map(type, found)):
+            if SMALLEST < min(numbers) and max(numbers) < LARGEST and "".join(found).isascii():
+                return found if len(found) <= LONGEST else dict(islice(found.items(), LONGEST))
+    else:
         if value is None or kind is bool:
             return value
         if isinstance(value, str):
@@ -258,8 +269,6 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         entries = value if isinstance(value, Mapping) else _own(value)
         if entries is None:
             return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
-    elif depth > DEEPEST:
-        return None
     found = {}
     for key, one in islice(entries.items(), LONGEST):
         plain = one if type(one) is int and SMALLEST < one < LARGEST else figures(one, depth + 1)
