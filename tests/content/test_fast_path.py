@@ -246,3 +246,21 @@ def test_the_copy_is_new() -> None:
     value["a"].append(2)
     value["b"]["c"].append(3)
     assert found == {"a": [1], "b": {"c": []}}
+
+
+def test_a_message_that_comes_again_is_read_as_it_is_now() -> None:
+    calls = [{"name": "look", "args": {"at": 1, "else": [None]}, "id": "c1", "type": "tool_call"}]
+    asked = AIMessage("", tool_calls=calls, response_metadata={"finish_reason": "stop"}, id="a")
+    conversation = [HumanMessage("one"), asked, ToolMessage("seen", tool_call_id="c1"), HumanMessage("two")]
+    fast, slow = Sanitizer(), walked()
+    for at in (1, True, 1.0, float("nan"), None, 2**60, -0.0, 0.0, "1", {"b": [1]}, {"b": [float("inf")]}, b"1"):
+        asked.tool_calls[0]["args"]["at"] = at
+        for _ in range(3):
+            assert repr(fast(conversation)) == repr(slow(conversation))
+            assert repr(fast.messages(conversation)) == repr(slow.messages(conversation))
+    asked.additional_kwargs["reasoning_content"] = "why"
+    conversation[0].content = "another"
+    asked.response_metadata["finish_reason"] = "length"
+    assert repr(fast(conversation)) == repr(slow(conversation))
+    object.__setattr__(conversation[3], "__pydantic_extra__", {"more": 1})
+    assert repr(fast(conversation)) == repr(slow(conversation))

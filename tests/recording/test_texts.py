@@ -539,3 +539,27 @@ def test_whatever_records_share_is_read_as_it_was(values: list[tuple[Any, Any, b
     tree = builder.build()
     assert tree is not None
     assert {event.id: record.encode({"in": event.inputs, "out": event.outputs}) for event in tree.events} == expected
+
+
+def test_a_message_of_several_trees_is_whole_in_each(own_place: Path) -> None:
+    pipeline = Pipeline()
+    told = {"name": "tell", "args": {"notes": ["n" * 500, {"a": "b" * 3_000}]}, "id": "c1", "type": "tool_call"}
+    conversation: list[BaseMessage] = [HumanMessage("q" * 3_000), AIMessage("w" * 450, tool_calls=[told])]
+    conversation += [HumanMessage(f"{number}" * 500) for number in range(4)]
+    runs = [new_id() for _ in range(3)]
+    asked = [{"question": "q" * 3_000}, {"notes": told["args"]["notes"]}, {}]
+    for run, given in zip(runs, asked, strict=True):
+        recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=given)
+    for run in [*runs, *runs]:  # what each of them has already is left out of the messages, which the others need whole
+        child(pipeline, run, {"messages": conversation[:5]}, outputs={"messages": conversation})
+    for run in runs:
+        recorder.close(pipeline, run, outputs={"messages": conversation})
+    plain: Any = pipeline.plain(conversation)
+    found = trees(own_place)
+    assert [tree.events[0].inputs for tree in found] == asked
+    for tree in found:
+        whole = [
+            each["messages"] for event in tree.events for each in (event.inputs, event.outputs) if "messages" in each
+        ]
+        assert whole == [plain[: len(each)] for each in whole]
+        assert len(whole) == 5

@@ -14,7 +14,6 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from math import isfinite
-from operator import itemgetter
 from typing import Any
 
 from eventtree.content import framework_values, python_values
@@ -37,6 +36,7 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
+from eventtree.record import written
 from eventtree.remembered import Remembered
 
 DEPTH = 8
@@ -51,6 +51,9 @@ DATA = "data:"
 PLAIN_FIELDS = 6
 """A message of so many fields has those of any message: content, type, name, id and two dicts."""
 MESSAGE = PLAIN_FIELDS * NODE
+MOST_SEEN = 1_000
+MOST_HELD = 4_000
+"""So many messages, with texts of so many characters, are remembered while their tree is open."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
 OTHERS = REST[:3]
@@ -154,6 +157,8 @@ def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
     room[0] -= NODE * len(value)
     if room[0] < 0 or len(value) > ITEMS or depth >= DEPTH:
         raise Unusual
+    if len(value) >= MANY and COPIES[type(value[0])] is message:
+        return messages_of(value, room)
     out = [COPIES[type(item)](item, room, depth + 1) for item in value.copy()]
     shareable[0] += len(out) >= MANY and type(out[0]) is dict
     return out
@@ -167,7 +172,7 @@ def tuple_of(value: tuple[Any, ...], room: list[int], depth: int) -> JsonValue:
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
     own = value.__dict__
-    content, kind, more, about, name, identity = USUAL_OF(own)
+    content, kind, more = own["content"], own["type"], own["additional_kwargs"]
     if type(content) is not str or kind not in ROLE_OF or value.__pydantic_extra__:
         raise Unusual
     room[0] -= MESSAGE
@@ -178,20 +183,16 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
         rest(own, out, more, room)
     elif more and not is_plain(more, None):
         raise Unusual
-    if name is not None:
+    if (name := own["name"]) is not None:
         out["name"] = checked(name, room)
-    if identity is not None:
+    if (identity := own["id"]) is not None:
         out["id"] = checked(identity, room)
-    if about:
+    if about := own["response_metadata"]:
         if (reason := finish_reason(about)) is not None:
             out["finish_reason"] = checked(reason, room)
         if left := chat.left_out(about):
             out["left_out"] = list_of(left, room, 0)
     return out
-
-
-USUAL_OF = itemgetter("content", "type", "additional_kwargs", "response_metadata", "name", "id")
-"""Fields that each message has."""
 
 
 def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
@@ -233,32 +234,53 @@ def tool_calls(calls: Any, room: list[int]) -> JsonValue:
     return out
 
 
-def messages_of(values: Any, room: list[int], depth: int = 0) -> JsonValue:
+def messages_of(values: Any, room: list[int]) -> JsonValue:
     """A list of LangChain messages, at least one."""
     if type(values) is not list or not 0 < len(values) <= ITEMS:
         raise Unusual
+    room[0] -= NODE * len(values)
     given = values.copy()
-    if not MESSAGES.issuperset(map(type, given)):
-        for kind in set(map(type, given)):
-            if COPIES[kind] is not message:
-                raise Unusual
-            if len(MESSAGES) >= MAX_KINDS:
-                MESSAGES.clear()
-            MESSAGES.add(kind)
-    count = len(given)
-    room[0] -= NODE * count
-    out = [message(value, room, depth) for value in given]
-    shareable[0] += count >= MANY
+    out, make = [], message if len(given) < MANY else again
+    for value in given:
+        if COPIES[type(value)] is not message:
+            raise Unusual
+        out.append(make(value, room, 0))
+    shareable[0] += len(out) >= MANY
     return out
 
 
-MESSAGES: set[type] = set()
-"""Classes of messages that were looked at."""
+def again(value: Any, room: list[int], _depth: int) -> JsonValue:
+    """A message that may have been met before: of a conversation each comes again with every step. Not to be changed.
+
+    Known by all that it holds, written in one call that knows builtin values alone and runs no code of others.
+    """
+    own = value.__dict__
+    try:
+        if len(own["content"]) > MOST_HELD or value.__pydantic_extra__:
+            return message(value, room, 0)
+        known_by = written(own)
+    except (TypeError, AttributeError):  # holds others; or there is nothing that writes it
+        return message(value, room, 0)
+    if known_by in SEEN:
+        plain, cost, long = SEEN[known_by]
+        room[0] -= cost
+        shareable[0] += long
+        return plain
+    left, long = room[0], shareable[0]
+    plain = message(value, room, 0)
+    calls = own.get("tool_calls")
+    if not calls or b"null" not in written(calls):  # where NaN would be written so too
+        SEEN.keep(known_by, (plain, left - room[0], shareable[0] - long))
+    return plain
+
+
+SEEN: Remembered[bytes, tuple[JsonValue, int, int]] = Remembered(MOST_SEEN, longest=2 * MOST_HELD)
+"""Messages as they were read; forgotten when a tree ends."""
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
     """The value of a LangChain chat prompt."""
-    return {"messages": messages_of(fields_of(value).get("messages"), room, depth + 1)}
+    return {"messages": messages_of(fields_of(value).get("messages"), room)}
 
 
 def result(value: Any, room: list[int], depth: int) -> JsonValue:

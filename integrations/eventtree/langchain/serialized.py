@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from eventtree.remembered import Remembered
+from eventtree.remembered import Remembered, builtin_copy
 
 T = TypeVar("T")
 
 MOST = 64
 """Of an app's prompts and models; each comes with every run of it, and none is cheap to read."""
-MOST_VALUES = 1_000
-LEAVES = frozenset({str, int, float, bool, type(None)})
 
 
 class Serialized(Generic[T]):
@@ -34,19 +32,7 @@ class Serialized(Generic[T]):
             return known[2]
         found = self._read(serialized)
         try:
-            self._known.keep(id(serialized), (serialized, _copied(serialized, [MOST_VALUES]), found))
-        except TypeError:  # holds others than builtin values: it is read anew each time
+            self._known.keep(id(serialized), (serialized, builtin_copy(serialized), found))
+        except ValueError:  # holds others than builtin values: it is read anew each time
             pass
         return found
-
-
-def _copied(value: Any, left: list[int]) -> Any:
-    kind = type(value)
-    left[0] -= 1
-    if kind in LEAVES:
-        return value
-    if left[0] > 0 and kind is dict:
-        return {_copied(key, left): _copied(one, left) for key, one in value.items()}
-    if left[0] > 0 and kind is list:
-        return [_copied(one, left) for one in value]
-    raise TypeError

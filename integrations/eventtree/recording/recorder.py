@@ -16,6 +16,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
+from eventtree.content.fast_path import SEEN
 from eventtree.content.walk import shareable
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, closed, encode, first_of, opened
@@ -193,6 +194,7 @@ class Recorder(Runs):
                 entry["parts"] = tree.parts
             # What is recorded from here on may come after the tree has gone out, and points to nothing.
             tree.texts, tree.is_over = None, True
+            SEEN.clear()
         try:
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.plain(inputs)

@@ -43,6 +43,7 @@ SHARED_SECONDS = 3600.0
 """A tree repeats nothing older than this: far less than what makes a reader send a tree before its root has ended."""
 MIDDLING = 400
 """Shorter texts are not looked for: to say that one stands elsewhere takes an eighth of this."""
+CONTAINERS = frozenset({dict, list})
 CROWD = 100
 """In so many new items only those that are long by themselves are looked into."""
 FIRST_BYTES = 6
@@ -143,9 +144,15 @@ class Shared:
                     least = MIDDLING if len(left) < CROWD else LONG
                     stack += [(left, step, [*path, step], True) for step, size in enumerate(sizes) if size > least]
                     continue
-            for step, item in value.items() if kind is dict else enumerate(value) if kind is list else ():
-                if type(item) is dict or type(item) is list or (type(item) is str and len(item) > MIDDLING):
-                    stack.append((value, step, [*path, step], is_inside))
+            within = value.items() if kind is dict else enumerate(value) if kind is list else ()
+            inner = [
+                step
+                for step, item in within
+                if type(item) in CONTAINERS or (type(item) is str and len(item) > MIDDLING)
+            ]
+            if inner:
+                value = holder[key] = value.copy()  # other records may have the very same message
+                stack += [(value, step, [*path, step], is_inside) for step in inner]
         if self.same:
             entry[SAME] = {"from": texts.first, "places": self.same}
 

@@ -27,7 +27,6 @@ LONGEST = 200
 """Characters kept of a name, and entries of a list or a dict: more are no usage."""
 DEEPEST = 6
 SMALLEST, LARGEST = -(2**63), 2**63
-INTS, TEXTS = frozenset({int}), frozenset({str})
 NUMBERS = (int, float)  # not `int | float`: that makes a new object each time it is asked
 PRICED = (("_hidden_params", "response_cost"), ("headers", "x-litellm-response-cost"))
 """Where LiteLLM states the cost; what stands beside it is not kept."""
@@ -245,15 +244,7 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
     kind, entries = type(value), value
     if kind is str and value.isascii():
         return value[:LONGEST]
-    if kind is dict:  # by far the most usual, and what follows asks in a roundabout way
-        if depth > DEEPEST:
-            return None
-        found = value.copy()
-        numbers = found.values()
-        if found and INTS.issuperset(map(type, numbers)) and TEXTS.issuperset(map(type, found)):
-            if SMALLEST < min(numbers) and max(numbers) < LARGEST and "".join(found).isascii():
-                return found if len(found) <= LONGEST else dict(islice(found.items(), LONGEST))
-    else:
+    if kind is not dict:  # by far the most usual, and what follows asks in a roundabout way
         if value is None or kind is bool:
             return value
         if isinstance(value, str):
@@ -269,6 +260,8 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         entries = value if isinstance(value, Mapping) else _own(value)
         if entries is None:
             return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
+    elif depth > DEEPEST:
+        return None
     found = {}
     for key, one in islice(entries.items(), LONGEST):
         plain = one if type(one) is int and SMALLEST < one < LARGEST else figures(one, depth + 1)
