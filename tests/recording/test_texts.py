@@ -548,8 +548,8 @@ def test_a_message_of_several_trees_is_whole_in_each(own_place: Path) -> None:
     conversation += [HumanMessage(f"{number}" * 500) for number in range(4)]
     runs = [new_id() for _ in range(3)]
     asked = [{"question": "q" * 3_000}, {"notes": told["args"]["notes"]}, {}]
-    for run, given in zip(runs, asked, strict=True):
-        recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=given)
+    for run, question in zip(runs, asked, strict=True):
+        recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs=question)
     for run in [*runs, *runs]:  # what each of them has already is left out of the messages, which the others need whole
         child(pipeline, run, {"messages": conversation[:5]}, outputs={"messages": conversation})
     for run in runs:
