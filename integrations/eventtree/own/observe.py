@@ -207,8 +207,7 @@ def _generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]
             while True:
                 with run:
                     item = step(given)
-                if run.id is not None:
-                    run.add(item)
+                run.add(item)
                 try:
                     step, given = generator.send, (yield item)
                 except GeneratorExit:
@@ -236,8 +235,7 @@ def _async_generator(function: Callable[..., Any], begun: Begun) -> Callable[...
             while True:
                 with run:
                     item = await step(given)
-                if run.id is not None:
-                    run.add(item)
+                run.add(item)
                 try:
                     step, given = generator.asend, (yield item)
                 except GeneratorExit:

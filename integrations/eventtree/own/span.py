@@ -14,8 +14,8 @@ import random
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import count
-from types import TracebackType
-from typing import Any, Self
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self, cast
 
 from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
@@ -67,6 +67,8 @@ COUNTS = {
     "output_audio_tokens": "output_token_details.audio",
 }  # fmt: skip
 """Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
+OFF = cast("Pipeline", SimpleNamespace(enabled=False))
+"""In place of a pipeline, while a span is not open."""
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
 
@@ -106,7 +108,6 @@ class Span:
         "_body", "_counts", "_handler", "_inputs", "_known", "_token", "id", "keeps", "kind", "metadata", "model",
         "name", "outputs", "params", "pipeline", "provider", "tags",
     )  # fmt: skip
-    pipeline: Pipeline
     _known: Mapping[str, Any]
     """The metadata with which it opened."""
     _token: Any
@@ -133,7 +134,7 @@ class Span:
         Raises:
             ConfigError: there is no such kind.
         """
-        self.name, self._inputs = name, inputs
+        self.name, self._inputs, self.pipeline = name, inputs, OFF
         self.kind = kind if type(kind) is Kind else kind_of(kind, "span")
         self.id: str | None = None
         """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
@@ -151,10 +152,10 @@ class Span:
         """Id of the tree it is in."""
         return recorder.tree_of(self.id) if self.id is not None else None
 
+    @guarded
     def note(self, name: str, value: Any = None) -> None:
         """Note that something happened."""
-        if self.id is not None:
-            self._note(name, value)
+        recorder.note(self.id or "", name, value)
 
     def usage(self, answer: Any = None, /, **counts: int) -> None:
         """Say what a model used: by the provider's answer, or its part on usage, of any provider that is known; or by
@@ -175,7 +176,7 @@ class Span:
             group, _, key = COUNTS[name].rpartition(".")
             (known.setdefault(group, {}) if group else known)[key] = number
         self._counts = known or self._counts
-        if answer is not None and self.id is not None:
+        if answer is not None:
             self.read(answer)
 
     def score(self, name: str, value: float | bool, comment: str | None = None) -> None:
@@ -216,10 +217,9 @@ class Span:
 
     def end(self, error: BaseException | None = None) -> None:
         """Close the run."""
-        run_id = self.id
+        run_id, outputs, self.outputs = self.id, self.outputs, None
         if run_id is None or not self.pipeline.enabled:
             return
-        outputs, self.outputs = self.outputs, None
         shape = OUTPUTS.get(self.kind)
         status = OK if error is None else status_of(error)[0]
         try:
@@ -268,10 +268,6 @@ class Span:
             usage = {**(usage or {"provider": self.provider}), "usage_metadata": self._counts}
         model = None if self._body is None else self._body.model
         return {"usage": usage, "model": model or self.model, "provider": self.provider, "params": self.params}
-
-    @guarded
-    def _note(self, name: str, value: Any) -> None:
-        recorder.note(self.id or "", name, value)
 
     @guarded
     def read(self, answer: Any, is_chunk: bool = False) -> None:

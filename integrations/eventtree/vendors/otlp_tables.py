@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.serializer import view as views
@@ -52,13 +53,6 @@ NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
 
 
-class ByKind(NamedTuple):
-    """What rows of the field `kind` may look at."""
-
-    kind: Kind
-    operation: str | None
-
-
 @cache
 def ways_of(
     flavor: str, kind: Kind, operation: str | None, is_root: bool, is_tied: bool, is_ok: bool, *is_none: bool
@@ -71,7 +65,7 @@ def ways_of(
         row for row in FLAVORS[flavor]
         if kind in row.kinds and row.field not in absent and (is_root or not row.at_root)
     ]  # fmt: skip
-    known = cast("Told", ByKind(kind, operation))
+    known: Any = SimpleNamespace(kind=kind, operation=operation)  # all that rows of the field `kind` may look at
     alike = {row.attribute: row.value(known) for row in rows if row.field == "kind"}
     return attributes(SPAN, alike), tuple(
         (row.value, NAMED[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,

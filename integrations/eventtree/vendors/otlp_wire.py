@@ -8,6 +8,7 @@ show; over the wire goes protobuf. Source: opentelemetry-proto 1.10, `docs/speci
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
@@ -27,7 +28,7 @@ from eventtree.serializer.times import EPOCH, in_utc
 
 PROTOBUF = "application/x-protobuf"
 IDS = frozenset({"traceId", "spanId", "parentSpanId"})
-MOST, BITS = (1 << 63) - 1, (1 << 64) - 1
+MOST, BITS, LARGEST = (1 << 63) - 1, (1 << 64) - 1, sys.float_info.max
 SHORT = 256
 """Bytes: what stands before longer texts is made each time."""
 MISSING = ConfigError("OTLP", "opentelemetry-proto is not installed", "Run pip install 'eventtree[otlp]'")
@@ -125,16 +126,8 @@ def _any(value: Any) -> bytes:
     if kind is bool:
         return b"\x10%c" % value
     if kind is int or kind is float:
-        return b"\x21" + pack("<d", number(value) if kind is int else value)
+        return b"\x21" + pack("<d", max(-LARGEST, min(value, LARGEST)) if kind is int else value)
     return framed(5, b"".join([framed(1, _any(one)) for one in value]))
-
-
-def number(value: int) -> float:
-    """A whole number of any size as a double."""
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
 
 
 def varint(value: int) -> bytes:
