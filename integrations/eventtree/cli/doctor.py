@@ -90,7 +90,7 @@ def _send(vendors: list[Vendor], timeout: float) -> bool:
 def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
     consumers = list(pipeline.shipper.consumers.values())
     return len(consumers) == len(sums) and all(
-        consumer.sender.parked or not sums[consumer.vendor.name].waiting for consumer in consumers
+        consumer.sender.gate.parked or not sums[consumer.vendor.name].waiting for consumer in consumers
     )
 
 
@@ -105,7 +105,9 @@ def _tell(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) 
         say(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
     elif sums.waiting:
         why = (
-            consumer.sender.parked.reason if consumer.sender.parked else consumer.sender.trouble or "no answer in time"
+            consumer.sender.gate.parked.reason
+            if consumer.sender.gate.parked
+            else consumer.sender.gate.trouble or "no answer in time"
         )
         say(f"{vendor.name}: NOT TAKEN, {why}")
     else:

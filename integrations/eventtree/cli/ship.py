@@ -144,7 +144,7 @@ def _expected(journal: Journal) -> int:
 
 def _is_through(consumer: Consumer) -> bool:
     """Whether a consumer has nothing left to do now. A parked one asks again only after minutes."""
-    return consumer.sender.parked is not None or (consumer.idle and not consumer.growing)
+    return consumer.sender.gate.parked is not None or (consumer.idle and not consumer.growing)
 
 
 def _follow(shipper: Shipper, journal: Journal | None, lacking: dict[str, ConfigError | None]) -> None:

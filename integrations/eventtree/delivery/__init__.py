@@ -5,6 +5,8 @@ thread.py        the thread, its loop, its start and its end; a relay has one to
 feed.py          the logs read once, each finished tree folded once for all vendors
 consumer.py      one vendor: takes what is due, has it sent, settles it
 sender.py        items → requests → answers
+gate.py          whether the vendor may be asked now
+lookups.py       the ids that fill its addresses
 http.py          one request, one answer; the only file that knows httpx
 connection.py    HTTP/1.1 on sockets that are kept open
 retry.py         what an answer means, how long to wait, when to stop asking

@@ -11,27 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Protocol
 
-import pydantic_core
-
 from eventtree import diagnostics
-from eventtree.content import known_secrets, masking
 from eventtree.delivery.dead_letters import WORDS
+from eventtree.delivery.gate import Gate
 from eventtree.delivery.http import Http, Reply, UnansweredError
-from eventtree.delivery.retry import Act, Backoff, Circuit, Parked, act_of, retry_after
+from eventtree.delivery.lookups import Lookups, RefusedNameError, Replies
+from eventtree.delivery.retry import Act, Backoff, act_of
 from eventtree.delivery.split import halves, truncate_item
 from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
 from eventtree.journal.cursor import Cursor
-from eventtree.serializer.packing import Group, fill, names_in, request
-from eventtree.serializer.requests import Item, Lookup, Request, Verdict
+from eventtree.serializer.packing import Group, request
+from eventtree.serializer.requests import Item, Request, Verdict
 from eventtree.serializer.vendor import Vendor
 
 CUT_OFF_TRIES = 3
@@ -44,17 +41,10 @@ LONE_TRIES = 3
 """A lone item that a vendor fails on (5xx, or left out of a partial success) is sent so often, then is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""
 SUSPECTS = 10_000
-LOOKED_AT = 1 << 16
-"""Bytes of a vendor's words that are searched for its key."""
-SHORTEST_WAIT = 0.01
 REJECTED = "rejected"
 """Reason why events are dropped that a vendor left out of a request it took."""
 GZIP_LEVEL = 1
 """A tenth of what is sent of text, for a few ms a megabyte."""
-OWN_NAME = ":"
-"""Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
-ID = re.compile(r"[A-Za-z0-9._~:@=+-]{1,256}")
-"""An id that a vendor gave: what else stands there (a page of HTML, a line break) is not learned."""
 
 
 class Outcome(Protocol):
@@ -75,14 +65,6 @@ class Outcome(Protocol):
 
     def park(self, why: str | None) -> None:
         """The vendor takes nothing as it is set up (why), or does again (None)."""
-
-
-class _RefusedNameError(Exception):
-    """A vendor refuses what a tree itself names (its experiment): no setting of ours can change that."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"HTTP {reply.status}")
-        self.reply = reply
 
 
 class _StuckError(Exception):
@@ -124,20 +106,15 @@ class Sender:
         self.vendor = vendor
         self.http = http
         self.outcome = outcome
-        self.clock = clock
-        self.backoff = backoff or Backoff()
-        self.circuit = Circuit()
-        self.parked: Parked | None = None
-        self.trouble: str | None = None
-        """The reason why the last request was not settled by an answer."""
+        self.warn_once = Warnings(vendor.name)
+        self.replies = Replies(vendor.secrets())
+        self.gate = Gate(self.warn_once, outcome.park, backoff, clock)
+        self.lookups = Lookups(vendor, lambda: outcome.cursor, self.replies, self._send, self.gate)
         self.requests = 0
         self._passed = 0
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], _Suspect] = {}
         """Tree and key of lone items that failed; kept from one `send` to the next."""
-        self.replies = _Replies(vendor.secrets())
-        self.warn_once = Warnings(vendor.name)
-        self._looking = asyncio.Lock()
 
     async def send(self, waves: Iterable[Sequence[Group]]) -> set[str]:
         """Send wave after wave; returns the trees of which something is stuck.
@@ -174,7 +151,7 @@ class Sender:
             except UnansweredError:
                 work.extendleft(reversed(piece.halved()))
                 continue
-            except _RefusedNameError as error:
+            except RefusedNameError as error:
                 self._refuse(piece.items, error.reply.status, self.replies.words(error.reply))
                 continue
             except _StuckError:
@@ -256,39 +233,48 @@ class Sender:
         # A conflict is about one id; whether a whole batch was taken before it does not show.
         idempotent = self.vendor.idempotent and len(made.items) == 1
         actions = {**self.vendor.status_actions, **self.vendor.routes[made.items[0].route].status_actions}
-        asked_anew = False
+        gate, asked_anew = self.gate, False
         # Each turn is one request. While the circuit is open, turns come one at a time, later and later.
         while True:
-            async with _Turn(self):
-                try:
-                    reply = await self._send(made)
-                except RequestError as error:
-                    if self.parked is not None and self.parked.wait(self.clock()) > 0:
-                        continue  # a lookup has just parked the vendor
-                    self._failed(str(error), None)
-                    piece.cut_off += isinstance(error, UnansweredError)
-                    if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
-                        raise UnansweredError(str(error)) from None
-                    continue
-                # Verdict before status: some vendors report single items under an error's status.
+            await gate.passed()
+            try:
+                reply = await self._send(self._packed(made, await self.lookups.url(made)))
                 act = act_of(reply.status, actions, idempotent=idempotent)
-                verdict = self._verdict(made, reply)
-                if verdict is None and act is Act.RETRY:
-                    self._failed(f"HTTP {reply.status}", reply)
-                    if reply.status >= 500 and self._is_its_fault(piece):
-                        return act, reply, None
-                elif verdict is None and act is Act.PARK:
-                    # What was learned long ago (a project's id) may be what is unknown: ask for it once more first.
-                    if not asked_anew and self._unlearn(made):
-                        asked_anew = True
-                        self.circuit.released()
-                        continue
-                    asked_anew = False
-                    self._park(f"HTTP {reply.status}: {self.replies.words(reply)}")
+            except RequestError as error:
+                if not gate.is_parked:  # a lookup may just have parked the vendor
+                    self._unanswered(error, piece, made)
+                continue
+            except BaseException:
+                gate.released()
+                raise
+            # Verdict before status: some vendors report single items under an error's status.
+            verdict = self._verdict(made, reply)
+            if verdict is None and act is Act.RETRY:
+                gate.failed(f"HTTP {reply.status}", reply.headers)
+                if reply.status >= 500 and self._is_its_fault(piece):
+                    return act, reply, None
+            elif verdict is None and act is Act.PARK:
+                # What was learned long ago (a project's id) may be what is unknown: ask for it once more first.
+                asked_anew = not asked_anew and self.lookups.unlearn(made)
+                if asked_anew:
+                    gate.released()
                 else:
-                    self._passed += 1
-                    self._succeeded()
-                    return act, reply, verdict
+                    gate.park(f"HTTP {reply.status}: {self.replies.words(reply)}")
+            else:
+                self._passed += 1
+                gate.succeeded()
+                return act, reply, verdict
+
+    def _unanswered(self, error: RequestError, piece: _Piece, made: Request) -> None:
+        """Note that no answer came.
+
+        Raises:
+            UnansweredError: to so large a request none comes, as it seems.
+        """
+        self.gate.failed(str(error))
+        piece.cut_off += isinstance(error, UnansweredError)
+        if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
+            raise UnansweredError(str(error)) from None
 
     def _verdict(self, made: Request, reply: Reply) -> Verdict | None:
         try:
@@ -334,120 +320,13 @@ class Sender:
         )
         return [*([_Piece(calm)] if calm else []), *(_Piece(tuple(items)) for _, items in alone)]
 
-    async def _send(self, made: Request) -> Reply:
-        asked = (self.vendor.lookup_of(name) for name in names_in(made.url))
-        # One at a time: the first request of many learns the id, the others find it known.
-        async with self._looking:
-            for lookup in (*self.vendor.lookups(), *(found for found in asked if found is not None)):
-                await self._look_up(lookup)
-        url = fill(made.url, self.outcome.cursor.learned)
-        self.requests += 1
-        filled = replace(made, url=url)
-        if made.items and self.vendor.compresses(made.items[0].route):
+    def _packed(self, made: Request, url: str) -> Request:
+        """The request as it goes out."""
+        if self.vendor.compresses(made.items[0].route):
             content = gzip.compress(made.content, GZIP_LEVEL, mtime=0)
-            filled = replace(filled, content=content, headers={**made.headers, "Content-Encoding": "gzip"})
-        return await self.http.send(filled, self.vendor.auth())
+            return replace(made, url=url, content=content, headers={**made.headers, "Content-Encoding": "gzip"})
+        return made if url == made.url else replace(made, url=url)
 
-    async def _look_up(self, lookup: Lookup) -> None:
-        if lookup.name in self.outcome.cursor.learned:
-            return
-        known = self.outcome.cursor.learned
-        content = fill(lookup.content.decode(), known).encode()
-        url = self.vendor.base_url + fill(lookup.path, known)
+    async def _send(self, made: Request) -> Reply:
         self.requests += 1
-        reply = await self.http.send(Request(lookup.method, url, content, (), _JSON), self.vendor.auth())
-        if not 200 <= reply.status < 300:
-            act = act_of(reply.status, self.vendor.status_actions, idempotent=True)
-            if act is Act.BISECT and OWN_NAME in lookup.name:
-                raise _RefusedNameError(reply)
-            if act is not Act.RETRY:
-                self._park(f"HTTP {reply.status} when looking up {lookup.name}: {self.replies.words(reply)}")
-            raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
-        found = lookup.read(_parsed(reply))
-        if not found or not self.replies.is_id(found):
-            raise RequestError(f"no {lookup.name} in the answer")
-        self.outcome.cursor.learn({lookup.name: found})
-
-    def _unlearn(self, made: Request) -> bool:
-        """Forget what lookups taught of this request's address; False if there is nothing of the kind."""
-        names = {lookup.name for lookup in self.vendor.lookups()} | set(names_in(made.url))
-        stale = [
-            name for name in names if name in self.outcome.cursor.learned and self.vendor.lookup_of(name) is not None
-        ]
-        if stale:
-            self.outcome.cursor.unlearn(stale)
-        return bool(stale)
-
-    def _failed(self, why: str, reply: Reply | None) -> None:
-        wanted = retry_after(reply.headers, datetime.now(UTC)) if reply is not None else None
-        delay = self.backoff.delay(self.circuit.failures + 1, wanted)
-        self.circuit.failed(self.clock(), delay, wanted)
-        self.trouble = why
-        self.warn_once("failing", "is not taking events (%s); they wait in the journal and are tried again", why)
-
-    def _park(self, why: str) -> None:
-        self.parked = Parked(why, self.clock())
-        self.circuit.released()
-        self.outcome.park(why[:WORDS])
-        self.warn_once("parked", "is parked (%s). Nothing is lost; correct its settings and start again", why)
-
-    def _succeeded(self) -> None:
-        self.circuit.succeeded()
-        self.parked = self.trouble = None
-        self.outcome.park(None)
-
-
-class _Turn:
-    """Waits until the vendor may be asked; while its circuit is open, one request at a time asks."""
-
-    def __init__(self, sender: Sender) -> None:
-        self.sender = sender
-
-    async def __aenter__(self) -> None:
-        circuit = self.sender.circuit
-        while True:
-            now = self.sender.clock()
-            wait = self.sender.parked.wait(now) if self.sender.parked is not None else 0.0
-            if wait <= 0 and circuit.begin(now):
-                return
-            await asyncio.sleep(max(wait, circuit.wait(now), SHORTEST_WAIT))
-
-    async def __aexit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self.sender.circuit.released()
-
-
-class _Replies:
-    """Texts out of a vendor's replies, fit for disk and logs: some vendors echo the key they refuse."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._masks = [masking(secret) for secret in secrets]
-        self._mask_secrets = known_secrets()
-
-    def words(self, reply: Reply) -> str:
-        """The first of a reply's text."""
-        # Masked before it is shortened: half a key would not be found.
-        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
-        return self.masked(text)[:WORDS]
-
-    def masked(self, text: str) -> str:
-        return self._mask_secrets(self._mask_keys(text))
-
-    def is_id(self, text: str) -> bool:
-        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
-        return ID.fullmatch(text) is not None and self._mask_keys(text) == text
-
-    def _mask_keys(self, text: str) -> str:
-        for mask in self._masks:
-            text = mask(text)
-        return text
-
-
-_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
-
-
-def _parsed(reply: Reply) -> object:
-    try:
-        return pydantic_core.from_json(reply.body)
-    except (ValueError, RecursionError):
-        return None
+        return await self.http.send(made, self.vendor.auth())

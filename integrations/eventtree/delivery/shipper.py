@@ -176,7 +176,7 @@ class Shipper(LoopThread):
         is_alone = all(process_of(name) == self.journal.process for name in self.journal.all_logs())
         for consumer in self.consumers.values():
             key = (consumer.vendor.name, consumer.fingerprint)
-            if consumer.sender.parked is not None:
+            if consumer.sender.gate.parked is not None:
                 found[key] = False
             elif consumer.feed is not None:
                 # What killed processes left is waited for too, once.
@@ -246,7 +246,7 @@ class Shipper(LoopThread):
         for name, vendor in vendors.items():
             known = self.consumers.get(name)
             is_outdated = known is not None and known.takes_over is None and known.vendor != vendor
-            if known is None or (is_outdated and known.sender.parked is not None):
+            if known is None or (is_outdated and known.sender.gate.parked is not None):
                 fresh.append(self._make_consumer(name, vendor))
         if not self.all_trees:
             for name, vendor in list(reconfigured(self.journal, vendors, self.consumers)):
@@ -291,7 +291,7 @@ def reconfigured(
             own, vendor = newest[name.rsplit(".", 1)[0]]
             consumer = consumers.get(name)
             cursor = Cursor(journal.files, f"{name}.cursor") if consumer is None else None
-            is_parked = cursor.parked if cursor is not None else consumer and consumer.sender.parked
+            is_parked = cursor.parked if cursor is not None else consumer and consumer.sender.gate.parked
             if name not in vendors and name in same and consumer is None:
                 yield name, same[name]
             elif name != own and is_parked is not None and is_local(key_of(name)[1]) is is_local(key_of(own)[1]):
