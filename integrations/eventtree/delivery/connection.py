@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
+import h11
+
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 HEAD_BYTES = 100 * 1024
@@ -143,8 +145,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, all_open: set[Connection]) -> None:
         """Stand in `all_open` until the socket is gone."""
-        import h11
-
         self.lost = asyncio.Event()
         self._all_open = all_open
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
@@ -195,8 +195,6 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, method: str, head: bytes, content: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Send a request, and read status and headers of its answer."""
-        import h11
-
         for event in told(method):
             self._http.send(event)
         if len(content) <= TOGETHER_BYTES:
@@ -213,15 +211,11 @@ class Connection(asyncio.Protocol):
 
     async def piece(self) -> bytes | None:
         """The next of the answer's body."""
-        import h11
-
         event = await self._event()
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
     def is_done(self) -> bool:
         """Whether the request and its answer are over, and another may follow; it then waits for it."""
-        import h11
-
         if self._has_ended or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
@@ -238,8 +232,6 @@ class Connection(asyncio.Protocol):
 
     async def _event(self) -> Any:
         """The next event of the protocol."""
-        import h11
-
         while (event := self._http.next_event()) is h11.NEED_DATA:
             while not (self._received or self._has_ended):
                 await self._heard()
@@ -259,6 +251,4 @@ class Connection(asyncio.Protocol):
 @cache
 def told(method: str) -> tuple[Any, Any]:
     """A request as far as h11 has to know of it: what comes back, and what may follow, depends on the method alone."""
-    import h11
-
     return h11.Request(method=method, target="/", headers=[("Host", "-")]), h11.EndOfMessage()

@@ -30,6 +30,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.request import getproxies
 
+import h11
+
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
 from eventtree.delivery.connection import (
@@ -143,7 +145,7 @@ class Http:
             failure = self._failure(error, request.url) if response is None else None
         finally:
             if response is not None:
-                await response.aclose()
+                await response.stream.aclose()  # type: ignore[union-attr]
         if response is None:
             assert failure is not None
             raise failure  # outside the handler: it must not carry the original, which may hold the key
@@ -279,7 +281,6 @@ class Body:
 @cache
 def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
     """httpx's way to our own connections: a class that is made late, as httpx takes long to import."""
-    import h11
     import httpx
 
     broken = (ConnectError, ConnectTimeout, ReadError, h11.ProtocolError)
@@ -316,8 +317,9 @@ def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
             head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), request.url.raw_path, head)
             timeout = request.extensions["timeout"]["connect"]
             try:
-                content = await request.aread()
-                answer = await self.connections.ask(origin_in(request.url), request.method, head, content, timeout)
+                answer = await self.connections.ask(
+                    origin_in(request.url), request.method, head, request.read(), timeout
+                )
             except broken as error:
                 raise told(error) from error
             return httpx.Response(answer.status, headers=answer.headers, stream=Stream(answer))
