@@ -36,7 +36,7 @@ def run_relay(url: str | None, folder: str | None) -> None:
     say(f"Relaying {settings.folder} to {target.url}.")
     relay.ensure()
     _until_stopped(threading.Event().wait)
-    relay.drain(END_SECONDS)
+    relay.drain(END_SECONDS, is_all=True)
     relay.stop()
 
 

@@ -199,7 +199,7 @@ class Pipeline:
 
     def ended(self) -> None:
         """A root has closed: where `durable` is "engine", wait for the acknowledgement of its tree."""
-        if self.relay is not None and self.settings.durable == "engine" and not self.relay.confirm():
+        if self.relay is not None and self.settings.durable == "engine" and not self.relay.drain():
             diagnostics.unreplicated += 1
 
     @cached_property

@@ -59,18 +59,14 @@ class Relay(LoopThread):
         self._lock: Held | None = None
 
     @unseen
-    def confirm(self) -> bool:
-        """Wait until all that this process has recorded is replicated; False after a second, or while it cannot be."""
-        self.ensure()
-        return self.drain(CONFIRM_SECONDS, only=self.journal.process)
-
-    def drain(self, seconds: float, *, only: str | None = None, is_end: bool = False) -> bool:
-        """Wait until all that is in the folder, or that process's, is replicated; at this one's end, that it ends too.
+    def drain(self, seconds: float = CONFIRM_SECONDS, *, is_all: bool = False, is_end: bool = False) -> bool:
+        """Wait until what this process has recorded, or the whole folder, is replicated; at its end, that it ends too.
 
         False after so many seconds, or while the engine is away.
         """
+        self.ensure()
         self._is_ending = self._is_ending or is_end
-        logs = [log for log in self.journal.all_logs() if only in (None, process_of(log))]
+        logs = [log for log in self.journal.all_logs() if is_all or process_of(log) == self.journal.process]
         sizes, deadline = {log: self.files.size(log) for log in logs}, time.monotonic() + seconds
         while True:
             own = self.cursor
@@ -90,11 +86,10 @@ class Relay(LoopThread):
 
     def _before_pools_close(self) -> None:
         # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
-        self.ensure()
-        self.drain(self.exit_timeout * WAIT_SHARE, only=self.journal.process)
+        self.drain(self.exit_timeout * WAIT_SHARE)
 
     def _at_exit(self) -> None:
-        self.drain(self.exit_timeout * STOP_SHARE, only=self.journal.process, is_end=True)
+        self.drain(self.exit_timeout * STOP_SHARE, is_end=True)
         self.stop(self.exit_timeout * STOP_SHARE)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
@@ -111,7 +106,7 @@ class Relay(LoopThread):
         while not self._stopping:
             wait = LOCK_SECONDS
             try:
-                if self._hold():
+                if await self._hold():
                     await self._replicate()
             except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
                 failures = failures + 1 if self.is_away else 1
@@ -119,24 +114,21 @@ class Relay(LoopThread):
                 self._miss(error)
             await self._pause(wait)
 
-    def _hold(self) -> bool:
+    async def _hold(self) -> bool:
         """Take the folder's lock if it is free; whether this relay has it."""
         if self.cursor is None or self.cursor.is_gone():
-            self._release()
+            await self._close()
             self._lock = self.files.lock(f"{REPLICATED}.lock")
             if self._lock is not None:
                 self.cursor = Cursor(self.files, CURSOR)
                 self.cursor.take_over()
         return self.cursor is not None
 
-    def _release(self) -> None:
+    async def _close(self) -> None:
         self.cursor = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    async def _close(self) -> None:
-        self._release()
 
     async def _replicate(self) -> None:
         """Replicate over one connection until it breaks, or somebody deletes the folder."""

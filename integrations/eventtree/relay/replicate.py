@@ -57,8 +57,7 @@ class Replicator:
         self._parts: dict[str, Parts] = {log: pydantic_core.from_json(parts) for log, parts in split}
         """Log that is split → its parts, as far as `_next`: the size of each, and the number of its next line."""
         self._dead: set[str] = set()
-        self._said: dict[str, float] = {}
-        self._looked = self._learned = float("-inf")
+        self._looked = self._learned = self._beaten = float("-inf")
         self._lines = 0
 
     async def round(self, *, is_ending: bool) -> bool:
@@ -76,8 +75,6 @@ class Replicator:
         self._rewind()
         living = {name: list(logs) for name, logs in groupby(self.journal.all_logs(), process_of)}
         living = {name: logs for name, logs in living.items() if ENDED + name not in self.cursor.learned}
-        if is_looking := is_ending or now - self._looked >= LOOK_SECONDS:
-            self._looked = now
         more, left = False, list(living.items())
         with self.cursor.gathered():
             while left:  # a folder may hold the logs of thousands that have died
@@ -85,10 +82,14 @@ class Replicator:
                 async with asyncio.TaskGroup() as tasks:
                     sent = [tasks.create_task(self._advance(logs)) for _, logs in some]
                 more = more or any(one.result() for one in sent)
-            for name, logs in living.items() if is_looking else ():
-                if (is_ending and name == self.journal.process) or not self.journal.is_alive(name):
-                    self._dead.add(name)
-                await self._say(name, logs)
+            if is_ending or now - self._looked >= LOOK_SECONDS:
+                self._looked, is_due = now, now - self._beaten >= BEAT_SECONDS
+                self._beaten = now if is_due else self._beaten
+                for name, logs in living.items():
+                    if (is_ending and name == self.journal.process) or not self.journal.is_alive(name):
+                        self._dead.add(name)
+                    if all(map(self._is_through, logs)) if name in self._dead else is_due:
+                        await self._say(name, logs, is_dead=name in self._dead)
         if self._lines >= COMPACT_LINES:
             self._compact()
         return more
@@ -146,13 +147,8 @@ class Replicator:
             self._lines += 1
         return bool(data)
 
-    async def _say(self, process: str, logs: list[str]) -> None:
-        """Say now and then how long the newest log of a process is; once it has died and all is sent, that of all."""
-        is_dead, now = process in self._dead, time.monotonic()
-        is_due = now - self._said.get(process, float("-inf")) >= BEAT_SECONDS
-        if not (all(map(self._is_through, logs)) if is_dead else is_due):
-            return
-        self._said[process] = now
+    async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
+        """Say how long the newest log of a process is; once it has died and all is sent, that of all."""
         placed = [one for log in logs for one in self._lengths(log)]
         newest = {process_of(chunk.log): chunk for _, chunk in placed}
         for partition, chunk in placed:
@@ -186,11 +182,6 @@ class Replicator:
             return  # the file as it is says the same
 
 
-def partition_of(tree_id: bytes, partitions: int) -> int:
-    """The partition, or part, of a tree: the same for every relay."""
-    return int.from_bytes(blake2b(tree_id, digest_size=8).digest(), "big") % partitions
-
-
 def part_name(log: str, part: int) -> str:
     """The log that is a part of `log`."""
     process, number, _ = log.rsplit(".", 2)
@@ -205,7 +196,9 @@ def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[int, str, in
         found = LINE.match(line)
         if found is not None and not found[1]:
             continue  # sums of the whole log: each partition counts for itself
-        part = 0 if found is None else partition_of(found[1], len(parts))
+        part = 0  # of a tree always the same, for every relay
+        if found is not None:
+            part = int.from_bytes(blake2b(found[1], digest_size=8).digest(), "big") % len(parts)
         if part not in made:
             head = {"r": LOG, "id": process_of(part_name(log, part)), "tree": "", "eventtree": VERSION}
             made[part] = bytearray(b"" if parts[part][0] else frame(0, encode(head)))
