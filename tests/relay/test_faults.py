@@ -48,6 +48,8 @@ from tests.relay.world import (
     waiting,
 )  # fmt: skip
 
+ASKED = {"nats": "eventtree-ask", "redis": "eventtree:ask"}
+
 
 def arrived(vendor: VendorServer) -> set[str]:
     """Ids the vendor has, each once."""
@@ -717,6 +719,30 @@ def test_what_became_of_a_process_may_be_damaged(tmp_path: Path, damage: bytes) 
     journal = Journal(DiskFiles(tmp_path))
     writer = collect.Writer(journal, DiskFiles(tmp_path), 60.0)
     assert writer.write([Chunk("w-1.0000.log", 0, b"a line\n").pack()]) == [(True, "w-1.0000.log", 7)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f64_what_is_asked_for_by_somebody_else_does_no_harm(engine: str, machine: Path, vendor: VendorServer) -> None:
+    server = ENGINES[engine](machine / "engine")
+
+    async def ask(log: str) -> None:
+        async with Target(server.url).connection().opened() as port:
+            for name, offset in ((log, -7), (log, 3), ("x", 0), ("../../etc/x.0000.log", 0), ("a.0.0.0.0.log", 1)):
+                await port.ask(name, offset)
+            await port.client.publish(ASKED[engine], b"[1e400, {}]")  # type: ignore[attr-defined]
+
+    with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)]):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        until(lambda: arrived(vendor) == app.events)
+        asyncio.run(ask(app.journal.log))
+        for _ in range(5):
+            app.tree()
+            time.sleep(0.2)
+        until(lambda: arrived(vendor) == app.events)
+        assert app.pipeline.relay is not None and not app.pipeline.relay.is_away
+    assert not diagnostics.failures["relay: ValueError"] + diagnostics.failures["relay: OSError"]
+    assert all(copies(machine / "app", machine / "collector").values())
 
 
 def test_messages_come_back_as_they_were_packed() -> None:

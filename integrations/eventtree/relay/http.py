@@ -37,7 +37,7 @@ class Engine(port.Port):
     async def publish(self, partition: int, chunk: port.Chunk) -> None:
         size = await self._put(f"/logs/{chunk.log}", chunk.pack())
         if size is not None and size < chunk.offset:
-            self.asked[chunk.log] = size
+            self.asked[chunk.log] = max(0, size)
 
     async def _put(self, path: str, message: bytes) -> int | None:
         headers = {"Content-Type": "application/octet-stream"}

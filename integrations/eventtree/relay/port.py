@@ -175,9 +175,10 @@ class Port:
         return []
 
     def hear(self, message: bytes) -> None:
-        """Take in what a collector has asked for by `[log, offset]`."""
+        """Take in what a collector has asked for by `[log, offset]`; whatever else anybody says is not heard."""
         try:
             log, offset = pydantic_core.from_json(message)
-            self.asked[str(log)] = int(offset)
-        except (ValueError, TypeError):
+            if LOG.fullmatch(log):
+                self.asked[log] = max(0, int(offset))
+        except (ValueError, TypeError, OverflowError):
             return

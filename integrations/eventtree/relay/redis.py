@@ -48,6 +48,7 @@ class Engine(port.Port):
         secure: dict[str, Any] = {}
         if self.target.url.startswith("rediss:"):
             secure = {"ssl_min_version": tls().minimum_version, "ssl_ca_certs": os.environ.get("EVENTTREE_RELAY_CA")}
+            secure["ssl_check_hostname"] = True  # older clients do not by themselves
         self.client: Any = redis.asyncio.from_url(
             self.target.url, username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
             socket_connect_timeout=port.REPLY_SECONDS, **secure,
