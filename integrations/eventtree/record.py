@@ -35,8 +35,8 @@ never comes to this journal. The close of a root, or of such a first run, says h
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from struct import Struct
 from typing import Any
 
 import pydantic_core
@@ -76,11 +76,11 @@ PARTIAL = "partial"
 OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
 """Names of notes that no event shows: when the first token came; what had come of a run that its root left open."""
 
-HEAD_BYTES = 128
-"""Every record begins with `{"r":KIND,"id":RUN,"tree":TREE` within so many, where its ids are those we give."""
-HEAD_FORM = ("{", "r", ":", ",", "id", ":", ",", "tree", ":")
-NAMED = re.compile(rb'"vendors":(\[(?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*\])')
-"""The vendors of a record. They stand before whatever the app gave, which may have a field of that name."""
+HEADS = {kind[0].encode()[0]: (kind, Struct(f"6s{len(kind)}s8s36s10s36sc").unpack_from) for kind in (OPEN, NOTE, CLOSE)}
+"""How the records of runs begin, by the first letter of their kind: around the kind, the run and the tree."""
+BEGIN, THEN_ID, THEN_TREE = b'{"r":"', b'","id":"', b'","tree":"'
+NAMES_BEGIN, NAMES_END = b'"vendors":', b"}]"
+"""Around the vendors of a record. They stand before whatever the app gave, which may have a field of that name."""
 
 BY_NAME = "0" * 16
 """Fingerprint of a vendor that a collector has the settings of: there it goes by its name alone."""
@@ -231,6 +231,16 @@ def _is_record(found: Any) -> bool:
         return False
 
 
+def _id(written: bytes) -> str:
+    if b'"' in written or b"\\" in written:
+        raise ValueError(written)
+    return written.decode()
+
+
+_IDS: Remembered[bytes, str] = Remembered(4_096, _id)
+"""Ids as they are written → those we give, which are UUIDs: each stands in several records."""
+KINDS = {kind.encode(): kind for kind in (OPEN, NOTE, CLOSE)}
+LONGEST_HEAD = 6 + 5 + 8 + 36 + 10 + 36 + 1
 FEW, FEW_BYTES = 32, 32 * 1024
 """So much is parsed at once: some hundred microseconds."""
 
@@ -274,13 +284,14 @@ def head(line: bytes) -> tuple[str, str, str]:
     Raises:
         ValueError: as `decode`.
     """
-    begin = line[:HEAD_BYTES]
-    try:
-        a, r, b, kind, c, i, d, run, e, t, f, tree, _ = begin.decode().split('"', 12)
-        if (a, r, b, c, i, d, e, t, f) == HEAD_FORM and b"\\" not in begin:
-            return kind, run, tree
-    except ValueError:
-        pass  # ids of another length, or a letter that is cut
+    if len(line) > LONGEST_HEAD and line[6] in HEADS:
+        kind, unpack = HEADS[line[6]]
+        begin, own, then_id, run, then_tree, tree, end = unpack(line)
+        if begin == BEGIN and then_id == THEN_ID and then_tree == THEN_TREE and end == b'"' and KINDS.get(own) == kind:
+            try:
+                return kind, _IDS[run], _IDS[tree]
+            except ValueError:
+                pass
     record = decode(line)
     return record["r"], record["id"], record["tree"]
 
@@ -300,8 +311,13 @@ def refs_in(line: bytes) -> Refs | None:
     Raises:
         ValueError: it is no record.
     """
-    found = NAMED.search(line)
-    return refs_of(decode(line)) if found is None else _REFS[found[1]]
+    begin = line.find(NAMES_BEGIN) + len(NAMES_BEGIN)
+    if line.startswith(b"[{", begin):
+        try:
+            return _REFS[line[begin : line.find(NAMES_END, begin) + 2]]
+        except ValueError:
+            pass  # a name with an odd text
+    return refs_of(decode(line))
 
 
 _REFS: Remembered[bytes, Refs | None] = Remembered(

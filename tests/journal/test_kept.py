@@ -101,3 +101,38 @@ def test_what_nobody_takes_is_not_kept(journal: Journal) -> None:
     while feed.read():
         pass
     assert (lines.size, lines._trees) == (0, {})
+
+
+IDS = [
+    "0" * 8 + "-0000-4000-8000-" + "0" * 12,
+    "t",
+    "",
+    "a" * 200,
+    'quoted"',
+    "back\\slash",
+    "é" * 18,
+    '"' * 36,
+    "\\" * 18,
+]
+
+
+@pytest.mark.parametrize("kind", [record.OPEN, record.NOTE, record.CLOSE, record.VENDORS, record.FEEDBACK, "newer"])
+def test_a_head_is_what_the_whole_record_says(kind: str) -> None:
+    for run in IDS:
+        for tree in IDS:
+            line = record.encode({"r": kind, "id": run, "tree": tree, "inputs": '","id":"x","tree":"y"'})
+            assert record.head(line) == (kind, run, tree)
+
+
+def test_records_are_parsed_together_as_each_would_be() -> None:
+    whole = [record.encode({"r": "open", "id": str(n), "tree": "t", "inputs": "x" * 3_000 * n}) for n in range(40)]
+    for bad in (b"", b"{", b"[]", b"1],[2", b'{"r":"open","id":1,"tree":"t"}', b'{"r":"open","id":"1"}', whole[1] * 2):
+        lines = [*whole, bad, *whole]
+        assert record.decode_all(lines) == [record.decode(line) for line in [*whole, *whole]]
+        assert record.decode_all([bad]) == []
+
+
+def test_the_vendors_of_a_line_are_those_of_its_record() -> None:
+    for refs in ([], REFS, REFS * 2, [{"name": 'odd}]"', "fingerprint": "f"}], [{"name": 1}], "none"):
+        named = {**record.opened("t", "t", None, "chain", "t", T0), "vendors": refs, "inputs": {"vendors": REFS}}
+        assert record.refs_in(record.encode(named)) == record.refs_of(named)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from eventtree import diagnostics
 from eventtree.delivery.due import DueTrees
-from eventtree.delivery.feed import Folder
+from eventtree.delivery.feed import NONE_LOST, Folder
 from eventtree.delivery.ledger import Ledger
 from eventtree.delivery.sender import Sender
 from eventtree.event import Event, EventTree
 from eventtree.journal.trees import LoggedTree
-from eventtree.pace import let_go
+from eventtree.pace import FEW, let_go
 from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
 
@@ -35,7 +35,7 @@ class PendingTree:
 
     logged: LoggedTree
     events: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=lambda: NONE_LOST)
     left_out: int = 0
     """Events that the vendor does not get for now (`keep`)."""
 
@@ -53,7 +53,7 @@ class TreeSender:
         self.on_the_way: list[LoggedTree] = []
         """Trees taken from the queue that are not settled yet."""
         self._folded: list[Event] = []
-        """The events of these, until all of them are planned."""
+        """The events of large ones among these, until all of them are planned."""
 
     async def send(self, due: list[LoggedTree]) -> None:
         """Fold, plan and send trees; settle each that has nothing left to send."""
@@ -64,14 +64,18 @@ class TreeSender:
             whole = await self.folder.find(ended_late)
             pending = {tree.id: PendingTree(tree) for tree in due}
             updates = [item for tree in due if tree.id in whole for item in self._updates(tree, whole[tree.id])]
+            is_any_part = self.ledger.cursor.partly or any(tree.late or tree.is_apart for tree in due)
             planned = plan(
-                self._trees(pending), self.vendor, more=updates, is_wanted=lambda item: self._is_left(item, pending)
+                self._trees(pending),
+                self.vendor,
+                more=updates,
+                is_wanted=(lambda item: self._is_left(item, pending)) if is_any_part else None,
             )
             let_go(self._folded)
             for tree_id in planned.failed:
                 self._bury_tree(pending[tree_id], planned.words(tree_id, self.vendor))
             for tree_id, dropped in planned.dropped:
-                pending[tree_id].dropped.update(dropped.values())
+                pending[tree_id].dropped = pending[tree_id].dropped + Counter(dropped.values())
             stuck = await self.sender.send(planned.waves)
             planned.let_go()
             # Each answer is in the cursor by now. A tree is settled after its last item, never before.
@@ -99,19 +103,20 @@ class TreeSender:
             logged = one.logged
             if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
                 one.events, reason = logged.dropped or (logged.events, "late")
-                one.dropped[reason] += one.events
+                one.dropped = Counter({reason: one.events})
                 self.folder.forget([logged])
             else:
                 folded = self.folder.fold(logged)
                 tree, events = folded.tree, folded.tree.events if folded.tree is not None else ()
-                self._folded += events
+                if len(events) > FEW:
+                    self._folded += events
                 one.events = len(events)
                 if folded.lost:
-                    one.dropped.update(folded.lost)
+                    one.dropped = one.dropped + folded.lost
                     one.events += folded.lost.total()
                 if tree is not None and not self._is_kept(logged, tree):
                     one.left_out = len(events)
-                    one.dropped["sampled"] += one.left_out
+                    one.dropped = one.dropped + Counter(sampled=one.left_out)
                 elif tree is not None:
                     yield _by_itself(tree) if logged.is_apart and not self.vendor.accepts_parts else tree
             self.folder.rest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
@@ -95,6 +97,11 @@ class Line(NamedTuple):
     payload: bytes
 
 
+_line: Callable[[tuple[str, int, int, int, bytes]], Line] = partial(
+    tuple.__new__, Line
+)  # as the class makes it, sooner
+
+
 class LineReader:
     """Follows one file from an offset; each call of `read` yields the whole lines that came since the last."""
 
@@ -143,6 +150,6 @@ class LineReader:
                 if self.next_seq is not None and seq > self.next_seq:
                     self.damage.add(offset, 0, seq - self.next_seq)
                 self.next_seq = seq + 1
-                found.append(Line(name, offset, length, seq, payload))
+                found.append(_line((name, offset, length, seq, payload)))
             offset += length
         return found

@@ -126,7 +126,8 @@ class Progress:
             self.apart[entry["tree"]] = None
         else:
             self.apart.pop(entry["tree"], None)
-        self.dropped.update(entry["dropped"])
+        if entry["dropped"]:
+            self.dropped.update(entry["dropped"])
 
     def _on_drop(self, entry: dict[str, Any]) -> None:
         self.accepted += entry["events"]

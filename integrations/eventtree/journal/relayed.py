@@ -17,10 +17,12 @@ import pydantic_core
 
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Files
-from eventtree.record import BY_NAME, NAMED, PART, Refs, encode
+from eventtree.record import BY_NAME, PART, Refs, encode
 
 COLLECTOR: Refs = [{"name": "collector", "fingerprint": BY_NAME}]
 """The collector, as an app's folder names it beside vendors."""
+NAMED = re.compile(rb'"vendors":(\[(?:\{"name":"[^"\\]*","fingerprint":"[^"\\]*"\},?)*\])')
+"""The vendors of a record, before whatever the app gave."""
 REPLICATED = f"collector.{BY_NAME}"
 """How far an app's folder is replicated: the name of its cursor, its lock and its holder."""
 CURSOR = f"{REPLICATED}.cursor"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, groupby, islice
 from types import MappingProxyType
 from typing import NamedTuple
@@ -41,6 +42,9 @@ class Entry(NamedTuple):
     run_id: str
     tree_id: str
     line: Line
+
+
+_entry: Callable[[tuple[str, str, str, Line]], Entry] = partial(tuple.__new__, Entry)  # as the class makes it, sooner
 
 
 class Scan:
@@ -264,7 +268,7 @@ def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> E
         kind, run_id, tree_id = record.head(line.payload)
         if addressed is not None and (run_id == tree_id or kind in NAMING or record.JOINED in line.payload):
             line = line._replace(payload=addressed(line.payload))
-        return Entry(kind, run_id, tree_id, line)
+        return _entry((kind, run_id, tree_id, line))
     except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
         return None
 

@@ -45,7 +45,7 @@ def plan(
     vendor: Vendor,
     *,
     more: Iterable[Item] = (),
-    is_wanted: Callable[[Item], bool] = lambda item: True,
+    is_wanted: Callable[[Item], bool] | None = None,
 ) -> Plan:
     """Encode trees, leave out items that are not wanted, and group the rest, and `more` items, into requests.
 
@@ -63,7 +63,7 @@ def plan(
             diagnostics.failed(f"encoding for {vendor.name}", error)
             found.failed[tree.id] = error
             continue
-        items += filter(is_wanted, paced(fresh))
+        items += fresh if is_wanted is None else filter(is_wanted, paced(fresh))
         if encoded.dropped:
             found.dropped.append((tree.id, encoded.dropped))
     found.waves = waves((*items, *more), vendor)
