@@ -136,6 +136,28 @@ def test_f31_a_note_with_odd_values_is_recorded() -> None:
         assert len(trees[0].root.notes) == 5
 
 
+def test_f31_metadata_that_looks_the_same_is_recorded_as_it_is() -> None:
+    values: list[Any] = [
+        *(None, float("nan"), None, 1, True, 1.0, "1", [1, None], (1, None), {"a": float("inf")}, HALF, 2**64)
+    ]
+    pipeline = Pipeline(vendors=[])
+    with capture() as trees:
+        for value in values:
+            for text in ("x", "y"):
+                given = {"at": value, "same": {"key": "x"}}
+                for _ in range(2):
+                    run = new_id()
+                    recorder.open(pipeline, run, None, Kind.CHAIN, "root", metadata=given)
+                    given["same"]["key"] = text
+                    recorder.open(pipeline, child := new_id(), run, Kind.CHAIN, "child", metadata=given)
+                    recorder.close(pipeline, child)
+                    recorder.close(pipeline, run)
+        found = [event.metadata for tree in trees for event in tree.events]
+    kept: Any = [pipeline.plain(value) for value in values for _ in range(8)]
+    assert [repr(one["at"]) for one in found] == list(map(repr, kept))
+    assert [one["same"]["key"] for one in found] == ["x", "x", "x", "x", "x", "y", "y", "y"] * len(values)
+
+
 def test_f31_a_strict_pipeline_records_and_raises() -> None:
     pipeline = Pipeline(strict=True)
     with capture() as trees:
