@@ -365,6 +365,13 @@ class EventTree(Frozen):
             object.__setattr__(tree, name, value)
         return tree
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The tree with other values of some fields, which are not checked. Its sums are those of the new ones."""
+        copied = super().model_copy(update=update, deep=deep)
+        for worked_out in vars(copied).keys() - type(self).model_fields.keys():
+            del vars(copied)[worked_out]
+        return copied
+
     @property
     def root(self) -> Event:
         """The event the tree is named after."""

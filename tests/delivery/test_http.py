@@ -239,6 +239,34 @@ async def test_a_connection_on_which_a_server_spoke_unasked_is_not_used_again() 
     assert server.calls == 2
 
 
+async def test_a_connection_that_closes_as_it_is_used_again_is_an_error_and_the_next_request_has_another() -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.hear(reader)
+        writer.write(ok(b"{}"))
+        await server.hear(reader)  # whether this one was served nobody can tell: it is not sent again by itself
+
+    async with serving(speak) as server:
+        http = Http(deadline=2.0)
+        assert (await http.send(made(server.url), AUTH)).status == 200
+        with pytest.raises(UnansweredError, match="cut or not valid HTTP"):
+            await http.send(made(server.url), AUTH)
+        assert (await http.send(made(server.url), AUTH)).status == 200
+        await http.close()
+    assert server.calls == 2
+
+
+async def test_a_host_that_answers_no_connection_is_given_up_early() -> None:
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for waiting in (first, second):  # fill its queue: the next one hears nothing
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        words = await ask_failing(url, deadline=10.0, connect_timeout=0.2)
+    assert words.startswith("ConnectTimeout: no connection within 0.2 s")
+
+
 async def test_requests_side_by_side_have_a_connection_each_and_keep_it() -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

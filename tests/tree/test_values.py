@@ -70,3 +70,12 @@ def test_pydantic_takes_events_wherever_models_may_stand() -> None:
     assert adapter.validate_json(adapter.dump_json({"a": list(tree.events)})) == {"a": list(tree.events)}
     assert EventTree.model_validate(tree.model_dump()) == tree
     assert Event.model_json_schema()["$defs"].keys() >= {"Usage", "Cost", "Note"}
+
+
+def test_a_copy_of_a_tree_has_the_sums_and_children_of_its_own_events() -> None:
+    tree = rich_tree()
+    sums = tree.total_tokens, tree.total_usd, tree.unpriced, tree.children(tree.root)
+    copied = tree.model_copy(update={"events": tree.events[:1]})
+    assert (copied.total_tokens, copied.total_usd, copied.unpriced, copied.children(copied.root)) == (None, None, 0, ())
+    assert (tree.total_tokens, tree.total_usd, tree.unpriced, tree.children(tree.root)) == sums
+    assert sums[0] and sums[3]
