@@ -1,6 +1,6 @@
 """HTTP/1.1 on sockets that are kept open: h11, the protocol library below httpx, on a protocol of asyncio's.
 
-    Connections.ask ──▶ a connection: idle, or new ──▶ request ──▶ Answer, its body in pieces ──▶ idle again, or cut
+    Connections.ask ──▶ one that is idle, or new ──▶ request ──▶ the answer's head, its body in pieces ──▶ idle, or cut
 
 What httpx has between its transport and h11 (a pool, a second set of models, anyio's streams) is three quarters of the
 work of a small request. Delivery needs none of it: one request at a time on a connection, to one vendor, as it is.
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
@@ -52,16 +51,7 @@ class Origin(NamedTuple):
     port: int
 
 
-@dataclass(slots=True)
-class Answer:
-    """An answer whose head has arrived."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    piece: Callable[[], Awaitable[bytes | None]]
-    """The next piece of the body; None behind the last, if that is whole."""
-    close: Callable[[], Awaitable[None]]
-    """To be called in any case: only then can the connection serve another request."""
+Headers = list[tuple[bytes, bytes]]
 
 
 class Connections:
@@ -70,11 +60,14 @@ class Connections:
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         """`context` is asked for once there is a host that wants TLS."""
         self._make_context = context
-        self._idle: dict[Origin, list[Connection]] = {}
-        self._open: set[Connection] = set()
+        self.idle: dict[Origin, list[Connection]] = {}
+        self.open: set[Connection] = set()
 
-    async def ask(self, origin: Origin, method: str, head: bytes, content: bytes, timeout: float | None) -> Answer:
-        """Send a request, its head as it stands; returns once the answer's is there. `timeout` is for connecting.
+    async def ask(
+        self, origin: Origin, method: str, head: bytes, content: bytes, timeout: float | None
+    ) -> tuple[Connection, int, Headers]:
+        """Send a request, its head as it stands; returns status and headers of the answer once they are there, and the
+        connection, which has its body and wants to be closed. `timeout` is for connecting.
 
         Raises:
             ConnectError, ConnectTimeout: nothing was sent.
@@ -83,28 +76,20 @@ class Connections:
         """
         connection = await self._idle_one(origin) or await self._connected(origin, timeout)
         try:
-            status, found = await connection.ask(method, head, content)
+            return connection, *await connection.ask(method, head, content)
         except BaseException:
             connection.cut()
             raise
 
-        async def close() -> None:
-            if connection.is_done():
-                self._idle.setdefault(origin, []).append(connection)
-            else:
-                connection.cut()
-
-        return Answer(status, found, connection.piece, close)
-
     async def close(self) -> None:
         """Close all connections, and wait until their sockets are gone; `ask` opens new ones."""
-        self._idle.clear()
-        for connection in list(self._open):
+        self.idle.clear()
+        for connection in list(self.open):
             connection.cut()
             await connection.lost.wait()
 
     async def _idle_one(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin)
+        idle = self.idle.get(origin)
         if not idle:
             return None
         now = asyncio.get_running_loop().time()
@@ -122,7 +107,7 @@ class Connections:
         try:
             async with asyncio.timeout(timeout):
                 _, made = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self._open), origin.host, origin.port,
+                    lambda: Connection(origin, self), origin.host, origin.port,
                     ssl=self._context if is_secure else None, server_hostname=origin.host if is_secure else None,
                     happy_eyeballs_delay=NEXT_ADDRESS,
                 )  # fmt: skip
@@ -143,10 +128,11 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One socket, and how far HTTP has got on it."""
 
-    def __init__(self, all_open: set[Connection]) -> None:
-        """Stand in `all_open` until the socket is gone."""
+    def __init__(self, origin: Origin, all_of_them: Connections) -> None:
+        """Stand among all that are open until the socket is gone."""
         self.lost = asyncio.Event()
-        self._all_open = all_open
+        self._origin = origin
+        self._all = all_of_them
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
         self.idle_since = 0.0
         self._received = bytearray()
@@ -160,7 +146,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin."""
         self._transport: asyncio.Transport = transport
-        self._all_open.add(self)
+        self._all.open.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Keep what has come; no more is read while much is there."""
@@ -178,7 +164,7 @@ class Connection(asyncio.Protocol):
         """Nothing more will come or go. What came before is still read: it may be the answer (a 413)."""
         self._error = error
         self._is_full = False
-        self._all_open.discard(self)
+        self._all.open.discard(self)
         self.lost.set()
         self.eof_received()
 
@@ -193,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     # -- one request and its answer ---------------------------------------------------------------------------------
 
-    async def ask(self, method: str, head: bytes, content: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
+    async def ask(self, method: str, head: bytes, content: bytes) -> tuple[int, Headers]:
         """Send a request, and read status and headers of its answer."""
         for event in told(method):
             self._http.send(event)
@@ -210,17 +196,18 @@ class Connection(asyncio.Protocol):
         return event.status_code, event.headers.raw_items()
 
     async def piece(self) -> bytes | None:
-        """The next of the answer's body."""
+        """The next of the answer's body; None behind the last, if that is whole."""
         event = await self._event()
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
-    def is_done(self) -> bool:
-        """Whether the request and its answer are over, and another may follow; it then waits for it."""
+    def close(self) -> None:
+        """Wait for another request, where this one and its answer are over and both sides keep the connection."""
         if self._has_ended or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
-            return False
+            self.cut()
+            return
         self._http.start_next_cycle()
         self.idle_since = asyncio.get_running_loop().time()
-        return True
+        self._all.idle.setdefault(self._origin, []).append(self)
 
     def is_fresh(self, now: float) -> bool:
         """Whether a connection that was idle can be used: nobody has closed it, or spoken unasked."""

@@ -19,6 +19,7 @@ client knows the proxies of the environment: where there are any, it is asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import ssl
@@ -36,8 +37,8 @@ from eventtree import diagnostics
 from eventtree.config import BOUNDS
 from eventtree.delivery.connection import (
     KEEPALIVE,
-    Answer,
     ConnectError,
+    Connection,
     Connections,
     ConnectTimeout,
     Origin,
@@ -149,7 +150,8 @@ class Http:
         if response is None:
             assert failure is not None
             raise failure  # outside the handler: it must not carry the original, which may hold the key
-        diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
+        if diagnostics.logger.isEnabledFor(logging.DEBUG):
+            diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
         whole = body.is_whole and ended
@@ -290,12 +292,12 @@ def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
         return named(str(error))
 
     class Stream(httpx.AsyncByteStream):
-        def __init__(self, answer: Answer) -> None:
-            self.answer = answer
+        def __init__(self, connection: Connection) -> None:
+            self.connection = connection
 
         async def __anext__(self) -> bytes:
             try:
-                piece = await self.answer.piece()
+                piece = await self.connection.piece()
             except broken as error:
                 raise told(error) from error
             if piece is None:
@@ -306,7 +308,7 @@ def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
             return self
 
         async def aclose(self) -> None:
-            await self.answer.close()
+            self.connection.close()
 
     class Transport(httpx.AsyncBaseTransport):
         def __init__(self, connections: Connections) -> None:
@@ -317,12 +319,12 @@ def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
             head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), request.url.raw_path, head)
             timeout = request.extensions["timeout"]["connect"]
             try:
-                answer = await self.connections.ask(
+                connection, status, headers = await self.connections.ask(
                     origin_in(request.url), request.method, head, request.read(), timeout
                 )
             except broken as error:
                 raise told(error) from error
-            return httpx.Response(answer.status, headers=answer.headers, stream=Stream(answer))
+            return httpx.Response(status, headers=headers, stream=Stream(connection))
 
         async def aclose(self) -> None:
             await self.connections.close()
