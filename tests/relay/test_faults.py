@@ -275,9 +275,12 @@ def test_f67_a_collectors_folder_that_is_lost_is_filled_again(machine: Path, ven
     server = Nats(machine / "engine")
     with closing(server):
         app = App(machine / "app", relay=server.url)
+        app.journal.roll_bytes = 10_000
         with collecting(server.url, machine / "collector", [braintrust(vendor)]):
-            app.tree()
+            for _ in range(20):
+                app.tree()
             until(lambda: arrived(vendor) == app.events)
+        assert len(list((machine / "app").glob("*.log"))) > 2
         shutil.rmtree(machine / "collector")
         app.tree()
         with collecting(server.url, machine / "collector", [braintrust(vendor)]):
@@ -743,6 +746,28 @@ def test_f64_what_is_asked_for_by_somebody_else_does_no_harm(engine: str, machin
         assert app.pipeline.relay is not None and not app.pipeline.relay.is_away
     assert not diagnostics.failures["relay: ValueError"] + diagnostics.failures["relay: OSError"]
     assert all(copies(machine / "app", machine / "collector").values())
+
+
+def test_what_a_collector_has_removed_or_cleared_stays_so(tmp_path: Path) -> None:
+    writer = collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0)
+
+    def write(number: int, data: bytes) -> tuple[bool, str, int | None]:
+        (outcome,) = writer.write([Chunk(f"w-1.{number:04}.log", 0, data).pack()])
+        return outcome
+
+    first, second = (tmp_path / f"w-1.{number:04}.log" for number in range(2))
+    write(0, b"a line\n")
+    write(1, b"one\n")
+    first.unlink()
+    assert write(0, b"a line\n") == (True, first.name, 7)
+    assert not first.exists()
+    second.write_bytes(b"   \n")
+    assert write(1, b"one\ntwo\n") == (True, second.name, 8)
+    assert second.read_bytes() == b"   \ntwo\n"
+    write(2, b"three\n")
+    first.with_name("w-1.sizes").unlink()  # as in a folder that never had it
+    assert write(0, b"a line\n") == (True, first.name, 7)
+    assert first.read_bytes() == b"a line\n"
 
 
 def test_messages_come_back_as_they_were_packed() -> None:

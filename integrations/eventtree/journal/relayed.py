@@ -28,9 +28,9 @@ REPLICATED = f"collector.{BY_NAME}"
 CURSOR = f"{REPLICATED}.cursor"
 TAKERS = "collected"
 """File of a collector's folder: the names of its vendors, one a line."""
-ENDED, VANISHED = ".ended", ".vanished"
-"""Behind the name of a process elsewhere: files in which a collector says that it writes no more, with its logs and
-their sizes; that it fell silent, with the bytes its relay had left.
+ENDED, VANISHED, SIZES = ".ended", ".vanished", ".sizes"
+"""Behind the name of a process elsewhere: files in which a collector says that it writes no more; that it fell silent,
+with the bytes its relay had left; how long its logs were that are whole, and may be removed.
 """
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
 TIME_BYTES = 64 * 1024

@@ -29,7 +29,7 @@ from eventtree.errors import JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
-from eventtree.journal.relayed import ENDED, TAKERS, VANISHED, is_collected
+from eventtree.journal.relayed import ENDED, SIZES, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
 from eventtree.relay.port import AwayError, Chunk, Port, pause_after
 from eventtree.relay.settings import Target
@@ -41,8 +41,6 @@ ASK_SECONDS = 2.0
 """A hole is asked for again this often."""
 SILENCE_SECONDS = 60.0
 FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-REMOVED = 1 << 62
-"""Size of a log that is gone, while later ones of its process are there: whatever it held was here."""
 
 
 class Collector:
@@ -171,7 +169,8 @@ class Writer:
                 return False, log, size
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
         if data:
-            self._put(log, offset, data, unsynced)
+            there = max(0, size - offset)  # that stays as it is: its contents may have been cleared
+            self._put(log, offset + there, data[there:], unsynced)
             self._left[process] = left
         self._holes.pop(log, None)
         if not has_ended:  # it writes; if it was taken for dead, it is not any more
@@ -184,34 +183,40 @@ class Writer:
 
     def _size(self, log: str) -> int:
         """How long a log is; of one that was removed, settled and old, how long it was."""
-        if size := self.files.size(log):
-            return size
-        process = process_of(log)
-        if any(int(later.split(".")[-2]) > int(log.split(".")[-2]) for later in self._logs(process)):
-            return REMOVED
-        try:
-            return int(pydantic_core.from_json(self.files.read(process + ENDED, 0) or b"{}").get(log, 0))
-        except (ValueError, TypeError, AttributeError):
-            return 0  # the file is damaged
+        return self.files.size(log) or self._sizes(process_of(log)).get(log, 0)
 
-    def _logs(self, process: str) -> list[str]:
-        return [log for log in self.journal.all_logs() if process_of(log) == process]
+    def _sizes(self, process: str) -> dict[str, int]:
+        try:
+            found = pydantic_core.from_json(self.files.read(process + SIZES, 0) or b"{}")
+            return {log: int(size) for log, size in found.items()}
+        except (ValueError, TypeError, AttributeError):
+            return {}  # the file is damaged
+
+    def _keep_sizes(self, process: str) -> None:
+        """Keep how long the logs of a process are: they may be removed, and a chunk of them come again."""
+        logs = [log for log in self.journal.all_logs() if process_of(log) == process]
+        if logs:
+            sizes = self._sizes(process) | {log: self.files.size(log) for log in logs}
+            self.files.replace(process + SIZES, encode(sizes))
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
         """Write at an offset, all of it or nothing; a new log is synced with its folder."""
         if log not in unsynced:
-            if not self.files.size(log) and "" not in unsynced:
-                unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
+            if not self.files.size(log):
+                self._keep_sizes(process_of(log))
+                if "" not in unsynced:
+                    unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
             unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
         if os.pwrite(unsynced[log], data, offset) < len(data):
             os.ftruncate(unsynced[log], offset)
             raise OSError(28, "short write", log)
 
     def _end(self, process: str) -> None:
-        """It writes no more. The sizes of its logs are kept: they may be removed, and a chunk of them come again."""
+        """It writes no more."""
         self._heard.pop(process, None)
         self._left.pop(process, None)
-        self.files.replace(process + ENDED, encode({log: self.files.size(log) for log in self._logs(process)}))
+        self._keep_sizes(process)
+        self.files.replace(process + ENDED, b"1\n")
 
     def begin(self, partition: int, partitions: int) -> None:
         """From now on the processes of a partition have to be heard of, as far as they have not ended."""

@@ -95,17 +95,24 @@ class Replicator:
         return more
 
     def _rewind(self) -> None:
-        """Go back to where a collector lacks bytes, as far as the log is still here."""
+        """Go back to where a collector lacks bytes, as far as the log is still here.
+
+        One that lacks a log from its beginning may have lost its folder: then all logs of the process go out again.
+        """
         asked, self.port.asked = self.port.asked, {}
         for name, offset in asked.items():
             process, *part, number, _ = name.split(".")
             log = f"{process}.{number}.log"
-            if self.files.size(log):
-                if log in self._parts:  # a split begins again with the log
-                    self._parts[log] = [(0, 1)] * len(self._parts[log])
-                self._next[log] = min(0 if part else offset, self._next.get(log, 0))
-                if ENDED + process in self.cursor.learned:
-                    self.cursor.unlearn([ENDED + process])
+            at = 0 if part else offset  # a split begins again with the log
+            if not self.files.size(log) or self._next.get(log, 0) <= at:
+                continue
+            for one in self.journal.all_logs() if not offset else [log]:
+                if process_of(one) == process:
+                    self._next[one] = at
+                    if one in self._parts:
+                        self._parts[one] = [(0, 1)] * len(self._parts[one])
+            if ENDED + process in self.cursor.learned:
+                self.cursor.unlearn([ENDED + process])
 
     async def _advance(self, logs: list[str]) -> bool:
         """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
