@@ -118,11 +118,8 @@ class TreeBuilder:
         if self._held or self._repeats:
             complete([*self._held.values(), *seen], self._values)
         in_time = paced_sorted(seen, attrgetter("start", "id"))
-        found = _Found()
-        for run in paced(in_time):
-            found.add(run)
-        words, parents = found.words, paced_dict(found.parents)
-        runs = paced_dict({run.id: run for run in paced(in_time)})
+        found = _Found(in_time)
+        words, runs, parents = found.words, paced_dict(found.runs), paced_dict(found.parents)
         # The root first: parents, session and user of all the others depend on it.
         root = self._root(runs)
         if root.id != self.id and root.open.get("joined"):
@@ -179,32 +176,34 @@ def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...], words: set[str]) -> 
 class _Found:
     """What one look at the runs of a tree finds: most need nothing of what could be worked out of them."""
 
-    __slots__ = ("asked", "is_unclosed", "parents", "with_usage", "words")
+    __slots__ = ("asked", "is_unclosed", "parents", "runs", "with_usage", "words")
 
-    def __init__(self) -> None:
+    def __init__(self, in_time: list[Run]) -> None:
+        self.runs: dict[str, Run] = {}
+        self.parents: dict[str, str | None] = {}
         self.words: set[Any] = set()
         """Frameworks, statuses, keys of metadata, and tags up to their number."""
-        self.parents: dict[str, str | None] = {}
         self.with_usage: list[Run] = []
         self.asked: list[Run] = []
         """Models and embeddings."""
         self.is_unclosed = False
-
-    def add(self, run: Run) -> None:
-        opened, closed, words = run.open.get, run.close.get, self.words
-        self.parents[run.id] = opened("parent")
-        words.add(opened("framework"))
-        words.add(closed("status"))
-        if metadata := opened("metadata"):
-            words.update(metadata)
-        for tag in opened("tags") or ():
-            words.add(tag.rpartition(":")[0])
-        if closed("usage"):
-            self.with_usage.append(run)
-        if (closed("kind") or opened("kind")) in COUNTED:
-            self.asked.append(run)
-        if not run.close:
-            self.is_unclosed = True
+        runs, parents, words, add = self.runs, self.parents, self.words, self.words.add
+        for run in paced(in_time):
+            run_id, opened, closed = run.id, run.open.get, run.close.get
+            runs[run_id] = run
+            parents[run_id] = opened("parent")
+            add(opened("framework"))
+            add(closed("status"))
+            if metadata := opened("metadata"):
+                words.update(metadata)
+            for tag in opened("tags", ()):
+                add(tag.rpartition(":")[0])
+            if closed("usage"):
+                self.with_usage.append(run)
+            if (closed("kind") or opened("kind")) in COUNTED:
+                self.asked.append(run)
+            if not run.close:
+                self.is_unclosed = True
 
 
 COUNTED = (Kind.MODEL, Kind.EMBEDDING)

@@ -21,7 +21,7 @@ from eventtree.usage import normalise
 rebuild_dataclass(cast("Any", Event))  # with delivery, which a handler imports: not amid the first tree
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ASKS_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
+ASKS_A_MODEL = (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER)
 
 
 class Pricing(Protocol):
@@ -91,11 +91,11 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     event.params = _merged(opened("params"), closed("params")) or None
     event.prompt = run.prompt
     event.start = _time(opened("start", settled.start))
+    event.metadata = _merged(opened("metadata"), closed("metadata"), run.metadata)
     event.usage, event.cost = figures_of(run, event, settled, pricing)
     event.duration = None if duration is None else max(0, duration) / 1e9
     event.time_to_first_token = _first_token(run) if run.notes else None
     event.tags = tuple(opened("tags", ()))
-    event.metadata = _merged(opened("metadata"), closed("metadata"), run.metadata)
     event.release = opened("release")
     event.service = opened("service")
     event.framework = opened("framework")
@@ -125,7 +125,10 @@ TEXTS_OF = attrgetter(
 )  # fmt: skip
 
 
-def _merged(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None, third: Any = NOTHING) -> dict[str, Any]:
+def _merged(first: dict[str, Any] | None, second: Mapping[str, Any] | None, third: Any = NOTHING) -> dict[str, Any]:
+    """All of them, the later ones first; what stands in one alone is not copied, since no record is ever changed."""
+    if not second and not third and (first is None or type(first) is dict):
+        return first or {}
     return {**(first or NOTHING), **(second or NOTHING), **third}
 
 
@@ -138,11 +141,15 @@ def _error(kept: Any) -> EventError:
 
 def figures_of(run: Run, event: Event, settled: Settled, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
     """Tokens and money of one run: what was reported, else what can be counted."""
-    raw_usage = None if run.id in settled.wrappers else run.close.get("usage")
+    raw_usage, asks_a_model = run.close.get("usage"), event.kind in ASKS_A_MODEL
+    if not (raw_usage or asks_a_model or run.notes or GIVEN_COST in event.metadata or "cost" in run.close):
+        return None, None  # as of most runs
+    if run.id in settled.wrappers:
+        raw_usage = None
     usage = normalise(raw_usage, event.inputs, event.model) if raw_usage else None
     if pricing is None:
         return usage, None
-    given, asks_a_model = _given(run, settled), event.kind in ASKS_A_MODEL
+    given = _given(run, settled)
     if usage is None and given is None and not asks_a_model:
         return None, None
     is_own = run.id not in settled.wrappers and run.id not in settled.silent
@@ -213,7 +220,7 @@ def _notes(run: Run) -> tuple[Note, ...]:
 
 
 def _time(at_ns: int) -> datetime:
-    return EPOCH + timedelta(microseconds=at_ns // 1000)
+    return EPOCH + timedelta(0, 0, at_ns // 1000)
 
 
 def ordered(events: list[Event]) -> tuple[Event, ...]:

@@ -55,8 +55,11 @@ def metadata_of(run: Run | None) -> Metadata:
 def agents(runs: Runs, parents: Parents) -> set[str]:
     """Ids of LangChain's chain runs that are agents."""
     found: set[str] = set()
-    chains = [(run_id, run) for run_id, run in runs.items() if run.open.get("kind") == Kind.CHAIN]
-    marked = [(run_id, run) for run_id, run in chains if INTEGRATION in metadata_of(run)]
+    marked = [
+        (run_id, run)
+        for run_id, run in runs.items()
+        if (about := run.open.get("metadata")) and INTEGRATION in about and run.open.get("kind") == Kind.CHAIN
+    ]
     if not marked:
         return found
     around = set(parents.values())

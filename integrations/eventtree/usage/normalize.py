@@ -54,9 +54,9 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
         return None
     plain = plain_counts(raw)
     if plain is not None:
-        counts = dict(zip(PLAIN, plain, strict=True))
+        sent, answered, total = plain
         uncounted = _uncounted(raw, NOTHING, {}, inputs)
-        return _made(**counts, uncounted=uncounted, raw=raw)
+        return _made(input_tokens=sent, output_tokens=answered, total_tokens=total, uncounted=uncounted, raw=raw)
     record = _Record.of(raw)
     readings = _last_snapshot(record, _readings(record))
     units = _listed_units(record, model)
