@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 import eventtree
 from eventtree import diagnostics
+from eventtree.own.span import new_id
 from eventtree.recording.remote import inner
 from eventtree.testing import VendorServer, capture
 from eventtree.testing.capture import Captured
@@ -195,3 +199,26 @@ def test_a_span_may_be_a_block_again(trees: Captured) -> None:
     assert first.id != second.id
     assert first.usage is not None and first.usage.input_tokens == 1000
     assert second.usage is None or second.usage.input_tokens is None
+
+
+FORKED = """
+import os
+from eventtree.own.span import new_id
+mine = [new_id() for _ in range(3)]
+for _ in range(2):
+    if (child := os.fork()) == 0:
+        mine = [new_id() for _ in range(3)]
+        break
+    os.waitpid(child, 0)
+print(*mine, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_ids_are_uuids_that_no_other_process_gives() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], check=True, capture_output=True, text=True)
+    ids = [*done.stdout.split(), *(new_id() for _ in range(1000))]
+    assert len({one[-17:] for one in ids}) == len(set(ids)) == 1009
+    assert all((known := uuid.UUID(one)).version == 4 and str(known) == one for one in ids)
+    firsts = {one.rpartition("-")[0] for one in ids}
+    assert len(firsts) == 4
