@@ -226,7 +226,7 @@ def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     rest = {
         name: value
         for name, value in zip(SAID, SAID_IN(event.usage), strict=True)
-        if value is not None and value is not False and value not in NOTHING_SAID and name not in placed
+        if value is not None and value is not False and name not in placed and value not in NOTHING_SAID
     }
     if PLAIN.issuperset(map(type, rest.values())):
         return rest
