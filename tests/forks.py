@@ -19,11 +19,13 @@ import pytest
 LONG = tuple(
     f"tests/{name}.py::"
     for name in (
-        "relay/test_faults", "langchain/test_upstream", "bench/test_instructions", "view/test_browser",
-        "test_notebooks", "test_typing", "test_examples", "demo/test_demo", "cli/test_commands", "own/test_joined",
+        "relay/test_faults", "langchain/test_upstream", "bench/test_instructions", "test_notebooks", "test_typing",
+        "test_examples", "demo/test_demo", "cli/test_commands", "own/test_joined",
     )
 )  # fmt: skip
-"""Files that take long, or wait for much: they begin first, so that none of them is alone at the end."""
+"""Files that take long, or wait for much: they begin first, so that none of them is alone at the end. The browser is
+not among them: with the type checkers beside it, the tests would take more than a gigabyte.
+"""
 
 
 class Forks:
