@@ -36,7 +36,7 @@ for _ in range(7_000):
     record_tree(pipeline)
 flush(5)  # delivery has begun too, and met the vendor: on a busy machine later
 end = time.monotonic() + 60
-while not any(one.sender.trouble for one in list(pipeline.shipper.consumers.values())) and time.monotonic() < end:
+while not any(one.sender.gate.trouble for one in list(pipeline.shipper.consumers.values())) and time.monotonic() < end:
     flush(5)
 pipeline.shipper.report()
 before = highest = resident()

@@ -206,9 +206,12 @@ def test_bounds_come_from_the_environment_too_and_wrong_ones_are_named(monkeypat
     monkeypatch.setenv("EVENTTREE_BOUNDS", "depth=3, journal_bytes=1000")
     pipeline = Pipeline(vendors=[])
     assert (pipeline.sanitize.limits.max_depth, pipeline.journal.max_bytes) == (3, 1_000)
-    for wrong in ("depth", "depth=x", "breadth=3", "depth=0"):
+    for wrong, words in (
+        ("depth", "Levels of lists"), ("depth=x", "Levels of lists"), ("depth=0", "Levels of lists"),
+        ("breadth=3", "Bounds are journal_bytes"),
+    ):  # fmt: skip
         monkeypatch.setenv("EVENTTREE_BOUNDS", wrong)
-        with pytest.raises(ConfigError, match=r"bounds.*Bounds are journal_bytes"):
+        with pytest.raises(ConfigError, match=rf"bounds.*{words}"):
             Pipeline(vendors=[])
     monkeypatch.delenv("EVENTTREE_BOUNDS")
     assert Limits() == Limits.of(Bounds())
