@@ -680,6 +680,25 @@ def test_f78_a_collectors_full_disk_acknowledges_nothing_and_loses_nothing(
     assert all(copies(machine / "app", machine / "collector").values())
 
 
+def test_f78_a_collectors_full_disk_ends_nobody_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = DiskFiles(tmp_path)
+    writer = collect.Writer(Journal(files), files, -1.0)
+    writer.write([Chunk("w-1.0000.log", 0, b"a line\n", left=9).pack()])
+    with monkeypatch.context() as full:
+        full.setattr(files, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        writer.end_silent(0, 1)
+    assert report(tmp_path).vanished == 0
+    writer.end_silent(0, 1)
+    assert (report(tmp_path).vanished, report(tmp_path).vanished_bytes) == (1, 9)
+
+
+def test_partitions_that_there_are_none_of_cannot_be_taken(tmp_path: Path) -> None:
+    made = collect.Collector(Journal(DiskFiles(tmp_path)), [], config.resolve())
+    target = Target(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ConfigError, match="none of them"):
+        asyncio.run(made.run(target, partitions=None, take=range(5, 9)))
+
+
 @pytest.mark.parametrize("engine", [*ENGINES, "http"])
 def test_f79_one_tree_over_three_machines_is_whole(engine: str, machine: Path, vendor: VendorServer) -> None:
     server = ENGINES[engine](machine / "engine") if engine in ENGINES else None

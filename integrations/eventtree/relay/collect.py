@@ -25,7 +25,7 @@ import pydantic_core
 from eventtree import diagnostics
 from eventtree.config import Settings
 from eventtree.delivery.shipper import Shipper
-from eventtree.errors import JournalError
+from eventtree.errors import ConfigError, JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
 from eventtree.journal.journal import Journal, process_of
@@ -77,9 +77,12 @@ class Collector:
                 try:
                     async with target.connection(serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
                         failures = 0
-                        for partition in range(port.partitions):
-                            if take is None or partition in take:
-                                tasks.create_task(self._collect(port, partition))
+                        mine = [number for number in range(port.partitions) if take is None or number in take]
+                        if not mine:
+                            problem = f"none of them is among the {port.partitions} there are, counted from 0"
+                            raise ConfigError("--take", problem, "Take some of these")
+                        for partition in mine:
+                            tasks.create_task(self._collect(port, partition))
                 except AwayError as away:
                     if not failures:
                         diagnostics.logger.warning("nothing comes from %s: %s", target.url, away)
@@ -213,10 +216,10 @@ class Writer:
 
     def _end(self, process: str) -> None:
         """It writes no more."""
-        self._heard.pop(process, None)
-        self._left.pop(process, None)
         self._keep_sizes(process)
         self.files.replace(process + ENDED, b"1\n")
+        self._heard.pop(process, None)
+        self._left.pop(process, None)
 
     def begin(self, partition: int, partitions: int) -> None:
         """From now on the processes of a partition have to be heard of, as far as they have not ended."""
@@ -229,8 +232,11 @@ class Writer:
         now = time.monotonic()
         for process, at in list(self._heard.items()):
             if now - at > self.silence and _part_of(process) % partitions == partition:
-                self.files.replace(process + VANISHED, b"%d\n" % self._left.get(process, 0))
-                self._end(process)
+                try:
+                    self.files.replace(process + VANISHED, b"%d\n" % self._left.get(process, 0))
+                    self._end(process)
+                except OSError as error:  # the disk refuses: at a later look
+                    diagnostics.failed("collecting", error)
 
 
 def _part_of(process: str) -> int:
