@@ -127,6 +127,7 @@ class Http:
         self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
         self._headers: Remembered[tuple[Any, ...], httpx.Headers] = Remembered(HEADERS)
         """Headers that requests to a vendor share, as httpx has them."""
+        self._connections = Connections(self._context)
         self._client: httpx.AsyncClient | None = None
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
@@ -154,16 +155,15 @@ class Http:
             diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
-        whole = body.is_whole and ended
-        return Reply(response.status_code, headers_of(response), bytes(body.kept), truncated=not whole)
+        headers = dict(response.headers.items())
+        return Reply(response.status_code, headers, bytes(body.kept), truncated=not (body.is_whole and ended))
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
-        if "_transport" in vars(self):
-            await self._transport.aclose()
+        await self._connections.close()
 
     def _outgoing(self, request: Request, auth: Mapping[str, str]) -> httpx.Request:
         """The request as httpx has it: its URL and its headers are parsed once for all that have the same."""
@@ -203,7 +203,7 @@ class Http:
 
     @cached_property
     def _transport(self) -> httpx.AsyncBaseTransport:
-        return transport_class()(Connections(self._context))
+        return transport_class()(self._connections)
 
     def _context(self) -> ssl.SSLContext:
         return strict_context() if self._verify is True else self._verify
@@ -280,16 +280,21 @@ class Body:
         self.is_too_long = not self._readable
 
 
+BROKEN = (ConnectError, ConnectTimeout, ReadError, h11.ProtocolError)
+
+
+def as_httpx(error: Exception) -> Exception:
+    """The error of httpx's that bears the same name."""
+    import httpx
+
+    named: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
+    return named(str(error))
+
+
 @cache
 def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
     """httpx's way to our own connections: a class that is made late, as httpx takes long to import."""
     import httpx
-
-    broken = (ConnectError, ConnectTimeout, ReadError, h11.ProtocolError)
-
-    def told(error: Exception) -> Exception:
-        named: type[httpx.TransportError] = getattr(httpx, type(error).__name__)  # which bears the same name
-        return named(str(error))
 
     class Stream(httpx.AsyncByteStream):
         def __init__(self, connection: Connection) -> None:
@@ -298,8 +303,8 @@ def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
         async def __anext__(self) -> bytes:
             try:
                 piece = await self.connection.piece()
-            except broken as error:
-                raise told(error) from error
+            except BROKEN as error:
+                raise as_httpx(error) from error
             if piece is None:
                 raise StopAsyncIteration
             return piece
@@ -317,17 +322,14 @@ def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             head = b"".join([b"%s: %s\r\n" % header for header in request.headers.raw])
             head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), request.url.raw_path, head)
-            timeout = request.extensions["timeout"]["connect"]
+            timeout = request.extensions["timeout"]["connect"]  # all else is bounded by the deadline
             try:
                 connection, status, headers = await self.connections.ask(
                     origin_in(request.url), request.method, head, request.read(), timeout
                 )
-            except broken as error:
-                raise told(error) from error
+            except BROKEN as error:
+                raise as_httpx(error) from error
             return httpx.Response(status, headers=headers, stream=Stream(connection))
-
-        async def aclose(self) -> None:
-            await self.connections.close()
 
     return Transport
 
@@ -352,15 +354,6 @@ def origin_in(url: httpx.URL) -> Origin:
     if url.scheme not in PORTS or not url.host or port > MOST_PORTS:
         raise httpx.UnsupportedProtocol("no http:// or https://, no host, or no such port")
     return Origin(url.scheme, url.raw_host.decode("ascii"), port)
-
-
-def headers_of(response: httpx.Response) -> dict[str, str]:
-    """An answer's headers, names in lower case; repeated ones joined by commas."""
-    found: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
 
 
 def strict_context() -> ssl.SSLContext:
