@@ -203,7 +203,8 @@ class OTLP(Vendor):
             yield Item(event.id, view.id, (event.id,), "spans", around[len(span)] + span, path_params=path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
-        return place_at(self.traces_endpoint.removeprefix(self.base_url), signal)
+        path = self.traces_endpoint.removeprefix(self.base_url)
+        return ((signal.rpartition("/")[2], path.removesuffix(TRACES) + signal if path.endswith(TRACES) else path),)
 
     def _around(self, view: TreeView) -> wire.Before:
         """What stands before a span, or a log record, to make it a request: its resource and its scope."""
@@ -319,12 +320,6 @@ def partial_success(body: bytes) -> tuple[int, str] | None:
 
 
 @lru_cache(maxsize=256)
-def place_at(path: str, signal: str) -> tuple[tuple[str, str], ...]:
-    """The path parameter of a signal, where traces go to this path."""
-    return ((signal.rpartition("/")[2], re.sub(f"{TRACES}$", signal, path)),)
-
-
-@lru_cache(maxsize=256)
 def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
     """What stands before a span of this resource."""
     version = own_version()
@@ -383,7 +378,7 @@ def happened(event: Event, view: TreeView) -> Iterator[bytes]:
 
 def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
     """Something that happened at a time, as a field of its span."""
-    known = wire.at_time(1, at) + wire.text_field(2, name.strip() or "note")
+    known = b"\x09" + pack("<Q", at) + wire.text_field(2, name.strip() or "note")
     return wire.framed(11, known + wire.attributes(wire.EVENT, attributes))
 
 
@@ -477,7 +472,7 @@ def log_record(late: Late, key: str, said: Judgment) -> bytes:
     """The log event `gen_ai.evaluation.result` of the conventions."""
     at = from_ns(late.at)
     attributes = {**said.attributes, "user.id": late.user, "eventtree.key": key}
-    known = wire.at_time(1, 0 if at is None else wire.nanoseconds(at)) + wire.attributes(wire.RECORD, attributes)
-    return (
-        known + b"\x45%b" % pack("<I", SAMPLED) + wire.ids(9, late.trace, late.span) + wire.text_field(12, EVALUATION)
-    )
+    return b"".join((
+        b"\x09", pack("<Q", 0 if at is None else wire.nanoseconds(at)), wire.attributes(wire.RECORD, attributes),
+        b"\x45", pack("<I", SAMPLED), wire.ids(9, late.trace, late.span), wire.text_field(12, EVALUATION),
+    ))  # fmt: skip

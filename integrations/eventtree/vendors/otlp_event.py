@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
 from typing import Any
 
 from eventtree.event import Event, JsonValue, Kind
@@ -126,11 +125,6 @@ def text_in(value: JsonValue, key: str = "") -> str | None:
     """A text; of an object the one at this key."""
     found = value.get(key) if isinstance(value, dict) else value
     return found if isinstance(found, str) else None
-
-
-def token(name: str) -> Value:
-    """A field of `Usage`."""
-    return attrgetter(f"event.usage.{name}")
 
 
 def dollars(part: str) -> Value:

@@ -48,7 +48,6 @@ OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
 """Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
 OPTIONAL_OF = attrgetter(*OPTIONAL)
 OK = Status.OK
-NAMED = KEYS[SPAN]
 NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
 
@@ -68,7 +67,7 @@ def ways_of(
     known: Any = SimpleNamespace(kind=kind, operation=operation)  # all that rows of the field `kind` may look at
     alike = {row.attribute: row.value(known) for row in rows if row.field == "kind"}
     return attributes(SPAN, alike), tuple(
-        (row.value, NAMED[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
+        (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
          row.field if row.is_content else None) for row in rows if row.field != "kind"
     )  # fmt: skip
 
@@ -87,7 +86,7 @@ def attributes_of(flavor: str, told: Told) -> bytes:
         if not value and type(value) not in NUMBERS:
             continue
         if before is not None:
-            found += [attribute(NAMED[name], one) for name, one in leaves(value, before)]
+            found += [attribute(KEYS[name], one) for name, one in leaves(value, before)]
         elif type(value) is str:  # as `attribute` does, without a call for each
             text = value.encode("utf-8", "replace")
             found += (key.text[len(text)], text)
@@ -226,7 +225,7 @@ GENAI: Table = (
         lambda told: json_text({key: one for key, one in told.params.items() if key not in PLACED_PARAMS} or None)),
     Row("gen_ai.response.finish_reasons", "outputs", of.finish_reasons, MODEL),
     Row("gen_ai.response.time_to_first_chunk", "time_to_first_token", lambda told: first_token(told.event), MODELS),
-    *(Row(f"gen_ai.usage.{name}", "usage", of.token(ours), PRICED) for name, ours in TOKENS.items()),
+    *(Row(f"gen_ai.usage.{name}", "usage", attrgetter(f"event.usage.{ours}"), PRICED) for name, ours in TOKENS.items()),
     Row("gen_ai.usage.cost", "cost", TOTAL),
     Row("gen_ai.usage.cost.amount", "cost", TOTAL),
     Row("gen_ai.usage.cost.currency", "cost", lambda told: None if TOTAL(told) is None else "USD"),
@@ -285,7 +284,8 @@ OPENINFERENCE: Table = (
         lambda told: [{"tool": {"json_schema": json_text(tool)}} for tool in tools_of(told.event)], MODEL),
     Row("llm.finish_reason", "outputs", lambda told: ", ".join(of.finish_reasons(told)), MODEL),
     Row("eventtree.time_to_first_token", "time_to_first_token", attrgetter("event.time_to_first_token"), MODEL),
-    *(Row(f"llm.token_count.{name}", "usage", of.token(ours), PRICED) for name, ours in COUNTS.items()),
+    *(Row(f"llm.token_count.{name}", "usage", attrgetter(f"event.usage.{ours}"), PRICED)
+      for name, ours in COUNTS.items()),
     Row("llm.cost.prompt", "cost", of.dollars("input")),
     Row("llm.cost.completion", "cost", of.dollars("output")),
     Row("llm.cost.total", "cost", TOTAL),

@@ -95,15 +95,13 @@ class Key:
 
 RESOURCE, EVENT, RECORD, SPAN = 1, 3, 6, 9
 """What has attributes → the number of their field."""
-KEYS: Mapping[int, Remembered[str, Key]] = {
-    field: Remembered(1_024, partial(Key, field), longest=120) for field in (RESOURCE, EVENT, RECORD, SPAN)
-}
+KEYS: Remembered[str, Key] = Remembered(1_024, partial(Key, SPAN), longest=120)
+"""Of a span's attributes; others are few."""
 
 
 def attributes(field: int, values: Mapping[str, Any]) -> bytes:
     """Attributes of texts, numbers, switches, and lists of texts; None is left out."""
-    keys = KEYS[field]
-    return b"".join([attribute(keys[name], value) for name, value in values.items() if value is not None])
+    return b"".join([attribute(Key(field, name), one) for name, one in values.items() if one is not None])
 
 
 def attribute(key: Key, value: Any) -> bytes:
@@ -140,11 +138,6 @@ def varint(value: int) -> bytes:
 def framed(field: int, payload: bytes) -> bytes:
     """A message, or a text, as a field of the message around it."""
     return b"%c%b%b" % (field << 3 | 2, varint(len(payload)), payload)
-
-
-def at_time(field: int, nanoseconds: int) -> bytes:
-    """A time as a field."""
-    return b"%c%b" % (field << 3 | 1, pack("<Q", nanoseconds))
 
 
 def text_field(field: int, text: str) -> bytes:
