@@ -16,7 +16,7 @@ from itertools import chain
 
 from eventtree import diagnostics
 from eventtree.delivery.due import DueTrees
-from eventtree.delivery.feed import Feed, Feeds, PendingFeedback, lower
+from eventtree.delivery.feed import Feed, Feeds, lower
 from eventtree.delivery.feedback import FeedbackSender
 from eventtree.delivery.http import Http
 from eventtree.delivery.ledger import Ledger
@@ -70,6 +70,7 @@ class Consumer:
         self.due = DueTrees(feeds.folder)
         self.trees = TreeSender(self.ledger, self.sender, feeds.folder, self.due)
         self.feedback = FeedbackSender(self.ledger, self.sender, feeds.folder, self.due, clock)
+        self.hear, self.has_settled = self.feedback.hear, self.ledger.has_settled
         self.feed: Feed | None = None
         self.idle = False
         """Nothing was due at the last look."""
@@ -216,14 +217,6 @@ class Consumer:
             part = replace(part, late=True, takers=0, kept=[])  # the others, to whom it is new, share the whole
         part.takers += part is tree
         self.due.append(part)
-
-    def hear(self, feedback: PendingFeedback) -> None:
-        """Take a feedback that may be for this vendor and is not settled."""
-        self.feedback.hear(feedback)
-
-    def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id was sent to this vendor before."""
-        return self.ledger.has_settled(tree_id)
 
     def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
         """Read on by itself: from these offsets once its queue is empty, or at once from its cursor."""
