@@ -76,7 +76,10 @@ PARTIAL = "partial"
 OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
 """Names of notes that no event shows: when the first token came; what had come of a run that its root left open."""
 
-HEADS = {kind[0].encode()[0]: (kind, Struct(f"6s{len(kind)}s8s36s10s36sc").unpack_from) for kind in (OPEN, NOTE, CLOSE)}
+HEADS = {
+    ord(kind[0]): (kind, kind.encode(), Struct(f"6s{len(kind)}s8s36s10s36sc").unpack_from)
+    for kind in (OPEN, NOTE, CLOSE)
+}
 """How the records of runs begin, by the first letter of their kind: around the kind, the run and the tree."""
 BEGIN, THEN_ID, THEN_TREE = b'{"r":"', b'","id":"', b'","tree":"'
 NAMES_BEGIN, NAMES_END = b'"vendors":', b"}]"
@@ -239,7 +242,6 @@ def _id(written: bytes) -> str:
 
 _IDS: Remembered[bytes, str] = Remembered(4_096, _id)
 """Ids as they are written → those we give, which are UUIDs: each stands in several records."""
-KINDS = {kind.encode(): kind for kind in (OPEN, NOTE, CLOSE)}
 LONGEST_HEAD = 6 + 5 + 8 + 36 + 10 + 36 + 1
 FEW, FEW_BYTES = 32, 32 * 1024
 """So much is parsed at once: some hundred microseconds."""
@@ -285,13 +287,13 @@ def head(line: bytes) -> tuple[str, str, str]:
         ValueError: as `decode`.
     """
     if len(line) > LONGEST_HEAD and line[6] in HEADS:
-        kind, unpack = HEADS[line[6]]
-        begin, own, then_id, run, then_tree, tree, end = unpack(line)
-        if begin == BEGIN and then_id == THEN_ID and then_tree == THEN_TREE and end == b'"' and KINDS.get(own) == kind:
+        kind, written, unpack = HEADS[line[6]]
+        begin, named, then_id, run, then_tree, tree, end = unpack(line)
+        if (begin, named, then_id, then_tree, end) == (BEGIN, written, THEN_ID, THEN_TREE, b'"'):
             try:
                 return kind, _IDS[run], _IDS[tree]
             except ValueError:
-                pass
+                pass  # a quote or a backslash stands in one
     record = decode(line)
     return record["r"], record["id"], record["tree"]
 
