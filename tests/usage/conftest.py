@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from eventtree.event import Event, Kind
 from eventtree.journal import open_journal
 from eventtree.testing.capture import Captured
 from tests.usage.served import Provider, provider
+
+
+def needs(package: str) -> None:
+    """Skip a file without a package; it is imported by the tests that use it, since it takes 40 MB."""
+    if find_spec(package) is None:
+        pytest.skip(f"no {package} here", allow_module_level=True)
 
 
 class Asked:

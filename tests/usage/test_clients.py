@@ -14,11 +14,11 @@ from eventtree.event import Usage
 from eventtree.journal import open_journal
 from eventtree.testing.capture import Captured
 from tests.usage import bodies, other_bodies
-from tests.usage.conftest import Asked
+from tests.usage.conftest import Asked, needs
 from tests.usage.served import Provider
 
 pytest.importorskip("langchain_openai")
-pytest.importorskip("langchain_anthropic")
+needs("langchain_anthropic")
 
 COUNTED = Usage(
     input_tokens=1200, output_tokens=80, total_tokens=1280, cache_read_tokens=1024, reasoning_tokens=64,

@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from eventtree.event import Event, Status
 from eventtree.usage.failed import body_in, messages_in
 from tests.usage import bodies
-from tests.usage.conftest import Asked
+from tests.usage.conftest import Asked, needs
 from tests.usage.served import Answer, Provider
 from tests.usage.test_clients import chat_anthropic, chat_openai, llama_openai
 
 pytest.importorskip("langchain_openai")
-pytest.importorskip("langchain_anthropic")
+needs("langchain_anthropic")
 
 
 class Person(BaseModel):

@@ -10,10 +10,11 @@ import pytest
 from eventtree.event import EventTree
 from eventtree.testing.capture import Captured, capture
 from tests.usage import bodies
+from tests.usage.conftest import needs
 from tests.usage.served import Provider
 
 pytest.importorskip("langchain_openai")
-pytest.importorskip("langchain_anthropic")
+needs("langchain_anthropic")
 pytest.importorskip("llama_index.llms.openai")
 
 KEY = "sk-nothing"

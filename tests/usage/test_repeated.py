@@ -13,12 +13,12 @@ from eventtree.event import Usage
 from eventtree.usage import normalise
 from eventtree.usage.collect import snapshot
 from tests.usage import bodies
-from tests.usage.conftest import Asked
+from tests.usage.conftest import Asked, needs
 from tests.usage.served import Provider
 from tests.usage.test_clients import chat_anthropic, chat_openai, llama_openai
 
 pytest.importorskip("langchain_openai")
-pytest.importorskip("langchain_anthropic")
+needs("langchain_anthropic")
 
 Chunks = list[dict[str, Any]]
 
