@@ -50,11 +50,6 @@ try:
 except ImportError:
     orjson = None  # type: ignore[assignment]
 
-
-PASSED_OVER = 0
-if orjson is not None:
-    PASSED_OVER = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-
 VERSION = 1
 
 OPEN = "open"
@@ -198,15 +193,6 @@ def encode(record: Any) -> bytes:
         except TypeError:
             pass  # an integer of more than 64 bits, a key that is no text
     return pydantic_core.to_json(record)
-
-
-def written(value: Any) -> bytes:
-    """What a value of builtin classes alone is known by: its JSON, in which NaN is null. Of no other is any code run.
-
-    Raises:
-        TypeError: it holds others.
-    """
-    return orjson.dumps(value, None, PASSED_OVER)
 
 
 def encoder() -> Callable[[Any], bytes]:

@@ -35,7 +35,7 @@ from pydantic import BaseModel
 import eventtree
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, prompts, set_global_handler
-from eventtree.langchain.serialized import Serialized
+from eventtree.langchain.reports import serialized_once
 from eventtree.vendors import VENDORS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Library, Model, TextModel, answer, call, collected, needs_agent_marks
@@ -160,7 +160,7 @@ def test_what_is_no_prompt_has_no_template(odd: Any) -> None:
 
 def test_a_prompt_is_known_by_all_it_holds() -> None:
     read: list[object] = []
-    known = Serialized(lambda given: read.append(given) or {**given["kwargs"]})
+    known = serialized_once(lambda given: read.append(given) or {**given["kwargs"]})
     given = {"kwargs": {"template": "Who is {name}?", "messages": [{"id": 1}]}}
     first, again = known(given), known(given)
     assert again is first

@@ -36,8 +36,7 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
-from eventtree.record import written
-from eventtree.remembered import Remembered
+from eventtree.remembered import Remembered, known_by
 
 DEPTH = 8
 ITEMS = 1_000
@@ -56,7 +55,7 @@ MOST_HELD = 4_000
 """So many messages, with texts of so many characters, are remembered while their tree is open."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
-OTHERS = REST[:3]
+OTHERS = tuple(key for key in REST if key not in ("name", "id"))
 USUAL = FIELDS - frozenset(OTHERS)
 """Fields of which nothing but these is taken as it is: only a tool's message has others."""
 OWN_CALL = frozenset({"name", "args", "id", "type"})
@@ -255,22 +254,21 @@ def again(value: Any, room: list[int], _depth: int) -> JsonValue:
     Known by all that it holds, written in one call that knows builtin values alone and runs no code of others.
     """
     own = value.__dict__
-    try:
-        if len(own["content"]) > MOST_HELD or value.__pydantic_extra__:
-            return message(value, room, 0)
-        known_by = written(own)
-    except (TypeError, AttributeError):  # holds others; or there is nothing that writes it
+    content = own["content"]
+    is_short = type(content) is str and len(content) <= MOST_HELD
+    key = known_by(own) if is_short and not value.__pydantic_extra__ else None
+    if key is None:
         return message(value, room, 0)
-    if known_by in SEEN:
-        plain, cost, long = SEEN[known_by]
+    if key in SEEN:
+        plain, cost, long = SEEN[key]
         room[0] -= cost
         shareable[0] += long
         return plain
     left, long = room[0], shareable[0]
     plain = message(value, room, 0)
     calls = own.get("tool_calls")
-    if not calls or b"null" not in written(calls):  # where NaN would be written so too
-        SEEN.keep(known_by, (plain, left - room[0], shareable[0] - long))
+    if not calls or b"null" not in (known_by(calls) or b"null"):  # where NaN would be written so too
+        SEEN.keep(key, (plain, left - room[0], shareable[0] - long))
     return plain
 
 

@@ -19,10 +19,9 @@ from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.reports import CHAIN, MODEL, OK, About, RunReports, Tags, joined
+from eventtree.langchain.reports import CHAIN, MODEL, OK, About, RunReports, Tags, joined, serialized_once
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.langchain.retries import retry_note
-from eventtree.langchain.serialized import Serialized
 from eventtree.record import OWN_NOTES
 from eventtree.recording import callback_context
 from eventtree.recording.handler import Handler
@@ -49,7 +48,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
         """
         super().__init__()
         self.pipeline = Pipeline(**settings)
-        self._prompts = Serialized(self._template)
+        self._prompts = serialized_once(self._template)
         self.raise_error = self.pipeline.settings.strict
         self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.pipeline.enabled
         self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.pipeline.enabled

@@ -50,11 +50,10 @@ def base_url(serialized: Any) -> str | None:
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """The parameters that decide the answer, without unset ones; None for none."""
-    found = None
+    found = {}
     if not PARAMS.isdisjoint(invocation):
         found = {key: value for key, value in invocation.items() if value is not None and key in PARAMS}
     if not GIVEN.isdisjoint(metadata):
-        found = found or {}
         for key, source in FROM_METADATA.items():
             if key not in found and metadata.get(source) is not None:
                 found[key] = metadata[source]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,14 +15,13 @@ from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.classify import HIDDEN, class_of, is_plumbing, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
 from eventtree.langchain.prompts import params_of
-from eventtree.langchain.serialized import Serialized
 from eventtree.record import SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording.enclosing import configured
 from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prepared
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
 from eventtree.recording.status import status_of
-from eventtree.remembered import Remembered
+from eventtree.remembered import Known, Remembered
 from eventtree.tree.structure import is_node
 from eventtree.usage.collect import files_sent
 
@@ -33,7 +33,9 @@ CHAIN, MODEL, OK = Kind.CHAIN, Kind.MODEL, Status.OK
 INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
 """Whether runs of a name are the framework's plumbing."""
 
-MODELS = Serialized(lambda serialized: (class_of(serialized), models.base_url(serialized)))
+serialized_once = partial(Known, most=64, longest=16_384)
+"""Of prompts and models, as LangChain serializes them: each comes with every run of it, and none is cheap to read."""
+MODELS = serialized_once(lambda serialized: (class_of(serialized), models.base_url(serialized)))
 """The class of a model and the address of its service."""
 
 

@@ -6,11 +6,8 @@ Read when the model ends: a cached answer is rewritten in place afterwards. Noth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from eventtree.content.fast_path import COPIES
-from eventtree.content.fast_path import message as fast_message
 from eventtree.content.finish import once
 from eventtree.event import JsonValue
 from eventtree.langchain.models import is_class_name
@@ -39,30 +36,25 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     for one in generations:
         message, beside = getattr(one, "message", None), getattr(one, "generation_info", None)
         beside = NOTHING if beside is None else _mapping(beside)
-        # Of a message as LangChain has them, the fields; else whatever its class makes of them.
-        read = message.__dict__.get if COPIES[type(message)] is fast_message else partial(getattr, message)
-        about, place = _mapping(read("response_metadata", None)) or beside, NOTHING
+        about, place = _mapping(getattr(message, "response_metadata", None)) or beside, NOTHING
         if about:
             model, provider = model or once(model_in(about)), provider or about.get("model_provider")
             if type(about) is not dict or not LOOKED_FOR.isdisjoint(about):
                 place = kept(about)
         places.append({key: once(value) for key, value in place.items()} if is_streamed and place else place)
-        if count := read("usage_metadata", None):
-            count = _mapping(count)
-            is_cached = is_cached or count.get("total_cost") == 0
-            counts.append(figures(count))
-        else:
-            counts.append({})
-        answers.append(read("id", None))
+        count = _mapping(getattr(message, "usage_metadata", None))
+        is_cached = is_cached or count.get("total_cost") == 0
+        counts.append(figures(count) if count else {})
+        answers.append(getattr(message, "id", None))
         if (
-            type(read("content", "")) is not str
-            or read("additional_kwargs", None)
+            type(getattr(message, "content", "")) is not str
+            or getattr(message, "additional_kwargs", None)
             or GROUNDING in about
             or GROUNDING in beside
         ):
             lists.append((message, about, beside))
     output = _mapping(getattr(result, "llm_output", None))
-    usage: dict[str, Any] = {"usage_metadata": counts, "response_metadata": places}
+    usage: dict[str, Any] = {}
     if output:
         model = model or once(model_in(output))
         if place := kept(output):
@@ -78,23 +70,20 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     learned: dict[str, Any] = {"model": model, "usage": None}
     if "class" in state and isinstance(provider, str) and is_class_name(state["provider"], state["class"]):
         learned["provider"] = provider
-    if len(usage) == REPORTED and not (any(counts) or any(places)):
+    if not (usage or any(counts) or any(places)):
         return learned
+    usage["usage_metadata"], usage["response_metadata"] = counts, places
     if is_cached:
         usage["cached"] = True
     if is_streamed:
         usage["streamed"] = True
     for key in OF_CALL:
-        if key in state and (value := state[key]):
+        if value := state.get(key):
             usage[key] = figures(value)
     if answers and all(isinstance(one, str) for one in answers):
         usage["answers"] = [*map(figures, answers)]  # a model that hands on another's message hands on its id
     learned["usage"] = Figures(usage)
     return learned
-
-
-REPORTED = 2
-"""Places that are in every record of usage."""
 
 
 def _listed(answers: Sequence[tuple[Any, About, About]]) -> dict[str, JsonValue]:

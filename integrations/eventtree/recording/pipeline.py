@@ -12,10 +12,10 @@ from eventtree import config, diagnostics
 from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
 from eventtree.event import JsonValue
-from eventtree.record import encode, written
+from eventtree.record import encode
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree
-from eventtree.remembered import Remembered
+from eventtree.remembered import Known, Remembered
 from eventtree.usage.collect import NAMES_OF_USAGE, WORDS_OF_USAGE
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ class Pipeline:
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
         """Names and tags as they are recorded: they come again with every run."""
-        self._abouts: Remembered[bytes, JsonValue] = Remembered(KNOWN_ABOUTS, longest=LONGEST_ABOUT)
+        self._abouts = Known(self.plain, most=KNOWN_ABOUTS, longest=LONGEST_ABOUT)
+        """Metadata as it is recorded: the same comes with many runs."""
         self.plain_usage = Sanitizer(
             Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
         )
@@ -255,25 +256,12 @@ class Pipeline:
         if kind is bool or name in OWN:
             return value
         if kind is dict and name == "metadata" and self.is_open and value:
-            return self._about(value)
+            return self._abouts(value)
         plain = self.plain_usage if name == "usage" else self.plain
         made = plain(value.value if kind is Figures else value)
         if type(made) is not dict and name in MAPPINGS:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
-
-    def _about(self, metadata: dict[Any, Any]) -> JsonValue:
-        """A run's metadata: the same, but for its numbers, comes with many runs. Not to be changed."""
-        try:
-            known_by = written(metadata)
-        except (TypeError, AttributeError):  # holds others than builtin values; or there is nothing that writes it
-            return self.plain(metadata)
-        known = self._abouts.get(known_by)
-        if known is None:
-            known = self.plain(metadata)
-            if b"null" not in known_by:  # where NaN would be written so too
-                self._abouts.keep(known_by, known)
-        return known
 
     def fitted(self, payload: bytes, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
         """A record as JSON, each of its parts within the bounds where the `payload` is of more than `most_bytes`.

@@ -242,8 +242,6 @@ def field(body: Any, name: str) -> Any:
 def figures(value: Any, depth: int = 0) -> JsonValue:
     """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
     kind, entries = type(value), value
-    if kind is str and value.isascii():
-        return value[:LONGEST]
     if kind is not dict:  # by far the most usual, and what follows asks in a roundabout way
         if value is None or kind is bool:
             return value
