@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
-
-try:
-    import orjson
-except ImportError:
-    orjson = None  # type: ignore[assignment]
+from typing import Any, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,45 +46,6 @@ class Remembered(dict[K, V]):
                 self.update(self.begin)
             self[key] = value
         return value
-
-
-def known_by(value: Any) -> bytes | None:
-    """What a value of builtin classes alone is known by: its JSON, in which NaN is null and a tuple a list.
-
-    None where it holds others, none of whose code is run, or where orjson is not installed.
-    """
-    try:
-        return orjson.dumps(value, None, PASSED_OVER)
-    except (TypeError, AttributeError):
-        return None
-
-
-PASSED_OVER = 0
-if orjson is not None:
-    PASSED_OVER = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-
-
-class Known(Generic[V]):
-    """What `read` makes of values that come again and again, remembered by all that they hold: none of them is kept."""
-
-    __slots__ = ("_known", "_read")
-
-    def __init__(self, read: Callable[[Any], V], *, most: int, longest: int) -> None:
-        """Hold at most `most` answers, for values of at most so many bytes of JSON."""
-        self._read = read
-        self._known: Remembered[bytes, V] = Remembered(most, longest=longest)
-
-    def __call__(self, value: Any) -> V:
-        """What is read of it; not to be changed."""
-        key = known_by(value)
-        if key is None:
-            return self._read(value)
-        if key in self._known:
-            return self._known[key]
-        found = self._read(value)
-        if b"null" not in key:  # where NaN would be written so too
-            self._known.keep(key, found)
-        return found
 
 
 def oldest_of(table: Mapping[K, V]) -> K | None:

@@ -36,7 +36,8 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
-from eventtree.remembered import Remembered, known_by
+from eventtree.record import known_by
+from eventtree.remembered import Remembered
 
 DEPTH = 8
 ITEMS = 1_000

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from eventtree.content import items_of
+from eventtree.content.known import Known
 from eventtree.diagnostics import class_name, message_of
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import langgraph, models
@@ -21,7 +22,7 @@ from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prep
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
 from eventtree.recording.status import status_of
-from eventtree.remembered import Known, Remembered
+from eventtree.remembered import Remembered
 from eventtree.tree.structure import is_node
 from eventtree.usage.collect import files_sent
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 from eventtree import config, diagnostics
 from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
+from eventtree.content.known import Known
 from eventtree.event import JsonValue
 from eventtree.record import encode
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree
-from eventtree.remembered import Known, Remembered
+from eventtree.remembered import Remembered
 from eventtree.usage.collect import NAMES_OF_USAGE, WORDS_OF_USAGE
 
 if TYPE_CHECKING:
