@@ -35,7 +35,7 @@ never comes to this journal. The close of a root, or of such a first run, says h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Any
 
@@ -225,17 +225,13 @@ def decode(line: bytes) -> Record:
         ValueError: it is no JSON object with `r`, `id` and `tree`.
     """
     # orjson reads an integer of more than 64 bits as a float.
-    record: Record = pydantic_core.from_json(line)
-    if not _is_record(record):
-        raise ValueError("no record")
-    return record
-
-
-def _is_record(found: Any) -> bool:
+    found: Record = pydantic_core.from_json(line)
     try:
-        return type(found["r"]) is type(found["id"]) is type(found["tree"]) is str
+        if type(found["r"]) is type(found["id"]) is type(found["tree"]) is str:
+            return found
     except (LookupError, TypeError):
-        return False
+        pass
+    raise ValueError("no record")
 
 
 def _id(written: bytes) -> str:
@@ -247,41 +243,19 @@ def _id(written: bytes) -> str:
 _IDS: Remembered[bytes, str] = Remembered(4_096, _id)
 """Ids as they are written → those we give, which are UUIDs: each stands in several records."""
 LONGEST_HEAD = 6 + 5 + 8 + 36 + 10 + 36 + 1
-FEW, FEW_BYTES = 32, 32 * 1024
-"""So much is parsed at once: some hundred microseconds."""
+MANY_BYTES = 32 * 1024
+"""Lines of more than this together take some hundred microseconds to parse."""
 
 
 def decode_all(lines: Sequence[bytes]) -> list[Record]:
-    """The records of lines, as `decode` reads each; those that are none are left out. Rests where there are many."""
-    if len(lines) > FEW or sum(map(len, lines)) > FEW_BYTES:
-        return [entry for some in paced(_parts(lines), each=True) for entry in _decoded(some)]
-    return _decoded(lines)
-
-
-def _parts(lines: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    begin = size = 0
-    for number, line in enumerate(lines):
-        if number > begin and (number - begin >= FEW or size + len(line) > FEW_BYTES):
-            yield lines[begin:number]
-            begin, size = number, 0
-        size += len(line)
-    yield lines[begin:]
-
-
-def _decoded(lines: Sequence[bytes]) -> list[Record]:
-    try:
-        found: list[Record] = pydantic_core.from_json(b"[%b]" % b",".join(lines))
-        if len(found) == len(lines) and all(map(_is_record, found)):
-            return found
-    except ValueError:
-        pass
-    one_by_one: list[Record] = []
-    for line in lines:
+    """The records of lines, as `decode` reads each; those that are none are left out. Rests where there is much."""
+    found = []
+    for line in paced(lines, each=sum(map(len, lines)) > MANY_BYTES):
         try:
-            one_by_one.append(decode(line))
+            found.append(decode(line))
         except ValueError:
             continue
-    return one_by_one
+    return found
 
 
 def head(line: bytes) -> tuple[str, str, str]:
