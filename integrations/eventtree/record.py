@@ -35,6 +35,7 @@ never comes to this journal. The close of a root, or of such a first run, says h
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Any
@@ -198,16 +199,16 @@ def encode(record: Any) -> bytes:
 def known_by(value: Any) -> bytes | None:
     """What a value of builtin classes alone is known by: its JSON, in which NaN is null and a tuple a list.
 
-    None where it holds others, none of whose code is run, or where orjson is not installed.
+    None where it holds others, none of whose code is run. Without orjson it is what marshal writes of it.
     """
-    if orjson is None:
-        return None
     try:
-        return orjson.dumps(value, None, PASSED_OVER)
-    except TypeError:
+        return marshal.dumps(value, MARSHALLED) if orjson is None else orjson.dumps(value, None, PASSED_OVER)
+    except (TypeError, ValueError):
         return None
 
 
+MARSHALLED = 2
+"""Form of marshal's in which equal values are written the same, however often they are held."""
 PASSED_OVER = 0
 if orjson is not None:
     PASSED_OVER = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
