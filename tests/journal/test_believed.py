@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from eventtree import record
 from eventtree.delivery.report import Report, make_report
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
@@ -21,7 +22,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
 from eventtree.journal.line import LONG, READ_BYTES
 from eventtree.journal.totals import captured
-from eventtree.journal.trees import trees_in
+from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.query import Index
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
@@ -105,6 +106,12 @@ def _without_parts(journal: Journal) -> Any:
     return found
 
 
+def settle(cursor: Cursor, tree: LoggedTree) -> None:
+    """Have a vendor take a tree."""
+    cursor.ack({tree.id: ([tree.id], tree.events, 0)})
+    cursor.settle(tree.id, tree.events, {}, tree.spans)
+
+
 def logs_read(journal: Journal) -> set[str]:
     """The logs that a report reads line by line."""
     assert isinstance(journal.files, Reads)
@@ -145,7 +152,7 @@ def test_f30_one_vendor_far_and_one_away(journal: Journal, monkeypatch: pytest.M
     middle = logs[len(logs) // 2]
     for tree in trees.values():
         if max(tree.spans) < middle or (max(tree.spans) == middle and len(tree.spans) == 1 and tree.events % 2):
-            cursor.settle(tree.id, tree.events, {}, tree.spans)
+            settle(cursor, tree)
     read = logs_read(journal)
     assert middle in read or not any(middle in spans for spans in cursor.settled.values())
     assert logs[-2] not in read
@@ -262,6 +269,31 @@ def test_f30_a_vendor_that_joins_and_feedback_without_a_vendor_have_their_logs_r
     assert logs_read(journal) == {journal.logs()[0], journal.logs()[-1]}
 
 
+@pytest.mark.parametrize("taken", range(4))
+@pytest.mark.parametrize("ended", [(), (0,), (1,), (0, 1, 2)])
+def test_f30_a_tree_in_the_logs_of_three_processes_is_counted_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, taken: int, ended: tuple[int, ...]
+) -> None:
+    refs, tree = pipeline_for(VENDORS[0]).vendor_refs, new_id()
+    name = f"{refs[0]['name']}.{refs[0]['fingerprint']}"
+    processes = [Journal(journal.files) for _ in range(3)]
+    for number, process in enumerate(processes):
+        run = new_id() if number else tree
+        root = {} if number else {"vendors": refs}
+        opened = record.opened(run, tree, tree if number else None, "tool", "part", 1)
+        process.append(record.encode({**opened, **root}), (name,))
+        process.append(record.encode({**record.closed(run, tree, 1, "ok"), **root}))
+        if number in ended:
+            process.end()
+    if taken:
+        Cursor(journal.files, f"{name}.cursor").ack({tree: ([str(one) for one in range(taken)], taken, 0)})
+    for _ in range(2):
+        found = make_report(fresh(journal))
+        sums = found.vendors["braintrust"]
+        assert (sums.accepted, sums.delivered, sums.waiting) == (3, taken, 3 - taken)
+        assert found == read_whole(journal, monkeypatch)
+
+
 def test_f30_believed_or_read_the_sums_are_the_same_in_any_state(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +318,7 @@ def test_f30_believed_or_read_the_sums_are_the_same_in_any_state(
                     cursor = cursors.setdefault(name, Cursor(journal.files, name))
                     for tree in trees[: rng.randrange(len(trees) + 1)]:
                         if tree.is_whole and tree.names(**ref) and not cursor.is_settled(tree.id, tree.spans):
-                            cursor.settle(tree.id, tree.events, {}, tree.spans)
+                            settle(cursor, tree)
         if step % 6 == 0:
             assert make_report(fresh(journal)) == read_whole(journal, monkeypatch), step
     journal.end()

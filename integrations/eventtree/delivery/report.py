@@ -224,11 +224,19 @@ def make_report(
 
 
 def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, Captured, list[VendorTotals]]:
-    """The counts of one moment: anew where something was recorded meanwhile and the two witnesses differ by it."""
+    """The counts of one moment: anew where something was recorded meanwhile and the two witnesses differ by it.
+
+    The sums of logs are believed as long as all comes out even by them; else the logs themselves are read.
+    """
+    believes = True
     for _ in range(COUNT_TRIES):
         cursors, known = Cursors(journal, holders), captured(journal)
-        counts = count_unsettled(journal, cursors, known, believes=True)
+        counts = count_unsettled(journal, cursors, known, believes=believes)
         totals = [totals_of(journal, key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
-        if not any(one.differs for one in totals) or captured(journal) == known:
+        if not any(one.differs or one.unexplained for one in totals):
             return counts, known, totals
+        is_still = captured(journal) == known
+        if is_still and not believes:
+            return counts, known, totals
+        believes = not is_still
     return counts, known, [one.model_copy(update={"recorded": None}) for one in totals]

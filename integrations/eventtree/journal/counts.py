@@ -147,7 +147,8 @@ def count_unsettled(
     """Count what is not settled. Every vendor that events were recorded for counts, whether it has a cursor or not.
 
     One that `believes` the sums of `known` reads no log that is as its writer left it, and that no vendor has begun:
-    so a backlog of any length is counted like a short one.
+    so a backlog of any length is counted like a short one. Where they are not exact, some tree has its root in the log
+    of another process than its runs, and all logs are read.
 
     Raises:
         OSError: the disk refuses to read.
@@ -155,7 +156,7 @@ def count_unsettled(
     named = {key_of(name) for name, events in known.recorded.items() if "." in name and events}
     keys = named | cursor_keys(journal)
     offsets, damage = cursors.settled_before(keys)
-    parts = known.parts if believes else {}
+    parts = known.parts if believes and known.is_exact else {}
     return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys, parts=parts)
 
 
@@ -262,6 +263,8 @@ class _Counting:
         """In a relayed folder: whom a part is for whose root is replicated already. No tree is settled as a whole."""
         self.recent: dict[str, Refs | None] = {}
         """Trees counted last → the vendors they name. A late part does not name its vendors itself."""
+        self.begun: dict[tuple[Key, str], tuple[int, int]] = {}
+        """Trees of which a vendor has taken something → events seen so far, and counted: one may be met in pieces."""
 
     def vendors_of_late_part(self, tree_id: str) -> Refs | None:
         """The vendors of a tree that was counted or settled before; None for a new tree."""
@@ -275,19 +278,24 @@ class _Counting:
         self.recent[tree.id] = tree.refs
         while len(self.recent) > RECENT_TREES:
             del self.recent[next(iter(self.recent))]
-        events, reason = tree.dropped or (0, "")
+        dropped, reason = tree.dropped or (0, "")
         # Runs that closed though no opened record was found: it is damaged, the events are there.
-        total = tree.events + events + (len(tree.ended) if not tree.late else 0)
+        total = tree.events + dropped + (len(tree.ended) if not tree.late else 0)
         keys = keys_of(tree.refs)
         if reason and not keys:
-            self.found.dropped[reason] += events
+            self.found.dropped[reason] += dropped
         for key in keys:
             self.found.vendors.add(key)
             cursor = self.cursors(key)
             if cursor.is_settled(tree.id, tree.spans):
                 continue
-            # Lines of what a vendor has taken may have been damaged since.
-            self.found.waiting[key] += max(total, sum(cursor.taken.get(tree.id, ())))
+            events, taken = total, sum(cursor.taken.get(tree.id, ()))
+            if taken:
+                # Lines of what a vendor has taken may have been damaged since.
+                seen, counted = self.begun.get((key, tree.id), (0, 0))
+                self.begun[key, tree.id] = seen + total, max(seen + total, taken)
+                events = max(seen + total, taken) - counted
+            self.found.waiting[key] += events
             self.found.joined[key] += tree.joined_events
             self.found.needed.update(tree.spans)
             if (tree.is_ending or tree.dropped) and self.own in tree.processes:
