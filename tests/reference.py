@@ -265,7 +265,8 @@ def commands() -> str:
     """The help of every command, as a terminal of 100 columns shows it."""
     found = []
     above = click.Context(main, info_name="eventtree", **main.context_settings)
-    for name, command in sorted(main.commands.items()):
+    for name in main.list_commands(above):
+        command = main.commands[name]
         context = click.Context(command, above, name, terminal_width=100, max_content_width=100)
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         found.append(f"## eventtree {name}\n\n```text\n{text}\n```\n")

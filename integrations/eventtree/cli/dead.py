@@ -7,23 +7,47 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 from rich.text import Text
 
+from eventtree.cli.main import journal_option, main
 from eventtree.cli.say import say, say_lines
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters
 from eventtree.diagnostics import shown
+from eventtree.errors import ConfigError
+from eventtree.journal import Journal
+from eventtree.serializer.registry import kind_of
 from eventtree.summary import shorten
 from eventtree.terminal import ROOMY, SHORT_ID, console, table_of
 
 WORDS_SHOWN = 80
 
 
-def show_letters(folder: str | None, vendor: str | None, number: int | None, *, as_json: bool) -> None:
-    """List the letters, or show one whole."""
-    chosen = letters_in(existing(folder), vendor, number)
-    if as_json:
+@main.command("dead")
+@click.argument("number", type=int, required=False)
+@journal_option
+@click.option("--vendor", metavar="NAME", help="Take only what this vendor refused.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the contents.")
+@click.option("--resend", is_flag=True, help="Send it again. Keys and hosts come from the environment.")
+@click.option("--drop", is_flag=True, help="Delete it. Its events count as dropped by_user.")
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Give up resending after so long.")
+def dead(
+    number: int | None, folder: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
+) -> int:
+    """Show what vendors refused, with their words. With a NUMBER, show that one whole."""
+    if resend and drop:
+        raise ConfigError("--resend", "it excludes --drop", "Choose one")
+    kind = None if vendor is None else kind_of(vendor)
+    journal = existing(folder)
+    chosen = letters_in(journal, kind, number)
+    if resend:
+        return _resend(journal, chosen, timeout)
+    if drop:
+        count = drop_letters(journal, chosen)
+        say(f"Dropped {count} dead letter{'' if count == 1 else 's'}.")
+    elif as_json:
         for one in chosen:
             say(json.dumps(_plain(one), ensure_ascii=False))
     elif number is not None:
@@ -32,23 +56,16 @@ def show_letters(folder: str | None, vendor: str | None, number: int | None, *, 
         _draw(chosen)
     else:
         say("No dead letters.")
+    return 0
 
 
-def resend_all(folder: str | None, vendor: str | None, number: int | None, timeout: float) -> int:
+def _resend(journal: Journal, chosen: Sequence[Numbered], timeout: float) -> int:
     """Send letters again with this environment's settings; exit status 0 if all were taken."""
-    journal = existing(folder)
     failed = 0
-    for one in resend_letters(journal, letters_in(journal, vendor, number), timeout):
+    for one in resend_letters(journal, chosen, timeout):
         say(f"{one.vendor}: {one.taken} of {one.letters} taken, {one.refused} refused again.")
         failed += one.letters - one.taken
     return int(failed > 0)
-
-
-def drop_all(folder: str | None, vendor: str | None, number: int | None) -> None:
-    """Delete letters; their events count as dropped `by_user`."""
-    journal = existing(folder)
-    count = drop_letters(journal, letters_in(journal, vendor, number))
-    say(f"Dropped {count} dead letter{'' if count == 1 else 's'}.")
 
 
 def _plain(one: Numbered) -> dict[str, Any]:

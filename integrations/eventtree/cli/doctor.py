@@ -6,7 +6,10 @@ import os
 import time
 import uuid
 
+import click
+
 from eventtree import config
+from eventtree.cli.main import main
 from eventtree.cli.say import say
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
@@ -22,8 +25,17 @@ HIDDEN = frozenset({"name", "api_key", "base_url", "allow_plain_http"})
 STEP_SECONDS = 0.2
 
 
-def examine(names: tuple[str, ...], *, send: bool, timeout: float) -> int:
-    """Say of each vendor what is set, missing or doubtful; exit status 0 if nothing is wrong."""
+@main.command("doctor")
+@click.option(
+    "--vendor", "names", multiple=True, metavar="NAME", help="Check this vendor. It may be given several times."
+)
+@click.option("--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and say what became of it.")
+@click.option("--timeout", default=20.0, show_default=True, metavar="SECONDS", help="Give up sending after so long.")
+def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
+    """Check the settings of each vendor, and say what is missing. The exit status is 1 if anything is wrong.
+
+    Without --vendor, those in EVENTTREE_VENDORS are checked.
+    """
     settings = config.resolve()
     if settings.relay and not names:
         from eventtree.cli.relay import examine_relay

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import click
+
 from eventtree import config
+from eventtree.cli.main import main
 from eventtree.cli.say import say
 from eventtree.pricing import Explanation, PriceLine, Pricer
 
 
-def show_prices(model: str, provider: str | None, base_url: str | None) -> int:
-    """Print the prices and the steps that led to them; exit status 1 where none are known.
-
-    Raises:
-        ConfigError: the user's table is wrong.
-    """
+@main.command("prices")
+@click.argument("model")
+@click.option(
+    "--provider", metavar="NAME", help="Name the provider as the framework does: openai, anthropic, azure, bedrock."
+)
+@click.option("--base-url", metavar="URL", help="Give the address of the service. It counts more than --provider.")
+def prices(model: str, provider: str | None, base_url: str | None) -> int:
+    """Say what a call of MODEL would be charged, and why. The exit status is 1 if no price is known."""
     found = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
     if found.source is None:
         say(f"{model}: no price is known ({'; '.join(found.why)}). The cost of its calls stays unknown.", err=True)

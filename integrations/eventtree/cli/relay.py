@@ -8,8 +8,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from importlib.resources import files
+
+import click
 
 from eventtree import config
+from eventtree.cli.main import journal_option, main
 from eventtree.cli.say import say
 from eventtree.cli.show import existing
 from eventtree.errors import ConfigError
@@ -23,12 +27,19 @@ from eventtree.vendors import resolve_vendors
 END_SECONDS = 5.0
 
 
-def run_relay(url: str | None, folder: str | None) -> None:
-    """Replicate a folder until stopped.
+@main.command("relay")
+@click.argument("url", required=False)
+@journal_option
+@click.option("--print-nats-conf", is_flag=True, help="Print a safe configuration for a NATS server, and do nothing.")
+def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
+    """Replicate a journal to a collector, by the engine or collector at URL, until stopped.
 
-    Raises:
-        ConfigError: there is no URL, or it is none.
+    An app does so itself where EVENTTREE_RELAY names the URL. Credentials come from EVENTTREE_RELAY_CREDS, a file, or
+    EVENTTREE_RELAY_TOKEN.
     """
+    if print_nats_conf:
+        click.echo(files("eventtree.relay").joinpath("nats.conf").read_text(), nl=False)
+        return
     settings = config.resolve(journal=folder)
     target = Target(url or settings.relay)
     target.connection()
@@ -40,11 +51,19 @@ def run_relay(url: str | None, folder: str | None) -> None:
     relay.stop()
 
 
+@main.command("collect")
+@click.argument("url")
+@journal_option
+@click.option("--partitions", type=click.IntRange(1, 4096), metavar="N", help="Make so many partitions, if none exist.")
+@click.option("--take", metavar="0-31", help="Take only these partitions. By default all are taken, or stood by for.")
+@click.option(
+    "--silence", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=1),
+    help="Take a process for dead that was not heard of for so long.",
+)  # fmt: skip
 def collect(url: str, folder: str | None, partitions: int | None, take: str | None, silence: float) -> None:
-    """Collect into a folder, and ship it, until stopped.
+    """Collect what relays send by the engine at URL, or listen there (http, https), and ship it until stopped.
 
-    Raises:
-        ConfigError, JournalError: a setting is wrong, or the folder is another's.
+    Vendors and their keys are this environment's: EVENTTREE_VENDORS.
     """
     os.environ.pop("EVENTTREE_RELAY", None)  # a collector relays nothing itself
     settings = config.resolve(journal=folder, deliver=True)

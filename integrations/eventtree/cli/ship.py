@@ -6,7 +6,10 @@ import sys
 import time
 from collections.abc import Iterable
 
+import click
+
 from eventtree import config
+from eventtree.cli.main import journal_option, main
 from eventtree.cli.say import say
 from eventtree.cli.show import existing
 from eventtree.delivery.consumer import Consumer
@@ -26,15 +29,22 @@ SETTLED_LOOKS = 3
 LOOK_SECONDS = 0.1
 
 
-def ship_all(folder: str | None, names: tuple[str, ...], *, follow: bool, replay: bool, timeout: float) -> int:
-    """Deliver all trees that wait; exit status 0 if none waits any more for the vendors it sends to.
-
-    Trees recorded for these vendors with other settings make the exit status 1, but with `replay`; then a vendor that
-    another process delivers to does.
-
-    Raises:
-        ConfigError: a vendor's settings are missing, or `--replay` names no vendor.
-    """
+@main.command("ship")
+@journal_option
+@click.option(
+    "--vendor",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Send to this vendor instead of those the trees name. It may be given several times.",
+)
+@click.option("--follow", is_flag=True, help="Go on delivering until you stop it.")
+@click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
+@click.option(
+    "--timeout", default=60.0, show_default=True, metavar="SECONDS", help="Give up after so long, unless you --follow."
+)
+def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> int:
+    """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
     journal = existing(folder, awaited=follow)
     if replay and not names:
         raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")

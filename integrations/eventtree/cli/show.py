@@ -6,12 +6,14 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import click
 
 from eventtree import config
+from eventtree.cli.main import journal_option, main
 from eventtree.cli.say import say
 from eventtree.config import MEMORY
 from eventtree.delivery.report import make_report
@@ -40,6 +42,15 @@ AT_ONCE_SECONDS = 0.5
 LAST = 5
 AN_ID = re.compile(r"(?=[0-9a-f-]*[0-9])[0-9a-f-]{4,36}")
 """The id of a tree or an event, or one end of it; anything else is a filter."""
+TAKES_WORDS: dict[str, Any] = {"context_settings": {"ignore_unknown_options": True}}
+
+
+def words_only(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Words of a filter may begin with `-`, which turns them round; what begins with `--` was meant as an option."""
+    wrong = next((one for one in given if one.startswith("--")), None)
+    if wrong is not None:
+        raise click.NoSuchOption(wrong)
+    return given
 
 
 def existing(folder: str | None, *, awaited: bool = False) -> Journal:
@@ -54,16 +65,22 @@ def existing(folder: str | None, *, awaited: bool = False) -> Journal:
     return open_journal(name) if awaited else journal_of(folder)
 
 
+@main.command("show", **TAKES_WORDS)
+@click.argument("what", nargs=-1, metavar="[ID | WORDS]", callback=words_only)
+@journal_option
+@click.option("--last", metavar="N", type=click.IntRange(min=1), help="Show so many trees. The default is 5.")
+@click.option("--tree", "tree_id", metavar="ID", help="Show this tree, as with an ID alone.")
+@click.option("--all", "internal", is_flag=True, help="Show the framework's plumbing too.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event, one JSON object a line, of all trees.")
 def show_trees(
-    folder: str | None,
-    what: tuple[str, ...],
-    tree_id: str | None,
-    last: int | None,
-    *,
-    internal: bool,
-    as_json: bool,
+    folder: str | None, what: tuple[str, ...], tree_id: str | None, last: int | None, internal: bool, as_json: bool
 ) -> None:
-    """Draw one tree with all it holds, or the last ones that a filter chooses; or print their events."""
+    """Draw the last trees: what was asked and answered, what went wrong, what it took.
+
+    With an ID, or its first or last characters, draw that tree with all that went in and came out. WORDS choose trees:
+    status:error, session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. All must fit; - turns
+    one round.
+    """
     if tree_id is None and len(what) == 1 and AN_ID.fullmatch(what[0]):
         tree_id = what[0]
     is_one = tree_id is not None
@@ -91,8 +108,15 @@ def print_events(trees: Iterable[EventTree]) -> None:
             say(event.model_dump_json())
 
 
-def list_trees(folder: str | None, words: tuple[str, ...], last: int, *, as_json: bool) -> None:
-    """A line a tree, the newest first."""
+@main.command("ls", **TAKES_WORDS)
+@click.argument("words", nargs=-1, metavar="[WORDS]", callback=words_only)
+@journal_option
+@click.option(
+    "--last", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="List so many trees."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_trees(folder: str | None, words: tuple[str, ...], last: int, as_json: bool) -> None:
+    """List trees, one a line, the newest first. WORDS choose among them as those of show do."""
     with Index(existing(folder)) as index:
         page = find(index, Filter.parse(" ".join(words)), last)
         if as_json:
@@ -107,8 +131,13 @@ def list_trees(folder: str | None, words: tuple[str, ...], last: int, *, as_json
             say(f"There are more: --last {last * 10}. One whole: eventtree show {page.rows[0].id[-SHORT_ID:]}")
 
 
-def show_experiment(folder: str | None, name: str, against: str | None, *, as_json: bool) -> None:
-    """The result of an experiment, and what is different in another."""
+@main.command("experiment")
+@click.argument("name")
+@journal_option
+@click.option("--against", metavar="OTHER", help="Compare it with another experiment, row by row.")
+@click.option("--json", "as_json", is_flag=True, help="Print its rows, one JSON object a line.")
+def show_experiment(folder: str | None, name: str, against: str | None, as_json: bool) -> None:
+    """Add up the experiment called NAME: mean, spread and count of each score, of cost and duration, and its rows."""
     journal = existing(folder)
     try:
         mine = experiment(name, journal=journal)
@@ -160,15 +189,28 @@ def _draw(trees: Iterable[EventTree], *, internal: bool, whole: bool, is_chosen:
         say("No tree is chosen by these words." if is_chosen else "No trees recorded yet.")
 
 
+@main.command("export")
+@journal_option
+@click.option(
+    "--vendor", required=True, metavar="NAME",
+    help="Name the vendor: honeyhive, humanloop_v5, humanloop_v4, braintrust, nebuly, otlp or package.module:Class.",
+)  # fmt: skip
+@click.option("--tree", "tree_id", metavar="ID", help="Print only the requests for this tree.")
+@click.option("--project", metavar="NAME", help="Name the project instead of the environment.")
+@click.option("--host", "base_url", metavar="URL", help="Name the host instead of the environment.")
+@click.option("--source", metavar="NAME", help="Name the source (HoneyHive).")
+@click.option("--generation", metavar="NAME", help="Choose the generation of the vendor's interface (HoneyHive).")
+@click.option("--experiment", metavar="NAME", help="Name the experiment (Braintrust).")
+@click.option(
+    "--set", "more", multiple=True, metavar="NAME=VALUE",
+    help="Give another setting of the vendor. It may be given several times.",
+)  # fmt: skip
 def export_requests(
-    folder: str | None, vendor_name: str, tree_id: str | None, settings: Mapping[str, str | None], more: Sequence[str]
+    folder: str | None, vendor: str, tree_id: str | None, more: tuple[str, ...], **settings: str | None
 ) -> None:
-    """The requests that a delivery in this environment would make, without a key, one JSON object a line.
+    """Print the exact requests a vendor would get, one JSON object a line. This needs no key.
 
-    `settings` and `more` (`NAME=VALUE`) go before the environment.
-
-    Raises:
-        ConfigError: the vendor has no such setting, or a value is wrong.
+    The host and all settings are those that a delivery in this environment would have.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     for one in more:
@@ -176,24 +218,26 @@ def export_requests(
         if not sign or name == "api_key":
             raise ConfigError("--set", f"{name!r} sets nothing", "Write NAME=VALUE; a request that is shown has no key")
         given[name.strip().replace("-", "_")] = value
-    vendor = vendor_class(vendor_name).for_export(from_environment=True, **given)
+    chosen = vendor_class(vendor).for_export(from_environment=True, **given)
     with Index(existing(folder)) as index:
         trees = index.stream() if tree_id is None else [_one(index, tree_id)]
-        for request in serialize(trees, vendor):
+        for request in serialize(trees, chosen):
             line = {
-                "method": request.method, "url": export_url(request.url, vendor), "headers": dict(request.headers),
+                "method": request.method, "url": export_url(request.url, chosen), "headers": dict(request.headers),
                 "body": request.body,
             }  # fmt: skip
             say(json.dumps(line, ensure_ascii=False))
 
 
+@main.command("report")
+@journal_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show_report(folder: str | None, as_json: bool) -> None:
-    """The sums per vendor."""
-    journal = existing(folder)
-    with Index(journal) as index, progress("counting what every vendor has"):
+    """Add up each vendor's events: accepted = delivered + waiting + dead + dropped (by reason)."""
+    with Index(existing(folder)) as index, progress("counting what every vendor has"):
         index.search(limit=UNKNOWN_TREES, seconds=AT_ONCE_SECONDS)
         with index.remembering():
-            found = make_report(journal, {"unknown_models": index.unknown_models()})
+            found = make_report(index.journal, {"unknown_models": index.unknown_models()})
     if as_json:
         say(found.model_dump_json())
     else:
@@ -218,18 +262,17 @@ def _whole_id(trees: Iterable[str], end: str) -> str:
     raise JournalError(f"{what} in this journal. See: eventtree ls")
 
 
-def clear_trees(folder: str | None, tree_id: str | None, *, ask: bool) -> None:
-    """Delete all trees, or the one of that id or whose id begins or ends so, after asking.
-
-    Raises:
-        ConfigError: nobody is there to be asked.
-        JournalError: there is no such tree, or there are several.
-    """
+@main.command("clear")
+@journal_option
+@click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree. One end of its id will do.")
+@click.option("--yes", is_flag=True, help="Delete without asking. This is needed where stdin is no terminal.")
+def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
+    """Delete what is recorded on this machine. What still waits for a vendor is counted as dropped by_user."""
     journal = existing(folder)
     found = trees_in(journal)
     if tree_id is not None and tree_id not in found:
         tree_id = _whole_id(found, tree_id)
-    if ask:
+    if not yes:
         chosen = [found[tree_id]] if tree_id is not None else list(found.values())
         what = f"{_at_stake(journal, chosen)} of {config.resolve(journal=folder).folder}"
         if not sys.stdin.isatty():

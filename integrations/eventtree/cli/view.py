@@ -10,6 +10,9 @@ import time
 import webbrowser
 from typing import TYPE_CHECKING
 
+import click
+
+from eventtree.cli.main import journal_option, main
 from eventtree.cli.say import say
 from eventtree.cli.show import existing
 from eventtree.errors import ConfigError, EventTreeError, without_extra
@@ -18,15 +21,18 @@ if TYPE_CHECKING:
     import uvicorn
 
 
-def view_journal(
-    folder: str | None, *, port: int, opens: bool, host: str, allowed_hosts: tuple[str, ...], has_token: bool
-) -> None:
-    """Print the address, with the token, on one line, and serve until Ctrl-C.
-
-    Raises:
-        ConfigError: without a token, another address than loopback; an address or a port that cannot be had.
-        EventTreeError: the extra is not installed.
-    """
+@main.command("view")
+@journal_option
+@click.option("--port", default=0, metavar="N", type=click.IntRange(0, 65535), help="Use this port, not a free one.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Listen on this address of the machine.")
+@click.option(
+    "--allowed-host", "allowed", multiple=True, metavar="NAME",
+    help="Answer to this name too, that of a proxy. It may be given several times.",
+)  # fmt: skip
+@click.option("--no-token", is_flag=True, help="Let every user and program of this machine look.")
+def view(folder: str | None, port: int, no_browser: bool, host: str, allowed: tuple[str, ...], no_token: bool) -> None:
+    """Look at the journal in the browser, on this machine alone: trees as they grow, and what each vendor got."""
     try:
         import uvicorn
 
@@ -35,12 +41,12 @@ def view_journal(
     except ModuleNotFoundError as error:
         raise EventTreeError(str(without_extra("view", error))) from None
     journal = existing(folder, awaited=True)
-    if not has_token and host not in THIS_MACHINE:
+    if no_token and host not in THIS_MACHINE:
         raise ConfigError("--no-token", f"{host} can be reached by others", "Leave one of the two out")
-    token = secrets.token_urlsafe(32) if has_token else None
+    token = None if no_token else secrets.token_urlsafe(32)
     sockets = _listen(host, port)
     settings = uvicorn.Config(
-        app(journal, token=token, allowed_hosts=(*allowed_hosts, host)), log_level="critical", access_log=False,
+        app(journal, token=token, allowed_hosts=(*allowed, host)), log_level="critical", access_log=False,
         lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(settings)
@@ -48,7 +54,7 @@ def view_journal(
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{sockets[0].getsockname()[1]}/" + (f"?t={token}" if token else "")
     say(f"{address}  (Ctrl-C stops it)")
-    if opens:
+    if not no_browser:
         threading.Thread(target=_open, args=(server, address), daemon=True).start()
     try:
         server.run(sockets=sockets)
