@@ -335,20 +335,6 @@ def test_a_tree_is_found_by_the_beginning_of_its_id_or_by_an_event(index: Index,
         index.tree("")
 
 
-def test_sessions_are_added_up(index: Index, journal: Journal) -> None:
-    record_many(60)
-    trees = [tree for tree in trees_of(journal).values() if tree.root.session_id == HOSTILE]
-    found = {one.session: one for one in index.sessions()}
-    assert set(found) == {"s1", "s2", HOSTILE}
-    mine = found[HOSTILE]
-    assert mine.trees == len(trees)
-    assert mine.usd == sum((tree.total_usd for tree in trees if tree.total_usd), start=0)
-    assert mine.tokens == sum(tree.total_tokens or 0 for tree in trees)
-    assert mine.last == max(tree.root.start for tree in trees)
-    assert mine.user == max(trees, key=lambda tree: tree.root.start).root.user
-    assert [one.session for one in index.sessions(Filter.parse("session:s1"))] == ["s1"]
-
-
 def test_other_prices_have_an_index_of_their_own(journal: Journal) -> None:
     record_many(10)
     with Index(journal, {"gpt-4o-mini": {"input": 1_000_000, "output": 0}}) as dear, Index(journal) as usual:

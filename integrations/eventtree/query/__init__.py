@@ -7,7 +7,7 @@ with Index(journal) as index:
 
 from eventtree.query.index import Index
 from eventtree.query.opened import Opened
-from eventtree.query.row import SessionRow, TreeRow
+from eventtree.query.row import TreeRow
 from eventtree.query.search import Page
 
-__all__ = ["Index", "Opened", "Page", "SessionRow", "TreeRow"]
+__all__ = ["Index", "Opened", "Page", "TreeRow"]

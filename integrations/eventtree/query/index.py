@@ -26,9 +26,8 @@ from eventtree.query.deliveries import Deliveries, Standing
 from eventtree.query.fill import NEVER, Filler
 from eventtree.query.opened import Opened, Place
 from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
-from eventtree.query.row import SessionRow, TreeRow
+from eventtree.query.row import TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
-from eventtree.query.sessions import sessions
 from eventtree.query.store import discard, is_busy, key_of, opened, place_of, within
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
@@ -166,15 +165,6 @@ class Index:
             tree = fold_records(id_of(tree_id), load(self.journal, lines), self.pricer)
             if tree is not None and (not chosen.choices or chosen.matches(tree, self._search.vendors(shape))):
                 yield tree
-
-    def sessions(self, chosen: Filter = ALL, *, limit: int = 100) -> list[SessionRow]:
-        """The sessions of the trees that a filter chooses, the one with the newest tree first.
-
-        All trees are read first, as far as they were not yet. Text is not looked for.
-        """
-        with self._lock:
-            self._safely(lambda: self._fill(lambda: False, FOREVER))
-            return sessions(self._db, self._search.condition(chosen), limit)
 
     def deliveries(self, opened: Opened) -> dict[str, Standing]:
         """How a tree stands at each vendor it names, `NAME.FINGERPRINT`.

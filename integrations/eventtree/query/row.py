@@ -183,19 +183,3 @@ class TreeRow:
     def vendors(self) -> tuple[str, ...]:
         """Vendors it is for, by name."""
         return tuple(self.shape.texts("vendor"))
-
-
-class SessionRow(NamedTuple):
-    """The trees of one session, added up."""
-
-    session: str
-    trees: int
-    errors: int
-    """Trees whose root failed."""
-    first: datetime
-    last: datetime
-    """When its first and its last tree began."""
-    tokens: int | None
-    usd: Decimal | None
-    user: str | None
-    """Of its last tree that names one."""

@@ -105,13 +105,8 @@ def is_busy(error: Exception) -> bool:
 def within(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
     """Do some work in one transaction that writes."""
     connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:
         work()
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def _folder() -> Path:
@@ -141,7 +136,7 @@ def _connected(place: str, key: str) -> sqlite3.Connection:
         connection.executescript(SCHEMA)
         if not _is_of(connection, key):  # else nobody has to wait for who fills it
             within(connection, lambda: _begin(connection, key))
-    except BaseException:
+    except sqlite3.Error:
         connection.close()
         raise
     return connection

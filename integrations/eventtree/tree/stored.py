@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from eventtree import diagnostics
 from eventtree.event import EventTree
@@ -13,20 +13,10 @@ from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
 
 
-def stored_trees(
-    journal: Journal,
-    pricing: Pricing | None = None,
-    *,
-    choose: Callable[[list[LoggedTree]], Iterable[LoggedTree]] = lambda found: found,
-) -> Iterator[EventTree]:
-    """Trees of the journal in the order they opened, finished or not; `choose` picks among them before any is read.
-
-    A tree that cannot be folded is left out, and logged.
-    """
-    for logged in choose(list(trees_in(journal).values())):
-        tree = fold_stored(journal, logged, pricing)
-        if tree is not None:
-            yield tree
+def stored_trees(journal: Journal, pricing: Pricing | None = None) -> Iterator[EventTree]:
+    """Trees of the journal in the order they opened, finished or not. One that cannot be folded is logged, not here."""
+    folded = (fold_stored(journal, logged, pricing) for logged in trees_in(journal).values())
+    return (tree for tree in folded if tree is not None)
 
 
 def fold_stored(journal: Journal, logged: LoggedTree, pricing: Pricing | None = None) -> EventTree | None:
