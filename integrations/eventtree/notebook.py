@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree.diagnostics import shown
 from eventtree.summary import (
+    about,
     clock,
     content_lines,
     cost_of,
     failures,
     number,
     plural,
+    problem,
     report_notes,
     scores,
     seconds,
     shorten,
     usd,
-    users_frame,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -63,15 +64,13 @@ def text(value: object) -> str:
 def tree_html(tree: EventTree) -> str:
     """A tree as a waterfall: an event a line, with what went in and came out behind a click."""
     root = tree.root
-    about = [clock(root.start, date=True), f"session {root.session_id}" if root.session_id else "",
-             f"user {root.user}" if root.user else ""]  # fmt: skip
-    head = f"<b>{text(root.name)}</b> {DIM.format(text(' · '.join([*filter(None, about), tree.id])))}"
+    head = f"<b>{text(root.name)}</b> {DIM.format(text(' · '.join([*about(tree), tree.id])))}"
     begin, whole = _extent(tree.events)
     drawn = [(depth, event) for depth, event in tree.without_internal().walk()]
     rows = [_event_cells(depth, event, begin, whole) for depth, event in drawn[:MOST_EVENTS]]
     sums = f"{plural(len(tree.events), 'event')}, {number(tree.total_tokens)} tokens, {cost_of(tree)}"
     more = f"; {plural(len(drawn) - MOST_EVENTS, 'event')} not shown" if len(drawn) > MOST_EVENTS else ""
-    below = [RED.format(text(line)) for event in failures(tree) for line in _problem(event)]
+    below = [RED.format(text(line)) for event in failures(tree) for line in problem(event)]
     below += [f"<div>feedback: {text(line)}</div>" for line in scores(tree)]
     return SHELL.format(f"{head}{_table(COLUMNS, rows)}{''.join(below)}<div>{DIM.format(text(sums + more))}</div>")
 
@@ -79,20 +78,19 @@ def tree_html(tree: EventTree) -> str:
 def event_html(event: Event) -> str:
     """One event with its contents."""
     begin, whole = _extent([event])
-    problem = "".join(RED.format(text(line)) for line in _problem(event))
-    return SHELL.format(_table(COLUMNS, [_event_cells(0, event, begin, whole)]) + problem)
+    wrong = "".join(RED.format(text(line)) for line in problem(event))
+    return SHELL.format(_table(COLUMNS, [_event_cells(0, event, begin, whole)]) + wrong)
 
 
-def rows_html(headings: Iterable[str], rows: Sequence[Sequence[Any]], note: str = "") -> str:
+def rows_html(headings: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> str:
     """A table of texts and numbers, the latter to the right."""
-    cells = [
-        [(text("" if value is None else value), RIGHT if isinstance(value, int | float) else LEFT) for value in row]
-        for row in rows
+    first = rows[0] if rows else [""] * len(headings)
+    columns = [
+        (heading, RIGHT if isinstance(value, int | float) else LEFT)
+        for heading, value in zip(headings, first, strict=True)
     ]
-    columns = [(heading, cells[0][at][1] if cells else LEFT) for at, heading in enumerate(headings)]
-    body = "".join(f"<tr>{''.join(_cell('td', value, side) for value, side in row)}</tr>" for row in cells)
-    head = "".join(_cell("th", text(heading), side) for heading, side in columns)
-    return SHELL.format(TABLE.format(f"<tr>{head}</tr>", body) + (DIM.format(text(note)) if note else ""))
+    cells = [[text("" if value is None else value) for value in row] for row in rows]
+    return SHELL.format(_table(columns, cells) + (DIM.format(text(note)) if note else ""))
 
 
 def report_html(report: Report) -> str:
@@ -137,14 +135,6 @@ def _contents(event: Event) -> list[str]:
         content = shorten("\n".join(content_lines(value)), MOST_CHARACTERS)
         found += [f"{label:4}{text(line)}" for line in content.splitlines()]
     return found + [f"note {text(note.name)} {clock(note.at)}" for note in event.notes[:20]]
-
-
-def _problem(event: Event) -> list[str]:
-    if event.error is None:
-        return []
-    frame = users_frame(event.error)
-    what = f"{event.kind} {shorten(event.name, 60)}: {event.error.type}: {shorten(event.error.message, 500)}"
-    return [what, f"  at {frame}"] if frame else [what]
 
 
 def _table(columns: Iterable[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventtree.diagnostics import shown
 
@@ -182,6 +182,22 @@ def failures(tree: EventTree) -> Iterator[Event]:
     return (event for event in tree.events if event.id in failed and event.id not in above)
 
 
+def problem(event: Event) -> list[str]:
+    """What went wrong in an event, and below it the line of the app where it did."""
+    if event.error is None:
+        return []
+    what = f"{event.kind} {shorten(event.name, 60)}: {event.error.type}: {shorten(event.error.message, 500)}"
+    frame = users_frame(event.error)
+    return [what, f"  at {frame}"] if frame else [what]
+
+
+def about(tree: EventTree) -> list[str]:
+    """When a tree began, and whose it is."""
+    root = tree.root
+    named = {"session": root.session_id, "user": root.user}
+    return [clock(root.start, date=True), *(f"{name} {value}" for name, value in named.items() if value)]
+
+
 def scores(tree: EventTree) -> list[str]:
     """Each feedback in a line: `helpful 1 "Quite right"`."""
     found = []
@@ -209,8 +225,35 @@ def line_of_event(event: Event) -> str:
     return shown(", ".join(filter(None, [" ".join(filter(None, parts)), *figures])))
 
 
-def rich_text(line: str) -> Any:
-    """A line as rich shows it: nothing in it is markup."""
-    from rich.text import Text
+class Table(NamedTuple):
+    """A table of texts and numbers, and a note below it: drawn by rich in a terminal, as HTML in a notebook."""
 
-    return Text(line)
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+    def __rich__(self) -> Any:
+        from eventtree.terminal import drawn
+
+        return drawn(self)
+
+    def _repr_html_(self) -> str:
+        from eventtree.notebook import rows_html
+
+        return rows_html(*self)
+
+
+class Tabled:
+    """What is looked at as one table."""
+
+    __slots__ = ()
+
+    def table(self) -> Table:
+        """The table."""
+        raise NotImplementedError
+
+    def __rich__(self) -> Any:
+        return self.table().__rich__()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()

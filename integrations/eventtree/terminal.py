@@ -8,27 +8,29 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from eventtree import summary
 from eventtree.diagnostics import shown
 from eventtree.event import Event, EventTree, Kind, Status
 from eventtree.summary import (
+    about,
     clock,
     content_lines,
     cost_of,
     failures,
     number,
     plural,
+    problem,
     report_notes,
     said,
     scores,
     seconds,
     shorten,
     usd,
-    users_frame,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -100,15 +102,19 @@ class TreeView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of it, for a console of any width."""
-        root = self.tree.root
+        began, *whose = about(self.tree)
         head = Text.assemble(("tree ", "dim"), (shown(self.tree.id), "bold"), ("  ", ""))
-        yield head.append(f"{clock(root.start, date=True)}  {shown(_of(self.tree))}".rstrip(), "dim")
+        yield head.append(f"{began}  {shown(', '.join(whose))}".rstrip(), "dim")
         yield self._table(options.max_width)
         if self.contents == "whole":
             yield from (line for _, event in self.drawn.walk() for line in _contents(event))
         elif self.contents == "short":
-            yield from self._said()
-        yield from self._problems()
+            for label, value in (("asked", self.tree.root.inputs), ("answered", self.tree.root.outputs)):
+                if text := said(value):
+                    yield Text.assemble((f"{label}: ", "dim"), text)
+        for event in failures(self.tree):
+            for line, style in zip(problem(event), ("bold red", "red"), strict=False):
+                yield Text(shown(line), style)
         for line in scores(self.tree):
             yield Text(f"feedback: {shown(line)}", "magenta")
         hidden = len(self.tree.events) - len(self.drawn.events)
@@ -128,20 +134,6 @@ class TreeView:
         for row in rows:
             table.add_row(*row)
         return table
-
-    def _said(self) -> Iterator[Text]:
-        root = self.tree.root
-        for label, value in (("asked", root.inputs), ("answered", root.outputs)):
-            if text := said(value):
-                yield Text.assemble((f"{label}: ", "dim"), text)
-
-    def _problems(self) -> Iterator[Text]:
-        for event in failures(self.tree):
-            assert event.error is not None
-            what = f"{event.kind} {shorten(event.name, 60)}: {event.error.type}: {shorten(event.error.message, 500)}"
-            yield Text(shown(what), "bold red")
-            if frame := users_frame(event.error):
-                yield Text(shown(f"  at {frame}"), "red")
 
 
 class EventView:
@@ -201,19 +193,10 @@ def _contents(event: Event) -> Iterator[Text]:
             yield Text(f"  err {shown(line)}", "red")
 
 
-class TableView:
-    """A table of texts and numbers."""
-
-    def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
-        """Draw these rows, and a note below them."""
-        self.headings, self.rows, self.note = headings, rows, note
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines of it."""
-        cells = [tuple(Text(shown("" if cell is None else cell)) for cell in row) for row in self.rows]
-        yield table_of(self.headings, cells)
-        if self.note:
-            yield Text(shown(self.note), "dim")
+def drawn(table: summary.Table) -> Group:
+    """A table of texts and numbers, and the note below it."""
+    cells = [tuple(Text(shown("" if cell is None else cell)) for cell in row) for row in table.rows]
+    return Group(table_of(table.headings, cells), *([Text(shown(table.note), "dim")] if table.note else ()))
 
 
 class ReportView:
@@ -305,9 +288,3 @@ def _row(depth: int, event: Event) -> tuple[Text, ...]:
         Text(seconds(event.duration)),
         Text("" if event.time_to_first_token is None else seconds(event.time_to_first_token)),
     )
-
-
-def _of(tree: EventTree) -> str:
-    root = tree.root
-    parts = [f"session {root.session_id}" if root.session_id else "", f"user {root.user}" if root.user else ""]
-    return ", ".join(part for part in parts if part)

@@ -31,7 +31,7 @@ from eventtree.query.trees import close_indexes, journal_of
 from eventtree.serializer.packing import export_url
 from eventtree.serializer.serialize import serialize
 from eventtree.summary import plural
-from eventtree.terminal import SHORT_ID, RowsView, TableView, TreeView, console, draw_report, progress
+from eventtree.terminal import SHORT_ID, RowsView, TreeView, console, draw_report, progress
 from eventtree.tree.filter import Filter
 from eventtree.vendors import vendor_class
 
@@ -150,7 +150,7 @@ def show_experiment(folder: str | None, name: str, against: str | None, as_json:
         return
     out = console()
     out.print(mine)
-    out.print(TableView(*stats_table(mine.stats)))
+    out.print(stats_table(mine.stats))
     if theirs is not None:
         out.print(mine.compare(theirs))
 

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 from eventtree.errors import JournalError
 from eventtree.event import EventTree, JsonValue
 from eventtree.journal import Journal
-from eventtree.notebook import rows_html
 from eventtree.query.trees import trees
-from eventtree.summary import plural, said, seconds, shorten, usd
+from eventtree.summary import Table, Tabled, plural, said, seconds, shorten, usd
 from eventtree.tree.filter import Filter
 
 COST, DURATION, TOKENS = "cost", "duration", "tokens"
@@ -81,7 +80,7 @@ class ExperimentRow(NamedTuple):
         )  # fmt: skip
 
 
-class Experiment:
+class Experiment(Tabled):
     """The rows of one experiment, in the order they were run, and what they add up to."""
 
     def __init__(self, name: str, rows: Iterable[ExperimentRow]) -> None:
@@ -130,15 +129,10 @@ class Experiment:
         means = ", ".join(f"{name} {stat.mean:.3g}" for name, stat in self.stats.items())
         return f"<Experiment {said(self.name)}: {plural(len(self.rows), 'row')}{f', {means}' if means else ''}>"
 
-    def __rich__(self) -> Any:
-        from eventtree.terminal import TableView
-
-        return TableView(*self.table(), note=repr(self)[1:-1])
-
     def _repr_html_(self) -> str:
-        return rows_html(*stats_table(self.stats)) + rows_html(*self.table(MOST_ROWS))
+        return stats_table(self.stats)._repr_html_() + self.table(MOST_ROWS)._repr_html_()
 
-    def table(self, most: int | None = None) -> tuple[list[str], list[list[Any]]]:
+    def table(self, most: int | None = None) -> Table:
         """Headings and cells: what was asked, expected and answered, and the figures."""
         names = self.score_names
         headings = ["row", "input", "expected", "output", *names, COST, DURATION, "tree"]
@@ -148,10 +142,10 @@ class Experiment:
              row.tree_id[-8:]]
             for row in self.rows[:most]
         ]  # fmt: skip
-        return headings, rows
+        return Table(headings, rows, repr(self)[1:-1])
 
 
-class Comparison:
+class Comparison(Tabled):
     """Two experiments row by row: `mine` against `theirs`."""
 
     def __init__(self, mine: Experiment, theirs: Experiment) -> None:
@@ -175,7 +169,7 @@ class Comparison:
         rose, fell = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
         return fmean(changes), rose, fell, len(changes) - rose - fell
 
-    def table(self) -> tuple[list[str], list[list[Any]]]:
+    def table(self) -> Table:
         """Headings and cells: a figure a line."""
         headings = ["", shorten(self.theirs.name, 30), shorten(self.mine.name, 30), "change", "rose", "fell", "same"]
         rows = []
@@ -184,19 +178,11 @@ class Comparison:
             change = self.change(name)
             moved = ["", "", "", ""] if change is None else [figure(name, change[0], sign=True), *map(str, change[1:])]
             rows.append([name, *means, *moved])
-        return headings, rows
+        return Table(headings, rows, repr(self)[1:-1])
 
     def __repr__(self) -> str:
         names = f"{said(self.mine.name)} against {said(self.theirs.name)}"
         return f"<Comparison {names}: {plural(len(self.pairs), 'row')} in both>"
-
-    def __rich__(self) -> Any:
-        from eventtree.terminal import TableView
-
-        return TableView(*self.table(), note=repr(self)[1:-1])
-
-    def _repr_html_(self) -> str:
-        return rows_html(*self.table(), repr(self)[1:-1])
 
 
 def experiment(name: str, *, journal: str | Path | Journal | None = None) -> Experiment:
@@ -228,13 +214,13 @@ def _numbers(score: JsonValue, name: str) -> Iterator[tuple[str, float]]:
             yield str(key), float(value)
 
 
-def stats_table(stats: Mapping[str, Stat]) -> tuple[list[str], list[list[Any]]]:
+def stats_table(stats: Mapping[str, Stat]) -> Table:
     """Headings and cells: a figure a line."""
     rows = [
         [name, figure(name, stat.mean), "" if stat.spread is None else f"± {figure(name, stat.spread)}", stat.count]
         for name, stat in stats.items()
     ]
-    return ["", "mean", "spread", "count"], rows
+    return Table(["", "mean", "spread", "count"], rows)
 
 
 def figure(name: str, value: float | None, *, sign: bool = False) -> str:

@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from typing import Any
 
 from eventtree.diagnostics import shown
-from eventtree.summary import plural, rich_text, shorten
+from eventtree.summary import Table, Tabled, plural, shorten
 
 
-class Session:
+class Session(Tabled):
     """A group of trees. `tree_ids` fills while the `with` block runs, in the order the trees opened."""
 
     __slots__ = ("id", "tree_ids", "user")
@@ -27,13 +27,9 @@ class Session:
         of = f" of {self.user}" if self.user else ""
         return shown(f"<Session {self.id}{of}: {plural(len(self.tree_ids), 'tree')}>")
 
-    def __rich__(self) -> Any:
-        return rich_text(repr(self))
-
-    def _repr_html_(self) -> str:
-        from eventtree.notebook import rows_html
-
-        return rows_html(("session", "user", "tree"), [(self.id, self.user, tree) for tree in self.tree_ids])
+    def table(self) -> Table:
+        """Its trees."""
+        return Table(("session", "user", "tree"), [(self.id, self.user, tree) for tree in self.tree_ids])
 
 
 _session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
@@ -59,7 +55,7 @@ def current_session() -> Session | None:
     return _session.get()
 
 
-class Example:
+class Example(Tabled):
     """A row of a dataset: what ties trees to it, and the trees that did."""
 
     __slots__ = ("links", "tree_ids")
@@ -73,14 +69,10 @@ class Example:
         links = ", ".join(f"{name}={shorten(str(value), 60)}" for name, value in self.links.items())
         return shown(f"<{type(self).__name__} {links}: {plural(len(self.tree_ids), 'tree')}>")
 
-    def __rich__(self) -> Any:
-        return rich_text(repr(self))
-
-    def _repr_html_(self) -> str:
-        from eventtree.notebook import rows_html
-
+    def table(self) -> Table:
+        """What it is tied to, and its trees."""
         links = [(name, shorten(str(value))) for name, value in self.links.items()]
-        return rows_html(("row", ""), [*links, *(("tree", tree) for tree in self.tree_ids)])
+        return Table(("row", ""), [*links, *(("tree", tree) for tree in self.tree_ids)])
 
     @property
     def metadata(self) -> dict[str, Any]:
