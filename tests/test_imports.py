@@ -14,7 +14,7 @@ SOURCE = Path(eventtree.__file__).parent
 LAYERS = [
     {
         *("errors", "event", "loop", "pace", "record", "diagnostics", "process", "remembered", "trace"),
-        *("summary", "rows", "terminal", "notebook"),
+        *("summary", "terminal", "notebook"),
     },
     {"config"},
     {"content"},

@@ -437,9 +437,9 @@ class EventTree(Frozen):
 
         For `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`.
         """
-        from eventtree import rows
+        from eventtree import summary
 
-        return [rows.event_row(event) for event in self.events]
+        return [summary.event_row(event) for event in self.events]
 
     def __repr__(self) -> str:
         return f"<EventTree {summary.line_of(self)}>"

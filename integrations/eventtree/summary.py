@@ -225,6 +225,25 @@ def line_of_event(event: Event) -> str:
     return shown(", ".join(filter(None, [" ".join(filter(None, parts)), *figures])))
 
 
+ROW = (
+    "id", "parent_id", "tree_id", "session_id", "user", "kind", "name", "status", "model", "provider", "start",
+    "duration", "time_to_first_token", "internal",
+)  # fmt: skip
+TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cache_read_tokens", "reasoning_tokens")
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """The row of an event; what is unknown is None. Dollars are floats, times are in UTC."""
+    row = {name: getattr(event, name) for name in ROW}
+    row |= {"kind": str(event.kind), "status": str(event.status)}
+    row |= {name: getattr(event.usage, name, None) for name in TOKENS}
+    usd = event.cost.total_usd if event.cost else None
+    row |= {"usd": None if usd is None else float(usd), "error": event.error.type if event.error else None}
+    row |= {"error_message": event.error.message if event.error else None, "tags": ", ".join(event.tags)}
+    contents = {"inputs": event.inputs, "outputs": event.outputs}
+    return row | {name: one if one is None or isinstance(one, str) else _json(one) for name, one in contents.items()}
+
+
 class Table(NamedTuple):
     """A table of texts and numbers, and a note below it: drawn by rich in a terminal, as HTML in a notebook."""
 

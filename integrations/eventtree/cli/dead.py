@@ -10,8 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from eventtree.cli.main import journal_option, main
-from eventtree.cli.say import say, say_lines
+from eventtree.cli.main import journal_option, main, say, say_lines
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters

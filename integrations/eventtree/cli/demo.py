@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from eventtree.cli.main import main
-from eventtree.cli.say import say
+from eventtree.cli.main import main, say
 
 
 @main.command("demo")

@@ -9,8 +9,7 @@ import uuid
 import click
 
 from eventtree import config
-from eventtree.cli.main import main
-from eventtree.cli.say import say
+from eventtree.cli.main import main, say
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
 from eventtree.errors import ConfigError

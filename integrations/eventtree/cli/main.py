@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from eventtree import __version__
-from eventtree.cli.say import say
+from eventtree.diagnostics import shown
 from eventtree.errors import EventTreeError
 
 journal_option = click.option(
@@ -29,6 +29,17 @@ HOMES = {
     **{name: name for name in ("dead", "demo", "doctor", "prices", "relay", "ship", "view")},
 }  # fmt: skip
 """Command → the file that has it, which is imported when it is asked for."""
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write lines of ours that may hold words of others; each of these stays within its line."""
+    click.echo(shown(text), err=err)
+
+
+def say_lines(text: str) -> None:
+    """Write a text of several lines: JSON that is indented."""
+    for line in text.split("\n"):
+        say(line)
 
 
 class Command(click.Command):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from eventtree import config
-from eventtree.cli.main import main
-from eventtree.cli.say import say
+from eventtree.cli.main import main, say
 from eventtree.pricing import Explanation, PriceLine, Pricer
 
 

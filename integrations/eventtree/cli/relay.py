@@ -13,8 +13,7 @@ from importlib.resources import files
 import click
 
 from eventtree import config
-from eventtree.cli.main import journal_option, main
-from eventtree.cli.say import say
+from eventtree.cli.main import journal_option, main, say
 from eventtree.cli.show import existing
 from eventtree.errors import ConfigError
 from eventtree.journal import open_journal

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 import click
 
 from eventtree import config
-from eventtree.cli.main import journal_option, main
-from eventtree.cli.say import say
+from eventtree.cli.main import journal_option, main, say
 from eventtree.cli.show import existing
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import Report

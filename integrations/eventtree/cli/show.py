@@ -13,8 +13,7 @@ from typing import Any
 import click
 
 from eventtree import config
-from eventtree.cli.main import journal_option, main
-from eventtree.cli.say import say
+from eventtree.cli.main import journal_option, main, say
 from eventtree.config import MEMORY
 from eventtree.delivery.report import make_report
 from eventtree.diagnostics import shown

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventtree.cli.main import journal_option, main
-from eventtree.cli.say import say
+from eventtree.cli.main import journal_option, main, say
 from eventtree.cli.show import existing
 from eventtree.errors import ConfigError, EventTreeError, without_extra
 

@@ -8,8 +8,7 @@ from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import by_class
 from eventtree.recording.exceptions import describe
 from eventtree.recording.shapes import dimensions
-from eventtree.usage.body import Body
-from eventtree.usage.collect import field, fields, kept, merge
+from eventtree.usage.collect import Body, field, fields, kept, merge
 from eventtree.usage.failed import messages_in
 
 if TYPE_CHECKING:

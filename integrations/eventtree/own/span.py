@@ -32,8 +32,7 @@ from eventtree.recording.remote_graph import follow_remote_graphs
 from eventtree.recording.runs import NOTHING
 from eventtree.recording.shapes import INPUTS, OUTPUTS
 from eventtree.recording.status import status_of
-from eventtree.usage.body import Body
-from eventtree.usage.collect import PLACES, field, fields
+from eventtree.usage.collect import PLACES, Body, field, fields
 from eventtree.usage.failed import body_in
 
 LOWEST = 1 << 47

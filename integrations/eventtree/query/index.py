@@ -22,9 +22,8 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import find_trees, load
 from eventtree.pricing import Pricer
-from eventtree.query.deliveries import Deliveries, Standing
 from eventtree.query.fill import NEVER, Filler
-from eventtree.query.opened import Opened, Place
+from eventtree.query.opened import Deliveries, Opened, Place, Standing
 from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
 from eventtree.query.row import TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
