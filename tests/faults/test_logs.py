@@ -21,7 +21,7 @@ from eventtree.config import Bounds
 from eventtree.delivery.report import make_report
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
-from eventtree.journal.journal import process_of
+from eventtree.journal.folder import process_of
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer

@@ -20,7 +20,7 @@ from eventtree.journal import journal as journal_module
 from eventtree.journal.clear import clear
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
-from eventtree.journal.line import LONG, READ_BYTES
+from eventtree.journal.line import READ_BYTES
 from eventtree.journal.totals import captured
 from eventtree.journal.trees import LoggedTree, trees_in
 from eventtree.query import Index
@@ -186,7 +186,7 @@ def clear_one(journal: Journal, log: str) -> None:
 
 def damage_long_line(journal: Journal, log: str) -> None:
     line = max(journal.files.read(log, 0).split(b"\n"), key=len)
-    assert len(line) > LONG
+    assert len(line) > 1_000
     at = journal.files.read(log, 0).find(line) + len(line) // 2
     journal.files.overwrite(log, at, b"~")
 
@@ -198,7 +198,7 @@ def test_f12_a_log_that_is_not_as_it_was_left_is_read(
     both = pipeline_for(*VENDORS)
     for _ in range(40):
         record_tree(both)
-        recorder.open(both, run := new_id(), None, kind=Kind.CHAIN, name="long", inputs={"text": "x" * 2 * LONG})
+        recorder.open(both, run := new_id(), None, kind=Kind.CHAIN, name="long", inputs={"text": "x" * 2_000})
         recorder.close(both, run)
     journal.end()
     log = journal.logs()[2]

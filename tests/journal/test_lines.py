@@ -62,7 +62,7 @@ def read_all(journal: Journal) -> tuple[list[str], Scan]:
 
 
 def test_a_line_holds_checksum_sequence_and_payload() -> None:
-    assert frame(7, b'{"a":1}') == b"%08x 7 " % crc32(b'7 {"a":1}') + b'{"a":1}\n'
+    assert frame(7, b'{"a":1}') == b"%08x 7 " % crc32(b'{"a":1}', 7) + b'{"a":1}\n'
 
 
 def test_records_come_back_in_order_across_rolled_logs() -> None:

@@ -25,8 +25,9 @@ from eventtree.delivery.sender import Sender
 from eventtree.delivery.tree_sender import TreeSender
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
+from eventtree.journal.folder import process_of
 from eventtree.journal.holder import stalled_holder
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.vendors import Vendor
 

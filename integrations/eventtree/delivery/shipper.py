@@ -26,7 +26,8 @@ from eventtree.delivery.throttle import Throttle
 from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.totals import captured
 from eventtree.pace import rest_by
 from eventtree.pricing import Pricer

@@ -11,7 +11,7 @@
       cleared                     grows with each `eventtree clear`
 
 All files are 0600. Every line of a log, a cursor and a dead-letter file has one form: `crc32 seq json\\n`; crc32 is of
-everything behind it, in 8 hex digits; seq counts up by one. So a flipped byte, a cut and a gap are seen and counted.
+the json, begun with seq, in 8 hex digits; seq counts up by one. So a flipped byte, a cut, a gap are seen and counted.
 """
 
 from eventtree.journal.files import DiskFiles, Files, MemoryFiles

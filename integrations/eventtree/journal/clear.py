@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from eventtree import record
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.relayed import addressing, cursor_of
 from eventtree.journal.totals import keep_removed

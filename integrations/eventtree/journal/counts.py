@@ -17,7 +17,8 @@ from types import MappingProxyType
 from eventtree import record
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
 from eventtree.journal.scan import Entry, Scan, entry_of

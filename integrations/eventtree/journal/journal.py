@@ -6,19 +6,16 @@ What must hold:
 - A process writes only to its own logs. A forked child starts a log of its own.
 - A disk that refuses or dawdles costs the app one write (`overflow.py`).
 - Every event is counted as it is recorded, apart from its line; each log begins with the sums so far (`record.py`).
-- Logs of a newer format are neither read nor removed.
 - `PROCESS.alive` stays locked while the process lives, so that others know whose open runs will never close.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 import weakref
 from collections import Counter, deque
-from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 from time import monotonic
@@ -27,16 +24,13 @@ from zlib import crc32
 from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
-from eventtree.journal.line import LONG, frame, unframe
+from eventtree.journal.folder import Folder
+from eventtree.journal.line import unframe
 from eventtree.journal.overflow import SLOW_SECONDS, Overflow
-from eventtree.journal.relayed import ENDED, is_collected
-from eventtree.record import VERSION, Record, encode, log_line
+from eventtree.record import Record, encode, log_line
 
 ROLL_BYTES = 8 * 1024 * 1024
 """A log is closed and the next begun at this size."""
-SALT_BYTES = 32
-HEADER_BYTES = 512
-"""No log's first line is longer."""
 LOOK_SECONDS = 1.0
 LOOK_BYTES = 64 * 1024
 """The log is looked for this often, and after this many bytes."""
@@ -48,13 +42,9 @@ Entry = tuple[bytes, tuple[str, ...], int | None]
 opens, its one).
 """
 
-LOG_NAME = re.compile(r"(.*?)(?:\.(\d+))?\.log")
-"""A log: which process wrote it, and its number."""
-MADE_BY = re.compile(rb'"eventtree":(\d+)')
 
-
-class Journal:
-    """One folder (or memory) of logs, as this process sees it. Safe for threads and forks."""
+class Journal(Folder):
+    """A folder of logs, to one of which this process appends. Safe for threads and forks."""
 
     def __init__(
         self,
@@ -65,27 +55,20 @@ class Journal:
         max_bytes: int = BOUNDS.journal_bytes,
     ) -> None:
         """Use `files`; nothing is written before the first record."""
-        self.files = files
+        super().__init__(files)
         self.max_bytes = max_bytes
         self.full: str | None = None
         """The reason why no new tree is recorded, under which it is counted; None while trees are recorded."""
         self.roll_bytes = roll_bytes
-        self._salt: bytes | None = None
-        self._is_salt_kept = True
-        self._newer: dict[str, bool] = {}
-        self.sound: dict[str, tuple[str, list[tuple[int, int]]]] = {}
-        """Logs whose sums held when they were counted last: see `counts.py`."""
-        self._listing: tuple[list[str], list[str]] = ([], [])
-        """The files there were at the last look, and which of them are logs."""
         self._begin(held_bytes)
         _journals.add(self)
 
     def _begin(self, held_bytes: int) -> None:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.events = 0
-        """Events that this process has recorded."""
-        self.totals: dict[str, int] = {}
-        """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
+        self._opened: dict[tuple[str, ...], int] = {}
+        """Names under which events are counted → how many have opened,"""
+        self._added: Counter[tuple[str, ...]] = Counter()
+        """and how many were added later, or are counted without records."""
         self.lost: Counter[str] = Counter()
         """Events of `totals` that were lost (reason `memory_full`): neither disk nor memory would take them."""
         self.dropped = 0
@@ -111,41 +94,23 @@ class Journal:
         """Records since the last look whether the log is still there."""
 
     @property
+    def events(self) -> int:
+        """Events that this process has recorded."""
+        return sum(self._opened.values())
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
+        found = Counter[str]()
+        for names, number in (*self._opened.items(), *self._added.items()):
+            for name in names:
+                found[name] += number
+        return dict(found)
+
+    @property
     def held(self) -> int:
         """Bytes waiting in memory for a disk that refuses."""
         return self._overflow.size
-
-    @property
-    def salt(self) -> bytes:
-        """The journal's salt for fingerprints of keys. It is no secret, it has to be the same in every process.
-
-        So a process that the disk lets neither read nor keep one takes the very salt that all others would make there.
-        """
-        if is_collected(self.files):
-            return b""  # vendors go by their names
-        if self._salt is None:
-            try:
-                self._salt = self._kept_salt(self.files.identity())
-            except OSError:
-                self._salt, self._is_salt_kept = self.files.identity(), False
-        return self._salt
-
-    @property
-    def salts(self) -> list[bytes]:
-        """The journal's salt, and those of processes that could not have it: a full disk, a folder of two paths.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
-        kept = self.files.read("salt", 0)
-        whole = range(SALT_BYTES, len(kept) + 1, SALT_BYTES)
-        return [kept[end - SALT_BYTES : end] for end in whole]
-
-    def _kept_salt(self, fresh: bytes) -> bytes:
-        if self.files.size("salt") < SALT_BYTES:
-            # Two processes may do this at once: both then take the bytes that came first.
-            self.files.append("salt", fresh)
-        return self.files.read("salt", 0, SALT_BYTES)
 
     def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int | None = None) -> None:
         """Add one record, and so many events to the totals of these names; without a number, the one that opens here.
@@ -180,18 +145,17 @@ class Journal:
     def _put(self, payload: bytes, counted: tuple[str, ...], events: int | None, began: float) -> bytes:
         """Write a record, or hold it while the disk refuses; returns its line."""
         # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
-        number = self.appended
-        self.appended = number + 1
-        line = frame(number, payload)
-        self._size += len(line)
-        self._checksum = crc32(line if len(line) <= LONG else line[:8], self._checksum)  # see `line.checksum`
         if counted:
             if events is None:
-                events = 1
-                self.events += 1
-            totals = self.totals
-            for name in counted:
-                totals[name] = totals.get(name, 0) + events
+                self._opened[counted] = self._opened.get(counted, 0) + 1
+            else:
+                self._added[counted] += events
+        # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does: a call less each.
+        number = self.appended
+        line = b"%08x %d %b\n" % (crc32(payload, number), number, payload)
+        self.appended = number + 1
+        self._size += len(line)
+        self._checksum = crc32(line[:8], self._checksum)
         try:
             # While one line waits, all later ones wait behind it: the log keeps its order.
             if not self._overflow.is_holding:
@@ -245,53 +209,6 @@ class Journal:
             self._alive.release()
             self._alive = None
 
-    def is_alive(self, process: str) -> bool:
-        """Whether the process that writes logs of that name may still write."""
-        if process == self.process:
-            return True
-        if is_collected(self.files) and f"{process}.alive" not in self.files.names():
-            return self.files.size(process + ENDED) == 0  # it runs elsewhere
-        try:
-            lock = self.files.lock(f"{process}.alive")
-        except OSError:
-            return True
-        if lock is None:
-            return True
-        lock.release()
-        return False
-
-    def logs(self) -> list[str]:
-        """All logs of all processes, oldest first; those of one process stand together, in the order it wrote them."""
-        return [name for name in self.all_logs() if not self.is_newer(name)]
-
-    def newer_logs(self) -> list[str]:
-        """Logs that a later version has written: left untouched."""
-        return [name for name in self.all_logs() if self.is_newer(name)]
-
-    def all_logs(self) -> list[str]:
-        """Logs of any version, in the order of `logs`: the same list as long as there are the same files."""
-        names = self.files.names()
-        known, logs = self._listing
-        if names is not known:
-            # By number, not by text: `.10000.log` comes after `.9999.log`.
-            found = filter(None, map(LOG_NAME.fullmatch, names))
-            logs = [one[0] for one in sorted(found, key=lambda one: (one[1], int(one[2] or 0)))]
-            self._listing = (names, logs)
-        return logs
-
-    def is_newer(self, name: str) -> bool:
-        known = self._newer.get(name)
-        if known is None:
-            try:
-                first, newline, _ = self.files.read(name, 0, HEADER_BYTES).partition(b"\n")
-            except OSError:
-                return False
-            made_by = MADE_BY.search(first)
-            known = made_by is not None and int(made_by[1]) > VERSION
-            if newline or len(first) == HEADER_BYTES:
-                self._newer[name] = known
-        return known
-
     def look_for_room(self) -> None:
         """Measure all logs, and open or close the journal for new trees."""
         try:
@@ -304,7 +221,7 @@ class Journal:
     def sums(self, *, end: bool = False) -> Record:
         """What this process has recorded so far, as a log's first line or (with `end`) its last one says it."""
         with self._lock:
-            totals, lost, whole = dict(self.totals), dict(self.lost), (self._size, self._checksum)
+            totals, lost, whole = self.totals, dict(self.lost), (self._size, self._checksum)
             return log_line(self.process, os.getpid(), time.time_ns(), totals, lost, self.events, whole, end=end)
 
     def _roll(self) -> None:
@@ -350,25 +267,12 @@ class Journal:
             self._alive = None
             self.restarts += 1
             # What was deleted is nobody's any more: it is counted from here on.
-            self.totals.clear()
-            self.events = 0
-            self.lost.clear()
+            for counts in (self._opened, self._added, self.lost):
+                counts.clear()
             self._roll()
             for line, counted, events in unsure:
                 self._put(unframe(line.rstrip(b"\n"))[1], counted, events, now)
             self._keep_salt()
-
-    def _keep_salt(self) -> None:
-        """Where another salt has won, add ours behind it: so what was recorded under ours is known by it later."""
-        if self._salt is None:
-            return
-        try:
-            self._kept_salt(self._salt)
-            if self._salt not in self.salts:
-                self.files.append("salt", self._salt)
-            self._is_salt_kept = True
-        except OSError:
-            self._is_salt_kept = False
 
     def _disk_is_back(self) -> None:
         self._keep_salt()
@@ -380,12 +284,6 @@ class Journal:
         # The child closes its copies of the descriptors; the parent keeps its own, and with them its locks.
         self.files.forget()
         self._begin(self._overflow.max_bytes)
-
-
-@lru_cache(maxsize=1024)
-def process_of(log: str) -> str:
-    """The process that wrote a log of that name."""
-    return log.rsplit(".", 2)[0]
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()

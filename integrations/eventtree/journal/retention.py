@@ -9,7 +9,8 @@ from itertools import groupby
 
 from eventtree.config import BOUNDS
 from eventtree.journal.counts import Cursors, count_unsettled
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, SIZES, VANISHED
 from eventtree.journal.totals import captured, keep_removed
 

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from eventtree import record
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line, LineReader
 from eventtree.journal.relayed import addressing, is_collected
 from eventtree.pace import paced

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import pydantic_core
 
 from eventtree import record
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.line import LineReader, checksum, frame, unframe
 from eventtree.journal.relayed import is_relayed, readdress
 from eventtree.journal.scan import Entry, entries_of

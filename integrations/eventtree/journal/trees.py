@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from eventtree import record
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.line import READ_BYTES, Line, unframe
 from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
 from eventtree.pace import let_go, paced

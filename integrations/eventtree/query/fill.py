@@ -17,7 +17,7 @@ from typing import Any
 from eventtree import record
 from eventtree.event import EventTree
 from eventtree.journal import Journal, LineReader
-from eventtree.journal.journal import process_of
+from eventtree.journal.folder import process_of
 from eventtree.journal.scan import Entry, entries_of, entry_of
 from eventtree.journal.trees import load
 from eventtree.query.opened import Place, vendors_of

@@ -11,7 +11,7 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Files
-from eventtree.journal.journal import process_of
+from eventtree.journal.folder import process_of
 from eventtree.journal.trees import ROOT_KINDS, load
 from eventtree.tree.events import Pricing
 from eventtree.tree.stored import fold_records

@@ -18,7 +18,7 @@ from typing import Any
 from eventtree import record
 from eventtree.event import Status
 from eventtree.journal import Journal
-from eventtree.journal.journal import process_of
+from eventtree.journal.folder import process_of
 from eventtree.journal.trees import bytes_at, load
 from eventtree.query.fill import NEVER, Filler
 from eventtree.query.packed import at_an_end, id_of, number_at, start_of

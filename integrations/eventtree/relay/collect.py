@@ -28,7 +28,8 @@ from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError, JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, SIZES, TAKERS, VANISHED, is_collected
 from eventtree.record import BY_NAME, encode
 from eventtree.relay.port import AwayError, Chunk, Port, pause_after

@@ -16,7 +16,8 @@ from eventtree.delivery.thread import LoopThread
 from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.loop import unseen
 from eventtree.relay.port import AwayError, RefusedError, pause_after

@@ -20,7 +20,8 @@ from itertools import groupby
 import pydantic_core
 
 from eventtree.journal.cursor import Cursor
-from eventtree.journal.journal import Journal, process_of
+from eventtree.journal.folder import process_of
+from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.record import LOG, VERSION, decode, dropped_by, encode
 from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
