@@ -269,7 +269,10 @@ class Catalogue:
             owner, listed = self._snapshot.find_provider_model(RESOURCE.sub("", model), None, provider_id, None)
         except LookupError:
             return None
-        zeros = {name: 0 for key in _price_keys(listed) if (name := _counted(key)) in COUNTED}
+        # Every price it has, whatever the day or tier.
+        dated = listed.prices if isinstance(listed.prices, list) else [listed]
+        keys = {key for one in (*dated, *(listed.price_variants or ())) for key in vars(one.prices)}
+        zeros = {name: 0 for key in keys if (name := _counted(key)) in COUNTED}
         is_own = any(listed is one for one in owner.models)  # of a model taken from elsewhere it looks at no variants
         return Found(owner, listed, zeros, tuple(listed.price_variants or ()) if is_own else (), Remembered(64))
 
@@ -331,12 +334,6 @@ def _counted(key: str) -> str:
     """genai-prices' name of what a price is for."""
     ending = next((ending for ending in ENDINGS if key.endswith(ending)), "")
     return key.removesuffix(ending) + ENDINGS.get(ending, "")
-
-
-def _price_keys(model: Any) -> set[str]:
-    """Every price a model has, whatever the day or tier."""
-    plain = model.prices if isinstance(model.prices, list) else [model]
-    return {key for one in (*plain, *(model.price_variants or ())) for key in vars(one.prices)}
 
 
 def _listed(provider: str, ids: Iterable[str]) -> str | None:

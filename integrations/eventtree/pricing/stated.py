@@ -47,7 +47,10 @@ def cost_of(value: JsonValue, source: str, unit: Decimal = Decimal(1)) -> Cost |
     if not isinstance(value, Mapping):
         total = money(value, unit)
         return None if total is None else Cost(total_usd=total, source=source)
-    sides = {side: _first_money(value, keys, unit) for side, keys in SIDES.items()}
+    sides = {
+        side: next((amount for key in keys if (amount := money(value.get(key), unit)) is not None), None)
+        for side, keys in SIDES.items()
+    }
     if all(amount is None for amount in sides.values()):
         return None
     if sides["total_usd"] is None and sides["input_usd"] is not None and sides["output_usd"] is not None:
@@ -59,9 +62,7 @@ def given_in(raw: JsonValue) -> Cost | None:
     """What a model class of the user wrote as `total_cost` into `usage_metadata`, summed over the generations."""
     if not isinstance(raw, dict):
         return None
-    costs = [money(one["total_cost"]) for one in places(raw, "usage_metadata") if "total_cost" in one]
-    known = [cost for cost in costs if cost is not None]
-    return Cost(total_usd=sum(known, Decimal(0)), source="given") if known and len(known) == len(costs) else None
+    return _sum([money(one["total_cost"]) for one in places(raw, "usage_metadata") if "total_cost" in one], "given")
 
 
 def reported_in(raw: JsonValue) -> Cost | None:
@@ -72,12 +73,10 @@ def reported_in(raw: JsonValue) -> Cost | None:
         costs = [cost for one in places(raw, place) if (cost := _reported(one)) is not None]
         if costs:
             # Generations of one request repeat what the request cost.
-            return costs[0] if all(cost == costs[0] for cost in costs) else _total(costs)
+            return (
+                costs[0] if costs.count(costs[0]) == len(costs) else _sum([one.total_usd for one in costs], "provider")
+            )
     return None
-
-
-def _first_money(value: Mapping[str, JsonValue], keys: tuple[str, ...], unit: Decimal) -> Decimal | None:
-    return next((amount for key in keys if (amount := money(value.get(key), unit)) is not None), None)
 
 
 def _reported(one: dict[str, JsonValue]) -> Cost | None:
@@ -106,7 +105,6 @@ def _with_upstream(cost: Cost, one: dict[str, JsonValue], path: str) -> Cost:
     return cost if amount is None else cost.model_copy(update={"total_usd": cost.total_usd + amount})
 
 
-def _total(costs: list[Cost]) -> Cost | None:
-    totals = [cost.total_usd for cost in costs]
-    known = [total for total in totals if total is not None]
-    return Cost(total_usd=sum(known, Decimal(0)), source="provider") if len(known) == len(totals) else None
+def _sum(amounts: list[Decimal | None], source: str) -> Cost | None:
+    known = [amount for amount in amounts if amount is not None]
+    return Cost(total_usd=sum(known, Decimal(0)), source=source) if known and len(known) == len(amounts) else None

@@ -45,7 +45,7 @@ ASKED_AT_ONCE = 500
 PATIENCE = 40.0
 """A tree that grows is folded again when this many times the time has passed that its last fold took."""
 START = re.compile(rb'"start":(\d{1,30})')
-NEVER = float("-inf")
+NEVER, FOREVER = float("-inf"), float("inf")
 
 NEWEST_STALE = "SELECT tree, id FROM stale WHERE tree >= ? AND tree NOT IN ({waiting}) ORDER BY tree DESC LIMIT ?"
 LINES = "SELECT tree, name, at, places FROM lines JOIN logs ON logs.id = log WHERE tree IN ({trees}) ORDER BY name, at"
@@ -78,7 +78,7 @@ class Filler:
         listed = self.journal.logs()
         gone = known.keys() - set(listed)
         if gone:
-            within(self.db, lambda: self._leave_out(gone))
+            self._leave_out(gone)
         grown = (name for name in listed if files.size(name) > known.get(name, 0))
         self._unplaced = sorted((files.changed_at(name), name) for name in grown)
         now = time.monotonic()
@@ -99,10 +99,22 @@ class Filler:
             self._place_newest()
         else:
             try:
-                within(self.db, self._fold_newest)
+                self._fold_newest()
             except BaseException:
                 self._shapes.clear()  # some may not have been kept
                 raise
+
+    def fill(self, seconds: float = FOREVER, *, of_lines: bool = False) -> bool:
+        """Go on for so long; True once every tree has its row, or `of_lines`, once all logs are placed.
+
+        Raises:
+            OSError: the disk refuses to read.
+        """
+        end = time.monotonic() + seconds
+        self.look()
+        while (is_more := bool(self._unplaced) if of_lines else self.horizon() != NEVER) and time.monotonic() < end:
+            self._place_newest() if of_lines else self.step()
+        return not is_more
 
     def place_since(self, start: float = NEVER) -> None:
         """Place all logs that were written since `start`, in microseconds since the epoch.
@@ -138,7 +150,8 @@ class Filler:
 
     def _place_newest(self) -> None:
         _, name = self._unplaced[-1]
-        within(self.db, lambda: self._place(name))
+        with within(self.db):
+            self._place(name)
         self._unplaced.pop()
 
     def _place(self, name: str) -> None:
@@ -211,22 +224,23 @@ class Filler:
 
     def _fold_newest(self) -> None:
         """Make the rows of the newest stale trees: as many as are read at once."""
-        stale = dict(self._stale(FOLDED_AT_ONCE))
-        places = self._places(list(stale))
-        folded, size, lines = dict[int, StoredId](), 0, list[Place]()
-        for tree, stored_id in stale.items():
-            size += sum(length for _, _, length in places[tree])
-            if folded and size > FOLDED_BYTES:
-                break
-            folded[tree] = stored_id
-            lines += places[tree]
-        records: dict[str, list[record.Record]] = {}
-        for one in load(self.journal, sorted(lines)):
-            records.setdefault(one["tree"], []).append(one)
-        rows = [self._row(tree, one, records.get(id_of(one), [])) for tree, one in folded.items()]
-        self.db.executemany("DELETE FROM stale WHERE tree = ?", [row[:1] for row in rows])
-        self.db.executemany("DELETE FROM trees WHERE tree = ?", [row for row in rows if len(row) == 1])
-        self.db.executemany(ADD_TREE, [row for row in rows[::-1] if len(row) > 1])
+        with within(self.db):
+            stale = dict(self._stale(FOLDED_AT_ONCE))
+            places = self._places(list(stale))
+            folded, size, lines = dict[int, StoredId](), 0, list[Place]()
+            for tree, stored_id in stale.items():
+                size += sum(length for _, _, length in places[tree])
+                if folded and size > FOLDED_BYTES:
+                    break
+                folded[tree] = stored_id
+                lines += places[tree]
+            records: dict[str, list[record.Record]] = {}
+            for one in load(self.journal, sorted(lines)):
+                records.setdefault(one["tree"], []).append(one)
+            rows = [self._row(tree, one, records.get(id_of(one), [])) for tree, one in folded.items()]
+            self.db.executemany("DELETE FROM stale WHERE tree = ?", [row[:1] for row in rows])
+            self.db.executemany("DELETE FROM trees WHERE tree = ?", [row for row in rows if len(row) == 1])
+            self.db.executemany(ADD_TREE, [row for row in rows[::-1] if len(row) > 1])
 
     def _row(self, number: int, stored_id: StoredId, records: Sequence[record.Record]) -> tuple[Any, ...]:
         """Number and columns of a tree; the number alone where nothing of it can be folded."""
@@ -255,16 +269,17 @@ class Filler:
 
     def _leave_out(self, gone: set[str]) -> None:
         """Take out the lines of logs that were removed; trees without any line go with them."""
-        for name in gone:
-            # None where another process that fills the same file was quicker.
-            for log in self.db.execute("DELETE FROM logs WHERE name = ? RETURNING id", (name,)).fetchall():
-                self.db.execute(
-                    "INSERT OR IGNORE INTO stale SELECT tree, id FROM ids WHERE tree IN "
-                    "(SELECT tree FROM lines WHERE log = ?)", log
-                )  # fmt: skip
-                self.db.execute("DELETE FROM lines WHERE log = ?", log)
-        for table in ("ids", "trees", "stale"):
-            self.db.execute(f"DELETE FROM {table} WHERE tree NOT IN (SELECT tree FROM lines)")
+        with within(self.db):
+            for name in gone:
+                # None where another process that fills the same file was quicker.
+                for log in self.db.execute("DELETE FROM logs WHERE name = ? RETURNING id", (name,)).fetchall():
+                    self.db.execute(
+                        "INSERT OR IGNORE INTO stale SELECT tree, id FROM ids WHERE tree IN "
+                        "(SELECT tree FROM lines WHERE log = ?)", log
+                    )  # fmt: skip
+                    self.db.execute("DELETE FROM lines WHERE log = ?", log)
+            for table in ("ids", "trees", "stale"):
+                self.db.execute(f"DELETE FROM {table} WHERE tree NOT IN (SELECT tree FROM lines)")
 
 
 def _listed(trees: Iterable[int]) -> str:

@@ -22,7 +22,7 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import find_trees, load
 from eventtree.pricing import Pricer
-from eventtree.query.fill import NEVER, Filler
+from eventtree.query.fill import FOREVER, Filler
 from eventtree.query.opened import Deliveries, Opened, Place, Standing
 from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
 from eventtree.query.row import TreeRow
@@ -40,7 +40,6 @@ QUICKLY_PLACED = 32 * 1024 * 1024
 ALL_PLACED = "SELECT tree, id, NULL FROM ids"
 KEPT_TREES = 8
 """Trees that stay folded: one is asked for as often as somebody chooses another of its events."""
-FOREVER = float("inf")
 
 
 class Index:
@@ -87,7 +86,7 @@ class Index:
             OSError: the disk refuses to read.
         """
         with self._lock:
-            return self._safely(lambda: self._fill(lambda: False, seconds))
+            return self._safely(lambda: self._filler.fill(seconds))
 
     def search(
         self, chosen: Filter = ALL, *, before: Cursor | None = None, limit: int = 100, seconds: float = FOREVER
@@ -155,7 +154,7 @@ class Index:
         """
         with self._lock:
             # Their lines alone have to be known, where no row is asked.
-            self._safely(lambda: self._fill(lambda: False, FOREVER) if chosen.choices else self._place_all())
+            self._safely(lambda: self._filler.fill(of_lines=not chosen.choices))
             condition = self._search.condition(chosen)
             rows = f"SELECT tree, id, shape FROM trees WHERE ({condition.sql})" if chosen.choices else ALL_PLACED
             found = self._db.execute(f"{rows} ORDER BY tree", condition.values)
@@ -189,21 +188,16 @@ class Index:
         What the count finds out is kept for the next process.
         """
         sound = self.journal.sound
+        read = "SELECT log, mark, places FROM sound"
         with self._lock:
-            sound.update(self._safely(self._remembered))
+            rows = self._safely(lambda: [(log, mark, json.loads(one)) for log, mark, one in self._db.execute(read)])
+        sound.update({log: (mark, list(map(tuple, places))) for log, mark, places in rows})
         yield
         kept = [(log, *found) for log in self.journal.logs() if (found := sound.get(log))]
         fresh = [(log, mark, json.dumps(places)) for log, mark, places in kept]
-        with self._lock, suppress(sqlite3.Error):  # the next count reads what this one has read
-            within(self._db, lambda: self._keep(fresh))
-
-    def _remembered(self) -> dict[str, tuple[str, list[tuple[int, int]]]]:
-        rows = self._db.execute("SELECT log, mark, places FROM sound")
-        return {log: (mark, [(begin, length) for begin, length in json.loads(places)]) for log, mark, places in rows}
-
-    def _keep(self, fresh: list[tuple[str, str, str]]) -> None:
-        self._db.execute("DELETE FROM sound")
-        self._db.executemany("INSERT INTO sound VALUES (?, ?, ?)", fresh)
+        with self._lock, suppress(sqlite3.Error), within(self._db):  # the next count reads what this one has read
+            self._db.execute("DELETE FROM sound")
+            self._db.executemany("INSERT INTO sound VALUES (?, ?, ?)", fresh)
 
     def unknown_models(self) -> dict[str, int]:
         """Models no price is known for → how often they were met, in the trees that have their row."""
@@ -215,15 +209,11 @@ class Index:
                     met[model] += count
             return dict(sorted(met.items()))
 
-    def _place_all(self) -> None:
-        self._filler.look()
-        self._filler.place_since()
-
     def _begin(self) -> None:
         self._key = key_of(self.journal)
         self._db = opened(self.place, self._key)
         self._filler = Filler(self.journal, self._db, self.pricer)
-        self._search = Search(self.journal, self._db, self._filler, self.pricer)
+        self._search = Search(self._filler)
 
     def _safely(self, work: Callable[[], T]) -> T:
         """Do it; where the file is damaged, or was filled from something else, once more with a fresh one."""
@@ -239,13 +229,6 @@ class Index:
         self._db.close()
         self._begin()
         return work()
-
-    def _fill(self, is_enough: Callable[[], bool], seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        self._filler.look()
-        while (horizon := self._filler.horizon()) != NEVER and not is_enough() and time.monotonic() < end:
-            self._filler.step()
-        return horizon == NEVER
 
     def _numbered(self, wanted: str) -> tuple[int, str] | None:
         """Number and id of the tree whose id is, or begins or ends with, `wanted`."""

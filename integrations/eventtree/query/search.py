@@ -8,7 +8,6 @@ that fit otherwise are read and judged themselves.
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from typing import Any
 
 from eventtree import record
 from eventtree.event import Status
-from eventtree.journal import Journal
 from eventtree.journal.folder import process_of
 from eventtree.journal.trees import bytes_at, load
 from eventtree.query.fill import NEVER, Filler
 from eventtree.query.packed import at_an_end, id_of, number_at, start_of
 from eventtree.query.row import COLUMNS, Shape, TreeRow
 from eventtree.tree import filter as words
-from eventtree.tree.events import Pricing
 from eventtree.tree.filter import NUMBER_WORDS, Filter, Term
 from eventtree.tree.stored import fold_records
 
@@ -57,12 +54,10 @@ class Page:
 class Search:
     """Asks the rows that there are, and has more of them made until the answer is certain."""
 
-    def __init__(self, journal: Journal, db: sqlite3.Connection, filler: Filler, pricing: Pricing) -> None:
-        """Ask `db`, which `filler` fills."""
-        self._journal = journal
-        self._db = db
+    def __init__(self, filler: Filler) -> None:
+        """Ask what `filler` fills."""
         self._filler = filler
-        self._pricing = pricing
+        self._db = filler.db
         self._shapes: dict[int, Shape] = {}
 
     def page(self, chosen: Filter, before: Cursor | None, limit: int, end: float) -> Page:
@@ -108,24 +103,15 @@ class Search:
 
     def _is_chosen(self, row: Columns, chosen: Filter, judged: dict[int, bool]) -> bool:
         """Whether a tree has the texts: its bytes say quickly that it has not, the tree itself that it has."""
-        known = judged.get(row[0])
-        if known is None:
-            known = judged[row[0]] = self._may_have(row[0], needles(chosen)) and self._has(row, chosen)
-        return known
-
-    def _may_have(self, tree: int, texts: list[str]) -> bool:
-        if not texts:
-            return True
-        wanted = [record.encode(text)[1:-1].decode() for text in texts]
-        for data in bytes_at(self._journal, self._filler.places(tree)):
-            text = data.decode("utf-8", "replace").lower()
-            if any(one in text for one in wanted):
-                return True
-        return False
-
-    def _has(self, row: Columns, chosen: Filter) -> bool:
-        tree = fold_records(id_of(row[1]), load(self._journal, self._filler.places(row[0])), self._pricing)
-        return tree is not None and chosen.matches(tree, self.vendors(row[2]))
+        number, stored_id, shape = row[:3]
+        if number not in judged:
+            journal, places = self._filler.journal, self._filler.places(number)
+            wanted = [record.encode(text)[1:-1].decode() for text in needles(chosen)]
+            texts = (data.decode("utf-8", "replace").lower() for data in bytes_at(journal, places))
+            may_have = not wanted or any(one in text for text in texts for one in wanted)
+            tree = fold_records(id_of(stored_id), load(journal, places), self._filler.pricing) if may_have else None
+            judged[number] = tree is not None and chosen.matches(tree, self.vendors(shape))
+        return judged[number]
 
     def vendors(self, shape: int) -> list[str]:
         """Names of the vendors of a shape."""
@@ -146,7 +132,7 @@ class Search:
             self.condition(ALL)
         shape = self._shapes[row[2]]
         running = Status.INCOMPLETE in shape.status and any(
-            self._journal.is_alive(process_of(log)) for log in {log for log, *_ in self._filler.places(row[0])}
+            self._filler.journal.is_alive(process_of(log)) for log in {log for log, *_ in self._filler.places(row[0])}
         )
         return TreeRow.of(row, shape, running=running)
 

@@ -7,8 +7,8 @@ trees that were cleared, damage: it begins anew.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -102,11 +102,12 @@ def is_busy(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def within(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
-    """Do some work in one transaction that writes."""
+@contextmanager
+def within(connection: sqlite3.Connection) -> Iterator[None]:
+    """One transaction that writes."""
     connection.execute("BEGIN IMMEDIATE")
     with connection:
-        work()
+        yield
 
 
 def _folder() -> Path:
@@ -135,7 +136,7 @@ def _connected(place: str, key: str) -> sqlite3.Connection:
         connection.create_function("has_at_an_end", 2, has_at_an_end, deterministic=True)
         connection.executescript(SCHEMA)
         if not _is_of(connection, key):  # else nobody has to wait for who fills it
-            within(connection, lambda: _begin(connection, key))
+            _begin(connection, key)
     except sqlite3.Error:
         connection.close()
         raise
@@ -148,8 +149,9 @@ def _is_of(connection: sqlite3.Connection, key: str) -> bool:
 
 
 def _begin(connection: sqlite3.Connection, key: str) -> None:
-    if _is_of(connection, key):
-        return
-    for table in ("about", "logs", "sound", "ids", "lines", "stale", "shapes", "trees"):
-        connection.execute(f"DELETE FROM {table}")
-    connection.execute("INSERT INTO about VALUES (1, ?)", (key,))
+    with within(connection):
+        if _is_of(connection, key):
+            return  # another process was quicker
+        for table in ("about", "logs", "sound", "ids", "lines", "stale", "shapes", "trees"):
+            connection.execute(f"DELETE FROM {table}")
+        connection.execute("INSERT INTO about VALUES (1, ?)", (key,))

@@ -337,7 +337,8 @@ class Body:
             merge(self.raw, kept(body) if body is raw else kept(body, PLACES))
             self._list(body)
             self.model = model_in(body) or self.model
-            self.finish = _finish(body) or self.finish
+            if (why := finish_of_body(body, field)) is not None:
+                self.finish = str(getattr(why, "value", why)) or self.finish
 
     def _list(self, body: Any) -> None:
         """What it lists besides its counts: OpenAI's hosted tools, Gemini's searches (of each candidate; at the top in
@@ -359,8 +360,3 @@ class Body:
         return {
             "raw": self.raw, "provider": provider, "streamed": self.streamed, **({"listed": listed} if listed else {}),
         }  # fmt: skip
-
-
-def _finish(body: Any) -> str | None:
-    why = finish_of_body(body, field)
-    return str(getattr(why, "value", why)) if why is not None else None

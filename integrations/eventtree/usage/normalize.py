@@ -61,7 +61,12 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     readings = _last_snapshot(record, _readings(record))
     units = _listed_units(record, model)
     if not readings:
-        return _without_figures(record, units)
+        is_on_the_first = any(one.get("token_usage") == {} for one in record.places.get("llm_output", ()))
+        if record.batch > 1 and is_on_the_first:
+            # BaseLLM.generate puts the sum of a batch on its first prompt and an empty dict on the others.
+            problem = f"counted on the first of the batch's {record.batch} prompts"
+            return Usage(cached=record.is_cached, raw=raw, problems=(problem,))
+        return Usage(cached=record.is_cached, units=units, raw=raw) if record.is_cached or units else None
     chosen = _choose(record, readings)
     _mend_input(record, chosen, readings)
     _enrich(chosen, readings)
@@ -175,14 +180,6 @@ def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
     return [last, *others]
 
 
-def _without_figures(record: _Record, units: dict[str, int]) -> Usage | None:
-    if record.batch > 1 and any(one.get("token_usage") == {} for one in record.places.get("llm_output", ())):
-        # BaseLLM.generate puts the sum of a batch on its first prompt and an empty dict on the others.
-        problem = f"counted on the first of the batch's {record.batch} prompts"
-        return Usage(cached=record.is_cached, raw=record.raw, problems=(problem,))
-    return Usage(cached=record.is_cached, units=units, raw=record.raw) if record.is_cached or units else None
-
-
 def _listed_units(record: _Record, model: str | None) -> dict[str, int]:
     """What the answer lists beside its counts and is billed; see `hosted`."""
     beside = {unit: n for key, unit in UNITS_BESIDE.items() for one in record.dicts if (n := count(one.get(key)))}
@@ -214,20 +211,16 @@ def _read_place(
         else:
             reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
         if reading is not None and (reading.figures or reading.problems):
-            _name_quirk(reading, path, value)
+            mark, problem = QUIRKS.get(path, ("", ""))
+            if mark in value and problem not in reading.problems:
+                # What a client is known to have put in the place of the tokens.
+                reading.problems.append(problem)
+                sides = [side for side in ("input", "output") if side in reading.figures]
+                reading.figures |= {f"billed_{side}_tokens": reading.figures[side] for side in sides}
             seen.append((value, reading))
             reading.tier = reading.tier or _stated_tier(one)
             return reading
     return None
-
-
-def _name_quirk(reading: Reading, path: str, value: Mapping[str, JsonValue]) -> None:
-    """Say what a client is known to have put in the place of the tokens."""
-    mark, problem = QUIRKS.get(path, ("", ""))
-    if mark in value and problem not in reading.problems:
-        reading.problems.append(problem)
-        sides = [side for side in ("input", "output") if side in reading.figures]
-        reading.figures |= {f"billed_{side}_tokens": reading.figures[side] for side in sides}
 
 
 def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:

@@ -253,8 +253,13 @@ def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_think
         _take(reading, name, next((values for path in paths if (values := find(raw, path))), []))
     if shape.absent_output_is_zero and "output" not in figures and "input" in figures and not reading.problems:
         figures["output"] = 0
-    if "cache_write_5m" in figures or "cache_write_1h" in figures:
-        _settle_writes(reading)
+    if split := figures.get("cache_write_5m", 0) + figures.get("cache_write_1h", 0):
+        # Where only the parts of 5 minutes and of an hour are given (LangChain sets the whole to 0 then), their sum.
+        whole = figures["cache_write"] = figures.get("cache_write") or split
+        if split > whole:
+            reading.problems.append(f"cache writes of 5m and 1h are {split}, of all {whole}")
+            figures.pop("cache_write_5m", None)
+            figures.pop("cache_write_1h", None)
     stated = figures.copy()
     _move_inside(shape, figures)
     _settle_total(reading, stated, gap_is_thinking)
@@ -267,12 +272,9 @@ def _take(reading: Reading, name: str, values: list[JsonValue]) -> None:
     if values and None not in counts:
         reading.figures[name] = sum(one for one in counts if one is not None)
     elif values:
-        reading.problems.append(f"{name} is no count ({_describe(values)})")
-
-
-def _describe(values: list[JsonValue]) -> str:
-    """The value where it is a number, else only its type: text of a user has no place in a problem."""
-    return ", ".join(str(v)[:24] if isinstance(v, int | float) else type(v).__name__ for v in values[:3])
+        # The value where it is a number, else only its type: text of a user has no place in a problem.
+        said = (str(v)[:24] if isinstance(v, int | float) else type(v).__name__ for v in values[:3])
+        reading.problems.append(f"{name} is no count ({', '.join(said)})")
 
 
 def _tier_of_keys(raw: Mapping[str, JsonValue]) -> str | None:
@@ -282,18 +284,6 @@ def _tier_of_keys(raw: Mapping[str, JsonValue]) -> str | None:
         if any(isinstance(one, dict) and (tier in one or f"{tier}_cache_read" in one) for one in details):
             return tier
     return None
-
-
-def _settle_writes(reading: Reading) -> None:
-    """Cache writes: where only the 5m and 1h parts are given (LangChain sets the whole to 0 then), sum them."""
-    figures = reading.figures
-    split = figures.get("cache_write_5m", 0) + figures.get("cache_write_1h", 0)
-    if split and not figures.get("cache_write"):
-        figures["cache_write"] = split
-    elif split > figures.get("cache_write", 0):
-        reading.problems.append(f"cache writes of 5m and 1h are {split}, of all {figures['cache_write']}")
-        figures.pop("cache_write_5m", None)
-        figures.pop("cache_write_1h", None)
 
 
 FLIPS: tuple[frozenset[str], ...] = (
