@@ -358,14 +358,14 @@ def _wrong(error: ValidationError, from_environment: Collection[str]) -> ConfigE
     model, name, what = (Bounds, inner, "Bounds") if setting == "bounds" and inner else (Settings, setting, "Settings")
     if name in SWITCHES:
         hint = SWITCH_HINT
-    elif not (hint := told_of(model, name)):
+    elif not (hint := first_sentence(model, name)):
         hint = f"{did_you_mean(name, model.model_fields)}{what} are {', '.join(model.model_fields)}"
     if setting in from_environment:
         where = f"{where} ({FROM_ENVIRONMENT[setting][0]})"
     return ConfigError(where, problem, hint)
 
 
-def told_of(model: type[BaseModel], name: str) -> str:
+def first_sentence(model: type[BaseModel], name: str) -> str:
     """The first sentence of a setting's docstring; empty for a setting that there is not, or without the source."""
     import inspect  # only where something is wrong: it is slow
     import re

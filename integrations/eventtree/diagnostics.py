@@ -150,8 +150,8 @@ def line_of(error: BaseException, module: str = "") -> str:
     return (own or [place for _, place in lines] or ["unknown place"])[-1]
 
 
-def told(error: BaseException, module: str = "") -> str:
-    """An exception of somebody else's code, told to who wrote it: its kind, its text and its line."""
+def described(error: BaseException, module: str = "") -> str:
+    """An exception of somebody else's code, for who wrote it: its kind, its text and its line."""
     return f"{QUALNAME_OF(type(error))}: {message_of(error)} at {line_of(error, module)}"
 
 

@@ -233,7 +233,7 @@ def test_f30_what_held_once_is_not_read_again(own_place: Path, monkeypatch: pyte
     assert reports[0] == reports[1] == make_report(Journal(files))
     assert reports[0].vendors["braintrust"].feedback == {"waiting": 3}
     assert reads[0] - reads[1] > 290_000
-    with closing(sqlite3.connect(index.place)) as db, db:
+    with closing(sqlite3.connect(index.file)) as db, db:
         db.execute("UPDATE sound SET places = '[[1'")
     with Index(one := Journal(files)) as index, index.remembering():
         assert make_report(one) == reports[0]

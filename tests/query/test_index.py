@@ -229,7 +229,7 @@ def test_a_journal_in_memory_has_an_index_too() -> None:
         record_many(10)
         journal = open_journal(MEMORY)
         with Index(journal) as index:
-            assert index.place == MEMORY
+            assert index.file == MEMORY
             check(index, journal, "status:ok")
     finally:
         open_journal(MEMORY).files.forget()
@@ -240,7 +240,7 @@ def test_a_damaged_index_is_made_anew(journal: Journal, damage: str) -> None:
     record_many(40)
     with Index(journal) as index:
         index.refresh()
-        place = Path(index.place)
+        place = Path(index.file)
     for ending in ("-wal", "-shm"):
         place.with_name(place.name + ending).unlink(missing_ok=True)
     data = place.read_bytes()
@@ -270,7 +270,7 @@ def test_without_a_place_to_write_the_index_is_in_memory(
 def test_the_index_is_the_users_alone_and_holds_no_contents(index: Index, journal: Journal) -> None:
     record_many(20)
     index.refresh()
-    place = Path(index.place)
+    place = Path(index.file)
     assert place.stat().st_mode & 0o777 == 0o600
     assert place.parent.stat().st_mode & 0o777 == 0o700
     data = b"".join(path.read_bytes() for path in place.parent.glob(f"{place.name}*"))
@@ -288,7 +288,7 @@ def test_what_is_cleared_is_gone_from_the_index(index: Index, journal: Journal) 
     clear(journal)
     assert check(index, journal) == []
     forget(journal)
-    assert not list(Path(index.place).parent.glob("*.sqlite"))
+    assert not list(Path(index.file).parent.glob("*.sqlite"))
 
 
 def test_logs_that_are_removed_leave_the_index(own_place: Path) -> None:
@@ -341,7 +341,7 @@ def test_other_prices_have_an_index_of_their_own(journal: Journal) -> None:
         assert {row.usd for row in all_rows(dear, "tokens=15")} == {10}
         assert 0 < (all_rows(usual, "tokens=15")[0].usd or 0) < 1
     with Index(journal, lambda *_: 3) as own:
-        assert own.place == MEMORY
+        assert own.file == MEMORY
         assert {row.usd for row in all_rows(own, "tokens=15")} == {3}
 
 
@@ -424,19 +424,19 @@ def test_what_another_process_has_left_out_is_left_out_once(own_place: Path, mon
 def test_an_index_that_another_process_fills_can_be_opened_and_asked(index: Index, journal: Journal) -> None:
     record_many(5)
     index.refresh()
-    file = Path(index.place).stat().st_ino
+    file = Path(index.file).stat().st_ino
     index._db.execute("BEGIN IMMEDIATE")
     with Index(journal) as other:
-        assert other.place == index.place
+        assert other.file == index.file
         assert len(other.search().rows) == 5
-    assert Path(index.place).stat().st_ino == file
+    assert Path(index.file).stat().st_ino == file
     index._db.execute("ROLLBACK")
 
 
 def test_indexes_that_nobody_has_asked_for_give_way(journal: Journal) -> None:
     record_many(3)
     with Index(journal) as index:
-        place = Path(index.place)
+        place = Path(index.file)
     for number in range(MOST_FILES + 5):
         other = place.with_name(f"{number:016x}-0.sqlite")
         other.touch()
@@ -481,7 +481,7 @@ def test_an_index_costs_little_of_the_logs(own_place: Path) -> None:
         index.refresh()
         index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         logs = sum(journal.files.size(name) for name in journal.logs())
-        assert Path(index.place).stat().st_size < 0.1 * logs
+        assert Path(index.file).stat().st_size < 0.1 * logs
 
 
 def test_each_tree_says_what_became_of_it_at_each_vendor(index: Index) -> None:

@@ -381,7 +381,7 @@ def _shape_of(body: Json) -> Any:
     from eventtree.usage.normalize import _read_place
 
     reading = _read_place(body, "raw", frozenset(), [])
-    return None if reading is None else next(shape for shape in FORMATS if shape.name == reading.shape)
+    return None if reading is None else next(one for one in FORMATS if one.name == reading.form)
 
 
 FORMS: dict[str, tuple[Json, Json]] = {

@@ -93,7 +93,7 @@ def _send(vendors: list[Vendor], timeout: float) -> bool:
     while time.monotonic() < end and not _is_over(pipeline, report.vendors):
         report = pipeline.shipper.flush(min(STEP_SECONDS, max(0.0, end - time.monotonic())))
     consumers = {consumer.vendor.name: consumer for consumer in pipeline.shipper.consumers.values()}
-    verdicts = [_tell(vendor, report.vendors.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
+    verdicts = [_say_verdict(vendor, report.vendors.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
     pipeline.shipper.stop()
     return all(verdicts)
 
@@ -105,7 +105,7 @@ def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
     )
 
 
-def _tell(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
+def _say_verdict(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
     """Print what became of the tree at one vendor; True if the vendor took all of it."""
     if sums is None or consumer is None:
         say(f"{vendor.name}: FAILED to start delivery")

@@ -58,7 +58,7 @@ FAMILIES: Mapping[Path, str] = {
 }
 """Class path → family. The first class in the MRO that stands here decides."""
 
-VENDORS: Mapping[tuple[str, str], Kind] = {
+KINDS: Mapping[tuple[str, str], Kind] = {
     **{(LLM, method): Kind.MODEL for method in ("chat", "complete", "stream_chat", "stream_complete")},
     **{
         (EMBEDDER, f"get_{what}{number}"): Kind.EMBEDDING
@@ -142,8 +142,8 @@ def _find(asked: tuple[type | None, str]) -> Facts:
     family = "" if kind is None else nearest(kind, FAMILIES) or _framework(kind)
     bare = method.strip("_")
     short = bare.removeprefix("a")
-    verb = bare if (family, bare) in VENDORS or (family, short) not in VENDORS else short
-    what, provider = VENDORS.get((family, verb), Kind.CHAIN), _provider(kind)
+    verb = bare if (family, bare) in KINDS or (family, short) not in KINDS else short
+    what, provider = KINDS.get((family, verb), Kind.CHAIN), _provider(kind)
     return Facts(
         what, family, method if kind is None else name, method, verb, provider,
         known={} if provider is None else {"provider": provider},

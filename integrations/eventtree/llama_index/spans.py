@@ -96,7 +96,7 @@ class Spans:
         if found.has_settings:
             known = {**known, **inputs.settings(instance, bound_args)}
             span.names_model = "model" in known
-        is_told_more = tags or found.names_agent or outlived is not None
+        has_more = tags or found.names_agent or outlived is not None
         recorder.open(
             self.pipeline,
             own,
@@ -105,7 +105,7 @@ class Spans:
             found.name if not found.is_tool else _tool_name(instance) or found.name,
             bound_args if bound_args.arguments else None,
             partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
-            _metadata(found, instance, bound_args, tags, outlived) if is_told_more else None,
+            _metadata(found, instance, bound_args, tags, outlived) if has_more else None,
             None,
             known,
             NOTHING,

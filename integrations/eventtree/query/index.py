@@ -27,7 +27,7 @@ from eventtree.query.opened import Deliveries, Opened, Place, Standing
 from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
 from eventtree.query.row import TreeRow
 from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
-from eventtree.query.store import discard, is_busy, key_of, opened, place_of, within
+from eventtree.query.store import discard, file_of, is_busy, key_of, opened, within
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
@@ -61,7 +61,7 @@ class Index:
         self.journal = journal
         self.pricer = Pricer.of(prices, tokenizer)
         self._deliveries = Deliveries(journal)
-        self.place = place_of(journal, None if tokenizer else name_of(self.pricer))
+        self.file = file_of(journal, None if tokenizer else name_of(self.pricer))
         self._opened: Remembered[str, Opened | None] = Remembered(KEPT_TREES)
         self._lock = RLock()
         self._begin()
@@ -211,7 +211,7 @@ class Index:
 
     def _begin(self) -> None:
         self._key = key_of(self.journal)
-        self._db = opened(self.place, self._key)
+        self._db = opened(self.file, self._key)
         self._filler = Filler(self.journal, self._db, self.pricer)
         self._search = Search(self._filler)
 
@@ -225,7 +225,7 @@ class Index:
         except (sqlite3.DatabaseError, ValueError) as error:
             if is_busy(error):
                 raise JournalError("the index is being filled by another process. Try again in a moment") from None
-            discard(self.place)
+            discard(self.file)
         self._db.close()
         self._begin()
         return work()

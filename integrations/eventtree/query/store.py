@@ -1,4 +1,4 @@
-"""The index's SQLite file: in the user's cache folder, thrown away at any doubt, or in memory where there is no place.
+"""The index's SQLite file: in the user's cache folder, thrown away at any doubt, or in memory where no file can be.
 
 It says nothing that the logs do not say, so nothing is lost with it. Another journal in the same folder, a newer form,
 trees that were cleared, damage: it begins anew.
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS trees (
 """
 
 
-def place_of(journal: Journal, prices: str | None) -> str:
+def file_of(journal: Journal, prices: str | None) -> str:
     """The file of a journal's index for these prices; in memory for a journal in memory, or prices without a name."""
     if not isinstance(journal.files, DiskFiles) or prices is None:
         return MEMORY
@@ -63,9 +63,9 @@ def place_of(journal: Journal, prices: str | None) -> str:
 def forget(journal: Journal) -> None:
     """Delete a journal's indexes: what was cleared must not be read there either."""
     if isinstance(journal.files, DiskFiles):
-        for place in _folder().glob(f"{_name_of(journal.files)}-*"):
+        for file in _folder().glob(f"{_name_of(journal.files)}-*"):
             with suppress(OSError):
-                place.unlink()
+                file.unlink()
 
 
 def key_of(journal: Journal) -> str:
@@ -73,26 +73,26 @@ def key_of(journal: Journal) -> str:
     return f"{journal.salt.hex()} {journal.files.size(CLEARED)}"
 
 
-def opened(place: str, key: str) -> sqlite3.Connection:
-    """A connection to the index of that key, emptied if it was another's; in memory if `place` cannot be used."""
+def opened(file: str, key: str) -> sqlite3.Connection:
+    """A connection to the index of that key, emptied if it was another's; in memory if `file` cannot be used."""
     for _ in range(2):
         try:
-            return _connected(place, key)
+            return _connected(file, key)
         except (sqlite3.DatabaseError, OSError) as error:
-            if place == MEMORY:
+            if file == MEMORY:
                 raise
             if isinstance(error, OSError):
                 break
-            if not is_busy(error) and not discard(place):
+            if not is_busy(error) and not discard(file):
                 break
     return _connected(MEMORY, key)
 
 
-def discard(place: str) -> bool:
+def discard(file: str) -> bool:
     """Delete an index's file; False where the disk refuses."""
     with suppress(OSError):
-        for ending in ENDINGS if place != MEMORY else ():
-            Path(f"{place}{ending}").unlink(missing_ok=True)
+        for ending in ENDINGS if file != MEMORY else ():
+            Path(f"{file}{ending}").unlink(missing_ok=True)
         return True
     return False
 
@@ -125,12 +125,12 @@ def _name_of(files: DiskFiles) -> str:
     return blake2b(str(files.folder.resolve()).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
-def _connected(place: str, key: str) -> sqlite3.Connection:
-    if place != MEMORY:
-        Path(place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        Path(place).touch(mode=0o600)  # asked for now
-        _tidy(Path(place).parent)
-    connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _connected(file: str, key: str) -> sqlite3.Connection:
+    if file != MEMORY:
+        Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(file).touch(mode=0o600)  # asked for now
+        _tidy(Path(file).parent)
+    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.create_function("share_of", 1, lambda stored: share_of(id_of(stored)), deterministic=True)
         connection.create_function("has_at_an_end", 2, has_at_an_end, deterministic=True)

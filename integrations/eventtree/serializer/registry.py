@@ -77,7 +77,9 @@ def _loaded(name: str, entry: EntryPoint) -> type[Vendor]:
     try:
         found = entry.load()
     except Exception as error:  # code of others runs here
-        raise ConfigError("vendors", f"{name} cannot be loaded: {diagnostics.told(error)}", "Correct it") from error
+        raise ConfigError(
+            "vendors", f"{name} cannot be loaded: {diagnostics.described(error)}", "Correct it"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Vendor)):
         raise ConfigError("vendors", f"{name} is no vendor", "Name a class made from eventtree.vendors.Vendor")
     lacking = [one for one in NEEDED if not hasattr(found, one)]
@@ -120,4 +122,6 @@ def _from_name(entry: Any) -> Vendor:
     except EventTreeError:
         raise
     except Exception as error:  # a vendor from outside may do anything when it is made
-        raise ConfigError(vendor.kind, f"it cannot be made: {diagnostics.told(error)}", "Correct its code") from error
+        raise ConfigError(
+            vendor.kind, f"it cannot be made: {diagnostics.described(error)}", "Correct its code"
+        ) from error

@@ -37,7 +37,9 @@ class Plan:
 
     def words(self, tree_id: str, vendor: Vendor) -> str:
         """What went wrong with a tree: it is the vendor's code that failed, not its server that refused."""
-        return f"{vendor.name}'s own code failed: {diagnostics.told(self.failed[tree_id], type(vendor).__module__)}"
+        return (
+            f"{vendor.name}'s own code failed: {diagnostics.described(self.failed[tree_id], type(vendor).__module__)}"
+        )
 
 
 def plan(

@@ -22,7 +22,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
 
 from eventtree import config
-from eventtree.config import SWITCH_HINT, switch, told_of
+from eventtree.config import SWITCH_HINT, first_sentence, switch
 from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
 from eventtree.record import BY_NAME, LOCAL
@@ -125,7 +125,7 @@ class Vendor(BaseModel):
         except ValidationError as error:
             setting, problem = complaint(error)
             known = type(self).model_fields
-            hint = told_of(type(self), setting) or f"{did_you_mean(setting, known)}It takes {', '.join(known)}"
+            hint = first_sentence(type(self), setting) or f"{did_you_mean(setting, known)}It takes {', '.join(known)}"
             raise ConfigError(f"{type(self).__name__}.{setting or 'settings'}", problem, hint) from None
 
     @model_validator(mode="before")

@@ -76,7 +76,7 @@ class _Check:
         try:
             return call()
         except Exception as error:  # noqa: BLE001  (code of others: whatever it raises is a finding)
-            self.found.append(f"{what} raises {diagnostics.told(error, type(self.vendor).__module__)}")
+            self.found.append(f"{what} raises {diagnostics.described(error, type(self.vendor).__module__)}")
             return None
 
     def holds(self, rule: bool, broken: str) -> bool:

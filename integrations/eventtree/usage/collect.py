@@ -40,8 +40,8 @@ def _firsts(paths: Iterable[str]) -> frozenset[str]:
 PLACES = _firsts((*CONTAINERS, *TIERS, *MODIFIERS)) - WRAPPERS
 """Keys under which an answer holds its usage, its service tier or another thing that its price depends on."""
 
-COUNTS = _firsts(path for shape in FORMATS for paths in shape.reads.values() for path in paths.split(" | "))
-COUNTS |= _firsts(mark for shape in FORMATS for mark in shape.marks)
+COUNTS = _firsts(path for form in FORMATS for paths in form.reads.values() for path in paths.split(" | "))
+COUNTS |= _firsts(mark for form in FORMATS for mark in form.marks)
 """Keys of the counts themselves, where an answer has them at its top (Ollama, Bedrock Invoke, Databricks)."""
 
 KEPT = PLACES | COUNTS | {"system_fingerprint", "model_provider", "cost", "cost_details", "cost_in_usd_ticks"}

@@ -240,7 +240,7 @@ def _together(found: list[Reading], request: Reading | None, words: frozenset[st
     if request and is_same and first.agrees(request):
         return first
     if request and summed.is_complete:
-        return Reading(first.place, request.shape, dict(request.figures), [], request.tier or first.tier)
+        return Reading(first.place, request.form, dict(request.figures), [], request.tier or first.tier)
     if is_same and words & frozenset(REPEATS):
         return first
     if is_same:
@@ -254,7 +254,7 @@ def _is_starved(record: _Record, reading: Reading) -> bool:
     """
     if reading.figures.get("input") != 0 or record.is_cached:
         return False
-    is_anthropic = "anthropic" in record.words or reading.shape == "anthropic"
+    is_anthropic = "anthropic" in record.words or reading.form == "anthropic"
     return is_anthropic or record.is_streamed or reading.figures.get("output") == 0
 
 
@@ -275,9 +275,9 @@ def _choose(record: _Record, readings: list[Reading]) -> Reading:
         bodies = (r for r in sound if r.place in ("response_metadata", "llm_output", "raw"))
         other = next((r for r in bodies if not r.agrees(chosen)), None)
         if other is not None:
-            said = [f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other)]
+            stated = [f"{r.place} says {r.figures['input']} + {r.figures['output']}" for r in (chosen, other)]
             tier = other.tier or chosen.tier
-            return Reading(other.place, other.shape, dict(other.figures), [" and ".join(said)], tier)
+            return Reading(other.place, other.form, dict(other.figures), [" and ".join(stated)], tier)
     return chosen.copy(chosen.place)
 
 
@@ -307,7 +307,7 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
             continue
         if not (other.is_sound and other.agrees(chosen)):
             continue
-        richer = Reading(chosen.place, chosen.shape, other.figures | chosen.figures)
+        richer = Reading(chosen.place, chosen.form, other.figures | chosen.figures)
         if lacks_writes:
             richer.figures["cache_write"] = other.figures["cache_write"]
         check_parts(richer)

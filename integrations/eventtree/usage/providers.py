@@ -1,4 +1,4 @@
-"""Where each provider writes its token counts: one row a shape, the source in a comment. Adding a provider adds a row.
+"""Where each provider writes its token counts: one row a form, the source in a comment. Adding a provider adds a row.
 
 A path walks into objects ("a.b") and may pick items of a list by a field ("a[modality=AUDIO].tokenCount", summed over
 the items that match); alternatives are divided by " | " and the first that is there counts.
@@ -29,7 +29,7 @@ names are those of genai-prices where it has one.
 class ProviderFormat:
     """How one provider (or one framework) writes usage.
 
-    A dict has this shape if it holds one of `marks` and, where `beside` is given, one of those too. `outside` names the
+    A dict has this form if it holds one of `marks` and, where `beside` is given, one of those too. `outside` names the
     details (`cache`, `reasoning`) that the provider's own input and output do NOT contain. Where a total is given it
     may overrule that, unless the convention is `documented` beyond doubt.
     """

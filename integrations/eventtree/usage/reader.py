@@ -2,7 +2,7 @@
 
 A figure that cannot be true is taken out and named in `problems`; nothing is guessed.
 
-Which shape a dict has, and which of its paths lead somewhere, depends on its keys alone. So it is worked out once for
+Which form a dict has, and which of its paths lead somewhere, depends on its keys alone. So it is worked out once for
 each set of keys (`_plan`) and remembered: the answers of one model look alike.
 """
 
@@ -41,7 +41,7 @@ class Reading:
     """What one place of a record says."""
 
     place: str
-    shape: str
+    form: str
     figures: dict[str, int]
     problems: list[str] = field(default_factory=list)
     tier: str | None = None
@@ -63,7 +63,7 @@ class Reading:
     def copy(self, place: str) -> Reading:
         """The same figures, at `place`, to be changed."""
         return Reading(
-            place, self.shape, self.figures.copy(), self.problems.copy(), self.tier, self.remarks, self.others
+            place, self.form, self.figures.copy(), self.problems.copy(), self.tier, self.remarks, self.others
         )
 
     def agrees(self, other: Reading) -> bool:
@@ -73,12 +73,12 @@ class Reading:
 
 
 def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False) -> Reading | None:
-    """The figures in `raw`, or None where no shape fits it. `gap_is_thinking`: see `_explain_gap`."""
+    """The figures in `raw`, or None where no form fits it. `gap_is_thinking`: see `_settle_total`."""
     plan = _plan(raw)
     if plan is None:
         return None
     reading = _read_by(plan, raw, place, gap_is_thinking)
-    return _with_rounds(reading, plan.shape, raw) if "iterations" in raw and plan.shape.name == "anthropic" else reading
+    return _with_rounds(reading, plan.form, raw) if "iterations" in raw and plan.form.name == "anthropic" else reading
 
 
 def add(readings: list[Reading]) -> Reading:
@@ -88,7 +88,7 @@ def add(readings: list[Reading]) -> Reading:
     models = dict.fromkeys(model for reading in readings for model in reading.others)
     summed = Reading(
         first.place,
-        first.shape,
+        first.form,
         {
             name: sum(reading.figures.get(name, 0) for reading in readings)
             for name in names
@@ -150,13 +150,13 @@ OWN_ROUNDS = frozenset({"message", "compaction", "fallback_message"})
 """Anthropic's rounds of the model that answered: platform.claude.com/docs/en/build-with-claude/compaction."""
 
 
-def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, JsonValue]) -> Reading:
+def _with_rounds(reading: Reading, form: ProviderFormat, raw: Mapping[str, JsonValue]) -> Reading:
     """Anthropic's rounds within one answer. The sums at the top leave out what compacted the context, and what other
     models did (an advisor: platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool).
     """
 
     def read_round(one: Mapping[str, JsonValue]) -> Reading:
-        return _read_by(_planned(shape, one), one, reading.place, False)
+        return _read_by(_planned(form, one), one, reading.place, False)
 
     found = raw["iterations"] if isinstance(raw["iterations"], list) else []
     rounds = [(str(one.get("type"))[:40], one) for one in found if isinstance(one, dict)]
@@ -165,7 +165,7 @@ def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, Json
     if "compaction" in kinds:
         own = [own[0] | {"server_tool_use": raw.get("server_tool_use")}, *own[1:]]
         sums = add([read_round(one) for one in own])
-        reading = Reading(reading.place, reading.shape, sums.figures, sums.problems, reading.tier)
+        reading = Reading(reading.place, reading.form, sums.figures, sums.problems, reading.tier)
     for kind in sorted(kinds - OWN_ROUNDS - {"advisor_message"}):
         reading.remarks.append(f"iterations has a round of a type that is not known ({kind})")
     if len({one["model"] for one in own if isinstance(one.get("model"), str)}) > 1:
@@ -184,7 +184,7 @@ def _with_rounds(reading: Reading, shape: ProviderFormat, raw: Mapping[str, Json
 class _Plan(NamedTuple):
     """How dicts with one set of keys are read."""
 
-    shape: ProviderFormat
+    form: ProviderFormat
     direct: list[tuple[str, list[str]]]
     """Figure → the keys that lead to its value, which is there."""
     searched: list[tuple[str, list[str]]]
@@ -193,17 +193,17 @@ class _Plan(NamedTuple):
 
 
 DEPTH = 3
-"""Keys along the longest path of any shape."""
+"""Keys along the longest path of any form."""
 _plans: Remembered[Hashable, _Plan | None] = Remembered(1024)
 
 
 def _plan(raw: Mapping[str, JsonValue]) -> _Plan | None:
-    """How to read `raw`, or None where no shape fits it."""
+    """How to read `raw`, or None where no form fits it."""
     keys = _keys_of(raw, DEPTH)
     if keys in _plans:
         return _plans[keys]
-    shape = next((shape for shape in FORMATS if shape.fits(raw)), None)
-    return _plans.keep(keys, None if shape is None else _planned(shape, raw))
+    form = next((form for form in FORMATS if form.fits(raw)), None)
+    return _plans.keep(keys, None if form is None else _planned(form, raw))
 
 
 def _keys_of(raw: Mapping[str, JsonValue], depth: int) -> Hashable:
@@ -217,9 +217,9 @@ def _keys_of(raw: Mapping[str, JsonValue], depth: int) -> Hashable:
     )
 
 
-def _planned(shape: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
-    plan = _Plan(shape, [], [], _tier_of_keys(raw))
-    for name, paths in shape.reads.items():
+def _planned(form: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
+    plan = _Plan(form, [], [], _tier_of_keys(raw))
+    for name, paths in form.reads.items():
         # Of the alternatives only those count that can lead anywhere in a dict with these keys.
         viable = [path for path in paths.split(" | ") if _may_lead(raw, path)]
         if name in UNITS and viable and find(raw, viable[0]) == [{}]:
@@ -239,8 +239,8 @@ def _may_lead(raw: JsonValue, path: str) -> bool:
 
 
 def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool) -> Reading:
-    shape, figures = plan.shape, dict[str, int]()
-    reading = Reading(place, shape.name, figures, tier=plan.tier)
+    form, figures = plan.form, dict[str, int]()
+    reading = Reading(place, form.name, figures, tier=plan.tier)
     for name, keys in plan.direct:
         value: JsonValue = raw
         for key in keys:
@@ -251,7 +251,7 @@ def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_think
             _take(reading, name, [value])
     for name, paths in plan.searched:
         _take(reading, name, next((values for path in paths if (values := find(raw, path))), []))
-    if shape.absent_output_is_zero and "output" not in figures and "input" in figures and not reading.problems:
+    if form.absent_output_is_zero and "output" not in figures and "input" in figures and not reading.problems:
         figures["output"] = 0
     if split := figures.get("cache_write_5m", 0) + figures.get("cache_write_1h", 0):
         # Where only the parts of 5 minutes and of an hour are given (LangChain sets the whole to 0 then), their sum.
@@ -261,7 +261,7 @@ def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_think
             figures.pop("cache_write_5m", None)
             figures.pop("cache_write_1h", None)
     stated = figures.copy()
-    _move_inside(shape, figures)
+    _move_inside(form, figures)
     _settle_total(reading, stated, gap_is_thinking)
     check_parts(reading)
     return reading
@@ -273,8 +273,8 @@ def _take(reading: Reading, name: str, values: list[JsonValue]) -> None:
         reading.figures[name] = sum(one for one in counts if one is not None)
     elif values:
         # The value where it is a number, else only its type: text of a user has no place in a problem.
-        said = (str(v)[:24] if isinstance(v, int | float) else type(v).__name__ for v in values[:3])
-        reading.problems.append(f"{name} is no count ({', '.join(said)})")
+        shown = (str(v)[:24] if isinstance(v, int | float) else type(v).__name__ for v in values[:3])
+        reading.problems.append(f"{name} is no count ({', '.join(shown)})")
 
 
 def _tier_of_keys(raw: Mapping[str, JsonValue]) -> str | None:
@@ -294,31 +294,31 @@ FLIPS: tuple[frozenset[str], ...] = (
 )
 
 
-def _move_inside(shape: ProviderFormat, figures: dict[str, int]) -> None:
+def _move_inside(form: ProviderFormat, figures: dict[str, int]) -> None:
     """Add to input and output what the provider keeps outside them."""
     sizes = {
         "cache": figures.get("cache_read", 0) + figures.get("cache_write", 0),
         "reasoning": figures.get("reasoning", 0),
     }
     tool_input = figures.pop("tool_input", 0)
-    outside = shape.outside
-    if not shape.documented and figures.keys() >= {"input", "output", "total"}:
+    outside = form.outside
+    if not form.documented and figures.keys() >= {"input", "output", "total"}:
         gap = figures["total"] - figures["input"] - figures["output"] - tool_input
-        outside = _outside(shape, sizes, {"cache": figures["input"], "reasoning": figures["output"]}, gap)
+        outside = _outside(form, sizes, {"cache": figures["input"], "reasoning": figures["output"]}, gap)
     if "input" in figures:
         figures["input"] += tool_input + (sizes["cache"] if "cache" in outside else 0)
     if "output" in figures:
         figures["output"] += figures.get("citation_tokens", 0) + (sizes["reasoning"] if "reasoning" in outside else 0)
 
 
-def _outside(shape: ProviderFormat, sizes: dict[str, int], wholes: dict[str, int], gap: int) -> frozenset[str]:
-    """Which of cache and reasoning stand outside input and output: the shape says, a total may say otherwise."""
+def _outside(form: ProviderFormat, sizes: dict[str, int], wholes: dict[str, int], gap: int) -> frozenset[str]:
+    """Which of cache and reasoning stand outside input and output: the form says, a total may say otherwise."""
     for flip in FLIPS:
-        outside = shape.outside ^ flip
+        outside = form.outside ^ flip
         is_fit = all(sizes[detail] for detail in flip) and sum([sizes[detail] for detail in outside]) == gap
         if is_fit and all(detail in outside or sizes[detail] <= wholes[detail] for detail in sizes):
             return outside
-    return shape.outside
+    return form.outside
 
 
 def _settle_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: bool) -> None:

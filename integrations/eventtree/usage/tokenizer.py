@@ -49,7 +49,7 @@ _loading = Lock()
 
 
 def infer(inputs: JsonValue, outputs: JsonValue, model: str | None, tokenizer: Tokenizer | None = None) -> Usage | None:
-    """The usage of a model event, counted from its `inputs` and `outputs` (shapes: `eventtree.event`), or None."""
+    """The usage of a model event, counted from its `inputs` and `outputs` (forms: `eventtree.event`), or None."""
     sent = count_tokens(_content(inputs), model, tokenizer)
     answered = count_tokens(_content(outputs), model, tokenizer, is_answer=True)
     if sent is None and answered is None:

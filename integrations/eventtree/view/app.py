@@ -191,8 +191,8 @@ class View:
         opened = self.opened(body.get("tree"))
         event = shape.event_in(opened.tree, str(body.get("event")))
         refs = [dict(zip(("name", "fingerprint"), name.rsplit(".", 1), strict=True)) for name in opened.vendors]
-        said = {name: body[name] for name in ("score", "name", "comment") if body.get(name) not in (None, "")}
-        add_feedback(self.journal, event.id, event.tree_id, refs, said)
+        given = {name: body[name] for name in ("score", "name", "comment") if body.get(name) not in (None, "")}
+        add_feedback(self.journal, event.id, event.tree_id, refs, given)
         return True
 
 

@@ -44,8 +44,8 @@ def delivery_in(journal: Journal) -> Json:
 
 def letter_of(one: Numbered) -> Json:
     """A dead letter without its content: that stands beside the event."""
-    told = {name: one.letter[name] for name in ("tree", "events", "status", "words")}
-    return {"vendor": one.vendor, "name": one.name, "id": _id(one), **told, "at": one.letter["at"] / 1e9}
+    copied = {name: one.letter[name] for name in ("tree", "events", "status", "words")}
+    return {"vendor": one.vendor, "name": one.name, "id": _id(one), **copied, "at": one.letter["at"] / 1e9}
 
 
 def send_again(journal: Journal, wanted: Any) -> list[Json]:
