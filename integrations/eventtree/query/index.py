@@ -25,8 +25,7 @@ from eventtree.pricing import Pricer
 from eventtree.query.fill import FOREVER, Filler
 from eventtree.query.opened import Deliveries, Opened, Place, Standing
 from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
-from eventtree.query.row import TreeRow
-from eventtree.query.search import ALL, SELECTED, Cursor, Page, Search
+from eventtree.query.search import ALL, Cursor, Page, Search
 from eventtree.query.store import discard, file_of, is_busy, key_of, opened, within
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
@@ -100,13 +99,6 @@ class Index:
         """
         with self._lock:
             return self._safely(lambda: self._search.page(chosen, before, limit, time.monotonic() + seconds))
-
-    def row(self, tree_id: str) -> TreeRow | None:
-        """The row of a tree, as far as the index has it."""
-        with self._lock:
-            sql = f"{SELECTED} WHERE tree = (SELECT tree FROM ids WHERE id = ?)"
-            rows = self._db.execute(sql, (stored(tree_id),)).fetchall()
-            return self._search.row(rows[0]) if rows else None
 
     def tree(self, tree_id: str) -> EventTree | None:
         """The tree of that id, of the event of that id, or the one whose id begins or ends so; None if there is none.
