@@ -35,11 +35,12 @@ HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r?\n(?:[ \t][^\0\r\n]*\r?\n)*)*)\r?\n"
 )
 """A status line, then headers (RFC 9112); a header may go on in lines that begin with a space."""
-FIELD = re.compile(rb"([^:\s]+):((?:[^\n]*\n)(?:[ \t][^\n]*\n)*)")
+FIELD = re.compile(r"([^:\n]+):[ \t]*(.*?)[ \t]*\n")
 CHUNK = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
 LAST = re.compile(rb"(?:[^\r\n]+\r\n)*\r\n")
 """What stands behind the last chunk: headers again, which nobody reads."""
-LINE_END = re.compile(rb"\r?\n")
+LINE_END = re.compile(r"\r?\n(?=[ \t])|\r")
+"""What is left out between the lines of one header, and at the end of others."""
 MOST_LINE = 16 * 1024
 NO_BODY = frozenset({204, 304})
 
@@ -217,22 +218,20 @@ class Connection(asyncio.Protocol):
         if found is None:
             raise RemoteProtocolError
         version, status, fields = found.groups()
-        self.status, self.headers = int(status), {}
-        for name, value in FIELD.findall(fields):
-            key, text = name.decode("ascii").lower(), LINE_END.sub(b"", value.strip()).decode("latin-1")
-            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
-        said = self.headers.get
+        self.status, self.headers = int(status), (headers := dict[str, str]())
+        for name, value in FIELD.findall(LINE_END.sub("", fields.decode("latin-1"))):
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        said = headers.get
         self._is_kept = version == b"1" and "close" not in said("connection", "").lower().replace(",", " ").split()
         self._has_chunks = said("transfer-encoding", "").lower() == "chunked"
-        lengths = {each.strip() for each in said("content-length", "").split(",")} - {""}
-        is_odd = len(lengths) > 1 or not all(each.isascii() and each.isdigit() for each in lengths)
-        if is_odd or self.status == 101 or ("transfer-encoding" in self.headers and not self._has_chunks):
+        length, *others = {each.strip() for each in said("content-length", "").split(",")}
+        is_odd = others or (length and not (length.isascii() and length.isdigit()))
+        if is_odd or self.status == 101 or ("transfer-encoding" in headers and not self._has_chunks):
             raise RemoteProtocolError
-        if self._has_chunks or self.status in NO_BODY or self.status < 200:
-            self._left = 0
-            self._has_chunks = self._has_chunks and self.status not in NO_BODY
-        else:
-            self._left = int(lengths.pop()) if lengths else math.inf
+        if self.status in NO_BODY or self.status < 200:
+            self._has_chunks, length = False, "0"
+        self._left = 0 if self._has_chunks else int(length) if length else math.inf
 
     async def piece(self) -> bytes | None:
         """The next of the answer's body; None behind the last, if that is whole."""

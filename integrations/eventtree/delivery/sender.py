@@ -13,7 +13,7 @@ import asyncio
 import gzip
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
@@ -327,8 +327,8 @@ class Sender:
         """The request as it goes out."""
         if self.vendor.compresses(made.items[0].route):
             content = gzip.compress(made.content, GZIP_LEVEL, mtime=0)
-            return replace(made, url=url, content=content, headers={**made.headers, "Content-Encoding": "gzip"})
-        return made if url == made.url else replace(made, url=url)
+            return made._replace(url=url, content=content, headers={**made.headers, "Content-Encoding": "gzip"})
+        return made if url == made.url else made._replace(url=url)
 
     async def _send(self, made: Request) -> Reply:
         self.requests += 1

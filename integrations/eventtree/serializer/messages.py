@@ -18,7 +18,8 @@ reasoning, status, finish_reason, id, other  no place; `open_message` keeps them
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
@@ -27,8 +28,10 @@ from eventtree.serializer.formats import to_json
 
 Message = dict[str, JsonValue]
 
-PLACED = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
+ADDRESSED = frozenset({"name", "tool_call_id", "tool_calls"})
+PLACED = ADDRESSED | {"role", "content"}
 """Keys of a neutral message that have a place in the OpenAI form."""
+CONTAINERS = frozenset({dict, list})
 
 
 def as_text(value: JsonValue) -> str:
@@ -110,16 +113,16 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message with the OpenAI keys only. `role` stands in where the message names none."""
     if not isinstance(message, dict):
         return {"role": role, "content": openai_content(message)}
-    own, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
-    name, call_id = message.get("name"), message.get("tool_call_id")
-    calls = openai_tool_calls(calls) if calls else []
+    own, content, is_plain = message.get("role"), message.get("content"), ADDRESSED.isdisjoint(message)
+    calls = [] if is_plain else openai_tool_calls(message.get("tool_calls"))
     form: dict[str, Any] = {"role": own if isinstance(own, str) and own else role}
     if content is not None and not (calls and content in ("", [])):
         form["content"] = content if isinstance(content, str) else openai_content(content)
-    if name is not None and name != "":
-        form["name"] = as_text(name)
-    if call_id is not None and call_id != "":
-        form["tool_call_id"] = as_text(call_id)
+    if is_plain:
+        return form
+    for key in ("name", "tool_call_id"):
+        if (named := message.get(key)) is not None and named != "":
+            form[key] = as_text(named)
     if calls:
         form["tool_calls"] = calls
     return form
@@ -203,12 +206,16 @@ def openai_form(value: JsonValue) -> JsonValue:
         return value
     if is_message(value):
         return open_message(value)
+    if CONTAINERS.isdisjoint(map(type, value.values())):
+        return value
     parts = [(key, part) for key, part in value.items() if isinstance(part, dict | list)]
     holding = {key: openai_form(part) for key, part in parts if is_message(part) or is_messages(part)}
     return {**value, **holding} if holding else value
 
 
 # A model's messages, in and out
+
+ROLE_OF = itemgetter("role")
 
 
 def messages_in(event: Event) -> list[Message]:
@@ -225,18 +232,21 @@ def gathered(value: JsonValue, role: str, keys: Sequence[str]) -> list[Message]:
     """The messages under the first of `keys` that holds something, else the value itself as one."""
     if isinstance(value, dict) and not is_message(value):
         value = next((value[key] for key in keys if value.get(key) is not None), value or None)
+    if is_messages(value) and all(map(ROLE_OF, value)):
+        return list(value)  # as nearly always
     return [with_role(item, role) for item in flat(value)]
 
 
-def flat(value: JsonValue) -> Iterator[JsonValue]:
+def flat(value: JsonValue) -> list[JsonValue]:
     """The items of a list and of the lists in it, a lone value as one item, nothing for None."""
-    pending = [value]
+    found, pending = [], [value]
     while pending:
         item = pending.pop()
         if isinstance(item, list):
             pending.extend(reversed(item))
         elif item is not None:
-            yield item
+            found.append(item)
+    return found
 
 
 def with_role(item: JsonValue, role: str) -> Message:

@@ -40,6 +40,9 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
 
     Items of one tree that fit a group together are not parted: no child travels in a request beside its parent's.
     """
+    if route.max_items == 1:
+        yield from zip(paced(items))
+        return
     group: list[Item] = []
     size = 0
     for _, block in groupby(paced(items), key=lambda item: item.tree_id):

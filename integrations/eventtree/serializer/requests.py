@@ -9,6 +9,8 @@ from typing import NamedTuple
 from eventtree.event import JsonValue
 from eventtree.serializer.formats import JSON, Format
 
+NONE: Mapping[str, str] = {}
+
 
 class Item(NamedTuple):
     """The smallest thing a vendor is sent: one row, one log, one interaction, or the call that completes a trace.
@@ -28,12 +30,11 @@ class Item(NamedTuple):
     """Values for the `{names}` in the path, as (("log_id", "…"),). Items with different ones share no request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A tree as one vendor takes it. Every event of the tree is in an item's `event_ids` or in `dropped`."""
 
     items: tuple[Item, ...]
-    dropped: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = NONE
     """Event id → reason, for events that the vendor has no field for. The report counts them by the reason."""
 
 
@@ -66,15 +67,14 @@ class Lookup:
     export_as: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP call, and the items inside it."""
 
     method: str
     url: str
     content: bytes
     items: tuple[Item, ...]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NONE
     """Headers without the key: delivery adds the vendor's `auth()` when it sends."""
     format: Format = JSON
 
@@ -89,19 +89,18 @@ class Request:
         return tuple(event_id for item in self.items for event_id in item.event_ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What an answer says about each item of a request. The vendor has taken all items that are named nowhere here."""
 
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = NONE
     """Item key → the vendor's words. Such an item becomes a dead letter."""
     retry: frozenset[str] = frozenset()
     """Keys of items that the vendor did not take this time. They are sent again."""
-    rejected: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, str] = NONE
     """Item key → the vendor's words, where it says how many it left out, not which, and forbids to send them again: any
     of them stand for those. Their events count as dropped, `rejected`.
     """
-    learned: Mapping[str, str] = field(default_factory=dict)
+    learned: Mapping[str, str] = NONE
     """Values to remember, such as a log's id at the vendor. They fill `{names}` and come back to `encode_feedback`."""
     warning: str = ""
     """What the vendor says though it has taken all. It is logged once."""

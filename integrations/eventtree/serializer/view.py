@@ -35,14 +35,11 @@ class TreeView:
     @classmethod
     def of(cls, tree: EventTree) -> TreeView:
         """The view of a finished tree. Messages in LangGraph's short forms are written out."""
-        shown = tree.without_internal()
-        if not any(is_short(event.inputs) for event in paced(shown.events)):
-            return cls(shown)
-        events = (
-            event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
-            for event in paced(shown.events)
-        )
-        return cls(shown.model_copy(update={"events": tuple(events)}))
+        known = vars(tree)
+        if "shown" not in known:  # what the first vendor has found, the others share
+            shown = spelled(tree.without_internal())
+            known["shown"] = None if shown is tree else shown  # no ring: it would wait for the collector
+        return cls(known["shown"] or tree)
 
     @property
     def events(self) -> Iterable[Event]:
@@ -141,6 +138,17 @@ class TreeView:
             found.update(scored(feedback))
         numbers = {name: number(score) for name, score in found.items()}
         return {name: score for name, score in numbers.items() if score is not None}
+
+
+def spelled(tree: EventTree) -> EventTree:
+    """The tree, its messages in LangGraph's short forms written out."""
+    if not any(is_short(event.inputs) for event in paced(tree.events)):
+        return tree
+    events = (
+        event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
+        for event in paced(tree.events)
+    )
+    return tree.model_copy(update={"events": tuple(events)})
 
 
 def scored(feedback: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
