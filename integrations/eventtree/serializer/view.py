@@ -7,8 +7,8 @@ They are read from the root alone, because frameworks hand a root's metadata dow
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -190,7 +190,9 @@ def number(value: JsonValue) -> float | None:
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata, without the keys that are ours; and what no vendor has a field for."""
-    found = {key: value for key, value in event.metadata.items() if key[:10] != OWN} if event.metadata else {}
+    found = dict(event.metadata)
+    if OWN in "".join(found):
+        found = {key: value for key, value in found.items() if not key.startswith(OWN)}
     if event.release is None and event.service is None and event.prompt is None:
         return found
     prompt = event.prompt or {}
@@ -222,19 +224,28 @@ def ended(event: Event) -> dict[str, JsonValue]:
 
 PLAIN = frozenset({int, str, bool})
 """Types whose values are their own JSON."""
-SAID = [name for name in Usage.model_fields if name != "raw"]
-SAID_IN = attrgetter(*SAID)
 NOTHING_SAID: tuple[Any, ...] = ((), {})
+
+
+@cache
+def _without(placed: frozenset[str]) -> tuple[list[str], Callable[[Usage], Any], Any]:
+    """The fields of a usage that are not `placed`, what reads them, and what that gives where nothing is said."""
+    names = [name for name in Usage.model_fields if name != "raw" and name not in placed]
+    values_in = attrgetter(*names)
+    return names, values_in, values_in(Usage())
 
 
 def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
     """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
+    names, values_in, unsaid = _without(frozenset(placed))
+    if (values := values_in(event.usage)) == unsaid:
+        return {}
     rest = {
         name: value
-        for name, value in zip(SAID, SAID_IN(event.usage), strict=True)
-        if value is not None and value is not False and name not in placed and value not in NOTHING_SAID
+        for name, value in zip(names, values, strict=True)
+        if value is not None and value is not False and value not in NOTHING_SAID
     }
     if PLAIN.issuperset(map(type, rest.values())):
         return rest

@@ -68,8 +68,9 @@ PREFIXES = ("/api/public/otel/v1/traces", "/otel/v1/traces", TRACES)
 CLIENT, INTERNAL, SAMPLED = 3, 1, 1
 FAILED = b"\x18\x02"
 """A status' code (field 3) of an error."""
-PLACED = Struct("<BBBQBQ2sI")
+PLACED = Struct("<BBBQBQ2sI").pack
 """Kind, start, end and flags of a span (fields 6, 7, 8, 16), each behind its tag."""
+NO_LINKS: list[tuple[bytes, bytes]] = []
 DATA = (b'{"data":[', b"]}")
 EVALUATION = "gen_ai.evaluation.result"
 
@@ -200,7 +201,7 @@ class OTLP(Vendor):
         place, around, path = place_of(view), self._around(view), self._place(TRACES)
         for event in events:
             span = self._span(event, view, place)
-            yield Item(event.id, view.id, (event.id,), "spans", around[len(span)] + span, path_params=path)
+            yield Item(event.id, view.id, (event.id,), "spans", around[len(span)] + span, 0, path)
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path = self.traces_endpoint.removeprefix(self.base_url)
@@ -214,22 +215,25 @@ class OTLP(Vendor):
         return around_of((*self.resource.items(), *own, ("deployment.environment.name", root.environment)))
 
     def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
-        told, parent, failed = Told(event, view), view.parent_id(event), views.failure(event)
+        told, failed = Told(event, view), views.failure(event) if event.status is Status.ERROR else None
         (trace_id, above, links), is_plain, is_asked = place, self.flavor == "openinference", event.kind in MODELS
-        name, start = event.name, wire.nanoseconds(event.start)
+        name, start, parent = event.name, wire.nanoseconds(event.start), view.parent_id(event)
         if told.operation is not None and not is_plain:
             subject = told.asked_model if is_asked else "" if event.kind is RETRIEVER else name
             name = f"{told.operation} {subject or ''}"
-        above, links = (above, links) if parent is None else (wire.span_id(parent), [])
+        if parent is not None:
+            above, links = wire.span_id(parent), NO_LINKS
+        end = ended(event, view, start)
         return b"".join((
-            wire.ids(1, trace_id, wire.span_id(event.id)),
+            b"\x0a\x10", trace_id, b"\x12\x08", wire.span_id(event.id),
             b"\x22\x08" + above if above else b"",
             wire.text_field(5, name.strip() or str(event.kind)),
-            PLACED.pack(0x30, CLIENT if is_asked and not is_plain else INTERNAL, 0x39, start,
-                        0x41, max(start, ended(event, view)), b"\x85\x01", SAMPLED),
+            PLACED(0x30, CLIENT if is_asked and not is_plain else INTERNAL, 0x39, start,
+                   0x41, end if end > start else start, b"\x85\x01", SAMPLED),
             *[wire.framed(13, wire.ids(1, *link)) for link in links],
             b"" if failed is None else wire.framed(15, wire.text_field(2, failed) + FAILED),
-            attributes_of(self.flavor, told), *happened(event, view),
+            *attributes_of(self.flavor, told),
+            *(happened(event, view, end) if event.notes or event.error is not None or view.has_more(event) else ()),
         ))  # fmt: skip
 
     # -- feedback -----------------------------------------------------------------------------------------------------
@@ -319,7 +323,7 @@ def partial_success(body: bytes) -> tuple[int, str] | None:
     return reply.partial_success.rejected_spans, reply.partial_success.error_message
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
     """What stands before a span of this resource."""
     version = own_version()
@@ -349,21 +353,22 @@ def place_of(view: TreeView) -> Place:
     return own, parent, links
 
 
-def ended(event: Event, view: TreeView) -> int:
+def ended(event: Event, view: TreeView, start: int) -> int:
     """The end of an event in ns; of one that never ended, the last that is known of it and of what is below it."""
     elapsed = seconds(event.duration)
     if elapsed is not None:
-        return wire.nanoseconds(event.start, elapsed)
+        end = start + round(elapsed * 1e6) * 1_000
+        return end if start > 0 and end <= wire.MOST else wire.nanoseconds(event.start, elapsed)
     first = wire.nanoseconds(event.start, seconds(event.time_to_first_token) or 0.0)
     ends = (wire.nanoseconds(one.start, seconds(one.duration) or 0.0) for one in view.tree.by_parent.get(event.id, ()))
     return max([first, *(wire.nanoseconds(note.at) for note in event.notes), *ends])
 
 
-def happened(event: Event, view: TreeView) -> Iterator[bytes]:
+def happened(event: Event, view: TreeView, end: int) -> Iterator[bytes]:
     """The span's events: its error, its notes, what people said of it."""
     if event.error is not None and event.status is Status.ERROR:
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
-        yield event_of("exception", ended(event, view), {f"exception.{key}": one for key, one in known.items()})
+        yield event_of("exception", end, {f"exception.{key}": one for key, one in known.items()})
     for note in event.notes:
         yield event_of(note.name, wire.nanoseconds(note.at), {"value": value_text(note.value)})
     if not view.has_more(event):
@@ -372,7 +377,7 @@ def happened(event: Event, view: TreeView) -> Iterator[bytes]:
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):
         at = from_ns(feedback.get("at"))
-        when = ended(event, view) if at is None else wire.nanoseconds(at)
+        when = end if at is None else wire.nanoseconds(at)
         yield from (event_of(EVALUATION, when, judgment.attributes) for judgment in judgments(feedback))
 
 

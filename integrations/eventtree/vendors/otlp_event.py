@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventtree.event import Event, JsonValue, Kind
@@ -30,9 +30,9 @@ PARTS = frozenset({
     "uri", "file", *MEDIA_TYPES,
 })  # fmt: skip
 """Types of parts that the schemas know, or that we make one of theirs of. Any other type may have anything."""
-SAID = frozenset({
-    "role", "content", "parts", "tool_calls", "tool_call_id", "reasoning", "name", "finish_reason"
-})  # fmt: skip
+SAID = frozenset({"role", "content", "parts", "tool_calls", "tool_call_id", "reasoning"})
+"""Keys of a message that its parts tell."""
+TEXTS = frozenset({"name", "finish_reason"})
 
 
 NOTHING: Mapping[str, Any] = {}
@@ -43,42 +43,44 @@ OPERATIONS: Mapping[Kind, str] = {
 }  # fmt: skip
 
 
-def operation_of(event: Event, is_root: bool) -> str | None:
-    """What the GenAI conventions call the run; None where they have no name for it."""
-    if event.kind is MODEL:
-        return "text_completion" if isinstance(event.inputs, dict) and "prompt" in event.inputs else "chat"
-    return "invoke_workflow" if is_root and event.kind is CHAIN else OPERATIONS.get(event.kind)
-
-
 class Told:
     """An event of a tree, with what several attributes are made of worked out once."""
 
+    __slots__ = (
+        "asked_model", "cost", "event", "input_messages", "inputs", "is_root", "kind", "operation", "output_messages",
+        "outputs", "params", "prompt", "session", "user", "view",
+    )  # fmt: skip
+
     def __init__(self, event: Event, view: TreeView) -> None:
         """Look at `event` within its tree."""
-        self.event, self.view, self.kind, self.is_root = event, view, event.kind, view.is_root(event)
-        self.inputs, self.outputs = object_in(event.inputs), object_in(event.outputs)
+        root, kind, inputs, outputs = view.root, event.kind, event.inputs, event.outputs
+        self.event, self.view, self.kind, self.is_root = event, view, kind, view.is_root(event)
+        self.asked_model = event.asked_model or event.model
         self.params: Mapping[str, Any] = event.params or NOTHING
         self.prompt: Mapping[str, Any] = event.prompt or NOTHING
-        self.asked_model = event.asked_model or event.model
-        self.operation = operation_of(event, self.is_root)
-        root = view.root
+        self.cost: Mapping[str, Any] = NOTHING if event.cost is None else views.cost_of(event.cost)
         self.session, self.user = event.session_id or root.session_id, event.user or root.user
-        self.cost: Mapping[str, Any] = views.cost_of(event.cost) if event.cost else NOTHING
+        self.inputs, self.outputs = object_in(inputs), object_in(outputs)
+        self.operation = OPERATIONS.get(kind)
+        """What the GenAI conventions call the run; None where they have no name for it."""
         self.input_messages: list[Message] = NO_MESSAGES
         """Those that went in, where there is nothing else in the inputs; `output_messages` likewise."""
         self.output_messages: list[Message] = NO_MESSAGES
-        if event.kind is MODEL:
+        if kind is MODEL:
+            self.operation = "text_completion" if "prompt" in self.inputs else "chat"
             self.input_messages, self.output_messages = messages_in(event), messages_out(event)
-        elif event.kind is AGENT:
-            self.input_messages, self.output_messages = only_messages(event.inputs), only_messages(event.outputs)
+        elif kind is AGENT:
+            self.input_messages, self.output_messages = only_messages(inputs), only_messages(outputs)
+        elif kind is CHAIN and self.is_root:
+            self.operation = "invoke_workflow"
 
 
 Value = Callable[[Told], Any]
 
 
-def object_in(value: JsonValue) -> dict[str, Any]:
+def object_in(value: JsonValue) -> Mapping[str, Any]:
     """The value if it is an object."""
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else NOTHING
 
 
 def only_messages(value: JsonValue) -> list[Message]:
@@ -95,13 +97,6 @@ def json_text(value: JsonValue) -> bytes | None:
 def value_text(value: JsonValue) -> str | None:
     """A text as it is, any other value as JSON."""
     return value if isinstance(value, str) or value is None else to_json(value).decode()
-
-
-def typed(value: JsonValue) -> dict[str, str | bytes]:
-    """A value as text, and what that is."""
-    if isinstance(value, str):
-        return {"value": value, "mime_type": "text/plain"}
-    return {} if value is None else {"value": to_json(value), "mime_type": "application/json"}
 
 
 def number(value: JsonValue) -> float | None:
@@ -148,11 +143,7 @@ def param(make: Callable[[JsonValue], Any], *names: str) -> Value:
     """A parameter, by the first of its names that has a value."""
 
     def made(told: Told) -> Any:
-        for name in names:
-            found = told.params.get(name)
-            if found is not None:
-                return make(found)
-        return None
+        return next((make(found) for name in names if (found := told.params.get(name)) is not None), None)
 
     return made
 
@@ -197,29 +188,39 @@ def messages_text(messages: list[Message]) -> bytes | None:
 
 def parted(message: Message) -> dict[str, JsonValue]:
     """A neutral message with its content as parts. Its other keys stay: the schemas are open."""
-    named = {key: text for key in ("name", "finish_reason") if (text := as_text(message.get(key)))}
-    more = {key: one for key, one in message.items() if key not in SAID and one is not None}
-    return {"role": as_text(message["role"]), "parts": [*parts_of(message)], **named, **more}
+    form: dict[str, JsonValue] = {"role": message["role"], "parts": parts_of(message)}
+    for key, value in message.items():
+        if key not in SAID and value is not None and (value != "" or key not in TEXTS):
+            form[key] = as_text(value) if key in TEXTS else value
+    return form
 
 
-def parts_of(message: Message) -> Iterator[dict[str, JsonValue]]:
+def parts_of(message: Message) -> list[JsonValue]:
     """Reasoning, content, tool calls; of a tool's message its response."""
-    if message.get("reasoning") not in (None, ""):
-        yield {"type": "reasoning", "content": as_text(message["reasoning"])}
     content, answered, calls = message.get("content"), message.get("tool_call_id"), message.get("tool_calls")
-    if message.get("role") == "tool" or answered:
-        yield {"type": "tool_call_response", **({"id": as_text(answered)} if answered else {}), "response": content}
+    if type(content) is str and content and len(message) == 2 and message["role"] != "tool":
+        return [{"type": "text", "content": content}]  # as nearly all are
+    parts: list[JsonValue] = []
+    if (thought := message.get("reasoning")) not in (None, ""):
+        parts.append({"type": "reasoning", "content": as_text(thought)})
+    if message["role"] == "tool" or answered:
+        named = {"id": as_text(answered)} if answered else {}
+        parts.append({"type": "tool_call_response", **named, "response": content})
     else:
-        listed = content if isinstance(content, list) else [content]
-        yield from (part_of(part) for part in listed if part not in (None, ""))
+        given = content if isinstance(content, list) else [content]
+        parts += [part_of(part) for part in given if part not in (None, "")]
     for call in calls if isinstance(calls, list) else ():
         known = call if isinstance(call, dict) else {"arguments": call}
-        made = {"type": "tool_call", "name": as_text(known.get("name")) or UNKNOWN, "arguments": known.get("arguments")}
-        yield {**made, **({"id": as_text(known["id"])} if known.get("id") else {})}
+        named = {"id": as_text(known["id"])} if known.get("id") else {}
+        name = as_text(known.get("name")) or UNKNOWN
+        parts.append({"type": "tool_call", "name": name, "arguments": known.get("arguments"), **named})
+    return parts
 
 
 def part_of(part: JsonValue) -> dict[str, JsonValue]:
     """One part of a message's content. Of a medium whose bytes were not kept its hash is the file's id."""
+    if type(part) is str:
+        return {"type": "text", "content": part}
     kind = part.get("type") if isinstance(part, dict) else None
     if isinstance(part, dict) and isinstance(kind, str):
         made = {"modality": "document" if kind == "file" else kind, "mime_type": text_in(part, "mime_type")}

@@ -8,55 +8,113 @@ them has told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from operator import attrgetter
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from eventtree.event import JsonValue, Kind, Status
+from eventtree.remembered import Remembered
 from eventtree.serializer import view as views
+from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text, tools_of
 from eventtree.serializer.times import first_token, iso, later
 from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
 from eventtree.vendors import otlp_event as of
 from eventtree.vendors.otlp_event import Told, json_text, value_text
-from eventtree.vendors.otlp_wire import KEYS, SPAN, Key, attribute, attributes
+from eventtree.vendors.otlp_wire import KEYS, add
+
+ALL = frozenset(Kind)
 
 
 class Row(NamedTuple):
-    """One attribute: which field of the event it tells (`links`: the root's ties to a dataset), how its value is made,
-    and on which kinds it stands.
+    """One attribute: which field of the event it tells (`links`: the root's ties to a dataset), its value, as a path
+    from `Told` or made of it, and on which kinds it stands.
     """
 
     attribute: str
     """One that ends in `.*` stands for as many attributes as its value, an object or a list, has leaves."""
     field: str
-    value: of.Value
-    kinds: Collection[Kind] = frozenset(Kind)
+    value: str | Callable[[Told], Any]
+    kinds: Collection[Kind] = ALL
     is_content: bool = False
     """It tells the whole field: no later row of content tells it again."""
     at_root: bool = False
     """It stands on the root of a tree alone."""
+    is_beside: bool = False
+    """It goes with the next row of content: it stands where that one does."""
 
 
 Table = tuple[Row, ...]
-Way = tuple[of.Value, Key, str | None, str | None]
-"""A row as it is walked: its value, the attribute's name, what stands before its leaves, the field it tells whole."""
+WHO = ("session_id", "user", "tags", "framework", "environment", "release")
+WHAT = ("kind", "name", "provider", "model", "asked_model", "params", "prompt")
+"""Fields that the events of a tree, and the same runs of all trees, have alike: what their rows give is remembered by
+them. So no row of theirs may look at any other field, but for `WHO` of the root and the operation.
+"""
+WHO_OF, WHAT_OF = attrgetter(*WHO), attrgetter(*WHAT[1:5])
 OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
 """Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
-OPTIONAL_OF = attrgetter(*OPTIONAL)
 OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
+LONGEST = 8_192
+"""Bytes of parameters by which anything is remembered."""
+
+
+class Group:
+    """Rows that are told together."""
+
+    __slots__ = ("keys", "known", "read", "ways")
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        """Make each ready: paths are read all at once. Of the others their value, their attribute's name, what stands
+        before its leaves, the field that they tell.
+        """
+        paths = {row.attribute: row.value for row in rows if isinstance(row.value, str)}
+        self.keys, self.read = [KEYS[name] for name in paths], attrgetter(*paths.values(), "kind")
+        self.ways = [
+            (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
+             row.field if row.is_content or row.is_beside else None, row.is_content)
+            for row in rows if not isinstance(row.value, str)
+        ]  # fmt: skip
+        self.known: Remembered[Any, bytes] = Remembered(128)
+
+    def tell(self, found: list[bytes], told: Told) -> None:
+        """Add what they say of an event, as fields of its span; without what has no value."""
+        contents = []
+        for key, value in zip(self.keys, self.read(told)):  # noqa: B905  (it reads one more, so that there are several)
+            if value or (value is not None and type(value) in NUMBERS):
+                add(found, key, value)
+        for value_of, key, before, content, is_content in self.ways:
+            if content is not None and content in contents:
+                continue
+            value = value_of(told)
+            if not value and (value is None or type(value) not in NUMBERS):
+                continue
+            if before is None:
+                add(found, key, value)
+            else:
+                for name, one in leaves(value, before):
+                    add(found, KEYS[name], one)
+            if is_content:
+                contents.append(content)
+
+    def remembered(self, key: Any, told: Told, is_worth: bool = True) -> bytes:
+        """The same as bytes: of an event with this key, what they said of the last one."""
+        known = self.known.get(key)
+        if known is None:
+            found: list[bytes] = []
+            self.tell(found, told)
+            known = b"".join(found)
+            if is_worth:
+                self.known.keep(key, known)
+        return known
 
 
 @cache
-def ways_of(
-    flavor: str, kind: Kind, operation: str | None, is_root: bool, is_tied: bool, is_ok: bool, *is_none: bool
-) -> tuple[bytes, tuple[Way, ...]]:
-    """The attributes that all such events have alike, and the other rows that may have a value on one."""
+def groups_of(flavor: str, kind: Kind, is_root: bool, is_tied: bool, is_ok: bool, *is_none: bool) -> tuple[Group, ...]:
+    """The rows that may say something of such events: of `WHO`, of `WHAT`, and all others."""
     absent = {field for field, is_absent in zip(OPTIONAL, is_none, strict=True) if is_absent}
     absent |= {"status", "error"} if is_ok else set()
     absent |= set() if is_tied else {"links"}
@@ -64,37 +122,24 @@ def ways_of(
         row for row in FLAVORS[flavor]
         if kind in row.kinds and row.field not in absent and (is_root or not row.at_root)
     ]  # fmt: skip
-    known: Any = SimpleNamespace(kind=kind, operation=operation)  # all that rows of the field `kind` may look at
-    alike = {row.attribute: row.value(known) for row in rows if row.field == "kind"}
-    return attributes(SPAN, alike), tuple(
-        (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
-         row.field if row.is_content else None) for row in rows if row.field != "kind"
+    rest = {row.field for row in rows} - {*WHO, *WHAT}
+    return tuple(Group([row for row in rows if row.field in fields]) for fields in (WHO, WHAT, rest))
+
+
+def attributes_of(flavor: str, told: Told) -> list[bytes]:
+    """The attributes of an event, as fields of its span, in pieces."""
+    event, view, is_root = told.event, told.view, told.is_root
+    who, what, rest = groups_of(
+        flavor, event.kind, is_root, is_root and view.has_links, event.status is OK, event.params is None,
+        event.prompt is None, event.usage is None, event.cost is None, event.time_to_first_token is None,
     )  # fmt: skip
-
-
-def attributes_of(flavor: str, told: Told) -> bytes:
-    """The attributes of an event, as fields of its span; without those that have no value."""
-    event, is_root = told.event, told.is_root
-    absent = [one is None for one in OPTIONAL_OF(event)]
-    is_tied, is_ok = is_root and told.view.has_links, event.status is OK
-    alike, ways = ways_of(flavor, event.kind, told.operation, is_root, is_tied, is_ok, *absent)
-    found, contents = [alike], []
-    for value_of, key, before, content in ways:
-        if content is not None and content in contents:
-            continue
-        value = value_of(told)
-        if not value and type(value) not in NUMBERS:
-            continue
-        if before is not None:
-            found += [attribute(KEYS[name], one) for name, one in leaves(value, before)]
-        elif type(value) is str:  # as `attribute` does, without a call for each
-            text = value.encode("utf-8", "replace")
-            found += (key.text[len(text)], text)
-        else:
-            found.append(attribute(key, value))
-        if content is not None:
-            contents.append(content)
-    return b"".join(found)
+    given = None if event.params is None and event.prompt is None else json_text([event.params, event.prompt])
+    found = [
+        who.remembered((WHO_OF(event), WHO_OF(view.root)), told),
+        what.remembered((told.operation, WHAT_OF(event), given), told, given is None or len(given) < LONGEST),
+    ]
+    rest.tell(found, told)
+    return found
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -114,9 +159,21 @@ PRICED = frozenset({*MODELS, Kind.RERANKER})
 MODEL, TOOL, AGENT, CHAIN, RETRIEVER, RERANKER, EMBEDDING = (
     frozenset({Kind(name)}) for name in ("model", "tool", "agent", "chain", "retriever", "reranker", "embedding")
 )
-NAME, ASKED_MODEL, ANSWERED_MODEL = attrgetter("event.name"), attrgetter("asked_model"), attrgetter("event.model")
-SESSION, OWN_PROVIDER = attrgetter("session"), attrgetter("event.provider")
-TOTAL = of.dollars("total")
+
+
+def whole(name: str, field: str, kinds: Collection[Kind], given: of.Value) -> tuple[Row, Row]:
+    """All of the inputs, or of the outputs, and what that is: text as it is, else JSON."""
+
+    def text(told: Told) -> str | bytes | None:
+        value = given(told)
+        return value if isinstance(value, str) or value is None else to_json(value)
+
+    def form(told: Told) -> str | None:
+        value = given(told)
+        return None if value is None else "text/plain" if isinstance(value, str) else "application/json"
+
+    beside = Row(f"{name}.mime_type", field, form, kinds, is_beside=True)
+    return beside, Row(f"{name}.value", field, text, kinds, True)
 
 
 def _dataset(told: Told) -> dict[str, str | None]:
@@ -130,20 +187,21 @@ def _caller(told: Told) -> dict[str, Any]:
     return {name: known[key] for key, name in names.items() if isinstance(known.get(key), str | int)}
 
 
+TOTAL, INPUTS, OUTPUTS = of.dollars("total"), attrgetter("event.inputs"), attrgetter("event.outputs")
 KINDS = {kind: "LLM" if kind is Kind.MODEL else kind.upper() for kind in Kind}
 ABOUT: Table = (
-    Row("openinference.span.kind", "kind", lambda known: KINDS[known.kind]),
-    Row("session.id", "session_id", SESSION),
-    Row("user.id", "user", attrgetter("user")),
+    Row("openinference.span.kind", "kind", lambda told: KINDS[told.kind]),
+    Row("session.id", "session_id", "session"),
+    Row("user.id", "user", "user"),
     Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
-    Row("tag.tags", "tags", attrgetter("event.tags")),
+    Row("tag.tags", "tags", "event.tags"),
     Row(
         "error.type",
         "error",
         lambda told: views.failure(told.event) and ((told.event.error.type if told.event.error else "") or "_OTHER"),
     ),
-    Row("eventtree.id", "id", attrgetter("event.id")),
-    Row("eventtree.framework", "framework", attrgetter("event.framework")),
+    Row("eventtree.id", "id", "event.id"),
+    Row("eventtree.framework", "framework", "event.framework"),
     Row("eventtree.*", "status", lambda told: views.ended(told.event)),
     Row("eventtree.usage", "usage", lambda told: json_text(views.usage_rest(told.event, PLACED_TOKENS) or None)),
     Row("eventtree.*", "links", _dataset),
@@ -206,16 +264,16 @@ def _query(told: Told) -> str | None:
 
 
 GENAI: Table = (
-    Row("gen_ai.operation.name", "kind", attrgetter("operation")),
+    Row("gen_ai.operation.name", "kind", "operation"),
     Row("gen_ai.provider.name", "provider", _provider, {*MODELS, Kind.RETRIEVER}),
     Row("gen_ai.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
     Row("gen_ai.prompt.version", "prompt", lambda told: told.prompt.get("version"), MODEL),
-    Row("gen_ai.request.model", "asked_model", ASKED_MODEL, PRICED),
-    Row("gen_ai.response.model", "model", ANSWERED_MODEL, PRICED),
+    Row("gen_ai.request.model", "asked_model", "asked_model", PRICED),
+    Row("gen_ai.response.model", "model", "event.model", PRICED),
     Row("gen_ai.response.id", "outputs",
         lambda told: next((one for message in told.output_messages if (one := of.text_in(message.get("id")))), None),
         MODEL),
-    Row("gen_ai.conversation.id", "session_id", SESSION, {Kind.MODEL, Kind.AGENT, Kind.CHAIN}),
+    Row("gen_ai.conversation.id", "session_id", "session", {Kind.MODEL, Kind.AGENT, Kind.CHAIN}),
     *(Row(f"gen_ai.request.{name}", "params", of.param(make, *names), MODELS)
       for name, (make, names) in PARAMS.items()),
     Row("gen_ai.output.type", "params",
@@ -225,23 +283,22 @@ GENAI: Table = (
         lambda told: json_text({key: one for key, one in told.params.items() if key not in PLACED_PARAMS} or None)),
     Row("gen_ai.response.finish_reasons", "outputs", of.finish_reasons, MODEL),
     Row("gen_ai.response.time_to_first_chunk", "time_to_first_token", lambda told: first_token(told.event), MODELS),
-    *(Row(f"gen_ai.usage.{name}", "usage", attrgetter(f"event.usage.{ours}"), PRICED) for name, ours in TOKENS.items()),
-    Row("gen_ai.usage.cost", "cost", TOTAL),
-    Row("gen_ai.usage.cost.amount", "cost", TOTAL),
+    *(Row(f"gen_ai.usage.{name}", "usage", f"event.usage.{ours}", PRICED) for name, ours in TOKENS.items()),
+    *(Row(f"gen_ai.usage.{name}", "cost", TOTAL) for name in ("cost", "cost.amount")),
     Row("gen_ai.usage.cost.currency", "cost", lambda told: None if TOTAL(told) is None else "USD"),
     Row("gen_ai.usage.cost.source", "cost",
         lambda told: None if TOTAL(told) is None else "provider" if told.cost.get("source") == "provider" else "local"),
     Row("eventtree.cost", "cost", lambda told: json_text(told.cost)),
-    Row("gen_ai.tool.name", "name", NAME, TOOL),
-    Row("gen_ai.tool.type", "kind", lambda known: "function", TOOL),
+    Row("gen_ai.tool.name", "name", "event.name", TOOL),
+    Row("gen_ai.tool.type", "kind", lambda told: "function", TOOL),
     Row("gen_ai.tool.call.id", "outputs",
         lambda told: of.text_in(told.outputs.get("tool_call_id") or told.event.metadata.get("tool_call_id")), TOOL),
     Row("gen_ai.tool.call.arguments", "inputs",
         lambda told: json_text(one if isinstance(one := told.event.inputs, dict | None) else {"input": one}),
         TOOL, True),
     Row("gen_ai.tool.call.result", "outputs", lambda told: value_text(told.event.outputs), TOOL, True),
-    Row("gen_ai.agent.name", "name", NAME, AGENT),
-    *(Row(f"gen_ai.{name}.name", "name", NAME, CHAIN, at_root=True) for name in ("agent", "workflow")),
+    Row("gen_ai.agent.name", "name", "event.name", AGENT),
+    *(Row(f"gen_ai.{name}.name", "name", "event.name", CHAIN, at_root=True) for name in ("agent", "workflow")),
     Row("gen_ai.retrieval.query.text", "inputs", _query, RETRIEVER, True),
     Row("gen_ai.retrieval.documents", "outputs",
         lambda told: json_text(of.documents(told.outputs)) if isinstance(told.outputs.get("documents"), list) else None,
@@ -252,8 +309,8 @@ GENAI: Table = (
     Row("gen_ai.output.messages", "outputs", lambda told: of.messages_text(told.output_messages), TALKS, True),
     Row("gen_ai.tool.definitions", "params",
         lambda told: json_text([*map(of.tool_definition, tools_of(told.event))] or None), MODEL),
-    Row("input.*", "inputs", lambda told: of.typed(told.event.inputs), is_content=True),
-    Row("output.*", "outputs", lambda told: of.typed(told.event.outputs), is_content=True),
+    *whole("input", "inputs", ALL, INPUTS),
+    *whole("output", "outputs", ALL, OUTPUTS),
 )  # fmt: skip
 
 
@@ -271,29 +328,29 @@ COUNTS = {
     "completion_details.audio": "output_audio_tokens",
 }  # fmt: skip
 OPENINFERENCE: Table = (
-    Row("embedding.model_name", "model", ANSWERED_MODEL, EMBEDDING),
-    Row("reranker.model_name", "model", ANSWERED_MODEL, RERANKER),
-    Row("llm.model_name", "model", ANSWERED_MODEL, MODEL),
-    Row("llm.request.model_name", "asked_model", ASKED_MODEL, MODEL),
-    Row("llm.response.model_name", "model", ANSWERED_MODEL, MODEL),
-    Row("llm.provider", "provider", OWN_PROVIDER, MODEL),
-    Row("llm.system", "provider", OWN_PROVIDER, MODEL),
+    Row("embedding.model_name", "model", "event.model", EMBEDDING),
+    Row("reranker.model_name", "model", "event.model", RERANKER),
+    Row("llm.model_name", "model", "event.model", MODEL),
+    Row("llm.request.model_name", "asked_model", "asked_model", MODEL),
+    Row("llm.response.model_name", "model", "event.model", MODEL),
+    Row("llm.provider", "provider", "event.provider", MODEL),
+    Row("llm.system", "provider", "event.provider", MODEL),
     Row("llm.invocation_parameters", "params", _params_text, MODEL),
-    Row("eventtree.params", "params", _params_text, {*Kind} - MODEL),
+    Row("eventtree.params", "params", _params_text, ALL - MODEL),
     Row("llm.tools.*", "params",
         lambda told: [{"tool": {"json_schema": json_text(tool)}} for tool in tools_of(told.event)], MODEL),
     Row("llm.finish_reason", "outputs", lambda told: ", ".join(of.finish_reasons(told)), MODEL),
-    Row("eventtree.time_to_first_token", "time_to_first_token", attrgetter("event.time_to_first_token"), MODEL),
-    *(Row(f"llm.token_count.{name}", "usage", attrgetter(f"event.usage.{ours}"), PRICED)
+    Row("eventtree.time_to_first_token", "time_to_first_token", "event.time_to_first_token", MODEL),
+    *(Row(f"llm.token_count.{name}", "usage", f"event.usage.{ours}", PRICED)
       for name, ours in COUNTS.items()),
     Row("llm.cost.prompt", "cost", of.dollars("input")),
     Row("llm.cost.completion", "cost", of.dollars("output")),
     Row("llm.cost.total", "cost", TOTAL),
     Row("llm.input_messages.*", "inputs", lambda told: [*map(of.flat_message, told.input_messages)], TALKS, True),
     Row("llm.output_messages.*", "outputs", lambda told: [*map(of.flat_message, told.output_messages)], TALKS, True),
-    Row("tool.name", "name", NAME, TOOL),
+    Row("tool.name", "name", "event.name", TOOL),
     Row("tool.id", "outputs", lambda told: value_text(told.outputs.get("tool_call_id")), TOOL),
-    Row("agent.name", "name", NAME, AGENT),
+    Row("agent.name", "name", "event.name", AGENT),
     Row("retrieval.documents.*", "outputs",
         lambda told: [*map(of.flat_document, of.documents(told.outputs))], RETRIEVER, True),
     Row("reranker.query", "inputs", lambda told: value_text(told.inputs.get("query")), RERANKER),
@@ -304,11 +361,10 @@ OPENINFERENCE: Table = (
     Row("embedding.embeddings.*", "inputs",
         lambda told: [{"embedding": {"text": as_text(one)}} for one in of.listed(told.inputs, "texts")],
         EMBEDDING, True),
-    Row("input.*", "inputs",
-        lambda told: of.typed(one if isinstance(one := told.inputs.get("query"), str) else told.event.inputs),
-        RETRIEVER, True),
-    Row("input.*", "inputs", lambda told: of.typed(told.event.inputs), {*Kind} - RERANKER - RETRIEVER, True),
-    Row("output.*", "outputs", lambda told: of.typed(told.event.outputs), is_content=True),
+    *whole("input", "inputs", RETRIEVER,
+           lambda told: one if isinstance(one := told.inputs.get("query"), str) else told.event.inputs),
+    *whole("input", "inputs", ALL - RERANKER, INPUTS),
+    *whole("output", "outputs", ALL, OUTPUTS),
 )  # fmt: skip
 
 
@@ -378,14 +434,14 @@ LANGFUSE: Table = (
     Row("langfuse.observation.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
     Row("langfuse.observation.prompt.version", "prompt", _langfuse_version, MODEL),
     Row("langfuse.experiment.*", "links", _langfuse_experiment),
-    Row("langfuse.trace.name", "name", NAME, at_root=True),
-    Row("langfuse.trace.tags", "tags", attrgetter("event.tags"), at_root=True),
-    Row("langfuse.release", "release", attrgetter("event.release")),
+    Row("langfuse.trace.name", "name", "event.name", at_root=True),
+    Row("langfuse.trace.tags", "tags", "event.tags", at_root=True),
+    Row("langfuse.release", "release", "event.release"),
     Row("langfuse.environment", "environment", lambda told: told.event.environment or told.view.root.environment),
 )
 LANGSMITH: Table = (
-    Row("langsmith.span.kind", "kind", lambda known: LANGSMITH_KINDS.get(known.kind, "chain")),
-    Row("langsmith.trace.name", "name", NAME),
+    Row("langsmith.span.kind", "kind", lambda told: LANGSMITH_KINDS.get(told.kind, "chain")),
+    Row("langsmith.trace.name", "name", "event.name"),
     Row("langsmith.span.tags", "tags", lambda told: ", ".join(told.event.tags)),
     Row("langsmith.metadata.*", "metadata", _langsmith_metadata),
     Row("langsmith.usage_metadata", "usage", _langsmith_usage, PRICED),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from importlib import import_module
 from struct import pack
@@ -29,7 +29,8 @@ from eventtree.serializer.times import EPOCH, in_utc
 PROTOBUF = "application/x-protobuf"
 IDS = frozenset({"traceId", "spanId", "parentSpanId"})
 MOST, BITS, LARGEST = (1 << 63) - 1, (1 << 64) - 1, sys.float_info.max
-SHORT = 256
+MICROSECOND = timedelta(microseconds=1)
+SHORT = 2_048
 """Bytes: what stands before longer texts is made each time."""
 MISSING = ConfigError("OTLP", "opentelemetry-proto is not installed", "Run pip install 'eventtree[otlp]'")
 
@@ -52,14 +53,30 @@ def span_id(run_id: str) -> bytes:
 
 def ids(field: int, trace: bytes, span: bytes) -> bytes:
     """A trace's id (16 bytes) and a span's (8), as two fields that follow each other."""
-    return b"%c\x10%b%c\x08%b" % (field << 3 | 2, trace, field + 1 << 3 | 2, span)
+    return TAGS[field] + b"\x10" + trace + TAGS[field + 1] + b"\x08" + span
 
 
 def nanoseconds(at: datetime, after: float = 0.0) -> int:
     """So many seconds after a time, as OTLP has it: ns since 1970, none before and none beyond what 64 bits hold."""
-    elapsed = in_utc(at) - EPOCH
-    whole = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds + round(after * 1e6)
-    return min(max(whole * 1_000, 0), MOST)
+    elapsed: int = ((at if at.tzinfo is UTC else in_utc(at)) - EPOCH) // MICROSECOND * 1_000
+    if after:
+        elapsed += round(after * 1e6) * 1_000
+    return elapsed if 0 <= elapsed <= MOST else 0 if elapsed < 0 else MOST
+
+
+class Sizes(dict[int, bytes]):
+    """A whole number → its bytes, seven bits in each, the lowest first."""
+
+    def __missing__(self, value: int) -> bytes:
+        if value >= 16_384:
+            return b"%c%b" % (value & 127 | 128, self[value >> 7])
+        made = self[value] = b"%c" % value if value < 128 else b"%c%c" % (value & 127 | 128, value >> 7)
+        return made
+
+
+SIZES = Sizes()
+TAGS = [b"%c" % (field << 3 | 2) for field in range(16)]
+"""Number of a field that holds bytes → what it begins with."""
 
 
 class Before(dict[int, bytes]):
@@ -71,12 +88,12 @@ class Before(dict[int, bytes]):
 
     def __init__(self, *layers: tuple[int, bytes]) -> None:
         """From the innermost: the number of the field, and what its message holds before it."""
-        self.layers = layers
+        self.layers = [known + TAGS[field] for field, known in layers]
 
     def __missing__(self, size: int) -> bytes:
         before = b""
-        for field, known in self.layers:
-            before = b"%b%c%b%b" % (known, field << 3 | 2, varint(len(before) + size), before)
+        for known in self.layers:
+            before = known + SIZES[len(before) + size] + before
         if size < SHORT:
             self[size] = before
         return before
@@ -101,43 +118,41 @@ KEYS: Remembered[str, Key] = Remembered(1_024, partial(Key, SPAN), longest=120)
 
 def attributes(field: int, values: Mapping[str, Any]) -> bytes:
     """Attributes of texts, numbers, switches, and lists of texts; None is left out."""
-    return b"".join([attribute(Key(field, name), one) for name, one in values.items() if one is not None])
+    found: list[bytes] = []
+    for name, one in values.items():
+        if one is not None:
+            add(found, Key(field, name), one)
+    return b"".join(found)
 
 
-def attribute(key: Key, value: Any) -> bytes:
-    """One attribute; bytes are a text in UTF-8."""
+def add(found: list[bytes], key: Key, value: Any) -> None:
+    """Add one attribute, in pieces; bytes are a text in UTF-8."""
     if type(value) is str:
         value = value.encode("utf-8", "replace")
     if type(value) is bytes:
-        return key.text[len(value)] + value
-    made = _any(value)
-    return key.value[len(made)] + made
+        found += (key.text[len(value)], value)
+    else:
+        made = _any(value)
+        found += (key.value[len(made)], made)
 
 
 def _any(value: Any) -> bytes:
     # Fields of AnyValue: text 1, switch 2, whole number 3, double 4, list 5.
     kind = type(value)
-    if kind is int and abs(value) <= MOST:
-        return b"\x18" + varint(value & BITS)
+    if kind is int and -MOST <= value <= MOST:
+        return b"\x18" + SIZES[value & BITS]
+    if kind is float or kind is int:
+        return b"\x21" + pack("<d", max(-LARGEST, min(value, LARGEST)) if kind is int else value)
     if kind is str:
         return text_field(1, value)
     if kind is bool:
         return b"\x10%c" % value
-    if kind is int or kind is float:
-        return b"\x21" + pack("<d", max(-LARGEST, min(value, LARGEST)) if kind is int else value)
     return framed(5, b"".join([framed(1, _any(one)) for one in value]))
-
-
-def varint(value: int) -> bytes:
-    """A whole number, seven bits a byte, the lowest first."""
-    if value < 16_384:
-        return b"%c" % value if value < 128 else b"%c%c" % (value & 127 | 128, value >> 7)
-    return b"%c%b" % (value & 127 | 128, varint(value >> 7))
 
 
 def framed(field: int, payload: bytes) -> bytes:
     """A message, or a text, as a field of the message around it."""
-    return b"%c%b%b" % (field << 3 | 2, varint(len(payload)), payload)
+    return TAGS[field] + SIZES[len(payload)] + payload
 
 
 def text_field(field: int, text: str) -> bytes:
@@ -154,9 +169,8 @@ def request_format(module: str, message: str) -> Format:
     def read(content: bytes) -> JsonValue:
         from google.protobuf.json_format import MessageToDict
 
-        return _ids(
-            MessageToDict(parsed(content), use_integers_for_enums=True), lambda text: base64.b64decode(text).hex()
-        )
+        form = MessageToDict(parsed(content), use_integers_for_enums=True)
+        return _ids(form, lambda text: base64.b64decode(text).hex())
 
     def write(form: JsonValue) -> bytes:
         from google.protobuf.json_format import ParseDict
