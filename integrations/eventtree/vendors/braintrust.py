@@ -108,6 +108,8 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 """
 
 
+LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "metrics", "metadata")
+"""The fields that change when a run ends after its row went out, and the ids, in case that row is gone."""
 EVENTS, FEEDBACK = (b'{"events":[', b"]}"), (b'{"feedback":[', b"]}")
 
 
@@ -208,8 +210,13 @@ class Braintrust(Vendor):
         """Merged into their rows, so that feedback which came in meanwhile stays."""
         view = TreeView.of(tree)
         route, place = self.destination(tree)
-        rows = [(event.id, late_row(event, view)) for event in view.events if event.id in ended]
-        return tuple(Item(f"{key}:late", tree.id, (), route, to_json(row), path_params=place) for key, row in rows)
+        items = []
+        for event in (event for event in view.events if event.id in ended):
+            whole = row(event, view)
+            whole["metadata"] = {**whole["metadata"], "status": str(event.status)}
+            late = {key: whole[key] for key in LATE if key in whole} | {"_is_merge": True}
+            items.append(Item(f"{event.id}:late", tree.id, (), route, to_json(late), path_params=place))
+        return tuple(items)
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
@@ -255,16 +262,6 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
         within = {name: score for name, score in scores.items() if 0 <= score <= 1}
         fields |= {"expected": view.expected(event), "scores": within or None}
     return without_nulls(fields)
-
-
-LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "metrics", "metadata")
-
-
-def late_row(event: Event, view: TreeView) -> dict[str, Any]:
-    """The fields that change when a run ends after its row went out, and the ids, in case that row is gone."""
-    whole = row(event, view)
-    whole["metadata"] = {**whole["metadata"], "status": str(event.status)}
-    return {key: whole[key] for key in LATE if key in whole} | {"_is_merge": True}
 
 
 # Contents

@@ -154,23 +154,19 @@ class HoneyHive(Vendor):
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
         """Updates of what can be updated: outputs, times, metadata (an error stands there, it has no other place)."""
         view = TreeView.of(tree)
+        # The legacy route's older schema knows no `end_time`: there `duration` has to do.
+        fixed = {"start_time"} if self.generation == "v1" else {"start_time", "end_time"}
         items = []
         for event in (event for event in view.events if event.id in ended):
-            told = {event.id: event_metadata(event, view)}
+            ending = without_nulls({"status": str(event.status), "error": views.failure(event)})
+            known = {key: value for key, value in times(event).items() if key not in fixed}
+            metadata = {event.id: event_metadata(event, view)}
             if event.id == tree.id:
-                told[session_of(tree.id)] = session_metadata(event, view)
-            items += [self.update("late", tree.id, on, self.late_changes(event, known)) for on, known in told.items()]
+                metadata[session_of(tree.id)] = session_metadata(event, view)
+            for on, own in metadata.items():
+                changes = {"outputs": outputs_of(event), "metadata": {**own, **ending}, **known}
+                items.append(self.update("late", tree.id, on, without_nulls(changes)))
         return tuple(items)
-
-    def late_changes(self, event: Event, metadata: Mapping[str, JsonValue]) -> dict[str, Any]:
-        """The fields that change when a run ends after its event (or session) went out.
-
-        The legacy route's older schema knows no `end_time`: there `duration` has to do.
-        """
-        fixed = {"start_time"} if self.generation == "v1" else {"start_time", "end_time"}
-        ending = without_nulls({"status": str(event.status), "error": views.failure(event)})
-        known = {key: value for key, value in times(event).items() if key not in fixed}
-        return without_nulls({"outputs": outputs_of(event), "metadata": {**metadata, **ending}, **known})
 
     def update(self, key: str, tree_id: str, on: str, changes: Mapping[str, Any]) -> Item:
         """An update of an event or a session."""
@@ -289,13 +285,9 @@ def outputs_of(event: Event) -> dict[str, JsonValue] | None:
     outputs = event.outputs
     if outputs is None:
         return None
-    if event.kind is Kind.MODEL and isinstance(outputs, dict):
-        return model_outputs(event, outputs)
-    return as_object(outputs, "text", "value")
-
-
-def model_outputs(event: Event, outputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """The first generation as the answer, all of them in `generations` where there are more."""
+    if event.kind is not Kind.MODEL or not isinstance(outputs, dict):
+        return as_object(outputs, "text", "value")
+    # The first generation is the answer; where there are more, all of them stand in `generations`.
     rest = {key: value for key, value in outputs.items() if key not in ("messages", "texts")}
     answers = [open_message(message, "assistant") for message in messages_out(event)]
     several = {"generations": answers} if len(answers) > 1 else {}

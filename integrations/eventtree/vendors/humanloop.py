@@ -252,22 +252,22 @@ def unplaced(event: Event, fields: Collection[str]) -> Fields:
 
 
 def tool_functions(event: Event) -> list[Fields]:
-    """The tools a model was offered: flat, with a description even where none was given."""
-    return [tool_function(tool) for tool in tools_of(event)]
-
-
-def tool_function(tool: Mapping[str, JsonValue]) -> Fields:
-    """A tool's function. A tool that the provider runs itself goes by its name or type."""
-    given = tool.get("function")
-    function = given if isinstance(given, dict) else tool
-    name = as_text(function.get("name") or tool.get("type")) or "unknown"
-    schema, strict = function.get("parameters"), function.get("strict")
-    known = {
-        "name": name, "description": as_text(function.get("description")) or name,
-        "strict": strict if isinstance(strict, bool) else None,
-        "parameters": schema if isinstance(schema, dict) else None,
-    }  # fmt: skip
-    return without_nulls(known)
+    """The tools a model was offered: flat, with a description even where none was given. One that the provider runs
+    itself goes by its name or type.
+    """
+    functions = []
+    for tool in tools_of(event):
+        given = tool.get("function")
+        function = given if isinstance(given, dict) else tool
+        name = as_text(function.get("name") or tool.get("type")) or "unknown"
+        schema, strict = function.get("parameters"), function.get("strict")
+        known = {
+            "name": name, "description": as_text(function.get("description")) or name,
+            "strict": strict if isinstance(strict, bool) else None,
+            "parameters": schema if isinstance(schema, dict) else None,
+        }  # fmt: skip
+        functions.append(without_nulls(known))
+    return functions
 
 
 # What is known and has no field of its own

@@ -185,6 +185,8 @@ class HumanloopV5(Humanloop):
     def shared(self, log: Log, view: TreeView) -> Fields:
         """Fields that every type of Log has."""
         event, end = log.event, end_of(log.event)
+        # Tools have no field for the Evaluation run that a tree belongs to; older installations have none at all.
+        has_run = log.parent is None and log.form != "tool" and self.dialect == "log_status"
         prompt = humanloop.text_or_none((event.prompt or {}).get("name")) if log.form == "prompt" else None
         return {
             "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(prompt or humanloop.called(event))}",
@@ -195,15 +197,10 @@ class HumanloopV5(Humanloop):
             **(humanloop.payloads(event) if self.provider_payloads and event.kind is Kind.MODEL else {}),
             "source": "eventtree", "user": humanloop.text_or_none(view.user(event)),
             "environment": humanloop.text_or_none(event.environment),
-            "source_datapoint_id": humanloop.datapoint(event, view), "run_id": self.run_id(log, view),
+            "source_datapoint_id": humanloop.datapoint(event, view),
+            "run_id": humanloop.text_or_none(view.dataset_field("run_id")) if has_run else None,
             "save": None if self.save else False,
         }  # fmt: skip
-
-    def run_id(self, log: Log, view: TreeView) -> str | None:
-        """The Evaluation run the tree belongs to; tools have no field for it, older installations none at all."""
-        if log.parent is not None or log.form == "tool" or self.dialect == "trace_status":
-            return None
-        return humanloop.text_or_none(view.dataset_field("run_id"))
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """A taken Log is answered with its id."""
@@ -215,24 +212,23 @@ class HumanloopV5(Humanloop):
 
 def trace(view: TreeView, dialect: Dialect) -> list[Log]:
     """The Logs of a tree, parents first."""
-    root = first_log(view)
+    first, form = view.root, FORMS[view.root.kind]
+    if form == "flow" or len(view.tree.events) == 1:
+        root = Log(first.id, first, form, None, 0, 0)
+    else:  # it cannot hold a trace: a flow is made for it
+        root = Log(derived_id(f"trace:{view.id}"), first, "flow", None, 0, 0, made=True)
     logs = {root.id: root}
     for event in paced(view.tree.events if root.made else view.tree.events[1:]):
         parent = logs.get(view.parent_id(event) or "", root)
         parent = nearest_flow(parent) if dialect == "trace_status" else parent
-        logs[event.id] = Log(event.id, event, form_of(event, dialect), parent, parent.wave + 1, parent.wave + 1)
+        is_agent = event.kind is Kind.AGENT and event.model and dialect == "log_status"
+        form = "agent" if is_agent else FORMS[event.kind]
+        logs[event.id] = Log(event.id, event, form, parent, parent.wave + 1, parent.wave + 1)
     found = list(logs.values())
-    close(found)
+    for log in paced(reversed(found)):  # from the leaves up: the wave after which each flow may be completed
+        if log.parent is not None:
+            log.parent.last = max(log.parent.last, log.last + log.is_opened)
     return found
-
-
-def first_log(view: TreeView) -> Log:
-    """The Log a trace begins with: the root's, or a flow made for a root that cannot hold a trace."""
-    root = view.root
-    form = FORMS[root.kind]
-    if form == "flow" or len(view.tree.events) == 1:
-        return Log(root.id, root, form, None, 0, 0)
-    return Log(derived_id(f"trace:{view.id}"), root, "flow", None, 0, 0, made=True)
 
 
 def derived_id(name: str) -> str:
@@ -240,25 +236,11 @@ def derived_id(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"eventtree:{name}"))
 
 
-def form_of(event: Event, dialect: Dialect) -> Form:
-    """The type of Log that a nested event becomes."""
-    if event.kind is Kind.AGENT and event.model and dialect == "log_status":
-        return "agent"
-    return FORMS[event.kind]
-
-
 def nearest_flow(log: Log) -> Log:
     """The Log itself if it is a flow, else the flow above it."""
     while log.form != "flow" and log.parent is not None:
         log = log.parent
     return log
-
-
-def close(logs: list[Log]) -> None:
-    """Find, from the leaves up, the wave after which each flow may be completed."""
-    for log in paced(reversed(logs)):
-        if log.parent is not None:
-            log.parent.last = max(log.parent.last, log.last + log.is_opened)
 
 
 # The bodies

@@ -143,7 +143,13 @@ class Nebuly(Vendor):
     def about(self, tree: EventTree) -> tuple[str, str, str | None]:
         """The tree's user (the root's first; blank names are none), what the user wrote, and why it is not taken."""
         named = (event.user for event in paced(tree.events) if event.user and event.user.strip())
-        user, question = next(named, (self.end_user or "").strip()), question_of(tree)
+        candidates: list[Iterable[str]] = [
+            [user_text(tree.root.inputs)],
+            (last_by(messages_in(event), "user") for event in of_kind(tree, Kind.MODEL)),
+            (user_text(event.inputs) for event in of_kind(tree, Kind.RETRIEVER)),
+        ]
+        question = next((text for texts in candidates for text in texts if text.strip()), "")
+        user = next(named, (self.end_user or "").strip())
         return user, question, "no_end_user" if not user else "no_user_text" if not question else None
 
     def advice(self) -> tuple[str, ...]:
@@ -198,16 +204,6 @@ ANSWER = (
 
 DEPTH = 8
 """Objects within objects that are looked through for a text."""
-
-
-def question_of(tree: EventTree) -> str:
-    """The user's text; empty where there is none."""
-    candidates: list[Iterable[str]] = [
-        [user_text(tree.root.inputs)],
-        (last_by(messages_in(event), "user") for event in of_kind(tree, Kind.MODEL)),
-        (user_text(event.inputs) for event in of_kind(tree, Kind.RETRIEVER)),
-    ]
-    return next((text for texts in candidates for text in texts if text.strip()), "")
 
 
 def answer_of(tree: EventTree) -> str:
@@ -428,7 +424,7 @@ def listed(given: Iterable[str]) -> dict[str, str]:
 
 
 def dotted(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Metadata as flat text, the way Nebuly's own converters do: nested keys joined with dots."""
+    """Metadata as flat text, as Nebuly's own converters have it: nested keys joined with dots, flat lists with commas."""
     found: dict[str, str] = {}
     pending = list(metadata.items())[::-1]
     while pending:
@@ -436,15 +432,9 @@ def dotted(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
         if isinstance(value, dict):
             pending.extend((f"{key}.{inner}", each) for inner, each in list(value.items())[::-1])
         elif value is not None and key.strip():
-            found[key] = tag_text(value)
+            is_flat = isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
+            found[key] = ", ".join(map(as_text, value)) if is_flat else as_text(value)
     return found
-
-
-def tag_text(value: JsonValue) -> str:
-    """A scalar as text, scalars joined with commas, a list that holds more as JSON."""
-    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
-        return ", ".join(as_text(item) for item in value)
-    return as_text(value)
 
 
 def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
