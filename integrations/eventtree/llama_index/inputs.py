@@ -75,7 +75,11 @@ def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
     # The fields alone: no property of the user's class runs.
     own, called = getattr(instance, "__dict__", None) or {}, named(bound)[1]
     params = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
-    params = {name: value for name, value in params.items() if _is_setting(value)}
+    params = {
+        name: value
+        for name, value in params.items()
+        if isinstance(value, FIGURES) or (isinstance(value, LISTED) and value)
+    }
     known: dict[str, Any] = {"params": params} if params else {}
     if (model := _first_text(own, MODEL_NAMES)) is not None:
         known["model"] = model
@@ -85,15 +89,8 @@ def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
 
 
 def _first_text(own: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        value = own.get(name)
-        if isinstance(value, str) and value not in UNNAMED:
-            return value
-    return None
-
-
-def _is_setting(value: Any) -> bool:
-    return isinstance(value, FIGURES) or (isinstance(value, LISTED) and bool(value))
+    values = (own.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value not in UNNAMED), None)
 
 
 def text_of_query(query: Any) -> Any:

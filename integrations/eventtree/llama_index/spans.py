@@ -98,19 +98,12 @@ class Spans:
             span.names_model = "model" in known
         has_more = tags or found.names_agent or outlived is not None
         recorder.open(
-            self.pipeline,
-            own,
-            run,
-            found.kind,
-            found.name if not found.is_tool else _tool_name(instance) or found.name,
+            self.pipeline, own, run, found.kind, (found.is_tool and _tool_name(instance)) or found.name,
             bound_args if bound_args.arguments else None,
             partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
-            _metadata(found, instance, bound_args, tags, outlived) if has_more else None,
-            None,
-            known,
-            NOTHING,
+            _metadata(found, instance, bound_args, tags, outlived) if has_more else None, None, known, NOTHING,
             FRAMEWORK,
-        )
+        )  # fmt: skip
 
     @partial(guarded, otherwise=_end_bare)
     def exit(self, id_: str, bound_args: Any = None, instance: Any = None, result: Any = None, **_: Any) -> None:

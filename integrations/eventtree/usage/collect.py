@@ -87,8 +87,10 @@ def kept(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
             found[key] = plain
     for holder, name in PRICED:
         beside = field(body, holder)
-        if beside is not None and (cost := figures(_entry(beside, name))) is not None:
-            found[holder] = {name: cost}
+        if beside is not None and isinstance(beside, Mapping):  # of headers in any case
+            cost = figures(next((value for key, value in beside.items() if str(key).lower() == name), None))
+            if cost is not None:
+                found[holder] = {name: cost}
     return found
 
 
@@ -256,9 +258,13 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         items = items_of(value)
         if items is not None:
             return [figures(one, depth + 1) for one in items[:LONGEST]]
-        entries = value if isinstance(value, Mapping) else _own(value)
-        if entries is None:
-            return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
+        if not isinstance(value, Mapping):
+            entries = field(value, "__dict__")
+            if not isinstance(entries, Mapping):
+                return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
+            # What it has beyond the client's model (DeepSeek's cache) stands apart.
+            more = field(value, "__pydantic_extra__")
+            entries = {**entries, **(more if isinstance(more, Mapping) else {}), "__pydantic_extra__": None}
     elif depth > DEEPEST:
         return None
     found = {}
@@ -281,25 +287,6 @@ def model_in(body: Any) -> str | None:
         if isinstance(name, str) and name:
             return name
     return None
-
-
-def _own(value: Any) -> dict[str, Any] | None:
-    """The fields of a provider's object. What it has beyond the client's model (DeepSeek's cache) stands apart."""
-    try:
-        own = {**value.__dict__, **(getattr(value, "__pydantic_extra__", None) or {})}
-    except BaseException as error:  # a provider's class may do anything, or has no dict
-        if must_pass(error):
-            raise
-        return None
-    own.pop("__pydantic_extra__", None)
-    return own
-
-
-def _entry(holder: Any, name: str) -> Any:
-    """An entry by its name in lower case: headers."""
-    if not isinstance(holder, Mapping):
-        return None
-    return next((value for key, value in holder.items() if str(key).lower() == name), None)
 
 
 def _without_text(key: str, value: Any) -> Any:

@@ -424,7 +424,7 @@ def listed(given: Iterable[str]) -> dict[str, str]:
 
 
 def dotted(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Metadata as flat text, as Nebuly's own converters have it: nested keys joined with dots, flat lists with commas."""
+    """Metadata as flat text, as Nebuly's own converters have it: nested keys joined with dots, lists with commas."""
     found: dict[str, str] = {}
     pending = list(metadata.items())[::-1]
     while pending:
