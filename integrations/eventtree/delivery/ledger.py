@@ -22,6 +22,9 @@ from eventtree.serializer.requests import Item
 from eventtree.tree.keep import judge_of
 from eventtree.vendors import Vendor
 
+LOST = ("by_user", "damaged")
+"""Reasons for which events are dropped whose records are there no more."""
+
 
 class Ledger:
     """The counts of one vendor, as its sender's `Outcome`.
@@ -107,10 +110,15 @@ class Ledger:
         """Write down that nothing is left to do for a tree; so many of its events were left out for now."""
         uncounted = events if self._is_replay(tree) else tree.joined_events
         apart = events if tree.is_apart else 0
+        # What the vendor has taken may have been cleared, or damaged, since: no event is delivered and lost.
+        over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
+        for reason in LOST:
+            over -= (less := max(0, min(over, dropped[reason])))
+            dropped = dropped - Counter({reason: less})
         is_back = self.is_wanted(tree.id)
         self.cursor.settle(
-            tree.id, events, dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart, left_out=left_out,
-            is_back=is_back,
+            tree.id, events + max(0, over), dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart,
+            left_out=left_out, is_back=is_back,
         )  # fmt: skip
         self.wanted.discard(tree.id)
         for reason in dropped:

@@ -102,7 +102,8 @@ class TreeSender:
         for one in pending.values():
             logged = one.logged
             if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
-                one.events, reason = logged.dropped or (logged.events, "late")
+                dropped, reason = logged.dropped or (0, "late")
+                one.events = dropped + logged.events
                 one.dropped = Counter({reason: one.events})
                 self.folder.forget([logged])
             else:

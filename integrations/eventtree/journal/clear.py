@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from typing import NamedTuple
 
 from eventtree import record
+from eventtree.journal.counts import cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.relayed import addressing, cursor_of
-from eventtree.journal.totals import keep_removed
-from eventtree.journal.trees import CLEARED, LoggedTree, load, trees_in
+from eventtree.journal.totals import BY_USER, Captured, remove_log, sums_of
+from eventtree.journal.trees import CLEARED, LoggedTree, load, part_beyond, trees_in
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
@@ -25,96 +25,87 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     gone = {tree.id: tree for tree in trees_in(journal).values() if tree_ids is None or tree.id in tree_ids}
     # Before and after: whoever reads meanwhile may have read either.
     journal.files.append(CLEARED, b".")
-    counted = {tree_id: _counted(journal, tree) for tree_id, tree in gone.items()}
-    busy = _settle(journal, gone, counted)
+    owed = _settle(journal, gone)
+    # Those of a process that was killed are counted by its lines.
+    ended = {process: list(logs) for process, logs in groupby(journal.logs(), process_of)}
+    sums = {process: sums_of(journal, logs) for process, logs in ended.items() if not journal.is_alive(process)}
     for tree_id, tree in gone.items():
-        owed = _owed(tree_id, counted[tree_id], busy)
+        left = owed.get(tree_id)
         for name, offset, length in reversed(list(tree.lines)):  # where it ends is how vendors' cursors know a tree
-            seq = _seq(journal.files.read(name, offset, length))
-            line = None if owed is None else _padded(seq, length, owed)
-            owed = owed if line is None else None
+            seq, kind = _head(journal.files.read(name, offset, length))
+            line = None if left is None or kind == record.FEEDBACK else _padded(seq, length, left)
+            left = left if line is None else None
             journal.files.overwrite(name, offset, line or _blank(seq, length))
-    _remove_empty(journal)
+    _remove_empty(journal, sums)
     journal.files.append(CLEARED, b".")
     return sum(tree.has_runs for tree in gone.values())
 
 
-def _remove_empty(journal: Journal) -> None:
-    """Remove logs of processes that have ended in which nothing is left."""
-    left = {log for tree in trees_in(journal).values() for log in tree.spans}
+def _remove_empty(journal: Journal, sums: Mapping[str, Captured]) -> None:
+    """Remove logs of processes that have ended, of these `sums`, in which nothing is left."""
+    filled = {log for tree in trees_in(journal).values() for log in tree.spans}
     for process, names in groupby(journal.logs(), process_of):
-        logs = list(names)
-        empty = [name for name in logs if name not in left]
-        if empty and not journal.is_alive(process):
-            if len(empty) == len(logs):
-                keep_removed(journal, process, logs)
-            for name in empty:
-                journal.files.remove(name)
+        left = list(names)
+        if process in sums:
+            for name in [name for name in left if name not in filled]:
+                remove_log(journal, name, left, sums[process])
 
 
-def _seq(line: bytes) -> int:
+def _head(line: bytes) -> tuple[int, str]:
+    """The number of a line, and the kind of its record."""
     try:
-        return unframe(line.rstrip(b"\n"))[0]
+        seq, payload = unframe(line.rstrip(b"\n"))
+        return seq, record.head(payload)[0]
     except ValueError:
-        return 0
+        return 0, ""
 
 
-class _Counted(NamedTuple):
-    """The events of a cleared tree, and the vendors that have to count them."""
-
-    vendors: Mapping[str, dict[str, str]]
-    """The vendors that any record of the tree names, by their cursors' names."""
-    events: int
-    reason: str
-
-
-def _counted(journal: Journal, tree: LoggedTree) -> _Counted:
-    vendors: dict[str, dict[str, str]] = {}
-    events, reason = 0, "by_user"
+def _named(journal: Journal, tree: LoggedTree) -> set[str]:
+    """The vendors that any record of a tree names: their cursors' names."""
+    found = set[str]()
     is_addressed = addressing(journal.files) is not None
     for entry in load(journal, tree.lines):
         if tree.is_apart or entry["id"] not in tree.parts:
             named = tree.refs if is_addressed else record.refs_of(entry)
-            vendors.update((cursor_of(ref), ref) for ref in named or ())
-        if entry["r"] == record.OPEN:
-            events += 1
-        elif entry["r"] == record.DROP:
-            dropped, reason = record.dropped_by(entry)
-            events += dropped
-    return _Counted(vendors, events, reason)
+            found.update(map(cursor_of, named or ()))
+    return found
 
 
-def _settle(journal: Journal, gone: Mapping[str, LoggedTree], counted: Mapping[str, _Counted]) -> set[str]:
-    """Count the cleared trees in the cursors; returns the cursors whose lock another process has."""
-    busy = set[str]()
-    for name in sorted(set[str]().union(*(tree.vendors for tree in counted.values()))):
+def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes]:
+    """Count the cleared trees in the cursors, but for those whose lock another process has.
+
+    Returns, by tree, the record that stays of it: a process that ships, and has yet to read its lines, counts its
+    events by it.
+    """
+    named = {tree_id: _named(journal, tree) for tree_id, tree in gone.items()}
+    owed: dict[str, tuple[list[dict[str, str]], int]] = {}
+    for name in sorted({f"{'.'.join(key)}.cursor" for key in cursor_keys(journal)}.union(*named.values())):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
-        if lock is None:
-            busy.add(name)
-            continue
         try:
             # Under the lock: another process would go on writing what it knew before.
             cursor = Cursor(journal.files, name)
-            cursor.advance({})
+            if lock is not None:
+                cursor.advance({})
             for tree_id, tree in gone.items():
-                _settle_feedback(cursor, _feedback_in(journal, tree), name)
-                known = counted[tree_id]
-                if name in known.vendors and not cursor.is_settled(tree_id, tree.spans):
+                # Of a tree that went out before, only what came late is left.
+                is_for_it = name in named[tree_id] or (not named[tree_id] and tree_id in cursor.settled)
+                part = part_beyond(journal, tree, cursor.settled_of(tree_id)) if is_for_it else None
+                if part is not None and part.has_runs and lock is not None:
                     sent = sum(cursor.taken.get(tree_id, ()))
-                    left = max(0, known.events - sent)
-                    dropped, uncounted = {known.reason: left}, tree.joined_events
+                    left = max(0, part.recorded - sent)
+                    dropped, uncounted = {(part.dropped or (0, BY_USER))[1]: left}, part.joined_events
                     cursor.settle(tree_id, sent + left, dropped, tree.spans, uncounted=uncounted)
+                elif part is not None and part.has_runs:
+                    vendor, fingerprint = key_of(name.removesuffix(".cursor"))
+                    refs, most = owed.get(tree_id, ([], 0))
+                    refs = [*refs, {"name": vendor, "fingerprint": fingerprint}]
+                    owed[tree_id] = refs, max(most, part.recorded)
+                if lock is not None:  # after the tree: it ends what was begun of one
+                    _settle_feedback(cursor, _feedback_in(journal, tree), name)
         finally:
-            lock.release()
-    return busy
-
-
-def _owed(tree_id: str, tree: _Counted, busy: set[str]) -> bytes | None:
-    """The record that stays of a tree: a process that ships, and has yet to read its lines, counts its events by it."""
-    vendors = [ref for name, ref in tree.vendors.items() if name in busy]
-    if not vendors:
-        return None
-    return record.encode(record.dropped(tree_id, vendors, tree.reason, tree.events))
+            if lock is not None:
+                lock.release()
+    return {one: record.encode(record.dropped(one, refs, BY_USER, events)) for one, (refs, events) in owed.items()}
 
 
 def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Record, str, int]]:
@@ -130,7 +121,7 @@ def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str
         is_mine = cursor_name in map(cursor_of, record.refs_of(entry) or ())
         key = str(entry.get("key", ""))
         if is_mine and not cursor.is_feedback_done(key, log, end):
-            cursor.settle_feedback(key, entry["tree"], log, end, "by_user")
+            cursor.settle_feedback(key, entry["tree"], log, end, BY_USER)
 
 
 def _blank(seq: int, length: int) -> bytes:

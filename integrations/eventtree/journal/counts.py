@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 
@@ -23,7 +24,7 @@ from eventtree.journal.line import Line, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
 from eventtree.journal.scan import Entry, Scan, entry_of
 from eventtree.journal.totals import Captured, Part, refs_before
-from eventtree.journal.trees import LoggedTree
+from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.record import Refs
 
 CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.((?:local-)?[0-9a-f]{16})\.cursor")
@@ -80,17 +81,23 @@ def count(
     growing: dict[str, LoggedTree] = {}
     counting = _Counting(journal, cursors, found)
     begin = dict(offsets or {})
+    # Whom a part is for, or feedback on what its process did not know, may stand in a log that was not read.
+    read = partial(count, journal, cursors, offsets=offsets, damage=damage, on_line=on_line, only=only, keys=keys)
     believed = _Believed(journal, cursors, found.vendors, parts).add_to(counting, begin) if parts else {}
     known_damage = {log: bad for log, bad in (damage or {}).items() if log not in believed}
     scan = Scan(journal, begin, known_damage)
+    unbound: list[Entry] = []
     for entry in scan.read_all(on_line, only):
         if entry.kind == record.FEEDBACK:
-            counting.add_feedback(entry)
+            if not counting.add_feedback(entry):
+                unbound.append(entry)
             continue
         tree = growing.get(entry.tree_id)
         if tree is None:
             known = counting.vendors_of_late_part(entry.tree_id)
-            if believed and len(known or ()) < len(found.vendors):
+            if believed and (known is None or len(known) < len(found.vendors)):
+                if record.JOINED in entry.line.payload:
+                    return read()
                 known = _began_before(journal, entry, believed) or known
             tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
         tree.add(entry)
@@ -98,6 +105,9 @@ def count(
             counting.add(growing.pop(entry.tree_id))
     for tree in growing.values():
         counting.add(tree)
+    missing = [entry for entry in unbound if not counting.add_feedback(entry, all_read=True)]
+    if missing and believed:
+        return read()
     totals = scan.damage().values()
     found.damaged_lines, found.lost_lines = sum(bad for bad, _ in totals), sum(lost for _, lost in totals)
     return found
@@ -257,7 +267,7 @@ class _Counting:
     """Adds trees and feedback to the counts of the vendors they name."""
 
     def __init__(self, journal: Journal, cursors: Callable[[Key], Cursor], found: Counts) -> None:
-        self.own = journal.process
+        self.journal, self.own = journal, journal.process
         self.cursors = cursors
         self.found = found
         self.relayed = COLLECTOR if is_relayed(journal.files) else None
@@ -279,25 +289,28 @@ class _Counting:
         self.recent[tree.id] = tree.refs
         while len(self.recent) > RECENT_TREES:
             del self.recent[next(iter(self.recent))]
-        dropped, reason = tree.dropped or (0, "")
-        # Runs that closed though no opened record was found: it is damaged, the events are there.
-        total = tree.events + dropped + (len(tree.ended) if not tree.late else 0)
         keys = keys_of(tree.refs)
-        if reason and not keys:
-            self.found.dropped[reason] += dropped
+        if tree.dropped is not None and not keys:
+            events, reason = tree.dropped
+            self.found.dropped[reason] += events
         for key in keys:
             self.found.vendors.add(key)
             cursor = self.cursors(key)
             if cursor.is_settled(tree.id, tree.spans):
                 continue
-            events, taken = total, sum(cursor.taken.get(tree.id, ()))
+            # Of a tree that went out before, what came late is left.
+            part = part_beyond(self.journal, tree, cursor.settled_of(tree.id))
+            if part is None:
+                continue
+            events = total = part.recorded
+            taken = sum(cursor.taken.get(tree.id, ()))
             if taken:
                 # Lines of what a vendor has taken may have been damaged since.
                 seen, counted = self.begun.get((key, tree.id), (0, 0))
                 self.begun[key, tree.id] = seen + total, max(seen + total, taken)
                 events = max(seen + total, taken) - counted
             self.found.waiting[key] += events
-            self.found.joined[key] += tree.joined_events
+            self.found.joined[key] += part.joined_events
             self.found.needed.update(tree.spans)
             if (tree.is_ending or tree.dropped) and self.own in tree.processes:
                 self.found.finished_here.add(key)
@@ -316,13 +329,20 @@ class _Counting:
                 events, reason = record.dropped_by(dropped)
                 self.found.dropped[reason] += events
 
-    def add_feedback(self, entry: Entry) -> None:
+    def add_feedback(self, entry: Entry, *, all_read: bool = False) -> bool:
+        """Count a feedback; False where its tree, which says whom it is for, was not met.
+
+        It is not counted then unless `all_read`: for those who have settled the tree.
+        """
         line = entry.line
         try:
             feedback = record.decode(line.payload)
         except Exception:  # noqa: BLE001  (the boundary around each record)
-            return
+            return True
         refs = record.refs_of(feedback)
+        is_bound = refs is not None or entry.tree_id in self.recent
+        if not (is_bound or all_read):
+            return False
         for key in keys_of(self.vendors_of_late_part(entry.tree_id) if refs is None else refs):
             self.found.vendors.add(key)
             if not self.cursors(key).is_feedback_done(
@@ -332,6 +352,7 @@ class _Counting:
                 self.found.needed.add(line.name)
                 if line.name.startswith(self.own):
                     self.found.finished_here.add(key)
+        return is_bound
 
 
 def keys_of(refs: Refs | None) -> tuple[Key, ...]:

@@ -61,6 +61,10 @@ class Progress:
             return all(end <= known.get(log, 0) for log, end in spans.items())
         return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
 
+    def settled_of(self, tree: str) -> Spans:
+        """Log → up to where the lines of a tree are done with."""
+        return self.settled.get(tree, self.offsets)
+
     def is_feedback_done(self, key: str, log: str, end: int) -> bool:
         """Whether a feedback that ends there is done with."""
         return key in self.feedback_done or end <= self.offsets.get(log, 0)

@@ -12,7 +12,7 @@ from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, SIZES, VANISHED
-from eventtree.journal.totals import captured, keep_removed
+from eventtree.journal.totals import captured, remove_log
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
 KEPT_BYTES = BOUNDS.kept_bytes
@@ -47,15 +47,9 @@ def remove_settled(
         of_process = list(names)
         left = list(of_process)
         for name in of_process[:-1] if journal.is_alive(process) else of_process:
-            if name not in kept and (total > kept_bytes or name in old):
-                left.remove(name)
-                # The sums of a process outlive its last log, or its events would be missing from the report.
-                if "." in process:
-                    keep_removed(journal, process, [name])  # logs of a partition have no sums of those before
-                elif not left:
-                    keep_removed(journal, process, of_process)
-                total -= journal.files.size(name)
-                journal.files.remove(name)
+            size = journal.files.size(name)
+            if name not in kept and (total > kept_bytes or name in old) and remove_log(journal, name, left):
+                total -= size
                 gone.append(name)
         if not left:
             journal.files.remove(f"{process}.alive")

@@ -27,6 +27,8 @@ TAIL_BYTES = 64 * 1024
 """No last line of a log is longer."""
 NO_VENDOR = ""
 """Name under which events that go to no vendor are counted."""
+BY_USER = "by_user"
+"""Why events are dropped that somebody has cleared."""
 REMOVED = "removed"
 """File of the sums of processes whose logs have all been removed."""
 
@@ -92,16 +94,36 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
     return found
 
 
-def keep_removed(journal: Journal, process: str, logs: list[str]) -> None:
-    """Keep a process's sums, whose last logs are about to be removed.
+def sums_of(journal: Journal, logs: list[str]) -> Captured:
+    """The sums of a process, of which these are all logs that are left.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    found = Captured()
+    _add_process(found, journal, logs)
+    return found
+
+
+def remove_log(journal: Journal, log: str, left: list[str], sums: Captured | None = None) -> bool:
+    """Remove a log, which nobody needs, from those `left` of its process; False for the newest of several.
+
+    That has the sums of all, and goes last; then they are kept apart, or its events would be missing from the report.
 
     Raises:
         OSError: the disk refuses.
     """
-    found = Captured()
-    _add_process(found, journal, logs)
-    sums = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
-    journal.files.append(REMOVED, frame(0, record.encode({"process": process, **sums})))
+    process = process_of(log)
+    is_partition = "." in process  # whose logs have no sums of those before
+    if log == left[-1] != left[0] and not is_partition:
+        return False
+    if is_partition or log == left[0] == left[-1]:
+        found = sums_of(journal, [log]) if sums is None or is_partition else sums
+        kept = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
+        journal.files.append(REMOVED, frame(0, record.encode({"process": process, **kept})))
+    journal.files.remove(log)
+    left.remove(log)
+    return True
 
 
 def _add_process(found: Captured, journal: Journal, logs: list[str], own: record.Record | None = None) -> None:
@@ -235,12 +257,16 @@ class _Counting:
                 self.recorded.update(self._names.get(tree_id, ()))
             elif run_id == tree_id and kind in (record.OPEN, record.VENDORS, record.DROP):
                 self._add_root(kind, tree_id, record.decode(line.payload))
+            elif kind == record.GONE:
+                self.is_exact = False
         except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
             return
 
     def _add_root(self, kind: str, tree_id: str, root: record.Record) -> None:
         named = _names_of(record.refs_of(root))
-        number = 1 if kind == record.OPEN else record.dropped_by(root)[0]
+        number, reason = (1, "") if kind == record.OPEN else record.dropped_by(root)
+        # What was cleared had been recorded; in which of the logs, nobody can say any more.
+        self.is_exact = self.is_exact and reason != BY_USER
         if kind == record.VENDORS:
             self.is_exact = self.is_exact and tree_id in self._names
             fresh = [name for name in named if name not in self._names.get(tree_id, ())]

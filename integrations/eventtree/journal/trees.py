@@ -141,6 +141,11 @@ class LoggedTree:
         return max(self.joined, self.joined_told)
 
     @property
+    def recorded(self) -> int:
+        """How many events were recorded: opened, closed though the start is damaged, or only counted."""
+        return self.events + (0 if self.late else len(self.ended)) + (self.dropped or (0, ""))[0]
+
+    @property
     def is_apart(self) -> bool:
         """Whether it holds parts only: the rest of the tree is in no log that was read."""
         return bool(self.parts) and not (self.root_opened or self.root_closed or self.late)
@@ -294,7 +299,7 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     Raises:
         OSError: the disk refuses to read.
     """
-    if settled.keys().isdisjoint(tree.places):
+    if not any(places[0] < settled.get(log, 0) for log, places in tree.places.items()):
         return tree
     left = [line for line in paced(tree.lines) if line[1] + line[2] > settled.get(line[0], 0)]
     if len(left) == tree.records:

@@ -1,0 +1,301 @@
+"""The sums at each moment: by whichever way they are counted, and whatever was cleared, removed or came late."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from eventtree.delivery import report
+from eventtree.delivery.dead_letters import drop_letters, letters_in
+from eventtree.delivery.report import Report, VendorTotals, make_report
+from eventtree.event import Kind
+from eventtree.journal import Journal
+from eventtree.journal.clear import clear
+from eventtree.journal.retention import remove_settled
+from eventtree.journal.totals import captured
+from eventtree.journal.trees import trees_in
+from eventtree.recording.feedback import add_feedback
+from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.remote import Remote, joined, written
+from tests.faults.crowd import Crowd
+from tests.faults.world import Process, digest, reply
+
+MODES = ("healthy", "503", "429", "silent", "401", "cut")
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    world = Crowd()
+    yield world
+    world.close()
+
+
+def read_whole(crowd: Crowd) -> Report:
+    """The report that believes no sums of logs."""
+
+    def without_parts(journal: Journal) -> Any:
+        found = captured(journal)
+        found.parts = {}
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "captured", without_parts)
+        return make_report(Journal(crowd.files))
+
+
+def checked(crowd: Crowd) -> dict[str, VendorTotals]:
+    """The sums as they stand: believed or read they are the same, and nothing is unexplained."""
+    found = crowd.report()
+    assert found == read_whole(crowd)
+    for sums in found.vendors.values():
+        assert (sums.unexplained, sums.differs) == (0, False), sums
+        assert min(sums.accepted, sums.delivered, sums.waiting, sums.dead, *sums.dropped.values(), 0) == 0, sums
+    return found.vendors
+
+
+def hand_on(caller: Process, worker: Process, run: str) -> str:
+    """The worker's part of a run of the caller."""
+    known = caller.recorder.find(run)
+    assert known is not None
+    known.tree.parts += 1  # as `headers()` does
+    with joined(written(Remote(run, known.tree.id))):
+        return worker.start()
+
+
+def half_sent(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ship while a vendor takes one request, of twenty events, and is away for the next."""
+    sink = crowd.sinks["plain"]
+    send = sink.send
+
+    async def once(*given: Any) -> Any:
+        return reply(503, b"no") if sink.requests else await send(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "send", once)
+        crowd.ship(1.0)
+    assert checked(crowd)["plain"].delivered == 20
+
+
+def join_late(crowd: Crowd, process: Process, run: str, vendors: int) -> None:
+    """Another handler, with some of the vendors, sees a run that is open."""
+    other = Pipeline(journal=":memory:", deliver=False, vendors=())
+    other.journal = process.journal
+    other.vendor_refs = crowd.processes[0].pipeline.vendor_refs[:vendors]
+    process.recorder.open(other, run, None, kind=Kind.CHAIN, name="run")
+
+
+# -- what comes late --------------------------------------------------------------------------------------------------
+
+
+def test_f30_of_a_tree_that_went_out_only_what_came_late_waits(crowd: Crowd) -> None:
+    process = crowd.processes[0]
+    root = crowd.begin()
+    kid = crowd.child(root)
+    process.end(root)
+    crowd.ship(20.0)
+    crowd.child(kid)
+    assert {(sums.accepted, sums.delivered, sums.waiting) for sums in checked(crowd).values()} == {(3, 2, 1)}
+    crowd.settle()
+    checked(crowd)
+
+
+def test_f30_a_part_is_for_whom_its_root_names_in_a_log_that_is_believed(crowd: Crowd) -> None:
+    caller, worker = crowd.processes[0], crowd.fork()
+    for names in (1, 0):
+        caller.pipeline.vendor_refs = worker.pipeline.vendor_refs[:names]
+        hand_on(caller, worker, caller.start())
+        assert {name: sums.accepted for name, sums in checked(crowd).items()} == {"plain": 2}
+
+
+def test_f30_feedback_waits_for_whom_its_tree_is_though_its_process_knew_neither(crowd: Crowd) -> None:
+    tree = crowd.tree()
+    add_feedback(crowd.fork().journal, tree, tree, None, {"score": 1})
+    assert {sums.feedback["waiting"] for sums in checked(crowd).values()} == {1}
+
+
+# -- what is cleared --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("most", [1, 3])
+def test_f30_what_is_cleared_was_recorded(crowd: Crowd, most: int, *, is_killed: bool) -> None:
+    """In the log of a process that lives, or was killed: neither has written its sums behind it."""
+    trees = [crowd.tree() for _ in range(3)]
+    crowd.fork()
+    if is_killed:
+        crowd.die(crowd.processes[0])
+    assert clear(Journal(crowd.files), set(trees[:most])) == most
+    for sums in checked(crowd).values():
+        assert (sums.accepted, sums.waiting, sums.dropped) == (9, 9 - 3 * most, {"by_user": 3 * most})
+    assert crowd.report().vendors["plain"].recorded == (9 if is_killed and most == 3 else None)
+
+
+@pytest.mark.parametrize("ships", [False, True])
+def test_f30_a_tree_that_went_out_is_counted_once_though_it_is_cleared_with_its_feedback(
+    crowd: Crowd, *, ships: bool
+) -> None:
+    tree = crowd.tree()
+    crowd.ship(5.0)
+    if not ships:
+        crowd.stop_shipper()
+    add_feedback(crowd.processes[0].journal, tree, tree, crowd.processes[0].pipeline.vendor_refs, {"score": 1})
+    clear(Journal(crowd.files))
+    checked(crowd)
+    crowd.ship(5.0)
+    for sums in checked(crowd).values():
+        assert (sums.accepted, sums.delivered, sums.waiting, sums.dropped) == (3, 3, 0, {})
+
+
+@pytest.mark.parametrize("has_feedback", [False, True])
+def test_f30_what_a_vendor_has_taken_of_a_tree_is_not_dropped_when_it_is_cleared(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, *, has_feedback: bool
+) -> None:
+    process = crowd.processes[0]
+    ids = process.tree(30)
+    if has_feedback:
+        add_feedback(process.journal, ids[0], ids[0], process.pipeline.vendor_refs, {"score": 1})
+    half_sent(crowd, monkeypatch)
+    crowd.kill_shipper()
+    clear(Journal(crowd.files))
+    checked(crowd)
+    crowd.ship(30.0)
+    sums = checked(crowd)["plain"]
+    assert (sums.accepted, sums.delivered, sums.dropped) == (31, 20, {"by_user": 11})
+
+
+def test_f30_a_shipper_that_is_in_the_middle_of_a_tree_counts_it_once(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process clears meanwhile: what stays of the tree says how many events it had."""
+    crowd.processes[0].tree(30)
+    half_sent(crowd, monkeypatch)
+    clear(Journal(crowd.files))
+    checked(crowd)
+    crowd.ship(30.0)
+    sums = checked(crowd)["plain"]
+    assert (sums.accepted, sums.delivered, sums.dropped) == (31, 20, {"by_user": 11})
+
+
+# -- what is removed --------------------------------------------------------------------------------------------------
+
+
+def test_f30_the_log_that_has_the_sums_of_its_process_goes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old run is not settled, all after it is: of the logs between, the newest stays as long as the oldest."""
+    crowd = Crowd(roll_bytes=2_000)
+    crowd.begin()
+    for _ in range(12):
+        crowd.tree()
+    first = crowd.processes[0].journal
+    crowd.ship(10.0)
+    crowd.stop_shipper()
+    first.end()
+    crowd.fork()
+    crowd.die(crowd.processes[0])
+    logs = first.logs()
+    assert len(logs) > 3
+    removed = remove_settled(Journal(crowd.files), kept_bytes=0, now=0.0)
+    assert removed and not {logs[0], logs[-1]} & set(removed)
+    assert {sums.recorded for sums in checked(crowd).values()} == {37}
+    crowd.settle()
+    crowd.stop_shipper()
+    assert remove_settled(Journal(crowd.files), kept_bytes=0, now=0.0) == [logs[0], logs[-1]]
+    assert {sums.recorded for sums in checked(crowd).values()} == {37}
+    crowd.close()
+
+
+# -- all of it --------------------------------------------------------------------------------------------------------
+
+
+class Story:
+    """A random sequence over several processes, with the sums looked at after each step."""
+
+    def __init__(self, seed: int) -> None:
+        """Some vendors choke on some events; logs are of any length."""
+        self.rng = rng = random.Random(seed)
+        self.crowd = Crowd(seed, roll_bytes=rng.choice([1_500, 4_000, 20_000]))
+        for sink in self.crowd.sinks.values():
+            if rng.random() < 0.4:
+                sink.poison = partial(_chokes, every=rng.randrange(5, 12))
+        self.steps: list[Callable[[Process], object]] = [
+            lambda process: self.crowd.tree(process, rng.randrange(4)),
+            lambda process: [self.crowd.tree(process, 1) for _ in range(rng.randrange(3, 15))],
+            *2 * [lambda process: self.crowd.begin(process)],
+            *2 * [lambda process: process.open and self.crowd.child(rng.choice(process.open)[0], process)],
+            lambda process: process.open and process.end(rng.choice(process.open)[0]),
+            *2 * [lambda _: self.crowd.ship(0.05 + rng.random() * rng.choice([1, 20]))],
+            self._sink, self._die, self._fork, self._join, self._feedback, self._sampled, self._dead,
+            self._join_late,
+            lambda _: self.crowd.kill_shipper(),
+            lambda _: self.crowd.stop_shipper(),
+            lambda _: remove_settled(Journal(self.crowd.files), kept_bytes=rng.choice([0, 2_000, 10_000])),
+        ]  # fmt: skip
+
+    def play(self, steps: int) -> None:
+        """So many steps, and the end: nothing waits."""
+        for _ in range(steps):
+            self.rng.choice(self.steps)(self.rng.choice(self.crowd.processes))
+            checked(self.crowd)
+        self.crowd.settle()
+        assert {sums.waiting for sums in checked(self.crowd).values()} <= {0}
+        self.crowd.close()
+
+    def _sink(self, _: Process) -> None:
+        self.rng.choice(list(self.crowd.sinks.values())).mode = self.rng.choice(MODES)
+
+    def _die(self, process: Process) -> None:
+        if self.rng.random() < 0.5:
+            process.journal.end()
+        self.crowd.die(process)
+
+    def _fork(self, _: Process) -> None:
+        if len(self.crowd.processes) < 4:
+            refs = self.crowd.fork().pipeline.vendor_refs
+            self.crowd.processes[-1].pipeline.vendor_refs = tuple(
+                self.rng.sample(refs, self.rng.choice([0, 1, 2, 3, 3]))
+            )
+
+    def _join(self, process: Process) -> None:
+        worker = self.rng.choice(self.crowd.processes)
+        runs = [run for run, _ in process.open if process.recorder.find(run) is not None]
+        if runs and worker is not process:
+            part = hand_on(process, worker, self.rng.choice(runs))
+            self.crowd.recorded[part] = part
+
+    def _join_late(self, process: Process) -> None:
+        if process.open:
+            join_late(self.crowd, process, self.rng.choice(process.open)[0], self.rng.randrange(4))
+
+    def _feedback(self, process: Process) -> None:
+        trees = list(trees_in(Journal(self.crowd.files)))
+        if trees:
+            tree, refs = self.rng.choice(trees), self.rng.choice([None, process.pipeline.vendor_refs])
+            add_feedback(process.journal, tree, tree, refs, {"score": 1})
+
+    def _sampled(self, process: Process) -> None:
+        given = process.pipeline.settings
+        process.pipeline.settings = given.model_copy(update={"sample_rate": 0.0})
+        process.tree(self.rng.randrange(3))
+        process.pipeline.settings = given
+
+    def _dead(self, _: Process) -> None:
+        letters = letters_in(Journal(self.crowd.files))
+        if letters:
+            self.crowd.stop_shipper()
+            drop_letters(Journal(self.crowd.files), self.rng.sample(letters, self.rng.randrange(1, len(letters) + 1)))
+
+
+def _chokes(run: str, every: int) -> bool:
+    return digest(run) % every == 0
+
+
+@pytest.mark.parametrize("stories", [80, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_r12_the_sums_are_right_at_each_moment(stories: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R12: several processes, forks of the tree, kills, logs that roll and go, late vendors, feedback, dead letters."""
+    monkeypatch.setattr("eventtree.delivery.due.AHEAD_TREES", 10)
+    monkeypatch.setattr("eventtree.delivery.consumer.COMPACT_TREES", 8)
+    for seed in range(stories):
+        Story(seed).play(30)
