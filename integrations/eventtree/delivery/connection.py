@@ -1,20 +1,21 @@
-"""A connection to a vendor's server: one HTTP/1.1 request at a time on it, as many after each other as it lives.
+"""HTTP/1.1 on sockets that are kept open: h11, the protocol library below httpx, on a protocol of asyncio's.
 
-    idle one, or a new one ──▶ request ──▶ the answer's head, its body in pieces ──▶ idle, or cut
+    Connections.ask ──▶ one that is idle, or new ──▶ request ──▶ the answer's head, its body in pieces ──▶ idle, or cut
 
-An HTTP library's pool, models and state machine are nine tenths of the work of a small request. Delivery needs little
-of them: it writes requests as they are, follows nothing, and takes answers in the three ways in which a body ends.
+What httpx has between its transport and h11 (a pool, a second set of models, anyio's streams) is three quarters of the
+work of a small request. Delivery needs none of it: one request at a time on a connection, to one vendor, as it is.
+h11 reads what comes back. It is told of each request that there is one; the few lines of its head are written here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 import ssl
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
+
+import h11
 
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
@@ -29,21 +30,6 @@ SHORT = 0.05
 NEXT_ADDRESS = 0.25
 """Seconds before the host's next address is tried beside one that does not answer (RFC 8305)."""
 
-END = re.compile(rb"\n\r?\n")
-HEAD = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\0\r\n]*)?\r?\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r?\n(?:[ \t][^\0\r\n]*\r?\n)*)*)\r?\n"
-)
-"""A status line, then headers (RFC 9112); a header may go on in lines that begin with a space."""
-FIELD = re.compile(r"([^:\n]+):[ \t]*(.*?)[ \t]*\n")
-CHUNK = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
-LAST = re.compile(rb"(?:[^\r\n]+\r\n)*\r\n")
-"""What stands behind the last chunk: headers again, which nobody reads."""
-LINE_END = re.compile(r"\r?\n(?=[ \t])|\r")
-"""What is left out between the lines of one header, and at the end of others."""
-MOST_LINE = 16 * 1024
-NO_BODY = frozenset({204, 304})
-
 
 class ConnectError(OSError):
     """No connection: refused, no such name, or TLS failed."""
@@ -57,16 +43,15 @@ class ReadError(OSError):
     """The connection broke before its answer was there."""
 
 
-class RemoteProtocolError(Exception):
-    """What came back is no HTTP, or ended too early."""
-
-
 class Origin(NamedTuple):
     """The server that a request is for."""
 
     scheme: str
     host: str
     port: int
+
+
+Headers = list[tuple[bytes, bytes]]
 
 
 class Connections:
@@ -78,22 +63,23 @@ class Connections:
         self.idle: dict[Origin, list[Connection]] = {}
         self.open: set[Connection] = set()
 
-    async def ask(self, origin: Origin, head: bytes, content: bytes, timeout: float | None) -> Connection:
-        """Send a request, its head as it stands; returns the connection once status and headers of the answer are
-        there. It has the body, and wants to be closed. `timeout` is for connecting.
+    async def ask(
+        self, origin: Origin, method: str, head: bytes, content: bytes, timeout: float | None
+    ) -> tuple[Connection, int, Headers]:
+        """Send a request, its head as it stands; returns status and headers of the answer once they are there, and the
+        connection, which has its body and wants to be closed. `timeout` is for connecting.
 
         Raises:
             ConnectError, ConnectTimeout: nothing was sent.
             ReadError: the connection broke.
-            RemoteProtocolError: what came back is no HTTP.
+            h11.RemoteProtocolError: what came back is no HTTP.
         """
         connection = await self._idle_one(origin) or await self._connected(origin, timeout)
         try:
-            await connection.ask(head, content)
+            return connection, *await connection.ask(method, head, content)
         except BaseException:
             connection.cut()
             raise
-        return connection
 
     async def close(self) -> None:
         """Close all connections, and wait until their sockets are gone; `ask` opens new ones."""
@@ -140,22 +126,16 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One socket, and how far the answer on it has been read."""
+    """One socket, and how far HTTP has got on it."""
 
     def __init__(self, origin: Origin, all_of_them: Connections) -> None:
         """Stand among all that are open until the socket is gone."""
         self.lost = asyncio.Event()
-        self.idle_since = 0.0
-        self.status = 0
-        self.headers: dict[str, str] = {}
         self._origin = origin
         self._all = all_of_them
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+        self.idle_since = 0.0
         self._received = bytearray()
-        self._left = 0.0
-        """Bytes of the body, or of its chunk, that are still to come; infinite where the connection's end is its."""
-        self._has_chunks = False
-        self._is_kept = False
-        """Both sides keep the connection once the answer is over."""
         self._has_ended = False
         self._error: Exception | None = None
         self._is_full = False
@@ -199,9 +179,10 @@ class Connection(asyncio.Protocol):
 
     # -- one request and its answer ---------------------------------------------------------------------------------
 
-    async def ask(self, head: bytes, content: bytes) -> None:
+    async def ask(self, method: str, head: bytes, content: bytes) -> tuple[int, Headers]:
         """Send a request, and read status and headers of its answer."""
-        self._is_kept = False
+        for event in told(method):
+            self._http.send(event)
         if len(content) <= TOGETHER_BYTES:
             self._transport.write(head + content)
         else:
@@ -209,54 +190,22 @@ class Connection(asyncio.Protocol):
             self._transport.write(content)
         while self._is_full:
             await self._heard()
-        self.status = 100
-        while self.status < 200:  # 100, 103: the answer is still to come
-            await self._read_head()
-
-    async def _read_head(self) -> None:
-        found = HEAD.fullmatch(await self._until(END.search, HEAD_BYTES))
-        if found is None:
-            raise RemoteProtocolError
-        version, status, fields = found.groups()
-        self.status, self.headers = int(status), (headers := dict[str, str]())
-        for name, value in FIELD.findall(LINE_END.sub("", fields.decode("latin-1"))):
-            key = name.lower()
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        said = headers.get
-        self._is_kept = version == b"1" and "close" not in said("connection", "").lower().replace(",", " ").split()
-        self._has_chunks = said("transfer-encoding", "").lower() == "chunked"
-        length, *others = {each.strip() for each in said("content-length", "").split(",")}
-        is_odd = others or (length and not (length.isascii() and length.isdigit()))
-        if is_odd or self.status == 101 or ("transfer-encoding" in headers and not self._has_chunks):
-            raise RemoteProtocolError
-        if self.status in NO_BODY or self.status < 200:
-            self._has_chunks, length = False, "0"
-        self._left = 0 if self._has_chunks else int(length) if length else math.inf
+        event = await self._event()
+        while not isinstance(event, h11.Response):  # 100, 103: the answer is still to come
+            event = await self._event()
+        return event.status_code, event.headers.raw_items()
 
     async def piece(self) -> bytes | None:
         """The next of the answer's body; None behind the last, if that is whole."""
-        if self._has_chunks and not self._left:
-            line = await self._until(CHUNK.match, MOST_LINE)
-            self._left = int(line.partition(b";")[0], 16)
-            if not self._left:
-                await self._until(LAST.match, HEAD_BYTES)
-                self._has_chunks = False
-        if not self._left:
-            return None
-        while not self._received:
-            if self._has_ended and self._left == math.inf and self._error is None:
-                self._left, self._is_kept = 0, False
-                return None
-            await self._more()
-        piece = self._taken(int(min(len(self._received), self._left)))
-        self._left -= len(piece)
-        return piece
+        event = await self._event()
+        return bytes(event.data) if isinstance(event, h11.Data) else None
 
     def close(self) -> None:
         """Wait for another request, where this one and its answer are over and both sides keep the connection."""
-        if self._has_ended or self._left or self._has_chunks or not self._is_kept:
+        if self._has_ended or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             self.cut()
             return
+        self._http.start_next_cycle()
         self.idle_since = asyncio.get_running_loop().time()
         self._all.idle.setdefault(self._origin, []).append(self)
 
@@ -268,33 +217,25 @@ class Connection(asyncio.Protocol):
         """Give the connection up."""
         self._transport.abort()
 
-    async def _until(self, find: Callable[[bytearray], re.Match[bytes] | None], most: int) -> bytes:
-        """What has come up to the end of what is looked for, in so many bytes at most; it is not among those left."""
-        while (found := find(self._received)) is None and len(self._received) <= most:
-            await self._more()
-        if found is None or found.end() > most:
-            raise RemoteProtocolError
-        return self._taken(found.end())
-
-    def _taken(self, size: int) -> bytes:
-        taken = bytes(self._received[:size])
-        del self._received[:size]
-        if not self._has_ended:
-            self._transport.resume_reading()
-        return taken
-
-    async def _more(self) -> None:
-        """Wait until more has come.
-
-        Raises:
-            ReadError, RemoteProtocolError: nothing more will.
-        """
-        if self._error is not None:
-            raise ReadError(str(self._error)) from self._error
-        if self._has_ended:
-            raise RemoteProtocolError
-        await self._heard()
+    async def _event(self) -> Any:
+        """The next event of the protocol."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            while not (self._received or self._has_ended):
+                await self._heard()
+            if self._error is not None and not self._received:
+                raise ReadError(str(self._error)) from self._error
+            self._http.receive_data(bytes(self._received))  # nothing is the end of the stream
+            self._received.clear()
+            if not self._has_ended:
+                self._transport.resume_reading()
+        return event
 
     async def _heard(self) -> None:
         self._news.clear()
         await self._news.wait()
+
+
+@cache
+def told(method: str) -> tuple[Any, Any]:
+    """A request as far as h11 has to know of it: what comes back, and what may follow, depends on the method alone."""
+    return h11.Request(method=method, target="/", headers=[("Host", "-")]), h11.EndOfMessage()

@@ -1,7 +1,7 @@
 """One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
 
-A request goes over a connection of ours (connection.py). Only httpx's client knows the proxies of the environment:
-where there are any, it is asked.
+A request goes straight to a transport of ours, behind which are our own connections (connection.py). Only httpx's
+client knows the proxies of the environment: where there are any, it is asked.
 
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
                         └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
@@ -24,16 +24,26 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.request import getproxies
+
+import h11
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
-from eventtree.delivery.connection import KEEPALIVE, Connections, Origin, RemoteProtocolError
+from eventtree.delivery.connection import (
+    KEEPALIVE,
+    ConnectError,
+    Connection,
+    Connections,
+    ConnectTimeout,
+    Origin,
+    ReadError,
+)
 from eventtree.errors import ConfigError, RequestError
 from eventtree.remembered import Remembered
 from eventtree.serializer.requests import Request
@@ -45,15 +55,12 @@ if TYPE_CHECKING:
 OWN_HEADERS = (("User-Agent", "eventtree"), ("Accept-Encoding", "identity"), ("Connection", "keep-alive"))
 PORTS = {"http": 80, "https": 443}
 MOST_PORTS = 65_535
-HEADS = 64
+HEADERS = 64
 PIECES_IN_A_ROW = 256
 """Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
 SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]*(?<! )", re.ASCII)
 """A header. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
-
-PLAIN = re.compile(r"(https?://[^/?#]+)(/[\w/=?&:,+-]*)", re.ASCII)
-"""A URL of which nothing behind the server has to be brought into form; many differ there alone."""
 
 WORDS: Mapping[str, str] = {
     "ConnectTimeout": "no connection within {connect:g} s. Check base_url {origin}",
@@ -93,24 +100,10 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    """As the answer's."""
+    """Names in lower case; repeated ones joined by commas."""
     body: bytes
     truncated: bool
     """The body is not all the vendor sent: too long, cut off, too slow or not decodable."""
-
-
-class Answer(Protocol):
-    """An answer whose head has come."""
-
-    status: int
-    headers: dict[str, str]
-    """Names in lower case; repeated ones joined by commas."""
-
-    async def piece(self) -> bytes | None:
-        """The next of the body; None behind the last, if that is whole."""
-
-    def close(self) -> Any:
-        """Nothing more of it is wanted."""
 
 
 class Http:
@@ -131,8 +124,9 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
-        self._heads: Remembered[tuple[Any, ...], bytes] = Remembered(HEADS)
-        """The headers that requests to a vendor share, as they are sent."""
+        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
+        self._headers: Remembered[tuple[Any, ...], httpx.Headers] = Remembered(HEADERS)
+        """Headers that requests to a vendor share, as httpx has them."""
         self._connections = Connections(self._context)
         self._client: httpx.AsyncClient | None = None
 
@@ -140,31 +134,29 @@ class Http:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
         import httpx
 
-        failures = (
-            httpx.HTTPError, httpx.InvalidURL, RemoteProtocolError, OSError, ValueError, RuntimeError, ImportError,
-            ExceptionGroup,
-        )  # fmt: skip
-        answer: Answer | None = None
-        failure, ended = None, False
+        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+        response, failure = None, None
+        body, ended = Body("", 0), False
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._answer(request, auth)
-                body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
-                ended = await body.take_all(answer)
+                response = await self._answer(self._outgoing(request, auth))
+                body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
+                ended = await body.take_all(response)
         except failures as error:
             # With a head the vendor has answered: what is known of the answer goes back, marked.
-            failure = self._failure(error, request.url) if answer is None else None
+            failure = self._failure(error, request.url) if response is None else None
         finally:
-            if answer is not None and (closing := answer.close()) is not None:
-                await closing
-        if answer is None:
+            if response is not None:
+                await response.stream.aclose()  # type: ignore[union-attr]
+        if response is None:
             assert failure is not None
             raise failure  # outside the handler: it must not carry the original, which may hold the key
         if diagnostics.logger.isEnabledFor(logging.DEBUG):
-            diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), answer.status)
+            diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
-        return Reply(answer.status, answer.headers, bytes(body.kept), truncated=not (body.is_whole and ended))
+        headers = dict(response.headers.items())
+        return Reply(response.status_code, headers, bytes(body.kept), truncated=not (body.is_whole and ended))
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
@@ -173,41 +165,45 @@ class Http:
             await client.aclose()
         await self._connections.close()
 
-    async def _answer(self, request: Request, auth: Mapping[str, str]) -> Answer:
-        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
-        plain = PLAIN.fullmatch(request.url)
-        origin, host, target = server_of(plain[1] if plain else request.url)
-        given = (("Host", host), *OWN_HEADERS, *request.headers.items(), *auth.items())
-        known = self._heads.get(given)
-        if known is None:
-            lines = [f"{name}: {value}" for name, value in dict(given).items()]
-            if not all(map(SENDABLE.fullmatch, lines)):
-                raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
-            known = self._heads.keep(given, "\r\n".join(lines).encode("ascii"))
-        if not (origin.scheme == "http" and origin.host in LOOPBACK) and getproxies():
-            return await self._by_proxy(request, dict(given))
-        # A GET without a body has no length either.
-        length = b"Content-Length: %d\r\n" % len(request.content) if request.content or request.method != "GET" else b""
-        path = plain[2].encode() if plain else target
-        head = b"%s %s HTTP/1.1\r\n%s\r\n%s\r\n" % (request.method.encode(), path, known, length)
-        return await self._connections.ask(origin, head, request.content, self._connect_timeout)
-
-    async def _by_proxy(self, request: Request, headers: dict[str, str]) -> Answer:
+    def _outgoing(self, request: Request, auth: Mapping[str, str]) -> httpx.Request:
+        """The request as httpx has it: its URL and its headers are parsed once for all that have the same."""
         import httpx
 
+        url = url_of(request.url)
+        given = (("Host", url.netloc.decode("ascii")), *OWN_HEADERS, *request.headers.items(), *auth.items())
+        known = self._headers.get(given)
+        if known is None:
+            if not all(SENDABLE.fullmatch(f"{name}: {value}") for name, value in given):
+                raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
+            known = self._headers.keep(given, httpx.Headers(dict(given)))
+        headers = httpx.Headers(known)
+        if request.content or request.method != "GET":
+            headers["Content-Length"] = str(len(request.content))
+        stream = httpx.ByteStream(request.content)
+        return httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"timeout": self._timeout})
+
+    async def _answer(self, outgoing: httpx.Request) -> httpx.Response:
+        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
+        import httpx
+
+        # The client would merge cookies, redirects and credentials that there are none of: as much work as the rest.
+        is_near = outgoing.url.scheme == "http" and outgoing.url.host in LOOPBACK
+        if is_near or not getproxies():
+            return await self._transport.handle_async_request(outgoing)
         if self._client is None:
             self._client = httpx.AsyncClient(
                 verify=self._context(),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
-                timeout=httpx.Timeout(self._deadline, connect=self._connect_timeout, pool=None),
                 mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
             )
-        outgoing = httpx.Request(request.method, request.url, headers=headers, content=request.content)
         # An explicit Auth() that does nothing: credentials come from the headers alone, not from .netrc or the URL.
-        answer = await self._client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
-        return ByProxy(answer)
+        return await self._client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+
+    @cached_property
+    def _transport(self) -> httpx.AsyncBaseTransport:
+        return transport_class()(self._connections)
 
     def _context(self) -> ssl.SSLContext:
         return strict_context() if self._verify is True else self._verify
@@ -253,9 +249,9 @@ class Body:
         """Everything taken so far was kept, and a compressed body has come to its end."""
         return self._readable and (self._inflate is None or self._received == 0 or self._inflate.eof)
 
-    async def take_all(self, answer: Answer) -> bool:
+    async def take_all(self, response: httpx.Response) -> bool:
         """Add all that comes, until it ends (True) or nothing more is wanted."""
-        while (piece := await answer.piece()) is not None:
+        async for piece in response.stream:  # type: ignore[union-attr]
             if not self.take(piece):
                 return False
             if self.pieces % PIECES_IN_A_ROW == 0:
@@ -284,35 +280,80 @@ class Body:
         self.is_too_long = not self._readable
 
 
-class ByProxy:
-    """An answer that httpx's client has got."""
+BROKEN = (ConnectError, ConnectTimeout, ReadError, h11.ProtocolError)
 
-    def __init__(self, answer: httpx.Response) -> None:
-        """Take it with its body still to come."""
-        self._pieces = aiter(answer.stream)  # type: ignore[arg-type]
-        self.close = answer.aclose
-        self.status, self.headers = answer.status_code, dict(answer.headers.items())
 
-    async def piece(self) -> bytes | None:
-        """The next of the body; None behind the last."""
-        return await anext(self._pieces, None)
+def as_httpx(error: Exception) -> Exception:
+    """The error of httpx's that bears the same name."""
+    import httpx
+
+    named: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
+    return named(str(error))
+
+
+@cache
+def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
+    """httpx's way to our own connections: a class that is made late, as httpx takes long to import."""
+    import httpx
+
+    class Stream(httpx.AsyncByteStream):
+        def __init__(self, connection: Connection) -> None:
+            self.connection = connection
+
+        async def __anext__(self) -> bytes:
+            try:
+                piece = await self.connection.piece()
+            except BROKEN as error:
+                raise as_httpx(error) from error
+            if piece is None:
+                raise StopAsyncIteration
+            return piece
+
+        def __aiter__(self) -> Self:
+            return self
+
+        async def aclose(self) -> None:
+            self.connection.close()
+
+    class Transport(httpx.AsyncBaseTransport):
+        def __init__(self, connections: Connections) -> None:
+            self.connections = connections
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            head = b"".join([b"%s: %s\r\n" % header for header in request.headers.raw])
+            head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), request.url.raw_path, head)
+            timeout = request.extensions["timeout"]["connect"]  # all else is bounded by the deadline
+            try:
+                connection, status, headers = await self.connections.ask(
+                    origin_in(request.url), request.method, head, request.read(), timeout
+                )
+            except BROKEN as error:
+                raise as_httpx(error) from error
+            return httpx.Response(status, headers=headers, stream=Stream(connection))
+
+    return Transport
 
 
 @lru_cache(maxsize=256)
-def server_of(url: str) -> tuple[Origin, str, bytes]:
-    """The server a request is for, how requests name it, and what of the URL it is asked for.
+def url_of(text: str) -> httpx.URL:
+    """A URL as httpx has it."""
+    import httpx
+
+    return httpx.URL(text)
+
+
+def origin_in(url: httpx.URL) -> Origin:
+    """The server a request is for.
 
     Raises:
-        httpx.InvalidURL, httpx.UnsupportedProtocol: there is none that can be asked.
+        httpx.UnsupportedProtocol: there is none that can be asked.
     """
     import httpx
 
-    known = httpx.URL(url)
-    port = known.port or PORTS.get(known.scheme, 0)
-    if known.scheme not in PORTS or not known.host or port > MOST_PORTS:
+    port = url.port or PORTS.get(url.scheme, 0)
+    if url.scheme not in PORTS or not url.host or port > MOST_PORTS:
         raise httpx.UnsupportedProtocol("no http:// or https://, no host, or no such port")
-    origin = Origin(known.scheme, known.raw_host.decode("ascii"), port)
-    return origin, known.netloc.decode("ascii"), known.raw_path
+    return Origin(url.scheme, url.raw_host.decode("ascii"), port)
 
 
 def strict_context() -> ssl.SSLContext:

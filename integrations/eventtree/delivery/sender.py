@@ -130,9 +130,6 @@ class Sender:
 
         for wave in waves:
             groups = iter(wave)  # one for all: each takes the next
-            if len(wave) == 1:
-                await settle(groups)
-                continue
             # gather, not TaskGroup: a sender that is cancelled lets each request end or be cut by itself.
             await asyncio.gather(*(settle(groups) for _ in wave[: self.vendor.concurrency]))
         return stuck

@@ -42,7 +42,7 @@ FLUSH_LONGEST_SECONDS = 0.1
 WAIT_SHARE, STOP_SHARE = 0.85, 0.1
 """Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
 
-IMPORTED = ("httpx", "genai_prices.data_snapshot")
+IMPORTED = ("httpx", "h11", "genai_prices.data_snapshot")
 """Modules that delivery imports in its own thread, so that the app need not wait for them."""
 FORK_SECONDS = 5.0
 """A fork waits this long for these imports: a child would keep a half-imported module for ever."""
