@@ -193,7 +193,29 @@ def encode(record: Any) -> bytes:
             return orjson.dumps(record)
         except TypeError:
             pass  # an integer of more than 64 bits, a key that is no text
-    return pydantic_core.to_json(record)
+    return pydantic_core.to_json(record, fallback=_unwritten)
+
+
+def _unwritten(fragment: Any) -> Any:
+    """What was written already, for the other encoder."""
+    if orjson is None or type(fragment) is not orjson.Fragment:
+        raise TypeError("no JSON")
+    return pydantic_core.from_json(orjson.dumps(fragment))
+
+
+def written(value: Any) -> bytes | None:
+    """The JSON of a value of builtin classes alone, where NaN is null and a tuple a list; None where it holds others,
+    or integers that not every reader follows, and without orjson. None of its code is run.
+    """
+    try:
+        return None if orjson is None else orjson.dumps(value, None, PASSED_OVER)
+    except TypeError:
+        return None
+
+
+def fragment(json: bytes) -> Any:
+    """What `written` has made, to stand in a record as it is."""
+    return orjson.Fragment(json)
 
 
 def known_by(value: Any) -> bytes | None:
@@ -212,6 +234,7 @@ MARSHALLED = 2
 PASSED_OVER = 0
 if orjson is not None:
     PASSED_OVER = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+    PASSED_OVER |= orjson.OPT_STRICT_INTEGER
 
 
 def encoder() -> Callable[[Any], bytes]:

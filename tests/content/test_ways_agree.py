@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from eventtree import record
 from eventtree.content import Sanitizer
+from eventtree.content.fast_path import as_it_is
 from eventtree.langchain import CallbackHandler
 from eventtree.recording.recorder import recorder
 
@@ -104,6 +105,46 @@ def test_any_value_becomes_the_same_bytes(value: Any) -> None:
 def test_any_depth_becomes_the_same_bytes(levels: int, as_dict: bool, leaf: Any) -> None:
     value = nested(levels, leaf, as_dict=as_dict)
     assert bytes_of(Sanitizer(), value) == bytes_of(careful(), value)
+
+
+@given(st.dictionaries(KEYS, VALUES | st.sampled_from([(1, ("a",)), 2**53, -(2**53)]), max_size=5))
+def test_a_small_dict_that_is_written_at_once_has_the_same_bytes(value: Any) -> None:
+    found = as_it_is(value)
+    assert found is None or record.encode(found) == bytes_of(careful(), value)
+
+
+def test_metadata_as_graphs_have_it_is_written_at_once_and_read_by_either_encoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    about = {"langgraph_step": 1, "langgraph_path": ("pull", "model"), "versions": {"core": "1.2"}, "ä": 2.5}
+    found = as_it_is(about)
+    assert record.encode({"a": found}) == record.encode({"a": careful()(about)})
+    assert record.encode({"a": found, "b": 2**70}) == record.encode({"a": careful()(about), "b": 2**70})
+    for odd in ({"a": "x" * 1_000}, {"a": NAN}, {"a": [[[[]]]]}, {"type": "image"}, {"a": "data:x"}, {"a": 2**53}):
+        assert as_it_is(odd) is None
+    monkeypatch.setattr(record, "orjson", None)
+    assert as_it_is(about) is None
+
+
+def test_a_conversation_that_grows_forks_and_changes_becomes_the_same_bytes() -> None:
+    def said(number: int, **more: Any) -> AIMessage:
+        return AIMessage(f"{number}", id=f"{number}", **more)
+
+    calls = [{"name": "f", "args": {"x": 1}, "id": "c"}]
+    talk: list[Any] = [HumanMessage("go"), said(0, tool_calls=calls), *map(said, range(1, 4))]
+    other = [*talk[:3], said(7), said(8)]
+    for step in range(30):
+        talk.append(said(step + 10, tool_calls=calls * (step % 3)))
+        if step == 10:
+            talk[1].tool_calls[0]["args"]["x"] = None
+        if step == 15:
+            talk[1].tool_calls[0]["args"]["x"] = NAN
+        if step == 20:
+            del talk[4:8]
+        for asked in (talk, talk[:-1], other, talk[1:]):
+            assert bytes_of(Sanitizer(), {"messages": asked}) == bytes_of(careful(), {"messages": asked}), step
+            fast, slow = (record.encode(one.messages(asked)) for one in (Sanitizer(), careful()))
+            assert fast == slow, step
 
 
 def test_shared_references_are_bounded_alike() -> None:

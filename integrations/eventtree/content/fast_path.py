@@ -14,7 +14,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventtree.content import framework_values, python_values
 from eventtree.content import messages as chat
@@ -36,7 +36,7 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
-from eventtree.record import known_by
+from eventtree.record import encode, fragment, known_by, written
 from eventtree.remembered import Remembered
 
 DEPTH = 8
@@ -51,9 +51,9 @@ DATA = "data:"
 PLAIN_FIELDS = 6
 """A message of so many fields has those of any message: content, type, name, id and two dicts."""
 MESSAGE = PLAIN_FIELDS * NODE
-MOST_SEEN = 1_000
-MOST_HELD = 4_000
-"""So many messages, with texts of so many characters, are remembered while their tree is open."""
+MOST_CONVERSATIONS = 32
+MOST_HELD = 256 * 1024
+"""So many conversations, of so many bytes each, are remembered while their trees are open."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
 OTHERS = tuple(key for key in REST if key not in ("name", "id"))
@@ -152,6 +152,23 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
     return out
 
 
+def as_it_is(value: dict[Any, Any]) -> Any:
+    """A dict whose JSON is small and says nothing that `dict_of` looks for, written in one call; None for others.
+
+    So few brackets are neither deep nor a list that a tree may repeat, so few characters no long text.
+    """
+    json = written(value)
+    if json is None or len(json) > LONGEST_WRITTEN:
+        return None
+    text = json.decode()
+    if "null" in text or '"type"' in text or '"inline_data"' in text or DATA in text:
+        return None  # NaN may be one, a file the others
+    return None if text.count("{") + text.count("[") > MANY else fragment(json)
+
+
+LONGEST_WRITTEN = 1_000
+
+
 def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
     """A list of the builtin class."""
     room[0] -= NODE * len(value)
@@ -240,41 +257,79 @@ def messages_of(values: Any, room: list[int]) -> JsonValue:
         raise Unusual
     room[0] -= NODE * len(values)
     given = values.copy()
-    out, make = [], message if len(given) < MANY else again
     for value in given:
         if COPIES[type(value)] is not message:
             raise Unusual
-        out.append(make(value, room, 0))
-    shareable[0] += len(out) >= MANY
-    return out
+    if len(given) >= MANY:
+        shareable[0] += 1
+        return conversation(given, room)
+    return [message(value, room, 0) for value in given]
 
 
-def again(value: Any, room: list[int], _depth: int) -> JsonValue:
-    """A message that may have been met before: of a conversation each comes again with every step. Not to be changed.
+class Conversation(NamedTuple):
+    """Messages as they were read, to be known by what they hold. What was read is not to be changed."""
 
-    Known by all that it holds, written in one call that knows builtin values alone and runs no code of others.
+    held: bytes
+    plain: list[JsonValue]
+    items: list[bytes]
+    """The JSON of each."""
+    cost: int
+    long: int
+
+
+def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
+    """Messages of which the first are known: with every step of an agent all come again, and one or two more.
+
+    Known by all that they hold, written in one call that knows builtin values alone and runs no code of others.
     """
-    own = value.__dict__
-    content = own["content"]
-    is_short = type(content) is str and len(content) <= MOST_HELD
-    key = known_by(own) if is_short and not value.__pydantic_extra__ else None
-    if key is None:
-        return message(value, room, 0)
-    if key in SEEN:
-        plain, cost, long = SEEN[key]
-        room[0] -= cost
-        shareable[0] += long
-        return plain
-    left, long = room[0], shareable[0]
-    plain = message(value, room, 0)
-    calls = own.get("tool_calls")
-    if not calls or b"null" not in (known_by(calls) or b"null"):  # where NaN would be written so too
-        SEEN.keep(key, (plain, left - room[0], shareable[0] - long))
+    first = tuple(own["content"] for own in (given[0].__dict__, given[1].__dict__))
+    is_told = {*map(type, first)} == {str} and not any(value.__pydantic_extra__ for value in given)
+    held = known_by([value.__dict__ for value in given]) if is_told else None
+    known = NONE if held is None else CONVERSATIONS.get(first, NONE)
+    if held is None or not known.held or not held.startswith(known.held[:-1]):
+        known = NONE
+    elif len(given) == len(known.plain):
+        known = known if held == known.held else NONE
+    elif held[len(known.held) - 1] != COMMA:
+        known = NONE
+    begun, was_long, fresh = room[0] - known.cost, shareable[0], given[len(known.plain) :]
+    room[0], plain = begun, known.plain
+    shareable[0] += known.long
+    if fresh:
+        added = [message(value, room, 0) for value in fresh]
+        plain = [*plain, *added]
+        if held is not None and len(held) <= MOST_HELD and not any(map(may_hold_nan, fresh)):
+            items = [*known.items, *map(encode, added)]
+            cost, long = begun + known.cost - room[0], shareable[0] - was_long
+            found = CONVERSATIONS.keep(first, Conversation(held, plain, items, cost, long))
+            ITEMS_OF.keep(id(plain), found)
     return plain
 
 
-SEEN: Remembered[bytes, tuple[JsonValue, int, int]] = Remembered(MOST_SEEN, longest=2 * MOST_HELD)
-"""Messages as they were read; forgotten when a tree ends."""
+def may_hold_nan(value: Any) -> bool:
+    """Whether a null in what a message is known by may be NaN: elsewhere it cannot be where it is read."""
+    calls = value.__dict__.get("tool_calls")
+    return bool(calls) and b"null" in (known_by(calls) or b"null")
+
+
+def items_of(plain: list[JsonValue]) -> list[bytes] | None:
+    """The JSON of each item of a list, where that is known."""
+    found = ITEMS_OF.get(id(plain))
+    return found.items if found is not None and found.plain is plain else None
+
+
+def forget() -> None:
+    """A tree has ended: what was read for it is not kept."""
+    CONVERSATIONS.clear()
+    ITEMS_OF.clear()
+
+
+COMMA = ord(",")
+NONE = Conversation(b"", [], [], 0, 0)
+CONVERSATIONS: Remembered[tuple[str, ...], Conversation] = Remembered(MOST_CONVERSATIONS)
+"""Texts of the first two messages → how the conversation went on so far."""
+ITEMS_OF: Remembered[int, Conversation] = Remembered(MOST_CONVERSATIONS)
+"""Id of a list that was made of one → the same."""
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 from eventtree import config, diagnostics
 from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
-from eventtree.content.known import Known
+from eventtree.content.fast_path import LONGEST_WRITTEN, NODE, as_it_is
 from eventtree.event import JsonValue
 from eventtree.record import encode
 from eventtree.recording import caller
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 KNOWN_NAMES = 1024
 SHORT_NAME = 200
-KNOWN_ABOUTS = 256
-LONGEST_ABOUT = 1_000
 
 
 sanitizers: weakref.WeakKeyDictionary[Journal, Sanitizer] = weakref.WeakKeyDictionary()
@@ -156,14 +154,14 @@ class Pipeline:
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
         self.is_open = self.content and self.settings.redact is None
         """Whether what is plain and small may stand as it is."""
+        self.is_ample = self.is_open and self.sanitize.room >= NODE * LONGEST_WRITTEN
+        """Whether it is small by any bound."""
         self.most_bytes = self.sanitize.limits.max_bytes
         # Bound here: to call an object that is no function takes Python a detour.
         self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
         """Names and tags as they are recorded: they come again with every run."""
-        self._abouts = Known(self.plain, most=KNOWN_ABOUTS, longest=LONGEST_ABOUT)
-        """Metadata as it is recorded: the same comes with many runs."""
         self.plain_usage = Sanitizer(
             Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
         )
@@ -256,13 +254,16 @@ class Pipeline:
             return self.names[value] if kind is str else self.text(value)
         if kind is bool or name in OWN:
             return value
-        if kind is dict and name == "metadata" and self.is_open and value:
-            return self._abouts(value)
         plain = self.plain_usage if name == "usage" else self.plain
         made = plain(value.value if kind is Figures else value)
         if type(made) is not dict and name in MAPPINGS:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
+
+    def about(self, metadata: Any) -> JsonValue:
+        """The metadata of a run's start, of which only bytes are made where it is usual."""
+        found = as_it_is(metadata) if self.is_ample and type(metadata) is dict else None
+        return self.part("metadata", metadata) if found is None else found
 
     def fitted(self, payload: bytes, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
         """A record as JSON, each of its parts within the bounds where the `payload` is of more than `most_bytes`.

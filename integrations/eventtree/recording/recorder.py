@@ -16,7 +16,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
-from eventtree.content.fast_path import SEEN
+from eventtree.content.fast_path import forget
 from eventtree.content.walk import shareable
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import SESSION_KEYS, USER_KEYS, Record, closed, encode, first_of, opened
@@ -124,8 +124,10 @@ class Recorder(Runs):
             if tags is not None and (type(tags) is not list or tags) and (plain_tags := pipeline.plain_tags(tags)):
                 entry["tags"] = plain_tags
             if metadata is not None and (type(metadata) is not dict or metadata):
-                plain = pipeline.part("metadata", metadata)
-                entry["metadata"] = plain | entry["metadata"] if "metadata" in entry else plain
+                if "metadata" in entry:
+                    entry["metadata"] = pipeline.part("metadata", metadata) | entry["metadata"]
+                else:
+                    entry["metadata"] = pipeline.about(metadata)
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
             if met != shareable[0] or (texts is not None and texts.repeats):
@@ -194,7 +196,7 @@ class Recorder(Runs):
                 entry["parts"] = tree.parts
             # What is recorded from here on may come after the tree has gone out, and points to nothing.
             tree.texts, tree.is_over = None, True
-            SEEN.clear()
+            forget()
         try:
             if inputs is not None and pipeline.content:
                 entry["inputs"] = pipeline.plain(inputs)

@@ -28,6 +28,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from eventtree import process
+from eventtree.content.fast_path import items_of
 from eventtree.content.walk import LONG, MANY
 from eventtree.record import SAME, Record, encoder
 
@@ -171,28 +172,31 @@ class Shared:
         """Number a list's items. What is left of it, which no record has, and about how large each of these is."""
         # Known by their JSON: what is left out comes back as what is read there.
         try:
-            keys = list(map(encoder(), items))
+            keys = items_of(items) or list(map(encoder(), items))
         except (TypeError, ValueError):  # nothing that JSON has
             return items, repeat(MIDDLING + 1, len(items))
         # Asked once for each: other threads may add some, and forget all.
-        own = self.own
-        known = list(map(self.texts.items.get, keys, map(own.get, keys)) if own else map(self.texts.items.get, keys))
-        found = dict(zip(keys, items, strict=True))
-        fresh = (
-            found
-            if not any(known) and 0 not in known
-            else {one: item for one, item, number in zip(keys, items, known, strict=True) if number is None}
+        own, size = self.own, sum(map(len, keys))
+        of: list[Any] = list(
+            map(self.texts.items.get, keys, map(own.get, keys)) if own else map(self.texts.items.get, keys)
         )
+        if None not in of:
+            fresh: dict[bytes, Any] = {}
+        elif not any(of) and 0 not in of:
+            fresh = dict(zip(keys, items, strict=True))
+        else:
+            fresh = {one: item for one, item, number in zip(keys, items, of, strict=True) if number is None}
         if fresh:
             here = list(islice(self.texts.numbers, len(fresh)))
             own.update(zip(fresh, here, strict=True))
-            is_row = here[-1] - here[0] == len(here) - 1  # unless another thread has taken some meanwhile
-            self.same.append({"at": path, "here": [here[0], here[-1] + 1] if is_row else ranges(here)})
+            self.same.append({"at": path, "here": ranges(here)})
         if len(fresh) == len(items):
-            return items, map(len, keys)
-        of = [own[one] if number is None else number for one, number in zip(keys, known, strict=True)]
+            left = holder[key] = items.copy()  # other records may have the very same list
+            return left, map(len, keys)
+        if fresh:
+            of = [own[one] if number is None else number for one, number in zip(keys, of, strict=True)]
         self.same.append({"at": path, "of": ranges(of)})
-        self.left_out += sum(map(len, keys)) - sum(map(len, fresh))
+        self.left_out += size - sum(map(len, fresh))
         self.replaced.append((holder, key, items))
         left = holder[key] = list(fresh.values())
         return left, map(len, fresh)
@@ -212,8 +216,11 @@ class Shared:
             self.texts.keep(self.fresh, self.own)
 
 
-def ranges(numbers: Iterable[int]) -> list[int]:
+def ranges(numbers: list[int]) -> list[int]:
     """Numbers as begin and end of each stretch of them, in their order."""
+    row = range(numbers[0], numbers[0] + len(numbers))
+    if numbers[-1] == row[-1] and numbers == list(row):
+        return [row.start, row.stop]
     found: list[int] = []
     for number in numbers:
         if found and found[-1] == number:
