@@ -312,11 +312,7 @@ def _build(given: Mapping[str, Any]) -> Settings:
 
 
 def _environment() -> dict[str, Any]:
-    """What the variables set. Those that an argument overrides are read too: a wrong one was meant to do something.
-
-    Raises:
-        ConfigError: a switch has a word that is none of a switch.
-    """
+    """What the variables set. Those that an argument overrides are read too: a wrong one was meant to do something."""
     found: dict[str, Any] = {}
     for field, (name, read) in FROM_ENVIRONMENT.items():
         text = os.environ.get(name)
@@ -329,11 +325,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _look_for_misspelt() -> None:
-    """Refuse a variable that is nearly one of ours: to go on without it might record what it was to keep out.
-
-    Raises:
-        ConfigError: there is one, or a variable for a setting that has none.
-    """
+    """Refuse a variable that is nearly one of ours: to go on without it might record what it was to keep out."""
     for name in os.environ:
         if not name.upper().startswith(PREFIX) or name in VARIABLES or not os.environ[name]:
             continue

@@ -68,11 +68,7 @@ class Filler:
         """Trees that grow and were folded a moment ago → when to fold them again."""
 
     def look(self) -> None:
-        """Find out what is to be done: logs that have grown, and those that are gone.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """Find out what is to be done: logs that have grown, and those that are gone."""
         files = self.journal.files
         known = dict(self.db.execute("SELECT name, upto FROM logs"))
         listed = self.journal.logs()
@@ -90,11 +86,7 @@ class Filler:
         return max(unplaced, self._newest_stale())
 
     def step(self) -> None:
-        """Place the newest log or fold the newest trees, whichever may hold the newer ones.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """Place the newest log or fold the newest trees, whichever may hold the newer ones."""
         if self._unplaced and self._unplaced[-1][0] * 1_000_000 >= self._newest_stale():
             self._place_newest()
         else:
@@ -105,11 +97,7 @@ class Filler:
                 raise
 
     def fill(self, seconds: float = FOREVER, *, of_lines: bool = False) -> bool:
-        """Go on for so long; True once every tree has its row, or `of_lines`, once all logs are placed.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """Go on for so long; True once every tree has its row, or `of_lines`, once all logs are placed."""
         end = time.monotonic() + seconds
         self.look()
         while (is_more := bool(self._unplaced) if of_lines else self.horizon() != NEVER) and time.monotonic() < end:
@@ -117,11 +105,7 @@ class Filler:
         return not is_more
 
     def place_since(self, start: float = NEVER) -> None:
-        """Place all logs that were written since `start`, in microseconds since the epoch.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """Place all logs that were written since `start`, in microseconds since the epoch."""
         while self._unplaced and self._unplaced[-1][0] * 1_000_000 >= start:
             self._place_newest()
 

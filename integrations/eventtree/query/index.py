@@ -42,7 +42,8 @@ KEPT_TREES = 8
 
 
 class Index:
-    """The index of one journal. Safe for threads; several processes may have the same journal's open.
+    """The index of one journal. Safe for threads; several processes may have the same journal's open. Whatever reads
+    the journal raises OSError where the disk refuses.
 
     `prices` and `tokenizer` are as in the settings, and default to them. Prices given as a function, or a tokenizer,
     have no name that another process would know: then the index is in memory.
@@ -79,11 +80,7 @@ class Index:
             self._db.close()
 
     def refresh(self, seconds: float = FOREVER) -> bool:
-        """Go on filling for so long; True once every tree of the journal has its row.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """Go on filling for so long; True once every tree of the journal has its row."""
         with self._lock:
             return self._safely(lambda: self._filler.fill(seconds))
 
@@ -92,11 +89,7 @@ class Index:
     ) -> Page:
         """The newest trees that a filter chooses, beyond where another page ended; fills the index as far as needed.
 
-        `seconds` bounds the time; what was found until then is returned.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        `seconds` bounds the time; what was found until then is returned."""
         with self._lock:
             return self._safely(lambda: self._search.page(chosen, before, limit, time.monotonic() + seconds))
 
@@ -105,7 +98,6 @@ class Index:
 
         Raises:
             JournalError: several begin or end so.
-            OSError: the disk refuses to read.
         """
         found = self._lines(tree_id)
         return None if found is None else fold_records(found[0], load(self.journal, found[1]), self.pricer)
@@ -115,7 +107,6 @@ class Index:
 
         Raises:
             JournalError: several begin or end so.
-            OSError: the disk refuses to read.
         """
         found = self._lines(tree_id)
         if found is None:
@@ -139,11 +130,7 @@ class Index:
             return None if logged is None else (logged.id, list(logged.lines))
 
     def stream(self, chosen: Filter = ALL) -> Iterator[EventTree]:
-        """The trees that a filter chooses, oldest first, one after the other: in the memory of one.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """The trees that a filter chooses, oldest first, one after the other: in the memory of one."""
         with self._lock:
             # Their lines alone have to be known, where no row is asked.
             self._safely(lambda: self._filler.fill(of_lines=not chosen.choices))
@@ -157,11 +144,7 @@ class Index:
                 yield tree
 
     def deliveries(self, opened: Opened) -> dict[str, Standing]:
-        """How a tree stands at each vendor it names, `NAME.FINGERPRINT`.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """How a tree stands at each vendor it names, `NAME.FINGERPRINT`."""
         with self._lock:
             return self._deliveries.of(opened.tree.id, opened.vendors, opened.lines)
 

@@ -33,11 +33,7 @@ class Opened(NamedTuple):
 
     @classmethod
     def of(cls, journal: Journal, tree_id: str, lines: Sequence[Place], pricing: Pricing | None) -> Self | None:
-        """The tree of these lines; None if they hold nothing that can be folded.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """The tree of these lines; None if they hold nothing that can be folded."""
         records = list(load(journal, lines))
         tree = fold_records(tree_id, records, pricing)
         if tree is None:
@@ -82,11 +78,7 @@ class Deliveries:
         self._known: dict[str, tuple[tuple[int, float], Any]] = {}
 
     def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Standing]:
-        """Vendor → how a tree stands there.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """Vendor → how a tree stands there."""
         ends: dict[str, int] = {}
         for log, offset, length in places:
             ends[log] = max(offset + length, ends.get(log, 0))

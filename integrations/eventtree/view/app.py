@@ -129,11 +129,7 @@ class View:
         return JSONResponse({"rows": list(map(shape.row, found.rows)), "next": beyond, "certain": found.is_certain})
 
     def opened(self, tree_id: Any) -> Opened:
-        """One tree as it stands.
-
-        Raises:
-            JournalError: there is none of that id.
-        """
+        """One tree as it stands; a JournalError where there is none of that id."""
         found = self.index.opened(str(tree_id))
         if found is None or found.tree.id != tree_id:
             raise JournalError(f"no tree {tree_id} in this journal")

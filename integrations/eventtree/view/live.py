@@ -41,21 +41,13 @@ class Changes:
     """Looks at the sizes of a journal's files, and reads what is new."""
 
     def __init__(self, journal: Journal) -> None:
-        """What is there now is no news.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """What is there now is no news."""
         self.journal = journal
         self._sizes = self._looked()
         self._scan = Scan(journal, {name: size for name, size in self._sizes.items() if name.endswith(".log")})
 
     def look(self) -> News | None:
-        """What is new; None where nothing is.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """What is new; None where nothing is."""
         before, now = self._sizes, self._looked()
         if before == now:
             return None

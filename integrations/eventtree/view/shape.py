@@ -83,11 +83,7 @@ def sums_of(tree: EventTree) -> Json:
 
 
 def event_in(tree: EventTree, event_id: str) -> Event:
-    """One event of a tree.
-
-    Raises:
-        JournalError: it has none of that id.
-    """
+    """One event of a tree; a JournalError where it has none of that id."""
     found = next((event for event in tree.events if event.id == event_id), None)
     if found is None:
         raise JournalError(f"no event {event_id} in this tree")
