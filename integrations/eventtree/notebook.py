@@ -6,22 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from eventtree import summary as words
 from eventtree.diagnostics import shown
-from eventtree.summary import (
-    about,
-    clock,
-    content_lines,
-    cost_of,
-    failures,
-    number,
-    plural,
-    problem,
-    report_notes,
-    scores,
-    seconds,
-    shorten,
-    usd,
-)  # fmt: skip
 
 if TYPE_CHECKING:
     from eventtree.delivery.report import Report
@@ -64,21 +50,21 @@ def text(value: object) -> str:
 def tree_html(tree: EventTree) -> str:
     """A tree as a waterfall: an event a line, with what went in and came out behind a click."""
     root = tree.root
-    head = f"<b>{text(root.name)}</b> {DIM.format(text(' · '.join([*about(tree), tree.id])))}"
+    head = f"<b>{text(root.name)}</b> {DIM.format(text(' · '.join([*words.about(tree), tree.id])))}"
     begin, whole = _extent(tree.events)
     drawn = [(depth, event) for depth, event in tree.without_internal().walk()]
     rows = [_event_cells(depth, event, begin, whole) for depth, event in drawn[:MOST_EVENTS]]
-    sums = f"{plural(len(tree.events), 'event')}, {number(tree.total_tokens)} tokens, {cost_of(tree)}"
-    more = f"; {plural(len(drawn) - MOST_EVENTS, 'event')} not shown" if len(drawn) > MOST_EVENTS else ""
-    below = [RED.format(text(line)) for event in failures(tree) for line in problem(event)]
-    below += [f"<div>feedback: {text(line)}</div>" for line in scores(tree)]
+    sums = f"{words.plural(len(tree.events), 'event')}, {words.number(tree.total_tokens)} tokens, {words.cost_of(tree)}"
+    more = f"; {words.plural(len(drawn) - MOST_EVENTS, 'event')} not shown" if len(drawn) > MOST_EVENTS else ""
+    below = [RED.format(text(line)) for event in words.failures(tree) for line in words.problem(event)]
+    below += [f"<div>feedback: {text(line)}</div>" for line in words.scores(tree)]
     return SHELL.format(f"{head}{_table(COLUMNS, rows)}{''.join(below)}<div>{DIM.format(text(sums + more))}</div>")
 
 
 def event_html(event: Event) -> str:
     """One event with its contents."""
     begin, whole = _extent([event])
-    wrong = "".join(RED.format(text(line)) for line in problem(event))
+    wrong = "".join(RED.format(text(line)) for line in words.problem(event))
     return SHELL.format(_table(COLUMNS, [_event_cells(0, event, begin, whole)]) + wrong)
 
 
@@ -101,7 +87,7 @@ def report_html(report: Report) -> str:
          f"parked: {sums.parked}" if sums.parked else ", ".join(sums.dropped))
         for name, sums in report.vendors.items()
     ]  # fmt: skip
-    notes = (f"{plural(report.events, 'event')} in {report.journal}", *report_notes(report))
+    notes = (f"{words.plural(report.events, 'event')} in {report.journal}", *words.report_notes(report))
     return rows_html(headings, rows, " · ".join(notes))
 
 
@@ -118,13 +104,14 @@ def _event_cells(depth: int, event: Event, begin: float, whole: float) -> list[s
     colour = FAILED if event.error else COLOURS.get(event.kind, "#888")
     kind = f'<span style="color:{COLOURS.get(event.kind, "#888")}">{text(event.kind)}</span>'
     model = f" {DIM.format(text(event.model))}" if event.model else ""
-    name = f"{kind} {text(shorten(event.name, 60))}{model}"
+    name = f"{kind} {text(words.shorten(event.name, 60))}{model}"
     contents = "\n".join(_contents(event))
     status = text(event.status) if not event.error else f'<span style="color:{FAILED}">{text(event.status)}</span>'
     return [
         f'<div style="margin-left:{min(depth, 30) * 14}px">{FOLDED.format(name, contents) if contents else name}</div>',
-        status, text(number(event.usage.total_tokens) if event.usage else ""),
-        text(usd(event.cost.total_usd if event.cost else None) if event.usage else ""), text(seconds(event.duration)),
+        status, text(words.number(event.usage.total_tokens) if event.usage else ""),
+        text(words.usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
+        text(words.seconds(event.duration)),
         BAR.format(min(max(left, 0), 100), min(max(width, 0), 100), colour),
     ]  # fmt: skip
 
@@ -132,9 +119,9 @@ def _event_cells(depth: int, event: Event, begin: float, whole: float) -> list[s
 def _contents(event: Event) -> list[str]:
     found = []
     for label, value in (("in", event.inputs), ("out", event.outputs)):
-        content = shorten("\n".join(content_lines(value)), MOST_CHARACTERS)
+        content = words.shorten("\n".join(words.content_lines(value)), MOST_CHARACTERS)
         found += [f"{label:4}{text(line)}" for line in content.splitlines()]
-    return found + [f"note {text(note.name)} {clock(note.at)}" for note in event.notes[:20]]
+    return found + [f"note {text(note.name)} {words.clock(note.at)}" for note in event.notes[:20]]
 
 
 def _table(columns: Iterable[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:

@@ -13,25 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from eventtree import summary
+from eventtree import summary as words
 from eventtree.diagnostics import shown
 from eventtree.event import Event, EventTree, Kind, Status
-from eventtree.summary import (
-    about,
-    clock,
-    content_lines,
-    cost_of,
-    failures,
-    number,
-    plural,
-    problem,
-    report_notes,
-    said,
-    scores,
-    seconds,
-    shorten,
-    usd,
-)  # fmt: skip
 
 if TYPE_CHECKING:
     from eventtree.delivery.report import Report, VendorTotals
@@ -102,7 +86,7 @@ class TreeView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of it, for a console of any width."""
-        began, *whose = about(self.tree)
+        began, *whose = words.about(self.tree)
         head = Text.assemble(("tree ", "dim"), (shown(self.tree.id), "bold"), ("  ", ""))
         yield head.append(f"{began}  {shown(', '.join(whose))}".rstrip(), "dim")
         yield self._table(options.max_width)
@@ -110,16 +94,16 @@ class TreeView:
             yield from (line for _, event in self.drawn.walk() for line in _contents(event))
         elif self.contents == "short":
             for label, value in (("asked", self.tree.root.inputs), ("answered", self.tree.root.outputs)):
-                if text := said(value):
+                if text := words.said(value):
                     yield Text.assemble((f"{label}: ", "dim"), text)
-        for event in failures(self.tree):
-            for line, style in zip(problem(event), ("bold red", "red"), strict=False):
+        for event in words.failures(self.tree):
+            for line, style in zip(words.problem(event), ("bold red", "red"), strict=False):
                 yield Text(shown(line), style)
-        for line in scores(self.tree):
+        for line in words.scores(self.tree):
             yield Text(f"feedback: {shown(line)}", "magenta")
         hidden = len(self.tree.events) - len(self.drawn.events)
         more = f"; {hidden} events of the framework's plumbing not shown" if hidden else ""
-        yield Text(f"sum: {number(self.tree.total_tokens)} tokens, {cost_of(self.tree)}{more}", "dim")
+        yield Text(f"sum: {words.number(self.tree.total_tokens)} tokens, {words.cost_of(self.tree)}{more}", "dim")
 
     def _table(self, room: int) -> Table:
         rows = [_row(depth, event) for depth, event in self.drawn.walk()]
@@ -165,14 +149,14 @@ class RowsView:
 
     def _cells(self, row: TreeRow) -> tuple[Text, ...]:
         status = "running" if row.running else row.status
-        errors = f" ({plural(row.errors, 'error')})" if row.errors else ""
+        errors = f" ({words.plural(row.errors, 'error')})" if row.errors else ""
         least = ">" if row.unpriced and row.usd is not None else ""
         return (
             Text(shown(row.id[-SHORT_ID:]), "bold"), Text(f"{row.start.astimezone():%m-%d %H:%M:%S}", "dim"),
-            Text(shown(shorten(row.name, 60))),
+            Text(shown(words.shorten(row.name, 60))),
             Text(f"{status}{errors}", STATUS_STYLES.get(Status(row.status), "yellow")), Text(f"{row.events:,}"),
-            Text(number(row.tokens)), Text(f"{least}{usd(row.usd)}"), Text(seconds(row.duration)),
-            Text(shown(shorten(row.session or "", 30))), Text(shown(shorten(row.user or "", 30))),
+            Text(words.number(row.tokens)), Text(f"{least}{words.usd(row.usd)}"), Text(words.seconds(row.duration)),
+            Text(shown(words.shorten(row.session or "", 30))), Text(shown(words.shorten(row.user or "", 30))),
         )  # fmt: skip
 
 
@@ -181,19 +165,19 @@ def _contents(event: Event) -> Iterator[Text]:
     model = f" {shown(event.model)}" if event.model else ""
     yield Text.assemble(
         (str(event.kind), KIND_STYLES.get(event.kind, "")), f" {shown(event.name)}{model}",
-        (f"  {clock(event.start)}  {shown(event.id)}", "dim"),
+        (f"  {words.clock(event.start)}  {shown(event.id)}", "dim"),
     )  # fmt: skip
     for label, value in (("in ", event.inputs), ("out", event.outputs)):
-        for line in content_lines(value):
+        for line in words.content_lines(value):
             yield Text.assemble((f"  {label} ", "dim"), shown(line))
     for note in event.notes:
-        yield Text(shown(f"  note {note.name} {clock(note.at)} {said(note.value)}".rstrip()), "yellow")
+        yield Text(shown(f"  note {note.name} {words.clock(note.at)} {words.said(note.value)}".rstrip()), "yellow")
     if event.error is not None:
         for line in f"{event.error.type}: {event.error.message}\n{event.error.traceback or ''}".splitlines():
             yield Text(f"  err {shown(line)}", "red")
 
 
-def drawn(table: summary.Table) -> Group:
+def drawn(table: words.Table) -> Group:
     """A table of texts and numbers, and the note below it."""
     cells = [tuple(Text(shown("" if cell is None else cell)) for cell in row) for row in table.rows]
     return Group(table_of(table.headings, cells), *([Text(shown(table.note), "dim")] if table.note else ()))
@@ -213,7 +197,7 @@ class ReportView:
         yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
         if not report.vendors:
             yield Text("No vendor: recorded locally.")
-            yield from map(Text, report_notes(report))
+            yield from map(Text, words.report_notes(report))
             return
         table = _table()
         table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
@@ -224,7 +208,7 @@ class ReportView:
             numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
             table.add_row(Text(label), *map(str, numbers), _state(sums))
         yield table
-        yield from map(Text, report_notes(report))
+        yield from map(Text, words.report_notes(report))
 
 
 def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
@@ -283,8 +267,8 @@ def _row(depth: int, event: Event) -> tuple[Text, ...]:
     return (
         name,
         Text(str(event.status), STATUS_STYLES.get(event.status, "yellow")),
-        Text(number(event.usage.total_tokens if event.usage else None) if event.usage else ""),
-        Text(usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
-        Text(seconds(event.duration)),
-        Text("" if event.time_to_first_token is None else seconds(event.time_to_first_token)),
+        Text(words.number(event.usage.total_tokens if event.usage else None) if event.usage else ""),
+        Text(words.usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
+        Text(words.seconds(event.duration)),
+        Text("" if event.time_to_first_token is None else words.seconds(event.time_to_first_token)),
     )
