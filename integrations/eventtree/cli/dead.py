@@ -8,18 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.text import Text
 
 from eventtree.cli.main import journal_option, main, say, say_lines
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters
-from eventtree.diagnostics import shown
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
 from eventtree.serializer.registry import kind_of
-from eventtree.summary import shorten
-from eventtree.terminal import ROOMY, SHORT_ID, console, table_of
+from eventtree.summary import Table, shorten
+from eventtree.terminal import ROOMY, SHORT_ID, console
 
 WORDS_SHOWN = 80
 
@@ -85,5 +83,5 @@ def _draw(chosen: Sequence[Numbered]) -> None:
         status = "" if letter["status"] is None else letter["status"]
         when, tree = (_when(letter), letter["tree"]) if is_roomy else (_when(letter)[5:16], letter["tree"][-SHORT_ID:])
         cells = (one.number, one.vendor, when, status, len(letter["events"]), tree, words)
-        rows.append([Text(shown(cell)) for cell in cells])
-    out.print(table_of(("", "vendor", "refused at", "status", "events", "tree", "its words"), rows))
+        rows.append(cells)
+    out.print(Table(("", "vendor", "refused at", "status", "events", "tree", "its words"), rows))

@@ -42,22 +42,17 @@ def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
         return int(not examine_relay(settings.relay))
     wanted = names or tuple(str(getattr(one, "name", one)) for one in settings.vendors)
     if not wanted:
-        return _nobody()
+        say("No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
+        for kind in VENDORS:
+            keys = [name for name in vendor_class(kind).env.get("api_key", ()) if os.environ.get(name)]
+            if keys:
+                say(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
+        return 1
     found = [(name, _settled(name)) for name in wanted]
     whole = [vendor for _, vendor in found if vendor is not None]
     if send and whole:
         return int(len(whole) < len(found) or not _send(whole, timeout))
     return int(len(whole) < len(found))
-
-
-def _nobody() -> int:
-    """No vendor is switched on: say how, and for which there is a key."""
-    say("No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
-    for kind in VENDORS:
-        keys = [name for name in vendor_class(kind).env.get("api_key", ()) if os.environ.get(name)]
-        if keys:
-            say(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
-    return 1
 
 
 def _settled(name: str) -> Vendor | None:

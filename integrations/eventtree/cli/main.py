@@ -18,11 +18,9 @@ from eventtree.diagnostics import shown
 from eventtree.errors import EventTreeError
 
 journal_option = click.option(
-    "--journal",
-    "folder",
-    metavar="DIR",
+    "--journal", "folder", metavar="DIR",
     help="Use this journal instead of EVENTTREE_JOURNAL or the user's state folder.",
-)
+)  # fmt: skip
 
 HOMES = {
     **dict.fromkeys(("clear", "experiment", "export", "ls", "report", "show"), "show"), "collect": "relay",

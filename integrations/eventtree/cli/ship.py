@@ -31,12 +31,9 @@ LOOK_SECONDS = 0.1
 @main.command("ship")
 @journal_option
 @click.option(
-    "--vendor",
-    "names",
-    multiple=True,
-    metavar="NAME",
+    "--vendor", "names", multiple=True, metavar="NAME",
     help="Send to this vendor instead of those the trees name. It may be given several times.",
-)
+)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on delivering until you stop it.")
 @click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
 @click.option(
@@ -127,7 +124,10 @@ def _until_idle(shipper: Shipper, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     looks = 0
     with progress(f"delivering to {', '.join(vendor.name for vendor in shipper.vendors.values())}") as show:
-        before, expected = _settled(shipper), _expected(shipper.journal) if sys.stderr.isatty() else 0
+        before, expected = _settled(shipper), 0
+        if sys.stderr.isatty():  # who looks on is told of how many events that wait for some vendor
+            journal = shipper.journal
+            expected = count_unsettled(journal, Cursors(journal), captured(journal), believes=True).waiting.total()
         while looks < SETTLED_LOOKS:
             if time.monotonic() >= deadline:
                 return False
@@ -144,11 +144,6 @@ def _settled(shipper: Shipper) -> int:
     """Events that were delivered, refused or dropped so far."""
     cursors = [consumer.cursor for consumer in list(shipper.consumers.values()) if consumer.cursor is not None]
     return sum(cursor.delivered + cursor.dead + sum(dict(cursor.dropped).values()) for cursor in cursors)
-
-
-def _expected(journal: Journal) -> int:
-    """Events that wait for some vendor."""
-    return count_unsettled(journal, Cursors(journal), captured(journal), believes=True).waiting.total()
 
 
 def _is_through(consumer: Consumer) -> bool:

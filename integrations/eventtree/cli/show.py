@@ -6,9 +6,9 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -22,7 +22,7 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.counts import Cursors, keys_of
-from eventtree.journal.trees import LoggedTree, trees_in
+from eventtree.journal.trees import trees_in
 from eventtree.query import Index, Page, TreeRow
 from eventtree.query.experiment import experiment, stats_table
 from eventtree.query.store import forget
@@ -82,13 +82,20 @@ def show_trees(
     """
     if tree_id is None and len(what) == 1 and AN_ID.fullmatch(what[0]):
         tree_id = what[0]
-    is_one = tree_id is not None
+    contents: Literal["short", "whole"] = "short" if tree_id is None else "whole"
+    out, drawn = console(), 0
     with Index(existing(folder)) as index:
         trees = iter([_one(index, tree_id)]) if tree_id is not None else _chosen(index, what, last, is_all=as_json)
-        if as_json:
-            print_events(trees)
-        else:
-            _draw(trees, internal=internal, whole=is_one, is_chosen=bool(what))
+        for drawn, tree in enumerate(trees, 1):
+            if as_json:
+                for event in tree.events:
+                    say(event.model_dump_json())
+                continue
+            if drawn > 1:
+                out.print()
+            out.print(TreeView(tree, internal=internal, contents=contents))
+    if not drawn and not as_json:
+        say("No tree is chosen by these words." if what else "No trees recorded yet.")
 
 
 def _chosen(index: Index, words: tuple[str, ...], last: int | None, *, is_all: bool) -> Iterator[EventTree]:
@@ -98,13 +105,6 @@ def _chosen(index: Index, words: tuple[str, ...], last: int | None, *, is_all: b
         return index.stream(chosen)
     rows = find(index, chosen, last or LAST).rows
     return (tree for row in reversed(rows) if (tree := index.tree(row.id)) is not None)
-
-
-def print_events(trees: Iterable[EventTree]) -> None:
-    """Every event, one JSON object a line, every field present."""
-    for tree in trees:
-        for event in tree.events:
-            say(event.model_dump_json())
 
 
 @main.command("ls", **TAKES_WORDS)
@@ -176,18 +176,6 @@ def _one(index: Index, wanted: str) -> EventTree:
     return tree
 
 
-def _draw(trees: Iterable[EventTree], *, internal: bool, whole: bool, is_chosen: bool) -> None:
-    out = console()
-    drawn = 0
-    for tree in trees:
-        if drawn:
-            out.print()
-        out.print(TreeView(tree, internal=internal, contents="whole" if whole else "short"))
-        drawn += 1
-    if not drawn:
-        say("No tree is chosen by these words." if is_chosen else "No trees recorded yet.")
-
-
 @main.command("export")
 @journal_option
 @click.option(
@@ -243,24 +231,6 @@ def show_report(folder: str | None, as_json: bool) -> None:
         draw_report(console(), found)
 
 
-def _at_stake(journal: Journal, trees: Sequence[LoggedTree]) -> str:
-    """What would be deleted: how many trees, and how many of them wait for whom."""
-    cursors, waiting = Cursors(journal), Counter[str]()
-    for tree in trees:
-        keys = [key for key in keys_of(tree.refs) if not cursors(key).is_settled(tree.id, tree.spans)]
-        waiting.update({name for name, _ in keys})
-    who = ", ".join(f"{count} waiting for {name}" for name, count in sorted(waiting.items()))
-    return f"{plural(sum(tree.has_runs for tree in trees), 'tree')} ({who or 'none waiting for a vendor'})"
-
-
-def _whole_id(trees: Iterable[str], end: str) -> str:
-    found = [one for one in trees if AN_ID.fullmatch(end) and (one.startswith(end) or one.endswith(end))]
-    if len(found) == 1:
-        return found[0]
-    what = f"several trees begin or end with {end}" if found else f"no tree {end}"
-    raise JournalError(f"{what} in this journal. See: eventtree ls")
-
-
 @main.command("clear")
 @journal_option
 @click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree. One end of its id will do.")
@@ -270,15 +240,26 @@ def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
     journal = existing(folder)
     found = trees_in(journal)
     if tree_id is not None and tree_id not in found:
-        tree_id = _whole_id(found, tree_id)
+        trees = found if AN_ID.fullmatch(tree_id) else ()
+        meant = [one for one in trees if one.startswith(tree_id) or one.endswith(tree_id)]
+        if len(meant) != 1:
+            what = f"several trees begin or end with {tree_id}" if meant else f"no tree {tree_id}"
+            raise JournalError(f"{what} in this journal. See: eventtree ls")
+        tree_id = meant[0]
     if not yes:
         chosen = [found[tree_id]] if tree_id is not None else list(found.values())
-        what = f"{_at_stake(journal, chosen)} of {config.resolve(journal=folder).folder}"
+        cursors, waiting = Cursors(journal), Counter[str]()
+        for tree in chosen:
+            keys = [key for key in keys_of(tree.refs) if not cursors(key).is_settled(tree.id, tree.spans)]
+            waiting.update({name for name, _ in keys})
+        who = ", ".join(f"{number} waiting for {name}" for name, number in sorted(waiting.items()))
+        count = plural(sum(tree.has_runs for tree in chosen), "tree")
+        what = f"{count} ({who or 'none waiting for a vendor'}) of {config.resolve(journal=folder).folder}"
         if not sys.stdin.isatty():
             raise ConfigError(
                 "clear", f"nobody is there to be asked whether to delete {what}", "Add --yes to delete it"
             )
         click.confirm(shown(f"Delete {what}?"), abort=True)
-    count = clear(journal, None if tree_id is None else {tree_id})
+    cleared = clear(journal, None if tree_id is None else {tree_id})
     forget(journal)
-    say(f"Cleared {plural(count, 'tree')}.")
+    say(f"Cleared {plural(cleared, 'tree')}.")

@@ -162,13 +162,11 @@ class Filler:
 
     def _last_words(self, reader: LineReader) -> Iterator[Entry]:
         """What stands at the end of a log that its writer has torn, once all before it was read: as a scan reads it."""
-        if reader.offset < self.journal.files.size(reader.name) and not self._may_grow(reader.name):
-            yield from filter(None, map(entry_of, reader.last_words()))
-
-    def _may_grow(self, name: str) -> bool:
-        process = process_of(name)
-        newest = [one for one in self.journal.logs() if process_of(one) == process][-1:]
-        return newest == [name] and self.journal.is_alive(process)
+        if reader.offset < self.journal.files.size(reader.name):
+            process = process_of(reader.name)
+            newest = [one for one in self.journal.logs() if process_of(one) == process][-1:]
+            if newest != [reader.name] or not self.journal.is_alive(process):  # else it may grow
+                yield from filter(None, map(entry_of, reader.last_words()))
 
     def _numbers(self, trees: Iterable[str]) -> dict[str, int]:
         """Id → number of the trees that have lines already."""

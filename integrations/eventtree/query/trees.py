@@ -58,7 +58,8 @@ class Trees:
         return [row.plain for row in self.rows()]
 
     def __repr__(self) -> str:
-        return f"<Trees of {folder_of(self._journal)}{f' where {self._chosen.words}' if self._chosen.words else ''}>"
+        folder = getattr(self._journal.files, "folder", MEMORY)
+        return f"<Trees of {folder}{f' where {self._chosen.words}' if self._chosen.words else ''}>"
 
     def __rich__(self) -> Any:
         from eventtree.terminal import RowsView
@@ -137,11 +138,6 @@ def index_of(journal: Journal) -> Index:
             known[1].close()
         known = _indexes[journal] = (way, Index(journal))
     return known[1]
-
-
-def folder_of(journal: Journal) -> str:
-    """Where a journal is."""
-    return str(getattr(journal.files, "folder", MEMORY))
 
 
 def close_indexes() -> None:
