@@ -24,7 +24,7 @@ from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.retention import remove_settled
 from eventtree.relay import collect, port, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
-from eventtree.relay.settings import Target
+from eventtree.relay.settings import port_at
 from eventtree.testing import VendorServer
 from eventtree.view.vendors import delivery_in
 from tests.relay.world import (
@@ -45,7 +45,6 @@ from tests.relay.world import (
     report,
     sidecar,
     until,
-    waiting,
 )  # fmt: skip
 
 ASKED = {"nats": "eventtree-ask", "redis": "eventtree:ask"}
@@ -352,7 +351,7 @@ def test_f70_wrong_credentials_park_the_relay_and_are_said_once(
     for one in (secret, wrong):
         assert one not in caplog.text
         assert one.encode() not in written
-        assert one not in repr((app.pipeline.settings, app.pipeline.relay, Target(server.url)))
+        assert one not in repr((app.pipeline.settings, app.pipeline.relay, port_at(server.url)))
 
 
 def _parked(folder: Path) -> str | None:
@@ -469,71 +468,91 @@ def test_f72_a_record_larger_than_a_message_may_be_arrives(engine: str, machine:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_f73_other_partitions_need_a_stream_that_is_empty(engine: str, machine: Path, vendor: VendorServer) -> None:
+def test_f73_other_partitions_begin_while_messages_wait_in_those_there_were(
+    engine: str, machine: Path, vendor: VendorServer
+) -> None:
     server = ENGINES[engine](machine / "engine")
     with closing(server):
-        app = App(machine / "app", relay=server.url)
-        app.tree()
-        until(lambda: report(machine / "app").unreplicated_bytes == 0)
-        refused = collector(server.url, machine / "collector", vendor, "--partitions", "4", log=machine / "out")
-        with closing(refused):
-            assert refused.process.wait(LONGEST) == 2
-        assert "Collect with --partitions 1 until" in (machine / "out").read_text()
-        with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=1):
-            until(lambda: arrived(vendor) == app.events)
-            until(lambda: not report(machine / "collector").waiting)  # else the next one sends it again
-            until(lambda: not waiting(server.url))
-        app.stop()
+        first = App(machine / "first", relay=server.url)
+        first.tree()
+        until(lambda: report(machine / "first").unreplicated_bytes == 0)  # nobody collects yet
         with collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=4):
-            until(lambda: len(list((machine / "collector").glob("*.log"))))
-            time.sleep(1.0)
+            until(lambda: arrived(vendor) == first.events)
+            assert _partitions(server.url) == 4
             later = App(machine / "later", relay=server.url)
             for _ in range(12):
                 later.tree()
-            until(lambda: arrived(vendor) == app.events | later.events)
-            assert len(list((machine / "collector").glob(f"{later.journal.process}.*.log"))) > 1
+            first.tree()  # its log was begun undivided, and goes on so
+            until(lambda: arrived(vendor) == first.events | later.events)
+            assert all(copies(machine / "first", machine / "collector").values())
+            assert len(list((machine / "collector").glob(f"{later.journal.process}.4-*.log"))) > 1
             until(lambda: not report(machine / "collector").waiting)
             sums = report(machine / "collector").vendors["braintrust"]
-            assert sums.recorded == sums.accepted == len(app.events) + len(later.events)
+            assert sums.recorded == sums.accepted == len(first.events) + len(later.events)
+
+
+def _partitions(url: str) -> int:
+    """How many partitions new logs are split into."""
+
+    async def looked() -> int:
+        async with port_at(url).opened() as port:
+            return port.counts[-1]
+
+    return asyncio.run(looked())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_f73_a_relay_that_is_connected_learns_of_other_partitions(
+def test_f73_partitions_change_while_a_fleet_records(
     engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.5)
-    monkeypatch.setattr(replicate, "LOOK_SECONDS", 1_000.0)  # nothing is to wait while no collector is there
+    monkeypatch.setattr(replicate, "LOOK_SECONDS", 0.1)
     server = ENGINES[engine](machine / "engine")
     folder = machine / "collector"
 
-    def collected(partitions: int, trees: int) -> None:
-        with collecting(server.url, folder, [braintrust(vendor)], partitions=partitions):
-            for _ in range(trees):
-                app.tree()
-                time.sleep(0.05)
-            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
-            until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
-            until(lambda: not waiting(server.url))
+    def begun(count: int) -> bool:
+        """Record on, whoever collects; whether a log is split into so many parts."""
+        app.tree()
+        parts = {log.name.split(".")[1] for log in folder.glob(f"{app.journal.process}.*.log")}
+        return sum(part.startswith(f"{count}-") for part in parts) == count or (count == 1 and bool(parts))
 
     with closing(server):
         app = App(machine / "app", relay=server.url)
-        app.journal.roll_bytes = 30_000
-        collected(1, 20)
-        assert all(copies(machine / "app", folder).values())
         app.journal.roll_bytes = 10_000
-        collected(4, 20)
+        for count in (1, 4, 2):
+            with collecting(server.url, folder, [braintrust(vendor)], partitions=count):
+                until(lambda count=count: begun(count), pause=0.05)
         app.journal.roll_bytes = 10_000_000
-        collected(4, 40)  # enough for a tree in each part
-        collected(2, 10)  # the log that is written has begun with four parts, and goes on so
-        newest = {log.name: log.read_bytes() for log in folder.glob(f"{app.journal.process}.*.{app.journal.log[-8:]}")}
-        assert len(newest) == 4
+        with collecting(server.url, folder, [braintrust(vendor)]):
+            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+            until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
+            found = report(folder)
         assert arrived(vendor) == app.events
-        found = report(folder)
         assert (found.lost_lines, found.damaged_lines, found.vendors["braintrust"].accepted) == (0, 0, len(app.events))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f73_parts_that_are_missing_are_asked_for_and_split_as_before(
+    engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.5)
+    server = ENGINES[engine](machine / "engine")
+    folder = machine / "collector"
+    with closing(server):
+        with collecting(server.url, folder, [braintrust(vendor)], partitions=4):
+            until(lambda: _partitions(server.url) == 4)
+            app = App(machine / "app", relay=server.url)
+            until(lambda: app.tree() and len(list(folder.glob(f"{app.journal.process}.4-*.log"))) == 4, pause=0.05)
+            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+        newest = {log.name: log.read_bytes() for log in folder.glob(f"{app.journal.process}.4-*.log")}
         for name in newest:
             (folder / name).unlink()
-        collected(2, 40)  # what is missing is asked for, and split as before
-        assert all((folder / name).read_bytes().startswith(data) for name, data in newest.items())
+        with collecting(server.url, folder, [braintrust(vendor)], partitions=2):
+            # New logs are split otherwise by now; what is missing is split as before all the same.
+            until(lambda: app.tree() and all((folder / name).is_file() for name in newest), pause=0.05)
+            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+            until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
+    assert all((folder / name).read_bytes().startswith(data) for name, data in newest.items())
 
 
 @pytest.mark.parametrize(
@@ -595,7 +614,7 @@ def test_f75_a_writer_that_dies_has_ended_in_each_partition(machine: Path, vendo
     server = Nats(machine / "engine")
     app = App(machine / "app", relay=server.url)
     with closing(server), collecting(server.url, machine / "collector", [braintrust(vendor)], partitions=4):
-        until(lambda: (machine / "collector" / "collected").exists())
+        until(lambda: _partitions(server.url) == 4)
         app.stop()
         for _ in range(12):
             app.tree()
@@ -682,21 +701,20 @@ def test_f78_a_collectors_full_disk_acknowledges_nothing_and_loses_nothing(
 
 def test_f78_a_collectors_full_disk_ends_nobody_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = DiskFiles(tmp_path)
-    writer = collect.Writer(Journal(files), files, -1.0)
+    writer, near = collect.Writer(Journal(files), files, -1.0), port_at("http://127.0.0.1:1", serves=True)
     writer.write([Chunk("w-1.0000.log", 0, b"a line\n", left=9).pack()])
     with monkeypatch.context() as full:
         full.setattr(files, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        writer.end_silent(0, 1)
+        writer.end_silent(near, "1-0")
     assert report(tmp_path).vanished == 0
-    writer.end_silent(0, 1)
+    writer.end_silent(near, "1-0")
     assert (report(tmp_path).vanished, report(tmp_path).vanished_bytes) == (1, 9)
 
 
 def test_partitions_that_there_are_none_of_cannot_be_taken(tmp_path: Path) -> None:
     made = collect.Collector(Journal(DiskFiles(tmp_path)), [], config.resolve())
-    target = Target(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ConfigError, match="none of them"):
-        asyncio.run(made.run(target, partitions=None, take=range(5, 9)))
+        asyncio.run(made.run(f"http://127.0.0.1:{free_port()}", take=range(5, 9)))
 
 
 @pytest.mark.parametrize("engine", [*ENGINES, "http"])
@@ -723,18 +741,18 @@ def test_f79_one_tree_over_three_machines_is_whole(engine: str, machine: Path, v
 def test_what_became_of_a_process_is_forgotten_with_its_logs_and_days(tmp_path: Path) -> None:
     journal = Journal(DiskFiles(tmp_path))
     (tmp_path / "c.0000.log").write_bytes(b"")
-    for name in ("a.ended", "a.vanished", "b.ended", "c.ended"):
+    for name in ("a.ended", "a.sizes", "b.ended", "c.ended"):
         (tmp_path / name).write_bytes(b"1")
         if name != "b.ended":
             os.utime(tmp_path / name, (0, 0))
     remove_settled(journal, kept_seconds=60.0)
     assert sorted(path.name for path in tmp_path.glob("*.ended")) == ["b.ended", "c.ended"]
-    assert not (tmp_path / "a.vanished").exists()
+    assert not (tmp_path / "a.sizes").exists()
 
 
-@pytest.mark.parametrize("damage", [b"\0\0\0", b"[]", b"{", b'{"w-1.0000.log": []}', b"-1", b"9" * 5_000])
+@pytest.mark.parametrize("damage", [b"\0\0\0", b"[]", b"w-1.0000.log", b"w-1.0000.log -7\n", b"9" * 5_000])
 def test_what_became_of_a_process_may_be_damaged(tmp_path: Path, damage: bytes) -> None:
-    for name in ("w-1.ended", "w-2.vanished"):
+    for name in ("w-1.sizes", "w-2.ended"):
         (tmp_path / name).write_bytes(damage)
     found = report(tmp_path)
     assert (found.vanished, found.vanished_bytes) == (1, 0)
@@ -748,7 +766,7 @@ def test_f64_what_is_asked_for_by_somebody_else_does_no_harm(engine: str, machin
     server = ENGINES[engine](machine / "engine")
 
     async def ask(log: str) -> None:
-        async with Target(server.url).connection().opened() as port:
+        async with port_at(server.url).opened() as port:
             for name, offset in ((log, -7), (log, 3), ("x", 0), ("../../etc/x.0000.log", 0), ("a.0.0.0.0.log", 1)):
                 await port.ask(name, offset)
             await port.client.publish(ASKED[engine], b"[1e400, {}]")  # type: ignore[attr-defined]
@@ -768,31 +786,41 @@ def test_f64_what_is_asked_for_by_somebody_else_does_no_harm(engine: str, machin
 
 
 def test_what_a_collector_has_removed_or_cleared_stays_so(tmp_path: Path) -> None:
-    writer = collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0)
+    journal = Journal(DiskFiles(tmp_path))
+    (tmp_path / "collected").write_bytes(b"\n")
+    writer = collect.Writer(journal, DiskFiles(tmp_path), 60.0)
+    first, second = (tmp_path / f"20200101T000000-1-a.{number:04}.log" for number in range(2))
 
-    def write(number: int, data: bytes) -> tuple[bool, str, int | None]:
-        (outcome,) = writer.write([Chunk(f"w-1.{number:04}.log", 0, data).pack()])
+    def write(log: Path, data: bytes) -> tuple[bool, str, int | None]:
+        (outcome,) = writer.write([Chunk(log.name, 0, data).pack()])
         return outcome
 
-    first, second = (tmp_path / f"w-1.{number:04}.log" for number in range(2))
-    write(0, b"a line\n")
-    write(1, b"one\n")
-    first.unlink()
-    assert write(0, b"a line\n") == (True, first.name, 7)
+    write(first, b"a line\n")
+    write(second, b"one\n")
+    assert remove_settled(journal, kept_seconds=60.0) == [first.name]
+    assert write(first, b"a line\n") == (True, first.name, 7)
     assert not first.exists()
     second.write_bytes(b"   \n")
-    assert write(1, b"one\ntwo\n") == (True, second.name, 8)
+    assert write(second, b"one\ntwo\n") == (True, second.name, 8)
     assert second.read_bytes() == b"   \ntwo\n"
-    write(2, b"three\n")
-    first.with_name("w-1.sizes").unlink()  # as in a folder that never had it
-    assert write(0, b"a line\n") == (True, first.name, 7)
+    first.with_name("20200101T000000-1-a.sizes").unlink()  # as in a folder that never had it
+    assert write(first, b"a line\n") == (True, first.name, 7)
     assert first.read_bytes() == b"a line\n"
+
+
+def test_f78_what_a_power_cut_left_without_its_bytes_is_written_again(tmp_path: Path) -> None:
+    writer = collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0)
+    log = tmp_path / "w-1.0000.log"
+    chunks = [Chunk(log.name, 0, b"synced\n"), Chunk(log.name, 7, b"not\nyet\n"), Chunk(log.name, 15, b"next\n")]
+    log.write_bytes(b"synced\nno" + bytes(5) + b"\n" + bytes(5))
+    assert writer.write([chunk.pack() for chunk in chunks]) == [(True, log.name, size) for size in (20, 20, 20)]
+    assert log.read_bytes() == b"synced\nnot\nyet\nnext\n"
 
 
 def test_messages_come_back_as_they_were_packed() -> None:
     for chunk in (
         Chunk("p.0000.log", 7, b"x\n"),
-        Chunk("p.3.0000.log", 9, b"", ended=True),
+        Chunk("p.64-3.0000.log", 9, b"", ended=True),
         Chunk("p.0.log", 0, b"y" * CHUNK_BYTES),
     ):
         packed = chunk.pack()
@@ -819,6 +847,18 @@ def test_an_app_that_is_relayed_no_longer_delivers_for_itself(machine: Path, ven
     assert arrived(vendor) == app.events | later.events
     assert (found.vendors["braintrust"].delivered, found.vendors["collector"].delivered) == (4, 4)
     assert found.settled
+
+
+def test_an_app_that_is_not_to_deliver_leaves_it_to_the_relay_beside_it(machine: Path, vendor: VendorServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    app = App(machine / "app", relay=url, deliver=False)
+    app.tree()
+    assert app.pipeline.relay is not None and not app.pipeline.relay.drain(0.2)
+    assert not list((machine / "app").glob("collector.*"))
+    beside = sidecar(url, machine / "app")
+    with closing(beside), collecting(url, machine / "collector", [braintrust(vendor)]):
+        until(lambda: arrived(vendor) == app.events)
+        assert app.pipeline.relay.drain(LONGEST)
 
 
 def test_a_folder_that_delivers_for_itself_is_no_collectors(machine: Path, vendor: VendorServer) -> None:
@@ -877,14 +917,11 @@ def test_f74_over_tls_all_arrives_and_an_unknown_authority_is_refused(
 
 
 def test_f74_a_server_that_lost_its_tls_gets_no_credential(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eventtree.relay import nats as engine
-
     server = Nats(machine / "engine", more='authorization { token: "right" }')
     monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "right")
-    port = engine.Engine(Target(f"tls://127.0.0.1:{server.port}"))
 
     async def opened() -> None:
-        async with port.opened():
+        async with port_at(f"tls://127.0.0.1:{server.port}").opened():
             pass
 
     with closing(server), pytest.raises(RefusedError, match="no TLS"):

@@ -28,7 +28,6 @@ from eventtree.journal.cursor import Cursor
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import Recorder
 from eventtree.relay.collect import Collector
-from eventtree.relay.settings import Target
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust, Vendor
 
@@ -37,9 +36,8 @@ import sys, threading
 from pathlib import Path
 from eventtree.journal import DiskFiles, Journal
 from eventtree.relay.relay import Relay
-from eventtree.relay.settings import Target
 for folder in sys.argv[2:]:
-    Relay(Journal(DiskFiles(Path(folder))), Target(sys.argv[1])).ensure()
+    Relay(Journal(DiskFiles(Path(folder))), sys.argv[1]).ensure()
 threading.Event().wait()
 """
 LONGEST = 60.0
@@ -189,16 +187,6 @@ def relays(url: str, folders: list[Path], processes: int = 4) -> list[Running]:
     return [Running(sys.executable, "-c", RELAYS, url, *names[start::processes]) for start in range(processes)]
 
 
-def waiting(url: str) -> int:
-    """Messages that a collector has not acknowledged yet."""
-
-    async def looked() -> int:
-        async with Target(url).connection().opened() as port:
-            return await port.look()
-
-    return asyncio.run(looked())
-
-
 def braintrust(server: VendorServer) -> Vendor:
     """The vendor that most of these tests deliver to."""
     return Braintrust(project="p", **server.settings("braintrust"))
@@ -211,7 +199,7 @@ def collecting(
     """A collector in a thread of this process."""
     made = Collector(Journal(DiskFiles(folder)), vendors, config.resolve(journal=str(folder)), silence=silence)
     loop = asyncio.new_event_loop()
-    task = loop.create_task(made.run(Target(url), partitions=partitions))
+    task = loop.create_task(made.run(url, partitions=partitions))
 
     def run() -> None:
         try:

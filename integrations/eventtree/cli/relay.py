@@ -20,10 +20,11 @@ from eventtree.journal import open_journal
 from eventtree.relay.collect import Collector
 from eventtree.relay.port import AwayError, RefusedError
 from eventtree.relay.relay import relay_of
-from eventtree.relay.settings import Target
+from eventtree.relay.settings import port_at
 from eventtree.vendors import resolve_vendors
 
-END_SECONDS = 5.0
+END_SECONDS = 20.0
+"""A relay that is stopped sends what is left: Kubernetes waits for 30 seconds."""
 
 
 @main.command("relay")
@@ -39,11 +40,11 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
     if print_nats_conf:
         click.echo(files("eventtree.relay").joinpath("nats.conf").read_text(), nl=False)
         return
-    settings = config.resolve(journal=folder)
-    target = Target(url or settings.relay)
-    target.connection()
-    relay = relay_of(existing(folder, awaited=True), target, settings)
-    say(f"Relaying {settings.folder} to {target.url}.")
+    settings = config.resolve(journal=folder, deliver=True)
+    url = url or settings.relay
+    port_at(url)
+    relay = relay_of(existing(folder, awaited=True), url, settings)
+    say(f"Relaying {settings.folder} to {url}.")
     relay.ensure()
     _until_stopped(threading.Event().wait)
     relay.drain(END_SECONDS, is_all=True)
@@ -53,7 +54,7 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
 @main.command("collect")
 @click.argument("url")
 @journal_option
-@click.option("--partitions", type=click.IntRange(1, 4096), metavar="N", help="Make so many partitions, if none exist.")
+@click.option("--partitions", type=click.IntRange(1, 4096), metavar="N", help="Split logs that begin from now on over so many.")
 @click.option("--take", metavar="0-31", help="Take only these partitions. By default all are taken, or stood by for.")
 @click.option(
     "--silence", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=1),
@@ -66,20 +67,20 @@ def collect(url: str, folder: str | None, partitions: int | None, take: str | No
     """
     os.environ.pop("EVENTTREE_RELAY", None)  # a collector relays nothing itself
     settings = config.resolve(journal=folder, deliver=True)
-    target, taken = Target(url), _numbers(take)
-    target.connection(serves=True)
+    taken = _numbers(take)
+    port_at(url, serves=True)
     vendors = resolve_vendors(settings.vendors)
     collector = Collector(open_journal(settings.folder), vendors, settings, silence=silence)
     names = ", ".join(vendor.name for vendor in vendors) or "nobody: set EVENTTREE_VENDORS"
-    say(f"Collecting from {target.url} into {settings.folder}, for {names}.")
-    _until_stopped(lambda: asyncio.run(collector.run(target, partitions=partitions, take=taken)))
+    say(f"Collecting from {url} into {settings.folder}, for {names}.")
+    _until_stopped(lambda: asyncio.run(collector.run(url, partitions=partitions, take=taken)))
 
 
 def examine_relay(url: str) -> bool:
     """Say whether the engine can be reached, and whether it may lose what it has acknowledged."""
 
     async def advice() -> list[str]:
-        async with Target(url).connection().opened() as port:
+        async with port_at(url).opened() as port:
             return await port.advice()
 
     try:

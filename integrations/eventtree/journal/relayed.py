@@ -28,9 +28,9 @@ REPLICATED = f"collector.{BY_NAME}"
 CURSOR = f"{REPLICATED}.cursor"
 TAKERS = "collected"
 """File of a collector's folder: the names of its vendors, one a line."""
-ENDED, VANISHED, SIZES = ".ended", ".vanished", ".sizes"
-"""Behind the name of a process elsewhere: files in which a collector says that it writes no more; that it fell silent,
-with the bytes its relay had left; how long its logs were that are whole, and may be removed.
+ENDED, SIZES = ".ended", ".sizes"
+"""Behind the name of a process elsewhere: files in which a collector says that it writes no more, with the bytes its
+relay had left if it fell silent; and how long its logs were that are removed.
 """
 TIME = re.compile(rb'"(?:start|at)":(\d{19})\b')
 TIME_BYTES = 64 * 1024
@@ -54,8 +54,21 @@ def takers(files: Files) -> list[str]:
 
 def all_vanished(files: Files) -> list[int]:
     """For each process elsewhere that fell silent, the bytes that its relay had left."""
-    left = (files.read(name, 0).strip() for name in files.names() if name.endswith(VANISHED))
-    return [int(size) if len(size) < 20 and size.isdigit() else 0 for size in left]  # one may be damaged
+    left = (files.read(name, 0).strip() for name in files.names() if name.endswith(ENDED))
+    return [int(size) if len(size) < 20 and size.isdigit() else 0 for size in left if size]  # one may be damaged
+
+
+def keep_size(files: Files, log: str) -> None:
+    """Keep how long a log is that a collector wrote, before it is removed: a chunk of it may come again."""
+    if is_collected(files):
+        sizes = log.rsplit(".", 2)[0] + SIZES
+        files.replace(sizes, files.read(sizes, 0) + b"%b %d\n" % (log.encode(), files.size(log)))
+
+
+def removed_size(files: Files, log: str) -> int:
+    """How long a log was that a collector wrote and removed; 0 of any other."""
+    found = re.search(rb"^%b (\d{1,10})$" % re.escape(log.encode()), files.read(log.rsplit(".", 2)[0] + SIZES, 0), re.M)
+    return int(found[1]) if found else 0
 
 
 def _here(files: Files) -> Callable[[Refs], Refs] | None:

@@ -11,7 +11,7 @@ from eventtree.config import BOUNDS
 from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.relayed import ENDED, SIZES, VANISHED
+from eventtree.journal.relayed import ENDED, SIZES
 from eventtree.journal.totals import captured, remove_log
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
@@ -58,7 +58,7 @@ def remove_settled(
 
 def _forget_ended(journal: Journal, logs: list[str], before: float) -> None:
     """Remove what a collector says of processes elsewhere that ended long ago, and whose logs are gone."""
-    said = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith((ENDED, VANISHED, SIZES))}
+    said = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith((ENDED, SIZES))}
     writers = set(map(process_of, logs)) if said else ()
     for name, process in said.items():
         if process not in writers and journal.files.changed_at(name) < before:

@@ -20,7 +20,7 @@ from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import LineReader, checksum, frame, unframe
-from eventtree.journal.relayed import is_relayed, readdress
+from eventtree.journal.relayed import is_relayed, keep_size, readdress
 from eventtree.journal.scan import Entry, entries_of
 
 TAIL_BYTES = 64 * 1024
@@ -121,6 +121,7 @@ def remove_log(journal: Journal, log: str, left: list[str], sums: Captured | Non
         found = sums_of(journal, [log]) if sums is None or is_partition else sums
         kept = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
         journal.files.append(REMOVED, frame(0, record.encode({"process": process, **kept})))
+    keep_size(journal.files, log)
     journal.files.remove(log)
     left.remove(log)
     return True

@@ -107,10 +107,10 @@ WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
 
 def _check(settings: config.Settings) -> None:
     if settings.relay:
-        from eventtree.relay.settings import Target, named_vendors
+        from eventtree.relay.settings import named_vendors, port_at
 
         named_vendors(settings.vendors)
-        Target(settings.relay).connection()
+        port_at(settings.relay)
     else:
         from eventtree.vendors import resolve_vendors
 
@@ -191,13 +191,12 @@ class Pipeline:
     def _relay(self) -> None:
         """Leave all to a collector: vendors go by their names, and the shipper ships nothing."""
         from eventtree.relay.relay import relay_of
-        from eventtree.relay.settings import Target, named_vendors
+        from eventtree.relay.settings import named_vendors, port_at
 
-        target = Target(self.settings.relay)
-        target.connection()
+        port_at(self.settings.relay)
         self.vendor_refs = named_vendors(self.settings.vendors)
         self.shipper.serve((), self.settings.model_copy(update={"deliver": False}))
-        self.relay = relay_of(self.journal, target, self.settings)
+        self.relay = relay_of(self.journal, self.settings.relay, self.settings)
         self.relay.ensure()
 
     def ended(self) -> None:

@@ -20,20 +20,18 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import pydantic_core
-
 from eventtree import diagnostics
 from eventtree.config import Settings
 from eventtree.delivery.shipper import Shipper
-from eventtree.errors import ConfigError, JournalError
+from eventtree.errors import JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.relayed import ENDED, SIZES, TAKERS, VANISHED, is_collected
-from eventtree.record import BY_NAME, encode
+from eventtree.journal.relayed import ENDED, TAKERS, is_collected, removed_size
+from eventtree.record import BY_NAME
 from eventtree.relay.port import AwayError, Chunk, Port, pause_after
-from eventtree.relay.settings import Target
+from eventtree.relay.settings import port_at
 from eventtree.vendors import Vendor
 
 STANDBY_SECONDS = 1.0
@@ -66,7 +64,7 @@ class Collector:
         self._asked: dict[str, float] = {}
         """Log → when it was asked for again last."""
 
-    async def run(self, target: Target, *, partitions: int | None, take: Collection[int] | None = None) -> None:
+    async def run(self, url: str, *, partitions: int | None = None, take: Collection[int] | None = None) -> None:
         """Collect until cancelled, over one connection after the other.
 
         Raises:
@@ -76,35 +74,31 @@ class Collector:
         try:
             while True:
                 try:
-                    async with target.connection(serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
+                    async with port_at(url, serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
                         failures = 0
-                        mine = [number for number in range(port.partitions) if take is None or number in take]
-                        if not mine:
-                            problem = f"none of them is among the {port.partitions} there are, counted from 0"
-                            raise ConfigError("--take", problem, "Take some of these")
-                        for partition in mine:
-                            tasks.create_task(self._collect(port, partition))
+                        for place in port.places(take):
+                            tasks.create_task(self._collect(port, place))
                 except AwayError as away:
                     if not failures:
-                        diagnostics.logger.warning("nothing comes from %s: %s", target.url, away)
+                        diagnostics.logger.warning("nothing comes from %s: %s", url, away)
                 failures += 1
                 await asyncio.sleep(pause_after(failures))
         finally:
             self.shipper.stop(2.0)
 
-    async def _collect(self, port: Port, partition: int) -> None:
+    async def _collect(self, port: Port, place: str) -> None:
         """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
         while True:
-            if await port.lease(partition):
+            if await port.lease(place):
                 # Nobody is taken for dead before there was time to hear of it; only then may trees be shipped.
-                self.writer.begin(partition, port.partitions)
+                self.writer.begin(port, place)
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
-                while await port.lease(partition):
-                    if batch := await port.receive(partition):
+                while await port.lease(place):
+                    if batch := await port.receive(place):
                         await self._take(port, batch)
                     else:
-                        self.writer.end_silent(partition, port.partitions)
+                        self.writer.end_silent(port, place)
             await asyncio.sleep(STANDBY_SECONDS)
 
     async def _take(self, port: Port, batch: list[tuple[bytes, Any]]) -> None:
@@ -137,10 +131,8 @@ class Writer:
         self.journal, self.files, self.silence = journal, files, silence
         self._holes: dict[str, float] = {}
         """Log with a hole → when it was seen first."""
-        self._heard: dict[str, float] = {}
-        """Process that lives → when it was heard of last."""
-        self._left: dict[str, int] = {}
-        """Process → what its relay had yet to send."""
+        self._heard: dict[str, tuple[float, int]] = {}
+        """Process that lives → when it was heard of last, and what its relay had yet to send."""
 
     def write(self, messages: Iterable[bytes]) -> list[Outcome]:
         """Write what messages hold, and sync it.
@@ -165,81 +157,54 @@ class Writer:
             # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.
             diagnostics.failed("collecting", error)
             return True, "", None
-        process, size, end, now = process_of(log), self._size(log), offset + len(data), time.monotonic()
-        if data and end <= size:
+        process, end, now = process_of(log), offset + len(data), time.monotonic()
+        size = self.files.size(log) or removed_size(self.files, log)
+        there = max(0, min(end, size) - offset)  # it stays as it is: its contents may have been cleared
+        if there and b"\0" in self.files.read(log, offset, there):
+            there = 0  # a power cut has left the length of what was not synced, without the bytes
+        if data and there == len(data):
             return True, log, size
         if offset > size:
             if now - self._holes.setdefault(log, now) <= self.silence:
                 return False, log, size
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
         if data:
-            there = max(0, size - offset)  # that stays as it is: its contents may have been cleared
             self._put(log, offset + there, data[there:], unsynced)
-            self._left[process] = left
         self._holes.pop(log, None)
         if not has_ended:  # it writes; if it was taken for dead, it is not any more
-            self._heard[process] = now
-            for said in (ENDED, VANISHED):
-                self.files.remove(process + said)
+            self._heard[process] = now, left
+            self.files.remove(process + ENDED)
         elif not self.files.size(process + ENDED):
-            self._end(process)
+            self._end(process, "\n")
         return True, log, max(size, end)
-
-    def _size(self, log: str) -> int:
-        """How long a log is; of one that was removed, settled and old, how long it was."""
-        return self.files.size(log) or self._sizes(process_of(log)).get(log, 0)
-
-    def _sizes(self, process: str) -> dict[str, int]:
-        try:
-            found = pydantic_core.from_json(self.files.read(process + SIZES, 0) or b"{}")
-            return {log: int(size) for log, size in found.items()}
-        except (ValueError, TypeError, AttributeError):
-            return {}  # the file is damaged
-
-    def _keep_sizes(self, process: str) -> None:
-        """Keep how long the logs of a process are: they may be removed, and a chunk of them come again."""
-        logs = [log for log in self.journal.all_logs() if process_of(log) == process]
-        if logs:
-            sizes = self._sizes(process) | {log: self.files.size(log) for log in logs}
-            self.files.replace(process + SIZES, encode(sizes))
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
         """Write at an offset, all of it or nothing; a new log is synced with its folder."""
         if log not in unsynced:
-            if not self.files.size(log):
-                self._keep_sizes(process_of(log))
-                if "" not in unsynced:
-                    unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
+            if "" not in unsynced and not self.files.size(log):
+                unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
             unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
         if os.pwrite(unsynced[log], data, offset) < len(data):
             os.ftruncate(unsynced[log], offset)
             raise OSError(28, "short write", log)
 
-    def _end(self, process: str) -> None:
-        """It writes no more."""
-        self._keep_sizes(process)
-        self.files.replace(process + ENDED, b"1\n")
+    def _end(self, process: str, what: str) -> None:
+        """It writes no more; `what` its relay had left to send, if it fell silent."""
+        self.files.replace(process + ENDED, what.encode())
         self._heard.pop(process, None)
-        self._left.pop(process, None)
 
-    def begin(self, partition: int, partitions: int) -> None:
+    def begin(self, port: Port, place: str) -> None:
         """From now on the processes of a partition have to be heard of, as far as they have not ended."""
         for process in set(map(process_of, self.journal.all_logs())):
-            if _part_of(process) % partitions == partition and not self.files.size(process + ENDED):
-                self._heard[process] = time.monotonic()
+            if port.place_of(process) == place and not self.files.size(process + ENDED):
+                self._heard[process] = time.monotonic(), 0
 
-    def end_silent(self, partition: int, partitions: int) -> None:
+    def end_silent(self, port: Port, place: str) -> None:
         """End the processes of a partition that were not heard of for too long, while nothing waits to be read."""
         now = time.monotonic()
-        for process, at in list(self._heard.items()):
-            if now - at > self.silence and _part_of(process) % partitions == partition:
+        for process, (at, left) in list(self._heard.items()):
+            if now - at > self.silence and port.place_of(process) == place:
                 try:
-                    self.files.replace(process + VANISHED, b"%d\n" % self._left.get(process, 0))
-                    self._end(process)
+                    self._end(process, f"{left}\n")
                 except OSError as error:  # the disk refuses: at a later look
                     diagnostics.failed("collecting", error)
-
-
-def _part_of(process: str) -> int:
-    """Which part of a process's logs go by that name (`replicate.py`): so its partition hears of it."""
-    return int(process.rpartition(".")[2]) if "." in process else 0

@@ -11,15 +11,16 @@ import hmac
 import os
 import socket
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult
 
 import pydantic_core
 
 from eventtree.delivery.http import Http
 from eventtree.errors import ConfigError, RequestError
 from eventtree.relay import port
-from eventtree.relay.settings import Target, credentials, tls
+from eventtree.relay.settings import credentials, tls
 from eventtree.serializer.requests import Request
+from eventtree.serializer.vendor import LOOPBACK
 
 ANSWER_SECONDS = 10.0
 MAX_BODY = 2 * port.CHUNK_BYTES
@@ -31,39 +32,36 @@ class Engine(port.Port):
     async def connect(self) -> None:
         token = credentials()[2]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.target.url.startswith("https:") else True)
+        self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.url.scheme == "https" else True)
+        self.ends, self.counts = [self.http.close], [1]
         await self._put("/logs", b"")
 
-    async def publish(self, partition: int, chunk: port.Chunk) -> None:
+    async def publish(self, place: str, chunk: port.Chunk) -> None:
         size = await self._put(f"/logs/{chunk.log}", chunk.pack())
-        if size is not None and size < chunk.offset:
+        if size < chunk.offset:
             self.asked[chunk.log] = max(0, size)
 
-    async def _put(self, path: str, message: bytes) -> int | None:
+    async def _put(self, path: str, message: bytes) -> int:
         headers = {"Content-Type": "application/octet-stream"}
-        request = Request("PUT", self.target.url.rstrip("/") + path, message, (), headers)
+        request = Request("PUT", self.url.geturl().rstrip("/") + path, message, (), headers)
         try:
             reply = await self.http.send(request, self.auth)
-            size = pydantic_core.from_json(reply.body)["size"] if reply.status in (200, 409) else None
         except RequestError as error:
             raise port.AwayError(str(error).replace("base_url", "the collector's")) from None
-        except (ValueError, TypeError, LookupError):
-            raise port.AwayError("the answer is none of a collector's") from None
         if reply.status in (401, 403):
             raise port.RefusedError("the collector refuses the token")
         if reply.status not in (200, 409):
             raise port.AwayError(f"the collector answers {reply.status}")
-        return size if type(size) is int else None
-
-    async def close(self) -> None:
-        if "http" in vars(self):
-            await self.http.close()
+        try:
+            return int(pydantic_core.from_json(reply.body)["size"])
+        except (ValueError, TypeError, LookupError, OverflowError):
+            raise port.AwayError("the answer is none of a collector's") from None
 
 
 class Server(port.Port):
     """A collector's side: what relays put is given to the collector, and answered when that has written it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, url: SplitResult) -> None:
         """Take the token, and off loopback the certificate, of the environment.
 
         Raises:
@@ -73,14 +71,13 @@ class Server(port.Port):
         from starlette.applications import Starlette
         from starlette.routing import Route
 
-        super().__init__(target)
+        super().__init__(url)
+        self.counts = [1]
         self.token = credentials()[2].encode()
-        if not self.token and not target.is_near:
+        if not self.token and url.hostname not in LOOPBACK:
             _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
-        self._address = (target.host, urlsplit(target.url).port or 80)
         secure = {}
-        if target.url.startswith("https:"):
-            self._address = (target.host, urlsplit(target.url).port or 443)
+        if url.scheme == "https":
             files = {"ssl_certfile": "EVENTTREE_RELAY_CERT", "ssl_keyfile": "EVENTTREE_RELAY_KEY"}
             secure = {setting: _set(name, "Name a PEM file") for setting, name in files.items()}
         routes = [Route(path, self._put, methods=["PUT"]) for path in ("/logs", "/logs/{log}")]
@@ -91,19 +88,20 @@ class Server(port.Port):
         self.server = uvicorn.Server(config)
         self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(port.BATCH)
         """Messages to write, and where their answers go; whoever sends more waits for an answer."""
-        self._serving: asyncio.Task[None] | None = None
 
-    async def divide(self, partitions: int) -> None:
+    async def divide(self, count: int) -> None:
         raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
 
     async def connect(self) -> None:
-        family = socket.AF_INET6 if ":" in self.target.host else socket.AF_INET
+        host = str(self.url.hostname)
+        address = (host, self.url.port or (443 if self.url.scheme == "https" else 80))
         try:
-            listening = socket.create_server(self._address, family=family)
+            listening = socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
-            what = f"nothing can listen at {self.target.url} ({os.strerror(error.errno or 0)})"
+            what = f"nothing can listen at {self.url.geturl()} ({os.strerror(error.errno or 0)})"
             raise ConfigError("collect", what, "Give another port") from None
         self._serving = asyncio.create_task(self.server.serve(sockets=[listening]))
+        self.ends = [self._end]
 
     async def _put(self, request: Any) -> Any:
         """What a relay has put, answered when it is written; without a log, that a collector is here."""
@@ -113,7 +111,7 @@ class Server(port.Port):
         if self.token and not hmac.compare_digest(given, self.token):
             return JSONResponse({"size": None}, 401)
         if not request.path_params:
-            return JSONResponse({"size": None})
+            return JSONResponse({"size": 0})
         message = b""
         async for piece in request.stream():
             message += piece
@@ -124,7 +122,7 @@ class Server(port.Port):
         is_taken, size = await answered
         return JSONResponse({"size": size}, 503 if size is None else 200 if is_taken else 409)
 
-    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
+    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
         try:
             async with asyncio.timeout(port.RECEIVE_SECONDS):
                 found = [await self.waiting.get()]
@@ -138,10 +136,11 @@ class Server(port.Port):
         if not mark.done():
             mark.set_result((is_taken, size))
 
-    async def close(self) -> None:
+    async def _end(self) -> None:
         self.server.should_exit = True
-        if self._serving is not None:
+        try:
             await asyncio.gather(self._serving, return_exceptions=True)
+        finally:
             for connection in list(self.server.server_state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)  # sockets are closed in the loop's next round

@@ -10,34 +10,32 @@ import asyncio
 import json
 import os
 import urllib.request
+from contextlib import suppress
 from typing import Any
+from urllib.parse import SplitResult
 
 import nats.errors
 import pydantic_core
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import (
-    BadRequestError,
-    BucketNotFoundError,
-    KeyWrongLastSequenceError,
-    NotFoundError,
-    ServerError,
-)
+from nats.js.errors import BadRequestError, KeyWrongLastSequenceError, NotFoundError, ServerError
 from nats.js.kv import KeyValue
 
 from eventtree.relay import port
-from eventtree.relay.settings import Target, credentials, tls
+from eventtree.relay.settings import credentials, tls
 
-STREAM, LEASES = "EVENTTREE", "eventtree-leases"
+LEASES = "eventtree-leases"
 ASKED = "eventtree-ask"
 """Subject outside the stream's."""
-CONNECT_SECONDS, CLOSE_SECONDS = 3, 1.0
+CONNECT_SECONDS = 3
+QUEUE = StreamConfig("EVENTTREE", retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW)
 CONSUMER = ConsumerConfig(
     ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0, max_ack_pending=4 * port.BATCH, max_deliver=-1
 )  # fmt: skip
 AGAIN_SECONDS = 1.0
 """A message is given again so long after a collector refused it."""
+SYNC = "Set sync_interval: always in its jetstream block (eventtree relay --print-nats-conf)"
 
 
 class _Client(Client):
@@ -57,21 +55,22 @@ class Engine(port.Port):
 
     errors = (nats.errors.Error, OSError)
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""
-        super().__init__(target)
+        super().__init__(url)
         self.client = _Client()
-        self.client.needs_tls = not target.is_near or target.url.startswith("tls:")
+        self.client.needs_tls = url.scheme == "tls"
         self._kept: KeyValue | None = None
-        self._leases: dict[int, int] = {}
+        self._leases: dict[str, int] = {}
         """Partition → revision of the lease's key, as this collector wrote it."""
-        self._consumers: dict[int, Any] = {}
+        self._consumers: dict[str, Any] = {}
 
     async def connect(self) -> None:
+        self.ends = [self._give_back, self._end]
         creds, user, token = credentials()
         known = {"user_credentials": creds} if creds else {"user": user, "password" if user else "token": token or None}
         connecting = self.client.connect(
-            self.target.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
+            self.url.geturl(), allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
             connect_timeout=CONNECT_SECONDS, error_cb=self._on_error, tls=tls() if self.client.needs_tls else None,
             **known,
         )  # fmt: skip
@@ -82,68 +81,65 @@ class Engine(port.Port):
     async def _on_error(self, error: Exception) -> None:
         self.said = str(error)  # that a user may not publish, say: the call itself is never answered
 
-    async def look(self) -> int:
-        try:
-            found = await self.js.stream_info(STREAM)
-        except NotFoundError:
-            self.partitions = 0
-            return 0
-        self._config, self.partitions = found.config, len(found.config.subjects or ())
-        return found.state.messages
-
-    async def divide(self, partitions: int) -> None:
-        subjects = [f"eventtree.{number}.log" for number in range(partitions)]
-        if self.partitions:
-            changed = await self.js.update_stream(self._config.evolve(subjects=subjects))
-            if changed.state.messages:
-                await self.js.update_stream(self._config)
-                raise port.AwayError("messages came meanwhile")
-            return
-        queue = StreamConfig(
-            STREAM, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW, subjects=subjects, num_replicas=3
-        )
-        try:
-            await self.js.add_stream(queue)
-        except BadRequestError:
-            return  # somebody else was first, with other partitions
-        except ServerError:  # it is no cluster, or one of two
-            await self.js.add_stream(queue.evolve(num_replicas=1))
-
-    async def publish(self, partition: int, chunk: port.Chunk) -> None:
-        await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=STREAM, timeout=port.REPLY_SECONDS)
-
     async def _on_ask(self, message: Msg) -> None:
         self.hear(message.data)
+
+    async def look(self) -> None:
+        try:
+            self._queue = (await self.js.stream_info("EVENTTREE")).config
+        except NotFoundError:
+            self._queue = QUEUE
+        places = [subject.split(".")[1] for subject in self._queue.subjects or ()]
+        self.counts = list(dict.fromkeys(int(place.partition("-")[0]) for place in places))
+
+    async def divide(self, count: int) -> None:
+        fresh = [f"eventtree.{count}-{number}.log" for number in range(count)]
+        others = [subject for subject in self._queue.subjects or () if subject not in fresh]
+        queue = self._queue.evolve(subjects=[*others, *fresh])
+        if self.counts:
+            await self.js.update_stream(queue)
+            return
+        with suppress(BadRequestError):  # somebody else was first, with other partitions
+            try:
+                await self.js.add_stream(queue.evolve(num_replicas=3))
+            except ServerError:  # it is no cluster, or one of two
+                await self.js.add_stream(queue)
+
+    async def publish(self, place: str, chunk: port.Chunk) -> None:
+        await self.js.publish(f"eventtree.{place}.log", chunk.pack(), stream=QUEUE.name, timeout=port.REPLY_SECONDS)
 
     async def ask(self, log: str, offset: int) -> None:
         await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
 
-    async def lease(self, partition: int) -> bool:
+    async def lease(self, place: str) -> bool:
         if self._kept is None:
             # In servers' memory: no lease need outlive them, and none has to wait for a busy disk.
-            memory, ttl, replicas = StorageType.MEMORY, port.LEASE_SECONDS, self._config.num_replicas or 1
-            try:
-                self._kept = await self.js.key_value(LEASES)
-            except BucketNotFoundError:
-                making = self.js.create_key_value(bucket=LEASES, ttl=ttl, storage=memory, replicas=replicas)
-                self._kept = await making
-        key, known = f"partition.{partition}", self._leases.pop(partition, None)
+            memory, replicas = StorageType.MEMORY, self._queue.num_replicas or 1
+            making = self.js.create_key_value(
+                bucket=LEASES, ttl=port.LEASE_SECONDS, storage=memory, replicas=replicas
+            )  # fmt: skip
+            self._kept = await making
+        known = self._leases.pop(place, None)
         try:
-            renewing = self._kept.create(key, b"") if known is None else self._kept.update(key, b"", last=known)
-            self._leases[partition] = await renewing
+            renewing = self._kept.create(place, b"") if known is None else self._kept.update(place, b"", last=known)
+            self._leases[place] = await renewing
         except KeyWrongLastSequenceError:
             return False
         return True
 
-    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
-        if partition not in self._consumers:
-            subject, name = f"eventtree.{partition}.log", f"fold-{partition}"
-            config = CONSUMER.evolve(filter_subject=subject)
-            self._consumers[partition] = await self.js.pull_subscribe(
-                subject, durable=name, stream=STREAM, config=config
+    async def _give_back(self) -> None:
+        for place, revision in self._leases.items():
+            assert self._kept is not None
+            await self._kept.delete(place, last=revision)
+
+    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
+        if place not in self._consumers:
+            subject = f"eventtree.{place}.log"
+            self._consumers[place] = await self.js.pull_subscribe(
+                subject, f"fold-{place}", QUEUE.name, CONSUMER.evolve(filter_subject=subject)
             )
         try:
-            messages = await self._consumers[partition].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
+            messages = await self._consumers[place].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
         except TimeoutError:  # the client raises asyncio's own, too, where its second request is out of time
             if self.client.is_connected:
                 return []
@@ -153,31 +149,25 @@ class Engine(port.Port):
     async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
         await (mark.ack() if is_taken else mark.nak(delay=AGAIN_SECONDS))
 
-    async def close(self) -> None:
-        leases = [self._kept.delete(f"partition.{partition}") for partition in self._leases] if self._kept else []
-        for ending in [*leases, self.client.close()]:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await ending
-            except Exception:  # noqa: BLE001  (a lease expires; a broken connection may wait for ever)
-                continue
-        writer = getattr(self.client._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
-            await asyncio.sleep(0)  # the socket is closed in the loop's next round
+    async def _end(self) -> None:
+        try:
+            await self.client.close()
+        finally:
+            writer = getattr(self.client._transport, "_io_writer", None)
+            if writer is not None:
+                writer.transport.abort()
+                await asyncio.sleep(0)  # the socket is closed in the loop's next round
 
     async def advice(self) -> list[str]:
-        monitor = os.environ.get("EVENTTREE_RELAY_MONITOR") or f"http://{self.target.host}:8222"
-        hint = "Set sync_interval: always in its jetstream block (eventtree relay --print-nats-conf)"
-
-        def found() -> Any:
-            with urllib.request.urlopen(f"{monitor}/varz", timeout=port.RECEIVE_SECONDS) as answer:
-                return json.load(answer)["jetstream"]["config"].get("sync_always")
-
+        monitor = os.environ.get("EVENTTREE_RELAY_MONITOR") or f"http://{self.url.hostname}:8222"
         try:
-            if await asyncio.to_thread(found):
-                return []
-        except (OSError, ValueError, LookupError, TypeError):
+            with urllib.request.urlopen(f"{monitor}/varz", timeout=port.RECEIVE_SECONDS) as answer:
+                is_synced = json.load(answer)["jetstream"]["config"].get("sync_always")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             where = "EVENTTREE_RELAY_MONITOR names its monitoring port"
-            return [f"whether the server syncs before it acknowledges cannot be read at {monitor}: {where}. {hint}"]
-        return [f"the server acknowledges before it syncs: a power cut loses up to two minutes. {hint}"]
+            return [f"whether the server syncs before it acknowledges cannot be read at {monitor}: {where}. {SYNC}"]
+        return (
+            []
+            if is_synced
+            else [f"the server acknowledges before it syncs: a power cut loses up to two minutes. {SYNC}"]
+        )

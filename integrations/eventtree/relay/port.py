@@ -6,11 +6,13 @@ does no harm.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from contextlib import asynccontextmanager, suppress
+from typing import Any, ClassVar, NamedTuple, Self
+from urllib.parse import SplitResult
 
 import pydantic_core
 
@@ -18,21 +20,18 @@ from eventtree.delivery.retry import Backoff
 from eventtree.errors import ConfigError, EventTreeError
 from eventtree.journal.line import frame, unframe
 
-if TYPE_CHECKING:
-    from eventtree.relay.settings import Target
-
 CHUNK_BYTES = 256 * 1024
 """No chunk holds more."""
 BATCH = 64
 """Chunks that a relay sends, and a collector takes and syncs, at once."""
 RECEIVE_SECONDS, LEASE_SECONDS = 1.0, 6.0
 """A collector waits so long for chunks before it renews its lease, which is lost after so long."""
-REPLY_SECONDS = 5.0
-"""An engine that does not answer for so long is away."""
+REPLY_SECONDS, CLOSE_SECONDS = 5.0, 1.0
+"""An engine that does not answer for so long is away; each of the last words to it may take so long."""
 LONGEST_SECONDS = 5.0
 """An engine that is away is tried again at least so often."""
 REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
-LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,8}){1,2}\.log")
+LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,4}-\d{1,4})?\.\d{1,8}\.log")
 MOST_BYTES = 1 << 30
 """No log is longer: it is rolled long before."""
 
@@ -94,15 +93,17 @@ class Port:
     errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What its client raises when the engine is away or refuses."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""
-        self.target = target
-        self.partitions = 1
-        """How many there are: known once it is open."""
+        self.url = url
+        self.counts: list[int] = []
+        """How many partitions logs are split into that begin now: the last of these. Before, they were others."""
         self.asked: dict[str, int] = {}
         """Logs that a collector lacks bytes of, and from where; who goes back there empties it."""
         self.said = ""
         """What the engine has said last of its own accord: why it does not answer."""
+        self.ends: list[Callable[[], Awaitable[object]]] = []
+        """What gives back the leases, and ends the connection."""
 
     @asynccontextmanager
     async def opened(self, partitions: int | None = None) -> AsyncIterator[Self]:
@@ -110,16 +111,11 @@ class Port:
 
         Raises:
             AwayError, RefusedError: whatever the client met, without words that may quote what it was given.
-            ConfigError: there are other partitions, and messages wait in them.
         """
         try:
             await self.connect()
-            waiting = await self.look()
-            if not self.partitions or partitions not in (None, self.partitions):
-                if waiting:
-                    hint = f"Collect with --partitions {self.partitions} until none does"
-                    problem = f"the stream has {self.partitions}, and messages wait in them"
-                    raise ConfigError("--partitions", problem, hint)
+            await self.look()
+            while not self.counts or partitions not in (None, self.counts[-1]):
                 await self.divide(partitions or 1)
                 await self.look()  # somebody else may have been first
             yield self
@@ -133,30 +129,53 @@ class Port:
             why = f"{type(error).__name__} {getattr(error, 'description', '')}".strip()
             raise AwayError(f"it cannot be reached, or takes nothing ({why})") from None
         finally:
-            await self.close()
+            for end in self.ends:
+                with suppress(Exception):  # a lease expires; a broken connection may wait for ever
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await end()
+
+    def places(self, take: Container[int] | None = None) -> list[str]:
+        """All partitions, or those with these numbers: `COUNT-NUMBER`.
+
+        Raises:
+            ConfigError: there is none of such a number.
+        """
+        numbers = range(max(self.counts))
+        mine = [
+            f"{count}-{number}" for count in self.counts for number in numbers[:count] if take is None or number in take
+        ]
+        if not mine:
+            problem = f"none of them is among the {len(numbers)} there are, counted from 0"
+            raise ConfigError("--take", problem, "Take some of these")
+        return mine
+
+    def place_of(self, process: str) -> str:
+        """The partition that a process's chunks go by: that which its name tells, or one instead of it."""
+        count, _, number = (process.partition(".")[2] or "1-0").partition("-")
+        if int(count) not in self.counts:  # in an engine before this one there were others
+            count, number = str(self.counts[-1]), str(int(number) % self.counts[-1])
+        return f"{count}-{number}"
 
     async def connect(self) -> None:
         """Connect with the credentials that are there now."""
         raise NotImplementedError
 
-    async def look(self) -> int:
-        """Learn how many partitions there are (0 if none yet), and what is `asked`; how many messages wait."""
-        return 0
+    async def look(self) -> None:
+        """Learn the `counts`, and what is `asked`."""
 
-    async def divide(self, partitions: int) -> None:
-        """Have so many partitions: there are none yet, or nothing waits in those there are."""
-
-    async def publish(self, partition: int, chunk: Chunk) -> None:
-        """Return once the engine keeps the chunk, or has `asked` for bytes before it. A partition that is no more
-        takes none.
-        """
+    async def divide(self, count: int) -> None:
+        """Split into so many partitions from now on; those that were there stay."""
         raise NotImplementedError
 
-    async def lease(self, partition: int) -> bool:
+    async def publish(self, place: str, chunk: Chunk) -> None:
+        """Return once the engine keeps the chunk, or has `asked` for bytes before it."""
+        raise NotImplementedError
+
+    async def lease(self, place: str) -> bool:
         """Take or renew a partition for this collector; whether it has it."""
         return True
 
-    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
+    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
         """The next messages, in order, each with what the engine knows it by; none after a second without any."""
         raise NotImplementedError
 
@@ -166,9 +185,6 @@ class Port:
 
     async def ask(self, log: str, offset: int) -> None:
         """Ask the relays for a log again, from this offset on, where answers don't reach them."""
-
-    async def close(self) -> None:
-        """Give back the leases, and end the connection. Never raises."""
 
     async def advice(self) -> list[str]:
         """What of the engine's settings lets it lose what it has acknowledged."""

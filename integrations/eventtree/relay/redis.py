@@ -6,26 +6,21 @@ What was acknowledged is deleted from it. How durable an acknowledgement is, the
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
 from typing import Any
+from urllib.parse import SplitResult
 
 import pydantic_core
 import redis.asyncio
 from redis.exceptions import LockError, RedisError, ResponseError
 
 from eventtree.relay import port
-from eventtree.relay.settings import Target, credentials, tls
+from eventtree.relay.settings import credentials, tls
 
 GROUP, ASKED, PARTITIONS = "fold", "eventtree:ask", "eventtree:partitions"
 AGAIN_MS = 1_000
 """A message that was not acknowledged comes again after so long."""
-DELETE_EMPTY = """
-for _, stream in ipairs(KEYS) do if redis.call('xlen', stream) > 0 then return 0 end end
-redis.call('del', unpack(KEYS))
-return 1
-"""
 SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 """Configuration of a server that loses nothing it has acknowledged."""
 
@@ -35,63 +30,62 @@ class Engine(port.Port):
 
     errors = (RedisError, OSError)
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""
-        super().__init__(target)
+        super().__init__(url)
         self.me = uuid.uuid4().hex
-        self._leases: dict[int, Any] = {}
-        self._open: list[Any] = []
-        """What is to be closed."""
+        self._leases: dict[str, Any] = {}
 
     async def connect(self) -> None:
         _, user, token = credentials()
         secure: dict[str, Any] = {}
-        if self.target.url.startswith("rediss:"):
+        if self.url.scheme == "rediss":
             secure = {"ssl_min_version": tls().minimum_version, "ssl_ca_certs": os.environ.get("EVENTTREE_RELAY_CA")}
             secure["ssl_check_hostname"] = True  # older clients do not by themselves
         self.client: Any = redis.asyncio.from_url(
-            self.target.url, username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
+            self.url.geturl(), username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
             socket_connect_timeout=port.REPLY_SECONDS, **secure,
         )  # fmt: skip
         self._asking = self.client.pubsub(ignore_subscribe_messages=True)
-        self._open = [self._asking, self.client]
+        self.ends = [self._asking.aclose, self.client.aclose]
         await self._asking.subscribe(ASKED)
 
-    async def look(self) -> int:
+    async def look(self) -> None:
         while found := await self._asking.get_message(timeout=0):
             self.hear(found["data"])
-        self.partitions = int(await self.client.get(PARTITIONS) or 0)
-        return sum([await self.client.xlen(f"eventtree:{number}") for number in range(self.partitions)])
+        self.counts = [int(count) for count in await self.client.lrange(PARTITIONS, 0, -1)]
 
-    async def divide(self, partitions: int) -> None:
-        surplus = [f"eventtree:{number}" for number in range(partitions, self.partitions)]
-        if surplus and not await self.client.eval(DELETE_EMPTY, len(surplus), *surplus):
-            raise port.AwayError("messages came meanwhile")
-        for number in range(partitions):
-            with contextlib.suppress(ResponseError):  # it is there
-                await self.client.xgroup_create(f"eventtree:{number}", GROUP, id="0", mkstream=True)
-        await self.client.set(PARTITIONS, partitions, nx=not self.partitions)
+    async def divide(self, count: int) -> None:
+        for number in range(count):
+            try:
+                await self.client.xgroup_create(f"eventtree:{count}-{number}", GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):  # it is there
+                    raise
+        async with self.client.pipeline(transaction=True) as both:
+            await both.lrem(PARTITIONS, 0, count).rpush(PARTITIONS, count).execute()
 
-    async def publish(self, partition: int, chunk: port.Chunk) -> None:
-        if not await self.client.xadd(f"eventtree:{partition}", {"m": chunk.pack()}, nomkstream=True):
-            raise port.AwayError(f"it has no partition {partition} any more")
+    async def publish(self, place: str, chunk: port.Chunk) -> None:
+        if not await self.client.xadd(f"eventtree:{place}", {"m": chunk.pack()}, nomkstream=True):
+            raise port.AwayError("somebody has emptied it")
 
     async def ask(self, log: str, offset: int) -> None:
         await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
 
-    async def lease(self, partition: int) -> bool:
-        known = self._leases.pop(partition, None)
-        lock = known or self.client.lock(f"eventtree:lease:{partition}", timeout=port.LEASE_SECONDS)
+    async def lease(self, place: str) -> bool:
+        known = self._leases.pop(place, None)
+        lock = known or self.client.lock(f"eventtree:lease:{place}", timeout=port.LEASE_SECONDS)
         try:
             has_it = await (lock.reacquire() if known else lock.acquire(blocking=False))
         except LockError:
             return False
         if has_it:
-            self._leases[partition] = lock
+            self._leases[place] = lock
+            self.ends[:0] = [] if known else [lock.release]
         return bool(has_it)
 
-    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
-        stream = f"eventtree:{partition}"
+    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
+        stream = f"eventtree:{place}"
         # What was given out and not answered: by this collector, or one that has died.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)
         found = [(key, fields) for key, fields in again if fields]
@@ -106,13 +100,6 @@ class Engine(port.Port):
             stream, key = mark
             await self.client.xack(stream, GROUP, key)
             await self.client.xdel(stream, key)
-
-    async def close(self) -> None:
-        for end in [*(lock.release for lock in self._leases.values()), *(one.aclose for one in self._open)]:
-            try:
-                await end()
-            except Exception:  # noqa: BLE001  (a lease expires; the connection is broken already)
-                continue
 
     async def advice(self) -> list[str]:
         found = await self.client.config_get("append*", "maxmemory-policy")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from contextlib import suppress
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Settings
@@ -22,7 +23,7 @@ from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.loop import unseen
 from eventtree.relay.port import AwayError, RefusedError, pause_after
 from eventtree.relay.replicate import ENDED, Replicator
-from eventtree.relay.settings import Target
+from eventtree.relay.settings import port_at
 
 POLL_SECONDS = 0.4
 """The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
@@ -42,10 +43,12 @@ class Relay(LoopThread):
 
     thread_name, part = "eventtree-relay", "relay"
     exit_timeout, bounds, poll_seconds = 2.0, BOUNDS, POLL_SECONDS
+    deliver = True
+    """Whether this process replicates: else it only waits for another that does."""
 
-    def __init__(self, journal: Journal, target: Target) -> None:
+    def __init__(self, journal: Journal, url: str) -> None:
         """Nothing runs before `ensure`."""
-        self.journal, self.files, self.target = journal, journal.files, target
+        self.journal, self.files, self.url = journal, journal.files, url
         self.after_fork()
         process.before_pools_close(self._before_pools_close)
         process.at_exit("relay", self._at_exit)
@@ -54,6 +57,7 @@ class Relay(LoopThread):
     def after_fork(self) -> None:
         """Begin without a thread, and without the lock: both are the parent's."""
         super().after_fork()
+        self._stopping = not self.deliver
         self.cursor: Cursor | None = None
         """How far all is replicated, while this relay has the folder's lock."""
         self.is_away = self._is_ending = False
@@ -97,17 +101,18 @@ class Relay(LoopThread):
 
     def _open(self) -> None:
         self._woken = asyncio.Event()
-        self._tidying = asyncio.create_task(keep_tidy(self.journal, lambda: self.bounds, self._held))
-
-    def _held(self) -> list[str]:
-        return [REPLICATED] if self.cursor is not None else []
+        held = lambda: [] if self.cursor is None else [REPLICATED]  # noqa: E731
+        self._tidying = asyncio.create_task(keep_tidy(self.journal, lambda: self.bounds, held))
 
     async def _run(self) -> None:
         failures = 0
         while not self._stopping:
             wait = LOCK_SECONDS
             try:
-                if await self._hold():
+                if self.cursor is None or self.cursor.is_gone():
+                    await self._close()
+                    self._lock = self.files.lock(f"{REPLICATED}.lock")
+                if self._lock is not None:
                     await self._replicate()
             except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
                 failures = failures + 1 if self.is_away else 1
@@ -115,26 +120,12 @@ class Relay(LoopThread):
                 self._miss(error)
             await self._pause(wait)
 
-    async def _hold(self) -> bool:
-        """Take the folder's lock if it is free; whether this relay has it."""
-        if self.cursor is None or self.cursor.is_gone():
-            await self._close()
-            self._lock = self.files.lock(f"{REPLICATED}.lock")
-            if self._lock is not None:
-                self.cursor = Cursor(self.files, CURSOR)
-                self.cursor.take_over()
-        return self.cursor is not None
-
-    async def _close(self) -> None:
-        self.cursor = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
     async def _replicate(self) -> None:
         """Replicate over one connection until it breaks, or somebody deletes the folder."""
-        assert self.cursor is not None
-        async with self.target.connection().opened() as port:
+        if self.cursor is None:
+            self.cursor = Cursor(self.files, CURSOR)
+            self.cursor.take_over()
+        async with port_at(self.url).opened() as port:
             self.is_away = False
             self.cursor.park(None)
             replicator = Replicator(self.journal, self.cursor, port)
@@ -142,12 +133,16 @@ class Relay(LoopThread):
                 if not await replicator.round(is_ending=self._is_ending):
                     await self._pause(self.poll_seconds)
 
+    async def _close(self) -> None:
+        self.cursor = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     async def _pause(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
-        except TimeoutError:
-            pass
         self._woken.clear()
 
     def _miss(self, error: Exception) -> None:
@@ -161,7 +156,7 @@ class Relay(LoopThread):
         elif not isinstance(error, AwayError):
             diagnostics.failed("relay", error)
         elif not self.is_away:
-            diagnostics.logger.warning("the relay gets nothing through to %s: %s. All is kept", self.target.url, error)
+            diagnostics.logger.warning("the relay gets nothing through to %s: %s. All is kept", self.url, error)
         self.is_away = True
 
 
@@ -169,9 +164,10 @@ _relays: weakref.WeakKeyDictionary[Journal, Relay] = weakref.WeakKeyDictionary()
 """The relay of each journal in this process."""
 
 
-def relay_of(journal: Journal, target: Target, settings: Settings) -> Relay:
-    """The journal's relay in this process; a newer target replaces an older one at the next connection."""
-    relay = _relays.setdefault(journal, Relay(journal, target))
-    relay.target, relay.exit_timeout, relay.bounds = target, settings.exit_timeout, settings.bounds
+def relay_of(journal: Journal, url: str, settings: Settings) -> Relay:
+    """The journal's relay in this process; a newer URL replaces an older one at the next connection."""
+    relay = _relays.setdefault(journal, Relay(journal, url))
+    relay.url, relay.exit_timeout, relay.bounds = url, settings.exit_timeout, settings.bounds
+    relay.deliver, relay._stopping = settings.deliver, relay._stopping or not settings.deliver
     relay.poll_seconds = AWAITED_SECONDS if settings.durable == "engine" else POLL_SECONDS
     return relay

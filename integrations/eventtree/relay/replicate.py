@@ -3,9 +3,9 @@
 How far each log is replicated stands in a cursor, like that of a vendor called `collector`: so reports, `flush` and the
 removal of old logs go by it, whoever asks.
 
-With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.PART.0003.log` for each part
-that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves and on how many
-partitions there were when the log began, so that a relay which starts again, or goes back, makes the same bytes.
+With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.COUNT-PART.0003.log` for
+each part that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves and on how
+many partitions there were when the log began, so that a relay which starts again, or goes back, makes the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import re
 import time
 from collections import Counter
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import groupby
 
@@ -24,11 +25,11 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.record import LOG, VERSION, decode, dropped_by, encode
-from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
+from eventtree.relay.port import BATCH, CHUNK_BYTES, AwayError, Chunk, Port
 
 BEAT_SECONDS = 10.0
 """A relay says this often that a process lives: the locks by which those of one machine know it reach no other. This
-often, too, it learns whether there are other partitions.
+often, too, it learns how many partitions there are.
 """
 LOOK_SECONDS = 2.0
 """Whether a process lives is asked this often."""
@@ -58,7 +59,7 @@ class Replicator:
         self._parts: dict[str, Parts] = {log: pydantic_core.from_json(parts) for log, parts in split}
         """Log that is split → its parts, as far as `_next`: the size of each, and the number of its next line."""
         self._dead: set[str] = set()
-        self._looked = self._learned = self._beaten = float("-inf")
+        self._looked = self._beaten = float("-inf")
         self._lines = 0
 
     async def round(self, *, is_ending: bool) -> bool:
@@ -69,31 +70,34 @@ class Replicator:
         Raises:
             Exception: something of it could not be published.
         """
-        now = time.monotonic()
-        if now - self._learned >= BEAT_SECONDS:
-            self._learned = now
-            await self.port.look()
         self._rewind()
         living = {name: list(logs) for name, logs in groupby(self.journal.all_logs(), process_of)}
         living = {name: logs for name, logs in living.items() if ENDED + name not in self.cursor.learned}
-        more, left = False, list(living.items())
+        more, left = False, list(living.values())
         with self.cursor.gathered():
             while left:  # a folder may hold the logs of thousands that have died
                 some, left = left[:BATCH], left[BATCH:]
                 async with asyncio.TaskGroup() as tasks:
-                    sent = [tasks.create_task(self._advance(logs)) for _, logs in some]
+                    sent = [tasks.create_task(self._advance(logs)) for logs in some]
                 more = more or any(one.result() for one in sent)
-            if is_ending or now - self._looked >= LOOK_SECONDS:
-                self._looked, is_due = now, now - self._beaten >= BEAT_SECONDS
-                self._beaten = now if is_due else self._beaten
-                for name, logs in living.items():
-                    if (is_ending and name == self.journal.process) or not self.journal.is_alive(name):
-                        self._dead.add(name)
-                    if all(map(self._is_through, logs)) if name in self._dead else is_due:
-                        await self._say(name, logs, is_dead=name in self._dead)
-        if self._lines >= COMPACT_LINES:
-            self._compact()
+            if is_ending or time.monotonic() - self._looked >= LOOK_SECONDS:
+                await self._look(living, self.journal.process if is_ending else "")
         return more
+
+    async def _look(self, living: dict[str, list[str]], ending: str) -> None:
+        """Say who lives, now and then, and who has died, as soon as all is sent; learn what the engine has to say."""
+        self._looked = now = time.monotonic()
+        if is_due := now - self._beaten >= BEAT_SECONDS:
+            self._beaten = now
+            await self.port.look()
+            if not self.port.counts:
+                raise AwayError("somebody has emptied it")
+            self._compact()
+        for name, logs in living.items():
+            if name == ending or not self.journal.is_alive(name):
+                self._dead.add(name)
+            if all(map(self._is_through, logs)) if name in self._dead else is_due:
+                await self._say(name, logs, is_dead=name in self._dead)
 
     def _rewind(self) -> None:
         """Go back to where a collector lacks bytes, as far as the log is still here.
@@ -120,85 +124,89 @@ class Replicator:
         log = next((log for log in logs if not self._is_through(log)), None)
         if log is None:
             return False
-        offset, limit = self._next.get(log, 0), CHUNK_BYTES
-        is_left = log != logs[-1] or process_of(log) in self._dead
-        data = self.files.read(log, offset, limit)
-        while b"\n" not in data and len(data) == limit:
-            limit *= 4
-            data = self.files.read(log, offset, limit)
-        is_full = len(data) == limit
-        end = len(data) if is_left and not is_full else data.rfind(b"\n") + 1
-        return await self._send(log, offset, data[:end]) and (is_left or is_full)
+        offset, is_left = self._next.get(log, 0), log != logs[-1] or process_of(log) in self._dead
+        data = self.files.read(log, offset, CHUNK_BYTES)
+        if b"\n" not in data:
+            data = self.files.read(log, offset)  # a longer line, if it is no torn end
+        end = data.rfind(b"\n") + 1 or is_left * len(data)
+        return await self._send(log, offset, data[:end]) and (is_left or len(data) >= CHUNK_BYTES)
+
+    def _left(self, log: str) -> int:
+        return self.files.size(log) - self._next.get(log, 0)
 
     def _is_through(self, log: str) -> bool:
-        return self.files.size(log) <= self._next.get(log, 0)
+        return self._left(log) <= 0
 
     async def _send(self, log: str, offset: int, data: bytes) -> bool:
         """Have bytes kept, and write down that they are, as far as they were not before; whether there were any."""
-        end, before = offset + len(data), self.cursor.offsets.get(log, 0)
-        if not before and log not in self._parts and self.port.partitions > 1:
-            self._parts[log] = [(0, 1)] * self.port.partitions
-        left, parts, made = self.files.size(log) - end, self._parts.get(log), [(0, log, offset, data)]
+        end, before, count = offset + len(data), self.cursor.offsets.get(log, 0), self.port.counts[-1]
+        if not before and count > 1:
+            self._parts.setdefault(log, [(0, 1)] * count)
+        made, parts, learned = [(log, offset, data)], self._parts.get(log), {}
         if parts is not None:
-            left, (made, parts) = 0, _split(log, data, parts)
-        for number, name, start, some in made:
+            made, parts = _split(log, data, parts)
+            learned[SPLIT + log] = encode(parts).decode()
+        for name, start, some in made:
             for at in range(0, len(some), CHUNK_BYTES):
-                chunk = Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)
-                await self.port.publish(number % self.port.partitions, chunk)
-                if name in self.port.asked:
+                left = 0 if parts else self.files.size(log) - end
+                if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)):
                     return False
-        self._next[log], learned = end, {}
+        self._next[log] = end
         if parts is not None:
-            self._parts[log], learned = parts, {SPLIT + log: encode(parts).decode()}
+            self._parts[log] = parts
         if end > before:
             self.cursor.replicate(log, end, *_counted(data[max(0, before - offset) :]), learned)
             self._lines += 1
         return bool(data)
 
+    async def _publish(self, chunk: Chunk) -> bool:
+        """Have a chunk kept; whether nothing before it is asked for."""
+        await self.port.publish(self.port.place_of(process_of(chunk.log)), chunk)
+        return chunk.log not in self.port.asked
+
     async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
-        """Say how long the newest log of a process is; once it has died and all is sent, that of all."""
-        placed = [one for log in logs for one in self._lengths(log)]
-        newest = {process_of(chunk.log): chunk for _, chunk in placed}
-        for partition, chunk in placed:
-            is_newest = newest[process_of(chunk.log)] is chunk
-            if is_dead or is_newest:
-                await self.port.publish(partition, chunk._replace(ended=is_dead and is_newest))
-                if chunk.log in self.port.asked:
-                    return
+        """Say how long the newest log of a process is, or of each of its parts; once it has died, that of all logs."""
+        chunks = [chunk for log in logs for chunk in self._lengths(log)]
+        newest = {process_of(chunk.log): chunk for chunk in chunks}
+        for chunk in chunks if is_dead else newest.values():
+            is_last = newest[process_of(chunk.log)] is chunk
+            if not await self._publish(chunk._replace(ended=is_dead and is_last)):
+                return
         if is_dead:
             self.cursor.learn({ENDED + process: "1"})
             self._lines += 1
 
-    def _lengths(self, log: str) -> list[tuple[int, Chunk]]:
-        """How long a log is, or the parts that it was split into, as chunks without bytes, with their partitions."""
+    def _lengths(self, log: str) -> list[Chunk]:
+        """How long a log is, or the parts that it was split into, as chunks without bytes."""
         if log not in self._parts:
-            return [(0, Chunk(log, self._next.get(log, 0), b""))]
-        parts = [(number, size) for number, (size, _) in enumerate(self._parts[log]) if size]
-        return [(number % self.port.partitions, Chunk(part_name(log, number), size, b"")) for number, size in parts]
+            return [Chunk(log, self._next.get(log, 0), b"", left=self._left(log))]
+        parts = self._parts[log]
+        return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
 
     def _compact(self) -> None:
-        """Rewrite the cursor; what is known of logs that are gone is forgotten."""
+        """Rewrite a cursor that has grown; what is known of logs that are gone is forgotten."""
+        if self._lines < COMPACT_LINES:
+            return
         self._lines, logs = 0, self.journal.all_logs()
         known = {*logs, *map(process_of, logs)}
-        for name in self._next.keys() - known:
-            del self._next[name]
-            self._parts.pop(name, None)
-        self.cursor.unlearn([name for name in self.cursor.learned if name.partition(".")[2] not in known])
-        try:
+        self._next = {log: at for log, at in self._next.items() if log in known}
+        self._parts = {log: parts for log, parts in self._parts.items() if log in known}
+        learned = self.cursor.learned.items()
+        self.cursor.learned = {name: text for name, text in learned if name.partition(".")[2] in known}
+        with suppress(OSError):  # the file as it is says the same
             self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
-        except OSError:
-            return  # the file as it is says the same
 
 
-def part_name(log: str, part: int) -> str:
-    """The log that is a part of `log`."""
+def part_name(log: str, part: int, count: int) -> str:
+    """The log that is a part of `log`, which is split into so many."""
     process, number, _ = log.rsplit(".", 2)
-    return f"{process}.{part}.{number}.log"
+    return f"{process}.{count}-{part}.{number}.log"
 
 
-def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[int, str, int, bytes]], Parts]:
-    """Whole lines of a log as the next bytes of its parts, each with number, name and offset; and the parts after."""
+def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[str, int, bytes]], Parts]:
+    """Whole lines of a log as the next bytes of its parts, each with its name and offset; and the parts after."""
     made: dict[int, bytearray] = {}
+    names = [part_name(log, part, len(parts)) for part in range(len(parts))]
     seqs = [seq for _, seq in parts]
     for line in data.splitlines(keepends=True):
         found = LINE.match(line)
@@ -208,7 +216,7 @@ def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[int, str, in
         if found is not None:
             part = int.from_bytes(blake2b(found[1], digest_size=8).digest(), "big") % len(parts)
         if part not in made:
-            head = {"r": LOG, "id": process_of(part_name(log, part)), "tree": "", "eventtree": VERSION}
+            head = {"r": LOG, "id": process_of(names[part]), "tree": "", "eventtree": VERSION}
             made[part] = bytearray(b"" if parts[part][0] else frame(0, encode(head)))
         try:
             made[part] += frame(seqs[part], unframe(line.rstrip(b"\n"))[1])
@@ -216,7 +224,7 @@ def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[int, str, in
             made[part] += line  # damaged: it is counted where it arrives
         seqs[part] += 1
     after = [(size + len(made.get(part, b"")), seqs[part]) for part, (size, _) in enumerate(parts)]
-    return [(part, part_name(log, part), parts[part][0], bytes(lines)) for part, lines in made.items()], after
+    return [(names[part], parts[part][0], bytes(lines)) for part, lines in made.items()], after
 
 
 def _counted(data: bytes) -> tuple[int, Counter[str]]:

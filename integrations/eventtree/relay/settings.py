@@ -6,7 +6,6 @@ import importlib
 import os
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -29,57 +28,32 @@ SCHEMES = {
 NATS_CREDENTIALS = "-----BEGIN NATS USER JWT-----"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A collector or an engine. Holds no secret: those are read anew for each connection."""
+def port_at(url: str, *, serves: bool = False) -> Port:
+    """A connection to open; with `serves`, a collector's. What would keep it from ever opening is said now.
 
-    url: str
-
-    def __post_init__(self) -> None:
-        """Check the URL.
-
-        Raises:
-            ConfigError: it is none, holds credentials, or would show what is recorded to the network.
-        """
-        try:
-            parts = urlsplit(self.url)
-            is_url = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            is_url = False
-        if not is_url:
-            hint = f"Give one of {', '.join(SCHEMES)}://HOST, or set EVENTTREE_RELAY"
-            raise ConfigError("relay", "it is no URL of an engine", hint)
-        if parts.username or parts.password:
-            hint = "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN"
-            raise ConfigError("relay", "the URL holds credentials", hint)
-        if (encrypted := SCHEMES[parts.scheme][2]) and not self.is_near:
-            problem = f"{parts.scheme}:// would show all to the network"
-            raise ConfigError("relay", problem, f"Use {encrypted}://{parts.netloc}")
-
-    @property
-    def host(self) -> str:
-        """The host."""
-        return str(urlsplit(self.url).hostname)
-
-    @property
-    def is_near(self) -> bool:
-        """Whether it is on this machine."""
-        return self.host in LOOPBACK
-
-    def connection(self, *, serves: bool = False) -> Port:
-        """A connection to open; with `serves`, for a collector. What would keep it from ever opening is said now.
-
-        Raises:
-            ConfigError: the engine's package is not installed, or a credential cannot be read.
-        """
-        name, extra, _ = SCHEMES[urlsplit(self.url).scheme]
-        credentials()
-        try:
-            module = importlib.import_module(f"eventtree.relay.{name}")
-            return cast("Port", (module.Server if serves and name == "http" else module.Engine)(self))
-        except ImportError as error:
-            hint = f"Run pip install 'eventtree[{extra}]'"
-            raise ConfigError("relay", f"{error.name} is not installed", hint) from error
+    Raises:
+        ConfigError: the URL is none, holds credentials, or would show what is recorded to the network; the engine's
+            package is not installed; a credential cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+        name, extra, encrypted = SCHEMES[parts.scheme if parts.hostname and parts.port != 0 else ""]
+    except (ValueError, KeyError):
+        hint = f"Give one of {', '.join(SCHEMES)}://HOST, or set EVENTTREE_RELAY"
+        raise ConfigError("relay", "it is no URL of an engine", hint) from None
+    if parts.username or parts.password:
+        raise ConfigError("relay", "the URL holds credentials", "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN")
+    if encrypted and parts.hostname not in LOOPBACK:
+        problem = f"{parts.scheme}:// would show all to the network"
+        raise ConfigError("relay", problem, f"Use {encrypted}://{parts.netloc}")
+    credentials()
+    try:
+        module = importlib.import_module(f"eventtree.relay.{name}")
+        made = getattr(module, "Server", module.Engine) if serves else module.Engine
+        return cast("Port", made(parts))
+    except ImportError as error:
+        hint = f"Run pip install 'eventtree[{extra}]'"
+        raise ConfigError("relay", f"{error.name} is not installed", hint) from error
 
 
 def named_vendors(given: Iterable[Any]) -> tuple[dict[str, str], ...]:
@@ -99,15 +73,14 @@ def credentials() -> tuple[str | None, str | None, str]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    names = ("EVENTTREE_RELAY_CREDS", "EVENTTREE_RELAY_USER", "EVENTTREE_RELAY_TOKEN")
-    path, user, token = map(os.environ.get, names)
+    path, user, token = (os.environ.get(f"EVENTTREE_RELAY_{name}") or None for name in ("CREDS", "USER", "TOKEN"))
     try:
-        text = Path(path).read_text() if path else ""
+        text = Path(path).read_text().strip() if path else ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ConfigError("EVENTTREE_RELAY_CREDS", f"{path} cannot be read: {reason}", "Name a readable file") from None
-    is_nats = text.lstrip().startswith(NATS_CREDENTIALS)
-    return (path if is_nats else None), user or None, token or ("" if is_nats else text.strip())
+    is_nats = text.startswith(NATS_CREDENTIALS)
+    return (path if is_nats else None), user, token or ("" if is_nats else text)
 
 
 def tls() -> ssl.SSLContext:
