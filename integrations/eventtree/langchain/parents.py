@@ -6,11 +6,10 @@ import sys
 from uuid import UUID
 
 from eventtree.langchain.classify import key_of
-from eventtree.recording.around import around
+from eventtree.recording.around import around, follow_remote_graphs
 from eventtree.recording.enclosing import SPANS, context_run, llama_index_span
 from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import inner
-from eventtree.recording.remote_graph import follow_remote_graphs
 
 
 def parent_of(given: UUID | None) -> str | None:

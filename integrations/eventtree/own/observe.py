@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
-from typing import Any, Self, TypeVar, overload
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
+from typing import Any, ParamSpec, TypeVar, overload
 
 from eventtree import config
 from eventtree.errors import ConfigError
-from eventtree.event import JsonValue, Kind
+from eventtree.event import Kind
 from eventtree.own.span import Span, kind_of
-from eventtree.recording.boundary import guarded
-from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import inner
-from eventtree.recording.shapes import text_of
 
 F = TypeVar("F")
 """A function, or a static or class method: observed it has the type that it had."""
+P = ParamSpec("P")
+R = TypeVar("R")
+Y = TypeVar("Y")
+S = TypeVar("S")
 Captured = bool | Collection[str]
 Named = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any] | None]
 """What gives a call's arguments by name."""
@@ -79,12 +79,13 @@ def observe(
             return function
         shown = name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
         called = getattr(function, "__call__", None)  # noqa: B004  (an object may be called like a function)
-        wrap, form = next((wrap for test, wrap in WRAPPERS if test(function) or test(called)), (_plain, Span))
+        wrap = next((wrap for test, wrap in WRAPPERS.items() if test(function) or test(called)), _plain)
 
-        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
             """A run of the function, not open yet."""
-            run = form(shown, known, named(args, kwargs), metadata, tags)
-            run.keeps = outputs
+            run = Span(shown, known, named(args, kwargs), metadata, tags)
+            if not outputs:
+                run.keeps = False
             return run
 
         return functools.wraps(function)(wrap(function, begun))
@@ -128,59 +129,11 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     return named
 
 
-class Yielding(Span):
-    """A run of a generator: its outputs are what it yields, texts joined, else a list. As a block it is one step of the
-    generator, in which the context names the run.
-    """
-
-    __slots__ = ("items", "texts")
-
-    def begin(self) -> None:
-        """Open the run; nothing was yielded yet."""
-        self.texts: list[str] = []
-        self.items: list[JsonValue] = []
-        super().__enter__()
-        self.leave()
-
-    def __enter__(self) -> Self:
-        """Begin a step."""
-        self._token = inner.set(self.id) if self.id is not None else None
-        return self
-
-    def __exit__(self, *ended: object) -> None:
-        """End it."""
-        self.leave()
-
-    @guarded
-    def add(self, item: Any) -> None:
-        """One more item. Where it is kept it is made plain at once, since its reader may change it."""
-        is_model = self.kind is Kind.MODEL
-        text = text_of(item) if is_model else item if type(item) is str else ""
-        if is_model:
-            if text:
-                recorder.first_token(self.id or "")
-            if type(item) is not str:
-                self.read(item, is_chunk=True)
-        is_full = len(self.texts) + len(self.items) > self.pipeline.settings.bounds.items
-        if is_full or not (self.keeps and self.pipeline.content):
-            return
-        if is_model or (type(item) is str and not self.items):
-            self.texts.append(text)
-        else:
-            self.items += [*self.texts, self.pipeline.plain(item)]
-            self.texts = []
-
-    def end(self, error: BaseException | None = None) -> None:
-        """The generator has ended, and its run with it."""
-        self.outputs = self.items if self.items else "".join(self.texts) if self.texts else None
-        super().end(error)
+Begun = Callable[[tuple[Any, ...], dict[str, Any]], Span]
 
 
-Begun = Callable[[tuple[Any, ...], dict[str, Any]], Any]
-
-
-def _plain(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
-    def observed(*args: Any, **kwargs: Any) -> Any:
+def _plain(function: Callable[P, R], begun: Begun) -> Callable[P, R]:
+    def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         with begun(args, kwargs) as run:
             run.outputs = result = function(*args, **kwargs)
             return result
@@ -188,8 +141,8 @@ def _plain(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
     return observed
 
 
-def _coroutine(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
-    async def observed(*args: Any, **kwargs: Any) -> Any:
+def _coroutine(function: Callable[P, Awaitable[R]], begun: Begun) -> Callable[P, Awaitable[R]]:
+    async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         with begun(args, kwargs) as run:
             run.outputs = result = await function(*args, **kwargs)
             return result
@@ -197,27 +150,30 @@ def _coroutine(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]
     return observed
 
 
-def _generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
-    def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+def _generator(function: Callable[P, Generator[Y, S, R]], begun: Begun) -> Callable[P, Generator[Y, S, R]]:
+    def observed(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, R]:
         run = begun(args, kwargs)
-        run.begin()
+        run.steps, run.yielded = 0, []
         try:
-            generator = function(*args, **kwargs)
-            step, given = generator.send, None
+            with run:
+                generator = function(*args, **kwargs)
+                item = next(generator)
             while True:
-                with run:
-                    item = step(given)
                 run.add(item)
+                step: Callable[[Any], Y] = generator.send
                 try:
-                    step, given = generator.send, (yield item)
+                    given: Any = yield item
                 except GeneratorExit:
-                    generator.close()
+                    with run:
+                        generator.close()
                     raise
                 except BaseException as error:  # noqa: BLE001  (thrown in by the reader: it is for the generator)
                     step, given = generator.throw, error
+                with run:
+                    item = step(given)
         except StopIteration as stop:
             run.end()
-            return stop.value
+            return stop.value  # type: ignore[no-any-return]
         except BaseException as error:
             run.end(error)
             raise
@@ -225,24 +181,27 @@ def _generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]
     return observed
 
 
-def _async_generator(function: Callable[..., Any], begun: Begun) -> Callable[..., Any]:
-    async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+def _async_generator(function: Callable[P, AsyncGenerator[Y, S]], begun: Begun) -> Callable[P, AsyncGenerator[Y, S]]:
+    async def observed(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Y, S]:
         run = begun(args, kwargs)
-        run.begin()
+        run.steps, run.yielded = 0, []
         try:
-            generator = function(*args, **kwargs)
-            step, given = generator.asend, None
+            with run:
+                generator = function(*args, **kwargs)
+                item = await anext(generator)
             while True:
-                with run:
-                    item = await step(given)
                 run.add(item)
+                step: Callable[[Any], Awaitable[Y]] = generator.asend
                 try:
-                    step, given = generator.asend, (yield item)
+                    given: Any = yield item
                 except GeneratorExit:
-                    await generator.aclose()
+                    with run:
+                        await generator.aclose()
                     raise
                 except BaseException as error:  # noqa: BLE001  (as above)
                     step, given = generator.athrow, error
+                with run:
+                    item = await step(given)
         except StopAsyncIteration:
             run.end()
         except BaseException as error:
@@ -252,8 +211,8 @@ def _async_generator(function: Callable[..., Any], begun: Begun) -> Callable[...
     return observed
 
 
-WRAPPERS: tuple[tuple[Callable[[Any], bool], tuple[Callable[..., Any], type[Span]]], ...] = (
-    (inspect.isasyncgenfunction, (_async_generator, Yielding)),
-    (inspect.iscoroutinefunction, (_coroutine, Span)),
-    (inspect.isgeneratorfunction, (_generator, Yielding)),
-)
+WRAPPERS: Mapping[Callable[[Any], bool], Callable[..., Any]] = {
+    inspect.isasyncgenfunction: _async_generator,
+    inspect.iscoroutinefunction: _coroutine,
+    inspect.isgeneratorfunction: _generator,
+}

@@ -19,18 +19,17 @@ from typing import Any, Self, cast
 
 from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
-from eventtree.event import Kind, Status
-from eventtree.recording.around import around
+from eventtree.event import JsonValue, Kind, Status
+from eventtree.recording.around import around, follow_remote_graphs
 from eventtree.recording.boundary import failed, guarded
 from eventtree.recording.defaults import default_of
 from eventtree.recording.feedback import feedback
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import inner, restore
-from eventtree.recording.remote_graph import follow_remote_graphs
+from eventtree.recording.remote import Block, inner, restore
 from eventtree.recording.runs import NOTHING
-from eventtree.recording.shapes import INPUTS, OUTPUTS
+from eventtree.recording.shapes import INPUTS, OUTPUTS, text_of
 from eventtree.recording.status import status_of
 from eventtree.usage.collect import PLACES, Body, field, fields
 from eventtree.usage.failed import body_in
@@ -66,8 +65,6 @@ COUNTS = {
     "output_audio_tokens": "output_token_details.audio",
 }  # fmt: skip
 """Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
-OFF = cast("Pipeline", SimpleNamespace(enabled=False))
-"""In place of a pipeline, while a span is not open."""
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
 
@@ -84,32 +81,32 @@ def kind_of(kind: str, where: str) -> Kind:
         raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(Kind)}") from None
 
 
-def _open_bare(self: Span, run_id: str, parent: str | None) -> None:
-    """In place of a start that could not be read."""
-    if not recorder.knows(run_id):
-        recorder.open(self.pipeline, run_id, parent, self.kind, str(self.kind))
-
-
-def _close_bare(self: Span, run_id: str, status: Status) -> None:
-    """In place of an end that could not be read."""
-    if recorder.is_open(run_id):
-        recorder.close(self.pipeline, run_id, status=status)
-
-
-class Span:
+class Span(Block):
     """A run around a block of code: `with eventtree.span("plan", kind="tool", inputs=goal) as s: s.outputs = …`.
 
     Set `outputs`, `model`, `provider`, `params` and `tags` at any time before its end; `metadata` may be added to
     (`eventtree_cost` there is what it cost). Each of them is read once, at the end.
     """
 
-    __slots__ = (
-        "_body", "_counts", "_handler", "_inputs", "_known", "_token", "id", "keeps", "kind", "metadata", "model",
-        "name", "outputs", "params", "pipeline", "provider", "tags",
-    )  # fmt: skip
-    _known: Mapping[str, Any]
+    id: str | None = None
+    """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
+    outputs: Any = None
+    tags: Iterable[str] | None = None
+    keeps = True
+    """Whether its outputs are recorded."""
+    steps: int | None = None
+    """Of a generator's run, how often it was entered: the block is one step of it. None where the block is the run."""
+    yielded: list[JsonValue]
+    """What that generator has yielded."""
+    is_text = True
+    """Whether that is texts alone."""
+    pipeline = cast("Pipeline", SimpleNamespace(enabled=False))
+    _body: Body | None = None
+    _counts: Mapping[str, Any] | None = None
+    _handler: Handler | None = None
+    _known: Mapping[str, Any] = NOTHING
     """The metadata with which it opened."""
-    _token: Any
+    _token: Any = None
 
     def __init__(
         self,
@@ -133,18 +130,14 @@ class Span:
         Raises:
             ConfigError: there is no such kind.
         """
-        self.name, self._inputs, self.pipeline = name, inputs, OFF
+        self.name, self._inputs = name, inputs
         self.kind = kind if type(kind) is Kind else kind_of(kind, "span")
-        self.id: str | None = None
-        """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
-        self.outputs: Any = None
-        self.model, self.provider, self.params, self.tags = model, provider, params, tags
         self.metadata = dict(metadata) if metadata else {}
-        self.keeps = True
-        """Whether its outputs are recorded."""
-        self._handler = handler
-        self._body: Body | None = None
-        self._counts: dict[str, Any] | None = None
+        self.model, self.provider, self.params = model, provider, params
+        if tags is not None:
+            self.tags = tags
+        if handler is not None:
+            self._handler = handler
 
     @property
     def tree_id(self) -> str | None:
@@ -184,8 +177,26 @@ class Span:
             feedback(self.id, score=value, name=name, comment=comment)
 
     def __enter__(self) -> Self:
-        """Open the run, unless recording is off."""
-        given, self._inputs = self._inputs, None
+        """Open the run, unless recording is off; its context names it from here on."""
+        if not self.steps:
+            self._open()
+        if self.steps is not None:
+            self.steps += 1
+        if self.id is not None:
+            self._token = inner.set(self.id)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Put the context back, where it is still the one that names this run; in another one it is as it was. Close
+        the run; an exception passes on as it is.
+        """
+        if self.id is not None and inner.get() == self.id:
+            restore(self._token)
+        if self.steps is None:
+            self.end(error)
+
+    def _open(self) -> None:
+        given, self._inputs, self.id = self._inputs, None, None
         try:
             parent = around()
             if parent is None:
@@ -195,78 +206,69 @@ class Span:
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed("span", error)
-            return self
+            return
         if pipeline is None or not pipeline.enabled:
-            return self
+            return
         self.pipeline, self.id = pipeline, (run_id := new_id())
-        shape = INPUTS.get(self.kind)
+        known = metadata = NOTHING
         try:
-            metadata = self._known = dict(self.metadata) if self.metadata else NOTHING
-            is_model = self.kind in NAMES_A_MODEL
-            known = {"model": self.model, "provider": self.provider, "params": self.params} if is_model else NOTHING
-            convert = None if shape is None else partial(shape, pipeline)
+            if self.metadata:
+                metadata = self._known = dict(self.metadata)
+            if self.kind in NAMES_A_MODEL:
+                known = {"model": self.model, "provider": self.provider, "params": self.params}
+            convert = None if (shape := INPUTS.get(self.kind)) is None else partial(shape, pipeline)
             recorder.open(
                 pipeline, run_id, parent, self.kind, self.name, given, convert, metadata or None, self.tags, known
             )
         except BaseException as error:  # as above, and what the app gave
-            if failed(Span, error, _open_bare, (self, run_id, parent), {}):
+            if failed(Span, error, self._open_bare, (self, run_id, parent), {}):
                 raise
-        self._token = inner.set(run_id)
-        return self
+
+    def _open_bare(self, _: Span, run_id: str, parent: str | None) -> None:
+        """In place of a start that could not be read."""
+        if not recorder.knows(run_id):
+            recorder.open(self.pipeline, run_id, parent, self.kind, str(self.kind))
 
     def end(self, error: BaseException | None = None) -> None:
         """Close the run."""
         run_id, outputs, self.outputs = self.id, self.outputs, None
         if run_id is None or not self.pipeline.enabled:
             return
-        shape = OUTPUTS.get(self.kind)
+        if self.steps is not None:
+            outputs = None if not self.yielded else "".join(self.yielded) if self.is_text else self.yielded
         status = OK if error is None else status_of(error)[0]
+        learned: Mapping[str, Any] = NOTHING
         try:
-            learned: Any = NOTHING
-            if self.kind in NAMES_A_MODEL or self._body or self._counts:
-                learned = self._learned(outputs, error)
-                self._body = self._counts = None  # the same span may be a block once more
+            if outputs is None and error is not None and self.kind in NAMES_A_MODEL:
+                outputs = body_in(error)
+            if self._body or self._counts or self.kind in NAMES_A_MODEL:
+                learned = self._learned(outputs)
             if self.metadata:
                 fresh = {key: one for key, one in self.metadata.items() if self._known.get(key) is not one}
                 learned = {**learned, "metadata": fresh or None}
-            if outputs is None and error is not None and self.kind is MODEL:
-                outputs = body_in(error)
             outputs = outputs if self.keeps else None  # what it says of usage is read in any case
-            convert = None if shape is None else partial(shape, self.pipeline)
+            convert = None if (shape := OUTPUTS.get(self.kind)) is None else partial(shape, self.pipeline)
             shown = error if status is ERROR else None
             recorder.close(self.pipeline, run_id, status, outputs, convert, shown, learned=learned)
         except BaseException as odd:
-            if failed(Span, odd, _close_bare, (self, run_id, status), {}):
+            if failed(Span, odd, self._close_bare, (self, run_id, status), {}):
                 raise
 
-    def leave(self) -> None:
-        """Put the context back, where it is still the one that names this run; in another one it is as it was."""
-        if self.id is not None and inner.get() == self.id:
-            restore(self._token)
+    def _close_bare(self, _: Span, run_id: str, status: Status) -> None:
+        """In place of an end that could not be read."""
+        if recorder.is_open(run_id):
+            recorder.close(self.pipeline, run_id, status=status)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the run; an exception passes on as it is."""
-        self.leave()
-        self.end(error)
-
-    async def __aenter__(self) -> Self:
-        """As `with`."""
-        return self.__enter__()
-
-    async def __aexit__(self, *ended: Any) -> None:
-        """As `with`."""
-        self.__exit__(*ended)
-
-    def _learned(self, outputs: Any, error: BaseException | None) -> dict[str, Any]:
+    def _learned(self, answer: Any) -> dict[str, Any]:
         """What a model's answer says, or the app has said of it."""
-        answer = body_in(error) if outputs is None and error is not None else outputs
         if self.kind in NAMES_A_MODEL and answer is not None and not isinstance(answer, str):
             self.read(answer)
-        usage = None if self._body is None else self._body.usage(self.provider)
-        if self._counts is not None:
-            usage = {**(usage or {"provider": self.provider}), "usage_metadata": self._counts}
-        model = None if self._body is None else self._body.model
-        return {"usage": usage, "model": model or self.model, "provider": self.provider, "params": self.params}
+        body, counts, self._body, self._counts = self._body, self._counts, None, None  # it may be a block once more
+        usage = None if body is None else body.usage(self.provider)
+        if counts is not None:
+            usage = {**(usage or {"provider": self.provider}), "usage_metadata": counts}
+        model = (None if body is None else body.model) or self.model
+        return {"usage": usage, "model": model, "provider": self.provider, "params": self.params}
 
     @guarded
     def read(self, answer: Any, is_chunk: bool = False) -> None:
@@ -277,6 +279,21 @@ class Span:
         own = fields(answer)
         is_bare = isinstance(own, dict) and not PLACES.intersection(own) and field(own, "choices") is None
         self._body.read_body({"usage": own} if is_bare and not field(own, "object") else answer)
+
+    @guarded
+    def add(self, item: Any) -> None:
+        """One more item of a generator. Where it is kept it is made plain at once, since its reader may change it."""
+        is_model = self.kind is MODEL
+        text = text_of(item) if is_model else item if type(item) is str else ""
+        if is_model and text:
+            recorder.first_token(self.id or "")
+        if is_model and type(item) is not str:
+            self.read(item, is_chunk=True)
+        is_full = len(self.yielded) > self.pipeline.settings.bounds.items
+        if is_full or not (self.keeps and self.pipeline.content):
+            return
+        self.is_text = self.is_text and (is_model or type(item) is str)
+        self.yielded.append(text if self.is_text else self.pipeline.plain(item))
 
 
 span = Span

@@ -1,11 +1,21 @@
-"""The innermost open run around the running code: of the app's own code, of LangChain or of LlamaIndex."""
+"""The innermost open run around the running code: of the app's own code, of LangChain or of LlamaIndex; and how it is
+handed on to another process.
+
+LangGraph's `RemoteGraph` sends the metadata of its configuration, and the server hands that to its graph's first run,
+where our handler reads it (`remote.in_metadata`): what the server runs joins the tree without code there. Nothing of
+the app's is changed: the ids are added to what is about to be sent, made for the request alone.
+"""
 
 from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
 
 from eventtree import diagnostics
 from eventtree.recording.enclosing import langchain_run, llama_index_span
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import Remote, inner, remote, written
+from eventtree.recording.remote import KEYS, Remote, inner, remote, written
 from eventtree.recording.session import current_session
 from eventtree.remembered import newest_of
 
@@ -72,3 +82,31 @@ def hand_on() -> Remote | None:
     tree.parts += 1
     name, user = (None, None) if session is None else (session.id, session.user)
     return Remote(run.id, tree.id, name, user, tree.traceparent, is_skipped=tree.skipped is not None)
+
+
+def follow_remote_graphs() -> None:
+    """Hand runs on to servers, once `RemoteGraph` is loaded; it is never loaded for this. Cheap when it is done."""
+    cls = getattr(sys.modules.get("langgraph.pregel.remote"), "RemoteGraph", None)
+    original = getattr(cls, "_sanitize_config", None)
+    if cls is None or not callable(original) or hasattr(original, "__eventtree__"):
+        return
+
+    @functools.wraps(original)
+    def sanitize(self: Any, config: Any) -> Any:
+        found = original(self, config)
+        try:
+            handed = hand_on()
+            if handed is not None and handed.run is not None and isinstance(found, dict):
+                found["metadata"] = {**(found.get("metadata") or {}), **metadata_of(handed)}
+        except Exception as error:  # noqa: BLE001  (the app's call goes on without it)
+            diagnostics.failed("remote graph", error)
+        return found
+
+    sanitize.__eventtree__ = True  # type: ignore[attr-defined]
+    cls._sanitize_config = sanitize
+
+
+def metadata_of(handed: Remote) -> dict[str, str]:
+    """What is handed on, as metadata of a run."""
+    known = {key: value for name, key in KEYS.items() if (value := getattr(handed, name)) is not None}
+    return {**known, "eventtree_traceparent": written(handed)["traceparent"]}

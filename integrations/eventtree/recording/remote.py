@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -144,7 +145,20 @@ def _pairs(headers: object) -> Iterator[tuple[str, str]]:
         return  # no headers at all
 
 
-class joined:  # noqa: N801  (used as a function, like `session`)
+class Block(AbstractContextManager[Any]):
+    """A `with` block that is an `async with` block too."""
+
+    async def __aenter__(self) -> Self:
+        """As `with`."""
+        self.__enter__()
+        return self
+
+    async def __aexit__(self, *ended: Any) -> None:
+        """As `with`."""
+        self.__exit__(*ended)
+
+
+class joined(Block):  # noqa: N801  (used as a function, like `session`)
     """Let every tree that would open inside the block open as a part of the caller's tree.
 
     `headers` is what `eventtree.headers()` gave in the caller's process: a request's headers, a message's, `os.environ`
@@ -167,14 +181,6 @@ class joined:  # noqa: N801  (used as a function, like `session`)
         """Put the context back as it was."""
         if self._token is not None:
             restore(self._token)
-
-    async def __aenter__(self) -> Self:
-        """As `with`."""
-        return self.__enter__()
-
-    async def __aexit__(self, *ended: Any) -> None:
-        """As `with`."""
-        self.__exit__(*ended)
 
 
 def restore(token: Any) -> None:
