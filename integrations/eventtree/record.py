@@ -43,7 +43,7 @@ from typing import Any
 import pydantic_core
 
 from eventtree.diagnostics import MRO_OF
-from eventtree.pace import paced
+from eventtree.pace import FEW, paced
 from eventtree.remembered import Remembered
 
 try:
@@ -274,7 +274,7 @@ MANY_BYTES = 32 * 1024
 def decode_all(lines: Sequence[bytes]) -> list[Record]:
     """The records of lines, as `decode` reads each; those that are none are left out. Rests where there is much."""
     found = []
-    for line in paced(lines, each=sum(map(len, lines)) > MANY_BYTES):
+    for line in paced(lines, each=len(lines) > FEW or sum(map(len, lines)) > MANY_BYTES):
         try:
             found.append(decode(line))
         except ValueError:

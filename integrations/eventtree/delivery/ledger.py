@@ -45,6 +45,8 @@ class Ledger:
         """Trees that were left out and are to be sent after all: there is feedback on them by which they are kept."""
         self.dead = DeadLetters(journal.files, f"{self.name}.dead", vendor.routes)
         self.warn_once = Warnings(vendor.name)
+        self.cursor: Cursor
+        """For callers that know that it is open."""
         self.opened: Cursor | None = None
         """The cursor, while this process ships to the vendor."""
         self.refused_feedback: set[str] = set()
@@ -52,18 +54,12 @@ class Ledger:
 
     def open(self) -> Cursor:
         """Read the cursor, and own it from here on; the caller holds the vendor's lock."""
-        self.opened = cursor = Cursor(self.files, f"{self.name}.cursor")
+        self.opened = self.cursor = cursor = Cursor(self.files, f"{self.name}.cursor")
         cursor.take_over()
         if self.takes_over is not None:
             # Other settings may have other projects: they are asked for again.
             cursor.learned = {k: v for k, v in cursor.learned.items() if self.vendor.lookup_of(k) is None}
         return cursor
-
-    @property
-    def cursor(self) -> Cursor:
-        """The cursor, where the caller knows that it is open."""
-        assert self.opened is not None
-        return self.opened
 
     # -- trees --------------------------------------------------------------------------------------------------------
 

@@ -130,6 +130,9 @@ class Sender:
 
         for wave in waves:
             groups = iter(wave)  # one for all: each takes the next
+            if len(wave) == 1:
+                await settle(groups)  # without a task of its own, as most are while delivery keeps up
+                continue
             # gather, not TaskGroup: a sender that is cancelled lets each request end or be cut by itself.
             await asyncio.gather(*(settle(groups) for _ in wave[: self.vendor.concurrency]))
         return stuck

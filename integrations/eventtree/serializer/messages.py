@@ -131,7 +131,7 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
 def open_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message in OpenAI form that keeps its other keys, for vendors that take any."""
     form = openai_message(message, role)
-    if isinstance(message, dict) and not PLACED.issuperset(message):
+    if isinstance(message, dict) and not message.keys() <= PLACED:
         form.update({key: value for key, value in message.items() if key not in PLACED and value is not None})
     return form
 

@@ -66,10 +66,10 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
 def in_waves(items: list[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
     """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent.
 
-    Of many the list is empty afterwards.
+    They are made for the `first` one. Of many the list is empty afterwards.
     """
     if len(items) <= route.max_items and sum([len(item.content) + 1 for item in items]) <= max_bytes:
-        yield from items if not first else (item._replace(wave=first) for item in items)  # as nearly always: one
+        yield from items  # as nearly always: one
         return
     for wave, batch in enumerate(chunks(items, route, max_bytes), first):
         yield from (item if item.wave == wave else item._replace(wave=wave) for item in batch)

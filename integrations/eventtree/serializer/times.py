@@ -41,7 +41,7 @@ def from_ns(at: JsonValue) -> datetime | None:
 
 def seconds(value: float | None) -> float | None:
     """A duration that a vendor can take, never negative; None where it is unknown or longer than the calendar."""
-    return max(value, 0.0) if value is not None and value < LONGEST else None
+    return None if value is None or not value < LONGEST else value if value >= 0.0 else 0.0
 
 
 def first_token(event: Event) -> float | None:

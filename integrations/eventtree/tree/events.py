@@ -21,6 +21,7 @@ from eventtree.usage import normalise
 rebuild_dataclass(cast("Any", Event))  # with delivery, which a handler imports: not amid the first tree
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 ASKS_A_MODEL = (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER)
 
 
@@ -63,7 +64,8 @@ class Settled(NamedTuple):
 KINDS = {str(kind): kind for kind in Kind}
 STATUSES = {str(status): status for status in Status}
 TEXT = frozenset({str})
-TEXT_OR_NONE = frozenset({str, type(None)})
+NO_TEXT = frozenset({bool, int, float, list, dict})
+"""What else but text and nothing stands in JSON."""
 
 
 def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
@@ -114,7 +116,7 @@ def _is_usual(event: Event) -> bool:
     return (
         type(event.name) is str
         and type(event.kind) is Kind
-        and TEXT_OR_NONE.issuperset(map(type, TEXTS_OF(event)))
+        and NO_TEXT.isdisjoint(map(type, TEXTS_OF(event)))
         and (not event.tags or TEXT.issuperset(map(type, event.tags)))
     )
 
@@ -220,7 +222,7 @@ def _notes(run: Run) -> tuple[Note, ...]:
 
 
 def _time(at_ns: int) -> datetime:
-    return EPOCH + timedelta(0, 0, at_ns // 1000)
+    return EPOCH + MICROSECOND * (at_ns // 1000)
 
 
 def ordered(events: list[Event]) -> tuple[Event, ...]:

@@ -63,7 +63,7 @@ from eventtree.serializer.messages import (
     tools_of,
 )
 from eventtree.serializer.packing import in_waves
-from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
+from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict, made
 from eventtree.serializer.times import first_token, from_ns, in_utc, iso, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, own_version, without_nulls
 from eventtree.serializer.view import TreeView
@@ -199,10 +199,9 @@ class Braintrust(Vendor):
     def encode(self, tree: EventTree) -> Encoded:
         """A row for each event, parents first, a wave for each batch of them."""
         view = TreeView.of(tree)
-        route, place = self.destination(tree)
+        (route, place), tree_id = self.destination(tree), tree.id
         rows = [
-            Item(event.id, tree.id, (event.id,), route, to_json(row(event, view)), path_params=place)
-            for event in view.events
+            made((event.id, tree_id, (event.id,), route, to_json(row(event, view)), 0, place)) for event in view.events
         ]
         return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), view.dropped(tree))
 
@@ -248,20 +247,20 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
     """The row of an event."""
     parent, more = view.parent_id(event), view.has_more(event)
     scores = view.scores(event) if more else {}
+    contents = {"input": input_of(event), "output": output_of(event), "error": error_of(event)}
     fields: dict[str, Any] = {
         "id": event.id, "span_id": event.id, "root_span_id": view.id,
         "span_parents": [] if parent is None else [parent],
         "span_attributes": {"name": event.name or str(event.kind), "type": TYPES[event.kind]},
-        "created": iso(event.start), "input": input_of(event), "output": output_of(event),
-        "error": error_of(event) if event.status is Status.ERROR else None, "metrics": metrics_of(event, scores),
+        "created": iso(event.start), **without_nulls(contents), "metrics": metrics_of(event, scores),
         "metadata": metadata_of(event, view), "context": context_of(event, view),
     }  # fmt: skip
     if parent is None:
-        fields |= {"tags": list(dict.fromkeys(event.tags)) or None, "origin": origin_of(view)}
+        fields |= without_nulls({"tags": list(dict.fromkeys(event.tags)) or None, "origin": origin_of(view)})
     if more:
         within = {name: score for name, score in scores.items() if 0 <= score <= 1}
-        fields |= {"expected": view.expected(event), "scores": within or None}
-    return without_nulls(fields)
+        fields |= without_nulls({"expected": view.expected(event), "scores": within or None})
+    return fields
 
 
 # Contents
@@ -313,7 +312,7 @@ def single(value: JsonValue, key: str) -> JsonValue:
 
 def error_of(event: Event) -> str | None:
     """Type, message and traceback of a failure; None for everything that is no error."""
-    failed = views.failure(event)
+    failed = views.failure(event) if event.status is Status.ERROR else None
     if failed is None or event.error is None or not event.error.traceback:
         return failed
     return f"{failed}\n\n{event.error.traceback}"
@@ -326,18 +325,20 @@ def metrics_of(event: Event, scores: Mapping[str, float]) -> dict[str, int | flo
     """Times, tokens and dollars: known ones only, and none that contradict each other. Scores outside 0 to 1, which
     Braintrust takes for no score, unless a metric of its own has that name.
     """
-    start, duration = in_utc(event.start).timestamp(), seconds(event.duration)
-    found: dict[str, int | float | None] = {"start": start, "end": None if duration is None else start + duration}
-    if event.time_to_first_token is not None:
-        found["time_to_first_token"] = first_token(event)
+    start, duration, cost = in_utc(event.start).timestamp(), seconds(event.duration), event.cost
+    found: dict[str, int | float] = {"start": start}
+    if duration is not None:
+        found["end"] = start + duration
+    if (first := first_token(event)) is not None:
+        found["time_to_first_token"] = first
     if event.usage is not None:
         found |= tokens_of(event.usage)
-    if event.cost is not None and event.cost.total_usd is not None:
-        found["estimated_cost"] = float(event.cost.total_usd)
+    if cost is not None and cost.total_usd is not None:
+        found |= without_nulls({"estimated_cost": float(cost.total_usd)})
     if not scores:
-        return without_nulls(found)
+        return found
     others = {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
-    return {**others, **without_nulls(found)}
+    return {**others, **found}
 
 
 def tokens_of(usage: Usage) -> dict[str, int]:
@@ -354,21 +355,28 @@ def tokens_of(usage: Usage) -> dict[str, int]:
 def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
     params, usage, is_root = event.params, event.usage, view.is_root(event)
-    placed = [TOKENS[name][0] for name in tokens_of(usage)] if usage else ()
-    known = {
-        **(params_of(params) if params else {}),
-        "model": event.model, "asked_model": event.asked_model, "provider": event.provider,
-        "tools": (tools_of(event) or None) if params else None, "kind": str(event.kind),
+    known: dict[str, JsonValue] = {}
+    if params or event.model is not None or event.provider is not None:
+        asked = {"model": event.model, "asked_model": event.asked_model, "provider": event.provider}
+        known = without_nulls({**(params_of(params) if params else {}), **asked, "tools": tools_of(event) or None})
+    known["kind"] = str(event.kind)
+    known |= without_nulls({
         "session_id": view.session_id(event), "user_id": view.user(event),
         "metadata": views.own_metadata(event) or None, "tags": None if is_root else list(event.tags) or None,
-        "notes": (views.notes_of(event) or None) if event.notes else None,
-        "usage": (views.usage_rest(event, placed) or None) if usage else None,
-        "cost": views.cost_of(event.cost) if event.cost else None,
-        "feedback": (feedback_of(event, view) or None) if view.has_feedback else None,
-        **({} if event.status is Status.OK else views.ended(event)),
-        **(view.links(event, ("run_id", "experiment", "datapoint_id")) if is_root else {}),
-    }  # fmt: skip
-    return without_nulls(known)
+    })  # fmt: skip
+    if notes := views.notes_of(event):
+        known["notes"] = notes
+    if usage and (rest := views.usage_rest(event, [TOKENS[name][0] for name in tokens_of(usage)])):
+        known["usage"] = rest
+    if event.cost:
+        known["cost"] = views.cost_of(event.cost)
+    if view.has_feedback and (given := feedback_of(event, view)):
+        known["feedback"] = given
+    if event.status is not Status.OK:
+        known |= without_nulls(views.ended(event))
+    if is_root and view.has_links:
+        known |= without_nulls(view.links(event, ("run_id", "experiment", "datapoint_id")))
+    return known
 
 
 def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:

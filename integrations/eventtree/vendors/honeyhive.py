@@ -67,7 +67,7 @@ from eventtree.serializer.messages import (
     tools_of,
 )
 from eventtree.serializer.packing import in_waves
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
 from eventtree.serializer.times import EPOCH, first_token, in_utc, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, without_nulls
 from eventtree.serializer.view import TreeView
@@ -86,6 +86,7 @@ TOKENS: Mapping[str, str] = {
 """Their name in `metadata` → ours in `Usage`."""
 CONFIG_PARAMS = ("tool_choice", "response_format", "template")
 """Parameters of a model that stand in `config` itself, beside the hyperparameters and the tools."""
+MILLISECOND = timedelta(milliseconds=1)
 LINKS = ("run_id", "dataset_id", "datapoint_id", "experiment")
 RESERVED = frozenset({
     *TOKENS, *LINKS, "input_tokens", "output_tokens", "cost", "cost_details", "latency_ms", "time_to_first_token",
@@ -137,8 +138,9 @@ class HoneyHive(Vendor):
         view = TreeView.of(tree)
         session_route, events_route, _ = ROUTE_NAMES[self.generation]
         start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(view)))
+        body, tree_id = self.event, tree.id
         events = [
-            Item(event.id, tree.id, (event.id,), events_route, to_json(self.event(event, view)))
+            made((event.id, tree_id, (event.id,), events_route, to_json(body(event, view)), 1, ()))
             for event in view.events
         ]
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
@@ -190,24 +192,33 @@ class HoneyHive(Vendor):
 
     def event(self, event: Event, view: TreeView) -> dict[str, Any]:
         """The body of an event."""
-        session, below = session_of(view.id), view.children_ids.get(event.id, ())
-        more = view.has_more(event)
-        fields = {
-            "project": self.project if self.generation == "legacy" else None, "source": self.source_of(event, view),
-            "event_name": name_of(event), "event_type": EVENT_TYPES[event.kind], "event_id": event.id,
-            "session_id": session, "parent_id": view.parent_id(event) or session,
-            "children_ids": below if 0 < len(below) <= MANY_CHILDREN else None, "config": config_of(event),
-            "inputs": inputs_of(event), "outputs": outputs_of(event), "error": views.failure(event),
-            "metadata": event_metadata(event, view), "metrics": (metrics_of(event, view) or None) if more else None,
-            "feedback": feedback_of(event, view) if more else None,
-            "user_properties": user_properties(event, view), **times(event),
+        session, below, more = session_of(view.id), view.children_ids.get(event.id, ()), view.has_more(event)
+        fields: dict[str, Any] = {
+            **({"project": self.project} if self.generation == "legacy" else {}),
+            "source": self.source_of(event, view), "event_name": name_of(event),
+            "event_type": EVENT_TYPES[event.kind], "event_id": event.id, "session_id": session,
+            "parent_id": view.parent_id(event) or session,
+            **({"children_ids": below} if 0 < len(below) <= MANY_CHILDREN else {}),
+            "config": config_of(event), "inputs": inputs_of(event),
         }  # fmt: skip
-        return without_nulls(fields)
+        if (outputs := outputs_of(event)) is not None:
+            fields["outputs"] = outputs
+        if (failed := views.failure(event)) is not None:
+            fields["error"] = failed
+        fields["metadata"] = event_metadata(event, view)
+        if more:
+            told = {"metrics": metrics_of(event, view) or None, "feedback": feedback_of(event, view)}
+            fields |= without_nulls(told)
+        if user := view.user(event):
+            fields["user_properties"] = {"user_id": user}
+        return fields | times(event)
 
     def source_of(self, event: Event, view: TreeView) -> str:
         """The environment of the event, else of its root, else the setting; a blank one is refused, so it is none."""
-        labels = (event.environment, view.root.environment)
-        return next((label for label in labels if label and label.strip()), self.source)
+        for label in (event.environment, view.root.environment):
+            if label and label.strip():
+                return label
+        return self.source
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """A 500 that lists `event_ids` took those and no others; any other failure goes by its status."""
@@ -254,7 +265,7 @@ def name_of(event: Event) -> str:
 
 def times(event: Event) -> dict[str, int | float]:
     """`start_time`, `end_time` and `duration`; an open end is left out."""
-    start_ms = (in_utc(event.start) - EPOCH) // timedelta(milliseconds=1)
+    start_ms = (in_utc(event.start) - EPOCH) // MILLISECOND
     duration = seconds(event.duration)
     if duration is None:
         return {"start_time": start_ms, "duration": to_ms(seconds(event.time_to_first_token)) or 0}
@@ -350,22 +361,27 @@ def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
 
 def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Metadata of an event."""
-    ours = {
-        "kind": str(event.kind), "tags": list(event.tags) or None, "conversation_id": view.session_id(event),
-        "framework": event.framework, "traceback": event.error.traceback if event.error else None,
-        "notes": views.notes_of(event) or None, "time_to_first_token_ms": to_ms(first_token(event)),
-        **views.ended(event), "asked_model": event.asked_model, **usage_metadata(event.usage),
+    ours: dict[str, JsonValue] = {"kind": str(event.kind)}
+    described = {
+        "tags": list(event.tags) or None, "conversation_id": view.session_id(event), "framework": event.framework,
+        "traceback": event.error.traceback if event.error else None, "notes": views.notes_of(event) or None,
+        "time_to_first_token_ms": to_ms(first_token(event)), **views.ended(event), "asked_model": event.asked_model,
     }  # fmt: skip
+    ours |= without_nulls(described)
+    if event.usage is not None:
+        ours |= without_nulls(usage_metadata(event.usage))
     if event.cost is not None and event.cost.total_usd is not None:
-        ours |= {"cost": float(event.cost.total_usd), "cost_details": views.cost_of(event.cost)}
-    ours |= NAMES[event.kind](event) if event.kind in NAMES else {}
-    return {**own_metadata(event), **without_nulls(ours | view.links(event, LINKS))}
+        ours |= without_nulls({"cost": float(event.cost.total_usd), "cost_details": views.cost_of(event.cost)})
+    if event.kind in NAMES:
+        ours |= without_nulls(NAMES[event.kind](event))
+    if view.has_links:
+        ours |= without_nulls(view.links(event, LINKS))
+    own = own_metadata(event)
+    return own | ours if own else ours
 
 
-def usage_metadata(usage: Usage | None) -> dict[str, JsonValue]:
+def usage_metadata(usage: Usage) -> dict[str, JsonValue]:
     """Tokens under the names the vendor reads, and how they came about."""
-    if usage is None:
-        return {}
     return {theirs: getattr(usage, ours) for theirs, ours in TOKENS.items()} | {
         "tokens_inferred": usage.inferred or None, "cached": usage.cached or None, "service_tier": usage.service_tier,
         "usage_units": usage.units or None, "usage_problems": list(usage.problems) or None,
