@@ -538,6 +538,7 @@ def test_f09_compressed_bytes_count_too() -> None:
         ("gzip", b"", b"", False),
         ("gzip", b"{}", b"", True),
         ("gzip", gzip.compress(b"{}", mtime=0)[:-4], b"{}", True),
+        ("gzip", gzip.compress(b"{", mtime=0) + gzip.compress(b"}", mtime=0), b"{", True),
         ("br", b"\x0b\x00\x80{}\x03", b"", True),
         ("gzip, gzip", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), b"", True),
         ("nonsense", b"{}", b"", True),
@@ -585,8 +586,12 @@ async def test_f09_broken_chunks_leave_the_status_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [b"\0" * 100, b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: \0\r\n\r\n", b"HTTP/9 x\r\n\r\n"]
-)
+    "start",
+    [
+        b"\0" * 100, b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: \0\r\n\r\n", b"HTTP/9 x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n" % (b"9" * 5_000),
+    ],
+)  # fmt: skip
 async def test_f09_what_is_not_http_is_an_error_that_quotes_nothing(start: bytes) -> None:
     async with serving(answering(start + PAYLOAD + KEY.encode())) as server:
         assert "not valid HTTP" in await ask_failing(server.url)

@@ -247,7 +247,8 @@ class Body:
     @property
     def is_whole(self) -> bool:
         """Everything taken so far was kept, and a compressed body has come to its end."""
-        return self._readable and (self._inflate is None or self._received == 0 or self._inflate.eof)
+        inflate = self._inflate
+        return self._readable and (not inflate or not self._received or (inflate.eof and not inflate.unused_data))
 
     async def take_all(self, response: httpx.Response) -> bool:
         """Add all that comes, until it ends (True) or nothing more is wanted."""
