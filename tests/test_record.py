@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +36,17 @@ def test_what_json_has_nothing_for_is_refused(value: object, has_orjson: bool, m
         monkeypatch.setattr(record, "orjson", None)
     with pytest.raises(ValueError):
         record.encode({"r": "note", "id": "a", "tree": "a", "value": value})
+
+
+@pytest.mark.parametrize("has_orjson", [True, False])
+@pytest.mark.parametrize(
+    "value", [array("h", [1, 2]), b"\1\0\2\0", bytearray(4), memoryview(b"ab"), {1}, 1j, ..., {1: 2}]
+)
+def test_only_what_json_has_something_for_is_known_again(
+    value: object, has_orjson: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrays of several kinds hold the same bytes; to be known by those would be to be taken for each other."""
+    if not has_orjson:
+        monkeypatch.setattr(record, "orjson", None)
+    assert record.known_by({"k": [value]}) is None
+    assert record.known_by({"k": [1, (True, "x"), {"y": None}]}) is not None

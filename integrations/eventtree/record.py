@@ -224,10 +224,23 @@ def known_by(value: Any) -> bytes | None:
     None where it holds others, none of whose code is run. Without orjson it is what marshal writes of it.
     """
     try:
-        return marshal.dumps(value, MARSHALLED) if orjson is None else orjson.dumps(value, None, PASSED_OVER)
+        if orjson is not None:
+            return orjson.dumps(value, None, PASSED_OVER)
+        written = marshal.dumps(value, MARSHALLED)
     except (TypeError, ValueError):
         return None
+    return written if _is_plain(value) else None
 
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON has something for it. Of an array marshal writes the bytes, and not of what kind they are."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str and _is_plain(one) for key, one in value.items())
+    return all(map(_is_plain, value)) if kind is list or kind is tuple else kind in PLAIN
+
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
 
 MARSHALLED = 2
 """Form of marshal's in which equal values are written the same, however often they are held."""
