@@ -222,12 +222,16 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used_again() -> No
     assert server.calls == 3
 
 
-async def test_a_connection_on_which_a_server_spoke_unasked_is_not_used_again() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_connection_on_which_a_server_spoke_unasked_is_not_used_again(*, at_once: bool) -> None:
+    """With the answer or behind it: else it would be taken for the answer to the next request."""
+    unasked = b"HTTP/1.1 408 Idle\r\nContent-Length: 0\r\n\r\n"
+
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.hear(reader)
-        writer.write(ok(b"{}"))
+        writer.write(ok(b"{}") + unasked * at_once)
         await asyncio.sleep(0.02)
-        writer.write(b"HTTP/1.1 408 Idle\r\nContent-Length: 0\r\n\r\n")
+        writer.write(unasked)
         await asyncio.sleep(60)
 
     async with serving(speak) as server:

@@ -202,7 +202,9 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Wait for another request, where this one and its answer are over and both sides keep the connection."""
-        if self._has_ended or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+        is_over = self._http.our_state is self._http.their_state is h11.DONE
+        # What has come behind the answer would be taken for that to the next request.
+        if self._has_ended or not is_over or self._http.trailing_data[0]:
             self.cut()
             return
         self._http.start_next_cycle()
