@@ -42,8 +42,9 @@ def record_model(pipeline: Pipeline, run: str, parent: str | None, question: str
         kind=Kind.MODEL,
         name="ChatModel",
         inputs=messages,
-        model="gpt-4o-mini",
-        provider="openai",
+        known={"model": "gpt-4o-mini", "provider": "openai"},
     )
     recorder.first_token(run)
-    recorder.close(pipeline, run, outputs={"messages": [{"role": "assistant", "content": "here"}]}, usage=USAGE)
+    recorder.close(
+        pipeline, run, outputs={"messages": [{"role": "assistant", "content": "here"}]}, learned={"usage": USAGE}
+    )

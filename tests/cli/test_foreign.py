@@ -67,7 +67,7 @@ def journal(own_place: Path) -> Any:
         pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))], tags=(ODD,), environment=ODD)
         with eventtree.session(ODD, user=ODD):
             tree = record_tree(pipeline, question=ODD, metadata={ODD: ODD})
-            recorder.open(pipeline, "r", None, kind=Kind.MODEL, name=ODD, model=ODD, provider=ODD)
+            recorder.open(pipeline, "r", None, kind=Kind.MODEL, name=ODD, known={"model": ODD, "provider": ODD})
             recorder.note("r", ODD, ODD)
             recorder.close(pipeline, "r", error={"type": ODD, "message": ODD}, status=Status.ERROR)
             record_model(pipeline, "m", None, ODD)

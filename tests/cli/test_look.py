@@ -77,7 +77,7 @@ def test_plumbing_is_left_out_unless_all_is_asked_for() -> None:
     pipeline = Pipeline(deliver=False)
     tree, plumbing = new_id(), new_id()
     recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="graph", inputs={})
-    recorder.open(pipeline, plumbing, tree, kind=Kind.CHAIN, name="ChannelWrite", inputs={}, internal=True)
+    recorder.open(pipeline, plumbing, tree, kind=Kind.CHAIN, name="ChannelWrite", inputs={}, known={"internal": True})
     recorder.close(pipeline, plumbing, outputs=None)
     recorder.close(pipeline, tree, outputs=None)
     assert "ChannelWrite" not in run("show")

@@ -60,8 +60,10 @@ def journal(own_place: Path) -> Path:
         recorder.open(pipeline, root, None, kind=Kind.CHAIN, name="chain")
         for _ in range(count):
             model = new_id()
-            recorder.open(pipeline, model, root, kind=Kind.MODEL, name="model", model="our-own-7b", provider="fm")
-            recorder.close(pipeline, model, usage=USAGE)
+            recorder.open(
+                pipeline, model, root, kind=Kind.MODEL, name="model", known={"model": "our-own-7b", "provider": "fm"}
+            )
+            recorder.close(pipeline, model, learned={"usage": USAGE})
         recorder.close(pipeline, root)
     return own_place
 

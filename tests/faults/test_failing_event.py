@@ -48,7 +48,15 @@ def record_bomb(pipeline: Pipeline, where: str) -> str:
     }
     recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name="chain", inputs={"question": content[tree]})
     messages = {"messages": [{"role": "user", "content": content[model]}]}
-    recorder.open(pipeline, model, tree, kind=Kind.MODEL, name="model", inputs=messages, model="m", provider="openai")
+    recorder.open(
+        pipeline,
+        model,
+        tree,
+        kind=Kind.MODEL,
+        name="model",
+        inputs=messages,
+        known={"model": "m", "provider": "openai"},
+    )
     recorder.open(pipeline, tool, model, kind=Kind.TOOL, name="tool", inputs={"x": content[tool]})
     recorder.close(pipeline, tool, outputs="1")
     recorder.close(pipeline, model, outputs={"messages": [{"role": "assistant", "content": "a"}]})

@@ -69,7 +69,8 @@ def test_f48_classes_whose_code_raises_cost_no_record(kind: str, error: type[Bas
     pipeline = Pipeline(strict=True)
     for part in (*PARTS, "metadata.session_id", "metadata.user_id", "tag"):
         value = ODD[kind](error)
-        given: dict[str, Any] = {"name": "x", part: value}
+        is_given = part in ("name", "metadata", "tags", "inputs")
+        given: dict[str, Any] = {"name": "x", **({part: value} if is_given else {"known": {part: value}})}
         if part.startswith("metadata."):
             given = {"name": "x", "metadata": {part.partition(".")[2]: value}}
         elif part == "tag":
@@ -79,7 +80,7 @@ def test_f48_classes_whose_code_raises_cost_no_record(kind: str, error: type[Bas
         recorder.open(pipeline, root, None, kind=Kind.MODEL, **given)
         recorder.open(pipeline, child, root, kind=Kind.MODEL, **given)
         recorder.note(root, "odd", {"a": value, "b": [value]})
-        recorder.close(pipeline, child, outputs=value, inputs=value, usage=value, metadata=value)
+        recorder.close(pipeline, child, outputs=value, inputs=value, learned={"usage": value, "metadata": value})
         recorder.close(pipeline, root)
         assert pipeline.journal.appended - before == 5 + (before == 0), part
     assert not diagnostics.failures
@@ -110,7 +111,7 @@ def test_f49_functions_of_yours_that_would_end_the_thread_stop_no_lane(what: str
         for _ in range(3):
             record_tree(pipeline)
             run = new_id()
-            recorder.open(pipeline, run, None, kind=Kind.MODEL, name="x", model="gpt-4o", inputs="hello")
+            recorder.open(pipeline, run, None, kind=Kind.MODEL, name="x", known={"model": "gpt-4o"}, inputs="hello")
             recorder.close(pipeline, run, outputs="there")
         sums = flush(20).vendors["braintrust"]
         assert (sums.accepted, sums.delivered, sums.unexplained) == (12, 12, 0), sums

@@ -33,7 +33,7 @@ def hostile_tree() -> EventTree:
     pipeline = Pipeline(deliver=False, tags=(EVERYWHERE,), user=EVERYWHERE, session=EVERYWHERE)
     tree, failed = new_id(), new_id()
     inputs = {"messages": [{"role": EVERYWHERE, "content": EVERYWHERE, "tool_calls": [{"name": EVERYWHERE}]}]}
-    recorder.open(pipeline, tree, None, kind=Kind.MODEL, name=EVERYWHERE, inputs=inputs, model=EVERYWHERE)
+    recorder.open(pipeline, tree, None, kind=Kind.MODEL, name=EVERYWHERE, inputs=inputs, known={"model": EVERYWHERE})
     recorder.open(pipeline, failed, tree, kind=Kind.TOOL, name=EVERYWHERE, inputs={EVERYWHERE: EVERYWHERE})
     recorder.note(failed, EVERYWHERE, {EVERYWHERE: EVERYWHERE})
     recorder.close(pipeline, failed, error=ValueError(EVERYWHERE), status=Status.ERROR)

@@ -64,18 +64,24 @@ def never(value: Any) -> Any:
 
 
 ODD_OPENS: list[dict[str, Any]] = [
-    {"provider": object()}, {"provider": {"a": 1}}, {"provider": HALF, "model": HALF}, {"provider": b"x", "model": 7},
-    {"name": HALF}, {"name": None}, {"name": ["a"]}, {"session": HALF}, {"session": 10**5000}, {"user": 10**5000},
-    {"metadata": {"user_id": 10**5000, "session_id": HALF}}, {"metadata": Raising()}, {"metadata": {HALF: HALF}},
-    {"tags": [HALF, None, object(), 10**5000]}, {"tags": Raising()}, {"tags": "one"}, {"inputs": 1, "convert": never},
+    *({"known": known} for known in (
+        {"provider": object()}, {"provider": {"a": 1}}, {"provider": HALF, "model": HALF},
+        {"provider": b"x", "model": 7}, {"session": HALF}, {"session": 10**5000}, {"user": 10**5000},
+        {"params": {"x": object()}}, {"params": "text"},
+    )),
+    {"name": HALF}, {"name": None}, {"name": ["a"]}, {"metadata": {"user_id": 10**5000, "session_id": HALF}},
+    {"metadata": Raising()}, {"metadata": {HALF: HALF}}, {"tags": [HALF, None, object(), 10**5000]},
+    {"tags": Raising()}, {"tags": "one"}, {"inputs": 1, "convert": never},
     {"inputs": HALF, "convert": lambda value: value}, {"inputs": 1, "convert": lambda value: object()},
-    {"params": {"x": object()}}, {"params": "text"},
 ]  # fmt: skip
 ODD_CLOSES: list[dict[str, Any]] = [
-    {"outputs": 1, "convert": never}, {"outputs": HALF, "convert": lambda value: value}, {"model": HALF},
-    {"model": object(), "provider": object()}, {"error": NamelessError("x"), "status": Status.ERROR},
-    {"error": {"type": HALF}, "status": Status.ERROR}, {"usage": {"x": HALF}}, {"usage": object()},
-    {"metadata": {"x": object()}}, {"cost": HALF}, {"inputs": NamelessError("y")},
+    {"outputs": 1, "convert": never}, {"outputs": HALF, "convert": lambda value: value},
+    {"error": NamelessError("x"), "status": Status.ERROR}, {"error": {"type": HALF}, "status": Status.ERROR},
+    {"inputs": NamelessError("y")},
+    *({"learned": learned} for learned in (
+        {"model": HALF}, {"model": object(), "provider": object()}, {"usage": {"x": HALF}}, {"usage": object()},
+        {"metadata": {"x": object()}}, {"cost": HALF},
+    )),
 ]  # fmt: skip
 
 

@@ -308,7 +308,13 @@ def test_what_is_too_large_is_halved_then_shortened_until_all_arrives(own_place:
             run = new_id()
             text = [{"role": "user", "content": "x" * (200_000 if number == 7 else 20_000)}]
             recorder.open(
-                pipeline, run, None, kind=Kind.MODEL, name="m", inputs={"messages": text}, model="m", provider="p"
+                pipeline,
+                run,
+                None,
+                kind=Kind.MODEL,
+                name="m",
+                inputs={"messages": text},
+                known={"model": "m", "provider": "p"},
             )
             recorder.close(pipeline, run, outputs={"messages": [{"role": "assistant", "content": "y"}]})
         sums = flush(20).vendors["otlp"]

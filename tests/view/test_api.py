@@ -99,7 +99,7 @@ async def test_an_outline_adds_up_tokens_and_cost_with_their_source(client: http
 
 async def test_what_is_unknown_is_none_and_not_zero(client: httpx.AsyncClient, own_place: Path) -> None:
     pipeline, run = pipeline_in(own_place), new_id()
-    recorder.open(pipeline, run, None, kind=Kind.MODEL, name="Own", model="nobody-knows")
+    recorder.open(pipeline, run, None, kind=Kind.MODEL, name="Own", known={"model": "nobody-knows"})
     recorder.close(pipeline, run, outputs={"text": "x"})
     tree = await get(client, f"/api/trees/{run}")
     assert (tree["sums"]["tokens"], tree["sums"]["usd"]) == ({}, None)

@@ -211,7 +211,7 @@ def chat_tree(folder: Path) -> str:
         {"role": "user", "content": [{"type": "odd", "thing": 7}]},
     ]
     recorder.open(
-        pipeline, model, tree, kind=Kind.MODEL, name="ChatModel", model="gpt-4o-mini", provider="openai",
+        pipeline, model, tree, kind=Kind.MODEL, name="ChatModel", known={"model": "gpt-4o-mini", "provider": "openai"},
         inputs={"messages": messages}, convert=lambda value: value,
     )  # fmt: skip
     recorder.first_token(model)
@@ -219,7 +219,7 @@ def chat_tree(folder: Path) -> str:
         "role": "assistant", "content": "A dot.", "reasoning": "It is small.",
         "tool_calls": [{"id": "c2", "name": "count", "arguments": {"n": 1}}],
     }  # fmt: skip
-    recorder.close(pipeline, model, outputs={"messages": [answer]}, usage=USAGE)
+    recorder.close(pipeline, model, outputs={"messages": [answer]}, learned={"usage": USAGE})
     recorder.open(pipeline, tool, tree, kind=Kind.TOOL, name="count", inputs={"n": 1})
     recorder.close(pipeline, tool, outputs={"role": "tool", "tool_call_id": "c2", "content": "counted one"})
     recorder.open(pipeline, retriever, tree, kind=Kind.RETRIEVER, name="search", inputs={"query": "dots"})

@@ -88,11 +88,13 @@ def small_tree(pipeline: Pipeline, name: str = "chain", **root: Any) -> str:
     recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name=name, inputs={"question": "Where?"}, **root)
     child = new_id()
     recorder.open(
-        pipeline, child, tree, kind=Kind.MODEL, name="ChatModel", model="gpt-4o-mini", provider="openai",
+        pipeline, child, tree, kind=Kind.MODEL, name="ChatModel", known={"model": "gpt-4o-mini", "provider": "openai"},
         inputs={"messages": [{"role": "user", "content": "Where?"}]},
     )  # fmt: skip
     recorder.first_token(child)
-    recorder.close(pipeline, child, outputs={"messages": [{"role": "assistant", "content": "here"}]}, usage=USAGE)
+    recorder.close(
+        pipeline, child, outputs={"messages": [{"role": "assistant", "content": "here"}]}, learned={"usage": USAGE}
+    )
     recorder.close(pipeline, tree, outputs="here", status=Status.OK)
     return tree
 
@@ -153,10 +155,10 @@ def hostile_tree(pipeline: Pipeline, text: str) -> str:
         {"role": "tool", "tool_call_id": text, "content": text, "status": text},
     ]
     recorder.open(
-        pipeline, model, tree, kind=Kind.MODEL, name=text, model=text, provider=text, params={text: text},
-        inputs={"messages": messages},
+        pipeline, model, tree, kind=Kind.MODEL, name=text, inputs={"messages": messages},
+        known={"model": text, "provider": text, "params": {text: text}},
     )  # fmt: skip
-    recorder.close(pipeline, model, outputs={"messages": messages, text: text}, usage={"raw": text})
+    recorder.close(pipeline, model, outputs={"messages": messages, text: text}, learned={"usage": {"raw": text}})
     recorder.open(pipeline, tool, tree, kind=Kind.TOOL, name=text, inputs={"input": text})
     recorder.close(pipeline, tool, status=Status.ERROR, error=type("Error", (Exception,), {})(text))
     recorder.open(pipeline, retriever, tree, kind=Kind.RETRIEVER, name=text, inputs={"query": text})

@@ -1,4 +1,4 @@
-"""What kind a run is, by its structure and never by a word in its name (scenario F6); its id and its name as text."""
+"""A run's id and its name as text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ from uuid import UUID
 
 from eventtree.content import items_of
 from eventtree.record import encode
-
-HIDDEN = "langsmith:hidden"
-PLUMBING = ("ChannelWrite<", "ChannelRead<", "Branch<")
-ENDS = frozenset({"__start__", "__end__"})
-
-
-def is_plumbing(name: str) -> bool:
-    """Whether runs of this name are the framework's plumbing."""
-    return name in ENDS or name.startswith(PLUMBING)
-
 
 FALLBACKS = "RunnableWithFallbacks"
 """Name of the run around the attempts of `with_fallbacks`, where the user gives it no other. It only numbers attempts:

@@ -97,7 +97,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
         inputs: Any = None,
     ) -> None:  # fmt: skip
         """A chain raised, was cancelled, or ended by control flow."""
-        self._fail(run_id, error, Kind.CHAIN, parent_run_id, tags, inputs=inputs)
+        self._fail(run_id, error, Kind.CHAIN, parent_run_id, tags, inputs)
 
     # Models
 
@@ -181,7 +181,7 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
         body = None if some else body_in(error, responses.body_of(generations))
         learned = usage.learned_from(response, generations, recorder.recall(key_of(run_id)), body)
         outputs, shape = (list(messages_in(body)), self._messages) if body is not None else (responses.of(some), None)
-        self._fail(run_id, error, Kind.MODEL, parent_run_id, tags, outputs=outputs or None, convert=shape, **learned)
+        self._fail(run_id, error, Kind.MODEL, parent_run_id, tags, None, outputs or None, shape, learned)
 
     # Tools
 

@@ -13,16 +13,15 @@ from eventtree.diagnostics import class_name, message_of
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import langgraph, models
 from eventtree.langchain.abandoned import abandoned
-from eventtree.langchain.classify import HIDDEN, class_of, is_plumbing, key_of, name_of, started_ns
+from eventtree.langchain.classify import class_of, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
 from eventtree.langchain.prompts import params_of
 from eventtree.record import SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording.enclosing import configured
-from eventtree.recording.pipeline import KNOWN_NAMES, SHORT_NAME, Pipeline, Prepared
+from eventtree.recording.pipeline import Pipeline, Prepared
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
 from eventtree.recording.status import status_of
-from eventtree.remembered import Remembered
 from eventtree.tree.structure import is_node
 from eventtree.usage.collect import files_sent
 
@@ -31,8 +30,6 @@ About = Mapping[str, Any]
 
 FRAMEWORK = "langchain"
 CHAIN, MODEL, OK = Kind.CHAIN, Kind.MODEL, Status.OK
-INTERNAL = Remembered(KNOWN_NAMES, is_plumbing, longest=SHORT_NAME)
-"""Whether runs of a name are the framework's plumbing."""
 
 serialized_once = partial(Known, most=64, longest=16_384)
 """Of prompts and models, as LangChain serializes them: each comes with every run of it, and none is cheap to read."""
@@ -54,8 +51,6 @@ class RunReports:
             attempt = self._fallback_attempt(parent)
             if attempt is not None:
                 about = {**(about or NOTHING), "attempt": attempt}
-        if INTERNAL[name] or (tags is not None and HIDDEN in (tags if type(tags) is list else items_of(tags) or ())):
-            known = {**known, "internal": True}
         if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
             root.is_unasked = False
             self._learn_configured(parent)
@@ -127,8 +122,9 @@ class RunReports:
         return int(attempts) + 1
 
     def _fail(
-        self, run_id: UUID, error: BaseException, kind: Kind, parent_run_id: UUID | None, tags: Tags, **learned: Any
-    ) -> None:
+        self, run_id: UUID, error: BaseException, kind: Kind, parent_run_id: UUID | None, tags: Tags,
+        inputs: Any = None, outputs: Any = None, convert: Any = None, learned: About = NOTHING,
+    ) -> None:  # fmt: skip
         key = key_of(run_id)
         status, control = status_of(error)
         if status is Status.INTERRUPTED:
@@ -138,7 +134,7 @@ class RunReports:
             recorder.note(key, "control_flow" if control else "cancelled", note, pipeline=self.pipeline)
         shown = error if status is Status.ERROR else None
         self._opened(run_id, kind, parent_run_id, tags)
-        recorder.close(self.pipeline, key, status=status, error=shown, **learned)
+        recorder.close(self.pipeline, key, status, outputs, convert, shown, inputs, learned=learned)
 
     def _interrupt(self, key: str, error: BaseException, parent_run_id: UUID | None, tags: Tags) -> None:
         """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""

@@ -36,7 +36,7 @@ sanitizers: weakref.WeakKeyDictionary[Journal, Sanitizer] = weakref.WeakKeyDicti
 
 OWN = frozenset({"kind", "status", "framework"})
 """Parts of a record whose values are words of ours."""
-TEXTS = frozenset({"model", "provider", "base_url", "name"})
+TEXTS = frozenset({"model", "provider", "base_url", "name", "session", "user"})
 """Parts of a record that are text whatever was given for them."""
 MAPPINGS = frozenset({"metadata", "params", "usage", "error"})
 """Parts of a record that are objects whatever became of them."""
@@ -166,9 +166,9 @@ class Pipeline:
             Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
         )
         self.tags = self.plain_tags(self.settings.tags)
-        given = {key: getattr(self.settings, key) for key in ("environment", "release", "service")}
-        self.deployment = {key: plain for key, name in given.items() if name and (plain := self.part("name", name))}
-        """What every root's record says of where it ran."""
+        given = {key: getattr(self.settings, key) for key in ("session", "user", "environment", "release", "service")}
+        self.root = {key: plain for key, name in given.items() if name and (plain := self.part("name", name))}
+        """What every root's record says, unless a session around it says otherwise."""
         self.relay: Relay | None = None
         self.vendors: tuple[Vendor, ...] = ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eventtree import diagnostics
 from eventtree.config import Bounds
 from eventtree.event import JsonValue
-from eventtree.record import PART, Ref
+from eventtree.record import PART, Record, Ref
 from eventtree.recording.remote import Remote, in_metadata, remote
 from eventtree.remembered import oldest_of
 
@@ -69,6 +69,21 @@ class Tree:
         self.is_over = False
         """Whether that has ended."""
 
+    def close(self, entry: Record) -> None:
+        """Its root ends: add to the root's record what only that says.
+
+        Whom the tree is for, and how large it is: the record of the root's start may be damaged.
+        """
+        entry["vendors"], entry["events"] = self.vendors, self.events
+        if self.parts:
+            entry["parts"] = self.parts
+        # What is recorded from here on may come after the tree has gone out, and points to nothing.
+        self.texts, self.is_over = None, True
+
+    def stand_alone(self) -> None:
+        """Be no part of another process' tree."""
+        self.id, self.remote, self.counted = self.root, None, names_of(self.vendors)
+
 
 class Run:
     """A run: ids and clocks. Most fields are set as it opens, without a constructor, which would be one call more; what
@@ -101,6 +116,12 @@ class Run:
     """Monotonic clock of its end, or of its root's."""
     is_left = False
     """Its root has ended and it has not: its own end may still come."""
+
+    def began(self, now: int, start_ns: int) -> int:
+        """It began before it was put into the table; returns when, in wall-clock ns."""
+        self.early = max(0, now - start_ns)
+        self.start -= self.early
+        return min(start_ns, now)
 
 
 class Runs:

@@ -134,8 +134,10 @@ class TreeBuilder:
             }
         parents = paced_dict(safe)
         configured = root.close.get("configured") or {}
-        session = root.learned("session") or configured.get("session") or _agreed(runs, SESSION_KEYS, words)
-        user = root.learned("user") or configured.get("user") or _agreed(runs, USER_KEYS, words)
+        session, user = (
+            root.learned(name) or _named(root, keys, words) or configured.get(name) or _agreed(runs, keys, words)
+            for name, keys in (("session", SESSION_KEYS), ("user", USER_KEYS))
+        )
         # Who wraps whom decides whose tokens count, so it is settled before any event is made.
         around = wrappers(found.with_usage, runs, parents)
         quiet = silent(found.asked, runs, parents, around)
@@ -162,6 +164,12 @@ def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[Even
             growing.setdefault(entry["tree"], TreeBuilder(entry["tree"])).add(entry)
     built = (builder.build(pricing) for builder in growing.values())
     return [tree for tree in built if tree is not None]
+
+
+def _named(run: Run, keys: tuple[str, ...], words: set[str]) -> str | None:
+    """The value that a run's own metadata gives."""
+    found = None if words.isdisjoint(keys) else first_of(run.open.get("metadata") or {}, keys)
+    return None if found is None else str(found)
 
 
 def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...], words: set[str]) -> str | None:

@@ -16,6 +16,7 @@ from eventtree.pace import let_go, paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
 from eventtree.tree.rules import NOTHING, Run
+from eventtree.tree.structure import HIDDEN, LANGCHAIN, PLUMBING
 from eventtree.usage import normalise
 
 rebuild_dataclass(cast("Any", Event))  # with delivery, which a handler imports: not amid the first tree
@@ -85,6 +86,8 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     event.status = STATUSES.get(status) or Status(str(status))
     event.error = None if error is None else _error(error)
     event.internal = bool(opened("internal") if internal is None else internal)
+    if opened("framework") == LANGCHAIN and type(event.name) is str:
+        event.internal = event.internal or PLUMBING[event.name] or HIDDEN in opened("tags", ())
     event.inputs = opened("inputs") if inputs is None else inputs
     event.outputs = closed("outputs") if run.close else run.outputs
     event.model = model = asked if model is None else model

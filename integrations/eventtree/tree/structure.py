@@ -12,6 +12,7 @@ from typing import Any
 
 from eventtree import record
 from eventtree.event import JsonValue, Kind, Status
+from eventtree.remembered import Remembered
 from eventtree.tree.rules import Run
 
 INTEGRATION = "ls_integration"
@@ -21,6 +22,14 @@ PLAIN_GRAPH = "langgraph"
 written something else: `deepagents` and apps do, by `with_config`.
 """
 LLAMA_INDEX = "llama_index"
+LANGCHAIN = "langchain"
+PLUMBING: Remembered[str, bool] = Remembered(
+    1_024,
+    lambda name: name in ("__start__", "__end__") or name.startswith(("ChannelWrite<", "ChannelRead<", "Branch<")),
+)
+"""Whether LangGraph's runs of a name are its plumbing."""
+HIDDEN = "langsmith:hidden"
+"""Tag of what LangChain and LangGraph hide in their own viewer."""
 AGENT_NAME = "lc_agent_name"
 STEP = "graph:step:"
 """Tag of a node's run, directly below the run of its graph."""

@@ -1,0 +1,86 @@
+"""What only the first run of a tree has: whether the tree is recorded, whose it is, and what else its record says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from eventtree import diagnostics
+from eventtree.record import Record
+from eventtree.recording.callback_context import remember_tree
+from eventtree.recording.caller import caller
+from eventtree.recording.remote import active_traceparent, remote
+from eventtree.recording.session import current_example, current_session
+
+if TYPE_CHECKING:
+    from eventtree.recording.pipeline import Pipeline
+    from eventtree.recording.runs import Run, Tree
+
+
+def begin(pipeline: Pipeline, run: Run, *, is_captured: bool) -> None:
+    """Settle whether the tree is recorded, and tell the blocks around it."""
+    tree, run.is_unasked = run.tree, True
+    rate = pipeline.settings.sample_rate
+    remember_tree(pipeline, tree.id)
+    for block in (current_example(), current_session()):
+        if block is not None:
+            block.tree_ids.append(tree.id)
+    # Of a part of another process' tree that process has decided.
+    is_sampled = rate >= 1 or is_captured or tree.remote is not None or _share(tree.id) < rate
+    tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
+    if diagnostics.is_delivery_thread():
+        tree.skipped = "internal"
+    if tree.skipped and tree.remote is not None:
+        # Counted as a tree of its own: that it is missing says nothing of the rest.
+        tree.stand_alone()
+
+
+def describe(
+    pipeline: Pipeline,
+    tree: Tree,
+    entry: Record,
+    parent_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    tags: Iterable[str] | None,
+) -> dict[str, Any]:
+    """Add to the record of a tree's first run what only that has; gives back its metadata.
+
+    Session and user are those of the block around, else of the settings, else of what was handed on; the fold looks for
+    others in the metadata.
+    """
+    row, session, handed = current_example(), current_session(), tree.remote or remote()
+    own = dict(row.metadata) if row is not None else {}
+    if metadata is not None:
+        own.update(metadata if type(metadata) is dict else pipeline.part("metadata", metadata))
+    if pipeline.settings.callers:
+        own.setdefault("eventtree_caller", caller())
+    if tree.remote is None:
+        if handed is not None and handed.run is not None:
+            own |= {"parent_run_id": handed.run, "parent_tree_id": handed.tree}
+        tree.traceparent = active_traceparent() or (handed.traceparent if handed is not None else None)
+    if tree.traceparent is not None:
+        entry["traceparent"] = tree.traceparent
+    if handed is not None:
+        _name(pipeline, entry, handed.session, handed.user)
+    entry.update(pipeline.root)
+    if session is not None:
+        _name(pipeline, entry, session.id, session.user)
+    more = [] if tags is None else pipeline.plain_tags(tags)
+    if pipeline.tags or more:
+        entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
+    if parent_id is not None:
+        own["parent_run_id"] = parent_id
+    return {**pipeline.settings.metadata, **own}
+
+
+def _name(pipeline: Pipeline, entry: Record, session: Any, user: Any) -> None:
+    # Made plain before it is looked at: a name of the app's own class may do anything when it is compared.
+    for key, value in (("session", session), ("user", user)):
+        if value is not None and (plain := pipeline.part("name", value)):
+            entry[key] = plain
+
+
+def _share(tree_id: str) -> float:
+    """A number in [0, 1) that is the same for every handler that sees the tree."""
+    return random.Random(tree_id.encode(errors="backslashreplace")).random()
