@@ -45,23 +45,21 @@ class Index:
     """The index of one journal. Safe for threads; several processes may have the same journal's open. Whatever reads
     the journal raises OSError where the disk refuses.
 
-    `prices` and `tokenizer` are as in the settings, and default to them. Prices given as a function, or a tokenizer,
-    have no name that another process would know: then the index is in memory.
+    `prices` are as in the settings, and default to them. Prices given as a function, or the setting of a tokenizer, have
+    no name that another process would know: then the index is in memory.
     """
 
-    def __init__(self, journal: Journal, prices: Any = None, tokenizer: Any = None) -> None:
+    def __init__(self, journal: Journal, prices: Any = None) -> None:
         """Open the index; nothing is read yet.
 
         Raises:
             ConfigError: the prices are wrong.
         """
         settings = config.resolve()
-        prices = settings.prices if prices is None else prices
-        tokenizer = tokenizer or settings.tokenizer
         self.journal = journal
-        self.pricer = Pricer.of(prices, tokenizer)
+        self.pricer = Pricer.of(settings.prices if prices is None else prices, settings.tokenizer)
         self._deliveries = Deliveries(journal)
-        self.file = file_of(journal, None if tokenizer else name_of(self.pricer))
+        self.file = file_of(journal, None if settings.tokenizer else name_of(self.pricer))
         self._opened: Remembered[str, Opened | None] = Remembered(KEPT_TREES)
         self._lock = RLock()
         self._begin()

@@ -16,18 +16,8 @@ from operator import itemgetter
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
+from eventtree.usage import providers
 from eventtree.usage.hosted import billed_queries
-from eventtree.usage.providers import (
-    CONTAINERS,
-    MODIFIERS,
-    ORDINARY,
-    QUIRKS,
-    REPEATS,
-    TIER_NAMES,
-    TIERS,
-    UNITS,
-    UNITS_BESIDE,
-)
 from eventtree.usage.reader import MOST_TOKENS, Reading, add, check_parts, count, find_each, read
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
@@ -37,7 +27,7 @@ PER_GENERATION = ("usage_metadata", "response_metadata")
 """Places that exist once for each generation; the others speak of the whole request."""
 
 MODALITIES = frozenset({"image", "audio", "video"})
-MODIFIER_PATHS = tuple(MODIFIERS)
+MODIFIER_PATHS = tuple(providers.MODIFIERS)
 GOOGLE = frozenset({"google", "gemini", "vertexai", "vertex", "genai"})
 FIELDS = {name.removesuffix("_tokens"): name for name in Usage.model_fields if name.endswith("_tokens")}
 
@@ -75,7 +65,7 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     others = next((one.others for one in readings if one.others), {})
     return _made(
         **_fields(chosen),
-        units=units | {name: chosen.figures[name] for name in UNITS if name in chosen.figures},
+        units=units | {name: chosen.figures[name] for name in providers.UNITS if name in chosen.figures},
         others={other: _made(**_fields(reading), service_tier=tier) for other, reading in others.items()},
         uncounted=_uncounted(raw, record.listed, chosen.figures, inputs),
         cached=record.is_cached,
@@ -182,7 +172,9 @@ def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
 
 def _listed_units(record: _Record, model: str | None) -> dict[str, int]:
     """What the answer lists beside its counts and is billed; see `hosted`."""
-    beside = {unit: n for key, unit in UNITS_BESIDE.items() for one in record.dicts if (n := count(one.get(key)))}
+    beside = {
+        unit: n for key, unit in providers.UNITS_BESIDE.items() for one in record.dicts if (n := count(one.get(key)))
+    }
     units, queries = (_dict(record.listed.get(key)).items() for key in ("units", "queries"))
     found = beside | {name: n for name, value in units if (n := count(value))}
     return found | {name: billed_queries(name, n, model) for name, value in queries if (n := count(value))}
@@ -203,7 +195,7 @@ def _readings(record: _Record) -> list[Reading]:
 def _read_place(
     one: Mapping[str, JsonValue], place: str, words: frozenset[str], seen: list[tuple[JsonValue, Reading]]
 ) -> Reading | None:
-    for path, value in find_each(one, ("",) if place == "usage_metadata" else CONTAINERS):
+    for path, value in find_each(one, ("",) if place == "usage_metadata" else providers.CONTAINERS):
         # The frameworks copy the provider's body from place to place: what has been read need not be read again.
         before = next((reading for other, reading in seen if other == value), None)
         if before is not None:
@@ -211,7 +203,7 @@ def _read_place(
         else:
             reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
         if reading is not None and (reading.figures or reading.problems):
-            mark, problem = QUIRKS.get(path, ("", ""))
+            mark, problem = providers.QUIRKS.get(path, ("", ""))
             if mark in value and problem not in reading.problems:
                 # What a client is known to have put in the place of the tokens.
                 reading.problems.append(problem)
@@ -224,8 +216,8 @@ def _read_place(
 
 
 def _stated_tier(one: Mapping[str, JsonValue]) -> str | None:
-    tier = next((tier for _, tier in find_each(one, TIERS) if isinstance(tier, str)), None)
-    return None if tier is None else TIER_NAMES.get(tier.lower(), tier)
+    tier = next((tier for _, tier in find_each(one, providers.TIERS) if isinstance(tier, str)), None)
+    return None if tier is None else providers.TIER_NAMES.get(tier.lower(), tier)
 
 
 def _together(found: list[Reading], request: Reading | None, words: frozenset[str]) -> Reading:
@@ -241,7 +233,7 @@ def _together(found: list[Reading], request: Reading | None, words: frozenset[st
         return first
     if request and summed.is_complete:
         return Reading(first.place, request.form, dict(request.figures), [], request.tier or first.tier)
-    if is_same and words & frozenset(REPEATS):
+    if is_same and words & frozenset(providers.REPEATS):
         return first
     if is_same:
         summed.problems.append(f"{len(found)} generations with the same usage, summed: it may be one request's")
@@ -338,7 +330,7 @@ def _problems(record: _Record, chosen: Reading, readings: list[Reading]) -> Iter
     # A round that the answer shows and no place of the record counts.
     shown = record.listed.get("rounds")
     if shown and not any(
-        _dict(body).get("iterations") for one in record.dicts for _, body in find_each(one, CONTAINERS)
+        _dict(body).get("iterations") for one in record.dicts for _, body in find_each(one, providers.CONTAINERS)
     ):
         yield from (f"a round of type {str(kind)[:40]} has no counts: it is not in the cost" for kind in shown)
 
@@ -352,9 +344,9 @@ def conditions(usage: Usage) -> dict[str, str]:
     stated = {} if usage.service_tier is None else {"service_tier": usage.service_tier.lower()}
     raw = NOTHING if plain_counts(usage.raw) else _dict(usage.raw)
     found = (item for place in PLACES for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS))
-    return stated | {MODIFIERS[path]: value[:40].lower() for path, value in found if isinstance(value, str)}
+    return stated | {providers.MODIFIERS[path]: value[:40].lower() for path, value in found if isinstance(value, str)}
 
 
 def unusual(conditions: Mapping[str, str]) -> dict[str, str]:
     """Those of the conditions that may change a price."""
-    return {name: value for name, value in conditions.items() if value not in ORDINARY}
+    return {name: value for name, value in conditions.items() if value not in providers.ORDINARY}
