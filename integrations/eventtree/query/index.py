@@ -45,8 +45,8 @@ class Index:
     """The index of one journal. Safe for threads; several processes may have the same journal's open. Whatever reads
     the journal raises OSError where the disk refuses.
 
-    `prices` are as in the settings, and default to them. Prices given as a function, or the setting of a tokenizer, have
-    no name that another process would know: then the index is in memory.
+    `prices` are as in the settings, and default to them. Prices given as a function, or a tokenizer in the settings,
+    have no name that another process would know: then the index is in memory.
     """
 
     def __init__(self, journal: Journal, prices: Any = None) -> None:
