@@ -89,8 +89,11 @@ def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
 
 
 def _first_text(own: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    values = (own.get(name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value not in UNNAMED), None)
+    for name in names:
+        value = own.get(name)
+        if isinstance(value, str) and value not in UNNAMED:
+            return value
+    return None
 
 
 def text_of_query(query: Any) -> Any:
