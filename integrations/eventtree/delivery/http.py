@@ -25,10 +25,9 @@ import re
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from urllib.request import getproxies
 
 import h11
@@ -94,13 +93,12 @@ class UnansweredError(RequestError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A vendor's answer."""
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case; repeated ones joined by commas."""
+    """Repeated ones are joined by commas."""
     body: bytes
     truncated: bool
     """The body is not all the vendor sent: too long, cut off, too slow or not decodable."""
@@ -155,8 +153,7 @@ class Http:
             diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
-        headers = dict(response.headers.items())
-        return Reply(response.status_code, headers, bytes(body.kept), truncated=not (body.is_whole and ended))
+        return Reply(response.status_code, response.headers, bytes(body.kept), truncated=not (body.is_whole and ended))
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""

@@ -72,4 +72,4 @@ def iso(at: datetime) -> str:
 
 def iso_ms(at: datetime) -> str:
     """ISO 8601 in UTC with Z and milliseconds."""
-    return in_utc(at).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return in_utc(at).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

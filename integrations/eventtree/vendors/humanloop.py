@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
-from eventtree.event import Event, JsonValue, Kind
+from eventtree.event import Event, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
     as_text,
@@ -77,6 +78,7 @@ class Humanloop(Vendor):
         return (*super().identity(), self.project)
 
 
+@lru_cache(maxsize=1024)
 def slug(name: str) -> str:
     """A name as one part of a path: letters, digits, `_ . -`, at most 100 characters."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:100] or "unnamed"
@@ -129,14 +131,18 @@ def answered(event: Event) -> tuple[Fields | None, str | None]:
     APIs ask for: a message's text, else text as it is, else JSON.
     """
     outputs, found = event.outputs, None
-    text = None if outputs is None else as_text(outputs)
+    text: str | None
     messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
     if is_message(outputs):
-        found, text = outputs, text_of(outputs.get("content"))
+        found = outputs
     elif is_messages(messages):
         found = next((one for one in reversed(messages) if role_among(ROLES, one["role"]) == "assistant"), None)
     if event.kind is Kind.MODEL and (answers := messages_out(event)):
         found, text = (answers[0] if found else None), text_of(answers[0].get("content"))
+    elif found is outputs:
+        text = None if outputs is None else text_of(outputs.get("content"))
+    else:
+        text = as_text(outputs)
     return message(found, "assistant") if found else None, text
 
 
@@ -279,20 +285,31 @@ def metadata(
     event: Event, view: TreeView, more: Mapping[str, JsonValue], placed: Collection[str] = USAGE_FIELDS
 ) -> Fields:
     """The run's own, then `more` and all else that has no field (tokens of the names `placed` have one)."""
-    usage = views.usage_rest(event, placed)
-    cost = views.cost_of(event.cost) if event.cost else {}
-    known = {
-        "kind": str(event.kind), "name": event.name, "status": str(event.status),
-        "status_reason": views.ended(event).get("status_reason"), "tree_id": event.tree_id,
-        "session_id": view.session_id(event), "tags": list(event.tags) or None, "framework": event.framework,
+    known: Fields = {"kind": str(event.kind), "name": event.name, "status": str(event.status)}
+    if event.status is not Status.OK:
+        known["status_reason"] = views.ended(event).get("status_reason")
+    known["tree_id"], known["session_id"] = event.tree_id, view.session_id(event)
+    known["tags"], known["framework"] = list(event.tags) or None, event.framework
+    if event.asked_model or event.usage or event.cost or event.time_to_first_token is not None:
+        known |= figures(event, placed)
+    if event.error:
+        known["traceback"] = event.error.traceback
+    if event.notes:
+        known["notes"] = views.notes_of(event, without=LOG) or None
+    own, known = views.own_metadata(event), without_nulls({**known, **view.links(event, LINKS), **more})
+    if not own.keys().isdisjoint(known):
+        known = {f"eventtree.{key}" if key in own else key: one for key, one in known.items()}
+    return {**own, **known}
+
+
+def figures(event: Event, placed: Collection[str]) -> Fields:
+    """What is known of an answer and its price."""
+    usage, cost = views.usage_rest(event, placed), views.cost_of(event.cost) if event.cost else {}
+    return {
         "response_model": event.model if event.asked_model else None, "time_to_first_token": first_token(event),
         "usage": None if placed and usage.keys() == {"total_tokens"} else usage or None,
         "cost": {name: cost[name] for name in ("total_usd", "source") if name in cost} or None,
-        "traceback": event.error.traceback if event.error else None,
-        "notes": views.notes_of(event, without=LOG) or None, **view.links(event, LINKS), **more,
     }  # fmt: skip
-    own = views.own_metadata(event)
-    return {**own, **{f"eventtree.{key}" if key in own else key: one for key, one in without_nulls(known).items()}}
 
 
 LOG = "log"
@@ -301,7 +318,7 @@ LOG = "log"
 
 def stdout(event: Event) -> str | None:
     """The lines that were logged during a run, where a `LogHandler` gathered them."""
-    values = [note.value for note in event.notes if note.name == LOG]
+    values = [note.value for note in event.notes if note.name == LOG] if event.notes else ()
     lines = [as_text(value.get("line")) if isinstance(value, dict) else as_text(value) for value in values]
     return "\n".join(lines) or None
 
@@ -354,7 +371,7 @@ def is_text_model(event: Event) -> bool:
 
 def datapoint(event: Event, view: TreeView) -> str | None:
     """The dataset row the tree was made from; it stands on the root."""
-    return text_or_none(view.links(event, ("datapoint_id",)).get("datapoint_id"))
+    return text_or_none(view.links(event, ("datapoint_id",)).get("datapoint_id")) if view.has_links else None
 
 
 def text_or_none(value: JsonValue) -> str | None:

@@ -38,7 +38,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
 from eventtree.serializer.times import from_ns, iso, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
@@ -79,10 +79,10 @@ class HumanloopV4(Humanloop):
 
     def item(self, event: Event, view: TreeView, depth: int) -> Item:
         """A Log; the root's goes to its evaluation, where that and the datapoint are known."""
-        log, run_id = self.log(event, view), humanloop.text_or_none(view.dataset_field("run_id"))
-        row_id = humanloop.datapoint(event, view)
+        log, row_id = self.log(event, view), humanloop.datapoint(event, view)
+        run_id = humanloop.text_or_none(view.dataset_field("run_id")) if row_id is not None else None
         if run_id is None or row_id is None or UUID.fullmatch(run_id):
-            return Item(event.id, view.id, (event.id,), "logs", to_json(log), depth)
+            return made((event.id, view.id, (event.id,), "logs", to_json(log), depth, ()))
         place = (("evaluation_id", quote(run_id, safe="")),)
         content = to_json({"datapoint_id": row_id, "log": log})
         return Item(event.id, view.id, (event.id,), "evaluation", content, depth, place)
@@ -112,7 +112,8 @@ class HumanloopV4(Humanloop):
         messages, inputs = humanloop.asked(event)
         answer, text = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
-        said = [one for feedback in view.feedback(event) for one in opinions(feedback)]
+        given = view.feedback(event) if view.has_feedback else ()
+        said = [one for feedback in given for one in opinions(feedback)]
         known = {
             "project": self.project, "session_reference_id": event.tree_id, "reference_id": event.id,
             "parent_reference_id": view.parent_id(event),
@@ -171,13 +172,9 @@ def metadata(event: Event, view: TreeView) -> Fields:
     """All that has no field in this generation."""
     is_model = event.kind is Kind.MODEL
     params = humanloop.unplaced(event, SETTINGS) if is_model else event.params
-    more = {
-        "user": view.user(event),
-        "params": params or None,
-        **view.links(event, ("run_id",)),
-        "finish_reason": humanloop.finish_reason(event),
-        **humanloop.other_words(event),
-    }
+    more = {"user": view.user(event), "params": params or None, **view.links(event, ("run_id",))}
+    if is_model:
+        more |= {"finish_reason": humanloop.finish_reason(event), **humanloop.other_words(event)}
     return humanloop.metadata(event, view, more, humanloop.USAGE_FIELDS if is_model else ())
 
 

@@ -42,7 +42,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
 from eventtree.serializer.times import end_of, iso, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
@@ -119,7 +119,7 @@ class HumanloopV5(Humanloop):
         logs = trace(view, self.dialect)
         items = [self.opening(log, view) for log in paced(logs, each=True)]
         items += [self.completion(log) for log in paced(reversed(logs), each=True) if log.is_opened]
-        for log in paced(logs):
+        for log in paced(logs) if view.has_feedback else ():
             items += [] if log.made else self.feedback(log, view, logs[0].last + 2)
         return Encoded(tuple(items), view.dropped(tree))
 
@@ -129,7 +129,7 @@ class HumanloopV5(Humanloop):
         if log.is_opened:
             fields[self.dialect] = "incomplete"
         event_ids = () if log.made else (log.event.id,)
-        return Item(log.id, view.id, event_ids, log.form, to_json(fields), log.wave)
+        return made((log.id, view.id, event_ids, log.form, to_json(fields), log.wave, ()))
 
     def completion(self, log: Log) -> Item:
         """The PATCH that completes a flow; it repeats how the flow ended, which has to be known by then."""
