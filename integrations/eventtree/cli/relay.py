@@ -45,8 +45,12 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
     port_at(url)
     relay = relay_of(existing(folder, awaited=True), url, settings)
     say(f"Relaying {settings.folder} to {url}.")
-    relay.ensure()
-    _until_stopped(threading.Event().wait)
+
+    def replicate() -> None:
+        relay.ensure()
+        threading.Event().wait()
+
+    _until_stopped(replicate)
     relay.drain(END_SECONDS, is_all=True)
     relay.stop()
 

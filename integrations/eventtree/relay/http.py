@@ -33,7 +33,7 @@ class Engine(port.Port):
         token = credentials()[2]
         self.auth = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.url.scheme == "https" else True)
-        self.ends, self.counts = [self.http.close], [1]
+        self.ends = [self.http.close]
         await self._put("/logs", b"")
 
     async def publish(self, place: str, chunk: port.Chunk) -> None:
@@ -72,7 +72,6 @@ class Server(port.Port):
         from starlette.routing import Route
 
         super().__init__(url)
-        self.counts = [1]
         self.token = credentials()[2].encode()
         if not self.token and url.hostname not in LOOPBACK:
             _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")

@@ -91,18 +91,20 @@ class Relay(LoopThread):
 
     def _before_pools_close(self) -> None:
         # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
-        self.drain(self.exit_timeout * WAIT_SHARE)
+        if self.deliver:
+            self.drain(self.exit_timeout * WAIT_SHARE)
 
     def _at_exit(self) -> None:
-        self.drain(self.exit_timeout * STOP_SHARE, is_end=True)
+        if self.deliver:
+            self.drain(self.exit_timeout * STOP_SHARE, is_end=True)
         self.stop(self.exit_timeout * STOP_SHARE)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._woken = asyncio.Event()
-        held = lambda: [] if self.cursor is None else [REPLICATED]  # noqa: E731
-        self._tidying = asyncio.create_task(keep_tidy(self.journal, lambda: self.bounds, held))
+        tidying = keep_tidy(self.journal, lambda: self.bounds, lambda: [REPLICATED] if self.cursor is not None else [])
+        self._tidying = asyncio.create_task(tidying)
 
     async def _run(self) -> None:
         failures = 0
