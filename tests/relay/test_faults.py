@@ -555,6 +555,34 @@ def test_f73_parts_that_are_missing_are_asked_for_and_split_as_before(
     assert all((folder / name).read_bytes().startswith(data) for name, data in newest.items())
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f73_an_engine_that_lost_all_with_its_partitions_gets_what_is_missing(
+    engine: str, machine: Path, vendor: VendorServer
+) -> None:
+    server = ENGINES[engine](machine / "engine")
+    folder = machine / "collector"
+    with closing(server):
+        with collecting(server.url, folder, [braintrust(vendor)], partitions=4):
+            until(lambda: _partitions(server.url) == 4)
+            app = App(machine / "app", relay=server.url)
+            for _ in range(12):
+                app.tree()
+            until(lambda: arrived(vendor) == app.events)
+        for _ in range(12):
+            app.tree()
+        until(lambda: not report(machine / "app").unreplicated_bytes)  # it has these, and nobody else
+        server.kill()
+        shutil.rmtree(server.folder / {"nats": "js", "redis": "appendonlydir"}[engine])
+        server.start()
+        missing = set(app.events)
+        with collecting(server.url, folder, [braintrust(vendor)]):
+            until(lambda: app.tree() and missing <= arrived(vendor), pause=0.2)
+            until(lambda: arrived(vendor) == app.events)
+            until(lambda: not report(folder).waiting)
+        found = report(folder)
+        assert (found.lost_lines, found.damaged_lines, found.vendors["braintrust"].accepted) == (0, 0, len(app.events))
+
+
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
@@ -600,6 +628,8 @@ def test_relay_and_collector_end_in_good_order(engine: str, number: int, machine
     app = App(machine / "app", deliver=False)
     beside = sidecar(url, machine / "app", machine / "relay.out")
     with closing(*([server] if server else []), kept, beside):
+        for path, word in ((machine / "collector.out", "Collecting"), (machine / "relay.out", "Relaying")):
+            until(lambda path=path, word=word: word in path.read_text())  # each program takes its time to start
         app.tree()
         until(lambda: arrived(vendor) == app.events)
         app.tree()

@@ -14,14 +14,12 @@ import click
 
 from eventtree import config
 from eventtree.cli.main import journal_option, main, say
-from eventtree.cli.show import existing
-from eventtree.errors import ConfigError
+from eventtree.config import MEMORY
+from eventtree.errors import ConfigError, JournalError
 from eventtree.journal import open_journal
-from eventtree.relay.collect import Collector
 from eventtree.relay.port import AwayError, RefusedError
 from eventtree.relay.relay import relay_of
 from eventtree.relay.settings import port_at
-from eventtree.vendors import resolve_vendors
 
 END_SECONDS = 20.0
 """A relay that is stopped sends what is left: Kubernetes waits for 30 seconds."""
@@ -43,7 +41,9 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
     settings = config.resolve(journal=folder, deliver=True)
     url = url or settings.relay
     port_at(url)
-    relay = relay_of(existing(folder, awaited=True), url, settings)
+    if settings.folder == MEMORY:
+        raise JournalError("a memory journal lives only in its own process. Name a folder: --journal DIR")
+    relay = relay_of(open_journal(settings.folder), url, settings)
     say(f"Relaying {settings.folder} to {url}.")
 
     def replicate() -> None:
@@ -71,6 +71,9 @@ def collect(url: str, folder: str | None, partitions: int | None, take: str | No
 
     Vendors and their keys are this environment's: EVENTTREE_VENDORS.
     """
+    from eventtree.relay.collect import Collector
+    from eventtree.vendors import resolve_vendors
+
     os.environ.pop("EVENTTREE_RELAY", None)  # a collector relays nothing itself
     settings = config.resolve(journal=folder, deliver=True)
     taken = _numbers(take)

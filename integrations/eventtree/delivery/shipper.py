@@ -21,7 +21,7 @@ from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report, make_report, unread_report
-from eventtree.delivery.thread import LoopThread
+from eventtree.delivery.thread import STOP_SHARE, WAIT_SHARE, LoopThread
 from eventtree.delivery.throttle import Throttle
 from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
@@ -39,8 +39,6 @@ T = TypeVar("T")
 
 FLUSH_POLL_SECONDS = 0.01
 FLUSH_LONGEST_SECONDS = 0.1
-WAIT_SHARE, STOP_SHARE = 0.85, 0.1
-"""Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
 
 IMPORTED = ("httpx", "h11", "genai_prices.data_snapshot")
 """Modules that delivery imports in its own thread, so that the app need not wait for them."""

@@ -14,6 +14,9 @@ from eventtree import diagnostics
 P = ParamSpec("P")
 T = TypeVar("T")
 
+WAIT_SHARE, STOP_SHARE = 0.85, 0.1
+"""Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
+
 
 class Workers(concurrent.futures.ThreadPoolExecutor):
     """A thread of its own for each piece of work (resolving a name, sweeping), for which no exit waits.

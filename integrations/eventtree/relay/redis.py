@@ -63,7 +63,10 @@ class Engine(port.Port):
                 if "BUSYGROUP" not in str(error):  # it is there
                     raise
         async with self.client.pipeline(transaction=True) as both:
-            await both.lrem(PARTITIONS, 0, count).rpush(PARTITIONS, count).execute()
+            both.lrem(PARTITIONS, 0, count)
+            # The first relay and a collector with a number of its own may come at one time: that number counts.
+            (both.rpush if self.counts or count > 1 else both.lpush)(PARTITIONS, count)
+            await both.execute()
 
     async def publish(self, place: str, chunk: port.Chunk) -> None:
         if not await self.client.xadd(f"eventtree:{place}", {"m": chunk.pack()}, nomkstream=True):

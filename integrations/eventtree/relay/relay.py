@@ -12,8 +12,7 @@ from contextlib import suppress
 
 from eventtree import diagnostics, process
 from eventtree.config import BOUNDS, Settings
-from eventtree.delivery.shipper import STOP_SHARE, WAIT_SHARE
-from eventtree.delivery.thread import LoopThread
+from eventtree.delivery.thread import STOP_SHARE, WAIT_SHARE, LoopThread
 from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Held
