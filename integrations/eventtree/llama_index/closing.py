@@ -98,8 +98,11 @@ class Closing:
         """The stream's generator is gone, has ended, or will never be read."""
         ending = stream.ending or self._unreported(stream)
         models = [span for span in self._spans_of(stream) if span.facts.is_model]
-        if ending.status is CANCELLED:
-            self._cancel_inside(stream, ending)
+        if ending.status is CANCELLED:  # streams that it reads were not read to their end either
+            inside = {span.id for span in self._inside(self._spans_of(stream)) if span.waiting}
+            for other in self.streams.all() if inside else ():
+                if other.ending is None and inside.intersection(other.spans):
+                    other.ending = ending
         self.end_stream(stream, ending)
         for span in models:
             self._pass_on(span, ending)
@@ -165,13 +168,6 @@ class Closing:
         expected = any(span.facts.family not in ("", "other") and not span.facts.is_model for span in spans)
         unread = inside or is_reported or expected or not stream.is_over
         return Ending(time.monotonic_ns(), CANCELLED if unread else OK, text)
-
-    def _cancel_inside(self, stream: Stream, ending: Ending) -> None:
-        """Streams that a cancelled one reads were not read to their end either."""
-        inside = {span.id for span in self._inside(self._spans_of(stream)) if span.waiting}
-        for other in self.streams.all() if inside else ():
-            if other.ending is None and inside.intersection(other.spans):
-                other.ending = ending
 
     def _inside(self, spans: list[Span]) -> list[Span]:
         return [one for one in list(self.open.values()) if any(above in spans for above in one.ancestors())]

@@ -383,7 +383,11 @@ def _cost(
 ) -> Cost | None:
     """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
     lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices]
-    unpriced = _unpriced(asked, usage)
+    unpriced: tuple[str, ...] = ()
+    if "requests" not in asked.fees:  # Perplexity's fee of a request covers its searches
+        unpriced = unpriced_units(usage, asked.fees)
+        if ALWAYS_SEARCHES.search(asked.found.model.id) and not usage.units.get("web_searches"):
+            unpriced = (*unpriced, "each request searches the web, which has no price")
     problems = (*[f"{name} has a price of its own and no count" for name in lost], *unpriced)
     known = _known_sides(asked, figures).difference([name.partition("_")[0] for name in lost])
     if not known:
@@ -407,13 +411,3 @@ def _known_sides(asked: Asked, figures: Mapping[str, int]) -> frozenset[str]:
     if counts["input"] is None and asked.steps:
         return frozenset()  # the length of the input decides the price of the output
     return frozenset(side for side, n in counts.items() if n == 0 or (n and side in asked.charged))
-
-
-def _unpriced(asked: Asked, usage: Usage) -> tuple[str, ...]:
-    """A problem for each unit without a price. Perplexity's fee of a request covers its searches."""
-    if "requests" in asked.fees:
-        return ()
-    problems = unpriced_units(usage, asked.fees)
-    if ALWAYS_SEARCHES.search(asked.found.model.id) and not usage.units.get("web_searches"):
-        return (*problems, "each request searches the web, which has no price")
-    return problems

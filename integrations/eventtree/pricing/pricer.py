@@ -153,7 +153,10 @@ class Pricer:
         elif row is None and self.catalogue:
             found = self.catalogue.find(model, provider, base_url)
             prices = self.catalogue.prices(model, provider, base_url, at) or {}
-            why.append(_provider_reason(self.catalogue, provider, base_url))
+            listed = self.catalogue.provider_id(provider, base_url)
+            by = "the base URL" if self.catalogue.provider_id(None, base_url) else "name"
+            step = f"{provider} is no provider it lists" if provider else "no provider is named"
+            why.append(f"the provider is {listed}, by {by}" if listed else f"{step}: the model's name alone decides")
             why.append(f"{self.catalogue.source} {'knows' if found else 'does not know'} the model")
             lines = tuple(line for key, price in prices.items() for line in _lines(key, price))
             if found:
@@ -225,14 +228,6 @@ def _charged(row: Row, usage: Usage | None, source: str) -> Cost | None:
     only_extras = extras(row, usage or Usage())
     has_token_prices = any(getattr(row, name) is not None for name in Prices.model_fields)
     return None if has_token_prices or not only_extras else Cost(total_usd=only_extras, source=source)
-
-
-def _provider_reason(catalogue: Catalogue, provider: str | None, base_url: str | None) -> str:
-    by_url, listed = catalogue.provider_id(None, base_url), catalogue.provider_id(provider, base_url)
-    if listed is None:
-        step = f"{provider} is no provider it lists" if provider else "no provider is named"
-        return f"{step}: the model's name alone decides"
-    return f"the provider is {listed}, by {'the base URL' if by_url else 'name'}"
 
 
 def _row_lines(row: Row) -> tuple[PriceLine, ...]:

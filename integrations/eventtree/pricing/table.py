@@ -198,14 +198,9 @@ def charge(row: Row, usage: Usage, source: str) -> Cost | None:
     odd = (
         f"{name} {value} has no price in {source}"
         for name, value in unusual(conditions(usage)).items()
-        if not _has(row, name)
+        if name != "service_tier" or row.service_tier is None  # only a row that names a tier is about that
     )
     return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(*unpriced, *odd), source=source)
-
-
-def _has(row: Row, condition: str) -> bool:
-    """Whether a row is about a condition; only those that name a tier are."""
-    return condition == "service_tier" and row.service_tier is not None
 
 
 def extras(row: Row, usage: Usage) -> Decimal:

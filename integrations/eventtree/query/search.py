@@ -85,7 +85,7 @@ class Search:
     ) -> tuple[list[Columns], Cursor | None]:
         """Columns of the newest rows chosen, and the last one that was looked at; None if that was the very last."""
         condition = self.condition(chosen)
-        by_text = looks_for_text(chosen)
+        by_text = any(term.word == words.TEXT for terms in chosen.choices for term in terms)  # rows must be read
         at_once = READ_AT_ONCE if by_text else limit
         found: list[Columns] = []
         while True:
@@ -197,11 +197,6 @@ class Condition:
     def _with(self, sql: str, *values: Any) -> str:
         self.values += values
         return sql
-
-
-def looks_for_text(chosen: Filter) -> bool:
-    """Whether rows must be read to be judged."""
-    return any(term.word == words.TEXT for terms in chosen.choices for term in terms)
 
 
 def needles(chosen: Filter) -> list[str]:

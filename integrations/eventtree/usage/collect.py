@@ -82,7 +82,13 @@ def kept(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
         names = [*PLACES, *(key for key in own if key in keys and key not in PLACES)]
     found = {}
     for key in names:
-        plain = figures(_without_text(key, field(body, key)))
+        value = field(body, key)
+        if key == "results" and (items := items_of(value)) is not None:
+            # Titan on Bedrock counts beside the text of its answer.
+            value = [{"tokenCount": one.get("tokenCount")} for one in items if isinstance(one, dict)]
+        elif key == "tokens" and not isinstance(value, Mapping):
+            continue  # Cohere's counts; log probabilities elsewhere
+        plain = figures(value)
         if plain is not None and plain != {} and plain != []:
             found[key] = plain
     for holder, name in PRICED:
@@ -152,7 +158,10 @@ class Listed:
             kind = _text(item, "type") or _text(item, "block_type")
             kind = STANDARD.get((kind, identity.partition("_")[0]), kind)
             call = CALLS.get(kind)
-            if call is not None and _is_billed(item):
+            if (
+                call is not None
+                and _text(fields(field(item, "action") or field(item, "args")), "type") not in NOT_BILLED
+            ):
                 # A container is billed, not each run of code in it.
                 container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
                 self.calls[container or identity or f"{kind} {number}"] = call
@@ -208,11 +217,6 @@ def files_sent(messages: Any) -> list[str]:
 
 
 FAMILIES = frozenset(FILES.values()) - {""}
-
-
-def _is_billed(item: Any) -> bool:
-    action = field(item, "action") or field(item, "args")
-    return _text(fields(action), "type") not in NOT_BILLED
 
 
 def _text(body: Any, name: str) -> str:
@@ -287,15 +291,6 @@ def model_in(body: Any) -> str | None:
         if isinstance(name, str) and name:
             return name
     return None
-
-
-def _without_text(key: str, value: Any) -> Any:
-    """The value with everything removed that is not a count."""
-    if key == "results" and (items := items_of(value)) is not None:
-        # Titan on Bedrock counts beside the text of its answer.
-        return [{"tokenCount": one.get("tokenCount")} for one in items if isinstance(one, dict)]
-    # Cohere's counts; log probabilities elsewhere.
-    return None if key == "tokens" and not isinstance(value, Mapping) else value
 
 
 NESTED = ("response", "message", "metadata", "result", "data", "delta")

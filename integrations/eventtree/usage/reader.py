@@ -218,7 +218,10 @@ def _keys_of(raw: Mapping[str, JsonValue], depth: int) -> Hashable:
 
 
 def _planned(form: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
-    plan = _Plan(form, [], [], _tier_of_keys(raw))
+    # langchain_openai renames the details with the tier and adds the tier's name as a key.
+    details = [one for one in map(raw.get, ("input_token_details", "output_token_details")) if isinstance(one, dict)]
+    tiers = (tier for tier in ("priority", "flex") for one in details if tier in one or f"{tier}_cache_read" in one)
+    plan = _Plan(form, [], [], next(tiers, None))
     for name, paths in form.reads.items():
         # Of the alternatives only those count that can lead anywhere in a dict with these keys.
         viable = [path for path in paths.split(" | ") if _may_lead(raw, path)]
@@ -275,15 +278,6 @@ def _take(reading: Reading, name: str, values: list[JsonValue]) -> None:
         # The value where it is a number, else only its type: text of a user has no place in a problem.
         shown = (str(v)[:24] if isinstance(v, int | float) else type(v).__name__ for v in values[:3])
         reading.problems.append(f"{name} is no count ({', '.join(shown)})")
-
-
-def _tier_of_keys(raw: Mapping[str, JsonValue]) -> str | None:
-    """langchain_openai renames the details with the tier and adds the tier's name as a key."""
-    details = [raw.get("input_token_details"), raw.get("output_token_details")]
-    for tier in ("priority", "flex"):
-        if any(isinstance(one, dict) and (tier in one or f"{tier}_cache_read" in one) for one in details):
-            return tier
-    return None
 
 
 FLIPS: tuple[frozenset[str], ...] = (

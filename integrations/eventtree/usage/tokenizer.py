@@ -112,15 +112,10 @@ def _texts(content: JsonValue, is_answer: bool) -> Iterator[str]:
         elif isinstance(message, dict):
             about = () if is_answer else ("role", "name")
             yield from (message[key] for key in about if isinstance(message.get(key), str))
-            yield from _part_texts(message.get("content"))
-
-
-def _part_texts(content: JsonValue) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, list):
-        parts = (part.get("text") if isinstance(part, dict) else part for part in content)
-        yield from (part for part in parts if isinstance(part, str))
+            own = message.get("content")
+            parts = own if isinstance(own, list) else [own] if isinstance(own, str) else ()
+            texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+            yield from (text for text in texts if isinstance(text, str))
 
 
 def _of_model(model: str | None) -> Tokenizer | None:
