@@ -246,18 +246,15 @@ class OTLP(Vendor):
         view = None if tree is None else TreeView.of(tree)
         around = wire.Before((2, b""), (2, b""), (1, b"")) if view is None else self._around(view)
         trace_id = wire.trace_id(feedback["tree"]) if view is None else place_of(view)[0]
-        on, own, user = wire.span_id(views.target(feedback, tree)), feedback.get("metadata"), feedback.get("user")
-        late = Late(trace_id, on, value_text(user), own if isinstance(own, dict) else {}, feedback.get("at"))
+        on, own = wire.span_id(views.target(feedback, tree)), feedback.get("metadata")
+        late = trace_id, on, value_text(feedback.get("user")), own if isinstance(own, dict) else {}, feedback.get("at")
         params = {"mlflow": (("trace", f"tr-{trace_id.hex()}"),), "logs": self._place(LOGS)}.get(route, ())
         items = []
-        for at, said in enumerate(judgments(feedback)):
-            key = f"{feedback['key']}:{at}"
-            if route == "logs":
-                made = log_record(late, key, said)
-                content = around[len(made)] + made
-            else:
-                content = to_json(CALLS[route](late, key, said))
-            items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
+        for at, one in enumerate(judgments(feedback)):
+            said = Judgment(*one[:5], f"{feedback['key']}:{at}", *late)
+            made = log_record(said) if route == "logs" else to_json(CALLS[route](said))
+            content = around[len(made)] + made if route == "logs" else made
+            items.append(Item(said.key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
 
     def advice(self) -> tuple[str, ...]:
@@ -398,6 +395,13 @@ class Judgment(NamedTuple):
     score: float | None
     label: str | None
     words: str | None
+    key: str = ""
+    """Of one that comes after its tree went out, as are all from here on."""
+    trace: bytes = b""
+    span: bytes = b""
+    user: str | None = None
+    metadata: Mapping[str, JsonValue] = {}
+    at: JsonValue = None
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -420,64 +424,50 @@ def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[Judgment]:
         yield Judgment(name, value, score, value_text(value) if score is None else None, words)
 
 
-class Late(NamedTuple):
-    """A feedback that comes after its tree went out: what it is on, and what goes with each of its judgments."""
-
-    trace: bytes
-    span: bytes
-    user: str | None
-    metadata: dict[str, JsonValue]
-    at: JsonValue
-
-
-def phoenix_annotation(late: Late, key: str, said: Judgment) -> JsonValue:
+def phoenix_annotation(said: Judgment) -> JsonValue:
     """`POST /v1/span_annotations` of Phoenix: with the same `identifier` it is the same annotation."""
-    known = {
-        "span_id": late.span.hex(), "name": said.name, "annotator_kind": "HUMAN", "identifier": key,
+    return without_nulls({
+        "span_id": said.span.hex(), "name": said.name, "annotator_kind": "HUMAN", "identifier": said.key,
         "result": without_nulls({"score": said.score, "label": said.label, "explanation": said.words}),
-        "metadata": {**late.metadata, **without_nulls({"user": late.user})} or None,
-    }  # fmt: skip
-    return without_nulls(known)
+        "metadata": {**said.metadata, **without_nulls({"user": said.user})} or None,
+    })  # fmt: skip
 
 
-def mlflow_assessment(late: Late, key: str, said: Judgment) -> JsonValue:
+def mlflow_assessment(said: Judgment) -> JsonValue:
     """`POST /api/3.0/mlflow/traces/{trace}/assessments` of MLflow. A correction is an expectation. The id is ours, so
     that the same assessment is refused when it comes again (`read_reply`).
     """
     kind = "expectation" if said.name == "correction" else "feedback"
-    metadata = {str(name): as_text(value) for name, value in {**late.metadata, "eventtree.key": key}.items()}
-    known = {
-        "assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": said.name,
-        "trace_id": f"tr-{late.trace.hex()}", "span_id": late.span.hex(),
-        "source": {"source_type": "HUMAN", "source_id": late.user or "eventtree"},
-        kind: {"value": said.words if said.value is None else said.value},
-        "rationale": said.words, "metadata": metadata,
-    }  # fmt: skip
-    return {"assessment": without_nulls(known)}
+    return {"assessment": without_nulls({
+        "assessment_id": f"a-{wire.trace_id(said.key).hex()}", "assessment_name": said.name,
+        "trace_id": f"tr-{said.trace.hex()}", "span_id": said.span.hex(),
+        "source": {"source_type": "HUMAN", "source_id": said.user or "eventtree"},
+        kind: {"value": said.words if said.value is None else said.value}, "rationale": said.words,
+        "metadata": {str(name): as_text(one) for name, one in {**said.metadata, "eventtree.key": said.key}.items()},
+    })}  # fmt: skip
 
 
-def langfuse_score(late: Late, key: str, said: Judgment) -> JsonValue:
+def langfuse_score(said: Judgment) -> JsonValue:
     """`POST /api/public/scores` of Langfuse: with the same `id` it is the same score."""
-    known = {
-        "id": key, "traceId": late.trace.hex(), "observationId": late.span.hex(), "name": said.name,
+    return without_nulls({
+        "id": said.key, "traceId": said.trace.hex(), "observationId": said.span.hex(), "name": said.name,
         "value": next((one for one in (said.score, said.label) if one is not None), said.words),
         "dataType": "CATEGORICAL" if said.score is None else "NUMERIC", "comment": said.words,
-        "metadata": late.metadata or None,
-    }  # fmt: skip
-    return without_nulls(known)
+        "metadata": said.metadata or None,
+    })  # fmt: skip
 
 
-CALLS: Mapping[str, Callable[[Late, str, Judgment], JsonValue]] = {
+CALLS: Mapping[str, Callable[[Judgment], JsonValue]] = {
     "openinference": phoenix_annotation, "mlflow": mlflow_assessment, "langfuse": langfuse_score,
 }  # fmt: skip
 """Flavor whose backend has a call of its own for judgments, and that call's route → what it is sent."""
 
 
-def log_record(late: Late, key: str, said: Judgment) -> bytes:
+def log_record(said: Judgment) -> bytes:
     """The log event `gen_ai.evaluation.result` of the conventions."""
-    at = from_ns(late.at)
-    attributes = {**said.attributes, "user.id": late.user, "eventtree.key": key}
+    at = from_ns(said.at)
+    attributes = {**said.attributes, "user.id": said.user, "eventtree.key": said.key}
     return b"".join((
         b"\x09", pack("<Q", 0 if at is None else wire.nanoseconds(at)), wire.attributes(wire.RECORD, attributes),
-        b"\x45", pack("<I", SAMPLED), wire.ids(9, late.trace, late.span), wire.text_field(12, EVALUATION),
+        b"\x45", pack("<I", SAMPLED), wire.ids(9, said.trace, said.span), wire.text_field(12, EVALUATION),
     ))  # fmt: skip
