@@ -153,3 +153,11 @@ def test_wrong_words_are_an_error_where_they_stand(words: str) -> None:
         eventtree.configure(keep=words)
     with pytest.raises(ConfigError):
         eventtree.configure(keep=7)  # type: ignore[arg-type]
+
+
+def test_a_coroutine_function_would_keep_every_tree_so_it_is_refused() -> None:
+    async def keeps(tree: EventTree) -> bool:
+        return False
+
+    with pytest.raises(ConfigError, match="a coroutine cannot judge"):
+        Braintrust(project="p", api_key="k", keep=keeps)

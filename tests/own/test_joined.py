@@ -384,6 +384,15 @@ def test_every_form_of_headers_is_read(form: Any) -> None:
     assert found is not None and (found.run, found.tree, found.user) == (RUN, TREE, "ada l")
 
 
+def breaking(name: str) -> Any:
+    """An object of an app's that breaks as it is looked at."""
+
+    def breaks(*_: Any) -> Any:
+        raise ZeroDivisionError(name)
+
+    return type("Breaking", (), {name: property(breaks)})()
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -393,6 +402,7 @@ def test_every_form_of_headers_is_read(form: Any) -> None:
         {"baggage": f"eventtree.tree={TREE}"}, {"baggage": f"eventtree.run=%00,eventtree.tree={TREE}"},
         {"baggage": f"eventtree.run={'a' * 200},eventtree.tree={TREE}"}, {"baggage": "x=" * 10_000},
         [("traceparent", GOOD["traceparent"]), ("traceparent", GOOD["traceparent"])],
+        pytest.param(breaking("__iter__"), id="iter"), pytest.param(breaking("model_extra"), id="model_extra"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_changes_nothing(form: Any) -> None:

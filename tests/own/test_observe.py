@@ -260,6 +260,38 @@ def test_an_abandoned_generator_ends_as_cancelled_in_whatever_context(trees: Cap
     assert sorted(event.outputs for event in tree.events[1:]) == ["x", "x", "x", "xx"]
 
 
+def test_what_a_generator_does_as_it_is_closed_hangs_below_it(trees: Captured) -> None:
+    @eventtree.observe
+    def read(stream: str) -> Iterator[str]:
+        try:
+            yield stream
+        finally:
+            with eventtree.span("release", kind="tool"):
+                pass
+
+    @eventtree.observe
+    async def aread(stream: str) -> AsyncIterator[str]:
+        try:
+            yield stream
+        finally:
+            await asyncio.sleep(0)
+            with eventtree.span("release", kind="tool"):
+                pass
+
+    async def main() -> None:
+        one: Any = aread("x")
+        await anext(one)
+        await one.aclose()
+
+    one: Any = read("x")
+    next(one)
+    one.close()
+    asyncio.run(main())
+    assert [outline(tree)[1:] for tree in trees] == [["  tool release ok"]] * 2
+    assert {tree.root.status for tree in trees} == {"cancelled"}
+    assert inner.get() is None
+
+
 def test_an_async_generator_keeps_its_context_to_itself(trees: Captured) -> None:
     @eventtree.observe(name="ticks")
     async def ticks(most: int) -> AsyncIterator[int]:

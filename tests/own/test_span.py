@@ -189,6 +189,11 @@ def test_a_handler_inside_brings_its_vendors_to_the_whole_tree(server: VendorSer
     assert handler.last_tree_id is not None
 
 
+def test_a_misspelt_attribute_is_an_error() -> None:
+    with eventtree.span("plan") as s, pytest.raises(AttributeError):
+        s.output = "lost"  # type: ignore[attr-defined]
+
+
 def test_a_span_may_be_a_block_again(trees: Captured) -> None:
     ask = eventtree.span("ask", kind="model", inputs=ASKED)
     with ask:

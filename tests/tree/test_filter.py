@@ -97,6 +97,7 @@ WRONG = {
     "rate:5": "rate is a share from 0 to 1, not '5'",
     "since:yesterday": "since is a time, not 'yesterday'. Write such as since:1h",
     "since:99999999999w": "since is a time",
+    "status!=error": 'nothing is compared with !=. Turn the word round: "-status:error"',
     "session:": "session: has no value",
     "user:,": "user: has no value",
     "feedback:good": "feedback has no value. Write it alone",

@@ -161,3 +161,20 @@ def test_the_suite_tells_all_that_is_wrong() -> None:
 @pytest.mark.parametrize("kind", VENDORS)
 def test_our_own_vendors_conform(kind: str) -> None:
     check_vendor(kind)
+
+
+def test_a_vendor_that_needs_no_key_is_sent_without_one(rows: tuple[str, list[Any]]) -> None:
+    """Not with an empty `Bearer `, which HTTP forbids."""
+
+    class Keyless(Vendor):
+        kind = "keyless"
+        default_url = "http://127.0.0.1:1"
+        needs_key = False
+        routes = {"rows": Route("POST", "/rows", (b"[", b"]"), max_items=10)}
+
+        def encode(self, tree: EventTree) -> Encoded:
+            return Encoded(tuple(Item(one.id, tree.id, (one.id,), "rows", to_json(one.id)) for one in tree.events))
+
+    url, taken = rows
+    record_tree(Pipeline(vendors=[Keyless(base_url=url)]), children=1)
+    assert flush(10).vendors["keyless"].delivered == len(taken) == 2

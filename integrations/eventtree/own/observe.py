@@ -153,7 +153,7 @@ def _coroutine(function: Callable[P, Awaitable[R]], begun: Begun) -> Callable[P,
 def _generator(function: Callable[P, Generator[Y, S, R]], begun: Begun) -> Callable[P, Generator[Y, S, R]]:
     def observed(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, R]:
         run = begun(args, kwargs)
-        run.steps, run.yielded = 0, []
+        run.steps, run.yielded, run.is_text = 0, [], True
         try:
             with run:
                 generator = function(*args, **kwargs)
@@ -184,7 +184,7 @@ def _generator(function: Callable[P, Generator[Y, S, R]], begun: Begun) -> Calla
 def _async_generator(function: Callable[P, AsyncGenerator[Y, S]], begun: Begun) -> Callable[P, AsyncGenerator[Y, S]]:
     async def observed(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Y, S]:
         run = begun(args, kwargs)
-        run.steps, run.yielded = 0, []
+        run.steps, run.yielded, run.is_text = 0, [], True
         try:
             with run:
                 generator = function(*args, **kwargs)

@@ -65,6 +65,8 @@ COUNTS = {
     "output_audio_tokens": "output_token_details.audio",
 }  # fmt: skip
 """Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
+OFF = cast("Pipeline", SimpleNamespace(enabled=False))
+"""In place of a pipeline, while a span is not open."""
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
 
@@ -88,25 +90,16 @@ class Span(Block):
     (`eventtree_cost` there is what it cost). Each of them is read once, at the end.
     """
 
-    id: str | None = None
-    """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
-    outputs: Any = None
-    tags: Iterable[str] | None = None
-    keeps = True
-    """Whether its outputs are recorded."""
-    steps: int | None = None
-    """Of a generator's run, how often it was entered: the block is one step of it. None where the block is the run."""
-    yielded: list[JsonValue]
-    """What that generator has yielded."""
-    is_text = True
-    """Whether that is texts alone."""
-    pipeline = cast("Pipeline", SimpleNamespace(enabled=False))
-    _body: Body | None = None
-    _counts: Mapping[str, Any] | None = None
-    _handler: Handler | None = None
-    _known: Mapping[str, Any] = NOTHING
+    __slots__ = (
+        "_body", "_counts", "_handler", "_inputs", "_known", "_token", "id", "is_text", "keeps", "kind", "metadata",
+        "model", "name", "outputs", "params", "pipeline", "provider", "steps", "tags", "yielded",
+    )  # fmt: skip
+    _known: Mapping[str, Any]
     """The metadata with which it opened."""
-    _token: Any = None
+    _token: Any
+    is_text: bool
+    """Whether what a generator has `yielded` is texts alone."""
+    yielded: list[JsonValue]
 
     def __init__(
         self,
@@ -130,14 +123,19 @@ class Span(Block):
         Raises:
             ConfigError: there is no such kind.
         """
-        self.name, self._inputs = name, inputs
+        self.name, self._inputs, self.pipeline, self._handler = name, inputs, OFF, handler
         self.kind = kind if type(kind) is Kind else kind_of(kind, "span")
+        self.id: str | None = None
+        """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
+        self.outputs: Any = None
         self.metadata = dict(metadata) if metadata else {}
-        self.model, self.provider, self.params = model, provider, params
-        if tags is not None:
-            self.tags = tags
-        if handler is not None:
-            self._handler = handler
+        self.model, self.provider, self.params, self.tags = model, provider, params, tags
+        self.keeps = True
+        """Whether its outputs are recorded."""
+        self.steps: int | None = None
+        """Of a generator's run, how often it was entered: each block is a step of it. None where a block is the run."""
+        self._body: Body | None = None
+        self._counts: Mapping[str, Any] | None = None
 
     @property
     def tree_id(self) -> str | None:
@@ -210,10 +208,9 @@ class Span(Block):
         if pipeline is None or not pipeline.enabled:
             return
         self.pipeline, self.id = pipeline, (run_id := new_id())
-        known = metadata = NOTHING
+        known: Mapping[str, Any] = NOTHING
         try:
-            if self.metadata:
-                metadata = self._known = dict(self.metadata)
+            metadata = self._known = dict(self.metadata) if self.metadata else NOTHING
             if self.kind in NAMES_A_MODEL:
                 known = {"model": self.model, "provider": self.provider, "params": self.params}
             convert = None if (shape := INPUTS.get(self.kind)) is None else partial(shape, pipeline)

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -133,20 +132,23 @@ def _is_id(value: str | None) -> bool:
 
 
 def _pairs(headers: object) -> Iterator[tuple[str, str]]:
-    more = getattr(headers, "model_extra", None)
-    given: object = more if isinstance(more, Mapping) else headers
     try:
-        items: Iterable[Any] = given.items() if isinstance(given, Mapping) else iter(given)  # type: ignore[call-overload]
-        for name, value in items:
+        more = getattr(headers, "model_extra", None)
+        given: Any = more if isinstance(more, Mapping) else headers
+        for name, value in given.items() if isinstance(given, Mapping) else given:
             plain = [one.decode("latin-1") if isinstance(one, bytes) else one for one in (name, value)]
             if isinstance(plain[0], str) and isinstance(plain[1], str):
-                yield plain[0].lower().replace("_", "-"), plain[1]
-    except (TypeError, ValueError):
-        return  # no headers at all
+                yield plain[0].lower().replace("_", "-"), plain[1].strip()
+    except Exception:  # noqa: BLE001  (no headers at all, or an object of the app's that breaks as it is looked at)
+        return
 
 
-class Block(AbstractContextManager[Any]):
+class Block:
     """A `with` block that is an `async with` block too."""
+
+    __slots__ = ()
+    __enter__: Any
+    __exit__: Any
 
     async def __aenter__(self) -> Self:
         """As `with`."""

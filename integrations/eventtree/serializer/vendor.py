@@ -212,8 +212,8 @@ class Vendor(BaseModel):
         return cls(**{**defaults, "api_key": "none", **cls.export_settings, **settings})
 
     def auth(self) -> dict[str, str]:
-        """The headers that carry the key."""
-        return {"Authorization": f"Bearer {self.key}"}
+        """The headers that carry the key; none without one."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def secrets(self) -> tuple[str, ...]:
         """What must be shown nowhere: a vendor may echo it in its answers."""

@@ -51,7 +51,7 @@ LONGEST = 2_000
 MOST_STARS = 8
 """`*` in one value: each makes a search of the rest."""
 
-WORD = re.compile(r'(-?)(?:([A-Za-z_]+)(:?(?:>=|<=|>|<|=)|:))?((?:"(?:[^"\\]|\\.)*"|[^\s"])*)\s*', re.S)
+WORD = re.compile(r'(-?)(?:([A-Za-z_]+)(:?(?:>=|<=|!=|>|<|=)|:))?((?:"(?:[^"\\]|\\.)*"|[^\s"])*)\s*', re.S)
 """Negation, word and operator, value."""
 PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"|([,*])|([^",*]+)', re.S)
 """Of a value: what is quoted, a comma or star, the rest."""
@@ -267,6 +267,8 @@ def _term(found: re.Match[str], now: datetime, without: frozenset[str]) -> Term:
     if not written:
         raise ConfigError("filter", f"{word}{op} has no value", f'Write one after it, or "{word}{op}" for the text')
     compares = op.lstrip(":")
+    if compares == "!=":
+        raise ConfigError("filter", "nothing is compared with !=", f'Turn the word round: "-{word}:{written}"')
     if word in NUMBER_WORDS:
         return Term(word, compares or "=", number=_number(word, written), negated=negated)
     if compares not in ("", "="):

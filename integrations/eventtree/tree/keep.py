@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,20 +11,27 @@ from eventtree.errors import ConfigError
 from eventtree.event import EventTree
 from eventtree.tree.filter import Filter
 
-Judge = Callable[[EventTree], bool]
 WITHOUT = ("vendor", "since", "until")
 """Words that would say another thing at another time, or in a replay."""
 
 
-def judge_of(keep: Any, setting: str = "keep") -> Judge | None:
+def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | None:
     """What judges a tree; None where all are kept. One that raises has kept the tree: nothing is lost by a fault of it.
 
     Raises:
-        ConfigError: a word is wrong, or it is neither words nor a function.
+        ConfigError: a word is wrong, or it is neither words nor a function that answers at once.
     """
     if keep is None:
         return None
-    test: Judge = _chosen_by(keep, setting) if isinstance(keep, str) else keep
+    try:
+        test = Filter.parse(keep, without=WITHOUT).matches if isinstance(keep, str) else keep
+    except ConfigError as error:
+        problem, _, hint = str(error).partition(": ")[2].partition(". ")
+        raise ConfigError(setting, problem, hint) from None
+    called = getattr(test, "__call__", None)  # noqa: B004  (an object may be called like a function)
+    if called is None or inspect.iscoroutinefunction(test) or inspect.iscoroutinefunction(called):
+        problem = "a coroutine cannot judge" if called else "it is no function"
+        raise ConfigError(setting, problem, "Give a function from the tree to True or False, or words")
 
     def judge(tree: EventTree) -> bool:
         try:
@@ -33,11 +41,3 @@ def judge_of(keep: Any, setting: str = "keep") -> Judge | None:
             return True
 
     return judge
-
-
-def _chosen_by(words: str, setting: str) -> Judge:
-    try:
-        return Filter.parse(words, without=WITHOUT).matches
-    except ConfigError as error:
-        problem, _, hint = str(error).partition(": ")[2].partition(". ")
-        raise ConfigError(setting, problem, hint) from None
