@@ -12,6 +12,7 @@
 
 All files are 0600. Every line of a log, a cursor and a dead-letter file has one form: `crc32 seq json\\n`; crc32 is of
 the json, begun with seq, in 8 hex digits; seq counts up by one. So a flipped byte, a cut, a gap are seen and counted.
+Whatever reads or writes here raises OSError where the disk refuses; docstrings say more only where more is known.
 """
 
 from eventtree.journal.files import DiskFiles, Files, MemoryFiles

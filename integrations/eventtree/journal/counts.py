@@ -72,9 +72,6 @@ def count(
 
     With `only`, the logs of that process alone. `keys` are vendors that may have settled what is read. Of `parts`, sums
     of logs, those are believed that still hold: `needed` lacks these logs.
-
-    Raises:
-        OSError: the disk refuses to read.
     """
     found = Counts()
     found.vendors.update(keys)
@@ -160,9 +157,6 @@ def count_unsettled(
     One that `believes` the sums of `known` reads no log that is as its writer left it, and that no vendor has begun:
     so a backlog of any length is counted like a short one. Where they are not exact, some tree has its root in the log
     of another process than its runs, and all logs are read.
-
-    Raises:
-        OSError: the disk refuses to read.
     """
     named = {key_of(name) for name, events in known.recorded.items() if "." in name and events}
     keys = named | cursor_keys(journal)

@@ -51,11 +51,7 @@ class Folder:
 
     @property
     def salts(self) -> list[bytes]:
-        """The journal's salt, and those of processes that could not have it: a full disk, a folder of two paths.
-
-        Raises:
-            OSError: the disk refuses to read.
-        """
+        """The journal's salt, and those of processes that could not have it: a full disk, a folder of two paths."""
         kept = self.files.read("salt", 0)
         whole = range(SALT_BYTES, len(kept) + 1, SALT_BYTES)
         return [kept[end - SALT_BYTES : end] for end in whole]

@@ -20,11 +20,7 @@ STALLED_SECONDS = 10.0
 
 
 def beat(files: Files, name: str) -> None:
-    """Say that this process holds the lock of `name` (`VENDOR.FINGERPRINT`) and moves.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Say that this process holds the lock of `name` (`VENDOR.FINGERPRINT`) and moves."""
     line = frame(0, pydantic_core.to_json({"pid": os.getpid(), "at": int(time.time())}))
     file = f"{name}.holder"
     if files.size(file) == len(line):
@@ -34,11 +30,7 @@ def beat(files: Files, name: str) -> None:
 
 
 def stalled_holder(files: Files, name: str) -> int | None:
-    """The process that holds the lock of `name` and has not moved for a while; None if there is no such.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """The process that holds the lock of `name` and has not moved for a while; None if there is no such."""
     try:
         holder = pydantic_core.from_json(unframe(files.read(f"{name}.holder", 0).rstrip(b"\n"))[1])
         pid, at = int(holder["pid"]), int(holder["at"])

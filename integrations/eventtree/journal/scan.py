@@ -275,20 +275,12 @@ def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> E
 
 
 def entries_in(journal: Journal, log: str) -> Iterator[Entry]:
-    """Every record in the whole lines of one log, from its beginning.
-
-    Raises:
-        OSError: the disk refuses to read.
-    """
+    """Every record in the whole lines of one log, from its beginning."""
     return entries_of(LineReader(journal.files, log))
 
 
 def entries_of(reader: LineReader) -> Iterator[Entry]:
-    """Every record in the whole lines from where a reader stands.
-
-    Raises:
-        OSError: the disk refuses to read.
-    """
+    """Every record in the whole lines from where a reader stands."""
     addressed = addressing(reader.files)
     while lines := reader.read():
         yield from filter(None, (entry_of(line, addressed) for line in lines))

@@ -72,11 +72,7 @@ class Captured:
 
 
 def captured(journal: Journal, only: str | None = None) -> Captured:
-    """The sums of all processes, or of `only` that one.
-
-    Raises:
-        OSError: the disk refuses to read.
-    """
+    """The sums of all processes, or of `only` that one."""
     found = Captured()
     for payload in _payloads(journal.files.read(REMOVED, 0)) if only is None else ():
         _add(found, payload)
@@ -95,11 +91,7 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
 
 
 def sums_of(journal: Journal, logs: list[str]) -> Captured:
-    """The sums of a process, of which these are all logs that are left.
-
-    Raises:
-        OSError: the disk refuses to read.
-    """
+    """The sums of a process, of which these are all logs that are left."""
     found = Captured()
     _add_process(found, journal, logs)
     return found
@@ -109,9 +101,6 @@ def remove_log(journal: Journal, log: str, left: list[str], sums: Captured | Non
     """Remove a log, which nobody needs, from those `left` of its process; False for the newest of several.
 
     That has the sums of all, and goes last; then they are kept apart, or its events would be missing from the report.
-
-    Raises:
-        OSError: the disk refuses.
     """
     process = process_of(log)
     is_partition = "." in process  # whose logs have no sums of those before
@@ -292,11 +281,7 @@ def _names_of(refs: record.Refs | None) -> tuple[str, ...]:
 
 
 def refs_before(journal: Journal, logs: Sequence[str], trees: Set[str]) -> dict[str, record.Refs]:
-    """Whom trees are for that began in these logs: their roots' records are looked for by their bytes, the last first.
-
-    Raises:
-        OSError: the disk refuses to read.
-    """
+    """Whom trees are for that began in these logs: by their roots' records, looked for by their bytes, the last first."""
     found: dict[str, record.Refs] = {}
     for log in reversed(logs):
         if found.keys() == trees:

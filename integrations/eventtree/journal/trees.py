@@ -295,9 +295,6 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     """The lines of a tree that are not settled, as a late part; None if there are none.
 
     `settled` says up to where its lines are, by log.
-
-    Raises:
-        OSError: the disk refuses to read.
     """
     if not any(places[0] < settled.get(log, 0) for log, places in tree.places.items()):
         return tree
@@ -336,11 +333,7 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
 
 
 def bytes_at(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
-    """The bytes of `lines` and of what little stands between them.
-
-    Raises:
-        OSError: the disk refuses to read.
-    """
+    """The bytes of `lines` and of what little stands between them."""
     for name, start, end, _ in _neighbours(lines):
         yield journal.files.read(name, start, end - start)
 
