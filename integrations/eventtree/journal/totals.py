@@ -281,7 +281,7 @@ def _names_of(refs: record.Refs | None) -> tuple[str, ...]:
 
 
 def refs_before(journal: Journal, logs: Sequence[str], trees: Set[str]) -> dict[str, record.Refs]:
-    """Whom trees are for that began in these logs: by their roots' records, looked for by their bytes, the last first."""
+    """Whom trees are for that began in these logs: their roots' records are found by their bytes, the last first."""
     found: dict[str, record.Refs] = {}
     for log in reversed(logs):
         if found.keys() == trees:
