@@ -333,7 +333,7 @@ class Event(Light):
     def __rich__(self) -> Any:
         from eventtree import terminal
 
-        return terminal.EventView(self)
+        return terminal.event_view(self)
 
     def _repr_html_(self) -> str:
         from eventtree import notebook

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult, group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -91,7 +91,7 @@ class TreeView:
         yield head.append(f"{began}  {shown(', '.join(whose))}".rstrip(), "dim")
         yield self._table(options.max_width)
         if self.contents == "whole":
-            yield from (line for _, event in self.drawn.walk() for line in _contents(event))
+            yield from (event_view(event) for _, event in self.drawn.walk())
         elif self.contents == "short":
             for label, value in (("asked", self.tree.root.inputs), ("answered", self.tree.root.outputs)):
                 if text := words.said(value):
@@ -118,18 +118,6 @@ class TreeView:
         for row in rows:
             table.add_row(*row)
         return table
-
-
-class EventView:
-    """One event with what went in and came out of it."""
-
-    def __init__(self, event: Event) -> None:
-        """Draw this event."""
-        self.event = event
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines of it."""
-        yield from _contents(self.event)
 
 
 class RowsView:
@@ -160,7 +148,8 @@ class RowsView:
         )  # fmt: skip
 
 
-def _contents(event: Event) -> Iterator[Text]:
+@group()
+def event_view(event: Event) -> RenderResult:
     """What went in and came out of an event, and what happened during it."""
     model = f" {shown(event.model)}" if event.model else ""
     yield Text.assemble(
@@ -183,22 +172,11 @@ def drawn(table: words.Table) -> Group:
     return Group(table_of(table.headings, cells), *([Text(shown(table.note), "dim")] if table.note else ()))
 
 
-class ReportView:
-    """The sums of a journal, a vendor a line."""
-
-    def __init__(self, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
-        """Draw `report`; `requests` adds how many requests each vendor took and refused."""
-        self.report = report
-        self.requests = requests
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines of it."""
-        report, requests = self.report, self.requests
-        yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
-        if not report.vendors:
-            yield Text("No vendor: recorded locally.")
-            yield from map(Text, words.report_notes(report))
-            return
+@group()
+def report_view(report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> RenderResult:
+    """The sums of a journal, a vendor a line; `requests` adds how many requests each vendor took and refused."""
+    yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
+    if report.vendors:
         table = _table()
         table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
         for heading in ("accepted", "delivered", "waiting", "dead", *(("requests", "refused") if requests else ())):
@@ -208,12 +186,9 @@ class ReportView:
             numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
             table.add_row(Text(label), *map(str, numbers), _state(sums))
         yield table
-        yield from map(Text, words.report_notes(report))
-
-
-def draw_report(out: Console, report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> None:
-    """The sums, a vendor a line; `requests` adds how many requests each vendor took and refused."""
-    out.print(ReportView(report, requests))
+    else:
+        yield Text("No vendor: recorded locally.")
+    yield from map(Text, words.report_notes(report))
 
 
 def _state(sums: VendorTotals) -> Text:

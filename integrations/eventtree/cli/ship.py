@@ -20,7 +20,7 @@ from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
 from eventtree.journal.totals import captured
 from eventtree.record import is_local
 from eventtree.serializer.registry import is_known, resolve_vendors
-from eventtree.terminal import console, draw_report, progress
+from eventtree.terminal import console, progress, report_view
 from eventtree.vendors import Vendor
 
 SETTLED_LOOKS = 3
@@ -66,7 +66,7 @@ def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool,
     busy = [one.vendor.name for one in shipper.consumers.values() if one.cursor is None] if replay else []
     shipper.stop(2.0)
     found = shipper.report()
-    draw_report(console(), found)
+    console().print(report_view(found))
     others = _say_others(found, shipper, journal)
     mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
     left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)

@@ -30,7 +30,7 @@ from eventtree.query.trees import close_indexes, journal_of
 from eventtree.serializer.packing import export_url
 from eventtree.serializer.serialize import serialize
 from eventtree.summary import plural
-from eventtree.terminal import SHORT_ID, RowsView, TreeView, console, draw_report, progress
+from eventtree.terminal import SHORT_ID, RowsView, TreeView, console, progress, report_view
 from eventtree.tree.filter import Filter
 from eventtree.vendors import vendor_class
 
@@ -228,7 +228,7 @@ def show_report(folder: str | None, as_json: bool) -> None:
     if as_json:
         say(found.model_dump_json())
     else:
-        draw_report(console(), found)
+        console().print(report_view(found))
 
 
 @main.command("clear")

@@ -144,9 +144,9 @@ class Report(BaseModel):
     __str__ = __repr__
 
     def __rich__(self) -> Any:
-        from eventtree.terminal import ReportView
+        from eventtree.terminal import report_view
 
-        return ReportView(self)
+        return report_view(self)
 
     def _repr_html_(self) -> str:
         from eventtree.notebook import report_html

@@ -24,7 +24,7 @@ from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import set_global_handler
 from eventtree.query import Index
 from eventtree.recording.session import Session
-from eventtree.terminal import TreeView, console, draw_report
+from eventtree.terminal import TreeView, console, report_view
 from eventtree.testing import VendorServer
 
 USER = "demo-user"
@@ -116,7 +116,7 @@ def _print(
         _line(out, Text.assemble("\n", (one.title, "bold underline"), "\n", ("answer  ", "dim"), shown(one.answer)))
         for tree in grown:
             out.print(TreeView(tree, contents="none"))
-    draw_report(out, report, counts(server))
+    out.print(report_view(report, counts(server)))
     out.print(Text(f"\nrequests  {folder / 'requests'}\njournal   {report.journal}"), soft_wrap=True)
     if all(trees) and _arrived(report, server):
         _line(out, Text(f"All {len(SHOWN)} vendors have everything: nothing waits, nothing was refused.", "green"))
