@@ -15,6 +15,9 @@ def main() -> None:
     except ImportError as error:
         print(f"eventtree: {without_extra('cli', error)}", file=sys.stderr)  # noqa: T201  (there is no other way)
         sys.exit(2)
+    except KeyboardInterrupt:  # while that is imported; later the command itself hears of it
+        print("eventtree: stopped", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
     command(prog_name="eventtree")
 
 

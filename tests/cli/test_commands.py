@@ -312,3 +312,17 @@ def test_every_command_explains_itself() -> None:
         done = run(*([command] if command else []), "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_in_one_line() -> None:
+    program = (
+        "import sys\n"
+        "class Stopped:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'eventtree.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stopped())\n"
+        "from eventtree.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "eventtree: stopped\n")
