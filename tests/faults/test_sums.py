@@ -207,6 +207,40 @@ def test_f30_the_log_that_has_the_sums_of_its_process_goes_last(monkeypatch: pyt
     crowd.close()
 
 
+# -- what is damaged --------------------------------------------------------------------------------------------------
+
+
+def test_f12_what_a_vendor_has_taken_of_a_tree_that_can_be_read_no_more(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = crowd.processes[0]
+    process.tree(30)
+    half_sent(crowd, monkeypatch)
+    crowd.kill_shipper()
+    log = process.journal.logs()[0]
+    lines = crowd.files.read(log, 0).split(b"\n")
+    crowd.files.overwrite(log, 0, b"\n".join(b"~" * len(line) for line in lines))
+    sums = checked(crowd)["plain"]
+    assert (sums.accepted, sums.delivered, sums.waiting) == (20, 20, 0)
+
+
+@pytest.mark.parametrize("harmed", ["removed", "log"])
+def test_f12_sums_that_cannot_be_read_are_none(crowd: Crowd, harmed: str) -> None:
+    """Of what was removed, and of a killed process: no events are said to be counted twice."""
+    for _ in range(2):
+        crowd.tree()
+        crowd.fork()
+        crowd.die(crowd.processes[0])
+        crowd.ship(30.0)
+        crowd.stop_shipper()
+        remove_settled(Journal(crowd.files), kept_bytes=0)
+        crowd.tree()
+    assert {sums.recorded for sums in checked(crowd).values()} == {12}
+    name = harmed if harmed == "removed" else crowd.processes[0].journal.logs()[0]
+    crowd.files.overwrite(name, crowd.files.size(name) // 2, b"~")
+    assert {sums.recorded for sums in checked(crowd).values()} == {None}
+
+
 # -- all of it --------------------------------------------------------------------------------------------------------
 
 

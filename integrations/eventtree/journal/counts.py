@@ -105,6 +105,8 @@ def count(
     missing = [entry for entry in unbound if not counting.add_feedback(entry, all_read=True)]
     if missing and believed:
         return read()
+    if not believed:
+        counting.add_unreadable()
     totals = scan.damage().values()
     found.damaged_lines, found.lost_lines = sum(bad for bad, _ in totals), sum(lost for _, lost in totals)
     return found
@@ -308,6 +310,13 @@ class _Counting:
             self.found.needed.update(tree.spans)
             if (tree.is_ending or tree.dropped) and self.own in tree.processes:
                 self.found.finished_here.add(key)
+
+    def add_unreadable(self) -> None:
+        """Add what vendors have taken of trees of which nothing was found: their records were damaged since."""
+        for key in self.found.vendors:
+            for tree_id, taken in self.cursors(key).taken.items():
+                if (key, tree_id) not in self.begun:
+                    self.found.waiting[key] += sum(taken)
 
     def add_part(self, log: str, part: Part, apart: Iterable[Entry]) -> None:
         """Add the sums of a log, and of it the records that these do not tell whole."""

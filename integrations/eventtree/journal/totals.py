@@ -74,8 +74,10 @@ class Captured:
 def captured(journal: Journal, only: str | None = None) -> Captured:
     """The sums of all processes, or of `only` that one."""
     found = Captured()
-    for payload in _payloads(journal.files.read(REMOVED, 0)) if only is None else ():
+    removed = journal.files.read(REMOVED, 0) if only is None else b""
+    for payload in (kept := _payloads(removed)):
         _add(found, payload)
+    found.is_exact = found.is_exact and len(kept) == removed.count(b"\n")
     for process, names in groupby(journal.logs(), process_of):
         if only not in (None, process):
             continue
@@ -205,13 +207,16 @@ def _count(journal: Journal, logs: list[str], said: Sequence[_Said | None], foun
 def _counted(journal: Journal, logs: list[str], start: int, base: _Said | None) -> Captured:
     """The sums in a header, and what its log and those after it hold."""
     found, counting = Captured(), _Counting()
-    size, is_undamaged = 0, True
+    size = 0
     for name in logs[start:]:
         reader = LineReader(journal.files, name)
         for entry in entries_of(reader):
             counting.add(entry)
         size = reader.offset
-        is_undamaged = not (reader.damage.bad_lines or reader.damage.lost) and size == journal.files.size(name)
+        # What is damaged had been recorded: as what, nobody can say.
+        is_whole = not (reader.damage.bad_lines or reader.damage.lost)
+        counting.is_exact = counting.is_exact and is_whole
+        is_undamaged = is_whole and size == journal.files.size(name)
     counting.look_back(journal, logs[:start])
     if base is not None:
         _add(found, base.sums)
