@@ -147,6 +147,9 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
         if kind is str:
             if len(item) > SHORT or not item.isascii():
                 out[key] = text(item, room)
+        elif kind is int:
+            if not -SMALL < item < SMALL:
+                raise Unusual
         elif item is not None:
             out[key] = COPIES[kind](item, room, depth + 1)
     return out
@@ -160,13 +163,17 @@ def as_it_is(value: dict[Any, Any]) -> Any:
     json = written(value)
     if json is None or len(json) > LONGEST_WRITTEN:
         return None
+    if json in WRITTEN:
+        return WRITTEN[json]
     text = json.decode()
     if "null" in text or '"type"' in text or '"inline_data"' in text or DATA in text:
         return None  # NaN may be one, a file the others
-    return None if text.count("{") + text.count("[") > MANY else fragment(json)
+    return None if text.count("{") + text.count("[") > MANY else WRITTEN.keep(json, fragment(json))
 
 
 LONGEST_WRITTEN = 1_000
+WRITTEN: Remembered[bytes, Any] = Remembered(256)
+"""JSON → the same, to stand in a record: the metadata of many runs is the same."""
 
 
 def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:

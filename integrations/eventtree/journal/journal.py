@@ -65,7 +65,7 @@ class Journal(Folder):
 
     def _begin(self, held_bytes: int) -> None:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._opened: dict[tuple[str, ...], int] = {}
+        self._opened: Counter[tuple[str, ...]] = Counter()
         """Names under which events are counted → how many have opened,"""
         self._added: Counter[tuple[str, ...]] = Counter()
         """and how many were added later, or are counted without records."""
@@ -147,25 +147,26 @@ class Journal(Folder):
         # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
         if counted:
             if events is None:
-                self._opened[counted] = self._opened.get(counted, 0) + 1
+                self._opened[counted] += 1
             else:
                 self._added[counted] += events
         # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does: a call less each.
-        number = self.appended
-        line = b"%08x %d %b\n" % (crc32(payload, number), number, payload)
+        number, overflow = self.appended, self._overflow
+        crc = crc32(payload, number)
+        line = b"%08x %d %b\n" % (crc, number, payload)
         self.appended = number + 1
         self._size += len(line)
-        self._checksum = crc32(line[:8], self._checksum)
+        self._checksum ^= crc
         try:
             # While one line waits, all later ones wait behind it: the log keeps its order.
-            if not self._overflow.is_holding:
+            if not overflow.is_holding:
                 self.files.append(self.log, line)
                 # Written, but slowly: the next line does not wait for this disk on the app's thread.
                 if monotonic() - began > SLOW_SECONDS:
-                    self._overflow.is_holding = True
+                    overflow.is_holding = True
                 return line
         except OSError:
-            self._overflow.is_holding = True
+            overflow.is_holding = True
         self._hold(line, counted, events)
         return line
 

@@ -23,7 +23,7 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
 from eventtree.recording.status import status_of
 from eventtree.tree.structure import is_node
-from eventtree.usage.collect import files_sent
+from eventtree.usage.collect import figures, files_sent
 
 Tags = Sequence[str] | None
 About = Mapping[str, Any]
@@ -82,11 +82,13 @@ class RunReports:
         cls, base_url = MODELS(serialized)
         model = models.requested_model(invocation, about)
         known = {"provider": provider, "model": model, "params": params, "base_url": base_url}
-        state = {"provider": provider, "class": cls}
-        if batch_size != 1:
-            state["batch_size"] = batch_size
-        if not self.pipeline.content:
-            state["sent"] = files_sent(asked)
+        # What its usage is read with.
+        call = {"provider": figures(provider)} if provider else {}
+        if batch_size and batch_size != 1:
+            call["batch_size"] = figures(batch_size)
+        if not self.pipeline.content and (sent := files_sent(asked)):
+            call["sent"] = figures(sent)
+        state = {"class": cls, "call": call}
         key = key_of(run_id)
         name = name if type(name) is str and name else name_of(name, serialized, "model")
         self._open(key, parent_of(parent_run_id), MODEL, name, tags, about, asked, shape, known, state)

@@ -18,8 +18,7 @@ About = Mapping[str, Any]
 
 NOTHING: dict[str, Any] = {}
 GROUNDING = "grounding_metadata"
-OF_CALL = ("provider", "batch_size", "sent")
-"""What of a run's `state` its usage is read with."""
+TEXT = frozenset({str})
 
 
 def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     if lists and (found := _listed(lists)):
         usage["listed"] = found
     learned: dict[str, Any] = {"model": model, "usage": None}
-    if "class" in state and isinstance(provider, str) and is_class_name(state["provider"], state["class"]):
+    if provider is not None and "class" in state and isinstance(provider, str) and is_guess(state):
         learned["provider"] = provider
     if not (usage or any(counts) or any(places)):
         return learned
@@ -77,13 +76,17 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         usage["cached"] = True
     if is_streamed:
         usage["streamed"] = True
-    for key in OF_CALL:
-        if value := state.get(key):
-            usage[key] = figures(value)
-    if answers and all(isinstance(one, str) for one in answers):
+    if call := state.get("call"):
+        usage.update(call)
+    if answers and TEXT.issuperset(map(type, answers)):
         usage["answers"] = [*map(figures, answers)]  # a model that hands on another's message hands on its id
     learned["usage"] = Figures(usage)
     return learned
+
+
+def is_guess(state: Mapping[str, Any]) -> bool:
+    """Whether the provider that the start named is only LangChain's guess."""
+    return is_class_name(state["call"].get("provider"), state["class"])
 
 
 def _listed(answers: Sequence[tuple[Any, About, About]]) -> dict[str, JsonValue]:
