@@ -16,11 +16,14 @@ from pathlib import Path
 import httpx
 import nats
 import pytest
+import redis
 
 from eventtree import config, diagnostics
 from eventtree.cli.relay import examine_relay
 from eventtree.errors import ConfigError
 from eventtree.journal import DiskFiles, Journal
+from eventtree.journal.cursor import Cursor
+from eventtree.journal.relayed import CURSOR
 from eventtree.journal.retention import remove_settled
 from eventtree.relay import collect, port, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
@@ -553,6 +556,32 @@ def test_f73_parts_that_are_missing_are_asked_for_and_split_as_before(
             until(lambda: app.events <= set(vendor.event_ids("braintrust")))
             until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
     assert all((folder / name).read_bytes().startswith(data) for name, data in newest.items())
+
+
+def test_f73_a_relay_that_dies_before_it_writes_down_what_it_has_sent_splits_a_log_as_before(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Redis(machine / "engine")
+    app = App(machine / "app", deliver=False)
+    for _ in range(12):
+        app.tree()
+
+    async def relayed(partitions: int) -> None:
+        cursor = Cursor(app.journal.files, CURSOR)
+        async with port_at(server.url).opened(partitions) as port:
+            await replicate.Replicator(app.journal, cursor, port).round(is_ending=False)
+
+    def dies(*_: object) -> None:
+        raise MemoryError
+
+    with closing(server), redis.Redis(port=server.port) as client:
+        with monkeypatch.context() as death, pytest.raises(MemoryError):
+            death.setattr(Cursor, "replicate", dies)
+            asyncio.run(relayed(4))
+        assert sum(client.xlen(f"eventtree:4-{number}") for number in range(4))
+        asyncio.run(relayed(2))
+        assert not report(machine / "app").unreplicated_bytes
+        assert [client.xlen(f"eventtree:2-{number}") for number in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

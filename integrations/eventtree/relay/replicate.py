@@ -34,8 +34,8 @@ often, too, it learns how many partitions there are.
 LOOK_SECONDS = 2.0
 """Whether a process lives is asked this often."""
 ENDED, SPLIT = "ended.", "split."
-"""Prefixes of what the cursor has learned: which processes were said to have died; of a log that is split, the size of
-each part and the number of its next line.
+"""Prefixes of what the cursor has learned: which processes were said to have died; of a log, the size of each
+part it is split into, and the number of its next line.
 """
 COMPACT_LINES = 200
 """Lines of the cursor before it is rewritten."""
@@ -57,7 +57,7 @@ class Replicator:
         """Log → offset to read on from: lower than the cursor's where a collector has asked for bytes again."""
         split = ((name.removeprefix(SPLIT), parts) for name, parts in cursor.learned.items() if name.startswith(SPLIT))
         self._parts: dict[str, Parts] = {log: pydantic_core.from_json(parts) for log, parts in split}
-        """Log that is split → its parts, as far as `_next`: the size of each, and the number of its next line."""
+        """Log → its parts as far as `_next`, none if it is whole: the size of each, and the number of its next line."""
         self._dead: set[str] = set()
         self._looked = self._beaten = float("-inf")
         self._lines = 0
@@ -140,10 +140,13 @@ class Replicator:
     async def _send(self, log: str, offset: int, data: bytes) -> bool:
         """Have bytes kept, and write down that they are, as far as they were not before; whether there were any."""
         end, before, count = offset + len(data), self.cursor.offsets.get(log, 0), self.port.counts[-1]
-        if not before and count > 1:
-            self._parts.setdefault(log, [(0, 1)] * count)
+        if not before and log not in self._parts:
+            # Kept before anything of it is: whoever sends it again, after a death, has to split it as it was.
+            self._parts[log] = [(0, 1)] * count if count > 1 else []
+            self.cursor.learn({SPLIT + log: encode(self._parts[log]).decode()})
+            self.cursor.persist()
         made, parts, learned = [(log, offset, data)], self._parts.get(log), {}
-        if parts is not None:
+        if parts:
             made, parts = _split(log, data, parts)
             learned[SPLIT + log] = encode(parts).decode()
         for name, start, some in made:
@@ -152,7 +155,7 @@ class Replicator:
                 if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)):
                     return False
         self._next[log] = end
-        if parts is not None:
+        if parts:
             self._parts[log] = parts
         if end > before:
             self.cursor.replicate(log, end, *_counted(data[max(0, before - offset) :]), learned)
@@ -178,7 +181,7 @@ class Replicator:
 
     def _lengths(self, log: str) -> list[Chunk]:
         """How long a log is, or the parts that it was split into, as chunks without bytes."""
-        if log not in self._parts:
+        if not self._parts.get(log):
             return [Chunk(log, self._next.get(log, 0), b"", left=self._left(log))]
         parts = self._parts[log]
         return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
