@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from eventtree import ConfigError, flush
+from eventtree import ConfigError, diagnostics, flush
 from eventtree.event import EventTree
 from eventtree.recording.pipeline import Pipeline
 from eventtree.serializer.serialize import serialize
-from eventtree.testing import check_vendor
+from eventtree.testing import VendorServer, check_vendor
 from eventtree.testing.contracts.contract import Reply
 from eventtree.testing.contracts.contract import Route as ServerRoute
 from eventtree.testing.listener import Incoming, Listener, Outgoing
-from eventtree.vendors import VENDORS, Encoded, Item, Route, Vendor, resolve_vendors, to_json, vendor_class
+from eventtree.vendors import VENDORS, Braintrust, Encoded, Item, Route, Vendor, resolve_vendors, to_json, vendor_class
+from tests.faults.test_servers import soon
 from tests.trees import record_tree
 from tests.vendors.trees import rich_tree
 
@@ -132,6 +133,50 @@ def test_an_error_of_its_code_names_line_and_message_and_is_no_refusal(
     with caplog.at_level(logging.WARNING, "eventtree"):
         assert list(serialize([rich_tree()], Failing(api_key="k"))) == []
     assert "is left out, failing's own code failed" in caplog.text
+
+
+class Exiting(Vendor):
+    """Gives up in one of its methods, as code does that was a script before."""
+
+    kind = "exiting"
+    default_url = "http://127.0.0.1:9"
+    routes = {"rows": Route("POST", "/rows", (b"[", b"]"), max_items=100)}
+    where: str
+
+    def __getattribute__(self, name: str) -> Any:
+        """A method as it is, but for one."""
+        return (
+            give_up
+            if name == object.__getattribute__(self, "__dict__").get("where")
+            else super().__getattribute__(name)
+        )
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """A row for each event."""
+        return Encoded(tuple(Item(one.id, tree.id, (one.id,), "rows", to_json({"id": one.id})) for one in tree.events))
+
+
+def give_up(*given: Any) -> Any:
+    """End the program."""
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("where", ["read_reply", "auth", "compresses", "lookups"])
+def test_one_that_ends_the_program_ends_nobodys_delivery(
+    own_place: Path, rows: tuple[str, list[Any]], where: str
+) -> None:
+    """F24: what waits for it waits; the thread, and with it all other vendors, goes on."""
+    with VendorServer() as server:
+        others = Braintrust(**server.settings("braintrust"))
+        pipeline = Pipeline(vendors=[Exiting(api_key="k", base_url=rows[0], where=where), others])
+        record_tree(pipeline)
+        soon(lambda: rows[1] or any("delivery to exiting" in kind for kind in diagnostics.failures))
+        thread = pipeline.shipper._thread
+        record_tree(pipeline)
+        soon(lambda: len(server.events("braintrust")) == 6)
+        assert pipeline.shipper._thread is thread is not None and thread.is_alive()
+        sums = flush(0.5).vendors["exiting"]
+        assert (sums.delivered, sums.waiting, sums.unexplained) == ((6, 0, 0) if where == "read_reply" else (0, 6, 0))
 
 
 class Wrong(Vendor):

@@ -124,7 +124,9 @@ class FeedbackSender:
             encoded = self.vendor.encode_feedback(
                 {**entry, "tree": tree_id, "key": one.key}, tree, self.ledger.cursor.learned
             )
-        except Exception as error:  # noqa: BLE001  (one that a vendor chokes on must not stop the others)
+        except BaseException as error:  # one that a vendor chokes on must not stop the others
+            if diagnostics.must_pass(error):
+                raise
             diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
             return [], "dead"
         if not encoded.items:

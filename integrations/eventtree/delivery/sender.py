@@ -126,7 +126,13 @@ class Sender:
 
         async def settle(groups: Iterator[Group]) -> None:
             for group in groups:
-                await self._settle(group, stuck)
+                try:
+                    await self._settle(group, stuck)
+                except BaseException as error:
+                    if isinstance(error, Exception) or diagnostics.must_pass(error):
+                        raise
+                    # What a vendor's code raises (SystemExit) would end the loop, and with it all other vendors.
+                    raise RuntimeError(f"{self.vendor.name}'s own code: {diagnostics.described(error)}") from None
 
         for wave in waves:
             groups = iter(wave)  # one for all: each takes the next
@@ -282,7 +288,9 @@ class Sender:
     def _verdict(self, made: Request, reply: Reply) -> Verdict | None:
         try:
             return self.vendor.read_reply(made, reply.status, reply.body)
-        except Exception as error:  # noqa: BLE001  (the boundary around each answer: what cannot be read says nothing)
+        except BaseException as error:  # the boundary around each answer: what cannot be read says nothing
+            if diagnostics.must_pass(error):
+                raise
             diagnostics.failed(f"reading an answer of {self.vendor.name}", error)
             return None
 

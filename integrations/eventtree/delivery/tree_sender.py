@@ -142,7 +142,9 @@ class TreeSender:
         try:
             tree = self.folder.fold(whole).tree
             items = () if tree is None else self.vendor.encode_update(tree, late.ended)
-        except Exception as error:  # noqa: BLE001  (the boundary around each tree: one must not stop the others)
+        except BaseException as error:  # the boundary around each tree: one must not stop the others
+            if diagnostics.must_pass(error):
+                raise
             diagnostics.failed(f"encoding for {self.vendor.name}", error)
             return []
         done = self.ledger.cursor.partly.get(late.id, ())
