@@ -97,6 +97,7 @@ def pyright(folder: Path) -> str:
     if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("pyright's npm package cannot be fetched here")
     (folder / "wrong.py").write_text(WRONG_CODE)
+    (folder / "watched.py").write_text(OBSERVED_CODE)
     pages, notebooks = sorted(folder.glob("[pw]*.py")), sorted(folder.glob("notebook_*.py"))
     half = len(notebooks) // 2
     return "".join(
@@ -115,8 +116,8 @@ def test_pyright_has_nothing_against_the_examples(pyright: str) -> None:
 
 
 OBSERVED = """
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, assert_type
+from collections.abc import AsyncIterator, Iterator
+from typing import assert_type
 
 import eventtree
 from eventtree.own.span import Span
@@ -153,7 +154,6 @@ class Agent:
         return str(a)
 
 assert_type(plain(1, b="x"), list[int])
-call = assert_type(coroutine(1), Coroutine[Any, Any, bytes])
 assert_type(generator(1), Iterator[str])
 assert_type(stream(1), AsyncIterator[float])
 assert_type(Agent().method(1), Agent)
@@ -163,18 +163,28 @@ assert_type(eventtree.observe(len)([1]), int)
 with eventtree.span("plan", kind="tool", inputs={"a": 1}) as s:
     assert_type(s, Span)
     assert_type(s.id, str | None)
+
+async def awaits() -> None:
+    assert_type(await coroutine(1), bytes)
+    async with eventtree.span("plan") as s:
+        assert_type(s, Span)
+
 assert_type(eventtree.headers(), dict[str, str])
 """
 MISUSED = ("plain('1')", "plain(1, c=2)", "stream()", "Agent().method('x')", "eventtree.observe(plain, kind='tool')")
 """Each is an error of types, since an observed function has the signature it had."""
+OBSERVED_CODE = "\n".join((OBSERVED, *MISUSED))
+MISUSED_LINES = range(OBSERVED.count("\n") + 2, OBSERVED.count("\n") + 2 + len(MISUSED))
 
 
 def test_an_observed_function_keeps_its_signature(tmp_path: Path) -> None:
-    (tmp_path / "observed.py").write_text("\n".join((OBSERVED, *MISUSED)))
+    (tmp_path / "observed.py").write_text(OBSERVED_CODE)
     said = checked(*MYPY, "observed.py", cwd=tmp_path)
-    first = OBSERVED.count("\n") + 2
-    wrong = {int(line) for line in re.findall(r"^observed\.py:(\d+): error", said, re.M)}
-    assert wrong == set(range(first, first + len(MISUSED))), said
+    assert {int(line) for line in re.findall(r"^observed\.py:(\d+): error", said, re.M)} == {*MISUSED_LINES}, said
+
+
+def test_so_it_does_for_pyright(pyright: str) -> None:
+    assert {int(line) for line in re.findall(r"watched\.py:(\d+):\d+ - error", pyright)} == {*MISUSED_LINES}, pyright
 
 
 WRONG = {

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -26,9 +27,10 @@ from eventtree.serializer.serialize import serialize
 from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import OTLP
 from eventtree.vendors.otlp_tables import FLAVORS as TABLES
+from eventtree.vendors.otlp_tables import groups_of
 from tests.trees import new_id, record_model, record_tree
 from tests.vendors.goldens import hold_against_golden
-from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of
+from tests.vendors.trees import ROOT, chain_root, chat_model, event, ident, rich_tree, tree_of, trees
 
 pytestmark = pytest.mark.usefixtures("impatient")
 FLAVORS = tuple(TABLES)
@@ -493,6 +495,25 @@ def test_export_prints_the_json_form(own_place: Path) -> None:
     assert span["traceId"] == tree.replace("-", "")
     assert isinstance(span["startTimeUnixNano"], str) and isinstance(span["kind"], int)
     assert request["headers"]["Content-Type"] == "application/x-protobuf"
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+@settings(max_examples=40, deadline=None)
+@given(one=trees(), other=trees())
+def test_what_was_encoded_before_changes_nothing(flavor: str, one: EventTree, other: EventTree) -> None:
+    """What runs have alike is remembered by all that its rows look at."""
+    vendor = OTLP(endpoint="http://127.0.0.1:1", flavor=flavor)
+    apart = ("inputs", "outputs", "metadata", "usage", "cost", "status", "error", "duration", "notes")
+    mixed = tuple(
+        event.model_copy(update={name: getattr(unlike, name) for name in apart})
+        for event, unlike in zip(one.events, [*other.events] * 5, strict=False)
+    )
+    found = [one, other, one.model_copy(update={"events": mixed}), one]
+    groups_of.cache_clear()
+    warm = [vendor.encode(tree) for tree in found]
+    for tree, encoded in zip(found, warm, strict=True):
+        groups_of.cache_clear()
+        assert vendor.encode(tree) == encoded
 
 
 def test_the_same_tree_is_the_same_bytes() -> None:
