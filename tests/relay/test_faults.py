@@ -867,6 +867,25 @@ def test_what_a_collector_has_removed_or_cleared_stays_so(tmp_path: Path) -> Non
     assert first.read_bytes() == b"a line\n"
 
 
+def test_f78_a_collectors_full_disk_gets_back_what_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(DiskFiles(tmp_path))
+    (tmp_path / "collected").write_bytes(b"\n")
+    writer = collect.Writer(journal, DiskFiles(tmp_path), 60.0)
+    first, second = (tmp_path / f"20200101T000000-1-a.{number:04}.log" for number in range(2))
+    writer.write([Chunk(log.name, 0, b"a line\n").pack() for log in (first, second)])
+    real = DiskFiles.replace
+
+    def replace(files: DiskFiles, name: str, data: bytes) -> None:
+        if first.exists():
+            raise OSError(28, "No space left on device")
+        real(files, name, data)
+
+    monkeypatch.setattr(DiskFiles, "replace", replace)
+    assert remove_settled(journal, kept_bytes=0) == [first.name]
+    assert writer.write([Chunk(first.name, 0, b"a line\n").pack()]) == [(True, first.name, 7)]
+    assert not first.exists()
+
+
 def test_f78_what_a_power_cut_left_without_its_bytes_is_written_again(tmp_path: Path) -> None:
     writer = collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0)
     log = tmp_path / "w-1.0000.log"

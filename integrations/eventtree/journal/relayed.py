@@ -47,22 +47,17 @@ def is_relayed(files: Files) -> bool:
     return files.size(CURSOR) > 0
 
 
-def takers(files: Files) -> list[str]:
-    """Names of the vendors a collector delivers to."""
-    return files.read(TAKERS, 0).decode().split()
-
-
 def all_vanished(files: Files) -> list[int]:
     """For each process elsewhere that fell silent, the bytes that its relay had left."""
     left = (files.read(name, 0).strip() for name in files.names() if name.endswith(ENDED))
     return [int(size) if len(size) < 20 and size.isdigit() else 0 for size in left if size]  # one may be damaged
 
 
-def keep_size(files: Files, log: str) -> None:
-    """Keep how long a log is that a collector wrote, before it is removed: a chunk of it may come again."""
+def keep_size(files: Files, log: str, size: int) -> None:
+    """Keep how long a removed log was that a collector wrote: a chunk of it may come again."""
     if is_collected(files):
         sizes = log.rsplit(".", 2)[0] + SIZES
-        files.replace(sizes, files.read(sizes, 0) + b"%b %d\n" % (log.encode(), files.size(log)))
+        files.replace(sizes, files.read(sizes, 0) + b"%b %d\n" % (log.encode(), size))
 
 
 def removed_size(files: Files, log: str) -> int:
@@ -74,7 +69,7 @@ def removed_size(files: Files, log: str) -> int:
 def _here(files: Files) -> Callable[[Refs], Refs] | None:
     """Vendors that a tree names → whom it is for in this folder; None in a folder of its own vendors."""
     if is_collected(files):
-        everybody = takers(files)
+        everybody = files.read(TAKERS, 0).decode().split()
         return lambda refs: [
             {"name": name, "fingerprint": BY_NAME} for name in [ref["name"] for ref in refs] or everybody
         ]

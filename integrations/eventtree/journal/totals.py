@@ -112,8 +112,9 @@ def remove_log(journal: Journal, log: str, left: list[str], sums: Captured | Non
         found = sums_of(journal, [log]) if sums is None or is_partition else sums
         kept = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
         journal.files.append(REMOVED, frame(0, record.encode({"process": process, **kept})))
-    keep_size(journal.files, log)
-    journal.files.remove(log)
+    size = journal.files.size(log)
+    journal.files.remove(log)  # first: the disk may be full
+    keep_size(journal.files, log, size)
     left.remove(log)
     return True
 
