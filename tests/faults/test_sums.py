@@ -24,6 +24,7 @@ from eventtree.recording.remote import Remote, joined, written
 from tests.faults.crowd import Crowd
 from tests.faults.world import Process, digest, reply
 
+KEEPS = (None, None, "rate:0.5", "rate:0 OR feedback", "status:error OR rate:0.2")
 MODES = ("healthy", "503", "429", "silent", "401", "cut")
 
 
@@ -66,17 +67,17 @@ def hand_on(caller: Process, worker: Process, run: str) -> str:
         return worker.start()
 
 
-def half_sent(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def half_sent(crowd: Crowd, monkeypatch: pytest.MonkeyPatch, *, all_trees: bool = False) -> None:
     """Ship while a vendor takes one request, of twenty events, and is away for the next."""
     sink = crowd.sinks["plain"]
-    send = sink.send
+    send, before = sink.send, sink.requests
 
     async def once(*given: Any) -> Any:
-        return reply(503, b"no") if sink.requests else await send(*given)
+        return reply(503, b"no") if sink.requests > before else await send(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(sink, "send", once)
-        crowd.ship(1.0)
+        crowd.ship(1.0, all_trees=all_trees)
     assert checked(crowd)["plain"].delivered == 20
 
 
@@ -207,6 +208,32 @@ def test_f30_the_log_that_has_the_sums_of_its_process_goes_last(monkeypatch: pyt
     crowd.close()
 
 
+# -- what a replay sends ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("was_left_out", [False, True])
+def test_f30_a_replay_that_ends_halfway_through_a_tree(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, *, was_left_out: bool
+) -> None:
+    """Of a tree that was recorded for nobody, or left out (`keep`): what was taken of it is delivered, the rest not."""
+    process, vendor = crowd.processes[0], crowd.vendors["plain"]
+    if was_left_out:
+        crowd.vendors["plain"] = vendor.model_copy(update={"keep": "rate:0"})
+    else:
+        process.pipeline.vendor_refs = ()
+    process.tree(30)
+    crowd.ship(5.0)
+    crowd.stop_shipper()
+    half_sent(crowd, monkeypatch, all_trees=True)
+    crowd.stop_shipper()
+    accepted, dropped = (31, {"sampled": 11}) if was_left_out else (20, {})
+    sums = checked(crowd)["plain"]
+    assert (sums.accepted, sums.delivered, sums.waiting, sums.dropped) == (accepted, 20, 0, dropped)
+    crowd.ship(30.0, all_trees=True)
+    sums = checked(crowd)["plain"]
+    assert (sums.accepted, sums.delivered, sums.waiting, sums.dropped) == (31, 31, 0, {})
+
+
 # -- what is damaged --------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +281,8 @@ class Story:
         for sink in self.crowd.sinks.values():
             if rng.random() < 0.4:
                 sink.poison = partial(_chokes, every=rng.randrange(5, 12))
+        for name, vendor in self.crowd.vendors.items():
+            self.crowd.vendors[name] = vendor.model_copy(update={"keep": rng.choice(KEEPS)})
         self.steps: list[Callable[[Process], object]] = [
             lambda process: self.crowd.tree(process, rng.randrange(4)),
             lambda process: [self.crowd.tree(process, 1) for _ in range(rng.randrange(3, 15))],
@@ -265,6 +294,7 @@ class Story:
             self._join_late,
             lambda _: self.crowd.kill_shipper(),
             lambda _: self.crowd.stop_shipper(),
+            self._replay,
             lambda _: remove_settled(Journal(self.crowd.files), kept_bytes=rng.choice([0, 2_000, 10_000])),
         ]  # fmt: skip
 
@@ -314,6 +344,11 @@ class Story:
         process.pipeline.settings = given.model_copy(update={"sample_rate": 0.0})
         process.tree(self.rng.randrange(3))
         process.pipeline.settings = given
+
+    def _replay(self, _: Process) -> None:
+        self.crowd.stop_shipper()
+        self.crowd.ship(self.rng.choice([0.3, 5]), all_trees=True)
+        self.crowd.stop_shipper()
 
     def _dead(self, _: Process) -> None:
         letters = letters_in(Journal(self.crowd.files))

@@ -128,7 +128,8 @@ class TreeSender:
             return True
         if self.ledger.is_left_out(tree.id):
             return False
-        return logged.late or self.ledger.keeps is None or self.ledger.keeps(tree)
+        has_begun = logged.late or tree.id in self.ledger.cursor.taken
+        return has_begun or self.ledger.keeps is None or self.ledger.keeps(tree)
 
     def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
         """Whether an item has yet to be sent. A part's items without events go out with the tree."""

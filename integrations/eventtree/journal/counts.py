@@ -103,12 +103,14 @@ def count(
     for tree in growing.values():
         counting.add(tree)
     missing = [entry for entry in unbound if not counting.add_feedback(entry, all_read=True)]
-    if missing and believed:
+    unmet = counting.taken_of_unmet()
+    if believed and (missing or unmet):
         return read()
-    if not believed:
-        counting.add_unreadable()
     totals = scan.damage().values()
     found.damaged_lines, found.lost_lines = sum(bad for bad, _ in totals), sum(lost for _, lost in totals)
+    found.waiting += unmet
+    if not (found.damaged_lines or found.lost_lines):
+        found.joined += unmet
     return found
 
 
@@ -311,12 +313,17 @@ class _Counting:
             if (tree.is_ending or tree.dropped) and self.own in tree.processes:
                 self.found.finished_here.add(key)
 
-    def add_unreadable(self) -> None:
-        """Add what vendors have taken of trees of which nothing was found: their records were damaged since."""
+    def taken_of_unmet(self) -> Counter[Key]:
+        """What vendors have taken of trees that were not met: recorded for others, and a replay has begun to send them;
+        or their records have been damaged since.
+        """
+        found = Counter[Key]()
         for key in self.found.vendors:
-            for tree_id, taken in self.cursors(key).taken.items():
-                if (key, tree_id) not in self.begun:
-                    self.found.waiting[key] += sum(taken)
+            cursor = self.cursors(key)
+            for tree_id, taken in cursor.taken.items():
+                if any(taken) and (key, tree_id) not in self.begun and tree_id not in cursor.settled:
+                    found[key] += sum(taken)
+        return found
 
     def add_part(self, log: str, part: Part, apart: Iterable[Entry]) -> None:
         """Add the sums of a log, and of it the records that these do not tell whole."""

@@ -106,6 +106,8 @@ class Progress:
             self.taken[tree] = (known[0] + delivered, known[1] + dead)
             self.delivered += delivered
             self.dead += dead
+            if tree in self.left_out:  # a replay sends it after all
+                self.dropped["sampled"] -= delivered + dead
 
     def _on_settle(self, entry: dict[str, Any]) -> None:
         let_go(self.partly.pop(entry["tree"], set()))
@@ -122,7 +124,7 @@ class Progress:
             self.left_out[entry["tree"]] = (before + entry["left_out"], log)
         elif entry.get("back") and self.left_out.pop(entry["tree"], None):
             self.accepted -= before
-            self.dropped["sampled"] -= before
+            self.dropped["sampled"] -= before - sum(known)
         self.accepted += entry["events"]
         self.uncounted += entry.get("uncounted", 0)
         self.apart_events += entry.get("apart", 0)
@@ -166,8 +168,9 @@ class Progress:
                 del self.learned[name]
 
     def _on_told(self, entry: dict[str, Any]) -> None:
-        self.partly.pop(entry["tree"], None)  # its tree has gone out long before: these are the feedback's own
-        self.taken.pop(entry["tree"], None)
+        if not any(self.taken.get(entry["tree"], ())):  # its tree has gone out long before: these are its own
+            self.partly.pop(entry["tree"], None)
+            self.taken.pop(entry["tree"], None)
         if entry["key"] not in self.feedback_done:
             self.feedback_done[entry["key"]] = (entry["log"], entry["end"])
             self.feedback[entry["fate"]] += 1
