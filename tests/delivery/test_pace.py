@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from eventtree import record
-from eventtree.delivery import throttle
-from eventtree.delivery.throttle import REST_SECONDS, SHORTEST_SECONDS, Throttle
-from eventtree.pace import FEW, let_go, paced, paced_dict, paced_sorted, rest_by
+from eventtree import pace, record
+from eventtree.pace import (
+    FEW,
+    REST_SECONDS,
+    SHORTEST_SECONDS,
+    Throttle,
+    let_go,
+    paced,
+    paced_dict,
+    paced_sorted,
+    rest_by,
+)
 from eventtree.serializer.serialize import plan
 from eventtree.tree.builder import TreeBuilder
 from eventtree.vendors import VENDORS, vendor_class
@@ -89,7 +97,7 @@ def test_a_rest_is_long_beside_a_busy_app_and_shorter_the_further_delivery_is_be
     behind: int, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(throttle, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(time, "sleep", slept.append)
     records = iter([1, 2, 2, 3])
     rest = Throttle(lambda: next(records), lambda: behind)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventtree.delivery.split import halves, truncate_item
+from eventtree.serializer.packing import halves, truncate_item
 from eventtree.serializer.requests import Item
 
 

@@ -10,8 +10,6 @@ lookups.py       the ids that fill its addresses
 http.py          one request, one answer; the only file that knows httpx
 connection.py    HTTP/1.1 on sockets that are kept open
 retry.py         what an answer means, how long to wait, when to stop asking
-split.py         halving a refused request, shortening a too large one
-throttle.py      short slices, so that the app's callbacks don't wait for the interpreter
 dead_letters.py  what a vendor refused, with its words
 resend.py        dead letters, sent again
 flush.py         waiting for delivery

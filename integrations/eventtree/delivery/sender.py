@@ -23,11 +23,10 @@ from eventtree.delivery.gate import Gate
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.lookups import Lookups, RefusedNameError, Replies
 from eventtree.delivery.retry import Act, Backoff, act_of
-from eventtree.delivery.split import halves, truncate_item
 from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
 from eventtree.journal.cursor import Cursor
-from eventtree.serializer.packing import Group, request
+from eventtree.serializer.packing import Group, halves, request, truncate_item
 from eventtree.serializer.requests import Item, Request, Verdict
 from eventtree.serializer.vendor import Vendor
 

@@ -22,14 +22,13 @@ from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http
 from eventtree.delivery.report import Report, make_report, unread_report
 from eventtree.delivery.thread import STOP_SHARE, WAIT_SHARE, LoopThread
-from eventtree.delivery.throttle import Throttle
 from eventtree.delivery.tidy import keep_tidy
 from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.totals import captured
-from eventtree.pace import rest_by
+from eventtree.pace import Throttle, rest_by
 from eventtree.pricing import Pricer
 from eventtree.record import is_local
 from eventtree.serializer.vendor import own_version

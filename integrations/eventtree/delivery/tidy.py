@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 
 from eventtree import diagnostics
 from eventtree.config import Bounds
-from eventtree.delivery.throttle import Throttle
 from eventtree.journal.files import MemoryFiles
 from eventtree.journal.holder import BEAT_SECONDS, beat
 from eventtree.journal.journal import Journal
 from eventtree.journal.retention import remove_settled
+from eventtree.pace import Throttle
 
 TIDY_SECONDS = 60.0
 FIRST_TIDY_SECONDS = 0.5

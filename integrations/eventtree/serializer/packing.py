@@ -1,4 +1,5 @@
-"""From items to requests: waves, then groups that share one, then the bytes. Pure; shared by all vendors.
+"""From items to requests: waves, then groups that share one, then the bytes; smaller ones of what was refused. Pure;
+shared by all vendors.
 
 A wave holds what may travel together: nothing of a wave is made before the wave below it. Trees that are serialized
 together share waves, so that a hundred small trees fill a batch. Bodies are joined when a request is made, once.
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from eventtree.pace import let_go, paced
+from eventtree.serializer.formats import JSON, Format
 from eventtree.serializer.requests import Item, Request, Route
 from eventtree.serializer.vendor import Vendor
 
@@ -86,6 +88,24 @@ def request(items: Group, vendor: Vendor) -> Request:
     url = vendor.base_url + fill(route.path, dict(items[0].path_params))
     headers = {"Content-Type": form.content_type, "Accept": form.content_type}
     return Request(route.method, url, content, items, headers, form)
+
+
+def halves(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Two runs of items in their order; the second is empty for a single item.
+
+    Cut at the power of two nearest to the middle: isolating 10 poisoned of 100 then takes 85 requests at worst, not 91.
+    """
+    power = 1 << (len(items) - 1).bit_length() >> 1
+    middle = max(power if 3 * power <= 2 * len(items) else power // 2, 1)
+    return tuple(items[:middle]), tuple(items[middle:])
+
+
+def truncate_item(item: Item, max_bytes: int, form: Format = JSON) -> Item | None:
+    """The same item with content of at most `max_bytes`; None if it cannot be brought there, or is there already."""
+    if len(item.content) <= max_bytes:
+        return None
+    content = form.shorten(item.content, max_bytes)
+    return item._replace(content=content) if content is not None and len(content) <= max_bytes else None
 
 
 NAMES = re.compile(r"\{([^{}]+)\}")
