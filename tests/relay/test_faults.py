@@ -504,6 +504,23 @@ def _partitions(url: str) -> int:
     return asyncio.run(looked())
 
 
+def test_f73_a_collector_takes_over_partitions_that_another_has_added(
+    machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "LEARN_SECONDS", 0.5)
+    server = Nats(machine / "engine")
+    folder = machine / "collector"
+    with closing(server), collecting(server.url, folder, [braintrust(vendor)]):
+        until(lambda: _partitions(server.url) == 1)
+        with collecting(server.url, folder, [braintrust(vendor)], partitions=4):
+            until(lambda: _partitions(server.url) == 4)
+        app = App(machine / "app", relay=server.url)
+        for _ in range(12):
+            app.tree()
+        until(lambda: arrived(vendor) == app.events)
+        assert len(list(folder.glob(f"{app.journal.process}.4-*.log"))) > 1
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_f73_partitions_change_while_a_fleet_records(
     engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch

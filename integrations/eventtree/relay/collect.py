@@ -36,6 +36,8 @@ from eventtree.vendors import Vendor
 
 STANDBY_SECONDS = 1.0
 """A collector that stands by asks for the lease this often."""
+LEARN_SECONDS = 5.0
+"""A collector learns this often of partitions that another has added."""
 ASK_SECONDS = 2.0
 """A hole is asked for again this often."""
 SILENCE_SECONDS = 60.0
@@ -75,9 +77,13 @@ class Collector:
             while True:
                 try:
                     async with port_at(url, serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
-                        failures = 0
-                        for place in port.places(take):
-                            tasks.create_task(self._collect(port, place))
+                        failures, known = 0, set[str]()
+                        while True:
+                            for place in set(port.places(take)) - known:
+                                tasks.create_task(self._collect(port, place))
+                                known.add(place)
+                            await asyncio.sleep(LEARN_SECONDS)
+                            await port.learn()
                 except AwayError as away:
                     if not failures:
                         diagnostics.logger.warning("nothing comes from %s: %s", url, away)

@@ -134,6 +134,16 @@ class Port:
                     async with asyncio.timeout(CLOSE_SECONDS):
                         await end()
 
+    async def learn(self) -> None:
+        """Look again.
+
+        Raises:
+            AwayError: somebody has emptied the engine.
+        """
+        await self.look()
+        if not self.counts:
+            raise AwayError("somebody has emptied it")
+
     def places(self, take: Container[int] | None = None) -> list[str]:
         """All partitions, or those with these numbers: `COUNT-NUMBER`.
 

@@ -25,7 +25,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.record import LOG, VERSION, decode, dropped_by, encode
-from eventtree.relay.port import BATCH, CHUNK_BYTES, AwayError, Chunk, Port
+from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
 
 BEAT_SECONDS = 10.0
 """A relay says this often that a process lives: the locks by which those of one machine know it reach no other. This
@@ -89,9 +89,7 @@ class Replicator:
         self._looked = now = time.monotonic()
         if is_due := now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
-            await self.port.look()
-            if not self.port.counts:
-                raise AwayError("somebody has emptied it")
+            await self.port.learn()
             self._compact()
         for name, logs in living.items():
             if name == ending or not self.journal.is_alive(name):
