@@ -248,13 +248,8 @@ class Span(Block):
             shown = error if status is ERROR else None
             recorder.close(self.pipeline, run_id, status, outputs, convert, shown, learned=learned)
         except BaseException as odd:
-            if failed(Span, odd, self._close_bare, (self, run_id, status), {}):
+            if failed(Span, odd, lambda _: recorder.close(self.pipeline, run_id, status), (self,), {}):
                 raise
-
-    def _close_bare(self, _: Span, run_id: str, status: Status) -> None:
-        """In place of an end that could not be read."""
-        if recorder.is_open(run_id):
-            recorder.close(self.pipeline, run_id, status=status)
 
     def _learned(self, answer: Any) -> dict[str, Any]:
         """What a model's answer says, or the app has said of it."""

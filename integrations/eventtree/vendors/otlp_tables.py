@@ -2,8 +2,8 @@
 
 `GENAI` follows OpenTelemetry's semantic-conventions-genai v0.1.0 (messages: its JSON schemas), with the older spellings
 that backends still read alone; `OPENINFERENCE` the release 0.1.42, which Phoenix stores; the others Langfuse 3.22,
-LangSmith (2026-08) and MLflow 3.17. Content stands once on a span: `input.*` and `output.*` hold what no row before
-them has told.
+LangSmith (2026-08) and MLflow 3.17. Content stands once on a span: `input.value` and `output.value` hold what no
+row before them has told.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Row(NamedTuple):
     """
 
     attribute: str
-    """One that ends in `.*` stands for as many attributes as its value, an object or a list, has leaves."""
+    """One in `.*` stands for as many attributes as its value, an object or a list, has leaves; one in `.value` is text
+    or JSON, and has a `.mime_type` beside it that says which.
+    """
     field: str
     value: str | Callable[[Told], Any]
     kinds: Collection[Kind] = ALL
@@ -42,8 +44,6 @@ class Row(NamedTuple):
     """It tells the whole field: no later row of content tells it again."""
     at_root: bool = False
     """It stands on the root of a tree alone."""
-    is_beside: bool = False
-    """It goes with the next row of content: it stands where that one does."""
 
 
 Table = tuple[Row, ...]
@@ -69,13 +69,14 @@ class Group:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         """Make each ready: paths are read all at once. Of the others their value, their attribute's name, what stands
-        before its leaves, the field that they tell.
+        before their leaves, what tells their type, the field that they tell whole.
         """
         paths = {row.attribute: row.value for row in rows if isinstance(row.value, str)}
         self.keys, self.read = [KEYS[name] for name in paths], attrgetter(*paths.values(), "kind")
         self.ways = [
             (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
-             row.field if row.is_content or row.is_beside else None, row.is_content)
+             KEYS[row.attribute[:-5] + "mime_type"] if row.attribute.endswith(".value") else None,
+             row.field if row.is_content else None)
             for row in rows if not isinstance(row.value, str)
         ]  # fmt: skip
         self.known: Remembered[Any, bytes] = Remembered(128)
@@ -86,18 +87,21 @@ class Group:
         for key, value in zip(self.keys, self.read(told)):  # noqa: B905  (it reads one more, so that there are several)
             if value or (value is not None and type(value) in NUMBERS):
                 add(found, key, value)
-        for value_of, key, before, content, is_content in self.ways:
+        for value_of, key, before, beside, content in self.ways:
             if content is not None and content in contents:
                 continue
             value = value_of(told)
-            if not value and (value is None or type(value) not in NUMBERS):
+            if not value and (value is None or (beside is None and type(value) not in NUMBERS)):
                 continue
-            if before is None:
-                add(found, key, value)
-            else:
+            if before is not None:
                 for name, one in leaves(value, before):
                     add(found, KEYS[name], one)
-            if is_content:
+            elif beside is None:
+                add(found, key, value)
+            else:
+                add(found, beside, "text/plain" if isinstance(value, str) else "application/json")
+                add(found, key, value if isinstance(value, str) else to_json(value))
+            if content is not None:
                 contents.append(content)
 
     def remembered(self, key: Any, told: Told, is_worth: bool = True) -> bytes:
@@ -159,21 +163,6 @@ PRICED = frozenset({*MODELS, Kind.RERANKER})
 MODEL, TOOL, AGENT, CHAIN, RETRIEVER, RERANKER, EMBEDDING = (
     frozenset({Kind(name)}) for name in ("model", "tool", "agent", "chain", "retriever", "reranker", "embedding")
 )
-
-
-def whole(name: str, field: str, kinds: Collection[Kind], given: of.Value) -> tuple[Row, Row]:
-    """All of the inputs, or of the outputs, and what that is: text as it is, else JSON."""
-
-    def text(told: Told) -> str | bytes | None:
-        value = given(told)
-        return value if isinstance(value, str) or value is None else to_json(value)
-
-    def form(told: Told) -> str | None:
-        value = given(told)
-        return None if value is None else "text/plain" if isinstance(value, str) else "application/json"
-
-    beside = Row(f"{name}.mime_type", field, form, kinds, is_beside=True)
-    return beside, Row(f"{name}.value", field, text, kinds, True)
 
 
 def _dataset(told: Told) -> dict[str, str | None]:
@@ -309,8 +298,8 @@ GENAI: Table = (
     Row("gen_ai.output.messages", "outputs", lambda told: of.messages_text(told.output_messages), TALKS, True),
     Row("gen_ai.tool.definitions", "params",
         lambda told: json_text([*map(of.tool_definition, tools_of(told.event))] or None), MODEL),
-    *whole("input", "inputs", ALL, INPUTS),
-    *whole("output", "outputs", ALL, OUTPUTS),
+    Row("input.value", "inputs", INPUTS, is_content=True),
+    Row("output.value", "outputs", OUTPUTS, is_content=True),
 )  # fmt: skip
 
 
@@ -361,10 +350,10 @@ OPENINFERENCE: Table = (
     Row("embedding.embeddings.*", "inputs",
         lambda told: [{"embedding": {"text": as_text(one)}} for one in of.listed(told.inputs, "texts")],
         EMBEDDING, True),
-    *whole("input", "inputs", RETRIEVER,
-           lambda told: one if isinstance(one := told.inputs.get("query"), str) else told.event.inputs),
-    *whole("input", "inputs", ALL - RERANKER, INPUTS),
-    *whole("output", "outputs", ALL, OUTPUTS),
+    Row("input.value", "inputs",
+        lambda told: one if isinstance(one := told.inputs.get("query"), str) else told.event.inputs, RETRIEVER, True),
+    Row("input.value", "inputs", INPUTS, ALL - RERANKER, True),
+    Row("output.value", "outputs", OUTPUTS, is_content=True),
 )  # fmt: skip
 
 
