@@ -62,6 +62,9 @@ PUBLIC = frozenset({
     *("projectname", "comet-workspace", "x-honeycomb-dataset", "x-scope-orgid", "stream-name"),
 })  # fmt: skip
 """Headers that name a place and are no key."""
+OF_THE_REQUEST = frozenset({"host", "content-type", "content-length", "content-encoding", "transfer-encoding"})
+SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?", re.ASCII)
+"""A header as HTTP has it: what is none would keep all spans waiting."""
 TRACES, LOGS = "/v1/traces", "/v1/logs"
 PREFIXES = ("/api/public/otel/v1/traces", "/otel/v1/traces", TRACES)
 """What an address of traces may end with: before it stands what the backend's other calls begin with."""
@@ -158,6 +161,15 @@ class OTLP(Vendor):
     @classmethod
     def _pairs(cls, given: Any, info: Any) -> Any:
         return pairs_of(given, info.field_name)
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, given: Mapping[str, Key]) -> Mapping[str, Key]:
+        for name, value in given.items():
+            if name.lower() in OF_THE_REQUEST or SENDABLE.fullmatch(f"{name}: {in_clear(value)}") is None:
+                hint = "Name one that is not the request's own, and leave out spaces at its end and odd characters"
+                raise ConfigError("OTLP.headers", f"{name!r} cannot be sent", hint)
+        return given
 
     def compresses(self, route: str) -> bool:
         """As the setting says, what the protocol is for: the backends' own calls for feedback take no gzip."""
