@@ -147,7 +147,7 @@ def test_files_and_open_responses_are_handed_on(handler: CallbackHandler, tmp_pa
         assert (file.read(), given["bytes"].read(), given["text"].read()) == ("one\ntwo\n", b"one", "one")
 
 
-HOOKS = sorted({name for name in vars(CallbackHandler) if name.startswith("on_")} - {"on_interrupt", "on_resume"})
+HOOKS = sorted({name for name in dir(CallbackHandler) if name.startswith("on_")} - {"on_interrupt", "on_resume"})
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -31,7 +31,11 @@ from tests.langchain.fakes import Library, Model, TextModel, raising
 
 Trees = Callable[[], list[EventTree]]
 
-HOOKS = sorted(name for name in vars(CallbackHandler) if name.startswith("on_"))
+HOOKS = [
+    name
+    for name in dir(CallbackHandler)
+    if name.startswith("on_") and getattr(CallbackHandler, name) is not getattr(BaseCallbackHandler, name, None)
+]
 
 
 class Inline(BaseCallbackHandler):

@@ -18,11 +18,10 @@ from eventtree.langchain import langgraph, responses, stream_events, usage
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of
+from eventtree.langchain.notes import RunNotes
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.reports import CHAIN, MODEL, OK, About, RunReports, Tags, joined, serialized_once
+from eventtree.langchain.reports import CHAIN, MODEL, OK, About, Tags, joined, serialized_once
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
-from eventtree.langchain.retries import retry_note
-from eventtree.record import OWN_NOTES
 from eventtree.recording import callback_context
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
@@ -33,7 +32,7 @@ from eventtree.usage.collect import snapshot
 from eventtree.usage.failed import body_in, messages_in
 
 
-class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
+class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
     """Records LangChain and LangGraph runs: `chain.invoke(…, config={"callbacks": [CallbackHandler()]})`.
 
     One handler serves any number of threads, tasks and runs. A copy is the handler itself; a pickle holds no keys.
@@ -239,59 +238,6 @@ class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
     ) -> None:
         """A retriever raised."""
         self._fail(run_id, error, Kind.RETRIEVER, parent_run_id, tags)
-
-    # Notes on the run around
-
-    @callback
-    def on_custom_event(self, name: str, data: Any, run_id: UUID) -> None:
-        """The app dispatched an event of its own inside a run."""
-        name = f"custom {name}" if name in OWN_NOTES else name
-        # No look for duplicates: the manager of the run's children reports it, which has no handler twice.
-        recorder.note(key_of(run_id), name, data, pipeline=self.pipeline)
-
-    @callback
-    def on_retry(self, retry_state: Any, run_id: UUID) -> None:
-        """A model of an older integration tries again."""
-        if not self._is_repeated(key_of(run_id)):
-            recorder.note(key_of(run_id), "retry", retry_note(retry_state), pipeline=self.pipeline)
-
-    @callback
-    def on_agent_action(self, action: Any, run_id: UUID) -> None:
-        """A classic agent executor chose a tool: the run is an agent's."""
-        recorder.learn(key_of(run_id), kind=Kind.AGENT)
-
-    @callback
-    def on_agent_finish(self, finish: Any, run_id: UUID) -> None:
-        """A classic agent executor is done."""
-        recorder.learn(key_of(run_id), kind=Kind.AGENT)
-
-    @callback
-    def on_text(self, text: str) -> None:
-        """Nothing: what is printed here is in the runs' inputs and outputs."""
-
-    @callback
-    def on_interrupt(self, event: Any) -> None:
-        """A graph pauses."""
-        key = str(event.run_id)
-        if self._is_repeated(key):
-            return
-        questions = langgraph.list_interrupts(event.interrupts)
-        value = {**langgraph.checkpoint_of(event), "interrupts": questions}
-        recorder.learn(key, status=Status.INTERRUPTED)
-        recorder.remember(key, interrupt_noted=True)
-        recorder.note(key, "interrupt", value, pipeline=self.pipeline)
-        run = recorder.find(key)
-        if run is not None:
-            langgraph.paused.remember(event.checkpoint_id, run.tree.id)
-
-    @callback
-    def on_resume(self, event: Any) -> None:
-        """A graph goes on from a checkpoint."""
-        key = str(event.run_id)
-        if self._is_repeated(key):
-            return
-        langgraph.link(key, event.checkpoint_id)
-        recorder.note(key, "resume", langgraph.checkpoint_of(event), pipeline=self.pipeline)
 
     # How LangChain sees the handler
 
