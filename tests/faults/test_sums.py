@@ -151,6 +151,16 @@ def test_f30_a_tree_that_went_out_is_counted_once_though_it_is_cleared_with_its_
         assert (sums.accepted, sums.delivered, sums.waiting, sums.dropped) == (3, 3, 0, {})
 
 
+def test_f30_who_is_named_by_feedback_alone_is_owed_nothing_of_a_tree_that_is_cleared(crowd: Crowd) -> None:
+    process = crowd.processes[0]
+    refs = process.pipeline.vendor_refs
+    process.pipeline.vendor_refs = refs[:1]
+    tree = crowd.tree()
+    add_feedback(process.journal, tree, tree, refs, {"score": 1})
+    clear(Journal(crowd.files))
+    assert {name: sums.accepted for name, sums in checked(crowd).items() if sums.accepted} == {"plain": 3}
+
+
 @pytest.mark.parametrize("has_feedback", [False, True])
 def test_f30_what_a_vendor_has_taken_of_a_tree_is_not_dropped_when_it_is_cleared(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch, *, has_feedback: bool

@@ -65,7 +65,7 @@ def _named(journal: Journal, tree: LoggedTree) -> set[str]:
     found = set[str]()
     is_addressed = addressing(journal.files) is not None
     for entry in load(journal, tree.lines):
-        if tree.is_apart or entry["id"] not in tree.parts:
+        if entry["r"] != record.FEEDBACK and (tree.is_apart or entry["id"] not in tree.parts):
             named = tree.refs if is_addressed else record.refs_of(entry)
             found.update(map(cursor_of, named or ()))
     return found
