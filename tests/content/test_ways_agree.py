@@ -11,6 +11,7 @@ import uuid
 import weakref
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,7 @@ def test_a_small_dict_that_is_written_at_once_has_the_same_bytes(value: Any) -> 
 def test_metadata_as_graphs_have_it_is_written_at_once_and_read_by_either_encoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(record, "orjson", orjson)
     about = {"langgraph_step": 1, "langgraph_path": ("pull", "model"), "versions": {"core": "1.2"}, "ä": 2.5}
     found = as_it_is(about)
     assert record.encode({"a": found}) == record.encode({"a": careful()(about)})
