@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from array import array
 
 import pytest
@@ -38,15 +39,30 @@ def test_what_json_has_nothing_for_is_refused(value: object, has_orjson: bool, m
         record.encode({"r": "note", "id": "a", "tree": "a", "value": value})
 
 
-@pytest.mark.parametrize("has_orjson", [True, False])
+class Odd(enum.Enum):
+    """Its `value` is code: orjson would run it, and end the process where it raises."""
+
+    A = "a"
+
+    @property
+    def value(self) -> str:
+        raise AssertionError("code of the app's was run")
+
+
+class Word(enum.StrEnum):
+    B = "b"
+
+
 @pytest.mark.parametrize(
-    "value", [array("h", [1, 2]), b"\1\0\2\0", bytearray(4), memoryview(b"ab"), {1}, 1j, ..., {1: 2}]
+    "value", [array("h", [1, 2]), b"\1\0\2\0", bytearray(4), {1}, 1j, ..., object(), Odd.A, Word.B]
 )
-def test_only_what_json_has_something_for_is_known_again(
-    value: object, has_orjson: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Arrays of several kinds hold the same bytes; to be known by those would be to be taken for each other."""
-    if not has_orjson:
-        monkeypatch.setattr(record, "orjson", None)
-    assert record.known_by({"k": [value]}) is None
-    assert record.known_by({"k": [1, (True, "x"), {"y": None}]}) is not None
+def test_only_builtin_values_that_json_has_something_for_are_plain(value: object) -> None:
+    assert not record.is_plain([value])
+    assert not record.is_plain({"k": [1, ({"x": value},)]}.values())
+    assert record.is_plain([1, (True, "x"), {"y": [None, 2.5, []]}, {}])
+
+
+def test_what_holds_itself_is_not_plain() -> None:
+    looped: list[object] = [1]
+    looped.append(looped)
+    assert not record.is_plain(looped)

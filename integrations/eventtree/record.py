@@ -35,7 +35,6 @@ never comes to this journal. The close of a root, or of such a first run, says h
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Any
@@ -204,8 +203,8 @@ def _unwritten(fragment: Any) -> Any:
 
 
 def written(value: Any) -> bytes | None:
-    """The JSON of a value of builtin classes alone, where NaN is null and a tuple a list; None where it holds others,
-    or integers that not every reader follows, and without orjson. None of its code is run.
+    """The JSON of a value that `is_plain`, where NaN is null and a tuple a list; None where a key is no text, an
+    integer is one that not every reader follows, and without orjson.
     """
     try:
         return None if orjson is None else orjson.dumps(value, None, PASSED_OVER)
@@ -213,37 +212,32 @@ def written(value: Any) -> bytes | None:
         return None
 
 
+def is_plain(values: Iterable[Any], depth: int = 16) -> bool:
+    """Whether all of it is of the builtin classes that JSON has something for.
+
+    To be looked at before orjson writes it: of an Enum it asks the `value`, which may be code of the app's, and ends
+    the process where that raises.
+    """
+    try:
+        for value in values:
+            kind = type(value)
+            if kind not in LEAVES:
+                within = value.values() if kind is dict else value if kind is list or kind is tuple else None
+                if within is None or not depth or (value and not is_plain(within, depth - 1)):
+                    return False
+    except RuntimeError:  # another thread changes it
+        return False
+    return True
+
+
+LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
 def fragment(json: bytes) -> Any:
     """What `written` has made, to stand in a record as it is."""
     return orjson.Fragment(json)
 
 
-def known_by(value: Any) -> bytes | None:
-    """What a value of builtin classes alone is known by: its JSON, in which NaN is null and a tuple a list.
-
-    None where it holds others, none of whose code is run. Without orjson it is what marshal writes of it.
-    """
-    try:
-        if orjson is not None:
-            return orjson.dumps(value, None, PASSED_OVER)
-        written = marshal.dumps(value, MARSHALLED)
-    except (TypeError, ValueError):
-        return None
-    return written if _is_plain(value) else None
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether JSON has something for it. Of an array marshal writes the bytes, and not of what kind they are."""
-    kind = type(value)
-    if kind is dict:
-        return all(type(key) is str and _is_plain(one) for key, one in value.items())
-    return all(map(_is_plain, value)) if kind is list or kind is tuple else kind in PLAIN
-
-
-PLAIN = frozenset({str, int, float, bool, type(None)})
-
-MARSHALLED = 2
-"""Form of marshal's in which equal values are written the same, however often they are held."""
 PASSED_OVER = 0
 if orjson is not None:
     PASSED_OVER = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import enum
 import hashlib
 import json
-import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -35,7 +35,6 @@ from pydantic import BaseModel
 import eventtree
 from eventtree.event import EventTree, Kind
 from eventtree.langchain import CallbackHandler, prompts, set_global_handler
-from eventtree.langchain.reports import serialized_once
 from eventtree.vendors import VENDORS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Library, Model, TextModel, answer, call, collected, needs_agent_marks
@@ -158,20 +157,23 @@ def test_what_is_no_prompt_has_no_template(odd: Any) -> None:
     assert prompts.params_of(odd) is None
 
 
-def test_a_prompt_is_known_by_all_it_holds() -> None:
-    read: list[object] = []
-    known = serialized_once(lambda given: read.append(given) or {**given["kwargs"]})
-    given = {"kwargs": {"template": "Who is {name}?", "messages": [{"id": 1}]}}
-    first, again = known(given), known(given)
-    assert again is first
-    given["kwargs"]["messages"][0]["id"] = 2
-    given["kwargs"]["template"] = "Where is {name}?"
-    assert known(given) == given["kwargs"] != first
-    assert len(read) == 2
-    other = {"kwargs": {"template": object()}}  # what has other values than builtin ones is read anew, and not kept
-    references = sys.getrefcount(other)
-    assert known(other) is not known(other)
-    assert sys.getrefcount(other) == references + 2  # those of `read`
+class Odd(enum.Enum):
+    """Its `value` is code of the app's: orjson would run it, and end the process where it raises."""
+
+    A = "a"
+
+    @property
+    def value(self) -> str:
+        raise AssertionError("code of the app's was run")
+
+
+def test_no_code_of_an_enum_is_run(config: RunnableConfig, trees: Trees) -> None:
+    talk = [HumanMessage("a"), AIMessage("b", response_metadata={"odd": Odd.A}), HumanMessage("c"), HumanMessage("d")]
+    for _ in range(2):
+        Model().invoke(talk, {**config, "metadata": {"odd": Odd.A}})
+    for tree in trees():
+        assert [message["content"] for message in tree.root.inputs["messages"]] == ["a", "b", "c", "d"]
+        assert tree.root.metadata["odd"] == "a"
 
 
 def test_messages_of_a_template_that_are_odd() -> None:

@@ -36,7 +36,7 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
-from eventtree.record import encode, fragment, known_by, written
+from eventtree.record import encode, fragment, is_plain, written
 from eventtree.remembered import Remembered
 
 DEPTH = 8
@@ -160,7 +160,7 @@ def as_it_is(value: dict[Any, Any]) -> Any:
 
     So few brackets are neither deep nor a list that a tree may repeat, so few characters no long text.
     """
-    json = written(value)
+    json = written(value) if is_plain(value.values()) else None
     if json is None or len(json) > LONGEST_WRITTEN:
         return None
     if json in WRITTEN:
@@ -205,7 +205,7 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     out: dict[str, JsonValue] = {"role": ROLE_OF[kind], "content": content}
     if len(own) > PLAIN_FIELDS:
         rest(own, out, more, room)
-    elif more and not is_plain(more, None):
+    elif more and not says_nothing_new(more, None):
         raise Unusual
     if (name := own["name"]) is not None:
         out["name"] = checked(name, room)
@@ -222,7 +222,7 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
 def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
     """What a message of the model or of a tool has beside the fields of each."""
     calls = own.get("tool_calls")
-    if own.get("invalid_tool_calls") or (more and not is_plain(more, calls)):
+    if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
         raise Unusual
     if calls:
         out["tool_calls"] = tool_calls(calls, room)
@@ -234,7 +234,7 @@ def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[i
                 out[key] = checked(item, room)
 
 
-def is_plain(more: Any, calls: Any) -> bool:
+def says_nothing_new(more: Any, calls: Any) -> bool:
     """Whether nothing in a message's `additional_kwargs` changes how it is written."""
     return type(more) is dict and all(chat.is_empty(more[key]) or (calls and is_repeated(more, key)) for key in more)
 
@@ -277,6 +277,7 @@ class Conversation(NamedTuple):
     """Messages as they were read, to be known by what they hold. What was read is not to be changed."""
 
     held: bytes
+    texts: list[str]
     plain: list[JsonValue]
     items: list[bytes]
     """The JSON of each."""
@@ -287,18 +288,20 @@ class Conversation(NamedTuple):
 def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
     """Messages of which the first are known: with every step of an agent all come again, and one or two more.
 
-    Known by all that they hold, written in one call that knows builtin values alone and runs no code of others.
+    Known by their texts, then by all that they hold, written in one call.
     """
-    first = tuple(own["content"] for own in (given[0].__dict__, given[1].__dict__))
-    is_told = {*map(type, first)} == {str} and not any(value.__pydantic_extra__ for value in given)
-    held = known_by([value.__dict__ for value in given]) if is_told else None
-    known = NONE if held is None else CONVERSATIONS.get(first, NONE)
-    if held is None or not known.held or not held.startswith(known.held[:-1]):
+    texts = [value.__dict__["content"] for value in given]
+    is_told = {*map(type, texts)} == {str} and not any(value.__pydantic_extra__ for value in given)
+    first = (texts[0], texts[1]) if is_told else ()
+    known = CONVERSATIONS.get(first, NONE)
+    if texts[: len(known.texts)] != known.texts:
         known = NONE
-    elif len(given) == len(known.plain):
-        known = known if held == known.held else NONE
-    elif held[len(known.held) - 1] != COMMA:
-        known = NONE
+    # Those that are known were looked at when they came first.
+    is_told = is_told and is_plain([value.__dict__ for value in given[len(known.texts) :]])
+    held = written([value.__dict__ for value in given]) if is_told else None
+    if held is None or not is_begun(held, known.held, len(given) == len(known.texts)):
+        CONVERSATIONS.pop(first, None)
+        known, held = NONE, None if known.held else held
     begun, was_long, fresh = room[0] - known.cost, shareable[0], given[len(known.plain) :]
     room[0], plain = begun, known.plain
     shareable[0] += known.long
@@ -308,15 +311,20 @@ def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
         if held is not None and len(held) <= MOST_HELD and not any(map(may_hold_nan, fresh)):
             items = [*known.items, *map(encode, added)]
             cost, long = begun + known.cost - room[0], shareable[0] - was_long
-            found = CONVERSATIONS.keep(first, Conversation(held, plain, items, cost, long))
+            found = CONVERSATIONS.keep(first, Conversation(held, texts, plain, items, cost, long))
             ITEMS_OF.keep(id(plain), found)
     return plain
+
+
+def is_begun(held: bytes, before: bytes, is_all: bool) -> bool:
+    """Whether the JSON of a list begins with that of another, or is the same."""
+    return held == before if is_all else held.startswith(before[:-1]) and (not before or held[len(before) - 1] == COMMA)
 
 
 def may_hold_nan(value: Any) -> bool:
     """Whether a null in what a message is known by may be NaN: elsewhere it cannot be where it is read."""
     calls = value.__dict__.get("tool_calls")
-    return bool(calls) and b"null" in (known_by(calls) or b"null")
+    return bool(calls) and b"null" in (written(calls) or b"null")
 
 
 def items_of(plain: list[JsonValue]) -> list[bytes] | None:
@@ -332,7 +340,7 @@ def forget() -> None:
 
 
 COMMA = ord(",")
-NONE = Conversation(b"", [], [], 0, 0)
+NONE = Conversation(b"", [], [], [], 0, 0)
 CONVERSATIONS: Remembered[tuple[str, ...], Conversation] = Remembered(MOST_CONVERSATIONS)
 """Texts of the first two messages → how the conversation went on so far."""
 ITEMS_OF: Remembered[int, Conversation] = Remembered(MOST_CONVERSATIONS)

@@ -14,13 +14,13 @@ from langchain_core.callbacks import BaseCallbackHandler
 from eventtree.config import HandlerSettings
 from eventtree.content.reported import reported_failure
 from eventtree.event import Kind, Status
-from eventtree.langchain import langgraph, responses, stream_events, usage
+from eventtree.langchain import langgraph, prompts, responses, stream_events, usage
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of
 from eventtree.langchain.notes import RunNotes
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.reports import CHAIN, MODEL, OK, About, Tags, joined, serialized_once
+from eventtree.langchain.reports import CHAIN, MODEL, OK, About, Tags, joined
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.recording import callback_context
 from eventtree.recording.handler import Handler
@@ -47,7 +47,6 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         """
         super().__init__()
         self.pipeline = Pipeline(**settings)
-        self._prompts = serialized_once(self._template)
         self.raise_error = self.pipeline.settings.strict
         self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.pipeline.enabled
         self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.pipeline.enabled
@@ -69,7 +68,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         if name == FALLBACKS and not defers_inputs:
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
-        known = {"params": self._prompts(serialized)} if run_type == "prompt" else NOTHING
+        known = {"params": prompts.params_of(serialized)} if run_type == "prompt" else NOTHING
         self._open(key, parent, CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
         if metadata and ("ls_integration" in metadata or "thread_id" in metadata):
             self._in_graph(key, parent, metadata, inputs)

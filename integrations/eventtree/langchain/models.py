@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content import endpoint
+from eventtree.remembered import Remembered
 
 PARAMS = frozenset({
     *("temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "top_p", "top_k", "n"),
@@ -23,6 +24,8 @@ URL_KEYS = (
     "endpoint_url", "xai_api_base", "fireworks_api_base", "openrouter_api_base",
 )  # fmt: skip
 """Where the classes keep the address of their service, among the arguments they are serialized with."""
+IS_URL = frozenset(URL_KEYS)
+ENDPOINTS: Remembered[str, str | None] = Remembered(64, endpoint, longest=1_000)
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
@@ -44,8 +47,10 @@ def base_url(serialized: Any) -> str | None:
     kwargs = serialized.get("kwargs") if isinstance(serialized, dict) else None
     if not isinstance(kwargs, dict):
         return None
-    found = next((kwargs[key] for key in URL_KEYS if isinstance(kwargs.get(key), str) and kwargs[key]), None)
-    return None if found is None else endpoint(found)
+    if IS_URL.isdisjoint(kwargs):
+        return None
+    found = next((kwargs[key] for key in URL_KEYS if type(kwargs.get(key)) is str and kwargs[key]), None)
+    return None if found is None else ENDPOINTS[found]
 
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from eventtree.content import items_of
-from eventtree.content.known import Known
 from eventtree.diagnostics import class_name, message_of
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.langchain import langgraph, models
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.classify import class_of, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.prompts import params_of
 from eventtree.record import SESSION_KEYS, USER_KEYS, first_of
 from eventtree.recording.enclosing import configured
 from eventtree.recording.pipeline import Pipeline, Prepared
@@ -30,11 +27,6 @@ About = Mapping[str, Any]
 
 FRAMEWORK = "langchain"
 CHAIN, MODEL, OK = Kind.CHAIN, Kind.MODEL, Status.OK
-
-serialized_once = partial(Known, most=64, longest=16_384)
-"""Of prompts and models, as LangChain serializes them: each comes with every run of it, and none is cheap to read."""
-MODELS = serialized_once(lambda serialized: (class_of(serialized), models.base_url(serialized)))
-"""The class of a model and the address of its service."""
 
 
 class RunReports:
@@ -79,7 +71,7 @@ class RunReports:
         about: About, name: str | None, invocation: About, batch_size: int | None,
     ) -> None:  # fmt: skip
         provider, params = about.get("ls_provider"), models.params_of(invocation, about)
-        cls, base_url = MODELS(serialized)
+        cls, base_url = class_of(serialized), models.base_url(serialized)
         model = models.requested_model(invocation, about)
         known = {"provider": provider, "model": model, "params": params, "base_url": base_url}
         # What its usage is read with.
@@ -162,10 +154,6 @@ class RunReports:
     def _prompt(self, prompts: Any) -> JsonValue:
         texts = self.pipeline.plain(prompts)
         return {"prompt": texts[0]} if type(texts) is list and len(texts) == 1 else {"prompts": texts}
-
-    def _template(self, serialized: Any) -> Prepared | None:
-        params = params_of(serialized)
-        return None if params is None else Prepared(self.pipeline.part("params", params))
 
     def _documents(self, documents: Any) -> JsonValue:
         return {"documents": self.pipeline.sanitize.found(documents)}
