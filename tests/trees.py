@@ -17,6 +17,16 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def open_record(run: str, tree: str, parent: str | None, kind: str, name: str, start: int) -> dict[str, Any]:
+    """As the recorder writes it."""
+    return {"r": "open", "id": run, "tree": tree, "parent": parent, "kind": kind, "name": name, "start": start}
+
+
+def close_record(run: str, tree: str, duration: int, status: str) -> dict[str, Any]:
+    """As the recorder writes it."""
+    return {"r": "close", "id": run, "tree": tree, "duration": duration, "status": status}
+
+
 def record_tree(pipeline: Pipeline, *, question: str = "Where is it?", children: int = 2, **root: Any) -> str:
     """A chain around a model and tools; returns the tree's id."""
     tree = new_id()

@@ -122,19 +122,9 @@ def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | int | 
     return None
 
 
-def opened(run_id: str, tree_id: str, parent: str | None, kind: str, name: str, start: int) -> Record:
-    """A run opened; its inputs and all else that is known then are added to it."""
-    return {"r": OPEN, "id": run_id, "tree": tree_id, "parent": parent, "kind": kind, "name": name, "start": start}
-
-
 def noted(run_id: str, tree_id: str, name: str, at: int, after: int) -> Record:
     """Something happened during a run, `after` so many ns of it; its `value` is added to it."""
     return {"r": NOTE, "id": run_id, "tree": tree_id, "name": name, "at": at, "after": after}
-
-
-def closed(run_id: str, tree_id: str, duration: int, status: str) -> Record:
-    """A run closed; its outputs and all that was learned of it are added to it."""
-    return {"r": CLOSE, "id": run_id, "tree": tree_id, "duration": duration, "status": status}
 
 
 def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:

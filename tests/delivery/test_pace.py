@@ -25,6 +25,7 @@ from eventtree.serializer.serialize import plan
 from eventtree.tree.builder import TreeBuilder
 from eventtree.vendors import VENDORS, vendor_class
 from tests.bench.counting import counted
+from tests.trees import close_record, open_record
 
 RUNS = 2_000
 T0 = 1_700_000_000_000_000_000
@@ -36,9 +37,9 @@ def records() -> Iterator[record.Record]:
     for n in range(RUNS):
         kind = "model" if n % 4 == 2 else "chain"
         parent = f"r{(n - 1) // 10}" if n else None
-        yield {**record.opened(f"r{n}", "r0", parent, kind, f"n{n % 7}", T0 + n * 1000), "inputs": {"q": "text"}}
+        yield {**open_record(f"r{n}", "r0", parent, kind, f"n{n % 7}", T0 + n * 1000), "inputs": {"q": "text"}}
     for n in reversed(range(RUNS)):
-        yield {**record.closed(f"r{n}", "r0", 1_000_000, "ok"), "outputs": "an answer"}
+        yield {**close_record(f"r{n}", "r0", 1_000_000, "ok"), "outputs": "an answer"}
 
 
 @pytest.fixture

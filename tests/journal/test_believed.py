@@ -28,7 +28,7 @@ from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.vendors import Braintrust, Nebuly
-from tests.trees import new_id, record_tree
+from tests.trees import close_record, new_id, open_record, record_tree
 
 URL = "http://127.0.0.1:9"
 VENDORS = (Braintrust(api_key="k", base_url=URL), Nebuly(api_key="k", base_url=URL))
@@ -280,9 +280,9 @@ def test_f30_a_tree_in_the_logs_of_three_processes_is_counted_once(
     for number, process in enumerate(processes):
         run = new_id() if number else tree
         root = {} if number else {"vendors": refs}
-        opened = record.opened(run, tree, tree if number else None, "tool", "part", 1)
+        opened = open_record(run, tree, tree if number else None, "tool", "part", 1)
         process.append(record.encode({**opened, **root}), (name,))
-        process.append(record.encode({**record.closed(run, tree, 1, "ok"), **root}))
+        process.append(record.encode({**close_record(run, tree, 1, "ok"), **root}))
         if number in ended:
             process.end()
     if taken:

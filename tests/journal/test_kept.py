@@ -12,6 +12,7 @@ from eventtree.delivery.feed import Feed, Folder
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal.clear import clear
 from eventtree.journal.trees import KeptLines, LoggedTree, load
+from tests.trees import close_record, open_record
 
 T0 = 1_700_000_000_000_000_000
 REFS = [{"name": "v", "fingerprint": "0" * 16}]
@@ -45,8 +46,8 @@ def journal() -> Journal:
 
 
 def add(journal: Journal, tree: str, text: str = "text") -> None:
-    opened = {**record.opened(tree, tree, None, "chain", tree, T0), "vendors": REFS, "inputs": text}
-    for entry in (opened, {**record.closed(tree, tree, 5, "ok"), "outputs": 2**70, "events": 1}):
+    opened = {**open_record(tree, tree, None, "chain", tree, T0), "vendors": REFS, "inputs": text}
+    for entry in (opened, {**close_record(tree, tree, 5, "ok"), "outputs": 2**70, "events": 1}):
         journal.append(record.encode(entry), ("v",), 1 if entry is opened else 0)
 
 
@@ -134,5 +135,5 @@ def test_records_are_parsed_together_as_each_would_be() -> None:
 
 def test_the_vendors_of_a_line_are_those_of_its_record() -> None:
     for refs in ([], REFS, REFS * 2, [{"name": 'odd}]"', "fingerprint": "f"}], [{"name": 1}], "none"):
-        named = {**record.opened("t", "t", None, "chain", "t", T0), "vendors": refs, "inputs": {"vendors": REFS}}
+        named = {**open_record("t", "t", None, "chain", "t", T0), "vendors": refs, "inputs": {"vendors": REFS}}
         assert record.refs_in(record.encode(named)) == record.refs_of(named)

@@ -38,7 +38,7 @@ from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.stored import stored_trees
 from eventtree.vendors import Braintrust
 from tests.bench.chain import make_chain
-from tests.trees import new_id
+from tests.trees import close_record, new_id, open_record
 
 TEXT = "Ä long prompt. " * 400
 
@@ -317,11 +317,11 @@ def test_a_record_that_came_after_its_tree_went_out_has_its_text(own_place: Path
         recorder.open(pipeline, run, None, Kind.CHAIN, "root", inputs={"question": TEXT})
         recorder.close(pipeline, run)
         assert flush(30).waiting == 0
-        entry = record.opened(late, run, run, "chain", "late", 1_800_000_000_000_000_000) | {"inputs": {"q": None}}
+        entry = open_record(late, run, run, "chain", "late", 1_800_000_000_000_000_000) | {"inputs": {"q": None}}
         first = next(one for one in records(own_place) if record.SAME in one)["same"]["from"]
         entry["same"] = {"from": first, "places": [{"at": ["inputs", "q"], "of": [0, 1]}]}
         pipeline.journal.append(record.encode(entry), recorder.ended[run].tree.counted)
-        pipeline.journal.append(record.encode(record.closed(late, run, 1, "ok")))
+        pipeline.journal.append(record.encode(close_record(late, run, 1, "ok")))
         assert flush(30).waiting == 0
         assert [TEXT in str(event) for event in server.events("braintrust")] == [True, True]
 
@@ -525,8 +525,8 @@ def test_whatever_records_share_is_read_as_it_was(values: list[tuple[Any, Any, b
     for number, (inputs, outputs, is_cut) in enumerate(values):
         run = str(number)
         for entry, part, value in (
-            (record.opened(run, "0", "0" if number else None, "chain", "run", number), "inputs", inputs),
-            (record.closed(run, "0", 1, "ok"), "outputs", outputs),
+            (open_record(run, "0", "0" if number else None, "chain", "run", number), "inputs", inputs),
+            (close_record(run, "0", 1, "ok"), "outputs", outputs),
         ):
             entry[part] = json.loads(record.encode({"value": value}))["value"]
             shared = both[number % 2].share(entry)

@@ -49,6 +49,7 @@ from tests.relay.world import (
     sidecar,
     until,
 )  # fmt: skip
+from tests.trees import close_record, open_record
 
 ASKED = {"nats": "eventtree-ask", "redis": "eventtree:ask"}
 
@@ -308,9 +309,9 @@ def _part(app: App, root: str, start: int | None = None) -> str:
     from eventtree import record
 
     run = str(uuid.uuid4())
-    entry = record.opened(run, root, root, "tool", "part", start or time.time_ns())
+    entry = open_record(run, root, root, "tool", "part", start or time.time_ns())
     app.journal.append(record.encode({**entry, "inputs": {"question": "?"}}))
-    app.journal.append(record.encode({**record.closed(run, root, 1_000_000, "ok"), "outputs": {"answer": "!"}}))
+    app.journal.append(record.encode({**close_record(run, root, 1_000_000, "ok"), "outputs": {"answer": "!"}}))
     return run
 
 
