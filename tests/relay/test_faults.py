@@ -486,7 +486,7 @@ def test_f73_other_partitions_begin_while_messages_wait_in_those_there_were(
             later = App(machine / "later", relay=server.url)
             for _ in range(12):
                 later.tree()
-            first.tree()  # its log was begun undivided, and goes on so
+            first.tree()  # it has begun undivided, and goes on so
             until(lambda: arrived(vendor) == first.events | later.events)
             assert all(copies(machine / "first", machine / "collector").values())
             assert len(list((machine / "collector").glob(f"{later.journal.process}.4-*.log"))) > 1
@@ -531,25 +531,30 @@ def test_f73_partitions_change_while_a_fleet_records(
     server = ENGINES[engine](machine / "engine")
     folder = machine / "collector"
 
+    apps: list[App] = []
+
     def begun(count: int) -> bool:
-        """Record on, whoever collects; whether a log is split into so many parts."""
-        app.tree()
-        parts = {log.name.split(".")[1] for log in folder.glob(f"{app.journal.process}.*.log")}
+        """Record on, whoever collects; whether the newest app is split into so many parts."""
+        for app in apps:
+            app.tree()
+        parts = {log.name.split(".")[1] for log in folder.glob(f"{apps[-1].journal.process}.*.log")}
         return sum(part.startswith(f"{count}-") for part in parts) == count or (count == 1 and bool(parts))
 
     with closing(server):
-        app = App(machine / "app", relay=server.url)
-        app.journal.roll_bytes = 10_000
         for count in (1, 4, 2):
             with collecting(server.url, folder, [braintrust(vendor)], partitions=count):
+                until(lambda count=count: _partitions(server.url) == count)
+                apps.append(App(machine / f"app{count}", relay=server.url))
+                apps[-1].journal.roll_bytes = 10_000  # trees go on from one log to the next
                 until(lambda count=count: begun(count), pause=0.05)
-        app.journal.roll_bytes = 10_000_000
+        events = set[str]().union(*(app.events for app in apps))
         with collecting(server.url, folder, [braintrust(vendor)]):
-            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
-            until(lambda: not report(machine / "app").unreplicated_bytes and not report(folder).waiting)
-            found = report(folder)
-        assert arrived(vendor) == app.events
-        assert (found.lost_lines, found.damaged_lines, found.vendors["braintrust"].accepted) == (0, 0, len(app.events))
+            until(lambda: arrived(vendor) == events)
+            until(lambda: not report(folder).waiting)
+        found = report(folder)
+        assert all(copies(machine / "app1", folder).values())  # as it began
+        assert (found.lost_lines, found.damaged_lines, found.dropped) == (0, 0, {})
+        assert found.vendors["braintrust"].delivered == len(events)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -59,7 +59,10 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
 @click.argument("url")
 @journal_option
 @click.option(
-    "--partitions", type=click.IntRange(1, 4096), metavar="N", help="Split logs that begin from now on over so many."
+    "--partitions",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="Split processes that begin from now on over so many.",
 )
 @click.option("--take", metavar="0-31", help="Take only these partitions. By default all are taken, or stood by for.")
 @click.option(

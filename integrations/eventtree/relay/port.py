@@ -97,7 +97,7 @@ class Port:
         """Connect to nothing yet."""
         self.url = url
         self.counts = [1]
-        """How many partitions logs are split into that begin now: the last of these. Before, they were others."""
+        """How many partitions processes are split into that begin now: the last of these. Before, they were others."""
         self.asked: dict[str, int] = {}
         """Logs that a collector lacks bytes of, and from where; who goes back there empties it."""
         self.said = ""

@@ -5,7 +5,8 @@ removal of old logs go by it, whoever asks.
 
 With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.COUNT-PART.0003.log` for
 each part that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves and on how
-many partitions there were when the log began, so that a relay which starts again, or goes back, makes the same bytes.
+many partitions there were when the process began, so that a relay which starts again, or goes back, makes the same
+bytes.
 """
 
 from __future__ import annotations
@@ -137,9 +138,12 @@ class Replicator:
 
     async def _send(self, log: str, offset: int, data: bytes) -> bool:
         """Have bytes kept, and write down that they are, as far as they were not before; whether there were any."""
-        end, before, count = offset + len(data), self.cursor.offsets.get(log, 0), self.port.counts[-1]
+        end, before = offset + len(data), self.cursor.offsets.get(log, 0)
         if not before and log not in self._parts:
-            # Kept before anything of it is: whoever sends it again, after a death, has to split it as it was.
+            # A process's logs are split alike: a tree stays in one part. This is kept before anything of the log is:
+            # whoever sends it again, after a death, has to split it as it was.
+            alike = [len(parts) for one, parts in self._parts.items() if process_of(one) == process_of(log)]
+            count = (alike or self.port.counts[-1:])[0]
             self._parts[log] = [(0, 1)] * count if count > 1 else []
             self.cursor.learn({SPLIT + log: encode(self._parts[log]).decode()})
             self.cursor.persist()
