@@ -523,11 +523,23 @@ def test_f73_a_collector_takes_over_partitions_that_another_has_added(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_f73_partitions_change_while_a_fleet_records(
-    engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.5)
-    monkeypatch.setattr(replicate, "LOOK_SECONDS", 0.1)
+def test_f73_a_relay_that_is_connected_learns_of_other_partitions(engine: str, machine: Path) -> None:
+    server = ENGINES[engine](machine / "engine")
+    app = App(machine / "app", deliver=False)
+
+    async def learned() -> list[int]:
+        async with port_at(server.url).opened() as port:
+            async with port_at(server.url).opened(4):
+                pass
+            await replicate.Replicator(app.journal, Cursor(app.journal.files, CURSOR), port).round(is_ending=False)
+            return port.counts
+
+    with closing(server):
+        assert asyncio.run(learned()) == [1, 4]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f73_partitions_change_while_a_fleet_records(engine: str, machine: Path, vendor: VendorServer) -> None:
     server = ENGINES[engine](machine / "engine")
     folder = machine / "collector"
 
@@ -546,7 +558,7 @@ def test_f73_partitions_change_while_a_fleet_records(
                 until(lambda count=count: _partitions(server.url) == count)
                 apps.append(App(machine / f"app{count}", relay=server.url))
                 apps[-1].journal.roll_bytes = 10_000  # trees go on from one log to the next
-                until(lambda count=count: begun(count), pause=0.05)
+                until(lambda count=count: begun(count), pause=0.2)
         events = set[str]().union(*(app.events for app in apps))
         with collecting(server.url, folder, [braintrust(vendor)]):
             until(lambda: arrived(vendor) == events)
