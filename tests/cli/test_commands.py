@@ -284,6 +284,7 @@ def test_clear_without_a_tree_leaves_nothing(own_place: Path) -> None:
     ("arguments", "hint"),
     [
         (["show", "--journal", "/nowhere/at/all"], "--journal DIR"),
+        (["ship", "--timeout", "-1"], "Invalid value for '--timeout': -1.0 is not in the range x>=0."),
         (["export", "--vendor", "acme"], "Known are honeyhive"),
         (["show", "--tree", "none"], "eventtree show"),
         (["show", "--last", "-1"], "eventtree show --help"),

@@ -21,6 +21,8 @@ journal_option = click.option(
     "--journal", "folder", metavar="DIR",
     help="Use this journal instead of EVENTTREE_JOURNAL or the user's state folder.",
 )  # fmt: skip
+SECONDS = click.FloatRange(min=0)
+"""How long a command may wait."""
 
 HOMES = {
     **dict.fromkeys(("clear", "experiment", "export", "ls", "report", "show"), "show"), "collect": "relay",
