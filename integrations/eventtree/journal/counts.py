@@ -20,7 +20,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import Line, unframe
+from eventtree.journal.line import Line, checksum, unframe, whole_lines
 from eventtree.journal.relayed import COLLECTOR, is_relayed
 from eventtree.journal.scan import Entry, Scan, entry_of
 from eventtree.journal.totals import Captured, Part, refs_before
@@ -230,8 +230,7 @@ class _Believed:
         mark = f"{files.mark(log)} {part.size} {part.checksum}"
         known, places = sound.pop(log, (None, None))
         if known != mark or places is None:
-            data = files.read(log, 0, max(0, part.size) + 1)
-            places = _places_apart(data[: part.size]) if part.is_unchanged(data) else None
+            places = self._looked_through(log, part)
         if places is None:
             return None
         if not mark.startswith(UNSURE) and len(places) <= MOST_APART:
@@ -246,6 +245,23 @@ class _Believed:
                 return None
             found.append(entry)
         return found
+
+    def _looked_through(self, log: str, part: Part) -> list[tuple[int, int]] | None:
+        """Where those stand in a log, read in stretches; None where it is not the one that was summed up."""
+        size, found, offset, total = self.journal.files.size(log), [], 0, 0
+        if part.whole < 0 or (size != part.size if part.whole else size < part.size):
+            return None
+        for lines in whole_lines(self.journal.files, log, part.whole or part.size):
+            places = _places_apart(lines)
+            if places is None:
+                return None
+            found += [(offset + at, length) for at, length in places]
+            offset += len(lines)
+            try:
+                total ^= checksum(lines) if part.whole else 0
+            except ValueError:
+                return None
+        return found if offset == (part.whole or part.size) and total == part.checksum else None
 
 
 def _places_apart(data: bytes) -> list[tuple[int, int]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 from zlib import crc32
@@ -49,6 +49,19 @@ def checksum(data: bytes) -> int:
         unframe(line)
         found ^= int(line[:8], 16)
     return found
+
+
+def whole_lines(files: Files, name: str, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a log in stretches of whole lines; without what follows the last newline.
+
+    Raises:
+        OSError: the disk refuses to read.
+    """
+    offset, rest = 0, b""
+    while offset < size and (data := files.read(name, offset, min(READ_BYTES, size - offset))):
+        offset += len(data)
+        lines, newline, rest = (rest + data).rpartition(b"\n")
+        yield lines + newline
 
 
 NOTED_DAMAGE = 10_000

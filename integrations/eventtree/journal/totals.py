@@ -19,7 +19,7 @@ import pydantic_core
 from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import LineReader, checksum, frame, unframe
+from eventtree.journal.line import LineReader, frame, unframe
 from eventtree.journal.relayed import is_relayed, keep_size, readdress
 from eventtree.journal.scan import Entry, entries_of
 
@@ -46,15 +46,6 @@ class Part:
     """Of its first `whole` bytes, as they were written; the rest, up to `size`, is the line that says so. Both 0 where
     the log has just been read, and may grow.
     """
-
-    def is_unchanged(self, data: bytes) -> bool:
-        """Whether a log of these bytes, at most one more than `size`, is the one that was summed up."""
-        if not self.whole:
-            return len(data) >= self.size
-        try:
-            return len(data) == self.size and checksum(data[: self.whole]) == self.checksum
-        except ValueError:
-            return False
 
 
 @dataclass(slots=True)
