@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eventtree.cli.main import SECONDS, journal_option, main, say, say_lines
+from eventtree.cli.main import journal_option, main, say, say_lines, timeout_option
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters
@@ -29,14 +29,7 @@ WORDS_SHOWN = 80
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the contents.")
 @click.option("--resend", is_flag=True, help="Send it again. Keys and hosts come from the environment.")
 @click.option("--drop", is_flag=True, help="Delete it. Its events count as dropped by_user.")
-@click.option(
-    "--timeout",
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    type=SECONDS,
-    help="Give up resending after so long.",
-)
+@timeout_option(60.0, "Give up resending after so long.")
 def dead(
     number: int | None, folder: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> int:

@@ -9,7 +9,7 @@ import uuid
 import click
 
 from eventtree import config
-from eventtree.cli.main import SECONDS, main, say
+from eventtree.cli.main import main, say, timeout_option
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
 from eventtree.errors import ConfigError
@@ -29,9 +29,7 @@ STEP_SECONDS = 0.2
     "--vendor", "names", multiple=True, metavar="NAME", help="Check this vendor. It may be given several times."
 )
 @click.option("--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and say what became of it.")
-@click.option(
-    "--timeout", default=20.0, show_default=True, metavar="SECONDS", type=SECONDS, help="Give up sending after so long."
-)
+@timeout_option(20.0, "Give up sending after so long.")
 def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
     """Check the settings of each vendor, and say what is missing. The exit status is 1 if anything is wrong.
 

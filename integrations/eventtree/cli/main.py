@@ -21,8 +21,14 @@ journal_option = click.option(
     "--journal", "folder", metavar="DIR",
     help="Use this journal instead of EVENTTREE_JOURNAL or the user's state folder.",
 )  # fmt: skip
-SECONDS = click.FloatRange(min=0)
-"""How long a command may wait."""
+
+
+def timeout_option(seconds: float, what: str) -> Callable[[Any], Any]:
+    """`--timeout SECONDS`, of a command that sends."""
+    return click.option(
+        "--timeout", default=seconds, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0), help=what
+    )
+
 
 HOMES = {
     **dict.fromkeys(("clear", "experiment", "export", "ls", "report", "show"), "show"), "collect": "relay",

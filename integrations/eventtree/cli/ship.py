@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import click
 
 from eventtree import config
-from eventtree.cli.main import SECONDS, journal_option, main, say
+from eventtree.cli.main import journal_option, main, say, timeout_option
 from eventtree.cli.show import existing
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import Report
@@ -36,14 +36,7 @@ LOOK_SECONDS = 0.1
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on delivering until you stop it.")
 @click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
-@click.option(
-    "--timeout",
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    type=SECONDS,
-    help="Give up after so long, unless you --follow.",
-)
+@timeout_option(60.0, "Give up after so long, unless you --follow.")
 def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> int:
     """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
     journal = existing(folder, awaited=follow)
