@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableGenerator
@@ -100,11 +101,30 @@ async def test_a_late_end_is_waited_for_by_a_flush(config: RunnableConfig, trees
     assert tree.root.time_to_first_token is not None
 
 
+class Indexed(Model):
+    """Streams standard blocks that have their place as text, as LangChain makes them of Gemini's calls."""
+
+    def _chunks(self, messages: Any) -> Iterator[AIMessageChunk]:
+        whole = self._answer(messages)
+        blocks: Any = [{**one, "type": "tool_call", "index": f"lc_tc_{n}"} for n, one in enumerate(whole.tool_calls)]
+        about = {**whole.response_metadata, "output_version": "v1"}
+        yield AIMessageChunk(blocks, id="run-1", usage_metadata=whole.usage_metadata, response_metadata=about)
+
+
+LOOK = call("look", word="x")
+
+
 @needs_v3
-@pytest.mark.parametrize("reply", ["blue whale", call("look", word="x")], ids=["text", "tool call"])
-def test_a_whole_answer_stays_one_though_its_loop_ends_at_once(config: RunnableConfig, tree: One, reply: Any) -> None:
+@pytest.mark.parametrize(
+    ("model", "reply"),
+    [(Model, "blue whale"), (Model, LOOK), (Indexed, LOOK)],
+    ids=["text", "tool call", "tool call with more keys"],
+)
+def test_a_whole_answer_stays_one_though_its_loop_ends_at_once(
+    config: RunnableConfig, tree: One, model: type[Model], reply: Any
+) -> None:
     """What LangChain tells then is that the model's task was cancelled."""
-    asyncio.run(stream_v3(Model(reply=reply), config))
+    asyncio.run(stream_v3(model(reply=reply), config))
     root = tree().root
     (message,) = root.outputs["messages"]
     assert root.status is Status.OK

@@ -194,6 +194,24 @@ def test_googles_names_of_resources_are_names_of_models(name: str) -> None:
     assert priced(counted(1000, 100), name, "google_genai") == plain
 
 
+@pytest.mark.parametrize(
+    ("arn", "model"),
+    [
+        ("::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        (
+            ":1:inference-profile/global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (":1:application-inference-profile/a1", "nobody"),
+    ],
+)
+def test_amazons_names_of_resources_are_names_of_models(arn: str, model: str) -> None:
+    """A profile of one's own does not say whose model it is."""
+    plain = priced(counted(1000, 100), model, "amazon_bedrock")
+    assert (plain is None) == (model == "nobody")
+    assert priced(counted(1000, 100), f"arn:aws:bedrock:us-west-2:{arn}", "amazon_bedrock") == plain
+
+
 def test_the_base_url_goes_before_the_name() -> None:
     """ChatOpenAI pointed at another provider still says openai."""
     there = priced(counted(10, 10), "llama-3.3-70b-versatile", "openai", base_url="https://api.groq.com/openai/v1")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 
 from eventtree.event import Usage
 from eventtree.usage import normalise
@@ -21,6 +24,26 @@ pytest.importorskip("langchain_openai")
 needs("langchain_anthropic")
 
 Chunks = list[dict[str, Any]]
+
+
+class Growing(BaseChatModel):
+    """Counts as langchain-google-genai does: the cache in the first chunk, thoughts in the first two."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "growing"
+
+    def _generate(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any) -> Iterator[Any]:
+        for sent, answered, cached, thought in ((100, 5, 80, 5), (0, 6, 0, 4), (0, 4, 0, 0)):
+            usage: Any = {"input_tokens": sent, "output_tokens": answered, "total_tokens": sent + answered}
+            usage |= {"input_token_details": {"cache_read": cached}, "output_token_details": {"reasoning": thought}}
+            chunk = ChatGenerationChunk(message=AIMessageChunk("Hi", usage_metadata=usage))
+            if run_manager:
+                run_manager.on_llm_new_token("Hi", chunk=chunk)
+            yield chunk
 
 
 def counts(output: int, **more: Any) -> dict[str, Any]:
@@ -176,6 +199,32 @@ def test_anthropics_cumulative_events_are_as_right_as_before(served: Provider, a
     assert asked.event.usage is not None
     assert (asked.event.usage.input_tokens, asked.event.usage.output_tokens) == (1200, 80)
     assert asked.event.usage.problems == ()
+
+
+@pytest.mark.parametrize("way", ["stream", "events"])
+def test_the_details_of_chunks_that_add_up_are_summed_too(asked: Asked, way: str) -> None:
+    """Gemini's client says in each chunk what came since the one before; LangChain's protocol events (v3) sum up the
+    counts, and of their details have the last chunk's.
+    """
+    from eventtree.langchain import CallbackHandler
+
+    config: Any = {"callbacks": [CallbackHandler(strict=True)]}
+    model = Growing()
+    list(model.stream("Hello", config=config) if way == "stream" else v3(model, config))
+    usage = asked.event.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (100, 15, 115)
+    assert (usage.cache_read_tokens, usage.reasoning_tokens, usage.problems) == (80, 9, ())
+
+
+def test_a_stream_that_counts_once_is_recorded_as_one_that_does_not_stream(served: Provider, asked: Asked) -> None:
+    """There is nothing to be told of its chunks."""
+    from eventtree.langchain import CallbackHandler
+
+    served.will(bodies.openai_stream(counts(5)))
+    ask(served, "stream", {"callbacks": [CallbackHandler(strict=True)]})
+    assert asked.event.usage is not None
+    assert "chunks" not in asked.event.usage.raw
 
 
 def folded(*chunks: tuple[int | None, int], summed: tuple[int, int], provider: str = "openai") -> Usage:

@@ -18,6 +18,7 @@ from eventtree.recording.recorder import recorder
 MESSAGE_BEGUN = "message-start"
 BLOCK_DONE = "content-block-finish"
 MESSAGE_DONE = "message-finish"
+CALL = ("name", "args", "id")
 WAIT_SECONDS = 1.0
 POLL_SECONDS = 0.005
 
@@ -57,7 +58,12 @@ def complete_answer(state: Mapping[str, Any]) -> Any:
     if finish.get("reason"):
         about.setdefault("finish_reason", finish["reason"])
     blocks = list(state.get("blocks", {}).values())
-    message = AIMessage(content_blocks=blocks, usage_metadata=finish.get("usage"), response_metadata=about)
+    # As LangChain itself puts it together: a call's block may have more keys than a call takes (an index).
+    calls = [{key: block.get(key) for key in CALL} for block in blocks if block.get("type") == "tool_call"]
+    message = AIMessage(
+        content=blocks, tool_calls=calls, usage_metadata=finish.get("usage"), response_metadata=about,
+        additional_kwargs=finish.get("additional_kwargs") or {},
+    )  # fmt: skip
     return LLMResult(generations=[[ChatGeneration(message=message)]])
 
 

@@ -62,8 +62,8 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         model = model or once(model_in(body))
         if place := kept(body):
             usage["raw"] = place
-    if "chunks" in state:
-        usage["chunks"] = state["chunks"]
+    if (chunks := state.get("chunks")) and chunks["sum"] != chunks["last"]:
+        usage["chunks"] = chunks
     if lists and (found := _listed(lists)):
         usage["listed"] = found
     learned: dict[str, Any] = {"model": model, "usage": None}

@@ -50,8 +50,11 @@ UNLISTED = frozenset({
 name of a model says nothing of what it costs there.
 """
 
-RESOURCE = re.compile(r"^(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/")
-"""What Google's clients put before a model's name."""
+RESOURCE = re.compile(
+    r"^(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/"
+    r"|^arn:aws[\w-]*:bedrock:[^/]*:(foundation-model|inference-profile)/"
+)
+"""What Google's and Amazon's clients put before a model's name."""
 
 FACTORS: Mapping[tuple[str, str, str], tuple[re.Pattern[str], Decimal]] = {
     # platform.claude.com/docs/en/manage-claude/data-residency, "Pricing": 1.1x for all token categories, Opus 4.6 and

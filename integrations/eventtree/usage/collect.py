@@ -57,7 +57,7 @@ WORDS_OF_USAGE = frozenset(
     for word in re.findall(r"[\w-]+", path)
 ) | frozenset({
     *("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs", "cached", "streamed", "chunks"),
-    *("provider", "batch_size", "answers", "total_cost", "last", "repeats", "additions", "listed"),
+    *("provider", "batch_size", "answers", "total_cost", "last", "sum", "repeats", "additions", "listed"),
     *("units", "queries", "files", "rounds", "sent", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
     *(name for place in PRICED for name in place),
 })  # fmt: skip
@@ -122,12 +122,24 @@ def snapshot(before: Mapping[str, JsonValue] | None, counts: Mapping[str, Any]) 
     now = figures(counts)
     sent = now.get("input_tokens")
     if before is None:
-        return {"last": now, "repeats": 0, "additions": 0}
+        return {"last": now, "sum": now, "repeats": 0, "additions": 0}
+    before = {**before, "sum": _summed(before["sum"], now)}
     if sent and sent >= (before["last"].get("input_tokens") or 0) > 0:
         return {**before, "last": now, "repeats": before["repeats"] + 1}
     if sent and not before["last"].get("input_tokens"):
         return {**before, "last": now}
     return {**before, "additions": before["additions"] + bool(now.get("output_tokens") or sent)}
+
+
+def _summed(counts: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    summed = dict(counts)
+    for name, value in more.items():
+        old = summed.get(name)
+        if isinstance(value, dict):
+            summed[name] = _summed(old if isinstance(old, dict) else {}, value)
+        else:
+            summed[name] = old + value if type(old) is type(value) is int else value
+    return summed
 
 
 class Listed:

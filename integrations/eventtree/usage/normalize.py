@@ -123,6 +123,10 @@ class _Record:
     def of(cls, raw: dict[str, JsonValue]) -> _Record:
         """What `raw` holds."""
         found = {place: dicts for place in PLACES if place in raw and (dicts := places(raw, place))}
+        if summed := _dict(_dict(raw.get("chunks")).get("sum")):
+            # LangChain's protocol events (v3) end with the sums of the chunks' counts, and the last one's details.
+            counts = [summed if _is_same(one, summed) else one for one in found.get("usage_metadata", ())]
+            found["usage_metadata"] = counts
         names = [raw.get("provider"), *[one.get("model_provider") for one in found.get("response_metadata", ())]]
         words = frozenset().union(*[_split(name) for name in names if isinstance(name, str)])
         costs = [one["total_cost"] for one in found.get("usage_metadata", ()) if "total_cost" in one]
@@ -135,6 +139,10 @@ class _Record:
     def dicts(self) -> Iterator[dict[str, JsonValue]]:
         """Those of all places."""
         return chain.from_iterable(self.places.values())
+
+
+def _is_same(one: Mapping[str, JsonValue], other: Mapping[str, JsonValue]) -> bool:
+    return all(one.get(name) == other.get(name) for name in PLAIN)
 
 
 def _dict(value: JsonValue) -> dict[str, JsonValue]:
