@@ -22,7 +22,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
 from eventtree.journal.line import READ_BYTES
 from eventtree.journal.totals import captured
-from eventtree.journal.trees import LoggedTree, trees_in
+from eventtree.journal.trees import NEAR_BYTES, LoggedTree, find_trees, load, trees_in
 from eventtree.query import Index
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
@@ -323,3 +323,32 @@ def test_f30_believed_or_read_the_sums_are_the_same_in_any_state(
             assert make_report(fresh(journal)) == read_whole(journal, monkeypatch), step
     journal.end()
     assert make_report(fresh(journal)) == read_whole(journal, monkeypatch)
+
+
+def test_r9_nobody_takes_a_whole_log_into_memory(monkeypatch: pytest.MonkeyPatch, own_place: Path) -> None:
+    """What a process takes for a moment it seldom gives back to the machine."""
+    files = OnDisk(own_place)
+    files.stretches = set()
+    journal = Journal(files, roll_bytes=4 * READ_BYTES)
+    monkeypatch.setattr(journal, "bound", lambda _: None)
+    monkeypatch.setitem(journal_module._opened, ":memory:", journal)
+    pipeline = pipeline_for(VENDORS[0])
+    wanted = record_long(pipeline, 1_000, close=False)  # so that each log holds runs of a tree that began before it
+    record_long(pipeline_for(), 10)
+    assert len(journal.logs()) >= 3
+    largest = 0
+    read = DiskFiles.read
+
+    def read_and_measure(*given: Any) -> bytes:
+        nonlocal largest
+        found = read(*given)
+        largest = max(largest, len(found))
+        return found
+
+    monkeypatch.setattr(DiskFiles, "read", read_and_measure)
+    assert make_report(fresh(journal)).events > 3_000
+    assert captured(fresh(journal)).events > 3_000
+    tree = find_trees(fresh(journal), [wanted])[wanted]
+    assert sum(1 for _ in load(journal, tree.lines)) == tree.records > 2_000
+    clear(fresh(journal), {wanted})
+    assert 0 < largest <= READ_BYTES + max(length for _, _, length in tree.lines) + NEAR_BYTES

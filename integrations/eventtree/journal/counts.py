@@ -20,7 +20,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import Line, checksum, unframe, whole_lines
+from eventtree.journal.line import Line, checksum, stretches, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
 from eventtree.journal.scan import Entry, Scan, entry_of
 from eventtree.journal.totals import Captured, Part, refs_before
@@ -251,9 +251,9 @@ class _Believed:
         size, found, offset, total = self.journal.files.size(log), [], 0, 0
         if part.whole < 0 or (size != part.size if part.whole else size < part.size):
             return None
-        for lines in whole_lines(self.journal.files, log, part.whole or part.size):
+        for lines in stretches(self.journal.files, log, part.whole or part.size):
             places = _places_apart(lines)
-            if places is None:
+            if places is None or not lines.endswith(b"\n"):
                 return None
             found += [(offset + at, length) for at, length in places]
             offset += len(lines)

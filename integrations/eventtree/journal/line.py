@@ -51,8 +51,8 @@ def checksum(data: bytes) -> int:
     return found
 
 
-def whole_lines(files: Files, name: str, size: int) -> Iterator[bytes]:
-    """The first `size` bytes of a log in stretches of whole lines; without what follows the last newline.
+def stretches(files: Files, name: str, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a log in stretches of whole lines; what follows the last newline is one of its own.
 
     Raises:
         OSError: the disk refuses to read.
@@ -61,7 +61,10 @@ def whole_lines(files: Files, name: str, size: int) -> Iterator[bytes]:
     while offset < size and (data := files.read(name, offset, min(READ_BYTES, size - offset))):
         offset += len(data)
         lines, newline, rest = (rest + data).rpartition(b"\n")
-        yield lines + newline
+        if newline:
+            yield lines + newline
+    if rest:
+        yield rest
 
 
 NOTED_DAMAGE = 10_000

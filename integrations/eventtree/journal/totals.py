@@ -8,6 +8,7 @@ two differ, something was lost on the way.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import pydantic_core
 from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import LineReader, frame, unframe
+from eventtree.journal.line import LineReader, frame, stretches, unframe
 from eventtree.journal.relayed import is_relayed, keep_size, readdress
 from eventtree.journal.scan import Entry, entries_of
 
@@ -277,29 +278,31 @@ def _names_of(refs: record.Refs | None) -> tuple[str, ...]:
     return tuple(f"{ref['name']}.{ref['fingerprint']}" for ref in refs or ()) or (NO_VENDOR,)
 
 
+ROOT = re.compile(rb'"id":"([^"\\]+)","tree":"\1"')
+"""What the record of a tree's root bears: its own id as its tree's."""
+
+
 def refs_before(journal: Journal, logs: Sequence[str], trees: Set[str]) -> dict[str, record.Refs]:
-    """Whom trees are for that began in these logs: their roots' records are found by their bytes, the last first."""
+    """Whom trees are for that began in these logs: their roots' records, found by their bytes, the last log first."""
     found: dict[str, record.Refs] = {}
     for log in reversed(logs):
         if found.keys() == trees:
             break
-        data = journal.files.read(log, 0)
-        for tree_id in trees - found.keys():
-            refs = _refs_in(data, tree_id)
-            if refs is not None:
-                found[tree_id] = refs
+        there: dict[str, record.Refs] = {}
+        for lines in stretches(journal.files, log, journal.files.size(log)):
+            for root in ROOT.finditer(lines):
+                tree_id = root[1].decode("utf-8", "replace")
+                if tree_id in trees and tree_id not in found:
+                    there.update(_refs_at(lines, root.start(), tree_id))
+        found |= there
     return found
 
 
-def _refs_in(data: bytes, tree_id: str) -> record.Refs | None:
-    needle = b'"id":"%b","tree":"%b"' % ((tree_id.encode("utf-8", "replace"),) * 2)
-    at = len(data)
-    while (at := data.rfind(needle, 0, at)) >= 0:
-        try:
-            root = record.decode(unframe(data[data.rfind(b"\n", 0, at) + 1 : data.find(b"\n", at)])[1])
-        except ValueError:
-            continue
-        refs = record.refs_of(root)
-        if refs is not None and root["id"] == root["tree"] == tree_id:
-            return refs
-    return None
+def _refs_at(lines: bytes, at: int, tree_id: str) -> dict[str, record.Refs]:
+    end = lines.find(b"\n", at)
+    try:
+        root = record.decode(unframe(lines[lines.rfind(b"\n", 0, at) + 1 : end if end >= 0 else None])[1])
+    except ValueError:
+        return {}
+    refs = record.refs_of(root)
+    return {tree_id: refs} if refs is not None and root["id"] == root["tree"] == tree_id else {}

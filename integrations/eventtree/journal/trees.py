@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import READ_BYTES, Line, unframe
+from eventtree.journal.line import READ_BYTES, Line, stretches, unframe
 from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
 from eventtree.pace import let_go, paced
 from eventtree.record import CLOSE, OPEN, Refs
@@ -376,9 +376,11 @@ def _mentioning(journal: Journal, ids: set[str], on_line: Callable[[], None]) ->
     """Records of the logs in which one of these ids stands: one search through a log's bytes spares reading it."""
     needles = [one.encode("utf-8", "replace") for one in ids]
     for name in journal.logs() if needles else ():
-        data = journal.files.read(name, 0, journal.files.size(name))
-        on_line()
-        if not any(needle in data for needle in needles):
+        for lines in stretches(journal.files, name, journal.files.size(name)):
+            on_line()
+            if any(needle in lines for needle in needles):
+                break
+        else:
             continue
         for entry in entries_in(journal, name):
             on_line()
