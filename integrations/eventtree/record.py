@@ -132,9 +132,14 @@ def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:
     return {"r": VENDORS, "id": root, "tree": tree_id, "vendors": vendors}
 
 
-def dropped(tree_id: str, vendors: Iterable[Ref], reason: str, events: int) -> Record:
-    """A tree of so many events was not recorded."""
-    return {"r": DROP, "id": tree_id, "tree": tree_id, "vendors": list(vendors), "reason": reason, "events": events}
+def dropped(tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int, joined: int = 0) -> Record:
+    """A tree of so many events was not recorded, or a later part of one, which names no vendors.
+
+    So many of them were of a part that another process `joined` to the tree.
+    """
+    named = {} if vendors is None else {"vendors": list(vendors)}
+    counted = {"events": events, "joined": joined} if joined else {"events": events}
+    return {"r": DROP, "id": tree_id, "tree": tree_id, **named, "reason": reason, **counted}
 
 
 def feedback(event_id: str, tree_id: str, key: str, at: int, given: Mapping[str, Any]) -> Record:

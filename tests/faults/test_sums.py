@@ -191,6 +191,79 @@ def test_f30_a_shipper_that_is_in_the_middle_of_a_tree_counts_it_once(
     assert (sums.accepted, sums.delivered, sums.dropped) == (31, 20, {"by_user": 11})
 
 
+@pytest.mark.parametrize("ships", [False, True])
+def test_f30_a_run_that_ends_or_begins_after_its_tree_was_cleared_is_counted_once(crowd: Crowd, *, ships: bool) -> None:
+    """Beside a shipper what stays of the tree says how many events it had; what comes later is cleared again."""
+    process = crowd.processes[0]
+    root = crowd.begin()
+    if ships:
+        crowd.ship(5.0)
+    clear(Journal(crowd.files))
+    for events in (2, 3):
+        run = crowd.child(root)
+        clear(Journal(crowd.files))
+        assert {sums.accepted for sums in checked(crowd).values()} == {events}
+        process.end(run)
+    process.end(root)
+    assert {sums.accepted for sums in checked(crowd).values()} == {3}
+    clear(Journal(crowd.files))
+    crowd.ship(30.0)
+    for sums in checked(crowd).values():
+        assert (sums.accepted, sums.waiting, sums.dropped) == (3, 0, {"by_user": 3})
+
+
+def test_f30_what_a_shipper_has_read_of_a_tree_that_is_cleared_is_counted_once(crowd: Crowd) -> None:
+    root = crowd.begin()
+    crowd.ship(5.0)
+    crowd.processes[0].end(root)
+    clear(Journal(crowd.files))
+    crowd.ship(30.0)
+    assert {(sums.accepted, sums.dropped["by_user"]) for sums in checked(crowd).values()} == {(1, 1)}
+
+
+def test_f30_a_part_that_is_cleared_was_counted_for_nobody_by_its_process(crowd: Crowd) -> None:
+    worker = crowd.fork()
+    root = crowd.begin()
+    clear(Journal(crowd.files))
+    crowd.ship(5.0)
+    run = hand_on(crowd.processes[0], worker, root)
+    worker.end(run)
+    clear(Journal(crowd.files))
+    crowd.ship(30.0)
+    for process in list(crowd.processes):
+        process.journal.end()
+    assert {(sums.accepted, sums.recorded) for sums in checked(crowd).values()} == {(2, 2)}
+
+
+def test_f30_a_replay_takes_nothing_for_anothers_that_came_after_its_tree_was_cleared(crowd: Crowd) -> None:
+    root = crowd.begin()
+    clear(Journal(crowd.files))
+    crowd.child(root)
+    crowd.ship(5.0, all_trees=True)
+    crowd.stop_shipper()
+    crowd.processes[0].journal.end()
+    assert {(sums.accepted, sums.recorded) for sums in checked(crowd).values()} == {(2, 2)}
+
+
+def test_f30_of_a_tree_that_was_left_out_what_is_cleared_stays_so(crowd: Crowd) -> None:
+    """A replay sends what came after."""
+    process = crowd.processes[0]
+    for name, vendor in crowd.vendors.items():
+        crowd.vendors[name] = vendor.model_copy(update={"keep": "rate:0"})
+    root = crowd.begin()
+    process.end(crowd.child(root))
+    process.end(root)
+    crowd.ship(5.0)
+    crowd.stop_shipper()
+    clear(Journal(crowd.files))
+    crowd.child(root)
+    crowd.fork()
+    crowd.die(process)
+    crowd.ship(30.0, all_trees=True)
+    sums = checked(crowd)["plain"]
+    assert (sums.accepted, sums.delivered, sums.dropped) == (3, 1, {"sampled": 2})
+
+
 # -- what is removed --------------------------------------------------------------------------------------------------
 
 

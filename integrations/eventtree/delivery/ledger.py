@@ -123,7 +123,9 @@ class Ledger:
                 self.warn_once(reason, f"takes no tree with reason {reason}. %s", hint)
 
     def _is_replay(self, tree: LoggedTree) -> bool:
-        return self.all_trees and not tree.names(self.vendor.name, self.fingerprint)
+        if not self.all_trees or tree.names(self.vendor.name, self.fingerprint):
+            return False
+        return tree.vendors is not None or not self.has_settled(tree.id)  # whom a cleared root named it is still for
 
     # -- answers, as the sender reports them --------------------------------------------------------------------------
 

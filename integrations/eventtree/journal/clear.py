@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 
 from eventtree import record
 from eventtree.journal.counts import cursor_keys, key_of
@@ -78,7 +80,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes
     events by it.
     """
     named = {tree_id: _named(journal, tree) for tree_id, tree in gone.items()}
-    owed: dict[str, tuple[list[dict[str, str]], int]] = {}
+    owed: dict[str, tuple[list[dict[str, str]], LoggedTree]] = {}
     for name in sorted({f"{'.'.join(key)}.cursor" for key in cursor_keys(journal)}.union(*named.values())):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
         try:
@@ -90,22 +92,38 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes
                 # Of a tree that went out before, only what came late is left.
                 is_for_it = name in named[tree_id] or (not named[tree_id] and tree_id in cursor.settled)
                 part = part_beyond(journal, tree, cursor.settled_of(tree_id)) if is_for_it else None
-                if part is not None and part.has_runs and lock is not None:
-                    sent = sum(cursor.taken.get(tree_id, ()))
-                    left = max(0, part.recorded - sent)
-                    dropped, uncounted = {(part.dropped or (0, BY_USER))[1]: left}, part.joined_events
-                    cursor.settle(tree_id, sent + left, dropped, tree.spans, uncounted=uncounted)
+                if part is tree and tree_id in cursor.settled and not tree.is_apart:
+                    part = replace(tree, late=True)
+                if lock is not None:
+                    _settle_tree(cursor, tree, part)
+                    _settle_feedback(cursor, _feedback_in(journal, tree), name)  # it ends what was begun of the tree
                 elif part is not None and part.has_runs:
                     vendor, fingerprint = key_of(name.removesuffix(".cursor"))
-                    refs, most = owed.get(tree_id, ([], 0))
+                    refs, most = owed.get(tree_id, ([], part))
                     refs = [*refs, {"name": vendor, "fingerprint": fingerprint}]
-                    owed[tree_id] = refs, max(most, part.recorded)
-                if lock is not None:  # after the tree: it ends what was begun of one
-                    _settle_feedback(cursor, _feedback_in(journal, tree), name)
+                    owed[tree_id] = refs, max(most, part, key=attrgetter("recorded"))
         finally:
             if lock is not None:
                 lock.release()
-    return {one: record.encode(record.dropped(one, refs, BY_USER, events)) for one, (refs, events) in owed.items()}
+    return {
+        # Where no line names a vendor, all know it by their cursors.
+        one: record.encode(
+            record.dropped(one, refs if named[one] else None, BY_USER, part.recorded, part.joined_events)
+        )
+        for one, (refs, part) in owed.items()
+    }
+
+
+def _settle_tree(cursor: Cursor, tree: LoggedTree, part: LoggedTree | None) -> None:
+    """Count what was left to send of a tree; what was left out of it (`keep`) can be sent no more."""
+    if tree.id in cursor.left_out:
+        left_out, sent = cursor.left_out[tree.id][0], sum(cursor.taken.get(tree.id, ()))
+        cursor.settle(tree.id, left_out, {"sampled": left_out - sent}, {}, is_back=True)
+    if part is not None and part.has_runs:
+        sent = sum(cursor.taken.get(tree.id, ()))
+        left = max(0, part.recorded - sent)
+        dropped = {(part.dropped or (0, BY_USER))[1]: left}
+        cursor.settle(tree.id, sent + left, dropped, tree.spans, uncounted=part.joined_events)
 
 
 def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Record, str, int]]:

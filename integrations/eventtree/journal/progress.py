@@ -123,8 +123,9 @@ class Progress:
         if entry.get("left_out"):
             self.left_out[entry["tree"]] = (before + entry["left_out"], log)
         elif entry.get("back") and self.left_out.pop(entry["tree"], None):
-            self.accepted -= before
-            self.dropped["sampled"] -= before - sum(known)
+            back = min(before, entry["events"])  # the rest was cleared, or removed with a log
+            self.accepted -= back
+            self.dropped["sampled"] -= back - sum(known)
         self.accepted += entry["events"]
         self.uncounted += entry.get("uncounted", 0)
         self.apart_events += entry.get("apart", 0)

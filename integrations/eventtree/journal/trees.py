@@ -102,7 +102,9 @@ class LoggedTree:
         except Exception:  # noqa: BLE001  (the boundary around each record; the fold counts it as damaged)
             return
         if kind == record.DROP:
-            self.dropped = record.dropped_by(entry)
+            events, reason = record.dropped_by(entry)
+            self.dropped = max(0, events - self.events), reason  # less what was read before somebody cleared it
+            self.joined_told += record.count_in(entry, "joined")
         self.handed_on += record.count_in(entry, "parts") if has_parts else 0
 
     def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
@@ -143,7 +145,9 @@ class LoggedTree:
     @property
     def recorded(self) -> int:
         """How many events were recorded: opened, closed though the start is damaged, or only counted."""
-        return self.events + (0 if self.late else len(self.ended)) + (self.dropped or (0, ""))[0]
+        if self.dropped is not None:  # those that ended after somebody cleared the tree are counted with it
+            return self.events + self.dropped[0]
+        return self.events + (0 if self.late else len(self.ended))
 
     @property
     def is_apart(self) -> bool:
