@@ -6,6 +6,7 @@ By one rule its logs are, byte for byte, what processes elsewhere wrote, whateve
     chunk.offset <  size    it is there: acknowledge
     chunk.offset >  size    a hole: ask for the log again from `size`, and let the chunk come again
 
+A log begins once the one before it is whole: whoever reads a process's logs goes on to the next for good.
 A hole that nobody fills for a minute becomes one damaged line, so that all behind it keeps its place: what it held is
 counted as lost by the gap in the lines' numbers. A process that was not heard of for a minute, with nothing waiting to
 be read, is taken for dead: its open runs arrive as `incomplete`, the report counts it as vanished; what comes after all
@@ -121,11 +122,12 @@ class Collector:
             if not is_taken and size is not None and now - self._asked.get(log, float("-inf")) >= ASK_SECONDS:
                 self._asked[log] = now
                 await port.ask(log, size)
-            await port.answer(mark, is_taken, size)
+            await port.answer(mark, is_taken, log, size)
 
 
 Outcome = tuple[bool, str, int | None]
-"""What becomes of a message: whether it need not come again, its log, and how long that is now; None: it can't be read.
+"""What becomes of a message: whether it need not come again; its log, or the one that lacks bytes before it; and how
+long that is now (None: it can't be read).
 """
 
 
@@ -158,21 +160,24 @@ class Writer:
 
     def _outcome(self, message: bytes, unsynced: dict[str, int]) -> Outcome:
         try:
-            log, offset, data, has_ended, left = Chunk.unpack(message)
+            log, offset, data, has_ended, left, before = Chunk.unpack(message)
         except ValueError as error:
             # It would come again as it is. What it held is missed with the next chunk of its log, and asked for.
             diagnostics.failed("collecting", error)
             return True, "", None
         process, end, now = process_of(log), offset + len(data), time.monotonic()
-        size = self.files.size(log) or removed_size(self.files, log)
+        size = self._length(log)
         there = max(0, min(end, size) - offset)  # it stays as it is: its contents may have been cleared
         if there and b"\0" in self.files.read(log, offset, there):
             there = 0  # a power cut has left the length of what was not synced, without the bytes
         if data and there == len(data):
             return True, log, size
+        lacking = (log, size) if offset > size else None
+        if before and not size and (known := self._length(before[0])) < before[1]:
+            lacking = before[0], known
+        if lacking and now - self._holes.setdefault(log, now) <= self.silence:
+            return False, *lacking
         if offset > size:
-            if now - self._holes.setdefault(log, now) <= self.silence:
-                return False, log, size
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
         if data:
             self._put(log, offset + there, data[there:], unsynced)
@@ -183,6 +188,9 @@ class Writer:
         elif not self.files.size(process + ENDED):
             self._end(process, "\n")
         return True, log, max(size, end)
+
+    def _length(self, log: str) -> int:
+        return self.files.size(log) or removed_size(self.files, log)
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
         """Write at an offset, all of it or nothing; a new log is synced with its folder."""

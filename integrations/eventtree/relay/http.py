@@ -1,6 +1,6 @@
 """No engine: the collector's own endpoint. `PUT /logs/{log}` is answered once the chunk is synced there.
 
-200 and 409 say how long the log is at the collector now; after 409 the relay goes on from there. The token is
+200 and 409 say how long a log is at the collector now; after 409 the relay goes on from there. The token is
 EVENTTREE_RELAY_TOKEN at both sides.
 """
 
@@ -12,8 +12,6 @@ import os
 import socket
 from typing import Any
 from urllib.parse import SplitResult
-
-import pydantic_core
 
 from eventtree.delivery.http import Http
 from eventtree.errors import ConfigError, RequestError
@@ -37,11 +35,9 @@ class Engine(port.Port):
         await self._put("/logs", b"")
 
     async def publish(self, place: str, chunk: port.Chunk) -> None:
-        size = await self._put(f"/logs/{chunk.log}", chunk.pack())
-        if size < chunk.offset:
-            self.asked[chunk.log] = max(0, size)
+        await self._put(f"/logs/{chunk.log}", chunk.pack(), chunk.log)
 
-    async def _put(self, path: str, message: bytes) -> int:
+    async def _put(self, path: str, message: bytes, log: str = "") -> None:
         headers = {"Content-Type": "application/octet-stream"}
         request = Request("PUT", self.url.geturl().rstrip("/") + path, message, (), headers)
         try:
@@ -52,10 +48,11 @@ class Engine(port.Port):
             raise port.RefusedError("the collector refuses the token")
         if reply.status not in (200, 409):
             raise port.AwayError(f"the collector answers {reply.status}")
-        try:
-            return int(pydantic_core.from_json(reply.body)["size"])
-        except (ValueError, TypeError, LookupError, OverflowError):
-            raise port.AwayError("the answer is none of a collector's") from None
+        about, size = port.read_size(reply.body)
+        if about is None or (reply.status == 200 and about != log):
+            raise port.AwayError("the answer is none of a collector's")
+        if reply.status == 409:
+            self.asked[about] = size
 
 
 class Server(port.Port):
@@ -110,16 +107,16 @@ class Server(port.Port):
         if self.token and not hmac.compare_digest(given, self.token):
             return JSONResponse({"size": None}, 401)
         if not request.path_params:
-            return JSONResponse({"size": 0})
+            return JSONResponse({"log": "", "size": 0})
         message = b""
         async for piece in request.stream():
             message += piece
             if len(message) > MAX_BODY:
                 return JSONResponse({"size": None}, 413)
-        answered: asyncio.Future[tuple[bool, int | None]] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[tuple[bool, str, int | None]] = asyncio.get_running_loop().create_future()
         await self.waiting.put((message, answered))
-        is_taken, size = await answered
-        return JSONResponse({"size": size}, 503 if size is None else 200 if is_taken else 409)
+        is_taken, log, size = await answered
+        return JSONResponse({"log": log, "size": size}, 503 if size is None else 200 if is_taken else 409)
 
     async def receive(self, place: str) -> list[tuple[bytes, Any]]:
         try:
@@ -131,9 +128,9 @@ class Server(port.Port):
             found.append(self.waiting.get_nowait())
         return found
 
-    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
+    async def answer(self, mark: Any, is_taken: bool, log: str, size: int | None) -> None:
         if not mark.done():
-            mark.set_result((is_taken, size))
+            mark.set_result((is_taken, log, size))
 
     async def _end(self) -> None:
         self.server.should_exit = True

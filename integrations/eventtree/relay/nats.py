@@ -109,7 +109,7 @@ class Engine(port.Port):
         await self.js.publish(f"eventtree.{place}.log", chunk.pack(), stream=QUEUE.name, timeout=port.REPLY_SECONDS)
 
     async def ask(self, log: str, offset: int) -> None:
-        await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
+        await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "size": offset}))
 
     async def lease(self, place: str) -> bool:
         if self._kept is None:
@@ -146,7 +146,7 @@ class Engine(port.Port):
             raise
         return [(message.data, message) for message in messages]
 
-    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
+    async def answer(self, mark: Any, is_taken: bool, log: str, size: int | None) -> None:
         await (mark.ack() if is_taken else mark.nak(delay=AGAIN_SECONDS))
 
     async def _end(self) -> None:

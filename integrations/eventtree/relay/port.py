@@ -56,10 +56,12 @@ class Chunk(NamedTuple):
     ended: bool = False
     left: int = 0
     """Bytes of the log that wait behind these, as far as its relay knows."""
+    before: tuple[str, int] | None = None
+    """At a log's beginning: the log of its process that comes before it, and how long that is."""
 
     def pack(self) -> bytes:
         """As a message: framed as a line of a log is, with the offset as its number."""
-        head = pydantic_core.to_json([self.log, self.ended, self.left])
+        head = pydantic_core.to_json([self.log, self.ended, self.left, self.before])
         return frame(self.offset, head + b"\n" + zlib.compress(self.data, 1))
 
     @classmethod
@@ -72,10 +74,11 @@ class Chunk(NamedTuple):
         try:
             offset, body = unframe(message[:-1])
             head, _, packed = body.partition(b"\n")
-            (log, ended, left), inflate = pydantic_core.from_json(head), zlib.decompressobj()
-            chunk = cls(log, offset, inflate.decompress(packed, CHUNK_BYTES + 1), bool(ended), int(left))
+            (log, ended, left, before), inflate = pydantic_core.from_json(head), zlib.decompressobj()
+            before = (str(before[0]), int(before[1])) if before else None
+            chunk = cls(log, offset, inflate.decompress(packed, CHUNK_BYTES + 1), bool(ended), int(left), before)
             is_whole = inflate.eof and len(chunk.data) <= CHUNK_BYTES and 0 <= offset <= MOST_BYTES
-            if is_whole and LOG.fullmatch(log):
+            if is_whole and all(LOG.fullmatch(one) for one in (log, *(before or ())[:1])):
                 return chunk
         except (TypeError, zlib.error):
             pass
@@ -189,8 +192,8 @@ class Port:
         """The next messages, in order, each with what the engine knows it by; none after a second without any."""
         raise NotImplementedError
 
-    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
-        """Say that a message is written or need not be, else it comes again; and how long its log is there now."""
+    async def answer(self, mark: Any, is_taken: bool, log: str, size: int | None) -> None:
+        """Say that a message is written or need not be, else it comes again; and how long a log is there now."""
         raise NotImplementedError
 
     async def ask(self, log: str, offset: int) -> None:
@@ -201,10 +204,17 @@ class Port:
         return []
 
     def hear(self, message: bytes) -> None:
-        """Take in what a collector has asked for by `[log, offset]`; whatever else anybody says is not heard."""
-        try:
-            log, offset = pydantic_core.from_json(message)
-            if LOG.fullmatch(log):
-                self.asked[log] = max(0, int(offset))
-        except (ValueError, TypeError, OverflowError):
-            return
+        """Take in from where a collector lacks a log; whatever else anybody says is not heard."""
+        log, size = read_size(message)
+        if log:
+            self.asked[log] = size
+
+
+def read_size(message: bytes) -> tuple[str | None, int]:
+    """What a collector says of a log: `{"log": name, "size": how long it is there}`; no log where it says nothing."""
+    try:
+        said = pydantic_core.from_json(message)
+        log, size = said["log"], max(0, int(said["size"]))
+        return (log if log == "" or LOG.fullmatch(log) else None), size
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None, 0

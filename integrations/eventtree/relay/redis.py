@@ -73,7 +73,7 @@ class Engine(port.Port):
             raise port.AwayError("somebody has emptied it")
 
     async def ask(self, log: str, offset: int) -> None:
-        await self.client.publish(ASKED, pydantic_core.to_json([log, offset]))
+        await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "size": offset}))
 
     async def lease(self, place: str) -> bool:
         known = self._leases.pop(place, None)
@@ -98,7 +98,7 @@ class Engine(port.Port):
             found = [one for _, entries in read or () for one in entries]
         return [(fields.get(b"m", b""), (stream, key)) for key, fields in found]
 
-    async def answer(self, mark: Any, is_taken: bool, size: int | None) -> None:
+    async def answer(self, mark: Any, is_taken: bool, log: str, size: int | None) -> None:
         if is_taken:
             stream, key = mark
             await self.client.xack(stream, GROUP, key)

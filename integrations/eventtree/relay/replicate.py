@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, takewhile
 
 import pydantic_core
 
@@ -166,8 +166,21 @@ class Replicator:
 
     async def _publish(self, chunk: Chunk) -> bool:
         """Have a chunk kept; whether nothing before it is asked for."""
-        await self.port.publish(self.port.place_of(process_of(chunk.log)), chunk)
-        return chunk.log not in self.port.asked
+        process = process_of(chunk.log)
+        if not chunk.offset:
+            chunk = chunk._replace(before=self._before(chunk.log))
+        await self.port.publish(self.port.place_of(process), chunk)
+        return process not in map(process_of, self.port.asked)
+
+    def _before(self, log: str) -> tuple[str, int] | None:
+        """The log before one of a process, or of a part, and how long it is."""
+        name, *_, number, _ = log.split(".")
+        logs = [one for one in self.journal.all_logs() if process_of(one) == name]
+        earlier = takewhile(lambda one: one != f"{name}.{number}.log", logs)
+        found = [
+            chunk[:2] for one in earlier for chunk in self._lengths(one) if process_of(chunk.log) == process_of(log)
+        ]
+        return found[-1] if found else None
 
     async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
         """Say how long the newest log of a process is, or of each of its parts; once it has died, that of all logs."""
