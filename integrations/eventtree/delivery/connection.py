@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import h11
 
@@ -51,7 +51,7 @@ class Origin(NamedTuple):
     port: int
 
 
-Headers = list[tuple[bytes, bytes]]
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Connections:
@@ -188,19 +188,25 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             self._transport.write(content)
-        while self._is_full:
-            await self._heard()
+        while self._is_full or not (self._received or self._has_ended):
+            await self._heard()  # h11 is asked once there is something to read
+        self._take()
         event = await self._event()
         while not isinstance(event, h11.Response):  # 100, 103: the answer is still to come
             event = await self._event()
-        return event.status_code, event.headers.raw_items()
+        return event.status_code, event.headers
 
-    async def piece(self) -> bytes | None:
-        """The next of the answer's body; None behind the last, if that is whole."""
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece of the answer's body; it stops behind the last, if that is whole."""
         event = await self._event()
-        return bytes(event.data) if isinstance(event, h11.Data) else None
+        if not isinstance(event, h11.Data):
+            raise StopAsyncIteration
+        return bytes(event.data)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Wait for another request, where this one and its answer are over and both sides keep the connection."""
         is_over = self._http.our_state is self._http.their_state is h11.DONE
         # What has come behind the answer would be taken for that to the next request.
@@ -224,13 +230,17 @@ class Connection(asyncio.Protocol):
         while (event := self._http.next_event()) is h11.NEED_DATA:
             while not (self._received or self._has_ended):
                 await self._heard()
-            if self._error is not None and not self._received:
-                raise ReadError(str(self._error)) from self._error
-            self._http.receive_data(bytes(self._received))  # nothing is the end of the stream
-            self._received.clear()
-            if not self._has_ended:
-                self._transport.resume_reading()
+            self._take()
         return event
+
+    def _take(self) -> None:
+        """Hand what was received to the protocol; nothing is the end of the stream."""
+        if self._error is not None and not self._received:
+            raise ReadError(str(self._error)) from self._error
+        self._http.receive_data(bytes(self._received))
+        self._received.clear()
+        if not self._has_ended:
+            self._transport.resume_reading()
 
     async def _heard(self) -> None:
         self._news.clear()

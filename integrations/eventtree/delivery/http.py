@@ -1,7 +1,7 @@
 """One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
 
-A request goes straight to a transport of ours, behind which are our own connections (connection.py). Only httpx's
-client knows the proxies of the environment: where there are any, it is asked.
+A request goes straight to our own connections (connection.py). Only httpx's client knows the proxies of the
+environment: where there are any, it is asked.
 
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
                         └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
@@ -24,25 +24,17 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Mapping
-from functools import cache, cached_property, lru_cache
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.request import getproxies
 
 import h11
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
-from eventtree.delivery.connection import (
-    KEEPALIVE,
-    ConnectError,
-    Connection,
-    Connections,
-    ConnectTimeout,
-    Origin,
-    ReadError,
-)
+from eventtree.delivery.connection import KEEPALIVE, Connections, Origin
 from eventtree.errors import ConfigError, RequestError
 from eventtree.remembered import Remembered
 from eventtree.serializer.requests import Request
@@ -54,7 +46,7 @@ if TYPE_CHECKING:
 OWN_HEADERS = (("User-Agent", "eventtree"), ("Accept-Encoding", "identity"), ("Connection", "keep-alive"))
 PORTS = {"http": 80, "https": 443}
 MOST_PORTS = 65_535
-HEADERS = 64
+HEADS = 64
 PIECES_IN_A_ROW = 256
 """Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
 
@@ -93,6 +85,15 @@ class UnansweredError(RequestError):
     """
 
 
+class Answer(NamedTuple):
+    """The head of an answer, and where its body comes from."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterable[bytes]
+    close: Callable[[], Awaitable[None]]
+
+
 class Reply(NamedTuple):
     """A vendor's answer."""
 
@@ -122,38 +123,34 @@ class Http:
         self._connect_timeout = connect_timeout
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
-        self._timeout = {"connect": connect_timeout, "read": deadline, "write": deadline, "pool": None}
-        self._headers: Remembered[tuple[Any, ...], httpx.Headers] = Remembered(HEADERS)
-        """Headers that requests to a vendor share, as httpx has them."""
+        self._heads: Remembered[tuple[Any, ...], bytes] = Remembered(HEADS)
+        """The lines that the heads of requests to a vendor share."""
         self._connections = Connections(self._context)
         self._client: httpx.AsyncClient | None = None
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
-        import httpx
-
-        failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
-        response, failure = None, None
+        answer, failure = None, None
         body, ended = Body("", 0), False
         try:
             async with asyncio.timeout(self._deadline):
-                response = await self._answer(self._outgoing(request, auth))
-                body = Body(response.headers.get("content-encoding", ""), self.max_reply_bytes)
-                ended = await body.take_all(response)
-        except failures as error:
+                answer = await self._answer(request, auth)
+                body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
+                ended = await body.take_all(answer.pieces)
+        except failures() as error:
             # With a head the vendor has answered: what is known of the answer goes back, marked.
-            failure = self._failure(error, request.url) if response is None else None
+            failure = self._failure(error, request.url) if answer is None else None
         finally:
-            if response is not None:
-                await response.stream.aclose()  # type: ignore[union-attr]
-        if response is None:
+            if answer is not None:
+                await answer.close()
+        if answer is None:
             assert failure is not None
             raise failure  # outside the handler: it must not carry the original, which may hold the key
         if diagnostics.logger.isEnabledFor(logging.DEBUG):
-            diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), response.status_code)
+            diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), answer.status)
         if body.is_too_long:
             diagnostics.truncations["reply_bytes"] += 1
-        return Reply(response.status_code, response.headers, bytes(body.kept), truncated=not (body.is_whole and ended))
+        return Reply(answer.status, answer.headers, bytes(body.kept), truncated=not (body.is_whole and ended))
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
@@ -162,31 +159,27 @@ class Http:
             await client.aclose()
         await self._connections.close()
 
-    def _outgoing(self, request: Request, auth: Mapping[str, str]) -> httpx.Request:
-        """The request as httpx has it: its URL and its headers are parsed once for all that have the same."""
-        import httpx
-
-        url = url_of(request.url)
+    async def _answer(self, request: Request, auth: Mapping[str, str]) -> Answer:
+        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
+        url, path = target_of(request.url)
         given = (("Host", url.netloc.decode("ascii")), *OWN_HEADERS, *request.headers.items(), *auth.items())
-        known = self._headers.get(given)
-        if known is None:
+        lines = self._heads.get(given)
+        if lines is None:
             if not all(SENDABLE.fullmatch(f"{name}: {value}") for name, value in given):
                 raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
-            known = self._headers.keep(given, httpx.Headers(dict(given)))
-        headers = httpx.Headers(known)
+            lines = self._heads.keep(given, "".join([f"{name}: {value}\r\n" for name, value in given]).encode("ascii"))
+        if not (url.scheme == "http" and url.host in LOOPBACK) and getproxies():
+            return await self._answer_by_proxy(request, given)
         if request.content or request.method != "GET":
-            headers["Content-Length"] = str(len(request.content))
-        stream = httpx.ByteStream(request.content)
-        return httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"timeout": self._timeout})
+            lines = b"%sContent-Length: %d\r\n" % (lines, len(request.content))
+        head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), path, lines)
+        asked = self._connections.ask(origin_in(url), request.method, head, request.content, self._connect_timeout)
+        connection, status, headers = await asked
+        return Answer(status, joined(headers), connection, connection.aclose)
 
-    async def _answer(self, outgoing: httpx.Request) -> httpx.Response:
-        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
+    async def _answer_by_proxy(self, request: Request, headers: tuple[tuple[str, str], ...]) -> Answer:
         import httpx
 
-        # The client would merge cookies, redirects and credentials that there are none of: as much work as the rest.
-        is_near = outgoing.url.scheme == "http" and outgoing.url.host in LOOPBACK
-        if is_near or not getproxies():
-            return await self._transport.handle_async_request(outgoing)
         if self._client is None:
             self._client = httpx.AsyncClient(
                 verify=self._context(),
@@ -195,12 +188,13 @@ class Http:
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
             )
+        timeout = {"connect": self._connect_timeout, "read": self._deadline, "write": self._deadline, "pool": None}
+        outgoing = httpx.Request(
+            request.method, request.url, headers=headers, content=request.content, extensions={"timeout": timeout}
+        )
         # An explicit Auth() that does nothing: credentials come from the headers alone, not from .netrc or the URL.
-        return await self._client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
-
-    @cached_property
-    def _transport(self) -> httpx.AsyncBaseTransport:
-        return transport_class()(self._connections)
+        response = await self._client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+        return Answer(response.status_code, response.headers, response.aiter_raw(), response.aclose)
 
     def _context(self) -> ssl.SSLContext:
         return strict_context() if self._verify is True else self._verify
@@ -247,9 +241,9 @@ class Body:
         inflate = self._inflate
         return self._readable and (not inflate or not self._received or (inflate.eof and not inflate.unused_data))
 
-    async def take_all(self, response: httpx.Response) -> bool:
+    async def take_all(self, pieces: AsyncIterable[bytes]) -> bool:
         """Add all that comes, until it ends (True) or nothing more is wanted."""
-        async for piece in response.stream:  # type: ignore[union-attr]
+        async for piece in pieces:
             if not self.take(piece):
                 return False
             if self.pieces % PIECES_IN_A_ROW == 0:
@@ -278,58 +272,35 @@ class Body:
         self.is_too_long = not self._readable
 
 
-BROKEN = (ConnectError, ConnectTimeout, ReadError, h11.ProtocolError)
-
-
-def as_httpx(error: Exception) -> Exception:
-    """The error of httpx's that bears the same name."""
-    import httpx
-
-    named: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
-    return named(str(error))
-
-
 @cache
-def transport_class() -> Callable[[Connections], httpx.AsyncBaseTransport]:
-    """httpx's way to our own connections: a class that is made late, as httpx takes long to import."""
+def failures() -> tuple[type[Exception], ...]:
+    """What a request fails with."""
     import httpx
 
-    class Stream(httpx.AsyncByteStream):
-        def __init__(self, connection: Connection) -> None:
-            self.connection = connection
+    broken = (OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+    return (*broken, h11.ProtocolError, httpx.HTTPError, httpx.InvalidURL)
 
-        async def __anext__(self) -> bytes:
-            try:
-                piece = await self.connection.piece()
-            except BROKEN as error:
-                raise as_httpx(error) from error
-            if piece is None:
-                raise StopAsyncIteration
-            return piece
 
-        def __aiter__(self) -> Self:
-            return self
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers of an answer by their names in lower case; repeated ones are joined by commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
-        async def aclose(self) -> None:
-            self.connection.close()
 
-    class Transport(httpx.AsyncBaseTransport):
-        def __init__(self, connections: Connections) -> None:
-            self.connections = connections
+PLAIN_URL = re.compile(r"(https?://[^/?#]+)(/[\w/?=&-]*)", re.ASCII)
+"""A URL whose path is sent as it stands."""
 
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            head = b"".join([b"%s: %s\r\n" % header for header in request.headers.raw])
-            head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), request.url.raw_path, head)
-            timeout = request.extensions["timeout"]["connect"]  # all else is bounded by the deadline
-            try:
-                connection, status, headers = await self.connections.ask(
-                    origin_in(request.url), request.method, head, request.read(), timeout
-                )
-            except BROKEN as error:
-                raise as_httpx(error) from error
-            return httpx.Response(status, headers=headers, stream=Stream(connection))
 
-    return Transport
+def target_of(text: str) -> tuple[httpx.URL, bytes]:
+    """A URL as httpx has it, and the path to ask for; what is before a plain path is looked at once."""
+    plain = PLAIN_URL.fullmatch(text)
+    if plain is not None:
+        return url_of(plain[1]), plain[2].encode()
+    url = url_of(text)
+    return url, url.raw_path
 
 
 @lru_cache(maxsize=256)
