@@ -123,52 +123,55 @@ class Journal(Folder):
                 # The same thread is writing: a signal handler or a `__del__` came in between. Its record is next.
                 self._inner.append((payload, counted, events))
                 return
-            while True:
-                self._is_writing = True
-                try:
-                    now = monotonic()
-                    # First make sure there is a log to write to, then write the line, then remember it: a line that
-                    # goes to a log somebody deletes meanwhile is among those written again at the next look.
-                    if now >= self._next_look or self._size >= self._look_size:
-                        self._look(now)
+            self._is_writing = True
+            try:
+                now = monotonic()
+                # First make sure there is a log to write to, then write the line, then remember it: a line that
+                # goes to a log somebody deletes meanwhile is among those written again at the next look.
+                if now >= self._next_look or self._size >= self._look_size:
+                    self._look(now)
+                    # What that has appended comes first.
+                    self._inner.append((payload, counted, events))
+                    payload, counted, events = self._inner.popleft()
+                while True:
+                    # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
+                    if counted:
+                        if events is None:
+                            self._opened[counted] += 1
+                        else:
+                            self._added[counted] += events
+                    # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does.
+                    number, overflow = self.appended, self._overflow
+                    crc = crc32(payload, number)
+                    line = b"%08x %d %b\n" % (crc, number, payload)
+                    self.appended = number + 1
+                    self._size += len(line)
+                    self._checksum ^= crc
+                    try:
+                        # While one line waits, all later ones wait behind it: the log keeps its order.
+                        if not overflow.is_holding:
+                            self.files.append(self.log, line)
+                            # Written, but slowly: the next line does not wait for this disk on the app's thread.
+                            if monotonic() - now > SLOW_SECONDS:
+                                overflow.is_holding = True
+                        else:
+                            self._hold(line, counted, events)
+                    except OSError:
+                        overflow.is_holding = True
+                        self._hold(line, counted, events)
                     # The line and not the payload: an encoder's bytes may hold on to many times their size.
-                    self._unsure.append((self._put(payload, counted, events, now), counted, events))
-                finally:
-                    self._is_writing = False
-                # Looked at after the flag is down: what comes from here on writes for itself.
-                if not self._inner:
-                    return
-                payload, counted, events = self._inner.popleft()
+                    self._unsure.append((line, counted, events))
+                    if not self._inner:
+                        break
+                    payload, counted, events = self._inner.popleft()
+                    now = monotonic()
+            finally:
+                self._is_writing = False
+            # Looked at after the flag is down: what comes from here on writes for itself.
+            if self._inner:
+                self.append(*self._inner.popleft())
         finally:
             self._lock.release()
-
-    def _put(self, payload: bytes, counted: tuple[str, ...], events: int | None, began: float) -> bytes:
-        """Write a record, or hold it while the disk refuses; returns its line."""
-        # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
-        if counted:
-            if events is None:
-                self._opened[counted] += 1
-            else:
-                self._added[counted] += events
-        # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does: a call less each.
-        number, overflow = self.appended, self._overflow
-        crc = crc32(payload, number)
-        line = b"%08x %d %b\n" % (crc, number, payload)
-        self.appended = number + 1
-        self._size += len(line)
-        self._checksum ^= crc
-        try:
-            # While one line waits, all later ones wait behind it: the log keeps its order.
-            if not overflow.is_holding:
-                self.files.append(self.log, line)
-                # Written, but slowly: the next line does not wait for this disk on the app's thread.
-                if monotonic() - began > SLOW_SECONDS:
-                    overflow.is_holding = True
-                return line
-        except OSError:
-            overflow.is_holding = True
-        self._hold(line, counted, events)
-        return line
 
     def _hold(self, line: bytes, counted: tuple[str, ...], events: int | None) -> None:
         if not self._overflow.hold(line):
@@ -189,7 +192,13 @@ class Journal(Folder):
         """Try once more to write the lines that wait in memory, or went to a log that somebody has deleted."""
         with self._lock:
             if self._size and not self._is_writing:
-                self._look(monotonic())
+                self._is_writing = True
+                try:
+                    self._look(monotonic())
+                finally:
+                    self._is_writing = False
+                if self._inner:
+                    self.append(*self._inner.popleft())
         if self._overflow.is_holding:
             self._overflow.drain()
 
@@ -198,7 +207,7 @@ class Journal(Folder):
         self.flush_held()
         with self._lock:
             if self._size:
-                self._put(encode(self.sums(end=True)), (), 0, monotonic())
+                self.append(encode(self.sums(end=True)), (), 0)
 
     def close(self) -> None:
         """End it, and give back its descriptors and its lock: a process of many tests has many journals."""
@@ -226,6 +235,7 @@ class Journal(Folder):
             return log_line(self.process, os.getpid(), time.time_ns(), totals, lost, self.events, whole, end=end)
 
     def _roll(self) -> None:
+        """Begin the next log: its first line is what is written next."""
         self.look_for_room()
         # The lock before the first line: a reader that sees a log without one takes its writer for dead.
         if self._alive is None:
@@ -238,7 +248,7 @@ class Journal(Folder):
             self._number += 1
             self.log = self._overflow.log = f"{self.process}.{self._number:04d}.log"
             self._size = self._checksum = 0
-        self._put(encode(sums), (), 0, monotonic())
+        self._inner.appendleft((encode(sums), (), 0))
 
     def _look(self, now: float) -> None:
         """Before a line: begin a log where there is none, or the last is full, or somebody has deleted it.
@@ -246,34 +256,30 @@ class Journal(Folder):
         What is written to a deleted log nobody would find. What was recorded since the last look may have gone there,
         so it is written again.
         """
-        # Gone or not comes first: a deleted log is not full, and its lines have to be written again.
-        self._look_again(now)
-        if not self._is_salt_kept:
-            self._keep_salt()
-        if not 0 < self._size < self.roll_bytes:
-            self._roll()
-        self._next_look = now + LOOK_SECONDS
-        self._look_size = min(self._size + LOOK_BYTES, self.roll_bytes)
-
-    def _look_again(self, now: float) -> None:
+        self._next_look, self._look_size = now + LOOK_SECONDS, 0
         try:
+            # Gone or not comes first: a deleted log is not full, and its lines have to be written again.
             is_gone = self._size > 0 and not self._overflow.is_holding and self.files.size(self.log) == 0
             if is_gone:
                 self.files.remove(self.log)
         except OSError:
+            is_gone = False
             del self._unsure[:-UNSURE_RECORDS]
-            return
-        unsure, self._unsure = self._unsure, []
+        else:
+            unsure, self._unsure = self._unsure, []
         if is_gone:
             self._alive = None
             self.restarts += 1
             # What was deleted is nobody's any more: it is counted from here on.
             for counts in (self._opened, self._added, self.lost):
                 counts.clear()
+            again = ((unframe(line[:-1])[1], names, events) for line, names, events in unsure if events != 0)
+            self._inner.extendleft(reversed([*again]))
+        if is_gone or not 0 < self._size < self.roll_bytes:
             self._roll()
-            for line, counted, events in unsure:
-                self._put(unframe(line.rstrip(b"\n"))[1], counted, events, now)
+        if is_gone or not self._is_salt_kept:
             self._keep_salt()
+        self._look_size = min(self._size + LOOK_BYTES, self.roll_bytes)
 
     def _disk_is_back(self) -> None:
         self._keep_salt()

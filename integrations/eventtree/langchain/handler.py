@@ -68,7 +68,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         if name == FALLBACKS and not defers_inputs:
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
-        known = {"params": prompts.params_of(serialized)} if run_type == "prompt" else NOTHING
+        known = {"params": prompts.prepared(serialized, self.pipeline)} if run_type == "prompt" else NOTHING
         self._open(key, parent, CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
         if metadata and ("ls_integration" in metadata or "thread_id" in metadata):
             self._in_graph(key, parent, metadata, inputs)

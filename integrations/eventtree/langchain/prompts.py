@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventtree.content.messages import ROLES, SPOKEN
 from eventtree.langchain.classify import class_of
+from eventtree.recording.pipeline import Prepared
+from eventtree.remembered import Remembered
+
+if TYPE_CHECKING:
+    from eventtree.recording.pipeline import Pipeline
 
 DEFAULT_FORMAT = "f-string"
+LONGEST = 10_000
+"""Characters of a prompt that is remembered."""
+PREPARED: Remembered[tuple[str | None, ...], Prepared] = Remembered(64)
+"""Texts of a prompt's messages → its params: one prompt is used again and again."""
+
+
+def prepared(serialized: Any, pipeline: Pipeline) -> Any:
+    """The params of a prompt, for a record; those of the usual form are read and made plain once."""
+    texts = _texts(serialized) if pipeline.is_ample else ()
+    if not texts:
+        return params_of(serialized)
+    found = PREPARED.get(texts)
+    if found is None:
+        found = Prepared(pipeline.part("params", params_of(serialized)))
+        if sum(len(text or "") for text in texts) <= LONGEST:
+            PREPARED.keep(texts, found)
+    return found
+
+
+def _texts(serialized: Any) -> tuple[str | None, ...]:
+    """All that decides the params of a chat prompt whose messages are texts; nothing for others."""
+    found: list[str | None] = []
+    try:
+        given = serialized["kwargs"]
+        if given.get("partial_variables") or "template" in given or "input_variables" not in given:
+            return ()
+        for one in given["messages"]:
+            own = one["kwargs"]
+            inner = own["prompt"]["kwargs"]
+            found += (one["id"][-1], own.get("role"), inner["template"], inner["template_format"])
+    except (LookupError, TypeError, AttributeError):
+        return ()
+    return tuple(found) if TEXTS.issuperset(map(type, found)) else ()
+
+
+TEXTS = frozenset({str, type(None)})
 
 
 def params_of(serialized: Any) -> dict[str, Any] | None:
