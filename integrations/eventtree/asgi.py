@@ -39,14 +39,11 @@ class Join:
 
     async def __call__(self, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         """Serve one connection."""
-        if scope.get("type") in ("http", "websocket") and await self._is_trusted(scope):
-            with joined(scope.get("headers")):
-                await self.app(scope, receive, send)
-        else:
+        with joined(scope.get("headers") if await self._is_trusted(scope) else None):
             await self.app(scope, receive, send)
 
     async def _is_trusted(self, scope: Scope) -> bool:
-        if self.trust is None:
+        if self.trust is None or scope.get("type") not in ("http", "websocket"):
             return False
         try:
             answer = self.trust(scope)

@@ -107,8 +107,8 @@ class Settings(BaseModel):
     """Share of trees to record, 0 to 1. Trees that are left out are counted in the report."""
     keep: Callable[[Any], bool] | str | None = None
     """The trees that vendors get, where not all: a function from `EventTree` to true or false, or words such as
-    `status:error OR cost>0.05 OR feedback OR rate:0.05`. A tree is judged when it is whole. What is left out stays in
-    the journal, is counted as `sampled`, and can be sent later with `eventtree ship --replay`.
+    `status:error OR cost>0.05 OR feedback OR rate:0.05 OR "a text"`. A tree is judged when it is whole. What is left
+    out stays in the journal, is counted as `sampled`, and can be sent later with `eventtree ship --replay`.
     """
     release: str | None = None
     """Version of the app; else that of the platform it runs on (Heroku, Vercel, Render, Railway, Cloud Run, …)."""

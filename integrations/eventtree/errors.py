@@ -54,7 +54,7 @@ class ConfigError(EventTreeError):
     def __init__(self, setting: str, problem: str, hint: str) -> None:
         """Say which `setting` has which `problem`, and what would `hint` it."""
         super().__init__(f"{setting}: {problem}. {hint}")
-        self.setting = setting
+        self.setting, self.problem, self.hint = setting, problem, hint
 
 
 class JournalError(EventTreeError):

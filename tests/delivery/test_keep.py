@@ -13,6 +13,7 @@ import pytest
 
 import eventtree
 from eventtree import ConfigError, EventTree, Report
+from eventtree.langchain import CallbackHandler
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust, HoneyHive
 
@@ -145,14 +146,29 @@ def test_feedback_on_a_tree_that_stays_out_is_counted_with_it(server: VendorServ
     check_law(report)
 
 
-@pytest.mark.parametrize("words", ["status:eror", "since:1h", "vendor:braintrust", "cost>much"])
-def test_wrong_words_are_an_error_where_they_stand(words: str) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status:eror", "since:1h", "vendor:braintrust", "cost>much", "((", "-", "eror", "cost > 0.05", "feedbak",
+        "status:error AND cost>1", "(status:error OR feedback)", "rate: 0.05", "OR",
+    ],
+)  # fmt: skip
+def test_wrong_words_are_an_error_where_they_stand(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"Braintrust\.keep: "):
         Braintrust(project="p", api_key="k", keep=words)
     with pytest.raises(ConfigError, match="keep: "):
         eventtree.configure(keep=words)
     with pytest.raises(ConfigError):
         eventtree.configure(keep=7)  # type: ignore[arg-type]
+    monkeypatch.setenv("EVENTTREE_KEEP", words)
+    with pytest.raises(ConfigError, match="keep: "):
+        CallbackHandler(vendors=[])
+
+
+def test_a_text_stands_in_quotes(server: VendorServer) -> None:
+    eventtree.configure(vendors=[braintrust(server)], keep='"(kept"')
+    record("left", "(kept")
+    assert eventtree.flush(30).vendors["braintrust"].dropped == {"sampled": 2}
 
 
 def test_a_coroutine_function_would_keep_every_tree_so_it_is_refused() -> None:

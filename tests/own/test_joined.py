@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,10 @@ import httpx
 import pytest
 
 import eventtree
-from eventtree import trace
+from eventtree import diagnostics, trace
 from eventtree.event import EventTree
 from eventtree.journal import open_journal
-from eventtree.recording.remote import inner, read
+from eventtree.recording.remote import handed_on, inner, read
 from eventtree.testing import VendorServer, capture
 from eventtree.tree.stored import stored_trees
 from tests.own import workers
@@ -351,6 +352,43 @@ def test_what_is_handed_on_is_small_and_holds_no_key() -> None:
     assert eventtree.headers() == {}
 
 
+def test_a_session_that_is_no_text_of_the_wire_keeps_nothing_from_joining() -> None:
+    with capture(), eventtree.session("half \ud800 a character", user="\x00 , ; ="), eventtree.span("root") as s:
+        found = read(eventtree.headers())
+    assert found is not None and (found.run, found.user) == (s.id, "\x00 , ; =")
+    assert not diagnostics.failures
+
+
+def test_ids_in_metadata_may_be_uuids() -> None:
+    from langchain_core.runnables import RunnableLambda
+
+    from eventtree.langchain import CallbackHandler
+
+    with capture() as trees:
+        ids = {"eventtree_run": uuid.UUID(RUN), "eventtree_tree": uuid.UUID(TREE)}
+        RunnableLambda(str).invoke("x", config={"callbacks": [CallbackHandler()], "metadata": ids})
+    assert [(tree.id, tree.root.metadata["parent_run_id"]) for tree in trees] == [(TREE, RUN)]
+
+
+def test_a_run_that_began_a_task_is_handed_on_from_it_after_its_end() -> None:
+    async def later(gate: asyncio.Event) -> dict[str, str]:
+        await gate.wait()
+        return eventtree.headers()
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        with eventtree.span("root"):
+            with eventtree.span("starts") as starts:
+                task = asyncio.create_task(later(gate))
+                await asyncio.sleep(0)
+            gate.set()
+            found = read(await task)
+        assert found is not None and found.run == starts.id
+
+    with capture():
+        asyncio.run(main())
+
+
 def test_what_was_handed_on_goes_on_where_no_run_has_begun() -> None:
     with capture():
         with eventtree.span("root"):
@@ -402,6 +440,9 @@ def breaking(name: str) -> Any:
         {"baggage": f"eventtree.tree={TREE}"}, {"baggage": f"eventtree.run=%00,eventtree.tree={TREE}"},
         {"baggage": f"eventtree.run={'a' * 200},eventtree.tree={TREE}"}, {"baggage": "x=" * 10_000},
         [("traceparent", GOOD["traceparent"]), ("traceparent", GOOD["traceparent"])],
+        {"baggage": f"{GOOD['baggage']},eventtree.run={TREE}"}, [GOOD["baggage"], ("baggage", f"eventtree.tree={RUN}")],
+        {"baggage": f"eventtree.run=%zz%ff,eventtree.tree={TREE}"}, {"baggage": GOOD["baggage"] + "," * 9_000},
+        {"traceparent": GOOD["traceparent"] + "-more"}, {"traceparent": GOOD["traceparent"].upper()},
         pytest.param(breaking("__iter__"), id="iter"), pytest.param(breaking("model_extra"), id="model_extra"),
     ],
 )  # fmt: skip
@@ -426,6 +467,21 @@ def test_a_tree_that_is_not_recorded_takes_its_parts_with_it(own_place: Path) ->
     assert sent["traceparent"].endswith("-00")
     run(WORK, **in_capitals(sent))
     assert not stored(own_place)
+
+
+def test_llama_index_hands_on_that_a_tree_is_not_recorded() -> None:
+    from llama_index_instrumentation import get_dispatcher
+
+    import eventtree.llama_index
+
+    eventtree.llama_index.set_global_handler(sample_rate=0)
+    try:
+        with eventtree.span("root"):
+            handed = json.loads(json.dumps(get_dispatcher().capture_propagation_context()))
+    finally:
+        eventtree.llama_index.set_global_handler(None)
+    found = handed_on(handed["eventtree"])
+    assert found is not None and found.is_skipped
 
 
 def test_inside_one_process_it_is_simply_the_child() -> None:

@@ -16,7 +16,7 @@ def parent_of(given: UUID | None) -> str | None:
     """The parent's id, for the recorder to judge; None makes a root."""
     if given is None:
         follow_remote_graphs()
-        return around()
+        return around()[0]
     parent = key_of(given)
     if recorder.numbers_attempts:
         # LangChain reports the attempts of `with_fallbacks` as siblings of the run around them; its context is right.

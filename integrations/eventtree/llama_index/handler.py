@@ -20,7 +20,7 @@ from eventtree.recording.callback_context import share_with_callbacks
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import KEYS, inner, of_values
+from eventtree.recording.remote import handed_on, inner, values_of
 
 KEY = "eventtree"
 """Under which the dispatcher's propagation context has what is ours."""
@@ -53,12 +53,12 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         """
         share_with_callbacks()  # A workflow hands its context on right before it runs in a task of its own.
         found = hand_on()
-        return {} if found is None or found.run is None else {KEY: {name: getattr(found, name) for name in KEYS}}
+        return {} if found is None or found.run is None else {KEY: values_of(found)}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
         """Continue the run that was active where it was captured. What is not as we wrote it is passed over."""
         found = context.get(KEY)
-        handed = of_values(found.get, None) if isinstance(found, Mapping) else None
+        handed = handed_on(found) if isinstance(found, Mapping) else None
         if handed is not None:
             inner.set(handed)
             recorder.come_back(handed)

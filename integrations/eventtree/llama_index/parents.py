@@ -5,10 +5,10 @@ from __future__ import annotations
 from eventtree.event import Kind
 from eventtree.llama_index.span import Span, run_and_name
 from eventtree.llama_index.streams import Streams
-from eventtree.recording.around import innermost, own_run
+from eventtree.recording.around import innermost
 from eventtree.recording.enclosing import context_run, langchain_run
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import remote
+from eventtree.recording.remote import own_run, remote
 from eventtree.remembered import newest_of, oldest_of
 
 CHAIN = Kind.CHAIN

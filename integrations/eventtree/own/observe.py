@@ -15,12 +15,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from eventtree import config
 from eventtree.errors import ConfigError
 from eventtree.event import Kind
 from eventtree.own.span import Span, kind_of
+from eventtree.recording.boundary import guarded
+from eventtree.recording.recorder import recorder
+from eventtree.recording.remote import Within
+from eventtree.recording.runs import NOTHING
+from eventtree.recording.shapes import text_of
 
 F = TypeVar("F")
 """A function, or a static or class method: observed it has the type that it had."""
@@ -66,7 +71,7 @@ def observe(
     Raises:
         ConfigError: there is no such kind, or no argument of a name in `inputs`.
     """
-    known = kind_of(kind, "observe")
+    common = {"kind": kind_of(kind, "observe"), "keeps": outputs, "metadata": dict(metadata or NOTHING), "tags": tags}
 
     def decorator(function: Any, /) -> Any:
         if isinstance(function, staticmethod | classmethod):
@@ -79,16 +84,9 @@ def observe(
             return function
         shown = name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
         called = getattr(function, "__call__", None)  # noqa: B004  (an object may be called like a function)
-        wrap = next((wrap for test, wrap in WRAPPERS.items() if test(function) or test(called)), _plain)
-
-        def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
-            """A run of the function, not open yet."""
-            run = Span(shown, known, named(args, kwargs), metadata, tags)
-            if not outputs:
-                run.keeps = False
-            return run
-
-        return functools.wraps(function)(wrap(function, begun))
+        base, wrap = next((how for test, how in WRAPPERS.items() if test(function) or test(called)), (Span, _plain))
+        call = type("Call", (base,), {**NO_CONSTRUCTOR, **common, "name": shown})
+        return functools.wraps(function)(wrap(function, call, named))
 
     return decorator if function is None else decorator(function)
 
@@ -129,90 +127,130 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     return named
 
 
-Begun = Callable[[tuple[Any, ...], dict[str, Any]], Span]
-
-
-def _plain(function: Callable[P, R], begun: Begun) -> Callable[P, R]:
+def _plain(function: Callable[P, R], call: Callable[[], Span], named: Named) -> Callable[P, R]:
     def observed(*args: P.args, **kwargs: P.kwargs) -> R:
-        with begun(args, kwargs) as run:
-            run.outputs = result = function(*args, **kwargs)
-            return result
-
-    return observed
-
-
-def _coroutine(function: Callable[P, Awaitable[R]], begun: Begun) -> Callable[P, Awaitable[R]]:
-    async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
-        with begun(args, kwargs) as run:
-            run.outputs = result = await function(*args, **kwargs)
-            return result
-
-    return observed
-
-
-def _generator(function: Callable[P, Generator[Y, S, R]], begun: Begun) -> Callable[P, Generator[Y, S, R]]:
-    def observed(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, R]:
-        run = begun(args, kwargs)
-        run.steps, run.yielded, run.is_text = 0, [], True
+        run = call()
+        run.open(named(args, kwargs))
         try:
-            with run:
-                generator = function(*args, **kwargs)
-                item = next(generator)
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            run.close(None, error)
+            raise
+        run.close(result)
+        return result
+
+    return observed
+
+
+def _coroutine(
+    function: Callable[P, Awaitable[R]], call: Callable[[], Span], named: Named
+) -> Callable[P, Awaitable[R]]:
+    async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
+        run = call()
+        run.open(named(args, kwargs))
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            run.close(None, error)
+            raise
+        run.close(result)
+        return result
+
+    return observed
+
+
+class Stream(Span):
+    """The run of a generator: what it yields is its output. Its context names it while its own code runs."""
+
+    __slots__ = ("is_text", "yielded")
+    is_text: bool
+    """Whether it has yielded texts alone, which are one text together."""
+    yielded: list[Any]
+
+    def open(self, given: Any) -> None:
+        """As any run."""
+        self.is_text, self.yielded = True, []
+        super().open(given)
+        if self.id is not None:
+            self.leave()
+
+    @guarded
+    def add(self, item: Any) -> None:
+        """One more item. Where it is kept it is made plain at once, since its reader may change it."""
+        if self.kind is Kind.MODEL:
+            if type(item) is not str:
+                self.read(item, is_chunk=True)
+            item = text_of(item)
+            if item:
+                recorder.first_token(self.id or "")
+        if self.keeps and self.pipeline.content and len(self.yielded) <= self.pipeline.settings.bounds.items:
+            self.is_text = self.is_text and type(item) is str
+            self.yielded.append(item if self.is_text else self.pipeline.plain(item))
+
+    def close(self, thrown: Any = None, error: BaseException | None = None) -> None:
+        """As any run; where its reader has given it up, it is cancelled, whatever it made of that."""
+        if isinstance(error, StopIteration | StopAsyncIteration):
+            error = thrown if type(thrown) is GeneratorExit else None
+        super().close(("".join(self.yielded) if self.is_text else self.yielded) or None, error)
+
+
+def _generator(function: Callable[P, Generator[Y, S, R]], call: Callable[[], Stream], named: Named) -> Any:
+    def observed(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, R]:
+        run, given = call(), cast("Any", None)
+        run.open(named(args, kwargs))
+        try:
+            generator = function(*args, **kwargs)
+            step: Callable[[Any], Y] = generator.send
             while True:
+                with Within(run.id):
+                    item = step(given)
                 run.add(item)
-                step: Callable[[Any], Y] = generator.send
                 try:
-                    given: Any = yield item
-                except GeneratorExit:
-                    with run:
-                        generator.close()
-                    raise
+                    step, given = generator.send, (yield item)
                 except BaseException as error:  # noqa: BLE001  (thrown in by the reader: it is for the generator)
                     step, given = generator.throw, error
-                with run:
-                    item = step(given)
-        except StopIteration as stop:
-            run.end()
-            return stop.value  # type: ignore[no-any-return]
         except BaseException as error:
-            run.end(error)
+            run.close(given, error)
+            if isinstance(error, StopIteration):
+                return error.value  # type: ignore[no-any-return]
             raise
+        finally:
+            given = None  # else what was thrown in would hold the frame that holds it
 
     return observed
 
 
-def _async_generator(function: Callable[P, AsyncGenerator[Y, S]], begun: Begun) -> Callable[P, AsyncGenerator[Y, S]]:
+def _async_generator(function: Callable[P, AsyncGenerator[Y, S]], call: Callable[[], Stream], named: Named) -> Any:
     async def observed(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Y, S]:
-        run = begun(args, kwargs)
-        run.steps, run.yielded, run.is_text = 0, [], True
+        run, given = call(), cast("Any", None)
+        run.open(named(args, kwargs))
         try:
-            with run:
-                generator = function(*args, **kwargs)
-                item = await anext(generator)
+            generator = function(*args, **kwargs)
+            step: Callable[[Any], Awaitable[Y]] = generator.asend
             while True:
+                with Within(run.id):
+                    item = await step(given)
                 run.add(item)
-                step: Callable[[Any], Awaitable[Y]] = generator.asend
                 try:
-                    given: Any = yield item
-                except GeneratorExit:
-                    with run:
-                        await generator.aclose()
-                    raise
+                    step, given = generator.asend, (yield item)
                 except BaseException as error:  # noqa: BLE001  (as above)
                     step, given = generator.athrow, error
-                with run:
-                    item = await step(given)
-        except StopAsyncIteration:
-            run.end()
         except BaseException as error:
-            run.end(error)
-            raise
+            run.close(given, error)
+            if not isinstance(error, StopAsyncIteration):
+                raise
+        finally:
+            given = None
 
     return observed
 
 
-WRAPPERS: Mapping[Callable[[Any], bool], Callable[..., Any]] = {
-    inspect.isasyncgenfunction: _async_generator,
-    inspect.iscoroutinefunction: _coroutine,
-    inspect.isgeneratorfunction: _generator,
+NO_CONSTRUCTOR = {
+    "__slots__": (), "__init__": object.__init__, "model": None, "provider": None, "params": None, "handler": None,
+}  # fmt: skip
+"""What the class of a function's calls has in place of `Span.__init__`, beside what stands in the decorator."""
+WRAPPERS: Mapping[Callable[[Any], bool], tuple[type[Span], Callable[..., Any]]] = {
+    inspect.isasyncgenfunction: (Stream, _async_generator),
+    inspect.iscoroutinefunction: (Span, _coroutine),
+    inspect.isgeneratorfunction: (Stream, _generator),
 }

@@ -14,37 +14,39 @@ import random
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import count
-from types import SimpleNamespace, TracebackType
+from types import SimpleNamespace
 from typing import Any, Self, cast
 
-from eventtree import diagnostics, process
+from eventtree import process
 from eventtree.errors import ConfigError
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.event import Kind, Status
 from eventtree.recording.around import around, follow_remote_graphs
 from eventtree.recording.boundary import failed, guarded
-from eventtree.recording.defaults import default_of
+from eventtree.recording.defaults import default_pipeline
 from eventtree.recording.feedback import feedback
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import Block, inner, restore
+from eventtree.recording.remote import Within, inner
 from eventtree.recording.runs import NOTHING
-from eventtree.recording.shapes import INPUTS, OUTPUTS, text_of
+from eventtree.recording.shapes import INPUTS, OUTPUTS
 from eventtree.recording.status import status_of
 from eventtree.usage.collect import PLACES, Body, field, fields
 from eventtree.usage.failed import body_in
 
-LOWEST = 1 << 47
-"""Of numbers with twelve digits in hex, the lowest that leaves room for a count."""
-_first, _numbers = "", count()
+_ids = map(str, count())
 
 
 def _begin_ids() -> None:
-    """Begin new ids, in a forked process too. A generator of our own: an app may seed Python's."""
-    global _first, _numbers
-    digits = f"{random.SystemRandom().getrandbits(80):020x}"
-    _first = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-"
-    _numbers = count(LOWEST + random.SystemRandom().getrandbits(46))
+    """Begin new ids, in a forked process too: a random beginning, and a count from a random number on. Spans' ids, the
+    last halves, are as far apart between processes as random ones; to make each of them random takes six times as long.
+    """
+    global _ids
+    chance = random.SystemRandom()  # a generator of our own: an app may seed Python's
+    digits = f"{chance.getrandbits(80):020x}"
+    first = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-"
+    # The numbers have twelve digits in hex, and leave room for a count.
+    _ids = map(f"{first}%x".__mod__, count((1 << 47) + chance.getrandbits(46)))
 
 
 _begin_ids()
@@ -52,10 +54,8 @@ process.after_fork("handlers", _begin_ids)
 
 
 def new_id() -> str:
-    """A UUID: a random beginning of this process, then a count from a random number on. Spans' ids, its last half, are
-    as far apart between processes as random ones; to make each of them random takes six times as long.
-    """
-    return _first + hex(next(_numbers))[2:]
+    """A UUID that no other process gives."""
+    return next(_ids)
 
 
 COUNTS = {
@@ -65,10 +65,10 @@ COUNTS = {
     "output_audio_tokens": "output_token_details.audio",
 }  # fmt: skip
 """Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
-OFF = cast("Pipeline", SimpleNamespace(enabled=False))
-"""In place of a pipeline, while a span is not open."""
+OFF = cast("Pipeline", SimpleNamespace(enabled=False, settings=SimpleNamespace(strict=False)))
+"""In place of a pipeline, while nothing is recorded."""
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
-OK, ERROR, MODEL = Status.OK, Status.ERROR, Kind.MODEL
+OK, ERROR = Status.OK, Status.ERROR
 
 
 def kind_of(kind: str, where: str) -> Kind:
@@ -83,23 +83,26 @@ def kind_of(kind: str, where: str) -> Kind:
         raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(Kind)}") from None
 
 
-class Span(Block):
+class Span(Within):
     """A run around a block of code: `with eventtree.span("plan", kind="tool", inputs=goal) as s: s.outputs = …`.
 
-    Set `outputs`, `model`, `provider`, `params` and `tags` at any time before its end; `metadata` may be added to
+    Set `outputs`, `model`, `provider` and `params` at any time before its end; `metadata` may be added to
     (`eventtree_cost` there is what it cost). Each of them is read once, at the end.
+
+    The calls of an observed function are a class of their own, without a constructor, in which stands what they have in
+    common: to set it for each of them would cost more than all else here.
     """
 
     __slots__ = (
-        "_body", "_counts", "_handler", "_inputs", "_known", "_token", "id", "is_text", "keeps", "kind", "metadata",
-        "model", "name", "outputs", "params", "pipeline", "provider", "steps", "tags", "yielded",
+        "_body", "_counts", "_given", "_known", "handler", "id", "keeps", "kind", "metadata", "model", "name",
+        "outputs", "params", "pipeline", "provider", "tags",
     )  # fmt: skip
-    _known: Mapping[str, Any]
+    _body: Body | None
+    """What was read of a model's answer,"""
+    _counts: Mapping[str, Any] | None
+    """and what the app said of it."""
+    _known: Mapping[str, Any] | None
     """The metadata with which it opened."""
-    _token: Any
-    is_text: bool
-    """Whether what a generator has `yielded` is texts alone."""
-    yielded: list[JsonValue]
 
     def __init__(
         self,
@@ -123,19 +126,15 @@ class Span(Block):
         Raises:
             ConfigError: there is no such kind.
         """
-        self.name, self._inputs, self.pipeline, self._handler = name, inputs, OFF, handler
-        self.kind = kind if type(kind) is Kind else kind_of(kind, "span")
+        self.name, self.kind = name, kind_of(kind, "span")
         self.id: str | None = None
         """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
         self.outputs: Any = None
-        self.metadata = dict(metadata) if metadata else {}
-        self.model, self.provider, self.params, self.tags = model, provider, params, tags
         self.keeps = True
         """Whether its outputs are recorded."""
-        self.steps: int | None = None
-        """Of a generator's run, how often it was entered: each block is a step of it. None where a block is the run."""
-        self._body: Body | None = None
-        self._counts: Mapping[str, Any] | None = None
+        self.metadata: dict[str, Any] = dict(metadata or NOTHING)
+        self.tags, self.model, self.provider, self.params = tags, model, provider, params
+        self._given, self.handler, self.pipeline = inputs, handler, OFF
 
     @property
     def tree_id(self) -> str | None:
@@ -176,78 +175,71 @@ class Span(Block):
 
     def __enter__(self) -> Self:
         """Open the run, unless recording is off; its context names it from here on."""
-        if not self.steps:
-            self._open()
-        if self.steps is not None:
-            self.steps += 1
-        if self.id is not None:
-            self._token = inner.set(self.id)
+        given, self._given = self._given, None
+        self.open(given)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put the context back, where it is still the one that names this run; in another one it is as it was. Close
-        the run; an exception passes on as it is.
-        """
-        if self.id is not None and inner.get() == self.id:
-            restore(self._token)
-        if self.steps is None:
-            self.end(error)
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        """Close the run; an exception passes on as it is."""
+        outputs, self.outputs = self.outputs, None  # it may be a block once more
+        self.close(outputs, error)
 
-    def _open(self) -> None:
-        given, self._inputs, self.id = self._inputs, None, None
+    def open(self, given: Any) -> None:
+        """Open the run, unless recording is off; its context names it from here on."""
+        self.id = self._body = self._counts = parent = None
+        self.pipeline = OFF
         try:
-            parent = around()
-            if parent is None:
+            parent, run = around()
+            if run is not None and self.handler is None:
+                pipeline = run.pipelines[0]
+            else:
                 follow_remote_graphs()
-            pipeline = default_of(parent) if self._handler is None else self._handler.pipeline
-        except BaseException as error:  # the frameworks' own objects are looked at
-            if diagnostics.must_pass(error):
+                pipeline = self.handler.pipeline if self.handler is not None else default_pipeline() or OFF
+            if not pipeline.enabled:
+                return
+            self.pipeline, self.id = pipeline, (run_id := new_id())
+            convert, known = None, NOTHING
+            if (shape := INPUTS.get(self.kind)) is not None:
+                convert = partial(shape, pipeline)
+                if self.kind in NAMES_A_MODEL:
+                    known = {"model": self.model, "provider": self.provider, "params": self.params}
+            metadata = self._known = dict(self.metadata) if self.metadata else None
+            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self.tags, known)
+        except BaseException as error:  # the frameworks' own objects are looked at, and what the app gave
+            if failed(Span, error, Span._open_bare, (self, parent), {}):
                 raise
-            diagnostics.failed("span", error)
-            return
-        if pipeline is None or not pipeline.enabled:
-            return
-        self.pipeline, self.id = pipeline, (run_id := new_id())
-        known: Mapping[str, Any] = NOTHING
-        try:
-            metadata = self._known = dict(self.metadata) if self.metadata else NOTHING
-            if self.kind in NAMES_A_MODEL:
-                known = {"model": self.model, "provider": self.provider, "params": self.params}
-            convert = None if (shape := INPUTS.get(self.kind)) is None else partial(shape, pipeline)
-            recorder.open(
-                pipeline, run_id, parent, self.kind, self.name, given, convert, metadata or None, self.tags, known
-            )
-        except BaseException as error:  # as above, and what the app gave
-            if failed(Span, error, self._open_bare, (self, run_id, parent), {}):
-                raise
+        if self.id is not None:
+            self._token = inner.set(self.id)
 
-    def _open_bare(self, _: Span, run_id: str, parent: str | None) -> None:
+    def _open_bare(self, parent: str | None) -> None:
         """In place of a start that could not be read."""
-        if not recorder.knows(run_id):
-            recorder.open(self.pipeline, run_id, parent, self.kind, str(self.kind))
+        if self.id is not None and not recorder.knows(self.id):
+            recorder.open(self.pipeline, self.id, parent, self.kind, str(self.kind))
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Close the run."""
-        run_id, outputs, self.outputs = self.id, self.outputs, None
-        if run_id is None or not self.pipeline.enabled:
+    def close(self, outputs: Any = None, error: BaseException | None = None) -> None:
+        """Put the context back, where it is still the one that names this run, and close the run."""
+        if (run_id := self.id) is None:
             return
-        if self.steps is not None:
-            outputs = None if not self.yielded else "".join(self.yielded) if self.is_text else self.yielded
-        status = OK if error is None else status_of(error)[0]
-        learned: Mapping[str, Any] = NOTHING
+        if inner.get() == run_id:
+            self.leave()
+        status, shown = OK, None
+        if error is not None:
+            status = status_of(error)[0]
+            shown = error if status is ERROR else None
         try:
-            if outputs is None and error is not None and self.kind in NAMES_A_MODEL:
-                outputs = body_in(error)
-            if self._body or self._counts or self.kind in NAMES_A_MODEL:
+            convert, learned = None, NOTHING
+            if (shape := OUTPUTS.get(self.kind)) is not None:
+                convert = partial(shape, self.pipeline)
+            if self._body or self._counts or (shape is not None and self.kind in NAMES_A_MODEL):
+                outputs = body_in(error) if outputs is None and error is not None else outputs
                 learned = self._learned(outputs)
             if self.metadata:
-                fresh = {key: one for key, one in self.metadata.items() if self._known.get(key) is not one}
+                known = self._known or NOTHING
+                fresh = {key: one for key, one in self.metadata.items() if known.get(key) is not one}
                 learned = {**learned, "metadata": fresh or None}
             outputs = outputs if self.keeps else None  # what it says of usage is read in any case
-            convert = None if (shape := OUTPUTS.get(self.kind)) is None else partial(shape, self.pipeline)
-            shown = error if status is ERROR else None
-            recorder.close(self.pipeline, run_id, status, outputs, convert, shown, learned=learned)
-        except BaseException as odd:
+            recorder.close(self.pipeline, run_id, status, outputs, convert, shown, None, None, learned)
+        except BaseException as odd:  # as in `open`
             if failed(Span, odd, lambda _: recorder.close(self.pipeline, run_id, status), (self,), {}):
                 raise
 
@@ -255,11 +247,10 @@ class Span(Block):
         """What a model's answer says, or the app has said of it."""
         if self.kind in NAMES_A_MODEL and answer is not None and not isinstance(answer, str):
             self.read(answer)
-        body, counts, self._body, self._counts = self._body, self._counts, None, None  # it may be a block once more
-        usage = None if body is None else body.usage(self.provider)
-        if counts is not None:
-            usage = {**(usage or {"provider": self.provider}), "usage_metadata": counts}
-        model = (None if body is None else body.model) or self.model
+        usage = None if self._body is None else self._body.usage(self.provider)
+        if self._counts is not None:
+            usage = {**(usage or {"provider": self.provider}), "usage_metadata": self._counts}
+        model = (None if self._body is None else self._body.model) or self.model
         return {"usage": usage, "model": model, "provider": self.provider, "params": self.params}
 
     @guarded
@@ -271,21 +262,6 @@ class Span(Block):
         own = fields(answer)
         is_bare = isinstance(own, dict) and not PLACES.intersection(own) and field(own, "choices") is None
         self._body.read_body({"usage": own} if is_bare and not field(own, "object") else answer)
-
-    @guarded
-    def add(self, item: Any) -> None:
-        """One more item of a generator. Where it is kept it is made plain at once, since its reader may change it."""
-        is_model = self.kind is MODEL
-        text = text_of(item) if is_model else item if type(item) is str else ""
-        if is_model and text:
-            recorder.first_token(self.id or "")
-        if is_model and type(item) is not str:
-            self.read(item, is_chunk=True)
-        is_full = len(self.yielded) > self.pipeline.settings.bounds.items
-        if is_full or not (self.keeps and self.pipeline.content):
-            return
-        self.is_text = self.is_text and (is_model or type(item) is str)
-        self.yielded.append(text if self.is_text else self.pipeline.plain(item))
 
 
 span = Span

@@ -15,15 +15,13 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.recording.enclosing import langchain_run, llama_index_span
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import KEYS, Remote, inner, remote, written
+from eventtree.recording.remote import Remote, own_run, remote, values_of, written
+from eventtree.recording.runs import Run
 from eventtree.recording.session import current_session
 from eventtree.remembered import newest_of
 
-
-def own_run() -> str | None:
-    """Id of the run of own code that encloses this code, whether it is still open or not."""
-    found = inner.get()
-    return found if type(found) is str else None
+Around = tuple[str | None, Run | None]
+"""The id under which a run is known as a parent, and the run."""
 
 
 def innermost(*runs: str | None) -> str | None:
@@ -39,20 +37,20 @@ def innermost(*runs: str | None) -> str | None:
     return found
 
 
-def around() -> str | None:
-    """The innermost open run, to be the parent of one that opens here; None makes a root, or a part of what was handed
-    on.
+def around() -> Around:
+    """The innermost open run, to be the parent of one that opens here; without any, what opens is a root, or a part of
+    what was handed on.
     """
-    if not recorder.runs:
-        return None  # nothing can enclose this code while nothing is open
-    found = inner.get()
-    own = found if type(found) is str else None
-    run = recorder.runs.get(own) if own is not None else None
+    own, runs = own_run(), recorder.runs
+    run = runs.get(own) if own is not None else None
     if run is not None and newest_of(run.tree.open) == own:
-        return own  # nothing of its tree has opened since, which spares the look at the frames
+        return own, run  # nothing of its tree has opened since, which spares the look at the frames
+    if not runs:
+        return None, None  # nothing can enclose this code while nothing is open
     found = innermost(langchain_run(), llama_index_span(), own)
-    # A task that outlives the run in which it began still belongs to it, while the tree is open.
-    return own if found is None and own is not None and recorder.is_live(own) else found
+    if found is None and own is not None and recorder.is_live(own):
+        found = own  # a task that outlives the run in which it began still belongs to it, while the tree is open
+    return (None, None) if found is None else (found, recorder.runs.get(found) or recorder.ended.get(found))
 
 
 def headers() -> dict[str, str]:
@@ -74,8 +72,7 @@ def headers() -> dict[str, str]:
 
 def hand_on() -> Remote | None:
     """The run around this code as another process gets to know it; without one, what was handed on to this process."""
-    run_id = around()
-    run = recorder.find(run_id) if run_id is not None else None
+    _, run = around()
     if run is None:
         return remote()
     tree, session = run.tree, current_session()
@@ -97,16 +94,12 @@ def follow_remote_graphs() -> None:
         try:
             handed = hand_on()
             if handed is not None and handed.run is not None and isinstance(found, dict):
-                found["metadata"] = {**(found.get("metadata") or {}), **metadata_of(handed)}
+                sent = {**values_of(handed), "traceparent": written(handed)["traceparent"]}
+                more = {f"eventtree_{name}": value for name, value in sent.items()}
+                found["metadata"] = {**(found.get("metadata") or {}), **more}
         except Exception as error:  # noqa: BLE001  (the app's call goes on without it)
             diagnostics.failed("remote graph", error)
         return found
 
     sanitize.__eventtree__ = True  # type: ignore[attr-defined]
     cls._sanitize_config = sanitize
-
-
-def metadata_of(handed: Remote) -> dict[str, str]:
-    """What is handed on, as metadata of a run."""
-    known = {key: value for name, key in KEYS.items() if (value := getattr(handed, name)) is not None}
-    return {**known, "eventtree_traceparent": written(handed)["traceparent"]}

@@ -37,8 +37,7 @@ class LogHandler(logging.Handler):
         if record.name.partition(".")[0] == "eventtree" or diagnostics.is_delivery_thread():
             return
         try:
-            parent = around()
-            run = recorder.find(parent) if parent is not None else None
+            _, run = around()
             if run is not None and run.pipelines[0].content:
                 value = {"level": record.levelname, "logger": record.name, "line": self.format(record)}
                 recorder.note(run.id, NOTE, value)

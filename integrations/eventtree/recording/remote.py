@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from eventtree import diagnostics, trace
 
@@ -26,12 +26,12 @@ LONGEST = 8_192
 LONGEST_ID = 128
 MOST_BYTES = 512
 """Bytes of our part of the baggage: a session or user that does not fit is left out."""
-KEYS = {name: f"eventtree_{name}" for name in ("run", "tree", "session", "user")}
-"""The same in a run's metadata, which LangGraph's servers are sent."""
+NAMES = ("run", "tree", "session", "user")
+"""What is handed on: `eventtree.run` in baggage, `eventtree_run` in metadata, which LangGraph's servers are sent."""
 
 
 class Remote(NamedTuple):
-    """What another process handed on."""
+    """What another process handed on, or this one is to hand on."""
 
     run: str | None
     """The run that called; None where only somebody else's trace came."""
@@ -55,20 +55,33 @@ def remote() -> Remote | None:
     return found if type(found) is Remote else None
 
 
+def own_run() -> str | None:
+    """Id of the run of own code that encloses this code, whether it is still open or not."""
+    found = inner.get()
+    return found if type(found) is str else None
+
+
 def written(found: Remote) -> dict[str, str]:
     """The two headers; of the app's own trace around the tree, the trace's id goes on."""
     if found.run is None or found.tree is None:
         return {} if found.traceparent is None else {"traceparent": found.traceparent}
-    run, tree = found.run, found.tree
-    above = trace.parse(found.traceparent) if found.traceparent is not None else None
-    trace_id = trace.trace_id(tree) if above is None else above.trace_id
-    sent = f"eventtree.run={quote(run)},eventtree.tree={quote(tree)}"
-    for name, value in (("session", found.session), ("user", found.user)):
-        more = f",eventtree.{name}={quote(str(value))}" if value is not None else ""
-        if len(sent) + len(more) <= MOST_BYTES:
-            sent += more
+    above = trace.parse(found.traceparent or "")
+    trace_id = trace.trace_id(found.tree) if above is None else above.trace_id
     flags = "00" if found.is_skipped else "01"
-    return {"traceparent": f"00-{trace_id}-{trace.span_id(run)}-{flags}", "baggage": sent}
+    sent = ""
+    for name in NAMES:
+        value = getattr(found, name)
+        more = "" if value is None else f",eventtree.{name}={quote(str(value), errors='replace')}"
+        if name in ("run", "tree") or len(sent) + len(more) <= MOST_BYTES:
+            sent += more
+    return {"traceparent": f"00-{trace_id}-{trace.span_id(found.run)}-{flags}", "baggage": sent[1:]}
+
+
+def values_of(found: Remote) -> dict[str, str]:
+    """The same by name, where what takes it is no header; the trace only where it says more than the ids do."""
+    more = written(found) if found.is_skipped or found.traceparent is not None else {}
+    known = {name: getattr(found, name) for name in NAMES} | {"traceparent": more.get("traceparent")}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def read(headers: object) -> Remote | None:
@@ -82,33 +95,51 @@ def read(headers: object) -> Remote | None:
         if name in ("traceparent", "baggage") and len(value) <= LONGEST:
             # A header may come twice: baggage adds up, of two parents neither can be believed.
             fields[name] = value if name not in fields else f"{fields[name]},{value}"
-    parent = trace.parse(fields.get("traceparent", ""))
-    pairs = (item.partition(";")[0].partition("=") for item in fields.get("baggage", "").split(","))
-    sent = {name.strip(): unquote(value.strip()) for name, _, value in pairs if value}
-    return of_values(lambda name: sent.get(f"eventtree.{name}"), fields.get("traceparent") if parent else None)
+    sent: dict[str, str] = {}
+    for item in fields.get("baggage", "").split(","):
+        name, _, value = (part.strip() for part in item.partition(";")[0].partition("="))
+        # Of two ids neither can be believed: somebody on the way has put in his own.
+        sent[name] = unquote(value) if sent.get(name, unquote(value)) == unquote(value) else ""
+    known = {name: sent.get(f"eventtree.{name}") for name in NAMES}
+    return handed_on({**known, "traceparent": fields.get("traceparent")})
 
 
 def in_metadata(metadata: object) -> Remote | None:
     """The same in a run's metadata (`eventtree_run`, `eventtree_tree`, …): what LangGraph's `RemoteGraph` sends."""
-    if type(metadata) is not dict or KEYS["run"] not in metadata:
+    if type(metadata) is not dict or "eventtree_run" not in metadata:
         return None
-    parent = metadata.get("eventtree_traceparent")
-    known = parent if isinstance(parent, str) and trace.parse(parent) else None
-    return of_values(lambda name: metadata.get(KEYS[name]), known)
+    return handed_on({name: metadata.get(f"eventtree_{name}") for name in (*NAMES, "traceparent")})
 
 
-def of_values(value_of: Callable[[str], object], traceparent: str | None) -> Remote | None:
-    """What these values hand on; those that are no ids, or not whole, count for nothing."""
-    values = {name: value if isinstance(value := value_of(name), str) else None for name in KEYS}
-    run, tree = (values[name] if _is_id(values[name]) else None for name in ("run", "tree"))
-    if run is None or tree is None:
-        run = tree = None
-    parent = trace.parse(traceparent) if traceparent is not None else None
-    if run is None and parent is None:
+def handed_on(values: Mapping[Any, Any]) -> Remote | None:
+    """What values by these names hand on; those that are no ids, or not whole, count for nothing."""
+    known = {name: str(value) for name in (*NAMES, "traceparent") if isinstance(value := values.get(name), str | UUID)}
+    run, tree, traceparent = (known.get(name, "") for name in ("run", "tree", "traceparent"))
+    parent, is_run = trace.parse(traceparent), _is_id(run) and _is_id(tree)
+    if parent is None and not is_run:
         return None
     # Another's tracing on the way may have put a parent of its own in: its flag says nothing of our tree.
-    skipped = parent is not None and run is not None and not parent.sampled and parent.span_id == trace.span_id(run)
-    return Remote(run, tree, values["session"], values["user"], traceparent, skipped, time.monotonic_ns())
+    skipped = is_run and parent is not None and not parent.sampled and parent.span_id == trace.span_id(run)
+    return Remote(
+        run if is_run else None, tree if is_run else None, known.get("session"), known.get("user"),
+        None if parent is None else traceparent, skipped, time.monotonic_ns(),
+    )  # fmt: skip
+
+
+def _is_id(value: str) -> bool:
+    return 0 < len(value) <= LONGEST_ID and value.isascii() and value.isprintable()
+
+
+def _pairs(headers: object) -> Iterator[tuple[str, str]]:
+    try:
+        more = getattr(headers, "model_extra", None)
+        given: Any = more if isinstance(more, Mapping) else headers
+        for pair in given.items() if isinstance(given, Mapping) else given:
+            name, value = (one.decode("latin-1") if isinstance(one, bytes) else one for one in pair)
+            if isinstance(name, str) and isinstance(value, str):
+                yield name.lower(), value.strip()
+    except Exception:  # noqa: BLE001  (no headers at all, or an object of the app's that breaks as it is looked at)
+        return
 
 
 def active_traceparent() -> str | None:
@@ -127,40 +158,43 @@ def active_traceparent() -> str | None:
         return None
 
 
-def _is_id(value: str | None) -> bool:
-    return value is not None and 0 < len(value) <= LONGEST_ID and value.isascii() and value.isprintable()
+class Within:
+    """A block, `with` or `async with`, that a run of own code encloses, or what was handed on; None changes nothing."""
 
+    __slots__ = ("_token", "_what")
 
-def _pairs(headers: object) -> Iterator[tuple[str, str]]:
-    try:
-        more = getattr(headers, "model_extra", None)
-        given: Any = more if isinstance(more, Mapping) else headers
-        for name, value in given.items() if isinstance(given, Mapping) else given:
-            plain = [one.decode("latin-1") if isinstance(one, bytes) else one for one in (name, value)]
-            if isinstance(plain[0], str) and isinstance(plain[1], str):
-                yield plain[0].lower().replace("_", "-"), plain[1].strip()
-    except Exception:  # noqa: BLE001  (no headers at all, or an object of the app's that breaks as it is looked at)
-        return
+    def __init__(self, what: str | Remote | None) -> None:
+        """Take what encloses the block."""
+        self._what = what
 
+    def __enter__(self) -> Self:
+        """Count from here on."""
+        if self._what is not None:
+            self._token = inner.set(self._what)
+        return self
 
-class Block:
-    """A `with` block that is an `async with` block too."""
-
-    __slots__ = ()
-    __enter__: Any
-    __exit__: Any
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        """Put the context back."""
+        if self._what is not None:
+            self.leave()
 
     async def __aenter__(self) -> Self:
         """As `with`."""
-        self.__enter__()
-        return self
+        return self.__enter__()
 
-    async def __aexit__(self, *ended: Any) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, at: object) -> None:
         """As `with`."""
-        self.__exit__(*ended)
+        self.__exit__(kind, error, at)
+
+    def leave(self) -> None:
+        """Put the context back as it was; in another one (a generator stepped elsewhere) it is so."""
+        try:
+            inner.reset(self._token)
+        except ValueError:
+            pass
 
 
-class joined(Block):  # noqa: N801  (used as a function, like `session`)
+class joined(Within):  # noqa: N801  (used as a function, like `session`)
     """Let every tree that would open inside the block open as a part of the caller's tree.
 
     `headers` is what `eventtree.headers()` gave in the caller's process: a request's headers, a message's, `os.environ`
@@ -169,25 +203,5 @@ class joined(Block):  # noqa: N801  (used as a function, like `session`)
     """
 
     def __init__(self, headers: object) -> None:
-        """Read what was handed on."""
-        self._remote = read(headers)
-        self._token: Any = None
-
-    def __enter__(self) -> Self:
-        """Count from here on."""
-        if self._remote is not None:
-            self._token = inner.set(self._remote._replace(since=time.monotonic_ns()))
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put the context back as it was."""
-        if self._token is not None:
-            restore(self._token)
-
-
-def restore(token: Any) -> None:
-    """Put the context back as it was before a `set`; in another context (a generator stepped elsewhere) it is so."""
-    try:
-        inner.reset(token)
-    except ValueError:
-        pass
+        """Read what was handed on; runs that are open already enclose nothing inside."""
+        super().__init__(read(headers))

@@ -148,7 +148,8 @@ class Filter:
 
     @classmethod
     def parse(cls, words: str, *, now: datetime | None = None, without: Iterable[str] = ()) -> Filter:
-        """The filter of these words; `since:1h` counts from `now`. `without` are words that cannot be used here.
+        """The filter of these words; `since:1h` counts from `now`. `without` are words that cannot be used here; with
+        `text` among them, a text has to stand in quotes.
 
         Raises:
             ConfigError: a word or a value is unknown, or a quote is not closed; with what is allowed.
@@ -258,8 +259,10 @@ def _term(found: re.Match[str], now: datetime, without: frozenset[str]) -> Term:
     if not word:
         if written.lower() == FEEDBACK:
             return Term(FEEDBACK, ":", negated=negated)
-        text = _plain(_pieces(written)).lower() or minus
-        return Term(TEXT, ":", ((text,),), negated=negated and bool(written))
+        if TEXT not in without or written.startswith('"'):
+            text = _plain(_pieces(written)).lower() or minus
+            return Term(TEXT, ":", ((text,),), negated=negated and bool(written))
+        word, written = written.lower() or minus, ""
     if word not in WORDS:
         _refuse_word(word, op, found[0].strip())
     if word in without:

@@ -9,10 +9,12 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
-from eventtree.tree.filter import Filter
+from eventtree.tree.filter import SINCE, TEXT, UNTIL, VENDOR, Filter
 
-WITHOUT = ("vendor", "since", "until")
-"""Words that would say another thing at another time, or in a replay."""
+WITHOUT = (VENDOR, SINCE, UNTIL, TEXT)
+"""Words that would say another thing at another time, or in a replay; and a text without quotes, which a rule that
+nobody looks at has by mistake: `cost > 1`, `a AND b`.
+"""
 
 
 def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | None:
@@ -26,8 +28,7 @@ def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | 
     try:
         test = Filter.parse(keep, without=WITHOUT).matches if isinstance(keep, str) else keep
     except ConfigError as error:
-        problem, _, hint = str(error).partition(": ")[2].partition(". ")
-        raise ConfigError(setting, problem, hint) from None
+        raise ConfigError(setting, error.problem, error.hint) from None
     called = getattr(test, "__call__", None)  # noqa: B004  (an object may be called like a function)
     if called is None or inspect.iscoroutinefunction(test) or inspect.iscoroutinefunction(called):
         problem = "a coroutine cannot judge" if called else "it is no function"
