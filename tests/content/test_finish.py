@@ -31,6 +31,7 @@ ABOUT: dict[str, tuple[dict[str, Any], str]] = {
     "ollama": ({"done": True, "done_reason": "length"}, "length"),
     "gemini": ({"finish_reason": "MAX_TOKENS", "safety_ratings": []}, "MAX_TOKENS"),
     "gemini by its own name": ({"finishReason": "SAFETY"}, "SAFETY"),
+    "vertex streamed": ({"finish_reason": "FINISH_REASON_UNSPECIFIED" * 2 + "STOP"}, "STOP"),
     "gemini refused": ({"prompt_feedback": {"block_reason": "PROHIBITED_CONTENT"}}, "PROHIBITED_CONTENT"),
     "bedrock converse": ({"stopReason": "guardrail_intervened"}, "guardrail_intervened"),
     "bedrock converse stream": ({"messageStop": {"stopReason": "max_tokens"}}, "max_tokens"),

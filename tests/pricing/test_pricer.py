@@ -103,6 +103,14 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
         {"response_metadata": [{"cost": 0, "cost_details": {"upstream_inference_cost": 1}}]},
         "1",
     ),
+    "openrouter, own key, the mark and its fee": (
+        {"response_metadata": [{"cost": 0.05, "cost_details": {"upstream_inference_cost": 1}}]},
+        "1.05",
+    ),
+    "openrouter, no own key, the mark was lost": (
+        {"response_metadata": [{"cost": 0.05, "cost_details": {"upstream_inference_cost": 0.05}}]},
+        "0.05",
+    ),
     "openrouter, a free model": ({"raw": {"usage": {"cost": 0, "cost_details": {"upstream_inference_cost": 0}}}}, "0"),
     "litellm": ({"response_metadata": [{"headers": {"X-LiteLLM-Response-Cost": "2.85e-05"}}]}, "0.0000285"),
     "litellm sdk": ({"raw": {"_hidden_params": {"response_cost": 0.01}}}, "0.01"),

@@ -239,6 +239,40 @@ def test_anthropics_server_tools_are_counted_once() -> None:
     assert cost.total_usd == Decimal("0.03") + (Decimal(3) * 10 + Decimal(15) * 5) / 1_000_000
 
 
+FOUND = [
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+    {"type": "server_tool_use", "id": "srvtoolu_2", "name": "web_search", "input": {"query": "r"}},
+    {
+        "type": "web_search_tool_result",
+        "tool_use_id": "srvtoolu_2",
+        "content": {"type": "web_search_tool_result_error", "error_code": "unavailable"},
+    },
+]
+
+
+@pytest.mark.parametrize("way", ["stream", "stream_events"])
+def test_anthropics_searches_are_charged_in_streams_too(served: Provider, asked: Asked, way: str) -> None:
+    """LangChain's streams drop `server_tool_use`; the answer lists the searches, and one that failed costs nothing."""
+    from tests.usage.test_clients import chat_anthropic
+
+    counts = {"input_tokens": 100, "output_tokens": 5}
+    start, *text, delta, stop = bodies.anthropic_stream(
+        counts, {**counts, "server_tool_use": {"web_search_requests": 1}}
+    )
+    shown = [
+        {"type": f"content_block_{step}", "index": place, **({"content_block": block} if step == "start" else {})}
+        for place, block in enumerate(FOUND)
+        for step in ("start", "stop")
+    ]
+    served.will([start, *shown, *({**event, "index": len(FOUND)} for event in text), delta, stop])
+    langchain(chat_anthropic(served).bind_tools([{"type": "web_search_20250305", "name": "web_search"}]), way)
+    usage, cost = asked.event.usage, asked.event.cost
+    assert usage is not None and cost is not None
+    assert (usage.units, usage.problems) == ({"web_searches": 1}, ())
+    assert cost.total_usd == Decimal("0.01") + dollars(SONNET, 100, 5)
+
+
 # Rounds within one answer
 
 

@@ -34,12 +34,14 @@ def nothing_left(served: Provider) -> Iterator[None]:
     assert not served.answers
 
 
-def langchain(model: Any, streamed: bool = False, **settings: Any) -> None:
-    """Ask a LangChain model."""
+def langchain(model: Any, streamed: bool | str = False, **settings: Any) -> None:
+    """Ask a LangChain model; a stream may be one of protocol events."""
     from eventtree.langchain import CallbackHandler
 
     more = {"callbacks": [CallbackHandler(strict=True)], **settings}
-    if streamed:
+    if streamed == "stream_events":
+        list(model.stream_events("Hello", config=more, version="v3"))
+    elif streamed:
         list(model.stream("Hello", config=more))
     else:
         model.invoke("Hello", config=more)
@@ -203,6 +205,24 @@ def test_a_proxy_that_has_another_model_answer_is_not_charged_as_the_one_that_wa
     served.will(bodies.openai(bodies.OPENAI_USAGE, model="our-own-7b"))
     langchain(chat_openai(served))
     assert asked.event.cost is None
+
+
+def test_a_provider_whose_class_is_built_on_openais_is_its_own(served: Provider, asked: Asked) -> None:
+    """langchain_openai's base class writes "openai" into each answer; langchain_together leaves it there."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI
+
+    class ChatTogether(BaseChatOpenAI):
+        """As langchain_together's."""
+
+        def _get_ls_params(self, *args: Any, **kwargs: Any) -> Any:
+            return {**super()._get_ls_params(*args, **kwargs), "ls_provider": "together"}
+
+    name = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    served.will(bodies.openai({"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}, model=name))
+    langchain(ChatTogether(model=name, api_key=KEY, base_url=f"{served.url}/v1", max_retries=0))
+    assert (asked.event.provider, asked.event.model) == ("together", name)
+    assert asked.event.cost is not None
+    assert asked.event.cost.total_usd == Decimal("0.88") * 1100 / 1_000_000
 
 
 def test_metadata_goes_first(served: Provider, asked: Asked) -> None:

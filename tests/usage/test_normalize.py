@@ -126,6 +126,40 @@ def test_a_cohere_stream_that_tells_only_what_is_billed_says_so() -> None:
     assert usage.problems == ("the units that are billed: the client's streams do not tell the tokens",)
 
 
+def test_a_cohere_stream_is_billed_by_its_units_wherever_the_client_has_them() -> None:
+    """C1: langchain-cohere's asynchronous streams have them as usage_metadata too."""
+    record = {"usage_metadata": [form(1100, 70)], "response_metadata": [{"token_count": form(1100, 70)}]}
+    usage = usage_of({**record, "streamed": True, "provider": "cohere"})
+    assert usage.units == {"billed_input_tokens": 1100, "billed_output_tokens": 70}
+    assert usage.problems == ("the units that are billed: the client's streams do not tell the tokens",)
+
+
+def test_a_whole_cohere_answer_does_not_tell_what_is_billed() -> None:
+    counts = {"input_tokens": 1200.0, "output_tokens": 80.0}
+    record = {"usage_metadata": [form(1200, 80)], "response_metadata": [{"token_count": counts}], "provider": "cohere"}
+    usage = usage_of(record)
+    assert (sides(usage), usage.units) == ((1200, 80, 1280), {})
+    assert usage.problems == (
+        "the tokens that the model saw: the client does not tell how many of them are billed",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        ({"usage_metadata": [form(1200, 80)], "streamed": True}, True),
+        ({"usage_metadata": [form(1200, 80)]}, False),
+        ({"usage_metadata": [form(1200, 80, input_token_details={"cache_read": 0})], "streamed": True}, False),
+        ({"raw": {"usage": {"prompt_tokens": 1200, "completion_tokens": 80}}, "streamed": True}, False),
+    ],
+    ids=["stream", "whole", "a client that tells", "the provider's own body"],
+)
+def test_a_mistral_stream_whose_client_drops_the_cache_says_so(record: dict[str, Any], named: bool) -> None:
+    """C2: the input may have cost a tenth."""
+    usage = usage_of({**record, "provider": "mistral"})
+    assert usage.problems == (("the client's streams do not tell which tokens were cached",) if named else ())
+
+
 @pytest.mark.parametrize(
     ("body", "place"),
     [({"prompt_tokens": 10, "completion_tokens": 25, "total_tokens": 35}, "response_metadata")],

@@ -46,6 +46,7 @@ LISTS = ("choices", "candidates", "results", "outputs", "generations")
 ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
 """The final `status` of an OpenAI Responses body; while it streams, it is `in_progress`."""
 
+UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
 JOINED = re.compile(r"(.{4,100}?)\1+$")
 
 Get = Callable[[Any, str], Any]
@@ -81,8 +82,10 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
 
 def once(value: Any) -> Any:
     """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
-    the reason, the model and the tier.
+    the reason, the model and the tier. Each chunk of Vertex AI names a reason, the last one the reason.
     """
+    if isinstance(value, str) and value.startswith(UNSPECIFIED):
+        value = value.replace(UNSPECIFIED, "") or UNSPECIFIED
     # No pattern is tried where the beginning, of four characters, does not come again.
     if not isinstance(value, str) or len(value) < 8 or value[:4] not in value[4:]:
         return value

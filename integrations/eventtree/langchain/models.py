@@ -29,12 +29,19 @@ ENDPOINTS: Remembered[str, str | None] = Remembered(64, endpoint, longest=1_000)
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
-def is_class_name(provider: Any, name: str) -> bool:
-    """Whether the provider is only LangChain's guess: its class's `name` in lower case, without "chat"."""
-    if provider is None:
-        return True
+OWN_CLASSES = frozenset(
+    {"cerebras", "deepseek", "fireworks", "groq", "nebius", "sambanova", "together", "upstage", "xai"}
+)
+"""Providers whose LangChain class is named like them. Those built on OpenAI's class have it answer as "openai"."""
+
+
+def is_guess(provider: Any, name: str) -> bool:
+    """Whether the provider that the start named is only LangChain's guess: its class's `name` in lower case, without
+    "chat".
+    """
     name = name.lower()
-    return provider in (name, name.removeprefix("chat"), name.removesuffix("chat"))
+    guesses = (None, name, name.removeprefix("chat"), name.removesuffix("chat"))
+    return provider in guesses and provider not in OWN_CLASSES
 
 
 def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Any:

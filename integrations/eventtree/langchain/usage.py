@@ -10,7 +10,7 @@ from typing import Any
 
 from eventtree.content.finish import once
 from eventtree.event import JsonValue
-from eventtree.langchain.models import is_class_name
+from eventtree.langchain.models import is_guess
 from eventtree.recording.pipeline import Figures
 from eventtree.usage.collect import LOOKED_FOR, Listed, figures, kept, model_in
 
@@ -67,7 +67,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     if lists and (found := _listed(lists)):
         usage["listed"] = found
     learned: dict[str, Any] = {"model": model, "usage": None}
-    if provider is not None and "class" in state and isinstance(provider, str) and is_guess(state):
+    if isinstance(provider, str) and "class" in state and is_guess(state["call"].get("provider"), state["class"]):
         learned["provider"] = provider
     if not (usage or any(counts) or any(places)):
         return learned
@@ -82,11 +82,6 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         usage["answers"] = [*map(figures, answers)]  # a model that hands on another's message hands on its id
     learned["usage"] = Figures(usage)
     return learned
-
-
-def is_guess(state: Mapping[str, Any]) -> bool:
-    """Whether the provider that the start named is only LangChain's guess."""
-    return is_class_name(state["call"].get("provider"), state["class"])
 
 
 def _listed(answers: Sequence[tuple[Any, About, About]]) -> dict[str, JsonValue]:

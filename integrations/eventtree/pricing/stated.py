@@ -92,17 +92,17 @@ def _reported(one: dict[str, JsonValue]) -> Cost | None:
 
 def _with_upstream(cost: Cost, one: dict[str, JsonValue], path: str) -> Cost:
     """OpenRouter with the user's own key (is_byok): `cost` is its fee alone, the model is paid upstream. LangChain's
-    streams drop the mark; then a cost of 0 with an upstream cost tells.
+    streams drop the mark; then a cost below what was paid upstream tells.
     """
     parent = path.rpartition("cost")[0]
     if not path.endswith("cost") or cost.total_usd is None:
         return cost
     mark = find(one, f"{parent}is_byok")
-    if mark != [True] and (mark or cost.total_usd):
-        return cost
     upstream = find(one, f"{parent}cost_details.upstream_inference_cost")
     amount = money(upstream[0]) if upstream else None
-    return cost if amount is None else cost.model_copy(update={"total_usd": cost.total_usd + amount})
+    if amount is None or (mark != [True] if mark else cost.total_usd >= amount):
+        return cost
+    return cost.model_copy(update={"total_usd": cost.total_usd + amount})
 
 
 def _sum(amounts: list[Decimal | None], source: str) -> Cost | None:

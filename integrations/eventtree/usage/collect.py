@@ -142,6 +142,11 @@ def _summed(counts: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any
     return summed
 
 
+IDENTITIES = ("id", "tool_use_id", "tool_call_id")
+DONE = ("action", "args", "content", "output")
+"""Where an item says what was done."""
+
+
 class Listed:
     """What an answer lists beside its counts: calls of the provider's own tools, search queries, files it made.
 
@@ -166,14 +171,11 @@ class Listed:
             item = fields(item)
             if field(item, "block_type") == "text":
                 continue
-            identity = _text(item, "id")
-            kind = _text(item, "type") or _text(item, "block_type")
+            identity = next(filter(None, (_text(item, key) for key in IDENTITIES)), "")
+            kind = _text(field(item, "extras"), "block_type") or _text(item, "type") or _text(item, "block_type")
             kind = STANDARD.get((kind, identity.partition("_")[0]), kind)
             call = CALLS.get(kind)
-            if (
-                call is not None
-                and _text(fields(field(item, "action") or field(item, "args")), "type") not in NOT_BILLED
-            ):
+            if call is not None and not any(_text(fields(field(item, key)), "type") in NOT_BILLED for key in DONE):
                 # A container is billed, not each run of code in it.
                 container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
                 self.calls[container or identity or f"{kind} {number}"] = call

@@ -16,6 +16,9 @@ CALLS: Mapping[str, str] = {
     "image_generation_call": "image_generations",
     # xAI Responses: docs.x.ai/developers/tools
     "x_search_call": "social_searches",
+    # Anthropic, whose streams through LangChain have no `server_tool_use` in the usage:
+    # platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool, "Usage and pricing"
+    "web_search_tool_result": "web_searches",
 }
 """Type of an item in an answer → the unit that is billed. Calls of MCP servers, computers and the app's own shell cost
 their tokens alone and are not listed.
@@ -36,12 +39,14 @@ STANDARD: Mapping[tuple[str, str], str] = {
     ("server_tool_call", "ci"): "code_interpreter_call",
     ("image", "ig"): "image_generation_call",
 }
-"""LangChain's standard block (output_version="v1") and how the id of OpenAI's item begins → the item. Anthropic counts
-its tools in the usage, and Gemini's code costs its tokens alone.
+"""LangChain's standard block (output_version="v1") and how the id of OpenAI's item begins → the item. Anthropic's say
+themselves what they were (`block_type`), and Gemini's code costs its tokens alone.
 """
 
-NOT_BILLED = frozenset({"open_page", "find_in_page", "find"})
-"""Actions of a `web_search_call` without a fee: guides/tools-web-search, "search actions incur a tool call cost"."""
+NOT_BILLED = frozenset({"open_page", "find_in_page", "find", "web_search_tool_result_error"})
+"""What a search did without a fee: OpenAI's guides/tools-web-search, "search actions incur a tool call cost";
+Anthropic's web-search-tool, "If an error occurs during web search, the web search will not be billed".
+"""
 
 ALWAYS_SEARCHES = re.compile(r"-search-(preview|api)\b")
 """OpenAI's models of chat completions that search at each request and list nothing: guides/tools-web-search."""

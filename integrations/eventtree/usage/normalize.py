@@ -18,7 +18,7 @@ from typing import Any
 from eventtree.event import JsonValue, Usage
 from eventtree.usage import providers
 from eventtree.usage.hosted import billed_queries
-from eventtree.usage.reader import MOST_TOKENS, Reading, add, check_parts, count, find_each, read
+from eventtree.usage.reader import MOST_TOKENS, SIDES, Reading, add, check_parts, count, find, find_each, read
 
 PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs")
 """The places of a record, in order of trust."""
@@ -60,12 +60,13 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     chosen = _choose(record, readings)
     _mend_input(record, chosen, readings)
     _enrich(chosen, readings)
+    _name_quirks(record, chosen)
     tiers = (*(r.tier for r in (chosen, *readings)), *(_stated_tier(one) for one in record.dicts))
     tier = next(filter(None, tiers), None)
     others = next((one.others for one in readings if one.others), {})
     return _made(
         **_fields(chosen),
-        units=units | {name: chosen.figures[name] for name in providers.UNITS if name in chosen.figures},
+        units=_counted(units, chosen),
         others={other: _made(**_fields(reading), service_tier=tier) for other, reading in others.items()},
         uncounted=_uncounted(raw, record.listed, chosen.figures, inputs),
         cached=record.is_cached,
@@ -75,11 +76,19 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     )
 
 
+def _counted(listed: Mapping[str, int], chosen: Reading) -> dict[str, int]:
+    """The units; what the provider counts itself is not taken from its list."""
+    units = {**listed, **{name: chosen.figures[name] for name in providers.UNITS if name in chosen.figures}}
+    return {name: n for name, n in units.items() if n}
+
+
 PLAIN = ("input_tokens", "output_tokens", "total_tokens")
 SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
 """Keys of a record that say nothing of a single answer's counts beside the counts themselves."""
 PLAIN_KEYS = frozenset(PLAIN)
 PLAIN_OF = itemgetter(*PLAIN)
+TELLS_LESS = frozenset(one.provider for one in providers.QUIRKS if not one.mark)
+"""Providers whose clients leave out of each stream what its price depends on."""
 NOTHING: dict[str, JsonValue] = {}
 
 
@@ -98,6 +107,8 @@ def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     for key, value in raw.items():
         if value and key not in SILENT and value != [{}]:
             return None
+    if raw.get("streamed") and raw.get("provider") in TELLS_LESS:
+        return None
     sent, answered, total = PLAIN_OF(counts[0])
     if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
         return None
@@ -203,7 +214,7 @@ def _readings(record: _Record) -> list[Reading]:
 def _read_place(
     one: Mapping[str, JsonValue], place: str, words: frozenset[str], seen: list[tuple[JsonValue, Reading]]
 ) -> Reading | None:
-    for path, value in find_each(one, ("",) if place == "usage_metadata" else providers.CONTAINERS):
+    for _, value in find_each(one, ("",) if place == "usage_metadata" else providers.CONTAINERS):
         # The frameworks copy the provider's body from place to place: what has been read need not be read again.
         before = next((reading for other, reading in seen if other == value), None)
         if before is not None:
@@ -211,12 +222,6 @@ def _read_place(
         else:
             reading = read(value, place, not words.isdisjoint(GOOGLE)) if isinstance(value, dict) else None
         if reading is not None and (reading.figures or reading.problems):
-            mark, problem = providers.QUIRKS.get(path, ("", ""))
-            if mark in value and problem not in reading.problems:
-                # What a client is known to have put in the place of the tokens.
-                reading.problems.append(problem)
-                sides = [side for side in ("input", "output") if side in reading.figures]
-                reading.figures |= {f"billed_{side}_tokens": reading.figures[side] for side in sides}
             seen.append((value, reading))
             reading.tier = reading.tier or _stated_tier(one)
             return reading
@@ -313,6 +318,18 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
         check_parts(richer)
         if not richer.problems:
             chosen.figures = richer.figures
+
+
+def _name_quirks(record: _Record, chosen: Reading) -> None:
+    """What the client is known to leave out, where it is LangChain's, and did."""
+    about = record.places.get("response_metadata", [])
+    for quirk in providers.QUIRKS if "usage_metadata" in record.raw else ():
+        shows = any(find(one, quirk.mark) for one in about) if quirk.mark else record.is_streamed
+        if not shows or quirk.provider not in record.words or quirk.lacks in chosen.figures:
+            continue
+        chosen.problems.append(quirk.problem)
+        sides = [side for side in SIDES[:2] if side in chosen.figures] if quirk.is_billed else ()
+        chosen.figures |= {f"billed_{side}_tokens": chosen.figures[side] for side in sides}
 
 
 def _uncounted(

@@ -384,8 +384,40 @@ MODIFIERS: Mapping[str, str] = {
 REPEATS: tuple[str, ...] = ("openai", "azure", "google", "vertexai", "gemini", "genai")
 """Providers whose LangChain class writes the request's usage on each of n generations (one request, n choices)."""
 
-QUIRKS: Mapping[str, tuple[str, str]] = {
-    # ChatCohere._get_stream_info_v2 copies usage.billed_units; answers that are not streamed have no total there.
-    "token_count": ("total_tokens", "the units that are billed: the client's streams do not tell the tokens"),
-}
-"""Containers that a client fills with something else → the key that gives it away, and the problem to name."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirk:
+    """What LangChain's client of a provider leaves out, or puts in the place of the tokens."""
+
+    provider: str
+    problem: str
+    lacks: str
+    """The figure that is not told then."""
+    mark: str = ""
+    """Where something stands that gives it away; "" where streams alone have it."""
+    is_billed: bool = False
+    """Whether the counts are the units that are billed."""
+
+
+QUIRKS: tuple[Quirk, ...] = (
+    Quirk(
+        # ChatCohere._get_stream_info_v2 copies usage.billed_units, _get_generation_info_v2 usage.tokens.
+        provider="cohere",
+        mark="token_count.total_tokens",
+        lacks="billed_input_tokens",
+        is_billed=True,
+        problem="the units that are billed: the client's streams do not tell the tokens",
+    ),
+    Quirk(
+        provider="cohere",
+        mark="token_count.input_tokens",
+        lacks="billed_input_tokens",
+        problem="the tokens that the model saw: the client does not tell how many of them are billed",
+    ),
+    Quirk(
+        # langchain_mistralai's _convert_chunk_to_message_chunk copies three counts.
+        provider="mistral",
+        lacks="cache_read",
+        problem="the client's streams do not tell which tokens were cached",
+    ),
+)
