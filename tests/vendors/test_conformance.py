@@ -98,6 +98,23 @@ def test_the_tree_read_again_makes_the_same_requests(kind: str, settings: dict[s
 
 
 @every_variant
+def test_an_agents_messages_are_the_same_whether_its_steps_share_them_or_not(
+    kind: str, settings: dict[str, Any]
+) -> None:
+    """The fold puts one object wherever records repeat a message; a tree that was read again has one for each place."""
+    history: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go on."}]
+    steps = []
+    for number in range(2, 10):
+        call = {"id": f"call_{number}", "name": "look_up", "arguments": {"number": number}}
+        asked, answer = list(history), {"role": "assistant", "content": "", "tool_calls": [call], "reasoning": "hm"}
+        steps.append(chat_model(number, inputs={"messages": asked}, outputs={"messages": [answer]}))
+        history += [answer, {"role": "tool", "content": f"number {number}", "tool_call_id": call["id"]}]
+    tree = tree_of(chain_root(inputs={"messages": history[:2]}, outputs={"messages": history}), *steps)
+    again = EventTree.model_validate_json(tree.model_dump_json())
+    assert vendor(kind, settings).encode(tree) == vendor(kind, settings).encode(again)
+
+
+@every_variant
 def test_ten_thousand_events_go_out_in_right_sized_requests_parents_first(kind: str, settings: dict[str, Any]) -> None:
     one, tree = vendor(kind, settings), wide_tree(EVENTS)
     requests = list(serialize([tree], one))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from eventtree.event import JsonValue, Kind
 from eventtree.serializer import messages as chat
@@ -166,12 +167,37 @@ def test_no_tools(params: JsonValue) -> None:
 
 def test_messages_are_found_at_the_top_of_any_inputs() -> None:
     said = {"role": "assistant", "tool_calls": [{"id": "a", "name": "f", "arguments": {}}]}
-    form = chat.openai_message(said)
-    assert chat.openai_form({"messages": [said], "last": said, "n": 1}) == {"messages": [form], "last": form, "n": 1}
-    assert chat.openai_form([said]) == [form]
-    assert chat.openai_form(said) == form
-    assert chat.openai_form([said, 1]) == [said, 1]
-    assert chat.openai_form({"role": "admin"}) == {"role": "admin"}
+    form, forms = chat.openai_message(said), chat.Forms()
+    assert chat.openai_form({"messages": [said], "last": said, "n": 1}, forms) == {
+        "messages": [form], "last": form, "n": 1,
+    }  # fmt: skip
+    assert chat.openai_form([said], forms) == [form]
+    assert chat.openai_form(said, forms) == form
+    assert chat.openai_form([said, 1], forms) == [said, 1]
+    assert chat.openai_form({"role": "admin"}, forms) == {"role": "admin"}
+
+
+def test_a_message_that_many_runs_of_a_tree_hold_takes_its_form_once() -> None:
+    asked: list[JsonValue] = []
+
+    def form(message: JsonValue) -> JsonValue:
+        asked.append(message)
+        return {**message, "seen": True}
+
+    history = [{"role": "user", "content": str(number)} for number in range(100)]
+    forms = chat.Forms()
+    for step in range(1, 101):
+        assert [one["content"] for one in forms.of(history[:step], form)] == [str(number) for number in range(step)]
+    assert len(asked) <= 100 + sum(range(chat.MANY))
+    # Equal messages that are gone again, whose places in memory the next ones take.
+    for number in range(100):
+        made = [{"role": "user", "content": f"{number}.{place}"} for place in range(chat.MANY)]
+        assert [one["content"] for one in forms.of(made, form)] == [one["content"] for one in made]
+
+
+@given(st.lists(MESSAGES, min_size=chat.MANY, max_size=2 * chat.MANY))
+def test_long_lists_are_of_messages_where_each_is_one(values: list[JsonValue]) -> None:
+    assert chat.is_messages(values) is all(map(chat.is_message, values))
 
 
 @pytest.mark.parametrize(("value", "number"), [(1, 1), (0.5, 0.5), (True, None), ("1", None), (None, None),

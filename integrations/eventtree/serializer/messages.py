@@ -18,8 +18,9 @@ reasoning, status, finish_reason, id, other  no place; `open_message` keeps them
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import repeat
+from operator import contains, itemgetter
 from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
@@ -32,6 +33,9 @@ ADDRESSED = frozenset({"name", "tool_call_id", "tool_calls"})
 PLACED = ADDRESSED | {"role", "content"}
 """Keys of a neutral message that have a place in the OpenAI form."""
 CONTAINERS = frozenset({dict, list})
+OBJECTS, TEXTS = frozenset({dict}), frozenset({str})
+MANY = 4
+"""Messages of a list from which on some have likely been seen before."""
 
 
 def as_text(value: JsonValue) -> str:
@@ -160,7 +164,16 @@ def is_message(value: JsonValue) -> bool:
 
 def is_messages(value: JsonValue) -> bool:
     """Whether a value is a list of messages, at least one."""
-    return isinstance(value, list) and bool(value) and all(map(is_message, value))
+    if not isinstance(value, list) or not value:
+        return False
+    return (len(value) >= MANY and are_plain(value)) or all(map(is_message, value))
+
+
+def are_plain(values: list[JsonValue]) -> bool:
+    """Whether all of a long list are messages with content, as nearly always: found without a look at each."""
+    if not OBJECTS.issuperset(map(type, values)) or not all(map(contains, values, repeat("content"))):
+        return False
+    return TEXTS.issuperset(map(type, map(dict.get, values, repeat("role"))))
 
 
 NEAREST = {"developer": "system", "function": "tool"}
@@ -198,10 +211,33 @@ def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {**inputs, "messages": messages}
 
 
-def openai_form(value: JsonValue) -> JsonValue:
+class Forms:
+    """The messages of one tree in a vendor's form, each made once.
+
+    Every step of an agent is given all the messages of the steps before: the fold has put the same object there, so
+    that of fifty steps not a thousand messages have to be looked at, but a hundred.
+    """
+
+    def __init__(self) -> None:
+        """None are known yet."""
+        self._known: dict[Any, dict[int, tuple[JsonValue, Any]]] = {}
+        """Form → by the identity of the message, which the entry keeps alive, what it is in that form."""
+
+    def of(self, messages: Sequence[JsonValue], form: Callable[[Any], Any]) -> list[Any]:
+        """What `form` makes of each message: nobody may change it, since others are given the same."""
+        if len(messages) < MANY:
+            return [form(message) for message in messages]
+        known = self._known.setdefault(form, {})
+        for message in messages:
+            if id(message) not in known:
+                known[id(message)] = (message, form(message))
+        return [known[one][1] for one in map(id, messages)]
+
+
+def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
     """Any run's inputs or outputs in OpenAI form, where they are a message or hold messages as items or fields."""
     if isinstance(value, list):
-        return [open_message(item) for item in value] if is_messages(value) else value
+        return forms.of(value, open_message) if is_messages(value) else value
     if not isinstance(value, dict):
         return value
     if is_message(value):
@@ -209,7 +245,7 @@ def openai_form(value: JsonValue) -> JsonValue:
     if CONTAINERS.isdisjoint(map(type, value.values())):
         return value
     parts = [(key, part) for key, part in value.items() if isinstance(part, dict | list)]
-    holding = {key: openai_form(part) for key, part in parts if is_message(part) or is_messages(part)}
+    holding = {key: openai_form(part, forms) for key, part in parts if is_message(part) or is_messages(part)}
     return {**value, **holding} if holding else value
 
 

@@ -46,6 +46,8 @@ def seconds(value: float | None) -> float | None:
 
 def first_token(event: Event) -> float | None:
     """Seconds to the first token, unless they contradict the duration."""
+    if event.time_to_first_token is None:
+        return None  # as of most runs
     first, duration = seconds(event.time_to_first_token), seconds(event.duration)
     return None if first is None or (duration is not None and first > duration) else first
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from eventtree.event import Cost, Event, EventTree, JsonValue, Status, Usage
 from eventtree.pace import paced
-from eventtree.serializer.messages import finite, is_short, spelled_out
+from eventtree.serializer.messages import Forms, finite, is_short, spelled_out
 from eventtree.serializer.times import iso
 
 OWN = "eventtree_"
@@ -29,6 +29,7 @@ class TreeView:
         self.id = tree.id
         self.root = tree.root
         self.has_feedback = bool(tree.feedback)
+        self.forms = Forms()
         self.has_links = any(key.startswith(OWN) for key in self.root.metadata)
         """Whether the root's metadata ties the tree to anything."""
 

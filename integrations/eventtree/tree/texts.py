@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
+from operator import is_
 from typing import Any
 
 from eventtree import diagnostics, record
@@ -14,39 +16,38 @@ LOST_ITEM = {"content": LOST}
 MOST = 1 << 20
 """Numbers of one place: more have not been written by us."""
 
-Place = tuple[list[Any], list[int], list[int]]
+Place = tuple[list[Any], list[range], list[range]]
 """A path; the numbers of what stands there, and of what belongs there."""
 
 
 def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
     """Make records whole that repeat what others hold, which `values` learns; mark what stood in a damaged one."""
     found = [
-        (run, name, entry)
+        (run, name, {key: value for key, value in entry.items() if key != record.SAME}, list(_places(entry)))
         for run in paced(each for one in runs for each in (one, *one.passed))
         for name, entry in (("open", run.open), ("close", run.close))
         if record.SAME in entry
     ]
     lost = 0
-    for _, _, entry in paced(found):
-        for path, here, _ in _places(entry):
-            if here and type(text := _at(entry, path)) is str:
-                values[here[0]] = text
+    for _, _, whole, places in paced(found):
+        for path, here, _ in places:
+            if here and type(text := _at(whole, path)) is str:
+                values[here[0][0]] = text
     # Texts first: items that others repeat may hold some. Items next, of all records: a list is made of any.
-    for run, name, entry in paced(found):
-        whole = {key: value for key, value in entry.items() if key != record.SAME}
-        for path, _, of in _places(entry):
+    for run, name, whole, places in paced(found):
+        for path, _, of in places:
             if of and type(_at(whole, path)) is not list:
-                lost += (missing := _put(whole, path, values.get(of[0], LOST)))
+                lost += (missing := _put(whole, path, values.get(of[0][0], LOST)))
                 run.lost_texts += missing
-        for path, here, _ in _places(entry):
+        for path, here, _ in places:
             if type(items := _at(whole, path)) is list:
-                values.update(zip(here, items, strict=False))
+                values.update(zip(chain.from_iterable(here), items, strict=False))
         setattr(run, name, whole)
-    for run, name, entry in paced(found):
-        for path, _, of in _places(entry):
-            if of and type(_at(getattr(run, name), path)) is list:
-                items = [values.get(number, LOST_ITEM) for number in of]
-                lost += (missing := _put(getattr(run, name), path, items))
+    for run, _, whole, places in paced(found):
+        for path, _, of in places:
+            if of and type(_at(whole, path)) is list:
+                items = list(map(values.get, chain.from_iterable(of), repeat(LOST_ITEM)))
+                lost += (missing := _put(whole, path, items))
                 run.lost_texts += missing
     if lost:
         diagnostics.failures["texts lost with a damaged record"] += lost
@@ -63,13 +64,11 @@ def _places(entry: Mapping[str, Any]) -> Iterator[Place]:
             continue
 
 
-def _numbers(first: Any, ranges: list[int]) -> list[int]:
-    found: list[int] = []
-    for begin, end in zip(ranges[::2], ranges[1::2], strict=True):
-        if end - begin > MOST:
-            raise ValueError(ranges)
-        found += range(first + begin, first + end)
-    return found
+def _numbers(first: Any, bounds: list[int]) -> list[range]:
+    pairs = list(zip(bounds[::2], bounds[1::2], strict=True))
+    if any(end - begin > MOST for begin, end in pairs):
+        raise ValueError(bounds)
+    return [range(first + begin, first + end) for begin, end in pairs if begin < end]
 
 
 def _at(value: Any, path: list[Any]) -> Any:
@@ -93,4 +92,4 @@ def _put(whole: record.Record, path: list[Any], value: Any) -> int:
         holder[last] = value
     except (LookupError, TypeError, ValueError, AttributeError):
         return 0
-    return (value is LOST) + (sum(item is LOST_ITEM for item in value) if type(value) is list else 0)
+    return (value is LOST) + (sum(map(is_, value, repeat(LOST_ITEM))) if type(value) is list else 0)

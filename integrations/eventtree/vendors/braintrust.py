@@ -53,6 +53,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind, Status, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
+    Forms,
     Message,
     as_text,
     messages_in,
@@ -247,7 +248,7 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
     """The row of an event."""
     parent, more = view.parent_id(event), view.has_more(event)
     scores = view.scores(event) if more else {}
-    contents = {"input": input_of(event), "output": output_of(event), "error": error_of(event)}
+    contents = {"input": input_of(event, view.forms), "output": output_of(event, view.forms), "error": error_of(event)}
     fields: dict[str, Any] = {
         "id": event.id, "span_id": event.id, "root_span_id": view.id,
         "span_parents": [] if parent is None else [parent],
@@ -266,27 +267,27 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
 # Contents
 
 
-def input_of(event: Event) -> JsonValue:
+def input_of(event: Event, forms: Forms) -> JsonValue:
     """The event's inputs as Braintrust shows them."""
     if event.kind is Kind.MODEL:
-        return [known_role(message, "user") for message in messages_in(event)]
-    form = openai_form(event.inputs)
+        return forms.of(messages_in(event), known_role)
+    form = openai_form(event.inputs, forms)
     return single(form, SINGLE[event.kind][0]) if event.kind in SINGLE else form
 
 
-def output_of(event: Event) -> JsonValue:
+def output_of(event: Event, forms: Forms) -> JsonValue:
     """The event's outputs as Braintrust shows them."""
     if event.kind is Kind.MODEL:
         return [choice(at, message) for at, message in enumerate(messages_out(event))] or None
     if event.kind in SINGLE:
         return single(event.outputs, SINGLE[event.kind][1])
-    return openai_form(event.outputs)
+    return openai_form(event.outputs, forms)
 
 
 KNOWN = frozenset(role for role in ROLES if role_among(ROLES, role) == role)
 
 
-def known_role(message: Message, otherwise: str) -> dict[str, JsonValue]:
+def known_role(message: Message, otherwise: str = "user") -> dict[str, JsonValue]:
     """A message in OpenAI form, in a role that the vendor shows."""
     content, own = message.get("content"), message["role"]
     if len(message) == 2 and type(content) is str and own in KNOWN:

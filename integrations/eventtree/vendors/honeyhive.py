@@ -58,6 +58,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
+    Forms,
     is_messages,
     messages_in,
     messages_out,
@@ -166,7 +167,7 @@ class HoneyHive(Vendor):
             if event.id == tree.id:
                 metadata[session_of(tree.id)] = session_metadata(event, view)
             for on, own in metadata.items():
-                changes = {"outputs": outputs_of(event), "metadata": {**own, **ending}, **known}
+                changes = {"outputs": outputs_of(event, view.forms), "metadata": {**own, **ending}, **known}
                 items.append(self.update("late", tree.id, on, without_nulls(changes)))
         return tuple(items)
 
@@ -185,7 +186,8 @@ class HoneyHive(Vendor):
         }  # fmt: skip
         shared = {
             "session_id": session_of(view.id), "session_name": name_of(root), "children_ids": [root.id],
-            "source": self.source_of(root, view), "config": {}, "inputs": inputs_of(root), "outputs": outputs_of(root),
+            "source": self.source_of(root, view), "config": {}, "inputs": inputs_of(root, view.forms),
+            "outputs": outputs_of(root, view.forms),
             "metadata": session_metadata(root, view), "user_properties": user_properties(root, view), **times(root),
         }  # fmt: skip
         return without_nulls(shared | (legacy if self.generation == "legacy" else {}))
@@ -199,9 +201,9 @@ class HoneyHive(Vendor):
             "event_type": EVENT_TYPES[event.kind], "event_id": event.id, "session_id": session,
             "parent_id": view.parent_id(event) or session,
             **({"children_ids": below} if 0 < len(below) <= MANY_CHILDREN else {}),
-            "config": config_of(event), "inputs": inputs_of(event),
+            "config": config_of(event), "inputs": inputs_of(event, view.forms),
         }  # fmt: skip
-        if (outputs := outputs_of(event)) is not None:
+        if (outputs := outputs_of(event, view.forms)) is not None:
             fields["outputs"] = outputs
         if (failed := views.failure(event)) is not None:
             fields["error"] = failed
@@ -280,24 +282,24 @@ def to_ms(duration: float | None) -> float | None:
 # Contents
 
 
-def inputs_of(event: Event) -> dict[str, JsonValue]:
+def inputs_of(event: Event, forms: Forms) -> dict[str, JsonValue]:
     """An object, with the conversation so far as `chat_history`."""
     inputs = event.inputs
     if event.kind is Kind.MODEL and isinstance(inputs, dict) and inputs.get("messages") is not None:
         rest = {key: value for key, value in inputs.items() if key not in ("messages", "chat_history")}
-        return {**rest, "chat_history": [open_message(message) for message in messages_in(event)]}
+        return {**rest, "chat_history": forms.of(messages_in(event), open_message)}
     if inputs is None:
         return {}
-    return as_object(inputs, "input", "input")
+    return as_object(inputs, "input", "input", forms)
 
 
-def outputs_of(event: Event) -> dict[str, JsonValue] | None:
+def outputs_of(event: Event, forms: Forms) -> dict[str, JsonValue] | None:
     """An object, with a model's answer as a message or as text; None where nothing came out."""
     outputs = event.outputs
     if outputs is None:
         return None
     if event.kind is not Kind.MODEL or not isinstance(outputs, dict):
-        return as_object(outputs, "text", "value")
+        return as_object(outputs, "text", "value", forms)
     # The first generation is the answer; where there are more, all of them stand in `generations`.
     rest = {key: value for key, value in outputs.items() if key not in ("messages", "texts")}
     answers = [open_message(message, "assistant") for message in messages_out(event)]
@@ -309,9 +311,9 @@ def outputs_of(event: Event) -> dict[str, JsonValue] | None:
     return rest
 
 
-def as_object(value: JsonValue, text_key: str, other_key: str) -> dict[str, JsonValue]:
+def as_object(value: JsonValue, text_key: str, other_key: str, forms: Forms) -> dict[str, JsonValue]:
     """Any run's inputs or outputs as an object: a list of messages becomes `chat_history`, wherever it stands."""
-    form = openai_form(value)
+    form = openai_form(value, forms)
     if is_messages(value):
         return {"chat_history": form}
     if not isinstance(form, dict):

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from eventtree.event import Event, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
+    Forms,
     as_text,
     finite,
     is_message,
@@ -114,14 +115,14 @@ def part(value: Mapping[str, JsonValue]) -> Fields:
     return {"type": "text", "text": text_of(value)}
 
 
-def asked(event: Event) -> tuple[list[Fields] | None, Fields]:
+def asked(event: Event, forms: Forms) -> tuple[list[Fields] | None, Fields]:
     """A run's inputs as (messages, the rest as an object). Messages are None where the inputs hold none."""
     inputs = event.inputs
     listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
     if not (is_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
         return None, as_object(inputs)
     rest = {key: value for key, value in inputs.items() if key != "messages"} if isinstance(inputs, dict) else {}
-    return [message(item) for item in messages_in(event)], rest
+    return forms.of(messages_in(event), message), rest
 
 
 def answered(event: Event) -> tuple[Fields | None, str | None]:
@@ -323,10 +324,10 @@ def stdout(event: Event) -> str | None:
     return "\n".join(lines) or None
 
 
-def payloads(event: Event) -> Fields:
+def payloads(event: Event, forms: Forms) -> Fields:
     """A model call as its provider's client is asked and as it messages: messages in OpenAI form, its own usage."""
     inputs = event.inputs if isinstance(event.inputs, dict) else {}
-    given = {"prompt": inputs["prompt"]} if is_text_model(event) else {"messages": asked(event)[0]}
+    given = {"prompt": inputs["prompt"]} if is_text_model(event) else {"messages": asked(event, forms)[0]}
     messages = [openai_message(one, "assistant") for one in messages_out(event)]
     used = event.usage.raw if event.usage else None
     response = without_nulls({"model": event.model, "messages": messages or None, "usage": used})

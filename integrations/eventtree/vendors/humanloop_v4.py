@@ -109,7 +109,7 @@ class HumanloopV4(Humanloop):
 
     def log(self, event: Event, view: TreeView) -> Fields:
         """The Log of an event."""
-        messages, inputs = humanloop.asked(event)
+        messages, inputs = humanloop.asked(event, view.forms)
         answer, text = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
         given = view.feedback(event) if view.has_feedback else ()
@@ -121,7 +121,8 @@ class HumanloopV4(Humanloop):
             "inputs": inputs, "messages": messages, "output_message": answer, **ending(event, text),
             "created_at": iso(event.start), "duration": seconds(event.duration),
             **(humanloop.tokens_and_cost(event) if is_model else {}), "stdout": humanloop.stdout(event),
-            **(humanloop.payloads(event) if self.provider_payloads and is_model else {}), "source": "eventtree",
+            **(humanloop.payloads(event, view.forms) if self.provider_payloads and is_model else {}),
+            "source": "eventtree",
             "metadata": metadata(event, view), "feedback": said or None,
             "environment": humanloop.text_or_none(event.environment),
             "source_datapoint_id": humanloop.datapoint(event, view), "save": None if self.save else False,

@@ -194,7 +194,7 @@ class HumanloopV5(Humanloop):
             "trace_parent_id": log.parent.id if log.parent else None, "start_time": iso(event.start),
             "end_time": iso(end) if end else None, "provider_latency": seconds(event.duration),
             "error": views.failure(event), "stdout": humanloop.stdout(event),
-            **(humanloop.payloads(event) if self.provider_payloads and event.kind is Kind.MODEL else {}),
+            **(humanloop.payloads(event, view.forms) if self.provider_payloads and event.kind is Kind.MODEL else {}),
             "source": "eventtree", "user": humanloop.text_or_none(view.user(event)),
             "environment": humanloop.text_or_none(event.environment),
             "source_datapoint_id": humanloop.datapoint(event, view),
@@ -248,7 +248,7 @@ def nearest_flow(log: Log) -> Log:
 
 def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A flow; its outputs go along at once, so that nothing is lost where the completion is refused."""
-    messages, inputs = humanloop.asked(event)
+    messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
     fields = {"flow": FLOW, dialect: "complete", "inputs": inputs, **ending(event, text)}
     fields["metadata"] = humanloop.metadata(event, view, {"params": event.params or None}, ())
@@ -265,7 +265,7 @@ def ending(event: Event, text: str | None) -> Fields:
 
 def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A nested agent; the model calls below it have their own Logs."""
-    messages, inputs = humanloop.asked(event)
+    messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
     params = humanloop.unplaced(event, humanloop.SETTINGS) or None
     return {
@@ -277,7 +277,7 @@ def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 
 def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A model call."""
-    messages, inputs = humanloop.asked(event)
+    messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
     settings, counted = edition(dialect)
     params = humanloop.unplaced(event, settings)

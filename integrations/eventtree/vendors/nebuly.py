@@ -43,6 +43,7 @@ from eventtree.pace import paced, paced_sorted
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
+    Forms,
     as_text,
     is_message,
     is_messages,
@@ -176,7 +177,7 @@ class Nebuly(Vendor):
         }  # fmt: skip
         given = [item for said in tree.feedback for item in feedback_items(said)]
         feedback = {FEEDBACK_FIELD[self.version]: given} if given or self.version == "v3" else {}
-        return {"interaction": fields, "traces": steps(tree, self.version), **feedback, "anonymize": self.anonymize}
+        return {"interaction": fields, "traces": steps(view, self.version), **feedback, "anonymize": self.anonymize}
 
 
 def texts_of(value: JsonValue) -> list[str]:
@@ -303,14 +304,19 @@ def call_text(call: JsonValue) -> str:
     return f"{as_text(call.get('name')) or 'unknown'}({as_text(call.get('arguments'))})"
 
 
-def conversation(event: Event) -> list[Fields]:
+def conversation(event: Event, forms: Forms) -> list[Fields]:
     """A model's messages, ending on a user turn as Nebuly asks: a trailing answer is cut, an empty turn added."""
-    messages = [{"role": role_of(message), "content": words(message)} for message in messages_in(event)]
+    messages = forms.of(messages_in(event), turn)
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
     if not messages or messages[-1]["role"] != "user":
         messages.append({"role": "user", "content": ""})
     return messages
+
+
+def turn(message: Mapping[str, JsonValue]) -> Fields:
+    """A message as a turn of a conversation."""
+    return {"role": role_of(message), "content": words(message)}
 
 
 def text_of_model(event: Event) -> str:
@@ -321,24 +327,25 @@ def text_of_model(event: Event) -> str:
 # Steps
 
 
-def steps(tree: EventTree, version: Version) -> list[Fields]:
+def steps(view: TreeView, version: Version) -> list[Fields]:
     """The tree's steps, by time."""
-    in_order = paced(in_time(tree.events), each=True)
-    return [STEPS[event.kind](event, version) for event in in_order if event.kind in STEPS]
+    in_order = paced(in_time(view.tree.events), each=True)
+    return [STEPS[event.kind](event, version, view.forms) for event in in_order if event.kind in STEPS]
 
 
-def model_step(event: Event, version: Version) -> Fields:
+def model_step(event: Event, version: Version, forms: Forms) -> Fields:
     """A model call."""
     usage = event.usage
     step = {
-        "model": model(event), "messages": conversation(event), "output": text_of_model(event) or failure(event) or "",
+        "model": model(event), "messages": conversation(event, forms),
+        "output": text_of_model(event) or failure(event) or "",
         "input_tokens": usage.input_tokens if usage else None, "output_tokens": usage.output_tokens if usage else None,
         "cost": micro_dollars(event.cost.total_usd if event.cost else None) if version == "v3" else None,
     }  # fmt: skip
     return without_nulls(step)
 
 
-def retrieval_step(event: Event, version: Version) -> Fields:
+def retrieval_step(event: Event, version: Version, forms: Forms) -> Fields:
     """A retriever, a reranker or a tool."""
     inputs = event.inputs
     alone = inputs.get("query", inputs.get("input")) if isinstance(inputs, dict) else inputs
@@ -348,7 +355,7 @@ def retrieval_step(event: Event, version: Version) -> Fields:
     return {"source": source, "input": as_text(alone if known else inputs), "outputs": outputs}
 
 
-def embedding_step(event: Event, version: Version) -> Fields:
+def embedding_step(event: Event, version: Version, forms: Forms) -> Fields:
     """An embedding."""
     texts = event.inputs.get("texts") if isinstance(event.inputs, dict) else event.inputs
     tokens = event.usage.input_tokens if event.usage else None
@@ -356,7 +363,7 @@ def embedding_step(event: Event, version: Version) -> Fields:
     return without_nulls({"model": model(event), "input": text, "input_tokens": tokens})
 
 
-STEPS: Mapping[Kind, Callable[[Event, Version], Fields]] = {
+STEPS: Mapping[Kind, Callable[[Event, Version, Forms], Fields]] = {
     Kind.MODEL: model_step, Kind.EMBEDDING: embedding_step,
     **dict.fromkeys((Kind.TOOL, Kind.RETRIEVER, Kind.RERANKER), retrieval_step),
 }  # fmt: skip
