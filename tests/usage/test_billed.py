@@ -736,6 +736,15 @@ def test_what_was_sent_is_seen_where_contents_are_not_recorded(
     assert (event.inputs is not None, event.usage.uncounted) == (content, ("input_audio",))
 
 
+def test_audio_without_a_price_is_not_charged_as_text() -> None:
+    """Genai-prices has the price of text alone of gpt-4o-audio-preview, whose audio costs eight times as much."""
+    counts = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+    details = {"prompt_tokens_details": {"audio_tokens": 80}, "completion_tokens_details": {"audio_tokens": 0}}
+    usage, cost = priced({"raw": {"usage": {**counts, **details}}}, AUDIO_MODEL, "openai")
+    assert (usage.input_audio_tokens, cost.problems) == (80, ("input_audio has a price of its own that is not known",))
+    assert (cost.input_usd, cost.output_usd, cost.total_usd) == (None, Decimal(10) * 50 / 1_000_000, None)
+
+
 # What has a price of its own beside the plain tokens, as each provider documents it
 
 MODALITIES = {

@@ -68,6 +68,12 @@ FACTORS: Mapping[tuple[str, str, str], tuple[re.Pattern[str], Decimal]] = {
 Fees for searches stay as they are.
 """
 
+AUDIO = ("input_audio", "output_audio")
+AUDIO_APART = frozenset({"openai", "azure"})
+"""Who never charges audio as text: platform.openai.com/docs/pricing. Of older models genai-prices has the text's price
+alone.
+"""
+
 OTHER_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
     "cache_read_image_tokens": "cache_image_read_tokens",
@@ -385,14 +391,17 @@ def _cost(
     asked: Asked, sums: Sums, usage: Usage, figures: Mapping[str, int], factor: Decimal, source: str
 ) -> Cost | None:
     """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
-    lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices]
+    apart = AUDIO if asked.found.provider.id in AUDIO_APART else ()
+    lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices or name in apart]
+    dear = [name for name in apart if figures.get(f"{name}_tokens") and f"{name}_mtok" not in asked.prices]
     unpriced: tuple[str, ...] = ()
     if "requests" not in asked.fees:  # Perplexity's fee of a request covers its searches
         unpriced = unpriced_units(usage, asked.fees)
         if ALWAYS_SEARCHES.search(asked.found.model.id) and not usage.units.get("web_searches"):
             unpriced = (*unpriced, "each request searches the web, which has no price")
-    problems = (*[f"{name} has a price of its own and no count" for name in lost], *unpriced)
-    known = _known_sides(asked, figures).difference([name.partition("_")[0] for name in lost])
+    uncounted = [f"{name} has a price of its own and no count" for name in lost]
+    problems = (*uncounted, *[f"{name} has a price of its own that is not known" for name in dear], *unpriced)
+    known = _known_sides(asked, figures).difference([name.partition("_")[0] for name in (*lost, *dear)])
     if not known:
         return Cost(problems=problems) if problems else None
     input_usd = sums.input * factor if "input" in known else None
