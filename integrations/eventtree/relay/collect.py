@@ -31,7 +31,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, TAKERS, is_collected, removed_size
 from eventtree.record import BY_NAME
-from eventtree.relay.port import AwayError, Chunk, Port, pause_after
+from eventtree.relay.port import AwayError, Chunk, Port, go_on, pause_after
 from eventtree.relay.settings import port_at
 from eventtree.vendors import Vendor
 
@@ -78,8 +78,9 @@ class Collector:
             while True:
                 try:
                     async with port_at(url, serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
-                        failures, known = 0, set[str]()
+                        failures, known = 0, set[int]()
                         while True:
+                            go_on()
                             for place in set(port.places(take)) - known:
                                 tasks.create_task(self._collect(port, place))
                                 known.add(place)
@@ -93,7 +94,7 @@ class Collector:
         finally:
             self.shipper.stop(2.0)
 
-    async def _collect(self, port: Port, place: str) -> None:
+    async def _collect(self, port: Port, place: int) -> None:
         """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
         while True:
             if await port.lease(place):
@@ -102,6 +103,7 @@ class Collector:
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
                 while await port.lease(place):
+                    go_on()
                     if batch := await port.receive(place):
                         await self._take(port, batch)
                     else:
@@ -207,13 +209,13 @@ class Writer:
         self.files.replace(process + ENDED, what.encode())
         self._heard.pop(process, None)
 
-    def begin(self, port: Port, place: str) -> None:
+    def begin(self, port: Port, place: int) -> None:
         """From now on the processes of a partition have to be heard of, as far as they have not ended."""
         for process in set(map(process_of, self.journal.all_logs())):
             if port.place_of(process) == place and not self.files.size(process + ENDED):
                 self._heard[process] = time.monotonic(), 0
 
-    def end_silent(self, port: Port, place: str) -> None:
+    def end_silent(self, port: Port, place: int) -> None:
         """End the processes of a partition that were not heard of for too long, while nothing waits to be read."""
         now = time.monotonic()
         for process, (at, left) in list(self._heard.items()):

@@ -34,7 +34,7 @@ class Engine(port.Port):
         self.ends = [self.http.close]
         await self._put("/logs", b"")
 
-    async def publish(self, place: str, chunk: port.Chunk) -> None:
+    async def publish(self, place: int, chunk: port.Chunk) -> None:
         await self._put(f"/logs/{chunk.log}", chunk.pack(), chunk.log)
 
     async def _put(self, path: str, message: bytes, log: str = "") -> None:
@@ -118,7 +118,7 @@ class Server(port.Port):
         is_taken, log, size = await answered
         return JSONResponse({"log": log, "size": size}, 503 if size is None else 200 if is_taken else 409)
 
-    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
+    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
         try:
             async with asyncio.timeout(port.RECEIVE_SECONDS):
                 found = [await self.waiting.get()]

@@ -1,4 +1,4 @@
-"""NATS JetStream: a stream whose subjects are `eventtree.PARTITION.log`, a durable consumer for each partition.
+"""NATS JetStream: a stream of the subjects `eventtree.PARTITION.log`, and a durable consumer for each partition.
 
 The stream is a work queue that refuses new messages at its limits rather than dropping old ones. What was acknowledged
 is gone from it. A collector's lease is a key that expires; what it asks for again goes over plain NATS.
@@ -29,7 +29,9 @@ LEASES = "eventtree-leases"
 ASKED = "eventtree-ask"
 """Subject outside the stream's."""
 CONNECT_SECONDS = 3
-QUEUE = StreamConfig("EVENTTREE", retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW)
+QUEUE = StreamConfig(
+    "EVENTTREE", subjects=["eventtree.*.log"], retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW
+)  # fmt: skip
 CONSUMER = ConsumerConfig(
     ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0, max_ack_pending=4 * port.BATCH, max_deliver=-1
 )  # fmt: skip
@@ -61,9 +63,9 @@ class Engine(port.Port):
         self.client = _Client()
         self.client.needs_tls = url.scheme == "tls"
         self._kept: KeyValue | None = None
-        self._leases: dict[str, int] = {}
+        self._leases: dict[int, int] = {}
         """Partition → revision of the lease's key, as this collector wrote it."""
-        self._consumers: dict[str, Any] = {}
+        self._consumers: dict[int, Any] = {}
 
     async def connect(self) -> None:
         self.ends = [self._give_back, self._end]
@@ -86,17 +88,16 @@ class Engine(port.Port):
 
     async def look(self) -> None:
         try:
-            self._queue = (await self.js.stream_info("EVENTTREE")).config
+            self._queue = (await self.js.stream_info(str(QUEUE.name))).config
         except NotFoundError:
             self._queue = QUEUE
-        places = [subject.split(".")[1] for subject in self._queue.subjects or ()]
-        self.counts = list(dict.fromkeys(int(place.partition("-")[0]) for place in places))
+        known = self._queue.metadata or {}
+        self.split, self.most = (int(known.get(name, 0)) for name in ("split", "most"))
 
     async def divide(self, count: int) -> None:
-        fresh = [f"eventtree.{count}-{number}.log" for number in range(count)]
-        others = [subject for subject in self._queue.subjects or () if subject not in fresh]
-        queue = self._queue.evolve(subjects=[*others, *fresh])
-        if self.counts:
+        known = {"split": str(count), "most": str(max(count, self.most))}
+        queue = self._queue.evolve(metadata={**(self._queue.metadata or {}), **known})
+        if self._queue is not QUEUE:
             await self.js.update_stream(queue)
             return
         with suppress(BadRequestError):  # somebody else was first, with other partitions
@@ -105,13 +106,13 @@ class Engine(port.Port):
             except ServerError:  # it is no cluster, or one of two
                 await self.js.add_stream(queue)
 
-    async def publish(self, place: str, chunk: port.Chunk) -> None:
+    async def publish(self, place: int, chunk: port.Chunk) -> None:
         await self.js.publish(f"eventtree.{place}.log", chunk.pack(), stream=QUEUE.name, timeout=port.REPLY_SECONDS)
 
     async def ask(self, log: str, offset: int) -> None:
         await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "size": offset}))
 
-    async def lease(self, place: str) -> bool:
+    async def lease(self, place: int) -> bool:
         if self._kept is None:
             # In servers' memory: no lease need outlive them, and none has to wait for a busy disk.
             memory, replicas = StorageType.MEMORY, self._queue.num_replicas or 1
@@ -119,9 +120,9 @@ class Engine(port.Port):
                 bucket=LEASES, ttl=port.LEASE_SECONDS, storage=memory, replicas=replicas
             )  # fmt: skip
             self._kept = await making
-        known = self._leases.pop(place, None)
+        kept, known = self._kept, self._leases.pop(place, None)
         try:
-            renewing = self._kept.create(place, b"") if known is None else self._kept.update(place, b"", last=known)
+            renewing = kept.create(str(place), b"") if known is None else kept.update(str(place), b"", last=known)
             self._leases[place] = await renewing
         except KeyWrongLastSequenceError:
             return False
@@ -130,9 +131,9 @@ class Engine(port.Port):
     async def _give_back(self) -> None:
         for place, revision in self._leases.items():
             assert self._kept is not None
-            await self._kept.delete(place, last=revision)
+            await self._kept.delete(str(place), last=revision)
 
-    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
+    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
         if place not in self._consumers:
             subject = f"eventtree.{place}.log"
             self._consumers[place] = await self.js.pull_subscribe(

@@ -90,6 +90,13 @@ def pause_after(failures: int) -> float:
     return min(LONGEST_SECONDS, Backoff().delay(failures))
 
 
+def go_on() -> None:
+    """Raise a cancellation that a client has swallowed: `wait_for` of Python 3.11 loses one that meets an answer."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Port:
     """One connection to an engine: used within `opened`, which makes a client's errors ours."""
 
@@ -99,8 +106,8 @@ class Port:
     def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""
         self.url = url
-        self.counts = [1]
-        """How many partitions processes are split into that begin now: the last of these. Before, they were others."""
+        self.split = self.most = 1
+        """How many partitions processes are split into that begin now, and how many there are: as many as ever were."""
         self.asked: dict[str, int] = {}
         """Logs that a collector lacks bytes of, and from where; who goes back there empties it."""
         self.said = ""
@@ -118,7 +125,7 @@ class Port:
         try:
             await self.connect()
             await self.look()
-            while not self.counts or partitions not in (None, self.counts[-1]):
+            while not self.split or partitions not in (None, self.split):
                 await self.divide(partitions or 1)
                 await self.look()  # somebody else may have been first
             yield self
@@ -144,51 +151,45 @@ class Port:
             AwayError: somebody has emptied the engine.
         """
         await self.look()
-        if not self.counts:
+        if not self.split:
             raise AwayError("somebody has emptied it")
 
-    def places(self, take: Container[int] | None = None) -> list[str]:
-        """All partitions, or those with these numbers: `COUNT-NUMBER`.
+    def places(self, take: Container[int] | None = None) -> list[int]:
+        """All partitions, or those with these numbers.
 
         Raises:
             ConfigError: there is none of such a number.
         """
-        numbers = range(max(self.counts))
-        mine = [
-            f"{count}-{number}" for count in self.counts for number in numbers[:count] if take is None or number in take
-        ]
+        mine = [place for place in range(self.most) if take is None or place in take]
         if not mine:
-            problem = f"none of them is among the {len(numbers)} there are, counted from 0"
+            problem = f"none of them is among the {self.most} there are, counted from 0"
             raise ConfigError("--take", problem, "Take some of these")
         return mine
 
-    def place_of(self, process: str) -> str:
-        """The partition that a process's chunks go by: that which its name tells, or one instead of it."""
-        count, _, number = (process.partition(".")[2] or "1-0").partition("-")
-        if int(count) not in self.counts:  # in an engine before this one there were others
-            count, number = str(self.counts[-1]), str(int(number) % self.counts[-1])
-        return f"{count}-{number}"
+    def place_of(self, process: str) -> int:
+        """The partition that a process's chunks go by: its part's, or one instead of it in an engine that has fewer."""
+        return int(process.rpartition(".")[2].partition("-")[2]) % self.most if "." in process else 0
 
     async def connect(self) -> None:
         """Connect with the credentials that are there now."""
         raise NotImplementedError
 
     async def look(self) -> None:
-        """Learn the `counts`, and what is `asked`."""
+        """Learn how many partitions there are, none in an engine that is empty; and what is `asked`."""
 
     async def divide(self, count: int) -> None:
-        """Split into so many partitions from now on; those that were there stay."""
+        """Split into so many partitions from now on; no partition goes."""
         raise NotImplementedError
 
-    async def publish(self, place: str, chunk: Chunk) -> None:
+    async def publish(self, place: int, chunk: Chunk) -> None:
         """Return once the engine keeps the chunk, or has `asked` for bytes before it."""
         raise NotImplementedError
 
-    async def lease(self, place: str) -> bool:
+    async def lease(self, place: int) -> bool:
         """Take or renew a partition for this collector; whether it has it."""
         return True
 
-    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
+    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
         """The next messages, in order, each with what the engine knows it by; none after a second without any."""
         raise NotImplementedError
 

@@ -34,7 +34,7 @@ class Engine(port.Port):
         """Connect to nothing yet."""
         super().__init__(url)
         self.me = uuid.uuid4().hex
-        self._leases: dict[str, Any] = {}
+        self._leases: dict[int, Any] = {}
 
     async def connect(self) -> None:
         _, user, token = credentials()
@@ -53,29 +53,30 @@ class Engine(port.Port):
     async def look(self) -> None:
         while found := await self._asking.get_message(timeout=0):
             self.hear(found["data"])
-        self.counts = [int(count) for count in await self.client.lrange(PARTITIONS, 0, -1)]
+        known = dict(await self.client.zrange(PARTITIONS, 0, -1, withscores=True))
+        self.split, self.most = (int(known.get(name, 0)) for name in (b"split", b"most"))
 
     async def divide(self, count: int) -> None:
         for number in range(count):
             try:
-                await self.client.xgroup_create(f"eventtree:{count}-{number}", GROUP, id="0", mkstream=True)
+                await self.client.xgroup_create(f"eventtree:{number}", GROUP, id="0", mkstream=True)
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):  # it is there
                     raise
         async with self.client.pipeline(transaction=True) as both:
-            both.lrem(PARTITIONS, 0, count)
+            both.zadd(PARTITIONS, {"most": count}, gt=True)
             # The first relay and a collector with a number of its own may come at one time: that number counts.
-            (both.rpush if self.counts or count > 1 else both.lpush)(PARTITIONS, count)
+            both.zadd(PARTITIONS, {"split": count}, nx=not self.split and count == 1)
             await both.execute()
 
-    async def publish(self, place: str, chunk: port.Chunk) -> None:
+    async def publish(self, place: int, chunk: port.Chunk) -> None:
         if not await self.client.xadd(f"eventtree:{place}", {"m": chunk.pack()}, nomkstream=True):
             raise port.AwayError("somebody has emptied it")
 
     async def ask(self, log: str, offset: int) -> None:
         await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "size": offset}))
 
-    async def lease(self, place: str) -> bool:
+    async def lease(self, place: int) -> bool:
         known = self._leases.pop(place, None)
         lock = known or self.client.lock(f"eventtree:lease:{place}", timeout=port.LEASE_SECONDS)
         try:
@@ -87,7 +88,7 @@ class Engine(port.Port):
             self.ends[:0] = [] if known else [lock.release]
         return bool(has_it)
 
-    async def receive(self, place: str) -> list[tuple[bytes, Any]]:
+    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
         stream = f"eventtree:{place}"
         # What was given out and not answered: by this collector, or one that has died.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)

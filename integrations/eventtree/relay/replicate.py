@@ -25,6 +25,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
+from eventtree.journal.relayed import CURSOR
 from eventtree.record import LOG, VERSION, decode, dropped_by, encode
 from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
 
@@ -34,18 +35,19 @@ often, too, it learns how many partitions there are.
 """
 LOOK_SECONDS = 2.0
 """Whether a process lives is asked this often."""
-ENDED, SPLIT = "ended.", "split."
-"""Prefixes of what the cursor has learned: which processes were said to have died; of a log, the size of each
-part it is split into, and the number of its next line.
+ENDED, SPLIT, PARTS = "ended.", "split.", "parts."
+"""Prefixes of what the cursor has learned: of a process, that it was said to have died, and how many partitions it is
+split into; of a log, its parts so far.
 """
-COMPACT_LINES = 200
-"""Lines of the cursor before it is rewritten."""
+COMPACT_BYTES = 32 * 1024
+"""A cursor that has grown by so much, and to twice its size, is rewritten."""
 OPENED = b' {"r":"open","id":"'
 DROPPED = re.compile(rb'^[0-9a-f]{8} \d+ \{"r":"drop".*$', re.M)
 """Within a record a quote is escaped, so that neither can stand in one."""
 LINE = re.compile(rb'[0-9a-f]{8} \d+ \{"r":"\w+","id":"[^"\\]*","tree":"([^"\\]*)"')
 
 Parts = list[tuple[int, int]]
+"""What a log is split into, or nothing: the size of each part, and the number of its next line."""
 
 
 class Replicator:
@@ -54,14 +56,11 @@ class Replicator:
     def __init__(self, journal: Journal, cursor: Cursor, port: Port) -> None:
         """Begin where the cursor stands."""
         self.journal, self.files, self.cursor, self.port = journal, journal.files, cursor, port
-        self._next = dict(cursor.offsets)
-        """Log → offset to read on from: lower than the cursor's where a collector has asked for bytes again."""
-        split = ((name.removeprefix(SPLIT), parts) for name, parts in cursor.learned.items() if name.startswith(SPLIT))
-        self._parts: dict[str, Parts] = {log: pydantic_core.from_json(parts) for log, parts in split}
-        """Log → its parts as far as `_next`, none if it is whole: the size of each, and the number of its next line."""
+        self._again: dict[str, tuple[int, Parts]] = {}
+        """Logs that a collector has asked for again → how far they went out since, until that is as far as before."""
         self._dead: set[str] = set()
         self._looked = self._beaten = float("-inf")
-        self._lines = 0
+        self._compacted = 0
 
     async def round(self, *, is_ending: bool) -> bool:
         """Publish the next bytes of each process, and who lives or has died; whether more waits already.
@@ -95,7 +94,7 @@ class Replicator:
         for name, logs in living.items():
             if name == ending or not self.journal.is_alive(name):
                 self._dead.add(name)
-            if all(map(self._is_through, logs)) if name in self._dead else is_due:
+            if all(self._left(log) <= 0 for log in logs) if name in self._dead else is_due:
                 await self._say(name, logs, is_dead=name in self._dead)
 
     def _rewind(self) -> None:
@@ -106,71 +105,37 @@ class Replicator:
         asked, self.port.asked = self.port.asked, {}
         for name, offset in asked.items():
             process, *part, number, _ = name.split(".")
-            log = f"{process}.{number}.log"
-            at = 0 if part else offset  # a split begins again with the log
-            if not self.files.size(log) or self._next.get(log, 0) <= at:
-                continue
-            for one in self.journal.all_logs() if not offset else [log]:
-                if process_of(one) == process:
-                    self._next[one] = at
-                    if one in self._parts:
-                        self._parts[one] = [(0, 1)] * len(self._parts[one])
-            if ENDED + process in self.cursor.learned:
-                self.cursor.unlearn([ENDED + process])
+            logs = [log for log in self.journal.all_logs() if process_of(log) == process]
+            log, at = f"{process}.{number}.log", 0 if part else offset  # a split begins again with the log
+            if log in logs and at < self._at(log):
+                self._again.update((one, (at, self._fresh(one))) for one in (logs if not offset else [log]))
+                if ENDED + process in self.cursor.learned:
+                    self.cursor.unlearn([ENDED + process])
 
-    async def _advance(self, logs: list[str]) -> bool:
-        """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
-        log = next((log for log in logs if not self._is_through(log)), None)
-        if log is None:
-            return False
-        offset, is_left = self._next.get(log, 0), log != logs[-1] or process_of(log) in self._dead
-        data = self.files.read(log, offset, CHUNK_BYTES)
-        if b"\n" not in data:
-            data = self.files.read(log, offset)  # a longer line, if it is no torn end
-        end = data.rfind(b"\n") + 1 or is_left * len(data)
-        return await self._send(log, offset, data[:end]) and (is_left or len(data) >= CHUNK_BYTES)
+    # -- where each log stands --------------------------------------------------------------------------------------
+
+    def _at(self, log: str) -> int:
+        return self._again[log][0] if log in self._again else self.cursor.offsets.get(log, 0)
 
     def _left(self, log: str) -> int:
-        return self.files.size(log) - self._next.get(log, 0)
+        return self.files.size(log) - self._at(log)
 
-    def _is_through(self, log: str) -> bool:
-        return self._left(log) <= 0
+    def _fresh(self, log: str) -> Parts:
+        """The parts of a log that nothing of was sent."""
+        count = int(self.cursor.learned.get(SPLIT + process_of(log), 1))
+        return [(0, 1)] * count if count > 1 else []
 
-    async def _send(self, log: str, offset: int, data: bytes) -> bool:
-        """Have bytes kept, and write down that they are, as far as they were not before; whether there were any."""
-        end, before = offset + len(data), self.cursor.offsets.get(log, 0)
-        if not before and log not in self._parts:
-            # A process's logs are split alike: a tree stays in one part. This is kept before anything of the log is:
-            # whoever sends it again, after a death, has to split it as it was.
-            alike = [len(parts) for one, parts in self._parts.items() if process_of(one) == process_of(log)]
-            count = (alike or self.port.counts[-1:])[0]
-            self._parts[log] = [(0, 1)] * count if count > 1 else []
-            self.cursor.learn({SPLIT + log: encode(self._parts[log]).decode()})
-            self.cursor.persist()
-        made, parts, learned = [(log, offset, data)], self._parts.get(log), {}
-        if parts:
-            made, parts = _split(log, data, parts)
-            learned[SPLIT + log] = encode(parts).decode()
-        for name, start, some in made:
-            for at in range(0, len(some), CHUNK_BYTES):
-                left = 0 if parts else self.files.size(log) - end
-                if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)):
-                    return False
-        self._next[log] = end
-        if parts:
-            self._parts[log] = parts
-        if end > before:
-            self.cursor.replicate(log, end, *_counted(data[max(0, before - offset) :]), learned)
-            self._lines += 1
-        return bool(data)
+    def _parts(self, log: str) -> Parts:
+        if log in self._again:
+            return self._again[log][1]
+        known = self.cursor.learned.get(PARTS + log)
+        return pydantic_core.from_json(known) if known else self._fresh(log)
 
-    async def _publish(self, chunk: Chunk) -> bool:
-        """Have a chunk kept; whether nothing before it is asked for."""
-        process = process_of(chunk.log)
-        if not chunk.offset:
-            chunk = chunk._replace(before=self._before(chunk.log))
-        await self.port.publish(self.port.place_of(process), chunk)
-        return process not in map(process_of, self.port.asked)
+    def _lengths(self, log: str) -> list[Chunk]:
+        """How much of a log is sent, or of the parts that it is split into, as chunks without bytes."""
+        if parts := self._parts(log):
+            return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
+        return [Chunk(log, self._at(log), b"", left=self._left(log))]
 
     def _before(self, log: str) -> tuple[str, int] | None:
         """The log before one of a process, or of a part, and how long it is."""
@@ -182,6 +147,52 @@ class Replicator:
         ]
         return found[-1] if found else None
 
+    # -- what is sent -------------------------------------------------------------------------------------------------
+
+    async def _advance(self, logs: list[str]) -> bool:
+        """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
+        log = next((log for log in logs if self._left(log) > 0), None)
+        if log is None:
+            return False
+        offset, is_left = self._at(log), log != logs[-1] or process_of(log) in self._dead
+        data = self.files.read(log, offset, CHUNK_BYTES)
+        if b"\n" not in data:
+            data = self.files.read(log, offset)  # a longer line, if it is no torn end
+        end = data.rfind(b"\n") + 1 or is_left * len(data)
+        return end > 0 and await self._send(log, offset, data[:end]) and (is_left or len(data) >= CHUNK_BYTES)
+
+    async def _send(self, log: str, offset: int, data: bytes) -> bool:
+        """Have bytes kept, and write down that they are, as far as they were not before; whether they were taken."""
+        end, known, process = offset + len(data), self.cursor.offsets.get(log, 0), process_of(log)
+        if not known and SPLIT + process not in self.cursor.learned:
+            # A process's logs are split alike: a tree stays in one part. This is kept before anything of it is sent:
+            # whoever sends that again, after a death, has to split it as it was.
+            self.cursor.learn({SPLIT + process: str(self.port.split)})
+            self.cursor.persist()
+        made, parts = [(log, offset, data)], self._parts(log)
+        if parts:
+            made, parts = _split(log, data, parts)
+        for name, start, some in made:
+            for at in range(0, len(some), CHUNK_BYTES):
+                left = 0 if parts else self.files.size(log) - end
+                if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)):
+                    return False
+        if end < known:
+            self._again[log] = end, parts
+        else:
+            self._again.pop(log, None)
+            learned = {PARTS + log: encode(parts).decode()} if parts else {}
+            self.cursor.replicate(log, end, *_counted(data[known - offset :]), learned)
+        return True
+
+    async def _publish(self, chunk: Chunk) -> bool:
+        """Have a chunk kept; whether nothing before it is asked for."""
+        process = process_of(chunk.log)
+        if not chunk.offset:
+            chunk = chunk._replace(before=self._before(chunk.log))
+        await self.port.publish(self.port.place_of(process), chunk)
+        return process not in map(process_of, self.port.asked)
+
     async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
         """Say how long the newest log of a process is, or of each of its parts; once it has died, that of all logs."""
         chunks = [chunk for log in logs for chunk in self._lengths(log)]
@@ -192,27 +203,17 @@ class Replicator:
                 return
         if is_dead:
             self.cursor.learn({ENDED + process: "1"})
-            self._lines += 1
-
-    def _lengths(self, log: str) -> list[Chunk]:
-        """How long a log is, or the parts that it was split into, as chunks without bytes."""
-        if not self._parts.get(log):
-            return [Chunk(log, self._next.get(log, 0), b"", left=self._left(log))]
-        parts = self._parts[log]
-        return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
 
     def _compact(self) -> None:
         """Rewrite a cursor that has grown; what is known of logs that are gone is forgotten."""
-        if self._lines < COMPACT_LINES:
+        if self.files.size(CURSOR) < 2 * self._compacted + COMPACT_BYTES:
             return
-        self._lines, logs = 0, self.journal.all_logs()
-        known = {*logs, *map(process_of, logs)}
-        self._next = {log: at for log, at in self._next.items() if log in known}
-        self._parts = {log: parts for log, parts in self._parts.items() if log in known}
-        learned = self.cursor.learned.items()
+        logs = self.journal.all_logs()
+        known, learned = {*logs, *map(process_of, logs)}, self.cursor.learned.items()
         self.cursor.learned = {name: text for name, text in learned if name.partition(".")[2] in known}
         with suppress(OSError):  # the file as it is says the same
             self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
+        self._compacted = self.files.size(CURSOR)
 
 
 def part_name(log: str, part: int, count: int) -> str:
