@@ -310,6 +310,19 @@ def test_stopping_twice_is_quiet(server: VendorServer, capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == ""
 
 
+def test_the_answer_to_what_is_on_its_way_is_read_before_delivery_stops(server: VendorServer) -> None:
+    server.script("braintrust", [Answer(delay=1.0)])
+    pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
+    record_tree(pipeline, children=3)
+    while not server.requests:
+        time.sleep(0.01)
+    pipeline.shipper.stop(30.0)
+    record_tree(pipeline, children=3)
+    assert lawful(flush(10)).settled
+    ids = server.event_ids("braintrust")
+    assert len(ids) == len(set(ids)) == 8
+
+
 def test_a_stop_before_the_loop_runs_is_a_stop(server: VendorServer) -> None:
     """The flag is seen first, the cancellation comes while the consumers are ending."""
     shipper = Shipper(Pipeline(deliver=False).journal)

@@ -26,6 +26,8 @@ class Gate:
     ) -> None:  # fmt: skip
         """`on_park` hears why the vendor takes nothing as it is set up, and None once it does again."""
         self.parked: Parked | None = None
+        self.is_closed = False
+        """Delivery ends: no request begins any more."""
         self.trouble: str | None = None
         """The reason why the last request was not settled by an answer."""
         self._warn_once = warn_once
@@ -39,7 +41,7 @@ class Gate:
         while True:
             now = self._clock()
             wait = self.parked.wait(now) if self.parked is not None else 0.0
-            if wait <= 0 and self._circuit.begin(now):
+            if wait <= 0 and not self.is_closed and self._circuit.begin(now):
                 return
             await asyncio.sleep(max(wait, self._circuit.wait(now), SHORTEST_WAIT))
 

@@ -109,7 +109,8 @@ class Sender:
         self.replies = Replies(vendor.secrets())
         self.gate = Gate(self.warn_once, outcome.park, backoff, clock)
         self.lookups = Lookups(vendor, lambda: outcome.cursor, self.replies, self._send, self.gate)
-        self.requests = 0
+        self.requests = self.on_the_way = 0
+        """Requests so far, and those that have no answer yet."""
         self._passed = 0
         """Requests that the vendor has taken."""
         self._suspects: dict[tuple[str, str], _Suspect] = {}
@@ -339,4 +340,8 @@ class Sender:
 
     async def _send(self, made: Request) -> Reply:
         self.requests += 1
-        return await self.http.send(made, self.vendor.auth())
+        self.on_the_way += 1
+        try:
+            return await self.http.send(made, self.vendor.auth())
+        finally:
+            self.on_the_way -= 1

@@ -222,6 +222,12 @@ class Shipper(LoopThread):
             await keep_tidy(self.journal, lambda: self.bounds, self._held)
 
     async def _close(self) -> None:
+        # An answer that nobody reads is asked for again by whoever comes next: no request begins, those there are end.
+        senders, end = [consumer.sender for consumer in self.consumers.values()], time.monotonic() + self._patience
+        for sender in senders:
+            sender.gate.is_closed = True
+        while any(sender.on_the_way for sender in senders) and time.monotonic() < end:
+            await asyncio.sleep(FLUSH_POLL_SECONDS)
         # Consumers first: each writes its cursor and releases its lock. The client they use is closed after them.
         for task in self._tasks:
             task.cancel()

@@ -53,7 +53,7 @@ class LoopThread(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
         self._guard = threading.Lock()
-        self._stopping = False
+        self._stopping, self._patience = False, 0.0
 
     def ensure(self) -> None:
         """Start the thread if it does not run; costs next to nothing when it does. Never raises or waits."""
@@ -74,7 +74,8 @@ class LoopThread(ABC):
             self._guard.release()
 
     def stop(self, timeout: float = 1.0) -> None:
-        """End the thread; what is under way is cut, and done again by whoever comes next."""
+        """End the thread; what takes longer than most of `timeout` is cut, and done again by whoever comes next."""
+        self._patience = timeout * WAIT_SHARE
         # The flag first: a loop that is only starting looks at it, one that runs is ended by the call.
         self._stopping = True
         thread = self._thread

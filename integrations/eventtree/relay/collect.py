@@ -42,6 +42,8 @@ LEARN_SECONDS = 5.0
 ASK_SECONDS = 2.0
 """A hole is asked for again this often."""
 SILENCE_SECONDS = 60.0
+STOP_SECONDS = 10.0
+"""At its end a collector waits so long for vendors' answers: Kubernetes waits for 30 seconds."""
 FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -92,7 +94,7 @@ class Collector:
                 failures += 1
                 await asyncio.sleep(pause_after(failures))
         finally:
-            self.shipper.stop(2.0)
+            self.shipper.stop(STOP_SECONDS)
 
     async def _collect(self, port: Port, place: int) -> None:
         """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
