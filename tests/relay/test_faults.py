@@ -806,9 +806,9 @@ def test_f78_a_collectors_full_disk_ends_nobody_yet(tmp_path: Path, monkeypatch:
     writer.write([Chunk("w-1.0000.log", 0, b"a line\n", left=9).pack()])
     with monkeypatch.context() as full:
         full.setattr(files, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        writer.end_silent(near, "1-0")
+        writer.end_silent(near, 0)
     assert report(tmp_path).vanished == 0
-    writer.end_silent(near, "1-0")
+    writer.end_silent(near, 0)
     assert (report(tmp_path).vanished, report(tmp_path).vanished_bytes) == (1, 9)
 
 

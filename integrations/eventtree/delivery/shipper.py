@@ -232,6 +232,8 @@ class Shipper(LoopThread):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for consumer in self.consumers.values():
+            consumer.release()  # its task may have been cancelled before it began
         for client in self._clients:
             await client.close()
 

@@ -31,7 +31,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, TAKERS, is_collected, removed_size
 from eventtree.record import BY_NAME
-from eventtree.relay.port import AwayError, Chunk, Port, go_on, pause_after
+from eventtree.relay.port import AwayError, Chunk, Port, pause_after
 from eventtree.relay.settings import port_at
 from eventtree.vendors import Vendor
 
@@ -68,6 +68,8 @@ class Collector:
         self.shipper, self.writer = Shipper(journal), Writer(journal, files, silence)
         self._asked: dict[str, float] = {}
         """Log → when it was asked for again last."""
+        self._failures = 0
+        """Connections in a row that did not come to be."""
 
     async def run(self, url: str, *, partitions: int | None = None, take: Collection[int] | None = None) -> None:
         """Collect until cancelled, over one connection after the other.
@@ -75,26 +77,30 @@ class Collector:
         Raises:
             ConfigError, RefusedError: the engine does not take us as we are.
         """
-        failures = 0
         try:
             while True:
                 try:
-                    async with port_at(url, serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
-                        failures, known = 0, set[int]()
-                        while True:
-                            go_on()
-                            for place in set(port.places(take)) - known:
-                                tasks.create_task(self._collect(port, place))
-                                known.add(place)
-                            await asyncio.sleep(LEARN_SECONDS)
-                            await port.learn()
+                    # A task that has no group behind it: only there does a cancellation stay known (`_go_on`).
+                    await asyncio.create_task(self._connected(url, partitions, take))
                 except AwayError as away:
-                    if not failures:
+                    if not self._failures:
                         diagnostics.logger.warning("nothing comes from %s: %s", url, away)
-                failures += 1
-                await asyncio.sleep(pause_after(failures))
+                self._failures += 1
+                await asyncio.sleep(pause_after(self._failures))
         finally:
             self.shipper.stop(STOP_SECONDS)
+
+    async def _connected(self, url: str, partitions: int | None, take: Collection[int] | None) -> None:
+        """Collect over one connection until it breaks: from each partition, those too that come to be."""
+        async with port_at(url, serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
+            self._failures, known = 0, set[int]()
+            while True:
+                _go_on()
+                for place in set(port.places(take)) - known:
+                    tasks.create_task(self._collect(port, place))
+                    known.add(place)
+                await asyncio.sleep(LEARN_SECONDS)
+                await port.learn()
 
     async def _collect(self, port: Port, place: int) -> None:
         """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
@@ -105,7 +111,7 @@ class Collector:
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
                 while await port.lease(place):
-                    go_on()
+                    _go_on()
                     if batch := await port.receive(place):
                         await self._take(port, batch)
                     else:
@@ -127,6 +133,13 @@ class Collector:
                 self._asked[log] = now
                 await port.ask(log, size)
             await port.answer(mark, is_taken, log, size)
+
+
+def _go_on() -> None:
+    """Raise a cancellation that a client has swallowed: `wait_for` of Python 3.11 loses one that meets an answer."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 Outcome = tuple[bool, str, int | None]

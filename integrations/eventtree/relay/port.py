@@ -90,13 +90,6 @@ def pause_after(failures: int) -> float:
     return min(LONGEST_SECONDS, Backoff().delay(failures))
 
 
-def go_on() -> None:
-    """Raise a cancellation that a client has swallowed: `wait_for` of Python 3.11 loses one that meets an answer."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 class Port:
     """One connection to an engine: used within `opened`, which makes a client's errors ours."""
 

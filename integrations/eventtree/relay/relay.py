@@ -20,7 +20,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.loop import unseen
-from eventtree.relay.port import AwayError, RefusedError, go_on, pause_after
+from eventtree.relay.port import AwayError, RefusedError, pause_after
 from eventtree.relay.replicate import ENDED, Replicator
 from eventtree.relay.settings import port_at
 
@@ -130,8 +130,8 @@ class Relay(LoopThread):
             self.is_away = False
             self.cursor.park(None)
             replicator = Replicator(self.journal, self.cursor, port)
-            while not self.cursor.is_gone():
-                go_on()
+            # The flag as well: `wait_for` of Python 3.11, which clients use, loses a cancellation that meets an answer.
+            while not self.cursor.is_gone() and not self._stopping:
                 if not await replicator.round(is_ending=self._is_ending):
                     await self._pause(self.poll_seconds)
 
