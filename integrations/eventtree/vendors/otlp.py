@@ -24,11 +24,11 @@ No place, and not sent: `usage.raw`, events that are framework plumbing (dropped
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from struct import Struct, pack
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pydantic import field_validator, model_validator
@@ -39,15 +39,13 @@ from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
 from eventtree.serializer.times import from_ns, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, json_in, own_version, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import otlp_wire as wire
-from eventtree.vendors.otlp_event import Told, value_text
+from eventtree.vendors.otlp_event import Facts, value_text
 from eventtree.vendors.otlp_tables import MODELS, attributes_of
-
-RETRIEVER = Kind.RETRIEVER
 
 Flavor = Literal["genai", "openinference", "langfuse", "langsmith", "mlflow"]
 SIGNS: tuple[tuple[str, Flavor], ...] = (
@@ -134,7 +132,8 @@ class OTLP(Vendor):
     @classmethod
     def _from_environment(cls, given: Any) -> Any:
         if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
-            raise wire.MISSING
+            problem = "opentelemetry-proto is not installed"
+            raise ConfigError("OTLP", problem, "Run pip install 'eventtree[otlp]'")
         given = {name: value for name, value in dict(given).items() if value is not None}
         is_addressed = any(given.get(name) for name in ("endpoint", "base_url", "traces_endpoint"))
         if is_addressed:
@@ -213,7 +212,7 @@ class OTLP(Vendor):
         place, around, path = place_of(view), self._around(view), self._place(TRACES)
         for event in events:
             span = self._span(event, view, place)
-            yield Item(event.id, view.id, (event.id,), "spans", around[len(span)] + span, 0, path)
+            yield made((event.id, view.id, (event.id,), "spans", around[len(span)] + span, 0, path))
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path = self.traces_endpoint.removeprefix(self.base_url)
@@ -227,24 +226,23 @@ class OTLP(Vendor):
         return around_of((*self.resource.items(), *own, ("deployment.environment.name", root.environment)))
 
     def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
-        told, failed = Told(event, view), views.failure(event) if event.status is Status.ERROR else None
+        facts, failed = Facts(event, view), views.failure(event) if event.status is Status.ERROR else None
         (trace_id, above, links), is_plain, is_asked = place, self.flavor == "openinference", event.kind in MODELS
         name, start, parent = event.name, wire.nanoseconds(event.start), view.parent_id(event)
-        if told.operation is not None and not is_plain:
-            subject = told.asked_model if is_asked else "" if event.kind is RETRIEVER else name
-            name = f"{told.operation} {subject or ''}"
+        if facts.operation is not None and not is_plain:
+            subject = facts.asked_model if is_asked else "" if event.kind is Kind.RETRIEVER else name
+            name = f"{facts.operation} {subject or ''}"
         if parent is not None:
             above, links = wire.span_id(parent), NO_LINKS
         end = ended(event, view, start)
         return b"".join((
-            b"\x0a\x10", trace_id, b"\x12\x08", wire.span_id(event.id),
-            b"\x22\x08" + above if above else b"",
+            b"\x0a\x10", trace_id, b"\x12\x08", wire.span_id(event.id), b"\x22\x08" + above if above else b"",
             wire.text_field(5, name.strip() or str(event.kind)),
             PLACED(0x30, CLIENT if is_asked and not is_plain else INTERNAL, 0x39, start,
                    0x41, end if end > start else start, b"\x85\x01", SAMPLED),
             *[wire.framed(13, wire.ids(1, *link)) for link in links],
             b"" if failed is None else wire.framed(15, wire.text_field(2, failed) + FAILED),
-            *attributes_of(self.flavor, told),
+            *attributes_of(self.flavor, facts),
             *(happened(event, view, end) if event.notes or event.error is not None or view.has_more(event) else ()),
         ))  # fmt: skip
 
@@ -252,21 +250,25 @@ class OTLP(Vendor):
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Each score by the backend's own call, where it has one; else a log record, if `scores` says so."""
-        route = self.flavor if self.flavor in CALLS else "logs" if self.scores == "logs" else None
+        route = self.flavor if self.flavor in self.routes else "logs" if self.scores == "logs" else None
         if route is None:
             return Encoded(())
         view = None if tree is None else TreeView.of(tree)
         around = wire.Before((2, b""), (2, b""), (1, b"")) if view is None else self._around(view)
-        trace_id = wire.trace_id(feedback["tree"]) if view is None else place_of(view)[0]
-        on, own = wire.span_id(views.target(feedback, tree)), feedback.get("metadata")
-        late = trace_id, on, value_text(feedback.get("user")), own if isinstance(own, dict) else {}, feedback.get("at")
-        params = {"mlflow": (("trace", f"tr-{trace_id.hex()}"),), "logs": self._place(LOGS)}.get(route, ())
+        on = (
+            wire.trace_id(feedback["tree"]) if view is None else place_of(view)[0],
+            wire.span_id(views.target(feedback, tree)),
+        )
+        params = {"mlflow": (("trace", f"tr-{on[0].hex()}"),), "logs": self._place(LOGS)}.get(route, ())
         items = []
-        for at, one in enumerate(judgments(feedback)):
-            said = Judgment(*one[:5], f"{feedback['key']}:{at}", *late)
-            made = log_record(said) if route == "logs" else to_json(CALLS[route](said))
-            content = around[len(made)] + made if route == "logs" else made
-            items.append(Item(said.key, feedback["tree"], (), route, content, path_params=params))
+        for at, said in enumerate(judgments(feedback)):
+            key = f"{feedback['key']}:{at}"
+            if route == "logs":
+                record = log_record(said, feedback, key, *on)
+                content = around[len(record)] + record
+            else:
+                content = to_json(bodies(said, feedback, key, *on)[route])
+            items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
 
     def advice(self) -> tuple[str, ...]:
@@ -287,7 +289,7 @@ class OTLP(Vendor):
             return Verdict()  # the id is there: it was taken before
         if not 200 <= status < 300 or route not in ("spans", "logs"):
             return super().read_reply(request, status, body)
-        said = partial_success(body)
+        said = partial_success(body, route)
         if said is None:
             return Verdict(verified=False)
         rejected, words = said
@@ -312,24 +314,29 @@ def pairs_of(given: Any, setting: str) -> dict[str, Any]:
     return found
 
 
-def partial_success(body: bytes) -> tuple[int, str] | None:
+def partial_success(body: bytes, route: str) -> tuple[int, str] | None:
     """How many spans an answer says were left out, and its words; None where it cannot be read.
 
     An answer may be JSON whatever its content type says (MLflow), and an empty one means that all were taken.
     """
-    if body[:1] == b"{":
-        reply = cast("dict[str, Any]", json_in(body) or {})
-        said = reply.get("partialSuccess") or reply.get("partial_success") or {}
-        try:
-            rejected = int(said.get("rejectedSpans") or said.get("rejectedLogRecords") or 0)
-            return rejected, as_text(said.get("errorMessage"))
-        except (AttributeError, TypeError, ValueError):
-            return None
+    module, message, count = ANSWERS[route]
+    reply = wire.proto(module, message)()
     try:
-        reply = wire.proto("collector.trace.v1.trace_service").ExportTraceServiceResponse.FromString(body)
+        if body[:1] == b"{":
+            from google.protobuf.json_format import Parse
+
+            Parse(body, reply, ignore_unknown_fields=True)
+        else:
+            reply.ParseFromString(body)
     except Exception:  # noqa: BLE001  (protobuf's errors are of whichever of its implementations is there)
         return None
-    return reply.partial_success.rejected_spans, reply.partial_success.error_message
+    return getattr(reply.partial_success, count), reply.partial_success.error_message
+
+
+ANSWERS = {
+    "spans": ("trace.v1.trace_service", "ExportTraceServiceResponse", "rejected_spans"),
+    "logs": ("logs.v1.logs_service", "ExportLogsServiceResponse", "rejected_log_records"),
+}
 
 
 @lru_cache(maxsize=16)
@@ -337,7 +344,7 @@ def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
     """What stands before a span of this resource."""
     version = own_version()
     sdk = {"telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version}
-    known = wire.attributes(wire.RESOURCE, {**{name: one for name, one in resource if one is not None}, **sdk})
+    known = wire.attributes(wire.RESOURCE, {**dict(resource), **sdk})
     scope = wire.text_field(1, "eventtree") + (wire.text_field(2, version) if version else b"")
     return wire.Before((2, wire.framed(1, scope)), (2, wire.framed(1, known)), (1, b""))
 
@@ -380,20 +387,18 @@ def happened(event: Event, view: TreeView, end: int) -> Iterator[bytes]:
         yield event_of("exception", end, {f"exception.{key}": one for key, one in known.items()})
     for note in event.notes:
         yield event_of(note.name, wire.nanoseconds(note.at), {"value": value_text(note.value)})
-    if not view.has_more(event):
-        return
     scores = view.links(event, ("scores",)).get("scores")
     own = [{"score": scores}] if isinstance(scores, dict) else []
     for feedback in (*own, *view.feedback(event)):
         at = from_ns(feedback.get("at"))
         when = end if at is None else wire.nanoseconds(at)
-        yield from (event_of(EVALUATION, when, judgment.attributes) for judgment in judgments(feedback))
+        yield from (event_of(EVALUATION, when, said.attributes) for said in judgments(feedback))
 
 
 def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
     """Something that happened at a time, as a field of its span."""
-    known = b"\x09" + pack("<Q", at) + wire.text_field(2, name.strip() or "note")
-    return wire.framed(11, known + wire.attributes(wire.EVENT, attributes))
+    named = wire.text_field(2, name.strip() or "note")
+    return wire.framed(11, b"\x09" + pack("<Q", at) + named + wire.attributes(wire.EVENT, attributes))
 
 
 # Feedback
@@ -407,13 +412,6 @@ class Judgment(NamedTuple):
     score: float | None
     label: str | None
     words: str | None
-    key: str = ""
-    """Of one that comes after its tree went out, as are all from here on."""
-    trace: bytes = b""
-    span: bytes = b""
-    user: str | None = None
-    metadata: Mapping[str, JsonValue] = {}
-    at: JsonValue = None
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -436,50 +434,40 @@ def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[Judgment]:
         yield Judgment(name, value, score, value_text(value) if score is None else None, words)
 
 
-def phoenix_annotation(said: Judgment) -> JsonValue:
-    """`POST /v1/span_annotations` of Phoenix: with the same `identifier` it is the same annotation."""
-    return without_nulls({
-        "span_id": said.span.hex(), "name": said.name, "annotator_kind": "HUMAN", "identifier": said.key,
-        "result": without_nulls({"score": said.score, "label": said.label, "explanation": said.words}),
-        "metadata": {**said.metadata, **without_nulls({"user": said.user})} or None,
-    })  # fmt: skip
-
-
-def mlflow_assessment(said: Judgment) -> JsonValue:
-    """`POST /api/3.0/mlflow/traces/{trace}/assessments` of MLflow. A correction is an expectation. The id is ours, so
-    that the same assessment is refused when it comes again (`read_reply`).
+def bodies(said: Judgment, feedback: Feedback, key: str, trace: bytes, span: bytes) -> Mapping[str, JsonValue]:
+    """Route → what the backend's own call is sent. Sent twice it stands there once: Phoenix knows its `identifier`,
+    Langfuse its `id`; MLflow refuses an `assessment_id` that it has (`read_reply`), and calls a correction expectation.
     """
-    kind = "expectation" if said.name == "correction" else "feedback"
-    return {"assessment": without_nulls({
-        "assessment_id": f"a-{wire.trace_id(said.key).hex()}", "assessment_name": said.name,
-        "trace_id": f"tr-{said.trace.hex()}", "span_id": said.span.hex(),
-        "source": {"source_type": "HUMAN", "source_id": said.user or "eventtree"},
-        kind: {"value": said.words if said.value is None else said.value}, "rationale": said.words,
-        "metadata": {str(name): as_text(one) for name, one in {**said.metadata, "eventtree.key": said.key}.items()},
-    })}  # fmt: skip
+    own, user = feedback.get("metadata"), value_text(feedback.get("user"))
+    metadata = own if isinstance(own, dict) else {}
+    return {
+        "openinference": without_nulls({
+            "span_id": span.hex(), "name": said.name, "annotator_kind": "HUMAN", "identifier": key,
+            "result": without_nulls({"score": said.score, "label": said.label, "explanation": said.words}),
+            "metadata": {**metadata, **without_nulls({"user": user})} or None,
+        }),
+        "mlflow": {"assessment": without_nulls({
+            "assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": said.name,
+            "trace_id": f"tr-{trace.hex()}", "span_id": span.hex(), "rationale": said.words,
+            "source": {"source_type": "HUMAN", "source_id": user or "eventtree"},
+            "expectation" if said.name == "correction" else "feedback":
+                {"value": said.words if said.value is None else said.value},
+            "metadata": {str(name): as_text(one) for name, one in {**metadata, "eventtree.key": key}.items()},
+        })},
+        "langfuse": without_nulls({
+            "id": key, "traceId": trace.hex(), "observationId": span.hex(), "name": said.name,
+            "value": next((one for one in (said.score, said.label) if one is not None), said.words),
+            "dataType": "CATEGORICAL" if said.score is None else "NUMERIC", "comment": said.words,
+            "metadata": metadata or None,
+        }),
+    }  # fmt: skip
 
 
-def langfuse_score(said: Judgment) -> JsonValue:
-    """`POST /api/public/scores` of Langfuse: with the same `id` it is the same score."""
-    return without_nulls({
-        "id": said.key, "traceId": said.trace.hex(), "observationId": said.span.hex(), "name": said.name,
-        "value": next((one for one in (said.score, said.label) if one is not None), said.words),
-        "dataType": "CATEGORICAL" if said.score is None else "NUMERIC", "comment": said.words,
-        "metadata": said.metadata or None,
-    })  # fmt: skip
-
-
-CALLS: Mapping[str, Callable[[Judgment], JsonValue]] = {
-    "openinference": phoenix_annotation, "mlflow": mlflow_assessment, "langfuse": langfuse_score,
-}  # fmt: skip
-"""Flavor whose backend has a call of its own for judgments, and that call's route → what it is sent."""
-
-
-def log_record(said: Judgment) -> bytes:
+def log_record(said: Judgment, feedback: Feedback, key: str, trace: bytes, span: bytes) -> bytes:
     """The log event `gen_ai.evaluation.result` of the conventions."""
-    at = from_ns(said.at)
-    attributes = {**said.attributes, "user.id": said.user, "eventtree.key": said.key}
+    at = from_ns(feedback.get("at"))
+    attributes = {**said.attributes, "user.id": value_text(feedback.get("user")), "eventtree.key": key}
     return b"".join((
         b"\x09", pack("<Q", 0 if at is None else wire.nanoseconds(at)), wire.attributes(wire.RECORD, attributes),
-        b"\x45", pack("<I", SAMPLED), wire.ids(9, said.trace, said.span), wire.text_field(12, EVALUATION),
+        b"\x45", pack("<I", SAMPLED), wire.ids(9, trace, span), wire.text_field(12, EVALUATION),
     ))  # fmt: skip

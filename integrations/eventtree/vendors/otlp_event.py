@@ -43,7 +43,7 @@ OPERATIONS: Mapping[Kind, str] = {
 }  # fmt: skip
 
 
-class Told:
+class Facts:
     """An event of a tree, with what several attributes are made of worked out once."""
 
     __slots__ = (
@@ -60,7 +60,8 @@ class Told:
         self.prompt: Mapping[str, Any] = event.prompt or NOTHING
         self.cost: Mapping[str, Any] = NOTHING if event.cost is None else views.cost_of(event.cost)
         self.session, self.user = event.session_id or root.session_id, event.user or root.user
-        self.inputs, self.outputs = object_in(inputs), object_in(outputs)
+        self.inputs: Mapping[str, Any] = inputs if type(inputs) is dict else NOTHING
+        self.outputs: Mapping[str, Any] = outputs if type(outputs) is dict else NOTHING
         self.operation = OPERATIONS.get(kind)
         """What the GenAI conventions call the run; None where they have no name for it."""
         self.input_messages: list[Message] = NO_MESSAGES
@@ -75,7 +76,7 @@ class Told:
             self.operation = "invoke_workflow"
 
 
-Value = Callable[[Told], Any]
+Value = Callable[[Facts], Any]
 
 
 def object_in(value: JsonValue) -> Mapping[str, Any]:
@@ -96,24 +97,26 @@ def json_text(value: JsonValue) -> bytes | None:
 
 def value_text(value: JsonValue) -> str | None:
     """A text as it is, any other value as JSON."""
-    return value if isinstance(value, str) or value is None else to_json(value).decode()
+    return None if value is None else as_text(value)
 
 
-def number(value: JsonValue) -> float | None:
-    """A number."""
-    known = finite(value)
-    return None if known is None else float(known)
+def numeric(kind: type) -> Callable[[JsonValue], Any]:
+    """What makes a number of this type of any; None of what is no number."""
+    return lambda value: None if (known := finite(value)) is None else kind(known)
 
 
-def count(value: JsonValue) -> int | None:
-    """A whole number."""
-    known = finite(value)
-    return None if known is None else int(known)
+number, count = numeric(float), numeric(int)
 
 
 def texts(value: JsonValue) -> list[str]:
     """A list of texts; one alone is a list too."""
     return [as_text(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+
+
+def texts_in(inputs: Mapping[str, Any]) -> list[JsonValue]:
+    """What was embedded."""
+    found = inputs.get("texts")
+    return found if isinstance(found, list) else []
 
 
 def text_in(value: JsonValue, key: str = "") -> str | None:
@@ -124,61 +127,42 @@ def text_in(value: JsonValue, key: str = "") -> str | None:
 
 def dollars(part: str) -> Value:
     """A part of the cost: `input`, `output`, `total`."""
-    key = f"{part}_usd"
-    return lambda told: told.cost.get(key)
+    return lambda facts: facts.cost.get(f"{part}_usd")
 
 
 def money(form: str) -> Value:
     """The dollars of input, output and all, as a JSON object with keys of this form; nothing without a total."""
-    keys = {form.format(part): f"{part}_usd" for part in ("input", "output", "total")}
 
-    def made(told: Told) -> bytes | None:
-        found = {key: told.cost.get(part) for key, part in keys.items()}
-        return None if told.cost.get("total_usd") is None else json_text(without_nulls(found))
+    def made(facts: Facts) -> bytes | None:
+        found = {form.format(part): facts.cost.get(f"{part}_usd") for part in ("input", "output", "total")}
+        return None if facts.cost.get("total_usd") is None else to_json(without_nulls(found))
 
     return made
 
 
 def param(make: Callable[[JsonValue], Any], *names: str) -> Value:
     """A parameter, by the first of its names that has a value."""
-
-    def made(told: Told) -> Any:
-        return next((make(found) for name in names if (found := told.params.get(name)) is not None), None)
-
-    return made
+    return lambda facts: next((make(found) for name in names if (found := facts.params.get(name)) is not None), None)
 
 
-def finish_reasons(told: Told) -> list[str]:
+def finish_reasons(facts: Facts) -> list[str]:
     """How each generation ended."""
-    said = texts([message.get("finish_reason") for message in told.output_messages])
-    return said or texts(told.outputs.get("finish_reason") or None)
+    said = texts([message.get("finish_reason") for message in facts.output_messages])
+    return said or texts(facts.outputs.get("finish_reason") or None)
 
 
 # Documents, messages, tools: as JSON by the schemas of the conventions
 
 
-def listed(holder: Mapping[str, Any], key: str) -> list[Any]:
-    """The list at this key; empty where there is none."""
-    found = holder.get(key)
-    return found if isinstance(found, list) else []
-
-
-def documents(holder: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The documents of inputs or outputs, each as `{id, score, content, metadata}`."""
-    return [document_of(one) for one in listed(holder, "documents")]
-
-
-def document_of(document: JsonValue) -> dict[str, JsonValue]:
-    """One document."""
-    if not isinstance(document, dict):
-        return {"content": as_text(document)}
-    named = {
-        "id": value_text(document.get("id")),
-        "score": number(document.get("score")),
-        "content": document.get("text"),
-    }
-    more = {key: one for key, one in document.items() if key not in ("id", "score", "text")}
-    return {key: one for key, one in {**named, **more}.items() if one is not None}
+def documents(holder: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The documents of inputs or outputs, each as `{id, score, content, metadata}`; None where there is no list."""
+    given, found = holder.get("documents"), []
+    for document in given if isinstance(given, list) else ():
+        known = document if isinstance(document, dict) else {"text": as_text(document)}
+        own = {"id": value_text(known.get("id")), "score": number(known.get("score")), "content": known.get("text")}
+        more = {key: one for key, one in known.items() if key not in ("id", "score", "text")}
+        found.append({key: one for key, one in {**own, **more}.items() if one is not None})
+    return found if isinstance(given, list) else None
 
 
 def messages_text(messages: list[Message]) -> bytes | None:

@@ -3,7 +3,7 @@
 `GENAI` follows OpenTelemetry's semantic-conventions-genai v0.1.0 (messages: its JSON schemas), with the older spellings
 that backends still read alone; `OPENINFERENCE` the release 0.1.42, which Phoenix stores; the others Langfuse 3.22,
 LangSmith (2026-08) and MLflow 3.17. Content stands once on a span: `input.value` and `output.value` hold what no
-row before them has told.
+row before them has facts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eventtree.serializer.times import first_token, iso, later
 from eventtree.serializer.vendor import without_nulls
 from eventtree.trace import span_id
 from eventtree.vendors import otlp_event as of
-from eventtree.vendors.otlp_event import Told, json_text, value_text
+from eventtree.vendors.otlp_event import Facts, json_text, value_text
 from eventtree.vendors.otlp_wire import KEYS, add
 
 ALL = frozenset(Kind)
@@ -30,7 +30,7 @@ ALL = frozenset(Kind)
 
 class Row(NamedTuple):
     """One attribute: which field of the event it tells (`links`: the root's ties to a dataset), its value, as a path
-    from `Told` or made of it, and on which kinds it stands.
+    from `Facts` or made of it, and on which kinds it stands.
     """
 
     attribute: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     or JSON, and has a `.mime_type` beside it that says which.
     """
     field: str
-    value: str | Callable[[Told], Any]
+    value: str | Callable[[Facts], Any]
     kinds: Collection[Kind] = ALL
     is_content: bool = False
     """It tells the whole field: no later row of content tells it again."""
@@ -53,7 +53,7 @@ WHAT = ("kind", "name", "provider", "model", "asked_model", "params", "prompt")
 them. So no row of theirs may look at any other field, but for `WHO` of the root and the operation.
 """
 WHO_OF, WHAT_OF = attrgetter(*WHO), attrgetter(*WHAT[1:5])
-OPTIONAL = ("params", "prompt", "usage", "cost", "time_to_first_token")
+OPTIONAL = ("usage", "cost", "time_to_first_token")
 """Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
 OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
@@ -65,32 +65,25 @@ LONGEST = 8_192
 class Group:
     """Rows that are told together."""
 
-    __slots__ = ("keys", "known", "read", "ways")
+    __slots__ = ("known", "rows")
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Make each ready: paths are read all at once. Of the others their value, their attribute's name, what stands
-        before their leaves, what tells their type, the field that they tell whole.
-        """
-        paths = {row.attribute: row.value for row in rows if isinstance(row.value, str)}
-        self.keys, self.read = [KEYS[name] for name in paths], attrgetter(*paths.values(), "kind")
-        self.ways = [
-            (row.value, KEYS[row.attribute], row.attribute[:-1] if row.attribute.endswith("*") else None,
-             KEYS[row.attribute[:-5] + "mime_type"] if row.attribute.endswith(".value") else None,
-             row.field if row.is_content else None)
-            for row in rows if not isinstance(row.value, str)
+        """Make each ready: value, attribute, what stands before its leaves, what it tells whole, where its type is."""
+        self.rows = [
+            (attrgetter(row.value) if isinstance(row.value, str) else row.value, KEYS[row.attribute],
+             row.attribute[:-1] if row.attribute[-1] == "*" else None, row.field if row.is_content else None,
+             KEYS[row.attribute[:-5] + "mime_type"] if row.attribute.endswith(".value") else None)
+            for row in rows
         ]  # fmt: skip
         self.known: Remembered[Any, bytes] = Remembered(128)
 
-    def tell(self, found: list[bytes], told: Told) -> None:
+    def tell(self, found: list[bytes], facts: Facts) -> None:
         """Add what they say of an event, as fields of its span; without what has no value."""
         contents = []
-        for key, value in zip(self.keys, self.read(told)):  # noqa: B905  (it reads one more, so that there are several)
-            if value or (value is not None and type(value) in NUMBERS):
-                add(found, key, value)
-        for value_of, key, before, beside, content in self.ways:
+        for value_of, key, before, content, beside in self.rows:
             if content is not None and content in contents:
                 continue
-            value = value_of(told)
+            value = value_of(facts)
             if not value and (value is None or (beside is None and type(value) not in NUMBERS)):
                 continue
             if before is not None:
@@ -104,12 +97,12 @@ class Group:
             if content is not None:
                 contents.append(content)
 
-    def remembered(self, key: Any, told: Told, is_worth: bool = True) -> bytes:
+    def remembered(self, key: Any, facts: Facts, is_worth: bool = True) -> bytes:
         """The same as bytes: of an event with this key, what they said of the last one."""
         known = self.known.get(key)
         if known is None:
             found: list[bytes] = []
-            self.tell(found, told)
+            self.tell(found, facts)
             known = b"".join(found)
             if is_worth:
                 self.known.keep(key, known)
@@ -130,19 +123,19 @@ def groups_of(flavor: str, kind: Kind, is_root: bool, is_tied: bool, is_ok: bool
     return tuple(Group([row for row in rows if row.field in fields]) for fields in (WHO, WHAT, rest))
 
 
-def attributes_of(flavor: str, told: Told) -> list[bytes]:
+def attributes_of(flavor: str, facts: Facts) -> list[bytes]:
     """The attributes of an event, as fields of its span, in pieces."""
-    event, view, is_root = told.event, told.view, told.is_root
+    event, view, is_root = facts.event, facts.view, facts.is_root
     who, what, rest = groups_of(
-        flavor, event.kind, is_root, is_root and view.has_links, event.status is OK, event.params is None,
-        event.prompt is None, event.usage is None, event.cost is None, event.time_to_first_token is None,
+        flavor, event.kind, is_root, is_root and view.has_links, event.status is OK,
+        event.usage is None, event.cost is None, event.time_to_first_token is None,
     )  # fmt: skip
     given = None if event.params is None and event.prompt is None else json_text([event.params, event.prompt])
     found = [
-        who.remembered((WHO_OF(event), WHO_OF(view.root)), told),
-        what.remembered((told.operation, WHAT_OF(event), given), told, given is None or len(given) < LONGEST),
+        who.remembered((WHO_OF(event), WHO_OF(view.root)), facts),
+        what.remembered((facts.operation, WHAT_OF(event), given), facts, given is None or len(given) < LONGEST),
     ]
-    rest.tell(found, told)
+    rest.tell(found, facts)
     return found
 
 
@@ -165,34 +158,36 @@ MODEL, TOOL, AGENT, CHAIN, RETRIEVER, RERANKER, EMBEDDING = (
 )
 
 
-def _dataset(told: Told) -> dict[str, str | None]:
-    found = told.view.links(told.event, ("run_id", "dataset_id", "datapoint_id", "experiment", "expected"))
+def _dataset(facts: Facts) -> dict[str, str | None]:
+    found = facts.view.links(facts.event, ("run_id", "dataset_id", "datapoint_id", "experiment", "expected"))
     return {name: value_text(one) for name, one in found.items()}
 
 
-def _caller(told: Told) -> dict[str, Any]:
-    known = of.object_in(told.view.dataset_field("caller"))
+def _caller(facts: Facts) -> dict[str, Any]:
+    known = of.object_in(facts.view.dataset_field("caller"))
     names = {"function": "function.name", "file": "file.path", "line": "line.number"}
     return {name: known[key] for key, name in names.items() if isinstance(known.get(key), str | int)}
 
 
-TOTAL, INPUTS, OUTPUTS = of.dollars("total"), attrgetter("event.inputs"), attrgetter("event.outputs")
+TOTAL = of.dollars("total")
 KINDS = {kind: "LLM" if kind is Kind.MODEL else kind.upper() for kind in Kind}
 ABOUT: Table = (
-    Row("openinference.span.kind", "kind", lambda told: KINDS[told.kind]),
+    Row("openinference.span.kind", "kind", lambda facts: KINDS[facts.kind]),
     Row("session.id", "session_id", "session"),
     Row("user.id", "user", "user"),
-    Row("metadata", "metadata", lambda told: json_text(views.own_metadata(told.event) or None)),
+    Row("metadata", "metadata", lambda facts: json_text(views.own_metadata(facts.event) or None)),
     Row("tag.tags", "tags", "event.tags"),
     Row(
         "error.type",
         "error",
-        lambda told: views.failure(told.event) and ((told.event.error.type if told.event.error else "") or "_OTHER"),
+        lambda facts: (
+            views.failure(facts.event) and ((facts.event.error.type if facts.event.error else "") or "_OTHER")
+        ),
     ),
     Row("eventtree.id", "id", "event.id"),
     Row("eventtree.framework", "framework", "event.framework"),
-    Row("eventtree.*", "status", lambda told: views.ended(told.event)),
-    Row("eventtree.usage", "usage", lambda told: json_text(views.usage_rest(told.event, PLACED_TOKENS) or None)),
+    Row("eventtree.*", "status", lambda facts: views.ended(facts.event)),
+    Row("eventtree.usage", "usage", lambda facts: json_text(views.usage_rest(facts.event, PLACED_TOKENS) or None)),
     Row("eventtree.*", "links", _dataset),
     Row("code.*", "links", _caller),
 )
@@ -224,6 +219,7 @@ PARAMS: Mapping[str, tuple[Callable[[JsonValue], Any], tuple[str, ...]]] = {
     "encoding_formats": (of.texts, ("encoding_format",)),
 }
 """Attribute below `gen_ai.request` → how its value is made, and the names of the parameter."""
+SOURCES = {"provider": "provider"}
 OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 PLACED_PARAMS = {"tools", "response_format", *(name for _, names in PARAMS.values() for name in names)}
 TOKENS: Mapping[str, str] = {
@@ -241,26 +237,26 @@ PLACED_TOKENS: Collection[str] = {
 }  # fmt: skip
 
 
-def _provider(told: Told) -> str | None:
-    own = told.event.provider or (of.UNKNOWN if told.kind in MODELS else "")
+def _provider(facts: Facts) -> str | None:
+    own = facts.event.provider or (of.UNKNOWN if facts.kind in MODELS else "")
     return PROVIDERS.get(own.lower(), own)
 
 
-def _query(told: Told) -> str | None:
+def _query(facts: Facts) -> str | None:
     """A retriever's query, where it has no other inputs."""
-    found = told.inputs["query"] if told.inputs.keys() == {"query"} else told.event.inputs
+    found = facts.inputs["query"] if facts.inputs.keys() == {"query"} else facts.event.inputs
     return found if isinstance(found, str) else None
 
 
 GENAI: Table = (
     Row("gen_ai.operation.name", "kind", "operation"),
     Row("gen_ai.provider.name", "provider", _provider, {*MODELS, Kind.RETRIEVER}),
-    Row("gen_ai.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
-    Row("gen_ai.prompt.version", "prompt", lambda told: told.prompt.get("version"), MODEL),
+    Row("gen_ai.prompt.name", "prompt", lambda facts: facts.prompt.get("name"), MODEL),
+    Row("gen_ai.prompt.version", "prompt", lambda facts: facts.prompt.get("version"), MODEL),
     Row("gen_ai.request.model", "asked_model", "asked_model", PRICED),
     Row("gen_ai.response.model", "model", "event.model", PRICED),
     Row("gen_ai.response.id", "outputs",
-        lambda told: next((one for message in told.output_messages if (one := of.text_in(message.get("id")))), None),
+        lambda facts: next((one for message in facts.output_messages if (one := of.text_in(message.get("id")))), None),
         MODEL),
     Row("gen_ai.conversation.id", "session_id", "session", {Kind.MODEL, Kind.AGENT, Kind.CHAIN}),
     *(Row(f"gen_ai.request.{name}", "params", of.param(make, *names), MODELS)
@@ -269,45 +265,44 @@ GENAI: Table = (
         of.param(lambda asked: OUTPUT_TYPES.get(of.text_in(asked, "type") or ""), "response_format"), MODELS),
     Row("gen_ai.retrieval.top_k", "params", of.param(of.count, "k", "top_k", "similarity_top_k"), RETRIEVER),
     Row("eventtree.params", "params",
-        lambda told: json_text({key: one for key, one in told.params.items() if key not in PLACED_PARAMS} or None)),
+        lambda facts: json_text({key: one for key, one in facts.params.items() if key not in PLACED_PARAMS} or None)),
     Row("gen_ai.response.finish_reasons", "outputs", of.finish_reasons, MODEL),
-    Row("gen_ai.response.time_to_first_chunk", "time_to_first_token", lambda told: first_token(told.event), MODELS),
+    Row("gen_ai.response.time_to_first_chunk", "time_to_first_token", lambda facts: first_token(facts.event), MODELS),
     *(Row(f"gen_ai.usage.{name}", "usage", f"event.usage.{ours}", PRICED) for name, ours in TOKENS.items()),
     *(Row(f"gen_ai.usage.{name}", "cost", TOTAL) for name in ("cost", "cost.amount")),
-    Row("gen_ai.usage.cost.currency", "cost", lambda told: None if TOTAL(told) is None else "USD"),
+    Row("gen_ai.usage.cost.currency", "cost", lambda facts: None if TOTAL(facts) is None else "USD"),
     Row("gen_ai.usage.cost.source", "cost",
-        lambda told: None if TOTAL(told) is None else "provider" if told.cost.get("source") == "provider" else "local"),
-    Row("eventtree.cost", "cost", lambda told: json_text(told.cost)),
+        lambda facts: None if TOTAL(facts) is None else SOURCES.get(as_text(facts.cost.get("source")), "local")),
+    Row("eventtree.cost", "cost", lambda facts: json_text(facts.cost)),
     Row("gen_ai.tool.name", "name", "event.name", TOOL),
-    Row("gen_ai.tool.type", "kind", lambda told: "function", TOOL),
+    Row("gen_ai.tool.type", "kind", lambda facts: "function", TOOL),
     Row("gen_ai.tool.call.id", "outputs",
-        lambda told: of.text_in(told.outputs.get("tool_call_id") or told.event.metadata.get("tool_call_id")), TOOL),
+        lambda facts: of.text_in(facts.outputs.get("tool_call_id") or facts.event.metadata.get("tool_call_id")), TOOL),
     Row("gen_ai.tool.call.arguments", "inputs",
-        lambda told: json_text(one if isinstance(one := told.event.inputs, dict | None) else {"input": one}),
+        lambda facts: json_text(one if isinstance(one := facts.event.inputs, dict | None) else {"input": one}),
         TOOL, True),
-    Row("gen_ai.tool.call.result", "outputs", lambda told: as_text(told.event.outputs), TOOL, True),
+    Row("gen_ai.tool.call.result", "outputs", lambda facts: as_text(facts.event.outputs), TOOL, True),
     Row("gen_ai.agent.name", "name", "event.name", AGENT),
     *(Row(f"gen_ai.{name}.name", "name", "event.name", CHAIN, at_root=True) for name in ("agent", "workflow")),
     Row("gen_ai.retrieval.query.text", "inputs", _query, RETRIEVER, True),
     Row("gen_ai.retrieval.documents", "outputs",
-        lambda told: json_text(of.documents(told.outputs)) if isinstance(told.outputs.get("documents"), list) else None,
-        RETRIEVER, True),
+        lambda facts: None if (found := of.documents(facts.outputs)) is None else to_json(found), RETRIEVER, True),
     Row("gen_ai.embeddings.dimension.count", "outputs",
-        lambda told: of.count(told.outputs.get("dimensions")), EMBEDDING),
-    Row("gen_ai.input.messages", "inputs", lambda told: of.messages_text(told.input_messages), TALKS, True),
-    Row("gen_ai.output.messages", "outputs", lambda told: of.messages_text(told.output_messages), TALKS, True),
+        lambda facts: of.count(facts.outputs.get("dimensions")), EMBEDDING),
+    Row("gen_ai.input.messages", "inputs", lambda facts: of.messages_text(facts.input_messages), TALKS, True),
+    Row("gen_ai.output.messages", "outputs", lambda facts: of.messages_text(facts.output_messages), TALKS, True),
     Row("gen_ai.tool.definitions", "params",
-        lambda told: json_text([*map(of.tool_definition, tools_of(told.event))] or None), MODEL),
-    Row("input.value", "inputs", INPUTS, is_content=True),
-    Row("output.value", "outputs", OUTPUTS, is_content=True),
+        lambda facts: json_text([*map(of.tool_definition, tools_of(facts.event))] or None), MODEL),
+    Row("input.value", "inputs", "event.inputs", is_content=True),
+    Row("output.value", "outputs", "event.outputs", is_content=True),
 )  # fmt: skip
 
 
 # OpenInference
 
 
-def _params_text(told: Told) -> bytes | None:
-    return json_text({key: one for key, one in told.params.items() if key != "tools"} or None)
+def _params_text(facts: Facts) -> bytes | None:
+    return json_text({key: one for key, one in facts.params.items() if key != "tools"} or None)
 
 
 COUNTS = {
@@ -319,50 +314,46 @@ COUNTS = {
 OPENINFERENCE: Table = (
     Row("embedding.model_name", "model", "event.model", EMBEDDING),
     Row("reranker.model_name", "model", "event.model", RERANKER),
-    Row("llm.model_name", "model", "event.model", MODEL),
+    *(Row(f"llm.{name}", "model", "event.model", MODEL) for name in ("model_name", "response.model_name")),
     Row("llm.request.model_name", "asked_model", "asked_model", MODEL),
-    Row("llm.response.model_name", "model", "event.model", MODEL),
-    Row("llm.provider", "provider", "event.provider", MODEL),
-    Row("llm.system", "provider", "event.provider", MODEL),
+    *(Row(f"llm.{name}", "provider", "event.provider", MODEL) for name in ("provider", "system")),
     Row("llm.invocation_parameters", "params", _params_text, MODEL),
     Row("eventtree.params", "params", _params_text, ALL - MODEL),
     Row("llm.tools.*", "params",
-        lambda told: [{"tool": {"json_schema": json_text(tool)}} for tool in tools_of(told.event)], MODEL),
-    Row("llm.finish_reason", "outputs", lambda told: ", ".join(of.finish_reasons(told)), MODEL),
+        lambda facts: [{"tool": {"json_schema": json_text(tool)}} for tool in tools_of(facts.event)], MODEL),
+    Row("llm.finish_reason", "outputs", lambda facts: ", ".join(of.finish_reasons(facts)), MODEL),
     Row("eventtree.time_to_first_token", "time_to_first_token", "event.time_to_first_token", MODEL),
     *(Row(f"llm.token_count.{name}", "usage", f"event.usage.{ours}", PRICED)
       for name, ours in COUNTS.items()),
     Row("llm.cost.prompt", "cost", of.dollars("input")),
     Row("llm.cost.completion", "cost", of.dollars("output")),
     Row("llm.cost.total", "cost", TOTAL),
-    Row("llm.input_messages.*", "inputs", lambda told: [*map(of.flat_message, told.input_messages)], TALKS, True),
-    Row("llm.output_messages.*", "outputs", lambda told: [*map(of.flat_message, told.output_messages)], TALKS, True),
+    Row("llm.input_messages.*", "inputs", lambda facts: [*map(of.flat_message, facts.input_messages)], TALKS, True),
+    Row("llm.output_messages.*", "outputs", lambda facts: [*map(of.flat_message, facts.output_messages)], TALKS, True),
     Row("tool.name", "name", "event.name", TOOL),
-    Row("tool.id", "outputs", lambda told: as_text(told.outputs.get("tool_call_id")), TOOL),
+    Row("tool.id", "outputs", lambda facts: as_text(facts.outputs.get("tool_call_id")), TOOL),
     Row("agent.name", "name", "event.name", AGENT),
     Row("retrieval.documents.*", "outputs",
-        lambda told: [*map(of.flat_document, of.documents(told.outputs))], RETRIEVER, True),
-    Row("reranker.query", "inputs", lambda told: as_text(told.inputs.get("query")), RERANKER),
+        lambda facts: [*map(of.flat_document, of.documents(facts.outputs) or ())], RETRIEVER, True),
+    Row("reranker.query", "inputs", lambda facts: as_text(facts.inputs.get("query")), RERANKER),
     Row("reranker.input_documents.*", "inputs",
-        lambda told: [*map(of.flat_document, of.documents(told.inputs))], RERANKER),
+        lambda facts: [*map(of.flat_document, of.documents(facts.inputs) or ())], RERANKER),
     Row("reranker.output_documents.*", "outputs",
-        lambda told: [*map(of.flat_document, of.documents(told.outputs))], RERANKER, True),
+        lambda facts: [*map(of.flat_document, of.documents(facts.outputs) or ())], RERANKER, True),
     Row("embedding.embeddings.*", "inputs",
-        lambda told: [{"embedding": {"text": as_text(one)}} for one in of.listed(told.inputs, "texts")],
-        EMBEDDING, True),
-    Row("input.value", "inputs",
-        lambda told: one if isinstance(one := told.inputs.get("query"), str) else told.event.inputs, RETRIEVER, True),
-    Row("input.value", "inputs", INPUTS, ALL - RERANKER, True),
-    Row("output.value", "outputs", OUTPUTS, is_content=True),
+        lambda facts: [{"embedding": {"text": as_text(one)}} for one in of.texts_in(facts.inputs)], EMBEDDING, True),
+    Row("input.value", "inputs", lambda facts: of.text_in(facts.inputs.get("query")), RETRIEVER, True),
+    Row("input.value", "inputs", "event.inputs", ALL - RERANKER, True),
+    Row("output.value", "outputs", "event.outputs", is_content=True),
 )  # fmt: skip
 
 
 # What single backends read beside
 
 
-def _langfuse_usage(told: Told) -> bytes | None:
+def _langfuse_usage(facts: Facts) -> bytes | None:
     """Counts that add up to the total: Langfuse sums what it is given."""
-    usage = told.event.usage
+    usage = facts.event.usage
     if usage is None or usage.total_tokens is None:
         return None
     read, written, thought = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0, usage.reasoning_tokens or 0
@@ -374,45 +365,45 @@ def _langfuse_usage(told: Told) -> bytes | None:
     return json_text({**{key: one for key, one in parts.items() if one > 0}, "total": usage.total_tokens})
 
 
-def _langfuse_version(told: Told) -> int | None:
+def _langfuse_version(facts: Facts) -> int | None:
     """The prompt's version: Langfuse counts them, in 32 bits."""
-    version = as_text(told.prompt.get("version"))
+    version = as_text(facts.prompt.get("version"))
     return int(version) if len(version) < 10 and version.isascii() and version.isdecimal() else None
 
 
-def _langfuse_experiment(told: Told) -> dict[str, str | None]:
+def _langfuse_experiment(facts: Facts) -> dict[str, str | None]:
     names = {"run_id": "id", "experiment": "name", "dataset_id": "dataset.id", "datapoint_id": "item.id",
              "expected": "item.expected_output"}  # fmt: skip
-    known = without_nulls(_dataset(told))
+    known = without_nulls(_dataset(facts))
     found = {theirs: known[ours] for ours, theirs in names.items() if ours in known}
     named = found.get("id") or found.get("name")
-    return found | {"id": named, "item.root_observation_id": span_id(told.event.id)} if named else {}
+    return found | {"id": named, "item.root_observation_id": span_id(facts.event.id)} if named else {}
 
 
-def _first_token_at(told: Told) -> bytes | None:
-    waited = first_token(told.event)
-    at = None if waited is None else later(told.event.start, waited)
+def _first_token_at(facts: Facts) -> bytes | None:
+    waited = first_token(facts.event)
+    at = None if waited is None else later(facts.event.start, waited)
     return None if at is None else json_text(iso(at))
 
 
-def _langsmith_usage(told: Told) -> bytes | None:
-    usage, parts = told.event.usage, ("input", "output", "total")
+def _langsmith_usage(facts: Facts) -> bytes | None:
+    usage, parts = facts.event.usage, ("input", "output", "total")
     if usage is None:
         return None
     read, written, thought = usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens
     counts = {
         **{f"{part}_tokens": getattr(usage, f"{part}_tokens") for part in parts},
-        **{f"{part}_cost": told.cost.get(f"{part}_usd") for part in parts},
+        **{f"{part}_cost": facts.cost.get(f"{part}_usd") for part in parts},
         "input_token_details": without_nulls({"cache_read": read, "cache_creation": written}) or None,
         "output_token_details": without_nulls({"reasoning": thought}) or None,
     }
     return json_text(without_nulls(counts) or None)
 
 
-def _langsmith_metadata(told: Told) -> dict[str, Any]:
-    own = {key: value_text(one) for key, one in views.own_metadata(told.event).items()}
-    return own | without_nulls({"session_id": told.session, "user_id": told.user,
-                                "ls_provider": told.event.provider, "ls_model_name": told.asked_model})  # fmt: skip
+def _langsmith_metadata(facts: Facts) -> dict[str, Any]:
+    own = {key: value_text(one) for key, one in views.own_metadata(facts.event).items()}
+    return own | without_nulls({"session_id": facts.session, "user_id": facts.user,
+                                "ls_provider": facts.event.provider, "ls_model_name": facts.asked_model})  # fmt: skip
 
 
 LANGSMITH_KINDS = {Kind.MODEL: "llm", Kind.TOOL: "tool", Kind.RETRIEVER: "retriever", Kind.EMBEDDING: "embedding"}
@@ -420,18 +411,18 @@ LANGFUSE: Table = (
     Row("langfuse.observation.usage_details", "usage", _langfuse_usage, PRICED),
     Row("langfuse.observation.cost_details", "cost", of.money("{}")),
     Row("langfuse.observation.completion_start_time", "time_to_first_token", _first_token_at, MODEL),
-    Row("langfuse.observation.prompt.name", "prompt", lambda told: told.prompt.get("name"), MODEL),
+    Row("langfuse.observation.prompt.name", "prompt", lambda facts: facts.prompt.get("name"), MODEL),
     Row("langfuse.observation.prompt.version", "prompt", _langfuse_version, MODEL),
     Row("langfuse.experiment.*", "links", _langfuse_experiment),
     Row("langfuse.trace.name", "name", "event.name", at_root=True),
     Row("langfuse.trace.tags", "tags", "event.tags", at_root=True),
     Row("langfuse.release", "release", "event.release"),
-    Row("langfuse.environment", "environment", lambda told: told.event.environment or told.view.root.environment),
+    Row("langfuse.environment", "environment", lambda facts: facts.event.environment or facts.view.root.environment),
 )
 LANGSMITH: Table = (
-    Row("langsmith.span.kind", "kind", lambda told: LANGSMITH_KINDS.get(told.kind, "chain")),
+    Row("langsmith.span.kind", "kind", lambda facts: LANGSMITH_KINDS.get(facts.kind, "chain")),
     Row("langsmith.trace.name", "name", "event.name"),
-    Row("langsmith.span.tags", "tags", lambda told: ", ".join(told.event.tags)),
+    Row("langsmith.span.tags", "tags", lambda facts: ", ".join(facts.event.tags)),
     Row("langsmith.metadata.*", "metadata", _langsmith_metadata),
     Row("langsmith.usage_metadata", "usage", _langsmith_usage, PRICED),
 )
