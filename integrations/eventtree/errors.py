@@ -64,6 +64,9 @@ class JournalError(EventTreeError):
 class RequestError(EventTreeError):
     """A request got no answer: the network failed or the deadline passed."""
 
+    headers: Mapping[str, str] | None = None
+    """Those of the answer to another request, without which this one cannot be sent; they may say how long to wait."""
+
 
 def without_extra(extra: str, error: ImportError) -> ImportError:
     """The error of a part of the package whose extra is not installed: what is missing, and how to install it."""

@@ -198,3 +198,23 @@ def test_a_wrong_variable_is_named_beside_its_setting(monkeypatch: pytest.Monkey
 def test_the_settings_that_editors_know_are_those_there_are() -> None:
     assert config.HandlerSettings.__annotations__.keys() == config.Settings.model_fields.keys()
     assert not config.HandlerSettings.__required_keys__
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", "\t\r\n"])
+def test_space_around_an_address_is_no_part_of_it(blank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINTRUST_API_URL", f"{blank}https://bt.test/{blank}")
+    assert Braintrust(api_key="k").base_url == "https://bt.test"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h.test/?key=s3cr3t", "https://h.test/#s3cr3t", "https://h.test/s3cr3t x", "https://h.t st/s3cr3t",
+        "https://h.test/{s3cr3t}", "https://h.test/\0s3cr3t", "https://h.test\\s3cr3t", "https://[::1/s3cr3t",
+        "https://u:s3cr3t@h.test/?x",
+    ],
+)  # fmt: skip
+def test_an_address_behind_which_no_route_can_be_put_is_an_error(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"HoneyHive\.base_url: ") as found:
+        HoneyHive(api_key="k", base_url=url)
+    assert "s3cr3t" not in str(found.value)

@@ -9,6 +9,7 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import JsonValue, Kind, Status, Usage
+from eventtree.serializer.packing import fill
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer
 from eventtree.testing.contracts.contract import Options
@@ -328,3 +329,13 @@ def test_server_of_the_contract_refuses_nothing(target: dict[str, str]) -> None:
         judges.post_all(server, vendor, [rich_tree()], {})
         judges.post_all(server, vendor, [rich_tree()], {})
         assert len(set(server.event_ids("braintrust"))) == 12
+
+
+def test_a_brace_in_a_name_begins_no_name_to_be_filled_in() -> None:
+    vendor = braintrust(project="{experiment_id}", experiment="{project_id}")
+    learned = {"project_id": "p-1", "experiment_id": "e-1"}
+    told = [json.loads(fill(lookup.content.decode(), learned)) for lookup in vendor.lookups()]
+    assert told == [
+        {"name": "{experiment_id}"},
+        {"project_id": "p-1", "name": "{project_id}", "ensure_new": False},
+    ]

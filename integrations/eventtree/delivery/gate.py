@@ -45,6 +45,10 @@ class Gate:
                 return
             await asyncio.sleep(max(wait, self._circuit.wait(now), SHORTEST_WAIT))
 
+    async def pause(self, attempt: int) -> None:
+        """Rest before what the vendor left out is sent once more, for the `attempt`-th time; others go on."""
+        await asyncio.sleep(self._backoff.delay(attempt))
+
     @property
     def is_parked(self) -> bool:
         """Whether the vendor takes nothing, and is not worth another look yet."""

@@ -116,7 +116,9 @@ class Lookups:
                 raise RefusedNameError(reply)
             if act is not Act.RETRY:
                 self._gate.park(f"HTTP {reply.status} when looking up {lookup.name}: {self._replies.words(reply)}")
-            raise RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
+            failed = RequestError(f"HTTP {reply.status} when looking up {lookup.name}")
+            failed.headers = reply.headers
+            raise failed
         found = lookup.read(json_in(reply.body))
         if not found or not self._replies.is_id(found):
             raise RequestError(f"no {lookup.name} in the answer")

@@ -154,6 +154,8 @@ class Sender:
                 continue
             # Shortened before it is sent: a lone item that is too large for the vendor would only come back.
             piece.items = self._fitting(piece.items)
+            if piece.lone_tries:
+                await self.gate.pause(piece.lone_tries)
             made = request(piece.items, self.vendor)
             try:
                 act, reply, verdict = await self._answer(made, piece)
@@ -280,7 +282,7 @@ class Sender:
         Raises:
             UnansweredError: to so large a request none comes, as it seems.
         """
-        self.gate.failed(str(error))
+        self.gate.failed(str(error), error.headers)
         piece.cut_off += isinstance(error, UnansweredError)
         if piece.cut_off >= CUT_OFF_TRIES and len(made.items) > 1 and len(made.content) > LARGE_BYTES:
             raise UnansweredError(str(error)) from None

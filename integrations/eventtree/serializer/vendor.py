@@ -49,6 +49,9 @@ else:
     Words = tuple[str, ...]
 """What a setting holds; type checkers know what may be given for it."""
 
+NOT_IN_BASE = re.compile(r"[\s\x00-\x20\x7f?#{}\\]")
+"""What no `base_url` may hold."""
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -147,7 +150,7 @@ class Vendor(BaseModel):
         values.setdefault("name", cls.kind)
         if isinstance(values.get("api_key"), str):
             values["api_key"] = values["api_key"].strip()
-        values["base_url"] = cls.normal_url(str(values.get("base_url") or cls.default_url))
+        values["base_url"] = cls.normal_url(str(values.get("base_url") or cls.default_url).strip())
         return values
 
     @model_validator(mode="after")
@@ -164,19 +167,24 @@ class Vendor(BaseModel):
             judge_of(self.keep, f"{type(self).__name__}.keep")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
             raise ConfigError(f"{type(self).__name__}.name", f"{self.name!r} is no name", "Use letters, digits, _ . -")
-        url = urlsplit(self.base_url)
         try:
+            url = urlsplit(self.base_url)
             _ = url.port
         except ValueError as error:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", str(error), "Give https://host[:port][/path]"
             ) from None
+        if url.username or url.password:
+            raise ConfigError(f"{type(self).__name__}.base_url", "it holds credentials", "Pass the key as api_key=…")
+        # Routes are put behind it, names in braces filled in: a query or a brace would end up in the middle.
+        if NOT_IN_BASE.search(self.base_url):
+            raise ConfigError(
+                f"{type(self).__name__}.base_url", "it holds a query, a space or a brace", "Give https://host[/path]"
+            )
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", f"{self.base_url!r} is no URL", "Give https://host[/path]"
             )
-        if url.username or url.password:
-            raise ConfigError(f"{type(self).__name__}.base_url", "it holds credentials", "Pass the key as api_key=…")
         if url.scheme == "http" and not is_loopback(url.hostname) and self.secrets() and not self.allow_plain_http:
             raise ConfigError(
                 f"{type(self).__name__}.base_url", "plain http would show the key to the network",

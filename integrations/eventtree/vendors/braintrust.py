@@ -195,7 +195,14 @@ class Braintrust(Vendor):
     @staticmethod
     def get_or_create(name: str, path: str, export_as: str, fields: dict[str, Any]) -> Lookup:
         """A call that gives the id of what has a name, and makes it if need be."""
-        return Lookup(name, "POST", path, to_json(without_nulls(fields)), id_in, quote(export_as, safe=""))
+        # Only the project's id is filled in: a brace in a name of the app's is written so that it begins no name.
+        told = (
+            (k, to_json(v) if k == "project_id" else to_json(v).replace(b"{", b"\\u007b"))
+            for k, v in fields.items()
+            if v is not None
+        )
+        content = b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in told)
+        return Lookup(name, "POST", path, content, id_in, quote(export_as, safe=""))
 
     def encode(self, tree: EventTree) -> Encoded:
         """A row for each event, parents first, a wave for each batch of them."""
