@@ -99,7 +99,7 @@ def test_f38_where_nothing_else_passes_it_waits_as_in_an_outage_until_something_
 ) -> None:
     """F38: the only event there is, then one more that is as bad, then good ones.
 
-    Several of these: of a tree that goes out in several calls, all may pass before the later calls of the bad ones fail.
+    Two of these: of a tree that goes out in several calls, all may pass before the later calls of the bad ones fail.
     """
     pipeline = pipeline_of(server, kind)
     record_bomb(pipeline, "root")
@@ -107,12 +107,11 @@ def test_f38_where_nothing_else_passes_it_waits_as_in_an_outage_until_something_
     sums = until(pipeline, kind, 1.5)
     assert sums.waiting > 0
     assert sums.dead == 0
-    for trees in range(1, 30):
-        record_tree(pipeline)
-        sums = until(pipeline, kind, 1.0)
-        if not sums.waiting:
-            break
-    assert (sums.waiting, sums.accepted) == (0, 6 + 3 * trees), sums
+    record_tree(pipeline)
+    until(pipeline, kind, 1.5)
+    record_tree(pipeline)
+    sums = until(pipeline, kind)
+    assert (sums.waiting, sums.accepted) == (0, 12), sums
     assert sums.dead > 0
 
 
@@ -157,10 +156,10 @@ def test_f03_the_vendor_is_not_asked_for_an_id_sooner_than_it_wants(monkeypatch:
         retry.Circuit, "failed", lambda self, now, delay, asked=None: (waits.append(asked), circuit(self, now, delay))
     )
     with VendorServer() as server:
-        server.script("braintrust", [Answer(status=429, headers={"Retry-After": "7"})])
+        server.script("braintrust", [Answer(status=429, headers={"Retry-After": "0.2"})])
         record_tree(Pipeline(vendors=[Braintrust(**server.settings("braintrust"))]))
         assert flush(10).settled
-    assert waits == [7.0]
+    assert waits == [0.2]
 
 
 def test_f05_a_vendor_that_takes_nothing_at_all_for_a_while_is_away() -> None:

@@ -321,9 +321,10 @@ class Sender:
 
     def _pieces(self, group: Group) -> list[_Piece]:
         """A group as it is, but for trees with an item that failed alone before: those items travel alone again, behind
-        all others, and each item behind its parent.
+        all others, and each item behind its parent. The rest of such a tree failed with them for the first time.
         """
-        suspects = {item.tree_id for item in group if (item.tree_id, item.key) in self._suspects}
+        keys = [(item.tree_id, item.key) for item in group] if self._suspects else []
+        suspects = {key[0]: self._suspects[key].passed for key in keys if key in self._suspects}
         if not suspects:
             return [_Piece(group)]
         calm = tuple(item for item in group if item.tree_id not in suspects)
@@ -331,7 +332,7 @@ class Sender:
         alone = groupby(
             ordered, key=lambda item: (item.tree_id, item.key if (item.tree_id, item.key) in self._suspects else "")
         )
-        return [*([_Piece(calm)] if calm else []), *(_Piece(tuple(items)) for _, items in alone)]
+        return [*([_Piece(calm)] if calm else []), *(_Piece(tuple(items), suspects[key[0]]) for key, items in alone)]
 
     def _packed(self, made: Request, url: str) -> Request:
         """The request as it goes out."""
