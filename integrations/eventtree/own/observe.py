@@ -91,8 +91,19 @@ def observe(
     return decorator if function is None else decorator(function)
 
 
+LEFT = type("Left", (), {"__repr__": lambda _: "__left__"})()
+"""In place of a parameter's default, which is not recorded."""
+LINES: dict[Any, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "if {0}: __found__['{0}'] = {0}",
+    inspect.Parameter.VAR_KEYWORD: "__found__.update({0})",
+}
+ONE = "if {0} is not __left__: __found__['{0}'] = {0}"
+
+
 def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     """What gives a call's arguments by name, as far as they are to be recorded; defaults are not among them.
+
+    Made for each function, with its very parameters: to look for each by its name takes a call three times as long.
 
     Raises:
         ConfigError: there is no argument of a wanted name.
@@ -102,26 +113,30 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        parameters = []  # a builtin's is not known
-    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
-    is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
-    own = names[0] if is_method and names and names[0] in ("self", "cls") else None
+        parameters = list(
+            inspect.signature(lambda *args, **kwargs: None).parameters.values()
+        )  # a builtin's is not known
+    names = [one.name for one in parameters]
     only = None if wanted is True else frozenset([wanted] if isinstance(wanted, str) else wanted)
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters) or not parameters
-    unknown = (only or frozenset()) - {one.name for one in parameters}
-    if unknown and not takes_any:
-        takes = ", ".join(one.name for one in parameters)
-        raise ConfigError("observe inputs", f"no argument {', '.join(sorted(unknown))}", f"It takes {takes}")
+    unknown = sorted((only or frozenset()) - {*names})
+    if unknown and not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        raise ConfigError("observe inputs", f"no argument {', '.join(unknown)}", f"It takes {', '.join(names)}")
+    takes = [
+        one.replace(annotation=one.empty, default=LEFT if one.default is not one.empty else one.empty)
+        for one in parameters
+    ]
+    is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    shown = parameters[is_method and names[:1] in (["self"], ["cls"]) :]
+    lines = [LINES.get(one.kind, ONE).format(one.name) for one in shown]
+    made: dict[str, Any] = {"__left__": LEFT}
+    exec("\n ".join([f"def by_name{inspect.Signature(takes)}:", "__found__ = {}", *lines, "return __found__"]), made)
+    by_name = made["by_name"]
 
     def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        found = dict(zip(names, args))  # noqa: B905  (the others have defaults; to say so takes a third of the time)
-        if len(args) > len(names):
-            found[rest] = args[len(names) :]
-        if kwargs:
-            found.update(kwargs)
-        if own is not None:
-            found.pop(own, None)
+        try:
+            found: dict[str, Any] = by_name(*args, **kwargs) if kwargs else by_name(*args)
+        except TypeError:
+            found = {"args": args, **kwargs}  # the function itself will say what is wrong
         return found if only is None else {name: one for name, one in found.items() if name in only}
 
     return named

@@ -11,7 +11,7 @@ are off. Nothing of it reaches the app: what goes wrong here is counted (`report
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from types import SimpleNamespace
@@ -34,19 +34,21 @@ from eventtree.recording.status import status_of
 from eventtree.usage.collect import PLACES, Body, field, fields
 from eventtree.usage.failed import body_in
 
-_ids = map(str, count())
+ENDS = tuple(f"{number:03x}" for number in range(1 << 12))
+_ids: Iterator[str] = iter(())
+_blocks: Iterator[str] = iter(())
 
 
 def _begin_ids() -> None:
     """Begin new ids, in a forked process too: a random beginning, and a count from a random number on. Spans' ids, the
-    last halves, are as far apart between processes as random ones; to make each of them random takes six times as long.
+    last halves, are as far apart between processes as random ones; to make each of them random takes ten times as long.
     """
-    global _ids
+    global _ids, _blocks
     chance = random.SystemRandom()  # a generator of our own: an app may seed Python's
     digits = f"{chance.getrandbits(80):020x}"
     first = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-"
-    # The numbers have twelve digits in hex, and leave room for a count.
-    _ids = map(f"{first}%x".__mod__, count((1 << 47) + chance.getrandbits(46)))
+    # Nine digits in hex, with room for a count, and three of `ENDS`.
+    _ids, _blocks = iter(()), map(f"{first}%x".__mod__, count((1 << 35) + chance.getrandbits(34)))
 
 
 _begin_ids()
@@ -55,7 +57,15 @@ process.after_fork("handlers", _begin_ids)
 
 def new_id() -> str:
     """A UUID that no other process gives."""
-    return next(_ids)
+    return next(_ids, None) or _more_ids()
+
+
+def _more_ids() -> str:
+    """Begin a block of ids: to write a number takes twice as long as all else. Of two threads, one gives its block up."""
+    global _ids
+    ids = map(next(_blocks).__add__, ENDS)
+    found, _ids = next(ids), ids
+    return found
 
 
 COUNTS = {
@@ -126,7 +136,7 @@ class Span(Within):
         Raises:
             ConfigError: there is no such kind.
         """
-        self.name, self.kind = name, kind_of(kind, "span")
+        self.name, self.kind = name, kind if type(kind) is Kind else kind_of(kind, "span")
         self.id: str | None = None
         """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
         self.outputs: Any = None

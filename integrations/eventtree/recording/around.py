@@ -15,7 +15,7 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.recording.enclosing import langchain_run, llama_index_span
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import Remote, own_run, remote, values_of, written
+from eventtree.recording.remote import Remote, inner, remote, values_of, written
 from eventtree.recording.runs import Run
 from eventtree.recording.session import current_session
 from eventtree.remembered import newest_of
@@ -41,11 +41,12 @@ def around() -> Around:
     """The innermost open run, to be the parent of one that opens here; without any, what opens is a root, or a part of
     what was handed on.
     """
-    own, runs = own_run(), recorder.runs
-    run = runs.get(own) if own is not None else None
-    if run is not None and newest_of(run.tree.open) == own:
+    own, run = inner.get(), None
+    if type(own) is not str:
+        own = None
+    elif (run := recorder.runs.get(own)) is not None and newest_of(run.tree.open) == own:
         return own, run  # nothing of its tree has opened since, which spares the look at the frames
-    if not runs:
+    if not recorder.runs:
         return None, None  # nothing can enclose this code while nothing is open
     found = innermost(langchain_run(), llama_index_span(), own)
     if found is None and own is not None and recorder.is_live(own):
