@@ -44,8 +44,8 @@ def around() -> Around:
     own, run = inner.get(), None
     if type(own) is not str:
         own = None
-    elif (run := recorder.runs.get(own)) is not None and newest_of(run.tree.open) == own:
-        return own, run  # nothing of its tree has opened since, which spares the look at the frames
+    elif (run := recorder.runs.get(own)) is not None and (run.tree.is_own or newest_of(run.tree.open) == own):
+        return own, run  # no framework's run has opened since, which spares the look at the frames
     if not recorder.runs:
         return None, None  # nothing can enclose this code while nothing is open
     found = innermost(langchain_run(), llama_index_span(), own)

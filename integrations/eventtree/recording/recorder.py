@@ -95,6 +95,7 @@ class Recorder(Runs):
         }  # fmt: skip
         if framework is not None:
             entry["framework"] = framework
+            tree.is_own = False
         # A root decides for its whole tree whether it is recorded, before inputs are converted.
         is_root = run.id == tree.root
         if is_root:

@@ -54,6 +54,8 @@ class Tree:
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
         self.events = 0
+        self.is_own = True
+        """Whether all its runs are of own code, which its context names: nothing else can enclose what opens."""
         self.skipped: str | None = None
         """The reason why the tree is only counted, not recorded."""
         self.remote: Remote | None = None
