@@ -20,7 +20,7 @@ from eventtree.recording.callback_context import share_with_callbacks
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import handed_on, inner, values_of
+from eventtree.recording.remote import NAMES, handed_on, inner, written
 
 KEY = "eventtree"
 """Under which the dispatcher's propagation context has what is ours."""
@@ -53,7 +53,12 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         """
         share_with_callbacks()  # A workflow hands its context on right before it runs in a task of its own.
         found = hand_on()
-        return {} if found is None or found.run is None else {KEY: values_of(found)}
+        if found is None or found.run is None:
+            return {}
+        known = {name: getattr(found, name) for name in NAMES}
+        if found.is_skipped or found.traceparent is not None:  # else the ids say it all
+            known["traceparent"] = written(found)["traceparent"]
+        return {KEY: known}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
         """Continue the run that was active where it was captured. What is not as we wrote it is passed over."""

@@ -8,7 +8,7 @@ from eventtree.llama_index.streams import Streams
 from eventtree.recording.around import innermost
 from eventtree.recording.enclosing import context_run, langchain_run
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import own_run, remote
+from eventtree.recording.remote import inner, remote
 from eventtree.remembered import newest_of, oldest_of
 
 CHAIN = Kind.CHAIN
@@ -52,7 +52,7 @@ class Parents:
         if run is not None and _is_newest(run):
             return above, run, None
         # Nothing can enclose it while nothing is open.
-        mine = own_run()
+        mine = found if type(found := inner.get()) is str else None
         other = innermost(langchain_run(), mine) if recorder.runs else None
         if other is not None and (run is None or recorder.descends(other, run)):
             return None, other, None

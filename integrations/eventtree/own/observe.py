@@ -71,7 +71,7 @@ def observe(
     Raises:
         ConfigError: there is no such kind, or no argument of a name in `inputs`.
     """
-    common = {"kind": kind_of(kind, "observe"), "keeps": outputs, "metadata": dict(metadata or NOTHING), "tags": tags}
+    common = {"kind": kind_of(kind, "observe"), "keeps": outputs, "metadata": dict(metadata or NOTHING), "_tags": tags}
 
     def decorator(function: Any, /) -> Any:
         if isinstance(function, staticmethod | classmethod):
@@ -92,18 +92,18 @@ def observe(
 
 
 LEFT = type("Left", (), {"__repr__": lambda _: "__left__"})()
-"""In place of a parameter's default, which is not recorded."""
-LINES: dict[Any, str] = {
+"""In place of an argument that is not given: defaults are not recorded."""
+ONE = "if {0} is not __left__: __found__['{0}'] = {0}"
+LINES: Mapping[Any, str] = {
     inspect.Parameter.VAR_POSITIONAL: "if {0}: __found__['{0}'] = {0}",
     inspect.Parameter.VAR_KEYWORD: "__found__.update({0})",
 }
-ONE = "if {0} is not __left__: __found__['{0}'] = {0}"
+"""Kind of a parameter → how it is taken down; `ONE` for all others."""
 
 
 def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
-    """What gives a call's arguments by name, as far as they are to be recorded; defaults are not among them.
-
-    Made for each function, with its very parameters: to look for each by its name takes a call three times as long.
+    """What gives a call's arguments by name, as far as they are to be recorded. Made for each function, with its very
+    parameters: to look for each by its name takes a call three times as long.
 
     Raises:
         ConfigError: there is no argument of a wanted name.
@@ -112,21 +112,18 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
         return lambda args, kwargs: None
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = list(
-            inspect.signature(lambda *args, **kwargs: None).parameters.values()
-        )  # a builtin's is not known
-    names = [one.name for one in parameters]
+    except (TypeError, ValueError):  # a builtin's are not known
+        parameters = list(inspect.signature(lambda *args, **kwargs: None).parameters.values())
+    names, kinds = [one.name for one in parameters], {one.kind for one in parameters}
     only = None if wanted is True else frozenset([wanted] if isinstance(wanted, str) else wanted)
     unknown = sorted((only or frozenset()) - {*names})
-    if unknown and not any(one.kind is one.VAR_KEYWORD for one in parameters):
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         raise ConfigError("observe inputs", f"no argument {', '.join(unknown)}", f"It takes {', '.join(names)}")
-    takes = [
-        one.replace(annotation=one.empty, default=LEFT if one.default is not one.empty else one.empty)
-        for one in parameters
-    ]
     is_method = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     shown = parameters[is_method and names[:1] in (["self"], ["cls"]) :]
+    takes = [
+        inspect.Parameter(one.name, one.kind, default=one.empty if one.kind in LINES else LEFT) for one in parameters
+    ]
     lines = [LINES.get(one.kind, ONE).format(one.name) for one in shown]
     made: dict[str, Any] = {"__left__": LEFT}
     exec("\n ".join([f"def by_name{inspect.Signature(takes)}:", "__found__ = {}", *lines, "return __found__"]), made)

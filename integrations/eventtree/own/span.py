@@ -10,7 +10,8 @@ are off. Nothing of it reaches the app: what goes wrong here is counted (`report
 
 from __future__ import annotations
 
-import random
+import secrets
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
@@ -40,15 +41,12 @@ _blocks: Iterator[str] = iter(())
 
 
 def _begin_ids() -> None:
-    """Begin new ids, in a forked process too: a random beginning, and a count from a random number on. Spans' ids, the
-    last halves, are as far apart between processes as random ones; to make each of them random takes ten times as long.
+    """Begin new ids, in a forked process too: a random beginning, a count from a random number on, and one of `ENDS`.
+    Spans' ids, the last halves, are as far apart between processes as random ones, in a tenth of the time.
     """
     global _ids, _blocks
-    chance = random.SystemRandom()  # a generator of our own: an app may seed Python's
-    digits = f"{chance.getrandbits(80):020x}"
-    first = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-"
-    # Nine digits in hex, with room for a count, and three of `ENDS`.
-    _ids, _blocks = iter(()), map(f"{first}%x".__mod__, count((1 << 35) + chance.getrandbits(34)))
+    first = str(uuid.uuid4()).rpartition("-")[0]
+    _ids, _blocks = iter(()), map(f"{first}-%x".__mod__, count((1 << 35) + secrets.randbits(34)))
 
 
 _begin_ids()
@@ -56,15 +54,11 @@ process.after_fork("handlers", _begin_ids)
 
 
 def new_id() -> str:
-    """A UUID that no other process gives."""
-    return next(_ids, None) or _more_ids()
-
-
-def _more_ids() -> str:
-    """Begin a block of ids: to write a number takes twice as long as all else. Of two threads, one gives its block up."""
+    """A UUID that no other process gives. Of two threads that begin a block of them, one gives its own up."""
     global _ids
-    ids = map(next(_blocks).__add__, ENDS)
-    found, _ids = next(ids), ids
+    if (found := next(_ids, None)) is None:
+        ids = map(next(_blocks).__add__, ENDS)
+        found, _ids = next(ids), ids
     return found
 
 
@@ -99,13 +93,13 @@ class Span(Within):
     Set `outputs`, `model`, `provider` and `params` at any time before its end; `metadata` may be added to
     (`eventtree_cost` there is what it cost). Each of them is read once, at the end.
 
-    The calls of an observed function are a class of their own, without a constructor, in which stands what they have in
-    common: to set it for each of them would cost more than all else here.
+    The calls of an observed function are a class of their own, without a constructor: in it stands what they have in
+    common, since to set it for each of them would cost more than all else here.
     """
 
     __slots__ = (
-        "_body", "_counts", "_given", "_known", "handler", "id", "keeps", "kind", "metadata", "model", "name",
-        "outputs", "params", "pipeline", "provider", "tags",
+        "_body", "_counts", "_given", "_known", "_tags", "handler", "id", "keeps", "kind", "metadata", "model", "name",
+        "outputs", "params", "pipeline", "provider",
     )  # fmt: skip
     _body: Body | None
     """What was read of a model's answer,"""
@@ -143,7 +137,7 @@ class Span(Within):
         self.keeps = True
         """Whether its outputs are recorded."""
         self.metadata: dict[str, Any] = dict(metadata or NOTHING)
-        self.tags, self.model, self.provider, self.params = tags, model, provider, params
+        self._tags, self.model, self.provider, self.params = tags, model, provider, params
         self._given, self.handler, self.pipeline = inputs, handler, OFF
 
     @property
@@ -214,7 +208,7 @@ class Span(Within):
                 if self.kind in NAMES_A_MODEL:
                     known = {"model": self.model, "provider": self.provider, "params": self.params}
             metadata = self._known = dict(self.metadata) if self.metadata else None
-            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self.tags, known)
+            recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self._tags, known)
         except BaseException as error:  # the frameworks' own objects are looked at, and what the app gave
             if failed(Span, error, Span._open_bare, (self, parent), {}):
                 raise

@@ -2,7 +2,7 @@
 handed on to another process.
 
 LangGraph's `RemoteGraph` sends the metadata of its configuration, and the server hands that to its graph's first run,
-where our handler reads it (`remote.in_metadata`): what the server runs joins the tree without code there. Nothing of
+where our handler reads it (`remote.handed_on`): what the server runs joins the tree without code there. Nothing of
 the app's is changed: the ids are added to what is about to be sent, made for the request alone.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.recording.enclosing import langchain_run, llama_index_span
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import Remote, inner, remote, values_of, written
+from eventtree.recording.remote import NAMES, Remote, inner, remote, written
 from eventtree.recording.runs import Run
 from eventtree.recording.session import current_session
 from eventtree.remembered import newest_of
@@ -95,9 +95,9 @@ def follow_remote_graphs() -> None:
         try:
             handed = hand_on()
             if handed is not None and handed.run is not None and isinstance(found, dict):
-                sent = {**values_of(handed), "traceparent": written(handed)["traceparent"]}
-                more = {f"eventtree_{name}": value for name, value in sent.items()}
-                found["metadata"] = {**(found.get("metadata") or {}), **more}
+                sent = {"eventtree_traceparent": written(handed)["traceparent"]}
+                sent |= {f"eventtree_{name}": one for name in NAMES if (one := getattr(handed, name)) is not None}
+                found["metadata"] = {**(found.get("metadata") or {}), **sent}
         except Exception as error:  # noqa: BLE001  (the app's call goes on without it)
             diagnostics.failed("remote graph", error)
         return found

@@ -27,7 +27,7 @@ LONGEST_ID = 128
 MOST_BYTES = 512
 """Bytes of our part of the baggage: a session or user that does not fit is left out."""
 NAMES = ("run", "tree", "session", "user")
-"""What is handed on: `eventtree.run` in baggage, `eventtree_run` in metadata, which LangGraph's servers are sent."""
+"""What is handed on: `eventtree.run` in baggage, `eventtree_run` in metadata."""
 
 
 class Remote(NamedTuple):
@@ -55,33 +55,19 @@ def remote() -> Remote | None:
     return found if type(found) is Remote else None
 
 
-def own_run() -> str | None:
-    """Id of the run of own code that encloses this code, whether it is still open or not."""
-    found = inner.get()
-    return found if type(found) is str else None
-
-
 def written(found: Remote) -> dict[str, str]:
     """The two headers; of the app's own trace around the tree, the trace's id goes on."""
     if found.run is None or found.tree is None:
         return {} if found.traceparent is None else {"traceparent": found.traceparent}
     above = trace.parse(found.traceparent or "")
     trace_id = trace.trace_id(found.tree) if above is None else above.trace_id
-    flags = "00" if found.is_skipped else "01"
-    sent = ""
-    for name in NAMES:
-        value = getattr(found, name)
-        more = "" if value is None else f",eventtree.{name}={quote(str(value), errors='replace')}"
-        if name in ("run", "tree") or len(sent) + len(more) <= MOST_BYTES:
+    sent = f"eventtree.run={quote(found.run)},eventtree.tree={quote(found.tree)}"
+    for name, value in (("session", found.session), ("user", found.user)):
+        more = f",eventtree.{name}={quote(str(value), errors='replace')}"
+        if value is not None and len(sent) + len(more) <= MOST_BYTES:
             sent += more
-    return {"traceparent": f"00-{trace_id}-{trace.span_id(found.run)}-{flags}", "baggage": sent[1:]}
-
-
-def values_of(found: Remote) -> dict[str, str]:
-    """The same by name, where what takes it is no header; the trace only where it says more than the ids do."""
-    more = written(found) if found.is_skipped or found.traceparent is not None else {}
-    known = {name: getattr(found, name) for name in NAMES} | {"traceparent": more.get("traceparent")}
-    return {name: value for name, value in known.items() if value is not None}
+    flags = "00" if found.is_skipped else "01"
+    return {"traceparent": f"00-{trace_id}-{trace.span_id(found.run)}-{flags}", "baggage": sent}
 
 
 def read(headers: object) -> Remote | None:
@@ -90,40 +76,31 @@ def read(headers: object) -> Remote | None:
     Takes a mapping of any case (`TRACEPARENT` of an environment), pairs of text or bytes (ASGI's), or an object of
     pydantic's that allows more fields (MCP's `_meta`). Never raises for what is in them.
     """
+    # What comes twice adds up: of two parents, and of two ids, neither can be believed.
     fields: dict[str, str] = {}
     for name, value in _pairs(headers):
         if name in ("traceparent", "baggage") and len(value) <= LONGEST:
-            # A header may come twice: baggage adds up, of two parents neither can be believed.
             fields[name] = value if name not in fields else f"{fields[name]},{value}"
     sent: dict[str, str] = {}
     for item in fields.get("baggage", "").split(","):
-        name, _, value = (part.strip() for part in item.partition(";")[0].partition("="))
-        # Of two ids neither can be believed: somebody on the way has put in his own.
-        sent[name] = unquote(value) if sent.get(name, unquote(value)) == unquote(value) else ""
-    known = {name: sent.get(f"eventtree.{name}") for name in NAMES}
-    return handed_on({**known, "traceparent": fields.get("traceparent")})
+        name, _, coded = (part.strip() for part in item.partition(";")[0].partition("="))
+        sent[name] = value if sent.get(name, value := unquote(coded)) == value else ""
+    return handed_on({**sent, "eventtree.traceparent": fields.get("traceparent")}, "eventtree.")
 
 
-def in_metadata(metadata: object) -> Remote | None:
-    """The same in a run's metadata (`eventtree_run`, `eventtree_tree`, …): what LangGraph's `RemoteGraph` sends."""
-    if type(metadata) is not dict or "eventtree_run" not in metadata:
-        return None
-    return handed_on({name: metadata.get(f"eventtree_{name}") for name in (*NAMES, "traceparent")})
-
-
-def handed_on(values: Mapping[Any, Any]) -> Remote | None:
-    """What values by these names hand on; those that are no ids, or not whole, count for nothing."""
-    known = {name: str(value) for name in (*NAMES, "traceparent") if isinstance(value := values.get(name), str | UUID)}
-    run, tree, traceparent = (known.get(name, "") for name in ("run", "tree", "traceparent"))
-    parent, is_run = trace.parse(traceparent), _is_id(run) and _is_id(tree)
-    if parent is None and not is_run:
-        return None
+def handed_on(values: Mapping[Any, Any], prefix: str = "") -> Remote | None:
+    """What values by these names hand on: a run's metadata (`eventtree_run`, `eventtree_tree`, …), which LangGraph's
+    `RemoteGraph` sends, or LlamaIndex's context. Those that are no ids, or not whole, count for nothing.
+    """
+    given = {name: values.get(f"{prefix}{name}") for name in (*NAMES, "traceparent")}
+    known = {name: str(value) for name, value in given.items() if isinstance(value, str | UUID)}
+    run, tree, session, user, traceparent = (known.get(name) for name in given)
+    parent = trace.parse(traceparent or "")
+    if run is None or tree is None or not (_is_id(run) and _is_id(tree)):
+        return None if parent is None else Remote(None, None, session, user, traceparent, since=time.monotonic_ns())
     # Another's tracing on the way may have put a parent of its own in: its flag says nothing of our tree.
-    skipped = is_run and parent is not None and not parent.sampled and parent.span_id == trace.span_id(run)
-    return Remote(
-        run if is_run else None, tree if is_run else None, known.get("session"), known.get("user"),
-        None if parent is None else traceparent, skipped, time.monotonic_ns(),
-    )  # fmt: skip
+    skipped = parent is not None and not parent.sampled and parent.span_id == trace.span_id(run)
+    return Remote(run, tree, session, user, traceparent if parent else None, skipped, time.monotonic_ns())
 
 
 def _is_id(value: str) -> bool:

@@ -18,7 +18,7 @@ from eventtree import diagnostics
 from eventtree.config import Bounds
 from eventtree.event import JsonValue
 from eventtree.record import PART, Record, Ref
-from eventtree.recording.remote import Remote, in_metadata, remote
+from eventtree.recording.remote import Remote, handed_on, remote
 from eventtree.remembered import oldest_of
 
 if TYPE_CHECKING:
@@ -195,7 +195,9 @@ class Runs:
 
     def _begin(self, run: Run, metadata: Any) -> Run | None:
         """Give a run without a known parent its tree, or find the one above it after all."""
-        caller = remote() or in_metadata(metadata)
+        caller = remote()
+        if caller is None and type(metadata) is dict and "eventtree_run" in metadata:
+            caller = handed_on(metadata, "eventtree_")
         if caller is not None and caller.run is not None:
             above = self.come_back(caller)  # it may be of this process after all
             if above is not None:
