@@ -19,7 +19,7 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.trees import LoggedTree
 from eventtree.record import Refs, is_local
 from eventtree.serializer.requests import Item
-from eventtree.tree.keep import judge_of
+from eventtree.tree.filter import judge_of
 from eventtree.vendors import Vendor
 
 LOST = ("by_user", "damaged")

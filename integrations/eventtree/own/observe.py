@@ -71,7 +71,10 @@ def observe(
     Raises:
         ConfigError: there is no such kind, or no argument of a name in `inputs`.
     """
-    common = {"kind": kind_of(kind, "observe"), "keeps": outputs, "metadata": dict(metadata or NOTHING), "_tags": tags}
+    common = {
+        "__slots__": (), "__init__": object.__init__, "model": None, "provider": None, "params": None, "handler": None,
+        "kind": kind_of(kind, "observe"), "keeps": outputs, "metadata": dict(metadata or NOTHING), "_tags": tags,
+    }  # fmt: skip
 
     def decorator(function: Any, /) -> Any:
         if isinstance(function, staticmethod | classmethod):
@@ -85,7 +88,7 @@ def observe(
         shown = name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
         called = getattr(function, "__call__", None)  # noqa: B004  (an object may be called like a function)
         base, wrap = next((how for test, how in WRAPPERS.items() if test(function) or test(called)), (Span, _plain))
-        call = type("Call", (base,), {**NO_CONSTRUCTOR, **common, "name": shown})
+        call = type("Call", (base,), {**common, "name": shown})  # see `Span`
         return functools.wraps(function)(wrap(function, call, named))
 
     return decorator if function is None else decorator(function)
@@ -154,9 +157,7 @@ def _plain(function: Callable[P, R], call: Callable[[], Span], named: Named) -> 
     return observed
 
 
-def _coroutine(
-    function: Callable[P, Awaitable[R]], call: Callable[[], Span], named: Named
-) -> Callable[P, Awaitable[R]]:
+def _coroutine(function: Callable[P, Awaitable[R]], call: Callable[[], Span], named: Named) -> Any:
     async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         run = call()
         run.open(named(args, kwargs))
@@ -257,10 +258,6 @@ def _async_generator(function: Callable[P, AsyncGenerator[Y, S]], call: Callable
     return observed
 
 
-NO_CONSTRUCTOR = {
-    "__slots__": (), "__init__": object.__init__, "model": None, "provider": None, "params": None, "handler": None,
-}  # fmt: skip
-"""What the class of a function's calls has in place of `Span.__init__`, beside what stands in the decorator."""
 WRAPPERS: Mapping[Callable[[Any], bool], tuple[type[Span], Callable[..., Any]]] = {
     inspect.isasyncgenfunction: (Stream, _async_generator),
     inspect.iscoroutinefunction: (Span, _coroutine),

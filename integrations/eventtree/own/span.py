@@ -54,7 +54,7 @@ process.after_fork("handlers", _begin_ids)
 
 
 def new_id() -> str:
-    """A UUID that no other process gives. Of two threads that begin a block of them, one gives its own up."""
+    """A UUID that no other process gives. Of two threads that begin a block, one throws the rest of its own away."""
     global _ids
     if (found := next(_ids, None)) is None:
         ids = map(next(_blocks).__add__, ENDS)
@@ -190,7 +190,7 @@ class Span(Within):
 
     def open(self, given: Any) -> None:
         """Open the run, unless recording is off; its context names it from here on."""
-        self.id = self._body = self._counts = parent = None
+        self.id = self._body = self._counts = None
         self.pipeline = OFF
         try:
             parent, run = around()
@@ -210,15 +210,11 @@ class Span(Within):
             metadata = self._known = dict(self.metadata) if self.metadata else None
             recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self._tags, known)
         except BaseException as error:  # the frameworks' own objects are looked at, and what the app gave
-            if failed(Span, error, Span._open_bare, (self, parent), {}):
+            self.id = self.id if recorder.knows(self.id or "") else None
+            if failed(Span, error, None, (self,), {}):
                 raise
         if self.id is not None:
             self._token = inner.set(self.id)
-
-    def _open_bare(self, parent: str | None) -> None:
-        """In place of a start that could not be read."""
-        if self.id is not None and not recorder.knows(self.id):
-            recorder.open(self.pipeline, self.id, parent, self.kind, str(self.kind))
 
     def close(self, outputs: Any = None, error: BaseException | None = None) -> None:
         """Put the context back, where it is still the one that names this run, and close the run."""

@@ -124,7 +124,7 @@ def _check(settings: config.Settings) -> None:
 
 def _check_keep(settings: config.Settings) -> None:
     if settings.keep is not None:
-        from eventtree.tree.keep import judge_of
+        from eventtree.tree.filter import judge_of
 
         judge_of(settings.keep)
 

@@ -27,7 +27,7 @@ from eventtree.errors import ConfigError, complaint, did_you_mean
 from eventtree.event import EventTree, JsonValue
 from eventtree.record import BY_NAME, LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
-from eventtree.tree.keep import judge_of
+from eventtree.tree.filter import judge_of
 
 _OFFLINE = "_offline"
 

@@ -33,6 +33,7 @@ or colons of its own stands in quotes: `name:"my chain"`, `"http://host"`; in th
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,8 +42,9 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import Enum
 from hashlib import blake2b
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from eventtree import diagnostics
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree, JsonValue, Kind, Status
 
@@ -90,6 +92,10 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {"status": tuple(Status), "kind": tuple
 """Words that have only these values."""
 VENDOR, ID, RATE, SINCE, UNTIL, FEEDBACK, TEXT = "vendor", "id", "rate", "since", "until", "feedback", "text"
 WORDS = (*TEXT_WORDS, *NUMBER_WORDS, VENDOR, ID, RATE, SINCE, UNTIL, FEEDBACK)
+NO_RULES = (VENDOR, SINCE, UNTIL, TEXT)
+"""What `keep=` does not take: what would say another thing at another time, or in a replay; and a text without quotes,
+which in a rule that nobody looks at is a mistake: `cost > 1`, `a AND b`.
+"""
 
 
 Pattern = tuple[str, ...]
@@ -188,6 +194,34 @@ class Filter:
             return self if self.choices else other
         both = tuple((*mine, *theirs) for mine in self.choices for theirs in other.choices)
         return Filter(both, f"{self.words} {other.words}")
+
+
+def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | None:
+    """What judges which trees a vendor gets: a function of the app's, or words; None where it gets all. One that raises
+    has kept the tree: nothing is lost by a fault of it.
+
+    Raises:
+        ConfigError: a word is wrong, or it is neither words nor a function that answers at once.
+    """
+    if keep is None:
+        return None
+    try:
+        test = Filter.parse(keep, without=NO_RULES).matches if isinstance(keep, str) else keep
+    except ConfigError as error:
+        raise ConfigError(setting, error.problem, error.hint) from None
+    called = getattr(test, "__call__", None)  # noqa: B004  (an object may be called like a function)
+    if called is None or inspect.iscoroutinefunction(test) or inspect.iscoroutinefunction(called):
+        problem = "a coroutine cannot judge" if called else "it is no function"
+        raise ConfigError(setting, problem, "Give a function from the tree to True or False, or words")
+
+    def judge(tree: EventTree) -> bool:
+        try:
+            return bool(test(tree))
+        except Exception as error:  # noqa: BLE001  (the app's function runs here)
+            diagnostics.failed("keep", error)
+            return True
+
+    return judge
 
 
 def share_of(tree_id: str) -> float:
