@@ -273,6 +273,46 @@ def test_anthropics_searches_are_charged_in_streams_too(served: Provider, asked:
     assert cost.total_usd == Decimal("0.01") + dollars(SONNET, 100, 5)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_where_claude_was_asked_to_answer_decides_the_price_of_a_stream_too(
+    served: Provider, asked: Asked, streamed: bool
+) -> None:
+    """LangChain's streams drop `inference_geo`; it was asked for."""
+    from tests.usage.test_clients import chat_anthropic
+
+    counts = {"input_tokens": 100, "output_tokens": 5, "inference_geo": "us"}
+    body = {**bodies.anthropic(counts), "model": "claude-opus-4-6"}
+    stream = bodies.anthropic_stream(counts, {"input_tokens": 100, "output_tokens": 5})
+    stream[0]["message"]["model"] = "claude-opus-4-6"
+    served.will(stream if streamed else body)
+    langchain(chat_anthropic(served, model="claude-opus-4-6", inference_geo="us"), streamed)
+    assert asked.event.cost is not None
+    assert asked.event.cost.total_usd == dollars(OPUS, 100, 5) * Decimal("1.1")
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+LOST_HOUR = ("cache writes of an hour were asked for, and the client does not tell which they are",)
+
+
+@pytest.mark.parametrize("place", ["block", "call", "none"])
+def test_a_cache_of_an_hour_that_a_stream_does_not_tell_is_named(served: Provider, asked: Asked, place: str) -> None:
+    """An hour costs more than five minutes; Anthropic's last event, which LangChain's streams go by, has the sum."""
+    from eventtree.langchain import CallbackHandler
+    from tests.usage.test_clients import chat_anthropic
+
+    counts = {"input_tokens": 100, "output_tokens": 5, "cache_creation_input_tokens": 24, "cache_read_input_tokens": 0}
+    served.will(bodies.anthropic_stream(counts, counts))
+    block = {"type": "text", "text": "Hello", **({"cache_control": HOUR} if place == "block" else {})}
+    more = {"cache_control": HOUR} if place == "call" else {}
+    config: Any = {"callbacks": [CallbackHandler(strict=True)]}
+    list(chat_anthropic(served).stream([{"role": "user", "content": [block]}], config=config, **more))
+    assert asked.event.usage is not None
+    assert (asked.event.usage.cache_write_tokens, asked.event.usage.problems) == (
+        24,
+        LOST_HOUR if place != "none" else (),
+    )
+
+
 # Rounds within one answer
 
 

@@ -57,7 +57,8 @@ def chat_openai(served: Provider, **more: Any) -> Any:
 def chat_anthropic(served: Provider, **more: Any) -> Any:
     from langchain_anthropic import ChatAnthropic
 
-    return ChatAnthropic(model="claude-sonnet-4-5", api_key=KEY, base_url=served.url, max_retries=0, **more)
+    settings = {"model": "claude-sonnet-4-5", "api_key": KEY, "base_url": served.url, "max_retries": 0, **more}
+    return ChatAnthropic(**settings)
 
 
 def figures(usage: Usage | None) -> dict[str, Any]:

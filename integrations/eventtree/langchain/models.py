@@ -29,6 +29,19 @@ ENDPOINTS: Remembered[str, str | None] = Remembered(64, endpoint, longest=1_000)
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
+ASKED = {"anthropic": ("inference_geo", "speed")}
+"""Provider → what a request may ask for that its price depends on, and that LangChain's streams of answers drop."""
+
+
+def asked_of(provider: str, invocation: Mapping[str, Any], serialized: Any) -> dict[str, Any]:
+    """What is asked for of `ASKED`, and how long the prompt is to be cached (`ttl`)."""
+    given = serialized.get("kwargs") if isinstance(serialized, dict) else None
+    holders = [one for one in (given, invocation.get("model_kwargs"), invocation) if isinstance(one, dict)]
+    found = {name: one[name] for one in holders for name in ASKED[provider] if one.get(name) is not None}
+    cache = invocation.get("cache_control")
+    return found | ({"ttl": cache["ttl"]} if isinstance(cache, dict) and "ttl" in cache else {})
+
+
 OWN_CLASSES = frozenset(
     {"cerebras", "deepseek", "fireworks", "groq", "nebius", "sambanova", "together", "upstage", "xai"}
 )

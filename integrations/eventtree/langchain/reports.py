@@ -78,6 +78,8 @@ class RunReports:
         call = {"provider": figures(provider)} if provider else {}
         if batch_size and batch_size != 1:
             call["batch_size"] = figures(batch_size)
+        if provider in models.ASKED and (wanted := models.asked_of(provider, invocation, serialized)):
+            call["asked"] = figures(wanted)
         if not self.pipeline.content and (sent := files_sent(asked)):
             call["sent"] = figures(sent)
         state = {"class": cls, "call": call}

@@ -58,6 +58,7 @@ WORDS_OF_USAGE = frozenset(
 ) | frozenset({
     *("usage_metadata", "response_metadata", "llm_output", "raw", "additional_kwargs", "cached", "streamed", "chunks"),
     *("provider", "batch_size", "answers", "total_cost", "last", "sum", "repeats", "additions", "listed"),
+    *("asked", "ttl"),
     *("units", "queries", "files", "rounds", "sent", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
     *(name for place in PRICED for name in place),
 })  # fmt: skip
@@ -65,7 +66,7 @@ WORDS_OF_USAGE = frozenset(
 
 NAMES_OF_USAGE = frozenset({
     *("provider", "model_provider", "system_fingerprint", "service_tier", "type", "speed", "modality", "answers"),
-    *("files", "rounds", "sent", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
+    *("files", "rounds", "sent", "ttl", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
 })  # fmt: skip
 """Those under which a text stands that is read back: who answered, how fast, what a count is of."""
 

@@ -60,7 +60,7 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     chosen = _choose(record, readings)
     _mend_input(record, chosen, readings)
     _enrich(chosen, readings)
-    _name_quirks(record, chosen)
+    _name_quirks(record, chosen, inputs)
     tiers = (*(r.tier for r in (chosen, *readings)), *(_stated_tier(one) for one in record.dicts))
     tier = next(filter(None, tiers), None)
     others = next((one.others for one in readings if one.others), {})
@@ -89,6 +89,7 @@ PLAIN_KEYS = frozenset(PLAIN)
 PLAIN_OF = itemgetter(*PLAIN)
 TELLS_LESS = frozenset(one.provider for one in providers.QUIRKS if not one.mark)
 """Providers whose clients leave out of each stream what its price depends on."""
+WRITES = ("cache_write_5m", "cache_write_1h")
 NOTHING: dict[str, JsonValue] = {}
 
 
@@ -320,8 +321,14 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
             chosen.figures = richer.figures
 
 
-def _name_quirks(record: _Record, chosen: Reading) -> None:
+def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
     """What the client is known to leave out, where it is LangChain's, and did."""
+    if chosen.figures.get("cache_write") and chosen.figures.keys().isdisjoint(WRITES):
+        caches = [_dict(record.raw.get("asked")), *(_dict(part.get("cache_control")) for part in _parts(inputs))]
+        if any(one.get("ttl") == "1h" for one in caches):
+            chosen.problems.append(
+                "cache writes of an hour were asked for, and the client does not tell which they are"
+            )
     about = record.places.get("response_metadata", [])
     for quirk in providers.QUIRKS if "usage_metadata" in record.raw else ():
         shows = any(find(one, quirk.mark) for one in about) if quirk.mark else record.is_streamed
@@ -332,14 +339,19 @@ def _name_quirks(record: _Record, chosen: Reading) -> None:
         chosen.figures |= {f"billed_{side}_tokens": chosen.figures[side] for side in sides}
 
 
+def _parts(inputs: JsonValue) -> list[dict[str, JsonValue]]:
+    """The content blocks that were sent."""
+    messages = inputs.get("messages") if isinstance(inputs, dict) else None
+    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    return [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+
+
 def _uncounted(
     raw: Mapping[str, JsonValue], listed: Mapping[str, JsonValue], figures: Collection[str], inputs: JsonValue
 ) -> tuple[str, ...]:
     """Images, audio and video that were sent or made and that no figure counts."""
     made, seen = listed.get("files"), raw.get("sent")  # `sent`: where contents are not recorded
-    messages = inputs.get("messages") if isinstance(inputs, dict) else None
-    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
-    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    parts = _parts(inputs)
     if not (parts or made or seen):
         return ()
     sent = {*(str(part.get("type")) for part in parts), *map(str, seen if isinstance(seen, list) else ())} & MODALITIES
@@ -368,7 +380,10 @@ def conditions(usage: Usage) -> dict[str, str]:
     """The service tier and the modifiers an answer states, in lower case."""
     stated = {} if usage.service_tier is None else {"service_tier": usage.service_tier.lower()}
     raw = NOTHING if plain_counts(usage.raw) else _dict(usage.raw)
-    found = (item for place in PLACES for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS))
+    # What an answer says goes before what was asked for.
+    found = (
+        item for place in ("asked", *PLACES) for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS)
+    )
     return stated | {providers.MODIFIERS[path]: value[:40].lower() for path, value in found if isinstance(value, str)}
 
 
