@@ -94,7 +94,7 @@ def _listed(answers: Sequence[tuple[Any, About, About]]) -> dict[str, JsonValue]
         if more:
             listed.items(more.get("tool_outputs"))  # langchain_openai, output_version="v0"
             if more.get("audio"):
-                listed.files.add("audio")
+                listed.found.add(("files", "audio", ""))
         for holder in holders:
             if grounding := holder.get(GROUNDING):
                 listed.grounding(grounding)

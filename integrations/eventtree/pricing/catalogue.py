@@ -113,10 +113,6 @@ UNITS: dict[str, tuple[str, ...]] = {
 
 ENDINGS = {"_mtok": "_tokens", "_kcount": "", "_hours": "_seconds"}
 """How genai-prices' price keys end → how its names of what is counted do."""
-COUNTED = {*FIGURES.values(), *(name for names in UNITS.values() for name in names)}
-"""What is given as 0 where it is not known and has a price: genai-prices infers what is left out, which doubles the
-time of a lookup and comes to 0 too.
-"""
 
 CACHE_SIZE = 4096
 
@@ -131,11 +127,10 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What genai-prices has on a model: its own provider and model, and the counts it would like to know."""
+    """What genai-prices has on a model: its own provider and model."""
 
     provider: Any
     model: Any
-    zeros: Mapping[str, int]
     variants: tuple[Any, ...]
     """What changes its prices: a tier, a batch, a speed, each perhaps from some day on."""
     plain: Remembered[int, Asked]
@@ -278,12 +273,8 @@ class Catalogue:
             owner, listed = self._snapshot.find_provider_model(RESOURCE.sub("", model), None, provider_id, None)
         except LookupError:
             return None
-        # Every price it has, whatever the day or tier.
-        dated = listed.prices if isinstance(listed.prices, list) else [listed]
-        keys = {key for one in (*dated, *(listed.price_variants or ())) for key in vars(one.prices)}
-        zeros = {name: 0 for key in keys if (name := _counted(key)) in COUNTED}
         is_own = any(listed is one for one in owner.models)  # of a model taken from elsewhere it looks at no variants
-        return Found(owner, listed, zeros, tuple(listed.price_variants or ()) if is_own else (), Remembered(64))
+        return Found(owner, listed, tuple(listed.price_variants or ()) if is_own else (), Remembered(64))
 
 
 def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
@@ -293,7 +284,7 @@ def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
     found = asked.found
     try:
         done = found.model.calc_price(
-            Counts(**{**found.zeros, **figures}),
+            Counts(**figures),
             found.provider,
             genai_request_timestamp=asked.at,
             price_context=asked.context or None,

@@ -6,6 +6,7 @@ Runs on the app's thread, where the answer is read once and nothing of it is kep
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import partial
@@ -154,15 +155,12 @@ class Listed:
     An item may be listed again, by a later chunk or in another place of the answer; it is counted once.
     """
 
-    __slots__ = ("calls", "files", "grounded", "queries", "rounds")
+    __slots__ = ("found",)
 
     def __init__(self) -> None:
         """Nothing is listed yet."""
-        self.calls: dict[str, str] = {}
-        self.queries: dict[str, set[str]] = {}
-        self.grounded: set[str] = set()
-        self.files: set[str] = set()
-        self.rounds: set[str] = set()
+        self.found: set[tuple[str, str, str]] = set()
+        """Key of the record, name, and what tells one such thing from another."""
 
     def items(self, items: Any) -> None:
         """Take the blocks of a message, or the items of an answer's output."""
@@ -175,49 +173,44 @@ class Listed:
             identity = next(filter(None, (_text(item, key) for key in IDENTITIES)), "")
             kind = _text(field(item, "extras"), "block_type") or _text(item, "type") or _text(item, "block_type")
             kind = STANDARD.get((kind, identity.partition("_")[0]), kind)
-            call = CALLS.get(kind)
-            if call is not None and not any(_text(fields(field(item, key)), "type") in NOT_BILLED for key in DONE):
+            if kind in CALLS:
                 # A container is billed, not each run of code in it.
                 container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
-                self.calls[container or identity or f"{kind} {number}"] = call
+                if not any(_text(fields(field(item, key)), "type") in NOT_BILLED for key in DONE):
+                    self.found.add(("units", CALLS[kind], container or identity or f"{kind} {number}"))
             elif kind in ROUNDS:
-                self.rounds.add(ROUNDS[kind])
-            elif not kind or kind in FILES:
-                self._file(item, kind)
+                self.found.add(("rounds", ROUNDS[kind], ""))
+            elif (family := _family(item, kind)) in FAMILIES:
+                self.found.add(("files", family, ""))
 
     def grounding(self, about: Any) -> None:
         """Take Gemini's grounding metadata."""
         about = fields(about)
         for key, unit in QUERIES.items():
-            found = items_of(field(about, key))
-            if found is not None:
-                self.queries.setdefault(unit, set()).update(
-                    one for one in found if isinstance(one, str) and one.strip()
-                )
+            texts = items_of(field(about, key)) or ()
+            self.found.update(("queries", unit, one) for one in texts if isinstance(one, str) and one.strip())
         chunks = field(about, "grounding_chunks") or field(about, "groundingChunks")
-        for chunk in items_of(chunks) or ():
-            self.grounded.update(unit for key, unit in GROUNDINGS.items() if field(fields(chunk), key) is not None)
+        for chunk in map(fields, items_of(chunks) or ()):
+            self.found.update(("units", unit, "") for key, unit in GROUNDINGS.items() if field(chunk, key) is not None)
 
-    def record(self) -> dict[str, JsonValue]:
-        """The counts, under the names of `Usage.units`; `queries` are those of Gemini's searches."""
-        if not (self.calls or self.queries or self.grounded or self.files or self.rounds):
-            return {}
-        found: dict[str, JsonValue] = {}
-        for unit in self.calls.values():
-            found[unit] = found.get(unit, 0) + 1
-        found |= dict.fromkeys(self.grounded, 1)
-        queries = {unit: len(texts) for unit, texts in self.queries.items() if texts}
-        listed = {"units": found, "queries": queries, "files": sorted(self.files), "rounds": sorted(self.rounds)}
-        return {key: value for key, value in listed.items() if value}
+    def record(self) -> dict[str, Any]:
+        """`units` and `queries` (of Gemini's searches) with their numbers, `files` and `rounds` by name."""
+        listed: dict[str, Any] = {}
+        for (place, name), n in sorted(Counter([one[:2] for one in self.found]).items()) if self.found else ():
+            if place in ("files", "rounds"):
+                listed.setdefault(place, []).append(name)
+            else:
+                listed.setdefault(place, {})[name] = n
+        return listed
 
-    def _file(self, item: Any, kind: str) -> None:
-        inline = next((one for key in ("inline_data", "inlineData") if (one := field(item, key)) is not None), None)
-        if not kind and inline is None:
-            return
-        mimes = (_text(holder, key) for holder in (fields(inline), item) for key in ("mime_type", "mimeType"))
-        family = FILES.get(kind) or next(filter(None, mimes), "").partition("/")[0]
-        if family in FAMILIES:
-            self.files.add(family)
+
+def _family(item: Any, kind: str) -> str:
+    """The modality of a block that is a file, else ""."""
+    inline = next((one for key in ("inline_data", "inlineData") if (one := field(item, key)) is not None), None)
+    if kind not in FILES and (kind or inline is None):
+        return ""
+    mimes = (_text(holder, key) for holder in (fields(inline), item) for key in ("mime_type", "mimeType"))
+    return FILES.get(kind) or next(filter(None, mimes), "").partition("/")[0]
 
 
 def files_sent(messages: Any) -> list[str]:
@@ -228,7 +221,8 @@ def files_sent(messages: Any) -> list[str]:
     for message in map(fields, items_of(messages) or ()):
         blocks = field(message, "blocks")
         listed.items(field(message, "content") if blocks is None else blocks)
-    return sorted(listed.files)
+    files: list[str] = listed.record().get("files", [])
+    return files
 
 
 FAMILIES = frozenset(FILES.values()) - {""}
