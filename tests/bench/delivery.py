@@ -1,11 +1,13 @@
 """What delivering a journal costs: `python -m tests.bench.delivery [--trees N] [--rounds N] [--vendors otlp …]
-[--against CHECKOUT]`.
+[--against CHECKOUT] [--floor] [--agent STEPS]`.
 
-The same journal of chains around a prompt, a model and a parser is drained to one vendor and to five, on loopback, the
-vendors in a process of their own that answers at once: CPU seconds of the delivering process beyond those of its start.
-With `--against`, another checkout of eventtree does the same in turn: on a machine that does other things too, only the
-ratio means something. `--instructions` counts them with valgrind instead, once. `--beside` times the callbacks of an
-app instead, while its process ships the journal, and while it leaves that to another.
+The same journal of chains around a prompt, a model and a parser (with `--agent`, of agents of so many steps) is drained
+to one vendor and to five, on loopback, the vendors in a process of their own that answers at once: CPU seconds of the
+delivering process beyond those of its start. With `--against`, another checkout of eventtree does the same in turn: on
+a machine that does other things too, only the ratio means something. `--floor` adds a sketch that does the least: it
+checks and parses each line, writes the run's two records as its row and posts the rows by httpx, and keeps no promise.
+`--instructions` counts them with valgrind instead, once. `--beside` times the callbacks of an app instead, while its
+process ships the journal, and while it leaves that to another.
 """
 
 from __future__ import annotations
@@ -46,11 +48,51 @@ for number in range(int(trees)):
     chain.invoke({"question": question}, config={"callbacks": [handler]})
 """
 
+RECORD_AGENT = """
+from tests.bench import table
+handler = CallbackHandler(vendors=vendors, user="u", journal=journal, deliver=False)
+table.ROUNDS_OF_AGENT = STEPS
+agent = table.agent()
+for _ in range(int(trees)):
+    agent.invoke({"messages": [("human", "go")]}, {"callbacks": [handler], "recursion_limit": 10_000})
+"""
+
 DRAIN = """
 handler = CallbackHandler(vendors=vendors, user="u", journal=journal)
 report = flush(120)
 assert not report.waiting and not any(one.dead for one in report.vendors.values()), report
 print(sum(one.delivered for one in report.vendors.values()), time.process_time())
+"""
+
+FLOOR = """
+import glob, zlib
+import httpx, orjson
+logs, delivered, client = sorted(glob.glob(journal + "/*.log")), 0, httpx.Client()
+most = {vendor: max(route.max_items for route in vendor.routes.values()) for vendor in vendors}
+rows = {vendor: [] for vendor in vendors}
+def post(some):
+    client.post(url + "/logs", content=b"[" + b",".join(some) + b"]", headers={"Content-Type": "application/json"})
+    some.clear()
+for log in logs:
+    open_runs = {}
+    for line in open(log, "rb").read().split(b"\\n")[:-1]:
+        number, _, payload = line[9:].partition(b" ")
+        assert int(line[:8], 16) == zlib.crc32(payload, int(number))
+        record = orjson.loads(payload)
+        if record["r"] == "open":
+            open_runs[record["id"]] = record
+        elif record["r"] == "close":
+            row = {**open_runs.pop(record["id"]), **record}
+            for vendor, some in rows.items():
+                some.append(orjson.dumps(row))
+                delivered += 1
+                if len(some) == most[vendor]:
+                    post(some)
+for some in rows.values():
+    if some:
+        post(some)
+client.close()
+print(delivered, time.process_time())
 """
 
 BESIDE = """
@@ -111,13 +153,14 @@ def run(checkout: Path, program: str, *arguments: str, tool: tuple[str, ...] = (
 class Bench:
     """Journals recorded once by each checkout, drained from a copy each time."""
 
-    def __init__(self, folder: Path, url: str, trees: int) -> None:
-        """Keep journals in `folder`."""
+    def __init__(self, folder: Path, url: str, trees: int, steps: int | None) -> None:
+        """Keep journals in `folder`: of chains, or of agents of so many steps."""
         self.folder, self.url, self.trees = folder, url, trees
+        self.record = RECORD if steps is None else RECORD_AGENT.replace("STEPS", str(steps))
 
-    def cost(self, checkout: Path, kinds: list[str], tool: tuple[str, ...] = ()) -> tuple[float, str]:
-        """CPU seconds of draining, and what the tool printed."""
-        done = run(checkout, DRAIN, *self.copied(checkout, kinds), "0", *kinds, tool=tool)
+    def cost(self, checkout: Path, kinds: list[str], program: str, tool: tuple[str, ...] = ()) -> tuple[float, str]:
+        """CPU seconds of draining by a program, and what the tool printed."""
+        done = run(checkout, program, *self.copied(checkout, kinds), "0", *kinds, tool=tool)
         return float(done.stdout.split()[-1]), done.stderr
 
     def beside(self, checkout: Path, kinds: list[str], who: str) -> tuple[float, float]:
@@ -130,7 +173,7 @@ class Bench:
         kept = self.folder / f"{checkout.name}-{len(kinds)}-{self.trees}"
         if not kept.exists():
             kept.mkdir(mode=0o700)
-            run(checkout, RECORD, str(kept), self.url, str(self.trees), *kinds)
+            run(checkout, self.record, str(kept), self.url, str(self.trees), *kinds)
         journal = self.folder / "drained"
         shutil.rmtree(journal, ignore_errors=True)
         shutil.copytree(kept, journal)
@@ -143,17 +186,22 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--floor", action="store_true")
+    parser.add_argument("--agent", type=int, metavar="STEPS")
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--beside", action="store_true")
     parser.add_argument("--vendors", nargs="*", help="these at once, in place of one and of five")
     given = parser.parse_args()
     checkouts = {"this": ROOT, **({"other": given.against.absolute()} if given.against else {})}
+    programs = {label: (checkout, DRAIN) for label, checkout in checkouts.items()}
+    if given.floor:
+        programs["floor"] = (ROOT, FLOOR)
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{ours.recv()}"
     with tempfile.TemporaryDirectory() as name:
-        full, empty = Bench(Path(name), url, given.trees), Bench(Path(name), url, 1)
+        full, empty = (Bench(Path(name), url, trees, given.agent) for trees in (given.trees, 1))
         for kinds in [given.vendors] if given.vendors else [["braintrust"]] if given.beside else [["braintrust"], FIVE]:
             medians = {}
             if given.beside:
@@ -169,9 +217,9 @@ def main() -> None:
                 continue
             if given.instructions:
                 tool = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=2")
-                for label, checkout in checkouts.items():
+                for label, (checkout, program) in programs.items():
                     counts = [
-                        int(re.search(r"Collected : (\d+)", bench.cost(checkout, kinds, tool)[1])[1])  # type: ignore[index]
+                        int(re.search(r"Collected : (\d+)", bench.cost(checkout, kinds, program, tool)[1])[1])  # type: ignore[index]
                         for bench in (full, empty)
                     ]
                     medians[label] = counts[0] - counts[1]
@@ -179,21 +227,21 @@ def main() -> None:
                         f"{len(kinds)} vendors, {label}: {medians[label] / given.trees / 1e6:.2f} M instructions a tree"
                     )
             else:
-                times: dict[str, list[float]] = {label: [] for label in checkouts}
-                starts: dict[str, list[float]] = {label: [] for label in checkouts}
+                times: dict[str, list[float]] = {label: [] for label in programs}
+                starts: dict[str, list[float]] = {label: [] for label in programs}
                 for _ in range(given.rounds):
-                    for label, checkout in checkouts.items():
-                        times[label].append(full.cost(checkout, kinds)[0])
-                        starts[label].append(empty.cost(checkout, kinds)[0])
-                for label in checkouts:
+                    for label, (checkout, program) in programs.items():
+                        times[label].append(full.cost(checkout, kinds, program)[0])
+                        starts[label].append(empty.cost(checkout, kinds, program)[0])
+                for label in programs:
                     start = statistics.median(starts[label])
                     medians[label] = statistics.median(times[label]) - start
                     print(
                         f"{len(kinds)} vendors, {label}: {medians[label] * 1e3 / given.trees:.2f} ms CPU a tree "
                         f"beyond the start's {start:.2f} s"
                     )
-            if "other" in medians:
-                print(f"{len(kinds)} vendors: {medians['this'] / medians['other']:.2f} of the other's")
+            for label in medians.keys() - {"this"}:
+                print(f"{len(kinds)} vendors: {medians['this'] / medians[label]:.2f} of the {label}'s")
     server.terminate()
 
 
