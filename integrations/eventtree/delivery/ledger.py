@@ -109,8 +109,9 @@ class Ledger:
         # What the vendor has taken may have been cleared, or damaged, since: no event is delivered and lost.
         over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
         for reason in LOST:
-            over -= (less := max(0, min(over, dropped[reason])))
-            dropped = dropped - Counter({reason: less})
+            if (less := max(0, min(over, dropped[reason]))) > 0:
+                over -= less
+                dropped = dropped - Counter({reason: less})
         is_back = self.is_wanted(tree.id)
         self.cursor.settle(
             tree.id, events + max(0, over), dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart,

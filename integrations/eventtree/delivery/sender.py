@@ -26,6 +26,7 @@ from eventtree.delivery.retry import Act, Backoff, act_of
 from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
 from eventtree.journal.cursor import Cursor
+from eventtree.pace import paced
 from eventtree.serializer.packing import Group, halves, request, truncate_item
 from eventtree.serializer.requests import Item, Request, Verdict
 from eventtree.serializer.vendor import Vendor
@@ -125,7 +126,7 @@ class Sender:
         stuck: set[str] = set()
 
         async def settle(groups: Iterator[Group]) -> None:
-            for group in groups:
+            for group in paced(groups, each=True):  # several answers may be there at once
                 try:
                     await self._settle(group, stuck)
                 except BaseException as error:

@@ -28,7 +28,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.totals import captured
-from eventtree.pace import Throttle, rest_by
+from eventtree.pace import Throttle, paced, rest_by
 from eventtree.pricing import Pricer
 from eventtree.record import is_local
 from eventtree.serializer.vendor import own_version
@@ -258,7 +258,7 @@ class Shipper(LoopThread):
             for name, vendor in list(reconfigured(self.journal, vendors, self.consumers)):
                 fresh.append(self._make_consumer(name, vendor, takes_over=name))
         # All take their locks before the first one reads: so they begin level, and each tree is read once for all.
-        for consumer in fresh:
+        for consumer in paced(fresh, each=True):
             try:
                 consumer.hold()
             except OSError as error:
