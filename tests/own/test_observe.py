@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import inspect
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -319,6 +321,88 @@ def test_an_async_generator_keeps_its_context_to_itself(trees: Captured) -> None
     assert statuses == [("cancelled", 2), ("cancelled", 3), ("ok", 4)]
 
 
+def test_a_generator_that_ends_as_it_is_given_up_is_cancelled(trees: Captured) -> None:
+    @eventtree.observe
+    def read() -> Iterator[int]:
+        try:
+            yield 1
+        except GeneratorExit:
+            return
+
+    @eventtree.observe
+    async def aread() -> AsyncIterator[int]:
+        try:
+            yield 1
+        except GeneratorExit:
+            return
+
+    async def main() -> None:
+        one: Any = aread()
+        await anext(one)
+        await one.aclose()
+
+    one: Any = read()
+    next(one)
+    one.close()
+    asyncio.run(main())
+    assert [(tree.root.status.value, tree.root.outputs) for tree in trees] == [("cancelled", [1])] * 2
+
+
+def test_what_a_generator_is_given_lives_no_longer_than_it(trees: Captured) -> None:
+    class Given:
+        pass
+
+    @eventtree.observe
+    def read(given: Given) -> Iterator[int]:
+        yield 1
+
+    given = Given()
+    seen, one = weakref.ref(given), read(given)
+    next(one)
+    gc.disable()
+    try:
+        with pytest.raises(KeyError):
+            one.throw(KeyError())  # type: ignore[attr-defined]
+        del one, given
+        assert seen() is None
+    finally:
+        gc.enable()
+    assert trees[0].root.status == "error"
+
+
+def test_arguments_are_named_as_the_function_names_them(trees: Captured) -> None:
+    @eventtree.observe
+    def odd(first: int, /, found: int = 1, *args: int, self: int = 2, kind: int = 3, **kwargs: int) -> None: ...
+
+    odd(1, 2, 3, 4, self=5, first=6, other=7)
+    odd(1)
+    bound = eventtree.observe(functools.partial(add, 1, scale=2))
+    assert bound(3) == 8
+    for wrong in ((), (1, 2, 3)):
+        with pytest.raises(TypeError, match=r"two\(\) (missing|takes)"):
+            eventtree.observe(two)(*wrong)
+    inputs = [tree.root.inputs for tree in trees]
+    assert inputs[0] == {"first": 6, "found": 2, "args": [3, 4], "self": 5, "other": 7}
+    assert inputs[1:3] == [{"first": 1}, {"b": 3}]
+    assert trees[2].root.name == "add"
+
+
+def two(a: int, b: int) -> None: ...
+
+
+def test_a_recursion_without_end_is_the_apps_own(trees: Captured) -> None:
+    @eventtree.observe
+    def deeper(number: int) -> int:
+        return deeper(number + 1)
+
+    with pytest.raises(RecursionError):
+        deeper(0)
+    assert inner.get() is None and not recorder.runs
+    [tree] = trees
+    assert tree.root.status == "error" and len(tree.events) > 50
+    diagnostics.failures.clear()
+
+
 def test_frameworks_hang_below_own_code_and_own_code_below_them(trees: Captured) -> None:
     chain = RunnableLambda(lambda text: add(len(text))).with_config(run_name="chain")
 
@@ -458,6 +542,7 @@ def test_switched_off_later_it_only_calls() -> None:
         (lambda: eventtree.observe(kind="modle"), "Kinds are chain, model"),
         (lambda: eventtree.span("x", kind="x"), "'x' is none"),
         (lambda: eventtree.observe(inputs=["c"])(lambda a, b: a), "no argument c"),
+        (lambda: eventtree.observe(inputs=7)(lambda a, b: a), "no list of names"),
         (lambda: eventtree.observe(type("Own", (), {})), "Observe the methods"),
         (lambda: eventtree.observe(7), "int is no function"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import subprocess
 import sys
 import uuid
@@ -93,6 +94,19 @@ def test_usage_may_be_given_by_part_or_by_count(trees: Captured) -> None:
         usage = tree.root.usage
         assert usage is not None and tree.root.cost is not None
         assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (1000, 100, 400)
+
+
+def test_what_is_said_of_usage_before_the_block_in_parts_or_wrongly_is_kept_as_far_as_it_goes(trees: Captured) -> None:
+    first = eventtree.span("ask", kind="model", provider="openai", model="gpt-4o-mini")
+    first.usage(input_tokens=3)
+    with first:
+        first.usage(output_tokens=4)
+    with eventtree.span("ask", kind="model", provider="openai", model="gpt-4o-mini") as s:
+        s.usage(input_tokens=3, output_tokens=None)  # type: ignore[arg-type]
+        s.usage(object())
+    one, two = (tree.root.usage for tree in trees)
+    assert one is not None and (one.input_tokens, one.output_tokens, one.total_tokens) == (3, 4, 7)
+    assert two is not None and two.input_tokens == 3
 
 
 def test_a_streamed_answer_is_read_as_it_passes(trees: Captured) -> None:
@@ -204,6 +218,39 @@ def test_a_span_may_be_a_block_again(trees: Captured) -> None:
     assert first.id != second.id
     assert first.usage is not None and first.usage.input_tokens == 1000
     assert second.usage is None or second.usage.input_tokens is None
+
+
+def test_a_block_inside_itself_belongs_to_it(trees: Captured) -> None:
+    one = eventtree.span("one")
+    with one, one:
+        one.outputs = 1
+    assert inner.get() is None
+    [tree] = trees
+    assert [(event.name, event.outputs) for event in tree.events] == [("one", 1)]
+    assert diagnostics.failures.pop("span: RuntimeError") == 1
+
+
+def test_a_block_that_ends_in_a_copy_of_its_context_is_no_parent_there(trees: Captured) -> None:
+    with eventtree.span("root"):
+        block, began = eventtree.span("block"), contextvars.copy_context()
+        began.run(block.__enter__)
+        ended = began.copy()
+        ended.run(block.__exit__, None, None, None)
+
+        def after() -> None:
+            with eventtree.span("after"):
+                pass
+
+        ended.run(after)
+    [tree] = trees
+    assert [(depth, event.name) for depth, event in tree.walk()] == [(0, "root"), (1, "block"), (1, "after")]
+
+
+@pytest.mark.parametrize("metadata", [7, "text", [1]])
+def test_metadata_that_are_no_dict_are_a_clear_error(metadata: Any) -> None:
+    for wrong in (lambda: eventtree.span("x", metadata=metadata), lambda: eventtree.observe(metadata=metadata)):
+        with pytest.raises(eventtree.ConfigError, match=r"metadata: .+ is no dict"):
+            wrong()
 
 
 FORKED = """

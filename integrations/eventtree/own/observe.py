@@ -20,11 +20,10 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from eventtree import config
 from eventtree.errors import ConfigError
 from eventtree.event import Kind
-from eventtree.own.span import Span, kind_of
+from eventtree.own.span import Span, checked
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import Within
-from eventtree.recording.runs import NOTHING
 from eventtree.recording.shapes import text_of
 
 F = TypeVar("F")
@@ -69,11 +68,12 @@ def observe(
     switched off (`EVENTTREE_ENABLED=0`), it returns the function itself.
 
     Raises:
-        ConfigError: there is no such kind, or no argument of a name in `inputs`.
+        ConfigError: there is no such kind, no argument of a name in `inputs`, or the metadata are no dict.
     """
+    known, about = checked("observe", kind, metadata)
     common = {
         "__slots__": (), "__init__": object.__init__, "model": None, "provider": None, "params": None, "handler": None,
-        "kind": kind_of(kind, "observe"), "keeps": outputs, "metadata": dict(metadata or NOTHING), "_tags": tags,
+        "kind": known, "keeps": outputs, "metadata": about, "_tags": tags,
     }  # fmt: skip
 
     def decorator(function: Any, /) -> Any:
@@ -85,7 +85,8 @@ def observe(
         named = _arguments(function, inputs)
         if config.is_off():
             return function
-        shown = name or getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
+        behind = function.func if isinstance(function, functools.partial) else function
+        shown = name or getattr(behind, "__qualname__", type(function).__name__).replace("<locals>.", "")
         called = getattr(function, "__call__", None)  # noqa: B004  (an object may be called like a function)
         base, wrap = next((how for test, how in WRAPPERS.items() if test(function) or test(called)), (Span, _plain))
         call = type("Call", (base,), {**common, "name": shown})  # see `Span`
@@ -113,6 +114,8 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
     """
     if wanted is False:
         return lambda args, kwargs: None
+    if wanted is not True and not isinstance(wanted, Collection):
+        raise ConfigError("observe inputs", f"{type(wanted).__name__} is no list of names", "Give True, False or names")
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin's are not known
@@ -185,7 +188,7 @@ class Stream(Span):
         self.is_text, self.yielded = True, []
         super().open(given)
         if self.id is not None:
-            self.leave()
+            self.leave(self.id)
 
     @guarded
     def add(self, item: Any) -> None:

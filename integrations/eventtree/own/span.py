@@ -18,7 +18,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
-from eventtree import process
+from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
 from eventtree.event import Kind, Status
 from eventtree.recording.around import around, follow_remote_graphs
@@ -75,14 +75,16 @@ NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 OK, ERROR = Status.OK, Status.ERROR
 
 
-def kind_of(kind: str, where: str) -> Kind:
-    """The kind of that name.
+def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[Kind, dict[str, Any]]:
+    """The kind of that name, and a copy of the metadata.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such kind, or the metadata are no dict.
     """
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise ConfigError(f"{where} metadata", f"{type(metadata).__name__} is no dict", "Give names and values")
     try:
-        return Kind(kind)
+        return kind if type(kind) is Kind else Kind(kind), dict(metadata) if metadata else {}
     except ValueError:
         raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(Kind)}") from None
 
@@ -98,12 +100,12 @@ class Span(Within):
     """
 
     __slots__ = (
-        "_body", "_counts", "_given", "_known", "_tags", "handler", "id", "keeps", "kind", "metadata", "model", "name",
-        "outputs", "params", "pipeline", "provider",
+        "_again", "_body", "_counts", "_given", "_known", "_tags", "handler", "id", "keeps", "kind", "metadata",
+        "model", "name", "outputs", "params", "pipeline", "provider",
     )  # fmt: skip
     _body: Body | None
     """What was read of a model's answer,"""
-    _counts: Mapping[str, Any] | None
+    _counts: dict[str, Any] | None
     """and what the app said of it."""
     _known: Mapping[str, Any] | None
     """The metadata with which it opened."""
@@ -128,17 +130,18 @@ class Span(Within):
         handler, or one made of `eventtree.configure(...)` and the environment.
 
         Raises:
-            ConfigError: there is no such kind.
+            ConfigError: there is no such kind, or the metadata are no dict.
         """
-        self.name, self.kind = name, kind if type(kind) is Kind else kind_of(kind, "span")
+        self.name = name
+        self.kind, self.metadata = checked("span", kind, metadata)
         self.id: str | None = None
         """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
         self.outputs: Any = None
         self.keeps = True
         """Whether its outputs are recorded."""
-        self.metadata: dict[str, Any] = dict(metadata or NOTHING)
         self._tags, self.model, self.provider, self.params = tags, model, provider, params
-        self._given, self.handler, self.pipeline = inputs, handler, OFF
+        self._given, self.handler, self.pipeline, self._again = inputs, handler, OFF, 0
+        self._body = self._counts = None
 
     @property
     def tree_id(self) -> str | None:
@@ -162,13 +165,13 @@ class Span(Within):
         """
         if unknown := counts.keys() - COUNTS.keys():
             raise TypeError(f"usage() takes {', '.join(COUNTS)}, not {', '.join(sorted(unknown))}")
-        if {"input_tokens", "output_tokens"} <= counts.keys():
-            counts.setdefault("total_tokens", counts["input_tokens"] + counts["output_tokens"])
-        known: dict[str, Any] = {}
+        known = self._counts = self._counts or {}
         for name, number in counts.items():
             group, _, key = COUNTS[name].rpartition(".")
             (known.setdefault(group, {}) if group else known)[key] = number
-        self._counts = known or self._counts
+        parts = known.get("input_tokens"), known.get("output_tokens")
+        if isinstance(parts[0], int) and isinstance(parts[1], int):
+            known.setdefault("total_tokens", parts[0] + parts[1])
         if answer is not None:
             self.read(answer)
 
@@ -179,14 +182,23 @@ class Span(Within):
 
     def __enter__(self) -> Self:
         """Open the run, unless recording is off; its context names it from here on."""
-        given, self._given = self._given, None
+        if self.pipeline is not OFF:
+            self._again += 1  # it is one run: the block inside another of its own belongs to it
+            diagnostics.failed("span", RuntimeError("it is open already: make one for each block"))
+            return self
+        given, self._given, said = self._given, None, (self._body, self._counts)
         self.open(given)
+        self._body, self._counts = said
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         """Close the run; an exception passes on as it is."""
-        outputs, self.outputs = self.outputs, None  # it may be a block once more
-        self.close(outputs, error)
+        if self._again:
+            self._again -= 1
+            return
+        self.close(self.outputs, error)
+        self.outputs = self._body = self._counts = None  # it may be a block once more
+        self.pipeline = OFF
 
     def open(self, given: Any) -> None:
         """Open the run, unless recording is off; its context names it from here on."""
@@ -220,8 +232,7 @@ class Span(Within):
         """Put the context back, where it is still the one that names this run, and close the run."""
         if (run_id := self.id) is None:
             return
-        if inner.get() == run_id:
-            self.leave()
+        self.leave(run_id)
         status, shown = OK, None
         if error is not None:
             status = status_of(error)[0]

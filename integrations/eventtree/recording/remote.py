@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -153,7 +153,7 @@ class Within:
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         """Put the context back."""
         if self._what is not None:
-            self.leave()
+            self.leave(self._what)
 
     async def __aenter__(self) -> Self:
         """As `with`."""
@@ -163,12 +163,15 @@ class Within:
         """As `with`."""
         self.__exit__(kind, error, at)
 
-    def leave(self) -> None:
-        """Put the context back as it was; in another one (a generator stepped elsewhere) it is so."""
+    def leave(self, what: str | Remote) -> None:
+        """Put the context back as it was, where it still names this: in a copy of the one in which it was set too."""
+        if inner.get() is not what:
+            return
         try:
             inner.reset(self._token)
         except ValueError:
-            pass
+            old = self._token.old_value
+            inner.set(None if old is Token.MISSING else old)
 
 
 class joined(Within):  # noqa: N801  (used as a function, like `session`)
