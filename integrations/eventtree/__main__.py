@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from pathlib import Path
 
 from eventtree.errors import without_extra
 
 
+def open_streams() -> None:
+    """Have both outputs take any text, whatever the locale: what is piped is UTF-8; one that is closed takes all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; where its extra is not installed, say how to install it, with exit status 2."""
+    open_streams()
     try:
         from eventtree.cli import main as command
         from eventtree.terminal import console  # noqa: F401  (what most commands need besides)

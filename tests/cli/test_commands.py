@@ -327,3 +327,20 @@ def test_ctrl_c_while_the_command_is_imported_ends_it_in_one_line() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "eventtree: stopped\n")
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["show"], ["show", "--json"]])
+def test_any_text_is_printed_whatever_the_locale(own_place: Path, arguments: list[str]) -> None:
+    record_tree(Pipeline(journal=own_place, tags=["é漢字🙂\ud800"]), question="é漢字🙂")
+    command = [sys.executable, "-m", "eventtree", *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "é漢字🙂" in done.stdout.decode("utf-8") or arguments == ["ls"]
+
+
+def test_who_closes_the_outputs_gets_no_traceback(own_place: Path) -> None:
+    record_tree(Pipeline(journal=own_place))
+    command = ["sh", "-c", f'"{sys.executable}" -m eventtree ls >&-']
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -68,6 +68,7 @@ def test_letters_are_listed_with_the_vendors_words_and_one_is_shown_whole(
     shown = json.loads(dead(server, "3")[1])
     assert shown["content"] == letters[2]["content"]
     assert dead(server, "--vendor", "nebuly") == (0, "No dead letters.\n")
+    assert dead(server, "--vendor", "nebuly", "--resend") == (0, "No dead letters.\n")
 
 
 def test_letters_are_sent_again_after_a_mend(server: VendorServer, trees: list[str], own_place: Path) -> None:

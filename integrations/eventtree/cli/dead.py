@@ -39,9 +39,11 @@ def dead(
     kind = None if vendor is None else kind_of(vendor)
     journal = existing(folder)
     chosen = letters_in(journal, kind, number)
-    if resend:
+    if not chosen and not as_json:
+        say("No dead letters.")
+    elif resend:
         return _resend(journal, chosen, timeout)
-    if drop:
+    elif drop:
         count = drop_letters(journal, chosen)
         say(f"Dropped {count} dead letter{'' if count == 1 else 's'}.")
     elif as_json:
@@ -49,10 +51,8 @@ def dead(
             say(json.dumps(_plain(one), ensure_ascii=False))
     elif number is not None:
         say_lines(json.dumps(_plain(chosen[0]), ensure_ascii=False, indent=2))
-    elif chosen:
-        _draw(chosen)
     else:
-        say("No dead letters.")
+        _draw(chosen)
     return 0
 
 
