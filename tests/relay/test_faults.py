@@ -800,6 +800,19 @@ def test_f78_a_collectors_full_disk_acknowledges_nothing_and_loses_nothing(
     assert all(copies(machine / "app", machine / "collector").values())
 
 
+def test_f78_a_disk_that_takes_half_of_a_chunk_takes_the_rest_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0)
+    message, real = Chunk("w-1.0000.log", 0, b"a line\n").pack(), collect.os.pwrite
+    with monkeypatch.context() as full:
+        full.setattr(collect.os, "pwrite", lambda fd, data, at: real(fd, data[:3], at))
+        with pytest.raises(OSError, match="short write"):
+            writer.write([message])
+    assert writer.write([message]) == [(True, "w-1.0000.log", 7)]
+    assert (tmp_path / "w-1.0000.log").read_bytes() == b"a line\n"
+
+
 def test_f78_a_collectors_full_disk_ends_nobody_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = DiskFiles(tmp_path)
     writer, near = collect.Writer(Journal(files), files, -1.0), port_at("http://127.0.0.1:1", serves=True)

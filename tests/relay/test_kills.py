@@ -20,6 +20,7 @@ from eventtree.recording.recorder import recorder
 
 accepted = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 pipeline = Pipeline()
+pipeline.journal.roll_bytes = 50_000  # a process writes several logs
 
 def opened(parent):
     run = str(uuid.uuid4())

@@ -210,13 +210,12 @@ class Writer:
         return self.files.size(log) or removed_size(self.files, log)
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
-        """Write at an offset, all of it or nothing; a new log is synced with its folder."""
+        """Write at an offset; a new log is synced with its folder. What a full disk takes of it is there next time."""
         if log not in unsynced:
             if "" not in unsynced and not self.files.size(log):
                 unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
             unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
         if os.pwrite(unsynced[log], data, offset) < len(data):
-            os.ftruncate(unsynced[log], offset)
             raise OSError(28, "short write", log)
 
     def _end(self, process: str, what: str) -> None:

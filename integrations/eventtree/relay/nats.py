@@ -12,7 +12,6 @@ import os
 import urllib.request
 from contextlib import suppress
 from typing import Any
-from urllib.parse import SplitResult
 
 import nats.errors
 import pydantic_core
@@ -57,18 +56,13 @@ class Engine(port.Port):
 
     errors = (nats.errors.Error, OSError)
 
-    def __init__(self, url: SplitResult) -> None:
-        """Connect to nothing yet."""
-        super().__init__(url)
-        self.client = _Client()
-        self.client.needs_tls = url.scheme == "tls"
+    async def connect(self) -> None:
+        self.client, self.ends = _Client(), [self._give_back, self._end]
+        self.client.needs_tls = self.url.scheme == "tls"
         self._kept: KeyValue | None = None
         self._leases: dict[int, int] = {}
         """Partition → revision of the lease's key, as this collector wrote it."""
         self._consumers: dict[int, Any] = {}
-
-    async def connect(self) -> None:
-        self.ends = [self._give_back, self._end]
         creds, user, token = credentials()
         known = {"user_credentials": creds} if creds else {"user": user, "password" if user else "token": token or None}
         connecting = self.client.connect(

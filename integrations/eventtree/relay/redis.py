@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import uuid
 from typing import Any
-from urllib.parse import SplitResult
 
 import pydantic_core
 import redis.asyncio
@@ -30,13 +29,9 @@ class Engine(port.Port):
 
     errors = (RedisError, OSError)
 
-    def __init__(self, url: SplitResult) -> None:
-        """Connect to nothing yet."""
-        super().__init__(url)
+    async def connect(self) -> None:
         self.me = uuid.uuid4().hex
         self._leases: dict[int, Any] = {}
-
-    async def connect(self) -> None:
         _, user, token = credentials()
         secure: dict[str, Any] = {}
         if self.url.scheme == "rediss":
