@@ -39,8 +39,8 @@ STANDBY_SECONDS = 1.0
 """A collector that stands by asks for the lease this often."""
 LEARN_SECONDS = 5.0
 """A collector learns this often of partitions that another has added."""
-ASK_SECONDS = 2.0
-"""A hole is asked for again this often."""
+ASK_SECONDS, ASK_LONGEST = 2.0, 30.0
+"""A log is asked for again so soon, then later and later: what was asked for may wait behind much else."""
 SILENCE_SECONDS = 60.0
 STOP_SECONDS = 10.0
 """At its end a collector waits so long for vendors' answers: Kubernetes waits for 30 seconds."""
@@ -66,8 +66,8 @@ class Collector:
         self.vendors, self.settings = tuple(vendors), settings
         files.replace(TAKERS, "".join(f"{one.name}\n" for one in self.vendors).encode() or b"\n")
         self.shipper, self.writer = Shipper(journal), Writer(journal, files, silence)
-        self._asked: dict[str, float] = {}
-        """Log → when it was asked for again last."""
+        self._asked: dict[str, tuple[float, float]] = {}
+        """Log → when it was asked for again last, and how long it is not for now."""
         self._failures = 0
         """Connections in a row that did not come to be."""
 
@@ -128,11 +128,18 @@ class Collector:
             outcomes = [(False, "", None)] * len(batch)
             await asyncio.sleep(STANDBY_SECONDS)
         for (_, mark), (is_taken, log, size) in zip(batch, outcomes, strict=True):
-            now = time.monotonic()
-            if not is_taken and size is not None and now - self._asked.get(log, float("-inf")) >= ASK_SECONDS:
-                self._asked[log] = now
+            if not is_taken and size is not None and self._is_due(log):
                 await port.ask(log, size)
             await port.answer(mark, is_taken, log, size)
+
+    def _is_due(self, log: str) -> bool:
+        """Whether a log is asked for again now: at once, then later and later."""
+        now, (at, pause) = time.monotonic(), self._asked.get(log, (float("-inf"), 0.0))
+        if now - at < pause:
+            return False
+        is_anew = now - at > 2 * ASK_LONGEST
+        self._asked[log] = now, ASK_SECONDS if is_anew else min(2 * pause, ASK_LONGEST)
+        return True
 
 
 def _go_on() -> None:
