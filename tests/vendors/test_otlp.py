@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 import eventtree
 from eventtree import ConfigError, flush
@@ -22,6 +24,7 @@ from eventtree.delivery.retry import Act, act_of
 from eventtree.event import Event, EventTree, Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
+from eventtree.serializer.packing import request as packed
 from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import Answer, VendorServer
@@ -71,6 +74,12 @@ ADDRESSES: list[tuple[dict[str, str], dict[str, Any], str]] = [
     ({}, {"endpoint": "https://a.test/v1/traces"}, "https://a.test/v1/traces"),
     ({}, {"endpoint": "https://cloud.langfuse.test/api/public/otel"}, "https://cloud.langfuse.test/api/public/otel/v1/traces"),
     ({}, {"traces_endpoint": "https://a.test/custom"}, "https://a.test/custom"),
+    ({GENERAL: "https://c.test:8443?team=a"}, {}, "https://c.test:8443/v1/traces?team=a"),
+    ({GENERAL: "https://c.test/otel/?to=/a/b&x=1#top"}, {}, "https://c.test/otel/v1/traces?to=/a/b&x=1"),
+    ({GENERAL: " https://c.test \n", TRACES: " "}, {}, "https://c.test/v1/traces"),
+    ({TRACES: "https://t.test"}, {}, "https://t.test"),
+    ({TRACES: "https://t.test/v1/traces/"}, {}, "https://t.test/v1/traces/"),
+    ({}, {"endpoint": "HTTP://127.0.0.1:4318/v1/traces?x=1"}, "http://127.0.0.1:4318/v1/traces?x=1"),
 ]  # fmt: skip
 
 
@@ -99,6 +108,32 @@ def test_headers_and_resource_are_percent_decoded_and_those_of_traces_win(monkey
     assert resource["deployment.environment.name"] == "staging"
 
 
+def test_what_the_resource_says_stays_where_a_tree_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"deployment.environment.name": "prod, eu", "service.version": "1=2", "service.name": "shop"}
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{name}={quote(one)}" for name, one in known.items()))
+    (request,) = serialize([tree_of(event(1, None))], OTLP())
+    resource = told(request.body["resourceSpans"][0]["resource"])
+    assert {name: resource[name] for name in known} == known
+    (request,) = serialize([tree_of(chain_root(release="2.0"))], OTLP())
+    resource = told(request.body["resourceSpans"][0]["resource"])
+    assert (resource["deployment.environment.name"], resource["service.version"]) == ("staging", "2.0")
+
+
+def test_values_of_a_set_are_known_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "NONE")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/Protobuf")
+    assert OTLP().compression == "none"
+
+
+def test_a_query_goes_with_spans_and_logs_and_with_no_other_call() -> None:
+    said = {"key": "k", "id": ROOT, "tree": ROOT, "at": 1_800_000_000 * 10**9, "score": 1.0}
+    found = []
+    for flavor in ("genai", "langfuse"):
+        made = OTLP(endpoint="http://127.0.0.1:1/otel?team=a", flavor=flavor, scores="logs")
+        found += [packed((item,), made).url for item in made.encode_feedback(said, None, {}).items]
+    assert found == ["http://127.0.0.1:1/otel/v1/logs?team=a", "http://127.0.0.1:1/api/public/scores"]
+
+
 FLAVOR_SIGNS: list[tuple[dict[str, Any], str]] = [
     ({"endpoint": "http://localhost:4318"}, "genai"),
     ({"endpoint": "http://127.0.0.1:6006"}, "openinference"),
@@ -116,7 +151,8 @@ def test_the_flavor_is_told_by_address_and_headers(settings: dict[str, Any], fla
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"endpoint": "localhost:4318"}, "is no URL"),
+    ({"endpoint": "localhost:4318"}, "OTLP.endpoint: 'localhost:4318' is no URL"),
+    ({"traces_endpoint": "localhost/v1/traces"}, "OTLP.traces_endpoint: 'localhost/v1/traces' is no URL"),
     ({"headers": 5}, "headers: it is no list of pairs"),
     ({"resource": ["a=b"]}, "resource: it is no list of pairs"),
     ({"compression": "deflate"}, "How requests are compressed"),
@@ -254,7 +290,10 @@ def answer(rejected: int, words: str) -> Answer:
 JSON_ANSWER = Answer(200, body={"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too old"}}, apply=True)
 
 
-@pytest.mark.parametrize("said", [answer(2, "too old"), JSON_ANSWER])
+SPACED = Answer(200, body=b'\n {"partial_success": {"rejected_spans": 2, "error_message": "too old"}}', apply=True)
+
+
+@pytest.mark.parametrize("said", [answer(2, "too old"), JSON_ANSWER, SPACED])
 def test_a_partial_success_is_counted_and_never_repeated(
     server: VendorServer, said: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -264,6 +303,29 @@ def test_a_partial_success_is_counted_and_never_repeated(
     assert (sums.accepted, sums.delivered, sums.dropped, sums.unexplained) == (3, 1, {"rejected": 2}, 0)
     assert len(server.requests) == 1
     assert "too old" in caplog.text
+
+
+def test_an_error_as_the_protocol_has_it_is_read(server: VendorServer, own_place: Path) -> None:
+    """`google.rpc.Status`: a code, a message."""
+    error = b"\x08\x03" + Status(message="span 1: naïve name").SerializeToString()
+    server.script("otlp", [Answer(400, body=error, headers={"Content-Type": "application/x-protobuf"})])
+    record_tree(Pipeline(vendors=[OTLP(endpoint=server.url)]), children=0)
+    assert flush(10).vendors["otlp"].dead == 1
+    shown = CliRunner().invoke(main, ["dead", "--journal", str(own_place), "--vendor", "otlp", "--json"])
+    assert json.loads(shown.output)["words"] == "span 1: naïve name"
+
+
+@pytest.mark.parametrize("words", [b"too old", b"quota exceeded, ask for more", b'{"message": "no"}', b"\xff\x00", b""])
+def test_an_error_of_another_kind_is_told_as_it_is(words: bytes) -> None:
+    assert OTLP(endpoint="http://127.0.0.1:1").words_in(words) == words
+
+
+@pytest.mark.parametrize("status", [404, 405, 307])
+def test_an_address_where_nothing_is_taken_is_named(server: VendorServer, status: int) -> None:
+    server.script("otlp", [Answer(status, body="nothing here")] * 9)
+    record_tree(Pipeline(vendors=[OTLP(endpoint=f"{server.url}/otel?key={SECRET}")]), children=0)
+    parked = flush(5).vendors["otlp"].parked
+    assert parked == f"HTTP {status} from {server.url}/otel/v1/traces: nothing here"
 
 
 def test_a_request_of_which_nothing_was_taken_is_dead_letters_with_its_words(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from eventtree.content import known_secrets, masking
 from eventtree.delivery.dead_letters import WORDS
@@ -42,15 +42,16 @@ class RefusedNameError(Exception):
 class Replies:
     """Texts out of a vendor's replies, fit for disk and logs: some vendors echo the key they refuse."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        """Mask these, and what looks like a secret."""
-        self._masks = [masking(secret) for secret in secrets]
+    def __init__(self, vendor: Vendor) -> None:
+        """Mask the vendor's secrets, and what looks like one."""
+        self._vendor = vendor
+        self._masks = [masking(secret) for secret in vendor.secrets()]
         self._mask_secrets = known_secrets()
 
     def words(self, reply: Reply) -> str:
         """The first of a reply's text."""
         # Masked before it is shortened: half a key would not be found.
-        text = reply.body[:LOOKED_AT].decode("utf-8", "replace").replace("\0", "�")
+        text = self._vendor.words_in(reply.body[:LOOKED_AT]).decode("utf-8", "replace").replace("\0", "�")
         return self.masked(text)[:WORDS]
 
     def masked(self, text: str) -> str:

@@ -43,6 +43,8 @@ A 5xx counts against the item only if the vendor has taken others since."""
 SUSPECTS = 10_000
 REJECTED = "rejected"
 """Reason why events are dropped that a vendor left out of a request it took."""
+NO_PLACE = frozenset({*range(300, 400), 404, 405})
+"""Statuses that say that nothing is taken at an address."""
 GZIP_LEVEL = 1
 """A tenth of what is sent of text, for a few ms a megabyte."""
 
@@ -107,7 +109,7 @@ class Sender:
         self.http = http
         self.outcome = outcome
         self.warn_once = Warnings(vendor.name)
-        self.replies = Replies(vendor.secrets())
+        self.replies = Replies(vendor)
         self.gate = Gate(self.warn_once, outcome.park, backoff, clock)
         self.lookups = Lookups(vendor, lambda: outcome.cursor, self.replies, self._send, self.gate)
         self.requests = self.on_the_way = 0
@@ -271,7 +273,9 @@ class Sender:
                 if asked_anew:
                     gate.released()
                 else:
-                    gate.park(f"HTTP {reply.status}: {self.replies.words(reply)}")
+                    # Where nothing is taken at an address, that is what may be wrong.
+                    at = f" from {made.url.partition('?')[0]}" if reply.status in NO_PLACE else ""
+                    gate.park(f"HTTP {reply.status}{at}: {self.replies.words(reply)}")
             else:
                 self._passed += 1
                 gate.succeeded()

@@ -283,6 +283,10 @@ class Vendor(BaseModel):
         """Warnings for `eventtree doctor`: settings that are allowed, but may not be meant."""
         return ()
 
+    def words_in(self, body: bytes) -> bytes:
+        """Read what an answer's body says to people, as text; by default all of it."""
+        return body
+
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """Read what an answer says about each item. None means that the status alone decides, by delivery's table."""
         return self.read_success(request, json_in(body)) if 200 <= status < 300 else None

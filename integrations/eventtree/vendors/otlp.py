@@ -141,18 +141,26 @@ class OTLP(Vendor):
             given = {"traces_endpoint": "", "protocol": "http/protobuf", **given}
             given["base_url"] = given.pop("endpoint", "") or given.get("base_url", "")
         values = super()._from_environment(given)  # type: ignore[operator]
-        endpoint = values["endpoint"] = values["base_url"]
-        whole = is_addressed and endpoint.endswith(TRACES)
-        traces = str(values.get("traces_endpoint") or "") or (endpoint if whole else endpoint + TRACES)
-        suffix = next((end for end in PREFIXES if traces.endswith(end)), None)
-        parts = urlsplit(traces)
-        values["base_url"] = traces.removesuffix(suffix) if suffix else f"{parts.scheme}://{parts.netloc}"
-        values["traces_endpoint"] = traces
+        values["endpoint"] = values["base_url"].strip()
+        traces = str(values.get("traces_endpoint") or "").strip()
+        url = urlsplit(traces or values["endpoint"])
+        if url.scheme not in ("http", "https"):
+            problem = f"{traces or values['endpoint']!r} is no URL"
+            raise ConfigError(
+                "OTLP.traces_endpoint" if traces else "OTLP.endpoint", problem, "Give https://host[/path]"
+            )
+        if not traces:
+            path = url.path.rstrip("/")
+            whole = is_addressed and path.endswith(TRACES)
+            url = url._replace(path=path if whole else path + TRACES, fragment="")
+        suffix = next((end for end in PREFIXES if url.path.endswith(end)), None)
+        values["base_url"] = f"{url.scheme}://{url.netloc}{url.path.removesuffix(suffix) if suffix else ''}"
+        values["traces_endpoint"] = url.geturl()
         if suffix is None and values.get("scores") == "logs":
-            problem = f"where logs go is not told by {traces}"
+            problem = f"where logs go is not told by {url.geturl()}"
             raise ConfigError("OTLP.scores", problem, f"Give an address that ends in {TRACES}")
         if not values.get("flavor"):
-            signs = " ".join((traces, *pairs_of(values.get("headers") or {}, "headers"))).lower()
+            signs = " ".join((values["traces_endpoint"], *pairs_of(values.get("headers") or {}, "headers"))).lower()
             values["flavor"] = next((flavor for sign, flavor in SIGNS if re.search(sign, signs)), "genai")
         return values
 
@@ -160,6 +168,11 @@ class OTLP(Vendor):
     @classmethod
     def _pairs(cls, given: Any, info: Any) -> Any:
         return pairs_of(given, info.field_name)
+
+    @field_validator("protocol", "compression", mode="before")
+    @classmethod
+    def _any_case(cls, given: Any) -> Any:
+        return given.strip().lower() if isinstance(given, str) else given
 
     @field_validator("headers")
     @classmethod
@@ -215,8 +228,9 @@ class OTLP(Vendor):
             yield made((event.id, view.id, (event.id,), "spans", around[len(span)] + span, 0, path))
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
-        path = self.traces_endpoint.removeprefix(self.base_url)
-        return ((signal.rpartition("/")[2], path.removesuffix(TRACES) + signal if path.endswith(TRACES) else path),)
+        path, *query = self.traces_endpoint.removeprefix(self.base_url).partition("?")
+        own = path.removesuffix(TRACES) + signal if path.endswith(TRACES) else path
+        return ((signal.rpartition("/")[2], "".join((own, *query))),)
 
     def _around(self, view: TreeView) -> wire.Before:
         """What stands before a span, or a log record, to make it a request: its resource and its scope."""
@@ -277,10 +291,18 @@ class OTLP(Vendor):
             TRACES * 2: f"leave {TRACES} out of OTEL_EXPORTER_OTLP_ENDPOINT",
             f":4317{TRACES}": "HTTP has port 4318",
         }
-        to = self.traces_endpoint
+        to = self.traces_endpoint.partition("?")[0]
         return tuple(f"spans go to {to}: {hint}" for end, hint in known.items() if to.endswith(end))
 
     # -- answers ------------------------------------------------------------------------------------------------------
+
+    def words_in(self, body: bytes) -> bytes:
+        """The message of a `google.rpc.Status`, as which the protocol has errors; it begins as a span's status does."""
+        try:
+            said: str = wire.proto("trace.v1.trace", "Status").FromString(body).message
+        except Exception:  # noqa: BLE001  (protobuf's errors are of whichever of its implementations is there)
+            return body
+        return said.encode() or body
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
         """A 2xx may leave out some of the spans, and says how many: none of those may be sent again."""
@@ -322,7 +344,7 @@ def partial_success(body: bytes, route: str) -> tuple[int, str] | None:
     module, message, count = ANSWERS[route]
     reply = wire.proto(module, message)()
     try:
-        if body[:1] == b"{":
+        if body.lstrip()[:1] == b"{":
             from google.protobuf.json_format import Parse
 
             Parse(body, reply, ignore_unknown_fields=True)
@@ -334,8 +356,8 @@ def partial_success(body: bytes, route: str) -> tuple[int, str] | None:
 
 
 ANSWERS = {
-    "spans": ("trace.v1.trace_service", "ExportTraceServiceResponse", "rejected_spans"),
-    "logs": ("logs.v1.logs_service", "ExportLogsServiceResponse", "rejected_log_records"),
+    "spans": ("collector.trace.v1.trace_service", "ExportTraceServiceResponse", "rejected_spans"),
+    "logs": ("collector.logs.v1.logs_service", "ExportLogsServiceResponse", "rejected_log_records"),
 }
 
 
@@ -344,7 +366,7 @@ def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
     """What stands before a span of this resource."""
     version = own_version()
     sdk = {"telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version}
-    known = wire.attributes(wire.RESOURCE, {**dict(resource), **sdk})
+    known = wire.attributes(wire.RESOURCE, {**{name: one for name, one in resource if one is not None}, **sdk})
     scope = wire.text_field(1, "eventtree") + (wire.text_field(2, version) if version else b"")
     return wire.Before((2, wire.framed(1, scope)), (2, wire.framed(1, known)), (1, b""))
 

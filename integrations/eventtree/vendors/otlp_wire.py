@@ -156,7 +156,7 @@ def _any(value: Any) -> bytes:
 
 def proto(module: str, message: str) -> Any:
     """A message of one of the protocol's files."""
-    return getattr(import_module(f"opentelemetry.proto.collector.{module}_pb2"), message)
+    return getattr(import_module(f"opentelemetry.proto.{module}_pb2"), message)
 
 
 def changed(form: JsonValue, keys: Collection[str], change: Callable[[str], str]) -> JsonValue:
@@ -204,5 +204,5 @@ def parsed(text: str) -> JsonValue:
     return value if isinstance(value, dict | list) else text
 
 
-SPANS = request_format("trace.v1.trace_service", "ExportTraceServiceRequest")
-RECORDS = request_format("logs.v1.logs_service", "ExportLogsServiceRequest")
+SPANS = request_format("collector.trace.v1.trace_service", "ExportTraceServiceRequest")
+RECORDS = request_format("collector.logs.v1.logs_service", "ExportLogsServiceRequest")
