@@ -152,6 +152,7 @@ def test_the_flavor_is_told_by_address_and_headers(settings: dict[str, Any], fla
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"endpoint": "localhost:4318"}, "OTLP.endpoint: 'localhost:4318' is no URL"),
+    ({"traces_endpoint": "http://c.test/{traces}/in"}, "OTLP.traces_endpoint: 'http://c.test/{traces}/in' is no URL"),
     ({"traces_endpoint": "localhost/v1/traces"}, "OTLP.traces_endpoint: 'localhost/v1/traces' is no URL"),
     ({"headers": 5}, "headers: it is no list of pairs"),
     ({"resource": ["a=b"]}, "resource: it is no list of pairs"),

@@ -141,10 +141,10 @@ class OTLP(Vendor):
             given = {"traces_endpoint": "", "protocol": "http/protobuf", **given}
             given["base_url"] = given.pop("endpoint", "") or given.get("base_url", "")
         values = super()._from_environment(given)  # type: ignore[operator]
-        values["endpoint"] = values["base_url"].strip()
+        values["endpoint"] = values["base_url"]
         traces = str(values.get("traces_endpoint") or "").strip()
         url = urlsplit(traces or values["endpoint"])
-        if url.scheme not in ("http", "https"):
+        if url.scheme not in ("http", "https") or re.search(r"[\s{}\\]", url.geturl()):
             problem = f"{traces or values['endpoint']!r} is no URL"
             raise ConfigError(
                 "OTLP.traces_endpoint" if traces else "OTLP.endpoint", problem, "Give https://host[/path]"
