@@ -134,6 +134,18 @@ def test_a_cohere_stream_is_billed_by_its_units_wherever_the_client_has_them() -
     assert usage.problems == ("the units that are billed: the client's streams do not tell the tokens",)
 
 
+@pytest.mark.parametrize("provider", [[], {}, 7, None])
+def test_a_provider_that_is_no_name_is_none(provider: Any) -> None:
+    """Takes any JSON."""
+    assert sides(usage_of({"usage_metadata": [form(10, 5)], "streamed": True, "provider": provider})) == (10, 5, 15)
+
+
+def test_an_answer_of_nothing_that_is_billed_for_its_input_is_told_so() -> None:
+    """Cohere: the price goes by both counts."""
+    usage = usage_of({"raw": {"usage": {"billed_units": {"input_tokens": 39, "output_tokens": 0}}}})
+    assert usage.units == {"billed_input_tokens": 39, "billed_output_tokens": 0}
+
+
 def test_a_whole_cohere_answer_does_not_tell_what_is_billed() -> None:
     counts = {"input_tokens": 1200.0, "output_tokens": 80.0}
     record = {"usage_metadata": [form(1200, 80)], "response_metadata": [{"token_count": counts}], "provider": "cohere"}

@@ -79,7 +79,7 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
 def _counted(listed: Mapping[str, int], chosen: Reading) -> dict[str, int]:
     """The units; what the provider counts itself is not taken from its list."""
     units = {**listed, **{name: chosen.figures[name] for name in providers.UNITS if name in chosen.figures}}
-    return {name: n for name, n in units.items() if n}
+    return {name: n for name, n in units.items() if n or name.endswith("_tokens")}
 
 
 PLAIN = ("input_tokens", "output_tokens", "total_tokens")
@@ -108,7 +108,7 @@ def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     for key, value in raw.items():
         if value and key not in SILENT and value != [{}]:
             return None
-    if raw.get("streamed") and raw.get("provider") in TELLS_LESS:
+    if raw.get("streamed") and str(raw.get("provider")) in TELLS_LESS:
         return None
     sent, answered, total = PLAIN_OF(counts[0])
     if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
