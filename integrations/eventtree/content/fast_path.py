@@ -158,22 +158,39 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
 def as_it_is(value: dict[Any, Any]) -> Any:
     """A dict whose JSON is small and says nothing that `dict_of` looks for, written in one call; None for others.
 
-    So few brackets are neither deep nor a list that a tree may repeat, so few characters no long text.
+    What a run's metadata holds: few texts and numbers, and lists or dicts of those.
     """
-    json = written(value) if is_plain(value.values()) else None
-    if json is None or len(json) > LONGEST_WRITTEN:
+    try:
+        json = written(value) if is_flat(value, 1) else None
+    except RuntimeError:  # another thread changes it
         return None
-    if json in WRITTEN:
-        return WRITTEN[json]
-    text = json.decode()
-    if "null" in text or '"type"' in text or '"inline_data"' in text or DATA in text:
-        return None  # NaN may be one, a file the others
-    return None if text.count("{") + text.count("[") > MANY else WRITTEN.keep(json, fragment(json))
+    return None if json is None or len(json) > LONGEST_WRITTEN or DATA_IN in json else fragment(json)
 
 
 LONGEST_WRITTEN = 1_000
-WRITTEN: Remembered[bytes, Any] = Remembered(256)
-"""JSON → the same, to stand in a record: the metadata of many runs is the same."""
+DATA_IN = DATA.encode()
+
+
+def is_flat(value: dict[Any, Any], depth: int) -> bool:
+    """Whether a dict holds only what stands in JSON as it is, and containers of that."""
+    if "type" in value or "inline_data" in value:
+        return False
+    for item in value.values():
+        kind = type(item)
+        if kind is str or kind is int:
+            continue
+        if kind is tuple or kind is list:
+            if not FLAT.issuperset(map(type, item)):
+                return False
+        elif kind is dict:
+            if not depth or not is_flat(item, depth - 1):
+                return False
+        elif kind not in FLAT and (kind is not float or not isfinite(item)):
+            return False
+    return True
+
+
+FLAT = frozenset({str, int, bool, type(None)})
 
 
 def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
