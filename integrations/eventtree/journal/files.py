@@ -40,6 +40,18 @@ UNSURE = "?"
 """Begins the mark of a file that may have been written to since, within the same tick."""
 
 
+Data = bytes | tuple[bytes, ...]
+"""What is appended, in one piece or in some that are not to be copied."""
+
+
+def joined(data: Data) -> bytes:
+    """It in one piece."""
+    return data if isinstance(data, bytes) else b"".join(data)
+
+
+writev = getattr(system, "writev", lambda fd, data: os.write(fd, joined(data)))
+"""Writes several pieces at once; Windows has none."""
+
 _FOLDERS: set[str] = set()
 
 
@@ -68,7 +80,7 @@ class Held(Protocol):
 class Files(Protocol):
     """A flat folder of append-only files. Every method may raise OSError."""
 
-    def append(self, name: str, data: bytes) -> None:
+    def append(self, name: str, data: Data) -> None:
         """Add `data` at the end, all of it or nothing; makes the file if it is not there."""
 
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
@@ -126,17 +138,20 @@ class DiskFiles(Files):
         """When the folder had changed last as it was listed, what was in it, and when that was."""
         _make_private(folder)
 
-    def append(self, name: str, data: bytes) -> None:
+    def append(self, name: str, data: Data) -> None:
         """A short write is cut off again, so that no torn line stands before the next."""
         fd = self._open.get(name)
         if fd is None:
             fd = self._descriptor(name)
         try:
-            written = system.write(fd, data)
+            if isinstance(data, bytes):
+                size, written = len(data), system.write(fd, data)
+            else:
+                size, written = sum(map(len, data)), writev(fd, data)
         except OSError:
             self._close(name)
             raise
-        if written != len(data):
+        if written != size:
             os.ftruncate(fd, os.fstat(fd).st_size - written)
             self._close(name)
             raise OSError(28, "short write", name)
@@ -274,8 +289,8 @@ class MemoryFiles(Files):
         self._identity = secrets.token_bytes(IDENTITY_BYTES)
         self._locks: set[str] = set()
 
-    def append(self, name: str, data: bytes) -> None:
-        self._files.setdefault(name, bytearray()).extend(data)
+    def append(self, name: str, data: Data) -> None:
+        self._files.setdefault(name, bytearray()).extend(joined(data))
 
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         return bytes(self._files.get(name, b"")[offset : None if size is None else offset + size])

@@ -23,7 +23,7 @@ from zlib import crc32
 
 from eventtree import process
 from eventtree.config import BOUNDS, MEMORY, Bounds
-from eventtree.journal.files import DiskFiles, Files, Held, MemoryFiles
+from eventtree.journal.files import Data, DiskFiles, Files, Held, MemoryFiles, joined
 from eventtree.journal.folder import Folder
 from eventtree.journal.line import unframe
 from eventtree.journal.overflow import SLOW_SECONDS, Overflow
@@ -34,6 +34,8 @@ ROLL_BYTES = 8 * 1024 * 1024
 LOOK_SECONDS = 1.0
 LOOK_BYTES = 64 * 1024
 """The log is looked for this often, and after this many bytes."""
+LARGE = 64 * 1024
+"""A payload of so many bytes is written without another copy of it."""
 UNSURE_RECORDS = 1000
 """How many of these are kept while the disk does not even answer whether the log is there."""
 
@@ -90,8 +92,8 @@ class Journal(Folder):
         """Name of the log being written."""
         self._next_look = 0.0
         self._look_size = 0
-        self._unsure: list[Entry] = []
-        """Records since the last look whether the log is still there."""
+        self._unsure: list[tuple[Data, tuple[str, ...], int | None]] = []
+        """Lines of records since the last look whether the log is still there."""
 
     @property
     def events(self) -> int:
@@ -143,9 +145,14 @@ class Journal(Folder):
                     # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does.
                     number, overflow = self.appended, self._overflow
                     crc = crc32(payload, number)
-                    line = b"%08x %d %b\n" % (crc, number, payload)
+                    line: Data
+                    if len(payload) < LARGE:
+                        line = b"%08x %d %b\n" % (crc, number, payload)
+                        self._size += len(line)
+                    else:
+                        line = b"%08x %d " % (crc, number), payload, b"\n"
+                        self._size += sum(map(len, line))
                     self.appended = number + 1
-                    self._size += len(line)
                     self._checksum ^= crc
                     try:
                         # While one line waits, all later ones wait behind it: the log keeps its order.
@@ -173,8 +180,8 @@ class Journal(Folder):
         finally:
             self._lock.release()
 
-    def _hold(self, line: bytes, counted: tuple[str, ...], events: int | None) -> None:
-        if not self._overflow.hold(line):
+    def _hold(self, line: Data, counted: tuple[str, ...], events: int | None) -> None:
+        if not self._overflow.hold(joined(line)):
             self.dropped += 1
             for name in counted:
                 self.lost[name] += 1 if events is None else events
@@ -273,7 +280,7 @@ class Journal(Folder):
             # What was deleted is nobody's any more: it is counted from here on.
             for counts in (self._opened, self._added, self.lost):
                 counts.clear()
-            again = ((unframe(line[:-1])[1], names, events) for line, names, events in unsure if events != 0)
+            again = ((unframe(joined(line)[:-1])[1], names, events) for line, names, events in unsure if events != 0)
             self._inner.extendleft(reversed([*again]))
         if is_gone or not 0 < self._size < self.roll_bytes:
             self._roll()
