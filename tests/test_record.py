@@ -58,6 +58,8 @@ class Word(enum.StrEnum):
 )
 def test_only_builtin_values_that_json_has_something_for_are_plain(value: object) -> None:
     assert not record.is_plain([value])
+    if isinstance(value, enum.Enum):
+        assert not record.is_harmless([1, ({"x": value},)])
     assert not record.is_plain({"k": [1, ({"x": value},)]}.values())
     assert record.is_plain([1, (True, "x"), {"y": [None, 2.5, []]}, {}])
 
@@ -66,3 +68,9 @@ def test_what_holds_itself_is_not_plain() -> None:
     looped: list[object] = [1]
     looped.append(looped)
     assert not record.is_plain(looped)
+    assert not record.is_harmless(looped)
+    wide: list[object] = ["x"]
+    for _ in range(9):
+        wide = [wide] * 10
+    assert not record.is_harmless(wide)
+    assert record.is_harmless([1, (True, "x"), {"y": [None, 2.5, []]}, {}])

@@ -149,6 +149,32 @@ def test_a_conversation_that_grows_forks_and_changes_becomes_the_same_bytes() ->
             assert fast == slow, step
 
 
+@pytest.mark.parametrize("place", ["name", "args", "metadata"])
+def test_a_known_message_that_gets_an_enum_runs_none_of_its_code(place: str) -> None:
+    ran = []
+
+    class Odd(enum.Enum):
+        A = "a"
+
+        @property
+        def value(self) -> str:
+            ran.append(self)
+            return "b"
+
+    call = {"name": "f", "args": {"x": 1}, "id": "c"}
+    talk: list[Any] = [HumanMessage("go"), AIMessage("0", tool_calls=[call]), *map(HumanMessage, "123")]
+    assert bytes_of(Sanitizer(), talk) == bytes_of(careful(), talk)
+    if place == "name":
+        talk[1].name = Odd.A
+    elif place == "args":
+        talk[1].tool_calls[0]["args"]["x"] = [(Odd.A,)]
+    else:
+        talk[1].response_metadata = {"finish_reason": Odd.A}
+    for asked in (talk, [*talk, HumanMessage("4")]):
+        assert bytes_of(Sanitizer(), asked) == bytes_of(careful(), asked)
+    assert not ran
+
+
 def test_shared_references_are_bounded_alike() -> None:
     laugh: Any = ["x"]
     for _ in range(7):

@@ -469,7 +469,7 @@ def test_a_loop_of_ones_own_around_a_model_writes_each_message_once(redact: Any,
 
 
 def test_f12_a_damaged_record_costs_later_ones_the_messages_it_holds_and_no_others(own_place: Path) -> None:
-    agent_of(6, 20).invoke({"messages": [("user", "go")]}, {"callbacks": [CallbackHandler()]})
+    agent_of(6, 700).invoke({"messages": [("user", "go")]}, {"callbacks": [CallbackHandler()]})
     (whole,) = trees(own_place)
     (log,) = own_place.glob("*.log")
     lines = log.read_bytes().splitlines(keepends=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from math import isfinite
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from eventtree.content import framework_values, python_values
@@ -36,7 +37,7 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
-from eventtree.record import encode, fragment, is_plain, written
+from eventtree.record import encode, fragment, is_harmless, is_plain, written
 from eventtree.remembered import Remembered
 
 DEPTH = 8
@@ -281,20 +282,21 @@ def messages_of(values: Any, room: list[int]) -> JsonValue:
         raise Unusual
     room[0] -= NODE * len(values)
     given = values.copy()
-    for value in given:
-        if COPIES[type(value)] is not message:
-            raise Unusual
+    if not ONLY_MESSAGES.issuperset(map(COPIES.__getitem__, map(type, given))):
+        raise Unusual
     if len(given) >= MANY:
         shareable[0] += 1
         return conversation(given, room)
     return [message(value, room, 0) for value in given]
 
 
+ONLY_MESSAGES = frozenset({message})
+
+
 class Conversation(NamedTuple):
     """Messages as they were read, to be known by what they hold. What was read is not to be changed."""
 
     held: bytes
-    texts: list[str]
     plain: list[JsonValue]
     items: list[bytes]
     """The JSON of each."""
@@ -305,19 +307,19 @@ class Conversation(NamedTuple):
 def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
     """Messages of which the first are known: with every step of an agent all come again, and one or two more.
 
-    Known by their texts, then by all that they hold, written in one call.
+    Known by all that they hold, written in one call, and found by the first two texts.
     """
-    texts = [value.__dict__["content"] for value in given]
-    is_told = {*map(type, texts)} == {str} and not any(value.__pydantic_extra__ for value in given)
-    first = (texts[0], texts[1]) if is_told else ()
-    known = CONVERSATIONS.get(first, NONE)
-    if texts[: len(known.texts)] != known.texts:
+    fields = [*map(FIELDS_OF, given)]
+    first = (fields[0]["content"], fields[1]["content"])
+    is_told = TEXT.issuperset(map(type, first)) and not any(map(EXTRA_OF, given)) and is_harmless(fields)
+    known = CONVERSATIONS.get(first, NONE) if is_told else NONE
+    if len(known.plain) > len(given):
         known = NONE
     # Those that are known were looked at when they came first.
-    is_told = is_told and is_plain([value.__dict__ for value in given[len(known.texts) :]])
-    held = written([value.__dict__ for value in given]) if is_told else None
-    if held is None or not is_begun(held, known.held, len(given) == len(known.texts)):
-        CONVERSATIONS.pop(first, None)
+    held = written(fields) if is_told and is_plain(fields[len(known.plain) :]) else None
+    if held is None or not is_begun(held, known.held, len(given) == len(known.plain)):
+        if is_told:
+            CONVERSATIONS.pop(first, None)
         known, held = NONE, None if known.held else held
     begun, was_long, fresh = room[0] - known.cost, shareable[0], given[len(known.plain) :]
     room[0], plain = begun, known.plain
@@ -328,9 +330,13 @@ def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
         if held is not None and len(held) <= MOST_HELD and not any(map(may_hold_nan, fresh)):
             items = [*known.items, *map(encode, added)]
             cost, long = begun + known.cost - room[0], shareable[0] - was_long
-            found = CONVERSATIONS.keep(first, Conversation(held, texts, plain, items, cost, long))
+            found = CONVERSATIONS.keep(first, Conversation(held, plain, items, cost, long))
             ITEMS_OF.keep(id(plain), found)
     return plain
+
+
+FIELDS_OF, EXTRA_OF = attrgetter("__dict__"), attrgetter("__pydantic_extra__")
+TEXT = frozenset({str})
 
 
 def is_begun(held: bytes, before: bytes, is_all: bool) -> bool:
@@ -357,7 +363,7 @@ def forget() -> None:
 
 
 COMMA = ord(",")
-NONE = Conversation(b"", [], [], [], 0, 0)
+NONE = Conversation(b"", [], [], 0, 0)
 CONVERSATIONS: Remembered[tuple[str, ...], Conversation] = Remembered(MOST_CONVERSATIONS)
 """Texts of the first two messages → how the conversation went on so far."""
 ITEMS_OF: Remembered[int, Conversation] = Remembered(MOST_CONVERSATIONS)

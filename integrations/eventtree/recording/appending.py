@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 from eventtree import diagnostics
 from eventtree.content.walk import shareable
 from eventtree.event import JsonValue
-from eventtree.record import Record, encode
+from eventtree.record import CLOSE, OPEN, Record, encode
 from eventtree.recording.texts import Shared, Texts
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
     from eventtree.recording.runs import Tree
+
+
+SMALL = {OPEN: 900, CLOSE: 550}
+"""Bytes of a record that is written out: it is about as long as one that says where its message stands."""
 
 
 def append(
@@ -29,9 +33,12 @@ def append(
     """
     shared, pipeline = None, tree.pipelines[0]
     try:
-        if met is not None and (met != shareable[0] or (texts is not None and texts.repeats)):
+        payload = encode(entry) if met is None or met == shareable[0] else None
+        if payload is None or (
+            met is not None and texts is not None and texts.repeats and len(payload) > SMALL[entry["r"]]
+        ):
             shared = _share(tree, texts, entry)
-        payload = encode(entry)
+            payload = encode(entry)
         if shared is not None or len(payload) > pipeline.most_bytes:
             payload = pipeline.fitted(payload, entry, shared)
     except BaseException as error:  # a value that should be plain may not be
