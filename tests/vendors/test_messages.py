@@ -197,7 +197,7 @@ def test_a_message_that_many_runs_of_a_tree_hold_takes_its_form_once() -> None:
 
 @given(st.lists(MESSAGES, min_size=chat.MANY, max_size=2 * chat.MANY))
 def test_long_lists_are_of_messages_where_each_is_one(values: list[JsonValue]) -> None:
-    assert chat.is_messages(values) is all(map(chat.is_message, values))
+    assert chat.Forms().are_messages(values) is chat.is_messages(values)
 
 
 @pytest.mark.parametrize(("value", "number"), [(1, 1), (0.5, 0.5), (True, None), ("1", None), (None, None),

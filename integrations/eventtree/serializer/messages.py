@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import repeat
-from operator import contains, itemgetter
+from operator import itemgetter
 from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
@@ -33,7 +32,6 @@ ADDRESSED = frozenset({"name", "tool_call_id", "tool_calls"})
 PLACED = ADDRESSED | {"role", "content"}
 """Keys of a neutral message that have a place in the OpenAI form."""
 CONTAINERS = frozenset({dict, list})
-OBJECTS, TEXTS = frozenset({dict}), frozenset({str})
 MANY = 4
 """Messages of a list from which on some have likely been seen before."""
 
@@ -164,16 +162,7 @@ def is_message(value: JsonValue) -> bool:
 
 def is_messages(value: JsonValue) -> bool:
     """Whether a value is a list of messages, at least one."""
-    if not isinstance(value, list) or not value:
-        return False
-    return (len(value) >= MANY and are_plain(value)) or all(map(is_message, value))
-
-
-def are_plain(values: list[JsonValue]) -> bool:
-    """Whether all of a long list are messages with content, as nearly always: found without a look at each."""
-    if not OBJECTS.issuperset(map(type, values)) or not all(map(contains, values, repeat("content"))):
-        return False
-    return TEXTS.issuperset(map(type, map(dict.get, values, repeat("role"))))
+    return isinstance(value, list) and bool(value) and all(map(is_message, value))
 
 
 NEAREST = {"developer": "system", "function": "tool"}
@@ -189,10 +178,10 @@ def role_among(allowed: Collection[str], role: JsonValue) -> str | None:
     return next((known for known in (neutral, NEAREST.get(neutral)) if known in allowed), None)
 
 
-def is_short(inputs: JsonValue) -> bool:
+def is_short(inputs: JsonValue, are_messages: Callable[[JsonValue], bool] = is_messages) -> bool:
     """Whether `messages` of a run's inputs are in LangGraph's short forms: pairs of role and content, or bare texts."""
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
-    if not isinstance(messages, list) or not messages or is_messages(messages):
+    if not isinstance(messages, list) or not messages or are_messages(messages):
         return False
     return all(isinstance(item, str) or is_pair(item) or is_message(item) for item in messages)
 
@@ -220,8 +209,22 @@ class Forms:
 
     def __init__(self) -> None:
         """None are known yet."""
+        self._messages: dict[int, JsonValue] = {}
+        """What was found to be a message, by its identity."""
         self._known: dict[Any, dict[int, tuple[JsonValue, Any]]] = {}
         """Form → by the identity of the message, which the entry keeps alive, what it is in that form."""
+
+    def are_messages(self, value: JsonValue) -> bool:
+        """What `is_messages` says, with a look at what was not seen before."""
+        if not isinstance(value, list) or len(value) < MANY:
+            return is_messages(value)
+        seen = self._messages
+        for message in value:
+            if id(message) not in seen:
+                if not is_message(message):
+                    return False
+                seen[id(message)] = message
+        return True
 
     def of(self, messages: Sequence[JsonValue], form: Callable[[Any], Any]) -> list[Any]:
         """What `form` makes of each message: nobody may change it, since others are given the same."""
@@ -236,17 +239,18 @@ class Forms:
 
 def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
     """Any run's inputs or outputs in OpenAI form, where they are a message or hold messages as items or fields."""
-    if isinstance(value, list):
-        return forms.of(value, open_message) if is_messages(value) else value
-    if not isinstance(value, dict):
-        return value
+    form = openai_messages(value, forms)
+    if form is not None or not isinstance(value, dict) or CONTAINERS.isdisjoint(map(type, value.values())):
+        return value if form is None else form
+    holding = {key: form for key, part in value.items() if (form := openai_messages(part, forms)) is not None}
+    return {**value, **holding} if holding else value
+
+
+def openai_messages(value: JsonValue, forms: Forms) -> Message | list[Message] | None:
+    """A message, or a list of messages, in OpenAI form; None for anything else."""
     if is_message(value):
         return open_message(value)
-    if CONTAINERS.isdisjoint(map(type, value.values())):
-        return value
-    parts = [(key, part) for key, part in value.items() if isinstance(part, dict | list)]
-    holding = {key: openai_form(part, forms) for key, part in parts if is_message(part) or is_messages(part)}
-    return {**value, **holding} if holding else value
+    return forms.of(value, open_message) if forms.are_messages(value) else None
 
 
 # A model's messages, in and out
@@ -254,9 +258,9 @@ def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
 ROLE_OF = itemgetter("role")
 
 
-def messages_in(event: Event) -> list[Message]:
+def messages_in(event: Event, are_messages: Callable[[JsonValue], bool] = is_messages) -> list[Message]:
     """The messages in a model's inputs; any other inputs are one user message. Each has a `role`."""
-    return gathered(event.inputs, "user", ("messages", "prompt", "prompts"))
+    return gathered(event.inputs, "user", ("messages", "prompt", "prompts"), are_messages)
 
 
 def messages_out(event: Event) -> list[Message]:
@@ -264,11 +268,13 @@ def messages_out(event: Event) -> list[Message]:
     return gathered(event.outputs, "assistant", ("messages", "texts", "text"))
 
 
-def gathered(value: JsonValue, role: str, keys: Sequence[str]) -> list[Message]:
+def gathered(
+    value: JsonValue, role: str, keys: Sequence[str], are_messages: Callable[[JsonValue], bool] = is_messages
+) -> list[Message]:
     """The messages under the first of `keys` that holds something, else the value itself as one."""
     if isinstance(value, dict) and not is_message(value):
         value = next((value[key] for key in keys if value.get(key) is not None), value or None)
-    if is_messages(value) and all(map(ROLE_OF, value)):
+    if are_messages(value) and all(map(ROLE_OF, value)):
         return list(value)  # as nearly always
     return [with_role(item, role) for item in flat(value)]
 

@@ -38,7 +38,7 @@ class TreeView:
         """The view of a finished tree. Messages in LangGraph's short forms are written out."""
         known = vars(tree)
         if "shown" not in known:  # what the first vendor has found, the others share
-            shown = spelled(tree.without_internal())
+            shown = spelled(tree.without_internal(), Forms())
             known["shown"] = None if shown is tree else shown  # no ring: it would wait for the collector
         return cls(known["shown"] or tree)
 
@@ -141,9 +141,9 @@ class TreeView:
         return {name: score for name, score in numbers.items() if score is not None}
 
 
-def spelled(tree: EventTree) -> EventTree:
+def spelled(tree: EventTree, forms: Forms) -> EventTree:
     """The tree, its messages in LangGraph's short forms written out."""
-    if not any(is_short(event.inputs) for event in paced(tree.events)):
+    if not any(is_short(event.inputs, forms.are_messages) for event in paced(tree.events)):
         return tree
     events = (
         event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event

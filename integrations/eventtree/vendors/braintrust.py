@@ -277,7 +277,7 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
 def input_of(event: Event, forms: Forms) -> JsonValue:
     """The event's inputs as Braintrust shows them."""
     if event.kind is Kind.MODEL:
-        return forms.of(messages_in(event), known_role)
+        return forms.of(messages_in(event, forms.are_messages), known_role)
     form = openai_form(event.inputs, forms)
     return single(form, SINGLE[event.kind][0]) if event.kind in SINGLE else form
 

@@ -287,7 +287,7 @@ def inputs_of(event: Event, forms: Forms) -> dict[str, JsonValue]:
     inputs = event.inputs
     if event.kind is Kind.MODEL and isinstance(inputs, dict) and inputs.get("messages") is not None:
         rest = {key: value for key, value in inputs.items() if key not in ("messages", "chat_history")}
-        return {**rest, "chat_history": forms.of(messages_in(event), open_message)}
+        return {**rest, "chat_history": forms.of(messages_in(event, forms.are_messages), open_message)}
     if inputs is None:
         return {}
     return as_object(inputs, "input", "input", forms)

@@ -119,10 +119,10 @@ def asked(event: Event, forms: Forms) -> tuple[list[Fields] | None, Fields]:
     """A run's inputs as (messages, the rest as an object). Messages are None where the inputs hold none."""
     inputs = event.inputs
     listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
-    if not (is_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
+    if not (forms.are_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
         return None, as_object(inputs)
     rest = {key: value for key, value in inputs.items() if key != "messages"} if isinstance(inputs, dict) else {}
-    return forms.of(messages_in(event), message), rest
+    return forms.of(messages_in(event, forms.are_messages), message), rest
 
 
 def answered(event: Event) -> tuple[Fields | None, str | None]:

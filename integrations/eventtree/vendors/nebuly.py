@@ -306,7 +306,7 @@ def call_text(call: JsonValue) -> str:
 
 def conversation(event: Event, forms: Forms) -> list[Fields]:
     """A model's messages, ending on a user turn as Nebuly asks: a trailing answer is cut, an empty turn added."""
-    messages = forms.of(messages_in(event), turn)
+    messages = forms.of(messages_in(event, forms.are_messages), turn)
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
     if not messages or messages[-1]["role"] != "user":
