@@ -972,6 +972,25 @@ def test_f64_a_log_waits_for_the_one_before_it(tmp_path: Path) -> None:
     assert write(hasty, later) == (True, second, 4)
 
 
+def test_f78_a_log_is_on_the_disk_before_the_next_one_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, str]] = []
+    synced, put = collect.os.fsync, collect.os.pwrite
+
+    def name(fd: int) -> str:
+        return Path(os.readlink(f"/proc/self/fd/{fd}")).name
+
+    monkeypatch.setattr(collect.os, "fsync", lambda fd: (done.append(("sync", name(fd))), synced(fd)))
+    monkeypatch.setattr(collect.os, "pwrite", lambda fd, *rest: (done.append(("put", name(fd))), put(fd, *rest))[1])
+    first, second = (f"w-1.{number:04}.log" for number in range(2))
+    chunks = [Chunk(first, 0, b"one\n"), Chunk(second, 0, b"two\n", before=(first, 4))]
+    writer = collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0)
+    assert all(is_taken for is_taken, _, _ in writer.write([chunk.pack() for chunk in chunks]))
+    assert done.index(("sync", first)) < done.index(("put", second)) < done.index(("sync", second))
+    done.clear()  # what comes again may have been written by somebody who was killed before the sync
+    collect.Writer(Journal(DiskFiles(tmp_path)), DiskFiles(tmp_path), 60.0).write([chunk.pack() for chunk in chunks])
+    assert {("sync", first), ("sync", second), ("sync", tmp_path.name)} == set(done)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_f64_what_a_collector_took_to_its_grave_comes_behind_later_logs_and_is_read_before_them(
     engine: str, machine: Path, vendor: VendorServer

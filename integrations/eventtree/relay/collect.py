@@ -195,6 +195,8 @@ class Writer:
         if there and b"\0" in self.files.read(log, offset, there):
             there = 0  # a power cut has left the length of what was not synced, without the bytes
         if data and there == len(data):
+            if self.files.size(log):  # whoever wrote it may not have come to sync it
+                self._open(log, unsynced, is_new=True)
             return True, log, size
         lacking = (log, size) if offset > size else None
         if before and not size and (known := self._length(before[0])) < before[1]:
@@ -203,6 +205,8 @@ class Writer:
             return False, *lacking
         if offset > size:
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
+        if before and before[0] in unsynced:
+            os.fsync(unsynced[before[0]])  # a power cut, too, leaves no later log behind one that is cut
         if data:
             self._put(log, offset + there, data[there:], unsynced)
         self._holes.pop(log, None)
@@ -217,13 +221,17 @@ class Writer:
         return self.files.size(log) or removed_size(self.files, log)
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
-        """Write at an offset; a new log is synced with its folder. What a full disk takes of it is there next time."""
-        if log not in unsynced:
-            if "" not in unsynced and not self.files.size(log):
-                unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
-            unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
-        if os.pwrite(unsynced[log], data, offset) < len(data):
+        """Write at an offset, to be synced, with its folder if it is new. What a full disk takes is there next time."""
+        fd = self._open(log, unsynced, is_new=log not in unsynced and not self.files.size(log))
+        if os.pwrite(fd, data, offset) < len(data):
             raise OSError(28, "short write", log)
+
+    def _open(self, log: str, unsynced: dict[str, int], *, is_new: bool) -> int:
+        if is_new and "" not in unsynced:
+            unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
+        if log not in unsynced:
+            unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
+        return unsynced[log]
 
     def _end(self, process: str, what: str) -> None:
         """It writes no more; `what` its relay had left to send, if it fell silent."""
