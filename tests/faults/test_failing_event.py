@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -173,3 +174,21 @@ def test_f05_a_vendor_that_takes_nothing_at_all_for_a_while_is_away() -> None:
         record_tree(pipeline)
         sums = flush(20).vendors["honeyhive"]
     assert (sums.delivered, sums.dead) == (6, 0)
+
+
+def test_f05_what_a_vendor_leaves_out_alone_is_a_dead_letter_though_nothing_comes_after_it() -> None:
+    """HoneyHive's 500 lists the others as created."""
+
+    class Leaving(VendorServer):
+        def _judge(self, rules: Any, incoming: Any, body: Any, unreadable: Any) -> Reply:
+            events = body.get("events", []) if isinstance(body, dict) else []
+            if not any("bomb" in json.dumps(event) for event in events):
+                return super()._judge(rules, incoming, body, unreadable)
+            good = [event["event_id"] for event in events if "bomb" not in json.dumps(event)]
+            return Reply(status=500, body={"event_ids": good, "errors": ["it went off"], "success": False})
+
+    with Leaving() as server:
+        pipeline = pipeline_of(server, "honeyhive")
+        record_bomb(pipeline, "tool")
+        sums = until(pipeline, "honeyhive")
+    assert (sums.delivered, sums.dead) == (2, 1)

@@ -188,3 +188,11 @@ def test_generations_that_can_be_read_once_are_left_alone(handler: CallbackHandl
     handler.on_chain_start({}, [AIMessage.model_construct(content=iter("ab"), tool_calls=calls, type="ai")], run_id=run)
     handler.on_chain_end(None, run_id=run)
     assert len(list(rows)) == len(list(calls)) == 1
+
+
+@pytest.mark.parametrize("metadata", [iter(TEXTS), range(10**12)], ids=["iterator", "range"])
+def test_metadata_that_is_no_dict_is_not_read(metadata: Any) -> None:
+    handler, run = CallbackHandler(), uuid.uuid4()
+    handler.on_chain_start({}, {}, run_id=run, metadata=metadata)
+    handler.on_chain_end({}, run_id=run)
+    assert not isinstance(metadata, Iterator) or list(metadata) == TEXTS

@@ -200,12 +200,13 @@ class Sender:
 
     def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
         """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
+        failed_at = self._passed - 1  # this answer took others: it shows that the vendor is there
         if len(items) > 1:
-            return _Piece(items).halved()
+            return _Piece(items, failed_at).halved()
         if items and piece.lone_tries + 1 >= LONE_TRIES:
             self._refuse(items, reply.status, self.replies.words(reply))
             return []
-        return [_Piece(items, lone_tries=piece.lone_tries + 1)] if items else []
+        return [_Piece(items, failed_at, lone_tries=piece.lone_tries + 1)] if items else []
 
     def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
         """Note what an answer says of each item; the items that have to be sent again are returned."""
