@@ -124,6 +124,8 @@ PROVIDERS: dict[str, str] = {
     "google-gla": "google",
     "amazon_bedrock": "aws",
     "bedrock_converse": "aws",
+    "openai-mantle": "aws",
+    "anthropic-mantle": "aws",
     "mistralai": "mistral",
     "xai": "x-ai",
     "groq": "groq",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eventtree.usage import count_tokens, infer
-from eventtree.usage.tokenizer import _load, _of_model
+from eventtree.usage.tokenizer import _counted, _of_model
 
 pytest.importorskip("tiktoken")
 pytest.importorskip("llama_index.core", reason="its package holds the tokenizer's files", exc_type=ImportError)
@@ -28,9 +28,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    _load.cache_clear()
+    _counted.cache_clear()
     yield
-    _load.cache_clear()
+    _counted.cache_clear()
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-4", "gpt-5-mini", "openai/gpt-4o", "gpt-oss-20b"])

@@ -28,6 +28,7 @@ ALIASES: dict[str, str] = {
     "copilot": "github-copilot",
     "gemini": "google",
     "grok": "x-ai",
+    "mantle": "aws",
     "mistralai": "mistral",
     "moonshot": "moonshotai",
     "togetherai": "together",
@@ -39,7 +40,7 @@ ALIASES: dict[str, str] = {
 }
 """Words in the frameworks' names of providers → genai-prices' ids (which are words of their own)."""
 
-HOSTS = ("azure", "aws", "bedrock", "vertex", "vertexai")
+HOSTS = ("azure", "aws", "bedrock", "mantle", "vertex", "vertexai")
 """Words of clouds that bill other makers' models: they go before the maker's word ("anthropic_bedrock")."""
 
 UNLISTED = frozenset({

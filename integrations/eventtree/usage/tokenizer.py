@@ -20,6 +20,7 @@ from typing import Any
 
 from eventtree.diagnostics import must_pass
 from eventtree.event import JsonValue, Usage
+from eventtree.remembered import Remembered
 
 Tokenizer = Callable[[str], int | Sized]
 """The tokens of a text, or their number."""
@@ -125,10 +126,22 @@ def _of_model(model: str | None) -> Tokenizer | None:
     from tiktoken.model import encoding_name_for_model
 
     try:
-        encoding = _load(encoding_name_for_model(model.rpartition("/")[2]))
+        return _counted(encoding_name_for_model(model.rpartition("/")[2]))
     except KeyError:
         return None
-    return None if encoding is None else (lambda text: len(encoding.encode(text, disallowed_special=())))
+
+
+@lru_cache(maxsize=8)
+def _counted(name: str) -> Tokenizer | None:
+    """By the encoding of that name. The steps of an agent send the same texts again and again."""
+    encoding = _load(name)
+    if encoding is None:
+        return None
+
+    def count(text: str) -> int:
+        return len(encoding.encode(text, disallowed_special=()))
+
+    return Remembered(512, count, longest=10_000).__getitem__
 
 
 def _of_llama_index() -> Tokenizer | None:
@@ -138,7 +151,6 @@ def _of_llama_index() -> Tokenizer | None:
     return chosen if callable(chosen) and not is_default else None
 
 
-@lru_cache(maxsize=8)
 def _load(name: str) -> Any:
     """The encoding, if its file is on this machine and whole; else None, and nothing is downloaded."""
     if name not in FILES:
