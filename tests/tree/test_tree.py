@@ -1,4 +1,4 @@
-"""tree.py: the rules table, and that the order of records does not matter."""
+"""The records of a tree: what each adds to what, and that their order does not matter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from eventtree import record
 from eventtree.event import EventTree, Kind, Status
 from eventtree.tree.builder import TreeBuilder, fold
-from eventtree.tree.rules import CLOSED, OPENED, RULES, UNSEEN, WHOLE
 
 T0 = 1_700_000_000_000_000_000
 
@@ -39,32 +38,28 @@ def only(records: list[record.Record]) -> EventTree:
 
 
 MAKE = {record.OPEN: opened, record.CLOSE: closed, record.NOTE: lambda run: noted(run, "retry")}
-REACH = {
-    UNSEEN: [],
-    OPENED: [record.OPEN],
-    CLOSED: [record.CLOSE],
-    WHOLE: [record.OPEN, record.CLOSE],
-}
+BEFORE: list[list[str]] = [[], [record.OPEN], [record.CLOSE], [record.OPEN, record.CLOSE]]
 
 
-def test_the_table_has_a_rule_for_every_state_and_record() -> None:
-    assert set(RULES) == {(state, kind) for state in REACH for kind in MAKE}
-
-
-@pytest.mark.parametrize(("state", "kind"), RULES)
-def test_each_rule_leads_to_its_state_and_never_loses_the_run(state: str, kind: str) -> None:
-    builder = TreeBuilder("r0")
-    for step in [*REACH[state], kind]:
-        builder.add(MAKE[step]("r0"))
-    act, after = RULES[state, kind]
-    assert builder._runs["r0"].state == after
-    assert hasattr(builder._runs["r0"], act)
-    tree = builder.build()
-    if after == UNSEEN:
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("kind", MAKE)
+def test_no_record_loses_a_run_whatever_came_before(before: list[str], kind: str) -> None:
+    steps = [*before, kind]
+    tree = TreeBuilder.of("r0", [MAKE[step]("r0") for step in steps]).build()
+    if set(steps) == {record.NOTE}:
         assert tree is None
     else:
         assert tree is not None
-        assert tree.root.status == (Status.OK if after in (CLOSED, WHOLE) else Status.INCOMPLETE)
+        assert tree.root.status == (Status.OK if record.CLOSE in steps else Status.INCOMPLETE)
+        assert tree.root.name == ("r0" if record.OPEN in steps else "unknown")
+        notes = ["retry"] * (kind == record.NOTE) + ["damaged"] * (record.OPEN not in steps)
+        assert [note.name for note in tree.root.notes] == notes
+
+
+def test_the_first_open_counts_and_the_earliest_close() -> None:
+    records = [opened("r0", kind="model"), opened("r0", kind="tool"), closed("r0"), closed("r0", duration=4_000_000)]
+    event = only([*records, closed("r0", duration=9_000_000, status="error")]).root
+    assert (event.kind, event.duration, event.status) == (Kind.MODEL, 0.004, Status.OK)
 
 
 def test_a_run_without_a_close_is_incomplete() -> None:

@@ -1,6 +1,6 @@
 """Records in, trees out. No thread, clock, file or socket: the same records give the same tree, in any order.
 
-The records become runs (`rules.py`). Then `build` makes events of the runs:
+The records become runs (`run.py`). Then `build` makes events of the runs:
 
 - a run without a close is `incomplete`, or `cancelled` where the nearest run above that closed was (a cancelled
   retriever of LangChain never closes); one without an open keeps what its close says and is marked `damaged`;
@@ -32,10 +32,10 @@ from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, ordered
 from eventtree.tree.nesting import rooted, settle_unclosed, silent, wrappers
 from eventtree.tree.prompts import PROMPT_KEYS, find_prompts
-from eventtree.tree.rules import RULES, UNSEEN, Run
+from eventtree.tree.run import Run
 from eventtree.tree.texts import complete
 
-OF_A_RUN = frozenset(kind for _, kind in RULES)
+OF_A_RUN = frozenset({record.OPEN, record.NOTE, record.CLOSE})
 """Kinds of records that say something of a run."""
 
 
@@ -69,8 +69,7 @@ class TreeBuilder:
             run = self._runs.get(run_id)
             if run is None:
                 run = self._runs[run_id] = Run(run_id)
-            act, run.state = RULES[run.state, kind]
-            getattr(run, act)(entry)
+            run.take(entry)
             if record.SAME in entry:
                 self._repeats = True
         elif kind == record.FEEDBACK:
@@ -112,7 +111,7 @@ class TreeBuilder:
 
     def settle(self, *, part: bool = False) -> Settled | None:
         """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
-        seen = [run for run in paced(self._runs.values()) if run.state != UNSEEN]
+        seen = [run for run in paced(self._runs.values()) if run.open or run.close]
         if not seen:
             return None
         if self._held or self._repeats:

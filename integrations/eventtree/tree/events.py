@@ -15,7 +15,7 @@ from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Stat
 from eventtree.pace import let_go, paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
-from eventtree.tree.rules import NOTHING, Run
+from eventtree.tree.run import NOTHING, Run
 from eventtree.tree.structure import HIDDEN, LANGCHAIN, PLUMBING
 from eventtree.usage import normalise
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eventtree.event import Kind, Status
-from eventtree.tree.rules import Run
+from eventtree.tree.run import Run
 
 
 def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None]:

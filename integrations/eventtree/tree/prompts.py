@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from eventtree.event import JsonValue, Kind
-from eventtree.tree.rules import Run
+from eventtree.tree.run import Run
 
 Prompt = dict[str, JsonValue]
 PROMPT_KEYS = frozenset({"eventtree_prompt", "langfuse_prompt", "lc_hub_repo"})

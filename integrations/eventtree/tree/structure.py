@@ -13,7 +13,7 @@ from typing import Any
 from eventtree import record
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.remembered import Remembered
-from eventtree.tree.rules import Run
+from eventtree.tree.run import Run
 
 INTEGRATION = "ls_integration"
 CREATE_AGENT = "langchain_create_agent"

@@ -9,7 +9,7 @@ from typing import Any
 
 from eventtree import diagnostics, record
 from eventtree.pace import paced
-from eventtree.tree.rules import Run
+from eventtree.tree.run import Run
 
 LOST = "…[a text that stood in another record, which is damaged]…"
 LOST_ITEM = {"content": LOST}

@@ -1,7 +1,4 @@
-"""A run of a tree by its records. Each run is in one of four states: `RULES` alone decides what a record does in each.
-
-A record may come twice and in any order, so the state says which records of the run have been seen, and no more.
-"""
+"""A run of a tree by its records, which may come twice and in any order."""
 
 from __future__ import annotations
 
@@ -12,26 +9,6 @@ from eventtree import record
 from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import Record
 
-UNSEEN, OPENED, CLOSED, WHOLE = "unseen", "opened", "closed", "whole"
-
-RULES: Mapping[tuple[str, str], tuple[str, str]] = {
-    # (state, record): (what is done, state afterwards)
-    # A close may come before its open: a journal is read log by log, and a log may be damaged.
-    (UNSEEN, record.OPEN): ("keep_open", OPENED),
-    (UNSEEN, record.NOTE): ("keep_note", UNSEEN),
-    (UNSEEN, record.CLOSE): ("keep_close", CLOSED),
-    (OPENED, record.OPEN): ("pass_over", OPENED),
-    (OPENED, record.NOTE): ("keep_note", OPENED),
-    (OPENED, record.CLOSE): ("keep_close", WHOLE),
-    (CLOSED, record.OPEN): ("keep_open", WHOLE),
-    (CLOSED, record.NOTE): ("keep_note", CLOSED),
-    (CLOSED, record.CLOSE): ("keep_earlier", CLOSED),
-    (WHOLE, record.OPEN): ("pass_over", WHOLE),
-    (WHOLE, record.NOTE): ("keep_note", WHOLE),
-    (WHOLE, record.CLOSE): ("keep_earlier", WHOLE),
-}
-
-
 NOTHING: Mapping[str, Any] = {}
 """Never changed; a plain dict, since those are merged fastest."""
 
@@ -41,13 +18,11 @@ class Run:
 
     __slots__ = (
         "close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "passed", "prompt", "start",
-        "state",
     )  # fmt: skip
 
     def __init__(self, run_id: str) -> None:
         """Nothing of it has been seen."""
         self.id = run_id
-        self.state = UNSEEN
         self.open: Mapping[str, Any] = NOTHING
         self.start = 0
         self.close: Mapping[str, Any] = NOTHING
@@ -65,22 +40,26 @@ class Run:
         self.metadata: Mapping[str, JsonValue] = NOTHING
         """Turns and attempts that the structure of the tree adds."""
 
-    def keep_open(self, entry: Record) -> None:
-        self.open = entry
-        self.start = entry.get("start", 0)
+    def take(self, entry: Record) -> None:
+        """Take in a record: its first open counts, and of its closes the earliest by duration.
 
-    def keep_close(self, entry: Record) -> None:
-        self.close = entry
+        A close may come before its open: a journal is read log by log, and a log may be damaged.
+        """
+        if entry["r"] == record.NOTE:
+            self.notes.append(entry)
+        elif entry["r"] == record.CLOSE:
+            if self.close:
+                is_earlier = entry.get("duration", 0) < self.close.get("duration", 0)
+                self._pass_over(self.close if is_earlier else entry)
+                if not is_earlier:
+                    return
+            self.close = entry
+        elif self.open:
+            self._pass_over(entry)
+        else:
+            self.open, self.start = entry, entry.get("start", 0)
 
-    def keep_earlier(self, entry: Record) -> None:
-        if entry.get("duration", 0) < self.close.get("duration", 0):
-            self.close, entry = entry, {**self.close}
-        self.pass_over(entry)
-
-    def keep_note(self, entry: Record) -> None:
-        self.notes.append(entry)
-
-    def pass_over(self, entry: Record) -> None:
+    def _pass_over(self, entry: Mapping[str, Any]) -> None:
         if record.SAME in entry:
             other = Run(self.id)
             other.open = entry
