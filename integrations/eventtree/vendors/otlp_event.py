@@ -10,6 +10,7 @@ from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
     MEDIA_TYPES,
+    Forms,
     Message,
     as_text,
     finite,
@@ -77,11 +78,6 @@ class Facts:
 
 
 Value = Callable[[Facts], Any]
-
-
-def object_in(value: JsonValue) -> Mapping[str, Any]:
-    """The value if it is an object."""
-    return value if isinstance(value, dict) else NOTHING
 
 
 def only_messages(value: JsonValue) -> list[Message]:
@@ -165,18 +161,18 @@ def documents(holder: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return found if isinstance(given, list) else None
 
 
-def messages_text(messages: list[Message]) -> bytes | None:
-    """Messages as the schemas have them."""
-    return json_text([*map(parted, messages)]) if messages else None
+def messages_text(messages: list[Message], forms: Forms) -> bytes | None:
+    """Messages as the schemas have them, each written once for all the events that have it."""
+    return b"[%b]" % b",".join(forms.of(messages, message_text)) if messages else None
 
 
-def parted(message: Message) -> dict[str, JsonValue]:
+def message_text(message: Message) -> bytes:
     """A neutral message with its content as parts. Its other keys stay: the schemas are open."""
     form: dict[str, JsonValue] = {"role": message["role"], "parts": parts_of(message)}
     for key, value in message.items():
         if key not in SAID and value is not None and (value != "" or key not in TEXTS):
             form[key] = as_text(value) if key in TEXTS else value
-    return form
+    return to_json(form)
 
 
 def parts_of(message: Message) -> list[JsonValue]:

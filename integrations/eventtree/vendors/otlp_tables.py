@@ -54,12 +54,12 @@ them. So no row of theirs may look at any other field, but for `WHO` of the root
 """
 WHO_OF, WHAT_OF = attrgetter(*WHO), attrgetter(*WHAT[1:5])
 OPTIONAL = ("usage", "cost", "time_to_first_token")
-"""Fields that most events don't have: their rows are passed over together. `status`, `error` and `links` are, too."""
+"""Fields that most events don't have: their rows are passed over together, as are those of `status` and `error`."""
 OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
 """Types of values that are said though they are false."""
 LONGEST = 8_192
-"""Bytes of parameters by which anything is remembered."""
+"""Bytes of attributes that are remembered."""
 
 
 class Group:
@@ -77,8 +77,9 @@ class Group:
         ]  # fmt: skip
         self.known: Remembered[Any, bytes] = Remembered(128)
 
-    def tell(self, found: list[bytes], facts: Facts) -> None:
-        """Add what they say of an event, as fields of its span; without what has no value."""
+    def tell(self, facts: Facts) -> list[bytes]:
+        """What they say of an event, as fields of its span, in pieces; without what has no value."""
+        found: list[bytes] = []
         contents = []
         for value_of, key, before, content, beside in self.rows:
             if content is not None and content in contents:
@@ -96,25 +97,23 @@ class Group:
                 add(found, key, value if isinstance(value, str) else to_json(value))
             if content is not None:
                 contents.append(content)
+        return found
 
-    def remembered(self, key: Any, facts: Facts, is_worth: bool = True) -> bytes:
-        """The same as bytes: of an event with this key, what they said of the last one."""
+    def remembered(self, key: Any, facts: Facts) -> bytes:
+        """The same of an event with this key: what they said of the last one."""
         known = self.known.get(key)
         if known is None:
-            found: list[bytes] = []
-            self.tell(found, facts)
-            known = b"".join(found)
-            if is_worth:
+            known = b"".join(self.tell(facts))
+            if len(known) < LONGEST:
                 self.known.keep(key, known)
         return known
 
 
 @cache
-def groups_of(flavor: str, kind: Kind, is_root: bool, is_tied: bool, is_ok: bool, *is_none: bool) -> tuple[Group, ...]:
+def groups_of(flavor: str, kind: Kind, is_root: bool, is_ok: bool, *is_none: bool) -> tuple[Group, ...]:
     """The rows that may say something of such events: of `WHO`, of `WHAT`, and all others."""
     absent = {field for field, is_absent in zip(OPTIONAL, is_none, strict=True) if is_absent}
     absent |= {"status", "error"} if is_ok else set()
-    absent |= set() if is_tied else {"links"}
     rows = [
         row for row in FLAVORS[flavor]
         if kind in row.kinds and row.field not in absent and (is_root or not row.at_root)
@@ -125,18 +124,17 @@ def groups_of(flavor: str, kind: Kind, is_root: bool, is_tied: bool, is_ok: bool
 
 def attributes_of(flavor: str, facts: Facts) -> list[bytes]:
     """The attributes of an event, as fields of its span, in pieces."""
-    event, view, is_root = facts.event, facts.view, facts.is_root
+    event = facts.event
     who, what, rest = groups_of(
-        flavor, event.kind, is_root, is_root and view.has_links, event.status is OK,
+        flavor, event.kind, facts.is_root, event.status is OK,
         event.usage is None, event.cost is None, event.time_to_first_token is None,
     )  # fmt: skip
-    given = None if event.params is None and event.prompt is None else json_text([event.params, event.prompt])
-    found = [
-        who.remembered((WHO_OF(event), WHO_OF(view.root)), facts),
-        what.remembered((facts.operation, WHAT_OF(event), given), facts, given is None or len(given) < LONGEST),
+    asked = None if event.params is None and event.prompt is None else to_json([event.params, event.prompt])
+    return [
+        who.remembered((WHO_OF(event), WHO_OF(facts.view.root)), facts),
+        what.remembered((facts.operation, WHAT_OF(event), asked), facts),
+        *rest.tell(facts),
     ]
-    rest.tell(found, facts)
-    return found
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -164,9 +162,10 @@ def _dataset(facts: Facts) -> dict[str, str | None]:
 
 
 def _caller(facts: Facts) -> dict[str, Any]:
-    known = of.object_in(facts.view.dataset_field("caller"))
+    known = facts.view.dataset_field("caller")
     names = {"function": "function.name", "file": "file.path", "line": "line.number"}
-    return {name: known[key] for key, name in names.items() if isinstance(known.get(key), str | int)}
+    found = known.items() if isinstance(known, dict) else ()
+    return {names[key]: one for key, one in found if key in names and isinstance(one, str | int)}
 
 
 TOTAL = of.dollars("total")
@@ -188,8 +187,8 @@ ABOUT: Table = (
     Row("eventtree.framework", "framework", "event.framework"),
     Row("eventtree.*", "status", lambda facts: views.ended(facts.event)),
     Row("eventtree.usage", "usage", lambda facts: json_text(views.usage_rest(facts.event, PLACED_TOKENS) or None)),
-    Row("eventtree.*", "links", _dataset),
-    Row("code.*", "links", _caller),
+    Row("eventtree.*", "links", _dataset, at_root=True),
+    Row("code.*", "links", _caller, at_root=True),
 )
 
 # OpenTelemetry's GenAI
@@ -289,8 +288,10 @@ GENAI: Table = (
         lambda facts: None if (found := of.documents(facts.outputs)) is None else to_json(found), RETRIEVER, True),
     Row("gen_ai.embeddings.dimension.count", "outputs",
         lambda facts: of.count(facts.outputs.get("dimensions")), EMBEDDING),
-    Row("gen_ai.input.messages", "inputs", lambda facts: of.messages_text(facts.input_messages), TALKS, True),
-    Row("gen_ai.output.messages", "outputs", lambda facts: of.messages_text(facts.output_messages), TALKS, True),
+    Row("gen_ai.input.messages", "inputs",
+        lambda facts: of.messages_text(facts.input_messages, facts.view.forms), TALKS, True),
+    Row("gen_ai.output.messages", "outputs",
+        lambda facts: of.messages_text(facts.output_messages, facts.view.forms), TALKS, True),
     Row("gen_ai.tool.definitions", "params",
         lambda facts: json_text([*map(of.tool_definition, tools_of(facts.event))] or None), MODEL),
     Row("input.value", "inputs", "event.inputs", is_content=True),
@@ -328,8 +329,10 @@ OPENINFERENCE: Table = (
     Row("llm.cost.prompt", "cost", of.dollars("input")),
     Row("llm.cost.completion", "cost", of.dollars("output")),
     Row("llm.cost.total", "cost", TOTAL),
-    Row("llm.input_messages.*", "inputs", lambda facts: [*map(of.flat_message, facts.input_messages)], TALKS, True),
-    Row("llm.output_messages.*", "outputs", lambda facts: [*map(of.flat_message, facts.output_messages)], TALKS, True),
+    Row("llm.input_messages.*", "inputs",
+        lambda facts: facts.view.forms.of(facts.input_messages, of.flat_message), TALKS, True),
+    Row("llm.output_messages.*", "outputs",
+        lambda facts: facts.view.forms.of(facts.output_messages, of.flat_message), TALKS, True),
     Row("tool.name", "name", "event.name", TOOL),
     Row("tool.id", "outputs", lambda facts: as_text(facts.outputs.get("tool_call_id")), TOOL),
     Row("agent.name", "name", "event.name", AGENT),
@@ -413,7 +416,7 @@ LANGFUSE: Table = (
     Row("langfuse.observation.completion_start_time", "time_to_first_token", _first_token_at, MODEL),
     Row("langfuse.observation.prompt.name", "prompt", lambda facts: facts.prompt.get("name"), MODEL),
     Row("langfuse.observation.prompt.version", "prompt", _langfuse_version, MODEL),
-    Row("langfuse.experiment.*", "links", _langfuse_experiment),
+    Row("langfuse.experiment.*", "links", _langfuse_experiment, at_root=True),
     Row("langfuse.trace.name", "name", "event.name", at_root=True),
     Row("langfuse.trace.tags", "tags", "event.tags", at_root=True),
     Row("langfuse.release", "release", "event.release"),
