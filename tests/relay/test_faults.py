@@ -25,7 +25,7 @@ from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.relayed import CURSOR
 from eventtree.journal.retention import remove_settled
-from eventtree.relay import collect, port, relay, replicate
+from eventtree.relay import collect, http, port, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
 from eventtree.relay.settings import port_at
 from eventtree.testing import VendorServer
@@ -709,6 +709,55 @@ def test_relay_and_collector_end_in_good_order(engine: str, number: int, machine
         kept.kill(number)
     assert (beside.process.returncode, kept.process.returncode) == (0, 0)
     assert "Traceback" not in (machine / "relay.out").read_text() + (machine / "collector.out").read_text()
+
+
+def _swallow(monkeypatch: pytest.MonkeyPatch, owner: type[port.Port], name: str) -> None:
+    """Have a method of a connection lose its first cancellation, as `wait_for` of Python 3.11 may."""
+    real, lost = getattr(owner, name), list[str]()
+
+    async def swallows(self: port.Port, *given: int) -> object:
+        try:
+            found = await real(self, *given)
+            await asyncio.sleep(0.05)
+            return found
+        except asyncio.CancelledError:
+            if lost:
+                raise
+            lost.append(name)
+            return []
+
+    monkeypatch.setattr(owner, name, swallows)
+
+
+@pytest.mark.parametrize("name", ["lease", "receive", "learn"])
+def test_a_collector_ends_though_a_client_swallows_that_it_is_to(
+    name: str, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _swallow(monkeypatch, http.Server, name)
+    monkeypatch.setattr(collect, "LEARN_SECONDS", 0.0)
+    made = collect.Collector(Journal(DiskFiles(machine / "collector")), [], config.resolve())
+
+    async def ended() -> bool:
+        running = asyncio.create_task(made.run(f"http://127.0.0.1:{free_port()}"))
+        await asyncio.sleep(0.3)
+        running.cancel()
+        return bool((await asyncio.wait([running], timeout=LONGEST))[0])
+
+    assert asyncio.run(ended())
+
+
+def test_a_relay_ends_though_a_client_swallows_that_it_is_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _swallow(monkeypatch, http.Engine, "learn")
+    monkeypatch.setattr(replicate, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.0)
+    url = f"http://127.0.0.1:{free_port()}"
+    with collecting(url, machine / "collector", []):
+        app = App(machine / "app", relay=url)
+        app.tree()
+        until(lambda: report(machine / "app").unreplicated_bytes == 0)
+        thread = app.pipeline.relay._thread
+        app.stop()
+        assert thread is not None and not thread.is_alive()
 
 
 def test_f75_a_writer_that_dies_has_ended_in_each_partition(machine: Path, vendor: VendorServer) -> None:
