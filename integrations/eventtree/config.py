@@ -318,7 +318,7 @@ def _environment() -> dict[str, Any]:
         text = os.environ.get(name)
         if text:
             try:
-                found[field] = read(text)
+                found[field] = read(text.strip() or text)  # a file of variables may end its lines in CR LF
             except ValueError as error:
                 raise ConfigError(name, str(error), SWITCH_HINT) from None
     return found

@@ -27,3 +27,17 @@ def test_what_was_left_out_of_several_journals_is_counted_together(own_place: Pa
         for _ in range(times):
             record_tree(pipeline)
     assert flush(1).dropped == {"sampled": 9}
+
+
+@pytest.mark.parametrize("kind", ["symlink", "long name"])
+def test_a_flush_of_a_journal_that_cannot_be_used_reports_that(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("j" if kind == "symlink" else "j" * 300)
+    if kind == "symlink":
+        (tmp_path / "real").mkdir()
+        folder.symlink_to(tmp_path / "real")
+    monkeypatch.setenv("EVENTTREE_JOURNAL", str(folder))
+    report = flush(1)
+    assert (report.journal, report.events) == (str(folder), 0)
+    assert [failure.split(":")[0] for failure in report.failures] == ["report"]

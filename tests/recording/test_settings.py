@@ -218,3 +218,19 @@ def test_an_address_behind_which_no_route_can_be_put_is_an_error(url: str) -> No
     with pytest.raises(ConfigError, match=r"HoneyHive\.base_url: ") as found:
         HoneyHive(api_key="k", base_url=url)
     assert "s3cr3t" not in str(found.value)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", " ", "\r\n"])
+def test_what_ends_a_variable_is_no_part_of_it(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of variables that was written on Windows."""
+    monkeypatch.setenv("EVENTTREE_JOURNAL", f":memory:{end}")
+    monkeypatch.setenv("EVENTTREE_ENVIRONMENT", f"prod{end}")
+    monkeypatch.setenv("HH_PROJECT", f"rag{end}")
+    monkeypatch.setenv("HH_SOURCE", end)
+    assert (config.resolve().folder, config.resolve().environment) == (":memory:", "prod")
+    assert (HoneyHive(api_key="k").project, HoneyHive(api_key="k").source) == ("rag", "dev")
+
+
+def test_a_wrong_entry_of_a_list_is_answered_with_what_the_setting_is() -> None:
+    with pytest.raises(ConfigError, match=r"^Nebuly.feature_flags.1: it is no text\. Variants"):
+        Nebuly(api_key="k", feature_flags=["a", 1])  # type: ignore[list-item]

@@ -39,15 +39,20 @@ async def aflush(timeout: float | None = 30.0) -> Report:
 
 def _of_configured() -> Report:
     """The report of a process that records nothing: on its journal, if there is one. None is made to be reported on."""
-    folder = config.resolve().folder
-    if folder != MEMORY and not Path(folder).expanduser().is_dir():
-        return Report(journal=folder)
-    journal = open_journal(folder)
+    folder, journal = config.resolve().folder, None
     try:
+        if folder != MEMORY and not Path(folder).expanduser().is_dir():
+            return Report(journal=folder)
+        journal = open_journal(folder)
         return make_report(journal)
     except Exception as error:  # noqa: BLE001  (a flush never fails the app that waits in it)
         diagnostics.failed("report", error)
-        return unread_report(journal, {"failures": dict(diagnostics.failures)})
+        failures = dict(diagnostics.failures)
+        return (
+            Report(journal=folder, failures=failures)
+            if journal is None
+            else unread_report(journal, {"failures": failures})
+        )
 
 
 def _together(reports: list[Report]) -> Report:

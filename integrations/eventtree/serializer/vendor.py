@@ -128,7 +128,10 @@ class Vendor(BaseModel):
         except ValidationError as error:
             setting, problem = complaint(error)
             known = type(self).model_fields
-            hint = first_sentence(type(self), setting) or f"{did_you_mean(setting, known)}It takes {', '.join(known)}"
+            hint = (
+                first_sentence(type(self), setting.partition(".")[0])
+                or f"{did_you_mean(setting, known)}It takes {', '.join(known)}"
+            )
             raise ConfigError(f"{type(self).__name__}.{setting or 'settings'}", problem, hint) from None
 
     @model_validator(mode="before")
@@ -138,7 +141,7 @@ class Vendor(BaseModel):
         environment = {} if values.pop(_OFFLINE, False) else cls.env
         for setting, names in environment.items():
             if setting not in values:
-                found = next((os.environ[n] for n in names if os.environ.get(n)), None)
+                found = next(filter(None, (os.environ.get(name, "").strip() for name in names)), None)
                 if found is not None:
                     values[setting] = found
         for setting in values.keys() & cls.model_fields.keys():
