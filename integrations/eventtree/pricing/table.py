@@ -49,21 +49,13 @@ KNOWN_MODELS = 4096
 """Names of models whose rows are remembered: a long table is searched once for each."""
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
-INPUT_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("cache_read_tokens", "", ("cache_read",)),
-    ("cache_write_5m_tokens", "", ("cache_write_5m", "cache_write")),
-    ("cache_write_1h_tokens", "", ("cache_write_1h", "cache_write")),
-    ("cache_write_tokens", "cache_write_5m_tokens cache_write_1h_tokens", ("cache_write",)),
-    ("input_audio_tokens", "", ("input_audio",)),
-    ("input_image_tokens", "", ("input_image",)),
-)
-"""Parts of the input: the count, counts within it that are charged by themselves, and the prices to try."""
-
-OUTPUT_PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("reasoning_tokens", "", ("reasoning",)),
-    ("output_audio_tokens", "", ("output_audio",)),
-    ("output_image_tokens", "", ("output_image",)),
-)
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "input": ("cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "input_audio", "input_image"),
+    "output": ("reasoning", "output_audio", "output_image"),
+}
+"""Side → its parts, by the names of their prices; those of `Usage` end in `_tokens`."""
+WITHIN = {"cache_write_5m": "cache_write", "cache_write_1h": "cache_write"}
+"""A part → the part it is in, whose price it has where it has none of its own."""
 
 
 class Prices(Frozen):
@@ -186,8 +178,7 @@ def charge(row: Row, usage: Usage, source: str) -> Cost | None:
     prices = row.at_length(usage.input_tokens)
     if prices is None:
         return None
-    input_usd = _side(usage, prices, usage.input_tokens, prices.input, INPUT_PARTS)
-    output_usd = _side(usage, prices, usage.output_tokens, prices.output, OUTPUT_PARTS)
+    input_usd, output_usd = _side(usage, prices, "input"), _side(usage, prices, "output")
     if prices.output is None and usage.output_tokens is None:
         output_usd = Decimal(0)  # an embedding: nothing comes out that could be charged
     if input_usd is None and output_usd is None:
@@ -208,22 +199,19 @@ def extras(row: Row, usage: Usage) -> Decimal:
     return row.request + sum((row.units.get(unit, Decimal(0)) * n for unit, n in usage.units.items()), Decimal(0))
 
 
-def _side(
-    usage: Usage,
-    prices: Prices,
-    whole: int | None,
-    plain: Decimal | None,
-    parts: tuple[tuple[str, str, tuple[str, ...]], ...],
-) -> Decimal | None:
-    if whole is None:
+def _side(usage: Usage, prices: Prices, side: str) -> Decimal | None:
+    rest, plain, sum_usd = getattr(usage, f"{side}_tokens"), getattr(prices, side), Decimal(0)
+    if rest is None:
         return None
-    rest, sum_usd = whole, Decimal(0)
-    for count, within, names in parts:
-        price = next((p for name in names if (p := getattr(prices, name)) is not None), None)
-        tokens = (getattr(usage, count) or 0) - sum(getattr(usage, inner) or 0 for inner in within.split())
+    counts = {name: getattr(usage, f"{name}_tokens") or 0 for name in PARTS[side]}
+    for inner, outer in WITHIN.items():
+        counts[outer] = counts.get(outer, 0) - counts.get(inner, 0)
+    for name in PARTS[side]:
+        own = getattr(prices, name)
+        price = own if own is not None else getattr(prices, WITHIN.get(name, name))
         if price is not None:
-            rest -= tokens
-            sum_usd += price * tokens
+            rest -= counts[name]
+            sum_usd += price * counts[name]
     if rest < 0 or (rest > 0 and plain is None):
         # Parts that overlap (cached audio) leave less than nothing: which tokens are which is not known.
         return None
