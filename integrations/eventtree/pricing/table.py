@@ -200,9 +200,11 @@ def extras(row: Row, usage: Usage) -> Decimal:
 
 
 def _side(usage: Usage, prices: Prices, side: str) -> Decimal | None:
-    rest, plain, sum_usd = getattr(usage, f"{side}_tokens"), getattr(prices, side), Decimal(0)
+    rest: int | None = getattr(usage, f"{side}_tokens")
+    plain: Decimal | None = getattr(prices, side)
     if rest is None:
         return None
+    sum_usd = Decimal(0)
     counts = {name: getattr(usage, f"{name}_tokens") or 0 for name in PARTS[side]}
     for inner, outer in WITHIN.items():
         counts[outer] = counts.get(outer, 0) - counts.get(inner, 0)

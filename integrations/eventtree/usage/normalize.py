@@ -61,7 +61,7 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     _mend_input(record, chosen, readings)
     _enrich(chosen, readings)
     _name_quirks(record, chosen, inputs)
-    tiers = (*(r.tier for r in (chosen, *readings)), *(_stated_tier(one) for one in record.dicts))
+    tiers = chain((r.tier for r in (chosen, *readings)), map(_stated_tier, record.dicts))
     tier = next(filter(None, tiers), None)
     others = next((one.others for one in readings if one.others), {})
     return _made(
