@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import eventtree
 from eventtree import ConfigError, flush
 from eventtree.cli.main import main
 from eventtree.delivery.retry import Act, act_of
-from eventtree.event import Event, EventTree, Kind
+from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.serializer.packing import request as packed
@@ -508,6 +509,26 @@ def test_content_stands_once_on_a_span(flavor: str) -> None:
         (span,) = of(tree_of(event(1, None, kind=kind, **contents)), flavor=flavor)
         for mark in marks.values():
             assert str(span).count(mark) == 1, (kind, mark)
+
+
+UNUSUAL: list[tuple[Kind, dict[str, Any]]] = [
+    (Kind.RETRIEVER, {"query": "query-mark", "filter": "in-mark"}),
+    (Kind.RERANKER, {"query": "query-mark", "documents": [{"text": "doc-mark"}], "top": "in-mark"}),
+    (Kind.RERANKER, {"question": "in-mark"}),
+    (Kind.RERANKER, ["in-mark"]),
+    (Kind.EMBEDDING, {"texts": ["text-mark"], "task": "in-mark"}),
+    (Kind.AGENT, {"messages": [{"role": "user", "content": "word-mark"}], "plan": "in-mark"}),
+]
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize(("kind", "inputs"), UNUSUAL)
+def test_what_has_no_place_beside_content_is_told_with_all_of_it(flavor: str, kind: Kind, inputs: JsonValue) -> None:
+    outputs = {"documents": [{"text": "found-mark"}], "took": "out-mark"}
+    (span,) = of(tree_of(event(1, None, kind=kind, inputs=inputs, outputs=outputs)), flavor=flavor)
+    said = str(told(span))
+    marks = {*re.findall(r"\w+-mark", str(inputs)), "found-mark", "out-mark"}
+    assert {mark: said.count(mark) for mark in marks} == dict.fromkeys(marks, 1)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

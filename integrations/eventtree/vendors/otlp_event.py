@@ -80,9 +80,14 @@ class Facts:
 Value = Callable[[Facts], Any]
 
 
+def only(value: JsonValue, key: str, *others: str) -> JsonValue:
+    """What an object holds at this key, if there is nothing in it that would be told nowhere."""
+    return value.get(key) if isinstance(value, dict) and value.keys() <= {key, *others} else None
+
+
 def only_messages(value: JsonValue) -> list[Message]:
     """The messages of inputs or outputs that hold nothing else."""
-    found: Any = value["messages"] if isinstance(value, dict) and value.keys() == {"messages"} else None
+    found: Any = only(value, "messages")
     return found if is_messages(found) else []
 
 
@@ -107,12 +112,6 @@ number, count = numeric(float), numeric(int)
 def texts(value: JsonValue) -> list[str]:
     """A list of texts; one alone is a list too."""
     return [as_text(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
-
-
-def texts_in(inputs: Mapping[str, Any]) -> list[JsonValue]:
-    """What was embedded."""
-    found = inputs.get("texts")
-    return found if isinstance(found, list) else []
 
 
 def text_in(value: JsonValue, key: str = "") -> str | None:
@@ -150,9 +149,9 @@ def finish_reasons(facts: Facts) -> list[str]:
 # Documents, messages, tools: as JSON by the schemas of the conventions
 
 
-def documents(holder: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The documents of inputs or outputs, each as `{id, score, content, metadata}`; None where there is no list."""
-    given, found = holder.get("documents"), []
+def documents(given: JsonValue) -> list[dict[str, Any]] | None:
+    """A list of documents, each as `{id, score, content, metadata}`; None of what is no list."""
+    found = []
     for document in given if isinstance(given, list) else ():
         known = document if isinstance(document, dict) else {"text": as_text(document)}
         own = {"id": value_text(known.get("id")), "score": number(known.get("score")), "content": known.get("text")}
@@ -249,7 +248,11 @@ def flat_part(part: JsonValue) -> dict[str, str]:
     return {"type": "text", "text": media_text(known) if "sha256" in known or "url" in known else as_text(part)}
 
 
-def flat_document(one: Mapping[str, Any]) -> dict[str, Any]:
-    """One of `documents`."""
-    content, metadata = as_text(one.get("content")), json_text(one.get("metadata") or None)
-    return {"document": {"id": one.get("id"), "score": one.get("score"), "content": content, "metadata": metadata}}
+def flat_documents(given: JsonValue) -> list[dict[str, Any]]:
+    """A list of documents; none of what is no list."""
+    found = []
+    for one in documents(given) or ():
+        content, metadata = as_text(one.get("content")), json_text(one.get("metadata") or None)
+        own = {"id": one.get("id"), "score": one.get("score"), "content": content, "metadata": metadata}
+        found.append({"document": own})
+    return found

@@ -243,8 +243,8 @@ def _provider(facts: Facts) -> str | None:
 
 def _query(facts: Facts) -> str | None:
     """A retriever's query, where it has no other inputs."""
-    found = facts.inputs["query"] if facts.inputs.keys() == {"query"} else facts.event.inputs
-    return found if isinstance(found, str) else None
+    inputs = facts.event.inputs
+    return inputs if isinstance(inputs, str) else of.text_in(of.only(inputs, "query"))
 
 
 GENAI: Table = (
@@ -285,7 +285,7 @@ GENAI: Table = (
     *(Row(f"gen_ai.{name}.name", "name", "event.name", CHAIN, at_root=True) for name in ("agent", "workflow")),
     Row("gen_ai.retrieval.query.text", "inputs", _query, RETRIEVER, True),
     Row("gen_ai.retrieval.documents", "outputs",
-        lambda facts: None if (found := of.documents(facts.outputs)) is None else to_json(found), RETRIEVER, True),
+        lambda facts: json_text(of.documents(of.only(facts.outputs, "documents"))), RETRIEVER, True),
     Row("gen_ai.embeddings.dimension.count", "outputs",
         lambda facts: of.count(facts.outputs.get("dimensions")), EMBEDDING),
     Row("gen_ai.input.messages", "inputs",
@@ -304,6 +304,11 @@ GENAI: Table = (
 
 def _params_text(facts: Facts) -> bytes | None:
     return json_text({key: one for key, one in facts.params.items() if key != "tools"} or None)
+
+
+def _embedded(facts: Facts) -> list[dict[str, Any]]:
+    texts = of.only(facts.inputs, "texts")
+    return [{"embedding": {"text": as_text(one)}} for one in (texts if isinstance(texts, list) else ())]
 
 
 COUNTS = {
@@ -337,15 +342,16 @@ OPENINFERENCE: Table = (
     Row("tool.id", "outputs", lambda facts: as_text(facts.outputs.get("tool_call_id")), TOOL),
     Row("agent.name", "name", "event.name", AGENT),
     Row("retrieval.documents.*", "outputs",
-        lambda facts: [*map(of.flat_document, of.documents(facts.outputs) or ())], RETRIEVER, True),
-    Row("reranker.query", "inputs", lambda facts: as_text(facts.inputs.get("query")), RERANKER),
-    Row("reranker.input_documents.*", "inputs",
-        lambda facts: [*map(of.flat_document, of.documents(facts.inputs) or ())], RERANKER),
+        lambda facts: of.flat_documents(of.only(facts.outputs, "documents")), RETRIEVER, True),
     Row("reranker.output_documents.*", "outputs",
-        lambda facts: [*map(of.flat_document, of.documents(facts.outputs) or ())], RERANKER, True),
-    Row("embedding.embeddings.*", "inputs",
-        lambda facts: [{"embedding": {"text": as_text(one)}} for one in of.texts_in(facts.inputs)], EMBEDDING, True),
-    Row("input.value", "inputs", lambda facts: of.text_in(facts.inputs.get("query")), RETRIEVER, True),
+        lambda facts: of.flat_documents(of.only(facts.outputs, "documents")), RERANKER, True),
+    Row("reranker.input_documents.*", "inputs",
+        lambda facts: of.flat_documents(of.only(facts.inputs, "documents", "query")), RERANKER, True),
+    Row("reranker.query", "inputs", lambda facts: as_text(of.only(facts.inputs, "query", "documents")), RERANKER),
+    Row("embedding.embeddings.*", "inputs", _embedded, EMBEDDING, True),
+    Row("input.value", "inputs", _query, RETRIEVER, True),
+    Row("input.value", "inputs",
+        lambda facts: None if of.only(facts.inputs, "query") else facts.event.inputs, RERANKER, True),
     Row("input.value", "inputs", "event.inputs", ALL - RERANKER, True),
     Row("output.value", "outputs", "event.outputs", is_content=True),
 )  # fmt: skip
