@@ -177,3 +177,13 @@ def test_a_coroutine_function_would_keep_every_tree_so_it_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="a coroutine cannot judge"):
         Braintrust(project="p", api_key="k", keep=keeps)
+
+
+def test_what_gives_a_coroutine_after_all_has_failed(server: VendorServer) -> None:
+    async def keeps(tree: EventTree) -> bool:
+        return False
+
+    eventtree.configure(vendors=[braintrust(server, keep=lambda tree: keeps(tree))])
+    record("kept")
+    report = eventtree.flush(30)
+    assert (report.vendors["braintrust"].delivered, report.failures) == (2, {"keep: TypeError": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import multiprocessing
 import os
@@ -452,6 +453,20 @@ def test_what_cannot_be_read_changes_nothing(form: Any) -> None:
     assert [tree.id for tree in trees] == [s.id]
 
 
+def test_a_block_inside_itself_or_in_another_context_leaves_nothing_behind() -> None:
+    block = eventtree.joined(GOOD)
+    with block, block:
+        pass
+    assert inner.get() is None
+    began = contextvars.copy_context()
+    began.run(block.__enter__)
+    ended = began.copy()
+    ended.run(block.__exit__, None, None, None)
+    assert (ended.run(inner.get), inner.get()) == (None, None)
+    began.run(block.__exit__, None, None, None)
+    assert began.run(inner.get) is None
+
+
 def test_a_trace_of_others_is_noted_and_joins_nothing() -> None:
     theirs = f"00-{'ab' * 16}-{'cd' * 8}-01"
     with capture() as trees, eventtree.joined({"traceparent": theirs}), eventtree.span("root") as s:
@@ -501,8 +516,6 @@ def test_inside_one_process_it_is_simply_the_child() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=joined), base_url="http://x") as client:
             headers = eventtree.headers()
             # A task without our context, as a server's is.
-            import contextvars
-
             await asyncio.get_running_loop().create_task(
                 client.get("/", headers=headers), context=contextvars.Context()
             )

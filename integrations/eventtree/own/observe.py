@@ -179,13 +179,10 @@ class Stream(Span):
     """The run of a generator: what it yields is its output. Its context names it while its own code runs."""
 
     __slots__ = ("is_text", "yielded")
-    is_text: bool
-    """Whether it has yielded texts alone, which are one text together."""
-    yielded: list[Any]
 
     def open(self, given: Any) -> None:
-        """As any run."""
-        self.is_text, self.yielded = True, []
+        """As any run; texts alone are one text together."""
+        self.is_text, self.yielded = True, list[Any]()
         super().open(given)
         if self.id is not None:
             self.leave(self.id)

@@ -103,12 +103,6 @@ class Span(Within):
         "_again", "_body", "_counts", "_given", "_known", "_tags", "handler", "id", "keeps", "kind", "metadata",
         "model", "name", "outputs", "params", "pipeline", "provider",
     )  # fmt: skip
-    _body: Body | None
-    """What was read of a model's answer,"""
-    _counts: dict[str, Any] | None
-    """and what the app said of it."""
-    _known: Mapping[str, Any] | None
-    """The metadata with which it opened."""
 
     def __init__(
         self,
@@ -141,7 +135,8 @@ class Span(Within):
         """Whether its outputs are recorded."""
         self._tags, self.model, self.provider, self.params = tags, model, provider, params
         self._given, self.handler, self.pipeline, self._again = inputs, handler, OFF, 0
-        self._body = self._counts = None
+        self._body: Body | None = None
+        self._counts: dict[str, Any] | None = None
 
     @property
     def tree_id(self) -> str | None:

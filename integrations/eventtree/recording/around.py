@@ -20,9 +20,6 @@ from eventtree.recording.runs import Run
 from eventtree.recording.session import current_session
 from eventtree.remembered import newest_of
 
-Around = tuple[str | None, Run | None]
-"""The id under which a run is known as a parent, and the run."""
-
 
 def innermost(*runs: str | None) -> str | None:
     """Of the open runs among those that enclose this code, the one inside all others."""
@@ -37,9 +34,9 @@ def innermost(*runs: str | None) -> str | None:
     return found
 
 
-def around() -> Around:
-    """The innermost open run, to be the parent of one that opens here; without any, what opens is a root, or a part of
-    what was handed on.
+def around() -> tuple[str | None, Run | None]:
+    """The innermost open run, by the id under which it is known as a parent; without any, what opens here is a root, or
+    a part of what was handed on.
     """
     own, run = inner.get(), None
     if type(own) is not str:

@@ -146,7 +146,7 @@ class Within:
 
     def __enter__(self) -> Self:
         """Count from here on."""
-        if self._what is not None:
+        if self._what is not None and inner.get() is not self._what:
             self._token = inner.set(self._what)
         return self
 

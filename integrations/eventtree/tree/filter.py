@@ -216,7 +216,11 @@ def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | 
 
     def judge(tree: EventTree) -> bool:
         try:
-            return bool(test(tree))
+            answer = test(tree)
+            if inspect.iscoroutine(answer):
+                answer.close()
+                raise TypeError("a coroutine cannot judge")
+            return bool(answer)
         except Exception as error:  # noqa: BLE001  (the app's function runs here)
             diagnostics.failed("keep", error)
             return True
