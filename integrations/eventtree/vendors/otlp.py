@@ -132,8 +132,7 @@ class OTLP(Vendor):
     @classmethod
     def _from_environment(cls, given: Any) -> Any:
         if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
-            problem = "opentelemetry-proto is not installed"
-            raise ConfigError("OTLP", problem, "Run pip install 'eventtree[otlp]'")
+            raise ConfigError("OTLP", "opentelemetry-proto is not installed", "Run pip install 'eventtree[otlp]'")
         given = {name: value for name, value in dict(given).items() if value is not None}
         is_addressed = any(given.get(name) for name in ("endpoint", "base_url", "traces_endpoint"))
         if is_addressed:
@@ -145,10 +144,8 @@ class OTLP(Vendor):
         traces = str(values.get("traces_endpoint") or "").strip()
         url = urlsplit(traces or values["endpoint"])
         if url.scheme not in ("http", "https") or re.search(r"[\s{}\\]", url.geturl()):
-            problem = f"{traces or values['endpoint']!r} is no URL"
-            raise ConfigError(
-                "OTLP.traces_endpoint" if traces else "OTLP.endpoint", problem, "Give https://host[/path]"
-            )
+            setting, given = ("traces_endpoint", traces) if traces else ("endpoint", values["endpoint"])
+            raise ConfigError(f"OTLP.{setting}", f"{given!r} is no URL", "Give https://host[/path]")
         if not traces:
             path = url.path.rstrip("/")
             whole = is_addressed and path.endswith(TRACES)

@@ -362,8 +362,8 @@ OPENINFERENCE: Table = (
 
 def _langfuse_usage(facts: Facts) -> bytes | None:
     """Counts that add up to the total: Langfuse sums what it is given."""
-    usage = facts.event.usage
-    if usage is None or usage.total_tokens is None:
+    usage: Any = facts.event.usage
+    if usage.total_tokens is None:
         return None
     read, written, thought = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0, usage.reasoning_tokens or 0
     parts = {
@@ -396,17 +396,14 @@ def _first_token_at(facts: Facts) -> bytes | None:
 
 
 def _langsmith_usage(facts: Facts) -> bytes | None:
-    usage, parts = facts.event.usage, ("input", "output", "total")
-    if usage is None:
-        return None
-    read, written, thought = usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens
-    counts = {
-        **{f"{part}_tokens": getattr(usage, f"{part}_tokens") for part in parts},
-        **{f"{part}_cost": facts.cost.get(f"{part}_usd") for part in parts},
-        "input_token_details": without_nulls({"cache_read": read, "cache_creation": written}) or None,
-        "output_token_details": without_nulls({"reasoning": thought}) or None,
-    }
-    return json_text(without_nulls(counts) or None)
+    usage: Any = facts.event.usage
+    cached = {"cache_read": usage.cache_read_tokens, "cache_creation": usage.cache_write_tokens}
+    return json_text(without_nulls({
+        **{f"{part}_tokens": getattr(usage, f"{part}_tokens") for part in ("input", "output", "total")},
+        **{f"{part}_cost": facts.cost.get(f"{part}_usd") for part in ("input", "output", "total")},
+        "input_token_details": without_nulls(cached) or None,
+        "output_token_details": without_nulls({"reasoning": usage.reasoning_tokens}) or None,
+    }) or None)  # fmt: skip
 
 
 def _langsmith_metadata(facts: Facts) -> dict[str, Any]:
