@@ -264,6 +264,26 @@ def test_f30_of_a_tree_that_was_left_out_what_is_cleared_stays_so(crowd: Crowd) 
     assert (sums.accepted, sums.delivered, sums.dropped) == (3, 1, {"sampled": 2})
 
 
+def test_f30_letters_are_removed_and_counted_in_one(crowd: Crowd) -> None:
+    """Who is killed between the two would have told a wrong fate of another event."""
+    crowd.sinks["plain"].poison = lambda _: True
+    crowd.tree()
+    crowd.ship(20.0)
+    crowd.stop_shipper()
+    first = letters_in(Journal(crowd.files), "plain")[:1]
+    crowd.files.refuses = lambda name: name.endswith(".dead")
+    with pytest.raises(OSError, match="No space"):
+        drop_letters(Journal(crowd.files), first)
+    crowd.files.refuses = lambda _: False
+    for dead, dropped in ((3, {}), (2, {"by_user": 1}), (2, {"by_user": 1})):
+        sums = checked(crowd)["plain"]
+        assert (sums.dead, sums.dropped, len(letters_in(Journal(crowd.files), "plain"))) == (dead, dropped, dead)
+        drop_letters(Journal(crowd.files), first)
+    crowd.tree()
+    crowd.ship(20.0)
+    assert (checked(crowd)["plain"].dead, len(letters_in(Journal(crowd.files), "plain"))) == (5, 5)
+
+
 # -- what is removed --------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pydantic_core
 
 from eventtree.errors import JournalError
 from eventtree.journal import Files, Journal, LineReader, frame
-from eventtree.journal.cursor import Cursor
+from eventtree.journal.line import unframe
 from eventtree.serializer.formats import JSON, Format
 from eventtree.vendors import Item, Route
 
@@ -24,6 +25,8 @@ WORDS = 500
 LOCK_SECONDS = 3.0
 """A process that delivers to the vendor, and may be about to end, is waited for this long."""
 LOCK_POLL_SECONDS = 0.1
+FATES_BYTES = 4_096
+"""The first line of a file is no longer where it says what became of letters before: one number a reason."""
 HELD_BYTES = 16 * 1024 * 1024
 """Letters that may wait in memory for a disk that refuses; beyond that the vendor is not asked any further."""
 
@@ -78,17 +81,31 @@ class DeadLetters:
                 return
             self._unwritten.clear()
 
-    def keep(self, letters: Sequence[Letter]) -> None:
-        """Leave these letters and no others.
+    def keep(self, letters: Sequence[Letter], fates: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Leave these letters and no others; of so many events of the others the `fates` are known now.
+
+        At once, in one file: whoever is killed here has neither removed nor counted a letter, or both.
 
         Raises:
             OSError: the disk refuses; the old ones stay.
         """
-        if letters:
-            lines = (frame(seq, pydantic_core.to_json(letter)) for seq, letter in enumerate(letters))
+        known = self.fates() + Counter(fates)
+        entries = [*([{"fates": known}] if known else []), *letters]
+        if entries:
+            lines = (frame(seq, pydantic_core.to_json(entry)) for seq, entry in enumerate(entries))
             self.files.replace(self.name, b"".join(lines))
         else:
             self.files.remove(self.name)
+
+    def fates(self) -> Counter[str]:
+        """What became of events whose letters are gone: `delivered`, or dropped for a reason. They count as dead in the
+        vendor's cursor.
+        """
+        line = self.files.read(self.name, 0, FATES_BYTES).partition(b"\n")[0]
+        try:
+            return Counter(pydantic_core.from_json(unframe(line)[1])["fates"])
+        except (ValueError, KeyError):  # there are none yet
+            return Counter()
 
     def read(self) -> list[Letter]:
         """All letters, oldest first; of several on one item (the process died on burying it) the newest."""
@@ -99,6 +116,8 @@ class DeadLetters:
         while lines := reader.read():
             for line in lines:
                 letter = pydantic_core.from_json(line.payload)
+                if "fates" in letter:
+                    continue
                 found[letter["tree"], letter["key"], *letter["events"]] = letter
         return list(found.values())
 
@@ -156,9 +175,10 @@ def drop_letters(journal: Journal, chosen: Sequence[Numbered]) -> int:
     for name, letters in by_name(chosen).items():
         with vendor_lock(journal, name):
             dead = DeadLetters(journal.files, f"{name}.dead")
-            gone = [dead_key(letter) for letter in letters]
-            Cursor(journal.files, f"{name}.cursor").forgo(sum(len(letter["events"]) for letter in letters), "by_user")
-            dead.keep([letter for letter in dead.read() if dead_key(letter) not in gone])
+            gone = {dead_key(letter) for letter in letters}
+            there = dead.read()
+            events = sum(len(letter["events"]) for letter in there if dead_key(letter) in gone)
+            dead.keep([letter for letter in there if dead_key(letter) not in gone], {"by_user": events})
     return len(chosen)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eventtree import diagnostics, record
 from eventtree.config import MEMORY
+from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.diagnostics import shown
 from eventtree.journal.counts import Counts, Cursors, Key, count_unsettled, cursor_keys
 from eventtree.journal.cursor import Cursor
@@ -159,15 +160,19 @@ def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: 
     unsettled = found.waiting[key]
     feedback = Counter(cursor.feedback)
     feedback["waiting"] = found.feedback[key]
-    accepted = cursor.accepted + unsettled
-    dropped = {reason: count for reason, count in sorted(cursor.dropped.items()) if count}
+    accepted, name = cursor.accepted + unsettled, f"{key[0]}.{key[1]}"
     # Part of an unsettled tree may be with the vendor already.
-    partly = cursor.delivered + cursor.dead + sum(dropped.values()) - cursor.accepted
-    name = f"{key[0]}.{key[1]}"
+    partly = cursor.delivered + cursor.dead + cursor.dropped.total() - cursor.accepted
+    dead, fates = cursor.dead, DeadLetters(journal.files, f"{name}.dead").fates()
+    for fate, events in fates.items():  # never more than there were: a letter may have been written, and not counted
+        fates[fate] = min(events, dead)
+        dead -= fates[fate]
+    delivered = cursor.delivered + fates.pop("delivered", 0)
+    dropped = {reason: count for reason, count in sorted((cursor.dropped + fates).items()) if count}
     # What a relay replicates it counts whoever it is for.
     uncounted = cursor.uncounted + (0 if name == REPLICATED else found.joined[key])
     return VendorTotals(
-        name=key[0], fingerprint=key[1], accepted=accepted, delivered=cursor.delivered, dead=cursor.dead,
+        name=key[0], fingerprint=key[1], accepted=accepted, delivered=delivered, dead=dead,
         waiting=max(0, unsettled - max(0, partly)), dropped=dropped, parked=cursor.parked,
         feedback={fate: count for fate, count in sorted(feedback.items()) if count},
         recorded=known.recorded[name] - known.lost[name] + uncounted if known.is_exact else None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from eventtree.delivery.dead_letters import DeadLetters, Letter, Numbered, by_name, vendor_lock
@@ -18,6 +19,8 @@ from eventtree.serializer.packing import waves
 from eventtree.serializer.registry import is_known, resolve_vendors
 from eventtree.serializer.requests import Item
 from eventtree.vendors import Vendor
+
+NO_FATES: Mapping[str, int] = MappingProxyType({})
 
 
 class Resent(NamedTuple):
@@ -66,20 +69,19 @@ class _Letters:
         """Nothing: whether the vendor's trees wait is not for its letters to say."""
 
     def taken(self, items: Sequence[Item]) -> None:
-        self.done.update((item.tree_id, item.key) for item in items)
-        # Counted, then removed: a crash between the two sends a letter twice, and counts it once.
-        self.cursor.revive(sum(len(item.event_ids) for item in items))
-        self.keep_left()
+        self._settle(items, "delivered")
 
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
         self.refused_again.update({(item.tree_id, item.key): (status, words) for item in items})
 
     def rejected(self, items: Sequence[Item], words: str) -> None:
-        self.done.update((item.tree_id, item.key) for item in items)
-        self.cursor.forgo(sum(len(item.event_ids) for item in items), REJECTED)
-        self.keep_left()
+        self._settle(items, REJECTED)
 
-    def keep_left(self) -> None:
+    def _settle(self, items: Sequence[Item], fate: str) -> None:
+        self.done.update((item.tree_id, item.key) for item in items)
+        self.keep_left({fate: sum(len(item.event_ids) for item in items)})
+
+    def keep_left(self, fates: Mapping[str, int] = NO_FATES) -> None:
         """Leave the letters that were not taken, with the newest words: after each answer, whatever ends this process.
 
         Raises:
@@ -91,7 +93,7 @@ class _Letters:
             if key not in self.done:
                 status, words = self.refused_again.get(key, (letter["status"], letter["words"]))
                 left.append({**letter, "status": status, "words": words})
-        self.dead.keep(left)
+        self.dead.keep(left, fates)
 
 
 def resend(journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter], timeout: float) -> tuple[int, int]:

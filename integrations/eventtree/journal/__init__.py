@@ -6,7 +6,7 @@
       PROCESS.0000.log            what a process recorded; rolled by size to .0001.log, …
       PROCESS.alive               locked as long as that process lives
       NAME.FINGERPRINT.cursor     how far a vendor got, its sums, what was learned from its replies
-      NAME.FINGERPRINT.dead       what that vendor refused, with its words
+      NAME.FINGERPRINT.dead       what that vendor refused, with its words, and what became of refused ones since
       NAME.FINGERPRINT.lock       held by whoever ships to that vendor
       cleared                     grows with each `eventtree clear`
 

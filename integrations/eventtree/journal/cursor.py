@@ -14,7 +14,7 @@ is rewritten as one line that says the same.
     {"c": "learn", "values": {name: value or null}}                  null: not known any more
     {"c": "state", …}                                                all of it at once
     {"c": "parked", "why": text or null}
-    {"c": "revive", "events"}, {"c": "forgo", "events", "reason"}    dead letters: sent after all, dropped
+    {"c": "forgo", "events", "reason"}    counted as dead, and given up: the vendor has no letter of them
 
 Any line may be damaged: a tree's `settle` repeats the sums of its acks, and unknown items
 are sent again, never lost.
@@ -111,12 +111,8 @@ class Cursor(Progress):
             {"c": "sent", "log": log, "end": end, "events": events, "dropped": dict(dropped), "learned": dict(learned)}
         )
 
-    def revive(self, events: int) -> None:
-        """Dead letters sent again: they are no longer dead."""
-        self._write({"c": "revive", "events": events})
-
     def forgo(self, events: int, reason: str) -> None:
-        """Dead letters given up: they count as dropped."""
+        """Events that were just counted as dead are given up: they count as dropped."""
         self._write({"c": "forgo", "events": events, "reason": reason})
 
     def learn(self, values: Mapping[str, str]) -> None:

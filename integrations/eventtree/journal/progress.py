@@ -147,11 +147,6 @@ class Progress:
         self.dropped.update(entry["dropped"])
         self.learned.update(entry["learned"])
 
-    def _on_revive(self, entry: dict[str, Any]) -> None:
-        events = min(entry["events"], self.dead)  # no letter counts twice, sent by a process that died on the way
-        self.dead -= events
-        self.delivered += events
-
     def _on_forgo(self, entry: dict[str, Any]) -> None:
         events = min(entry["events"], self.dead)
         self.dead -= events
