@@ -37,7 +37,7 @@ from eventtree.content.walk import (
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
 from eventtree.event import JsonValue
-from eventtree.record import encode, fragment, is_harmless, is_plain, written
+from eventtree.record import encode, fragment, is_harmless, written
 from eventtree.remembered import Remembered
 
 DEPTH = 8
@@ -315,8 +315,7 @@ def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
     known = CONVERSATIONS.get(first, NONE) if is_told else NONE
     if len(known.plain) > len(given):
         known = NONE
-    # Those that are known were looked at when they came first.
-    held = written(fields) if is_told and is_plain(fields[len(known.plain) :]) else None
+    held = written(fields) if is_told else None
     if held is None or not is_begun(held, known.held, len(given) == len(known.plain)):
         if is_told:
             CONVERSATIONS.pop(first, None)
