@@ -26,7 +26,6 @@ from eventtree.recording.exceptions import describe
 from eventtree.recording.runs import NOTHING, Run, Runs, Tree, names_of
 
 if TYPE_CHECKING:
-    from eventtree.journal import Journal
     from eventtree.recording.pipeline import Pipeline
 
 
@@ -35,14 +34,6 @@ OK = Status.OK
 
 class Recorder(Runs):
     """The open runs of one process, and how they are written down. Safe for threads, and inside signal handlers."""
-
-    def __init__(self) -> None:
-        """Start with no open runs."""
-        super().__init__()
-        self.capture_journal: Journal | None = None
-        """The journal that trees go to instead of their pipeline's, for no vendor (`testing.capture`)."""
-        self.capture_pipelines: dict[str, list[Pipeline]] = {}
-        """Id of a tree that went there → the pipelines that saw it."""
 
     def open(
         self,
@@ -222,14 +213,6 @@ class Recorder(Runs):
             run.streamed = []
             run.token_seen = True
             self.note(run_id, record.FIRST_TOKEN)
-
-    def new_tree(self, tree_id: str, pipeline: Pipeline) -> Tree:
-        """In the pipeline's journal and for its vendors, unless a test captures it."""
-        if self.capture_journal is None:
-            return super().new_tree(tree_id, pipeline)
-        tree = Tree(tree_id, pipeline, self.capture_journal, ())
-        self.capture_pipelines[tree_id] = tree.pipelines
-        return tree
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
         """Another handler sees a run of the tree: from now on the tree is for its vendors too."""

@@ -49,7 +49,7 @@ class Tree:
         self.journal = journal
         self.pipelines = [pipeline]
         self.vendors = vendors
-        self.counted = names_of(vendors)
+        self.counted = names_of(vendors) if vendors else NO_VENDOR
         """Under which names the journal counts its events."""
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
@@ -143,6 +143,10 @@ class Runs:
         """Open runs forgotten because there were too many, or for their age."""
         self.left_open = 0
         """Runs that were still open when their root ended; an end that comes late is still recorded."""
+        self.capture_journal: Journal | None = None
+        """The journal that trees go to instead of their pipeline's, for no vendor (`testing.capture`)."""
+        self.capture_pipelines: dict[str, list[Pipeline]] = {}
+        """Id of a tree that went there → the pipelines that saw it."""
         self._next_look = 0
         self.after_fork()
 
@@ -180,7 +184,7 @@ class Runs:
             tree.events += 1
             tree.open[run_id] = None
             # After the insertion: the newest run stays, whatever has to go.
-            if above is None or len(runs) > pipeline.open_runs:
+            if len(runs) > pipeline.open_runs or (above is None and len(runs) > 1):
                 self._forget_oldest(pipeline.settings.bounds)
             return run
         finally:
@@ -234,8 +238,12 @@ class Runs:
         return found if found.tree.root in self.runs else None
 
     def new_tree(self, tree_id: str, pipeline: Pipeline) -> Tree:
-        """The tree that a root begins."""
-        return Tree(tree_id, pipeline, pipeline.journal, pipeline.vendor_refs)
+        """The tree that a root begins: in the pipeline's journal and for its vendors, unless a test captures it."""
+        if self.capture_journal is None:
+            return Tree(tree_id, pipeline, pipeline.journal, pipeline.vendor_refs)
+        tree = Tree(tree_id, pipeline, self.capture_journal, ())
+        self.capture_pipelines[tree_id] = tree.pipelines
+        return tree
 
     def leave(self, run_id: str) -> tuple[Run | None, Sequence[Run]]:
         """Take a run that ends off the table; a root takes with it the runs still open below, returned beside it."""
