@@ -208,20 +208,19 @@ def written(value: Any) -> bytes | None:
         return None
 
 
-def is_harmless(values: Iterable[Any]) -> bool:
-    """Whether orjson runs no code of the app's for these values, though it may refuse them.
+def is_harmless(held: Sequence[Any]) -> bool:
+    """Whether orjson runs no code of the app's for these dicts and lists, though it may refuse what is in them.
 
     To be looked at before it writes them: of an Enum it asks the `value`, which may be code of the app's, and ends the
     process where that raises. An Enum is an object that the collector looks after, as containers are (but those that
     hold none), and texts and numbers are not: so what is looked at is little.
     """
     for _ in range(16):
-        held = [*filter(gc.is_tracked, values)]
+        held = [*filter(gc.is_tracked, gc.get_referents(*held))]
         if not held:
             return True
         if not CONTAINERS.issuperset(map(type, held)) or sum(map(len, held)) > MOST_LOOKED_AT:
             return False
-        values = gc.get_referents(*held)
     return False
 
 
