@@ -57,9 +57,9 @@ MOST_HELD = 256 * 1024
 """So many conversations, of so many bytes each, are remembered while their trees are open."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
-OTHERS = tuple(key for key in REST if key not in ("name", "id"))
-USUAL = FIELDS - frozenset(OTHERS)
-"""Fields of which nothing but these is taken as it is: only a tool's message has others."""
+NAMED = ("name", "id")
+USUAL = FIELDS - frozenset(REST) | frozenset(NAMED)
+"""Fields of which nothing but those two is taken as it is: only a tool's message has others."""
 OWN_CALL = frozenset({"name", "args", "id", "type"})
 """Keys of LangChain's own tool calls."""
 CALLING = frozenset({"tool_calls", "function_call"})
@@ -221,14 +221,15 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
     out: dict[str, JsonValue] = {"role": ROLE_OF[kind], "content": content}
+    keys: tuple[str, ...] = NAMED
     if len(own) > PLAIN_FIELDS:
-        rest(own, out, more, room)
+        keys = rest(own, out, more, room)
     elif more and not says_nothing_new(more, None):
         raise Unusual
-    if (name := own["name"]) is not None:
-        out["name"] = checked(name, room)
-    if (identity := own["id"]) is not None:
-        out["id"] = checked(identity, room)
+    for key in keys:
+        if (item := own.get(key)) is not None:
+            is_short = type(item) is str and len(item) <= SHORT and item.isascii()
+            out[key] = item if is_short else checked(item, room)
     if about := own["response_metadata"]:
         if (reason := finish_reason(about)) is not None:
             out["finish_reason"] = checked(reason, room)
@@ -237,19 +238,18 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     return out
 
 
-def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
-    """What a message of the model or of a tool has beside the fields of each."""
+def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> tuple[str, ...]:
+    """Add the tool calls of a message of the model; returns which of its fields are texts to be taken as they are."""
     calls = own.get("tool_calls")
     if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
         raise Unusual
     if calls:
         out["tool_calls"] = tool_calls(calls, room)
-    if not USUAL.issuperset(own):
-        if not FIELDS.issuperset(own):
-            raise Unusual
-        for key in OTHERS:
-            if (item := own.get(key)) is not None:
-                out[key] = checked(item, room)
+    if USUAL.issuperset(own):
+        return NAMED
+    if not FIELDS.issuperset(own):
+        raise Unusual
+    return REST
 
 
 def says_nothing_new(more: Any, calls: Any) -> bool:
