@@ -12,7 +12,7 @@ from eventtree.content.finish import once
 from eventtree.event import JsonValue
 from eventtree.langchain.models import is_guess
 from eventtree.recording.pipeline import Figures
-from eventtree.usage.collect import LOOKED_FOR, Listed, figures, kept, model_in
+from eventtree.usage.collect import Listed, figures, kept, model_in
 
 About = Mapping[str, Any]
 
@@ -29,8 +29,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     counts: list[JsonValue] = []
     places: list[Mapping[str, Any]] = []
     answers: list[Any] = []
-    lists: list[tuple[Any, About, About]] = []
-    model = provider = None
+    listed = model = provider = None
     is_streamed, is_cached = "streamed" in state, False
     for one in generations:
         message, beside = getattr(one, "message", None), getattr(one, "generation_info", None)
@@ -38,33 +37,25 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         about, place = _mapping(getattr(message, "response_metadata", None)) or beside, NOTHING
         if about:
             model, provider = model or once(model_in(about)), provider or about.get("model_provider")
-            if type(about) is not dict or not LOOKED_FOR.isdisjoint(about):
-                place = kept(about)
+            place = kept(about)
         places.append({key: once(value) for key, value in place.items()} if is_streamed and place else place)
         count = _mapping(getattr(message, "usage_metadata", None))
         is_cached = is_cached or count.get("total_cost") == 0
         counts.append(figures(count) if count else {})
         answers.append(getattr(message, "id", None))
-        if (
-            type(getattr(message, "content", "")) is not str
-            or getattr(message, "additional_kwargs", None)
-            or GROUNDING in about
-            or GROUNDING in beside
-        ):
-            lists.append((message, about, beside))
-    output = _mapping(getattr(result, "llm_output", None))
+        content, more = getattr(message, "content", ""), getattr(message, "additional_kwargs", None)
+        if type(content) is not str or more or GROUNDING in about or GROUNDING in beside:
+            listed = listed or Listed()
+            _list(listed, content, _mapping(more), about, beside)
     usage: dict[str, Any] = {}
-    if output:
-        model = model or once(model_in(output))
-        if place := kept(output):
-            usage["llm_output"] = place
-    if body is not None:
-        model = model or once(model_in(body))
-        if place := kept(body):
-            usage["raw"] = place
+    for key, whole in (("llm_output", _mapping(getattr(result, "llm_output", None)) or None), ("raw", body)):
+        if whole is not None:
+            model = model or once(model_in(whole))
+            if place := kept(whole):
+                usage[key] = place
     if (chunks := state.get("chunks")) and chunks["sum"] != chunks["last"]:
         usage["chunks"] = chunks
-    if lists and (found := _listed(lists)):
+    if listed is not None and (found := listed.record()):
         usage["listed"] = found
     learned: dict[str, Any] = {"model": model, "usage": None}
     if isinstance(provider, str) and "class" in state and is_guess(state["call"].get("provider"), state["class"]):
@@ -84,21 +75,17 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     return learned
 
 
-def _listed(answers: Sequence[tuple[Any, About, About]]) -> dict[str, JsonValue]:
-    """What answers list besides their counts."""
-    listed = Listed()
-    for message, *holders in answers:
-        more, content = _mapping(getattr(message, "additional_kwargs", None)), getattr(message, "content", None)
-        if type(content) is not str:
-            listed.items(content)
-        if more:
-            listed.items(more.get("tool_outputs"))  # langchain_openai, output_version="v0"
-            if more.get("audio"):
-                listed.found.add(("files", "audio", ""))
-        for holder in holders:
-            if grounding := holder.get(GROUNDING):
-                listed.grounding(grounding)
-    return listed.record()
+def _list(listed: Listed, content: Any, more: About, *holders: About) -> None:
+    """Take what an answer lists besides its counts."""
+    if type(content) is not str:
+        listed.items(content)
+    if more:
+        listed.items(more.get("tool_outputs"))  # langchain_openai, output_version="v0"
+        if more.get("audio"):
+            listed.found.add(("files", "audio", ""))
+    for holder in holders:
+        if grounding := holder.get(GROUNDING):
+            listed.grounding(grounding)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
