@@ -71,6 +71,7 @@ COUNTS = {
 """Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
 OFF = cast("Pipeline", SimpleNamespace(enabled=False, settings=SimpleNamespace(strict=False)))
 """In place of a pipeline, while nothing is recorded."""
+KINDS = {str(kind): kind for kind in Kind}
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 OK, ERROR = Status.OK, Status.ERROR
 
@@ -81,12 +82,12 @@ def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[
     Raises:
         ConfigError: there is no such kind, or the metadata are no dict.
     """
+    known = KINDS.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(KINDS)}")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise ConfigError(f"{where} metadata", f"{type(metadata).__name__} is no dict", "Give names and values")
-    try:
-        return kind if type(kind) is Kind else Kind(kind), dict(metadata) if metadata else {}
-    except ValueError:
-        raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(Kind)}") from None
+    return known, dict(metadata) if metadata else {}
 
 
 class Span(Within):
