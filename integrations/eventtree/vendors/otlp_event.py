@@ -70,7 +70,8 @@ class Facts:
         self.output_messages: list[Message] = NO_MESSAGES
         if kind is MODEL:
             self.operation = "text_completion" if "prompt" in self.inputs else "chat"
-            self.input_messages, self.output_messages = messages_in(event), messages_out(event)
+            self.input_messages = messages_in(event, view.forms.are_messages)
+            self.output_messages = messages_out(event)
         elif kind is AGENT:
             self.input_messages, self.output_messages = only_messages(inputs), only_messages(outputs)
         elif kind is CHAIN and self.is_root:
