@@ -24,6 +24,7 @@ from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
 from eventtree.event import Event, JsonValue
+from eventtree.pace import paced
 from eventtree.serializer.formats import to_json
 
 Message = dict[str, JsonValue]
@@ -219,7 +220,7 @@ class Forms:
         if not isinstance(value, list) or len(value) < MANY:
             return is_messages(value)
         seen = self._messages
-        for message in value:
+        for message in paced(value):
             if id(message) not in seen:
                 if not is_message(message):
                     return False
@@ -231,7 +232,7 @@ class Forms:
         if len(messages) < MANY:
             return [form(message) for message in messages]
         known = self._known.setdefault(form, {})
-        for message in messages:
+        for message in paced(messages):
             if id(message) not in known:
                 known[id(message)] = (message, form(message))
         return [known[one][1] for one in map(id, messages)]

@@ -84,7 +84,7 @@ def request(items: Group, vendor: Vendor) -> Request:
     form = route.format
     content = form.separator.join(item.content for item in items)
     if route.envelope is not None:
-        content = route.envelope[0] + content + route.envelope[1]
+        content = b"".join((route.envelope[0], content, route.envelope[1]))
     url = vendor.base_url + fill(route.path, dict(items[0].path_params))
     headers = {"Content-Type": form.content_type, "Accept": form.content_type}
     return Request(route.method, url, content, items, headers, form)

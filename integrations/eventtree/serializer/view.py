@@ -143,7 +143,7 @@ class TreeView:
 
 def spelled(tree: EventTree, forms: Forms) -> EventTree:
     """The tree, its messages in LangGraph's short forms written out."""
-    if not any(is_short(event.inputs, forms.are_messages) for event in paced(tree.events)):
+    if not any(is_short(event.inputs, forms.are_messages) for event in paced(tree.events, each=True)):
         return tree
     events = (
         event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
