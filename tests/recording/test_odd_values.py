@@ -526,3 +526,16 @@ def test_f34_callbacks_beside_ten_thousand_open_runs_cost_the_same() -> None:
         handler.on_chain_start({}, "x", run_id=uuid.uuid4(), name="open")
     assert len(recorder.runs) == 10_000
     assert cost() <= alone
+
+
+@pytest.mark.parametrize("odd", ["", HALF, '"', "\0", None, 5, b"x"])
+def test_f31_a_run_of_an_odd_id_is_recorded_and_counted(odd: Any) -> None:
+    """F31: whoever calls a handler by hand may give ids that are no UUIDs."""
+    handler = CallbackHandler(vendors=[vendor_class("braintrust")(api_key="k")], deliver=False, journal=":memory:")
+    child = uuid.uuid4()
+    handler.on_chain_start({}, "x", run_id=odd, name="root")
+    handler.on_chain_start({}, "x", run_id=child, parent_run_id=odd, name="child")
+    handler.on_chain_end("y", run_id=child)
+    handler.on_chain_end("y", run_id=odd)
+    (sums,) = flush(0).vendors.values()
+    assert (sums.accepted, sums.recorded) == (2, 2)

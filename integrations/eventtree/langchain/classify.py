@@ -29,7 +29,7 @@ def key_of(run_id: UUID) -> str:
     try:
         return _ids.get(run_id.int) or _written(run_id)
     except AttributeError:
-        return str(run_id)
+        return str(run_id).encode("utf-8", "replace").decode() or "-"  # one that can be written, and is some id
 
 
 def _written(run_id: Any) -> str:
