@@ -200,7 +200,8 @@ class Sender:
 
     def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
         """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
-        failed_at = self._passed - 1  # this answer took others: it shows that the vendor is there
+        # An answer that took others shows that the vendor is there.
+        failed_at = self._passed - 1 if len(items) < len(piece.items) else piece.failed_at
         if len(items) > 1:
             return _Piece(items, failed_at).halved()
         if items and piece.lone_tries + 1 >= LONE_TRIES:
@@ -264,6 +265,9 @@ class Sender:
                 raise
             # Verdict before status: some vendors report single items under an error's status.
             verdict = self._verdict(made, reply)
+            took_nothing = verdict is not None and all(item.key in verdict.retry for item in made.items)
+            if took_nothing and reply.status >= 500 and not self._has_passed_since(piece):
+                verdict = None  # and nothing shows that it takes others: it is away
             if verdict is None and act is Act.RETRY:
                 gate.failed(f"HTTP {reply.status}", reply.headers)
                 if reply.status >= 500 and self._is_its_fault(piece):
@@ -277,6 +281,9 @@ class Sender:
                     # Where nothing is taken at an address, that is what may be wrong.
                     at = f" from {made.url.partition('?')[0]}" if reply.status in NO_PLACE else ""
                     gate.park(f"HTTP {reply.status}{at}: {self.replies.words(reply)}")
+            elif took_nothing:
+                gate.released()
+                return act, reply, verdict
             else:
                 self._passed += 1
                 gate.succeeded()
@@ -301,6 +308,10 @@ class Sender:
                 raise
             diagnostics.failed(f"reading an answer of {self.vendor.name}", error)
             return None
+
+    def _has_passed_since(self, piece: _Piece) -> bool:
+        """Whether the vendor has taken something since these items failed first: it is there."""
+        return piece.failed_at is not None and self._passed > piece.failed_at
 
     def _is_its_fault(self, piece: _Piece) -> bool:
         """Whether the vendor fails on these items alone: several are halved to find out; one must fail by itself again

@@ -223,9 +223,9 @@ class HoneyHive(Vendor):
         return self.source
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """A 500 that lists `event_ids` took those and no others; one that lists none is an outage like any other."""
+        """A 500 that lists `event_ids` took those and no others; any other failure goes by its status."""
         ids = taken_ids(json_in(body)) if status == 500 else None
-        return Verdict(retry=missing(request, ids)) if ids else super().read_reply(request, status, body)
+        return super().read_reply(request, status, body) if ids is None else Verdict(retry=missing(request, ids))
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """A 200 too may list fewer `event_ids` than it was sent. Updates are answered with any body, or with none."""
