@@ -35,7 +35,7 @@ from eventtree.recording.status import status_of
 from eventtree.usage.collect import PLACES, Body, field, fields
 from eventtree.usage.failed import body_in
 
-ENDS = tuple(f"{number:03x}" for number in range(1 << 12))
+ENDS = tuple(f"{number:02x}" for number in range(256))
 _ids: Iterator[str] = iter(())
 _blocks: Iterator[str] = iter(())
 
@@ -46,7 +46,7 @@ def _begin_ids() -> None:
     """
     global _ids, _blocks
     first = str(uuid.uuid4()).rpartition("-")[0]
-    _ids, _blocks = iter(()), map(f"{first}-%x".__mod__, count((1 << 35) + secrets.randbits(34)))
+    _ids, _blocks = iter(()), map(f"{first}-%x".__mod__, count((1 << 39) + secrets.randbits(38)))
 
 
 _begin_ids()
