@@ -11,6 +11,7 @@ What must hold:
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -214,7 +215,10 @@ class Journal(Folder):
         self.flush_held()
         with self._lock:
             if self._size:
+                # No look in between: the line says how long this log is.
+                self._next_look, self._look_size = math.inf, self._size + 1
                 self.append(encode(self.sums(end=True)), (), 0)
+                self._next_look = 0.0
 
     def close(self) -> None:
         """End it, and give back its descriptors and its lock: a process of many tests has many journals."""
