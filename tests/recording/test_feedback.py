@@ -177,11 +177,12 @@ def test_feedback_waits_for_a_vendor_that_is_away_and_is_sent_once(server: Vendo
     assert len(server.feedback("braintrust")) == 1
 
 
-def test_refused_feedback_is_a_dead_letter_and_no_dead_event(server: VendorServer) -> None:
+@pytest.mark.parametrize("status", [404, 410, 501])
+def test_refused_feedback_is_a_dead_letter_and_no_dead_event(server: VendorServer, status: int) -> None:
     pipeline = Pipeline(vendors=[vendor(server, "braintrust")])
     tree = record_tree(pipeline)
     flush(10)
-    server.script("braintrust", [404])
+    server.script("braintrust", [status])
     assert eventtree.feedback(tree, score=1)
     assert eventtree.feedback(tree, score=0)
     report = flush(10)

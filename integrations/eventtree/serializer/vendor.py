@@ -36,7 +36,7 @@ Feedback = Mapping[str, JsonValue]
 `name`, `comment`, `correction`, `user` and `metadata` that were given.
 """
 
-ABOUT_ONE: Mapping[int, str] = {404: "bisect", 405: "bisect", 409: "bisect"}
+ABOUT_ONE: Mapping[int, str] = dict.fromkeys((404, 405, 409, 410, 501), "bisect")
 """`Route.status_actions` of feedback. These statuses mean that its event is unknown, or that this edition takes no
 feedback; the settings are not to blame, so nothing is parked.
 """
