@@ -339,6 +339,20 @@ def test_any_text_is_printed_whatever_the_locale(own_place: Path, arguments: lis
     assert "é漢字🙂" in done.stdout.decode("utf-8") or arguments == ["ls"]
 
 
+@pytest.mark.parametrize("command", ["ls", "show --last 300", "show --json", "report"])
+def test_a_reader_that_goes_gets_no_traceback(own_place: Path, command: str) -> None:
+    """As with `| head`."""
+    pipeline = Pipeline(journal=own_place)
+    for _ in range(300):
+        record_tree(pipeline)
+    given = [sys.executable, "-m", "eventtree", *command.split()]
+    process = subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, b"")  # click's
+
+
 def test_who_closes_the_outputs_gets_no_traceback(own_place: Path) -> None:
     record_tree(Pipeline(journal=own_place))
     command = ["sh", "-c", f'"{sys.executable}" -m eventtree ls >&-']

@@ -78,9 +78,6 @@ class Commands(click.Group):
             return run(*args, standalone_mode=False, **kwargs)
         try:
             sys.exit(run(*args, standalone_mode=False, **kwargs))
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(0)
         except (EventTreeError, OSError) as error:
             say(f"eventtree: {error}", err=True)
             sys.exit(2)
