@@ -156,7 +156,7 @@ class Sender:
             if not piece.items:
                 continue
             # Shortened before it is sent: a lone item that is too large for the vendor would only come back.
-            piece.items = self._fitting(piece.items)
+            piece.items = _fitting(piece.items, self.vendor)
             if piece.lone_tries:
                 await self.gate.pause(piece.lone_tries)
             made = request(piece.items, self.vendor)
@@ -179,24 +179,11 @@ class Sender:
                 self._take(made, reply, Verdict(verified=False))
             elif len(piece.items) > 1:
                 work.extendleft(reversed(piece.halved()))
-            elif act is Act.SPLIT and (smaller := self._truncated(piece.items[0])):
+            elif act is Act.SPLIT and (smaller := _truncated(piece.items[0], self.vendor)):
                 work.appendleft(_Piece((smaller,)))
             else:
                 # A lone item, as short as it can be: this one the vendor will never take.
                 self._refuse(piece.items, reply.status, self.replies.words(reply))
-
-    def _fitting(self, items: Group) -> Group:
-        """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
-        envelope = self.vendor.routes[items[0].route].envelope or (b"", b"")
-        room = self.vendor.max_bytes - len(envelope[0]) - len(envelope[1])
-        if len(items) > 1 or len(items[0].content) <= room:
-            return items
-        shorter = truncate_item(items[0], room, self.vendor.routes[items[0].route].format)
-        return items if shorter is None else (shorter,)
-
-    def _truncated(self, item: Item) -> Item | None:
-        """A lone item that was refused for its size, in half of it."""
-        return truncate_item(item, len(item.content) // 2, self.vendor.routes[item.route].format)
 
     def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
         """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
@@ -365,3 +352,19 @@ class Sender:
             return await self.http.send(made, self.vendor.auth())
         finally:
             self.on_the_way -= 1
+
+
+def _fitting(items: Group, vendor: Vendor) -> Group:
+    """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
+    route = vendor.routes[items[0].route]
+    before, after = route.envelope or (b"", b"")
+    room = vendor.max_bytes - len(before) - len(after)
+    if len(items) > 1 or len(items[0].content) <= room:
+        return items
+    shorter = truncate_item(items[0], room, route.format)
+    return items if shorter is None else (shorter,)
+
+
+def _truncated(item: Item, vendor: Vendor) -> Item | None:
+    """A lone item that was refused for its size, in half of it."""
+    return truncate_item(item, len(item.content) // 2, vendor.routes[item.route].format)
