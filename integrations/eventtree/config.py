@@ -135,7 +135,7 @@ class Settings(BaseModel):
     callers: Switch = False
     """Record the line of your code that started each tree, in the root's metadata as `eventtree_caller`."""
     redact: Callable[[str], str] | None = None
-    """A function from text to text, applied to every string before it reaches the disk;
+    """A function from text to text, applied to every string before it reaches the disk, keys of dicts too;
     `eventtree.content.known_secrets()` makes one.
     """
     exit_timeout: float = Field(default=2.0, ge=0)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableLambda
 
 import eventtree
 from eventtree import flush
@@ -22,6 +24,7 @@ from eventtree.delivery.report import Report
 from eventtree.journal import DiskFiles
 from eventtree.journal.clear import clear
 from eventtree.journal.trees import find_trees
+from eventtree.langchain import CallbackHandler
 from eventtree.recording import feedback as feedback_module
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
@@ -362,3 +365,33 @@ def test_a_strict_handler_raises_for_a_score_that_is_no_number(how: str, monkeyp
 )
 def test_every_kind_of_number_is_a_score(score: Any) -> None:
     assert eventtree.feedback(record_tree(Pipeline()), score=score) is True
+
+
+@pytest.mark.parametrize(
+    "redact", [str.upper, lambda _text: "X", lambda text: f"[{text}]"], ids=["upper", "all", "around"]
+)
+def test_a_redactor_of_every_text_loses_no_error_no_score_and_no_message(redact: Any, own_place: Path) -> None:
+    """Texts pass it; words by which a record is read back do not."""
+    handler = CallbackHandler(redact=redact)
+
+    def fails(_: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    model = RunnableLambda(lambda _: FakeListChatModel(responses=["hi"]).invoke([("user", "hello")]))
+    with eventtree.example(datapoint_id="row-1", experiment="nightly"):
+        model.invoke(1, config={"callbacks": [handler]})
+    assert eventtree.feedback(handler.last_tree_id, score=0.5, name="good", comment="so so")
+    with pytest.raises(ZeroDivisionError):
+        RunnableLambda(fails).invoke(1, config={"callbacks": [handler]})
+    failed, answered = eventtree.trees()
+    assert failed.root.error is not None
+    assert (failed.root.error.type, failed.root.error.message) == (
+        redact("ZeroDivisionError"),
+        redact("division by zero"),
+    )
+    said = answered.events[1]
+    assert said.inputs == {"messages": [{"role": "user", "content": redact("hello")}]}
+    assert [(one["role"], one["content"]) for one in said.outputs["messages"]] == [("assistant", redact("hi"))]
+    given = answered.feedback[0]
+    assert (given["score"], given["name"], given["comment"]) == (0.5, redact("good"), redact("so so"))
+    assert eventtree.experiment(redact("nightly")).rows[0].datapoint_id == redact("row-1")

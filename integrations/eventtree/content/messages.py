@@ -33,7 +33,9 @@ ROLES = {
     "FunctionMessageChunk": "function",
 }
 """A framework's name for a role → ours; other roles keep their name."""
-SPOKEN = frozenset({"user", "assistant", "system", "tool", "function", "developer", *ROLES})
+OWN_ROLES = frozenset({"user", "assistant", "system", "tool", "function", "developer"})
+"""Words of ours: no redactor gets them."""
+SPOKEN = OWN_ROLES.union(ROLES)
 CHAT = frozenset({"chat", "ChatMessageChunk"})
 
 CALL_ID = ("call_id", "tool_call_id", "tool_id", "id")
@@ -146,7 +148,8 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
     if blocked := walk.enter(fields, depth):
         return {"role": "unknown", "content": blocked}
     try:
-        out: dict[str, JsonValue] = {"role": walk.text(ROLES.get(role, role)) if type(role) is str else "unknown"}
+        role = ROLES.get(role, role) if type(role) is str else "unknown"
+        out: dict[str, JsonValue] = {"role": role if role in OWN_ROLES or role == "unknown" else walk.text(role)}
         content = fields.get("content")
         calls = requested(fields, more)
         thoughts: list[str] = []

@@ -34,6 +34,18 @@ shareable = [0]
 """How many of both have been met: whoever makes a record sees whether it may hold one. Any thread's count as well."""
 KEY_LENGTH = 64
 """Longer dict keys are worked out anew each time."""
+DATASET = ("caller", "cost", "datapoint_id", "dataset_id", "expected", "experiment", "prompt", "run_id", "scores")
+OWN_KEYS = frozenset({
+    *("type", "message", "traceback", "score", "comment", "correction", "user"),
+    *("messages", "documents", "prompt", "query", "input", "text", "texts", "count", "dimensions", "finish_reason"),
+    *("role", "content", "reasoning", "name", "status", "id", "artifact", "extra", "left_out", "metadata"),
+    *("tool_calls", "tool_call_id", "arguments", "error", "url", "mime_type", "bytes", "sha256", "resumes"),
+    *("langgraph_node", "langgraph_checkpoint_ns", "lc_agent_name", "ls_integration", "langfuse_prompt"),
+    *("lc_hub_owner", "lc_hub_repo", "lc_hub_commit_hash", *(f"eventtree_{name}" for name in DATASET)),
+})  # fmt: skip
+"""Dict keys by which errors, feedback, contents and metadata are read back: words of ours and of the frameworks', no
+text of anybody's. No redactor gets them, so that one that changes every text loses no error and no score.
+"""
 MARGIN = 4096
 """A long text is redacted with this much more than is kept, so that no secret is cut in two and missed."""
 MISSING = object()
@@ -91,7 +103,7 @@ class KeyCache:
             return found
         name = clean(key)
         hidden = self.hides is not None and self.hides(name)
-        if self.redact is not None:
+        if self.redact is not None and name not in OWN_KEYS:
             name = clean(self.redact(name))
         return (name, hidden) if name is FAILED else self.known.keep(key, (name, hidden))
 
