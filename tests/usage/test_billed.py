@@ -8,6 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import BaseModel
 
 from eventtree import config
@@ -290,11 +293,71 @@ def test_where_claude_was_asked_to_answer_decides_the_price_of_a_stream_too(
     assert asked.event.cost.total_usd == dollars(OPUS, 100, 5) * Decimal("1.1")
 
 
+UNTOLD = "service tier {} was asked for, and the client does not tell which it was"
+
+
+@pytest.mark.parametrize(
+    ("tier", "streamed", "problems"),
+    [
+        ("auto", True, (UNTOLD.format("auto"),)),
+        ("auto", False, ()),  # the answer tells
+        ("standard_only", True, ()),
+    ],
+)
+def test_a_service_tier_that_a_stream_does_not_tell_is_named(
+    served: Provider, asked: Asked, tier: str, streamed: bool, problems: tuple[str, ...]
+) -> None:
+    """LangChain's streams of Claude drop the answer's tier; with `auto` it may have been `priority`."""
+    from tests.usage.test_clients import chat_anthropic
+
+    counts = {"input_tokens": 100, "output_tokens": 5, "service_tier": "standard"}
+    served.will((bodies.anthropic_stream(counts, counts)) if streamed else bodies.anthropic(counts))
+    langchain(chat_anthropic(served, model_kwargs={"service_tier": tier}), streamed)
+    usage, cost = asked.event.usage, asked.event.cost
+    assert usage is not None and cost is not None
+    assert (usage.service_tier, usage.problems) == (tier if streamed else "standard", problems)
+    assert cost.total_usd == dollars(SONNET, 100, 5)
+
+
+class Gemini(FakeListChatModel):
+    """Drops the answer's tier, as ChatGoogleGenerativeAI does."""
+
+    def _get_ls_params(self, stop: Any = None, **kwargs: Any) -> Any:
+        return {"ls_provider": "google_genai", "ls_model_name": "gemini-2.5-flash", "ls_model_type": "chat"}
+
+    def _call(self, *args: Any, **kwargs: Any) -> str:
+        return "Hello"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        counts: Any = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105}
+        about = {"model_name": "gemini-2.5-flash"}
+        message = AIMessage("Hello", usage_metadata=counts, response_metadata=about)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+@pytest.mark.parametrize("tier", ["flex", "priority", None])
+def test_the_tier_that_gemini_was_asked_for_decides_where_the_client_drops_the_answers(
+    asked: Asked, tier: str | None
+) -> None:
+    """A priority may have been refused, which is named; flex never is."""
+    model = Gemini(responses=[]).bind(service_tier=tier) if tier else Gemini(responses=[])
+    langchain(model)
+    event = asked.event
+    assert event.usage is not None
+    assert event.usage.service_tier == tier
+    told = Pricer().price(
+        Usage(input_tokens=100, output_tokens=5, service_tier=tier), model="gemini-2.5-flash", provider="google", at=AT
+    )
+    problems = (UNTOLD.format("priority"),) if tier == "priority" else ()
+    assert event.usage.problems == (*problems, *(told.problems if told else ()))
+    assert (event.cost and event.cost.total_usd) == (told and told.total_usd)
+
+
 HOUR = {"type": "ephemeral", "ttl": "1h"}
 LOST_HOUR = ("cache writes of an hour were asked for, and the client does not tell which they are",)
 
 
-@pytest.mark.parametrize("place", ["block", "call", "none"])
+@pytest.mark.parametrize("place", ["block", "extras", "call", "tool", "none"])
 def test_a_cache_of_an_hour_that_a_stream_does_not_tell_is_named(served: Provider, asked: Asked, place: str) -> None:
     """An hour costs more than five minutes; Anthropic's last event, which LangChain's streams go by, has the sum."""
     from eventtree.langchain import CallbackHandler
@@ -302,10 +365,13 @@ def test_a_cache_of_an_hour_that_a_stream_does_not_tell_is_named(served: Provide
 
     counts = {"input_tokens": 100, "output_tokens": 5, "cache_creation_input_tokens": 24, "cache_read_input_tokens": 0}
     served.will(bodies.anthropic_stream(counts, counts))
-    block = {"type": "text", "text": "Hello", **({"cache_control": HOUR} if place == "block" else {})}
+    marks: Json = {"block": {"cache_control": HOUR}, "extras": {"extras": {"cache_control": HOUR}}}
+    block = {"type": "text", "text": "Hello", **marks.get(place, {})}
     more = {"cache_control": HOUR} if place == "call" else {}
     config: Any = {"callbacks": [CallbackHandler(strict=True)]}
-    list(chat_anthropic(served).stream([{"role": "user", "content": [block]}], config=config, **more))
+    tool = {"name": "look", "description": "d", "input_schema": {"type": "object"}, "cache_control": HOUR}
+    model = chat_anthropic(served).bind_tools([tool]) if place == "tool" else chat_anthropic(served)
+    list(model.stream([{"role": "user", "content": [block]}], config=config, **more))
     assert asked.event.usage is not None
     assert (asked.event.usage.cache_write_tokens, asked.event.usage.problems) == (
         24,
@@ -783,6 +849,17 @@ def test_audio_without_a_price_is_not_charged_as_text() -> None:
     usage, cost = priced({"raw": {"usage": {**counts, **details}}}, AUDIO_MODEL, "openai")
     assert (usage.input_audio_tokens, cost.problems) == (80, ("input_audio has a price of its own that is not known",))
     assert (cost.input_usd, cost.output_usd, cost.total_usd) == (None, Decimal(10) * 50 / 1_000_000, None)
+
+
+def test_what_a_fine_tuned_model_reads_from_its_cache_is_not_charged_as_new() -> None:
+    """Genai-prices has two prices of ft:gpt-4o-mini; what was cached costs half of the input's, as OpenAI lists."""
+    counts = {"prompt_tokens": 2000, "completion_tokens": 50, "total_tokens": 2050}
+    cached = {**counts, "prompt_tokens_details": {"cached_tokens": 1024}}
+    model = "ft:gpt-4o-mini-2024-07-18:acme::AbC"
+    _, cost = priced({"raw": {"usage": cached}}, model, "openai")
+    assert (cost.input_usd, cost.output_usd, cost.total_usd) == (None, Decimal("1.2") * 50 / 1_000_000, None)
+    assert cost.problems == ("cache_read has a price of its own that is not known",)
+    assert priced({"raw": {"usage": counts}}, model, "openai")[1].total_usd == Decimal("0.00066")
 
 
 # What has a price of its own beside the plain tokens, as each provider documents it

@@ -172,6 +172,13 @@ def test_a_mistral_stream_whose_client_drops_the_cache_says_so(record: dict[str,
     assert usage.problems == (("the client's streams do not tell which tokens were cached",) if named else ())
 
 
+def test_an_xai_stream_whose_client_drops_the_charge_says_so() -> None:
+    """xAI states what it charged, tools and all; only whole answers through LangChain have it."""
+    whole = {"usage_metadata": [form(10, 5)], "provider": "xai"}
+    problem = "the client's streams do not tell what xAI says it charged, nor its tools: the cost is by tokens"
+    assert (usage_of(whole).problems, usage_of({**whole, "streamed": True}).problems) == ((), (problem,))
+
+
 @pytest.mark.parametrize(
     ("body", "place"),
     [({"prompt_tokens": 10, "completion_tokens": 25, "total_tokens": 35}, "response_metadata")],

@@ -29,17 +29,26 @@ ENDPOINTS: Remembered[str, str | None] = Remembered(64, endpoint, longest=1_000)
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
-ASKED = {"anthropic": ("inference_geo", "speed")}
-"""Provider → what a request may ask for that its price depends on, and that LangChain's streams of answers drop."""
+ASKED = ("inference_geo", "speed", "service_tier")
+"""What a request may ask for that its price depends on."""
+SILENT = ("anthropic", "google")
+"""How the names of providers begin whose LangChain clients drop from answers what was asked for of `ASKED`."""
+
+LONG = "1h"
+"""The time for which it costs more to be cached."""
 
 
-def asked_of(provider: str, invocation: Mapping[str, Any], serialized: Any) -> dict[str, Any]:
-    """What is asked for of `ASKED`, and how long the prompt is to be cached (`ttl`)."""
+def asked_of(invocation: Mapping[str, Any], serialized: Any) -> dict[str, Any]:
+    """What is asked for of `ASKED`, and how long the prompt or a tool is to be cached (`ttl`)."""
     given = serialized.get("kwargs") if isinstance(serialized, dict) else None
     holders = [one for one in (given, invocation.get("model_kwargs"), invocation) if isinstance(one, dict)]
-    found = {name: one[name] for one in holders for name in ASKED[provider] if one.get(name) is not None}
-    cache = invocation.get("cache_control")
-    return found | ({"ttl": cache["ttl"]} if isinstance(cache, dict) and "ttl" in cache else {})
+    found = {name: one[name] for one in holders for name in ASKED if one.get(name) is not None}
+    tools = invocation.get("tools")
+    cached = [
+        one.get("cache_control") for one in (invocation, *(tools if type(tools) is list else ())) if type(one) is dict
+    ]
+    is_long = any(isinstance(one, dict) and one.get("ttl") == LONG for one in cached)
+    return found | ({"ttl": LONG} if is_long else {})
 
 
 OWN_CLASSES = frozenset(

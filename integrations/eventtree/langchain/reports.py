@@ -78,7 +78,8 @@ class RunReports:
         call = {"provider": figures(provider)} if provider else {}
         if batch_size and batch_size != 1:
             call["batch_size"] = figures(batch_size)
-        if provider in models.ASKED and (wanted := models.asked_of(provider, invocation, serialized)):
+        is_silent = type(provider) is str and provider.startswith(models.SILENT)
+        if is_silent and (wanted := models.asked_of(invocation, serialized)):
             call["asked"] = figures(wanted)
         if not self.pipeline.content and (sent := files_sent(asked)):
             call["sent"] = figures(sent)

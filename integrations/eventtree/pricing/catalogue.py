@@ -75,6 +75,9 @@ AUDIO_APART = frozenset({"openai", "azure"})
 alone.
 """
 
+FINE_TUNED = re.compile(r"^ft:|\.ft-")
+"""OpenAI's fine-tuned models, of which genai-prices has no price of what was cached: it is half of the input's."""
+
 OTHER_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
     "cache_read_image_tokens": "cache_image_read_tokens",
@@ -383,7 +386,8 @@ def _cost(
     asked: Asked, sums: Sums, usage: Usage, figures: Mapping[str, int], factor: Decimal, source: str
 ) -> Cost | None:
     """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
-    apart = AUDIO if asked.found.provider.id in AUDIO_APART else ()
+    apart = [*(AUDIO if asked.found.provider.id in AUDIO_APART else ())]
+    apart += ["cache_read"] if FINE_TUNED.search(asked.found.model.id) else []
     lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices or name in apart]
     dear = [name for name in apart if figures.get(f"{name}_tokens") and f"{name}_mtok" not in asked.prices]
     unpriced: tuple[str, ...] = ()
@@ -393,7 +397,7 @@ def _cost(
             unpriced = (*unpriced, "each request searches the web, which has no price")
     uncounted = [f"{name} has a price of its own and no count" for name in lost]
     problems = (*uncounted, *[f"{name} has a price of its own that is not known" for name in dear], *unpriced)
-    known = _known_sides(asked, figures).difference([name.partition("_")[0] for name in (*lost, *dear)])
+    known = _known_sides(asked, figures).difference([_side(name) for name in (*lost, *dear)])
     if not known:
         return Cost(problems=problems) if problems else None
     input_usd = sums.input * factor if "input" in known else None
@@ -403,6 +407,10 @@ def _cost(
     return Cost.model_construct(
         input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=problems, source=source
     )
+
+
+def _side(name: str) -> str:
+    return "output" if name.startswith("output") else "input"
 
 
 def _known_sides(asked: Asked, figures: Mapping[str, int]) -> frozenset[str]:

@@ -63,6 +63,8 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
     _name_quirks(record, chosen, inputs)
     tiers = chain((r.tier for r in (chosen, *readings)), map(_stated_tier, record.dicts))
     tier = next(filter(None, tiers), None)
+    if tier is None and (tier := _stated_tier(_dict(raw.get("asked")))) in providers.WISHES:
+        chosen.problems.append(f"service tier {tier} was asked for, and the client does not tell which it was")
     others = next((one.others for one in readings if one.others), {})
     return _made(
         **_fields(chosen),
@@ -324,7 +326,8 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
 def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
     """What the client is known to leave out, where it is LangChain's, and did."""
     if chosen.figures.get("cache_write") and chosen.figures.keys().isdisjoint(WRITES):
-        caches = [_dict(record.raw.get("asked")), *(_dict(part.get("cache_control")) for part in _parts(inputs))]
+        blocks = [block for part in _parts(inputs) for block in (part, _dict(part.get("extras")))]
+        caches = [_dict(record.raw.get("asked")), *(_dict(block.get("cache_control")) for block in blocks)]
         if any(one.get("ttl") == "1h" for one in caches):
             chosen.problems.append(
                 "cache writes of an hour were asked for, and the client does not tell which they are"

@@ -359,6 +359,11 @@ TIER_NAMES: Mapping[str, str] = {
 }
 """A provider's name of a tier in lower case → the name that prices go by. Others stay as they are."""
 
+WISHES = frozenset({"auto", "priority"})
+"""Tiers that a request asks for and an answer may not have had: Anthropic's docs/en/api/service-tiers, Google's
+ai.google.dev/gemini-api/docs/priority-inference, "downgraded".
+"""
+
 ORDINARY = frozenset({
     *("standard", "default", "auto", "on_demand", "unspecified", "standard_only", "global"),
     *("not_available", "not_applied"),
@@ -419,5 +424,11 @@ QUIRKS: tuple[Quirk, ...] = (
         provider="mistral",
         lacks="cache_read",
         problem="the client's streams do not tell which tokens were cached",
+    ),
+    Quirk(
+        # langchain_openai's _create_usage_metadata, which ChatXAI's streams go by, has no place for either.
+        provider="xai",
+        lacks="search_sources",
+        problem="the client's streams do not tell what xAI says it charged, nor its tools: the cost is by tokens",
     ),
 )
