@@ -11,7 +11,7 @@ from eventtree.errors import without_extra
 
 
 def open_streams() -> None:
-    """Have both outputs take any text, whatever the locale: what is piped is UTF-8; one that is closed takes all."""
+    """Make stdout and stderr accept any text, whatever the locale: a pipe gets UTF-8, a closed stream discards it."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -21,15 +21,15 @@ def open_streams() -> None:
 
 
 def main() -> None:
-    """Run the command line; where its extra is not installed, say how to install it, with exit status 2."""
+    """Run the command line. Without its extra, print how to install it and exit with status 2."""
     open_streams()
     try:
         from eventtree.cli import main as command
-        from eventtree.terminal import console  # noqa: F401  (what most commands need besides)
+        from eventtree.terminal import console  # noqa: F401  (most commands need it)
     except ImportError as error:
         print(f"eventtree: {without_extra('cli', error)}", file=sys.stderr)  # noqa: T201  (there is no other way)
         sys.exit(2)
-    except KeyboardInterrupt:  # while that is imported; later the command itself hears of it
+    except KeyboardInterrupt:  # during the import; afterwards the command handles it
         print("eventtree: stopped", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     command(prog_name="eventtree")

@@ -2,8 +2,8 @@
 
     app.add_middleware(eventtree.asgi.Join, trust=lambda scope: scope["client"][0] in MY_HOSTS)
 
-What a request's headers hand on decides in whose tree its contents land. So nothing is believed unless `trust`, a
-function of the app's from the connection's scope, says so: by a key that the app has checked, a private network, … .
+A request's headers name the tree that its runs join, and so who will see their contents. So headers are ignored unless
+`trust`, a function of the app, returns true for the connection's scope: for a key it has checked, a private network, …
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Trust = Callable[[Scope], bool | Awaitable[bool]]
 
 
 class Join:
-    """Pure ASGI middleware: requests and websockets that `trust` says yes to join their caller's tree."""
+    """Pure ASGI middleware: requests and websockets that `trust` accepts join their caller's tree."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], trust: Trust | None = None) -> None:
-        """Stand before `app`. `trust` may be a coroutine function; one that raises has said no.
+        """Wrap `app`. `trust` may be a coroutine function. A request for which it raises is not trusted.
 
         Raises:
             ConfigError: `trust` is no function.
@@ -48,6 +48,6 @@ class Join:
         try:
             answer = self.trust(scope)
             return bool(await answer if inspect.isawaitable(answer) else answer)
-        except Exception as error:  # noqa: BLE001  (the request goes on, as one that nobody vouches for)
+        except Exception as error:  # noqa: BLE001  (the request goes on, untrusted)
             diagnostics.failed("trust", error)
             return False

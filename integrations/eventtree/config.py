@@ -25,12 +25,12 @@ MEMORY = ":memory:"
 
 ON = ("on", "1", "true", "yes", "enabled")
 OFF = ("off", "0", "false", "no", "none", "disabled")
-"""The words of a switch. Any other is an error: what was to be off must not be on because it was misspelt."""
+"""The words of a switch. Any other is an error: a misspelt `off` must not mean on."""
 SWITCH_HINT = f"Write {', '.join(ON)}; or {', '.join(OFF)}"
 
 
 def switch(value: Any) -> Any:
-    """True or false for a word; what is no text is returned as it is."""
+    """A switch's word as true or false. A value that is no text is returned unchanged."""
     if not isinstance(value, str):
         return value
     word = value.strip().lower()
@@ -43,29 +43,29 @@ Switch = Annotated[bool, BeforeValidator(switch)]
 
 
 class Bounds(BaseModel):
-    """How much eventtree keeps at most. What a bound cuts is marked where it stood, or counted in the report."""
+    """How much eventtree keeps at most. A cut is marked in the value, or counted in the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     journal_bytes: int = Field(default=4 << 30, ge=1)
-    """Size of all logs together. Beyond it no new tree is recorded, and the report counts it as `journal_full`."""
+    """Size of all logs together. Beyond it no new tree is recorded, only counted as `journal_full`."""
     memory_bytes: int = Field(default=64 << 20, ge=1)
-    """The same for a journal in memory, counted as `memory_full`."""
+    """The same for a journal in memory; its trees are counted as `memory_full`."""
     held_bytes: int = Field(default=64 << 20, ge=0)
-    """Records that wait in memory while the disk refuses them. From half of it on no new tree is recorded."""
+    """Records that wait in memory while the disk refuses them. Beyond half of it no new tree is recorded."""
     kept_bytes: int = Field(default=256 << 20, ge=0)
     """Size of all logs together. Beyond it, logs whose trees are settled at every vendor are removed, oldest first."""
     kept_days: float = Field(default=7, ge=0)
-    """Age at which settled logs are removed. What waits for a vendor is never removed by age."""
+    """Age at which settled logs are removed. A log with events that wait for a vendor is never removed by age."""
     open_runs: int = Field(default=100_000, ge=1)
     """Open runs of a process. Beyond it the oldest are forgotten, and arrive as `incomplete`."""
     open_hours: float = Field(default=24, gt=0)
     """Age at which open runs are forgotten too."""
-    # Each of the next four has a least value: with less, a message would be cut to something that is none any more.
+    # The next four have a minimum: with less, a shortened message would no longer be a message.
     value_bytes: int = Field(default=1 << 20, ge=1_000)
     """One value of an event (its inputs, its outputs, …) as JSON."""
     depth: int = Field(default=24, ge=3, le=MAX_DEPTH)
-    """Levels of lists and objects within each other; at most what every reader of JSON follows."""
+    """Levels of lists and objects within each other, never more than parsers of JSON accept."""
     items: int = Field(default=10_000, ge=10)
     """Entries of one list or object."""
     nodes: int = Field(default=100_000, ge=20)
@@ -94,9 +94,9 @@ class Settings(BaseModel):
     folder.
     """
     session: str | None = None
-    """Groups trees, where no `eventtree.session` does."""
+    """Session of every tree, where no `eventtree.session` names one."""
     user: str | None = None
-    """Whose requests these are, where no `eventtree.session` says it."""
+    """User of every tree, where no `eventtree.session` names one."""
     tags: tuple[str, ...] = ()
     """Tags of every tree."""
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -104,33 +104,33 @@ class Settings(BaseModel):
     environment: str | None = None
     """Label of the deployment: `production`, …"""
     sample_rate: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
-    """Share of trees to record, 0 to 1. Trees that are left out are counted in the report."""
+    """Share of trees to record, 0 to 1. The report counts the others."""
     keep: Callable[[Any], bool] | str | None = None
-    """The trees that vendors get, where not all: a function from `EventTree` to true or false, or words such as
-    `status:error OR cost>0.05 OR feedback OR rate:0.05 OR "a text"`. A tree is judged when it is whole. What is left
-    out stays in the journal, is counted as `sampled`, and can be sent later with `eventtree ship --replay`.
+    """Which trees vendors get: a function from `EventTree` to true or false, or words such as
+    `status:error OR cost>0.05 OR feedback OR rate:0.05 OR "a text"`. It is asked once a tree is complete. The other
+    trees stay in the journal, are counted as `sampled`, and can be sent later with `eventtree ship --replay`.
     """
     release: str | None = None
-    """Version of the app; else that of the platform it runs on (Heroku, Vercel, Render, Railway, Cloud Run, …)."""
+    """Version of the app; by default as the platform states it (Heroku, Vercel, Render, Railway, Cloud Run, …)."""
     service: str | None = None
-    """Name of the app, where several write one tree; else `OTEL_SERVICE_NAME`, or what the platform calls it."""
+    """Name of the app, where several share one tree; by default `OTEL_SERVICE_NAME`, or the platform's name for it."""
     enabled: Switch = True
     """`0` in the environment switches all recording off, whatever the code asks for."""
     deliver: Switch = True
     """Off leaves sending to `eventtree ship --follow`, in a process of its own."""
     relay: str = ""
-    """Where a collector takes this journal from, which ships it with its own vendors and keys: a URL of NATS JetStream
-    (`nats://`, `tls://`), Redis (`redis://`, `rediss://`) or the collector itself (`http://`, `https://`). Nothing is
-    shipped from here, and no vendor needs a key; named vendors choose among the collector's.
+    """URL by which a collector gets this journal, to ship it with its own vendors and keys: of NATS JetStream
+    (`nats://`, `tls://`), Redis (`redis://`, `rediss://`) or the collector itself (`http://`, `https://`). This process
+    then ships nothing, and its vendors need no key: their names choose among the collector's.
     """
     durable: Literal["process", "engine"] = "process"
-    """`engine`: the end of a tree waits until the relay's engine has acknowledged it, a second at most; the report
-    counts trees for which it did not as `unreplicated`. Else what is recorded outlives the process, not the machine.
+    """With `engine`, the end of a tree waits until the relay's engine has acknowledged it, a second at most; the report
+    counts trees without it as `unreplicated`. With `process`, records survive the process, but not the machine.
     """
     content: Switch = True
     """Off records structure, times, tokens and cost only: no inputs, outputs, messages of errors, contents of custom
-    events, prompts or tools; of a model's parameters only numbers and words of the provider. Names, tags, metadata and
-    feedback, which you give, stay.
+    events, prompts or tools; of a model's parameters only numbers and the provider's own words. Names, tags, metadata
+    and feedback, which your code chooses, stay.
     """
     callers: Switch = False
     """Record the line of your code that started each tree, in the root's metadata as `eventtree_caller`."""
@@ -145,11 +145,11 @@ class Settings(BaseModel):
     `(usage, model, provider, at)` that returns dollars, an object of them, or None. See `eventtree.pricing.table`.
     """
     tokenizer: Callable[[str], Any] | None = None
-    """Counts what a model did not report: a function from a text to its tokens or their number."""
+    """Counts tokens that a model did not report: a function from a text to its tokens or their number."""
     strict: Switch = False
-    """Lets errors of the handler through. For tests."""
+    """Raises errors of the handler instead of counting them. For tests."""
     bounds: Bounds = BOUNDS
-    """How much of anything is kept: `Bounds(depth=12)`, `{"depth": 12}`, or `depth=12,items=500` in the environment."""
+    """Upper limits: `Bounds(depth=12)`, `{"depth": 12}`, or `depth=12,items=500` in the environment."""
 
     @property
     def folder(self) -> str:
@@ -162,7 +162,7 @@ class Settings(BaseModel):
 
 
 class HandlerSettings(TypedDict, total=False):
-    """The settings as arguments, for editors and type checkers: each is what `Settings` says. None is as not given."""
+    """The fields of `Settings` as arguments, for editors and type checkers. None means not given."""
 
     vendors: Sequence[Vendor | str] | Vendor | str | None
     journal: str | Path | None
@@ -224,7 +224,7 @@ PLATFORMS: Mapping[str, tuple[str, ...]] = {
         "RENDER_SERVICE_NAME", "RAILWAY_SERVICE_NAME", "FLY_APP_NAME", "WEBSITE_SITE_NAME",
     ),
 }  # fmt: skip
-"""Setting → variables of platforms and other tools that say it, where nothing of ours does."""
+"""Setting → variables of platforms and other tools that are read where it is not set."""
 SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
 PREFIX = "EVENTTREE_"
 READ_ELSEWHERE = frozenset({
@@ -232,10 +232,10 @@ READ_ELSEWHERE = frozenset({
     *("EVENTTREE_RELAY_CREDS", "EVENTTREE_RELAY_TOKEN", "EVENTTREE_RELAY_USER", "EVENTTREE_RELAY_CA"),
     *("EVENTTREE_RELAY_CERT", "EVENTTREE_RELAY_KEY", "EVENTTREE_RELAY_MONITOR"),
 })  # fmt: skip
-"""What a vendor reads of the environment, and relays and collectors when they connect: no setting holds a secret."""
+"""Variables that vendors, relays and collectors read themselves when they connect: no setting holds a secret."""
 VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values()) | READ_ELSEWHERE
 LIKE = 0.65
-"""From this likeness on (of `difflib`) a name that begins so is taken for a misspelt one."""
+"""Similarity (of `difflib`) from which on an unknown variable counts as a misspelt one."""
 
 _configured: dict[str, Any] = {}
 _warned: set[str] = set()
@@ -245,7 +245,7 @@ test_journals: list[str] = []
 """Journals of the test servers that listen in this process. The newest takes the place of the user's state folder."""
 
 checks: list[Callable[[Settings], object]] = []
-"""Checks that `configure` runs besides those of types. A pipeline adds one: vendors and prices can be made of them."""
+"""Checks that `configure` runs after those of types. The pipeline adds one: vendors and prices can be built."""
 
 
 def configure(**settings: Unpack[HandlerSettings]) -> None:
@@ -268,7 +268,7 @@ def configure(**settings: Unpack[HandlerSettings]) -> None:
 
 
 def generation() -> tuple[Any, ...]:
-    """What changes with the defaults: what was made of them before is out of date then."""
+    """A value that changes with the defaults: a handler built under another value is out of date."""
     return (_generation, test_journals[-1:], *map(os.environ.get, ("EVENTTREE_JOURNAL", "EVENTTREE_VENDORS")))
 
 
@@ -312,7 +312,7 @@ def _build(given: Mapping[str, Any]) -> Settings:
 
 
 def _environment() -> dict[str, Any]:
-    """What the variables set. Those that an argument overrides are read too: a wrong one was meant to do something."""
+    """The settings of the environment. Also a variable that an argument overrides is read: a wrong one is an error."""
     found: dict[str, Any] = {}
     for field, (name, read) in FROM_ENVIRONMENT.items():
         text = os.environ.get(name)
@@ -325,7 +325,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _look_for_misspelt() -> None:
-    """Refuse a variable that is nearly one of ours: to go on without it might record what it was to keep out."""
+    """Refuse a variable that resembles one of ours: without it, contents might be recorded that it should keep out."""
     for name in os.environ:
         if not name.upper().startswith(PREFIX) or name in VARIABLES or not os.environ[name]:
             continue
@@ -358,7 +358,7 @@ def _wrong(error: ValidationError, from_environment: Collection[str]) -> ConfigE
 
 
 def first_sentence(model: type[BaseModel], name: str) -> str:
-    """The first sentence of a setting's docstring; empty for a setting that there is not, or without the source."""
+    """The first sentence of a setting's docstring; empty where the setting or the source file does not exist."""
     import inspect  # only where something is wrong: it is slow
     import re
 

@@ -1,4 +1,4 @@
-"""What goes wrong or is cut inside eventtree: every failure is counted, and logged the first time."""
+"""Failures and cuts inside eventtree: each is counted, and each kind of failure is logged once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from types import CodeType, FrameType, WrapperDescriptorType
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-"""Characters that move a terminal's cursor, end a line or turn the direction of what follows, and half characters."""
+"""Characters that move a terminal's cursor, end a line or reverse the text after them, and lone surrogates."""
 SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def shown(text: object) -> str:
-    """Text of others as a terminal, a log line or a report may show it: in one line, nothing of it obeyed.
+    """Foreign text made safe for a terminal, a log line or a report: one line, without control characters.
 
-    What can't be seen is written as JSON writes it, so that a line of JSON says the same afterwards.
+    They are escaped as JSON escapes them, so that a line of JSON keeps its meaning.
     """
     return UNSEEN.sub(lambda found: SHORT.get(found[0]) or _escaped(found[0]), str(text))
 
@@ -33,7 +33,7 @@ def _escaped(character: str) -> str:
 
 
 class OneLine(logging.Filter):
-    """Shows what others have put into our log lines; the lines themselves are ours."""
+    """Makes the arguments of our log lines safe, as `shown` does; the formats are ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Pass every record on."""
@@ -46,10 +46,10 @@ logger = logging.getLogger("eventtree")
 logger.addFilter(OneLine())
 
 failures: Counter[str] = Counter()
-"""Kind of failure → how often, since the process started. `strict` pipelines let them through as well."""
+"""Kind of failure → how often, since the process started. With the setting `strict` they are raised too."""
 
 truncations: Counter[str] = Counter()
-"""Field of `Bounds` → how often it cut something that is no event: part of a value, a reply, the track of a run."""
+"""Field of `Bounds` → how often it cut less than an event: part of a value, of a reply, an open run's entry."""
 
 unreplicated = 0
 """Trees whose end was not acknowledged in time by a relay's engine, where `durable` asks for it."""
@@ -58,13 +58,12 @@ RAISES = frozenset({dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"]})
 """Instructions of a `raise` statement."""
 
 _own: ContextVar[bool] = ContextVar("eventtree_own", default=False)
-"""Not the number of a thread, which a forked child's threads get again; nor a variable of a thread, which greenlets
-share that were made after the module was imported."""
+"""A context variable, since a forked child's threads reuse thread ids, and greenlets share a thread's variables."""
 
 
 def mark_delivery_thread() -> None:
-    """Mark this thread as one that delivers. What an app's instrumentation or log handler makes of its requests is
-    counted, never recorded: each request would make an event, and each event a request.
+    """Mark this thread as one that delivers. Events that the app's instrumentation or log handler makes of its requests
+    are counted, never recorded: each request would make an event, and each event a request.
     """
     _own.set(True)
 
@@ -83,7 +82,7 @@ name_of = type.__dict__["__name__"].__get__
 
 
 def qualified(kind: type) -> str:
-    """`module.Class`, read past anything a metaclass may have put in the way; builtins go without a module."""
+    """`module.Class`, read without running a metaclass's code; builtins go without a module."""
     module, name = MODULE_OF(kind), QUALNAME_OF(kind)
     if type(module) is not str or module == "builtins":
         return str(name)
@@ -97,11 +96,11 @@ def class_name(value: object) -> str:
 
 ARGS_OF = BaseException.__dict__["args"].__get__
 CHEAP = frozenset({str, bytes, int, float, bool, type(None)})
-"""Classes of arguments whose repr is Python's own, and short work."""
+"""Classes whose repr is Python's own, and quick."""
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an exception, or that it has none that can be read."""
+    """The text of an exception, or a placeholder where its own code fails."""
     try:
         return text_of(error)
     except BaseException as broken:
@@ -113,8 +112,8 @@ def message_of(error: BaseException) -> str:
 def text_of(error: BaseException) -> str:
     """The text of an exception; raises what its own code raises.
 
-    One that makes no text of its own shows its arguments, by a repr that may ask a database, or never come back: those
-    of the app's classes go by their names.
+    An exception without `__str__` would show the repr of its arguments, which may query a database or never return. So
+    arguments of the app's classes are shown by the name of their class.
     """
     namespaces = map(DICT_OF, MRO_OF(type(error)))
     own = next(names["__str__"] for names in namespaces if "__str__" in names)
@@ -132,7 +131,7 @@ def _named(value: object) -> str:
 def failed(where: str, error: BaseException, at: str = "", then: str = "this record may be missing") -> None:
     """Count a failure; log the first of its kind, without anything the user passed.
 
-    `at` names where it came up, by default the line that raised; `then` says what comes of it.
+    `at` is the place, by default the line that raised; `then` is the consequence.
     """
     kind = f"{where}: {QUALNAME_OF(type(error))}"
     failures[kind] += 1
@@ -144,14 +143,14 @@ def failed(where: str, error: BaseException, at: str = "", then: str = "this rec
 
 
 def line_of(error: BaseException, module: str = "") -> str:
-    """File and line where an exception came up: the innermost in that module, where it went through it."""
+    """File and line where an exception was raised: the innermost of `module`, if its traceback has one."""
     lines = [(frame, f"{frame.f_code.co_filename}:{line}") for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [place for frame, place in lines if module and frame.f_globals.get("__name__") == module]
     return (own or [place for _, place in lines] or ["unknown place"])[-1]
 
 
 def described(error: BaseException, module: str = "") -> str:
-    """An exception of somebody else's code, for who wrote it: its kind, its text and its line."""
+    """An exception of the app's or a vendor's code in one line for its author: class, text and place."""
     return f"{QUALNAME_OF(type(error))}: {message_of(error)} at {line_of(error, module)}"
 
 
@@ -159,7 +158,7 @@ class Warnings:
     """Warnings about one vendor: each kind is logged the first time only."""
 
     def __init__(self, vendor: str) -> None:
-        """Nothing was logged yet."""
+        """Start with nothing logged."""
         self._vendor = vendor
         self._logged: set[str] = set()
 
@@ -171,10 +170,10 @@ class Warnings:
 
 
 def must_pass(error: BaseException) -> bool:
-    """Whether the app has to get an exception that came up in our code: one that was sent to the running thread.
+    """Whether an exception caught in our code is meant for the app, which must get it.
 
-    KeyboardInterrupt, SystemExit and their like are the app's where a signal's handler raised them, or where they came
-    between two instructions (Ctrl-C, a killed thread). One that a value's own code raised ends that value alone.
+    KeyboardInterrupt, SystemExit and the like are, where a signal handler raised them or they arrived between two
+    instructions (Ctrl-C, a killed thread). One raised by the code of a recorded value costs only that value.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     if isinstance(error, Exception) or not frames:
@@ -187,7 +186,7 @@ def must_pass(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     raised = trace is not None and not RAISES.isdisjoint(code.co_code[trace.tb_lasti : trace.tb_lasti + 1])
-    # Without a statement they come from outside (a greenlet that is killed while it waits), but for `sys.exit()`.
+    # Where no `raise` ran it came from outside (a greenlet killed while it waits); `sys.exit()` has none either.
     return not raised and not isinstance(error, SystemExit)
 
 

@@ -1,4 +1,4 @@
-"""What eventtree raises.
+"""The exceptions that eventtree raises.
 
     EventTreeError
     ├── ConfigError      you: a setting is wrong or missing; the message names it and the hint
@@ -41,7 +41,7 @@ COMPLAINTS: Mapping[str, str] = {
     "string": "it is no text",
     "tuple": "it is no list",
 }
-"""A type of pydantic's errors, or the word it begins with → what is wrong, in words of ours."""
+"""pydantic's type of an error, or its first word → the problem in plain words."""
 
 
 class EventTreeError(Exception):
@@ -52,7 +52,7 @@ class ConfigError(EventTreeError):
     """A setting is wrong or missing."""
 
     def __init__(self, setting: str, problem: str, hint: str) -> None:
-        """Say which `setting` has which `problem`, and what would `hint` it."""
+        """State the `setting`, its `problem` and, as `hint`, what to do about it."""
         super().__init__(f"{setting}: {problem}. {hint}")
         self.setting, self.problem, self.hint = setting, problem, hint
 
@@ -65,23 +65,23 @@ class RequestError(EventTreeError):
     """A request got no answer: the network failed or the deadline passed."""
 
     headers: Mapping[str, str] | None = None
-    """Those of the answer to another request, without which this one cannot be sent; they may say how long to wait."""
+    """Headers of the answer to a look-up that had to succeed first; they may state how long to wait."""
 
 
 def without_extra(extra: str, error: ImportError) -> ImportError:
-    """The error of a part of the package whose extra is not installed: what is missing, and how to install it."""
+    """The import error of an extra that is not installed: it names the missing package and how to install the extra."""
     if (error.name or "eventtree").partition(".")[0] == "eventtree":
-        return error  # a fault of ours
+        return error  # our own fault: no extra would help
     hint = f"Run pip install 'eventtree[{extra}]'"
     return ModuleNotFoundError(f"{error.name} is not installed. {hint}", name=error.name, path=error.path)
 
 
 BRANCHES = ("callable", "str")
-"""What pydantic adds to the place of a setting that may be of several kinds."""
+"""Parts that pydantic adds to the path of a setting that has several types."""
 
 
 def complaint(error: ValidationError) -> tuple[str, str]:
-    """Where the first thing is that is wrong (`bounds.depth`), and what; nothing of the value is shown."""
+    """The setting (`bounds.depth`) and the problem of the first error. The value, maybe a secret, is not shown."""
     first = error.errors(include_url=False, include_input=False)[0]
     kind = str(first["type"])
     words = COMPLAINTS.get(kind) or COMPLAINTS.get(kind.partition("_")[0], "it is of a wrong kind")
@@ -90,7 +90,7 @@ def complaint(error: ValidationError) -> tuple[str, str]:
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The beginning of a hint for whoever misspelt a name: the known one that is meant; empty where none is like it."""
+    """The beginning of a hint for a misspelt name: `Did you mean …? `; empty where no known name is similar."""
     from difflib import get_close_matches
 
     close = [] if name in known else get_close_matches(name.lower(), known, 1)

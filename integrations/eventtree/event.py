@@ -71,15 +71,15 @@ class Status(StrEnum):
 
 
 class _TimeSchema:
-    """Gives pydantic the schema of a time: it finds none itself for the class that stands in while time is frozen."""
+    """Gives pydantic the schema of a datetime: in a test that freezes time, it finds none for the replaced class."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Take a datetime, or what JSON makes of one."""
+        """Accept a datetime or its JSON."""
         return core_schema.datetime_schema()
 
 
 Moment = Annotated[datetime, _TimeSchema()]
-"""A time, with its zone. These models may be built in a test that freezes time."""
+"""A time with its zone."""
 
 Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 """US dollars: exact in Python, a plain number in JSON."""
@@ -97,10 +97,10 @@ class Frozen(BaseModel):
 
 
 class Light:
-    """A value like `Frozen`, with the methods of pydantic's models, whose fields stand in slots.
+    """A value like `Frozen`, with the methods of pydantic's models, whose fields are slots.
 
-    A fold makes thousands of these a second, and vendors read each field: out of a slot that takes a tenth of what it
-    takes out of a pydantic model, and the collector has one object to walk instead of two.
+    A fold makes thousands of these a second, and vendors read each field. Reading a slot takes a tenth of the time that
+    a pydantic model takes, and the garbage collector has one object to walk instead of two.
     """
 
     __slots__ = ()
@@ -109,15 +109,15 @@ class Light:
 
     @classmethod
     def model_construct(cls, **values: Any) -> Self:
-        """The value of these fields, the others by default. Nothing is checked."""
+        """A value with these fields, the others by default. Nothing is checked."""
         return closed_as(opened_class(cls)(**values), cls)
 
     def fields(self) -> dict[str, Any]:
-        """The values of the fields by name, as they are."""
+        """The fields by name; their values are not converted."""
         return {name: getattr(self, name) for name in self.model_fields}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """The value with other values of some fields, which are not checked."""
+        """A copy with some fields replaced. The new values are not checked."""
         return self.model_construct(**{**self.fields(), **(update or {})})
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
@@ -165,11 +165,11 @@ def _open_class(cls: type[Light]) -> type[Any]:
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 opened_class: Callable[[Any], type[Any]] = cache(_open_class)
-"""A class of the same fields whose values can be set, one by one, until it is `closed_as` the value itself."""
+"""A mutable class with the same fields. `closed_as` turns its object into the frozen value."""
 
 
 def closed_as(new: Any, cls: type[L]) -> L:
-    """The value itself, as one that cannot be changed any more; it was opened for this class."""
+    """Freeze an object of `opened_class(cls)` in place: it becomes a `cls`, and nothing is copied."""
     new.__class__ = cls
     value: L = new
     return value
@@ -213,7 +213,7 @@ class Usage(Light):
     others: dict[str, Usage] = Field(default_factory=dict)
     """Tokens of other models that took part in the answer (an advisor's): not in the counts above, but in the cost."""
     uncounted: tuple[str, ...] = ()
-    """What went in or came out and has no count of its own, as `output_image`: the provider may charge it otherwise."""
+    """Contents without a count of their own, as `output_image`: the provider may charge them differently."""
     inferred: bool = False
     """A tokenizer counted, since the provider reported nothing."""
     cached: bool = False
@@ -236,7 +236,7 @@ class Cost(Light):
     """For what came out."""
     total_usd: Usd | None = None
     problems: tuple[str, ...] = Field(default=(), exclude=True)
-    """Why a figure is None where tokens are known: handed on to the usage, where a tree's problems stand."""
+    """Why a figure is None though tokens are known. A fold moves them to the usage's `problems`."""
     source: str | None = None
     """`given`, `cached`, `callable`, `provider`, `table:NAME VERSION` or `genai-prices VERSION`."""
 
@@ -310,7 +310,7 @@ class Event(Light):
     release: str | None = None
     """Of a root, and of the first event of another process' part: the setting `release`."""
     service: str | None = None
-    """Of the same: the setting `service`."""
+    """Of the same events: the setting `service`."""
     framework: str | None = None
     """`langchain` or `llama_index`; None of the app's own code."""
     traceparent: str | None = None
@@ -346,7 +346,7 @@ for _light in (EventError, Usage, Cost, Note, Event):
 
 
 class EventTree(Frozen):
-    """A root event and all that descend from it, parents before children, siblings by start time."""
+    """A root event and all its descendants, parents before children, siblings by start time."""
 
     id: str
     events: tuple[Event, ...]
@@ -354,7 +354,7 @@ class EventTree(Frozen):
 
     @classmethod
     def made(cls, tree_id: str, events: tuple[Event, ...], feedback: tuple[dict[str, JsonValue], ...]) -> EventTree:
-        """The tree of values that the fold has made. Nothing is checked."""
+        """The tree of the fold's own values. Nothing is checked."""
         tree = cls.__new__(cls)
         for name, value in (
             ("__dict__", {"id": tree_id, "events": events, "feedback": feedback}),
@@ -366,10 +366,10 @@ class EventTree(Frozen):
         return tree
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """The tree with other values of some fields, which are not checked. Its sums are those of the new ones."""
+        """A copy with some fields replaced. The new values are not checked; sums are computed anew."""
         copied = super().model_copy(update=update, deep=deep)
-        for worked_out in vars(copied).keys() - type(self).model_fields.keys():
-            del vars(copied)[worked_out]
+        for cached in vars(copied).keys() - type(self).model_fields.keys():
+            del vars(copied)[cached]
         return copied
 
     @property
@@ -427,13 +427,13 @@ class EventTree(Frozen):
 
     @cached_property
     def unpriced(self) -> int:
-        """Events that used something whose price is not known: the dollars of the tree are at least `total_usd`."""
+        """How many events used something whose price is unknown. If any, the tree cost at least `total_usd`."""
         pairs = [(e.usage, e.cost) for e in self.events if e.usage is not None]
         used = [cost for usage, cost in pairs if usage.input_tokens or usage.output_tokens or usage.units]
         return sum(cost is None or cost.total_usd is None for cost in used)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """An event a row, of plain values and contents as JSON.
+        """A row for each event: plain values, and contents as JSON.
 
         For `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`.
         """

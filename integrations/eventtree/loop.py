@@ -1,4 +1,4 @@
-"""The event loop of this thread. asyncio's quick calls for it are not promised: each has another behind it."""
+"""The event loop of this thread, by asyncio's fast private functions or, where they are missing, the public way."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
 
-def _ask() -> Loop | None:
+def _find_loop() -> Loop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
 
 
-running_loop: Callable[[], Loop | None] = getattr(asyncio, "_get_running_loop", _ask)
-"""The loop, None where none runs. The quick call raises nothing within, which callbacks outside of loops would pay."""
+running_loop: Callable[[], Loop | None] = getattr(asyncio, "_get_running_loop", _find_loop)
+"""The running loop, or None. The private function saves callbacks outside of a loop the cost of an exception."""
 _set_running_loop: Callable[[Loop | None], None] | None = getattr(asyncio, "_set_running_loop", None)
 
 
-def unseen(method: Callable[P, T]) -> Callable[P, T]:
-    """Let a method touch the disk though a loop is running: what watches loops for blocking calls would name the app.
+def without_loop(method: Callable[P, T]) -> Callable[P, T]:
+    """Hide the running loop while a method touches the disk: detectors of blocking calls would blame the app.
 
-    Where the loop cannot be put aside, the method is as it was.
+    Where asyncio offers no way to, the method stays as it is.
     """
-    put = _set_running_loop
-    if put is None:
+    set_loop = _set_running_loop
+    if set_loop is None:
         return method
 
     @functools.wraps(method)
-    def outside(*args: P.args, **kwargs: P.kwargs) -> T:
+    def hidden(*args: P.args, **kwargs: P.kwargs) -> T:
         loop = running_loop()
         if loop is None:
             return method(*args, **kwargs)
-        put(None)
+        set_loop(None)
         try:
             return method(*args, **kwargs)
         finally:
-            put(loop)
+            set_loop(loop)
 
-    return outside
+    return hidden

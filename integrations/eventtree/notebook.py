@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eventtree.event import Event, EventTree
 
 MOST_EVENTS = 300
-"""Events drawn of a tree: a notebook keeps what it shows."""
+"""Events drawn of one tree: a notebook's file stores its outputs."""
 MOST_TREES = 20
 MOST_CHARACTERS = 600
 """Of one input or output."""
@@ -43,12 +43,12 @@ COLUMNS = (
 
 
 def text(value: object) -> str:
-    """Text of others, escaped, as one line."""
+    """Foreign text, escaped, in one line."""
     return escape(shown(value))
 
 
 def tree_html(tree: EventTree) -> str:
-    """A tree as a waterfall: an event a line, with what went in and came out behind a click."""
+    """A tree as a waterfall: a line for each event; a click shows its inputs and outputs."""
     root = tree.root
     head = f"<b>{text(root.name)}</b> {DIM.format(text(' · '.join([*words.about(tree), tree.id])))}"
     begin, whole = _extent(tree.events)
@@ -62,7 +62,7 @@ def tree_html(tree: EventTree) -> str:
 
 
 def event_html(event: Event) -> str:
-    """One event with its contents."""
+    """One event with its inputs, outputs and error."""
     begin, whole = _extent([event])
     wrong = "".join(RED.format(text(line)) for line in words.problem(event))
     return SHELL.format(_table(COLUMNS, [_event_cells(0, event, begin, whole)]) + wrong)
@@ -80,7 +80,7 @@ def rows_html(headings: Sequence[str], rows: Sequence[Sequence[Any]], note: str 
 
 
 def report_html(report: Report) -> str:
-    """The sums, a vendor a line."""
+    """A report: each vendor's sums in a line, and remarks."""
     headings = ("vendor", "accepted", "delivered", "waiting", "dead", "dropped", "")
     rows = [
         (name, sums.accepted, sums.delivered, sums.waiting, sums.dead, sum(sums.dropped.values()),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def vendor_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VendorServer]:
-    """A `VendorServer` that listens, and for this test's handlers a journal of their own, closed at its end."""
+    """A listening `VendorServer`, and a new journal for this test's handlers, closed at its end."""
     from eventtree.delivery.shipper import close
     from eventtree.journal import open_journal
     from eventtree.testing import VendorServer

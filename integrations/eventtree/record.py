@@ -124,19 +124,19 @@ def first_of(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | int | 
 
 
 def noted(run_id: str, tree_id: str, name: str, at: int, after: int) -> Record:
-    """Something happened during a run, `after` so many ns of it; its `value` is added to it."""
+    """A note on a run, `after` ns from its start. The caller adds its `value`."""
     return {"r": NOTE, "id": run_id, "tree": tree_id, "name": name, "at": at, "after": after}
 
 
 def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:
-    """Another handler saw the tree: all vendors it is now for. `root` is the run with which it began in its process."""
+    """Another handler saw the tree: `vendors` are all it is for now. `root` is the tree's first run in this process."""
     return {"r": VENDORS, "id": root, "tree": tree_id, "vendors": vendors}
 
 
 def dropped(tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int, joined: int = 0) -> Record:
-    """A tree of so many events was not recorded, or a later part of one, which names no vendors.
+    """A tree of `events` events was not recorded; or, without vendors, a later part of one.
 
-    So many of them were of a part that another process `joined` to the tree.
+    `joined` of these events belong to the tree of another process.
     """
     named = {} if vendors is None else {"vendors": list(vendors)}
     counted = {"events": events, "joined": joined} if joined else {"events": events}
@@ -159,14 +159,14 @@ def log_line(
     *,
     end: bool = False,
 ) -> Record:
-    """A log's first line, and (with `end`) the last one of a process that ended in good order."""
+    """A log's first line; with `end`, the last line of a process that exited cleanly."""
     entry = {"r": LOG, "id": process, "tree": "", "eventtree": VERSION, "pid": pid, "at": at}
     entry |= {"recorded": recorded, "lost": lost, "events": events, "whole": whole}
     return {**entry, "end": True} if end else entry
 
 
 def cleared() -> Record:
-    """In place of a record that the user has cleared."""
+    """The record that replaces one the user has cleared."""
     return {"r": GONE, "id": "", "tree": ""}
 
 
@@ -177,8 +177,8 @@ Refs = list[dict[str, str]]
 def encode(record: Any) -> bytes:
     """One record, or a part of one, as compact JSON, one line, no trailing newline.
 
-    Written by orjson where it is installed (LangChain brings it): it takes a third of the time. What it refuses goes
-    the other way, so that both write the same.
+    Where orjson is installed (LangChain brings it), it takes a third of the time. Pydantic writes what it refuses, so
+    that both ways accept the same records.
 
     Raises:
         ValueError: the record holds what JSON has nothing for.
@@ -192,15 +192,15 @@ def encode(record: Any) -> bytes:
 
 
 def _unwritten(fragment: Any) -> Any:
-    """What was written already, for the other encoder."""
+    """The value of an orjson fragment, for pydantic to write."""
     if orjson is None or type(fragment) is not orjson.Fragment:
         raise TypeError("no JSON")
     return pydantic_core.from_json(orjson.dumps(fragment))
 
 
 def written(value: Any) -> bytes | None:
-    """The JSON of a value that `is_harmless`, where NaN is null and a tuple a list; None where a key is no text, an
-    integer is one that not every reader follows, what is in it is of no builtin class, and without orjson.
+    """The JSON of a value that `is_harmless`, where NaN is null and a tuple a list. None without orjson, and where a
+    key is no text, an integer is too large for some parsers, or a value is of no builtin class.
     """
     try:
         return None if orjson is None else orjson.dumps(value, None, PASSED_OVER)
@@ -209,11 +209,11 @@ def written(value: Any) -> bytes | None:
 
 
 def is_harmless(held: Sequence[Any]) -> bool:
-    """Whether orjson runs no code of the app's for these dicts and lists, though it may refuse what is in them.
+    """Whether orjson can write these dicts and lists without running code of the app; it may still refuse them.
 
-    To be looked at before it writes them: of an Enum it asks the `value`, which may be code of the app's, and ends the
-    process where that raises. An Enum is an object that the collector looks after, as containers are (but those that
-    hold none), and texts and numbers are not: so what is looked at is little.
+    Ask before it writes: orjson reads the `value` of an Enum, which may be the app's code, and ends the process where
+    that raises. The garbage collector tracks an Enum, and containers of tracked objects, but no text or number: so only
+    the few tracked objects are checked.
     """
     for _ in range(16):
         held = [*filter(gc.is_tracked, gc.get_referents(*held))]
@@ -230,7 +230,7 @@ MOST_LOOKED_AT = 100_000
 
 
 def fragment(json: bytes) -> Any:
-    """What `written` has made, to stand in a record as it is."""
+    """The JSON of `written` as a part of a record, to be written unchanged."""
     return orjson.Fragment(json)
 
 
@@ -241,7 +241,7 @@ if orjson is not None:
 
 
 def encoder() -> Callable[[Any], bytes]:
-    """What writes many values, each as `encode` writes it; it may refuse one with a TypeError too."""
+    """The function to write many values with, as `encode` does; it may raise a TypeError too."""
     return encode if orjson is None else orjson.dumps
 
 
@@ -268,14 +268,14 @@ def _id(written: bytes) -> str:
 
 
 _IDS: Remembered[bytes, str] = Remembered(4_096, _id)
-"""Ids as they are written → those we give, which are UUIDs: each stands in several records."""
+"""Ids in JSON → in Python. Each is in several records."""
 LONGEST_HEAD = 6 + 5 + 8 + 36 + 10 + 36 + 1
 MANY_BYTES = 32 * 1024
 """Lines of more than this together take some hundred microseconds to parse."""
 
 
 def decode_all(lines: Sequence[bytes]) -> list[Record]:
-    """The records of lines, as `decode` reads each; those that are none are left out. Rests where there is much."""
+    """The records of lines, as `decode` reads each; damaged lines are left out. Rests where they are long."""
     found = []
     for line in paced(lines, each=len(lines) > FEW or sum(map(len, lines)) > MANY_BYTES):
         try:
@@ -304,7 +304,7 @@ def head(line: bytes) -> tuple[str, str, str]:
 
 
 def refs_of(record: Record) -> Refs | None:
-    """The vendors a record names, as far as they are of the form; None where it names none at all."""
+    """The vendors a record names, malformed ones left out; None where it has no list of them."""
     named = record.get("vendors")
     if not isinstance(named, list):
         return None
@@ -323,7 +323,7 @@ def refs_in(line: bytes) -> Refs | None:
         try:
             return _REFS[line[begin : line.find(NAMES_END, begin) + 2]]
         except ValueError:
-            pass  # a name with an odd text
+            pass  # a name contains the text that ends the list
     return refs_of(decode(line))
 
 
@@ -343,7 +343,7 @@ def count_in(record: Mapping[str, Any], key: str) -> int:
 
 
 def events_of(record: Mapping[str, Any]) -> int:
-    """How many events a root's close, or a tree that was only counted, says there were; 0 where it says nothing."""
+    """The number of events that a root's close, or a drop, states; 0 where it states none."""
     return count_in(record, "events")
 
 
@@ -358,5 +358,5 @@ def is_joined(line: bytes) -> bool:
 
 
 def dropped_by(record: Record) -> tuple[int, str]:
-    """How many events a tree had that was only counted, and why it was."""
+    """The number of events of a drop, and its reason."""
     return events_of(record), str(record.get("reason", "damaged"))

@@ -1,4 +1,4 @@
-"""A bounded cache: answers that are asked for again and again, forgotten all at once when they are too many."""
+"""A bounded cache. When it is full, it forgets all its answers at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ V = TypeVar("V")
 
 
 class Remembered(dict[K, V]):
-    """A dict that works out what it lacks. What it began with is never forgotten.
+    """A dict that computes missing values. Those it began with are never forgotten.
 
-    A lookup that finds something costs what any dict's does. To forget all is cheap on the average and needs no order.
+    A hit costs no more than any dict's. Forgetting all at once is cheap on average, and no order has to be kept.
     """
 
     __slots__ = ("begin", "find", "longest", "most")
@@ -25,7 +25,7 @@ class Remembered(dict[K, V]):
         begin: Mapping[K, V] | None = None,
         longest: int | None = None,
     ) -> None:
-        """Hold at most `most` answers of `find`, or of those given to `keep`; none for a key longer than `longest`."""
+        """Hold at most `most` values, of `find` or given to `keep`; none for a key longer than `longest`."""
         super().__init__(begin or {})
         self.begin: Mapping[K, V] = begin or {}
         self.most = most
@@ -33,13 +33,13 @@ class Remembered(dict[K, V]):
         self.longest = longest
 
     def __missing__(self, key: K) -> V:
-        """Work out the answer for a key that is not known."""
+        """Compute the value of an unknown key."""
         if self.find is None:
             raise KeyError(key)
         return self.keep(key, self.find(key))
 
     def keep(self, key: Any, value: V) -> V:
-        """Remember an answer, and return it."""
+        """Store a value, and return it."""
         if self.longest is None or len(key) <= self.longest:
             if len(self) >= self.most:
                 self.clear()
@@ -51,7 +51,7 @@ class Remembered(dict[K, V]):
 def oldest_of(table: Mapping[K, V]) -> K | None:
     """The first key of a table; None where it is empty.
 
-    None too where a signal handler that records has changed the table in the middle of this: the next look finds it.
+    None also where a signal handler that records changed the table during the call; the next call finds it.
     """
     try:
         return next(iter(table), None)

@@ -1,6 +1,6 @@
-"""What is said of trees and events in a line: for terminals, notebooks and `repr`.
+"""Trees and events in a line of text: for terminals, notebooks and `repr`.
 
-Texts of others are shortened here and made harmless where they are shown: `diagnostics.shown`, `html.escape`.
+Foreign texts are shortened here, and made safe where they are shown: `diagnostics.shown`, `html.escape`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LINE = 200
 """Characters of a text in one line."""
 LIBRARIES = re.compile(r"[\\/](?:site-packages|dist-packages|lib[\\/]python3[^\\/]*)[\\/]|^<frozen|[\\/]eventtree[\\/]")
 FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in ([^\n]+)')
-SAYING = ("question", "query", "input", "prompt", "text", "content", "answer", "output", "result")
-"""Keys under which what was asked or answered stands, among others."""
+GIST_KEYS = ("question", "query", "input", "prompt", "text", "content", "answer", "output", "result")
+"""Keys of a dict under which its question or answer is, the first found counts."""
 
 
 def number(value: int | None) -> str:
@@ -45,13 +45,13 @@ def seconds(value: float | None) -> str:
 
 
 def clock(at: datetime, *, date: bool = False) -> str:
-    """The time of day where the reader is; with the date, where it is asked for and another than today's."""
+    """The local time of day; with `date`, also the date, unless it is today."""
     local = at.astimezone()
     return local.strftime("%Y-%m-%d %H:%M:%S" if date and local.date() != datetime.now().date() else "%H:%M:%S")
 
 
 def cost_of(tree: EventTree) -> str:
-    """Dollars of a tree: the least it can be where something has no price."""
+    """Dollars of a tree; `at least` where some event has no price."""
     return f"{'at least ' if tree.unpriced and tree.total_usd is not None else ''}{usd(tree.total_usd)}"
 
 
@@ -61,7 +61,7 @@ def plural(count: int, what: str) -> str:
 
 
 def report_notes(report: Report) -> Iterator[str]:
-    """What is to be said of a journal beside its vendors' sums, a line each."""
+    """Remarks on a journal besides its vendors' sums, a line each."""
     if report.unreplicated_bytes is not None:
         age = f", the oldest {report.lag_seconds:.1f} s old" if report.lag_seconds else ""
         yield f"Relayed: {report.unreplicated_bytes} bytes are not with the collector's engine yet{age}."
@@ -85,9 +85,9 @@ def report_notes(report: Report) -> Iterator[str]:
         yield f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}"
 
 
-def said(value: Any, length: int = LINE) -> str:
-    """What an input or output says, in one line: the last message, the question, the answer; else its JSON."""
-    return shorten(shown(_said(value).strip()), length)
+def gist(value: Any, length: int = LINE) -> str:
+    """An input or output in one line: its last message, question or answer; else its JSON."""
+    return shorten(shown(_gist(value).strip()), length)
 
 
 def shorten(text: str, length: int = LINE) -> str:
@@ -95,14 +95,14 @@ def shorten(text: str, length: int = LINE) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _said(value: Any) -> str:
+def _gist(value: Any) -> str:
     for _ in range(6):  # levels of lists and dicts around the text
         if isinstance(value, str) or value is None:
             return value or ""
         if isinstance(value, list) and value:
             value = value[-1]
         elif isinstance(value, dict):
-            found = _core(value)
+            found = _main_part(value)
             if found is None:
                 break
             value = found
@@ -111,17 +111,17 @@ def _said(value: Any) -> str:
     return _json(value)
 
 
-def _core(value: Mapping[str, Any]) -> Any:
-    """What matters of a dict; None where nothing does more than the rest."""
+def _main_part(value: Mapping[str, Any]) -> Any:
+    """The value of a dict that stands for all of it; None where there is none."""
     if value.get("tool_calls") and not value.get("content"):
         return ", ".join(f"{call.get('name')}({_json(call.get('arguments'))})" for call in value["tool_calls"])
     if value.get("messages"):
         return value["messages"]
     if value.get("documents"):
-        return f"{plural(len(value['documents']), 'document')}: {_said(value['documents'][0])}"
+        return f"{plural(len(value['documents']), 'document')}: {_gist(value['documents'][0])}"
     if len(value) == 1:
         return next(iter(value.values()))
-    return next((value[key] for key in SAYING if value.get(key)), None)
+    return next((value[key] for key in GIST_KEYS if value.get(key)), None)
 
 
 def _json(value: Any) -> str:
@@ -133,7 +133,7 @@ LINES = 60
 
 
 def content_lines(value: Any) -> Iterator[str]:
-    """An input or output line by line: messages with their roles, texts as they are, all else as JSON."""
+    """The lines of an input or output: messages with their roles, texts unchanged, all else as JSON."""
     lines = list(_lines(value))
     yield from lines[:LINES]
     if len(lines) > LINES:
@@ -176,14 +176,14 @@ def users_frame(error: EventError) -> str | None:
 
 
 def failures(tree: EventTree) -> Iterator[Event]:
-    """The events at which something went wrong: of a chain of failed events, the innermost."""
+    """The events where errors began: of failed events within each other, the innermost."""
     failed = {event.id for event in tree.events if event.error is not None}
     above = {event.parent_id for event in tree.events if event.id in failed}
     return (event for event in tree.events if event.id in failed and event.id not in above)
 
 
 def problem(event: Event) -> list[str]:
-    """What went wrong in an event, and below it the line of the app where it did."""
+    """An event's error, and the innermost line of the app's code in its traceback."""
     if event.error is None:
         return []
     what = f"{event.kind} {shorten(event.name, 60)}: {event.error.type}: {shorten(event.error.message, 500)}"
@@ -192,7 +192,7 @@ def problem(event: Event) -> list[str]:
 
 
 def about(tree: EventTree) -> list[str]:
-    """When a tree began, and whose it is."""
+    """A tree's start, session and user."""
     root = tree.root
     named = {"session": root.session_id, "user": root.user}
     return [clock(root.start, date=True), *(f"{name} {value}" for name, value in named.items() if value)]
@@ -205,7 +205,7 @@ def scores(tree: EventTree) -> list[str]:
         score = given.get("score")
         named = score if isinstance(score, dict) else {str(given.get("name") or "score"): score}
         parts = [f"{name} {value}" for name, value in named.items() if value is not None]
-        parts += [said(given[key]) for key in ("comment", "correction") if given.get(key)]
+        parts += [gist(given[key]) for key in ("comment", "correction") if given.get(key)]
         found.append(" ".join(parts))
     return found
 
@@ -233,7 +233,7 @@ TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cache_read_tokens", 
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """The row of an event; what is unknown is None. Dollars are floats, times are in UTC."""
+    """The row of an event; unknown values are None. Dollars are floats, times are in UTC."""
     row = {name: getattr(event, name) for name in ROW}
     row |= {"kind": str(event.kind), "status": str(event.status)}
     row |= {name: getattr(event.usage, name, None) for name in TOKENS}
@@ -263,7 +263,7 @@ class Table(NamedTuple):
 
 
 class Tabled:
-    """What is looked at as one table."""
+    """A value that terminals and notebooks show as one table."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Trees and reports in a terminal: coloured where there is one, plain and unwrapped where the output is piped."""
+"""Trees and reports in a terminal: coloured there, plain and unwrapped in a pipe."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 200
 ROOMY = 100
-"""From this width on there is room for words."""
+"""Width of a terminal from which on long columns are shown."""
 HEADINGS = ("event", "status", "tokens", "cost", "duration", "first token")
 SHORT_HEADING = "ttft"
 NARROWEST_NAME = 20
 SHORT_ID = 8
 """Characters of an id in a list, its last ones: LangChain's ids begin with the time. `show` takes either end."""
 NUMBERS = 12
-"""A column of a table that has no longer cell is never cut."""
+"""A column whose cells are no longer than this is never cut."""
 
 KIND_STYLES = {
     Kind.CHAIN: "cyan",
@@ -45,18 +45,18 @@ STATUS_STYLES = {Status.OK: "green", Status.ERROR: "bold red", Status.INTERRUPTE
 
 
 def console() -> Console:
-    """Where to draw."""
+    """The console of stdout."""
     plain: Any = {"markup": False, "emoji": False, "highlight": False}
     return Console(**plain) if sys.stdout.isatty() else Console(**plain, width=PIPED_WIDTH, no_color=True)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal how far something has got: call what it yields with what is done, and what there is in all.
+    """Show a progress bar on stderr during the block, which calls the yielded function with (done, total).
 
-    It stands on stderr, and goes when it is over; where that is no terminal, nothing is shown.
+    Where stderr is no terminal, nothing is shown.
     """
-    # The cell of a notebook is a terminal that keeps every line.
+    # A notebook's cell counts as a terminal, but would keep every line.
     if not sys.stderr.isatty() or "JPY_PARENT_PID" in os.environ:
         yield lambda done, total: None
         return
@@ -67,25 +67,25 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class _Count(MofNCompleteColumn):
-    """How much of what there is in all; nothing until that is known."""
+    """Done of total; empty until the total is known."""
 
     def render(self, task: Task) -> Text:
         return super().render(task) if task.total is not None else Text()
 
 
 class TreeView:
-    """One tree as rich draws it: an event a line, indented below its parent, and below what was said and went wrong."""
+    """One tree as rich draws it: a line for each event, indented below its parent; then question, answer and errors."""
 
     def __init__(
         self, tree: EventTree, *, internal: bool = False, contents: Literal["none", "short", "whole"] = "short"
     ) -> None:
-        """Draw `tree`: with the framework's plumbing if `internal`, with what was said as `contents` says."""
+        """Draw `tree`: with the framework's plumbing if `internal`; with no, the root's or all inputs and outputs."""
         self.tree = tree
         self.drawn = tree if internal else tree.without_internal()
         self.contents = contents
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines of it, for a console of any width."""
+        """Its lines, for a console of any width."""
         began, *whose = words.about(self.tree)
         head = Text.assemble(("tree ", "dim"), (shown(self.tree.id), "bold"), ("  ", ""))
         yield head.append(f"{began}  {shown(', '.join(whose))}".rstrip(), "dim")
@@ -94,7 +94,7 @@ class TreeView:
             yield from (event_view(event) for _, event in self.drawn.walk())
         elif self.contents == "short":
             for label, value in (("asked", self.tree.root.inputs), ("answered", self.tree.root.outputs)):
-                if text := words.said(value):
+                if text := words.gist(value):
                     yield Text.assemble((f"{label}: ", "dim"), text)
         for event in words.failures(self.tree):
             for line, style in zip(words.problem(event), ("bold red", "red"), strict=False):
@@ -150,7 +150,7 @@ class RowsView:
 
 @group()
 def event_view(event: Event) -> RenderResult:
-    """What went in and came out of an event, and what happened during it."""
+    """An event with its inputs, outputs, notes and error."""
     model = f" {shown(event.model)}" if event.model else ""
     yield Text.assemble(
         (str(event.kind), KIND_STYLES.get(event.kind, "")), f" {shown(event.name)}{model}",
@@ -160,7 +160,7 @@ def event_view(event: Event) -> RenderResult:
         for line in words.content_lines(value):
             yield Text.assemble((f"  {label} ", "dim"), shown(line))
     for note in event.notes:
-        yield Text(shown(f"  note {note.name} {words.clock(note.at)} {words.said(note.value)}".rstrip()), "yellow")
+        yield Text(shown(f"  note {note.name} {words.clock(note.at)} {words.gist(note.value)}".rstrip()), "yellow")
     if event.error is not None:
         for line in f"{event.error.type}: {event.error.message}\n{event.error.traceback or ''}".splitlines():
             yield Text(f"  err {shown(line)}", "red")
@@ -174,7 +174,7 @@ def drawn(table: words.Table) -> Group:
 
 @group()
 def report_view(report: Report, requests: Mapping[str, tuple[int, int]] | None = None) -> RenderResult:
-    """The sums of a journal, a vendor a line; `requests` adds how many requests each vendor took and refused."""
+    """A report: each vendor's sums in a line. `requests` adds how many requests each vendor took and refused."""
     yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
     if report.vendors:
         table = _table()
@@ -192,7 +192,7 @@ def report_view(report: Report, requests: Mapping[str, tuple[int, int]] | None =
 
 
 def _state(sums: VendorTotals) -> Text:
-    """What was dropped, and what is wrong."""
+    """A vendor's dropped events by reason, its feedback, and its problems."""
     state = Text(shown(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items())) or "0")
     if sums.feedback:
         fates = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
@@ -215,7 +215,7 @@ def _state(sums: VendorTotals) -> Text:
 
 
 def table_of(headings: Sequence[str], rows: Sequence[Sequence[Text]], right: Container[int] = ()) -> Table:
-    """A table of one line a row: where there is too little room, long texts are cut and numbers are not."""
+    """A table with one line for each row. In a narrow terminal long texts are cut, numbers never."""
     table = _table()
     for at, heading in enumerate(headings):
         longest = max((len(row[at]) for row in rows), default=0)

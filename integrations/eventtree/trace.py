@@ -1,7 +1,7 @@
-"""Ids as the W3C has them: a tree is a trace and a run a span, the same wherever they are sent and in every process.
+"""Ids of the W3C's Trace Context: a tree is a trace and a run a span, with the same ids at every vendor and process.
 
 The trace's id is the tree's UUID; the span's is the last 8 bytes of the run's. LangChain's UUIDs begin with the time,
-and end with a counter and 32 random bits: two runs of one tree do not meet there.
+and end with a counter and 32 random bits, so that two runs of one tree get different ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]
 
 
 class Traceparent(NamedTuple):
-    """A W3C `traceparent`: the ids in hex, and whether whoever wrote it records."""
+    """A W3C `traceparent`: the ids in hex, and whether its sender records the trace."""
 
     trace_id: str
     span_id: str
@@ -24,20 +24,20 @@ class Traceparent(NamedTuple):
 
 
 def trace_id(tree_id: str) -> str:
-    """The trace's id of a tree, 32 hex digits. A tree whose id is no UUID gets a hash of it."""
+    """The trace id of a tree, 32 hex digits: its UUID, or a hash of an id that is none."""
     if UUID.fullmatch(tree_id) is not None and int(plain := tree_id.replace("-", "").lower(), 16):
         return plain
     return blake2b(tree_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def span_id(run_id: str) -> str:
-    """The span's id of a run, 16 hex digits, never all zero."""
+    """The span id of a run, 16 hex digits, never all zero."""
     last = run_id.replace("-", "").lower()[16:] if UUID.fullmatch(run_id) is not None else ""
     return last if last and int(last, 16) else blake2b(run_id.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def parse(traceparent: str) -> Traceparent | None:
-    """What a `traceparent` says; None where it is none."""
+    """Parse a `traceparent`; None where it is malformed."""
     found = TRACEPARENT.fullmatch(traceparent.strip())
     if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
         return None

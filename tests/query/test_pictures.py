@@ -16,7 +16,7 @@ from eventtree import example, experiment, feedback, flush, last_tree, session, 
 from eventtree.event import EventTree, Kind, Status
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.summary import said, users_frame
+from eventtree.summary import gist, users_frame
 from eventtree.testing import capture
 from tests.trees import new_id, record_model, record_tree
 
@@ -203,7 +203,7 @@ SAID: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("value", "line"), SAID)
 def test_what_was_said_is_one_line(value: Any, line: str) -> None:
-    assert said(value) == line
+    assert gist(value) == line
 
 
 def test_trees_are_read_lazily_newest_first_and_chosen_by_words() -> None:
@@ -258,7 +258,7 @@ def test_an_experiment_has_a_result() -> None:
     assert stats["tokens"].mean == 15
     assert stats["cost"].mean == pytest.approx(float(last_tree().total_usd))  # type: ignore[union-attr, arg-type]
     assert found.rows[1].expected == "answer 1"
-    assert said(found.rows[1].output) == "here"
+    assert gist(found.rows[1].output) == "here"
     compared = found.compare(experiment("base"))
     assert compared.change("correct") == (pytest.approx(0.5), 2, 0, 2)
     assert compared.change("length") == (pytest.approx(0), 0, 0, 4)

@@ -85,7 +85,7 @@ def test_every_command_knows_it(package: Path, own_place: Path, rows: tuple[str,
     assert done.returncode == 0 and len(taken) == 3, done.stdout + done.stderr
     exported = run("export", "--vendor", name)
     assert len(json.loads(exported.stdout)["body"]) == 3, exported.stderr
-    assert "settings are whole" in run("doctor", "--vendor", name).stdout
+    assert "settings are complete" in run("doctor", "--vendor", name).stdout
     assert run("dead", "--vendor", name).stdout == "No dead letters.\n"
     assert run("ship", "--vendor", name, "--replay").returncode == 0
 

@@ -1,4 +1,4 @@
-"""`eventtree dead`: what vendors refused, with their words; sent again after a hint, or dropped and counted."""
+"""`eventtree dead`: show the events that vendors refused and why, send them again, or drop and count them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS_SHOWN = 80
 @main.command("dead")
 @click.argument("number", type=int, required=False)
 @journal_option
-@click.option("--vendor", metavar="NAME", help="Take only what this vendor refused.")
+@click.option("--vendor", metavar="NAME", help="Only those of this vendor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the contents.")
 @click.option("--resend", is_flag=True, help="Send it again. Keys and hosts come from the environment.")
 @click.option("--drop", is_flag=True, help="Delete it. Its events count as dropped by_user.")
@@ -33,7 +33,7 @@ WORDS_SHOWN = 80
 def dead(
     number: int | None, folder: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> int:
-    """Show what vendors refused, with their words. With a NUMBER, show that one whole."""
+    """Show what vendors refused, with their answers. With a NUMBER, show all of that one."""
     if resend and drop:
         raise ConfigError("--resend", "it excludes --drop", "Choose one")
     kind = None if vendor is None else kind_of(vendor)
@@ -57,7 +57,7 @@ def dead(
 
 
 def _resend(journal: Journal, chosen: Sequence[Numbered], timeout: float) -> int:
-    """Send letters again with this environment's settings; exit status 0 if all were taken."""
+    """Send dead letters again with this environment's settings; exit status 0 if all were taken."""
     failed = 0
     for one in resend_letters(journal, chosen, timeout):
         say(f"{one.vendor}: {one.taken} of {one.letters} taken, {one.refused} refused again.")

@@ -1,4 +1,4 @@
-"""`eventtree demo`: all that eventtree does, on this machine alone."""
+"""`eventtree demo`: everything eventtree does, on this machine alone."""
 
 from __future__ import annotations
 

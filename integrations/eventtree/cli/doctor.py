@@ -1,4 +1,4 @@
-"""`eventtree doctor`: whether each vendor's settings are whole, and with `--send` whether it takes a tree."""
+"""`eventtree doctor`: check that each vendor's settings are complete, and with `--send` that it takes a tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eventtree.recording.recorder import recorder
 from eventtree.vendors import VENDORS, Vendor, resolve_vendors, vendor_class
 
 MARK = "eventtree-doctor"
-"""Tag, user and name of what `--send` sends, so that it is known for what it is."""
+"""Tag, user and name of the tree of `--send`, so that it can be recognized."""
 HIDDEN = frozenset({"name", "api_key", "base_url", "allow_plain_http"})
 STEP_SECONDS = 0.2
 
@@ -28,12 +28,14 @@ STEP_SECONDS = 0.2
 @click.option(
     "--vendor", "names", multiple=True, metavar="NAME", help="Check this vendor. It may be given several times."
 )
-@click.option("--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and say what became of it.")
+@click.option(
+    "--send", is_flag=True, help="Send one test tree, tagged eventtree-doctor, and report whether each vendor took it."
+)
 @timeout_option(20.0, "Give up sending after so long.")
 def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
     """Check the settings of each vendor, and say what is missing. The exit status is 1 if anything is wrong.
 
-    Without --vendor, those in EVENTTREE_VENDORS are checked.
+    Without --vendor, the vendors in EVENTTREE_VENDORS are checked.
     """
     settings = config.resolve()
     if settings.relay and not names:
@@ -48,15 +50,12 @@ def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
             if keys:
                 say(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
         return 1
-    found = [(name, _settled(name)) for name in wanted]
-    whole = [vendor for _, vendor in found if vendor is not None]
-    if send and whole:
-        return int(len(whole) < len(found) or not _send(whole, timeout))
-    return int(len(whole) < len(found))
+    vendors = [vendor for name in wanted if (vendor := _check(name)) is not None]
+    return int(len(vendors) < len(wanted) or (send and not _send(vendors, timeout)))
 
 
-def _settled(name: str) -> Vendor | None:
-    """The vendor if its settings are whole; else print what is wrong with them, and return None."""
+def _check(name: str) -> Vendor | None:
+    """The vendor if its settings are complete; else print the error, and return None."""
     try:
         (vendor,) = resolve_vendors((name,))
     except ConfigError as error:
@@ -68,14 +67,14 @@ def _settled(name: str) -> Vendor | None:
         if field not in HIDDEN and value not in ("", None)
     )
     key = "the key is set" if vendor.secrets() else "no key is set"
-    say(f"{vendor.name}: settings are whole. Host {vendor.base_url}; {key}; {settings}")
+    say(f"{vendor.name}: settings are complete. Host {vendor.base_url}; {key}; {settings}")
     for advice in vendor.advice():
         say(f"{vendor.name}: note: {advice}")
     return vendor
 
 
 def _send(vendors: list[Vendor], timeout: float) -> bool:
-    """Send one marked tree to all; whether all took it."""
+    """Send one marked tree to all vendors; True if all took it."""
     pipeline = Pipeline(
         vendors=vendors, journal=config.MEMORY, user=MARK, tags=(MARK,), deliver=True, sample_rate=1.0, content=True,
     )  # fmt: skip
@@ -101,11 +100,11 @@ def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
 
 
 def _say_verdict(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
-    """Print what became of the tree at one vendor; True if the vendor took all of it."""
+    """Print how one vendor answered; True if it took the whole tree."""
     if sums is None or consumer is None:
         say(f"{vendor.name}: FAILED to start delivery")
         return False
-    dropped = "".join(f", {count} with no place there ({reason})" for reason, count in sums.dropped.items())
+    dropped = "".join(f", {count} dropped ({reason})" for reason, count in sums.dropped.items())
     if sums.dead:
         letters = consumer.dead.read()
         say(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
@@ -122,7 +121,7 @@ def _say_verdict(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer |
 
 
 def _record(pipeline: Pipeline) -> str:
-    """A chain with a tool and a model in it."""
+    """Record a chain with a tool and a model in it; returns the tree's id."""
     tree, tool, model = (str(uuid.uuid4()) for _ in range(3))
     question = "Does this arrive?"
     recorder.open(pipeline, tree, None, kind=Kind.CHAIN, name=MARK, inputs={"question": question})

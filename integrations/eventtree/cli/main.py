@@ -1,6 +1,6 @@
 """`eventtree COMMAND`: look at the journal, deliver it, clear it; run the demo.
 
-Errors of ours, and of the disk, end in one line that says what to do, and exit status 2.
+Our own errors, and those of the disk, end in one line that says what to do, and exit status 2.
 """
 
 from __future__ import annotations
@@ -34,45 +34,45 @@ HOMES = {
     **dict.fromkeys(("clear", "experiment", "export", "ls", "report", "show"), "show"), "collect": "relay",
     **{name: name for name in ("dead", "demo", "doctor", "prices", "relay", "ship", "view")},
 }  # fmt: skip
-"""Command → the file that has it, which is imported when it is asked for."""
+"""Command → its module, which is imported on first use."""
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Write lines of ours that may hold words of others; each of these stays within its line."""
+    """Print a line. Foreign text in it is made safe, so that it stays one line."""
     click.echo(shown(text), err=err)
 
 
 def say_lines(text: str) -> None:
-    """Write a text of several lines: JSON that is indented."""
+    """Print a text of several lines, such as indented JSON."""
     for line in text.split("\n"):
         say(line)
 
 
 class Command(click.Command):
-    """A command, as the list of them shows it."""
+    """A command whose line in the list of commands is a whole sentence."""
 
     def get_short_help_str(self, limit: int = 0) -> str:
-        """Its line in the list of commands: the whole first sentence."""
+        """The first sentence of its help, uncut."""
         return " ".join((self.help or "").partition("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."
 
 
 class Commands(click.Group):
-    """A group whose commands are imported late, and report wrong use in one line too."""
+    """A group that imports its commands on first use, and ends every error in one line."""
 
     command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them, imported: each says itself what it does."""
+        """All commands, imported for their help."""
         return [name for name in sorted(HOMES) if self.get_command(ctx, name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of them, imported."""
+        """One command, imported."""
         if cmd_name in HOMES:
             import_module(f"eventtree.cli.{HOMES[cmd_name]}")
         return super().get_command(ctx, cmd_name)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; where an error is ours, the disk's or click's, end in one line, without a traceback."""
+        """Run the command. An error of ours, the disk's or click's ends in one line, without a traceback."""
         run: Callable[..., Any] = super().main
         if not kwargs.pop("standalone_mode", True):
             return run(*args, standalone_mode=False, **kwargs)
@@ -96,6 +96,6 @@ class Commands(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Look at what eventtree has recorded, deliver it, or delete it."""
-    sys.path.append(str(Path.cwd()))  # a vendor that is named as package.module:Class may stand here
+    sys.path.append(str(Path.cwd()))  # here may be the module of a vendor named as package.module:Class
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

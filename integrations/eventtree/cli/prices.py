@@ -1,4 +1,4 @@
-"""`eventtree prices MODEL`: what a call of a model would be charged, and why."""
+"""`eventtree prices MODEL`: the prices of a model, and where they come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eventtree.pricing import Explanation, PriceLine, Pricer
 )
 @click.option("--base-url", metavar="URL", help="Give the address of the service. It counts more than --provider.")
 def prices(model: str, provider: str | None, base_url: str | None) -> int:
-    """Say what a call of MODEL would be charged, and why. The exit status is 1 if no price is known."""
+    """Show the prices of MODEL and where they come from. The exit status is 1 if no price is known."""
     found = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
     if found.source is None:
         say(f"{model}: no price is known ({'; '.join(found.why)}). The cost of its calls stays unknown.", err=True)

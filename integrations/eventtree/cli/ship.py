@@ -1,4 +1,4 @@
-"""`eventtree ship`: deliver from a process of its own."""
+"""`eventtree ship`: deliver the journal from a process of its own."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ from eventtree.serializer.registry import is_known, resolve_vendors
 from eventtree.terminal import console, progress, report_view
 from eventtree.vendors import Vendor
 
-SETTLED_LOOKS = 3
-"""Idle looks in a row before a one-shot run is over."""
-LOOK_SECONDS = 0.1
+IDLE_CHECKS = 3
+"""So many checks in a row must find all consumers idle before `ship` ends."""
+CHECK_SECONDS = 0.1
 
 
 @main.command("ship")
 @journal_option
 @click.option(
     "--vendor", "names", multiple=True, metavar="NAME",
-    help="Send to this vendor instead of those the trees name. It may be given several times.",
+    help="Send to this vendor, not to the vendors that trees name. It may be given several times.",
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on delivering until you stop it.")
-@click.option("--replay", is_flag=True, help="Send every tree, also those that don't name the vendor.")
+@click.option("--replay", is_flag=True, help="Send every tree, also one that does not name the vendor.")
 @timeout_option(60.0, "Give up after so long, unless you --follow.")
 def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool, timeout: float) -> int:
-    """Deliver what waits, from a process of its own. Keys and hosts come from the environment."""
+    """Deliver waiting events, from a process of its own. Keys and hosts come from the environment."""
     journal = existing(folder, awaited=follow)
     if replay and not names:
         raise ConfigError("--replay", "it needs to know where to", "Add --vendor NAME")
     lacking: dict[str, ConfigError | None] = {}
     vendors = resolve_vendors(names) if names else _named(journal, lacking)
-    for_export = [error for error in lacking.values() if error is not None]
-    if for_export and not vendors and not follow:
-        raise for_export[0]
-    _say_keyless(for_export)
+    errors = [error for error in lacking.values() if error is not None]
+    if errors and not vendors and not follow:
+        raise errors[0]
+    _say_lacking(errors)
     if not vendors and not follow:
         say("Nothing waits for a vendor.")
         return 0
     shipper = Shipper(journal, all_trees=replay)
     shipper.serve(vendors, config.resolve(deliver=True, vendors=()))
-    is_through = True
+    is_done = True
     try:
         if follow:
             _follow(shipper, None if names else journal, lacking)
         else:
-            is_through = _until_idle(shipper, timeout)
+            is_done = _until_idle(shipper, timeout)
     except KeyboardInterrupt:
-        say("Stopped; what is left waits in the journal.", err=True)
+        say("Stopped. Events not yet sent stay in the journal.", err=True)
     busy = [one.vendor.name for one in shipper.consumers.values() if one.cursor is None] if replay else []
     shipper.stop(2.0)
     found = shipper.report()
@@ -68,17 +68,17 @@ def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool,
     others = _say_others(found, shipper, journal)
     mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
     left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
-    if left and not is_through:
+    if left and not is_done:
         hint = "They stay in the journal: run it again, give it more time with --timeout, or let it --follow."
         say(f"Time ran out after {timeout:g} s: {left} event{'' if left == 1 else 's'} still wait. {hint}", err=True)
     if busy:
         hint = "Replay once it has ended."
         say(f"Nothing was replayed to {', '.join(busy)}: another process is delivering there. {hint}", err=True)
-    return int(left > 0 or len(for_export) > 0 or (others > 0 and not replay) or len(busy) > 0)
+    return int(left > 0 or len(errors) > 0 or (others > 0 and not replay) or len(busy) > 0)
 
 
 def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
-    """Print which events still wait because they were recorded with other settings; returns how many can be sent."""
+    """Print which events still wait because they were recorded with other settings; return how many can be sent."""
     waiting = 0
     ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
     for sums in found.vendors.values():
@@ -95,7 +95,7 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
 
 
 def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
-    """The vendors that trees name, with this environment's settings. `lacking` gains those that have none, and why."""
+    """The vendors that trees name, with this environment's settings. `lacking` gets those without, and the error."""
     counts = count_unsettled(journal, Cursors(journal), captured(journal), believes=True)
     found: list[Vendor] = []
     for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
@@ -105,56 +105,56 @@ def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Ve
             elif name not in lacking:
                 lacking[name] = None
                 say(f"{name}: a name of your own; deliver it from a process that has its settings.", err=True)
-        except ConfigError as error:  # what waits for the others goes out all the same
+        except ConfigError as error:  # the other vendors get their events all the same
             if name not in lacking and any(key[0] == name for key in counts.waiting + counts.feedback):
                 lacking[name] = error
     return tuple(found)
 
 
-def _say_keyless(errors: Iterable[ConfigError | None]) -> None:
+def _say_lacking(errors: Iterable[ConfigError | None]) -> None:
     for error in errors:
         if error is not None:
-            say(f"eventtree: {error}. What waits for it waits on.", err=True)
+            say(f"eventtree: {error}. Its events stay in the journal.", err=True)
 
 
 def _until_idle(shipper: Shipper, timeout: float) -> bool:
-    """Deliver until nothing is left to do now, and show how far it is; False where time ran out."""
+    """Deliver, with a progress bar, until all consumers are idle; False if time ran out."""
     deadline = time.monotonic() + timeout
-    looks = 0
+    idle = 0
     with progress(f"delivering to {', '.join(vendor.name for vendor in shipper.vendors.values())}") as show:
         before, expected = _settled(shipper), 0
-        if sys.stderr.isatty():  # who looks on is told of how many events that wait for some vendor
+        if sys.stderr.isatty():  # the bar shows how many events wait, which takes a while to count
             journal = shipper.journal
             expected = count_unsettled(journal, Cursors(journal), captured(journal), believes=True).waiting.total()
-        while looks < SETTLED_LOOKS:
+        while idle < IDLE_CHECKS:
             if time.monotonic() >= deadline:
                 return False
             shipper.wake()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
             consumers = list(shipper.consumers.values())
-            looks = looks + 1 if consumers and all(map(_is_through, consumers)) else 0
+            idle = idle + 1 if consumers and all(map(_is_idle, consumers)) else 0
             done = _settled(shipper) - before
             show(done, max(done, expected))
     return True
 
 
 def _settled(shipper: Shipper) -> int:
-    """Events that were delivered, refused or dropped so far."""
+    """Events delivered, refused or dropped so far."""
     cursors = [consumer.cursor for consumer in list(shipper.consumers.values()) if consumer.cursor is not None]
     return sum(cursor.delivered + cursor.dead + sum(dict(cursor.dropped).values()) for cursor in cursors)
 
 
-def _is_through(consumer: Consumer) -> bool:
-    """Whether a consumer has nothing left to do now. A parked one asks again only after minutes."""
+def _is_idle(consumer: Consumer) -> bool:
+    """Whether a consumer has nothing to do now, as when it is parked: it tries again only after minutes."""
     return consumer.sender.gate.parked is not None or (consumer.idle and not consumer.growing)
 
 
 def _follow(shipper: Shipper, journal: Journal | None, lacking: dict[str, ConfigError | None]) -> None:
-    """Deliver until stopped; with a journal, to vendors that its trees come to name too."""
+    """Deliver until stopped; with a journal, also to vendors that new trees name."""
     while True:
         time.sleep(1.0)
         shipper.ensure()
         if journal is not None:
             known = len(lacking)
             shipper.serve(_named(journal, lacking), config.resolve(deliver=True, vendors=()))
-            _say_keyless(list(lacking.values())[known:])
+            _say_lacking(list(lacking.values())[known:])

@@ -1,4 +1,4 @@
-"""Looking at the journal: show, ls, experiment, export, report, clear."""
+"""The commands that read a journal, and `clear`: show, ls, experiment, export, report."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from eventtree.tree.filter import Filter
 from eventtree.vendors import vendor_class
 
 UNKNOWN_TREES = 250
-"""A report reads so many trees that the index may not have yet, the newest: for models without a price."""
+"""A report first indexes this many of the newest trees, to name models without a price."""
 AT_ONCE_SECONDS = 0.5
-"""What takes longer shows how far it is."""
+"""A search that takes longer shows its progress."""
 LAST = 5
 AN_ID = re.compile(r"(?=[0-9a-f-]*[0-9])[0-9a-f-]{4,36}")
-"""The id of a tree or an event, or one end of it; anything else is a filter."""
+"""The id of a tree or an event, or the beginning or end of one; any other word is a filter."""
 TAKES_WORDS: dict[str, Any] = {"context_settings": {"ignore_unknown_options": True}}
 
 
 def words_only(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Words of a filter may begin with `-`, which turns them round; what begins with `--` was meant as an option."""
+    """A word of a filter may begin with `-`, which negates it; one that begins with `--` is a misspelt option."""
     wrong = next((one for one in given if one.startswith("--")), None)
     if wrong is not None:
         raise click.NoSuchOption(wrong)
@@ -56,7 +56,7 @@ def existing(folder: str | None, *, awaited: bool = False) -> Journal:
     """The journal to look at.
 
     Raises:
-        JournalError: there is none, and it is not `awaited` either.
+        JournalError: there is none, and its folder is not `awaited` to appear.
     """
     name = config.resolve(journal=folder).folder
     if name == MEMORY:
@@ -76,9 +76,9 @@ def show_trees(
 ) -> None:
     """Draw the last trees: what was asked and answered, what went wrong, what it took.
 
-    With an ID, or its first or last characters, draw that tree with all that went in and came out. WORDS choose trees:
-    status:error, session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. All must fit; - turns
-    one round.
+    With an ID, or its first or last characters, draw that tree with all inputs and outputs. WORDS choose trees:
+    status:error, session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. A tree must match all
+    of them; - negates one.
     """
     if tree_id is None and len(what) == 1 and AN_ID.fullmatch(what[0]):
         tree_id = what[0]
@@ -115,7 +115,7 @@ def _chosen(index: Index, words: tuple[str, ...], last: int | None, *, is_all: b
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def list_trees(folder: str | None, words: tuple[str, ...], last: int, as_json: bool) -> None:
-    """List trees, one a line, the newest first. WORDS choose among them as those of show do."""
+    """List trees, one a line, the newest first. WORDS choose trees as in show."""
     with Index(existing(folder)) as index:
         page = find(index, Filter.parse(" ".join(words)), last)
         if as_json:
@@ -155,17 +155,17 @@ def show_experiment(folder: str | None, name: str, against: str | None, as_json:
 
 
 def find(index: Index, chosen: Filter, last: int) -> Page:
-    """The newest trees that a filter chooses; shows how far the logs were read for it, where that takes long."""
+    """The newest trees that a filter chooses. A long search shows how much of the logs has been read."""
     rows: tuple[TreeRow, ...] = ()
     before = show = None
-    with ExitStack() as shown_meanwhile:
+    with ExitStack() as bar:
         while True:
             page = index.search(chosen, before=before, limit=last - len(rows), seconds=AT_ONCE_SECONDS)
-            if page.is_certain:  # else newer trees may come yet, and these are asked for again
+            if page.is_certain:  # else newer trees may still be found, and the search is repeated
                 rows, before = (*rows, *page.rows), page.next
                 if before is None or len(rows) >= last:
                     return Page(rows, before, True)
-            show = show or shown_meanwhile.enter_context(progress("reading the logs"))
+            show = show or bar.enter_context(progress("reading the logs"))
             show(*index.progress())
 
 
@@ -233,10 +233,10 @@ def show_report(folder: str | None, as_json: bool) -> None:
 
 @main.command("clear")
 @journal_option
-@click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree. One end of its id will do.")
+@click.option("--tree", "tree_id", metavar="ID", help="Delete only this tree. The beginning or end of its id will do.")
 @click.option("--yes", is_flag=True, help="Delete without asking. This is needed where stdin is no terminal.")
 def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
-    """Delete what is recorded on this machine. What still waits for a vendor is counted as dropped by_user."""
+    """Delete recorded trees from this machine. Events that still wait for a vendor count as dropped by_user."""
     journal = existing(folder)
     found = trees_in(journal)
     if tree_id is not None and tree_id not in found:

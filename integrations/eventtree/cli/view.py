@@ -1,4 +1,4 @@
-"""`eventtree view`: the journal in the browser, served on one port of this machine until it is stopped."""
+"""`eventtree view`: the journal in a browser, served on one port of this machine until stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--allowed-host", "allowed", multiple=True, metavar="NAME",
     help="Answer to this name too, that of a proxy. It may be given several times.",
 )  # fmt: skip
-@click.option("--no-token", is_flag=True, help="Let every user and program of this machine look.")
+@click.option("--no-token", is_flag=True, help="Let every user and program of this machine read the journal.")
 def view(folder: str | None, port: int, no_browser: bool, host: str, allowed: tuple[str, ...], no_token: bool) -> None:
     """Look at the journal in the browser, on this machine alone: trees as they grow, and what each vendor got."""
     try:
@@ -49,7 +49,7 @@ def view(folder: str | None, port: int, no_browser: bool, host: str, allowed: tu
         lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(settings)
-    gc.freeze()  # what is there by now stays: while the index is filled, no collection need look at it
+    gc.freeze()  # objects made until now stay; the collector need not scan them while the index fills
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{sockets[0].getsockname()[1]}/" + (f"?t={token}" if token else "")
     say(f"{address}  (Ctrl-C stops it)")
@@ -65,7 +65,7 @@ def view(folder: str | None, port: int, no_browser: bool, host: str, allowed: tu
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """The port on this address, and for 127.0.0.1 the same port of ::1 where the machine has it."""
+    """Sockets that listen on this address, and for 127.0.0.1 also on the same port of ::1 if possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         first = socket.create_server((host, port), family=family)

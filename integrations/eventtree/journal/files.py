@@ -2,7 +2,7 @@
 
 Callbacks write from the event loop's thread. Async servers may run under a detector of blocking calls (`langgraph dev`
 does), which replaces the names in `os` by ones that raise where a loop is running; a record would be lost. So an append
-(3 µs, to the page cache) calls `posix` itself, and what happens once a log (`unseen`) hides the loop for its length.
+(3 µs, to the page cache) calls `posix` itself, and what happens once a log hides the loop meanwhile (`without_loop`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from threading import RLock
 from typing import Protocol
 
 from eventtree.errors import JournalError
-from eventtree.loop import unseen
+from eventtree.loop import without_loop
 
 try:
     import posix as system
@@ -156,7 +156,7 @@ class DiskFiles(Files):
             self._close(name)
             raise OSError(28, "short write", name)
 
-    @unseen
+    @without_loop
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
         try:
             fd = os.open(self._at + name, os.O_RDONLY | BINARY)
@@ -169,21 +169,21 @@ class DiskFiles(Files):
         finally:
             os.close(fd)
 
-    @unseen
+    @without_loop
     def size(self, name: str) -> int:
         try:
             return os.stat(self._at + name).st_size  # noqa: PTH116  (called often: no Path objects)
         except FileNotFoundError:
             return 0
 
-    @unseen
+    @without_loop
     def changed_at(self, name: str) -> float:
         try:
             return os.stat(self._at + name).st_mtime  # noqa: PTH116  (as above)
         except FileNotFoundError:
             return 0.0
 
-    @unseen
+    @without_loop
     def mark(self, name: str) -> str:
         try:
             found = os.stat(self._at + name)  # noqa: PTH116  (as above)
@@ -193,7 +193,7 @@ class DiskFiles(Files):
         is_old = abs(time.time_ns() - changed) > TICK_NS
         return f"{'' if is_old else UNSURE}{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
-    @unseen
+    @without_loop
     def names(self) -> list[str]:
         try:
             changed = os.stat(self.folder).st_mtime_ns  # noqa: PTH116  (called often: no Path objects)
@@ -208,7 +208,7 @@ class DiskFiles(Files):
         except FileNotFoundError:
             return []
 
-    @unseen
+    @without_loop
     def replace(self, name: str, data: bytes) -> None:
         fresh = self.folder / f"{name}.new"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o600)
@@ -224,7 +224,7 @@ class DiskFiles(Files):
         self._close(name)
         fresh.replace(self.folder / name)
 
-    @unseen
+    @without_loop
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
         fd = os.open(self._at + name, os.O_WRONLY | BINARY)
         try:
@@ -233,12 +233,12 @@ class DiskFiles(Files):
         finally:
             os.close(fd)
 
-    @unseen
+    @without_loop
     def remove(self, name: str) -> None:
         self._close(name)
         (self.folder / name).unlink(missing_ok=True)
 
-    @unseen
+    @without_loop
     def lock(self, name: str) -> Held | None:
         """The system frees it when the process dies, however it dies."""
         from filelock import FileLock, Timeout
@@ -258,7 +258,7 @@ class DiskFiles(Files):
         for name in list(self._open):
             self._close(name)
 
-    @unseen
+    @without_loop
     def identity(self) -> bytes:
         """By the folder's path, which processes share that share a folder."""
         return blake2b(os.fsencode(os.path.realpath(self.folder)), digest_size=IDENTITY_BYTES).digest()
@@ -340,7 +340,7 @@ class _MemoryLock:
         self._locks.discard(self._name)
 
 
-@unseen
+@without_loop
 def _make_private(folder: Path) -> None:
     with _explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from eventtree.errors import JournalError
 from eventtree.event import EventTree, JsonValue
 from eventtree.journal import Journal
 from eventtree.query.trees import trees
-from eventtree.summary import Table, Tabled, plural, said, seconds, shorten, usd
+from eventtree.summary import Table, Tabled, gist, plural, seconds, shorten, usd
 from eventtree.tree.filter import Filter
 
 COST, DURATION, TOKENS = "cost", "duration", "tokens"
@@ -60,7 +60,7 @@ class ExperimentRow(NamedTuple):
     @property
     def key(self) -> str:
         """What makes it the same row in another experiment: the datapoint's id, else the input."""
-        return self.datapoint_id or said(self.input, 10_000)
+        return self.datapoint_id or gist(self.input, 10_000)
 
     def figure(self, name: str) -> float | None:
         """A score, or one of `FIGURES`."""
@@ -117,7 +117,7 @@ class Experiment(Tabled):
         names = self.score_names
         for row in plain:
             given = row.pop("scores")
-            row |= {name: said(row[name], 10_000) for name in ("input", "expected", "output")}
+            row |= {name: gist(row[name], 10_000) for name in ("input", "expected", "output")}
             row |= {f"score.{name}": given.get(name) for name in names}
         return plain
 
@@ -127,7 +127,7 @@ class Experiment(Tabled):
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {stat.mean:.3g}" for name, stat in self.stats.items())
-        return f"<Experiment {said(self.name)}: {plural(len(self.rows), 'row')}{f', {means}' if means else ''}>"
+        return f"<Experiment {gist(self.name)}: {plural(len(self.rows), 'row')}{f', {means}' if means else ''}>"
 
     def _repr_html_(self) -> str:
         return stats_table(self.stats)._repr_html_() + self.table(MOST_ROWS)._repr_html_()
@@ -137,7 +137,7 @@ class Experiment(Tabled):
         names = self.score_names
         headings = ["row", "input", "expected", "output", *names, COST, DURATION, "tree"]
         rows = [
-            [row.datapoint_id or "", said(row.input, SHOWN), said(row.expected, SHOWN), said(row.output, SHOWN),
+            [row.datapoint_id or "", gist(row.input, SHOWN), gist(row.expected, SHOWN), gist(row.output, SHOWN),
              *(figure(name, row.scores.get(name)) for name in names), usd(row.cost), seconds(row.duration),
              row.tree_id[-8:]]
             for row in self.rows[:most]
@@ -181,7 +181,7 @@ class Comparison(Tabled):
         return Table(headings, rows, repr(self)[1:-1])
 
     def __repr__(self) -> str:
-        names = f"{said(self.mine.name)} against {said(self.theirs.name)}"
+        names = f"{gist(self.mine.name)} against {gist(self.theirs.name)}"
         return f"<Comparison {names}: {plural(len(self.pairs), 'row')} in both>"
 
 
@@ -194,8 +194,8 @@ def experiment(name: str, *, journal: str | Path | Journal | None = None) -> Exp
     found = [ExperimentRow.of(tree) for tree in trees(journal, where=Filter.named("experiment", name))]
     if not found:
         known = sorted({one for row in trees(journal).rows() for one in row.shape.experiment})
-        hint = f"There are {', '.join(map(said, known[:10]))}" if known else "Give example(…) an experiment"
-        raise JournalError(f"no tree belongs to the experiment {said(name)}. {hint}")
+        hint = f"There are {', '.join(map(gist, known[:10]))}" if known else "Give example(…) an experiment"
+        raise JournalError(f"no tree belongs to the experiment {gist(name)}. {hint}")
     return Experiment(name, reversed(found))
 
 

@@ -19,7 +19,7 @@ from eventtree.journal.files import Held
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import CURSOR, REPLICATED
-from eventtree.loop import unseen
+from eventtree.loop import without_loop
 from eventtree.relay.port import AwayError, RefusedError, pause_after
 from eventtree.relay.replicate import ENDED, Replicator
 from eventtree.relay.settings import port_at
@@ -62,7 +62,7 @@ class Relay(LoopThread):
         self.is_away = self._is_ending = False
         self._lock: Held | None = None
 
-    @unseen
+    @without_loop
     def drain(self, seconds: float = CONFIRM_SECONDS, *, is_all: bool = False, is_end: bool = False) -> bool:
         """Wait until what this process has recorded, or the whole folder, is replicated; at its end, that it ends too.
 
