@@ -4,10 +4,11 @@
 The same journal of chains around a prompt, a model and a parser (with `--agent`, of agents of so many steps) is drained
 to one vendor and to five, on loopback, the vendors in a process of their own that answers at once: CPU seconds of the
 delivering process beyond those of its start. With `--against`, another checkout of eventtree does the same in turn: on
-a machine that does other things too, only the ratio means something. `--floor` adds a sketch that does the least: it
-checks and parses each line, writes the run's two records as its row and posts the rows by httpx, and keeps no promise.
-`--instructions` counts them with valgrind instead, once. `--beside` times the callbacks of an app instead, while its
-process ships the journal, and while it leaves that to another.
+a machine that does other things too, only the ratio means something. `--floor` adds the sketches of `floor.py`, which
+keep no promise: `plain` checks and parses each line, writes the run's two records as its row and makes as few requests
+as the contracts allow; `right` makes Braintrust's very rows, which is checked. `--instructions` counts them with
+valgrind instead, once. `--beside` times the callbacks of an app instead, while its process ships the journal, and while
+it leaves that to another.
 """
 
 from __future__ import annotations
@@ -65,34 +66,13 @@ print(sum(one.delivered for one in report.vendors.values()), time.process_time()
 """
 
 FLOOR = """
-import glob, zlib
-import httpx, orjson
-logs, delivered, client = sorted(glob.glob(journal + "/*.log")), 0, httpx.Client()
-most = {vendor: max(route.max_items for route in vendor.routes.values()) for vendor in vendors}
-rows = {vendor: [] for vendor in vendors}
-def post(some):
-    client.post(url + "/logs", content=b"[" + b",".join(some) + b"]", headers={"Content-Type": "application/json"})
-    some.clear()
-for log in logs:
-    open_runs = {}
-    for line in open(log, "rb").read().split(b"\\n")[:-1]:
-        number, _, payload = line[9:].partition(b" ")
-        assert int(line[:8], 16) == zlib.crc32(payload, int(number))
-        record = orjson.loads(payload)
-        if record["r"] == "open":
-            open_runs[record["id"]] = record
-        elif record["r"] == "close":
-            row = {**open_runs.pop(record["id"]), **record}
-            for vendor, some in rows.items():
-                some.append(orjson.dumps(row))
-                delivered += 1
-                if len(some) == most[vendor]:
-                    post(some)
-for some in rows.values():
-    if some:
-        post(some)
-client.close()
-print(delivered, time.process_time())
+from tests.bench import floor
+floor.drain(journal, url, kinds, floor.ROWS)
+"""
+
+CHECK = """
+from tests.bench import floor
+floor.check(journal, vendors[0])
 """
 
 BESIDE = """
@@ -195,7 +175,7 @@ def main() -> None:
     checkouts = {"this": ROOT, **({"other": given.against.absolute()} if given.against else {})}
     programs = {label: (checkout, DRAIN) for label, checkout in checkouts.items()}
     if given.floor:
-        programs["floor"] = (ROOT, FLOOR)
+        programs["plain floor"] = (ROOT, FLOOR.replace("ROWS", "plain_rows"))
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
     server.start()
@@ -204,6 +184,11 @@ def main() -> None:
         full, empty = (Bench(Path(name), url, trees, given.agent) for trees in (given.trees, 1))
         for kinds in [given.vendors] if given.vendors else [["braintrust"]] if given.beside else [["braintrust"], FIVE]:
             medians = {}
+            if given.floor and kinds == ["braintrust"] and given.agent is None:
+                programs["right floor"] = (ROOT, FLOOR.replace("ROWS", "right_rows"))
+                print(run(ROOT, CHECK, *full.copied(ROOT, kinds), "0", *kinds).stdout.strip())
+            else:
+                programs.pop("right floor", None)
             if given.beside:
                 for label, checkout in checkouts.items():
                     seen = [
