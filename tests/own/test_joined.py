@@ -24,6 +24,7 @@ import eventtree
 from eventtree import diagnostics, trace
 from eventtree.event import EventTree
 from eventtree.journal import open_journal
+from eventtree.langchain import CallbackHandler
 from eventtree.recording.remote import handed_on, inner, read
 from eventtree.testing import VendorServer, capture
 from eventtree.tree.stored import stored_trees
@@ -360,6 +361,15 @@ def test_a_session_that_is_no_text_of_the_wire_keeps_nothing_from_joining() -> N
     assert not diagnostics.failures
 
 
+def test_a_part_hands_on_whose_its_tree_is() -> None:
+    handler = CallbackHandler(session="s1", user="ada")
+    with capture(), eventtree.span("root", handler=handler):
+        first = eventtree.headers()
+    script = "import os, eventtree\nwith eventtree.joined(os.environ), eventtree.span('b'): print(eventtree.headers())"
+    for sent in (str(first), run(script, **in_capitals(first))):
+        assert "eventtree.session=s1,eventtree.user=ada" in sent
+
+
 def test_ids_in_metadata_may_be_uuids() -> None:
     from langchain_core.runnables import RunnableLambda
 
@@ -416,6 +426,10 @@ GOOD = {
         [(name.encode(), value.encode()) for name, value in GOOD.items()],
         httpx.Headers(GOOD),
         {"baggage": GOOD["baggage"]},
+        {"wsgi.version": (1, 0), **{f"HTTP_{name.upper()}": value for name, value in GOOD.items()}},
+        {"baggage": "other=1," * 9_000 + GOOD["baggage"]},
+        {"baggage": GOOD["baggage"] + "," * 9_000},
+        [("baggage", "other=1"), *GOOD.items()],
     ],
 )
 def test_every_form_of_headers_is_read(form: Any) -> None:
@@ -442,7 +456,8 @@ def breaking(name: str) -> Any:
         {"baggage": f"eventtree.run={'a' * 200},eventtree.tree={TREE}"}, {"baggage": "x=" * 10_000},
         [("traceparent", GOOD["traceparent"]), ("traceparent", GOOD["traceparent"])],
         {"baggage": f"{GOOD['baggage']},eventtree.run={TREE}"}, [GOOD["baggage"], ("baggage", f"eventtree.tree={RUN}")],
-        {"baggage": f"eventtree.run=%zz%ff,eventtree.tree={TREE}"}, {"baggage": GOOD["baggage"] + "," * 9_000},
+        {"baggage": f"eventtree.run=%zz%ff,eventtree.tree={TREE}"},
+        {"baggage": f"eventtree.run={RUN},not.eventtree.tree={TREE}"},
         {"traceparent": GOOD["traceparent"] + "-more"}, {"traceparent": GOOD["traceparent"].upper()},
         pytest.param(breaking("__iter__"), id="iter"), pytest.param(breaking("model_extra"), id="model_extra"),
     ],

@@ -6,6 +6,7 @@ import contextvars
 import subprocess
 import sys
 import uuid
+from collections import UserDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,6 +77,7 @@ def test_an_sdks_answer_is_counted_and_priced(trees: Captured, made: Any) -> Non
     assert root.inputs == {"messages": ASKED}
     assert root.outputs["messages"][0]["content"] == "Because."
     assert root.outputs["messages"][0]["finish_reason"] == "stop"
+    assert root.outputs["messages"][0]["id"] == "c1"
     assert (root.model, root.asked_model) == ("gpt-4o-mini-2024-07-18", "gpt-4o-mini")
     assert root.usage is not None and root.cost is not None
     assert (root.usage.input_tokens, root.usage.output_tokens, root.usage.cache_read_tokens) == (1000, 100, 400)
@@ -251,6 +253,30 @@ def test_metadata_that_are_no_dict_are_a_clear_error(metadata: Any) -> None:
     for wrong in (lambda: eventtree.span("x", metadata=metadata), lambda: eventtree.observe(metadata=metadata)):
         with pytest.raises(eventtree.ConfigError, match=r"metadata: .+ is no dict"):
             wrong()
+
+
+class Breaking(UserDict[str, Any]):
+    """Metadata of the app's own class, whose code fails."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Fail."""
+        raise ZeroDivisionError
+
+
+def test_metadata_whose_own_code_fails_harm_neither_the_app_nor_the_record() -> None:
+    given = Breaking(a=1)
+    with capture() as trees:
+        with eventtree.span("block", metadata=given) as s:
+            s.outputs = 1
+        assert eventtree.observe(metadata=given)(len)("ab") == 2
+    assert [(tree.root.outputs, tree.root.metadata) for tree in trees] == [(1, {}), (2, {})]
+    assert [*diagnostics.failures] == [f"{where} metadata: ZeroDivisionError" for where in ("span", "observe")]
+
+
+def test_what_is_no_handler_is_a_clear_error() -> None:
+    wrong: Any = "handler"
+    with pytest.raises(eventtree.ConfigError, match="span handler: str is no handler"):
+        eventtree.span("x", handler=wrong)
 
 
 FORKED = """

@@ -123,7 +123,10 @@ def test_what_the_resource_says_stays_where_a_tree_says_nothing(monkeypatch: pyt
 def test_values_of_a_set_are_known_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "NONE")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/Protobuf")
-    assert OTLP().compression == "none"
+    monkeypatch.setenv("EVENTTREE_OTLP_FLAVOR", "OpenInference")
+    monkeypatch.setenv("EVENTTREE_OTLP_SCORES", "logs")
+    made = OTLP()
+    assert (made.compression, made.flavor, made.scores) == ("none", "openinference", "logs")
 
 
 def test_a_query_goes_with_spans_and_logs_and_with_no_other_call() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from itertools import count
 from types import SimpleNamespace
@@ -77,7 +77,7 @@ OK, ERROR = Status.OK, Status.ERROR
 
 
 def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[Kind, dict[str, Any]]:
-    """The kind of that name, and a copy of the metadata.
+    """The kind of that name, and a copy of the metadata; none of metadata whose own code fails.
 
     Raises:
         ConfigError: there is no such kind, or the metadata are no dict.
@@ -87,7 +87,11 @@ def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[
         raise ConfigError(f"{where} kind", f"{kind!r} is none", f"Kinds are {', '.join(KINDS)}")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise ConfigError(f"{where} metadata", f"{type(metadata).__name__} is no dict", "Give names and values")
-    return known, dict(metadata) if metadata else {}
+    try:
+        return known, dict(metadata) if metadata else {}
+    except Exception as error:  # noqa: BLE001  (an object of the app's that breaks as it is read)
+        diagnostics.failed(f"{where} metadata", error)
+        return known, {}
 
 
 class Span(Within):
@@ -111,7 +115,7 @@ class Span(Within):
         kind: str = Kind.CHAIN,
         inputs: Any = None,
         metadata: Mapping[str, Any] | None = None,
-        tags: Iterable[str] | None = None,
+        tags: Collection[str] | None = None,
         model: str | None = None,
         provider: str | None = None,
         params: Mapping[str, Any] | None = None,
@@ -125,10 +129,12 @@ class Span(Within):
         handler, or one made of `eventtree.configure(...)` and the environment.
 
         Raises:
-            ConfigError: there is no such kind, or the metadata are no dict.
+            ConfigError: there is no such kind, the metadata are no dict, or the handler is none.
         """
         self.name = name
         self.kind, self.metadata = checked("span", kind, metadata)
+        if handler is not None and not isinstance(handler, Handler):
+            raise ConfigError("span handler", f"{type(handler).__name__} is no handler", "Pass a CallbackHandler")
         self.id: str | None = None
         """The run's id, for `eventtree.feedback` and for links; None where nothing is recorded."""
         self.outputs: Any = None

@@ -75,7 +75,7 @@ def hand_on() -> Remote | None:
         return remote()
     tree, session = run.tree, current_session()
     tree.parts += 1
-    name, user = (None, None) if session is None else (session.id, session.user)
+    name, user = (tree.session, tree.user) if session is None else (session.id, session.user)
     return Remote(run.id, tree.id, name, user, tree.traceparent, is_skipped=tree.skipped is not None)
 
 

@@ -11,6 +11,7 @@ the app says so: by `joined`, or by the `trust` of `eventtree.asgi.Join`.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,9 @@ from uuid import UUID
 from eventtree import diagnostics, trace
 
 LONGEST = 8_192
-"""Characters of a header that are read."""
+"""Characters of a value that is believed."""
+OURS = re.compile(r",\s*(eventtree\.\w+)\s*=([^,;]*)")
+"""Our members of a baggage, with a comma before each: of however much others have put there."""
 LONGEST_ID = 128
 MOST_BYTES = 512
 """Bytes of our part of the baggage: a session or user that does not fit is left out."""
@@ -73,19 +76,18 @@ def written(found: Remote) -> dict[str, str]:
 def read(headers: object) -> Remote | None:
     """What headers, an environment, a message's or MCP's metadata hand on; None where it is nothing that can be read.
 
-    Takes a mapping of any case (`TRACEPARENT` of an environment), pairs of text or bytes (ASGI's), or an object of
-    pydantic's that allows more fields (MCP's `_meta`). Never raises for what is in them.
+    Takes a mapping of any case (`TRACEPARENT` of an environment, WSGI's `HTTP_TRACEPARENT`), pairs of text or bytes
+    (ASGI's), or an object of pydantic's that allows more fields (MCP's `_meta`). Never raises for what is in them.
     """
     # What comes twice adds up: of two parents, and of two ids, neither can be believed.
-    fields: dict[str, str] = {}
+    fields = {"traceparent": "", "baggage": ""}
     for name, value in _pairs(headers):
-        if name in ("traceparent", "baggage") and len(value) <= LONGEST:
-            fields[name] = value if name not in fields else f"{fields[name]},{value}"
-    sent: dict[str, str] = {}
-    for item in fields.get("baggage", "").split(","):
-        name, _, coded = (part.strip() for part in item.partition(";")[0].partition("="))
-        sent[name] = value if sent.get(name, value := unquote(coded)) == value else ""
-    return handed_on({**sent, "eventtree.traceparent": fields.get("traceparent")}, "eventtree.")
+        if name in fields:
+            fields[name] += f",{value}"
+    sent = {"eventtree.traceparent": fields["traceparent"][1:]}
+    for name, coded in OURS.findall(fields["baggage"]):
+        sent[name] = value if sent.get(name, value := unquote(coded.strip())) == value else ""
+    return handed_on(sent, "eventtree.")
 
 
 def handed_on(values: Mapping[Any, Any], prefix: str = "") -> Remote | None:
@@ -93,7 +95,8 @@ def handed_on(values: Mapping[Any, Any], prefix: str = "") -> Remote | None:
     `RemoteGraph` sends, or LlamaIndex's context. Those that are no ids, or not whole, count for nothing.
     """
     given = {name: values.get(f"{prefix}{name}") for name in (*NAMES, "traceparent")}
-    known = {name: str(value) for name, value in given.items() if isinstance(value, str | UUID)}
+    texts = {name: str(value) for name, value in given.items() if isinstance(value, str | UUID)}
+    known = {name: text for name, text in texts.items() if len(text) <= LONGEST}
     run, tree, session, user, traceparent = (known.get(name) for name in given)
     parent = trace.parse(traceparent or "")
     if run is None or tree is None or not (_is_id(run) and _is_id(tree)):
@@ -114,7 +117,7 @@ def _pairs(headers: object) -> Iterator[tuple[str, str]]:
         for pair in given.items() if isinstance(given, Mapping) else given:
             name, value = (one.decode("latin-1") if isinstance(one, bytes) else one for one in pair)
             if isinstance(name, str) and isinstance(value, str):
-                yield name.lower(), value.strip()
+                yield name.lower().removeprefix("http_"), value.strip()
     except Exception:  # noqa: BLE001  (no headers at all, or an object of the app's that breaks as it is looked at)
         return
 

@@ -66,6 +66,7 @@ def describe(
     entry.update(pipeline.root)
     if session is not None:
         _name(pipeline, entry, session.id, session.user)
+    tree.session, tree.user = entry.get("session"), entry.get("user")
     more = [] if tags is None else pipeline.plain_tags(tags)
     if pipeline.tags or more:
         entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]

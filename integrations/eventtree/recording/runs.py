@@ -66,6 +66,9 @@ class Tree:
         """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
         self.traceparent: str | None = None
         """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
+        self.session: JsonValue = None
+        """As its first run's record has it, and `user`: what is handed on with its runs."""
+        self.user: JsonValue = None
         self.texts: Texts | None = None
         """The long texts in its records, while its root is open in this process."""
         self.is_over = False

@@ -28,8 +28,11 @@ def _asked(pipeline: Pipeline, given: Any) -> JsonValue:
 
 
 def _answered(pipeline: Pipeline, given: Any) -> JsonValue:
-    """A provider's answer by its messages; a text as one."""
-    found = [{"role": "assistant", "content": given}] if isinstance(given, str) else list(messages_in(fields(given)))
+    """A provider's answer by its messages, the first with the answer's id; a text as one."""
+    body = fields(given)
+    found = [{"role": "assistant", "content": given}] if isinstance(given, str) else list(messages_in(body))
+    if found and isinstance(own := field(body, "id"), str):
+        found[0].setdefault("id", own)
     return {"messages": pipeline.sanitize.messages(found)} if found else pipeline.plain(given)
 
 

@@ -90,6 +90,7 @@ class OTLP(Vendor):
         "service": ("OTEL_SERVICE_NAME",),
         "resource": ("OTEL_RESOURCE_ATTRIBUTES",),
         "flavor": ("EVENTTREE_OTLP_FLAVOR",),
+        "scores": ("EVENTTREE_OTLP_SCORES",),
     }
     default_url: ClassVar[str] = "http://localhost:4318"
     needs_key: ClassVar[bool] = False
@@ -166,7 +167,7 @@ class OTLP(Vendor):
     def _pairs(cls, given: Any, info: Any) -> Any:
         return pairs_of(given, info.field_name)
 
-    @field_validator("protocol", "compression", mode="before")
+    @field_validator("protocol", "compression", "flavor", mode="before")
     @classmethod
     def _any_case(cls, given: Any) -> Any:
         return given.strip().lower() if isinstance(given, str) else given
