@@ -1,8 +1,9 @@
 """Machine instructions of the caller's thread, counted by valgrind: the same on a busy machine as on an idle one.
 
-`python -m tests.bench.instructions [W1 …]` prints them by workload (those of `table.py` that run in one thread, and
-an observed call, O1), for a handler that does nothing, a sketch of the least that a recorder does (`chain.Floor`; of O1
-the recorder alone) and ours that only records; and what the last two add to each callback.
+`python -m tests.bench.instructions [W1 …] [--floor]` prints them by workload (those of `table.py` that run in one
+thread, and an observed call, O1), for a handler that does nothing, a sketch of the least that a recorder does
+(`chain.Floor`; of O1 the recorder alone) and ours that only records; and what the last two add to each callback. With
+`--floor`, of W1 also a sketch that keeps our promises in the fewest steps that we know (`least.py`).
 
 The workloads run in a process under callgrind, which counts only between two requests of that process: the rest runs
 at a tolerable pace. A request is a sequence of instructions that does nothing outside valgrind.
@@ -76,8 +77,9 @@ class Counter:
         self.request(DUMP_AT, label.encode())
 
 
-def counted(names: list[str], arguments: list[str] | None = None) -> dict[str, int]:
+def counted(names: list[str], *, has_floor: bool = False) -> dict[str, int]:
     """Label → instructions a call, of workloads that run in a process of their own."""
+    given = [*names, "--floor"] if has_floor else names
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         command = [
@@ -88,7 +90,7 @@ def counted(names: list[str], arguments: list[str] | None = None) -> dict[str, i
             f"--callgrind-out-file={out}",
         ]
         subprocess.run(
-            [*command, sys.executable, "-m", "tests.bench.instructions", "--inside", *names],
+            [*command, sys.executable, "-m", "tests.bench.instructions", "--inside", *given],
             cwd=ROOT, check=True, env={**os.environ, "PYTHONHASHSEED": "0"}, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -103,22 +105,24 @@ def counted(names: list[str], arguments: list[str] | None = None) -> dict[str, i
         return found
 
 
-def inside(names: list[str]) -> None:
+def inside(names: list[str], *, has_floor: bool) -> None:
     """Run the workloads; called in the process under valgrind."""
     import eventtree
     from eventtree.journal import journal
     from eventtree.langchain import CallbackHandler
     from eventtree.llama_index import DispatcherHandler
     from tests.bench import chain, llama_index, own, table
+    from tests.bench.least import Least
 
     journal.LOOK_SECONDS = 1e9  # under valgrind a second is a fiftieth of one: looks by size remain
     counter = Counter()
     folder = tempfile.mkdtemp()
     ours = CallbackHandler(vendors=[], journal=f"{folder}/langchain")
     handlers = {"do-nothing": chain.DoNothing(), "floor": chain.Floor(f"{folder}/floor"), "ours": ours}
+    least = {"least": Least(f"{folder}/least")} if has_floor else {}
     for name, (act, _) in table.workloads().items():
         if name in names:
-            for label, handler in handlers.items():
+            for label, handler in (handlers | (least if name == "W1" else {})).items():
                 for _ in range(6):
                     act([handler])
                 counter.count(f"{name} {label}/{TIMES[name]}", lambda act=act, one=handler: act([one]), TIMES[name])
@@ -145,17 +149,18 @@ def inside(names: list[str]) -> None:
 
 def main() -> None:
     """Print the figures."""
-    names = sys.argv[1:] or list(TIMES)
-    if names[0] == "--inside":
-        inside(names[1:])
+    is_inside, has_floor = "--inside" in sys.argv, "--floor" in sys.argv
+    names = [one for one in sys.argv[1:] if one in TIMES] or list(TIMES)
+    if is_inside:
+        inside(names, has_floor=has_floor)
         return
     if reason := missing():
         sys.exit(reason)
-    found = counted(names)
+    found = counted(names, has_floor=has_floor)
     for name in names:
         nothing = found.pop(f"{name} do-nothing")
         print(f"{name:4} do-nothing {nothing:12,}", end="")
-        for label in ("floor", "ours"):
+        for label in ("floor", "least", "ours"):
             if count := found.get(f"{name} {label}"):
                 added = (count - nothing) / CALLBACKS[name]
                 print(f"   {label} {count:12,} {count / nothing:5.2f} {added:9,.0f} a callback", end="", flush=True)
