@@ -89,7 +89,7 @@ def record_long(pipeline: Pipeline, children: int, *, close: bool = True) -> str
 def fresh(journal: Journal) -> Journal:
     """The journal as another process sees it, which remembers what the last one did."""
     found = Journal(journal.files)
-    found.sound = journal.sound
+    found.verified = journal.verified
     return found
 
 
@@ -226,7 +226,7 @@ def test_f30_what_held_once_is_not_read_again(own_place: Path, monkeypatch: pyte
     journal.end()
     reports, reads = [], []
     for _ in range(2):
-        with Index(one := Journal(files)) as index, index.remembering():
+        with Index(one := Journal(files)) as index, index.verified_logs():
             before = files.read_bytes
             reports.append(make_report(one))
             reads.append(files.read_bytes - before)
@@ -234,8 +234,8 @@ def test_f30_what_held_once_is_not_read_again(own_place: Path, monkeypatch: pyte
     assert reports[0].vendors["braintrust"].feedback == {"waiting": 3}
     assert reads[0] - reads[1] > 290_000
     with closing(sqlite3.connect(index.file)) as db, db:
-        db.execute("UPDATE sound SET places = '[[1'")
-    with Index(one := Journal(files)) as index, index.remembering():
+        db.execute("UPDATE verified SET places = '[[1'")
+    with Index(one := Journal(files)) as index, index.verified_logs():
         assert make_report(one) == reports[0]
 
 

@@ -313,7 +313,7 @@ async def test_a_slow_page_is_dropped_and_delays_no_other() -> None:
     await anext(slow)
     await anext(quick)
     for number in range(WAITING_MESSAGES + 1):
-        tail._tell({"trees": [str(number)]})
+        tail._send({"trees": [str(number)]})
         if number < WAITING_MESSAGES:
             assert str(number) in await anext(quick)
     left = [message async for message in slow]

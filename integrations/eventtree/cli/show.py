@@ -223,7 +223,7 @@ def show_report(folder: str | None, as_json: bool) -> None:
     """Add up each vendor's events: accepted = delivered + waiting + dead + dropped (by reason)."""
     with Index(existing(folder)) as index, progress("counting what every vendor has"):
         index.search(limit=UNKNOWN_TREES, seconds=AT_ONCE_SECONDS)
-        with index.remembering():
+        with index.verified_logs():
             found = make_report(index.journal, {"unknown_models": index.unknown_models()})
     if as_json:
         say(found.model_dump_json())

@@ -226,15 +226,15 @@ class _Believed:
 
         Bytes that were held against their checksum once are not read again while their file bears the same mark.
         """
-        files, sound = self.journal.files, self.journal.sound
+        files, verified = self.journal.files, self.journal.verified
         mark = f"{files.mark(log)} {part.size} {part.checksum}"
-        known, places = sound.pop(log, (None, None))
+        known, places = verified.pop(log, (None, None))
         if known != mark or places is None:
             places = self._looked_through(log, part)
         if places is None:
             return None
         if not mark.startswith(UNSURE) and len(places) <= MOST_APART:
-            sound[log] = mark, places
+            verified[log] = mark, places
         begin = places[0][0] if places else 0
         data = files.read(log, begin, sum(places[-1]) - begin) if places else b""
         found = []

@@ -26,8 +26,8 @@ class Folder:
     def __init__(self, files: Files) -> None:
         """Look at `files`; nothing is written."""
         self.files = files
-        self.sound: dict[str, tuple[str, list[tuple[int, int]]]] = {}
-        """Logs whose sums held when they were counted last: see `counts.py`."""
+        self.verified: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        """Logs whose bytes matched their checksum when they were last counted: see `counts.py`."""
         self._salt: bytes | None = None
         self._is_salt_kept = True
         self._newer: dict[str, bool] = {}

@@ -1,4 +1,4 @@
-"""Looking at a journal: the index that finds trees without reading all logs, for `show`, `ls`, `trees` and the viewer.
+"""Searching a journal: an index that finds trees without reading all logs, for `show`, `ls`, `trees` and the viewer.
 
 with Index(journal) as index:
     page = index.search(Filter.parse("status:error since:1h"), limit=50)

@@ -1,7 +1,7 @@
-"""The result of an experiment: scores, cost and duration of the trees run for it, and how those of another differ.
+"""The result of an experiment: scores, cost and duration of its trees, alone and compared with another experiment.
 
-The trees are those of `example(…, experiment=NAME)`. Scores are what `row.score` and `feedback` say of them; of several
-of one name on one tree the last counts. All of it stands in the journal, no vendor is asked.
+The trees are those of `example(…, experiment=NAME)`; their scores come from `row.score` and `feedback`. If a tree has
+several scores of one name, the last counts. All of this is read from the journal, no vendor is asked.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Stat:
 
     mean: float
     spread: float | None
-    """The standard deviation; None where there is but one."""
+    """The standard deviation; None of a single value."""
     count: int
 
     @classmethod
     def of(cls, values: list[float]) -> Stat:
-        """Of at least one value."""
+        """The statistics of at least one value."""
         return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 class ExperimentRow(NamedTuple):
-    """One tree of an experiment: the row of the dataset it answers, and how well."""
+    """One tree of an experiment: a row of the dataset, the answer to it, and its scores."""
 
     datapoint_id: str | None
     input: JsonValue
@@ -59,7 +59,7 @@ class ExperimentRow(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What makes it the same row in another experiment: the datapoint's id, else the input."""
+        """The datapoint's id, else the input: rows of two experiments with the same key are compared."""
         return self.datapoint_id or gist(self.input, 10_000)
 
     def figure(self, name: str) -> float | None:
@@ -81,10 +81,10 @@ class ExperimentRow(NamedTuple):
 
 
 class Experiment(Tabled):
-    """The rows of one experiment, in the order they were run, and what they add up to."""
+    """The rows of one experiment, in the order they were run, and their statistics."""
 
     def __init__(self, name: str, rows: Iterable[ExperimentRow]) -> None:
-        """Of these rows."""
+        """The experiment `name` of these rows."""
         self.name = name
         self.rows = tuple(rows)
 
@@ -105,11 +105,11 @@ class Experiment(Tabled):
 
     @property
     def errors(self) -> int:
-        """Rows whose root failed."""
+        """How many rows have a failed root."""
         return sum(row.status == "error" for row in self.rows)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A row each; a score is the column `score.NAME`.
+        """The rows as dicts; a score is the column `score.NAME`.
 
         For `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`.
         """
@@ -133,7 +133,7 @@ class Experiment(Tabled):
         return stats_table(self.stats)._repr_html_() + self.table(MOST_ROWS)._repr_html_()
 
     def table(self, most: int | None = None) -> Table:
-        """Headings and cells: what was asked, expected and answered, and the figures."""
+        """A line for each row: input, expected and actual output, and the figures."""
         names = self.score_names
         headings = ["row", "input", "expected", "output", *names, COST, DURATION, "tree"]
         rows = [
@@ -149,7 +149,7 @@ class Comparison(Tabled):
     """Two experiments row by row: `mine` against `theirs`."""
 
     def __init__(self, mine: Experiment, theirs: Experiment) -> None:
-        """Pair the rows of the same datapoint, or input; of several the last counts."""
+        """Pair the rows with the same key; of several the last counts."""
         self.mine, self.theirs = mine, theirs
         before = {row.key: row for row in theirs.rows}
         after = {row.key: row for row in mine.rows}
@@ -157,7 +157,7 @@ class Comparison(Tabled):
 
     @property
     def names(self) -> list[str]:
-        """Figures that both have."""
+        """Names of the figures that both experiments have."""
         return [name for name in self.mine.stats if name in self.theirs.stats]
 
     def change(self, name: str) -> tuple[float, int, int, int] | None:
@@ -170,7 +170,7 @@ class Comparison(Tabled):
         return fmean(changes), rose, fell, len(changes) - rose - fell
 
     def table(self) -> Table:
-        """Headings and cells: a figure a line."""
+        """A line for each figure: both means, and how it changed."""
         headings = ["", shorten(self.theirs.name, 30), shorten(self.mine.name, 30), "change", "rose", "fell", "same"]
         rows = []
         for name in self.names:
@@ -186,10 +186,10 @@ class Comparison(Tabled):
 
 
 def experiment(name: str, *, journal: str | Path | Journal | None = None) -> Experiment:
-    """The result of the experiment of that name, as far as the journal (default: the configured one) has it.
+    """The result of the experiment `name` in a journal (default: the configured one).
 
     Raises:
-        JournalError: no tree belongs to it; it names those that there are.
+        JournalError: no tree belongs to it; the message names the experiments that exist.
     """
     found = [ExperimentRow.of(tree) for tree in trees(journal, where=Filter.named("experiment", name))]
     if not found:
@@ -200,7 +200,7 @@ def experiment(name: str, *, journal: str | Path | Journal | None = None) -> Exp
 
 
 def scores_of(tree: EventTree) -> dict[str, float]:
-    """Scores of a tree by name: those given before it opened, and its feedback; true counts as 1."""
+    """Scores of a tree by name, of its example and its feedback; true counts as 1."""
     early = tree.root.metadata.get("eventtree_scores")
     found = dict(_numbers(early, "score"))
     for given in tree.feedback:
@@ -215,7 +215,7 @@ def _numbers(score: JsonValue, name: str) -> Iterator[tuple[str, float]]:
 
 
 def stats_table(stats: Mapping[str, Stat]) -> Table:
-    """Headings and cells: a figure a line."""
+    """A line for each figure: mean, spread and count."""
     rows = [
         [name, figure(name, stat.mean), "" if stat.spread is None else f"± {figure(name, stat.spread)}", stat.count]
         for name, stat in stats.items()

@@ -1,8 +1,8 @@
-"""Filling the index from the logs, newest first, so that the last trees are there at once and the rest follows.
+"""Filling the index from the logs, newest first, so that the last trees can be listed at once.
 
-Two steps, each in small pieces. A log is *placed*: which lines are of which tree, by their heads. Trees are *folded*:
-their lines are read, and each row is made of the very `EventTree` that delivery and `show` make, so that tokens and
-cost say the same everywhere. Lines that come later make a tree stale, to be folded again.
+There are two steps, each in small pieces. A log is *placed*: the heads of its lines tell which tree each belongs to.
+Trees are *folded*: their lines are read, and each row is made of the same `EventTree` as in delivery and `show`, so
+that tokens and cost agree everywhere. New lines make a tree stale, and it is folded again.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from eventtree.query.packed import (
     unpacked,
 )
 from eventtree.query.row import COLUMNS, Shape, figures, microseconds
-from eventtree.query.store import within
+from eventtree.query.store import transaction
+from eventtree.remembered import Remembered
 from eventtree.tree.events import Pricing
 from eventtree.tree.stored import fold_records
 
 FOLDED_AT_ONCE = 250
 FOLDED_BYTES = 4 * 1024 * 1024
-"""Of the lines that are read at once, to be folded; a tree that has more is read alone."""
+"""Size of the lines that are read at once to be folded; a larger tree is read alone."""
 ASKED_AT_ONCE = 500
-"""Values of one question."""
-PATIENCE = 40.0
-"""A tree that grows is folded again when this many times the time has passed that its last fold took."""
+"""Values of one SQL query."""
+REFOLD_FACTOR = 40.0
+"""A growing tree is folded again after this many times the duration of its last fold."""
 START = re.compile(rb'"start":(\d{1,30})')
 NEVER, FOREVER = float("-inf"), float("inf")
 
@@ -53,7 +54,7 @@ ADD_TREE = f"INSERT OR REPLACE INTO trees (tree, {', '.join(COLUMNS)}) VALUES (?
 
 
 class Filler:
-    """Brings an index up to its journal, a step at a time."""
+    """Brings an index up to date with its journal, a step at a time."""
 
     def __init__(self, journal: Journal, db: sqlite3.Connection, pricing: Pricing) -> None:
         """Fill `db` from `journal`."""
@@ -61,60 +62,65 @@ class Filler:
         self.db = db
         self.pricing = pricing
         self._unplaced: list[tuple[float, str]] = []
-        """Logs with lines that are in no row yet, and when they were written last; the newest is the last."""
-        self._shapes: dict[Hashable, int] = {}
-        """What a shape is made of → its number."""
+        """Logs with lines that are not placed, and when each was last written; the newest is the last."""
+        self._shapes = Remembered[Hashable, int](10_000)
+        """`Shape.made_of` → the number of the shape."""
         self._waits: dict[int, float] = {}
-        """Trees that grow and were folded a moment ago → when to fold them again."""
+        """Growing trees that were folded a moment ago → when to fold them again."""
 
     def look(self) -> None:
-        """Find out what is to be done: logs that have grown, and those that are gone."""
+        """Find the logs that have grown, and remove the lines of those that are gone."""
         files = self.journal.files
         known = dict(self.db.execute("SELECT name, upto FROM logs"))
         listed = self.journal.logs()
         gone = known.keys() - set(listed)
         if gone:
-            self._leave_out(gone)
+            self._remove(gone)
         grown = (name for name in listed if files.size(name) > known.get(name, 0))
         self._unplaced = sorted((files.changed_at(name), name) for name in grown)
         now = time.monotonic()
         self._waits = {tree: until for tree, until in self._waits.items() if until > now}
 
     def horizon(self) -> float:
-        """Microseconds since the epoch from which on every tree has its row; -inf if all have."""
+        """Start, in microseconds since the epoch, from which on every tree has its row; -inf if all trees have."""
         unplaced = self._unplaced[-1][0] * 1_000_000 if self._unplaced else NEVER
         return max(unplaced, self._newest_stale())
 
     def step(self) -> None:
-        """Place the newest log or fold the newest trees, whichever may hold the newer ones."""
+        """Place the newest log or fold the newest stale trees, whichever may have newer trees."""
         if self._unplaced and self._unplaced[-1][0] * 1_000_000 >= self._newest_stale():
             self._place_newest()
         else:
             try:
                 self._fold_newest()
             except BaseException:
-                self._shapes.clear()  # some may not have been kept
+                self._shapes.clear()  # some may have been rolled back
                 raise
 
-    def fill(self, seconds: float = FOREVER, *, of_lines: bool = False) -> bool:
-        """Go on for so long; True once every tree has its row, or `of_lines`, once all logs are placed."""
+    def fill(self, seconds: float = FOREVER) -> bool:
+        """Fill the index for so long; True once every tree has its row."""
         end = time.monotonic() + seconds
         self.look()
-        while (is_more := bool(self._unplaced) if of_lines else self.horizon() != NEVER) and time.monotonic() < end:
-            self._place_newest() if of_lines else self.step()
+        while (is_more := self.horizon() != NEVER) and time.monotonic() < end:
+            self.step()
         return not is_more
 
+    def place_all(self) -> None:
+        """Place all logs; no tree is folded."""
+        self.look()
+        self.place_since()
+
     def place_since(self, start: float = NEVER) -> None:
-        """Place all logs that were written since `start`, in microseconds since the epoch."""
+        """Place the logs that were written since `start`, in microseconds since the epoch."""
         while self._unplaced and self._unplaced[-1][0] * 1_000_000 >= start:
             self._place_newest()
 
     def unplaced_bytes(self) -> int:
-        """How much of the logs is in no row yet."""
+        """Size of the logs that have lines to place."""
         return sum(self.journal.files.size(name) for _, name in self._unplaced)
 
     def places(self, tree: int) -> list[Place]:
-        """Where each line of a tree stands."""
+        """The place of each line of a tree."""
         return self._places([tree])[tree]
 
     def _places(self, trees: Sequence[int]) -> dict[int, list[Place]]:
@@ -128,13 +134,13 @@ class Filler:
         return start_of(newest[0][0]) if newest else NEVER
 
     def _stale(self, most: int) -> list[tuple[int, StoredId]]:
-        """The newest trees to fold. One without a root waits until no log is left that may have it."""
+        """The newest trees to fold. One without a root waits until all logs are placed that may have it."""
         lowest = ROOTED if self._unplaced else 0
         return self.db.execute(NEWEST_STALE.format(waiting=_listed(self._waits)), (lowest, most)).fetchall()
 
     def _place_newest(self) -> None:
         _, name = self._unplaced[-1]
-        with within(self.db):
+        with transaction(self.db):
             self._place(name)
         self._unplaced.pop()
 
@@ -161,7 +167,7 @@ class Filler:
             self.db.execute("INSERT OR IGNORE INTO stale VALUES (?, ?)", (number, stored_id))
 
     def _last_words(self, reader: LineReader) -> Iterator[Entry]:
-        """What stands at the end of a log that its writer has torn, once all before it was read: as a scan reads it."""
+        """The records in the torn end of a log, once the rest has been read and nobody writes it: as in a scan."""
         if reader.offset < self.journal.files.size(reader.name):
             process = process_of(reader.name)
             newest = [one for one in self.journal.logs() if process_of(one) == process][-1:]
@@ -169,7 +175,7 @@ class Filler:
                 yield from filter(None, map(entry_of, reader.last_words()))
 
     def _numbers(self, trees: Iterable[str]) -> dict[str, int]:
-        """Id → number of the trees that have lines already."""
+        """Id → number of those trees that have lines already."""
         ids, found = list(map(stored, trees)), dict[str, int]()
         for at in range(0, len(ids), ASKED_AT_ONCE):
             asked = ids[at : at + ASKED_AT_ONCE]
@@ -179,7 +185,7 @@ class Filler:
         return found
 
     def _number(self, stored_id: StoredId, known: int | None, start: int | None) -> int:
-        """The number of a tree: another than the one that is known where it turns out when it began."""
+        """The number of a tree. It changes when the tree's start becomes known."""
         if known is not None and start in (None, start_of(known)):
             return known
         lowest = 0 if start is None else number_at(start)
@@ -205,8 +211,8 @@ class Filler:
             lowest = beyond
 
     def _fold_newest(self) -> None:
-        """Make the rows of the newest stale trees: as many as are read at once."""
-        with within(self.db):
+        """Make the rows of the newest stale trees, as many as are read at once."""
+        with transaction(self.db):
             stale = dict(self._stale(FOLDED_AT_ONCE))
             places = self._places(list(stale))
             folded, size, lines = dict[int, StoredId](), 0, list[Place]()
@@ -225,7 +231,7 @@ class Filler:
             self.db.executemany(ADD_TREE, [row for row in rows[::-1] if len(row) > 1])
 
     def _row(self, number: int, stored_id: StoredId, records: Sequence[record.Record]) -> tuple[Any, ...]:
-        """Number and columns of a tree; the number alone where nothing of it can be folded."""
+        """Number and columns of a tree; the number alone if it cannot be folded."""
         began = time.monotonic()
         tree_id = id_of(stored_id)
         tree = fold_records(tree_id, records, self.pricing)
@@ -234,7 +240,7 @@ class Filler:
         number = self._number(stored_id, number, start_of(number_at(microseconds(tree.root.start))))
         if tree.root.duration is None:
             now = time.monotonic()
-            self._waits[number] = now + PATIENCE * (now - began)
+            self._waits[number] = now + REFOLD_FACTOR * (now - began)
         return (number, stored_id, self._shape(tree, vendors_of(tree_id, records)), *figures(tree))
 
     def _shape(self, tree: EventTree, vendors: Sequence[str]) -> int:
@@ -244,16 +250,14 @@ class Filler:
             text = Shape.of(tree, vendors).written
             self.db.execute("INSERT OR IGNORE INTO shapes (text) VALUES (?)", (text,))
             number = self.db.execute("SELECT id FROM shapes WHERE text = ?", (text,)).fetchone()[0]
-            if len(self._shapes) > 10_000:
-                self._shapes.clear()
-            self._shapes[made_of] = number
+            self._shapes.keep(made_of, number)
         return number
 
-    def _leave_out(self, gone: set[str]) -> None:
-        """Take out the lines of logs that were removed; trees without any line go with them."""
-        with within(self.db):
+    def _remove(self, gone: set[str]) -> None:
+        """Delete the lines of removed logs, and the trees that have no line left."""
+        with transaction(self.db):
             for name in gone:
-                # None where another process that fills the same file was quicker.
+                # Nothing is returned if another process that fills the same index was quicker.
                 for log in self.db.execute("DELETE FROM logs WHERE name = ? RETURNING id", (name,)).fetchall():
                     self.db.execute(
                         "INSERT OR IGNORE INTO stale SELECT tree, id FROM ids WHERE tree IN "

@@ -1,6 +1,6 @@
-"""The index: trees by what a list shows of them, found in milliseconds in journals of any size.
+"""The index: a row for each tree, found in milliseconds in journals of any size.
 
-It takes no lock that delivery needs, and is filled as far as a question needs it: the newest trees first.
+It takes no lock that delivery needs, and is filled only as far as a search needs it, the newest trees first.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from eventtree.journal.trees import find_trees, load
 from eventtree.pricing import Pricer
 from eventtree.query.fill import FOREVER, Filler
 from eventtree.query.opened import Deliveries, Opened, Place, Standing
-from eventtree.query.packed import ROOTED, at_an_end, id_of, start_of, stored
+from eventtree.query.packed import ROOTED, id_of, start_of, stored, with_affix
 from eventtree.query.search import ALL, Cursor, Page, Search
-from eventtree.query.store import discard, file_of, is_busy, key_of, opened, within
+from eventtree.query.store import connect, discard, file_of, is_busy, key_of, transaction
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
@@ -35,18 +35,18 @@ T = TypeVar("T")
 WHOLE_ID = 36
 """Characters of a UUID: the id of a tree, or of an event."""
 QUICKLY_PLACED = 32 * 1024 * 1024
-"""Logs that are not in the index yet, beyond which looking for the bytes of an id is quicker than placing them all."""
+"""Size of unplaced logs beyond which searching their bytes for an id is quicker than placing them."""
 ALL_PLACED = "SELECT tree, id, NULL FROM ids"
 KEPT_TREES = 8
-"""Trees that stay folded: one is asked for as often as somebody chooses another of its events."""
+"""Trees that stay folded: the viewer asks for the same tree again with each event that is opened."""
 
 
 class Index:
-    """The index of one journal. Safe for threads; several processes may have the same journal's open. Whatever reads
-    the journal raises OSError where the disk refuses.
+    """The index of one journal. Safe for threads; several processes may open the same. Methods raise OSError where
+    the disk refuses.
 
-    `prices` are as in the settings, and default to them. Prices given as a function, or a tokenizer in the settings,
-    have no name that another process would know: then the index is in memory.
+    `prices` are as in the settings, and default to them. A price function, or a tokenizer in the settings, has no name
+    that identifies it in another process: then the index is in memory.
     """
 
     def __init__(self, journal: Journal, prices: Any = None) -> None:
@@ -73,38 +73,39 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Close the file. What is filled stays for the next time."""
+        """Close the file, which stays for the next time."""
         with self._lock:
             self._db.close()
 
     def refresh(self, seconds: float = FOREVER) -> bool:
-        """Go on filling for so long; True once every tree of the journal has its row."""
+        """Fill the index for so long; True once every tree of the journal has its row."""
         with self._lock:
             return self._safely(lambda: self._filler.fill(seconds))
 
     def search(
         self, chosen: Filter = ALL, *, before: Cursor | None = None, limit: int = 100, seconds: float = FOREVER
     ) -> Page:
-        """The newest trees that a filter chooses, beyond where another page ended; fills the index as far as needed.
+        """The newest trees that a filter chooses, from the end of another page on; fills the index as far as needed.
 
-        `seconds` bounds the time; what was found until then is returned."""
+        After `seconds`, the trees found until then are returned.
+        """
         with self._lock:
             return self._safely(lambda: self._search.page(chosen, before, limit, time.monotonic() + seconds))
 
     def tree(self, tree_id: str) -> EventTree | None:
-        """The tree of that id, of the event of that id, or the one whose id begins or ends so; None if there is none.
+        """The tree with that id, with an event of that id, or whose id begins or ends so; None if there is none.
 
         Raises:
-            JournalError: several begin or end so.
+            JournalError: several trees' ids begin or end so.
         """
         found = self._lines(tree_id)
         return None if found is None else fold_records(found[0], load(self.journal, found[1]), self.pricer)
 
     def opened(self, tree_id: str) -> Opened | None:
-        """The tree that `tree` would find, as it stands now; folded anew only where it has grown.
+        """The tree that `tree` would find, with its open runs and vendors; folded again only if it has grown.
 
         Raises:
-            JournalError: several begin or end so.
+            JournalError: several trees' ids begin or end so.
         """
         found = self._lines(tree_id)
         if found is None:
@@ -118,20 +119,20 @@ class Index:
         return known
 
     def _lines(self, tree_id: str) -> tuple[str, list[Place]] | None:
-        """The id of a tree, and where each of its records stands."""
+        """The id of a tree, and the place of each of its records."""
         with self._lock:
             found = self._safely(lambda: self._numbered(tree_id))
             if found is not None:
                 return found[1], self._filler.places(found[0])
-            # The id of an event stands in no row: the logs are searched for its bytes.
+            # The index has no ids of events: the logs are searched for the bytes of one.
             logged = find_trees(self.journal, [tree_id], with_feedback=True).get(tree_id)
             return None if logged is None else (logged.id, list(logged.lines))
 
     def stream(self, chosen: Filter = ALL) -> Iterator[EventTree]:
-        """The trees that a filter chooses, oldest first, one after the other: in the memory of one."""
+        """The trees that a filter chooses, oldest first, one at a time, so that one alone takes memory."""
         with self._lock:
-            # Their lines alone have to be known, where no row is asked.
-            self._safely(lambda: self._filler.fill(of_lines=not chosen.choices))
+            # Without a filter no row is needed, only the places of lines.
+            self._safely(lambda: self._filler.fill() if chosen.choices else self._filler.place_all())
             condition = self._search.condition(chosen)
             rows = f"SELECT tree, id, shape FROM trees WHERE ({condition.sql})" if chosen.choices else ALL_PLACED
             found = self._db.execute(f"{rows} ORDER BY tree", condition.values)
@@ -147,7 +148,7 @@ class Index:
             return self._deliveries.of(opened.tree.id, opened.vendors, opened.lines)
 
     def progress(self) -> tuple[int, int]:
-        """Trees that have their row, and trees that were found so far."""
+        """Trees that have their row, and all trees found so far."""
         with self._lock:
             found, stale = self._db.execute(
                 "SELECT (SELECT count(*) FROM ids), (SELECT count(*) FROM stale)"
@@ -155,25 +156,25 @@ class Index:
             return found - stale, found
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Within, the journal is counted without reading logs again that held, as they are, when anybody counted them.
+    def verified_logs(self) -> Iterator[None]:
+        """A block in which counting the journal skips the logs that an earlier count has verified.
 
-        What the count finds out is kept for the next process.
+        Logs that are verified in the block are stored for the next process.
         """
-        sound = self.journal.sound
-        read = "SELECT log, mark, places FROM sound"
+        verified = self.journal.verified
+        read = "SELECT log, mark, places FROM verified"
         with self._lock:
             rows = self._safely(lambda: [(log, mark, json.loads(one)) for log, mark, one in self._db.execute(read)])
-        sound.update({log: (mark, list(map(tuple, places))) for log, mark, places in rows})
+        verified.update({log: (mark, list(map(tuple, places))) for log, mark, places in rows})
         yield
-        kept = [(log, *found) for log in self.journal.logs() if (found := sound.get(log))]
+        kept = [(log, *found) for log in self.journal.logs() if (found := verified.get(log))]
         fresh = [(log, mark, json.dumps(places)) for log, mark, places in kept]
-        with self._lock, suppress(sqlite3.Error), within(self._db):  # the next count reads what this one has read
-            self._db.execute("DELETE FROM sound")
-            self._db.executemany("INSERT INTO sound VALUES (?, ?, ?)", fresh)
+        with self._lock, suppress(sqlite3.Error), transaction(self._db):  # without it, the next count verifies again
+            self._db.execute("DELETE FROM verified")
+            self._db.executemany("INSERT INTO verified VALUES (?, ?, ?)", fresh)
 
     def unknown_models(self) -> dict[str, int]:
-        """Models no price is known for → how often they were met, in the trees that have their row."""
+        """Models without a known price → how often they were used, in the trees that have their row."""
         with self._lock:
             shapes = self._search.condition(ALL).shapes
             met: Counter[str] = Counter()
@@ -184,12 +185,12 @@ class Index:
 
     def _begin(self) -> None:
         self._key = key_of(self.journal)
-        self._db = opened(self.file, self._key)
+        self._db = connect(self.file, self._key)
         self._filler = Filler(self.journal, self._db, self.pricer)
         self._search = Search(self._filler)
 
     def _safely(self, work: Callable[[], T]) -> T:
-        """Do it; where the file is damaged, or was filled from something else, once more with a fresh one."""
+        """Do it. If the file is damaged, or was filled from another journal, do it with a new one."""
         try:
             if key_of(self.journal) == self._key and self._db.execute("SELECT key FROM about").fetchone() == (
                 self._key,
@@ -204,16 +205,16 @@ class Index:
         return work()
 
     def _numbered(self, wanted: str) -> tuple[int, str] | None:
-        """Number and id of the tree whose id is, or begins or ends with, `wanted`."""
+        """Number and id of the tree whose id is `wanted`, or begins or ends with it."""
         self._filler.look()
         exact = self._db.execute("SELECT tree FROM ids WHERE id = ?", (stored(wanted),)).fetchone()
         if exact is not None and exact[0] >= ROOTED:
-            self._filler.place_since(start_of(exact[0]))  # lines of it that came since
+            self._filler.place_since(start_of(exact[0]))  # it may have new lines
             return exact[0], wanted
         if len(wanted) >= WHOLE_ID and self._filler.unplaced_bytes() > QUICKLY_PLACED:
             return None
         self._filler.place_since()
-        sql, values = at_an_end(wanted)
+        sql, values = with_affix(wanted)
         rows = self._db.execute(f"SELECT tree, id FROM ids WHERE {sql} ORDER BY tree DESC LIMIT 4", values)
         found = [(number, id_of(one)) for number, one in rows]
         if len(found) > 1:
@@ -223,7 +224,7 @@ class Index:
 
 
 def name_of(pricer: Pricer) -> str | None:
-    """What tells prices from others; None for those of a function, which nothing tells."""
+    """A name that identifies prices; None for a price function, which has none."""
     if pricer.quote is not None:
         return None
     return f"{pricer.table.source if pricer.table else ''} {version('genai-prices')}"

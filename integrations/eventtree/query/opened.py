@@ -1,4 +1,4 @@
-"""One tree as it stands now: its fold, what its records say besides, and how far each of its vendors is with it."""
+"""One tree with its present state: its open runs, the vendors it names, and how far each has got with it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Place = tuple[str, int, int]
 
 
 class Opened(NamedTuple):
-    """A tree, where it was read from, and how it stands."""
+    """A tree, the places of its records, its open runs and its vendors."""
 
     tree: EventTree
     lines: Sequence[Place]
-    """Where each of its records stands."""
+    """The place of each of its records."""
     open: frozenset[str]
     """Ids of the runs that have not closed."""
     vendors: tuple[str, ...]
@@ -33,7 +33,7 @@ class Opened(NamedTuple):
 
     @classmethod
     def of(cls, journal: Journal, tree_id: str, lines: Sequence[Place], pricing: Pricing | None) -> Self | None:
-        """The tree of these lines; None if they hold nothing that can be folded."""
+        """The tree of these lines; None if they cannot be folded."""
         records = list(load(journal, lines))
         tree = fold_records(tree_id, records, pricing)
         if tree is None:
@@ -44,13 +44,13 @@ class Opened(NamedTuple):
         )
 
     def running(self, journal: Journal) -> frozenset[str]:
-        """Of the open runs, those that may still end: a process that records the tree lives."""
+        """The open runs, if a process that records the tree is alive; else none can end any more."""
         is_alive = self.open and any(map(journal.is_alive, {process_of(log) for log, *_ in self.lines}))
         return self.open if is_alive else frozenset()
 
 
 def vendors_of(tree_id: str, records: Sequence[record.Record]) -> list[str]:
-    """The vendors that a tree names: those of its root's newest record; of parts alone, those of each part."""
+    """The vendors that a tree names in its root's newest record; without a root, those of all its parts."""
     roots = [one for one in records if one["id"] == tree_id and one["r"] in ROOT_KINDS]
     named = [refs for one in roots or records if (refs := record.refs_of(one)) is not None]
     refs = named[-1] if roots and named else [ref for refs in named for ref in refs]
@@ -61,24 +61,24 @@ WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
 
 
 class Standing(NamedTuple):
-    """What has become of a tree at one vendor."""
+    """The state of a tree at one vendor."""
 
     state: str
-    """`delivered` (it was taken, or its events dropped), `dead` (some of it was refused), or `waiting`."""
+    """`delivered` (all events were taken or dropped), `dead` (the vendor refused some), or `waiting`."""
     parked: str | None
-    """Why the vendor takes nothing until it has other settings."""
+    """Why nothing is sent to the vendor until its settings change."""
 
 
 class Deliveries:
-    """Reads each vendor's files again only when they have changed."""
+    """The states of trees at their vendors. A vendor's files are read again only when they have changed."""
 
     def __init__(self, journal: Journal) -> None:
-        """Nothing is read yet."""
+        """Start with no file read."""
         self._journal = journal
         self._known: dict[str, tuple[tuple[int, float], Any]] = {}
 
     def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Standing]:
-        """Vendor → how a tree stands there."""
+        """Vendor → the state of a tree there."""
         ends: dict[str, int] = {}
         for log, offset, length in places:
             ends[log] = max(offset + length, ends.get(log, 0))

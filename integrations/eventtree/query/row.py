@@ -1,7 +1,7 @@
-"""What a list shows of a tree, and how it stands in the index.
+"""A tree's row: for lists, and as the index stores it.
 
-Most trees of an app are alike but for their figures: what they share (name, models, tags, …) is a `Shape`, kept once,
-and judged once by the very words that judge a tree.
+Most trees of an app differ in their figures only. What they share (name, models, tags, …) is a `Shape`: it is stored
+once, and a filter judges it once, by the same code that judges a tree.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OF_EVENT = attrgetter("kind", "internal", "model", "asked_model", "provider", "t
 
 
 class Shape(NamedTuple):
-    """What trees have in common, each field as the word of the filter finds it in a tree."""
+    """The texts that trees share, each field named after the filter's word that compares it."""
 
     status: tuple[str, ...]
     environment: tuple[str, ...]
@@ -41,7 +41,7 @@ class Shape(NamedTuple):
     vendor: tuple[str, ...]
     """`NAME.FINGERPRINT` of each."""
     priceless: tuple[str, ...]
-    """Models whose price is not known, once for each event that used one, up to `MOST_PRICELESS`. No word asks it."""
+    """Models without a known price, one for each event that used one, up to `MOST_PRICELESS`; compared by no word."""
 
     @classmethod
     def of(cls, tree: EventTree, vendors: Iterable[str]) -> Self:
@@ -57,7 +57,7 @@ class Shape(NamedTuple):
 
     @staticmethod
     def made_of(tree: EventTree, vendors: Iterable[str]) -> Hashable:
-        """All that `of` looks at: of most trees it is what it was of an earlier one."""
+        """All values that `of` uses. Trees that have them in common have the same shape, which is built once."""
         facts = tuple(dict.fromkeys(map(OF_EVENT, tree.events)))
         errors = tuple(dict.fromkeys(event.error.type for event in tree.events if event.error))
         priceless = tuple(islice(_priceless(tree), MOST_PRICELESS))
@@ -65,16 +65,16 @@ class Shape(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """As `written` wrote it."""
+        """The shape that `written` wrote."""
         return cls(*map(tuple, pydantic_core.from_json(text)))
 
     @property
     def written(self) -> str:
-        """As JSON."""
+        """The shape as JSON."""
         return pydantic_core.to_json(self).decode()
 
     def texts(self, word: str) -> Iterable[str]:
-        """What a word of the filter compares with."""
+        """The texts that a word of the filter is compared with."""
         found: tuple[str, ...] = getattr(self, word)
         return (name.rpartition(".")[0] for name in found) if word == "vendor" else found
 
@@ -89,14 +89,14 @@ def _priceless(tree: EventTree) -> Iterator[str]:
 COLUMNS = (
     "id", "shape", "events", "errors", "tokens", "usd", "unpriced", "duration", "feedback", "session", "user",
 )  # fmt: skip
-"""Of the index's table of trees, beside their number: id and shape, and what `figures` gives of the others."""
+"""Columns of the index's table of trees after the number: id, shape, and those of `figures`."""
 
 
 PLAIN = (
     "id", "start", "name", "kind", "status", "running", "session", "user", "events", "errors", "tokens", "unpriced",
     "duration", "feedback",
 )  # fmt: skip
-"""Fields of a `TreeRow` that are plain already."""
+"""Fields of a `TreeRow` that need no conversion."""
 
 
 def figures(tree: EventTree) -> tuple[Any, ...]:
@@ -107,12 +107,12 @@ def figures(tree: EventTree) -> tuple[Any, ...]:
 
 
 def microseconds(start: datetime) -> int:
-    """A time since the epoch."""
+    """A time as microseconds since the epoch."""
     return round(start.timestamp() * 1_000_000)
 
 
 def exact(usd: Decimal | None) -> float | str | None:
-    """Dollars as they are stored: a number where that says all, else text."""
+    """Dollars as the index stores them: a number where that is exact, else text."""
     if usd is None:
         return None
     number = float(usd)
@@ -132,28 +132,28 @@ class TreeRow:
     status: str
     """How the root ended; `incomplete` while it runs, or where its end was never recorded."""
     running: bool
-    """Whether the process that records it is alive, and its root has not ended."""
+    """Whether its root has not ended, and the process that records it is alive."""
     session: str | None
     user: str | None
     events: int
     errors: int
     """Events that failed."""
     tokens: int | None
-    """None where no event knows any."""
+    """None if no event has a count."""
     usd: Decimal | None
-    """None where no event has a price."""
+    """None if no event has a price."""
     unpriced: int
-    """Events that used something whose price is not known: the tree cost at least `usd`."""
+    """Events that used something without a known price: the tree cost at least `usd`."""
     duration: float | None
     """Seconds; None where the root's end is not known."""
     feedback: int
-    """How much feedback there is on it."""
+    """Number of feedbacks on it."""
     shape: Shape
-    """Models, kinds, tags, …: what the filter's words find in it."""
+    """Models, kinds, tags, …: the texts that the filter compares."""
 
     @classmethod
     def of(cls, columns: tuple[Any, ...], shape: Shape, *, running: bool) -> Self:
-        """From a tree's number and columns in the index."""
+        """The row of a tree's number and columns in the index."""
         number, id_, _, events, errors, tokens, usd, unpriced, duration, feedback, session, user = columns
         return cls(
             id=id_of(id_), start=datetime.fromtimestamp(start_of(number) / 1_000_000, UTC),
@@ -165,7 +165,7 @@ class TreeRow:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Plain values by name, for data frames and JSON. Dollars are a float, several names one text."""
+        """Plain values by name, for data frames and JSON. Dollars are a float, lists of names one text."""
         named = {name: getattr(self, name) for name in PLAIN}
         return {
             **named, "usd": None if self.usd is None else float(self.usd), "models": ", ".join(self.models),
@@ -176,7 +176,7 @@ class TreeRow:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Models of its events, as they answered and as they were asked for."""
+        """Models of its events, as the answers name them and as they were asked for."""
         return self.shape.model
 
     @property

@@ -1,8 +1,8 @@
-"""One question to the index: the newest rows that a filter chooses, with as much filling as the answer needs.
+"""One search in the index: the newest rows that a filter chooses. The index is filled as far as the answer needs.
 
-A filter becomes SQL (`Condition`): what `Filter.matches` says of a tree, asked of 250,000 rows at once. The words that
-compare texts are judged in Python, once for each `Shape`; SQL then compares numbers. Free text is in no column: rows
-that fit otherwise are read and judged themselves.
+A filter becomes SQL (`Condition`), which gives the answer of `Filter.matches` for 250,000 rows at once. Words that
+compare texts are judged in Python, once for each `Shape`; SQL then compares numbers. Free text is in no column: the
+trees of rows that fit otherwise are read and judged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eventtree.event import Status
 from eventtree.journal.folder import process_of
 from eventtree.journal.trees import bytes_at, load
 from eventtree.query.fill import NEVER, Filler
-from eventtree.query.packed import at_an_end, id_of, number_at, start_of
+from eventtree.query.packed import id_of, number_at, start_of, with_affix
 from eventtree.query.row import COLUMNS, Shape, TreeRow
 from eventtree.tree import filter as words
 from eventtree.tree.filter import NUMBER_WORDS, Filter, Term
@@ -28,15 +28,15 @@ from eventtree.tree.stored import fold_records
 Cursor = int
 """Where a page ends: the number of its last row."""
 Columns = tuple[Any, ...]
-"""Of a row: its number, and `COLUMNS`."""
+"""A row: its number, and `COLUMNS`."""
 
 ALL = Filter()
 LAST = (1 << 63) - 1
 """No tree has a higher number."""
 READ_AT_ONCE = 200
-"""Rows that are read and judged at once when text is looked for."""
-FILLING = 4.0
-"""So many times as long as looking took it is filled before the next look."""
+"""Rows whose trees are read and judged at once when the filter has free text."""
+FILL_FACTOR = 4.0
+"""Before the rows are asked again, the index is filled for this many times the duration of the last query."""
 SELECTED = f"SELECT tree, {', '.join(COLUMNS)} FROM trees"
 
 
@@ -46,16 +46,16 @@ class Page:
 
     rows: tuple[TreeRow, ...]
     next: Cursor | None
-    """Where the next page begins (`before=`); None where there is no more."""
+    """Where the next page begins (`before=`); None after the last."""
     is_certain: bool
-    """Whether no tree is missing: False where time ran out before the logs were read that far."""
+    """Whether no tree is missing; False if time ran out before the logs were read that far."""
 
 
 class Search:
-    """Asks the rows that there are, and has more of them made until the answer is certain."""
+    """Searches the rows, and fills the index until the answer is certain."""
 
     def __init__(self, filler: Filler) -> None:
-        """Ask what `filler` fills."""
+        """Search the index that `filler` fills."""
         self._filler = filler
         self._db = filler.db
         self._shapes: dict[int, Shape] = {}
@@ -72,8 +72,8 @@ class Search:
             is_certain = horizon == NEVER or (len(found) >= limit and start_of(found[-1][0]) > horizon)
             if is_certain or now >= end:
                 break
-            # Looking again is not to cost more than the filling between two looks.
-            until = min(end, now + FILLING * (now - began))
+            # So most of the time goes into filling, not into repeated queries.
+            until = min(end, now + FILL_FACTOR * (now - began))
             self._filler.step()
             while time.monotonic() < until and self._filler.horizon() != NEVER:
                 self._filler.step()
@@ -83,7 +83,7 @@ class Search:
     def _matching(
         self, chosen: Filter, before: Cursor | None, limit: int, end: float, judged: dict[int, bool]
     ) -> tuple[list[Columns], Cursor | None]:
-        """Columns of the newest rows chosen, and the last one that was looked at; None if that was the very last."""
+        """Columns of the newest rows chosen, and the number of the last row examined; None if it is the last of all."""
         condition = self.condition(chosen)
         by_text = any(term.word == words.TEXT for terms in chosen.choices for term in terms)  # rows must be read
         at_once = READ_AT_ONCE if by_text else limit
@@ -102,7 +102,7 @@ class Search:
                 return found, None
 
     def _is_chosen(self, row: Columns, chosen: Filter, judged: dict[int, bool]) -> bool:
-        """Whether a tree has the texts: its bytes say quickly that it has not, the tree itself that it has."""
+        """Whether a tree has the texts. Its bytes rule out most trees quickly; the others are folded."""
         number, stored_id, shape = row[:3]
         if number not in judged:
             journal, places = self._filler.journal, self._filler.places(number)
@@ -118,7 +118,7 @@ class Search:
         return list(self._shapes[shape].texts("vendor"))
 
     def condition(self, chosen: Filter) -> Condition:
-        """A filter as SQL over the rows that there are now."""
+        """A filter as SQL over the present rows."""
         newest = max(self._shapes, default=0)
         for number, text in self._db.execute("SELECT id, text FROM shapes WHERE id > ?", (newest,)):
             self._shapes[number] = Shape.read(text)
@@ -127,7 +127,7 @@ class Search:
         return condition
 
     def row(self, row: Columns) -> TreeRow:
-        """Columns as what a list shows."""
+        """The `TreeRow` of a row's columns."""
         if row[2] not in self._shapes:
             self.condition(ALL)
         shape = self._shapes[row[2]]
@@ -140,31 +140,31 @@ class Search:
 NUMBERS: Mapping[str, str] = {**{word: word for word in NUMBER_WORDS}, "cost": "CAST(usd AS REAL)"}
 """Word → the column it compares."""
 OWN_COLUMNS = ("session", "user")
-"""Words whose texts have a column: there may be as many as trees."""
+"""Words whose texts have a column of their own, since each tree may have another."""
 
 
 class Condition:
-    """Rows that a filter may choose: all that it does, and where it looks for text, those that fit otherwise."""
+    """A filter as SQL. It chooses the filter's rows; free text counts as found, and is left to the caller."""
 
     def __init__(self, chosen: Filter, shapes: Mapping[int, Shape]) -> None:
         """Judge all shapes by the filter's words."""
         self.shapes = shapes
-        """The shapes that rows may have now."""
+        """All shapes of the present rows."""
         self.values: list[Any] = []
-        """What stands for the question marks of `sql`."""
+        """The values of the question marks in `sql`."""
         self.terms: list[Term] = []
-        """Terms that `fits(NUMBER, TEXT)` in `sql` asks."""
+        """The terms that `sql` checks by `fits(NUMBER, TEXT)`."""
         choices = [" AND ".join(map(self._one, terms)) or "1" for terms in chosen.choices]
         self.sql = " OR ".join(f"({choice})" for choice in choices) or "1"
 
     def fits(self, number: int, text: str | None) -> bool:
-        """What SQL calls for texts that it cannot compare itself."""
+        """Whether a text fits a term. SQL calls it for texts that it cannot compare itself."""
         return text is not None and self.terms[number].fits_text(text)
 
     def _one(self, term: Term) -> str:
         if term.word == words.TEXT:
             return "1"
-        # What is unknown is NULL, and fits nothing: turned round it fits.
+        # An unknown value is NULL and fits no term, so it fits every negated one.
         return f"NOT coalesce({self._plain(term)}, 0)" if term.negated else self._plain(term)
 
     def _plain(self, term: Term) -> str:
@@ -177,7 +177,7 @@ class Condition:
         if term.word == words.FEEDBACK:
             return "feedback > 0"
         if term.word == words.ID:
-            ends = [at_an_end(value[0]) for value in term.values]
+            ends = [with_affix(value[0]) for value in term.values]
             return f"({' OR '.join(self._with(sql, *values) for sql, values in ends)})"
         if term.word in OWN_COLUMNS:
             return self._own_column(term)
@@ -188,7 +188,7 @@ class Condition:
         self.terms.append(term)
         judged = f"fits({len(self.terms) - 1}, {term.word})"
         texts = ["%".join(re.sub("[!%_]", r"!\g<0>", piece) for piece in value) for value in term.values]
-        # SQLite leaves out the case of ASCII alone, and reads no further than a NUL.
+        # SQLite ignores case only in ASCII, and stops at a NUL.
         if not all(text.isascii() and "\0" not in text for text in texts):
             return judged
         likes = " OR ".join(self._with(f"{term.word} LIKE ? ESCAPE '!'", text) for text in texts)
@@ -200,7 +200,7 @@ class Condition:
 
 
 def needles(chosen: Filter) -> list[str]:
-    """Texts of which one stands in every tree that is chosen; none where that cannot be said."""
+    """Texts, one of which every chosen tree contains; none if the filter does not require a text."""
     texts = [
         [term.values[0][0] for term in terms if term.word == words.TEXT and not term.negated]
         for terms in chosen.choices

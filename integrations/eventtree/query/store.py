@@ -1,7 +1,7 @@
-"""The index's SQLite file: in the user's cache folder, thrown away at any doubt, or in memory where no file can be.
+"""The index's SQLite file: in the user's cache folder, or in memory where that is impossible.
 
-It says nothing that the logs do not say, so nothing is lost with it. Another journal in the same folder, a newer form,
-trees that were cleared, damage: it begins anew.
+It holds nothing that the logs do not hold. So it is emptied whenever it may be wrong: for another journal in the same
+folder, a newer schema, cleared trees, damage.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import platformdirs
 from eventtree import __version__
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.trees import CLEARED
-from eventtree.query.packed import has_at_an_end, id_of
+from eventtree.query.packed import has_affix, id_of
 from eventtree.tree.filter import share_of
 
-FORM = 6
-"""Goes up whenever the tables, or what stands in them, change."""
+SCHEMA_VERSION = 7
+"""Goes up whenever the tables, or the meaning of their values, change."""
 BUSY_SECONDS = 5.0
-"""Another process may fill the same index: it writes a log at a time."""
+"""How long to wait for another process that fills the same index; it writes a log at a time."""
 MEMORY = ":memory:"
 ENDINGS = ("", "-wal", "-shm")
 MOST_FILES = 24
-"""Indexes of a user: those of other journals, prices and versions that nobody has asked for longest give way."""
+"""Indexes kept for one user, of different journals, prices and versions; the least recently used are deleted."""
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, upto 
 CREATE TABLE IF NOT EXISTS ids (id PRIMARY KEY, tree INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (tree INTEGER, log INTEGER, at INTEGER, places BLOB, PRIMARY KEY (tree, log, at))
 WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sound (log TEXT PRIMARY KEY, mark TEXT, places TEXT);
+CREATE TABLE IF NOT EXISTS verified (log TEXT PRIMARY KEY, mark TEXT, places TEXT);
 CREATE TABLE IF NOT EXISTS stale (tree INTEGER PRIMARY KEY, id);
 CREATE TABLE IF NOT EXISTS shapes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS trees (
@@ -47,8 +47,8 @@ CREATE TABLE IF NOT EXISTS trees (
     duration REAL, feedback INTEGER, session TEXT, user TEXT
 );
 """
-"""`tree` is a tree's number, `id` its id, as `packed.py` has them, and so are the `places` of its lines. A tree that is
-`stale` has lines that its row does not know yet. `sound` is the journal's own of that name.
+"""`tree` is a tree's number, `id` its stored id, `places` those of its lines: see `packed.py`. A tree in `stale` has
+lines that are not in its row. `verified` is `Journal.verified`.
 """
 
 
@@ -56,12 +56,12 @@ def file_of(journal: Journal, prices: str | None) -> str:
     """The file of a journal's index for these prices; in memory for a journal in memory, or prices without a name."""
     if not isinstance(journal.files, DiskFiles) or prices is None:
         return MEMORY
-    made_of = blake2b(f"{FORM} {__version__} {prices}".encode(), digest_size=4).hexdigest()
+    made_of = blake2b(f"{SCHEMA_VERSION} {__version__} {prices}".encode(), digest_size=4).hexdigest()
     return str(_folder() / f"{_name_of(journal.files)}-{made_of}.sqlite")
 
 
 def forget(journal: Journal) -> None:
-    """Delete a journal's indexes: what was cleared must not be read there either."""
+    """Delete a journal's indexes, so that nothing of cleared trees stays there."""
     if isinstance(journal.files, DiskFiles):
         for file in _folder().glob(f"{_name_of(journal.files)}-*"):
             with suppress(OSError):
@@ -69,15 +69,15 @@ def forget(journal: Journal) -> None:
 
 
 def key_of(journal: Journal) -> str:
-    """What the index was filled from: with another key, it begins anew."""
+    """Identifies the state that an index was filled from; an index with another key is emptied."""
     return f"{journal.salt.hex()} {journal.files.size(CLEARED)}"
 
 
-def opened(file: str, key: str) -> sqlite3.Connection:
-    """A connection to the index of that key, emptied if it was another's; in memory if `file` cannot be used."""
+def connect(file: str, key: str) -> sqlite3.Connection:
+    """A connection to the index, emptied if it has another key; in memory if `file` cannot be used."""
     for _ in range(2):
         try:
-            return _connected(file, key)
+            return _connect(file, key)
         except (sqlite3.DatabaseError, OSError) as error:
             if file == MEMORY:
                 raise
@@ -85,7 +85,7 @@ def opened(file: str, key: str) -> sqlite3.Connection:
                 break
             if not is_busy(error) and not discard(file):
                 break
-    return _connected(MEMORY, key)
+    return _connect(MEMORY, key)
 
 
 def discard(file: str) -> bool:
@@ -98,12 +98,12 @@ def discard(file: str) -> bool:
 
 
 def is_busy(error: Exception) -> bool:
-    """Whether another process fills the index: it is sound."""
+    """Whether another process is writing the index, which is not damaged then."""
     return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 @contextmanager
-def within(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """One transaction that writes."""
     connection.execute("BEGIN IMMEDIATE")
     with connection:
@@ -125,33 +125,33 @@ def _name_of(files: DiskFiles) -> str:
     return blake2b(str(files.folder.resolve()).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
-def _connected(file: str, key: str) -> sqlite3.Connection:
+def _connect(file: str, key: str) -> sqlite3.Connection:
     if file != MEMORY:
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        Path(file).touch(mode=0o600)  # asked for now
+        Path(file).touch(mode=0o600)  # its time says when it was last used
         _tidy(Path(file).parent)
     connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.create_function("share_of", 1, lambda stored: share_of(id_of(stored)), deterministic=True)
-        connection.create_function("has_at_an_end", 2, has_at_an_end, deterministic=True)
+        connection.create_function("has_affix", 2, has_affix, deterministic=True)
         connection.executescript(SCHEMA)
-        if not _is_of(connection, key):  # else nobody has to wait for who fills it
-            _begin(connection, key)
+        if not _has_key(connection, key):  # asked first: emptying waits for a process that fills the index
+            _empty(connection, key)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def _is_of(connection: sqlite3.Connection, key: str) -> bool:
+def _has_key(connection: sqlite3.Connection, key: str) -> bool:
     known: tuple[str] | None = connection.execute("SELECT key FROM about").fetchone()
     return known == (key,)
 
 
-def _begin(connection: sqlite3.Connection, key: str) -> None:
-    with within(connection):
-        if _is_of(connection, key):
+def _empty(connection: sqlite3.Connection, key: str) -> None:
+    with transaction(connection):
+        if _has_key(connection, key):
             return  # another process was quicker
-        for table in ("about", "logs", "sound", "ids", "lines", "stale", "shapes", "trees"):
+        for table in ("about", "logs", "verified", "ids", "lines", "stale", "shapes", "trees"):
             connection.execute(f"DELETE FROM {table}")
         connection.execute("INSERT INTO about VALUES (1, ?)", (key,))

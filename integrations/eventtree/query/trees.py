@@ -23,14 +23,14 @@ AT_ONCE = 100
 HEADINGS = ("began", "name", "status", "events", "tokens", "cost", "duration", "session", "user", "tree")
 
 _indexes: dict[Journal, tuple[Any, Index]] = {}
-"""Those of this process, with the prices and the tokenizer they go by: a notebook asks again and again."""
+"""Journal → its open index, with the prices and the tokenizer of that. A notebook asks for the same again and again."""
 
 
 class Trees:
-    """Trees of a journal, newest first, each read when it is come to. May be gone through again, and then sees more."""
+    """Trees of a journal, newest first, each read when it is reached. Iterating again also finds newer trees."""
 
     def __init__(self, journal: Journal, chosen: Filter) -> None:
-        """Those that a filter chooses."""
+        """The trees that a filter chooses."""
         self._journal = journal
         self._chosen = chosen
 
@@ -43,7 +43,7 @@ class Trees:
                 yield tree
 
     def rows(self) -> Iterator[TreeRow]:
-        """What a list shows of each tree: no tree is read, but where the filter looks for text."""
+        """The row of each tree. Trees are read only if the filter has free text."""
         process.settle()
         before: Cursor | None = None
         while True:
@@ -54,7 +54,7 @@ class Trees:
                 return
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A tree a row, for `pandas.DataFrame(…)` or `polars.DataFrame(…, infer_schema_length=None)`: plain values."""
+        """Dicts of plain values, for `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`."""
         return [row.plain for row in self.rows()]
 
     def __repr__(self) -> str:
@@ -91,12 +91,12 @@ def trees(
 ) -> Trees:
     """The trees of a journal (default: the configured one), newest first, lazily.
 
-    `session` and `user` are whole names, `since` is a time, or how long ago: `"1h"`, `timedelta(days=7)`. `where` takes
-    the words of the filter, `status:error model:gpt-4o cost>0.01 "some text"`: see `eventtree.tree.filter`.
+    `session` and `user` are full names; `since` is a time, or how long ago: `"1h"`, `timedelta(days=7)`. `where` is a
+    filter, `status:error model:gpt-4o cost>0.01 "some text"`: see `eventtree.tree.filter`.
 
     Raises:
         ConfigError: a word of the filter is wrong.
-        JournalError: there is no such journal.
+        JournalError: the journal does not exist.
     """
     chosen = where if isinstance(where, Filter) else Filter.parse(where)
     for word, value in (("session", session), ("user", user)):
@@ -110,15 +110,15 @@ def trees(
 
 
 def last_tree(journal: str | Path | Journal | None = None) -> EventTree | None:
-    """The tree that began last; None where there is none yet."""
+    """The tree that began last; None if there is none yet."""
     return next(iter(trees(journal)), None)
 
 
 def journal_of(folder: str | Path | None) -> Journal:
-    """The journal of a folder that is there.
+    """The journal of an existing folder.
 
     Raises:
-        JournalError: it is not.
+        JournalError: the folder does not exist.
     """
     name = config.resolve(journal=folder).folder
     if name != MEMORY and not Path(name).expanduser().is_dir():
@@ -129,19 +129,19 @@ def journal_of(folder: str | Path | None) -> Journal:
 
 
 def index_of(journal: Journal) -> Index:
-    """The index of a journal, kept open in this process; another one where the configured prices are others now."""
+    """The index of a journal, kept open in this process until the configured prices or tokenizer change."""
     settings = config.resolve()
-    way = (settings.prices, settings.tokenizer)
+    pricing = (settings.prices, settings.tokenizer)
     known = _indexes.get(journal)
-    if known is None or known[0] != way:
+    if known is None or known[0] != pricing:
         if known is not None:
             known[1].close()
-        known = _indexes[journal] = (way, Index(journal))
+        known = _indexes[journal] = (pricing, Index(journal))
     return known[1]
 
 
 def close_indexes() -> None:
-    """Close those that `trees` has opened; it opens them again."""
+    """Close the indexes that `trees` has opened; it opens them again when needed."""
     for _, index in _indexes.values():
         index.close()
     _indexes.clear()

@@ -1,4 +1,4 @@
-"""`eventtree view`: the trees of a journal in a browser on this machine, and what each vendor got of them.
+"""`eventtree view`: the trees of a journal in a browser on this machine, and the requests that each vendor got.
 
 `app(journal, token=…)` is the same as an ASGI app, to be mounted in one of yours.
 """

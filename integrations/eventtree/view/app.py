@@ -1,4 +1,4 @@
-"""The routes: pages ask for JSON, and what changes something is a POST of its own. Everything is behind `guards.py`."""
+"""The routes: pages GET JSON, and each change is a POST of its own. `guards.py` checks every request first."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ STATIC = Path(__file__).parent / "static"
 ROWS = 100
 """Rows of one answer, where the page does not ask for fewer."""
 SEARCH_SECONDS = 2.0
-"""What was found until then is shown, and the page asks again for the rest."""
+"""A search is answered after so long with the trees found by then; the page asks again for the rest."""
 FILL_SECONDS = 0.1
-"""The index is filled behind the page in pieces, so that nobody waits for it for long."""
+"""The index is filled in pieces of so long while no page asks, so that none waits for long."""
 NEAR = 20
-"""Trees of a session among which the one is looked for that goes on with a paused one."""
+"""So many trees of a session are searched for the one that resumed an interrupted one."""
 BODY_BYTES = 64 * 1024
-"""A POST is no longer."""
+"""The largest body of a POST."""
 
 
 def app(
@@ -52,9 +52,9 @@ def app(
 ) -> ASGIApp:
     """The viewer as an ASGI app: `app.mount("/traces", eventtree.view.app(token="…"))` in Starlette or FastAPI.
 
-    `journal` is a folder, `:memory:` or a `Journal`; without it, the configured one. The page is opened once with
+    `journal` is a folder, `:memory:` or a `Journal`; by default the configured one. The page is opened once with
     `?t=TOKEN`, which becomes a cookie; without a token only callers on this machine are answered. `allowed_hosts` are
-    names under which it may be asked for besides this machine's own. `prices` is the setting of that name.
+    host names that are answered besides this machine's own. `prices` is the setting of that name.
 
     Raises:
         ConfigError: the token is shorter than 16 characters, or the table of prices is wrong.
@@ -69,7 +69,7 @@ def app(
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """The words of an error of ours, of the disk or of a request that cannot be read."""
+    """The answer to a request that raised one of our errors, an error of the disk, or a wrong request."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code)
     if isinstance(error, OSError):
@@ -87,23 +87,25 @@ class View:
         self.tail = Tail(journal, lambda: self.index.refresh(FILL_SECONDS))
 
     def routes(self) -> list[Route | Mount]:
-        """Every path that is answered, and what may be asked of it."""
+        """Every path, with its endpoint."""
         tree, event = "/api/trees/{tree}", "/api/trees/{tree}/events/{event}"
         gets = {
             "/": lambda _: FileResponse(STATIC / "index.html"),
-            "/favicon.ico": lambda _: FileResponse(STATIC / "icon.svg"),  # for answers that name none: refusals
+            "/favicon.ico": lambda _: FileResponse(
+                STATIC / "icon.svg"
+            ),  # asked for with pages that name no icon: refusals
             "/api/trees": self.trees,  # rows of the list, newest first: ?q=FILTER&before=…&limit=…
             tree: self.tree,  # one tree without contents
             event: self.event,  # one event
             f"{event}/{{field}}": self.field,  # a long field of it: ?offset=…&size=…
-            f"{tree}/delivery": self.tree_delivery,  # how far each vendor is that the tree names
+            f"{tree}/delivery": self.tree_delivery,  # its state at each vendor it names
             f"{tree}/requests": self.requests,  # the exact requests that carry an event: ?vendor=…&event=…
             "/api/delivery": lambda _: JSONResponse(vendors().delivery_in(self.journal)),  # the report, dead letters
             "/api/live": self.live,  # server-sent events: which trees have changed
         }
         acts: dict[str, Callable[[shape.Json], Any]] = {
             "feedback": self.give_feedback,
-            "resend": lambda body: vendors().send_again(self.journal, body.get("letters")),
+            "resend": lambda body: vendors().resend(self.journal, body.get("letters")),
             "drop": lambda body: drop_letters(self.journal, vendors().chosen(self.journal, body.get("letters"))),
             "clear": lambda body: clear(self.journal, {self.opened(body.get("tree")).tree.id}),
         }
@@ -124,12 +126,12 @@ class View:
         if place == -1:
             raise ConfigError("before", f"{before!r} is no end of a page", "Leave it out")
         found = self.index.search(words, before=place, limit=limit, seconds=SEARCH_SECONDS)
-        # As text: a page's numbers are not long enough.
+        # As text: JavaScript's numbers are exact only to 53 bits.
         beyond = None if found.next is None else str(found.next)
         return JSONResponse({"rows": list(map(shape.row, found.rows)), "next": beyond, "certain": found.is_certain})
 
     def opened(self, tree_id: Any) -> Opened:
-        """One tree as it stands; a JournalError where there is none of that id."""
+        """One tree with its present state; raises JournalError if there is none with this id."""
         found = self.index.opened(str(tree_id))
         if found is None or found.tree.id != tree_id:
             raise JournalError(f"no tree {tree_id} in this journal")
@@ -148,7 +150,7 @@ class View:
         return JSONResponse(shape.outline(opened.tree, opened.running(self.journal)) | more)
 
     def resumed_by(self, tree: EventTree) -> str | None:
-        """The tree that goes on with this one, where this one was paused."""
+        """The id of the tree that resumed this one, if this one was interrupted."""
         if tree.root.session_id is None or all(event.status is not Status.INTERRUPTED for event in tree.events):
             return None
         later = Filter.parse(f"session:{quoted(tree.root.session_id)} since:{quoted(tree.root.start.isoformat())}")
@@ -193,14 +195,14 @@ class View:
 
 
 def vendors() -> ModuleType:
-    """What knows the vendors: all that delivers is imported with it, which the first page does not wait for."""
+    """The module of vendors' endpoints, imported late: it imports all of delivery, and the first page need not wait."""
     from eventtree.view import vendors
 
     return vendors
 
 
 def _with_body(act: Callable[[shape.Json], Any]) -> Any:
-    """Read the JSON object of a POST, up to its bound, then act on it in a thread."""
+    """An endpoint that reads the JSON object of a POST, of bounded size, and acts on it in a thread."""
 
     async def endpoint(request: Request) -> Response:
         body = bytearray()

@@ -1,11 +1,11 @@
-"""Who is answered, and what every answer says: a port of this machine can be reached by every web page and every user.
+"""Checks of every request to the viewer: any web page and any user can reach a port of this machine.
 
-What is shown is the output of models, hostile text by definition. So, in this order:
-- The `Host` must be this machine, or a name that was allowed: a page that rebinds its own name to 127.0.0.1 is refused.
-- What changes something, and the stream of events, is for pages of this very server: `Origin`, `Sec-Fetch-Site`.
-- Every request brings the token of this start. The address that is printed brings it once, then a cookie does, which no
-  script and no other site can use. Without a token only this machine is answered.
-- Every answer forbids the browser whatever the page does not need; none lets another origin read it.
+The viewer shows the output of models, which may be hostile. So, in this order:
+- The `Host` must be this machine or an allowed name: a page that rebinds its own name to 127.0.0.1 is refused.
+- POSTs and the stream of events are for pages of this server only: `Origin`, `Sec-Fetch-Site`.
+- Every request brings the token of this start. The printed address brings it once; then a cookie does, which no script
+  and no other site can use. Without a token only this machine is answered.
+- Every answer forbids the browser all that the page does not need, and no other origin can read it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 OWN_HEADER = "x-eventtree"
-"""A header that no form and no simple request of another page can carry."""
+"""A header that neither a form nor a simple request of another page can set."""
 STREAM = "/api/live"
 """The stream of events; a page of another origin could not read it, but would hold it open."""
 HEADERS = {
@@ -42,15 +42,15 @@ class Guards:
     """The checks around an ASGI app."""
 
     def __init__(self, app: ASGIApp, token: str | None, allowed_hosts: Iterable[str] = ()) -> None:
-        """Ask for `token`, or with None for a caller on this machine; `allowed_hosts` are names besides localhost."""
+        """Require `token`, or with None a caller on this machine; `allowed_hosts` are names besides localhost."""
         self.app = app
         self.token = token
         self.hosts = THIS_MACHINE | {host.lower() for host in allowed_hosts}
-        # Browsers keep one set of cookies for all ports of a host: each start has a name of its own.
+        # Browsers share cookies between all ports of a host: each token gets a cookie name of its own.
         self.cookie = f"eventtree_{hashlib.blake2b((token or '').encode(), digest_size=4).hexdigest()}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse."""
+        """Answer a request, or refuse it."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
@@ -67,7 +67,7 @@ class Guards:
             await self.app(scope, receive, send)
 
     def _refuse_origin(self, scope: Scope, headers: Headers) -> Response | None:
-        """The answer to a request that a page of another origin made, or may have made."""
+        """The refusal of a request that a page of another origin made, or may have made; None for any other."""
         host = headers.get("host", "").lower()
         if _name_of(host) not in self.hosts:
             return _refused(400, "This name is not served here. Allow it with --allowed-host NAME.")
@@ -80,7 +80,7 @@ class Guards:
         return _refused(403, "The header X-Eventtree is missing.") if changes and OWN_HEADER not in headers else None
 
     def _refuse_stranger(self, scope: Scope, headers: Headers) -> Response | None:
-        """The answer to a request without the token, and to the one whose address brings it."""
+        """The refusal of a request without the token, or a redirect if its address brings it; None for any other."""
         if self.token is None:
             caller = scope.get("client")
             is_near = caller is None or caller[0] in THIS_MACHINE or caller[0].startswith("127.")

@@ -1,4 +1,4 @@
-"""The live tail: one task tells every open page which trees have changed. Without a page nothing is looked at."""
+"""The live tail: one task sends every open page the ids of changed trees. Without a page nothing is read."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from eventtree.journal.scan import Scan
 
 POLL_SECONDS = 0.25
 REST_SECONDS = 0.02
-"""Between two pieces of work where nothing is new."""
+"""Pause between two pieces of idle work."""
 BEAT_SECONDS = 15.0
-"""An idle stream says something this often, so that a page that has gone is noticed."""
+"""An idle stream sends a comment this often, so that a closed page is noticed."""
 WAITING_MESSAGES = 64
-"""A page that is this far behind is dropped: it comes again, and loads what it needs anew."""
+"""A page that is so many messages behind is dropped: it connects again, and reloads."""
 MOST_PAGES = 64
 MOST_NAMED = 200
-"""Trees one message names; beyond it the page is told to look at all."""
+"""Trees that one message names; with more, the page reloads its list."""
 
 BEGUN = {"trees": [], "all": False, "begun": True, "delivery": True}
-"""How every stream begins: anything may have changed, what is shown is looked at again where it stands."""
+"""The first message of every stream: anything may have changed, so the page reloads what it shows."""
 
 
 class News(NamedTuple):
-    """What has changed."""
+    """The changes since the last look."""
 
     trees: list[str]
     """Ids of the trees that have new records."""
     all: bool
-    """Whether any tree may have changed, or be gone: something was taken out of the logs."""
+    """Whether any tree may have changed or gone, because a log was removed or cut."""
     delivery: bool
-    """Whether a vendor has got further, or has refused something."""
+    """Whether a vendor's cursor or dead letters have changed."""
 
 
 class Changes:
-    """Looks at the sizes of a journal's files, and reads what is new."""
+    """Compares the sizes of a journal's files, and reads the new lines."""
 
     def __init__(self, journal: Journal) -> None:
-        """What is there now is no news."""
+        """Start from the present state."""
         self.journal = journal
-        self._sizes = self._looked()
+        self._sizes = self._current_sizes()
         self._scan = Scan(journal, {name: size for name, size in self._sizes.items() if name.endswith(".log")})
 
     def look(self) -> News | None:
-        """What is new; None where nothing is."""
-        before, now = self._sizes, self._looked()
+        """The changes since the last look; None if there are none."""
+        before, now = self._sizes, self._current_sizes()
         if before == now:
             return None
         self._sizes = now
@@ -58,37 +58,37 @@ class Changes:
         is_less = any(now.get(name, 0) < before.get(name, 0) for name in logs)
         return News(trees, is_less, len(differ) > len(logs))
 
-    def _looked(self) -> dict[str, int]:
+    def _current_sizes(self) -> dict[str, int]:
         names = [name for name in self.journal.files.names() if name.endswith((".log", ".cursor", ".dead"))]
         return {name: self.journal.files.size(name) for name in names}
 
 
 class Tail:
-    """What changes in a journal, for any number of pages."""
+    """Sends the changes of a journal to any number of pages."""
 
     def __init__(self, journal: Journal, idle: Callable[[], bool] = lambda: True) -> None:
-        """`idle` is called where nothing is new, soon again unless it says that nothing is left to do."""
+        """`idle` does other work while nothing changes; once it returns True, it is called less often."""
         self.journal = journal
         self.idle = idle
         self._pages: set[asyncio.Queue[str | None]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._looks = asyncio.Event()
-        """Set while what comes is told."""
+        self._is_watching = asyncio.Event()
+        """Set while changes are sent to the pages."""
 
     @property
     def is_full(self) -> bool:
-        """Whether no more pages are told."""
+        """Whether no more pages are accepted."""
         return len(self._pages) >= MOST_PAGES
 
     async def messages(self) -> AsyncIterator[str]:
-        """Server-sent events, until the page goes or is too slow."""
+        """Server-sent events, until the page closes or is too slow."""
         page: asyncio.Queue[str | None] = asyncio.Queue(WAITING_MESSAGES)
         self._pages.add(page)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._look())
+            self._task = asyncio.create_task(self._watch())
         try:
-            # What was recorded since the page was loaded, and before anybody looked, is told by no later message.
-            await self._looks.wait()
+            # Later messages lack the changes between the loading of the page and now: BEGUN stands for them.
+            await self._is_watching.wait()
             message: str | None = f"retry: 1000\ndata: {json.dumps(BEGUN)}\n\n"
             while message is not None:
                 yield message
@@ -99,9 +99,9 @@ class Tail:
         finally:
             self._pages.discard(page)
 
-    async def _look(self) -> None:
+    async def _watch(self) -> None:
         changes = await asyncio.to_thread(Changes, self.journal)
-        self._looks.set()
+        self._is_watching.set()
         rests = True
         while self._pages:
             await asyncio.sleep(POLL_SECONDS if rests else REST_SECONDS)
@@ -111,12 +111,12 @@ class Tail:
                     rests = await asyncio.to_thread(self.idle)
                 else:
                     is_all = news.all or len(news.trees) > MOST_NAMED
-                    self._tell({"trees": news.trees[:MOST_NAMED], "all": is_all, "delivery": news.delivery})
+                    self._send({"trees": news.trees[:MOST_NAMED], "all": is_all, "delivery": news.delivery})
             except Exception as error:  # noqa: BLE001  (the boundary of the tail: the disk may refuse for a while)
                 diagnostics.failed("the live tail", error)
-        self._looks.clear()
+        self._is_watching.clear()
 
-    def _tell(self, news: dict[str, object]) -> None:
+    def _send(self, news: dict[str, object]) -> None:
         for page in list(self._pages):
             try:
                 page.put_nowait(f"data: {json.dumps(news)}\n\n")

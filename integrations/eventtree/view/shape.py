@@ -1,7 +1,7 @@
-"""An `EventTree` as the page takes it: an outline of all events, and one event with its contents.
+"""An `EventTree` as JSON for the page: an outline of all events, and one event with its contents.
 
-The outline holds no contents, so that ten thousand events are a quick answer; contents come one event at a time, and
-what is long of them in pieces. The words are those of the public event JSON.
+The outline has no contents, so that ten thousand events are a quick answer; contents are fetched an event at a time,
+long fields in pieces. Names are those of the public event JSON.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ MOST_EVENTS = 50_000
 """Events of one outline."""
 LONGEST_NAME = 200
 SHORT_TEXT = 400
-"""Of a tool's answer, what stands beside the call."""
+"""Characters of a tool's answer that are shown beside its call."""
 WHOLE_BYTES = 512 * 1024
-"""Contents of one event that are answered at once; a field beyond it comes in pieces."""
+"""Size of an event's contents in one answer; longer fields are fetched in pieces."""
 PIECE_BYTES = 1 << 20
 RUNNING = "running"
-"""How an event stands whose end was not recorded, while its process lives."""
+"""Status of an event without an end, while its process is alive."""
 
 Json = dict[str, Any]
 
 
 def outline(tree: EventTree, running: Collection[str]) -> Json:
-    """A tree without contents: what holds for all of it, and a row for each event. `running` are ids of open runs."""
+    """A tree without contents: its own fields, and a row for each event. `running` are the ids of open runs."""
     root, places = tree.root, {event.id: place for place, event in enumerate(tree.events)}
     shown = tree.events[:MOST_EVENTS]
     models = [{**one._asdict(), "model": cut(one.model), "usd": number(one.usd)} for one in models_of(tree)]
@@ -70,12 +70,12 @@ def row_of(event: Event, root: Event, parent: int, running: Collection[str]) -> 
 
 
 def status_of(event: Event, running: Collection[str]) -> str:
-    """How an event ended; `running` where its end is yet to come."""
+    """An event's status; `running` while it may still end."""
     return RUNNING if event.status is Status.INCOMPLETE and event.id in running else str(event.status)
 
 
 def sums_of(tree: EventTree) -> Json:
-    """Tokens by kind and dollars of a tree; what no event knows is None."""
+    """Tokens by kind and dollars of a tree; None where no event has a figure."""
     return {
         "tokens": tokens_of(tree), "usd": number(tree.total_usd), "unpriced": tree.unpriced,
         "events": len(tree.events), "errors": sum(event.status is Status.ERROR for event in tree.events),
@@ -83,7 +83,7 @@ def sums_of(tree: EventTree) -> Json:
 
 
 def event_in(tree: EventTree, event_id: str) -> Event:
-    """One event of a tree; a JournalError where it has none of that id."""
+    """The event of a tree with this id; raises JournalError if there is none."""
     found = next((event for event in tree.events if event.id == event_id), None)
     if found is None:
         raise JournalError(f"no event {event_id} in this tree")
@@ -91,9 +91,9 @@ def event_in(tree: EventTree, event_id: str) -> Event:
 
 
 def detail(tree: EventTree, event: Event, running: Collection[str]) -> bytes:
-    """One event as its public JSON, with what the page joins to it.
+    """One event as its public JSON, with related events and feedback.
 
-    `long` names each field that is too long, with its bytes: `piece` answers it by range.
+    `long` is the size in bytes of each field that is too long to be included: `piece` returns it by range.
     """
     fields = {name: _json(getattr(event, name)) for name in Event.model_fields}
     room, long = WHOLE_BYTES, {}
@@ -110,17 +110,17 @@ def detail(tree: EventTree, event: Event, running: Collection[str]) -> bytes:
 
 
 def piece(event: Event, name: str, offset: int, size: int) -> Json:
-    """Part of a long field's JSON text, where the next one begins, and the bytes of the whole."""
+    """Part of a long field's JSON text, the offset of the next part, and the size of the whole."""
     whole = _json(getattr(event, name))
     end = min(len(whole), offset + min(size, PIECE_BYTES))
     while offset < end < len(whole) and whole[end] & 0xC0 == 0x80:
-        end -= 1  # no character is parted
+        end -= 1  # a character is not split
     text = whole[offset:end].decode("utf-8", "replace")
     return {"text": text, "next": end if end < len(whole) else None, "bytes": len(whole)}
 
 
 def answers(tree: EventTree, event: Event) -> Json:
-    """Tool call id → what stands beside the call of the event that answered it."""
+    """Tool call id → the beginning of the answer, and the event that gave it."""
     found: Json = {}
     for call, tool, content in answers_to(tree, event):
         text = content if isinstance(content, str) else _json(content).decode()
@@ -130,12 +130,12 @@ def answers(tree: EventTree, event: Event) -> Json:
 
 
 def cut(text: str) -> str:
-    """A name as far as a row shows it."""
+    """A name, shortened for a row."""
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
 def number(usd: Decimal | None) -> float | None:
-    """Dollars as JSON has them."""
+    """Dollars as a number of JSON."""
     return None if usd is None else float(usd)
 
 

@@ -1,4 +1,4 @@
-"""What each vendor has got of a tree, and what exactly it is sent."""
+"""The state of a tree at each vendor, and the exact requests to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from eventtree.vendors import Vendor, vendor_class
 from eventtree.view.shape import PIECE_BYTES, Json
 
 MOST_LETTERS = 200
-"""Dead letters of one answer, newest first."""
+"""Dead letters in one answer, newest first."""
 RESEND_SECONDS = 60.0
 
 
 def delivery_of(index: Index, opened: Opened) -> list[Json]:
-    """How far each vendor is that a tree names, with the letters it refused."""
+    """The state of a tree at each vendor it names, with the vendor's dead letters of it."""
     letters = [letter_of(one) for one in letters_in(index.journal) if one.letter["tree"] == opened.tree.id]
     return [
         {
@@ -43,27 +43,27 @@ def delivery_in(journal: Journal) -> Json:
 
 
 def letter_of(one: Numbered) -> Json:
-    """A dead letter without its content: that stands beside the event."""
+    """A dead letter without its content, which the page shows beside the event."""
     copied = {name: one.letter[name] for name in ("tree", "events", "status", "words")}
     return {"vendor": one.vendor, "name": one.name, "id": _id(one), **copied, "at": one.letter["at"] / 1e9}
 
 
-def send_again(journal: Journal, wanted: Any) -> list[Json]:
-    """Send the wanted letters again; says what became of them, vendor by vendor."""
+def resend(journal: Journal, wanted: Any) -> list[Json]:
+    """Send the wanted dead letters again; returns the result for each vendor."""
     return [one._asdict() for one in resend_letters(journal, chosen(journal, wanted), RESEND_SECONDS)]
 
 
 def chosen(journal: Journal, wanted: Any) -> list[Numbered]:
-    """The letters of these names and ids: `[{"name", "id"}]`."""
+    """The dead letters with these names and ids: `[{"name", "id"}]`."""
     listed = wanted if isinstance(wanted, list) else ()
     ids = [(one.get("name"), one.get("id")) for one in listed if isinstance(one, dict)]
     return [one for one in letters_in(journal) if (one.name, _id(one)) in ids]
 
 
 def requests_of(journal: Journal, opened: Opened, name: str, event_id: str) -> Json:
-    """The requests that carry one event to a vendor: of each the line, the headers, the event's part and the body.
+    """The requests that carry one event to a vendor, each with the event's part of its body.
 
-    `own` says whether they are made with the settings that the tree was recorded for.
+    `own` is true if they are made with the settings that the tree was recorded for.
 
     Raises:
         ConfigError: the vendor is none of ours, or its settings are wrong.
@@ -91,7 +91,7 @@ def requests_of(journal: Journal, opened: Opened, name: str, event_id: str) -> J
 
 
 def _settings_of(journal: Journal, opened: Opened, name: str) -> Vendor:
-    """The vendor as this process delivers to it, else with the settings that `eventtree export` uses."""
+    """The vendor with the settings that this process delivers with, else with those of `eventtree export`."""
     for shipper in all_shippers():
         vendor = shipper.vendors.get(name) if shipper.journal is journal else None
         if vendor is not None and f"{name}.{vendor.fingerprint(journal.salt)}" in opened.vendors:
@@ -100,7 +100,7 @@ def _settings_of(journal: Journal, opened: Opened, name: str) -> Vendor:
 
 
 def _id(one: Numbered) -> list[str]:
-    """The identity of a letter; its time as text, since a page's numbers are not long enough."""
+    """The identity of a dead letter; its time as text, since JavaScript's numbers are exact only to 53 bits."""
     return [str(part) for part in dead_key(one.letter)]
 
 
