@@ -203,6 +203,40 @@ def test_the_suite_tells_all_that_is_wrong() -> None:
         assert words in str(found.value)
 
 
+class Careless(Wrong):
+    """Breaks others."""
+
+    kind = "careless"
+    routes = {"rows": Route("POST", "rows", (b"[", b"]"))}
+
+    def auth(self) -> dict[str, str]:
+        """Give the key as it was read from a file."""
+        return {"Authorization": f"{self.key}\n"}
+
+    def secrets(self) -> tuple[str, ...]:
+        """Fail."""
+        raise LookupError("no secret")
+
+    def encode(self, tree: EventTree) -> Encoded:
+        """Put a run into the one around it, as deep as it goes."""
+
+        def nested(one: str) -> Any:
+            return [nested(event.id) for event in tree.by_parent.get(one, ())]
+
+        return Encoded((Item(tree.id, tree.id, tuple(e.id for e in tree.events), "rows", to_json(nested(tree.id))),))
+
+
+def test_the_suite_finds_what_only_a_deep_tree_or_a_server_would_show() -> None:
+    with pytest.raises(AssertionError) as found:
+        check_vendor(Careless)
+    for words in ("auth gives headers that HTTP forbids", "secrets raises LookupError: no secret at", "leaves base_url",
+                  "encode of a deep tree raises RecursionError"):  # fmt: skip
+        assert words in str(found.value)
+    for none in (Vendor, dict):
+        with pytest.raises(ConfigError, match=f"{none.__name__} (is no vendor|has no kind)"):
+            check_vendor(none)
+
+
 @pytest.mark.parametrize("kind", VENDORS)
 def test_our_own_vendors_conform(kind: str) -> None:
     check_vendor(kind)

@@ -80,18 +80,28 @@ def _loaded(name: str, entry: EntryPoint) -> type[Vendor]:
         raise ConfigError(
             "vendors", f"{name} cannot be loaded: {diagnostics.described(error)}", "Correct it"
         ) from error
+    vendor = vendor_of(found, name, entry.name)
+    if vendor.kind in VENDORS and vendor.__module__ != f"eventtree.vendors.{vendor.kind}":
+        raise ConfigError(
+            "vendors", f"{name} takes the name {vendor.kind!r} of one of ours", "Give its kind another name"
+        )
+    return vendor
+
+
+def vendor_of(found: Any, name: str, kind: str = "") -> type[Vendor]:
+    """A class that was found by `name`, where it is a vendor's, of that kind if one is given.
+
+    Raises:
+        ConfigError: it is none, or has no name of its own.
+    """
     if not (isinstance(found, type) and issubclass(found, Vendor)):
         raise ConfigError("vendors", f"{name} is no vendor", "Name a class made from eventtree.vendors.Vendor")
     lacking = [one for one in NEEDED if not hasattr(found, one)]
     if lacking:
         raise ConfigError("vendors", f"{name} has no {' and no '.join(lacking)}", "Every vendor's class needs it")
-    if entry.name not in ("", found.kind) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", found.kind):
-        hint = "Let it be the entry point's name, in lower case"
+    if kind not in ("", found.kind) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", found.kind):
+        hint = "Let it be one word in lower case, and the entry point's name"
         raise ConfigError("vendors", f"the kind of {name} is {found.kind!r}", hint)
-    if found.kind in VENDORS and found.__module__ != f"eventtree.vendors.{found.kind}":
-        raise ConfigError(
-            "vendors", f"{name} takes the name {found.kind!r} of one of ours", "Give its kind another name"
-        )
     return found
 
 

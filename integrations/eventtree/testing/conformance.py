@@ -14,7 +14,7 @@ from uuid import UUID
 from eventtree import diagnostics
 from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Note, Status, Usage
 from eventtree.serializer.packing import names_in, request
-from eventtree.serializer.registry import resolve_vendors, vendor_class
+from eventtree.serializer.registry import resolve_vendors, vendor_class, vendor_of
 from eventtree.serializer.requests import Encoded, Item, Request, Verdict
 from eventtree.serializer.serialize import serialize
 from eventtree.serializer.vendor import Feedback, Vendor
@@ -26,8 +26,8 @@ REPLIES: tuple[tuple[int, bytes], ...] = (
     (200, b'{"id": 7, "errors": [null]}'), (204, b""), (207, b'{"x": 1}'), (400, b"{}"), (500, b"no"),
 )  # fmt: skip
 """Answers that any server may give: a status and a body."""
-WIDE = 2_000
-"""Events of the largest tree."""
+WIDE, DEEP = 2_000, 1_200
+"""Events of the largest tree, and of the deepest."""
 SLACK_BYTES = 10_000
 """What an envelope may add to a full request."""
 
@@ -42,7 +42,7 @@ def check_vendor(vendor: Vendor | type[Vendor] | str) -> None:
     if isinstance(vendor, str):
         vendor = vendor_class(vendor)
     if isinstance(vendor, type):
-        vendor = vendor.for_export(api_key=KEY)
+        vendor = vendor_of(vendor, vendor.__qualname__).for_export(api_key=KEY)
     (one,) = resolve_vendors((vendor,))
     check = _Check(one)
     check.run()
@@ -90,12 +90,15 @@ class _Check:
         one = self.vendor
         self.holds(re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", one.kind) is not None, f"kind {one.kind!r} is no word")
         self.holds(bool(one.routes), "routes is empty: nothing can be sent")
-        for secret in one.secrets():
+        for secret in self.called("secrets", one.secrets) or ():
             shown = repr(one).encode() + (self.called("pickle", lambda: pickle.dumps(one)) or b"")
             self.holds(secret.encode() not in shown, "repr or pickle show the key")
-            self.holds(secret not in "".join(one.identity()), "identity holds the key")
-        for name, value in (self.called("auth", one.auth) or {}).items():
-            self.holds(isinstance(name, str) and isinstance(value, str), "auth gives headers that are no texts")
+            self.holds(secret not in "".join(self.called("identity", one.identity) or ()), "identity holds the key")
+        for pair in (self.called("auth", one.auth) or {}).items():
+            if self.holds(all(isinstance(text, str) for text in pair), "auth gives headers that are no texts"):
+                self.holds(
+                    "".join(pair).isascii() and "".join(pair).isprintable(), "auth gives headers that HTTP forbids"
+                )
         self.called("fingerprint", lambda: one.fingerprint(b"salt"))
         self.called("advice", one.advice)
 
@@ -127,7 +130,9 @@ class _Check:
             self.holds(len(made.items) <= route.max_items, f"a request of {name} has more items than its route takes")
             large = len(made.items) > 1 and len(made.content) > self.vendor.max_bytes + SLACK_BYTES
             self.holds(not large, f"a request of {name} is larger than max_bytes")
-            self.holds(made.url.startswith(self.vendor.base_url), f"a request of {name} leaves base_url")
+            own, path = self.vendor.base_url, made.url.removeprefix(self.vendor.base_url)
+            is_below = made.url == own + path and path[:1] in ("", "/", "?")
+            self.holds(is_below, f"a request of {name} leaves base_url")
             lacking = [one for one in names_in(made.url) if self.vendor.lookup_of(one) is None]
             self.holds(not lacking, f"the url of {name} has names that no lookup fills: {lacking}")
             self.called(f"the body of a request of {name}", partial(getattr, made, "body"))
@@ -175,7 +180,7 @@ def feedback_on(tree: EventTree) -> Iterator[Feedback]:
 
 
 def example_trees() -> dict[str, EventTree]:
-    """Trees by name: all kinds and statuses, odd contents, times and figures, a single run, a very wide one."""
+    """Trees by name: all kinds and statuses, odd contents, times and figures, single runs, very wide and deep ones."""
     message = {
         "role": "user",
         "content": [{"type": "text", "text": "Why?"}, {"type": "image", "url": "https://x.test/i"}],
@@ -216,6 +221,7 @@ def example_trees() -> dict[str, EventTree]:
             _event(3, kind=Kind.RETRIEVER, inputs=None, outputs={"documents": [odd, "x", None]}),
         ),
         **{f"a lone {kind}": _tree(_event(1, None, kind=kind, **contents[kind])) for kind in Kind},
+        "a deep tree": _tree(_event(1, None), *(_event(n, n - 1) for n in range(2, DEEP + 1))),
         "a wide tree": _tree(_event(1, None), *(_event(n, max(1, n // 2)) for n in range(2, WIDE + 1))),
     }
 
