@@ -54,7 +54,7 @@ WAYS_IN = [
     ("nats", "nats", COMMAND.format(["collect", "nats://127.0.0.1:9"])),
     ("redis", "redis", RELAYED.format("redis")),
     ("redis", "redis", COMMAND.format(["relay", "redis://127.0.0.1:9"])),
-    ("collector", "uvicorn", COMMAND.format(["collect", "http://127.0.0.1:9"])),
+    ("collector", "aiohttp", COMMAND.format(["collect", "http://127.0.0.1:9"])),
 ]
 """An extra, a package that it brings, and how it is noticed that it is missing."""
 

@@ -26,8 +26,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.relayed import CURSOR
 from eventtree.journal.retention import remove_settled
 from eventtree.relay import collect, http, port, relay, replicate
-from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError
-from eventtree.relay.settings import port_at
+from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError, port_at
 from eventtree.testing import VendorServer
 from eventtree.view.vendors import delivery_in
 from tests.relay.world import (

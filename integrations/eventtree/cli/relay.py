@@ -17,9 +17,8 @@ from eventtree.cli.main import journal_option, main, say
 from eventtree.config import MEMORY
 from eventtree.errors import ConfigError, JournalError
 from eventtree.journal import open_journal
-from eventtree.relay.port import AwayError, RefusedError
+from eventtree.relay.port import AwayError, RefusedError, port_at
 from eventtree.relay.relay import relay_of
-from eventtree.relay.settings import port_at
 
 END_SECONDS = 20.0
 """A relay that is stopped sends what is left: Kubernetes waits for 30 seconds."""

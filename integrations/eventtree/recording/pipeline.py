@@ -107,7 +107,7 @@ WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
 
 def _check(settings: config.Settings) -> None:
     if settings.relay:
-        from eventtree.relay.settings import named_vendors, port_at
+        from eventtree.relay.port import named_vendors, port_at
 
         named_vendors(settings.vendors)
         port_at(settings.relay)
@@ -190,8 +190,8 @@ class Pipeline:
 
     def _relay(self) -> None:
         """Leave all to a collector: vendors go by their names, and the shipper ships nothing."""
+        from eventtree.relay.port import named_vendors, port_at
         from eventtree.relay.relay import relay_of
-        from eventtree.relay.settings import named_vendors, port_at
 
         port_at(self.settings.relay)
         self.vendor_refs = named_vendors(self.settings.vendors)

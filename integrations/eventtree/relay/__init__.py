@@ -6,9 +6,9 @@
 relay.py        the relay: a thread of the app, or a process; takes the folder's lock, connects, tries again
 replicate.py    what it sends: the next bytes of each log, by partitions, and which processes live or have died
 collect.py      the collector: takes leases, writes chunks at their offsets, acknowledges, asks again, ships
-port.py         what an engine is: publish a chunk, receive messages, acknowledge; a lease for each partition
+port.py         what an engine is: publish a chunk, receive messages, acknowledge; a lease for each partition;
+                and which one a URL names, with the credentials of the environment
 nats.py         NATS JetStream (extra `nats`)
 redis.py        Redis Streams (extra `redis`)
 http.py         no engine: the collector's own endpoint, whose fsync is the acknowledgement (extra `collector`)
-settings.py     where to: the URL, and the credentials of the environment
 """

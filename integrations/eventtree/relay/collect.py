@@ -31,8 +31,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, TAKERS, is_collected, removed_size
 from eventtree.record import BY_NAME
-from eventtree.relay.port import AwayError, Chunk, Port, pause_after
-from eventtree.relay.settings import port_at
+from eventtree.relay.port import AwayError, Chunk, Port, pause_after, port_at
 from eventtree.vendors import Vendor
 
 STANDBY_SECONDS = 1.0
@@ -41,17 +40,15 @@ LEARN_SECONDS = 5.0
 """A collector learns this often of partitions that another has added."""
 ASK_SECONDS, ASK_LONGEST = 2.0, 30.0
 """A log is asked for again so soon, then later and later: what was asked for may wait behind much else."""
-SILENCE_SECONDS = 60.0
 STOP_SECONDS = 10.0
 """At its end a collector waits so long for vendors' answers: Kubernetes waits for 30 seconds."""
-FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Collector:
     """Collects into one journal, and ships it."""
 
     def __init__(
-        self, journal: Journal, vendors: Iterable[Vendor], settings: Settings, *, silence: float = SILENCE_SECONDS
+        self, journal: Journal, vendors: Iterable[Vendor], settings: Settings, *, silence: float = 60.0
     ) -> None:
         """Mark the folder as a collector's: from here on vendors go by their names in it.
 
@@ -135,11 +132,9 @@ class Collector:
     def _is_due(self, log: str) -> bool:
         """Whether a log is asked for again now: at once, then later and later."""
         now, (at, pause) = time.monotonic(), self._asked.get(log, (float("-inf"), 0.0))
-        if now - at < pause:
-            return False
-        is_anew = now - at > 2 * ASK_LONGEST
-        self._asked[log] = now, ASK_SECONDS if is_anew else min(2 * pause, ASK_LONGEST)
-        return True
+        if is_due := now - at >= pause:
+            self._asked[log] = now, min(max(ASK_SECONDS, 2 * pause), ASK_LONGEST)
+        return is_due
 
 
 def _go_on() -> None:
@@ -172,7 +167,7 @@ class Writer:
         Raises:
             OSError: the disk refuses some of it.
         """
-        unsynced: dict[str, int] = {}
+        unsynced = {"": os.open(self.files.folder, os.O_RDONLY)}  # for the names of new logs
         try:
             outcomes = [self._outcome(message, unsynced) for message in messages]
             for fd in unsynced.values():
@@ -195,8 +190,8 @@ class Writer:
         if there and b"\0" in self.files.read(log, offset, there):
             there = 0  # a power cut has left the length of what was not synced, without the bytes
         if data and there == len(data):
-            if self.files.size(log):  # whoever wrote it may not have come to sync it
-                self._open(log, unsynced, is_new=True)
+            if self.files.size(log):
+                self._open(log, unsynced)  # whoever wrote it may not have come to sync it
             return True, log, size
         lacking = (log, size) if offset > size else None
         if before and not size and (known := self._length(before[0])) < before[1]:
@@ -221,16 +216,14 @@ class Writer:
         return self.files.size(log) or removed_size(self.files, log)
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
-        """Write at an offset, to be synced, with its folder if it is new. What a full disk takes is there next time."""
-        fd = self._open(log, unsynced, is_new=log not in unsynced and not self.files.size(log))
-        if os.pwrite(fd, data, offset) < len(data):
+        """Write at an offset, to be synced. What a full disk takes of it is there next time."""
+        if os.pwrite(self._open(log, unsynced), data, offset) < len(data):
             raise OSError(28, "short write", log)
 
-    def _open(self, log: str, unsynced: dict[str, int], *, is_new: bool) -> int:
-        if is_new and "" not in unsynced:
-            unsynced[""] = os.open(self.files.folder, os.O_RDONLY)
+    def _open(self, log: str, unsynced: dict[str, int]) -> int:
         if log not in unsynced:
-            unsynced[log] = os.open(self.files.folder / log, FLAGS, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            unsynced[log] = os.open(self.files.folder / log, flags, 0o600)
         return unsynced[log]
 
     def _end(self, process: str, what: str) -> None:

@@ -9,28 +9,36 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-import socket
-from typing import Any
+import ssl
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from eventtree.delivery.http import Http
 from eventtree.errors import ConfigError, RequestError
 from eventtree.relay import port
-from eventtree.relay.settings import credentials, tls
 from eventtree.serializer.requests import Request
 from eventtree.serializer.vendor import LOOPBACK
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
 ANSWER_SECONDS = 10.0
 MAX_BODY = 2 * port.CHUNK_BYTES
+PORTS = {"http": 80, "https": 443}
+
+
+def authorization() -> dict[str, str]:
+    """The header that shows the token; none without one."""
+    token = port.credentials()[2]
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class Engine(port.Port):
     """A relay's connection to a collector."""
 
     async def connect(self) -> None:
-        token = credentials()[2]
-        self.auth = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = Http(deadline=ANSWER_SECONDS, verify=tls() if self.url.scheme == "https" else True)
+        self.auth = authorization()
+        self.http = Http(deadline=ANSWER_SECONDS, verify=port.tls() if self.url.scheme == "https" else True)
         self.ends = [self.http.close]
         await self._put("/logs", b"")
 
@@ -48,11 +56,14 @@ class Engine(port.Port):
             raise port.RefusedError("the collector refuses the token")
         if reply.status not in (200, 409):
             raise port.AwayError(f"the collector answers {reply.status}")
-        about, size = port.read_size(reply.body)
-        if about is None or (reply.status == 200 and about != log):
+        try:
+            there = port.Length.model_validate_json(reply.body)
+        except ValueError:
+            there = None
+        if there is None or (reply.status == 200 and there.log != log):
             raise port.AwayError("the answer is none of a collector's")
         if reply.status == 409:
-            self.asked[about] = size
+            self.hear(reply.body)
 
 
 class Server(port.Port):
@@ -62,26 +73,24 @@ class Server(port.Port):
         """Take the token, and off loopback the certificate, of the environment.
 
         Raises:
-            ConfigError: one is missing.
+            ConfigError: one is missing, or cannot be read.
         """
-        import uvicorn
-        from starlette.applications import Starlette
-        from starlette.routing import Route
+        from aiohttp import web
 
         super().__init__(url)
-        self.token = credentials()[2].encode()
-        if not self.token and url.hostname not in LOOPBACK:
+        self.auth, self.secure = authorization(), None
+        if not self.auth and url.hostname not in LOOPBACK:
             _set("EVENTTREE_RELAY_TOKEN", "Make one up; relays need the same")
-        secure = {}
         if url.scheme == "https":
-            files = {"ssl_certfile": "EVENTTREE_RELAY_CERT", "ssl_keyfile": "EVENTTREE_RELAY_KEY"}
-            secure = {setting: _set(name, "Name a PEM file") for setting, name in files.items()}
-        routes = [Route(path, self._put, methods=["PUT"]) for path in ("/logs", "/logs/{log}")]
-        config = uvicorn.Config(
-            Starlette(routes=routes), log_config=None, log_level="critical", access_log=False, lifespan="off",
-            ws="none", timeout_graceful_shutdown=0, **secure,  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
+            names = "EVENTTREE_RELAY_CERT", "EVENTTREE_RELAY_KEY"
+            self.secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            try:
+                self.secure.load_cert_chain(*(_set(name, "Name a PEM file") for name in names))
+            except OSError as error:
+                raise ConfigError(" and ".join(names), f"cannot be used: {error.strerror}", "Name PEM files") from None
+        app = web.Application(client_max_size=MAX_BODY)
+        app.add_routes([web.put(path, self._put) for path in ("/logs", "/logs/{log}")])
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
         self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(port.BATCH)
         """Messages to write, and where their answers go; whoever sends more waits for an answer."""
 
@@ -89,34 +98,31 @@ class Server(port.Port):
         raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
 
     async def connect(self) -> None:
-        host = str(self.url.hostname)
-        address = (host, self.url.port or (443 if self.url.scheme == "https" else 80))
+        from aiohttp import web
+
+        self.ends = [self.runner.cleanup]
+        await self.runner.setup()
+        at = self.url.port or PORTS[self.url.scheme]
         try:
-            listening = socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+            await web.TCPSite(self.runner, self.url.hostname, at, ssl_context=self.secure).start()
         except OSError as error:
             what = f"nothing can listen at {self.url.geturl()} ({os.strerror(error.errno or 0)})"
             raise ConfigError("collect", what, "Give another port") from None
-        self._serving = asyncio.create_task(self.server.serve(sockets=[listening]))
-        self.ends = [self._end]
 
-    async def _put(self, request: Any) -> Any:
+    async def _put(self, request: web.Request) -> web.Response:
         """What a relay has put, answered when it is written; without a log, that a collector is here."""
-        from starlette.responses import JSONResponse
+        from aiohttp import web
 
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if self.token and not hmac.compare_digest(given, self.token):
-            return JSONResponse({"size": None}, 401)
-        if not request.path_params:
-            return JSONResponse({"log": "", "size": 0})
-        message = b""
-        async for piece in request.stream():
-            message += piece
-            if len(message) > MAX_BODY:
-                return JSONResponse({"size": None}, 413)
+        given, wanted = request.headers.get("Authorization", ""), self.auth.get("Authorization", "")
+        if wanted and not hmac.compare_digest(given.encode(errors="replace"), wanted.encode()):
+            return web.json_response({"size": None}, status=401)
+        if not request.match_info:
+            return web.json_response({"log": "", "size": 0})
         answered: asyncio.Future[tuple[bool, str, int | None]] = asyncio.get_running_loop().create_future()
-        await self.waiting.put((message, answered))
+        await self.waiting.put((await request.read(), answered))
         is_taken, log, size = await answered
-        return JSONResponse({"log": log, "size": size}, 503 if size is None else 200 if is_taken else 409)
+        status = 503 if size is None else 200 if is_taken else 409
+        return web.json_response({"log": log, "size": size}, status=status)
 
     async def receive(self, place: int) -> list[tuple[bytes, Any]]:
         try:
@@ -131,15 +137,6 @@ class Server(port.Port):
     async def answer(self, mark: Any, is_taken: bool, log: str, size: int | None) -> None:
         if not mark.done():
             mark.set_result((is_taken, log, size))
-
-    async def _end(self) -> None:
-        self.server.should_exit = True
-        try:
-            await asyncio.gather(self._serving, return_exceptions=True)
-        finally:
-            for connection in list(self.server.server_state.connections):
-                connection.transport.abort()
-            await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
 
 def _set(name: str, hint: str) -> str:

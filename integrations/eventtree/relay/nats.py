@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 import nats.errors
-import pydantic_core
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -22,7 +21,7 @@ from nats.js.errors import BadRequestError, KeyWrongLastSequenceError, NotFoundE
 from nats.js.kv import KeyValue
 
 from eventtree.relay import port
-from eventtree.relay.settings import credentials, tls
+from eventtree.relay.port import credentials, tls
 
 LEASES = "eventtree-leases"
 ASKED = "eventtree-ask"
@@ -54,7 +53,7 @@ class _Client(Client):
 class Engine(port.Port):
     """A connection to JetStream, for a relay or a collector."""
 
-    errors = (nats.errors.Error, OSError)
+    errors, asked_at = (nats.errors.Error, OSError), ASKED
 
     async def connect(self) -> None:
         self.client, self.ends = _Client(), [self._give_back, self._end]
@@ -102,9 +101,6 @@ class Engine(port.Port):
 
     async def publish(self, place: int, chunk: port.Chunk) -> None:
         await self.js.publish(f"eventtree.{place}.log", chunk.pack(), stream=QUEUE.name, timeout=port.REPLY_SECONDS)
-
-    async def ask(self, log: str, offset: int) -> None:
-        await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "size": offset}))
 
     async def lease(self, place: int) -> bool:
         if self._kept is None:

@@ -1,24 +1,32 @@
-"""What an engine is to relays and collectors: chunks of logs in order, each given again until it is acknowledged.
+"""What an engine is to relays and collectors, and which one a URL names, with the credentials of the environment.
 
-At least once is enough: every chunk says where in its log it stands, so that one that comes twice, late or out of order
-does no harm.
+An engine takes chunks of logs, and gives each in order, again until it is acknowledged. At least once is enough: every
+chunk says where in its log it stands, so that one that comes twice, late or out of order does no harm.
 """
 
 from __future__ import annotations
 
-import asyncio
+import importlib
+import os
 import re
+import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from asyncio import timeout
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, ClassVar, NamedTuple, Self
-from urllib.parse import SplitResult
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
+from urllib.parse import SplitResult, urlsplit
 
 import pydantic_core
+from pydantic import BaseModel, NonNegativeInt, StringConstraints, TypeAdapter
 
 from eventtree.delivery.retry import Backoff
 from eventtree.errors import ConfigError, EventTreeError
 from eventtree.journal.line import frame, unframe
+from eventtree.record import BY_NAME
+from eventtree.serializer.registry import vendor_class
+from eventtree.serializer.vendor import LOOPBACK, Vendor
 
 CHUNK_BYTES = 256 * 1024
 """No chunk holds more."""
@@ -31,9 +39,24 @@ REPLY_SECONDS, CLOSE_SECONDS = 5.0, 1.0
 LONGEST_SECONDS = 5.0
 """An engine that is away is tried again at least so often."""
 REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
-LOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.\d{1,4}-\d{1,4})?\.\d{1,8}\.log")
 MOST_BYTES = 1 << 30
 """No log is longer: it is rolled long before."""
+LogName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.[0-9]{1,4}-[0-9]{1,4})?\.[0-9]{1,8}\.log$")
+]
+HEAD = TypeAdapter[Any](tuple[LogName, bool, int, tuple[LogName, int] | None])
+"""What stands before a chunk's bytes, but for the offset."""
+
+SCHEMES = {
+    "nats": ("nats", "nats", "tls"),
+    "tls": ("nats", "nats", ""),
+    "redis": ("redis", "redis", "rediss"),
+    "rediss": ("redis", "redis", ""),
+    "http": ("http", "collector", "https"),
+    "https": ("http", "collector", ""),
+}
+"""Scheme of a URL → the module of its engine, the extra; where it sends in clear text, what to use off this machine."""
+NATS_CREDENTIALS = "-----BEGIN NATS USER JWT-----"
 
 
 class AwayError(EventTreeError):
@@ -71,18 +94,21 @@ class Chunk(NamedTuple):
         Raises:
             ValueError: it is cut, flipped, for no log of ours or no chunk at all.
         """
-        try:
-            offset, body = unframe(message[:-1])
-            head, _, packed = body.partition(b"\n")
-            (log, ended, left, before), inflate = pydantic_core.from_json(head), zlib.decompressobj()
-            before = (str(before[0]), int(before[1])) if before else None
-            chunk = cls(log, offset, inflate.decompress(packed, CHUNK_BYTES + 1), bool(ended), int(left), before)
-            is_whole = inflate.eof and len(chunk.data) <= CHUNK_BYTES and 0 <= offset <= MOST_BYTES
-            if is_whole and all(LOG.fullmatch(one) for one in (log, *(before or ())[:1])):
-                return chunk
-        except (TypeError, zlib.error):
-            pass
+        offset, body = unframe(message[:-1])
+        head, _, packed = body.partition(b"\n")
+        (log, *rest), inflate = HEAD.validate_json(head), zlib.decompressobj()
+        with suppress(zlib.error):
+            data = inflate.decompress(packed, CHUNK_BYTES + 1)
+            if inflate.eof and len(data) <= CHUNK_BYTES and 0 <= offset <= MOST_BYTES:
+                return cls(log, offset, data, *rest)
         raise ValueError("damaged message")
+
+
+class Length(BaseModel):
+    """How long a log is at a collector, from where on it lacks it; of no log: that a collector is there."""
+
+    log: LogName | Literal[""]
+    size: NonNegativeInt
 
 
 def pause_after(failures: int) -> float:
@@ -95,6 +121,9 @@ class Port:
 
     errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What its client raises when the engine is away or refuses."""
+    client: Any
+    asked_at = ""
+    """Where its client publishes from where a collector lacks a log, if answers do not reach the relays."""
 
     def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""
@@ -117,10 +146,7 @@ class Port:
         """
         try:
             await self.connect()
-            await self.look()
-            while not self.split or partitions not in (None, self.split):
-                await self.divide(partitions or 1)
-                await self.look()  # somebody else may have been first
+            await self.learn(partitions)
             yield self
         except Exception as error:
             while isinstance(error, ExceptionGroup):
@@ -134,18 +160,15 @@ class Port:
         finally:
             for end in self.ends:
                 with suppress(Exception):  # a lease expires; a broken connection may wait for ever
-                    async with asyncio.timeout(CLOSE_SECONDS):
+                    async with timeout(CLOSE_SECONDS):
                         await end()
 
-    async def learn(self) -> None:
-        """Look again.
-
-        Raises:
-            AwayError: somebody has emptied the engine.
-        """
+    async def learn(self, partitions: int | None = None) -> None:
+        """Look; where the engine is empty, or has other partitions than these, divide it."""
         await self.look()
-        if not self.split:
-            raise AwayError("somebody has emptied it")
+        while not self.split or partitions not in (None, self.split):
+            await self.divide(partitions or 1)
+            await self.look()  # somebody else may have been first
 
     def places(self, take: Container[int] | None = None) -> list[int]:
         """All partitions, or those with these numbers.
@@ -190,25 +213,82 @@ class Port:
         """Say that a message is written or need not be, else it comes again; and how long a log is there now."""
         raise NotImplementedError
 
-    async def ask(self, log: str, offset: int) -> None:
-        """Ask the relays for a log again, from this offset on, where answers don't reach them."""
-
     async def advice(self) -> list[str]:
         """What of the engine's settings lets it lose what it has acknowledged."""
         return []
 
+    async def ask(self, log: str, offset: int) -> None:
+        """Ask the relays for a log again, from this offset on."""
+        if self.asked_at:
+            await self.client.publish(self.asked_at, pydantic_core.to_json({"log": log, "size": offset}))
+
     def hear(self, message: bytes) -> None:
-        """Take in from where a collector lacks a log; whatever else anybody says is not heard."""
-        log, size = read_size(message)
-        if log:
-            self.asked[log] = size
+        """Take in what a collector asks for; whatever else anybody says is not heard."""
+        with suppress(ValueError):
+            there = Length.model_validate_json(message)
+            self.asked |= {there.log: there.size} if there.log else {}
 
 
-def read_size(message: bytes) -> tuple[str | None, int]:
-    """What a collector says of a log: `{"log": name, "size": how long it is there}`; no log where it says nothing."""
+def port_at(url: str, *, serves: bool = False) -> Port:
+    """A connection to open; with `serves`, a collector's. What would keep it from ever opening is said now.
+
+    Raises:
+        ConfigError: the URL is none, holds credentials, or would show what is recorded to the network; the engine's
+            package is not installed; a credential cannot be read.
+    """
     try:
-        said = pydantic_core.from_json(message)
-        log, size = said["log"], max(0, int(said["size"]))
-        return (log if log == "" or LOG.fullmatch(log) else None), size
-    except (ValueError, TypeError, LookupError, OverflowError):
-        return None, 0
+        parts = urlsplit(url)
+        name, extra, encrypted = SCHEMES[parts.scheme if parts.hostname and parts.port != 0 else ""]
+    except (ValueError, KeyError):
+        hint = f"Give one of {', '.join(SCHEMES)}://HOST, or set EVENTTREE_RELAY"
+        raise ConfigError("relay", "it is no URL of an engine", hint) from None
+    if parts.username or parts.password:
+        raise ConfigError("relay", "the URL holds credentials", "Set EVENTTREE_RELAY_CREDS or EVENTTREE_RELAY_TOKEN")
+    if encrypted and parts.hostname not in LOOPBACK:
+        problem = f"{parts.scheme}:// would show all to the network"
+        raise ConfigError("relay", problem, f"Use {encrypted}://{parts.netloc}")
+    credentials()
+    try:
+        module = importlib.import_module(f"eventtree.relay.{name}")
+        made = getattr(module, "Server", module.Engine) if serves else module.Engine
+        return cast("Port", made(parts))
+    except ImportError as error:
+        hint = f"Run pip install 'eventtree[{extra}]'"
+        raise ConfigError("relay", f"{error.name} is not installed", hint) from error
+
+
+def named_vendors(given: Iterable[Any]) -> tuple[dict[str, str], ...]:
+    """Vendors as a relayed tree names them: by their names, without key or host.
+
+    Raises:
+        ConfigError: there is no vendor of such a name.
+    """
+    names = [one.name if isinstance(one, Vendor) else vendor_class(str(one)).kind for one in given]
+    return tuple({"name": name, "fingerprint": BY_NAME} for name in dict.fromkeys(names))
+
+
+def credentials() -> tuple[str | None, str | None, str]:
+    """A file of NATS credentials, if EVENTTREE_RELAY_CREDS names one; EVENTTREE_RELAY_USER; and the token or password:
+    EVENTTREE_RELAY_TOKEN, or what else that file holds.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path, user, token = (os.environ.get(f"EVENTTREE_RELAY_{name}") or None for name in ("CREDS", "USER", "TOKEN"))
+    try:
+        text = Path(path).read_text().strip() if path else ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigError("EVENTTREE_RELAY_CREDS", f"{path} cannot be read: {reason}", "Name a readable file") from None
+    is_nats = text.startswith(NATS_CREDENTIALS)
+    return (path if is_nats else None), user, token or ("" if is_nats else text)
+
+
+def tls() -> ssl.SSLContext:
+    """TLS 1.2 at least, verified against the usual authorities, or those of EVENTTREE_RELAY_CA."""
+    try:
+        context = ssl.create_default_context(cafile=os.environ.get("EVENTTREE_RELAY_CA") or None)
+    except OSError as error:
+        raise ConfigError("EVENTTREE_RELAY_CA", f"it cannot be read: {error.strerror}", "Name a PEM file") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

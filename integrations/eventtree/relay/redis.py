@@ -10,12 +10,11 @@ import os
 import uuid
 from typing import Any
 
-import pydantic_core
 import redis.asyncio
 from redis.exceptions import LockError, RedisError, ResponseError
 
 from eventtree.relay import port
-from eventtree.relay.settings import credentials, tls
+from eventtree.relay.port import credentials, tls
 
 GROUP, ASKED, PARTITIONS = "fold", "eventtree:ask", "eventtree:partitions"
 AGAIN_MS = 1_000
@@ -27,7 +26,7 @@ SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noevi
 class Engine(port.Port):
     """A connection to Redis, for a relay or a collector."""
 
-    errors = (RedisError, OSError)
+    errors, asked_at = (RedisError, OSError), ASKED
 
     async def connect(self) -> None:
         self.me = uuid.uuid4().hex
@@ -37,7 +36,7 @@ class Engine(port.Port):
         if self.url.scheme == "rediss":
             secure = {"ssl_min_version": tls().minimum_version, "ssl_ca_certs": os.environ.get("EVENTTREE_RELAY_CA")}
             secure["ssl_check_hostname"] = True  # older clients do not by themselves
-        self.client: Any = redis.asyncio.from_url(
+        self.client = redis.asyncio.from_url(
             self.url.geturl(), username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
             socket_connect_timeout=port.REPLY_SECONDS, **secure,
         )  # fmt: skip
@@ -67,9 +66,6 @@ class Engine(port.Port):
     async def publish(self, place: int, chunk: port.Chunk) -> None:
         if not await self.client.xadd(f"eventtree:{place}", {"m": chunk.pack()}, nomkstream=True):
             raise port.AwayError("somebody has emptied it")
-
-    async def ask(self, log: str, offset: int) -> None:
-        await self.client.publish(ASKED, pydantic_core.to_json({"log": log, "size": offset}))
 
     async def lease(self, place: int) -> bool:
         known = self._leases.pop(place, None)

@@ -19,10 +19,9 @@ from eventtree.journal.files import Held
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import CURSOR, REPLICATED
-from eventtree.loop import without_loop
-from eventtree.relay.port import AwayError, RefusedError, pause_after
+from eventtree.loop import unseen
+from eventtree.relay.port import AwayError, RefusedError, pause_after, port_at
 from eventtree.relay.replicate import ENDED, Replicator
-from eventtree.relay.settings import port_at
 
 POLL_SECONDS = 0.4
 """The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
@@ -43,7 +42,7 @@ class Relay(LoopThread):
     thread_name, part = "eventtree-relay", "relay"
     exit_timeout, bounds, poll_seconds = 2.0, BOUNDS, POLL_SECONDS
     deliver = True
-    """Whether this process replicates: else it only waits for another that does."""
+    """Whether this process replicates: else it only waits for another that does, or has been stopped."""
 
     def __init__(self, journal: Journal, url: str) -> None:
         """Nothing runs before `ensure`."""
@@ -56,11 +55,15 @@ class Relay(LoopThread):
     def after_fork(self) -> None:
         """Begin without a thread, and without the lock: both are the parent's."""
         super().after_fork()
-        self._stopping = not self.deliver
         self.cursor: Cursor | None = None
         """How far all is replicated, while this relay has the folder's lock."""
         self.is_away = self._is_ending = False
         self._lock: Held | None = None
+
+    def ensure(self) -> None:
+        """Start the thread if this process replicates, and it does not run."""
+        if self.deliver:
+            super().ensure()
 
     @without_loop
     def drain(self, seconds: float = CONFIRM_SECONDS, *, is_all: bool = False, is_end: bool = False) -> bool:
@@ -85,8 +88,8 @@ class Relay(LoopThread):
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread for good; what is not replicated waits in the journal."""
+        self.deliver = False
         super().stop(timeout)
-        self._stopping = True
 
     def _before_pools_close(self) -> None:
         # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
@@ -170,6 +173,6 @@ def relay_of(journal: Journal, url: str, settings: Settings) -> Relay:
     """The journal's relay in this process; a newer URL replaces an older one at the next connection."""
     relay = _relays.setdefault(journal, Relay(journal, url))
     relay.url, relay.exit_timeout, relay.bounds = url, settings.exit_timeout, settings.bounds
-    relay.deliver, relay._stopping = settings.deliver, relay._stopping or not settings.deliver
+    relay.deliver = settings.deliver
     relay.poll_seconds = AWAITED_SECONDS if settings.durable == "engine" else POLL_SECONDS
     return relay

@@ -17,7 +17,8 @@ import time
 from collections import Counter
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import groupby, takewhile
+from itertools import groupby
+from typing import NamedTuple
 
 import pydantic_core
 
@@ -50,14 +51,21 @@ Parts = list[tuple[int, int]]
 """What a log is split into, or nothing: the size of each part, and the number of its next line."""
 
 
+class Place(NamedTuple):
+    """How far a log went out, and its parts."""
+
+    offset: int
+    parts: Parts
+
+
 class Replicator:
     """Has a folder's logs kept elsewhere. Belongs to who has the folder's lock: two would count everything twice."""
 
     def __init__(self, journal: Journal, cursor: Cursor, port: Port) -> None:
         """Begin where the cursor stands."""
         self.journal, self.files, self.cursor, self.port = journal, journal.files, cursor, port
-        self._again: dict[str, tuple[int, Parts]] = {}
-        """Logs that a collector has asked for again → how far they went out since, until that is as far as before."""
+        self._places: dict[str, Place] = {}
+        """Where each log stands: as the cursor says, or behind it, where a collector has asked for the log again."""
         self._dead: set[str] = set()
         self._looked = self._beaten = float("-inf")
         self._compacted = 0
@@ -71,14 +79,13 @@ class Replicator:
             Exception: something of it could not be published.
         """
         self._rewind()
-        living = {name: list(logs) for name, logs in groupby(self.journal.all_logs(), process_of)}
-        living = {name: logs for name, logs in living.items() if ENDED + name not in self.cursor.learned}
-        more, left = False, list(living.values())
+        each = groupby(self.journal.all_logs(), process_of)
+        living = {name: list(logs) for name, logs in each if ENDED + name not in self.cursor.learned}
+        more, writers = False, list(living.values())
         with self.cursor.gathered():
-            while left:  # a folder may hold the logs of thousands that have died
-                some, left = left[:BATCH], left[BATCH:]
+            for at in range(0, len(writers), BATCH):  # a folder may hold the logs of thousands that have died
                 async with asyncio.TaskGroup() as tasks:
-                    sent = [tasks.create_task(self._advance(logs)) for logs in some]
+                    sent = [tasks.create_task(self._advance(logs)) for logs in writers[at : at + BATCH]]
                 more = more or any(one.result() for one in sent)
             if is_ending or time.monotonic() - self._looked >= LOOK_SECONDS:
                 await self._look(living, self.journal.process if is_ending else "")
@@ -107,99 +114,93 @@ class Replicator:
             process, *part, number, _ = name.split(".")
             logs = [log for log in self.journal.all_logs() if process_of(log) == process]
             log, at = f"{process}.{number}.log", 0 if part else offset  # a split begins again with the log
-            if log in logs and at < self._at(log):
-                self._again.update((one, (at, self._fresh(one))) for one in (logs if not offset else [log]))
+            if log in logs and at < self._place(log).offset:
+                self._places |= {one: Place(at, self._fresh(one)) for one in (logs if not offset else [log])}
                 if ENDED + process in self.cursor.learned:
                     self.cursor.unlearn([ENDED + process])
 
     # -- where each log stands --------------------------------------------------------------------------------------
 
-    def _at(self, log: str) -> int:
-        return self._again[log][0] if log in self._again else self.cursor.offsets.get(log, 0)
-
-    def _left(self, log: str) -> int:
-        return self.files.size(log) - self._at(log)
+    def _place(self, log: str) -> Place:
+        if log not in self._places:
+            known = self.cursor.learned.get(PARTS + log)
+            parts = pydantic_core.from_json(known) if known else self._fresh(log)
+            self._places[log] = Place(self.cursor.offsets.get(log, 0), parts)
+        return self._places[log]
 
     def _fresh(self, log: str) -> Parts:
         """The parts of a log that nothing of was sent."""
         count = int(self.cursor.learned.get(SPLIT + process_of(log), 1))
         return [(0, 1)] * count if count > 1 else []
 
-    def _parts(self, log: str) -> Parts:
-        if log in self._again:
-            return self._again[log][1]
-        known = self.cursor.learned.get(PARTS + log)
-        return pydantic_core.from_json(known) if known else self._fresh(log)
+    def _left(self, log: str) -> int:
+        return self.files.size(log) - self._place(log).offset
 
     def _lengths(self, log: str) -> list[Chunk]:
         """How much of a log is sent, or of the parts that it is split into, as chunks without bytes."""
-        if parts := self._parts(log):
+        offset, parts = self._place(log)
+        if parts:
             return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
-        return [Chunk(log, self._at(log), b"", left=self._left(log))]
-
-    def _before(self, log: str) -> tuple[str, int] | None:
-        """The log before one of a process, or of a part, and how long it is."""
-        name, *_, number, _ = log.split(".")
-        logs = [one for one in self.journal.all_logs() if process_of(one) == name]
-        earlier = takewhile(lambda one: one != f"{name}.{number}.log", logs)
-        found = [
-            chunk[:2] for one in earlier for chunk in self._lengths(one) if process_of(chunk.log) == process_of(log)
-        ]
-        return found[-1] if found else None
+        return [Chunk(log, offset, b"", left=self._left(log))]
 
     # -- what is sent -------------------------------------------------------------------------------------------------
 
     async def _advance(self, logs: list[str]) -> bool:
         """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
-        log = next((log for log in logs if self._left(log) > 0), None)
-        if log is None:
+        number = next((number for number, log in enumerate(logs) if self._left(log) > 0), None)
+        if number is None:
             return False
-        offset, is_left = self._at(log), log != logs[-1] or process_of(log) in self._dead
+        log, is_left = logs[number], number < len(logs) - 1 or process_of(logs[number]) in self._dead
+        offset = self._place(log).offset
         data = self.files.read(log, offset, CHUNK_BYTES)
         if b"\n" not in data:
             data = self.files.read(log, offset)  # a longer line, if it is no torn end
         end = data.rfind(b"\n") + 1 or is_left * len(data)
-        return end > 0 and await self._send(log, offset, data[:end]) and (is_left or len(data) >= CHUNK_BYTES)
+        is_sent = end > 0 and await self._send(log, data[:end], logs[:number])
+        return is_sent and (is_left or len(data) >= CHUNK_BYTES)
 
-    async def _send(self, log: str, offset: int, data: bytes) -> bool:
+    async def _send(self, log: str, data: bytes, earlier: list[str]) -> bool:
         """Have bytes kept, and write down that they are, as far as they were not before; whether they were taken."""
-        end, known, process = offset + len(data), self.cursor.offsets.get(log, 0), process_of(log)
+        known, process = self.cursor.offsets.get(log, 0), process_of(log)
         if not known and SPLIT + process not in self.cursor.learned:
             # A process's logs are split alike: a tree stays in one part. This is kept before anything of it is sent:
             # whoever sends that again, after a death, has to split it as it was.
             self.cursor.learn({SPLIT + process: str(self.port.split)})
             self.cursor.persist()
-        made, parts = [(log, offset, data)], self._parts(log)
+            for one in (*earlier, log):  # by now it is known what they are split into
+                self._places.pop(one, None)
+        offset, parts = self._place(log)
+        made, end = [(log, offset, data)], offset + len(data)
         if parts:
             made, parts = _split(log, data, parts)
         for name, start, some in made:
             for at in range(0, len(some), CHUNK_BYTES):
                 left = 0 if parts else self.files.size(log) - end
-                if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left)):
+                if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left), earlier):
                     return False
-        if end < known:
-            self._again[log] = end, parts
-        else:
-            self._again.pop(log, None)
+        self._places[log] = Place(end, parts)
+        if end >= known:
             learned = {PARTS + log: encode(parts).decode()} if parts else {}
             self.cursor.replicate(log, end, *_counted(data[known - offset :]), learned)
         return True
 
-    async def _publish(self, chunk: Chunk) -> bool:
-        """Have a chunk kept; whether nothing before it is asked for."""
+    async def _publish(self, chunk: Chunk, earlier: list[str]) -> bool:
+        """Have a chunk kept, of a log behind these; whether nothing before it is asked for."""
         process = process_of(chunk.log)
         if not chunk.offset:
-            chunk = chunk._replace(before=self._before(chunk.log))
+            before = [one[:2] for log in earlier for one in self._lengths(log) if process_of(one.log) == process]
+            chunk = chunk._replace(before=before[-1] if before else None)
         await self.port.publish(self.port.place_of(process), chunk)
         return process not in map(process_of, self.port.asked)
 
     async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
         """Say how long the newest log of a process is, or of each of its parts; once it has died, that of all logs."""
-        chunks = [chunk for log in logs for chunk in self._lengths(log)]
-        newest = {process_of(chunk.log): chunk for chunk in chunks}
-        for chunk in chunks if is_dead else newest.values():
+        chunks = [(chunk, logs[:number]) for number, log in enumerate(logs) for chunk in self._lengths(log)]
+        newest = {process_of(chunk.log): chunk for chunk, _ in chunks}
+        for chunk, earlier in chunks:
             is_last = newest[process_of(chunk.log)] is chunk
-            if not await self._publish(chunk._replace(ended=is_dead and is_last)):
+            is_said = is_dead or is_last
+            if is_said and not await self._publish(chunk._replace(ended=is_dead and is_last), earlier):
                 return
         if is_dead:
             self.cursor.learn({ENDED + process: "1"})
@@ -211,6 +212,7 @@ class Replicator:
         logs = self.journal.all_logs()
         known, learned = {*logs, *map(process_of, logs)}, self.cursor.learned.items()
         self.cursor.learned = {name: text for name, text in learned if name.partition(".")[2] in known}
+        self._places = {log: place for log, place in self._places.items() if log in known}
         with suppress(OSError):  # the file as it is says the same
             self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
         self._compacted = self.files.size(CURSOR)
