@@ -19,7 +19,7 @@ from eventtree.journal.files import Held
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import CURSOR, REPLICATED
-from eventtree.loop import unseen
+from eventtree.loop import without_loop
 from eventtree.relay.port import AwayError, RefusedError, pause_after, port_at
 from eventtree.relay.replicate import ENDED, Replicator
 
