@@ -21,7 +21,7 @@ from zlib import crc32
 import orjson
 
 from eventtree.delivery.http import Http
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.serializer.requests import Request
 from eventtree.serializer.vendor import own_version
 

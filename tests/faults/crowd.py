@@ -14,7 +14,7 @@ from eventtree.delivery.report import Report, make_report
 from eventtree.delivery.retry import Backoff
 from eventtree.event import EventTree
 from eventtree.journal import Journal
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Item
 from eventtree.vendors import Encoded

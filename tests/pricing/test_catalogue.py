@@ -15,9 +15,9 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 
 from eventtree.event import Cost, Usage
-from eventtree.pricing import Pricer
 from eventtree.pricing.catalogue import Catalogue, _figures, _sums, _sums_by_rates
-from eventtree.usage import normalise
+from eventtree.pricing.pricer import Pricer
+from eventtree.usage.normalize import normalize
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -261,7 +261,7 @@ def test_the_service_tier_has_its_price() -> None:
         "input_token_details": {"priority": 1000},
         "output_token_details": {"priority": 100},
     }
-    usage = normalise({"usage_metadata": [meta]})
+    usage = normalize({"usage_metadata": [meta]})
     assert usage is not None
     expected = genai_prices.calc_price(
         genai_prices.Usage(input_tokens=1000, output_tokens=100),
@@ -351,7 +351,9 @@ def test_new_prices_are_used_at_once() -> None:
 
 def test_importing_us_imports_neither_prices_nor_tokenizers() -> None:
     """Importing prices is lazy."""
-    code = "import sys, eventtree.pricing as u; u.Pricer(); print({'genai_prices', 'tiktoken'} & set(sys.modules))"
+    code = (
+        "import sys, eventtree.pricing.pricer as p; p.Pricer(); print({'genai_prices', 'tiktoken'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -376,7 +378,7 @@ def test_a_lookup_takes_at_most_200_microseconds(table: Any) -> None:
 
 def test_anthropics_fast_mode_has_its_price() -> None:
     """The answer's usage says speed."""
-    usage = normalise({"raw": {"usage": {"input_tokens": 1000, "output_tokens": 100, "speed": "fast"}}})
+    usage = normalize({"raw": {"usage": {"input_tokens": 1000, "output_tokens": 100, "speed": "fast"}}})
     assert usage is not None
     expected = genai_prices.calc_price(
         genai_prices.Usage(input_tokens=1000, output_tokens=100),

@@ -17,8 +17,8 @@ import genai_prices
 import pytest
 
 from eventtree.event import Usage
-from eventtree.pricing import Pricer
-from eventtree.usage import normalise
+from eventtree.pricing.pricer import Pricer
+from eventtree.usage.normalize import normalize
 
 DATASET = os.environ.get("EVENTTREE_PRICE_DATASET")
 pytestmark = pytest.mark.skipif(not DATASET, reason="EVENTTREE_PRICE_DATASET names no copy of the dataset")
@@ -51,7 +51,7 @@ def test_every_body_is_read_as_genai_prices_reads_it(entries: list[dict[str, Any
     wrong = []
     for entry in entries:
         readings = [one["usage"] for one in entry.get("extracted", ()) if "input_tokens" in one["usage"]]
-        usage = normalise({"raw": entry["body"]})
+        usage = normalize({"raw": entry["body"]})
         if readings and not _is_compacted(entry) and not (usage and _is_fullest(usage, readings)):
             wrong.append((entry["body"], readings))
     assert not wrong, f"{len(wrong)} of {len(entries)}, the first: {wrong[0]}"
@@ -89,7 +89,7 @@ def _priced_readings(entries: list[dict[str, Any]]) -> Iterator[tuple[dict[str, 
     unknown here: neither is compared.
     """
     for entry in entries:
-        usage = normalise({"raw": entry["body"]})
+        usage = normalize({"raw": entry["body"]})
         for reading in entry.get("extracted", ()):
             if usage is None or usage.units or not is_read(usage, reading["usage"]):
                 continue

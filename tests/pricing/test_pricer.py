@@ -12,9 +12,9 @@ import pytest
 
 from eventtree.errors import ConfigError
 from eventtree.event import Cost, Usage
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.pricing.stated import reported_in
-from eventtree.usage import normalise
+from eventtree.usage.normalize import normalize
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 USED = Usage(input_tokens=1000, output_tokens=100, total_tokens=1100)
@@ -26,7 +26,7 @@ def price(pricer: Pricer, usage: Usage | None = USED, **more: Any) -> Cost | Non
 
 
 def recorded(raw: dict[str, Any]) -> Usage:
-    usage = normalise({"usage_metadata": [{"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}], **raw})
+    usage = normalize({"usage_metadata": [{"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}], **raw})
     assert usage is not None
     return usage
 

@@ -20,7 +20,7 @@ from eventtree.errors import JournalError
 from eventtree.event import EventTree, Kind, Status
 from eventtree.journal import DiskFiles, Journal, open_journal
 from eventtree.journal.clear import clear
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.query import Index, TreeRow, fill
 from eventtree.query.packed import OF_ONE_MOMENT, ROOTED, number_at
 from eventtree.query.store import MOST_FILES, forget

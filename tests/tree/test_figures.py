@@ -11,7 +11,7 @@ import pytest
 from eventtree import record
 from eventtree.errors import ConfigError
 from eventtree.event import Event
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.tree.builder import fold
 from tests.tree.test_tree import closed, noted, opened
 

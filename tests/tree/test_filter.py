@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eventtree import ConfigError
 from eventtree.event import EventTree
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.tree import filter as words
 from eventtree.tree.builder import fold
 from eventtree.tree.filter import Filter, quoted, share_of

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from eventtree import config
 from eventtree.event import Cost, Event, Usage
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.testing import capture
-from eventtree.usage import normalise
-from eventtree.usage.collect import Listed, kept
+from eventtree.usage.collect import Listed, usage_in
+from eventtree.usage.normalize import normalize
 from tests.usage import bodies
 from tests.usage.conftest import Asked
 from tests.usage.served import Provider
@@ -34,7 +34,7 @@ AT = datetime(2026, 11, 1, tzinfo=UTC)
 
 def priced(raw: Json, model: str, provider: str, inputs: Any = None) -> tuple[Usage, Cost]:
     """The usage of a record, and its cost by the public prices."""
-    usage = normalise(raw, inputs, model)
+    usage = normalize(raw, inputs, model)
     assert usage is not None
     return usage, Pricer().price(usage, model=model, provider=provider, at=AT) or Cost()
 
@@ -634,7 +634,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
 def test_each_spelling_of_the_cache_is_read(spelled: Json) -> None:
-    usage = normalise(
+    usage = normalize(
         {"raw": {"usage": {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, **spelled}}}
     )
     assert usage is not None
@@ -647,7 +647,7 @@ def test_each_spelling_of_the_cache_is_read(spelled: Json) -> None:
 def test_a_table_without_the_condition_says_so() -> None:
     """The user's price is taken as it is, and what it may leave out is named."""
     pricer = Pricer({"*": {"input": 1, "output": 1}})
-    usage = normalise(anthropic(speed="fast", inference_geo="us", service_tier="standard"))
+    usage = normalize(anthropic(speed="fast", inference_geo="us", service_tier="standard"))
     assert usage is not None
     cost = pricer.price(usage, model="claude-opus-4-6", provider="anthropic", at=AT)
     assert cost is not None and cost.total_usd == Decimal("0.0012")
@@ -657,7 +657,7 @@ def test_a_table_without_the_condition_says_so() -> None:
 
 def test_a_row_for_a_tier_prices_it() -> None:
     rows = [{"model": "*", "service_tier": "flex", "input": 1, "output": 1}, {"model": "*", "input": 2, "output": 2}]
-    usage = normalise(vertex("ON_DEMAND_FLEX"))
+    usage = normalize(vertex("ON_DEMAND_FLEX"))
     assert usage is not None
     cost = Pricer({"name": "mine", "prices": rows}).price(usage, model="m", provider="google", at=AT)
     assert cost is not None
@@ -968,7 +968,7 @@ def test_what_a_provider_charges_otherwise_is_charged_so(
 def test_voxtrals_audio_is_part_of_the_input_though_not_of_prompt_tokens() -> None:
     """docs.mistral.ai/api, UsageInfo: the total counts it; it is billed by its length."""
     usage = {"prompt_tokens": 4, "completion_tokens": 100, "total_tokens": 1479, "prompt_audio_seconds": 203}
-    found = normalise({"raw": {"usage": usage}})
+    found = normalize({"raw": {"usage": usage}})
     assert found is not None
     assert (found.input_tokens, found.input_audio_tokens, found.total_tokens) == (1379, 1375, 1479)
     assert found.units == {"audio_seconds": 203}
@@ -978,7 +978,7 @@ def test_qwens_explicit_cache_is_read() -> None:
     """alibabacloud.com/help/en/model-studio/context-cache."""
     details = {"cached_tokens": 0, "cache_creation": {"ephemeral_5m_input_tokens": 1605}, "cache_type": "ephemeral"}
     usage = {"prompt_tokens": 1700, "completion_tokens": 10, "total_tokens": 1710}
-    found = normalise({"raw": {"usage": {**usage, "prompt_tokens_details": details}}})
+    found = normalize({"raw": {"usage": {**usage, "prompt_tokens_details": details}}})
     assert found is not None
     assert (found.input_tokens, found.cache_write_tokens, found.cache_write_5m_tokens) == (1700, 1605, 1605)
 
@@ -997,7 +997,7 @@ def test_what_a_client_marks_as_not_given_is_no_count() -> None:
         total_tokens: int = 9
         prompt_audio_seconds: Unset = Unset()
 
-    found = normalise({"raw": kept({"usage": UsageInfo()})})
+    found = normalize({"raw": usage_in({"usage": UsageInfo()})})
     assert found is not None
     assert (found.input_tokens, found.output_tokens, found.problems, found.units) == (4, 5, (), {})
 
@@ -1009,7 +1009,7 @@ def test_perplexitys_answer_through_langchain_costs_what_its_body_costs() -> Non
     about = {"model_name": "sonar-deep-research", "num_search_queries": 21}
     record = {
         "usage_metadata": [{**counts, "output_token_details": details}],
-        "response_metadata": [kept(about)],
+        "response_metadata": [usage_in(about)],
         "streamed": True,
     }
     usage, cost = priced(record, "sonar-deep-research", "perplexity")

@@ -10,7 +10,7 @@ import pytest
 from genai_prices.data import providers
 from genai_prices.types import ArrayMatch, UsageExtractor
 
-from eventtree.usage import normalise
+from eventtree.usage.normalize import normalize
 
 WHOLES = {
     **dict.fromkeys(("input_tokens", "prompt_tokens", "inputTokens", "promptTokenCount"), 10000),
@@ -82,7 +82,7 @@ def test_we_read_what_genai_prices_reads(extractor: UsageExtractor, name: str) -
     """C2, C3: the same figures, whichever provider and flavour."""
     body = body_for(extractor, name)
     _, theirs = extractor.extract(body)
-    usage = normalise({"raw": body})
+    usage = normalize({"raw": body})
     assert usage is not None
     expected = {COMPARED[key]: value for key, value in vars(theirs).items() if key in COMPARED}
     assert {key: getattr(usage, key) for key in expected} == expected

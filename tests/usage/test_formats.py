@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from eventtree.event import Usage
-from eventtree.usage import normalise
+from eventtree.usage.normalize import normalize
 from eventtree.usage.providers import FORMATS
 
 Json = dict[str, Any]
 
 
 def figures(raw: Json) -> Json:
-    usage = normalise(raw)
+    usage = normalize(raw)
     assert usage is not None
     return figures_of(usage)
 
@@ -472,7 +472,7 @@ def test_langchains_form_comes_to_the_same(form: Json, expected: Json) -> None:
 @pytest.mark.parametrize("form", ["openai, priority tier", "openai, flex tier"])
 def test_the_tier_is_read_from_the_renamed_keys(form: str) -> None:
     """Priority_ and flex_ names say which tier was billed."""
-    usage = normalise({"usage_metadata": [FORMS[form][0]]})
+    usage = normalize({"usage_metadata": [FORMS[form][0]]})
     assert usage is not None
     assert usage.service_tier == form.split()[1]
 
@@ -489,6 +489,6 @@ def test_the_tier_is_read_from_the_renamed_keys(form: str) -> None:
 )
 def test_the_tier_is_read_where_the_provider_writes_it(place: str, value: Any) -> None:
     """Tiers have prices of their own."""
-    usage = normalise({"usage_metadata": [{"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}], place: value})
+    usage = normalize({"usage_metadata": [{"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}], place: value})
     assert usage is not None
     assert usage.service_tier == "flex"

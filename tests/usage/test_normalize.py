@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eventtree.event import Usage
-from eventtree.usage import normalise
+from eventtree.usage.normalize import normalize
 
 Json = dict[str, Any]
 
@@ -18,7 +18,7 @@ def form(input_tokens: int, output_tokens: int, **details: Any) -> Json:
 
 
 def usage_of(raw: Json) -> Usage:
-    usage = normalise(raw)
+    usage = normalize(raw)
     assert usage is not None
     return usage
 
@@ -42,7 +42,7 @@ def sides(usage: Usage) -> tuple[int | None, int | None, int | None]:
 )
 def test_no_usage_is_none(raw: Any) -> None:
     """C8: unknown is None, so that a tokenizer may be asked."""
-    assert normalise(raw) is None
+    assert normalize(raw) is None
 
 
 def test_usage_of_a_stream_is_read_from_the_message() -> None:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventtree.event import Usage
-from eventtree.pricing import Pricer
-from eventtree.usage import infer, normalise
-from eventtree.usage.normalize import PLACES
+from eventtree.pricing.pricer import Pricer
+from eventtree.usage.normalize import PLACES, normalize
 from eventtree.usage.providers import CONTAINERS, FORMATS
 from eventtree.usage.reader import find
+from eventtree.usage.tokenizer import infer
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 PRICER = Pricer(catalogue=False, table={"*": {"input": 2, "output": 8, "cache_read": 1, "reasoning": 9}})
@@ -100,7 +100,7 @@ def assert_identities(usage: Usage) -> None:
 @settings(max_examples=max(300, settings.default.max_examples))
 def test_identities_hold_for_any_json(raw: dict[str, Any]) -> None:
     """C2: uncached + read + write = input, never negative, for every value ever made."""
-    usage = normalise(raw)
+    usage = normalize(raw)
     if usage is not None:
         assert_identities(usage)
         assert usage.raw == raw or raw != raw
@@ -112,7 +112,7 @@ def test_identities_hold_for_any_json(raw: dict[str, Any]) -> None:
 @settings(max_examples=max(400, settings.default.max_examples))
 def test_identities_hold_for_every_shape_in_every_place(raw: dict[str, Any]) -> None:
     """C2, C3: also where places and shapes mix, and whatever figures they carry."""
-    usage = normalise(raw)
+    usage = normalize(raw)
     if usage is not None:
         assert_identities(usage)
 
@@ -120,7 +120,7 @@ def test_identities_hold_for_every_shape_in_every_place(raw: dict[str, Any]) -> 
 @given(anything)
 def test_any_json_at_the_pipeline_is_no_error(raw: Any) -> None:
     """Never raises."""
-    normalise(raw)
+    normalize(raw)
     infer(raw, raw, "gpt-4o", tokenizer=len)
 
 

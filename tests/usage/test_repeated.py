@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from eventtree.event import Usage
-from eventtree.usage import normalise
 from eventtree.usage.collect import snapshot
+from eventtree.usage.normalize import normalize
 from tests.usage import bodies
 from tests.usage.conftest import Asked, needs
 from tests.usage.served import Provider
@@ -233,7 +233,7 @@ def folded(*chunks: tuple[int | None, int], summed: tuple[int, int], provider: s
     for sent, answered in chunks:
         kept = snapshot(kept, {"input_tokens": sent, "output_tokens": answered, "total_tokens": (sent or 0) + answered})
     whole = {"input_tokens": summed[0], "output_tokens": summed[1], "total_tokens": sum(summed)}
-    usage = normalise({"usage_metadata": [whole], "chunks": kept, "streamed": True, "provider": provider})
+    usage = normalize({"usage_metadata": [whole], "chunks": kept, "streamed": True, "provider": provider})
     assert usage is not None
     return usage
 

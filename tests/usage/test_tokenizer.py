@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from eventtree.usage import count_tokens, infer
-from eventtree.usage.tokenizer import _counted, _of_model
+from eventtree.usage.tokenizer import _counter, _of_model, count_tokens, infer
 
 pytest.importorskip("tiktoken")
 pytest.importorskip("llama_index.core", reason="its package holds the tokenizer's files", exc_type=ImportError)
@@ -28,9 +27,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    _counted.cache_clear()
+    _counter.cache_clear()
     yield
-    _counted.cache_clear()
+    _counter.cache_clear()
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-4", "gpt-5-mini", "openai/gpt-4o", "gpt-oss-20b"])

@@ -6,7 +6,7 @@ import click
 
 from eventtree import config
 from eventtree.cli.main import main, say
-from eventtree.pricing import Explanation, PriceLine, Pricer
+from eventtree.pricing.pricer import Explanation, PriceLine, Pricer
 
 
 @main.command("prices")

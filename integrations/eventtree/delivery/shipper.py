@@ -29,7 +29,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.totals import captured
 from eventtree.pace import Throttle, paced, rest_by
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.record import is_local
 from eventtree.serializer.vendor import own_version
 from eventtree.vendors import Vendor

@@ -12,7 +12,7 @@ from eventtree.content.finish import once
 from eventtree.event import JsonValue
 from eventtree.langchain.models import is_guess
 from eventtree.recording.pipeline import Figures
-from eventtree.usage.collect import Listed, figures, kept, model_in
+from eventtree.usage.collect import Listed, figures, model_in, usage_in
 
 About = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         about, place = _mapping(getattr(message, "response_metadata", None)) or beside, NOTHING
         if about:
             model, provider = model or once(model_in(about)), provider or about.get("model_provider")
-            place = kept(about)
+            place = usage_in(about)
         places.append({key: once(value) for key, value in place.items()} if is_streamed and place else place)
         count = _mapping(getattr(message, "usage_metadata", None))
         is_cached = is_cached or count.get("total_cost") == 0
@@ -51,7 +51,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     for key, whole in (("llm_output", _mapping(getattr(result, "llm_output", None)) or None), ("raw", body)):
         if whole is not None:
             model = model or once(model_in(whole))
-            if place := kept(whole):
+            if place := usage_in(whole):
                 usage[key] = place
     if (chunks := state.get("chunks")) and chunks["sum"] != chunks["last"]:
         usage["chunks"] = chunks

@@ -8,7 +8,7 @@ from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import by_class
 from eventtree.recording.exceptions import describe
 from eventtree.recording.shapes import dimensions
-from eventtree.usage.collect import Body, field, fields, kept, merge
+from eventtree.usage.collect import Body, field, fields, merge, usage_in
 from eventtree.usage.failed import messages_in
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Answer(Body):
         for holder in (message, response):
             extra = field(fields(holder), "additional_kwargs")
             if extra:
-                merge(self.additional, kept(extra))
+                merge(self.additional, usage_in(extra))
                 self.listed.items(field(extra, "built_in_tool_calls"))  # OpenAIResponses
 
     def fail(self, pipeline: Pipeline, body: Any) -> None:

@@ -1,4 +1,4 @@
-"""genai-prices, behind one small class: the only file that knows it. It is imported at the first price, not before."""
+"""genai-prices behind one class: no other file knows the library. It is imported at the first price, not before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventtree.usage.hosted import ALWAYS_SEARCHES, unpriced_units
 from eventtree.usage.normalize import conditions, unusual
 
 KEYS = {"input": ("input", "cache"), "output": ("output",)}
-"""Side → how genai-prices' keys of its tokens begin."""
+"""Side → prefixes of genai-prices' keys for its tokens."""
 
 ALIASES: dict[str, str] = {
     "amazon": "aws",
@@ -38,24 +38,24 @@ ALIASES: dict[str, str] = {
     "xai": "x-ai",
     "zhipu": "zhipuai",
 }
-"""Words in the frameworks' names of providers → genai-prices' ids (which are words of their own)."""
+"""Words in the frameworks' names of providers → genai-prices' ids. The ids themselves are found without this table."""
 
 HOSTS = ("azure", "aws", "bedrock", "mantle", "vertex", "vertexai")
-"""Words of clouds that bill other makers' models: they go before the maker's word ("anthropic_bedrock")."""
+"""Clouds that bill other makers' models. In "anthropic_bedrock" such a word counts, not the maker's."""
 
 UNLISTED = frozenset({
     *("ollama", "llamacpp", "llama_cpp", "llamafile", "lmstudio", "lm_studio", "mlx", "vllm", "gpt4all"),
     *("huggingface", "nvidia", "ibm", "watsonx", "sambanova", "deepinfra", "replicate", "oci", "sagemaker"),
 })  # fmt: skip
-"""Words of those who run other makers' models, on one's own machine or for a price that genai-prices does not list: the
-name of a model says nothing of what it costs there.
+"""Providers that run other makers' models, on your own machine or for a price that genai-prices does not list. There
+the model's usual price would be wrong.
 """
 
 RESOURCE = re.compile(
     r"^(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/"
     r"|^arn:aws[\w-]*:bedrock:[^/]*:(foundation-model|inference-profile)/"
 )
-"""What Google's and Amazon's clients put before a model's name."""
+"""The prefix of a model's name in Google's and Amazon's clients."""
 
 FACTORS: Mapping[tuple[str, str, str], tuple[re.Pattern[str], Decimal]] = {
     # platform.claude.com/docs/en/manage-claude/data-residency, "Pricing": 1.1x for all token categories, Opus 4.6 and
@@ -65,18 +65,18 @@ FACTORS: Mapping[tuple[str, str, str], tuple[re.Pattern[str], Decimal]] = {
         Decimal("1.1"),
     ),
 }
-"""What an answer states, its value, the provider → the models of which it multiplies the prices of tokens, and by what.
-Fees for searches stay as they are.
+"""(Condition in an answer, its value, provider) → the models whose token prices it multiplies, and the factor. Fees for
+searches are not multiplied.
 """
 
 AUDIO = ("input_audio", "output_audio")
 AUDIO_APART = frozenset({"openai", "azure"})
-"""Who never charges audio as text: platform.openai.com/docs/pricing. Of older models genai-prices has the text's price
-alone.
+"""Providers that never charge audio as text: platform.openai.com/docs/pricing. For older models genai-prices has only
+the price of text.
 """
 
 FINE_TUNED = re.compile(r"^ft:|\.ft-")
-"""OpenAI's fine-tuned models, of which genai-prices has no price of what was cached: it is half of the input's."""
+"""OpenAI's fine-tuned models. genai-prices lacks their price of cached input, which is half of the input's."""
 
 OTHER_NAMES = {
     "cache_read_audio_tokens": "cache_audio_read_tokens",
@@ -88,7 +88,7 @@ FIGURES = {
     for name in Usage.model_fields
     if name.endswith("_tokens") and name != "total_tokens"
 }
-"""Our figure → genai-prices' name of it; both conventions agree (wholes include their parts)."""
+"""Our figure → genai-prices' name for it. Both conventions agree: wholes include their parts."""
 
 SENT_ANSWERED = ("input_tokens", "output_tokens")
 SIDES = frozenset(SENT_ANSWERED)
@@ -104,7 +104,7 @@ WITHIN = {
     "cache_write_1h_tokens": "cache_write_tokens",
     "output_reasoning_tokens": "output_tokens",
 }
-"""A count → the one it is a part of. These do not overlap, so that each token of them has one price."""
+"""A count → the count it is part of. These parts do not overlap, so that each token has one price."""
 RATED = SIDES | WITHIN.keys()
 
 UNITS: dict[str, tuple[str, ...]] = {
@@ -113,16 +113,16 @@ UNITS: dict[str, tuple[str, ...]] = {
     "citation_tokens": ("output_citation_tokens",),
     "audio_seconds": ("audio_seconds", "input_audio_seconds"),
 }
-"""Our units that genai-prices may price → its names of them."""
+"""Our unit → genai-prices' names for it."""
 
 ENDINGS = {"_mtok": "_tokens", "_kcount": "", "_hours": "_seconds"}
-"""How genai-prices' price keys end → how its names of what is counted do."""
+"""Suffix of genai-prices' price keys → suffix of its names for the count that is priced."""
 
 CACHE_SIZE = 4096
 
 
 class Sums(NamedTuple):
-    """US dollars of what went in, of what came out, and of all."""
+    """US dollars of the input, of the output, and in total."""
 
     input: Decimal
     output: Decimal
@@ -131,38 +131,38 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What genai-prices has on a model: its own provider and model."""
+    """A model that genai-prices lists, and its provider there."""
 
     provider: Any
     model: Any
     variants: tuple[Any, ...]
-    """What changes its prices: a tier, a batch, a speed, each perhaps from some day on."""
-    plain: Remembered[int, Asked]
-    """Minute → its prices without a condition; some change by the time of day."""
+    """Conditions that change its prices: a tier, a batch, a speed, each perhaps from some day on."""
+    plain: Remembered[int, ModelPrices]
+    """Minute → its prices without a condition. Some prices change with the time of day."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ModelPrices:
     """The prices of a model at some time and on some conditions."""
 
     found: Found
     context: dict[str, str]
     at: datetime
     prices: Mapping[str, Any]
-    """By genai-prices' keys; a price is a Decimal, or has a base and tiers."""
+    """Prices by genai-prices' keys. A price is a Decimal, or has a base and tiers."""
     charged: frozenset[str]
-    """Which of input and output have a price for their tokens."""
+    """The sides (input, output) whose tokens have a price."""
     fees: frozenset[str]
-    """The units with a price; `requests` is that of a call."""
+    """The units with a price; `requests` has the fee of a call."""
     steps: tuple[int, ...]
-    """The lengths of the input above which the prices change."""
+    """Lengths of the input above which the prices change."""
     rates: dict[int, Mapping[str, Decimal] | None]
-    """How many of the steps an input goes beyond → what one more token of each count costs."""
+    """Number of steps that an input exceeds → the price of one more token of each count."""
     is_whole: bool
-    """Whether both sides are charged, and nothing is that the answer does not count."""
+    """Whether both sides have a price, and no fee is charged that the answer does not count."""
 
     def rates_of(self, tokens: int) -> Mapping[str, Decimal] | None:
-        """What one more token of each count costs where so many go in; None where it is not but so much for each."""
+        """The price of one more token of each count, for an input of `tokens`; None if the price is not linear."""
         step = bisect_left(self.steps, tokens)
         if step not in self.rates:
             self.rates[step] = _rates(self, (0, *self.steps)[step])
@@ -173,21 +173,21 @@ class Catalogue:
     """Prices by model, provider and base URL, from genai-prices."""
 
     def __init__(self) -> None:
-        """Nothing is imported yet."""
+        """Import nothing yet."""
         self._snapshot: Any = None
         self._known: Remembered[tuple[str, str | None, str | None], Found | None] = Remembered(CACHE_SIZE)
-        self._asked: Remembered[tuple[int, ...], Asked] = Remembered(CACHE_SIZE)
-        """By the identity of prices and of what changes them, which the snapshot keeps."""
+        self._asked: Remembered[tuple[int, ...], ModelPrices] = Remembered(CACHE_SIZE)
+        """By the identities of a price and of its variants, objects that the snapshot keeps alive."""
 
     @cached_property
     def source(self) -> str:
-        """The name and version that stand beside a figure."""
+        """Name and version of the library, the source of its figures."""
         import genai_prices
 
         return f"genai-prices {genai_prices.__version__}"
 
     def find(self, model: str, provider: str | None, base_url: str | None) -> Found | None:
-        """What genai-prices has on a model, or None. Remembered, as long as its prices are not updated."""
+        """The model that genai-prices lists, or None. Remembered until the library updates its prices."""
         snapshot = self._latest()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
@@ -204,11 +204,10 @@ class Catalogue:
         return get_snapshot
 
     def provider_id(self, provider: str | None, base_url: str | None) -> str | None:
-        """The provider genai-prices lists at `base_url` or under that name, or one it does not list and would take for
-        another (`UNLISTED`); a class name is no provider.
+        """The id of the provider that genai-prices lists at `base_url` or under that name; else a word of `UNLISTED`.
 
-        LangChain's `ls_provider` of an unknown class is its name in lower case ("genericfakechatmodel"), so only whole
-        words count, not parts of them.
+        Only whole words of a name count: LangChain's `ls_provider` of an unknown class is the class's name in lower
+        case ("genericfakechatmodel").
         """
         listed = self._latest().providers
         by_url = (one.id for one in listed if base_url and re.match(one.api_pattern, base_url))
@@ -223,12 +222,12 @@ class Catalogue:
         at: datetime,
         plain: tuple[int, int, int] | None,
     ) -> Cost | None:
-        """What `usage` cost at that time, or None where genai-prices cannot say. `plain` are its `plain_counts`."""
+        """The cost of `usage` at that time, or None if genai-prices has no price. `plain` are its `plain_counts`."""
         found = self.find(model, provider, base_url)
         if found is None:
             return None
         if plain == COUNTS_OF(usage) and not any(DETAILS_OF(usage)):
-            # By far the most: two counts, and nothing else that a price could depend on.
+            # The usual case: two counts, and nothing else that a price could depend on.
             minute, factor = int(at.timestamp()) // 60, ONE
             asked = found.plain.get(minute) or found.plain.keep(minute, self._ask(found, {}, at))
             rates = asked.rates_of(plain[0]) if asked.is_whole and not usage.uncounted else None
@@ -251,8 +250,8 @@ class Catalogue:
         sums = asked.prices and (_sums_by_rates(asked, figures) or _sums(asked, figures))
         return _cost(asked, sums, usage, figures, factor, self.source) if sums else None
 
-    def _ask(self, found: Found, context: dict[str, str], at: datetime) -> Asked:
-        """The prices that hold, looked together once."""
+    def _ask(self, found: Found, context: dict[str, str], at: datetime) -> ModelPrices:
+        """The prices of a model that apply at that time and on these conditions, built once."""
         standard = found.model.get_prices(at)
         changes = [one for one in found.variants if _fits(one, context, at)]
         key = (id(standard), *map(id, changes))
@@ -265,10 +264,10 @@ class Catalogue:
         fees = frozenset(map(_counted, prices))
         steps = sorted({tier.start for price in prices.values() for tier in getattr(price, "tiers", ())})
         is_whole = len(charged) == len(KEYS) and ("requests" in fees or not ALWAYS_SEARCHES.search(found.model.id))
-        return self._asked.keep(key, Asked(found, context, at, prices, charged, fees, tuple(steps), {}, is_whole))
+        return self._asked.keep(key, ModelPrices(found, context, at, prices, charged, fees, tuple(steps), {}, is_whole))
 
     def prices(self, model: str, provider: str | None, base_url: str | None, at: datetime) -> Mapping[str, Any] | None:
-        """genai-prices' own prices of the model at that time, by its price keys; None where it has none."""
+        """genai-prices' own prices of a model at that time, by its price keys; None if the model is not listed."""
         found = self.find(model, provider, base_url)
         return None if found is None else self._ask(found, {}, at).prices
 
@@ -277,12 +276,12 @@ class Catalogue:
             owner, listed = self._snapshot.find_provider_model(RESOURCE.sub("", model), None, provider_id, None)
         except LookupError:
             return None
-        is_own = any(listed is one for one in owner.models)  # of a model taken from elsewhere it looks at no variants
+        is_own = any(listed is one for one in owner.models)  # it ignores the variants of another provider's model
         return Found(owner, listed, tuple(listed.price_variants or ()) if is_own else (), Remembered(64))
 
 
-def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
-    """What genai-prices comes to."""
+def _sums(asked: ModelPrices, figures: Mapping[str, int]) -> Sums | None:
+    """The sums as genai-prices computes them."""
     from genai_prices import Usage as Counts
 
     found = asked.found
@@ -298,8 +297,8 @@ def _sums(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
     return Sums(done.input_price, done.output_price, done.total_price)
 
 
-def _sums_by_rates(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
-    """The same in a fraction of the time, where it is but so much for each token; None where it may be more."""
+def _sums_by_rates(asked: ModelPrices, figures: Mapping[str, int]) -> Sums | None:
+    """The same sums, faster, if each token has a fixed price; else None."""
     counts = left = {name: n for name, n in figures.items() if n}
     if not (figures.keys() >= SIDES and counts.keys() <= RATED):
         return None
@@ -308,7 +307,7 @@ def _sums_by_rates(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
         for name in counts.keys() & WITHIN.keys():
             left[WITHIN[name]] = left.get(WITHIN[name], 0) - counts[name]
     if min(left.values(), default=0) < 0:
-        return None  # what it says then is its own
+        return None  # parts exceed their whole: genai-prices decides
     rates = asked.rates_of(figures["input_tokens"])
     if rates is None:
         return None
@@ -321,8 +320,8 @@ def _sums_by_rates(asked: Asked, figures: Mapping[str, int]) -> Sums | None:
     return Sums(sent, answered, sent + answered + rates["requests"])
 
 
-def _rates(asked: Asked, start: int) -> Mapping[str, Decimal] | None:
-    """What one more token of each count costs where the input is longer than `start`, and what the request does."""
+def _rates(asked: ModelPrices, start: int) -> Mapping[str, Decimal] | None:
+    """The price of one more token of each count, and of the request, for inputs longer than `start`."""
     base = {"input_tokens": start + 10, "output_tokens": 10, "cache_write_tokens": 5}
     if any(start < step <= start + 11 for step in asked.steps):
         return None
@@ -335,7 +334,7 @@ def _rates(asked: Asked, start: int) -> Mapping[str, Decimal] | None:
 
 
 def _counted(key: str) -> str:
-    """genai-prices' name of what a price is for."""
+    """genai-prices' name for the count that a price key prices."""
     ending = next((ending for ending in ENDINGS if key.endswith(ending)), "")
     return key.removesuffix(ending) + ENDINGS.get(ending, "")
 
@@ -363,7 +362,7 @@ def _figures(usage: Usage) -> dict[str, int]:
 
 
 def _conditions(usage: Usage, found: Found, at: datetime) -> tuple[dict[str, str], Decimal, tuple[str, ...]]:
-    """What else decides the price of the tokens: genai-prices' context, a factor, and what nobody has a price of."""
+    """Conditions of a price: genai-prices' context, a factor on token prices, and a problem for each unknown one."""
     context, factor, problems = conditions(usage), Decimal(1), list[str]()
     is_batch = context.get("service_tier") == "batch"
     for name, value in unusual(context).items():
@@ -383,15 +382,15 @@ def _fits(variant: Any, asked: Mapping[str, str], at: datetime) -> bool:
 
 
 def _cost(
-    asked: Asked, sums: Sums, usage: Usage, figures: Mapping[str, int], factor: Decimal, source: str
+    asked: ModelPrices, sums: Sums, usage: Usage, figures: Mapping[str, int], factor: Decimal, source: str
 ) -> Cost | None:
-    """A price as a cost, with a problem for each thing that it leaves out; then the total is None."""
+    """Sums as a cost. Each thing without a price becomes a problem, and the total is then None."""
     apart = [*(AUDIO if asked.found.provider.id in AUDIO_APART else ())]
     apart += ["cache_read"] if FINE_TUNED.search(asked.found.model.id) else []
     lost = [name for name in usage.uncounted if f"{name}_mtok" in asked.prices or name in apart]
     dear = [name for name in apart if figures.get(f"{name}_tokens") and f"{name}_mtok" not in asked.prices]
     unpriced: tuple[str, ...] = ()
-    if "requests" not in asked.fees:  # Perplexity's fee of a request covers its searches
+    if "requests" not in asked.fees:  # a fee for the request (Perplexity) covers its searches
         unpriced = unpriced_units(usage, asked.fees)
         if ALWAYS_SEARCHES.search(asked.found.model.id) and not usage.units.get("web_searches"):
             unpriced = (*unpriced, "each request searches the web, which has no price")
@@ -413,13 +412,13 @@ def _side(name: str) -> str:
     return "output" if name.startswith("output") else "input"
 
 
-def _known_sides(asked: Asked, figures: Mapping[str, int]) -> frozenset[str]:
-    """The sides whose count and price are known; genai-prices says 0 of the others."""
+def _known_sides(asked: ModelPrices, figures: Mapping[str, int]) -> frozenset[str]:
+    """The sides whose count and price are known. For the others genai-prices gives 0."""
     if len(asked.charged) == len(KEYS) and figures.keys() >= SIDES:
         return asked.charged
     counts = {side: figures.get(f"{side}_tokens") for side in KEYS}
     if counts["output"] is None and "output" not in asked.charged:
-        counts["output"] = 0  # nothing that comes out is charged: an embedding
+        counts["output"] = 0  # an embedding, whose output is not charged
     if counts["input"] is None and asked.steps:
         return frozenset()  # the length of the input decides the price of the output
     return frozenset(side for side, n in counts.items() if n == 0 or (n and side in asked.charged))

@@ -1,4 +1,4 @@
-"""Tokens → money. Whoever knows best goes first, and the source stands beside the figure.
+"""Tokens → money. The most reliable source goes first, and is named beside the figure.
 
 1. the user, on the event itself  2. nothing, where the answer came from a cache  3. the user's function
 4. the provider, in its answer  5. the user's table  6. genai-prices. Unknown is None, never 0.
@@ -24,7 +24,7 @@ PriceFunction = Callable[[Usage | None, str | None, str | None, datetime], JsonV
 """A user's own pricing: (usage, model, provider, at) → a number, a cost object, a `Cost`, or None for "do not know"."""
 
 INFERRED = ", inferred tokens"
-"""What the source of a figure ends with where a tokenizer counted what nobody reported."""
+"""Suffix of a figure's source if a tokenizer counted the tokens, since nobody reported them."""
 
 SUMS = ("input_usd", "output_usd", "total_usd")
 FREE: Mapping[str, Any] = {**dict.fromkeys(SUMS, Decimal(0)), "source": "cached"}
@@ -36,11 +36,11 @@ PER: dict[str, str] = {
     "_kpages": "1,000 pages",
     "_hours": "hour",
 }
-"""How genai-prices' price keys end → what one price is for."""
+"""Suffix of genai-prices' price keys → the quantity of one price."""
 
 
 class PriceLine(Frozen):
-    """One price of a model: `usd` for each `per`, for inputs longer than `above` tokens where that is given."""
+    """One price of a model: `usd` for each `per`, only for inputs longer than `above` tokens if given."""
 
     name: str
     usd: Decimal
@@ -49,7 +49,7 @@ class PriceLine(Frozen):
 
 
 class Explanation(Frozen):
-    """What a model would be charged, and why: `why` is one sentence for each step of the decision."""
+    """The prices of a model, and where they come from: `why` is one sentence for each step of the decision."""
 
     model: str
     provider: str | None
@@ -60,7 +60,7 @@ class Explanation(Frozen):
 
 
 class Pricer:
-    """Prices events. Not for the app's thread: the first use of genai-prices imports it (0.2 s)."""
+    """Prices events. Not for the app's thread: the first price imports genai-prices (0.2 s)."""
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class Pricer:
         self.catalogue = Catalogue() if catalogue else None
         self.tokenizer = tokenizer
         self.unknown: dict[str, int] = {}
-        """Models without a price, and how often they were met."""
+        """Models without a price → how often they were used."""
         self.failures: dict[str, int] = {}
-        """Errors of the user's function by type, and how often they came."""
+        """Type of an error of the user's function → how often it was raised."""
 
     @classmethod
     def of(cls, prices: Any, tokenizer: Tokenizer | None = None) -> Self:
-        """By the setting `prices`: a function, a table, the path of one, or None for the public prices alone.
+        """The pricer of the setting `prices`: a function, a table, the path of one, or None for public prices alone.
 
         Raises:
             ConfigError: the table is wrong, or cannot be read.
@@ -90,7 +90,7 @@ class Pricer:
         return cls(tokenizer=tokenizer, **{"quote" if is_function else "table": prices})
 
     def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
-        """A tokenizer's count of a model event nobody reported usage of, or None."""
+        """A tokenizer's count for a model event without reported usage, or None."""
         return infer(inputs, outputs, model, self.tokenizer)
 
     def price(
@@ -105,24 +105,24 @@ class Pricer:
         given: JsonValue = None,
         reported: JsonValue = None,
     ) -> Cost | None:
-        """What one event cost, or None.
+        """The cost of one event, or None.
 
-        `model` is the one that answered, `asked` the name it was asked by: the user's table may know either. The public
-        prices go by `model` alone, a proxy may have had another answer.
+        `model` is the model that answered, `asked` the name it was asked for: the user's table may have either. Public
+        prices are looked up by `model` alone, since a proxy may have let another model answer.
 
         `given` is the user's figure, `reported` the provider's: a number, an object with `input_usd`, `output_usd`,
-        `total_usd`, or (reported) a handler's whole record. Both are also looked for in `usage.raw`.
+        `total_usd`, or (reported) a handler's whole record. Both may also be in `usage.raw`.
         """
         raw = usage.raw if usage is not None else None
         plain = plain_counts(raw)
         if plain:
-            raw = None  # the usual record has no place where anybody could have stated a cost
+            raw = None  # the usual record has no stated cost
         stated = cost_of(given, "given") if given is not None else None
         if stated is None and usage is not None:
             stated = Cost(**FREE) if usage.cached else given_in(raw)
         if stated is not None:
             return stated
-        found, is_final = self._asked(usage, model, provider, at)
+        found, is_final = self._quoted(usage, model, provider, at)
         if found is None and not is_final and (raw or reported is not None):
             found = cost_of(reported, "provider") or reported_in(reported) or reported_in(raw)
         if found is None and not is_final:
@@ -138,7 +138,7 @@ class Pricer:
     def explain(
         self, model: str, provider: str | None = None, *, base_url: str | None = None, at: datetime | None = None
     ) -> Explanation:
-        """What a call of `model` would be charged, from where, and why not from elsewhere."""
+        """The prices of `model`, their source, and why no other source was used."""
         at, source, charged_as = at or datetime.now(UTC), None, None
         lines: tuple[PriceLine, ...] = ()
         why = [] if self.quote is None else ["your function is asked first, at each event"]
@@ -167,17 +167,17 @@ class Pricer:
             model=model, provider=provider, source=source, charged_as=charged_as, lines=lines, why=tuple(why)
         )
 
-    def _asked(
+    def _quoted(
         self, usage: Usage | None, model: str | None, provider: str | None, at: datetime
     ) -> tuple[Cost | None, bool]:
-        """By the user's function, and whether None is the last word: where it fails nobody else is asked, its prices
-        are not the public ones.
+        """The cost by the user's function, and whether a None is final: after its error no public price is used, which
+        may differ from the user's.
         """
         if self.quote is None:
             return None, False
         try:
             answer = self.quote(usage, model, provider, at)
-        except BaseException as error:  # the user's code; counted, and never the end of a delivery
+        except BaseException as error:  # the user's code: its error is counted, and delivery goes on
             if must_pass(error):
                 raise
             name = type(error).__name__
@@ -196,7 +196,7 @@ class Pricer:
         at: datetime,
         plain: tuple[int, int, int] | None = None,
     ) -> tuple[Cost | None, bool]:
-        """A price from table or genai-prices, and whether None is the last word."""
+        """The cost by the user's table or genai-prices, and whether a None is final."""
         tier = usage.service_tier if usage is not None else None
         for name in names if self.table else ():
             row = self.table.row(name, provider, tier, at) if self.table and name else None
@@ -209,7 +209,7 @@ class Pricer:
 
 
 def _plus(cost: Cost, share: Cost | None, model: str) -> Cost:
-    """The cost with that of another model that took part; without a price of it the whole is not known."""
+    """The cost plus that of another model that took part. If that is unknown, so is the sum."""
     if share is None or share.total_usd is None:
         problems = (*cost.problems, f"{model[:80]} took part and has no price")
         return cost.model_copy(update={**dict.fromkeys(SUMS), "problems": problems})
@@ -222,7 +222,7 @@ def _has_tokens(usage: Usage | None) -> bool:
 
 
 def _charged(row: Row, usage: Usage | None, source: str) -> Cost | None:
-    """By a row of the user's table; calls without known tokens cost their fee and units, where the row has such."""
+    """The cost by a row of the user's table. A call without known tokens costs its fee and units, if there are any."""
     if usage is not None and _has_tokens(usage):
         return charge(row, usage, source)
     only_extras = extras(row, usage or Usage())
@@ -243,7 +243,7 @@ def _row_lines(row: Row) -> tuple[PriceLine, ...]:
 
 
 def _lines(key: str, price: Any) -> list[PriceLine]:
-    """genai-prices' price, which is a Decimal or has a base and tiers."""
+    """A price of genai-prices, a Decimal or one with a base and tiers, as lines."""
     ending = next((ending for ending in PER if key.endswith(ending)), "")
     name, per = key.removesuffix(ending) if ending else key, PER.get(ending, "1")
     if isinstance(price, Decimal):

@@ -1,4 +1,4 @@
-"""Money that somebody stated: the user on an event, or the provider in its answer. Nothing is computed here."""
+"""Stated costs: by the user on an event, or by the provider in its answer. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORTED: Mapping[str, Decimal] = {
     "response.usage.cost": Decimal(1),
     "cost": Decimal(1),
 }
-"""Where an answer may state its own cost within a place, and the worth of one unit in US dollars."""
+"""Path where an answer may state its cost within a place → US dollars of one unit."""
 PATHS = tuple(REPORTED)
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ SIDES: dict[str, tuple[str, ...]] = {
 
 
 def money(value: JsonValue, unit: Decimal = Decimal(1)) -> Decimal | None:
-    """`value` as dollars, or None where it is no amount: bool, negative, not finite, text that is no number."""
+    """`value` as dollars, or None if it is no amount: bool, negative, not finite, text that is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
@@ -59,20 +59,20 @@ def cost_of(value: JsonValue, source: str, unit: Decimal = Decimal(1)) -> Cost |
 
 
 def given_in(raw: JsonValue) -> Cost | None:
-    """What a model class of the user wrote as `total_cost` into `usage_metadata`, summed over the generations."""
+    """The `total_cost` that the user's model class put into `usage_metadata`, summed over the generations."""
     if not isinstance(raw, dict):
         return None
     return _sum([money(one["total_cost"]) for one in places(raw, "usage_metadata") if "total_cost" in one], "given")
 
 
 def reported_in(raw: JsonValue) -> Cost | None:
-    """What the provider says it charged, found in a handler's record of usage. Request-level places come first."""
+    """The cost that the provider states, in a handler's record of usage. Places for the whole request come first."""
     if not isinstance(raw, dict):
         return None
     for place in ("llm_output", "raw", "response_metadata", "additional_kwargs"):
         costs = [cost for one in places(raw, place) if (cost := _reported(one)) is not None]
         if costs:
-            # Generations of one request repeat what the request cost.
+            # All generations of one request repeat its cost.
             return (
                 costs[0] if costs.count(costs[0]) == len(costs) else _sum([one.total_usd for one in costs], "provider")
             )
@@ -91,8 +91,8 @@ def _reported(one: dict[str, JsonValue]) -> Cost | None:
 
 
 def _with_upstream(cost: Cost, one: dict[str, JsonValue], path: str) -> Cost:
-    """OpenRouter with the user's own key (is_byok): `cost` is its fee alone, the model is paid upstream. LangChain's
-    streams drop the mark; then a cost below what was paid upstream tells.
+    """Add the upstream cost of OpenRouter with the user's own key (is_byok), where `cost` is its fee alone. LangChain's
+    streams drop the mark: there, a cost below the upstream cost shows it.
     """
     parent = path.rpartition("cost")[0]
     if not path.endswith("cost") or cost.total_usd is None:

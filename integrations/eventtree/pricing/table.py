@@ -4,7 +4,7 @@ Short form, patterns of the model's name to prices in US dollars per million tok
 
     {"gpt-4o*": {"input": 2.5, "output": 10, "cache_read": 1.25}}
 
-Long form, rows that may also depend on provider, service tier and day; the first row that fits is used:
+Long form, rows that may also depend on provider, service tier and day; the first row that matches is used:
 
     name = "acme 2026"
     [[prices]]
@@ -46,20 +46,20 @@ from eventtree.usage.normalize import conditions, unusual
 SETTING = "prices"
 MILLION = Decimal(1_000_000)
 KNOWN_MODELS = 4096
-"""Names of models whose rows are remembered: a long table is searched once for each."""
+"""Models whose rows are remembered, so that a long table is searched once for each."""
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "input": ("cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "input_audio", "input_image"),
     "output": ("reasoning", "output_audio", "output_image"),
 }
-"""Side → its parts, by the names of their prices; those of `Usage` end in `_tokens`."""
+"""Side → its parts, by the names of their prices; in `Usage` the names end in `_tokens`."""
 WITHIN = {"cache_write_5m": "cache_write", "cache_write_1h": "cache_write"}
-"""A part → the part it is in, whose price it has where it has none of its own."""
+"""A part → the part that contains it, whose price it has if it has none of its own."""
 
 
 class Prices(Frozen):
-    """US dollars per million tokens; what is absent is charged as the plain input or output it is part of."""
+    """US dollars per million tokens. Tokens without a price are charged as the input or output they are part of."""
 
     input: Price | None = None
     output: Price | None = None
@@ -75,13 +75,13 @@ class Prices(Frozen):
 
 
 class Above(Prices):
-    """Prices for calls whose input is longer than `above` tokens; what is absent stays as in the row."""
+    """Prices for calls whose input is longer than `above` tokens; absent ones are those of the row."""
 
     above: int = Field(ge=0)
 
 
 class Row(Prices):
-    """What one model (or many, by pattern) costs, and when."""
+    """The prices of one model (or several, by pattern), perhaps for some time only."""
 
     model: str = Field(min_length=1)
     provider: str | None = None
@@ -107,7 +107,7 @@ class Row(Prices):
         return _compile(self.model)
 
     def fits(self, provider: str | None, tier: str | None, at: datetime) -> bool:
-        """Whether this row, which has the model, is about that call."""
+        """Whether this row, whose model matches, applies to a call."""
         day = (at if at.tzinfo is None else at.astimezone(UTC)).date()
         return (
             (self.provider is None or self.provider.lower() == (provider or "").lower())
@@ -117,7 +117,7 @@ class Row(Prices):
         )
 
     def at_length(self, input_tokens: int | None) -> Prices | None:
-        """The prices for an input of that length; None where the length decides and is not known."""
+        """The prices for an input of that length; None if they depend on an unknown length."""
         if not self.tiers:
             return self
         if input_tokens is None:
@@ -128,9 +128,9 @@ class Row(Prices):
 
 
 class Table(Frozen):
-    """A user's prices, and the name that goes beside every figure made with them.
+    """A user's prices, and a name that is the source of every figure made with them.
 
-    A table that does not name itself has its file's name and the beginning of a hash of its content: its version.
+    A table without a name gets its file's name and the beginning of a hash of its content, as a version.
     """
 
     name: str
@@ -146,12 +146,12 @@ class Table(Frozen):
 
     @property
     def source(self) -> str:
-        """What stands beside a figure made with this table."""
+        """The source of a figure made with this table."""
         return f"table:{self.name}"
 
 
 def load(table: Mapping[str, JsonValue] | str | Path | Table) -> Table:
-    """A table from a dict or a file; a wrong one raises ConfigError, naming what is wrong and the hint."""
+    """A table from a dict or a file; raises ConfigError if it is wrong."""
     if isinstance(table, Table):
         return table
     if not isinstance(table, Mapping | str | Path):
@@ -169,33 +169,33 @@ def load(table: Mapping[str, JsonValue] | str | Path | Table) -> Table:
     except ValidationError as error:
         where, problem = complaint(error)
         meant = did_you_mean(where.rpartition(".")[2], (*Row.model_fields, *Above.model_fields))
-        hint = f"{meant}Mend that entry; see eventtree.pricing.table for the form"
+        hint = f"{meant}Correct that entry; see eventtree.pricing.table for the form"
         raise ConfigError(SETTING, f"{where}: {problem}", hint) from None
 
 
 def charge(row: Row, usage: Usage, source: str) -> Cost | None:
-    """What `usage` costs by `row`; a side without count or price is None, and so is the total then."""
+    """The cost of `usage` by `row`. A side without count or price is None, and then the total is too."""
     prices = row.at_length(usage.input_tokens)
     if prices is None:
         return None
     input_usd, output_usd = _side(usage, prices, "input"), _side(usage, prices, "output")
     if prices.output is None and usage.output_tokens is None:
-        output_usd = Decimal(0)  # an embedding: nothing comes out that could be charged
+        output_usd = Decimal(0)  # an embedding, whose output is not charged
     if input_usd is None and output_usd is None:
         return None
-    # A fee for the request covers what happens in it.
+    # A fee for the request covers the units used in it.
     unpriced = () if row.request else unpriced_units(usage, row.units)
     total = None if unpriced or input_usd is None or output_usd is None else input_usd + output_usd + extras(row, usage)
     odd = (
         f"{name} {value} has no price in {source}"
         for name, value in unusual(conditions(usage)).items()
-        if name != "service_tier" or row.service_tier is None  # only a row that names a tier is about that
+        if name != "service_tier" or row.service_tier is None  # a row that names a tier has its price
     )
     return Cost(input_usd=input_usd, output_usd=output_usd, total_usd=total, problems=(*unpriced, *odd), source=source)
 
 
 def extras(row: Row, usage: Usage) -> Decimal:
-    """What a call costs besides its tokens: the fee of a request, and counted units such as web searches."""
+    """The cost of a call besides its tokens: a fee for the request, and counted units such as web searches."""
     return row.request + sum((row.units.get(unit, Decimal(0)) * n for unit, n in usage.units.items()), Decimal(0))
 
 
@@ -215,7 +215,7 @@ def _side(usage: Usage, prices: Prices, side: str) -> Decimal | None:
             rest -= counts[name]
             sum_usd += price * counts[name]
     if rest < 0 or (rest > 0 and plain is None):
-        # Parts that overlap (cached audio) leave less than nothing: which tokens are which is not known.
+        # Parts that overlap (cached audio) may exceed the whole: which token has which price is unknown.
         return None
     return (sum_usd + (plain or Decimal(0)) * rest) / MILLION
 

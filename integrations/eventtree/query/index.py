@@ -21,7 +21,7 @@ from eventtree.errors import JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import find_trees, load
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.query.fill import FOREVER, Filler
 from eventtree.query.opened import Deliveries, Opened, Place, Standing
 from eventtree.query.packed import ROOTED, id_of, start_of, stored, with_affix

@@ -116,7 +116,7 @@ def _check(settings: config.Settings) -> None:
 
         resolve_vendors(settings.vendors)
     if settings.prices is not None or settings.tokenizer is not None:
-        from eventtree.pricing import Pricer
+        from eventtree.pricing.pricer import Pricer
 
         Pricer.of(settings.prices, settings.tokenizer)
     _check_keep(settings)

@@ -13,10 +13,10 @@ from eventtree import config, process
 from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
 from eventtree.journal.trees import trees_in
-from eventtree.pricing import Pricer
+from eventtree.pricing.pricer import Pricer
 from eventtree.recording.recorder import recorder
 from eventtree.tree.stored import fold_stored
-from eventtree.usage import Tokenizer
+from eventtree.usage.tokenizer import Tokenizer
 
 _FRAMEWORKS = (("langchain_core", "eventtree.langchain"), ("llama_index_instrumentation", "eventtree.llama_index"))
 

@@ -17,7 +17,7 @@ from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST
 from eventtree.tree.run import NOTHING, Run
 from eventtree.tree.structure import HIDDEN, LANGCHAIN, PLUMBING
-from eventtree.usage import normalise
+from eventtree.usage.normalize import normalize
 
 rebuild_dataclass(cast("Any", Event))  # with delivery, which a handler imports: not amid the first tree
 
@@ -151,7 +151,7 @@ def figures_of(run: Run, event: Event, settled: Settled, pricing: Pricing | None
         return None, None  # as of most runs
     if run.id in settled.wrappers:
         raw_usage = None
-    usage = normalise(raw_usage, event.inputs, event.model) if raw_usage else None
+    usage = normalize(raw_usage, event.inputs, event.model) if raw_usage else None
     if pricing is None:
         return usage, None
     given = _given(run, settled)

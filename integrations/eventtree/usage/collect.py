@@ -1,6 +1,6 @@
-"""What a handler keeps of an answer for `normalise`: counts and names, no text. Made of its tables: a new row is kept.
+"""Copies the usage out of an answer, as plain JSON without text. The keys come from the tables in `providers`.
 
-Runs on the app's thread, where the answer is read once and nothing of it is kept but plain JSON. Nothing is computed.
+It runs on the app's thread, so it only copies: `normalize` computes later, from the journal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES
 from eventtree.usage.providers import CONTAINERS, FORMATS, MODIFIERS, TIERS
 
 WRAPPERS = frozenset({"", "response", "message", "metadata", "result"})
-"""What holds a whole answer, with its text: the handlers look into these themselves, or need not."""
+"""Keys that hold a whole answer with its text. They are not copied; handlers read them where needed."""
 
 LONGEST = 200
 """Characters kept of a name, and entries of a list or a dict: more are no usage."""
@@ -31,7 +31,7 @@ DEEPEST = 6
 SMALLEST, LARGEST = -(2**63), 2**63
 NUMBERS = (int, float)  # not `int | float`: that makes a new object each time it is asked
 PRICED = (("_hidden_params", "response_cost"), ("headers", "x-litellm-response-cost"))
-"""Where LiteLLM states the cost; what stands beside it is not kept."""
+"""Where LiteLLM states the cost. Nothing else under these keys is copied."""
 
 
 def _firsts(paths: Iterable[str]) -> frozenset[str]:
@@ -39,14 +39,14 @@ def _firsts(paths: Iterable[str]) -> frozenset[str]:
 
 
 PLACES = _firsts((*CONTAINERS, *TIERS, *MODIFIERS)) - WRAPPERS
-"""Keys under which an answer holds its usage, its service tier or another thing that its price depends on."""
+"""Keys under which an answer holds its usage, its service tier, or a modifier of its price."""
 
 COUNTS = _firsts(path for form in FORMATS for paths in form.reads.values() for path in paths.split(" | "))
 COUNTS |= _firsts(mark for form in FORMATS for mark in form.marks)
-"""Keys of the counts themselves, where an answer has them at its top (Ollama, Bedrock Invoke, Databricks)."""
+"""Keys of counts that an answer has at its top level (Ollama, Bedrock Invoke, Databricks)."""
 
 KEPT = PLACES | COUNTS | {"system_fingerprint", "model_provider", "cost", "cost_details", "cost_in_usd_ticks"}
-"""Keys looked for at the top of an answer."""
+"""Keys that are copied from the top level of an answer."""
 LOOKED_FOR = KEPT | {holder for holder, _ in PRICED}
 
 
@@ -63,30 +63,30 @@ WORDS_OF_USAGE = frozenset(
     *("units", "queries", "files", "rounds", "sent", *CALLS.values(), *QUERIES.values(), *GROUNDINGS.values()),
     *(name for place in PRICED for name in place),
 })  # fmt: skip
-"""Every key by which usage and stated costs are read back. A redactor of an app's does not get to hide a count."""
+"""Every key of recorded usage and stated costs. The app's redactor is not applied to them, or counts would be lost."""
 
 NAMES_OF_USAGE = frozenset({
     *("provider", "model_provider", "system_fingerprint", "service_tier", "type", "speed", "modality", "answers"),
     *("files", "rounds", "sent", "ttl", *(path.rpartition(".")[2] for path in (*TIERS, *MODIFIERS))),
 })  # fmt: skip
-"""Those under which a text stands that is read back: who answered, how fast, what a count is of."""
+"""Those of them whose value is a text: the provider, the tier, the modality of a count."""
 
 
-def kept(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
-    """What `body` holds under `keys`, as plain JSON; what is empty is left out."""
+def usage_in(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
+    """The values of `body` under `keys`, as plain JSON; empty ones are left out."""
     if type(body) is dict and LOOKED_FOR.isdisjoint(body) and keys is KEPT:
         return {}
     if type(body) is dict or isinstance(body, Mapping):
         names = [key for key in body if key in keys]
     else:
-        # Properties stand in no dict and have to be asked for; counts at the top are known of dicts and fields alone.
+        # Properties are in no dict, so each place is asked for by name; counts at the top level are plain fields.
         own = getattr(body, "__dict__", None) or ()
         names = [*PLACES, *(key for key in own if key in keys and key not in PLACES)]
     found = {}
     for key in names:
         value = field(body, key)
         if key == "results" and (items := items_of(value)) is not None:
-            # Titan on Bedrock counts beside the text of its answer.
+            # Titan on Bedrock has its counts beside the text of the answer.
             value = [{"tokenCount": one.get("tokenCount")} for one in items if isinstance(one, dict)]
         elif key == "tokens" and not isinstance(value, Mapping):
             continue  # Cohere's counts; log probabilities elsewhere
@@ -103,9 +103,9 @@ def kept(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
 
 
 def merge(before: dict[str, JsonValue], found: Mapping[str, JsonValue]) -> None:
-    """Add what a chunk reports to what was reported before: Anthropic's first event has the input, its last may not.
+    """Add the usage of a chunk to that of earlier chunks: Anthropic's first event has the input, its last may not.
 
-    Counts of a stream only grow: a 0 after a count (gateways end so) is none.
+    Counts of a stream only grow, so a 0 after a count (some gateways end so) is ignored.
     """
     for key, plain in found.items():
         old = before.get(key)
@@ -116,10 +116,10 @@ def merge(before: dict[str, JsonValue], found: Mapping[str, JsonValue]) -> None:
 
 
 def snapshot(before: Mapping[str, JsonValue] | None, counts: Mapping[str, Any]) -> dict[str, JsonValue]:
-    """Fold the usage of one more chunk of a stream into `before`; see `normalise` for what becomes of it.
+    """Fold the usage of one more chunk of a stream into `before`, for `normalize`.
 
-    A call has one input. Chunks that report it again therefore repeat what was counted so far (vLLM, SGLang, xAI,
-    gateways), where chunks that LangChain adds up report what came since the chunk before.
+    A call has one input. So a chunk that reports it again repeats the count so far (vLLM, SGLang, xAI, gateways);
+    other chunks report the tokens since the chunk before, and LangChain adds them up.
     """
     now = figures(counts)
     sent = now.get("input_tokens")
@@ -146,24 +146,24 @@ def _summed(counts: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any
 
 IDENTITIES = ("id", "tool_use_id", "tool_call_id")
 DONE = ("action", "args", "content", "output")
-"""Where an item says what was done."""
+"""Fields of an item with its result."""
 
 
 class Listed:
-    """What an answer lists beside its counts: calls of the provider's own tools, search queries, files it made.
+    """Billed things that an answer lists beside its counts: calls of the provider's tools, search queries, files.
 
-    An item may be listed again, by a later chunk or in another place of the answer; it is counted once.
+    Another chunk or another place of the answer may list the same thing again; it is counted once.
     """
 
     __slots__ = ("found",)
 
     def __init__(self) -> None:
-        """Nothing is listed yet."""
+        """Start empty."""
         self.found: set[tuple[str, str, str]] = set()
-        """Key of the record, name, and what tells one such thing from another."""
+        """Key of the record, name, and identity of each thing."""
 
     def items(self, items: Any) -> None:
-        """Take the blocks of a message, or the items of an answer's output."""
+        """Add the blocks of a message, or the items of an answer's output."""
         for number, item in enumerate(items_of(items) or ()):
             if isinstance(item, str):
                 continue
@@ -174,7 +174,7 @@ class Listed:
             kind = _text(field(item, "extras"), "block_type") or _text(item, "type") or _text(item, "block_type")
             kind = STANDARD.get((kind, identity.partition("_")[0]), kind)
             if kind in CALLS:
-                # A container is billed, not each run of code in it.
+                # A container is billed once, however much code runs in it.
                 container = _text(item, "container_id") or _text(field(item, "extras"), "container_id")
                 if not any(_text(fields(field(item, key)), "type") in NOT_BILLED for key in DONE):
                     self.found.add(("units", CALLS[kind], container or identity or f"{kind} {number}"))
@@ -184,7 +184,7 @@ class Listed:
                 self.found.add(("files", family, ""))
 
     def grounding(self, about: Any) -> None:
-        """Take Gemini's grounding metadata."""
+        """Add Gemini's grounding metadata."""
         about = fields(about)
         for key, unit in QUERIES.items():
             texts = items_of(field(about, key)) or ()
@@ -214,9 +214,7 @@ def _family(item: Any, kind: str) -> str:
 
 
 def files_sent(messages: Any) -> list[str]:
-    """The modalities of the files in messages, for a record without contents: what was sent and is not counted has no
-    price.
-    """
+    """The modalities of the files in messages, for a record without contents: files without a count have no price."""
     listed = Listed()
     for message in map(fields, items_of(messages) or ()):
         blocks = field(message, "blocks")
@@ -234,7 +232,7 @@ def _text(body: Any, name: str) -> str:
 
 
 def fields(body: Any) -> Any:
-    """A pydantic model's fields as a dict: asking it for one that it lacks is slow, and is done with each chunk."""
+    """A pydantic model's fields as a dict. Asking the model for a missing field is slow, and is done for each chunk."""
     if not isinstance(body, BaseModel):
         return body
     extra = body.__pydantic_extra__
@@ -258,13 +256,13 @@ def field(body: Any, name: str) -> Any:
 def figures(value: Any, depth: int = 0) -> JsonValue:
     """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
     kind, entries = type(value), value
-    if kind is not dict:  # by far the most usual, and what follows asks in a roundabout way
+    if kind is not dict:  # a dict is by far the most usual, and the checks below are slow
         if value is None or kind is bool:
             return value
         if isinstance(value, str):
             return value[:LONGEST] if value.isascii() else value[:LONGEST].encode("utf-8", "replace").decode()
         if isinstance(value, NUMBERS):
-            # A number that JSON has none for is no count: `normalise` says so.
+            # A number too large for JSON becomes text, which `normalize` reports as no count.
             return value if SMALLEST < value < LARGEST else str(value)[:LONGEST]
         if depth > DEEPEST:
             return None
@@ -274,8 +272,8 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
         if not isinstance(value, Mapping):
             entries = field(value, "__dict__")
             if not isinstance(entries, Mapping):
-                return str(value) if isinstance(value, Decimal) else kind.__name__  # no count: `normalise` says so
-            # What it has beyond the client's model (DeepSeek's cache) stands apart.
+                return str(value) if isinstance(value, Decimal) else kind.__name__  # `normalize` reports it as no count
+            # pydantic keeps fields that the client's model does not know (DeepSeek's cache) apart.
             more = field(value, "__pydantic_extra__")
             entries = {**entries, **(more if isinstance(more, Mapping) else {}), "__pydantic_extra__": None}
     elif depth > DEEPEST:
@@ -287,13 +285,13 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
             continue
         if type(key) is str and key.isascii():
             found[key] = plain
-        elif isinstance(key, str):  # all others are no names of counts
+        elif isinstance(key, str):  # no other key is a name of a count
             found[figures(str.__str__(key))] = plain
     return found
 
 
 def model_in(body: Any) -> str | None:
-    """The model that answered, as the answer names it."""
+    """The model that an answer names."""
     read = body.get if type(body) is dict else partial(field, body)
     for key in MODEL_NAMES:
         name = read(key)
@@ -307,12 +305,12 @@ NESTED = ("response", "message", "metadata", "result", "data", "delta")
 
 
 class Body:
-    """Gathers what the bodies of one answer report. Only strings and plain JSON are kept."""
+    """Gathers usage, model and finish reason from the bodies of one answer, as strings and plain JSON."""
 
     __slots__ = ("finish", "listed", "model", "raw", "streamed")
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self.raw: dict[str, JsonValue] = {}
         self.listed = Listed()
         self.model: str | None = None
@@ -320,19 +318,19 @@ class Body:
         self.streamed = False
 
     def read_body(self, raw: Any) -> None:
-        """Keep what a provider's body, or an event of its stream, reports."""
+        """Add a provider's body, or an event of its stream."""
         raw = fields(raw)
         for body in (raw, *(fields(field(raw, name)) for name in NESTED)) if raw is not None else ():
             if body is None or isinstance(body, str):
                 continue
-            merge(self.raw, kept(body) if body is raw else kept(body, PLACES))
+            merge(self.raw, usage_in(body) if body is raw else usage_in(body, PLACES))
             self._list(body)
             self.model = model_in(body) or self.model
             if (why := finish_of_body(body, field)) is not None:
                 self.finish = str(getattr(why, "value", why)) or self.finish
 
     def _list(self, body: Any) -> None:
-        """What it lists besides its counts: OpenAI's hosted tools, Gemini's searches (of each candidate; at the top in
+        """Add OpenAI's hosted tools, and Gemini's searches (in each candidate, or at the top level in
         llama-index-llms-google-genai).
         """
         output, candidates = field(body, "output"), field(body, "candidates")
@@ -344,7 +342,7 @@ class Body:
                 self.listed.grounding(about)
 
     def usage(self, provider: str | None) -> JsonValue:
-        """What is recorded under `usage`, or None where nothing was reported."""
+        """The value to record under `usage`; None if the answer reported none."""
         listed = self.listed.record()
         if not (self.raw or listed):
             return None

@@ -1,7 +1,7 @@
-"""The answer inside an exception: it came and is billed, though the framework could not use it.
+"""The answer inside an exception: the provider bills it, though the framework could not use it.
 
-`with_structured_output` cut by `max_tokens`, a content filter, an answer that fits no schema: the client raises after
-the provider has answered. What holds no answer (401, 429, 500) is None, so that an error is never taken for one.
+Such answers were cut by `max_tokens`, stopped by a content filter, or fit no schema. An exception without an answer
+(401, 429, 500) gives None, so that an error is never taken for one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from eventtree.content.finish import finish_reason
 from eventtree.usage.collect import field, fields
 
 CARRIERS = ("completion", "last_completion", "response", "body")
-"""Attributes with an answer: openai's LengthFinishReasonError, instructor, httpx and botocore, APIStatusError."""
+"""Attributes with an answer, of openai's LengthFinishReasonError, instructor, httpx and botocore, APIStatusError."""
 
 USAGE = ("usage", "usage_metadata", "usageMetadata")
 MOST_BYTES = 1_000_000
@@ -66,7 +66,7 @@ def _message(message: Any, about: Any) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(carried: Any) -> Any:
-    """A response's body as JSON, where it has been read: one that streams is the client's to read."""
+    """A response's body as JSON, if it has been read; a streamed one is left to the client."""
     content = getattr(carried, "__dict__", {}).get("_content")
     if isinstance(content, bytes) and len(content) <= MOST_BYTES:
         try:

@@ -1,4 +1,4 @@
-"""What a provider bills besides the model's tokens and lists in its answer only: one row a thing, with its source."""
+"""Things that a provider bills besides tokens, and only lists in its answer: one row for each, with its source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDS: Mapping[str, str] = {
     "advisor_tool_result": "advisor_message",
     "compaction": "compaction",
 }
-"""Type of a block in Anthropic's answer → the round that it was made in, which the sums of the usage leave out.
+"""Type of a block in Anthropic's answer → the round that made it, which the sums of the usage do not include.
 LangChain's streams keep the block and drop the round.
 """
 
@@ -39,17 +39,17 @@ STANDARD: Mapping[tuple[str, str], str] = {
     ("server_tool_call", "ci"): "code_interpreter_call",
     ("image", "ig"): "image_generation_call",
 }
-"""LangChain's standard block (output_version="v1") and how the id of OpenAI's item begins → the item. Anthropic's say
-themselves what they were (`block_type`), and Gemini's code costs its tokens alone.
+"""LangChain's standard block (output_version="v1") and the prefix of the id of OpenAI's item → the item's type.
+Anthropic's blocks keep their type (`block_type`), and Gemini's code costs its tokens alone.
 """
 
 NOT_BILLED = frozenset({"open_page", "find_in_page", "find", "web_search_tool_result_error"})
-"""What a search did without a fee: OpenAI's guides/tools-web-search, "search actions incur a tool call cost";
+"""Types of results without a fee: OpenAI's guides/tools-web-search, "search actions incur a tool call cost";
 Anthropic's web-search-tool, "If an error occurs during web search, the web search will not be billed".
 """
 
 ALWAYS_SEARCHES = re.compile(r"-search-(preview|api)\b")
-"""OpenAI's models of chat completions that search at each request and list nothing: guides/tools-web-search."""
+"""OpenAI's chat completion models that search in every request and list no search: guides/tools-web-search."""
 
 QUERIES: Mapping[str, str] = {
     # Gemini, groundingMetadata: ai.google.dev/api/generate-content#GroundingMetadata
@@ -86,7 +86,7 @@ _GENERATION = re.compile(r"gemini-(\d+)")
 
 
 def billed_queries(unit: str, queries: int, model: str | None) -> int:
-    """Gemini bills each different query that is not empty; before Gemini 3, and for the user's data, each request.
+    """The queries that Gemini bills: each different one; before Gemini 3, and for the user's data, one a request.
 
     ai.google.dev/gemini-api/docs/google-search, "Pricing".
     """
@@ -96,7 +96,7 @@ def billed_queries(unit: str, queries: int, model: str | None) -> int:
 
 
 def unpriced_units(usage: Usage, priced: Collection[str]) -> tuple[str, ...]:
-    """A problem for each unit without a price. Tokens are charged as the others are."""
+    """A problem for each unit without a price. Special tokens count as plain tokens and need none."""
     if not usage.units:
         return ()
     counted = {name: n for name, n in usage.units.items() if n and not name.endswith("_tokens")}

@@ -1,8 +1,8 @@
-"""What the handlers recorded of a model run's usage → one `Usage`.
+"""The usage that handlers recorded of a model run → one `Usage`.
 
-The frameworks keep usage in several places of one answer, and lose something in each: LangChain's normalised form drops
-Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provider's body only. Every place is read (see
-`providers` and `reader`), one is chosen, and the others add the details it lacks, where they agree with it.
+The frameworks keep usage in several places of one answer, and lose something in each: LangChain's own form drops
+Mistral's cache, Anthropic's streams lose the input, LlamaIndex keeps the provider's body only. So every place is read
+(see `providers` and `reader`), one is chosen, and others that agree with it add the details it lacks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLACES = ("usage_metadata", "response_metadata", "llm_output", "raw", "additiona
 """The places of a record, in order of trust."""
 
 PER_GENERATION = ("usage_metadata", "response_metadata")
-"""Places that exist once for each generation; the others speak of the whole request."""
+"""Places that exist once for each generation; the others are about the whole request."""
 
 MODALITIES = frozenset({"image", "audio", "video"})
 MODIFIER_PATHS = tuple(providers.MODIFIERS)
@@ -32,13 +32,13 @@ GOOGLE = frozenset({"google", "gemini", "vertexai", "vertex", "genai"})
 FIELDS = {name.removesuffix("_tokens"): name for name in Usage.model_fields if name.endswith("_tokens")}
 
 
-def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None) -> Usage | None:
-    """The usage in what a handler recorded, or None where it holds none. Takes any JSON; never raises.
+def normalize(raw: JsonValue, inputs: JsonValue = None, model: str | None = None) -> Usage | None:
+    """The usage in a handler's record, or None if it has none. Takes any JSON; never raises.
 
-    `inputs` are those of the event: what was sent and has no count of its own is named in `uncounted`. `model` decides
-    what Gemini bills of its searches.
+    `inputs` are the event's: files in them without a count of their own are named in `uncounted`. `model` decides how
+    many of its searches Gemini bills.
 
-    A `Usage` without figures is an answer too: it names why nothing can be believed, or that another record has it.
+    A `Usage` may have no figures: its `problems` then say why none can be believed, or which record has them.
     """
     if not isinstance(raw, dict):
         return None
@@ -58,12 +58,12 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
             return Usage(cached=record.is_cached, raw=raw, problems=(problem,))
         return Usage(cached=record.is_cached, units=units, raw=raw) if record.is_cached or units else None
     chosen = _choose(record, readings)
-    _mend_input(record, chosen, readings)
+    _replace_input(record, chosen, readings)
     _enrich(chosen, readings)
     _name_quirks(record, chosen, inputs)
     tiers = chain((r.tier for r in (chosen, *readings)), map(_stated_tier, record.dicts))
     tier = next(filter(None, tiers), None)
-    if tier is None and (tier := _stated_tier(_dict(raw.get("asked")))) in providers.WISHES:
+    if tier is None and (tier := _stated_tier(_dict(raw.get("asked")))) in providers.REQUESTED_TIERS:
         chosen.problems.append(f"service tier {tier} was asked for, and the client does not tell which it was")
     others = next((one.others for one in readings if one.others), {})
     return _made(
@@ -79,30 +79,30 @@ def normalise(raw: JsonValue, inputs: JsonValue = None, model: str | None = None
 
 
 def _counted(listed: Mapping[str, int], chosen: Reading) -> dict[str, int]:
-    """The units; what the provider counts itself is not taken from its list."""
+    """The billed units. A count by the provider goes before the length of its list."""
     units = {**listed, **{name: chosen.figures[name] for name in providers.UNITS if name in chosen.figures}}
     return {name: n for name, n in units.items() if n or name.endswith("_tokens")}
 
 
 PLAIN = ("input_tokens", "output_tokens", "total_tokens")
 SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
-"""Keys of a record that say nothing of a single answer's counts beside the counts themselves."""
+"""Keys of a record that cannot change the counts of a single answer."""
 PLAIN_KEYS = frozenset(PLAIN)
 PLAIN_OF = itemgetter(*PLAIN)
-TELLS_LESS = frozenset(one.provider for one in providers.QUIRKS if not one.mark)
-"""Providers whose clients leave out of each stream what its price depends on."""
+INCOMPLETE_STREAMS = frozenset(one.provider for one in providers.QUIRKS if not one.mark)
+"""Providers whose clients leave a figure that decides the price out of every stream."""
 WRITES = ("cache_write_5m", "cache_write_1h")
 NOTHING: dict[str, JsonValue] = {}
 
 
 def _made(**fields: Any) -> Usage:
-    """A usage of these fields, which have been looked at: nothing is checked again."""
+    """A usage of these fields. They have been checked before, and are not checked again."""
     return Usage.model_construct(**fields)
 
 
 def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
-    """Input, output and total of the usual record, else None: one answer, three counts that add up, and no other place
-    of the record that says anything. All rules below come to just these counts then.
+    """Input, output and total of the usual record, else None: one answer, three counts that add up, and nothing else
+    in the record. All rules of this module would give just these counts.
     """
     counts = raw.get("usage_metadata") if type(raw) is dict else None
     if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN_KEYS:
@@ -110,7 +110,7 @@ def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     for key, value in raw.items():
         if value and key not in SILENT and value != [{}]:
             return None
-    if raw.get("streamed") and str(raw.get("provider")) in TELLS_LESS:
+    if raw.get("streamed") and str(raw.get("provider")) in INCOMPLETE_STREAMS:
         return None
     sent, answered, total = PLAIN_OF(counts[0])
     if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
@@ -125,7 +125,7 @@ class _Record:
     raw: dict[str, JsonValue]
     places: Mapping[str, list[dict[str, JsonValue]]]
     listed: Mapping[str, JsonValue]
-    """What the answer lists beside its counts; see `hosted`."""
+    """Billed things that the answer lists beside its counts; see `hosted`."""
     words: frozenset[str]
     """The provider's name in words, as the framework and the answer give it."""
     is_streamed: bool
@@ -135,7 +135,7 @@ class _Record:
 
     @classmethod
     def of(cls, raw: dict[str, JsonValue]) -> _Record:
-        """What `raw` holds."""
+        """The record of `raw`."""
         found = {place: dicts for place in PLACES if place in raw and (dicts := places(raw, place))}
         if summed := _dict(_dict(raw.get("chunks")).get("sum")):
             # LangChain's protocol events (v3) end with the sums of the chunks' counts, and the last one's details.
@@ -151,7 +151,7 @@ class _Record:
 
     @property
     def dicts(self) -> Iterator[dict[str, JsonValue]]:
-        """Those of all places."""
+        """The dicts of all places."""
         return chain.from_iterable(self.places.values())
 
 
@@ -177,8 +177,9 @@ def _split(name: str) -> frozenset[str]:
 
 
 def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
-    """A stream whose chunks repeat the call's input reports the running count in each: the last one is the truth, and
-    LangChain's sum of them is not. Google's clients subtract the chunk before, so that theirs add up.
+    """The readings, with LangChain's sum replaced by the last chunk where chunks report running counts.
+
+    Such chunks repeat the call's input. Google's clients subtract the chunk before, so theirs do add up.
     """
     chunks = _dict(record.raw.get("chunks"))
     if not chunks.get("repeats") or not record.words.isdisjoint(GOOGLE):
@@ -193,7 +194,7 @@ def _last_snapshot(record: _Record, readings: list[Reading]) -> list[Reading]:
 
 
 def _listed_units(record: _Record, model: str | None) -> dict[str, int]:
-    """What the answer lists beside its counts and is billed; see `hosted`."""
+    """The billed units that the answer lists beside its counts; see `hosted`."""
     beside = {
         unit: n for key, unit in providers.UNITS_BESIDE.items() for one in record.dicts if (n := count(one.get(key)))
     }
@@ -218,7 +219,7 @@ def _read_place(
     one: Mapping[str, JsonValue], place: str, words: frozenset[str], seen: list[tuple[JsonValue, Reading]]
 ) -> Reading | None:
     for _, value in find_each(one, ("",) if place == "usage_metadata" else providers.CONTAINERS):
-        # The frameworks copy the provider's body from place to place: what has been read need not be read again.
+        # The frameworks copy the provider's body from place to place: each copy is read only once.
         before = next((reading for other, reading in seen if other == value), None)
         if before is not None:
             reading: Reading | None = before.copy(place)
@@ -257,8 +258,8 @@ def _together(found: list[Reading], request: Reading | None, words: frozenset[st
 
 
 def _is_starved(record: _Record, reading: Reading) -> bool:
-    """Input 0 where none can be: a stream whose last event counted only the output (langchain-anthropic reports 0
-    then), or an answer of 0 and 0 (langchain-aws where the counting headers are missing, servers that do not count).
+    """Whether an input of 0 cannot be true: a stream whose last event counted only the output (langchain-anthropic),
+    or an answer of 0 and 0 (langchain-aws without the counting headers, servers that do not count).
     """
     if reading.figures.get("input") != 0 or record.is_cached:
         return False
@@ -267,10 +268,10 @@ def _is_starved(record: _Record, reading: Reading) -> bool:
 
 
 def _choose(record: _Record, readings: list[Reading]) -> Reading:
-    """The first that is whole and free of contradictions, else the first that is whole, else the first.
+    """The first reading that is complete and free of contradictions, else the first complete one, else the first.
 
-    Where the provider's own body of a single, unstreamed answer says otherwise than the framework's normalised form,
-    the body is believed: it is nearer to the source, and what differs is the client's doing. It is named.
+    If the provider's body of a single, unstreamed answer contradicts the framework's own form, the body is believed,
+    since it is nearer to the source; the contradiction is named in `problems`.
     """
     starved = [r for r in readings if _is_starved(record, r)]
     # The figures of a stream's start have an input, but not yet the whole output.
@@ -289,8 +290,8 @@ def _choose(record: _Record, readings: list[Reading]) -> Reading:
     return chosen.copy(chosen.place)
 
 
-def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> None:
-    """An input of 0 that cannot be: take the input side from a place that has one, else say that it is unknown."""
+def _replace_input(record: _Record, chosen: Reading, readings: list[Reading]) -> None:
+    """Replace an input of 0 that cannot be true by that of another place; without one, it is unknown."""
     if not _is_starved(record, chosen):
         return
     sides = ("input", "cache", "total")
@@ -308,7 +309,7 @@ def _mend_input(record: _Record, chosen: Reading, readings: list[Reading]) -> No
 
 
 def _enrich(chosen: Reading, readings: list[Reading]) -> None:
-    """Add the details that only other places have, from those which agree on input and output."""
+    """Add details that `chosen` lacks, from places that agree with it on input and output."""
     for other in readings if len(readings) > 1 and chosen.is_complete else ():
         lacks_writes = other.figures.get("cache_write") and not chosen.figures.get("cache_write")
         if not (lacks_writes or other.figures.keys() - chosen.figures.keys()):
@@ -324,7 +325,7 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
 
 
 def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
-    """What the client is known to leave out, where it is LangChain's, and did."""
+    """Name in `problems` the figures that LangChain's client of this provider is known to leave out."""
     if chosen.figures.get("cache_write") and chosen.figures.keys().isdisjoint(WRITES):
         blocks = [block for part in _parts(inputs) for block in (part, _dict(part.get("extras")))]
         caches = [_dict(record.raw.get("asked")), *(_dict(block.get("cache_control")) for block in blocks)]
@@ -343,7 +344,7 @@ def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
 
 
 def _parts(inputs: JsonValue) -> list[dict[str, JsonValue]]:
-    """The content blocks that were sent."""
+    """The content blocks in the inputs."""
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     return [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
@@ -352,7 +353,7 @@ def _parts(inputs: JsonValue) -> list[dict[str, JsonValue]]:
 def _uncounted(
     raw: Mapping[str, JsonValue], listed: Mapping[str, JsonValue], figures: Collection[str], inputs: JsonValue
 ) -> tuple[str, ...]:
-    """Images, audio and video that were sent or made and that no figure counts."""
+    """Images, audio and video in inputs and outputs that no figure counts."""
     made, seen = listed.get("files"), raw.get("sent")  # `sent`: where contents are not recorded
     parts = _parts(inputs)
     if not (parts or made or seen):
@@ -367,7 +368,7 @@ def _problems(record: _Record, chosen: Reading, readings: list[Reading]) -> Iter
     yield from dict.fromkeys(remark for one in readings for remark in one.remarks)
     if record.batch > 1 and chosen.place == "llm_output":
         yield f"the sum of the batch's {record.batch} prompts"
-    # A round that the answer shows and no place of the record counts.
+    # A round whose block the answer has, but which no place of the record counts.
     shown = record.listed.get("rounds")
     if shown and not any(
         _dict(body).get("iterations") for one in record.dicts for _, body in find_each(one, providers.CONTAINERS)
@@ -383,7 +384,7 @@ def conditions(usage: Usage) -> dict[str, str]:
     """The service tier and the modifiers an answer states, in lower case."""
     stated = {} if usage.service_tier is None else {"service_tier": usage.service_tier.lower()}
     raw = NOTHING if plain_counts(usage.raw) else _dict(usage.raw)
-    # What an answer says goes before what was asked for.
+    # `asked` is first, so that a value in the answer replaces the one asked for.
     found = (
         item for place in ("asked", *PLACES) for one in places(raw, place) for item in find_each(one, MODIFIER_PATHS)
     )
@@ -391,5 +392,5 @@ def conditions(usage: Usage) -> dict[str, str]:
 
 
 def unusual(conditions: Mapping[str, str]) -> dict[str, str]:
-    """Those of the conditions that may change a price."""
+    """The conditions that may change a price."""
     return {name: value for name, value in conditions.items() if value not in providers.ORDINARY}

@@ -1,7 +1,7 @@
-"""Where each provider writes its token counts: one row a form, the source in a comment. Adding a provider adds a row.
+"""Where each provider writes its token counts: one row for each form, with its source in a comment.
 
 A path walks into objects ("a.b") and may pick items of a list by a field ("a[modality=AUDIO].tokenCount", summed over
-the items that match); alternatives are divided by " | " and the first that is there counts.
+the items that match); alternatives are separated by " | ", and the first that exists counts.
 
 The figures are those of `eventtree.event.Usage` without "_tokens", `tool_input` (never part of the provider's input,
 always added), and the names in UNITS (`citation_tokens` are never part of the output).
@@ -20,8 +20,8 @@ UNITS = (
     *("embedded_images", "classifications", "audio_seconds"),
     *("citation_tokens", "input_video_tokens", "output_video_tokens"),
 )
-"""What is billed and is no token of the model, and (`…_tokens`) what may have a price of its own among the tokens; the
-names are those of genai-prices where it has one.
+"""Billed units other than the model's tokens, and (`…_tokens`) tokens that may have a price of their own; named as in
+genai-prices where it has a name.
 """
 
 
@@ -29,9 +29,9 @@ names are those of genai-prices where it has one.
 class ProviderFormat:
     """How one provider (or one framework) writes usage.
 
-    A dict has this form if it holds one of `marks` and, where `beside` is given, one of those too. `outside` names the
-    details (`cache`, `reasoning`) that the provider's own input and output do NOT contain. Where a total is given it
-    may overrule that, unless the convention is `documented` beyond doubt.
+    A dict has this form if it holds one of `marks` and, if `beside` is given, one of those too. `outside` names the
+    details (`cache`, `reasoning`) that the provider's own input and output do NOT include. A stated total may overrule
+    that, unless the convention is `documented`.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ProviderFormat:
     absent_output_is_zero: bool = False
 
     def fits(self, raw: Mapping[str, JsonValue]) -> bool:
-        """Whether `raw` is written this way; a key whose value is null counts as absent."""
+        """Whether `raw` has this form; a key whose value is null counts as absent."""
         if not any(_leads(raw, mark) for mark in self.marks):
             return False
         return not self.beside or any(raw.get(key) is not None for key in self.beside)
@@ -56,7 +56,7 @@ def _leads(raw: JsonValue, mark: str) -> bool:
 
 
 def _detail(whole: str, key: str) -> str:
-    """LangChain's path of a detail, also under the names it takes with OpenAI's priority and flex tiers."""
+    """LangChain's path of a detail, also under its names for OpenAI's priority and flex tiers."""
     return " | ".join(f"{whole}_token_details.{tier}{key}" for tier in ("", "priority_", "flex_"))
 
 
@@ -66,7 +66,7 @@ def _modalities(stem: str, names: str) -> str:
 
 
 def _sides(sent: str, answered: str, *total: str) -> dict[str, str]:
-    """The paths of what every provider counts."""
+    """The paths of the counts that every provider has."""
     return dict(zip(("input", "output", "total"), (sent, answered, *total), strict=False))
 
 
@@ -251,7 +251,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         outside=frozenset({"reasoning"}),
     ),
     ProviderFormat(
-        # OpenAI chat completions, completions and embeddings, and all who copied them: platform.openai.com/docs/
+        # OpenAI chat completions, completions and embeddings, and all compatible ones: platform.openai.com/docs/
         # api-reference/chat/object. Azure, Groq, OpenRouter, Together, Fireworks, vLLM, llama.cpp, LM Studio ...
         # Cache: DeepSeek (prompt_cache_hit_tokens: api-docs.deepseek.com/guides/kv_cache), Mistral (num_cached_tokens;
         # prompt_token_details, singular, and prompt_tokens_details: docs.mistral.ai/api, UsageInfo), Moonshot
@@ -306,7 +306,7 @@ FORMATS: tuple[ProviderFormat, ...] = (
         },
     ),
     ProviderFormat(
-        # Voyage, Jina and others who only sum up: docs.voyageai.com/reference/embeddings-api.
+        # Voyage, Jina and others that give a total only: docs.voyageai.com/reference/embeddings-api.
         name="total",
         marks=("total_tokens",),
         reads={"total": "total_tokens"},
@@ -332,7 +332,7 @@ CONTAINERS: tuple[str, ...] = (
     "tokenUsage",  # Cursor
     "",  # the place itself: Ollama's response_metadata, LlamaIndex's additional_kwargs
 )
-"""Where the counts may stand within one place of a record, in order of trust."""
+"""Where the counts may be within one place of a record, in order of trust."""
 
 TIERS: tuple[str, ...] = (
     "service_tier",
@@ -348,7 +348,7 @@ TIERS: tuple[str, ...] = (
     "usage_metadata.traffic_type",
     "usage_metadata.trafficType",
 )
-"""Where the service tier may stand within one place of a record."""
+"""Where the service tier may be within one place of a record."""
 
 TIER_NAMES: Mapping[str, str] = {
     # cloud.google.com/vertex-ai/generative-ai/docs/deploy/consumption-options
@@ -357,10 +357,10 @@ TIER_NAMES: Mapping[str, str] = {
     "provisioned_throughput": "provisioned",
     "traffic_type_unspecified": "standard",
 }
-"""A provider's name of a tier in lower case → the name that prices go by. Others stay as they are."""
+"""A provider's name of a tier in lower case → the name in price tables. Others are used unchanged."""
 
-WISHES = frozenset({"auto", "priority"})
-"""Tiers that a request asks for and an answer may not have had: Anthropic's docs/en/api/service-tiers, Google's
+REQUESTED_TIERS = frozenset({"auto", "priority"})
+"""Tiers that a request may ask for without getting them: Anthropic's docs/en/api/service-tiers, Google's
 ai.google.dev/gemini-api/docs/priority-inference, "downgraded".
 """
 
@@ -384,7 +384,7 @@ MODIFIERS: Mapping[str, str] = {
     # Bedrock Converse: docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
     "performanceConfig.latency": "latency",
 }
-"""Where an answer says what its price depends on besides the tier → the name of it."""
+"""Path of a value that changes an answer's price, besides the tier → its name."""
 
 REPEATS: tuple[str, ...] = ("openai", "azure", "google", "vertexai", "gemini", "genai")
 """Providers whose LangChain class writes the request's usage on each of n generations (one request, n choices)."""
@@ -392,16 +392,16 @@ REPEATS: tuple[str, ...] = ("openai", "azure", "google", "vertexai", "gemini", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirk:
-    """What LangChain's client of a provider leaves out, or puts in the place of the tokens."""
+    """A figure that LangChain's client of a provider leaves out, or replaces by another."""
 
     provider: str
     problem: str
     lacks: str
-    """The figure that is not told then."""
+    """The missing figure."""
     mark: str = ""
-    """Where something stands that gives it away; "" where streams alone have it."""
+    """Path of a value that shows the quirk; "" if every stream has it."""
     is_billed: bool = False
-    """Whether the counts are the units that are billed."""
+    """Whether the counts are the billed units."""
 
 
 QUIRKS: tuple[Quirk, ...] = (

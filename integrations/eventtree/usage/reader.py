@@ -1,9 +1,9 @@
 """One dict of a provider → its figures, in our convention: input includes the cache, output includes reasoning.
 
-A figure that cannot be true is taken out and named in `problems`; nothing is guessed.
+A figure that cannot be true is removed and named in `problems`; nothing is guessed.
 
-Which form a dict has, and which of its paths lead somewhere, depends on its keys alone. So it is worked out once for
-each set of keys (`_plan`) and remembered: the answers of one model look alike.
+The form of a dict, and which of its paths have a value, depend on its keys alone. So each set of keys is analysed once
+(`_plan`), and the plan is remembered: the answers of one model look alike.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("output", ("output_audio", "output_image")),
     ("cache_write", ("cache_write_5m", "cache_write_1h")),
 )
-"""Each whole and the parts that together may not exceed it."""
-
+"""Each whole, and its parts, whose sum may not exceed it."""
 
 SIDES = ("input", "output", "total")
 
 
 @dataclass(slots=True)
 class Reading:
-    """What one place of a record says."""
+    """The figures that one place of a record reports."""
 
     place: str
     form: str
@@ -46,9 +45,9 @@ class Reading:
     problems: list[str] = field(default_factory=list)
     tier: str | None = None
     remarks: list[str] = field(default_factory=list)
-    """What the figures leave out. They may be sound all the same."""
+    """What the figures do not include, though they may be right."""
     others: dict[str, Reading] = field(default_factory=dict)
-    """Rounds that other models ran within the answer, by model: not in the figures, and billed."""
+    """Billed rounds of other models within the answer, by model. The figures do not include them."""
 
     @property
     def is_complete(self) -> bool:
@@ -61,7 +60,7 @@ class Reading:
         return self.is_complete and not self.problems
 
     def copy(self, place: str) -> Reading:
-        """The same figures, at `place`, to be changed."""
+        """A copy for `place`, whose figures may be changed."""
         return Reading(
             place, self.form, self.figures.copy(), self.problems.copy(), self.tier, self.remarks, self.others
         )
@@ -73,7 +72,7 @@ class Reading:
 
 
 def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False) -> Reading | None:
-    """The figures in `raw`, or None where no form fits it. `gap_is_thinking`: see `_settle_total`."""
+    """The figures in `raw`, or None if it has no known form. `gap_is_thinking`: see `_complete_total`."""
     plan = _plan(raw)
     if plan is None:
         return None
@@ -82,7 +81,7 @@ def read(raw: Mapping[str, JsonValue], place: str, gap_is_thinking: bool = False
 
 
 def add(readings: list[Reading]) -> Reading:
-    """The sum of several: a side that one of them lacks is unknown, a detail is the sum of what is known."""
+    """The sum of several readings. A side that one of them lacks is unknown; a detail is the sum of the known ones."""
     first = readings[0]
     names = dict.fromkeys(name for reading in readings for name in reading.figures)
     models = dict.fromkeys(model for reading in readings for model in reading.others)
@@ -121,9 +120,7 @@ def find(raw: JsonValue, path: str) -> list[JsonValue]:
 
 
 def find_each(raw: Mapping[str, JsonValue], paths: tuple[str, ...]) -> Iterator[tuple[str, JsonValue]]:
-    """`find` for several paths, in their order: each with what it leads to. Those whose first key is absent cost
-    next to nothing.
-    """
+    """The values at several paths, in order, each with its path. A path whose first key is absent costs little."""
     for path, first in _first_keys(paths):
         if first in raw or not path:
             for value in find(raw, path):
@@ -151,8 +148,8 @@ OWN_ROUNDS = frozenset({"message", "compaction", "fallback_message"})
 
 
 def _with_rounds(reading: Reading, form: ProviderFormat, raw: Mapping[str, JsonValue]) -> Reading:
-    """Anthropic's rounds within one answer. The sums at the top leave out what compacted the context, and what other
-    models did (an advisor: platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool).
+    """Add Anthropic's rounds within one answer: the sums at the top include neither compaction rounds nor those of
+    other models (an advisor: platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool).
     """
 
     def read_round(one: Mapping[str, JsonValue]) -> Reading:
@@ -186,9 +183,9 @@ class _Plan(NamedTuple):
 
     form: ProviderFormat
     direct: list[tuple[str, list[str]]]
-    """Figure → the keys that lead to its value, which is there."""
+    """Figure → the keys that lead to its value, which exists."""
     searched: list[tuple[str, list[str]]]
-    """Figure → its paths, where it depends on the items of a list whether one leads anywhere."""
+    """Figure → its paths into lists, whose items decide whether there is a value."""
     tier: str | None
 
 
@@ -223,10 +220,10 @@ def _planned(form: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
     tiers = (tier for tier in ("priority", "flex") for one in details if tier in one or f"{tier}_cache_read" in one)
     plan = _Plan(form, [], [], next(tiers, None))
     for name, paths in form.reads.items():
-        # Of the alternatives only those count that can lead anywhere in a dict with these keys.
+        # Only alternatives that can have a value in a dict with these keys are kept.
         viable = [path for path in paths.split(" | ") if _may_lead(raw, path)]
         if name in UNITS and viable and find(raw, viable[0]) == [{}]:
-            continue  # mistralai's `Unset`: a mark of what was not given
+            continue  # mistralai's `Unset`: no value was given
         if viable and "[" not in viable[0]:
             plan.direct.append((name, viable[0].split(".")))
         elif viable:
@@ -235,7 +232,7 @@ def _planned(form: ProviderFormat, raw: Mapping[str, JsonValue]) -> _Plan:
 
 
 def _may_lead(raw: JsonValue, path: str) -> bool:
-    """Whether `path` leads to a value, or to a list that has to be looked into."""
+    """Whether `path` leads to a value, or into a list."""
     whole, is_list, _ = path.partition("[")
     found = find(raw, whole)
     return isinstance(found[0], list) if found and is_list else bool(found)
@@ -257,7 +254,7 @@ def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_think
     if form.absent_output_is_zero and "output" not in figures and "input" in figures and not reading.problems:
         figures["output"] = 0
     if split := figures.get("cache_write_5m", 0) + figures.get("cache_write_1h", 0):
-        # Where only the parts of 5 minutes and of an hour are given (LangChain sets the whole to 0 then), their sum.
+        # If only the parts of 5 minutes and of an hour are given (LangChain then sets the whole to 0), their sum.
         whole = figures["cache_write"] = figures.get("cache_write") or split
         if split > whole:
             reading.problems.append(f"cache writes of 5m and 1h are {split}, of all {whole}")
@@ -265,7 +262,7 @@ def _read_by(plan: _Plan, raw: Mapping[str, JsonValue], place: str, gap_is_think
             figures.pop("cache_write_1h", None)
     stated = figures.copy()
     _move_inside(form, figures)
-    _settle_total(reading, stated, gap_is_thinking)
+    _complete_total(reading, stated, gap_is_thinking)
     check_parts(reading)
     return reading
 
@@ -275,7 +272,7 @@ def _take(reading: Reading, name: str, values: list[JsonValue]) -> None:
     if values and None not in counts:
         reading.figures[name] = sum(one for one in counts if one is not None)
     elif values:
-        # The value where it is a number, else only its type: text of a user has no place in a problem.
+        # The value if it is a number, else only its type: a user's text must not get into a problem.
         shown = (str(v)[:24] if isinstance(v, int | float) else type(v).__name__ for v in values[:3])
         reading.problems.append(f"{name} is no count ({', '.join(shown)})")
 
@@ -289,7 +286,7 @@ FLIPS: tuple[frozenset[str], ...] = (
 
 
 def _move_inside(form: ProviderFormat, figures: dict[str, int]) -> None:
-    """Add to input and output what the provider keeps outside them."""
+    """Add to input and output the tokens that the provider counts outside them."""
     sizes = {
         "cache": figures.get("cache_read", 0) + figures.get("cache_write", 0),
         "reasoning": figures.get("reasoning", 0),
@@ -306,7 +303,7 @@ def _move_inside(form: ProviderFormat, figures: dict[str, int]) -> None:
 
 
 def _outside(form: ProviderFormat, sizes: dict[str, int], wholes: dict[str, int], gap: int) -> frozenset[str]:
-    """Which of cache and reasoning stand outside input and output: the form says, a total may say otherwise."""
+    """Which of cache and reasoning are outside input and output: those of the form, unless a total contradicts it."""
     for flip in FLIPS:
         outside = form.outside ^ flip
         is_fit = all(sizes[detail] for detail in flip) and sum([sizes[detail] for detail in outside]) == gap
@@ -315,11 +312,11 @@ def _outside(form: ProviderFormat, sizes: dict[str, int], wholes: dict[str, int]
     return form.outside
 
 
-def _settle_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: bool) -> None:
-    """total = input + output: derive the one that is missing, and name a stated total that does not fit.
+def _complete_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: bool) -> None:
+    """total = input + output: derive the missing one, and name a stated total that does not fit.
 
-    Some providers leave what stands outside input and output out of their total too, which is harmless. Google's
-    OpenAI-compatible answers count thinking in the total only, and Mistral's the audio that went in.
+    Some providers' total lacks the tokens outside input and output, which is harmless. Google's OpenAI-compatible
+    answers count thinking in the total only, and Mistral's the audio input.
     """
     figures, total = reading.figures, stated.get("total")
     if reading.is_complete:
@@ -344,7 +341,7 @@ def _settle_total(reading: Reading, stated: Mapping[str, int], gap_is_thinking: 
 
 
 def check_parts(reading: Reading) -> None:
-    """Take out every whole that is smaller than its parts, and the parts: neither can be believed."""
+    """Remove every whole that is smaller than its parts, and the parts: neither can be believed."""
     figures = reading.figures
     largest = 0
     for whole, parts in PARTS:

@@ -1,8 +1,8 @@
-"""Counting tokens where a model reported none. A count is marked `inferred`, and lists what it leaves out.
+"""Counting tokens where a model reported none. Such a usage is `inferred`, and its problems name what was not counted.
 
-A tokenizer is at hand if the user gave one (to eventtree, or to LlamaIndex as `Settings.tokenizer`), or if tiktoken and
-the file of the model's encoding are on this machine: llama-index-core ships the files of cl100k and o200k. Nothing is
-ever downloaded; without a tokenizer it is None.
+The tokenizer is the user's (given to eventtree, or to LlamaIndex as `Settings.tokenizer`), else tiktoken's, if the file
+of the model's encoding is on this machine: llama-index-core ships those of cl100k and o200k. Nothing is ever
+downloaded; without a tokenizer the count is None.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FILES: dict[str, tuple[str, str]] = {
 """Encoding → the file it is read from and its sha256: tiktoken deletes and downloads a file that does not match."""
 
 URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
-"""tiktoken names a cached file by the sha1 of where it came from."""
+"""tiktoken names a cached file by the sha1 of its URL."""
 
 CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
 MOST_CHARACTERS = 1_000_000
@@ -45,7 +45,7 @@ PRIMING = 3
 
 LEFT_OUT = "counted without tools and images"
 CUT = re.compile(r"…\[[^\]]{1,60} cut\]…")
-"""The mark of a text that was shortened when it was recorded: what is left of it tells no count."""
+"""The mark of a text that was shortened when it was recorded: its tokens cannot be counted any more."""
 _loading = Lock()
 
 
@@ -68,7 +68,7 @@ def infer(inputs: JsonValue, outputs: JsonValue, model: str | None, tokenizer: T
 def count_tokens(
     content: JsonValue, model: str | None, tokenizer: Tokenizer | None = None, is_answer: bool = False
 ) -> int | None:
-    """Tokens of a text or a list of messages, or None where nothing can count them. Tools and images are left out."""
+    """Tokens of a text or a list of messages, or None if they cannot be counted. Tools and images are not counted."""
     if not isinstance(content, str | list):
         return None
     tokenizer = tokenizer or _of_model(model) or _of_llama_index()
@@ -81,7 +81,7 @@ def count_tokens(
     overhead = 0 if is_answer or not messages else PER_MESSAGE * messages + PRIMING
     try:
         counts = [_number(tokenizer(text)) for text in texts]
-    except BaseException as error:  # a user's tokenizer, or text that tiktoken cannot take: then it is not known
+    except BaseException as error:  # the user's tokenizer, or a text that tiktoken refuses: the count is unknown
         if must_pass(error):
             raise
         return None
@@ -120,20 +120,20 @@ def _texts(content: JsonValue, is_answer: bool) -> Iterator[str]:
 
 
 def _of_model(model: str | None) -> Tokenizer | None:
-    """tiktoken's encoding of that model; None for models it does not know: another's tokenizer would be a guess."""
+    """tiktoken's encoding of a model; None for an unknown model: the tokenizer of another would be a guess."""
     if not model or importlib.util.find_spec("tiktoken") is None:
         return None
     from tiktoken.model import encoding_name_for_model
 
     try:
-        return _counted(encoding_name_for_model(model.rpartition("/")[2]))
+        return _counter(encoding_name_for_model(model.rpartition("/")[2]))
     except KeyError:
         return None
 
 
 @lru_cache(maxsize=8)
-def _counted(name: str) -> Tokenizer | None:
-    """By the encoding of that name. The steps of an agent send the same texts again and again."""
+def _counter(name: str) -> Tokenizer | None:
+    """Counts by an encoding, and remembers: the steps of an agent send the same texts again and again."""
     encoding = _load(name)
     if encoding is None:
         return None
@@ -145,14 +145,14 @@ def _counted(name: str) -> Tokenizer | None:
 
 
 def _of_llama_index() -> Tokenizer | None:
-    """LlamaIndex's global tokenizer, where the app chose it: the one it sets by itself is a GPT's, and partial."""
+    """LlamaIndex's global tokenizer, if the app chose it. Its default is GPT's, and recognizable as a `partial`."""
     chosen = getattr(sys.modules.get("llama_index.core"), "global_tokenizer", None)
     is_default = isinstance(chosen, partial) and "tiktoken" in type(getattr(chosen.func, "__self__", None)).__module__
     return chosen if callable(chosen) and not is_default else None
 
 
 def _load(name: str) -> Any:
-    """The encoding, if its file is on this machine and whole; else None, and nothing is downloaded."""
+    """The encoding, if its file is complete on this machine; else None. Nothing is downloaded."""
     if name not in FILES:
         return None
     import tiktoken
@@ -175,7 +175,7 @@ def _load(name: str) -> Any:
 
 
 def _folders() -> Iterator[Path]:
-    """Where the files may be: the user's cache, then llama-index-core's (found without importing it)."""
+    """Folders that may have the files: the user's cache, then llama-index-core's (found without importing it)."""
     yield from (Path(os.environ[name]) for name in CACHE_VARIABLES if os.environ.get(name))
     package = importlib.util.find_spec("llama_index")
     for folder in (package.submodule_search_locations if package else None) or ():
