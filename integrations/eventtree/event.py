@@ -399,7 +399,10 @@ class EventTree(Frozen):
 
     def without_internal(self) -> EventTree:
         """The tree without framework plumbing: children of a dropped event hang under its nearest kept ancestor."""
-        if not any(event.internal for event in paced(self.events)):
+        for event in paced(self.events):
+            if event.internal:
+                break
+        else:
             return self
         kept: dict[str, str | None] = {}
         events = []

@@ -133,6 +133,10 @@ def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
 
 def open_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
     """A message in OpenAI form that keeps its other keys, for vendors that take any."""
+    if type(message) is dict and ADDRESSED.isdisjoint(message) and None not in message.values():
+        own, content = message.get("role"), message.get("content")
+        if type(content) is type(own) is str and own:
+            return {"role": own, "content": content, **message}  # as most are, and as all below would have it
     form = openai_message(message, role)
     if isinstance(message, dict) and not message.keys() <= PLACED:
         form.update({key: value for key, value in message.items() if key not in PLACED and value is not None})
@@ -240,6 +244,8 @@ class Forms:
 
 def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
     """Any run's inputs or outputs in OpenAI form, where they are a message or hold messages as items or fields."""
+    if type(value) is str:
+        return value
     form = openai_messages(value, forms)
     if form is not None or not isinstance(value, dict) or CONTAINERS.isdisjoint(map(type, value.values())):
         return value if form is None else form
@@ -249,9 +255,9 @@ def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
 
 def openai_messages(value: JsonValue, forms: Forms) -> Message | list[Message] | None:
     """A message, or a list of messages, in OpenAI form; None for anything else."""
-    if is_message(value):
-        return open_message(value)
-    return forms.of(value, open_message) if forms.are_messages(value) else None
+    if isinstance(value, dict):
+        return open_message(value) if is_message(value) else None
+    return forms.of(value, open_message) if isinstance(value, list) and forms.are_messages(value) else None
 
 
 # A model's messages, in and out
@@ -274,7 +280,12 @@ def gathered(
 ) -> list[Message]:
     """The messages under the first of `keys` that holds something, else the value itself as one."""
     if isinstance(value, dict) and not is_message(value):
-        value = next((value[key] for key in keys if value.get(key) is not None), value or None)
+        for key in keys:
+            if value.get(key) is not None:
+                value = value[key]
+                break
+        else:
+            value = value or None
     if are_messages(value) and all(map(ROLE_OF, value)):
         return list(value)  # as nearly always
     return [with_role(item, role) for item in flat(value)]

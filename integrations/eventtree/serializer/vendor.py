@@ -317,6 +317,11 @@ def id_in(reply: JsonValue) -> str | None:
     return found if isinstance(found, str) and re.fullmatch(r"[A-Za-z0-9_.:~-]{1,200}", found) else None
 
 
+def is_null(value: JsonValue) -> bool:
+    """Whether JSON has null for a value: None, or a float that it has no number for (NaN, infinity)."""
+    return value is None or (type(value) is float and not math.isfinite(value))
+
+
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping without the keys whose value is None, or a float that JSON would write as null (NaN, infinity).
 

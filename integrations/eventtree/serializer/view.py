@@ -143,7 +143,11 @@ class TreeView:
 
 def spelled(tree: EventTree, forms: Forms) -> EventTree:
     """The tree, its messages in LangGraph's short forms written out."""
-    if not any(is_short(event.inputs, forms.are_messages) for event in paced(tree.events, each=True)):
+    for event in paced(tree.events, each=True):
+        given = event.inputs
+        if type(given) is dict and "messages" in given and is_short(given, forms.are_messages):
+            break
+    else:
         return tree
     events = (
         event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
@@ -192,7 +196,7 @@ def number(value: JsonValue) -> float | None:
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata, without the keys that are ours; and what no vendor has a field for."""
     found = dict(event.metadata)
-    if OWN in "".join(found):
+    if found and OWN in "".join(found):
         found = {key: value for key, value in found.items() if not key.startswith(OWN)}
     if event.release is None and event.service is None and event.prompt is None:
         return found

@@ -42,6 +42,7 @@ it (`_is_merge`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -66,7 +67,7 @@ from eventtree.serializer.messages import (
 from eventtree.serializer.packing import in_waves
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict, made
 from eventtree.serializer.times import first_token, from_ns, in_utc, iso, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, own_version, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, is_null, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 
 TYPES: Mapping[Kind, str] = {
@@ -253,18 +254,28 @@ class Braintrust(Vendor):
 
 def row(event: Event, view: TreeView) -> dict[str, Any]:
     """The row of an event."""
-    parent, more = view.parent_id(event), view.has_more(event)
+    parent, more, kind = view.parent_id(event), view.has_more(event), event.kind
     scores = view.scores(event) if more else {}
-    contents = {"input": input_of(event, view.forms), "output": output_of(event, view.forms), "error": error_of(event)}
+    tokens = {} if event.usage is None else tokens_of(event.usage)
     fields: dict[str, Any] = {
         "id": event.id, "span_id": event.id, "root_span_id": view.id,
         "span_parents": [] if parent is None else [parent],
-        "span_attributes": {"name": event.name or str(event.kind), "type": TYPES[event.kind]},
-        "created": iso(event.start), **without_nulls(contents), "metrics": metrics_of(event, scores),
-        "metadata": metadata_of(event, view), "context": context_of(event, view),
+        "span_attributes": {"name": event.name or str(kind), "type": TYPES[kind]}, "created": iso(event.start),
     }  # fmt: skip
+    if not is_null(given := input_of(event, view.forms)):
+        fields["input"] = given
+    if not is_null(came := output_of(event, view.forms)):
+        fields["output"] = came
+    if event.status is Status.ERROR:
+        fields["error"] = error_of(event)
+    fields["metrics"] = metrics_of(event, tokens, scores)
+    fields["metadata"] = metadata_of(event, tokens, view)
+    fields["context"] = context_of(event, view)
     if parent is None:
-        fields |= without_nulls({"tags": list(dict.fromkeys(event.tags)) or None, "origin": origin_of(view)})
+        if event.tags:
+            fields["tags"] = list(dict.fromkeys(event.tags))
+        if view.has_links and (origin := origin_of(view)):
+            fields["origin"] = origin
     if more:
         within = {name: score for name, score in scores.items() if 0 <= score <= 1}
         fields |= without_nulls({"expected": view.expected(event), "scores": within or None})
@@ -300,16 +311,16 @@ def known_role(message: Message, otherwise: str = "user") -> dict[str, JsonValue
     if len(message) == 2 and type(content) is str and own in KNOWN:
         return {"content": content, "role": own}  # as most are, and as all below would have it
     form = {"content": None, **open_message(message, otherwise)}
-    role = role_among(ROLES, form["role"])
-    if role == form["role"]:
+    if form["role"] in KNOWN:
         return form
+    role = role_among(ROLES, form["role"])
     return {**form, "role": role} if role else {**form, "role": otherwise, "original_role": form["role"]}
 
 
 def choice(at: int, message: Message) -> dict[str, JsonValue]:
     """A model's generation as a choice of the OpenAI API."""
-    answer = {key: value for key, value in message.items() if key != "finish_reason"}
-    reason = as_text(message.get("finish_reason")) or None
+    answer = message.copy()
+    reason = as_text(answer.pop("finish_reason", None)) or None
     return {"index": at, "finish_reason": reason, "message": known_role(answer, "assistant")}
 
 
@@ -318,31 +329,30 @@ def single(value: JsonValue, key: str) -> JsonValue:
     return value[key] if isinstance(value, dict) and value.keys() == {key} else value
 
 
-def error_of(event: Event) -> str | None:
-    """Type, message and traceback of a failure; None for everything that is no error."""
-    failed = views.failure(event) if event.status is Status.ERROR else None
-    if failed is None or event.error is None or not event.error.traceback:
-        return failed
-    return f"{failed}\n\n{event.error.traceback}"
+def error_of(event: Event) -> str:
+    """Type, message and traceback of a failure."""
+    failed = views.error_line(event) or "error"
+    return f"{failed}\n\n{event.error.traceback}" if event.error and event.error.traceback else failed
 
 
 # Numbers
 
 
-def metrics_of(event: Event, scores: Mapping[str, float]) -> dict[str, int | float]:
+def metrics_of(event: Event, tokens: Mapping[str, int], scores: Mapping[str, float]) -> dict[str, int | float]:
     """Times, tokens and dollars: known ones only, and none that contradict each other. Scores outside 0 to 1, which
     Braintrust takes for no score, unless a metric of its own has that name.
     """
-    start, duration, cost = in_utc(event.start).timestamp(), seconds(event.duration), event.cost
+    at, cost = event.start, event.cost
+    start = (at if at.tzinfo is UTC else in_utc(at)).timestamp()
     found: dict[str, int | float] = {"start": start}
-    if duration is not None:
+    if (duration := seconds(event.duration)) is not None:
         found["end"] = start + duration
-    if (first := first_token(event)) is not None:
+    if event.time_to_first_token is not None and (first := first_token(event)) is not None:
         found["time_to_first_token"] = first
-    if event.usage is not None:
-        found |= tokens_of(event.usage)
-    if cost is not None and cost.total_usd is not None:
-        found |= without_nulls({"estimated_cost": float(cost.total_usd)})
+    if tokens:
+        found |= tokens
+    if cost is not None and cost.total_usd is not None and not is_null(usd := float(cost.total_usd)):
+        found["estimated_cost"] = usd
     if not scores:
         return found
     others = {name: score for name, score in scores.items() if not 0 <= score <= 1 and name not in METRICS}
@@ -360,21 +370,30 @@ def tokens_of(usage: Usage) -> dict[str, int]:
 # What describes it
 
 
-def metadata_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
+def metadata_of(event: Event, tokens: Mapping[str, int], view: TreeView) -> dict[str, JsonValue]:
     """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
-    params, usage, is_root = event.params, event.usage, view.is_root(event)
-    known: dict[str, JsonValue] = {}
-    if params or event.model is not None or event.provider is not None:
-        asked = {"model": event.model, "asked_model": event.asked_model, "provider": event.provider}
-        known = without_nulls({**(params_of(params) if params else {}), **asked, "tools": tools_of(event) or None})
+    params, is_root = event.params, view.is_root(event)
+    known: dict[str, JsonValue] = params_of(params) if params else {}
+    if event.model is not None:
+        known["model"] = event.model
+    if event.asked_model is not None:
+        known["asked_model"] = event.asked_model
+    if event.provider is not None:
+        known["provider"] = event.provider
+    if params and (tools := tools_of(event)):
+        known["tools"] = tools
     known["kind"] = str(event.kind)
-    known |= without_nulls({
-        "session_id": view.session_id(event), "user_id": view.user(event),
-        "metadata": views.own_metadata(event) or None, "tags": None if is_root else list(event.tags) or None,
-    })  # fmt: skip
-    if notes := views.notes_of(event):
-        known["notes"] = notes
-    if usage and (rest := views.usage_rest(event, [TOKENS[name][0] for name in tokens_of(usage)])):
+    if (session := view.session_id(event)) is not None:
+        known["session_id"] = session
+    if (user := view.user(event)) is not None:
+        known["user_id"] = user
+    if own := views.own_metadata(event):
+        known["metadata"] = own
+    if event.tags and not is_root:
+        known["tags"] = event.tags
+    if event.notes:
+        known["notes"] = views.notes_of(event)
+    if event.usage is not None and (rest := views.usage_rest(event, [TOKENS[name][0] for name in tokens])):
         known["usage"] = rest
     if event.cost:
         known["cost"] = views.cost_of(event.cost)
@@ -402,15 +421,20 @@ def params_of(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     named: dict[str, JsonValue] = {}
     others: dict[str, JsonValue] = {}
     for key, value in given.items():
-        if value is not None and key != "tools":
-            (named if key in PARAMS else others)[key] = value
-    return {**named, "params": others or None}
+        if key not in PARAMS:
+            if value is not None and key != "tools":
+                others[key] = value
+        elif not is_null(value):
+            named[key] = value
+    if others:
+        named["params"] = others
+    return named
 
 
 def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """The library, framework and environment that made the row; on the root also the user's line (`callers=True`)."""
     framework, environment = event.framework or view.root.framework, event.environment or view.root.environment
-    origin = span_origin(framework, environment, own_version())
+    origin = span_origin(framework, environment)
     caller = view.dataset_field("caller") if view.has_links and view.is_root(event) else None
     if not isinstance(caller, dict):
         return {"span_origin": origin}
@@ -423,17 +447,15 @@ CALLER = (("function", "functionname", str), ("file", "filename", str), ("line",
 
 
 @lru_cache(maxsize=256)
-def span_origin(framework: str | None, environment: str | None, version: str | None) -> dict[str, JsonValue]:
+def span_origin(framework: str | None, environment: str | None) -> dict[str, JsonValue]:
     """What made the rows of an app: the same for all of them."""
     named = {"instrumentation": framework, "environment": environment}
     known = {name: {"name": one} for name, one in named.items() if one}
-    return {**without_nulls({"name": "eventtree", "version": version}), **known}
+    return {**without_nulls({"name": "eventtree", "version": own_version()}), **known}
 
 
 def origin_of(view: TreeView) -> dict[str, JsonValue] | None:
     """The dataset row that the tree was run for."""
-    if not view.has_links:
-        return None
     dataset, row_id = view.dataset_field("dataset_id"), view.dataset_field("datapoint_id")
     if not (isinstance(dataset, str) and isinstance(row_id, str)):
         return None
