@@ -33,8 +33,10 @@ from eventtree.tree.events import Pricing, Settled, event_of, ordered
 from eventtree.tree.nesting import rooted, settle_unclosed, silent, wrappers
 from eventtree.tree.prompts import PROMPT_KEYS, find_prompts
 from eventtree.tree.run import Run
+from eventtree.tree.structure import RETRY
 from eventtree.tree.texts import complete
 
+START = attrgetter("start", "id")
 OF_A_RUN = frozenset({record.OPEN, record.NOTE, record.CLOSE})
 """Kinds of records that say something of a run."""
 
@@ -116,7 +118,7 @@ class TreeBuilder:
             return None
         if self._held or self._repeats:
             complete([*self._held.values(), *seen], self._values)
-        in_time = paced_sorted(seen, attrgetter("start", "id"))
+        in_time = paced_sorted(seen, START)
         found = _Found(in_time)
         words, runs, parents = found.words, paced_dict(found.runs), paced_dict(found.parents)
         # The root first: parents, session and user of all the others depend on it.
@@ -189,31 +191,32 @@ class _Found:
         self.runs: dict[str, Run] = {}
         self.parents: dict[str, str | None] = {}
         self.words: set[Any] = set()
-        """Frameworks, statuses, keys of metadata, and tags up to their number."""
+        """Frameworks, statuses, keys of metadata, and tags of attempts up to their number."""
         self.with_usage: list[Run] = []
         self.asked: list[Run] = []
         """Models and embeddings."""
         self.is_unclosed = False
         runs, parents, words, add = self.runs, self.parents, self.words, self.words.add
         for run in paced(in_time):
-            run_id, opened, closed = run.id, run.open.get, run.close.get
+            run_id, closed, opened = run.id, run.close, run.open.get
             runs[run_id] = run
             parents[run_id] = opened("parent")
             add(opened("framework"))
-            add(closed("status"))
             if metadata := opened("metadata"):
                 words.update(metadata)
             for tag in opened("tags", ()):
-                add(tag.rpartition(":")[0])
-            if closed("usage"):
-                self.with_usage.append(run)
-            if (closed("kind") or opened("kind")) in COUNTED:
-                self.asked.append(run)
-            if not run.close:
+                if RETRY in tag:
+                    add(tag.rpartition(":")[0])
+            if not closed:
                 self.is_unclosed = True
+            add(closed.get("status"))
+            if closed.get("usage"):
+                self.with_usage.append(run)
+            if (closed.get("kind") or opened("kind")) in COUNTED:
+                self.asked.append(run)
 
 
-COUNTED = (Kind.MODEL, Kind.EMBEDDING)
+COUNTED = frozenset({Kind.MODEL, Kind.EMBEDDING})
 
 
 def _add_structure(runs: Mapping[str, Run], parents: Mapping[str, str | None], words: set[str]) -> None:

@@ -11,59 +11,61 @@ from eventtree.record import Record
 
 NOTHING: Mapping[str, Any] = {}
 """Never changed; a plain dict, since those are merged fastest."""
+NONE_YET: list[Any] = []
+"""Never changed."""
 
 
 class Run:
     """What is known of a run. Its records are shared and never changed."""
 
-    __slots__ = (
-        "close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "passed", "prompt", "start",
-    )  # fmt: skip
+    open: Mapping[str, Any] = NOTHING
+    start = 0
+    close: Mapping[str, Any] = NOTHING
+    passed: list[Run] = NONE_YET
+    """Records of it that others count before, each as a run: what they hold, later ones may repeat."""
+    notes: list[Record] = NONE_YET
+    is_cancelled = False
+    """The run never closed, and the nearest run above that did was cancelled."""
+    kind: Kind | None = None
+    """Kind that the structure of the tree proves (an agent); None elsewhere."""
+    lost_texts = 0
+    """Texts that stood in another record, which is damaged."""
+    prompt: dict[str, JsonValue] | None = None
+    """The prompt that a model was asked with, where one is named."""
+    metadata: Mapping[str, JsonValue] = NOTHING
+    """Turns and attempts that the structure of the tree adds."""
 
     def __init__(self, run_id: str) -> None:
         """Nothing of it has been seen."""
         self.id = run_id
-        self.open: Mapping[str, Any] = NOTHING
-        self.start = 0
-        self.close: Mapping[str, Any] = NOTHING
-        self.passed: list[Run] = []
-        """Records of it that others count before, each as a run: what they hold, later ones may repeat."""
-        self.notes: list[Record] = []
-        self.is_cancelled = False
-        """The run never closed, and the nearest run above that did was cancelled."""
-        self.kind: Kind | None = None
-        """Kind that the structure of the tree proves (an agent); None elsewhere."""
-        self.lost_texts = 0
-        """Texts that stood in another record, which is damaged."""
-        self.prompt: dict[str, JsonValue] | None = None
-        """The prompt that a model was asked with, where one is named."""
-        self.metadata: Mapping[str, JsonValue] = NOTHING
-        """Turns and attempts that the structure of the tree adds."""
 
     def take(self, entry: Record) -> None:
         """Take in a record: its first open counts, and of its closes the earliest by duration.
 
         A close may come before its open: a journal is read log by log, and a log may be damaged.
         """
-        if entry["r"] == record.NOTE:
+        kind = entry["r"]
+        if kind == record.OPEN:
+            if self.open:
+                self._pass_over(entry)
+            else:
+                self.open, self.start = entry, entry.get("start", 0)
+        elif kind == record.NOTE:
+            self.notes = self.notes or []
             self.notes.append(entry)
-        elif entry["r"] == record.CLOSE:
+        else:
             if self.close:
                 is_earlier = entry.get("duration", 0) < self.close.get("duration", 0)
                 self._pass_over(self.close if is_earlier else entry)
                 if not is_earlier:
                     return
             self.close = entry
-        elif self.open:
-            self._pass_over(entry)
-        else:
-            self.open, self.start = entry, entry.get("start", 0)
 
     def _pass_over(self, entry: Mapping[str, Any]) -> None:
         if record.SAME in entry:
             other = Run(self.id)
             other.open = entry
-            self.passed.append(other)
+            self.passed = [*self.passed, other]
 
     @property
     def status(self) -> str:

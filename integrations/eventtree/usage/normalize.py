@@ -107,8 +107,8 @@ def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     counts = raw.get("usage_metadata") if type(raw) is dict else None
     if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN_KEYS:
         return None
-    for key, value in raw.items():
-        if value and key not in SILENT and value != [{}]:
+    for key in raw.keys() - SILENT:
+        if (value := raw[key]) and value != [{}]:
             return None
     if raw.get("streamed") and str(raw.get("provider")) in INCOMPLETE_STREAMS:
         return None
