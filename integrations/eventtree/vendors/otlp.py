@@ -105,7 +105,9 @@ class OTLP(Vendor):
     }
     max_bytes: ClassVar[int] = 4_000_000
     """Before compression: a fifth of what the protocol lets a receiver refuse."""
-    status_actions: ClassVar[Mapping[int, str]] = dict.fromkeys((408, 425, 499, *range(505, 600)), "park")
+    status_actions: ClassVar[Mapping[int, str]] = {
+        status: "park" for status in (*range(401, 500), *range(505, 600)) if status not in (413, 422, 429)
+    }
     """Only 429, 502, 503, 504 are tried again, as the protocol has it, and 500, which overloaded backends send: nothing
     is lost by waiting. What else is no verdict on a span waits for other settings.
     """
