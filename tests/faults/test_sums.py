@@ -16,7 +16,7 @@ from eventtree.event import Kind
 from eventtree.journal import Journal
 from eventtree.journal.clear import clear
 from eventtree.journal.retention import remove_settled
-from eventtree.journal.totals import captured
+from eventtree.journal.totals import recorded_sums
 from eventtree.journal.trees import trees_in
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
@@ -36,15 +36,15 @@ def crowd() -> Iterator[Crowd]:
 
 
 def read_whole(crowd: Crowd) -> Report:
-    """The report that believes no sums of logs."""
+    """The report that reads all logs."""
 
-    def without_parts(journal: Journal) -> Any:
-        found = captured(journal)
-        found.parts = {}
+    def without_logs(journal: Journal) -> Any:
+        found = recorded_sums(journal)
+        found.by_log = {}
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "captured", without_parts)
+        patch.setattr(report, "recorded_sums", without_logs)
         return make_report(Journal(crowd.files))
 
 

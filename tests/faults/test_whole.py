@@ -18,7 +18,7 @@ from eventtree.delivery import tidy
 from eventtree.delivery.report import make_report
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
-from eventtree.journal.totals import captured
+from eventtree.journal.totals import recorded_sums
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
@@ -199,7 +199,7 @@ def test_f30_trees_over_several_logs_of_living_and_killed_processes_are_counted(
     for _ in range(200):
         record_model(pipeline, new_id(), root, "where " * 20)
     assert len(pipeline.journal.logs()) > 3
-    from_memory, from_disk = captured(pipeline.journal), captured(Journal(DiskFiles(own_place)))
+    from_memory, from_disk = recorded_sums(pipeline.journal), recorded_sums(Journal(DiskFiles(own_place)))
     for found in (from_memory, from_disk):
         assert (found.is_exact, found.events, list(found.recorded.values())) == (True, 201, [201])
     sums = make_report(Journal(DiskFiles(own_place))).vendors["braintrust"]

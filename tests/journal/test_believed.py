@@ -21,7 +21,7 @@ from eventtree.journal.clear import clear
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
 from eventtree.journal.line import READ_BYTES
-from eventtree.journal.totals import captured
+from eventtree.journal.totals import recorded_sums
 from eventtree.journal.trees import NEAR_BYTES, LoggedTree, find_trees, load, trees_in
 from eventtree.query import Index
 from eventtree.recording.feedback import add_feedback
@@ -96,13 +96,13 @@ def fresh(journal: Journal) -> Journal:
 def read_whole(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Report:
     """The report that reads all."""
     with monkeypatch.context() as patch:
-        patch.setattr("eventtree.delivery.report.captured", lambda one: _without_parts(one))
+        patch.setattr("eventtree.delivery.report.recorded_sums", lambda one: _without_logs(one))
         return make_report(fresh(journal))
 
 
-def _without_parts(journal: Journal) -> Any:
-    found = captured(journal)
-    found.parts = {}
+def _without_logs(journal: Journal) -> Any:
+    found = recorded_sums(journal)
+    found.by_log = {}
     return found
 
 
@@ -347,7 +347,7 @@ def test_r9_nobody_takes_a_whole_log_into_memory(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(DiskFiles, "read", read_and_measure)
     assert make_report(fresh(journal)).events > 3_000
-    assert captured(fresh(journal)).events > 3_000
+    assert recorded_sums(fresh(journal)).events > 3_000
     tree = find_trees(fresh(journal), [wanted])[wanted]
     assert sum(1 for _ in load(journal, tree.lines)) == tree.records > 2_000
     clear(fresh(journal), {wanted})

@@ -17,7 +17,7 @@ from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
 from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
-from eventtree.journal.totals import captured
+from eventtree.journal.totals import recorded_sums
 from eventtree.record import is_local
 from eventtree.serializer.registry import is_known, resolve_vendors
 from eventtree.terminal import console, progress, report_view
@@ -96,7 +96,7 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
 
 def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
     """The vendors that trees name, with this environment's settings. `lacking` gets those without, and the error."""
-    counts = count_unsettled(journal, Cursors(journal), captured(journal), believes=True)
+    counts = count_unsettled(journal, Cursors(journal), recorded_sums(journal), trusts_sums=True)
     found: list[Vendor] = []
     for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
         try:
@@ -125,7 +125,9 @@ def _until_idle(shipper: Shipper, timeout: float) -> bool:
         before, expected = _settled(shipper), 0
         if sys.stderr.isatty():  # the bar shows how many events wait, which takes a while to count
             journal = shipper.journal
-            expected = count_unsettled(journal, Cursors(journal), captured(journal), believes=True).waiting.total()
+            expected = count_unsettled(
+                journal, Cursors(journal), recorded_sums(journal), trusts_sums=True
+            ).waiting.total()
         while idle < IDLE_CHECKS:
             if time.monotonic() >= deadline:
                 return False

@@ -18,7 +18,7 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import REPLICATED, all_vanished, lag
-from eventtree.journal.totals import Captured, captured
+from eventtree.journal.totals import RecordedSums, recorded_sums
 
 COUNT_TRIES = 3
 """How often to count while others go on recording; then what was recorded is left out."""
@@ -155,7 +155,7 @@ class Report(BaseModel):
         return report_html(self)
 
 
-def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: Captured) -> VendorTotals:
+def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: RecordedSums) -> VendorTotals:
     """One vendor's sums: what its cursor says, and the events of trees it has not settled."""
     unsettled = found.waiting[key]
     feedback = Counter(cursor.feedback)
@@ -228,20 +228,20 @@ def make_report(
     )
 
 
-def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, Captured, list[VendorTotals]]:
+def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, RecordedSums, list[VendorTotals]]:
     """The counts of one moment: anew where something was recorded meanwhile and the two witnesses differ by it.
 
     The sums of logs are believed as long as all comes out even by them; else the logs themselves are read.
     """
-    believes = True
+    trusts_sums = True
     for _ in range(COUNT_TRIES):
-        cursors, known = Cursors(journal, holders), captured(journal)
-        counts = count_unsettled(journal, cursors, known, believes=believes)
+        cursors, known = Cursors(journal, holders), recorded_sums(journal)
+        counts = count_unsettled(journal, cursors, known, trusts_sums=trusts_sums)
         totals = [totals_of(journal, key, cursors(key), counts, known) for key in counts.vendors | cursor_keys(journal)]
         if not any(one.differs or one.unexplained for one in totals):
             return counts, known, totals
-        is_still = captured(journal) == known
-        if is_still and not believes:
+        is_still = recorded_sums(journal) == known
+        if is_still and not trusts_sums:
             return counts, known, totals
-        believes = not is_still
+        trusts_sums = not is_still
     return counts, known, [one.model_copy(update={"recorded": None}) for one in totals]

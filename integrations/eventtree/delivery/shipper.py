@@ -27,7 +27,7 @@ from eventtree.journal.counts import Cursors, Key, count, cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.totals import captured
+from eventtree.journal.totals import recorded_sums
 from eventtree.pace import Throttle, paced, rest_by
 from eventtree.pricing.pricer import Pricer
 from eventtree.record import is_local
@@ -308,7 +308,10 @@ def reconfigured(
 
 def waits_elsewhere(journal: Journal, served: Collection[Key]) -> bool:
     """Whether finished trees of this process wait for vendors that another process ships to, all but `served`."""
-    cursors, named = Cursors(journal), {key_of(name) for name in captured(journal, journal.process).recorded if name}
+    cursors, named = (
+        Cursors(journal),
+        {key_of(name) for name in recorded_sums(journal, journal.process).recorded if name},
+    )
     if not named - set(served):
         return False
     offsets, damage = cursors.settled_before(named)

@@ -1,4 +1,4 @@
-"""Deleting the contents of trees. What still waits for a vendor is counted as dropped `by_user`."""
+"""Deleting the contents of trees. Events that still wait for a vendor are counted as dropped `by_user`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.relayed import addressing, cursor_of
-from eventtree.journal.totals import BY_USER, Captured, remove_log, sums_of
+from eventtree.journal.totals import BY_USER, RecordedSums, remove_log, sums_of
 from eventtree.journal.trees import CLEARED, LoggedTree, load, part_beyond, trees_in
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
-    """Delete the contents of some trees, or all; returns how many. What still waited counts as dropped `by_user`.
+    """Delete the contents of some trees, or of all; returns how many.
 
-    Lines are overwritten where they stand, since the process that wrote them may still be writing; logs of processes
-    that have ended are removed when nothing is left in them.
+    Lines are overwritten in place, since their process may still be writing the log. Logs of ended processes are
+    removed when nothing is left in them.
     """
     gone = {tree.id: tree for tree in trees_in(journal).values() if tree_ids is None or tree.id in tree_ids}
-    # Before and after: whoever reads meanwhile may have read either.
+    # Once before and once after, since another process may read lines in between.
     journal.files.append(CLEARED, b".")
     owed = _settle(journal, gone)
-    # Those of a process that was killed are counted by its lines.
+    # Now, since the sums of a killed process are counted from the lines that go.
     ended = {process: list(logs) for process, logs in groupby(journal.logs(), process_of)}
     sums = {process: sums_of(journal, logs) for process, logs in ended.items() if not journal.is_alive(process)}
     for tree_id, tree in gone.items():
         left = owed.get(tree_id)
-        for name, offset, length in reversed(list(tree.lines)):  # where it ends is how vendors' cursors know a tree
+        for name, offset, length in reversed(list(tree.lines)):  # last line first: cursors know a tree by its end
             seq, kind = _head(journal.files.read(name, offset, length))
             line = None if left is None or kind == record.FEEDBACK else _padded(seq, length, left)
             left = left if line is None else None
@@ -43,8 +43,8 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     return sum(tree.has_runs for tree in gone.values())
 
 
-def _remove_empty(journal: Journal, sums: Mapping[str, Captured]) -> None:
-    """Remove logs of processes that have ended, of these `sums`, in which nothing is left."""
+def _remove_empty(journal: Journal, sums: Mapping[str, RecordedSums]) -> None:
+    """Remove empty logs of the ended processes that `sums` names."""
     filled = {log for tree in trees_in(journal).values() for log in tree.spans}
     for process, names in groupby(journal.logs(), process_of):
         left = list(names)
@@ -54,7 +54,7 @@ def _remove_empty(journal: Journal, sums: Mapping[str, Captured]) -> None:
 
 
 def _head(line: bytes) -> tuple[int, str]:
-    """The number of a line, and the kind of its record."""
+    """The sequence number of a line, and the kind of its record."""
     try:
         seq, payload = unframe(line.rstrip(b"\n"))
         return seq, record.head(payload)[0]
@@ -63,7 +63,7 @@ def _head(line: bytes) -> tuple[int, str]:
 
 
 def _named(journal: Journal, tree: LoggedTree) -> set[str]:
-    """The vendors that any record of a tree names: their cursors' names."""
+    """Names of the cursors of all vendors that a tree's records name."""
     found = set[str]()
     is_addressed = addressing(journal.files) is not None
     for entry in load(journal, tree.lines):
@@ -74,29 +74,30 @@ def _named(journal: Journal, tree: LoggedTree) -> set[str]:
 
 
 def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes]:
-    """Count the cleared trees in the cursors, but for those whose lock another process has.
+    """Settle the cleared trees in every cursor whose lock is free.
 
-    Returns, by tree, the record that stays of it: a process that ships, and has yet to read its lines, counts its
-    events by it.
+    Returns, by tree, a record to leave in the log: by it, the process that holds another cursor counts the events.
     """
     named = {tree_id: _named(journal, tree) for tree_id, tree in gone.items()}
     owed: dict[str, tuple[list[dict[str, str]], LoggedTree]] = {}
     for name in sorted({f"{'.'.join(key)}.cursor" for key in cursor_keys(journal)}.union(*named.values())):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
         try:
-            # Under the lock: another process would go on writing what it knew before.
+            # Read under the lock, so that no other process writes an older state afterwards.
             cursor = Cursor(journal.files, name)
             if lock is not None:
                 cursor.advance({})
             for tree_id, tree in gone.items():
-                # Of a tree that went out before, only what came late is left.
+                # Of a tree that was sent before, only its late part is left.
                 is_for_it = name in named[tree_id] or (not named[tree_id] and tree_id in cursor.settled)
                 part = part_beyond(journal, tree, cursor.settled_of(tree_id)) if is_for_it else None
                 if part is tree and tree_id in cursor.settled and not tree.is_apart:
                     part = replace(tree, late=True)
                 if lock is not None:
                     _settle_tree(cursor, tree, part)
-                    _settle_feedback(cursor, _feedback_in(journal, tree), name)  # it ends what was begun of the tree
+                    _settle_feedback(
+                        cursor, _feedback_in(journal, tree), name
+                    )  # after it no item of the tree is half sent
                 elif part is not None and part.has_runs:
                     vendor, fingerprint = key_of(name.removesuffix(".cursor"))
                     refs, most = owed.get(tree_id, ([], part))
@@ -106,7 +107,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes
             if lock is not None:
                 lock.release()
     return {
-        # Where no line names a vendor, all know it by their cursors.
+        # If no line names a vendor, the tree's vendors know it by their cursors.
         one: record.encode(
             record.dropped(one, refs if named[one] else None, BY_USER, part.recorded, part.joined_events)
         )
@@ -115,7 +116,7 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes
 
 
 def _settle_tree(cursor: Cursor, tree: LoggedTree, part: LoggedTree | None) -> None:
-    """Count what was left to send of a tree; what was left out of it (`keep`) can be sent no more."""
+    """Settle the unsent events of a tree. Events that `keep` left out cannot be sent any more."""
     if tree.id in cursor.left_out:
         left_out, sent = cursor.left_out[tree.id][0], sum(cursor.taken.get(tree.id, ()))
         cursor.settle(tree.id, left_out, {"sampled": left_out - sent}, {}, is_back=True)
@@ -127,7 +128,7 @@ def _settle_tree(cursor: Cursor, tree: LoggedTree, part: LoggedTree | None) -> N
 
 
 def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Record, str, int]]:
-    """Feedback among a tree's lines, with the log and the end of its line."""
+    """The feedback in a tree's lines, each with its log and the end of its line."""
     for line in tree.lines:
         for entry in load(journal, [line]):
             if entry["r"] == record.FEEDBACK:
@@ -143,11 +144,11 @@ def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str
 
 
 def _blank(seq: int, length: int) -> bytes:
-    """A whole line of that length which says nothing."""
+    """A valid line of that length without content."""
     return _padded(seq, length, record.encode(record.cleared())) or b" " * (length - 1) + b"\n"
 
 
 def _padded(seq: int, length: int, payload: bytes) -> bytes | None:
-    """A line of that length, or None if it is too short for the payload."""
+    """A line of that length with a payload, or None if the payload is too long."""
     padding = length - len(frame(seq, payload))
     return None if padding < 0 else frame(seq, payload[:-1] + b" " * padding + b"}")

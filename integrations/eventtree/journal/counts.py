@@ -1,8 +1,7 @@
-"""How many events wait for each vendor: one pass over the unsettled part of the logs, recorded sums for the rest.
+"""Counting the events that wait for each vendor: one pass over the unsettled part of the logs, sums for the rest.
 
-A journal of millions of settled events is counted as fast as an empty one: a vendor's cursor says how far all is
-settled, and only what stands behind that is read. A tree that is whole is counted and forgotten, so that a dead
-vendor's backlog of any length takes no memory either.
+A journal of millions of settled events is counted as fast as an empty one: only lines behind the offsets of the
+vendors' cursors are read. A complete tree is counted and forgotten, so that a long backlog takes no memory either.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.line import Line, checksum, stretches, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
 from eventtree.journal.scan import Entry, Scan, entry_of
-from eventtree.journal.totals import Captured, Part, refs_before
+from eventtree.journal.totals import LogSums, RecordedSums, refs_before
 from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.record import Refs
 
 CURSOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\.((?:local-)?[0-9a-f]{16})\.cursor")
-"""Name of a vendor's cursor; whatever else is called so is not ours."""
+"""Name of a vendor's cursor."""
 
 Key = tuple[str, str]
 """A vendor as trees name it: `(name, fingerprint)`."""
 RECENT_TREES = 10_000
-MOST_APART = 1_000
-"""A log with more records that its sums do not tell whole is read each time."""
+MOST_UNSUMMED = 1_000
+"""A log with more records that its sums leave out is read each time."""
 
 
 @dataclass(slots=True)
@@ -44,14 +43,14 @@ class Counts:
     waiting: Counter[Key] = field(default_factory=Counter)
     """Events of trees that a vendor has not settled."""
     joined: Counter[Key] = field(default_factory=Counter)
-    """Of those, events that another process has counted for no vendor."""
+    """Those of them that another process has recorded without knowing their vendors."""
     feedback: Counter[Key] = field(default_factory=Counter)
     finished_here: set[Key] = field(default_factory=set)
-    """Vendors that have yet to settle a finished tree, or feedback, of this process."""
+    """Vendors that have not settled all finished trees and feedback of this process."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Events of trees that name no vendor and were only counted, by reason."""
+    """Events that were only counted, of trees without vendors, by reason."""
     needed: set[str] = field(default_factory=set)
-    """Logs that hold something which a vendor it names has not settled."""
+    """Logs with a record that some vendor has not settled."""
     vendors: set[Key] = field(default_factory=set)
     damaged_lines: int = 0
     lost_lines: int = 0
@@ -66,22 +65,22 @@ def count(
     on_line: Callable[[], None] = lambda: None,
     only: str | None = None,
     keys: Iterable[Key] = (),
-    parts: Mapping[str, Part] = MappingProxyType({}),
+    by_log: Mapping[str, LogSums] = MappingProxyType({}),
 ) -> Counts:
-    """Count what stands behind `offsets` (default: everything); `cursors` gives each vendor's.
+    """Count the records behind `offsets` (default: all); `cursors` gives the cursor of each vendor.
 
-    With `only`, the logs of that process alone. `keys` are vendors that may have settled what is read. Of `parts`, sums
-    of logs, those are believed that still hold: `needed` lacks these logs.
+    With `only`, only the logs of that process are read. `keys` are vendors that may have settled some of the trees.
+    A log whose sums in `by_log` still match it is not read, and is not in `needed`.
     """
     found = Counts()
     found.vendors.update(keys)
     growing: dict[str, LoggedTree] = {}
     counting = _Counting(journal, cursors, found)
     begin = dict(offsets or {})
-    # Whom a part is for, or feedback on what its process did not know, may stand in a log that was not read.
+    # The fallback: the vendors of a part, or of feedback, may be named in a log that was not read.
     read = partial(count, journal, cursors, offsets=offsets, damage=damage, on_line=on_line, only=only, keys=keys)
-    believed = _Believed(journal, cursors, found.vendors, parts).add_to(counting, begin) if parts else {}
-    known_damage = {log: bad for log, bad in (damage or {}).items() if log not in believed}
+    trusted = _TrustedLogs(journal, cursors, found.vendors, by_log).add_to(counting, begin) if by_log else {}
+    known_damage = {log: bad for log, bad in (damage or {}).items() if log not in trusted}
     scan = Scan(journal, begin, known_damage)
     unbound: list[Entry] = []
     for entry in scan.read_all(on_line, only):
@@ -92,10 +91,10 @@ def count(
         tree = growing.get(entry.tree_id)
         if tree is None:
             known = counting.vendors_of_late_part(entry.tree_id)
-            if believed and (known is None or len(known) < len(found.vendors)):
+            if trusted and (known is None or len(known) < len(found.vendors)):
                 if record.JOINED in entry.line.payload:
                     return read()
-                known = _began_before(journal, entry, believed) or known
+                known = _began_before(journal, entry, trusted) or known
             tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
         tree.add(entry)
         if tree.is_whole or tree.dropped is not None:
@@ -103,14 +102,14 @@ def count(
     for tree in growing.values():
         counting.add(tree)
     missing = [entry for entry in unbound if not counting.add_feedback(entry, all_read=True)]
-    unmet = counting.taken_of_unmet()
-    if believed and (missing or unmet):
+    unread = counting.taken_of_unread()
+    if trusted and (missing or unread):
         return read()
     totals = scan.damage().values()
     found.damaged_lines, found.lost_lines = sum(bad for bad, _ in totals), sum(lost for _, lost in totals)
-    found.waiting += unmet
+    found.waiting += unread
     if not (found.damaged_lines or found.lost_lines):
-        found.joined += unmet
+        found.joined += unread
     return found
 
 
@@ -121,10 +120,10 @@ def cursor_keys(journal: Journal) -> set[Key]:
 
 
 class Cursors:
-    """The cursors of a journal, each read once; those of this process have lines that a full disk refuses."""
+    """The cursors of a journal, each read once, with the lines of this process that a full disk has refused."""
 
     def __init__(self, journal: Journal, holders: Mapping[str, Cursor] = MappingProxyType({})) -> None:
-        """Read none yet; `holders` are this process's, by file name."""
+        """Read none yet; `holders` are the cursors of this process, by file name."""
         self.journal = journal
         self.holders = holders
         self.known: dict[Key, Cursor] = {}
@@ -138,7 +137,7 @@ class Cursors:
         return self.known[key]
 
     def settled_before(self, keys: Iterable[Key]) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
-        """Up to where all of these vendors have settled each log, and the damage known before that."""
+        """Log → offset before which all of these vendors have settled it; and the known damage before that."""
         cursors = [self(key) for key in keys]
         if not cursors:
             return {}, {}
@@ -151,22 +150,22 @@ class Cursors:
 def count_unsettled(
     journal: Journal,
     cursors: Cursors,
-    known: Captured,
+    known: RecordedSums,
     on_line: Callable[[], None] = lambda: None,
     *,
-    believes: bool = False,
+    trusts_sums: bool = False,
 ) -> Counts:
-    """Count what is not settled. Every vendor that events were recorded for counts, whether it has a cursor or not.
+    """Count the events and feedback that a vendor has not settled, also of vendors that have no cursor yet.
 
-    One that `believes` the sums of `known` reads no log that is as its writer left it, and that no vendor has begun:
-    so a backlog of any length is counted like a short one. Where they are not exact, some tree has its root in the log
-    of another process than its runs, and all logs are read.
+    With `trusts_sums`, a log is not read if it is as its writer left it and no vendor has begun it: then the sums of
+    `known` count it, so that a long backlog is counted like a short one. If those sums are not exact, because some
+    tree has its root in the log of another process, all logs are read.
     """
     named = {key_of(name) for name, events in known.recorded.items() if "." in name and events}
     keys = named | cursor_keys(journal)
     offsets, damage = cursors.settled_before(keys)
-    parts = known.parts if believes and known.is_exact else {}
-    return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys, parts=parts)
+    by_log = known.by_log if trusts_sums and known.is_exact else {}
+    return count(journal, cursors, offsets=offsets, damage=damage, on_line=on_line, keys=keys, by_log=by_log)
 
 
 def key_of(name: str) -> Key:
@@ -175,65 +174,65 @@ def key_of(name: str) -> Key:
     return vendor, fingerprint
 
 
-def _began_before(journal: Journal, first: Entry, believed: Mapping[str, Part]) -> Refs | None:
-    """Whom a tree is for whose first record that is read is not its first: it began in a log that was not read."""
+def _began_before(journal: Journal, first: Entry, trusted: Mapping[str, LogSums]) -> Refs | None:
+    """The vendors of a tree that began in a log that was not read; None if `first` is the tree's first record."""
     if (first.run_id == first.tree_id and first.kind == record.OPEN) or record.JOINED in first.line.payload:
         return None
     process = process_of(first.line.name)
-    earlier = [log for log in believed if process_of(log) == process]
+    earlier = [log for log in trusted if process_of(log) == process]
     return refs_before(journal, earlier, {first.tree_id}).get(first.tree_id)
 
 
-SUMMED_APART = {kind: b'{"r":"%b",' % kind.encode() for kind in (record.FEEDBACK, record.DROP, record.VENDORS)}
-"""Records that the sums of a log do not tell whole."""
+NOT_SUMMED = {kind: b'{"r":"%b",' % kind.encode() for kind in (record.FEEDBACK, record.DROP, record.VENDORS)}
+"""Kinds of records that the sums of a log leave out, wholly or in part, as their lines contain them."""
 
 
-class _Believed:
-    """The logs that need not be read, because their sums hold and no vendor is in the middle of them."""
+class _TrustedLogs:
+    """The logs that need not be read, because they match their sums and no vendor is in the middle of them."""
 
     def __init__(
-        self, journal: Journal, cursors: Callable[[Key], Cursor], keys: Iterable[Key], parts: Mapping[str, Part]
+        self, journal: Journal, cursors: Callable[[Key], Cursor], keys: Iterable[Key], by_log: Mapping[str, LogSums]
     ) -> None:
         self.journal = journal
-        self.parts = parts
+        self.by_log = by_log
         self.begun = set[str]()
-        """Logs of which a vendor has settled something, but not all."""
+        """Logs that a vendor has settled in part."""
         for cursor in map(cursors, keys):
-            halfway = (log for log, part in parts.items() if part.begin < cursor.offsets.get(log, 0) < part.size)
+            halfway = (log for log, part in by_log.items() if part.begin < cursor.offsets.get(log, 0) < part.size)
             self.begun.update(cursor.begun(), halfway)
 
-    def add_to(self, counting: _Counting, begin: dict[str, int]) -> dict[str, Part]:
-        """Count what such logs hold, and have reading begin behind them; returns them."""
-        found: dict[str, Part] = {}
+    def add_to(self, counting: _Counting, begin: dict[str, int]) -> dict[str, LogSums]:
+        """Add the sums of such logs, and set `begin` behind them; returns them."""
+        found: dict[str, LogSums] = {}
         for _, names in groupby(self.journal.logs(), process_of):
             logs = list(names)
             begun = [number for number, log in enumerate(logs) if log in self.begun]
-            # Of a log between two of these trees may be settled that end in others.
+            # A log between two of these may have lines of settled trees that end in another log.
             for number, log in enumerate(logs):
-                part = self.parts.get(log)
+                part = self.by_log.get(log)
                 is_between = bool(begun) and begun[0] <= number <= begun[-1]
                 if part is None or is_between or part.recorded[record.PART] or begin.get(log, 0) >= part.size:
                     continue
-                entries = self._apart(log, part)
+                entries = self._unsummed(log, part)
                 if entries is not None:
                     found[log] = part
                     begin[log] = part.size
                     counting.add_part(log, part, entries)
         return found
 
-    def _apart(self, log: str, part: Part) -> list[Entry] | None:
-        """The feedback, and trees that were only counted, in a log; None where its sums do not hold, or say too little.
+    def _unsummed(self, log: str, part: LogSums) -> list[Entry] | None:
+        """The records that a log's sums leave out; None if it does not match its sums, or they say too little.
 
-        Bytes that were held against their checksum once are not read again while their file bears the same mark.
+        A log that has matched its checksum is not read again while its file has the same mark.
         """
         files, verified = self.journal.files, self.journal.verified
         mark = f"{files.mark(log)} {part.size} {part.checksum}"
         known, places = verified.pop(log, (None, None))
         if known != mark or places is None:
-            places = self._looked_through(log, part)
+            places = self._verified(log, part)
         if places is None:
             return None
-        if not mark.startswith(UNSURE) and len(places) <= MOST_APART:
+        if not mark.startswith(UNSURE) and len(places) <= MOST_UNSUMMED:
             verified[log] = mark, places
         begin = places[0][0] if places else 0
         data = files.read(log, begin, sum(places[-1]) - begin) if places else b""
@@ -246,13 +245,13 @@ class _Believed:
             found.append(entry)
         return found
 
-    def _looked_through(self, log: str, part: Part) -> list[tuple[int, int]] | None:
-        """Where those stand in a log, read in stretches; None where it is not the one that was summed up."""
+    def _verified(self, log: str, part: LogSums) -> list[tuple[int, int]] | None:
+        """The places of those records, if the bytes of the log match its sums; else None. It is read in stretches."""
         size, found, offset, total = self.journal.files.size(log), [], 0, 0
         if part.whole < 0 or (size != part.size if part.whole else size < part.size):
             return None
         for lines in stretches(self.journal.files, log, part.whole or part.size):
-            places = _places_apart(lines)
+            places = _unsummed_places(lines)
             if places is None or not lines.endswith(b"\n"):
                 return None
             found += [(offset + at, length) for at, length in places]
@@ -264,12 +263,12 @@ class _Believed:
         return found if offset == (part.whole or part.size) and total == part.checksum else None
 
 
-def _places_apart(data: bytes) -> list[tuple[int, int]] | None:
-    """Offset and length of the lines in a log that its sums do not tell whole; None where these say too little."""
-    if SUMMED_APART[record.VENDORS] in data:
+def _unsummed_places(data: bytes) -> list[tuple[int, int]] | None:
+    """Offset and length of the lines that a log's sums leave out; None if the sums say too little about vendors."""
+    if NOT_SUMMED[record.VENDORS] in data:
         return None
     found = []
-    for needle in (SUMMED_APART[record.FEEDBACK], SUMMED_APART[record.DROP]):
+    for needle in (NOT_SUMMED[record.FEEDBACK], NOT_SUMMED[record.DROP]):
         at = -1
         while (at := data.find(needle, at + 1)) >= 0:
             begin = data.rfind(b"\n", 0, at) + 1
@@ -285,11 +284,11 @@ class _Counting:
         self.cursors = cursors
         self.found = found
         self.relayed = COLLECTOR if is_relayed(journal.files) else None
-        """In a relayed folder: whom a part is for whose root is replicated already. No tree is settled as a whole."""
+        """In a relayed folder, the vendor of a part whose root is already replicated; no tree is settled there."""
         self.recent: dict[str, Refs | None] = {}
-        """Trees counted last → the vendors they name. A late part does not name its vendors itself."""
+        """Trees counted last → their vendors, which a late part does not name itself."""
         self.begun: dict[tuple[Key, str], tuple[int, int]] = {}
-        """Trees of which a vendor has taken something → events seen so far, and counted: one may be met in pieces."""
+        """Trees that a vendor has taken in part → events read and counted so far: a tree may come in pieces."""
 
     def vendors_of_late_part(self, tree_id: str) -> Refs | None:
         """The vendors of a tree that was counted or settled before; None for a new tree."""
@@ -312,14 +311,14 @@ class _Counting:
             cursor = self.cursors(key)
             if cursor.is_settled(tree.id, tree.spans):
                 continue
-            # Of a tree that went out before, what came late is left.
+            # Of a tree that was sent before, only its late part is left.
             part = part_beyond(self.journal, tree, cursor.settled_of(tree.id))
             if part is None:
                 continue
             events = total = part.recorded
             taken = sum(cursor.taken.get(tree.id, ()))
             if taken:
-                # Lines of what a vendor has taken may have been damaged since.
+                # Lines that a vendor has taken may have been damaged since.
                 seen, counted = self.begun.get((key, tree.id), (0, 0))
                 self.begun[key, tree.id] = seen + total, max(seen + total, taken)
                 events = max(seen + total, taken) - counted
@@ -329,9 +328,9 @@ class _Counting:
             if (tree.is_ending or tree.dropped) and self.own in tree.processes:
                 self.found.finished_here.add(key)
 
-    def taken_of_unmet(self) -> Counter[Key]:
-        """What vendors have taken of trees that were not met: recorded for others, and a replay has begun to send them;
-        or their records have been damaged since.
+    def taken_of_unread(self) -> Counter[Key]:
+        """Events that vendors have taken of trees that were not read: other vendors' trees in a replay, or trees whose
+        records have been damaged since.
         """
         found = Counter[Key]()
         for key in self.found.vendors:
@@ -341,8 +340,8 @@ class _Counting:
                     found[key] += sum(taken)
         return found
 
-    def add_part(self, log: str, part: Part, apart: Iterable[Entry]) -> None:
-        """Add the sums of a log, and of it the records that these do not tell whole."""
+    def add_part(self, log: str, part: LogSums, apart: Iterable[Entry]) -> None:
+        """Add the sums of a log, and the records that they leave out."""
         for name, events in part.recorded.items():
             key = key_of(name)
             if name and self.cursors(key).offsets.get(log, 0) <= part.begin:
@@ -356,9 +355,9 @@ class _Counting:
                 self.found.dropped[reason] += events
 
     def add_feedback(self, entry: Entry, *, all_read: bool = False) -> bool:
-        """Count a feedback; False where its tree, which says whom it is for, was not met.
+        """Count a feedback; False if its tree, which names the vendors, was not read.
 
-        It is not counted then unless `all_read`: for those who have settled the tree.
+        In that case it is counted only if `all_read`, for the vendors that have settled the tree.
         """
         line = entry.line
         try:

@@ -1,24 +1,21 @@
-"""How far one vendor has got: sums, settled trees, parts of trees already taken, and what its replies taught.
+"""How far one vendor has got: sums, settled trees, items of other trees it has taken, values learned from replies.
 
-An append-only file of lines (`line.py`), read whole at the start, one line per answered request. From time to time it
-is rewritten as one line that says the same.
+An append-only file of lines (`line.py`), one for each answered request, read once at the start. From time to time it is
+rewritten as one `state` line.
 
-    {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items need never be sent again
+    {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items are never sent again
     {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end},
-     "uncounted": n, "apart": n, "left_out": n, "back"}              the tree is done with; so many events were recorded
-                                                                     for others, are of a tree that is elsewhere, are
-                                                                     left out for now; `back`: they were, and are sent
+     "uncounted": n, "apart": n, "left_out": n, "back"}              the tree is settled (`Cursor.settle`)
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
-    {"c": "sent", "log", "end", "events", "dropped": {reason: n}, "learned": {…}}    a relay: a log is elsewhere so far
-    {"c": "told", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is done with
-    {"c": "learn", "values": {name: value or null}}                  null: not known any more
-    {"c": "state", …}                                                all of it at once
+    {"c": "sent", "log", "end", "events", "dropped": {reason: n}, "learned": {…}}    a relay has replicated to `end`
+    {"c": "feedback", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is settled
+    {"c": "learn", "values": {name: value or null}}                  null forgets a value
+    {"c": "state", …}                                                everything at once
     {"c": "parked", "why": text or null}
-    {"c": "forgo", "events", "reason"}    counted as dead, and given up: the vendor has no letter of them
+    {"c": "forgo", "events", "reason"}                               these dead events have no dead letter: dropped
 
-Any line may be damaged: a tree's `settle` repeats the sums of its acks, and unknown items
-are sent again, never lost.
-While the disk refuses, lines wait in memory: this process sends no item again that was answered.
+Any line may be damaged: a tree's `settle` repeats the sums of its acks, and items of a lost ack are sent again.
+While the disk refuses, lines wait in memory, so that this process sends no answered item again.
 """
 
 from __future__ import annotations
@@ -36,14 +33,14 @@ from eventtree.journal.line import frame, unframe
 from eventtree.journal.progress import Progress, Spans
 
 KEPT_TREES = 1_000
-"""Trees settled last that stay known by id, so that what comes late is recognised."""
+"""Trees settled last that stay known by id, so that their late parts are recognised."""
 
 
 class Cursor(Progress):
-    """State of one vendor; whoever holds the vendor's lock writes, anybody may read."""
+    """State of one vendor. Only the process that holds the vendor's lock writes it; all may read it."""
 
     def __init__(self, files: Files, name: str) -> None:
-        """Read `name` (`VENDOR.FINGERPRINT.cursor`) as it stands.
+        """Read the file `name` (`VENDOR.FINGERPRINT.cursor`).
 
         Raises:
             OSError: it cannot be read.
@@ -62,30 +59,30 @@ class Cursor(Progress):
         self._read()
 
     def _read(self) -> None:
-        # All of it at once: its holder may put a rewritten file in its place at any moment.
+        # In one read: the lock's holder may replace the file at any moment.
         data = self.files.read(self.name, 0)
         for raw in data.split(b"\n")[:-1]:
             try:
                 seq, payload = unframe(raw)
                 self.apply(pydantic_core.from_json(payload))
                 self._seq = seq + 1
-            except Exception:  # noqa: BLE001  (any line may be damaged; its items are sent again, never lost)
+            except Exception:  # noqa: BLE001  (a damaged line: its items are sent again, never lost)
                 self.damaged_lines += 1
         self._size = len(data)
 
     def ack(self, items: Mapping[str, tuple[list[str], int, int]]) -> None:
-        """Per tree: keys of items that were answered, events delivered by them, events dead-lettered by them."""
+        """Record answered items, by tree: their keys, the events they delivered, the events that are dead letters."""
         self._write({"c": "ack", "items": items})
 
     def settle(
         self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, uncounted: int = 0, apart: int = 0,
         left_out: int = 0, is_back: bool = False,
     ) -> None:  # fmt: skip
-        """The tree is done with; `events` is how many it had, `dropped` those the vendor has no field for.
+        """Record that a tree of `events` events is settled; `dropped` are those that were not sent, by reason.
 
-        So many of the events were `uncounted` for this vendor as they were recorded: they name others, or come of
-        another process. So many were sent `apart` from their tree, which is in another journal; so many were left out,
-        and may be sent later: then the same tree is settled again, and `is_back`.
+        `uncounted` events were not recorded for this vendor: their tree names others, or another process recorded
+        them. `apart` events were sent without their tree, which is in another journal. `left_out` events were kept back
+        by the setting `keep`; a replay may send them later, and then settles the tree again with `is_back`.
         """
         taken = self.taken.get(tree, (0, 0))
         self._write(
@@ -96,42 +93,42 @@ class Cursor(Progress):
         )  # fmt: skip
 
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
-        """A feedback is done with: delivered, dead, or dropped for a reason."""
-        self._write({"c": "told", "key": key, "log": log, "end": end, "fate": fate, "tree": tree})
+        """Record that a feedback is settled: delivered, dead, or dropped for a reason."""
+        self._write({"c": "feedback", "key": key, "log": log, "end": end, "fate": fate, "tree": tree})
 
     def drop(self, events: int, reason: str) -> None:
-        """Events that were accepted and dropped without ever being a tree."""
+        """Record events that were dropped without being part of a tree."""
         self._write({"c": "drop", "events": events, "reason": reason})
 
     def replicate(
         self, log: str, end: int, events: int, dropped: Mapping[str, int], learned: Mapping[str, str]
     ) -> None:
-        """A log is kept elsewhere as far as `end`. So many more events opened in it, or were `dropped`."""
+        """Record that a log is replicated up to `end`, with so many more `events` and dropped ones."""
         self._write(
             {"c": "sent", "log": log, "end": end, "events": events, "dropped": dict(dropped), "learned": dict(learned)}
         )
 
     def forgo(self, events: int, reason: str) -> None:
-        """Events that were just counted as dead are given up: they count as dropped."""
+        """Count events as dropped that were just counted as dead: they have no dead letter."""
         self._write({"c": "forgo", "events": events, "reason": reason})
 
     def learn(self, values: Mapping[str, str]) -> None:
-        """Remember what a reply taught."""
+        """Remember values from a reply."""
         if any(self.learned.get(name) != value for name, value in values.items()):
             self._write({"c": "learn", "values": dict(values)})
 
     def park(self, why: str | None) -> None:
-        """Say why nothing is being sent, or None when it is again."""
+        """Record why nothing is being sent; None once it is again."""
         if why != self.parked:
             self._write({"c": "parked", "why": why})
 
     def unlearn(self, names: Iterable[str]) -> None:
-        """Forget what the vendor does not know any more."""
+        """Forget values that the vendor does not know any more."""
         self._write({"c": "learn", "values": dict.fromkeys(names)})
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Write the lines that come within together, at its end."""
+        """Write all lines of the block together, at its end."""
         self._is_gathering = True
         try:
             yield
@@ -146,12 +143,10 @@ class Cursor(Progress):
         *,
         is_replay: bool = False,
     ) -> None:
-        """Everything before `offsets` (all logs that are left) is done with: rewrite the file, forgetting it.
+        """Rewrite the file, and forget the trees before `offsets` (of all remaining logs): all of them are settled.
 
-        `damage` says what was found broken there: damaged and lost lines by log. With `is_replay`, also what was
-        recorded for others is.
-
-        Without offsets the file is rewritten as it is.
+        `damage` are the damaged and lost lines before them, by log. With `is_replay`, trees that were recorded for
+        other vendors are settled too. Without offsets nothing is forgotten.
 
         Raises:
             OSError: the disk refuses; the old file stays.
@@ -170,7 +165,7 @@ class Cursor(Progress):
             self.feedback_done = {
                 key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))
             }
-        # The new file takes the place of the old at once: a crash leaves one or the other, never half of both.
+        # The new file replaces the old in one step: a crash leaves one or the other.
         line = frame(0, record.encode(self.state()))
         self.files.replace(self.name, line)
         self._size = len(line)
@@ -179,12 +174,12 @@ class Cursor(Progress):
         self._is_torn = False
 
     def take_over(self) -> None:
-        """Rewrite the file, now or once the disk allows: its last holder may have died in the middle of a line."""
+        """Rewrite the file, now or once the disk allows: its last writer may have died in the middle of a line."""
         self._is_torn = True
         self.persist()
 
     def persist(self) -> None:
-        """Bring to the disk what it has refused so far."""
+        """Write the lines that the disk has refused so far."""
         if not self._is_torn and not self._unwritten:
             return
         try:
@@ -198,24 +193,24 @@ class Cursor(Progress):
         self._unwritten.clear()
 
     def add_unwritten(self, holder: Cursor) -> None:
-        """Take in what the disk has refused to its holder, another thread, so far."""
+        """Apply the lines that the disk has refused to `holder`, which another thread writes."""
         for line in bytes(holder._unwritten).splitlines():
             seq, payload = unframe(line)
-            if seq == self._seq:  # others it has written since, or will say anew
+            if seq == self._seq:  # the others are already read here, or come again
                 self._seq += 1
                 self.apply(pydantic_core.from_json(payload))
 
     def is_gone(self) -> bool:
-        """Whether somebody has deleted the file since it was written here."""
+        """Whether the file was deleted since this process wrote it."""
         return not self._is_torn and self.files.size(self.name) < self._size
 
     @property
     def held(self) -> int:
-        """Bytes that the disk has refused so far."""
+        """Bytes of the lines that the disk has refused so far."""
         return len(self._unwritten)
 
     def _write(self, entry: dict[str, Any]) -> None:
-        # Applied though the disk may refuse: this process sends nothing again that was answered.
+        # Applied even if the disk refuses, so that this process sends no answered item again.
         line = frame(self._seq, record.encode(entry))
         self.apply(entry)
         self._seq += 1

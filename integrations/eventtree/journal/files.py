@@ -1,8 +1,8 @@
-"""The disk behind one small object, so that faults can be injected and the same journal runs in memory.
+"""The journal's files, on disk or in memory, behind one small interface, so that tests can inject faults.
 
 Callbacks write from the event loop's thread. Async servers may run under a detector of blocking calls (`langgraph dev`
-does), which replaces the names in `os` by ones that raise where a loop is running; a record would be lost. So an append
-(3 µs, to the page cache) calls `posix` itself, and what happens once a log hides the loop meanwhile (`without_loop`).
+does), which replaces functions of `os` by ones that raise where a loop is running; a record would be lost. So an append
+(3 µs, to the page cache) calls `posix` directly, and rarer calls hide the loop (`without_loop`).
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ except ImportError:  # Windows
     system = os  # type: ignore[misc]
 
 BINARY: int = getattr(os, "O_BINARY", 0)
-"""Windows would write every newline as two characters. No flag keeps children out: Python opens nothing for them."""
+"""Without it, Windows writes every newline as two characters."""
 APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY | getattr(os, "O_NOFOLLOW", 0)
 IDENTITY_BYTES = 32
 
 LISTED_SECONDS = 10.0
-"""A listing of the folder is kept this long at most, and made anew as soon as the folder has changed."""
+"""A listing of the folder is used for so long at most, and only until the folder changes."""
 TICK_NS = 100_000_000
-"""No disk's clock is coarser."""
+"""Resolution of the coarsest clock of a disk."""
 UNSURE = "?"
-"""Begins the mark of a file that may have been written to since, within the same tick."""
-
+"""Begins the mark of a file that was changed so recently that a further change might have the same time."""
 
 Data = bytes | tuple[bytes, ...]
-"""What is appended, in one piece or in some that are not to be copied."""
+"""Bytes to append, in one piece or in several, which are then not copied."""
 
 
 def joined(data: Data) -> bytes:
-    """It in one piece."""
+    """The bytes in one piece."""
     return data if isinstance(data, bytes) else b"".join(data)
 
 
@@ -56,9 +55,9 @@ _FOLDERS: set[str] = set()
 
 
 def _keep_quiet(folder: str) -> None:
-    """Keep what filelock logs of this folder's locks from the app's handlers.
+    """Keep filelock's log lines about this folder from the app's log handlers.
 
-    It logs where the journal's own lock is held; a handler that records would wait for that lock with its own.
+    filelock logs while the journal's own lock is held. A handler that records would wait for that lock: a deadlock.
     """
     if not _FOLDERS:
         logging.getLogger("filelock").addFilter(_is_foreign)
@@ -74,49 +73,49 @@ class Held(Protocol):
     """A lock that this process has."""
 
     def release(self) -> None:
-        """Let go of it."""
+        """Give it up."""
 
 
 class Files(Protocol):
     """A flat folder of append-only files. Every method may raise OSError."""
 
     def append(self, name: str, data: Data) -> None:
-        """Add `data` at the end, all of it or nothing; makes the file if it is not there."""
+        """Add `data` at the end, all of it or nothing; the file is created if needed."""
 
     def read(self, name: str, offset: int, size: int | None = None) -> bytes:
-        """Up to `size` bytes (default: all) from `offset`, of one state of the file whatever replaces it meanwhile;
-        none where there is no such file (another process may remove it).
+        """Up to `size` bytes (default: all) from `offset`, of one state of the file even if it is replaced meanwhile;
+        none if there is no such file (another process may remove it).
         """
 
     def size(self, name: str) -> int:
-        """Length in bytes; 0 where there is no such file."""
+        """Length in bytes; 0 if there is no such file."""
 
     def changed_at(self, name: str) -> float:
-        """When it was written last, in seconds since the epoch; `inf` where nobody knows, 0 where there is no file."""
+        """When it was last written, in seconds since the epoch; `inf` if unknown, 0 if there is no such file."""
 
     def mark(self, name: str) -> str:
-        """What changes whenever the file is written to; `UNSURE` at its beginning where a change might go unseen."""
+        """A text that changes with every write; it begins with `UNSURE` while another write might not change it."""
 
     def names(self) -> list[str]:
-        """All files, sorted; none where there is no folder any more. Not to be changed: it may be given out again."""
+        """All files, sorted; none if the folder is gone. Do not change the list: the next call may return it again."""
 
     def replace(self, name: str, data: bytes) -> None:
         """Make `name` hold exactly `data`, in one step."""
 
     def overwrite(self, name: str, offset: int, data: bytes) -> None:
-        """Put `data` over bytes that are there already."""
+        """Put `data` over existing bytes."""
 
     def remove(self, name: str) -> None:
-        """Delete; no error where there is none."""
+        """Delete a file; no error if there is none."""
 
     def lock(self, name: str) -> Held | None:
-        """Take the lock of that name for this process, or None while somebody else holds it."""
+        """Take a lock for this process; None while another process holds it."""
 
     def forget(self) -> None:
-        """Close what is open (after a fork: without disturbing the parent)."""
+        """Close all open files, as after a fork; the parent's stay open."""
 
     def identity(self) -> bytes:
-        """32 bytes that are the same for everybody who uses this folder, even while the disk refuses everything."""
+        """32 bytes that are the same in every process that uses this folder, even while the disk refuses everything."""
 
 
 class DiskFiles(Files):
@@ -128,18 +127,18 @@ class DiskFiles(Files):
         Raises:
             JournalError: it is a symlink, somebody else's, open to others, or cannot be written.
         """
-        import filelock  # noqa: F401  (slow, so not with the module; and not within the first callback, which locks)
+        import filelock  # noqa: F401  (slow, so neither with this module nor in the first callback, which locks)
 
         self.folder = folder
         self._at = f"{folder}{os.sep}"
         self._open: dict[str, int] = {}
         self._guard = RLock()
         self._listed: tuple[int, list[str], float] = (0, [], 0.0)
-        """When the folder had changed last as it was listed, what was in it, and when that was."""
+        """The folder's time of change when it was listed, the files in it, and the time of the listing."""
         _make_private(folder)
 
     def append(self, name: str, data: Data) -> None:
-        """A short write is cut off again, so that no torn line stands before the next."""
+        """A short write is cut off again, so that no torn line precedes the next."""
         fd = self._open.get(name)
         if fd is None:
             fd = self._descriptor(name)
@@ -164,7 +163,7 @@ class DiskFiles(Files):
             return b""
         try:
             wanted = max(0, os.fstat(fd).st_size - offset) if size is None else size
-            os.lseek(fd, offset, os.SEEK_SET)  # no `pread`: Windows has none, and nobody else knows this descriptor
+            os.lseek(fd, offset, os.SEEK_SET)  # no `pread`: Windows has none, and no other thread has this descriptor
             return os.read(fd, wanted)
         finally:
             os.close(fd)
@@ -201,7 +200,7 @@ class DiskFiles(Files):
             now = time.monotonic()
             if changed != known or now - looked > LISTED_SECONDS:
                 names = sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
-                # A change within the same tick of the disk's clock would go unseen.
+                # Another change within the same tick of the disk's clock would have the same time.
                 is_old = abs(time.time_ns() - changed) > TICK_NS
                 self._listed = (changed if is_old else 0, names, now)
             return names
@@ -244,7 +243,7 @@ class DiskFiles(Files):
         from filelock import FileLock, Timeout
 
         _keep_quiet(f"{self.folder}{os.sep}")
-        # Somebody may have deleted the folder: filelock would make it anew, open to others.
+        # The folder may have been deleted: filelock would create it readable for others.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self.folder / name, mode=0o600, thread_local=False, blocking=False)
         try:
@@ -260,7 +259,7 @@ class DiskFiles(Files):
 
     @without_loop
     def identity(self) -> bytes:
-        """By the folder's path, which processes share that share a folder."""
+        """A hash of the folder's path, which is the same in all processes that use it."""
         return blake2b(os.fsencode(os.path.realpath(self.folder)), digest_size=IDENTITY_BYTES).digest()
 
     def _descriptor(self, name: str) -> int:
@@ -269,7 +268,7 @@ class DiskFiles(Files):
                 try:
                     self._open[name] = os.open(self._at + name, APPEND_FLAGS, 0o600)
                 except FileNotFoundError:
-                    # Somebody has deleted the folder.
+                    # The folder has been deleted.
                     self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._open[name] = os.open(self._at + name, APPEND_FLAGS, 0o600)
             return self._open[name]
@@ -281,7 +280,7 @@ class DiskFiles(Files):
 
 
 class MemoryFiles(Files):
-    """The same in memory: what a process without a disk uses, and tests."""
+    """Files in memory, for tests and processes without a disk."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -323,7 +322,7 @@ class MemoryFiles(Files):
         return _MemoryLock(self._locks, name)
 
     def forget(self) -> None:
-        """After a fork the child starts empty: what the parent holds in memory is the parent's to send."""
+        """After a fork the child starts empty: the parent sends what is in its memory."""
         self._files.clear()
         self._locks.clear()
 
@@ -361,7 +360,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuse a file of another user, or a link to elsewhere: it is neither read nor written."""
+    """Refuse a folder that has a symlink or a file of another user in it: neither may be read or written."""
     for path in folder.iterdir():
         try:
             found = path.lstat()
@@ -374,7 +373,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _tighten(folder: Path) -> None:
-    """An empty folder somebody made beforehand is taken over; one with files in it is not touched."""
+    """Make an empty folder private; refuse one with files in it, which are not ours to hide."""
     if any(folder.iterdir()):
         raise JournalError(f"journal {folder}: others may read it. Run: chmod 700 {folder}")
     folder.chmod(0o700)

@@ -1,4 +1,4 @@
-"""A folder of logs, as every process that uses it sees it: its logs, who still writes them, and its salt."""
+"""A folder of logs, the same for every process that uses it: its logs, their living writers, and its salt."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from eventtree.record import VERSION
 
 SALT_BYTES = 32
 HEADER_BYTES = 512
-"""No log's first line is longer."""
+"""The longest first line of a log."""
 LOG_NAME = re.compile(r"(.*?)(?:\.(\d+))?\.log")
-"""A log: which process wrote it, and its number."""
+"""A log's name: its process, and its number."""
 MADE_BY = re.compile(rb'"eventtree":(\d+)')
 
 
 class Folder:
-    """What is in a folder (or memory). Logs of a newer format are neither read nor removed."""
+    """The logs in a folder (or in memory). Logs of a newer format are neither read nor removed."""
 
     process = ""
-    """Under which name this process writes."""
+    """The name under which this process writes."""
 
     def __init__(self, files: Files) -> None:
-        """Look at `files`; nothing is written."""
+        """Use `files`; nothing is written."""
         self.files = files
         self.verified: dict[str, tuple[str, list[tuple[int, int]]]] = {}
         """Logs whose bytes matched their checksum when they were last counted: see `counts.py`."""
@@ -32,16 +32,16 @@ class Folder:
         self._is_salt_kept = True
         self._newer: dict[str, bool] = {}
         self._listing: tuple[list[str], list[str]] = ([], [])
-        """The files there were at the last look, and which of them are logs."""
+        """The files at the last listing, and the logs among them."""
 
     @property
     def salt(self) -> bytes:
-        """The journal's salt for fingerprints of keys. It is no secret, it has to be the same in every process.
+        """The journal's salt for fingerprints of keys. It is no secret, but must be the same in every process.
 
-        So a process that the disk lets neither read nor keep one takes the very salt that all others would make there.
+        So where the disk refuses, a process uses the salt that every process would create in this folder.
         """
         if is_collected(self.files):
-            return b""  # vendors go by their names
+            return b""  # a collector's vendors are known by name alone
         if self._salt is None:
             try:
                 self._salt = self._kept_salt(self.files.identity())
@@ -51,19 +51,19 @@ class Folder:
 
     @property
     def salts(self) -> list[bytes]:
-        """The journal's salt, and those of processes that could not have it: a full disk, a folder of two paths."""
+        """The journal's salt, and those of processes that could not read it: a full disk, a folder with two paths."""
         kept = self.files.read("salt", 0)
         whole = range(SALT_BYTES, len(kept) + 1, SALT_BYTES)
         return [kept[end - SALT_BYTES : end] for end in whole]
 
     def _kept_salt(self, fresh: bytes) -> bytes:
         if self.files.size("salt") < SALT_BYTES:
-            # Two processes may do this at once: both then take the bytes that came first.
+            # Two processes may do this at once: both then use the bytes that came first.
             self.files.append("salt", fresh)
         return self.files.read("salt", 0, SALT_BYTES)
 
     def _keep_salt(self) -> None:
-        """Where another salt has won, add ours behind it: so what was recorded under ours is known by it later."""
+        """If the file begins with another salt, add ours: trees recorded with ours must stay recognizable."""
         if self._salt is None:
             return
         try:
@@ -75,7 +75,7 @@ class Folder:
             self._is_salt_kept = False
 
     def is_alive(self, process: str) -> bool:
-        """Whether the process that writes logs of that name may still write."""
+        """Whether a process may still write its logs."""
         if process == self.process:
             return True
         if is_collected(self.files) and f"{process}.alive" not in self.files.names():
@@ -90,15 +90,15 @@ class Folder:
         return False
 
     def logs(self) -> list[str]:
-        """All logs of all processes, oldest first; those of one process stand together, in the order it wrote them."""
+        """The logs of all processes, oldest process first; those of one process in the order it wrote them."""
         return [name for name in self.all_logs() if not self.is_newer(name)]
 
     def newer_logs(self) -> list[str]:
-        """Logs that a later version has written: left untouched."""
+        """Logs of a later version, which are left untouched."""
         return [name for name in self.all_logs() if self.is_newer(name)]
 
     def all_logs(self) -> list[str]:
-        """Logs of any version, in the order of `logs`: the same list as long as there are the same files."""
+        """Logs of any version, in the order of `logs`. The list is the same object while the files are the same."""
         names = self.files.names()
         known, logs = self._listing
         if names is not known:
@@ -124,5 +124,5 @@ class Folder:
 
 @lru_cache(maxsize=1024)
 def process_of(log: str) -> str:
-    """The process that wrote a log of that name."""
+    """The process that wrote a log."""
     return log.rsplit(".", 2)[0]

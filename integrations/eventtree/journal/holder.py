@@ -1,7 +1,7 @@
-"""Which process ships to a vendor, and whether it still moves: written beside the vendor's lock every few seconds.
+"""The heartbeat of the process that ships to a vendor, written beside the vendor's lock every few seconds.
 
-A process that is stopped (SIGSTOP, a debugger, a frozen container) keeps its locks, and nobody may take them from it:
-it would go on where it stopped. So it is named instead.
+A stopped process (SIGSTOP, a debugger, a frozen container) keeps its locks, and nobody may take them: it might go on at
+any moment. So the report names it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from eventtree.journal.line import frame, unframe
 
 BEAT_SECONDS = 3.0
 STALLED_SECONDS = 10.0
-"""A holder that has written nothing for so long is taken for stopped."""
+"""A holder without a heartbeat for so long counts as stopped."""
 
 
 def beat(files: Files, name: str) -> None:
-    """Say that this process holds the lock of `name` (`VENDOR.FINGERPRINT`) and moves."""
+    """Write the heartbeat of this process, which holds the lock of `name` (`VENDOR.FINGERPRINT`)."""
     line = frame(0, pydantic_core.to_json({"pid": os.getpid(), "at": int(time.time())}))
     file = f"{name}.holder"
     if files.size(file) == len(line):
-        files.overwrite(file, 0, line)  # in place: a folder that does not change need not be listed again
+        files.overwrite(
+            file, 0, line
+        )  # in place, so that the folder's time does not change and it need not be listed again
     else:
         files.replace(file, line)
 
 
 def stalled_holder(files: Files, name: str) -> int | None:
-    """The process that holds the lock of `name` and has not moved for a while; None if there is no such."""
+    """The id of the process that holds the lock of `name` but is stopped; None if there is none."""
     try:
         holder = pydantic_core.from_json(unframe(files.read(f"{name}.holder", 0).rstrip(b"\n"))[1])
         pid, at = int(holder["pid"]), int(holder["at"])
@@ -40,6 +42,6 @@ def stalled_holder(files: Files, name: str) -> int | None:
         return None
     lock = files.lock(f"{name}.lock")
     if lock is not None:
-        lock.release()  # it has died
+        lock.release()  # it has ended
         return None
     return pid

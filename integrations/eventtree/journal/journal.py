@@ -186,7 +186,7 @@ class Journal(Folder):
             self.dropped += 1
             for name in counted:
                 self.lost[name] += 1 if events is None else events
-        if self._overflow.is_swollen:
+        if self._overflow.is_half_full:
             self.full = "memory_full"
 
     def bound(self, bounds: Bounds) -> None:
@@ -237,7 +237,7 @@ class Journal(Folder):
         except OSError:
             return
         over = "memory_full" if isinstance(self.files, MemoryFiles) else "journal_full"
-        self.full = over if total > self.max_bytes else "memory_full" if self._overflow.is_swollen else None
+        self.full = over if total > self.max_bytes else "memory_full" if self._overflow.is_half_full else None
 
     def sums(self, *, end: bool = False) -> Record:
         """What this process has recorded so far, as a log's first line or (with `end`) its last one says it."""

@@ -1,9 +1,9 @@
-"""A disk that refuses or dawdles costs the app one write: from then on lines wait here, in memory and in order.
+"""When the disk refuses a write or is slow, later lines wait here, in memory, so that the app is held up only once.
 
-    written ──refused, or slow──▶ in memory ──▶ a thread of ours tries each second ──▶ memory is empty ──▶ written
+    written ──refused, or slow──▶ in memory ──▶ a thread tries again each second ──▶ memory is empty ──▶ written
 
-While a line waits, every later one does too, so that the log keeps its order. The thread ends when nothing waits, or
-when nobody has the journal any more.
+While one line waits, all later ones do too, so that the log keeps its order. The thread ends when no line waits, or
+when the journal is no longer used.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from eventtree import diagnostics
 from eventtree.journal.files import Files
 
 PROBE_SECONDS = 1.0
-"""A refusing disk is tried again after this pause."""
+"""Pause before the disk is tried again."""
 SLOW_SECONDS = 0.5
-"""A disk whose write takes longer is left alone too."""
+"""A write that takes longer counts as refused."""
 DRAIN_BYTES = 256 * 1024
-"""Waiting bytes that are written at once."""
+"""Bytes of waiting lines that are written at once."""
 
 
 class Overflow:
-    """The lines of one journal that wait for its disk. `lock` is the journal's own: lines come under it."""
+    """The lines of one journal that wait for its disk. `lock` is the journal's: it appends lines while holding it."""
 
     def __init__(self, files: Files, lock: Any, drained: Callable[[], object], max_bytes: int) -> None:
-        """Hold nothing; `drained` is called when the disk is back, on an object that is not kept alive."""
+        """Start empty. `drained` is called when lines have been written; its object is referenced weakly."""
         self.files = files
         self.lock = lock
         self.max_bytes = max_bytes
@@ -45,12 +45,12 @@ class Overflow:
         self._healer: Thread | None = None
 
     @property
-    def is_swollen(self) -> bool:
-        """Half of what may wait in memory does: the rest is for trees that have begun."""
+    def is_half_full(self) -> bool:
+        """Whether half of the memory is used. The other half is for trees that have begun."""
         return self.size > self.max_bytes // 2
 
     def hold(self, line: bytes) -> bool:
-        """Keep a line for later; False if memory is full too, and it is lost."""
+        """Keep a line for later; False if the memory is full too, and the line is lost."""
         if self.size + len(line) > self.max_bytes:
             diagnostics.truncations["held_bytes"] += 1
             return False
@@ -61,16 +61,16 @@ class Overflow:
         return True
 
     def drain(self) -> bool:
-        """Write what waits, until the disk refuses or dawdles; True once nothing does."""
+        """Write the waiting lines until the disk refuses or is slow; True if none is left."""
         with self._draining:
-            if self._is_draining:  # a signal handler that flushes, inside this very call
+            if self._is_draining:  # a signal handler that flushes has interrupted this very call
                 return False
             self._is_draining = True
             try:
                 is_empty = self._write_all()
             finally:
                 self._is_draining = False
-        # Outside both locks: the journal measures its folder, which may take as long as the disk pleases.
+        # Outside both locks: `drained` measures the journal's folder, which a slow disk may delay.
         done = self._drained()
         if is_empty and done is not None:
             done()
@@ -80,18 +80,18 @@ class Overflow:
         while True:
             with self.lock:
                 if not self._lines:
-                    # Only now, under the lock, may lines go to the disk again: none can overtake another.
+                    # The journal writes to the disk again only from here, under its lock: no line overtakes another.
                     self.is_holding = False
                     self._healer = None
                     return True
                 lines, log = self._first_lines(), self.log
-            # Written outside the lock: the app appends meanwhile, behind these lines.
+            # Outside the lock, so that the app can append meanwhile; its lines wait behind these.
             began = time.monotonic()
             try:
                 self.files.append(log, b"".join(lines))
             except OSError:
                 return False
-            # Removed only once written: a write that fails leaves them first in line.
+            # Removed only after the write: if it fails, these lines stay the first.
             with self.lock:
                 for line in lines:
                     self._lines.popleft()
@@ -100,7 +100,7 @@ class Overflow:
                 return False
 
     def start_healer(self) -> Thread | None:
-        """Start the thread that tries again; None where there can be none: the next line tries, or the exit."""
+        """Start the thread that tries again. None if the system refuses one: then the next line, or the exit, tries."""
         healer = Thread(target=_heal, args=(weakref.ref(self),), name="eventtree-disk", daemon=True)
         try:
             healer.start()
@@ -119,7 +119,7 @@ class Overflow:
 
 
 def _heal(kept: weakref.ref[Overflow]) -> None:
-    """Try again each second until nothing waits, or nobody has the journal any more."""
+    """Try again each second until no line waits, or the journal is no longer used."""
     diagnostics.logger.warning(
         "the journal's disk refuses or dawdles; records wait in memory and would be lost with this process"
     )

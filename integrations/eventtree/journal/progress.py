@@ -1,4 +1,4 @@
-"""What the lines of a cursor add up to: one vendor's counts, settled trees and knowledge. Pure: no file, no clock."""
+"""The state that the lines of a cursor add up to: counts, settled trees, learned values. Pure: no file, no clock."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from eventtree.pace import let_go
 
 KEPT_LEARNED = 20_000
-"""Ids of single events that replies taught, newest kept: what feedback needs at vendors that give ids of their own."""
+"""Vendors' own ids of events that stay known, the newest: feedback is sent under these ids."""
 
 Spans = Mapping[str, int]
-"""Log → offset behind a tree's last record there."""
+"""Log → the end of a tree's last record in it."""
 
 
 class Progress:
@@ -35,46 +35,46 @@ class Progress:
         self.settled: dict[str, dict[str, int]] = {}
         self.offsets: dict[str, int] = {}
         self.replayed: dict[str, int] = {}
-        """Log → up to where what was recorded for others has been sent too."""
+        """Log → end of the trees in it that were recorded for other vendors and have been replayed to this one."""
         self.uncounted = 0
-        """Events of settled trees that were recorded for others, or by another process for nobody."""
+        """Events of settled trees that were recorded for other vendors, or by another process."""
         self.apart_events = 0
         self.apart: dict[str, None] = {}
-        """Settled trees of which only parts were sent: the rest is in another journal."""
+        """Settled trees of which only parts are here and were sent; the rest is in another journal."""
         self.left_out: dict[str, tuple[int, str]] = {}
-        """Settled trees that the vendor has yet to get if somebody asks for them → their events, and one of their logs:
-        they are known as long as that one stands.
+        """Settled trees that `keep` left out, for a later replay → their events, and one of their logs: the entry goes
+        with that log.
         """
         self.learned: dict[str, str] = {}
         self.parked: str | None = None
         self.feedback: Counter[str] = Counter()
-        """Feedback by what became of it; counted apart from events."""
+        """Feedback by its fate; not counted among events."""
         self.feedback_done: dict[str, tuple[str, int]] = {}
-        """Key of each feedback that is done with → its log, and where it ends there."""
+        """Key of each settled feedback → its log, and its end there."""
         self.damage: dict[str, tuple[int, int]] = {}
-        """Log → damaged and lost lines in what lies before its offset."""
+        """Log → damaged and lost lines before its offset."""
 
     def is_settled(self, tree: str, spans: Spans) -> bool:
-        """Whether a tree whose records end at `spans` is done with."""
+        """Whether a tree whose records end at `spans` is settled."""
         known = self.settled.get(tree)
         if known is not None:
             return all(end <= known.get(log, 0) for log, end in spans.items())
         return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
 
     def settled_of(self, tree: str) -> Spans:
-        """Log → up to where the lines of a tree are done with."""
+        """Log → end of a tree's settled lines."""
         return self.settled.get(tree, self.offsets)
 
     def is_feedback_done(self, key: str, log: str, end: int) -> bool:
-        """Whether a feedback that ends there is done with."""
+        """Whether a feedback whose line ends at `end` is settled."""
         return key in self.feedback_done or end <= self.offsets.get(log, 0)
 
     def is_behind(self, spans: Spans) -> bool:
-        """Whether all of a settled tree lies before the offsets; a log that is not among them any more is gone."""
+        """Whether a settled tree lies wholly before the offsets. A log without an offset has been removed."""
         return all(end <= self.offsets.get(log, end) for log, end in spans.items())
 
     def begun(self) -> dict[str, int]:
-        """Log → up to where something in it is settled that lies beyond its offset."""
+        """Log → end of the last settled tree or feedback beyond the log's offset."""
         found: dict[str, int] = {}
         for log, end in chain(*(spans.items() for spans in self.settled.values()), self.feedback_done.values()):
             if end > self.offsets.get(log, 0):
@@ -82,7 +82,7 @@ class Progress:
         return found
 
     def state(self) -> dict[str, Any]:
-        """All of it, as one line."""
+        """The whole state, for one line."""
         return {
             "c": "state", "accepted": self.accepted, "delivered": self.delivered, "dead": self.dead,
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
@@ -90,11 +90,11 @@ class Progress:
             "replayed": {log: end for log, end in self.replayed.items() if end}, "uncounted": self.uncounted,
             "apart_events": self.apart_events, "apart": list(self.apart), "left_out": self.left_out,
             "parked": self.parked,
-            "feedback": dict(self.feedback), "told": self.feedback_done, "damage": self.damage,
+            "feedback": dict(self.feedback), "feedback_done": self.feedback_done, "damage": self.damage,
         }  # fmt: skip
 
     def apply(self, entry: dict[str, Any]) -> None:
-        """Take in what one line tells."""
+        """Apply one line."""
         take = getattr(self, f"_on_{entry['c']}", None)
         if take is not None:  # a newer version may write kinds that are not known here
             take(entry)
@@ -113,7 +113,7 @@ class Progress:
         let_go(self.partly.pop(entry["tree"], set()))
         known = self.taken.pop(entry["tree"], (0, 0))
         delivered, dead = entry.get("taken", known)
-        # The line repeats the sums of the acks before it, of which one may have been damaged: add only the difference.
+        # The line repeats the sums of the acks before it, since one may be damaged: only the difference is added.
         self.delivered += delivered - known[0]
         self.dead += dead - known[1]
         spans = self.settled.setdefault(entry["tree"], {})
@@ -123,7 +123,7 @@ class Progress:
         if entry.get("left_out"):
             self.left_out[entry["tree"]] = (before + entry["left_out"], log)
         elif entry.get("back") and self.left_out.pop(entry["tree"], None):
-            back = min(before, entry["events"])  # the rest was cleared, or removed with a log
+            back = min(before, entry["events"])  # the others were cleared, or removed with a log
             self.accepted -= back
             self.dropped["sampled"] -= back - sum(known)
         self.accepted += entry["events"]
@@ -163,8 +163,10 @@ class Progress:
             for name in single[:-KEPT_LEARNED]:
                 del self.learned[name]
 
-    def _on_told(self, entry: dict[str, Any]) -> None:
-        if not any(self.taken.get(entry["tree"], ())):  # its tree has gone out long before: these are its own
+    def _on_feedback(self, entry: dict[str, Any]) -> None:
+        if not any(
+            self.taken.get(entry["tree"], ())
+        ):  # the tree was settled before: these are the feedback's own items
             self.partly.pop(entry["tree"], None)
             self.taken.pop(entry["tree"], None)
         if entry["key"] not in self.feedback_done:
@@ -187,4 +189,4 @@ class Progress:
         self.apart_events, self.apart = entry.get("apart_events", 0), dict.fromkeys(entry.get("apart", ()))
         self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
         self.feedback.update(entry.get("feedback", {}))
-        self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("told", {}).items()}
+        self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("feedback_done", {}).items()}

@@ -1,4 +1,4 @@
-"""Removing logs nobody needs: those in which every tree is settled at every vendor it names, by age and size."""
+"""Removing old logs, by age and size: only logs in which every tree is settled at every vendor it names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventtree.journal.counts import Cursors, count_unsettled
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import ENDED, SIZES
-from eventtree.journal.totals import captured, remove_log
+from eventtree.journal.totals import recorded_sums, remove_log
 
 KEPT_SECONDS = BOUNDS.kept_days * 86_400
 KEPT_BYTES = BOUNDS.kept_bytes
@@ -27,10 +27,10 @@ def remove_settled(
     now: float | None = None,
     on_line: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Remove settled logs that are no longer written, oldest first, until what is left is within the bounds.
+    """Remove settled logs that are no longer written, oldest first, until the others are within the bounds.
 
-    Returns the names of the logs that went. A tree that names no vendor is settled by itself. What a vendor has not
-    settled is never removed here. `on_line` is called after each line that is read, so that the caller can pause.
+    Returns the names of the removed logs. A tree without vendors counts as settled. A log that a vendor has not settled
+    is never removed. `on_line` is called after each line that is read, so that the caller can pause.
     """
     now = time.time() if now is None else now
     logs = journal.logs()
@@ -39,11 +39,11 @@ def remove_settled(
     old = {name for name in logs if now - _started(name) > kept_seconds}
     if total <= kept_bytes and not old:
         return []
-    # Counted only where a log may have to go: most looks end before this.
-    kept = count_unsettled(journal, Cursors(journal), captured(journal), on_line).needed
+    # Counted only if some log may have to go: most calls end before this.
+    kept = count_unsettled(journal, Cursors(journal), recorded_sums(journal), on_line).needed
     gone = []
     for process, names in groupby(logs, process_of):
-        # The newest log of a living process stays: it is being written.
+        # A living process is writing its newest log: it stays.
         of_process = list(names)
         left = list(of_process)
         for name in of_process[:-1] if journal.is_alive(process) else of_process:
@@ -57,16 +57,16 @@ def remove_settled(
 
 
 def _forget_ended(journal: Journal, logs: list[str], before: float) -> None:
-    """Remove what a collector says of processes elsewhere that ended long ago, and whose logs are gone."""
-    said = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith((ENDED, SIZES))}
-    writers = set(map(process_of, logs)) if said else ()
-    for name, process in said.items():
+    """Remove a collector's files about remote processes that ended long ago, and whose logs are gone."""
+    about = {name: name.rpartition(".")[0] for name in journal.files.names() if name.endswith((ENDED, SIZES))}
+    writers = set(map(process_of, logs)) if about else ()
+    for name, process in about.items():
         if process not in writers and journal.files.changed_at(name) < before:
             journal.files.remove(name)
 
 
 def _started(log: str) -> float:
-    """When the process of a log began to record: it stands in the name. Unreadable names count as new."""
+    """When the process of a log began to record, by the log's name. Other names count as new."""
     try:
         return calendar.timegm(time.strptime(log.split("-", 1)[0], "%Y%m%dT%H%M%S"))
     except (ValueError, OverflowError):

@@ -1,9 +1,8 @@
-"""What was accepted, counted where it was recorded: the second witness of the law.
+"""The number of events recorded for each vendor, counted independently of delivery, which counts those it has read.
 
-Each process counts its events by vendor as it appends them, and writes the sums into every log's header and, at its
-end, into a last line. So they are had without reading the logs; for a process that was killed, or goes on, the records
-of its last log are counted. The first witness is delivery, which counts the events of the trees it has read: where the
-two differ, something was lost on the way.
+If the two differ, events were lost in between, and the report says so. Each process counts its events by vendor as it
+appends them, and writes the sums into every log's first line and, at a clean exit, into a last line. So the logs need
+not be read. If a process was killed or still runs, the records of its last log are counted.
 """
 
 from __future__ import annotations
@@ -25,47 +24,47 @@ from eventtree.journal.relayed import is_relayed, keep_size, readdress
 from eventtree.journal.scan import Entry, entries_of
 
 TAIL_BYTES = 64 * 1024
-"""No last line of a log is longer."""
+"""The longest last line of a log."""
 NO_VENDOR = ""
-"""Name under which events that go to no vendor are counted."""
+"""Name under which events of trees without vendors are counted."""
 BY_USER = "by_user"
-"""Why events are dropped that somebody has cleared."""
+"""The reason for dropping events that the user has cleared."""
 REMOVED = "removed"
-"""File of the sums of processes whose logs have all been removed."""
+"""File with the sums of processes whose logs have all been removed."""
 
 
 @dataclass(slots=True)
-class Part:
-    """What one log alone holds, as its writer counted it: the sums behind it, less those before it."""
+class LogSums:
+    """The sums of one log alone, as its writer counted: those after the log less those before it."""
 
     recorded: Counter[str]
     begin: int
-    """Where its first record stands."""
+    """Offset of its first record."""
     size: int
     whole: int
     checksum: int
-    """Of its first `whole` bytes, as they were written; the rest, up to `size`, is the line that says so. Both 0 where
-    the log has just been read, and may grow.
+    """Checksum of its first `whole` bytes as they were written. The rest, up to `size`, is the line with these sums.
+    Both are 0 if the log has just been read and may grow.
     """
 
 
 @dataclass(slots=True)
-class Captured:
-    """Events by the vendor they are for (`NAME.FINGERPRINT`), as the processes that recorded them counted."""
+class RecordedSums:
+    """Recorded events by vendor (`NAME.FINGERPRINT`), as the recording processes counted them."""
 
     recorded: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
-    """Records that neither disk nor memory would take."""
+    """Records that neither disk nor memory accepted."""
     events: int = 0
     is_exact: bool = True
-    """False where a killed process's last events cannot be counted by vendor any more."""
-    parts: dict[str, Part] = field(default_factory=dict)
-    """Log → its part of this, where the sums of its writer tell."""
+    """False if the last events of a killed process can no longer be counted by vendor."""
+    by_log: dict[str, LogSums] = field(default_factory=dict)
+    """Log → its own sums, if its writer has stated them."""
 
 
-def captured(journal: Journal, only: str | None = None) -> Captured:
-    """The sums of all processes, or of `only` that one."""
-    found = Captured()
+def recorded_sums(journal: Journal, only: str | None = None) -> RecordedSums:
+    """The sums of all processes, or of `only` one."""
+    found = RecordedSums()
     removed = journal.files.read(REMOVED, 0) if only is None else b""
     for payload in (kept := _payloads(removed)):
         _add(found, payload)
@@ -75,8 +74,8 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
             continue
         _add_process(found, journal, list(names), journal.sums() if process == journal.process else None)
     if is_relayed(journal.files):
-        found.parts.clear()  # what is replicated is no whole tree
-    for part in found.parts.values():
+        found.by_log.clear()  # a relay replicates lines, not whole trees
+    for part in found.by_log.values():
         part.recorded, _ = readdress(journal.files, part.recorded)
     found.recorded, is_exact = readdress(journal.files, found.recorded)
     found.lost, _ = readdress(journal.files, found.lost)
@@ -84,20 +83,20 @@ def captured(journal: Journal, only: str | None = None) -> Captured:
     return found
 
 
-def sums_of(journal: Journal, logs: list[str]) -> Captured:
-    """The sums of a process, of which these are all logs that are left."""
-    found = Captured()
+def sums_of(journal: Journal, logs: list[str]) -> RecordedSums:
+    """The sums of a process whose remaining logs are `logs`."""
+    found = RecordedSums()
     _add_process(found, journal, logs)
     return found
 
 
-def remove_log(journal: Journal, log: str, left: list[str], sums: Captured | None = None) -> bool:
-    """Remove a log, which nobody needs, from those `left` of its process; False for the newest of several.
+def remove_log(journal: Journal, log: str, left: list[str], sums: RecordedSums | None = None) -> bool:
+    """Remove a log that no vendor needs from those `left` of its process; False for the newest of several.
 
-    That has the sums of all, and goes last; then they are kept apart, or its events would be missing from the report.
+    The newest has the sums of all, and goes last; its sums are then kept in `REMOVED`, for the report.
     """
     process = process_of(log)
-    is_partition = "." in process  # whose logs have no sums of those before
+    is_partition = "." in process  # the logs of a collector's partition have no sums of earlier ones
     if log == left[-1] != left[0] and not is_partition:
         return False
     if is_partition or log == left[0] == left[-1]:
@@ -111,62 +110,62 @@ def remove_log(journal: Journal, log: str, left: list[str], sums: Captured | Non
     return True
 
 
-def _add_process(found: Captured, journal: Journal, logs: list[str], own: record.Record | None = None) -> None:
-    """Add the sums of a process: its `own`, those it ended with, or what its last log holds beyond those before it."""
-    said = [_header(journal, log) for log in logs]
+def _add_process(found: RecordedSums, journal: Journal, logs: list[str], own: record.Record | None = None) -> None:
+    """Add the sums of a process: its `own` if it is this one, those of its last line, or those that are counted."""
+    headers = [_header(journal, log) for log in logs]
     footer = _footer(journal, logs[-1])
-    for log, before, after in zip(logs, said, [*said[1:], footer], strict=True):
+    for log, before, after in zip(logs, headers, [*headers[1:], footer], strict=True):
         if before is not None and after is not None:
-            found.parts[log] = _part(before, after)
+            found.by_log[log] = _log_sums(before, after)
     if own is not None:
         _add(found, own)
     elif footer is not None:
         _add(found, footer.sums)
     else:
-        _count(journal, logs, said, found)
+        _count(journal, logs, headers, found)
 
 
-def _add(found: Captured, sums: record.Record) -> None:
+def _add(found: RecordedSums, sums: record.Record) -> None:
     found.recorded.update(sums.get("recorded") or {})
     found.lost.update(sums.get("lost") or {})
     found.events += int(sums.get("events") or 0)
     found.is_exact = found.is_exact and bool(sums.get("exact", True))
 
 
-class _Said(NamedTuple):
-    """A line of sums, and where it stands."""
+class _SumsLine(NamedTuple):
+    """A line of sums, and its place."""
 
     sums: record.Record
     begin: int
     end: int
 
 
-def _header(journal: Journal, log: str) -> _Said | None:
-    """The first line of a log, if it is the sums of what its process had recorded before."""
-    return _said(journal.files.read(log, 0, TAIL_BYTES).partition(b"\n")[0], 0)
+def _header(journal: Journal, log: str) -> _SumsLine | None:
+    """The first line of a log, if it has the sums of the earlier logs of its process."""
+    return _sums_line(journal.files.read(log, 0, TAIL_BYTES).partition(b"\n")[0], 0)
 
 
-def _footer(journal: Journal, log: str) -> _Said | None:
-    """The last line of a log, if it is the sums with which its process ended."""
+def _footer(journal: Journal, log: str) -> _SumsLine | None:
+    """The last line of a log, if it has the sums of a process that exited cleanly."""
     at = max(0, journal.files.size(log) - TAIL_BYTES)
     tail = journal.files.read(log, at)
     last = tail[:-1].rpartition(b"\n")[2] if tail.endswith(b"\n") else b""
-    found = _said(last, at + len(tail) - len(last) - 1)
+    found = _sums_line(last, at + len(tail) - len(last) - 1)
     return found if found is not None and found.sums.get("end") else None
 
 
-def _said(line: bytes, begin: int) -> _Said | None:
+def _sums_line(line: bytes, begin: int) -> _SumsLine | None:
     sums = next(iter(_payloads(line)), {})
-    return _Said(sums, begin, begin + len(line) + 1) if sums.get("r") == record.LOG and "recorded" in sums else None
+    return _SumsLine(sums, begin, begin + len(line) + 1) if sums.get("r") == record.LOG and "recorded" in sums else None
 
 
-def _part(before: _Said, after: _Said) -> Part:
-    """What a log holds between two lines of sums; the second stands at its end, or begins the next."""
+def _log_sums(before: _SumsLine, after: _SumsLine) -> LogSums:
+    """The sums of a log, between two lines of sums: the second ends it, or begins the next log."""
     recorded = Counter[str](after.sums["recorded"])
     recorded.subtract(before.sums["recorded"])
     whole, checksum = after.sums.get("whole", (-1, 0))
     size = after.end if after.sums.get("end") else whole
-    return Part(+recorded, before.end, size, whole, checksum)
+    return LogSums(+recorded, before.end, size, whole, checksum)
 
 
 def _payloads(data: bytes) -> list[record.Record]:
@@ -181,32 +180,32 @@ def _payloads(data: bytes) -> list[record.Record]:
     return found
 
 
-def _count(journal: Journal, logs: list[str], said: Sequence[_Said | None], found: Captured) -> None:
-    """The sums in the newest header there is, and what the logs from there on hold.
+def _count(journal: Journal, logs: list[str], headers: Sequence[_SumsLine | None], found: RecordedSums) -> None:
+    """Add the sums in the newest header, and count the logs from there on.
 
-    Where nobody can say whom a tree is for that began in an older log than its children, all logs are read.
+    If that does not give the vendors of a tree that began in an older log than its children, all logs are counted.
     """
-    start = next((number for number in range(len(logs) - 1, 0, -1) if said[number] is not None), 0)
-    sums = _counted(journal, logs, start, said[start])
+    start = next((number for number in range(len(logs) - 1, 0, -1) if headers[number] is not None), 0)
+    sums = _counted(journal, logs, start, headers[start])
     if start and not sums.is_exact:
-        sums = _counted(journal, logs, 0, said[0])
+        sums = _counted(journal, logs, 0, headers[0])
     found.recorded += sums.recorded
     found.lost += sums.lost
     found.events += sums.events
     found.is_exact = found.is_exact and sums.is_exact
-    found.parts |= sums.parts
+    found.by_log |= sums.by_log
 
 
-def _counted(journal: Journal, logs: list[str], start: int, base: _Said | None) -> Captured:
-    """The sums in a header, and what its log and those after it hold."""
-    found, counting = Captured(), _Counting()
+def _counted(journal: Journal, logs: list[str], start: int, base: _SumsLine | None) -> RecordedSums:
+    """The sums in a header, plus the records of its log and of those after it."""
+    found, counting = RecordedSums(), _Counting()
     size = 0
     for name in logs[start:]:
         reader = LineReader(journal.files, name)
         for entry in entries_of(reader):
             counting.add(entry)
         size = reader.offset
-        # What is damaged had been recorded: as what, nobody can say.
+        # A damaged line had been recorded, but its vendors are unknown.
         is_whole = not (reader.damage.bad_lines or reader.damage.lost)
         counting.is_exact = counting.is_exact and is_whole
         is_undamaged = is_whole and size == journal.files.size(name)
@@ -214,7 +213,7 @@ def _counted(journal: Journal, logs: list[str], start: int, base: _Said | None) 
     if base is not None:
         _add(found, base.sums)
         if start == len(logs) - 1 and is_undamaged and counting.is_exact:
-            found.parts[logs[start]] = Part(+counting.recorded, base.end, size, 0, 0)
+            found.by_log[logs[start]] = LogSums(+counting.recorded, base.end, size, 0, 0)
     found.recorded += counting.recorded
     found.events += counting.events
     found.is_exact = found.is_exact and counting.is_exact
@@ -222,7 +221,7 @@ def _counted(journal: Journal, logs: list[str], start: int, base: _Said | None) 
 
 
 class _Counting:
-    """Counts records by the vendors their trees are for."""
+    """Counts records by the vendors of their trees."""
 
     def __init__(self) -> None:
         self.recorded: Counter[str] = Counter()
@@ -253,7 +252,7 @@ class _Counting:
     def _add_root(self, kind: str, tree_id: str, root: record.Record) -> None:
         named = _names_of(record.refs_of(root))
         number, reason = (1, "") if kind == record.OPEN else record.dropped_by(root)
-        # What was cleared had been recorded; in which of the logs, nobody can say any more.
+        # Cleared events had been recorded, but in which log is unknown.
         self.is_exact = self.is_exact and reason != BY_USER
         if kind == record.VENDORS:
             self.is_exact = self.is_exact and tree_id in self._names
@@ -266,7 +265,7 @@ class _Counting:
         self._names[tree_id] = named
 
     def look_back(self, journal: Journal, logs: Sequence[str]) -> None:
-        """Count what is of trees that began in these logs before."""
+        """Count the events of trees whose roots are in these earlier logs."""
         unknown = self._events.keys() - self._names.keys()
         known = refs_before(journal, logs, unknown)
         for tree_id, refs in known.items():
@@ -279,11 +278,11 @@ def _names_of(refs: record.Refs | None) -> tuple[str, ...]:
 
 
 ROOT = re.compile(rb'"id":"([^"\\]+)","tree":"\1"')
-"""What the record of a tree's root bears: its own id as its tree's."""
+"""The ids in the record of a root, whose id is that of its tree."""
 
 
 def refs_before(journal: Journal, logs: Sequence[str], trees: Set[str]) -> dict[str, record.Refs]:
-    """Whom trees are for that began in these logs: their roots' records, found by their bytes, the last log first."""
+    """The vendors of trees that began in these logs, by their roots' records, found by their bytes, last log first."""
     found: dict[str, record.Refs] = {}
     for log in reversed(logs):
         if found.keys() == trees:
