@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, BaseCallbackHandler
 from langchain_core.callbacks.manager import atrace_as_chain_group, trace_as_chain_group
 from langchain_core.documents import Document
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -535,6 +536,34 @@ def test_a_run_whose_loop_has_closed_is_cancelled(config: RunnableConfig, tree: 
         asyncio.run(impatient())
     assert tree().root.status is Status.CANCELLED
     assert kept.value.__cause__ is not None
+
+
+class Blocking(BaseCallbackHandler):
+    """Another handler of the app's, which has not returned yet."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def on_chain_start(self, *args: Any, **kwargs: Any) -> None:
+        self.released.wait(30)
+
+
+@pytest.mark.parametrize("is_graph", [False, True])
+async def test_a_chain_cancelled_while_its_start_is_reported_is_cancelled(
+    handler: CallbackHandler, tree: One, is_graph: bool
+) -> None:
+    """B5: LangChain has not begun to look for errors then, and the tree would never go out."""
+    other = Blocking()
+    step: Any = create_agent(Model(), []) if is_graph else RunnableLambda(wait)
+    asked = {"messages": [HumanMessage("x")]} if is_graph else "x"
+    task = asyncio.create_task(step.ainvoke(asked, {"callbacks": [handler, other]}))
+    await until(lambda: len(recorder.runs) == 1)
+    task.cancel()
+    other.released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [event.status for event in tree().events] == [Status.CANCELLED]
+    assert not recorder.runs
 
 
 IMPATIENT = """

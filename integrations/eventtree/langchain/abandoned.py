@@ -1,4 +1,5 @@
-"""Runs whose end is never reported: LangChain reports none of a retriever, model or tool whose task is cancelled.
+"""Runs whose end is never reported: LangChain reports none of a retriever, model or tool whose task is cancelled, nor
+of a chain or graph whose task is cancelled while its start is being reported.
 
 Whoever could still report it has the run's id (the run manager, in the frames of the run). Once that object is gone
 nobody can, and the run is closed as cancelled. An exception that somebody keeps also keeps the frames and so the id:

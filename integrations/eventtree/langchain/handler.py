@@ -70,6 +70,8 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
             recorder.numbers_attempts = True
         known = {"params": prompts.prepared(serialized, self.pipeline)} if run_type == "prompt" else NOTHING
         self._open(key, parent, CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
+        if parent is None:
+            abandoned.watch(run_id, key, self.pipeline)
         if isinstance(metadata, dict) and ("ls_integration" in metadata or "thread_id" in metadata):
             self._in_graph(key, parent, metadata, inputs)
 
