@@ -26,8 +26,10 @@ from eventtree.event import EventTree
 from eventtree.journal import open_journal
 from eventtree.langchain import CallbackHandler
 from eventtree.recording.remote import handed_on, inner, read
+from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer, capture
 from eventtree.tree.stored import stored_trees
+from eventtree.vendors import OTLP
 from tests.own import workers
 
 HOME = Path(__file__).parents[2]
@@ -488,6 +490,17 @@ def test_a_trace_of_others_is_noted_and_joins_nothing() -> None:
         assert trace.parse(eventtree.headers()["traceparent"]) == ("ab" * 16, trace.span_id(s.id or ""), True)
     [tree] = trees
     assert (tree.id, tree.root.traceparent) == (s.id, theirs)
+
+
+@pytest.mark.parametrize("flags", ["01", "00"])
+def test_a_part_stands_in_the_trace_in_which_its_callers_tree_is_sent(flags: str) -> None:
+    """An app's own trace that nobody keeps is only linked: the tree, and what belongs to it, is a trace of its own."""
+    around = f"00-{'ab' * 16}-{'cd' * 8}-{flags}"
+    with capture() as trees, eventtree.joined({"traceparent": around}), eventtree.span("root"):
+        sent = trace.parse(eventtree.headers()["traceparent"])
+    [request] = serialize(trees, OTLP.for_export())
+    [span] = request.body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert sent == (span["traceId"], span["spanId"], True)
 
 
 def test_a_tree_that_is_not_recorded_takes_its_parts_with_it(own_place: Path) -> None:

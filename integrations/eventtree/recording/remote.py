@@ -59,11 +59,13 @@ def remote() -> Remote | None:
 
 
 def written(found: Remote) -> dict[str, str]:
-    """The two headers; of the app's own trace around the tree, the trace's id goes on."""
+    """The two headers; of the app's own trace around the tree the id goes on, where that trace is sampled: else the
+    tree is sent as a trace of its own.
+    """
     if found.run is None or found.tree is None:
         return {} if found.traceparent is None else {"traceparent": found.traceparent}
     above = trace.parse(found.traceparent or "")
-    trace_id = trace.trace_id(found.tree) if above is None else above.trace_id
+    trace_id = above.trace_id if above is not None and above.sampled else trace.trace_id(found.tree)
     sent = f"eventtree.run={quote(found.run)},eventtree.tree={quote(found.tree)}"
     for name, value in (("session", found.session), ("user", found.user)):
         more = f",eventtree.{name}={quote(str(value), errors='replace')}"
