@@ -250,6 +250,26 @@ eventtree.llama_index.set_global_handler(None)
     assert outline(tree) == ["root", "  Echo.complete"]
 
 
+def test_what_llama_index_was_handed_with_one_message_is_not_the_nexts() -> None:
+    """The worker's loop restores each message's context in its own, and the second caller had no run open."""
+    from llama_index_instrumentation import get_dispatcher
+
+    import eventtree.llama_index
+
+    eventtree.llama_index.set_global_handler()
+    try:
+        with capture() as trees:
+            for context in ({"eventtree": {"run": RUN, "tree": TREE}}, {}, {"eventtree": {"run": TREE, "tree": RUN}}):
+                get_dispatcher().restore_propagation_context(context)
+                with eventtree.span("work"):
+                    pass
+            get_dispatcher().restore_propagation_context({})
+    finally:
+        eventtree.llama_index.set_global_handler(None)
+    assert [tree.id in (TREE, RUN) for tree in trees] == [True, False, True]
+    assert inner.get() is None
+
+
 def test_a_part_in_another_journal_goes_out_apart(server: VendorServer, own_place: Path, tmp_path: Path) -> None:
     with eventtree.session("s1", user="ada"), eventtree.span("root") as s:
         run(WORK, **in_capitals(eventtree.headers()), EVENTTREE_JOURNAL=str(tmp_path / "other"))

@@ -20,7 +20,7 @@ from eventtree.recording.callback_context import share_with_callbacks
 from eventtree.recording.handler import Handler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.recording.remote import NAMES, handed_on, inner, written
+from eventtree.recording.remote import NAMES, handed_on, inner, remote, written
 
 KEY = "eventtree"
 """Under which the dispatcher's propagation context has what is ours."""
@@ -67,6 +67,8 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         if handed is not None:
             inner.set(handed)
             recorder.come_back(handed)
+        elif (before := remote()) is not None and before.run is not None:
+            inner.set(None)  # what a worker was handed with its last message is not this one's
 
     def close(self) -> None:
         """The dispatcher shuts down: whatever is still open was given up."""
