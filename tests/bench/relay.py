@@ -1,8 +1,9 @@
-"""What a relay costs, and how far it is behind: `python -m tests.bench.relay [--rounds N]`.
+"""What a relay costs, and how far it is behind: `python -m tests.bench.relay [--pairs N]`.
 
-Real servers on loopback, everything in processes of its own. Callbacks are compared with those of the same app without
-a relay that runs at the same time: machines are shared. `lag` is the time from a record's append until the engine has
-acknowledged it, at 1,000 events a second; CPU is that of a whole relay, or collector, per event, starts left out.
+Real servers on loopback, everything in processes of its own. Callbacks with a relay are compared with those of the
+same process in the second before or after, without one: machines are shared. `lag` is the time from a record's append
+until the engine has acknowledged it, at 1,000 events a second; CPU is that of a whole relay, or collector, per event,
+starts left out.
 """
 
 from __future__ import annotations
@@ -19,42 +20,46 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from eventtree.testing import VendorServer
 from tests.bench.delivery import serve
 from tests.relay.world import App, Engine, Nats, Redis, Running, delivered, relays, report, sidecar, until
 
 CALLBACKS = """
-import json, sys, time
+import json, logging, os, sys, time
 from pathlib import Path
+logging.getLogger("eventtree").setLevel("ERROR")  # that the engine is away
 from tests.relay.world import App
-app = App(Path(sys.argv[1]), **({"relay": sys.argv[2]} if sys.argv[2] else {}))
-found = []
-def timed(call, *args):
-    began = time.perf_counter_ns()
-    made = call(*args)
-    found.append(time.perf_counter_ns() - began)
-    return made
-def tree():
-    root = timed(app.open)
-    for _ in range(3):
-        timed(app.end, timed(app.open, root))
-    timed(app.end, root)
-def spent():
-    relay = app.pipeline.relay
-    return time.clock_gettime(time.pthread_getcpuclockid(relay._thread.ident)) if relay else 0.0
-for number in range(1200):
-    if number == 200:
-        found.clear()
-        began, before = time.monotonic(), spent()
-    tree()
-    time.sleep(0.002)
-share = (spent() - before) / (time.monotonic() - began)
-found.sort()
-print(json.dumps([found[len(found) // 2], found[len(found) * 99 // 100], share]))
+folder, url, pairs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def slot(name, url):
+    app, found = App(folder / name, **({"relay": url} if url else {})), []
+    def timed(call, *args):
+        began = time.perf_counter_ns()
+        made = call(*args)
+        found.append(time.perf_counter_ns() - began)
+        return made
+    def spent():
+        relay = app.pipeline.relay
+        return time.clock_gettime(time.pthread_getcpuclockid(relay._thread.ident)) if relay else 0.0
+    for number in range(450):
+        if number == 50:
+            found.clear()
+            began, before = time.monotonic(), spent()
+        root = timed(app.open)
+        for _ in range(3):
+            timed(app.end, timed(app.open, root))
+        timed(app.end, root)
+        time.sleep(0.002)
+    share = (spent() - before) / (time.monotonic() - began)
+    app.stop()
+    found.sort()
+    return found[len(found) // 2], found[len(found) * 99 // 100], share
+slot("warm", url)
+for number in range(pairs):
+    urls = ["", url] if number % 2 else [url, ""]
+    made = [slot(f"{number}-{place}", one) for place, one in enumerate(urls)]
+    print(json.dumps(made if number % 2 else made[::-1]))
 sys.stdout.flush()
-import os
 os._exit(0)
 """
 
@@ -97,7 +102,7 @@ print(json.dumps([rate, lags[len(lags) // 2], lags[len(lags) * 99 // 100], lags[
 HUNG_SECONDS = 5.0
 
 
-def run(program: str, *arguments: str, meanwhile: Callable[[], object] = lambda: None) -> Any:
+def printed(program: str, *arguments: str, meanwhile: Callable[[], object] = lambda: None) -> str:
     """What a program prints."""
     env = {**os.environ, "EVENTTREE_STRICT": ""}
     command = [sys.executable, "-c", program, *arguments]
@@ -107,20 +112,7 @@ def run(program: str, *arguments: str, meanwhile: Callable[[], object] = lambda:
         meanwhile()
         said, _ = started.communicate()
     assert started.returncode == 0
-    return json.loads(said)
-
-
-def together(program: str, each: list[tuple[int, str, str]]) -> list[Any]:
-    """What a program prints that runs several times at once: on which core, and its two arguments."""
-    env = {**os.environ, "EVENTTREE_STRICT": ""}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{core}])\n{program}", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[2], env=env,
-        )
-        for core, *arguments in each
-    ]  # fmt: skip
-    return [json.loads(one.communicate()[0]) for one in started]
+    return said
 
 
 def cpu(running: Running) -> float:
@@ -129,40 +121,40 @@ def cpu(running: Running) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def callbacks(place: Path, rounds: int) -> None:
-    """Callbacks with an engine that is up, down and hanging, against those of the same app without a relay.
+def callbacks(place: Path, pairs: int) -> None:
+    """Callbacks with an engine that is up, down and hanging, against those without a relay.
 
-    Both run at the same time, a core each and in turn, so that what else the machine does meets both; `none` is the app
-    without a relay against itself: what is left of chance.
+    One process records for a second with a relay, and for a second without one, in turn: each pair of seconds is a
+    ratio, of which the median and the middle half are printed. `none` is the same with a relay in neither: what is left
+    of chance.
     """
     nats = Nats(place / "engine")
-    found: dict[str, list[list[list[float]]]] = {"none": [], "up": [], "down": [], "hanging": []}
-    cores = sorted(os.sched_getaffinity(0))
-    for number in range(rounds):
-        cores.reverse()
-        for name, each in found.items():
-            nats.kill() if name == "down" else None
-            nats.process.send_signal(signal.SIGSTOP) if name == "hanging" else None
-            pair = [(place / f"{name}{number}-", ""), (place / f"{name}{number}", "" if name == "none" else nats.url)]
-            each.append(together(CALLBACKS, [(cores[at % len(cores)], str(pair[at][0]), pair[at][1]) for at in (0, 1)]))
-            nats.start() if name == "down" else None
-            nats.process.send_signal(signal.SIGCONT) if name == "hanging" else None
-    nats.close()
-    for name, each in found.items():
-        without, with_it = ([statistics.median(one[which][at] for one in each) for at in (0, 1)] for which in (0, 1))
-        ratios = [statistics.median(one[1][at] / one[0][at] for one in each) for at in (0, 1)]
+    for name in ("none", "up", "down", "hanging"):
+        nats.kill() if name == "down" else None
+        nats.process.send_signal(signal.SIGSTOP) if name == "hanging" else None
+        said = printed(CALLBACKS, str(place / name), "" if name == "none" else nats.url, str(pairs))
+        nats.start() if name == "down" else None
+        nats.process.send_signal(signal.SIGCONT) if name == "hanging" else None
+        each = [json.loads(line) for line in said.splitlines()]
+        print(f"callback, engine {name:8}", end="")
+        for at, what in enumerate(("p50", "p99")):
+            without, with_it = (statistics.median(one[which][at] for one in each) / 1e3 for which in (0, 1))
+            low, ratio, high = statistics.quantiles((one[1][at] / one[0][at] for one in each), n=4)
+            print(f" {what} {with_it:.1f} µs, without {without:.1f}: {ratio:.2f} ({low:.2f}-{high:.2f});", end="")
         relay = statistics.median(one[1][2] for one in each)
-        print(
-            f"callback, engine {name:8} p50 {with_it[0] / 1e3:5.1f} µs, p99 {with_it[1] / 1e3:6.1f} µs; without"
-            f" {without[0] / 1e3:.1f} and {without[1] / 1e3:.1f}: {ratios[0]:.2f} and {ratios[1]:.2f} of it;"
-            f" the relay's thread had {relay * 100:.2f} % of a core"
-        )
+        print(f" the relay's thread had {relay * 100:.2f} % of a core", flush=True)
+    nats.close()
+
+
+def lag_of(folder: Path, url: str, meanwhile: Callable[[], object] = lambda: None) -> list[float]:
+    """Events a second; the seconds that records were behind: p50, p99, most; CPU seconds of the relay an event."""
+    return list(json.loads(printed(LAG, str(folder), url, meanwhile=meanwhile)))
 
 
 def lags(place: Path) -> None:
     """How far a relay is behind at 1,000 events a second."""
     for engine in (Nats(place / "lag-nats"), Redis(place / "lag-redis")):
-        rate, p50, p99, _, used = run(LAG, str(place / f"lag-{type(engine).__name__}-app"), engine.url)
+        rate, p50, p99, _, used = lag_of(place / f"lag-{type(engine).__name__}-app", engine.url)
         print(f"lag, {type(engine).__name__:6} {rate:5.0f} events/s: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms")
         print(f"relay as a thread, {type(engine).__name__:6} at that rate: {used * 1e6:.1f} µs CPU an event")
 
@@ -172,7 +164,7 @@ def lags(place: Path) -> None:
             time.sleep(HUNG_SECONDS)
             engine.process.send_signal(signal.SIGCONT)
 
-        _, p50, p99, most, _ = run(LAG, str(place / f"hung-{type(engine).__name__}-app"), engine.url, meanwhile=hang)
+        _, p50, p99, most, _ = lag_of(place / f"hung-{type(engine).__name__}-app", engine.url, hang)
         what = f"lag, {type(engine).__name__:6} that hangs for {HUNG_SECONDS:g} s"
         print(f"{what}: p50 {p50 * 1e3:.0f} ms, p99 {p99:.1f} s, longest {most:.1f} s", flush=True)
         engine.close()
@@ -255,7 +247,7 @@ def _collect(place: Path, nats: Nats, events: int) -> None:
 def main() -> None:
     """Print it all."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--pairs", type=int, default=30, help="of seconds with and without a relay, for each engine")
     options.add_argument("--trees", type=int, default=10_000)
     options.add_argument("--callbacks", action="store_true", help="nothing else")
     given = options.parse_args()
@@ -264,8 +256,8 @@ def main() -> None:
             lags(Path(folder))
             throughput(Path(folder), given.trees)
             outage(Path(folder), given.trees * 3 // 20)
-        if given.rounds:
-            callbacks(Path(folder), given.rounds)
+        if given.pairs:
+            callbacks(Path(folder), given.pairs)
 
 
 if __name__ == "__main__":

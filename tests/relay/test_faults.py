@@ -290,6 +290,29 @@ def test_f67_a_collectors_folder_that_is_lost_is_filled_again(machine: Path, ven
             until(lambda: all(copies(machine / "app", machine / "collector").values()))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_f67_what_is_asked_for_may_wait_behind_much_else(
+    engine: str, machine: Path, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, folder = ENGINES[engine](machine / "engine"), machine / "collector"
+    monkeypatch.setattr(replicate, "CHUNK_BYTES", 500)  # a message for each line or two
+    monkeypatch.setattr(replicate, "BEAT_SECONDS", 0.5)
+    with closing(server):
+        app = App(machine / "app", relay=server.url)
+        app.tree()
+        with collecting(server.url, folder, [braintrust(vendor)]):
+            until(lambda: arrived(vendor) == app.events)
+        shutil.rmtree(folder)
+        for _ in range(100):
+            app.tree()
+        until(lambda: not report(machine / "app").unreplicated_bytes)  # hundreds of messages, and none can be written
+        with collecting(server.url, folder, [braintrust(vendor)], silence=20.0):
+            until(lambda: all(copies(machine / "app", folder).values()))
+            until(lambda: app.events <= set(vendor.event_ids("braintrust")))
+            until(lambda: not report(folder).waiting)
+        assert report(folder).damaged_lines == report(folder).lost_lines == 0
+
+
 def test_f68_a_part_that_comes_long_after_its_tree_is_late_and_arrives(machine: Path, vendor: VendorServer) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with collecting(url, machine / "collector", [braintrust(vendor)]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import click
 from eventtree import config
 from eventtree.cli.main import journal_option, main, say
 from eventtree.config import MEMORY
-from eventtree.errors import ConfigError, JournalError
+from eventtree.errors import ConfigError, EventTreeError, JournalError
 from eventtree.journal import open_journal
-from eventtree.relay.port import AwayError, RefusedError, port_at
+from eventtree.relay.port import port_at
 from eventtree.relay.relay import relay_of
 
 END_SECONDS = 20.0
@@ -44,12 +45,7 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
         raise JournalError("a memory journal lives only in its own process. Name a folder: --journal DIR")
     relay = relay_of(open_journal(settings.folder), url, settings)
     say(f"Relaying {settings.folder} to {url}.")
-
-    def replicate() -> None:
-        relay.ensure()
-        threading.Event().wait()
-
-    _until_stopped(replicate)
+    _until_stopped(relay.ensure, threading.Event().wait)
     relay.drain(END_SECONDS, is_all=True)
     relay.stop()
 
@@ -96,7 +92,7 @@ def examine_relay(url: str) -> bool:
 
     try:
         notes = asyncio.run(advice())
-    except (ConfigError, AwayError, RefusedError) as error:
+    except EventTreeError as error:
         say(f"relay: WRONG {url}: {error}")
         return False
     say(f"relay: {url} takes what is recorded")
@@ -109,15 +105,16 @@ def _numbers(text: str | None) -> range | None:
     """`0-31` as a range; None is all."""
     if text is None:
         return None
-    first, _, last = text.partition("-")
-    if not first.isdigit() or not (last or first).isdigit():
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
+    if found is None:
         raise ConfigError("--take", f"{text!r} are no partitions", "Give a number, or a range such as 0-31")
-    return range(int(first), int(last or first) + 1)
+    return range(int(found[1]), int(found[2] or found[1]) + 1)
 
 
-def _until_stopped(work: Callable[[], object]) -> None:
-    """Until Ctrl-C, or SIGTERM, which stops containers: it ends as orderly."""
+def _until_stopped(*work: Callable[[], object]) -> None:
+    """One after the other, until Ctrl-C, or SIGTERM, which stops containers: it ends as orderly."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has none
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with contextlib.suppress(KeyboardInterrupt):
-        work()
+        for one in work:
+            one()

@@ -7,10 +7,10 @@ By one rule its logs are, byte for byte, what processes elsewhere wrote, whateve
     chunk.offset >  size    a hole: ask for the log again from `size`, and let the chunk come again
 
 A log begins once the one before it is whole: whoever reads a process's logs goes on to the next for good.
-A hole that nobody fills for a minute becomes one damaged line, so that all behind it keeps its place: what it held is
-counted as lost by the gap in the lines' numbers. A process that was not heard of for a minute, with nothing waiting to
-be read, is taken for dead: its open runs arrive as `incomplete`, the report counts it as vanished; what comes after all
-is late.
+A hole that nobody fills, not even in part, for a minute becomes one damaged line, so that all behind it keeps its
+place: what it held is counted as lost by the gap in the lines' numbers. A process that was not heard of for a minute,
+with nothing waiting to be read, is taken for dead: its open runs arrive as `incomplete`, the report counts it as
+vanished; what comes after all is late.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ class Writer:
     def __init__(self, journal: Journal, files: DiskFiles, silence: float) -> None:
         """Nobody was heard of yet."""
         self.journal, self.files, self.silence = journal, files, silence
-        self._holes: dict[str, float] = {}
-        """Log with a hole → when it was seen first."""
+        self._holes: dict[tuple[str, int], float] = {}
+        """Log that lacks bytes, and how long it is → since when: as it grows, what is missing is on its way."""
         self._heard: dict[str, tuple[float, int]] = {}
         """Process that lives → when it was heard of last, and what its relay had yet to send."""
 
@@ -196,7 +196,7 @@ class Writer:
         lacking = (log, size) if offset > size else None
         if before and not size and (known := self._length(before[0])) < before[1]:
             lacking = before[0], known
-        if lacking and now - self._holes.setdefault(log, now) <= self.silence:
+        if lacking and now - self._holes.setdefault(lacking, now) <= self.silence:
             return False, *lacking
         if offset > size:
             self._put(log, offset - 1, b"\n", unsynced)  # nobody has its bytes any more
@@ -204,7 +204,7 @@ class Writer:
             os.fsync(unsynced[before[0]])  # a power cut, too, leaves no later log behind one that is cut
         if data:
             self._put(log, offset + there, data[there:], unsynced)
-        self._holes.pop(log, None)
+        self._holes.pop((log, size), None)
         if not has_ended:  # it writes; if it was taken for dead, it is not any more
             self._heard[process] = now, left
             self.files.remove(process + ENDED)

@@ -31,7 +31,7 @@ QUEUE = StreamConfig(
     "EVENTTREE", subjects=["eventtree.*.log"], retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW
 )  # fmt: skip
 CONSUMER = ConsumerConfig(
-    ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0, max_ack_pending=4 * port.BATCH, max_deliver=-1
+    ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0, max_ack_pending=-1, max_deliver=-1
 )  # fmt: skip
 AGAIN_SECONDS = 1.0
 """A message is given again so long after a collector refused it."""
@@ -151,14 +151,11 @@ class Engine(port.Port):
 
     async def advice(self) -> list[str]:
         monitor = os.environ.get("EVENTTREE_RELAY_MONITOR") or f"http://{self.url.hostname}:8222"
-        try:
-            with urllib.request.urlopen(f"{monitor}/varz", timeout=port.RECEIVE_SECONDS) as answer:
-                is_synced = json.load(answer)["jetstream"]["config"].get("sync_always")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            where = "EVENTTREE_RELAY_MONITOR names its monitoring port"
-            return [f"whether the server syncs before it acknowledges cannot be read at {monitor}: {where}. {SYNC}"]
-        return (
-            []
-            if is_synced
-            else [f"the server acknowledges before it syncs: a power cut loses up to two minutes. {SYNC}"]
-        )
+        with (
+            suppress(OSError, ValueError, LookupError, TypeError, AttributeError),
+            urllib.request.urlopen(f"{monitor}/varz", timeout=port.RECEIVE_SECONDS) as answer,
+        ):
+            if json.load(answer)["jetstream"]["config"].get("sync_always"):
+                return []
+        where = f"{monitor} does not say otherwise (EVENTTREE_RELAY_MONITOR names its monitoring port)"
+        return [f"the server may acknowledge before it syncs, and a power cut lose two minutes: {where}. {SYNC}"]
