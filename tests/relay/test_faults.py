@@ -768,6 +768,25 @@ def test_a_collector_ends_though_a_client_swallows_that_it_is_to(
     assert asyncio.run(ended())
 
 
+def test_a_collector_that_ends_cuts_whoever_waits_for_its_answer() -> None:
+    port = free_port()
+
+    async def rest() -> bytes:
+        server = port_at(f"http://127.0.0.1:{port}", serves=True)
+        async with server.opened():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"PUT /logs/w-1.0000.log HTTP/1.1\r\nHost: c\r\nContent-Length: 1\r\n\r\nx")
+            assert await server.receive(0)
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await reader.read()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    assert asyncio.run(rest()) == b""
+
+
 def test_a_relay_ends_though_a_client_swallows_that_it_is_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _swallow(monkeypatch, http.Engine, "learn")
     monkeypatch.setattr(replicate, "LOOK_SECONDS", 0.0)

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import os
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 10.0
 MAX_BODY = 2 * port.CHUNK_BYTES
+END_SECONDS = 0.1
+"""At its end a collector waits so long for what it is being asked; more than 0, which aiohttp takes for no bound."""
 PORTS = {"http": 80, "https": 443}
 
 
@@ -90,7 +93,7 @@ class Server(port.Port):
                 raise ConfigError(" and ".join(names), f"cannot be used: {error.strerror}", "Name PEM files") from None
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes([web.put(path, self._put) for path in ("/logs", "/logs/{log}")])
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
         self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(port.BATCH)
         """Messages to write, and where their answers go; whoever sends more waits for an answer."""
 
@@ -100,7 +103,7 @@ class Server(port.Port):
     async def connect(self) -> None:
         from aiohttp import web
 
-        self.ends = [self.runner.cleanup]
+        self.ends = [self.runner.cleanup, partial(asyncio.sleep, 0)]  # sockets are closed in the loop's next round
         await self.runner.setup()
         at = self.url.port or PORTS[self.url.scheme]
         try:
