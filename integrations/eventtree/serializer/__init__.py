@@ -1,1 +1,1 @@
-"""Trees and a vendor in, requests out. Pure. What all vendors share stands here, and vendors import only this."""
+"""Trees and a vendor in, requests out. Pure. Vendors share this code, and import nothing else of the package's core."""

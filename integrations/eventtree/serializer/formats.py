@@ -1,4 +1,4 @@
-"""How the items of a route are written: JSON, unless a vendor's protocol wants something else (OTLP: protobuf)."""
+"""The encoding of a route's items: JSON, or what the vendor's protocol prescribes (OTLP: protobuf)."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from eventtree.content.truncate import TOO_DEEP, truncate
 from eventtree.event import JsonValue
 
 DEEPEST = 200
-"""Levels of a body that had to be cut; common readers of JSON take about as many."""
+"""Levels to which a too deep body is cut; common parsers of JSON accept about as many."""
 LIGHT_BYTES = 512
-"""No id, name, time or count of a vendor's format is longer."""
+"""Fields of at most this size are never shortened: ids, names, times, counts."""
 LINKS = re.compile(r"(^|_)(id|ids|parents|name|type|path)$")
 """Fields that name or link a row (HoneyHive's `children_ids` can be long)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The bytes of items, and of the requests made of them."""
+    """How items, and the requests made of them, become bytes."""
 
     content_type: str
     separator: bytes
-    """Stands between the items of a request."""
+    """Bytes between the items of a request."""
     read: Callable[[bytes], JsonValue]
     """An item, or a request's body, as JSON: for people, exports and dead letters."""
     write: Callable[[JsonValue], bytes]
-    """The item again, from what `read` gave."""
+    """An item from the JSON that `read` gave."""
     shorten: Callable[[bytes, int], bytes | None]
-    """The item in at most so many bytes, its texts shortened; None where it cannot be brought there."""
+    """An item in at most so many bytes, by shortening its texts; None if that is impossible."""
 
 
 def to_json(value: JsonValue) -> bytes:
-    """Compact UTF-8 JSON; levels that are deeper than JSON readers go give way to a mark."""
+    """Compact UTF-8 JSON. Levels too deep for JSON parsers are replaced by a mark."""
     if orjson is not None:
         try:
             return orjson.dumps(value)
@@ -70,20 +70,20 @@ def _shortened(content: bytes, max_bytes: int) -> bytes | None:
 
 
 def truncate_row(row: dict[str, JsonValue], max_bytes: int) -> dict[str, JsonValue] | None:
-    """The row with its heavy fields shortened to fit; None where a field would have to go.
+    """The row with its heavy fields shortened to fit; None if a field would have to be removed.
 
-    Light fields stay as they are, and so do those that name or link the row, whatever their size: `truncate` sees only
-    the heavy ones, all together, so that the longest texts pay most. A lone heavy field that is an object may be the
-    row itself in a wrapper (`{"interaction": {…}}`): it is looked into.
+    Light fields, and those that name or link the row, stay as they are. `truncate` gets all heavy ones together, so
+    that the longest texts are shortened most. A lone heavy field that is an object may be the row itself in a wrapper
+    (`{"interaction": {…}}`): then its fields are shortened.
     """
     heavy = {key: part for key, part in row.items() if not LINKS.search(key) and len(to_json(part)) > LIGHT_BYTES}
     light = {key: None if key in heavy else part for key, part in row.items()}
     room = max_bytes - len(to_json(light))
     if len(heavy) == 1:
         [(key, inner)] = heavy.items()
-        within = truncate_row(inner, room) if isinstance(inner, dict) else None
-        if within is not None:
-            return {**row, key: within}
+        shorter_inner = truncate_row(inner, room) if isinstance(inner, dict) else None
+        if shorter_inner is not None:
+            return {**row, key: shorter_inner}
     shorter = truncate(heavy, room) if heavy and room > 0 else None
     return {**row, **shorter} if isinstance(shorter, dict) and shorter.keys() == heavy.keys() else None
 

@@ -1,15 +1,15 @@
 """From our neutral messages to the OpenAI chat form that most vendors display. Pure; takes any JSON.
 
-The neutral shapes are those of `event.py`. What is well formed comes out as the OpenAI API would take it; what is not
-(a run's inputs may be anything) comes out as text, never as an exception:
+The neutral messages are those of `event.py`. A well-formed one becomes a message as the OpenAI API accepts it; anything
+else (a run's inputs may be any JSON) becomes text, and nothing raises:
 
 ===========================================  =======================================================================
 neutral                                      OpenAI form
 ===========================================  =======================================================================
 content text, or text parts alone            text
-parts with others among them                 parts: `text`, `image_url`; audio, files, video and bytes that were not
+parts of several types                       parts: `text`, `image_url`; audio, files, video and bytes that were not
                                              kept become a text part that names them; other dicts stay as they are
-no content                                   no `content` key; empty text beside tool calls counts as none
+no content                                   no `content` key; also for empty text beside tool calls
 tool_calls [{id, name, arguments}]           [{id, type, function {name, arguments: text}}]; no id: `call_0`, `call_1`
 reasoning, status, finish_reason, id, other  no place; `open_message` keeps them as further keys
 ===========================================  =======================================================================
@@ -31,14 +31,14 @@ Message = dict[str, JsonValue]
 
 ADDRESSED = frozenset({"name", "tool_call_id", "tool_calls"})
 PLACED = ADDRESSED | {"role", "content"}
-"""Keys of a neutral message that have a place in the OpenAI form."""
+"""Keys of a neutral message that the OpenAI form has too."""
 CONTAINERS = frozenset({dict, list})
 MANY = 4
-"""Messages of a list from which on some have likely been seen before."""
+"""Length of a list from which on some of its messages have probably been converted before."""
 
 
 def as_text(value: JsonValue) -> str:
-    """A string as it is, nothing as no text, anything else as compact JSON."""
+    """A string unchanged, None as an empty one, anything else as compact JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else to_json(value).decode()
@@ -76,7 +76,7 @@ def part_text(part: JsonValue) -> str:
 
 
 def media_text(part: Mapping[str, JsonValue]) -> str:
-    """A medium that has no place of its own, named: `[image/png, 1204 bytes, sha256 9f…]` or `[audio https://…]`."""
+    """A name for a medium that cannot be sent: `[image/png, 1204 bytes, sha256 9f…]` or `[audio https://…]`."""
     words = [as_text(part.get("mime_type") or part.get("type"))]
     if part.get("url"):
         return f"[{words[0]} {as_text(part['url'])}]"
@@ -96,7 +96,7 @@ def openai_part(part: JsonValue) -> dict[str, JsonValue]:
 
 
 def openai_content(content: JsonValue) -> str | list[dict[str, JsonValue]]:
-    """Content as text where it is text alone, else as a list of parts."""
+    """Content as text if all of it is text, else as a list of parts."""
     if not isinstance(content, list):
         return text_of(content)
     parts = [openai_part(part) for part in content]
@@ -106,14 +106,14 @@ def openai_content(content: JsonValue) -> str | list[dict[str, JsonValue]]:
 
 
 MEDIA_TYPES = ("image", "audio", "file", "video")
-"""No set: an app's part may have a list, or an object, for its type."""
+"""A tuple, not a set: the type of an app's part may be a list or an object."""
 
 
 # Messages
 
 
 def openai_message(message: JsonValue, role: str = "user") -> dict[str, Any]:
-    """A message with the OpenAI keys only. `role` stands in where the message names none."""
+    """A message with the OpenAI keys only; `role` is for a message without one."""
     if not isinstance(message, dict):
         return {"role": role, "content": openai_content(message)}
     own, content, is_plain = message.get("role"), message.get("content"), ADDRESSED.isdisjoint(message)
@@ -149,7 +149,7 @@ def openai_tool_calls(calls: JsonValue) -> list[dict[str, Any]]:
 
 
 def openai_tool_call(call: JsonValue, at: int) -> dict[str, Any]:
-    """The tool call that stands at index `at` of its message."""
+    """The tool call at index `at` of its message."""
     if not isinstance(call, dict):
         call = {"name": "unknown", "arguments": call}
     inner = call.get("function")
@@ -159,7 +159,7 @@ def openai_tool_call(call: JsonValue, at: int) -> dict[str, Any]:
 
 
 def is_message(value: JsonValue) -> bool:
-    """Whether a value is a neutral message (event.py), and not just any object."""
+    """Whether a value is a neutral message (event.py)."""
     if not isinstance(value, dict) or "role" not in value or not isinstance(value["role"], str):
         return False
     return "content" in value or "tool_calls" in value
@@ -171,11 +171,11 @@ def is_messages(value: JsonValue) -> bool:
 
 
 NEAREST = {"developer": "system", "function": "tool"}
-"""Roles that not every vendor knows → the role they come nearest to."""
+"""Roles that not every vendor has → the nearest role."""
 
 
 def role_among(allowed: Collection[str], role: JsonValue) -> str | None:
-    """The role, by whichever name, as one of those a vendor knows; None where it knows none like it."""
+    """The role, under any of its names, as one of a vendor's roles; None if the vendor has no such role."""
     name = role.lower() if isinstance(role, str) else ""
     if name in allowed and name not in ROLES:
         return name
@@ -183,8 +183,8 @@ def role_among(allowed: Collection[str], role: JsonValue) -> str | None:
     return next((known for known in (neutral, NEAREST.get(neutral)) if known in allowed), None)
 
 
-def is_short(inputs: JsonValue, are_messages: Callable[[JsonValue], bool] = is_messages) -> bool:
-    """Whether `messages` of a run's inputs are in LangGraph's short forms: pairs of role and content, or bare texts."""
+def has_short_messages(inputs: JsonValue, are_messages: Callable[[JsonValue], bool] = is_messages) -> bool:
+    """Whether a run's inputs have `messages` in LangGraph's short forms: pairs of role and content, or bare texts."""
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
     if not isinstance(messages, list) or not messages or are_messages(messages):
         return False
@@ -197,7 +197,7 @@ def is_pair(value: JsonValue) -> bool:
 
 
 def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Inputs with their short `messages` (see `is_short`) written out as messages."""
+    """Inputs with short `messages` written out as neutral ones."""
     messages = [
         {"role": ROLES.get(item[0], item[0]), "content": item[1]} if is_pair(item) else with_role(item, "user")
         for item in inputs["messages"]
@@ -206,21 +206,21 @@ def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 class Forms:
-    """The messages of one tree in a vendor's form, each made once.
+    """The messages of one tree in a vendor's form, each converted once.
 
-    Every step of an agent is given all the messages of the steps before: the fold has put the same object there, so
-    that of fifty steps not a thousand messages have to be looked at, but a hundred.
+    Every step of an agent has all the messages of earlier steps in its inputs, and the fold uses the same object for
+    each. So fifty steps have a hundred messages to convert, not a thousand.
     """
 
     def __init__(self) -> None:
-        """None are known yet."""
+        """Start empty."""
         self._messages: dict[int, JsonValue] = {}
-        """What was found to be a message, by its identity."""
+        """Values that are messages, by identity."""
         self._known: dict[Any, dict[int, tuple[JsonValue, Any]]] = {}
-        """Form → by the identity of the message, which the entry keeps alive, what it is in that form."""
+        """Form → identity of a message → the message, which is kept alive so, and its form."""
 
     def are_messages(self, value: JsonValue) -> bool:
-        """What `is_messages` says, with a look at what was not seen before."""
+        """`is_messages`, checking only messages that were not checked before."""
         if not isinstance(value, list) or len(value) < MANY:
             return is_messages(value)
         seen = self._messages
@@ -232,7 +232,7 @@ class Forms:
         return True
 
     def of(self, messages: Sequence[JsonValue], form: Callable[[Any], Any]) -> list[Any]:
-        """What `form` makes of each message: nobody may change it, since others are given the same."""
+        """Each message in a form. Do not change the results: others get the same objects."""
         if len(messages) < MANY:
             return [form(message) for message in messages]
         known = self._known.setdefault(form, {})
@@ -243,7 +243,7 @@ class Forms:
 
 
 def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
-    """Any run's inputs or outputs in OpenAI form, where they are a message or hold messages as items or fields."""
+    """Inputs or outputs in OpenAI form, if they are a message, or have messages as items or fields; else unchanged."""
     if type(value) is str:
         return value
     form = openai_messages(value, forms)
@@ -278,7 +278,7 @@ def messages_out(event: Event) -> list[Message]:
 def gathered(
     value: JsonValue, role: str, keys: Sequence[str], are_messages: Callable[[JsonValue], bool] = is_messages
 ) -> list[Message]:
-    """The messages under the first of `keys` that holds something, else the value itself as one."""
+    """The messages under the first of `keys` that has a value, else the value itself as one message."""
     if isinstance(value, dict) and not is_message(value):
         for key in keys:
             if value.get(key) is not None:
@@ -287,12 +287,12 @@ def gathered(
         else:
             value = value or None
     if are_messages(value) and all(map(ROLE_OF, value)):
-        return list(value)  # as nearly always
+        return list(value)  # the usual case
     return [with_role(item, role) for item in flat(value)]
 
 
 def flat(value: JsonValue) -> list[JsonValue]:
-    """The items of a list and of the lists in it, a lone value as one item, nothing for None."""
+    """The items of a list and of the lists in it; a lone value as one item, None as no item."""
     found, pending = [], [value]
     while pending:
         item = pending.pop()
@@ -318,13 +318,13 @@ def with_role(item: JsonValue, role: str) -> Message:
 
 
 def tools_of(event: Event) -> list[dict[str, Any]]:
-    """The tools a model was offered (`params["tools"]`), in OpenAI form whichever provider's they were."""
+    """The tools offered to a model (`params["tools"]`) in OpenAI form, whatever provider's form they have."""
     tools = event.params.get("tools") if event.params else None
     return [] if tools is None else [form for tool in flat(tools) for form in openai_tools(tool)]
 
 
 def openai_tools(tool: JsonValue) -> list[dict[str, Any]]:
-    """The OpenAI forms of one tool: several, where it is Google's list of declarations."""
+    """One tool in OpenAI form; several if it is Google's list of declarations."""
     if not isinstance(tool, dict):
         return [{"type": "function", "function": {"name": as_text(tool)}}]
     declared = tool.get("function_declarations")
@@ -336,12 +336,12 @@ def openai_tools(tool: JsonValue) -> list[dict[str, Any]]:
 
 
 def is_function(tool: Mapping[str, JsonValue]) -> bool:
-    """Whether a named tool is a function, not one the provider runs itself (a web search)."""
+    """Whether a named tool is a function, not a tool that the provider runs (a web search)."""
     return tool.get("type") in (None, "function", "custom") or any(key in tool for key in SCHEMA_KEYS)
 
 
 def function_tool(tool: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """A function given flat: name, description and a schema under the provider's own name for it."""
+    """A function from a flat tool: name, description, and a schema under the provider's own key."""
     schema = next((tool[key] for key in SCHEMA_KEYS if isinstance(tool.get(key), dict)), None)
     function = {"name": tool["name"], "description": tool.get("description"), "parameters": schema}
     return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
@@ -349,8 +349,3 @@ def function_tool(tool: Mapping[str, JsonValue]) -> dict[str, Any]:
 
 SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "args_schema")
 """OpenAI, Anthropic, Bedrock, LangChain."""
-
-__all__ = [
-    "Message", "as_text", "messages_in", "messages_out", "open_message", "openai_form", "openai_message",
-    "openai_tools", "text_of", "tools_of",
-]  # fmt: skip

@@ -1,5 +1,5 @@
-"""Times as vendors want them. A run's clock may stand anywhere in the calendar, and a duration may be any number:
-nothing here raises for either, so that one odd clock stops no tree.
+"""Times as vendors want them. A recorded time may be any date and a duration any number: no function here raises for
+them, so that a wrong clock does not cost a tree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST = timedelta.max.total_seconds()
 
 
 def end_of(event: Event) -> datetime | None:
-    """When the run ended, never before it started; None while that is not known."""
+    """When the run ended, never before it started; None if that is unknown."""
     elapsed = seconds(event.duration)
     return None if elapsed is None else later(event.start, elapsed)
 
@@ -32,7 +32,7 @@ def later(at: datetime, elapsed: float) -> datetime | None:
 
 
 def from_ns(at: JsonValue) -> datetime | None:
-    """A record's time (ns since the epoch) to the microsecond; None for what is none, or is beyond the calendar."""
+    """A record's time (ns since the epoch) to the microsecond; None if it is no number, or beyond the calendar."""
     try:
         return EPOCH + timedelta(microseconds=at // 1000)
     except (OverflowError, TypeError, ValueError):
@@ -40,14 +40,14 @@ def from_ns(at: JsonValue) -> datetime | None:
 
 
 def seconds(value: float | None) -> float | None:
-    """A duration that a vendor can take, never negative; None where it is unknown or longer than the calendar."""
+    """A duration that a vendor accepts, never negative; None if it is unknown or longer than the calendar."""
     return None if value is None or not value < LONGEST else value if value >= 0.0 else 0.0
 
 
 def first_token(event: Event) -> float | None:
     """Seconds to the first token, unless they contradict the duration."""
     if event.time_to_first_token is None:
-        return None  # as of most runs
+        return None  # the usual case
     first, duration = seconds(event.time_to_first_token), seconds(event.duration)
     return None if first is None or (duration is not None and first > duration) else first
 
@@ -68,7 +68,7 @@ def iso(at: datetime) -> str:
         try:
             return orjson.dumps(at, option=orjson.OPT_UTC_Z)[1:-1].decode()  # in a third of the time
         except TypeError:
-            pass  # a class that stands in for `datetime` while time is frozen
+            pass  # a test that freezes time has replaced the class
     return in_utc(at).replace(tzinfo=None).isoformat() + "Z"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from eventtree.event import Cost, Event, EventTree, JsonValue, Status, Usage
 from eventtree.pace import paced
-from eventtree.serializer.messages import Forms, finite, is_short, spelled_out
+from eventtree.serializer.messages import Forms, finite, has_short_messages, spelled_out
 from eventtree.serializer.times import iso
 
 OWN = "eventtree_"
@@ -145,12 +145,12 @@ def spelled(tree: EventTree, forms: Forms) -> EventTree:
     """The tree, its messages in LangGraph's short forms written out."""
     for event in paced(tree.events, each=True):
         given = event.inputs
-        if type(given) is dict and "messages" in given and is_short(given, forms.are_messages):
+        if type(given) is dict and "messages" in given and has_short_messages(given, forms.are_messages):
             break
     else:
         return tree
     events = (
-        event.model_copy(update={"inputs": spelled_out(event.inputs)}) if is_short(event.inputs) else event
+        event.model_copy(update={"inputs": spelled_out(event.inputs)}) if has_short_messages(event.inputs) else event
         for event in paced(tree.events)
     )
     return tree.model_copy(update={"events": tuple(events)})

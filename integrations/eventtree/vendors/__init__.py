@@ -1,4 +1,4 @@
-"""The vendors: one file each. A vendor is added by one file, one row in `VENDORS`, one test and one golden folder."""
+"""The vendors, one file each. To add one: a file, a row in `VENDORS`, a test and a golden folder."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Braintrust: one complete row for each event, into a project's logs or an experiment (contracts/braintrust.md).
 
 Rows go to `/v1/project_logs/{id}/insert`, or with `experiment="…"` to `/v1/experiment/{id}/insert`; a tree whose root
-names an experiment (`eventtree_experiment`) goes to that one. Late feedback is merged into its row by `…/feedback`;
-where it is sent twice, its comment stands twice. Ids are looked up once by name
-(get-or-create); `project_id` needs no lookup. An id in an object is one row: sending it twice is harmless.
+names an experiment (`eventtree_experiment`) goes to that one. Late feedback is merged into its row by `…/feedback`; if
+it is sent twice, its comment appears twice. Ids are looked up once by name (get-or-create); `project_id` needs no
+lookup. An id is one row of its project or experiment: sending it twice is harmless.
 
 =====================  =================================================================================================
 ours                   Braintrust
@@ -33,10 +33,9 @@ correction, expected   `expected`
 dataset row            `origin` where dataset and row are known; `metadata.run_id`, `metadata.experiment` otherwise
 =====================  =================================================================================================
 
-No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up),
-token details that the vendor does not list as metrics (in `metadata.usage` instead). Left to the server: facets.
-Not used: `caller_*` in metrics (deprecated there). Rows are whole; only what ends after its row went out is merged into
-it (`_is_merge`).
+Not sent: `usage.raw`, and the framework's plumbing (dropped as `internal`; its children move up). Token details that
+the vendor does not list as metrics are in `metadata.usage`. Left to the server: facets. Not used: `caller_*` in metrics
+(deprecated). Rows are complete; only a run that ends after its row was sent is merged into it (`_is_merge`).
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ from eventtree.serializer.messages import (
     tools_of,
 )
 from eventtree.serializer.packing import in_waves
-from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict, made
+from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict, new_item
 from eventtree.serializer.times import first_token, from_ns, in_utc, iso, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, is_null, own_version, without_nulls
 from eventtree.serializer.view import TreeView
@@ -88,8 +87,8 @@ TOKENS: Mapping[str, tuple[str, str | None]] = {
     "completion_audio_tokens": ("output_audio_tokens", COMPLETION),
     "completion_image_tokens": ("output_image_tokens", COMPLETION),
 }
-"""Their name in `metrics` → ours in `Usage`, and the metric that it is part of; the vendor asks for no other keys. A
-part larger than its total is a contradiction: it is not sent as a metric, only kept in `metadata.usage`.
+"""Braintrust's name in `metrics` → ours in `Usage`, and the metric it is part of. A part larger than its total is a
+contradiction: it is not sent as a metric, only in `metadata.usage`.
 """
 TOTALS = {name for name, (_, total) in TOKENS.items() if total is None}
 COUNTS_OF = attrgetter(*(ours for ours, _ in TOKENS.values()))
@@ -99,19 +98,18 @@ PARAMS = frozenset({
     "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "stop", "response_format",
     "tool_choice", "parallel_tool_calls",
 })  # fmt: skip
-"""Parameters that the vendor reads from `metadata`."""
+"""Parameters that Braintrust reads from `metadata`."""
 SINGLE: Mapping[Kind, tuple[str, str]] = {
     Kind.RETRIEVER: ("query", "documents"), Kind.RERANKER: ("query", "documents"), Kind.EMBEDDING: ("texts", "count"),
 }  # fmt: skip
-"""Kind → keys of its inputs and outputs. Where an object has that key alone, its value is sent without the object."""
+"""Kind → keys of its inputs and outputs. If an object has no other key, only the value is sent."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-"""Roles Braintrust shows. A message of another role is sent as the user's or the assistant's, with the role it had as
-`original_role`.
+"""Roles that Braintrust shows. A message of another role is sent as the user's or the assistant's, and has its own role
+in `original_role`.
 """
 
-
 LATE = ("id", "span_id", "root_span_id", "span_parents", "output", "error", "metrics", "metadata")
-"""The fields that change when a run ends after its row went out, and the ids, in case that row is gone."""
+"""The fields that change when a run ends after its row was sent, and the ids, in case that row is gone."""
 EVENTS, FEEDBACK = (b'{"events":[', b"]}"), (b'{"feedback":[', b"]}")
 
 
@@ -149,7 +147,7 @@ class Braintrust(Vendor):
     argument `project=`.
     """
     experiment: str = ""
-    """Name of an experiment: rows go there and not to the project's logs."""
+    """Name of an experiment, which gets the rows instead of the project's logs."""
     org_name: str = ""
     """Name of the organization, for a key that belongs to several."""
 
@@ -172,7 +170,7 @@ class Braintrust(Vendor):
         return (*(() if self.project_id else (project,)), *((experiment,) if self.experiment else ()))
 
     def lookup_of(self, name: str) -> Lookup | None:
-        """`{experiment_id:NAME}` is the experiment that a tree itself names."""
+        """The lookup for a `{name}` in a path; `{experiment_id:NAME}` is an experiment that a tree names."""
         kind, _, value = name.partition(":")
         if kind == "experiment_id" and value:
             return self.named_experiment(name, unquote(value))
@@ -185,7 +183,7 @@ class Braintrust(Vendor):
         return self.get_or_create(name, "/v1/experiment", experiment, fields)
 
     def destination(self, tree: EventTree | None) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """Route and place of a tree's rows: the experiment it names, else the vendor's, else the project's logs."""
+        """Route and path parameters of a tree's rows: its experiment, else the setting's, else the project's logs."""
         named = TreeView(tree).dataset_field("experiment") if tree is not None else None
         if isinstance(named, str) and named.strip() and named != self.experiment:
             return "experiment", (("experiment_id", f"{{experiment_id:{quote(named, safe='')}}}"),)
@@ -195,14 +193,14 @@ class Braintrust(Vendor):
 
     @staticmethod
     def get_or_create(name: str, path: str, export_as: str, fields: dict[str, Any]) -> Lookup:
-        """A call that gives the id of what has a name, and makes it if need be."""
-        # Only the project's id is filled in: a brace in a name of the app's is written so that it begins no name.
-        told = (
+        """A call that returns the id of a named object, and creates it if needed."""
+        # Only the project's id may have a `{name}` to fill in: braces in the app's own names are escaped.
+        written = (
             (k, to_json(v) if k == "project_id" else to_json(v).replace(b"{", b"\\u007b"))
             for k, v in fields.items()
             if v is not None
         )
-        content = b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in told)
+        content = b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in written)
         return Lookup(name, "POST", path, content, id_in, quote(export_as, safe=""))
 
     def encode(self, tree: EventTree) -> Encoded:
@@ -210,12 +208,13 @@ class Braintrust(Vendor):
         view = TreeView.of(tree)
         (route, place), tree_id = self.destination(tree), tree.id
         rows = [
-            made((event.id, tree_id, (event.id,), route, to_json(row(event, view)), 0, place)) for event in view.events
+            new_item((event.id, tree_id, (event.id,), route, to_json(row(event, view)), 0, place))
+            for event in view.events
         ]
         return Encoded(tuple(in_waves(rows, self.routes[route], self.max_bytes)), view.dropped(tree))
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
-        """Merged into their rows, so that feedback which came in meanwhile stays."""
+        """Updates to merge into the events' rows, so that feedback received meanwhile stays."""
         view = TreeView.of(tree)
         route, place = self.destination(tree)
         items = []
@@ -227,7 +226,7 @@ class Braintrust(Vendor):
         return tuple(items)
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
-        """Merged into the row by the vendor, scores out of its range with its audit log; a comment adds to others."""
+        """Feedback for the vendor to merge into the row. Scores outside 0 to 1 go to the row's audit log."""
         route, place = self.destination(tree)
         scores, own, comment = views.scores_in(feedback), feedback.get("metadata"), feedback.get("comment")
         audit = {
@@ -245,7 +244,7 @@ class Braintrust(Vendor):
         return Encoded((item,) if fields or audit else ())
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
-        """All rows or none: a 2xx is verified by as many `row_ids` as rows were sent."""
+        """The vendor takes all rows or none: a 2xx is verified if it has an id for each row."""
         if request.items[0].route.endswith("_feedback"):
             return Verdict(verified=isinstance(reply, dict))
         ids = reply.get("row_ids") if isinstance(reply, dict) else None
@@ -277,8 +276,8 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
         if view.has_links and (origin := origin_of(view)):
             fields["origin"] = origin
     if more:
-        within = {name: score for name, score in scores.items() if 0 <= score <= 1}
-        fields |= without_nulls({"expected": view.expected(event), "scores": within or None})
+        in_range = {name: score for name, score in scores.items() if 0 <= score <= 1}
+        fields |= without_nulls({"expected": view.expected(event), "scores": in_range or None})
     return fields
 
 
@@ -309,7 +308,7 @@ def known_role(message: Message, otherwise: str = "user") -> dict[str, JsonValue
     """A message in OpenAI form, in a role that the vendor shows."""
     content, own = message.get("content"), message["role"]
     if len(message) == 2 and type(content) is str and own in KNOWN:
-        return {"content": content, "role": own}  # as most are, and as all below would have it
+        return {"content": content, "role": own}  # the usual case, with the same result as below
     form = {"content": None, **open_message(message, otherwise)}
     if form["role"] in KNOWN:
         return form
@@ -325,7 +324,7 @@ def choice(at: int, message: Message) -> dict[str, JsonValue]:
 
 
 def single(value: JsonValue, key: str) -> JsonValue:
-    """The one field of an object, where it has no other."""
+    """The field of an object, if it has no other; else the value itself."""
     return value[key] if isinstance(value, dict) and value.keys() == {key} else value
 
 
@@ -339,8 +338,8 @@ def error_of(event: Event) -> str:
 
 
 def metrics_of(event: Event, tokens: Mapping[str, int], scores: Mapping[str, float]) -> dict[str, int | float]:
-    """Times, tokens and dollars: known ones only, and none that contradict each other. Scores outside 0 to 1, which
-    Braintrust takes for no score, unless a metric of its own has that name.
+    """Known times, tokens and dollars without contradictions; and scores outside 0 to 1, which Braintrust refuses as
+    scores, unless a metric has their name.
     """
     at, cost = event.start, event.cost
     start = (at if at.tzinfo is UTC else in_utc(at)).timestamp()
@@ -360,18 +359,18 @@ def metrics_of(event: Event, tokens: Mapping[str, int], scores: Mapping[str, flo
 
 
 def tokens_of(usage: Usage) -> dict[str, int]:
-    """The tokens used, without parts that are larger than their whole."""
+    """The known tokens, without parts that are larger than their total."""
     counts = without_nulls(dict(zip(TOKENS, COUNTS_OF(usage), strict=True)))
     if counts.keys() <= TOTALS:
         return counts
     return {name: count for name, count in counts.items() if count <= counts.get(TOKENS[name][1] or name, count)}
 
 
-# What describes it
+# Metadata
 
 
 def metadata_of(event: Event, tokens: Mapping[str, int], view: TreeView) -> dict[str, JsonValue]:
-    """Everything that describes an event. The run's own metadata goes one level down, so that no key can collide."""
+    """The metadata of a row. The run's own metadata is one level down, so that no key can collide."""
     params, is_root = event.params, view.is_root(event)
     known: dict[str, JsonValue] = params_of(params) if params else {}
     if event.model is not None:
@@ -407,7 +406,7 @@ def metadata_of(event: Event, tokens: Mapping[str, int], view: TreeView) -> dict
 
 
 def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
-    """All feedback on the event as it was given, without the ids that bind it to the event."""
+    """All feedback on the event as it was given, without its ids."""
     addressed = ("r", "id", "tree", "event_id", "key", "vendors", "at")
     return [
         ({"at": iso(at)} if (at := from_ns(feedback.get("at"))) else {})
@@ -417,7 +416,7 @@ def feedback_of(event: Event, view: TreeView) -> list[dict[str, JsonValue]]:
 
 
 def params_of(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Parameters under the vendor's names; those it has no name for together in `params`."""
+    """Parameters under the vendor's names; all others in `params`."""
     named: dict[str, JsonValue] = {}
     others: dict[str, JsonValue] = {}
     for key, value in given.items():
@@ -443,12 +442,12 @@ def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
 
 
 CALLER = (("function", "functionname", str), ("file", "filename", str), ("line", "lineno", int))
-"""Our name, the vendor's, and the type that it takes."""
+"""Our name, the vendor's name, and the type that the vendor accepts."""
 
 
 @lru_cache(maxsize=256)
 def span_origin(framework: str | None, environment: str | None) -> dict[str, JsonValue]:
-    """What made the rows of an app: the same for all of them."""
+    """The origin of an app's rows, the same for all of them."""
     named = {"instrumentation": framework, "environment": environment}
     known = {name: {"name": one} for name, one in named.items() if one}
     return {**without_nulls({"name": "eventtree", "version": own_version()}), **known}

@@ -33,14 +33,13 @@ dataset row            `metadata.run_id`, `metadata.dataset_id`, `metadata.datap
                        session and root
 =====================  =================================================================================================
 
-No place, and not sent: `usage.raw`, events that are framework plumbing (dropped as `internal`, their children move up).
-Left to the server: project_id, sums of a session; `children_ids` of more than 1,000 children. The legacy schema
-requires `duration`: for an event that never closed it is the time to its first token, else 0, with no `end_time` and a
-status that says so.
+Not sent: `usage.raw`, and the framework's plumbing (dropped as `internal`; its children move up). Left to the server:
+project_id, sums of a session; `children_ids` of more than 1,000 children. The legacy schema requires `duration`: for an
+event that never closed it is the time to its first token, else 0; it then has no `end_time`, and says so in its status.
 
-Late feedback is an update (PUT) of the event, and of the session too where the tree is meant; updates are merged. So is
-what a run that ends after it went out has to add; its error stands in `metadata.error`, since `error` can't be updated.
-What a repeated `event_id` does is not documented; a session may be started any number of times.
+Late feedback is an update (PUT) of the event, and of the session too if it is on the tree; updates are merged. A run
+that ends after it was sent is updated in the same way; its error is in `metadata.error`, since `error` cannot be
+updated. The effect of a repeated `event_id` is not documented; a session may be started any number of times.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ from eventtree.serializer.messages import (
     tools_of,
 )
 from eventtree.serializer.packing import in_waves
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
 from eventtree.serializer.times import EPOCH, first_token, in_utc, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, without_nulls
 from eventtree.serializer.view import TreeView
@@ -84,9 +83,9 @@ TOKENS: Mapping[str, str] = {
     **{name: name for name in ("reasoning_tokens", "input_audio_tokens", "output_audio_tokens", "input_image_tokens",
                                "output_image_tokens")},
 }  # fmt: skip
-"""Their name in `metadata` → ours in `Usage`."""
+"""HoneyHive's name in `metadata` → ours in `Usage`."""
 CONFIG_PARAMS = ("tool_choice", "response_format", "template")
-"""Parameters of a model that stand in `config` itself, beside the hyperparameters and the tools."""
+"""Parameters of a model that go into `config` itself, beside the hyperparameters and the tools."""
 MILLISECOND = timedelta(milliseconds=1)
 LINKS = ("run_id", "dataset_id", "datapoint_id", "experiment")
 RESERVED = frozenset({
@@ -96,9 +95,9 @@ RESERVED = frozenset({
     "status", "status_reason", "traceback", "cached", "tokens_inferred", "usage_problems", "usage_units",
     "service_tier", "asked_model", "metadata", "num_events", "num_model_events", "has_feedback",
 })  # fmt: skip
-"""Names in `metadata` that the vendor reads, or that are ours: a run's own key of that name moves one level down."""
+"""Names in `metadata` that HoneyHive or eventtree uses: a run's own key of that name moves one level down."""
 MANY_CHILDREN = 1_000
-"""More ids than these are left out: they would fill a request, and every event repeats them in its `parent_id`."""
+"""More children than these are not listed: they would fill a request, and each has its `parent_id` anyway."""
 
 
 class HoneyHive(Vendor):
@@ -141,7 +140,7 @@ class HoneyHive(Vendor):
         start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(view)))
         body, tree_id = self.event, tree.id
         events = [
-            made((event.id, tree_id, (event.id,), events_route, to_json(body(event, view)), 1, ()))
+            new_item((event.id, tree_id, (event.id,), events_route, to_json(body(event, view)), 1, ()))
             for event in view.events
         ]
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
@@ -155,7 +154,7 @@ class HoneyHive(Vendor):
         return Encoded(tuple(self.update(feedback["key"], feedback["tree"], each, changes) for each in both if changes))
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
-        """Updates of what can be updated: outputs, times, metadata (an error stands there, it has no other place)."""
+        """Updates of outputs, times and metadata, which has the error: no other field can be updated."""
         view = TreeView.of(tree)
         # The legacy route's older schema knows no `end_time`: there `duration` has to do.
         fixed = {"start_time"} if self.generation == "v1" else {"start_time", "end_time"}
@@ -209,26 +208,27 @@ class HoneyHive(Vendor):
             fields["error"] = failed
         fields["metadata"] = event_metadata(event, view)
         if more:
-            told = {"metrics": metrics_of(event, view) or None, "feedback": feedback_of(event, view)}
-            fields |= without_nulls(told)
+            fields |= without_nulls({"metrics": metrics_of(event, view) or None, "feedback": feedback_of(event, view)})
         if user := view.user(event):
             fields["user_properties"] = {"user_id": user}
         return fields | times(event)
 
     def source_of(self, event: Event, view: TreeView) -> str:
-        """The environment of the event, else of its root, else the setting; a blank one is refused, so it is none."""
+        """The environment of the event, else of its root, else the setting. Blank ones are skipped: the vendor refuses
+        them.
+        """
         for label in (event.environment, view.root.environment):
             if label and label.strip():
                 return label
         return self.source
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """A 500 that lists `event_ids` took those and no others; any other failure goes by its status."""
+        """The verdict; a 500 that lists `event_ids` has taken those and no others."""
         ids = taken_ids(json_in(body)) if status == 500 else None
         return super().read_reply(request, status, body) if ids is None else Verdict(retry=missing(request, ids))
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
-        """A 200 too may list fewer `event_ids` than it was sent. Updates are answered with any body, or with none."""
+        """The verdict; a 200 may list fewer `event_ids` than were sent. Updates are answered with any body, or none."""
         if request.method == "PUT":
             return Verdict()
         return Verdict(retry=missing(request, taken_ids(reply)), verified=isinstance(reply, dict))
@@ -239,13 +239,13 @@ ROUTE_NAMES = {"legacy": ("session", "events", "feedback"), "v1": ("v1_session",
 
 
 def taken_ids(reply: JsonValue) -> set[str] | None:
-    """The `event_ids` that a reply lists; None where it lists none at all."""
+    """The `event_ids` that a reply lists; None if it has no such list."""
     ids = reply.get("event_ids") if isinstance(reply, dict) else None
     return {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else None
 
 
 def missing(request: Request, taken: set[str] | None) -> frozenset[str]:
-    """Keys of the items whose ids a reply leaves out; none where it lists one id for each item."""
+    """Keys of the items whose ids a reply does not list; none if it lists as many ids as items."""
     if taken is None or len(taken) >= len(request.items):
         return frozenset()
     return frozenset(item.key for item in request.items if item.event_ids and not taken.issuperset(item.event_ids))
@@ -253,12 +253,12 @@ def missing(request: Request, taken: set[str] | None) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def session_of(tree_id: str) -> str:
-    """The id of the session of a tree of that id."""
+    """The id of a tree's session."""
     return str(uuid5(NAMESPACE_OID, f"eventtree:honeyhive:{tree_id}"))
 
 
 def name_of(event: Event) -> str:
-    """The event's name; its kind where that is blank, which the vendor refuses."""
+    """The event's name; its kind if the name is blank, which the vendor refuses."""
     return event.name if event.name.strip() else str(event.kind)
 
 
@@ -266,7 +266,7 @@ def name_of(event: Event) -> str:
 
 
 def times(event: Event) -> dict[str, int | float]:
-    """`start_time`, `end_time` and `duration`; an open end is left out."""
+    """`start_time`, `end_time` (if known) and `duration`."""
     start_ms = (in_utc(event.start) - EPOCH) // MILLISECOND
     duration = seconds(event.duration)
     if duration is None:
@@ -283,7 +283,7 @@ def to_ms(duration: float | None) -> float | None:
 
 
 def inputs_of(event: Event, forms: Forms) -> dict[str, JsonValue]:
-    """An object, with the conversation so far as `chat_history`."""
+    """The event's inputs as an object, with the conversation in `chat_history`."""
     inputs = event.inputs
     if event.kind is Kind.MODEL and isinstance(inputs, dict) and inputs.get("messages") is not None:
         rest = {key: value for key, value in inputs.items() if key not in ("messages", "chat_history")}
@@ -294,13 +294,13 @@ def inputs_of(event: Event, forms: Forms) -> dict[str, JsonValue]:
 
 
 def outputs_of(event: Event, forms: Forms) -> dict[str, JsonValue] | None:
-    """An object, with a model's answer as a message or as text; None where nothing came out."""
+    """The event's outputs as an object, a model's answer as a message or text; None if there are none."""
     outputs = event.outputs
     if outputs is None:
         return None
     if event.kind is not Kind.MODEL or not isinstance(outputs, dict):
         return as_object(outputs, "text", "value", forms)
-    # The first generation is the answer; where there are more, all of them stand in `generations`.
+    # The first generation is the answer; if there are more, `generations` has all of them.
     rest = {key: value for key, value in outputs.items() if key not in ("messages", "texts")}
     answers = [open_message(message, "assistant") for message in messages_out(event)]
     several = {"generations": answers} if len(answers) > 1 else {}
@@ -312,7 +312,7 @@ def outputs_of(event: Event, forms: Forms) -> dict[str, JsonValue] | None:
 
 
 def as_object(value: JsonValue, text_key: str, other_key: str, forms: Forms) -> dict[str, JsonValue]:
-    """Any run's inputs or outputs as an object: a list of messages becomes `chat_history`, wherever it stands."""
+    """Inputs or outputs as an object; a list of messages in them becomes `chat_history`."""
     form = openai_form(value, forms)
     if is_messages(value):
         return {"chat_history": form}
@@ -325,8 +325,8 @@ def as_object(value: JsonValue, text_key: str, other_key: str, forms: Forms) -> 
 
 
 def config_of(event: Event) -> dict[str, JsonValue]:
-    """Model, provider, parameters and tools; empty for what has none."""
-    form = None  # of what is asked of a model: a prompt alone, or messages
+    """Model, provider, parameters and tools; empty for an event without them."""
+    form = None
     if event.kind is Kind.MODEL:
         is_text = isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
         form = "completion" if is_text else "chat"
@@ -345,7 +345,7 @@ def config_of(event: Event) -> dict[str, JsonValue]:
 
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
-    """The run's own metadata; keys that mean something to the vendor one level down."""
+    """The run's own metadata, with reserved keys one level down."""
     own = views.own_metadata(event)
     moved = {key: value for key, value in own.items() if key in RESERVED}
     free = {key: value for key, value in own.items() if key not in RESERVED}
@@ -353,7 +353,7 @@ def own_metadata(event: Event) -> dict[str, JsonValue]:
 
 
 def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
-    """Metadata of a session: nothing the server sums up itself."""
+    """Metadata of a session, without sums, which the server computes."""
     ours = {
         "tags": list(root.tags) or None, "conversation_id": view.session_id(root), "framework": root.framework,
         **views.ended(root), **view.links(root, LINKS),
@@ -383,7 +383,7 @@ def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
 
 
 def usage_metadata(usage: Usage) -> dict[str, JsonValue]:
-    """Tokens under the names the vendor reads, and how they came about."""
+    """Tokens under the vendor's names, and facts about how they were counted."""
     return {theirs: getattr(usage, ours) for theirs, ours in TOKENS.items()} | {
         "tokens_inferred": usage.inferred or None, "cached": usage.cached or None, "service_tier": usage.service_tier,
         "usage_units": usage.units or None, "usage_problems": list(usage.problems) or None,
@@ -407,17 +407,17 @@ NAMES: Mapping[Kind, Callable[[Event], dict[str, JsonValue]]] = {
     Kind.AGENT: lambda event: {"agent_name": name_of(event)},
     Kind.MODEL: lambda event: {"finish_reason": finish_reason(event)},
 }
-"""Kind → keys of `metadata` that HoneyHive reads for it."""
+"""Kind → its additional keys of `metadata`."""
 
 
 def user_properties(event: Event, view: TreeView) -> dict[str, str] | None:
-    """The user, where there is one."""
+    """The user; None if unknown."""
     user = view.user(event)
     return {"user_id": user} if user else None
 
 
 def feedback_of(event: Event, view: TreeView) -> dict[str, JsonValue] | None:
-    """The feedback on an event: the newest rating and comment, and what the answer should have been."""
+    """The feedback on an event: the newest rating and comment, and the expected answer."""
     found: dict[str, JsonValue] = {}
     for feedback in view.feedback(event):
         found |= feedback_fields(feedback)
@@ -433,14 +433,14 @@ def metrics_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
 
 
 def metrics_in(feedback: Feedback) -> dict[str, JsonValue]:
-    """The scores of one feedback; the comment on the one that has a name explains it, by the vendor's convention."""
+    """The scores of one feedback. A comment on a named score explains it, by the vendor's convention."""
     scores, name, comment = views.scores_in(feedback), feedback.get("name"), feedback.get("comment")
     explained = isinstance(name, str) and name in scores and isinstance(comment, str) and comment
     return {**scores, **({f"{name}_explanation": comment} if explained else {})}
 
 
 def feedback_fields(feedback: Feedback) -> dict[str, JsonValue]:
-    """A feedback under HoneyHive's names. Scores with a name are not here: they are metrics."""
+    """A feedback under HoneyHive's names, without named scores, which are metrics."""
     named = {"comment": "comment", "user_id": "user", "ground_truth": "correction", "metadata": "metadata"}
     return without_nulls(
         {"rating": views.rating(feedback), **{theirs: feedback.get(ours) for theirs, ours in named.items()}}

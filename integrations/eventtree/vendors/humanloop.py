@@ -1,12 +1,12 @@
-"""What both generations of Humanloop's API share: settings, messages, model settings, and what goes to `metadata`.
+"""Code that both generations of Humanloop's API share: settings, messages, model settings, and `metadata`.
 
 The hosted service closed in September 2025: set `base_url` (or HUMANLOOP_API_URL, HUMANLOOP_BASE_URL, HUMANLOOP_URL) to
 an installation of your own, with or without the version path. The default still names the old host.
 
-Neither API has a place for tags, a session's name, a status, notes, the run's own name, the model that answered where
-another name was asked for, cached tokens, the time to the first token or a traceback: the function `metadata` collects
-them for a log's field of that name, beside the run's own. Where the user has a key of the same name, the user's stays
-and ours is `eventtree.<key>`.
+Neither API has fields for tags, a session's name, a status, notes, the run's own name, the model that answered under
+another name than it was asked for, cached tokens, the time to the first token or a traceback. The function `metadata`
+puts them into a log's field of that name, beside the run's own metadata. If the user has a key of the same name, ours
+becomes `eventtree.<key>`.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class Humanloop(Vendor):
     """The last part of the base url: v4 or v5."""
 
     project: str = "default"
-    """v5: the folder that holds the Files; v4: the project. It comes into being with the first log."""
+    """v5: the folder of the Files; v4: the project. The first log creates it."""
 
     save: bool = True
     """False asks Humanloop to keep no inputs and outputs."""
     provider_payloads: bool = False
-    """Send model calls as `provider_request` and `provider_response` too: as the framework knows them, not the bytes
-    of the provider's wire.
+    """Send model calls as `provider_request` and `provider_response` too, as the framework has them, not as they were
+    sent to the provider.
     """
 
     @classmethod
     def normal_url(cls, url: str) -> str:
-        """`url` with this generation's version path, whichever it had."""
+        """`url` with this generation's version path instead of its own."""
         return re.sub(r"/v[45]$", "", url.rstrip("/")) + f"/{cls.version}"
 
     def auth(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Humanloop(Vendor):
         return {"X-API-KEY": self.key}
 
     def advice(self) -> tuple[str, ...]:
-        """The default host is no more."""
+        """A warning if the host is the default, which has closed."""
         if self.base_url != self.normal_url(self.default_url):
             return ()
         return ("the hosted service closed in September 2025: set base_url=… or HUMANLOOP_API_URL to a host of yours",)
@@ -88,13 +88,13 @@ def slug(name: str) -> str:
 # Messages
 
 ROLES = frozenset({"user", "assistant", "system", "tool"})
-"""Roles that both APIs know in every edition (`developer` came with 0.8.38 alone)."""
+"""Roles of both APIs in every edition (`developer` exists only since 0.8.38)."""
 
 DETAILS = ("high", "low", "auto")
 
 
 def message(value: JsonValue, role: str = "user") -> Fields:
-    """A message as Humanloop takes it: no nulls, parts of text and images only, a speaker it does not know by name."""
+    """A message in Humanloop's form: no nulls, parts of text and images only; an unknown role becomes the `name`."""
     form = openai_message(value, role)
     known = role_among(ROLES, form["role"])
     if known is None:
@@ -106,7 +106,7 @@ def message(value: JsonValue, role: str = "user") -> Fields:
 
 
 def part(value: Mapping[str, JsonValue]) -> Fields:
-    """A part of a message: text, or an image by its address; anything else as text."""
+    """A part of a message: text, or an image by its URL; anything else as text."""
     image = value.get("image_url") if value.get("type") == "image_url" else None
     known = {"url": image} if isinstance(image, str) else image
     if isinstance(known, dict) and isinstance(known.get("url"), str):
@@ -116,7 +116,7 @@ def part(value: Mapping[str, JsonValue]) -> Fields:
 
 
 def asked(event: Event, forms: Forms) -> tuple[list[Fields] | None, Fields]:
-    """A run's inputs as (messages, the rest as an object). Messages are None where the inputs hold none."""
+    """A run's inputs as (messages, the rest as an object). Messages are None if the inputs have none."""
     inputs = event.inputs
     listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
     if not (forms.are_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
@@ -126,10 +126,10 @@ def asked(event: Event, forms: Forms) -> tuple[list[Fields] | None, Fields]:
 
 
 def answered(event: Event) -> tuple[Fields | None, str | None]:
-    """A run's outputs as (message, text), of a model the first generation. Without a message, it is None.
+    """A run's outputs as (message, text), of a model its first generation. The message is None if there is none.
 
-    The message is the output itself, or the last assistant message of its `messages`; the text the one string both
-    APIs ask for: a message's text, else text as it is, else JSON.
+    It is the output itself, or the last assistant message of its `messages`. The text is the string that both APIs
+    require: a message's text, else the output as text or JSON.
     """
     outputs, found = event.outputs, None
     text: str | None
@@ -148,7 +148,7 @@ def answered(event: Event) -> tuple[Fields | None, str | None]:
 
 
 def as_object(value: JsonValue) -> Fields:
-    """An object as it is, nothing as {}, anything else under `input`."""
+    """An object unchanged, None as {}, anything else under `input`."""
     if isinstance(value, dict):
         return value
     return {} if value is None else {"input": value}
@@ -160,16 +160,16 @@ def called(event: Event) -> str:
 
 
 def asked_model(event: Event) -> str | None:
-    """The model by the name it was asked for: what answers may differ from call to call."""
+    """The model by the name it was asked for; the name in the answer may differ from call to call."""
     return event.asked_model or event.model
 
 
 def model(event: Event) -> str:
-    """The model's name, which both APIs insist on."""
+    """The model's name, which both APIs require."""
     return (asked_model(event) or "").strip() or "unknown"
 
 
-# Model settings: they make a version of a File, so nothing that belongs to one call may be among them
+# Model settings: other settings make a new version of a File, so nothing of a single call may be among them
 
 PROVIDERS = {
     "openai": "openai", "azure": "openai_azure", "azure_openai": "openai_azure", "openai_azure": "openai_azure",
@@ -179,11 +179,11 @@ PROVIDERS = {
     "vertexai": "google", "vertex_ai": "google", "gemini": "google", "groq": "groq", "replicate": "replicate",
     "mock": "mock",
 }  # fmt: skip
-"""Names in use → Humanloop's list. What is not here is left out of `provider` and named beside it."""
+"""Frameworks' names of providers → Humanloop's. Others are not sent as `provider`, but beside it."""
 
 
 def provider(event: Event, known: Collection[str]) -> str | None:
-    """The event's provider, if it is among those `known`."""
+    """The event's provider, if it is one of `known`."""
     name = PROVIDERS.get(re.sub(r"[^a-z]+", "_", (event.provider or "").lower()))
     return name if name in known else None
 
@@ -196,19 +196,19 @@ def whole(value: JsonValue) -> int | None:
 
 
 def tokens(value: JsonValue) -> int | None:
-    """The value if it can be a limit on tokens; -1 is none."""
+    """The value if it can be a limit on tokens; -1 means no limit."""
     limit = whole(value)
     return limit if limit is not None and limit >= -1 else None
 
 
 def stops(value: JsonValue) -> str | list[str] | None:
-    """The value if it is a text, or a list of texts, that ends a generation."""
+    """The value if it is a text or a list of texts."""
     texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
     return value if isinstance(value, str) else texts or None
 
 
 def response_format(value: JsonValue) -> Fields | None:
-    """The value if it asks for JSON in the way Humanloop knows."""
+    """The value if it asks for JSON in Humanloop's form."""
     if not isinstance(value, dict) or value.get("type") not in ("json_object", "json_schema"):
         return None
     schema = value.get("json_schema")
@@ -233,7 +233,7 @@ SETTINGS: Mapping[str, tuple[tuple[str, ...], Check]] = {
     "response_format": (("response_format",), response_format),
     "reasoning_effort": (("reasoning_effort",), effort),
 }
-"""Humanloop's field → names of the parameter, and what makes a value of it. Other parameters go to `metadata`."""
+"""Humanloop's field → names of the parameter, and the function that checks its value. Others go to `metadata`."""
 
 NAMED_ELSEWHERE = frozenset({"model", "model_name", "tools"})
 
@@ -251,7 +251,7 @@ def settings(event: Event, fields: Collection[str]) -> Fields:
 
 
 def unplaced(event: Event, fields: Collection[str]) -> Fields:
-    """The parameters that `settings` has no place for."""
+    """The parameters that `settings` does not include."""
     if not event.params:
         return {}
     placed = {name for field in settings(event, fields) for name in SETTINGS[field][0]} | NAMED_ELSEWHERE
@@ -259,9 +259,7 @@ def unplaced(event: Event, fields: Collection[str]) -> Fields:
 
 
 def tool_functions(event: Event) -> list[Fields]:
-    """The tools a model was offered: flat, with a description even where none was given. One that the provider runs
-    itself goes by its name or type.
-    """
+    """The tools offered to a model: flat, always with a description. The provider's own tools have a name or type."""
     functions = []
     for tool in tools_of(event):
         given = tool.get("function")
@@ -277,7 +275,7 @@ def tool_functions(event: Event) -> list[Fields]:
     return functions
 
 
-# What is known and has no field of its own
+# Metadata
 
 USAGE_FIELDS = frozenset({"input_tokens", "output_tokens"})
 
@@ -285,7 +283,7 @@ USAGE_FIELDS = frozenset({"input_tokens", "output_tokens"})
 def metadata(
     event: Event, view: TreeView, more: Mapping[str, JsonValue], placed: Collection[str] = USAGE_FIELDS
 ) -> Fields:
-    """The run's own, then `more` and all else that has no field (tokens of the names `placed` have one)."""
+    """The run's own metadata, then `more` and all values that have no field (token counts in `placed` have one)."""
     known: Fields = {"kind": str(event.kind), "name": event.name, "status": str(event.status)}
     if event.status is not Status.OK:
         known["status_reason"] = views.ended(event).get("status_reason")
@@ -304,7 +302,7 @@ def metadata(
 
 
 def figures(event: Event, placed: Collection[str]) -> Fields:
-    """What is known of an answer and its price."""
+    """An answer's model, times, tokens and cost, as far as they have no field."""
     usage, cost = views.usage_rest(event, placed), views.cost_of(event.cost) if event.cost else {}
     return {
         "response_model": event.model if event.asked_model else None, "time_to_first_token": first_token(event),
@@ -318,14 +316,14 @@ LOG = "log"
 
 
 def stdout(event: Event) -> str | None:
-    """The lines that were logged during a run, where a `LogHandler` gathered them."""
+    """The log lines that a `LogHandler` recorded during a run."""
     values = [note.value for note in event.notes if note.name == LOG] if event.notes else ()
     lines = [as_text(value.get("line")) if isinstance(value, dict) else as_text(value) for value in values]
     return "\n".join(lines) or None
 
 
 def payloads(event: Event, forms: Forms) -> Fields:
-    """A model call as its provider's client is asked and as it messages: messages in OpenAI form, its own usage."""
+    """A model call's request and response: messages in OpenAI form, usage in the provider's."""
     inputs = event.inputs if isinstance(event.inputs, dict) else {}
     given = {"prompt": inputs["prompt"]} if is_text_model(event) else {"messages": asked(event, forms)[0]}
     messages = [openai_message(one, "assistant") for one in messages_out(event)]
@@ -337,11 +335,11 @@ def payloads(event: Event, forms: Forms) -> Fields:
 
 
 LINKS = ("dataset_id", "experiment", "expected", "scores")
-"""Ties to a dataset that have no field of their own."""
+"""Links to a dataset that have no field of their own."""
 
 
 def tokens_and_cost(event: Event) -> Fields:
-    """Tokens and US dollars under the names both APIs share."""
+    """Tokens and US dollars, in fields of both APIs."""
     usage, cost = event.usage, event.cost
     return {
         "prompt_tokens": usage.input_tokens if usage else None, "output_tokens": usage.output_tokens if usage else None,
@@ -350,7 +348,7 @@ def tokens_and_cost(event: Event) -> Fields:
     }  # fmt: skip
 
 
-def other_words(event: Event) -> Fields:
+def rest_of_answer(event: Event) -> Fields:
     """Parts of a model's answer that have no field: further generations, and the reasoning of the first."""
     outputs = event.outputs if event.kind is Kind.MODEL and isinstance(event.outputs, dict) else {}
     several: list[Any] = next((outputs[key] for key in ("messages", "texts") if isinstance(outputs.get(key), list)), [])
@@ -359,19 +357,19 @@ def other_words(event: Event) -> Fields:
 
 
 def finish_reason(event: Event) -> str | None:
-    """Why a model stopped, in its first generation."""
+    """The finish reason of a model's first generation."""
     answers = messages_out(event) if event.kind is Kind.MODEL else []
     reason = answers[0].get("finish_reason") if answers else None
     return reason if isinstance(reason, str) else None
 
 
 def is_text_model(event: Event) -> bool:
-    """Whether a model was given a prompt and no messages."""
+    """Whether a model's inputs are a prompt, not messages."""
     return isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
 
 
 def datapoint(event: Event, view: TreeView) -> str | None:
-    """The dataset row the tree was made from; it stands on the root."""
+    """The id of the dataset row of the tree, on its root."""
     return text_or_none(view.links(event, ("datapoint_id",)).get("datapoint_id")) if view.has_links else None
 
 
@@ -394,4 +392,4 @@ def judgments(feedback: Mapping[str, JsonValue]) -> list[tuple[str, str | float]
     if rating is not None:
         found.append(("rating", "good" if rating >= GOOD else "bad"))
     words = ((key, feedback.get(key)) for key in ("correction", "comment"))
-    return found + [(key, as_text(said)) for key, said in words if said not in (None, "")]
+    return found + [(key, as_text(text)) for key, text in words if text not in (None, "")]

@@ -9,22 +9,22 @@ embedding, reranker                       `config.other`
 internal                                  dropped; its children hang under the nearest shown ancestor
 ========================================  ==========================================================================
 
-Where things go: tree → `session_reference_id`; id → `reference_id`; parent → `parent_reference_id`, never in the
+Fields: tree → `session_reference_id`; id → `reference_id`; parent → `parent_reference_id`, never in the
 parent's own request (a wave is a depth); start → `created_at`; `duration` seconds; costs US dollars; inputs → `inputs`,
 messages → `messages`; outputs → `output` (always text: JSON where they are none) and `output_message`; error → `error`;
 environment → `environment`; `eventtree_datapoint_id` of the root's metadata → `source_datapoint_id`; `source` is
-`eventtree`; feedback that is known by then → `feedback` (named scores, `rating` good or bad, `correction`, `comment`).
+`eventtree`; feedback known so far → `feedback` (named scores, `rating` good or bad, `correction`, `comment`).
 
-No place of their own: user, finish reason, tool choice, the user's session, other parameters, and what
-`humanloop.metadata` lists; all go to `metadata`. A provider outside the closed list is named in `config.other`.
+Without a field of their own: user, finish reason, tool choice, the user's session, other parameters, and the values of
+`humanloop.metadata`; all go to `metadata`. A provider outside the closed list is named in `config.other`.
 
 A root whose `eventtree_run_id` and datapoint are known goes to `/evaluations/{id}/log`, unless the run id is a UUID
-(HoneyHive's); it stands in `metadata` too. Late feedback goes to `/feedback`.
+(HoneyHive's); the run id is in `metadata` too. Late feedback goes to `/feedback`.
 
-A run that ends after its Log went out is updated by PATCH: output, error and duration, nothing else can be.
+A run that ends after its Log was sent is updated by PATCH: only output, error and duration can be.
 
-An answer is a list as long as the request's; from it the server's id of each event is learned (`data_id:EVENT`), the
-only name under which feedback can be given later. Nothing says that a repeated `reference_id` is harmless.
+An answer is a list as long as the request's. It has the server's id of each event (`data_id:EVENT`), which later
+feedback needs. Whether a repeated `reference_id` is harmless is not documented.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
 from eventtree.serializer.times import from_ns, iso, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
@@ -49,7 +49,7 @@ PROVIDERS = frozenset(humanloop.PROVIDERS.values()) - {"bedrock", "deepseek"}
 """The closed list of the earlier of the two specifications."""
 SETTINGS = frozenset(humanloop.SETTINGS) - {"reasoning_effort"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-"""A `run_id` of this form is HoneyHive's, never an evaluation's, and stands in `metadata` alone."""
+"""A `run_id` of this form is HoneyHive's, not an evaluation's, and goes to `metadata` alone."""
 
 
 class HumanloopV4(Humanloop):
@@ -78,11 +78,11 @@ class HumanloopV4(Humanloop):
         return Encoded(tuple(items), view.dropped(tree))
 
     def item(self, event: Event, view: TreeView, depth: int) -> Item:
-        """A Log; the root's goes to its evaluation, where that and the datapoint are known."""
+        """A Log; the root's goes to its evaluation, if that and the datapoint are known."""
         log, row_id = self.log(event, view), humanloop.datapoint(event, view)
         run_id = humanloop.text_or_none(view.dataset_field("run_id")) if row_id is not None else None
         if run_id is None or row_id is None or UUID.fullmatch(run_id):
-            return made((event.id, view.id, (event.id,), "logs", to_json(log), depth, ()))
+            return new_item((event.id, view.id, (event.id,), "logs", to_json(log), depth, ()))
         place = (("evaluation_id", quote(run_id, safe="")),)
         content = to_json({"datapoint_id": row_id, "log": log})
         return Item(event.id, view.id, (event.id,), "evaluation", content, depth, place)
@@ -102,8 +102,8 @@ class HumanloopV4(Humanloop):
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Feedback needs the server's own id of a Log: the newest 20,000 or more are remembered."""
         data_id = learned.get(f"data_id:{views.target(feedback, tree)}")
-        said = () if data_id is None else opinions(feedback)
-        bodies = (to_json({**item, "data_id": data_id}) for item in said)
+        items = () if data_id is None else opinions(feedback)
+        bodies = (to_json({**item, "data_id": data_id}) for item in items)
         key, on = feedback["key"], feedback["tree"]
         return Encoded(tuple(Item(f"{key}.{at}", on, (), "feedback", body) for at, body in enumerate(bodies)))
 
@@ -113,7 +113,7 @@ class HumanloopV4(Humanloop):
         answer, text = humanloop.answered(event)
         is_model = event.kind is Kind.MODEL
         given = view.feedback(event) if view.has_feedback else ()
-        said = [one for feedback in given for one in opinions(feedback)]
+        judged = [one for feedback in given for one in opinions(feedback)]
         known = {
             "project": self.project, "session_reference_id": event.tree_id, "reference_id": event.id,
             "parent_reference_id": view.parent_id(event),
@@ -123,7 +123,7 @@ class HumanloopV4(Humanloop):
             **(humanloop.tokens_and_cost(event) if is_model else {}), "stdout": humanloop.stdout(event),
             **(humanloop.payloads(event, view.forms) if self.provider_payloads and is_model else {}),
             "source": "eventtree",
-            "metadata": metadata(event, view), "feedback": said or None,
+            "metadata": metadata(event, view), "feedback": judged or None,
             "environment": humanloop.text_or_none(event.environment),
             "source_datapoint_id": humanloop.datapoint(event, view), "save": None if self.save else False,
         }  # fmt: skip
@@ -150,7 +150,7 @@ def ending(event: Event, text: str | None) -> Fields:
 
 
 def model_config(event: Event) -> Fields:
-    """The config of a model call. It makes a version, so nothing of a single call may be in it; its keys are closed."""
+    """The config of a model call. Each other config is a new version, so nothing of a single call may be in it."""
     provider = humanloop.provider(event, PROVIDERS)
     tools = [{key: value for key, value in tool.items() if key != "strict"} for tool in humanloop.tool_functions(event)]
     known = {
@@ -170,17 +170,17 @@ def tool_config(event: Event) -> Fields:
 
 
 def metadata(event: Event, view: TreeView) -> Fields:
-    """All that has no field in this generation."""
+    """All values that have no field in this generation."""
     is_model = event.kind is Kind.MODEL
     params = humanloop.unplaced(event, SETTINGS) if is_model else event.params
     more = {"user": view.user(event), "params": params or None, **view.links(event, ("run_id",))}
     if is_model:
-        more |= {"finish_reason": humanloop.finish_reason(event), **humanloop.other_words(event)}
+        more |= {"finish_reason": humanloop.finish_reason(event), **humanloop.rest_of_answer(event)}
     return humanloop.metadata(event, view, more, humanloop.USAGE_FIELDS if is_model else ())
 
 
 def opinions(feedback: Feedback) -> list[Fields]:
-    """A feedback as one item for each thing it judges."""
+    """A feedback as one item for each judgment."""
     user, at = humanloop.text_or_none(feedback.get("user")), from_ns(feedback.get("at"))
     return [
         without_nulls({"type": name, "value": as_text(value), "user": user, "created_at": iso(at) if at else None})

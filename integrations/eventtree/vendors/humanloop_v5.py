@@ -13,7 +13,7 @@ root that is neither chain nor agent      childless: stands alone, in no trace. 
 internal                                  dropped; its children hang under the nearest shown ancestor
 ========================================  ==========================================================================
 
-Where things go: id → `log_id`; name, of a model the named prompt's → `path` (`project/flows/name`,
+Fields: id → `log_id`; name, of a model the named prompt's → `path` (`project/flows/name`,
 `project/prompts/name`, …: a path holds one File of one type, so each type has its folder); parent → `trace_parent_id`;
 times ISO, `provider_latency` seconds, costs US dollars; inputs → `inputs`, messages → `messages`; outputs → `output`
 (always text: JSON where they are none) and `output_message`; error → `error` (type and message; to be interrupted or
@@ -42,7 +42,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind
 from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
 from eventtree.serializer.times import end_of, iso, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
@@ -76,7 +76,7 @@ CHOICES = {"none": "none", "auto": "auto", "required": "required", "any": "requi
 
 @dataclass(slots=True)
 class Log:
-    """A Log of a trace: its parent, the wave in which it goes out, and (of a flow) after which it is completed."""
+    """A Log of a trace: its parent, the wave in which it is sent, and the wave after which a flow is completed."""
 
     id: str
     event: Event
@@ -84,13 +84,13 @@ class Log:
     parent: Log | None
     wave: int
     last: int
-    """The highest wave of this Log and of all below it; a flow's completion comes after it."""
+    """The last wave of this Log and of all below it; a flow is completed after it."""
     made: bool = False
-    """A flow that stands for no event of its own."""
+    """Whether it is a flow without an event of its own."""
 
     @property
     def is_opened(self) -> bool:
-        """Whether it is a flow that is completed later, when all below it is there."""
+        """Whether it is a flow that is completed later, after all Logs below it."""
         return self.form == "flow" and self.last > self.wave
 
 
@@ -129,16 +129,16 @@ class HumanloopV5(Humanloop):
         if log.is_opened:
             fields[self.dialect] = "incomplete"
         event_ids = () if log.made else (log.event.id,)
-        return made((log.id, view.id, event_ids, log.form, to_json(fields), log.wave, ()))
+        return new_item((log.id, view.id, event_ids, log.form, to_json(fields), log.wave, ()))
 
     def completion(self, log: Log) -> Item:
-        """The PATCH that completes a flow; it repeats how the flow ended, which has to be known by then."""
+        """The PATCH that completes a flow; it repeats the flow's outputs and error, which the vendor requires."""
         fields = without_nulls({self.dialect: "complete", **ending(log.event, humanloop.answered(log.event)[1])})
         place = (("log_id", quote(log.id, safe="")),)
         return Item(f"{log.id}:complete", log.event.tree_id, (), "complete", to_json(fields), log.last + 1, place)
 
     def feedback(self, log: Log, view: TreeView, wave: int) -> list[Item]:
-        """The POSTs that judge a Log; where only flows have ids of ours, the flow above it."""
+        """The POSTs that judge a Log; in the older dialect, where only flows have our ids, the flow above it."""
         judged = self.judged(log)
         items = []
         for at, feedback in enumerate(view.feedback(log.event) if judged else ()):
@@ -147,7 +147,7 @@ class HumanloopV5(Humanloop):
         return items
 
     def judged(self, log: Log) -> str | None:
-        """The id of the Log that feedback on a Log is for; None where none has one."""
+        """The id of the Log that gets the feedback on a Log; None if there is none."""
         found = nearest_flow(log) if self.dialect == "trace_status" else log
         return found.id if self.dialect == "log_status" or found.form == "flow" else None
 
@@ -160,7 +160,7 @@ class HumanloopV5(Humanloop):
         return items
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
-        """Judgments of the Log; where only flows have ids of ours, of the flow above it."""
+        """Judgments of the Log; in the older dialect, of the flow above it."""
         judged: str | None = views.target(feedback, tree)
         if self.dialect == "trace_status":
             logs = {} if tree is None else {log.id: log for log in trace(TreeView.of(tree), self.dialect)}
@@ -168,7 +168,7 @@ class HumanloopV5(Humanloop):
         return Encoded(tuple(self.judges(feedback["key"], judged, feedback["tree"], feedback)) if judged else ())
 
     def judgment(self, key: str, judged: str, name: str, judgment: str | float, feedback: Feedback) -> Fields:
-        """An Evaluator's Log: `rating` and `correction` are there from the start, others are made as they come."""
+        """An Evaluator's Log. `rating` and `correction` exist from the start, others are created by their first Log."""
         given = feedback.get("metadata")
         own = given if isinstance(given, dict) else {}
         returns = "number" if isinstance(judgment, float) else "text"
@@ -215,7 +215,7 @@ def trace(view: TreeView, dialect: Dialect) -> list[Log]:
     first, form = view.root, FORMS[view.root.kind]
     if form == "flow" or len(view.tree.events) == 1:
         root = Log(first.id, first, form, None, 0, 0)
-    else:  # it cannot hold a trace: a flow is made for it
+    else:  # only a flow can have a trace: one is made
         root = Log(derived_id(f"trace:{view.id}"), first, "flow", None, 0, 0, made=True)
     logs = {root.id: root}
     for event in paced(view.tree.events if root.made else view.tree.events[1:]):
@@ -232,7 +232,7 @@ def trace(view: TreeView, dialect: Dialect) -> list[Log]:
 
 
 def derived_id(name: str) -> str:
-    """An id for what is no event: the same whenever it is asked for."""
+    """An id for a Log without an event, always the same for one name."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"eventtree:{name}"))
 
 
@@ -247,7 +247,7 @@ def nearest_flow(log: Log) -> Log:
 
 
 def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
-    """A flow; its outputs go along at once, so that nothing is lost where the completion is refused."""
+    """A flow. It has its outputs from the start, so that they are not lost if the completion is refused."""
     messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
     fields = {"flow": FLOW, dialect: "complete", "inputs": inputs, **ending(event, text)}
@@ -258,7 +258,7 @@ def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 
 
 def ending(event: Event, text: str | None) -> Fields:
-    """How a flow ended: the text of its outputs (empty where nothing is known), and its error."""
+    """How a flow ended: the text of its outputs (empty if unknown), and its error."""
     error = views.failure(event)
     return {"output": "" if text is None and error is None else text, "error": error}
 
@@ -284,7 +284,7 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     choice = tool_choice(params.get("tool_choice"))
     params = {key: value for key, value in params.items() if key != "tool_choice" or choice is None}
     offered = humanloop.tool_functions(event)
-    more = {"params": params or None, **humanloop.other_words(event)}
+    more = {"params": params or None, **humanloop.rest_of_answer(event)}
     return {
         "prompt": {**kernel(event, dialect), **({"tools": offered} if offered else {})}, "inputs": inputs,
         "messages": messages, "output": text, "output_message": answer, "tool_choice": choice,
@@ -295,7 +295,7 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 
 
 def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
-    """A tool, or what Humanloop knows as one: retriever, embedding, reranker."""
+    """A tool, or a retriever, embedding or reranker, which are tools to Humanloop."""
     _, text = humanloop.answered(event)
     kind, name = str(event.kind), humanloop.called(event)
     attributes = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
@@ -311,14 +311,14 @@ BODIES = {"flow": flow_body, "agent": agent_body, "prompt": prompt_body, "tool":
 
 
 def edition(dialect: Dialect) -> tuple[frozenset[str], frozenset[str]]:
-    """The kernel's settings and the counts of tokens that this generation has fields for."""
+    """The kernel's settings and the token counts that have fields in this dialect."""
     if dialect == "trace_status":
         return SPEC5_SETTINGS, humanloop.USAGE_FIELDS
     return frozenset(humanloop.SETTINGS), humanloop.USAGE_FIELDS | {"reasoning_tokens"}
 
 
 def kernel(event: Event, dialect: Dialect) -> Fields:
-    """The kernel of a Prompt or an Agent. It makes a version, so it holds nothing of a single call."""
+    """The kernel of a Prompt or an Agent. Each other kernel is a new version, so nothing of a single call is in it."""
     known = SPEC5_PROVIDERS if dialect == "trace_status" else frozenset(humanloop.PROVIDERS.values())
     provider = humanloop.provider(event, known)
     fields = {
@@ -331,7 +331,7 @@ def kernel(event: Event, dialect: Dialect) -> Fields:
 
 
 def tool_choice(value: object) -> str | Fields | None:
-    """The choice in OpenAI's form; None where it is in another's."""
+    """The choice, if it is in OpenAI's form; else None."""
     if isinstance(value, str):
         return CHOICES.get(value)
     function = value.get("function") if isinstance(value, dict) else None

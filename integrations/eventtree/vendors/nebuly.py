@@ -109,7 +109,7 @@ class Nebuly(Vendor):
         return url.split("/event-ingestion", 1)[0].rstrip("/")
 
     def encode(self, tree: EventTree) -> Encoded:
-        """One item for the tree, or none and the reason for every event."""
+        """One item for the tree, or none, with a reason for every event."""
         view = TreeView.of(tree)
         shown = view.tree
         user, question, reason = self.about(shown)
@@ -121,7 +121,7 @@ class Nebuly(Vendor):
         return Encoded((item,), {**no_place, **view.dropped(tree)})
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
-        """Linked by user, question and answer, so the tree must still be in the journal; named scores become tags."""
+        """Feedback, and named scores as tags. Nebuly links both by user, question and answer, so the tree is needed."""
         if tree is None:
             return Encoded(())
         shown = TreeView.of(tree).tree
@@ -142,7 +142,7 @@ class Nebuly(Vendor):
         return Encoded(tuple(items))
 
     def about(self, tree: EventTree) -> tuple[str, str, str | None]:
-        """The tree's user (the root's first; blank names are none), what the user wrote, and why it is not taken."""
+        """The tree's user (the root's first; blank names are skipped), the user's text, and why it cannot be sent."""
         named = (event.user for event in paced(tree.events) if event.user and event.user.strip())
         candidates: list[Iterable[str]] = [
             [user_text(tree.root.inputs)],
@@ -154,14 +154,14 @@ class Nebuly(Vendor):
         return user, question, "no_end_user" if not user else "no_user_text" if not question else None
 
     def advice(self) -> tuple[str, ...]:
-        """Trees without a user are not taken."""
+        """Warnings about trees that would be dropped."""
         if self.end_user and self.end_user.strip():
             return (NO_TEXT,)
         hint = self.drop_hints["no_end_user"]
         return (f"no end_user: trees without a user are dropped as no_end_user. {hint}", NO_TEXT)
 
     def group(self) -> Fields:
-        """The group of all users, where there is one."""
+        """The group of all users, if the setting names one."""
         return without_nulls({"end_user_group_profile": self.end_user_group_profile})
 
     def interaction(self, view: TreeView, user: str, question: str) -> Fields:
@@ -175,7 +175,7 @@ class Nebuly(Vendor):
             "tags": tags(view), **({"hide_content": True} if self.hide_content else {}),
             **({"feature_flags": flags} if flags else {}), **self.group(),
         }  # fmt: skip
-        given = [item for said in tree.feedback for item in feedback_items(said)]
+        given = [item for one in tree.feedback for item in feedback_items(one)]
         feedback = {FEEDBACK_FIELD[self.version]: given} if given or self.version == "v3" else {}
         return {"interaction": fields, "traces": steps(view, self.version), **feedback, "anonymize": self.anonymize}
 
@@ -189,26 +189,26 @@ def texts_of(value: JsonValue) -> list[str]:
 FEEDBACK_FIELD: Mapping[Version, str] = {"v2": "feedback_actions", "v3": "user_feedback"}
 
 
-# What the user wrote, and what the user saw
+# The user's question, and the answer
 
 QUESTION = (
     "question", "input", "query", "user_input", "user_message", "query_str", "str_or_query_bundle", "message", "prompt",
     "text", "content", "messages",
 )  # fmt: skip
-"""Where the user's text stands in an object, likeliest first."""
+"""Keys of an object that may have the user's text, likeliest first."""
 
 ANSWER = (
     "answer", "output", "response", "result", "final_answer", "final_output", "completion", "generation", "message",
     "text", "content", "texts", "messages", "documents",
 )  # fmt: skip
-"""Where the answer stands in an object, likeliest first."""
+"""Keys of an object that may have the answer, likeliest first."""
 
 DEPTH = 8
-"""Objects within objects that are looked through for a text."""
+"""Levels of objects that are searched for a text."""
 
 
 def answer_of(tree: EventTree) -> str:
-    """The text the user saw; never empty."""
+    """The text that the user saw; never empty."""
     root = tree.root
     found = shown_text(root.outputs)
     if not found.strip() and root.status is not Status.ERROR:
@@ -218,7 +218,7 @@ def answer_of(tree: EventTree) -> str:
 
 
 def of_kind(tree: EventTree, kind: Kind) -> list[Event]:
-    """Events of a kind, by time."""
+    """Events of a kind, by start."""
     return in_time(event for event in paced(tree.events) if event.kind is kind)
 
 
@@ -228,7 +228,7 @@ def in_time(events: Iterable[Event]) -> list[Event]:
 
 
 def user_text(value: JsonValue, depth: int = DEPTH) -> str:
-    """The user's words in a run's inputs."""
+    """The user's text in a run's inputs."""
     if isinstance(value, str):
         return value
     if is_message(value) or is_messages(value):
@@ -237,7 +237,7 @@ def user_text(value: JsonValue, depth: int = DEPTH) -> str:
 
 
 def shown_text(value: JsonValue, depth: int = DEPTH) -> str:
-    """The words in a run's outputs that a user would be shown; JSON where there are none in a known place."""
+    """The text in a run's outputs that a user would see; JSON if none is found."""
     if is_message(value) or is_messages(value):
         messages = value if isinstance(value, list) else [value]
         return last_by(messages, "assistant") or next((t for t in map(words, reversed(messages)) if t.strip()), "")
@@ -251,27 +251,27 @@ def shown_text(value: JsonValue, depth: int = DEPTH) -> str:
 def first_text(
     value: Mapping[str, JsonValue], keys: Iterable[str], find: Callable[[JsonValue, int], str], depth: int
 ) -> str:
-    """The first text under one of `keys`, else the only value if that is text."""
+    """The first text under one of `keys`, else the object's only value if that is text."""
     texts = (find(value[key], depth - 1) for key in keys if key in value)
     alone = next(iter(value.values())) if len(value) == 1 else None
     return next((text for text in texts if text.strip()), alone if isinstance(alone, str) else "")
 
 
 def last_by(messages: Iterable[Mapping[str, JsonValue]], role: str) -> str:
-    """The text of the last message in a role that has any."""
+    """The text of the last message with this role that has any."""
     spoken = [text_of(message.get("content")) for message in messages if role_of(message) == role]
     return next((text for text in reversed(spoken) if text.strip()), "")
 
 
 def failure(event: Event) -> str | None:
-    """Status and error of a run that did not end well; None for one that did."""
+    """Status and error of a run that did not end with `ok`; None for one that did."""
     if event.status is Status.OK:
         return None
     return f"[{event.status!s}] {views.error_line(event) or ''}".strip()
 
 
 def span(tree: EventTree) -> tuple[datetime, datetime]:
-    """When the interaction began and ended: with its root, or with what is known of it."""
+    """Start and end of the interaction: those of its root, or its last event's end."""
     start = in_utc(tree.root.start)
     end = end_of(tree.root)
     if end is None:
@@ -290,7 +290,7 @@ def role_of(message: Mapping[str, JsonValue]) -> str:
 
 
 def words(message: Mapping[str, JsonValue]) -> str:
-    """A message's text, its tool calls spelled out."""
+    """A message's text, with its tool calls as text."""
     calls = message.get("tool_calls")
     lines = [text_of(message.get("content"))]
     lines += [call_text(call) for call in calls] if isinstance(calls, list) else []
@@ -305,7 +305,7 @@ def call_text(call: JsonValue) -> str:
 
 
 def conversation(event: Event, forms: Forms) -> list[Fields]:
-    """A model's messages, ending on a user turn as Nebuly asks: a trailing answer is cut, an empty turn added."""
+    """A model's messages, ending with a user's turn as Nebuly requires: later answers are cut, an empty turn added."""
     messages = forms.of(messages_in(event, forms.are_messages), turn)
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
@@ -328,7 +328,7 @@ def text_of_model(event: Event) -> str:
 
 
 def steps(view: TreeView, version: Version) -> list[Fields]:
-    """The tree's steps, by time."""
+    """The tree's steps, by start."""
     in_order = paced(in_time(view.tree.events), each=True)
     return [STEPS[event.kind](event, version, view.forms) for event in in_order if event.kind in STEPS]
 
@@ -380,12 +380,12 @@ def texts_out(value: JsonValue) -> list[str]:
 
 
 def model(event: Event) -> str:
-    """The model's name; `unknown` as in Nebuly's own client where there is none."""
+    """The model's name, else `unknown`, as in Nebuly's own client."""
     return (event.model or "").strip() or "unknown"
 
 
 LARGEST_USD = 12
-"""Digits before the point of the largest amount that is one; a longer one would be a number no reader takes."""
+"""Power of ten of the largest amount; a larger one would overflow a reader's integers."""
 
 
 def micro_dollars(usd: Decimal | None) -> int | None:
@@ -399,7 +399,7 @@ def micro_dollars(usd: Decimal | None) -> int | None:
 
 
 def tags(view: TreeView) -> dict[str, str]:
-    """All that is known of the tree and can be text. The user's own tags win over ours of the same name."""
+    """All facts about the tree that can be text. The user's own tags win over ours of the same name."""
     root = view.root
     known = {
         "tree_id": root.tree_id, "name": root.name, "environment": root.environment, "framework": root.framework,
@@ -415,11 +415,11 @@ def tags(view: TreeView) -> dict[str, str]:
 
 
 LINKS = ("datapoint_id", "dataset_id", "run_id", "experiment", "expected")
-"""Ties to a dataset that become tags."""
+"""Links to a dataset that become tags."""
 
 
 def listed(given: Iterable[str]) -> dict[str, str]:
-    """A list of tags as a map: `k:v` → k, a bare one → "true", what comes twice joined."""
+    """A list of tags as a map: `k:v` → k, a bare one → "true"; several values of one key are joined."""
     found: dict[str, list[str]] = {}
     for tag in given:
         key, _, value = (part.strip() for part in tag.partition(":"))
@@ -431,7 +431,7 @@ def listed(given: Iterable[str]) -> dict[str, str]:
 
 
 def dotted(metadata: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Metadata as flat text, as Nebuly's own converters have it: nested keys joined with dots, lists with commas."""
+    """Metadata as flat text, as in Nebuly's own converters: nested keys joined with dots, lists with commas."""
     found: dict[str, str] = {}
     pending = list(metadata.items())[::-1]
     while pending:

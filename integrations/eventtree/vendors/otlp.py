@@ -39,7 +39,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
-from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, made
+from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
 from eventtree.serializer.times import from_ns, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Key, Vendor, in_clear, own_version, without_nulls
 from eventtree.serializer.view import TreeView
@@ -225,7 +225,7 @@ class OTLP(Vendor):
         place, around, path = place_of(view), self._around(view), self._place(TRACES)
         for event in events:
             span = self._span(event, view, place)
-            yield made((event.id, view.id, (event.id,), "spans", around[len(span)] + span, 0, path))
+            yield new_item((event.id, view.id, (event.id,), "spans", around[len(span)] + span, 0, path))
 
     def _place(self, signal: str) -> tuple[tuple[str, str], ...]:
         path, *query = self.traces_endpoint.removeprefix(self.base_url).partition("?")
