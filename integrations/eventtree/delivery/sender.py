@@ -13,8 +13,6 @@ import asyncio
 import gzip
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Protocol
 
 from eventtree import diagnostics
@@ -23,24 +21,18 @@ from eventtree.delivery.gate import Gate
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.lookups import Lookups, RefusedNameError, Replies
 from eventtree.delivery.retry import Act, Backoff, act_of
+from eventtree.delivery.suspects import LONE_TRIES, Piece, StuckError, Suspects
 from eventtree.diagnostics import Warnings
 from eventtree.errors import RequestError
 from eventtree.journal.cursor import Cursor
 from eventtree.pace import paced
-from eventtree.serializer.packing import Group, halves, request, truncate_item
+from eventtree.serializer.packing import Group, request, truncate_item
 from eventtree.serializer.requests import Item, Request, Verdict
 from eventtree.serializer.vendor import Vendor
 
 CUT_OFF_TRIES = 3
 LARGE_BYTES = 512 * 1024
 """A request larger than this that is cut off so often is halved."""
-HALVE_AFTER = 5
-HALVE_AGAIN_AFTER = 2
-"""A request answered 5xx so often in a row is sent in halves; a half is halved after this many."""
-LONE_TRIES = 3
-"""A lone item that a vendor fails on (5xx, or left out of a partial success) is sent so often, then is a dead letter.
-A 5xx counts against the item only if the vendor has taken others since."""
-SUSPECTS = 10_000
 REJECTED = "rejected"
 """Reason why events are dropped that a vendor left out of a request it took."""
 NO_PLACE = frozenset({*range(300, 400), 404, 405})
@@ -69,35 +61,6 @@ class Outcome(Protocol):
         """The vendor takes nothing as it is set up (why), or does again (None)."""
 
 
-class _StuckError(Exception):
-    """One item is answered 5xx again and again, and nothing else was asked since: let others go first."""
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Items that travel together, and how the vendor has answered just these so far."""
-
-    items: Group
-    failed_at: int | None = None
-    """Requests that the vendor had taken when these items, or the piece they were part of, failed first."""
-    halve_after: int = HALVE_AFTER
-    failures: int = 0
-    lone_tries: int = 0
-    cut_off: int = 0
-
-    def halved(self) -> list[_Piece]:
-        return [_Piece(half, self.failed_at, HALVE_AGAIN_AFTER) for half in halves(self.items) if half]
-
-
-@dataclass(slots=True)
-class _Suspect:
-    """An item that failed alone."""
-
-    passed: int
-    """How many requests the vendor had taken when it failed first."""
-    failures: int = 0
-
-
 class Sender:
     """Sends groups of items to one vendor until each item is taken or refused, however long the vendor is away."""
 
@@ -114,10 +77,7 @@ class Sender:
         self.lookups = Lookups(vendor, lambda: outcome.cursor, self.replies, self._send, self.gate)
         self.requests = self.on_the_way = 0
         """Requests so far, and those that have no answer yet."""
-        self._passed = 0
-        """Requests that the vendor has taken."""
-        self._suspects: dict[tuple[str, str], _Suspect] = {}
-        """Tree and key of lone items that failed; kept from one `send` to the next."""
+        self._suspects = Suspects()
 
     async def send(self, waves: Iterable[Sequence[Group]]) -> set[str]:
         """Send wave after wave; returns the trees of which something is stuck.
@@ -149,7 +109,7 @@ class Sender:
     async def _settle(self, group: Group, stuck: set[str]) -> None:
         """Send a group's items until each is taken, refused or stuck: whole, then in smaller and smaller pieces."""
         # What is left of a piece always goes before the pieces behind it: a child never comes before its parent.
-        work = deque(self._pieces(group))
+        work = deque(self._suspects.pieces(group))
         while work:
             piece = work.popleft()
             piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
@@ -168,7 +128,7 @@ class Sender:
             except RefusedNameError as error:
                 self._refuse(piece.items, error.reply.status, self.replies.words(error.reply))
                 continue
-            except _StuckError:
+            except StuckError:
                 stuck.update(item.tree_id for item in piece.items)
                 continue
             # From here on the vendor has answered. A body that speaks of each item counts more than the status.
@@ -180,21 +140,21 @@ class Sender:
             elif len(piece.items) > 1:
                 work.extendleft(reversed(piece.halved()))
             elif act is Act.SPLIT and (smaller := _truncated(piece.items[0], self.vendor)):
-                work.appendleft(_Piece((smaller,)))
+                work.appendleft(Piece((smaller,)))
             else:
                 # A lone item, as short as it can be: this one the vendor will never take.
                 self._refuse(piece.items, reply.status, self.replies.words(reply))
 
-    def _again(self, items: Group, piece: _Piece, reply: Reply) -> list[_Piece]:
+    def _again(self, items: Group, piece: Piece, reply: Reply) -> list[Piece]:
         """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
         # An answer that took others shows that the vendor is there.
-        failed_at = self._passed - 1 if len(items) < len(piece.items) else piece.failed_at
+        failed_at = self._suspects.passed - 1 if len(items) < len(piece.items) else piece.failed_at
         if len(items) > 1:
-            return _Piece(items, failed_at).halved()
+            return Piece(items, failed_at).halved()
         if items and piece.lone_tries + 1 >= LONE_TRIES:
             self._refuse(items, reply.status, self.replies.words(reply))
             return []
-        return [_Piece(items, failed_at, lone_tries=piece.lone_tries + 1)] if items else []
+        return [Piece(items, failed_at, lone_tries=piece.lone_tries + 1)] if items else []
 
     def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
         """Note what an answer says of each item; the items that have to be sent again are returned."""
@@ -220,10 +180,10 @@ class Sender:
 
     def _refuse(self, items: Group, status: int | None, words: str) -> None:
         for item in items:
-            self._suspects.pop((item.tree_id, item.key), None)
+            self._suspects.forget(item)
         self.outcome.refused(items, status, words)
 
-    async def _answer(self, made: Request, piece: _Piece) -> tuple[Act, Reply, Verdict | None]:
+    async def _answer(self, made: Request, piece: Piece) -> tuple[Act, Reply, Verdict | None]:
         """Ask until there is an answer that is about these items, however long the vendor is away.
 
         Act.RETRY comes back only where the vendor fails on these items and not on others.
@@ -231,7 +191,7 @@ class Sender:
         Raises:
             UnansweredError: a large request of several items was cut off again and again. Servers that refuse its
                 size (413) and close at once look like this: the answer is lost in the reset.
-            _StuckError: a lone item fails, and nothing has passed since.
+            StuckError: a lone item fails, and nothing has passed since.
         """
         # A conflict is about one id; whether a whole batch was taken before it does not show.
         idempotent = self.vendor.idempotent and len(made.items) == 1
@@ -253,11 +213,11 @@ class Sender:
             # Verdict before status: some vendors report single items under an error's status.
             verdict = self._verdict(made, reply)
             took_nothing = verdict is not None and all(item.key in verdict.retry for item in made.items)
-            if took_nothing and reply.status >= 500 and not self._has_passed_since(piece):
+            if took_nothing and reply.status >= 500 and not self._suspects.has_passed_since(piece):
                 verdict = None  # and nothing shows that it takes others: it is away
             if verdict is None and act is Act.RETRY:
                 gate.failed(f"HTTP {reply.status}", reply.headers)
-                if reply.status >= 500 and self._is_its_fault(piece):
+                if reply.status >= 500 and self._suspects.is_at_fault(piece):
                     return act, reply, None
             elif verdict is None and act is Act.PARK:
                 # What was learned long ago (a project's id) may be what is unknown: ask for it once more first.
@@ -265,18 +225,21 @@ class Sender:
                 if asked_anew:
                     gate.released()
                 else:
-                    # Where nothing is taken at an address, that is what may be wrong.
-                    at = f" from {made.url.partition('?')[0]}" if reply.status in NO_PLACE else ""
-                    gate.park(f"HTTP {reply.status}{at}: {self.replies.words(reply)}")
+                    self._park(made, reply)
             elif took_nothing:
                 gate.released()
                 return act, reply, verdict
             else:
-                self._passed += 1
+                self._suspects.passed += 1
                 gate.succeeded()
                 return act, reply, verdict
 
-    def _unanswered(self, error: RequestError, piece: _Piece, made: Request) -> None:
+    def _park(self, made: Request, reply: Reply) -> None:
+        """Wait for other settings. Where nothing is taken at an address, that is what may be wrong."""
+        at = f" from {made.url.partition('?')[0]}" if reply.status in NO_PLACE else ""
+        self.gate.park(f"HTTP {reply.status}{at}: {self.replies.words(reply)}")
+
+    def _unanswered(self, error: RequestError, piece: Piece, made: Request) -> None:
         """Note that no answer came.
 
         Raises:
@@ -295,48 +258,6 @@ class Sender:
                 raise
             diagnostics.failed(f"reading an answer of {self.vendor.name}", error)
             return None
-
-    def _has_passed_since(self, piece: _Piece) -> bool:
-        """Whether the vendor has taken something since these items failed first: it is there."""
-        return piece.failed_at is not None and self._passed > piece.failed_at
-
-    def _is_its_fault(self, piece: _Piece) -> bool:
-        """Whether the vendor fails on these items alone: several are halved to find out; one must fail by itself again
-        and again while others pass. Where nothing passes it is an outage, and everything waits.
-
-        Raises:
-            _StuckError: there is nothing else to compare with now.
-        """
-        piece.failures += 1
-        if piece.failed_at is None:
-            piece.failed_at = self._passed
-        if len(piece.items) > 1:
-            return piece.failures >= piece.halve_after
-        key = (piece.items[0].tree_id, piece.items[0].key)
-        suspect = self._suspects.setdefault(key, _Suspect(piece.failed_at))
-        suspect.failures += 1
-        if len(self._suspects) > SUSPECTS:
-            del self._suspects[next(iter(self._suspects))]
-        if suspect.failures < LONE_TRIES:
-            return False
-        if self._passed > suspect.passed:
-            return True
-        raise _StuckError
-
-    def _pieces(self, group: Group) -> list[_Piece]:
-        """A group as it is, but for trees with an item that failed alone before: those items travel alone again, behind
-        all others, and each item behind its parent. The rest of such a tree failed with them for the first time.
-        """
-        keys = [(item.tree_id, item.key) for item in group] if self._suspects else []
-        suspects = {key[0]: self._suspects[key].passed for key in keys if key in self._suspects}
-        if not suspects:
-            return [_Piece(group)]
-        calm = tuple(item for item in group if item.tree_id not in suspects)
-        ordered = sorted((item for item in group if item.tree_id in suspects), key=lambda item: item.tree_id)
-        alone = groupby(
-            ordered, key=lambda item: (item.tree_id, item.key if (item.tree_id, item.key) in self._suspects else "")
-        )
-        return [*([_Piece(calm)] if calm else []), *(_Piece(tuple(items), suspects[key[0]]) for key, items in alone)]
 
     def _packed(self, made: Request, url: str) -> Request:
         """The request as it goes out."""
