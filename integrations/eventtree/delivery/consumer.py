@@ -215,7 +215,7 @@ class Consumer:
         if part.late and part.root_opened and not has_settled:
             part.late = False  # only parts of it went out before, apart
         if has_settled and not (part.late or part.is_apart):
-            part = replace(part, late=True, takers=0, kept=[])  # the others, to whom it is new, share the whole
+            part = replace(part, late=True, takers=0, kept=None)  # the others, to whom it is new, share the whole
         part.takers += part is tree
         self.due.append(part)
 

@@ -254,6 +254,8 @@ class Feed:
                     self._add(entry)
                 except Exception as error:  # noqa: BLE001  (the boundary around each record)
                     diagnostics.failed("reading a record", error)
+            if self.lines is not None:
+                self.lines.bound()
         # After the reading: a line just read may be the one that a tree was waiting for.
         self._ripen(self.clock())
         if not more:
@@ -292,9 +294,11 @@ class Feed:
             late, vendors = tree_id in self._recent, self._recent.get(tree_id)
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
             self.growing[tree_id] = tree
+            if self.lines is not None:
+                self.lines.begin(tree)
         tree.add(entry, self.clock)
-        if self.lines is not None:
-            self.lines.add(tree, line)
+        if tree.kept is not None and self.lines is not None:
+            self.lines.size += line.length
         if (tree.root_closed and tree.is_whole) or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
         elif tree.root_closed or tree.late or tree.is_resumed or tree.parts:

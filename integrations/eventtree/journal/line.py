@@ -21,7 +21,7 @@ def frame(seq: int, payload: bytes) -> bytes:
     return b"%08x %d %b\n" % (crc32(payload, seq), seq, payload)
 
 
-SPACE = ord(" ")
+HEX_DIGITS = 8
 
 
 def unframe(line: bytes) -> tuple[int, bytes]:
@@ -30,9 +30,9 @@ def unframe(line: bytes) -> tuple[int, bytes]:
     Raises:
         ValueError: the checksum does not fit or the form is wrong.
     """
-    number, _, payload = line[9:].partition(b" ")
+    stated, number, payload = line.split(b" ", 2)
     seq = int(number)
-    if line[8] != SPACE or int(line[:8], 16) != crc32(payload, seq):
+    if len(stated) != HEX_DIGITS or int(stated, 16) != crc32(payload, seq):
         raise ValueError("damaged line")
     return seq, payload
 

@@ -44,7 +44,6 @@ class LoggedTree:
     size: int = 0
     since: float = 0.0
     closed_at: float = 0.0
-    records: int = 0
     places: dict[str, array[int]] = field(default_factory=dict)
     """Log → offset and length of each line there, one after the other: a tree may have many."""
     parts: dict[str, Refs | None] = field(default_factory=dict)
@@ -59,8 +58,13 @@ class LoggedTree:
     """Events that were accepted but never recorded, and why."""
     takers: int = 0
     """Consumers that will ask for its fold."""
-    kept: list[bytes] = field(default_factory=list)
-    """What all `lines` hold, where that is kept (`KeptLines`); else none."""
+    kept: list[bytes] | None = None
+    """What all `lines` hold, where that is kept (`KeptLines`)."""
+
+    @property
+    def records(self) -> int:
+        """How many lines it has."""
+        return sum(map(len, self.places.values())) // 2
 
     @property
     def has_runs(self) -> bool:
@@ -75,8 +79,9 @@ class LoggedTree:
             places = self.places[name] = array("q")
         places.append(offset)
         places.append(length)
-        self.records += 1
         self.size += length
+        if self.kept is not None:
+            self.kept.append(payload)
         if kind == OPEN:
             self.events += 1
             self.open[run_id] = name
@@ -234,28 +239,29 @@ class KeptLines:
         self._trees: dict[int, LoggedTree] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
 
-    def add(self, tree: LoggedTree, line: Line) -> None:
-        """Keep what a tree has just taken, if all before it is kept."""
-        if tree.records == 1:
-            self._trees[id(tree)] = tree
-        elif not tree.kept:
-            return
-        tree.kept.append(line.payload)
-        self.size += line.length
+    def begin(self, tree: LoggedTree) -> None:
+        """Keep what a tree takes from here on, which is all of it."""
+        tree.kept = []
+        self._trees[id(tree)] = tree
+
+    def bound(self) -> None:
+        """Let the oldest trees give way where there is too much; after each stretch that was read."""
         while self.size > self.most:
             self.drop(next(iter(self._trees.values())))
 
     def take(self, tree: LoggedTree) -> list[bytes]:
         """What the lines of a tree hold, which is not kept any longer; nothing where they have to be read."""
-        kept, tree.kept = tree.kept, []
+        kept, tree.kept = tree.kept, None
         self.drop(tree)
-        return kept
+        return kept or []
 
     def drop(self, tree: LoggedTree) -> None:
         """Keep nothing of a tree."""
         if self._trees.pop(id(tree), None) is not None:
             self.size -= tree.size
-        let_go(tree.kept)
+        if tree.kept is not None:
+            let_go(tree.kept)
+            tree.kept = None
 
     def has_cleared(self) -> bool:
         """Whether something was cleared since the last look: then nothing that was read before is kept."""
@@ -284,7 +290,6 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
         ended=first.ended | (second.ended - first.open.keys()),
         root_opened=first.root_opened or second.root_opened, root_closed=first.root_closed or second.root_closed,
         size=first.size + second.size, since=first.since, closed_at=max(first.closed_at, second.closed_at),
-        records=first.records + second.records,
         places={
             log: first.places.get(log, NOWHERE) + second.places.get(log, NOWHERE)
             for log in first.places | second.places
