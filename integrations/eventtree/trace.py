@@ -7,6 +7,7 @@ and end with a counter and 32 random bits, so that two runs of one tree get diff
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ class Traceparent(NamedTuple):
     sampled: bool
 
 
+@lru_cache(maxsize=256)
 def trace_id(tree_id: str) -> str:
     """The trace id of a tree, 32 hex digits: its UUID, or a hash of an id that is none."""
     if UUID.fullmatch(tree_id) is not None and int(plain := tree_id.replace("-", "").lower(), 16):
