@@ -23,6 +23,7 @@ from eventtree import ConfigError, flush
 from eventtree.cli.main import main
 from eventtree.delivery.retry import Act, act_of
 from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.langchain import CallbackHandler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.serializer.packing import request as packed
@@ -436,6 +437,27 @@ def test_late_feedback_reaches_whoever_has_a_call_for_it(
     assert flush(10).vendors["otlp"].feedback == {fate: 1}
     assert not server.refused
     assert len(server.feedback("otlp")) == count
+
+
+@pytest.mark.parametrize("flavor", ["genai", "langsmith"])
+def test_feedback_that_no_call_takes_goes_out_with_its_tree(server: VendorServer, flavor: str) -> None:
+    """Also where the spans are sent a second time; a tree that was not taken has told nothing."""
+    server.script("otlp", [Answer(503)])
+    handler = CallbackHandler(vendors=[OTLP(endpoint=server.url, flavor=flavor)])
+    with eventtree.span("root", handler=handler), eventtree.span("part") as part:
+        part.score("fit", 0.5, "so so")
+        assert eventtree.feedback(part.id or "", score={"tone": True}, user="eve")
+    assert flush(20).vendors["otlp"].feedback == {"delivered": 2}
+    happened = {span["name"]: span.get("events", []) for span in spans(server.requests)}
+    said = [told(one) for one in happened["part"] if one["name"] == "gen_ai.evaluation.result"]
+    assert [(one["gen_ai.evaluation.name"], one["gen_ai.evaluation.score.value"]) for one in said] == [
+        ("fit", 0.5), ("tone", 1.0)
+    ]  # fmt: skip
+    server.script("otlp", [Answer(400)] * 9)
+    with eventtree.span("refused", handler=handler) as refused:
+        refused.score("fit", 1)
+    report = flush(20).vendors["otlp"]
+    assert (report.dead, report.feedback) == (1, {"delivered": 2, "no_place": 1})
 
 
 def test_mlflow_takes_an_assessment_that_comes_again_as_taken() -> None:

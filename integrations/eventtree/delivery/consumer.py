@@ -69,8 +69,8 @@ class Consumer:
         self.name, self.fingerprint, self.dead = self.ledger.name, self.ledger.fingerprint, self.ledger.dead
         self.sender = Sender(vendor, http, self.ledger, backoff=backoff, clock=clock)
         self.due = DueTrees(feeds.folder)
-        self.trees = TreeSender(self.ledger, self.sender, feeds.folder, self.due)
         self.feedback = FeedbackSender(self.ledger, self.sender, feeds.folder, self.due, clock)
+        self.trees = TreeSender(self.ledger, self.sender, feeds.folder, self.due, self.feedback)
         self.hear, self.has_settled = self.feedback.hear, self.ledger.has_settled
         self.feed: Feed | None = None
         self.idle = False

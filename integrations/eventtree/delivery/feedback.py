@@ -84,9 +84,21 @@ class FeedbackSender:
                 continue
             # Dead or delivered is known only now: the sender has reported each item to the ledger.
             dead = any(item.key in self.ledger.refused_feedback for item in items)
-            self.ledger.cursor.settle_feedback(one.key, tree_id, one.log, one.end, "dead" if dead else fate)
-            self.waiting.pop(one.key, None)
+            self.settle(one, tree_id, "dead" if dead else fate)
         self.ledger.refused_feedback.clear()
+
+    def settle(self, one: PendingFeedback, tree_id: str, fate: str) -> None:
+        """Nothing is left to do for a feedback: it was delivered, refused, or dropped for a reason."""
+        self.ledger.cursor.settle_feedback(one.key, tree_id, one.log, one.end, fate)
+        self.waiting.pop(one.key, None)
+
+    def with_trees(self) -> dict[str, list[PendingFeedback]]:
+        """Tree → the feedback on it that goes out with it, where the vendor has no call for it afterwards."""
+        found: dict[str, list[PendingFeedback]] = {}
+        for one in self.waiting.values() if self.vendor.feedback_in_trees else ():
+            if one.vendors is not None:
+                found.setdefault(one.tree, []).append(one)
+        return found
 
     def _put_off(self, one: PendingFeedback, tree: LoggedTree, feed: Feed) -> bool:
         """Whether the tree has lines that were not read yet, or has yet to be sent: the feedback is looked at later."""

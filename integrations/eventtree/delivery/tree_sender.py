@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from eventtree import diagnostics
+from eventtree import diagnostics, record
 from eventtree.delivery.due import DueTrees
-from eventtree.delivery.feed import NONE_LOST, Folder
+from eventtree.delivery.feed import NONE_LOST, Folder, PendingFeedback
+from eventtree.delivery.feedback import FeedbackSender
 from eventtree.delivery.ledger import Ledger
 from eventtree.delivery.sender import Sender
 from eventtree.event import Event, EventTree
-from eventtree.journal.trees import LoggedTree
+from eventtree.journal.trees import LoggedTree, load
 from eventtree.pace import FEW, let_go
 from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
@@ -43,13 +44,18 @@ class PendingTree:
 class TreeSender:
     """Sends the trees of a queue to one vendor. What cannot be settled goes back into the queue."""
 
-    def __init__(self, ledger: Ledger, sender: Sender, folder: Folder, queue: DueTrees) -> None:
-        """Send by `sender`, count in `ledger`."""
+    def __init__(
+        self, ledger: Ledger, sender: Sender, folder: Folder, queue: DueTrees, feedback: FeedbackSender
+    ) -> None:
+        """Send by `sender`, count in `ledger`; `feedback` may go out with its tree."""
         self.ledger = ledger
         self.vendor = ledger.vendor
         self.sender = sender
         self.folder = folder
         self.queue = queue
+        self.feedback = feedback
+        self._told: dict[str, list[PendingFeedback]] = {}
+        """Trees on their way → the feedback that goes with them."""
         self.on_the_way: list[LoggedTree] = []
         """Trees taken from the queue that are not settled yet."""
         self._folded: list[Event] = []
@@ -82,6 +88,7 @@ class TreeSender:
             with self.ledger.cursor.gathered():
                 for tree_id, one in pending.items():
                     if tree_id not in stuck:
+                        self._settle_feedback(tree_id)
                         self.ledger.settle(one.logged, one.events, one.dropped, one.left_out)
             self.on_the_way = []
             # Behind the others: while they pass, it shows whether the vendor or the stuck item is at fault.
@@ -99,6 +106,7 @@ class TreeSender:
     def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
         """Fold the trees one by one, and note the events of each that are lost or dropped."""
         self.folder.look()
+        said = self.feedback.with_trees()
         for one in pending.values():
             logged = one.logged
             if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
@@ -119,8 +127,25 @@ class TreeSender:
                     one.left_out = len(events)
                     one.dropped = one.dropped + Counter(sampled=one.left_out)
                 elif tree is not None:
-                    yield _by_itself(tree) if logged.is_apart and not self.vendor.accepts_parts else tree
+                    tree = _by_itself(tree) if logged.is_apart and not self.vendor.accepts_parts else tree
+                    yield self._with_feedback(tree, said.get(tree.id))
             self.folder.rest()
+
+    def _with_feedback(self, tree: EventTree, said: list[PendingFeedback] | None) -> EventTree:
+        """A tree with the feedback on it that goes out with it; none joins once a part of the tree is sent."""
+        if said is not None and tree.id not in self.ledger.cursor.partly:
+            self._told[tree.id] = said
+        lines = [(one.log, one.offset, one.length) for one in self._told.get(tree.id, ())]
+        if not lines:
+            return tree
+        found = (entry for entry in load(self.folder.journal, lines) if entry["r"] == record.FEEDBACK)
+        return tree.model_copy(update={"feedback": tuple(found)})
+
+    def _settle_feedback(self, tree_id: str) -> None:
+        """Count what went out with a tree, where all of the tree was taken; else it is looked at by itself."""
+        told, (taken, refused) = self._told.pop(tree_id, ()), self.ledger.cursor.taken.get(tree_id, (0, 0))
+        for one in told if taken and not refused else ():
+            self.feedback.settle(one, tree_id, "delivered")
 
     def _is_kept(self, logged: LoggedTree, tree: EventTree) -> bool:
         """Whether the vendor gets the tree: what comes late goes the way of the rest."""

@@ -93,6 +93,10 @@ class Vendor(BaseModel):
     """The vendor takes events whose parent it may have got from elsewhere, or never, and hangs them under its id.
     Others are sent such a part of another process' tree as a tree of its own.
     """
+    feedback_in_trees: ClassVar[bool] = False
+    """The vendor is told what people think of a run with its tree, and has no call for it afterwards: `encode` is given
+    the feedback that was recorded before.
+    """
     drop_hints: ClassVar[Mapping[str, str]] = {}
     """Reason in `Encoded.dropped` → what the user can do about it. It is logged once."""
     export_settings: ClassVar[Mapping[str, Any]] = {}

@@ -12,7 +12,7 @@ kind, name             `name`, `kind` (a model is a client's call), and the dial
 start, duration        `start_time_unix_nano`, `end_time_unix_nano`; without an end, the last known of it
 status, error          status ERROR, `error.type`, the event `exception`; others in `eventtree.status`
 notes                  events
-feedback, scores       events `gen_ai.evaluation.result`; late: the backend's own call, `/v1/logs`, or `no_place`
+feedback, scores       the backend's own call, or `/v1/logs`; else events `gen_ai.evaluation.result`, late `no_place`
 environment            resource `deployment.environment.name`; release and service: `service.version`, `service.name`
 traceparent, resumes   the root's parent and trace; a link where that trace is not sampled, and to a tree it resumes
 all else               the tables of `otlp_tables.py`
@@ -262,9 +262,18 @@ class OTLP(Vendor):
 
     # -- feedback -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _feedback_route(self) -> str | None:
+        return self.flavor if self.flavor in self.routes else self.scores or None
+
+    @property
+    def feedback_in_trees(self) -> bool:  # type: ignore[override]
+        """Where nothing takes it afterwards, it stands on its span."""
+        return self._feedback_route is None
+
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Each score by the backend's own call, where it has one; else a log record, if `scores` says so."""
-        route = self.flavor if self.flavor in self.routes else "logs" if self.scores == "logs" else None
+        route = self._feedback_route
         if route is None:
             return Encoded(())
         view = None if tree is None else TreeView.of(tree)
