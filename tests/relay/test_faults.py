@@ -404,6 +404,25 @@ def test_f70_redis_and_collectors_refuse_a_wrong_token_too(
         until(lambda: arrived(vendor) == app.events)
 
 
+def test_f70_a_collector_quotes_no_request_that_it_cannot_read(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EVENTTREE_RELAY_TOKEN", "s3cret")
+    port = free_port()
+
+    async def answer() -> bytes:
+        async with port_at(f"http://127.0.0.1:{port}", serves=True).opened():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"PUT /logs HTTP/1.1\r\nAuthorization: Bearer s3cret\0\r\n\r\n")
+            found = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return found
+
+    assert b" 400 " in asyncio.run(answer())
+    assert "s3cret" not in caplog.text + "".join(capfd.readouterr())
+
+
 def test_f70_a_user_that_may_not_publish_parks_the_relay(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port, "REPLY_SECONDS", 1.0)  # a server answers such a user's messages never
     user = '{ user: "u", password: "p", permissions: { publish: ["$JS.API.>", "eventtree-ask"] } }'

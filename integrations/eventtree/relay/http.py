@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import ssl
 from functools import partial
@@ -93,7 +94,11 @@ class Server(port.Port):
                 raise ConfigError(" and ".join(names), f"cannot be used: {error.strerror}", "Name PEM files") from None
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes([web.put(path, self._put) for path in ("/logs", "/logs/{log}")])
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
+        # Its log would quote a request that cannot be read, with the token. And none is packed but as a chunk is.
+        silent = logging.Logger("eventtree.relay", logging.CRITICAL)
+        self.runner = web.AppRunner(
+            app, access_log=None, logger=silent, auto_decompress=False, shutdown_timeout=END_SECONDS
+        )
         self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(port.BATCH)
         """Messages to write, and where their answers go; whoever sends more waits for an answer."""
 

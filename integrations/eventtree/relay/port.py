@@ -146,7 +146,10 @@ class Port:
         """
         try:
             await self.connect()
-            await self.learn(partitions)
+            await self.look()
+            while not self.split or partitions not in (None, self.split):
+                await self.divide(partitions or 1)
+                await self.look()  # somebody else may have been first
             yield self
         except Exception as error:
             while isinstance(error, ExceptionGroup):
@@ -163,12 +166,15 @@ class Port:
                     async with timeout(CLOSE_SECONDS):
                         await end()
 
-    async def learn(self, partitions: int | None = None) -> None:
-        """Look; where the engine is empty, or has other partitions than these, divide it."""
+    async def learn(self) -> None:
+        """Look again.
+
+        Raises:
+            AwayError: somebody has emptied the engine.
+        """
         await self.look()
-        while not self.split or partitions not in (None, self.split):
-            await self.divide(partitions or 1)
-            await self.look()  # somebody else may have been first
+        if not self.split:
+            raise AwayError("somebody has emptied it")
 
     def places(self, take: Container[int] | None = None) -> list[int]:
         """All partitions, or those with these numbers.

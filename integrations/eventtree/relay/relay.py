@@ -20,6 +20,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.relayed import CURSOR, REPLICATED
 from eventtree.loop import without_loop
+from eventtree.pace import Throttle, rest_by
 from eventtree.relay.port import AwayError, RefusedError, pause_after, port_at
 from eventtree.relay.replicate import ENDED, Replicator
 
@@ -105,6 +106,7 @@ class Relay(LoopThread):
 
     def _open(self) -> None:
         self._woken = asyncio.Event()
+        rest_by(Throttle(lambda: self.journal.appended))
         tidying = keep_tidy(self.journal, lambda: self.bounds, lambda: [REPLICATED] if self.cursor is not None else [])
         self._tidying = asyncio.create_task(tidying)
 

@@ -27,6 +27,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import frame, unframe
 from eventtree.journal.relayed import CURSOR
+from eventtree.pace import paced
 from eventtree.record import LOG, VERSION, decode, dropped_by, encode
 from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
 
@@ -229,7 +230,7 @@ def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[str, int, by
     made: dict[int, bytearray] = {}
     names = [part_name(log, part, len(parts)) for part in range(len(parts))]
     seqs = [seq for _, seq in parts]
-    for line in data.splitlines(keepends=True):
+    for line in paced(data.splitlines(keepends=True)):
         found = LINE.match(line)
         if found is not None and not found[1]:
             continue  # sums of the whole log: each partition counts for itself
