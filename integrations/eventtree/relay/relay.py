@@ -112,14 +112,10 @@ class Relay(LoopThread):
 
     async def _run(self) -> None:
         failures = 0
-        while not self._stopping:
+        while self.deliver:
             wait = LOCK_SECONDS
             try:
-                if self.cursor is None or self.cursor.is_gone():
-                    await self._close()
-                    self._lock = self.files.lock(f"{REPLICATED}.lock")
-                if self._lock is not None:
-                    await self._replicate()
+                await self._replicate()
             except Exception as error:  # noqa: BLE001  (the relay's boundary: whatever it is, it is tried again)
                 failures = failures + 1 if self.is_away else 1
                 wait = PARKED_SECONDS if isinstance(error, RefusedError) else pause_after(failures)
@@ -127,8 +123,12 @@ class Relay(LoopThread):
             await self._pause(wait)
 
     async def _replicate(self) -> None:
-        """Replicate over one connection until it breaks, or somebody deletes the folder."""
-        if self.cursor is None:
+        """Replicate over one connection until it breaks, or somebody deletes the folder; nothing where another does."""
+        if self.cursor is None or self.cursor.is_gone():
+            await self._close()
+            self._lock = self.files.lock(f"{REPLICATED}.lock")
+            if self._lock is None:
+                return
             self.cursor = Cursor(self.files, CURSOR)
             self.cursor.take_over()
         async with port_at(self.url).opened() as port:
@@ -136,7 +136,7 @@ class Relay(LoopThread):
             self.cursor.park(None)
             replicator = Replicator(self.journal, self.cursor, port)
             # The flag as well: `wait_for` of Python 3.11, which clients use, loses a cancellation that meets an answer.
-            while not self.cursor.is_gone() and not self._stopping:
+            while self.deliver and not self.cursor.is_gone():
                 if not await replicator.round(is_ending=self._is_ending):
                     await self._pause(self.poll_seconds)
 
