@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from eventtree.content import framework_values, python_values
 from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
-from eventtree.content.messages import REST, ROLES, SPOKEN
+from eventtree.content.messages import ELSEWHERE, REST, ROLES, SPOKEN
 from eventtree.content.parts import TYPES
 from eventtree.content.walk import (
     CONVERTERS,
@@ -32,7 +32,6 @@ from eventtree.content.walk import (
     Limits,
     Reader,
     clean,
-    fields_of,
     shareable,
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
@@ -214,7 +213,7 @@ def tuple_of(value: tuple[Any, ...], room: list[int], depth: int) -> JsonValue:
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
     own = value.__dict__
-    content, kind, more = own["content"], own["type"], own["additional_kwargs"]
+    content, kind, more, about = own["content"], own["type"], own["additional_kwargs"], own["response_metadata"]
     if type(content) is not str or kind not in ROLE_OF or value.__pydantic_extra__:
         raise Unusual
     room[0] -= MESSAGE
@@ -223,19 +222,35 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     out: dict[str, JsonValue] = {"role": ROLE_OF[kind], "content": content}
     keys: tuple[str, ...] = NAMED
     if len(own) > PLAIN_FIELDS:
-        keys = rest(own, out, more, room)
+        if more or own.get("tool_calls") or own.get("invalid_tool_calls") or not USUAL.issuperset(own):
+            keys = rest(own, out, more, room)
     elif more and not says_nothing_new(more, None):
         raise Unusual
     for key in keys:
         if (item := own.get(key)) is not None:
             is_short = type(item) is str and len(item) <= SHORT and item.isascii()
             out[key] = item if is_short else checked(item, room)
-    if about := own["response_metadata"]:
-        if (reason := finish_reason(about)) is not None:
-            out["finish_reason"] = checked(reason, room)
-        if left := chat.left_out(about):
+    if about:
+        if type(about) is not dict:
+            raise Unusual
+        reason = about.get("finish_reason")
+        if type(reason) is str and reason in REASONS:
+            out["finish_reason"] = REASONS[reason]
+        elif (reason := finish_reason(about)) is not None:
+            out["finish_reason"] = known(reason, room)
+        if not ELSEWHERE.issuperset(about) and (left := chat.left_out(about)):
             out["left_out"] = list_of(left, room, 0)
     return out
+
+
+def known(reason: Any, room: list[int]) -> str:
+    """Why an answer stopped: what needs nothing done to it is known the next time."""
+    plain = checked(reason, room)
+    return REASONS.keep(plain, plain) if finish_reason({"finish_reason": plain}) == plain != "" else plain
+
+
+REASONS: Remembered[str, str] = Remembered(MAX_KINDS, longest=KEY_LENGTH)
+"""Reasons that are written as they are: a provider has few."""
 
 
 def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> tuple[str, ...]:
@@ -282,12 +297,17 @@ def messages_of(values: Any, room: list[int]) -> JsonValue:
         raise Unusual
     room[0] -= NODE * len(values)
     given = values.copy()
-    if not ONLY_MESSAGES.issuperset(map(COPIES.__getitem__, map(type, given))):
-        raise Unusual
     if len(given) >= MANY:
+        if not ONLY_MESSAGES.issuperset(map(COPIES.__getitem__, map(type, given))):
+            raise Unusual
         shareable[0] += 1
         return conversation(given, room)
-    return [message(value, room, 0) for value in given]
+    plain = []
+    for value in given:
+        if COPIES[type(value)] is not message:
+            raise Unusual
+        plain.append(message(value, room, 0))
+    return plain
 
 
 ONLY_MESSAGES = frozenset({message})
@@ -371,23 +391,22 @@ ITEMS_OF: Remembered[int, Conversation] = Remembered(MOST_CONVERSATIONS)
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
     """The value of a LangChain chat prompt."""
-    return {"messages": messages_of(fields_of(value).get("messages"), room)}
+    return {"messages": messages_of(value.__dict__["messages"], room)}
 
 
 def result(value: Any, room: list[int], depth: int) -> JsonValue:
     """The answer of a LangChain chat model; see framework_values.from_result and from_generation."""
     out = []
-    rows = fields_of(value)["generations"]
+    rows = value.__dict__["generations"]
     if type(rows) is not list:
         raise Unusual
     for row in rows:
         if type(row) is not list or len(row) > ITEMS:
             raise Unusual
         for answer in row:
-            room[0] -= NODE
-            if CONVERTERS[type(answer)] is not framework_values.from_generation or room[0] < 0:
+            if COPIES[type(answer)] is not generation or room[0] < 0:
                 raise Unusual
-            fields = fields_of(answer)
+            fields = answer.__dict__
             given = fields["message"]
             if COPIES[type(given)] is not message:
                 raise Unusual
@@ -401,6 +420,11 @@ def result(value: Any, room: list[int], depth: int) -> JsonValue:
     if not out or len(out) > ITEMS:
         raise Unusual
     return {"messages": out}
+
+
+def generation(_value: Any, _room: list[int], _depth: int) -> JsonValue:
+    """One of the answers of a result, of which it is read."""
+    raise Unusual
 
 
 def read_by(read: Callable[[Any], Any]) -> Copy:
@@ -427,8 +451,11 @@ KNOWN: dict[Any, Copy] = {
     python_values.from_str: text_like,
     framework_values.from_prompt: prompt,
     framework_values.from_result: result,
+    framework_values.from_generation: generation,
 }
 """Converter of the walk → how it is done here."""
+MODELS = frozenset({message, prompt, result, generation})
+"""Those that read a pydantic model's own fields."""
 
 
 BUILTIN: dict[type, Copy] = {
@@ -442,7 +469,7 @@ def copy_of(kind: type) -> Copy:
     convert = CONVERTERS[kind]
     if convert in KNOWN:
         found = KNOWN[convert]
-        return unusual if found is message and not is_open(kind) else found
+        return unusual if found in MODELS and not is_open(kind) else found
     return read_by(convert.read) if isinstance(convert, Reader) else unusual
 
 

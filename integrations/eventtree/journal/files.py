@@ -48,6 +48,7 @@ def joined(data: Data) -> bytes:
     return data if isinstance(data, bytes) else b"".join(data)
 
 
+write = system.write
 writev = getattr(system, "writev", lambda fd, data: os.write(fd, joined(data)))
 """Writes several pieces at once; Windows has none."""
 
@@ -144,7 +145,7 @@ class DiskFiles(Files):
             fd = self._descriptor(name)
         try:
             if isinstance(data, bytes):
-                size, written = len(data), system.write(fd, data)
+                size, written = len(data), write(fd, data)
             else:
                 size, written = sum(map(len, data)), writev(fd, data)
         except OSError:

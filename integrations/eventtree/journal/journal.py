@@ -68,7 +68,7 @@ class Journal(Folder):
 
     def _begin(self, held_bytes: int) -> None:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._opened: Counter[tuple[str, ...]] = Counter()
+        self._opened: dict[tuple[str, ...], int] = {}
         """Names under which events are counted → how many have opened,"""
         self._added: Counter[tuple[str, ...]] = Counter()
         """and how many were added later, or are counted without records."""
@@ -140,7 +140,7 @@ class Journal(Folder):
                     # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
                     if counted:
                         if events is None:
-                            self._opened[counted] += 1
+                            self._opened[counted] = self._opened.get(counted, 0) + 1
                         else:
                             self._added[counted] += events
                     # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does.

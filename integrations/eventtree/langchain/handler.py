@@ -20,7 +20,7 @@ from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of
 from eventtree.langchain.notes import RunNotes
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.reports import CHAIN, MODEL, OK, About, Tags, joined
+from eventtree.langchain.reports import CHAIN, FRAMEWORK, MODEL, OK, About, Tags, joined
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.recording import callback_context
 from eventtree.recording.handler import Handler
@@ -69,7 +69,8 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
             state = {"attempts": 0, "reported_parent": None if parent_run_id is None else key_of(parent_run_id)}
             recorder.numbers_attempts = True
         known = {"params": prompts.prepared(serialized, self.pipeline)} if run_type == "prompt" else NOTHING
-        self._open(key, parent, CHAIN, name, tags, metadata, None if defers_inputs else inputs, None, known, state)
+        given = None if defers_inputs else inputs
+        recorder.open(self.pipeline, key, parent, CHAIN, name, given, None, metadata, tags, known, state, FRAMEWORK)
         if parent is None:
             abandoned.watch(run_id, key, self.pipeline)
         if isinstance(metadata, dict) and ("ls_integration" in metadata or "thread_id" in metadata):
@@ -194,7 +195,10 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
         given, name = {"input": input_str} if inputs is None else inputs, name_of(name, serialized, "tool")
         key = key_of(run_id)
-        self._open(key, parent_of(parent_run_id), Kind.TOOL, name, tags, about, given)
+        parent = parent_of(parent_run_id)
+        recorder.open(
+            self.pipeline, key, parent, Kind.TOOL, name, given, None, about, tags, NOTHING, NOTHING, FRAMEWORK
+        )
         abandoned.watch(run_id, key, self.pipeline)
 
     @callback
@@ -222,7 +226,10 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
         key, parent = key_of(run_id), parent_of(parent_run_id)
-        self._open(key, parent, Kind.RETRIEVER, name, tags, metadata, {"query": query})
+        asked = {"query": query}
+        recorder.open(
+            self.pipeline, key, parent, Kind.RETRIEVER, name, asked, None, metadata, tags, NOTHING, NOTHING, FRAMEWORK
+        )
         abandoned.watch(run_id, key, self.pipeline)
 
     @callback

@@ -13,8 +13,6 @@ from eventtree.langchain import langgraph, models
 from eventtree.langchain.abandoned import abandoned
 from eventtree.langchain.classify import class_of, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
-from eventtree.record import SESSION_KEYS, USER_KEYS, first_of
-from eventtree.recording.enclosing import configured
 from eventtree.recording.pipeline import Pipeline, Prepared
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
@@ -33,27 +31,6 @@ class RunReports:
     """The runs of one handler, as its callbacks report them."""
 
     pipeline: Pipeline
-
-    def _open(
-        self, key: str, parent: str | None, kind: Kind, name: str, tags: Tags, about: About | None, inputs: Any,
-        convert: Any = None, known: About = NOTHING, state: About = NOTHING,
-    ) -> None:  # fmt: skip
-        # Before the run is open, and only once for a duplicate: asking counts an attempt.
-        if recorder.numbers_attempts and key not in recorder.runs:
-            attempt = self._fallback_attempt(parent)
-            if attempt is not None:
-                about = {**(about or NOTHING), "attempt": attempt}
-        if parent is not None and (root := recorder.runs.get(parent)) is not None and root.is_unasked:
-            root.is_unasked = False
-            self._learn_configured(parent)
-        recorder.open(self.pipeline, key, parent, kind, name, inputs, convert, about, tags, known, state, FRAMEWORK)
-
-    def _learn_configured(self, root: str) -> None:
-        """Session and user under `configurable` (`RunnableWithMessageHistory`): first seen from below a tree's root."""
-        if given := configured():
-            names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)}
-            found = {key: self.pipeline.text(str(name)) for key, name in names.items() if name is not None}
-            recorder.learn(root, **({"configured": found} if found else {}))
 
     def _opened(self, run_id: UUID, kind: Kind, parent_run_id: UUID | None, tags: Tags) -> str:
         """The key of a run that has something to report. One whose start another handler has hidden from ours is
@@ -86,7 +63,20 @@ class RunReports:
         state = {"class": cls, "call": call}
         key = key_of(run_id)
         name = name if type(name) is str and name else name_of(name, serialized, "model")
-        self._open(key, parent_of(parent_run_id), MODEL, name, tags, about, asked, shape, known, state)
+        recorder.open(
+            self.pipeline,
+            key,
+            parent_of(parent_run_id),
+            MODEL,
+            name,
+            asked,
+            shape,
+            about,
+            tags,
+            known,
+            state,
+            FRAMEWORK,
+        )
         abandoned.watch(run_id, key, self.pipeline)
 
     def _chunk(self, run_id: UUID, has_content: bool, parent_run_id: UUID | None, tags: Tags) -> None:
@@ -109,14 +99,6 @@ class RunReports:
         if resume is not None:
             langgraph.link(key, thread)
             recorder.note(key, "resume", {"resume": resume}, pipeline=self.pipeline)
-
-    def _fallback_attempt(self, parent: str | None) -> int | None:
-        """Number of an attempt below a `with_fallbacks`."""
-        attempts = recorder.recall(parent).get("attempts")
-        if attempts is None or parent is None:
-            return None
-        recorder.remember(parent, attempts=attempts + 1)
-        return int(attempts) + 1
 
     def _fail(
         self, run_id: UUID, error: BaseException, kind: Kind, parent_run_id: UUID | None, tags: Tags,

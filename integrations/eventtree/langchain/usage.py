@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eventtree.content.fast_path import COPIES
+from eventtree.content.fast_path import message as plain_message
 from eventtree.content.finish import once
 from eventtree.event import JsonValue
 from eventtree.langchain.models import is_guess
 from eventtree.recording.pipeline import Figures
+from eventtree.remembered import Remembered
 from eventtree.usage.collect import Listed, figures, model_in, usage_in
 
 About = Mapping[str, Any]
@@ -19,6 +22,10 @@ About = Mapping[str, Any]
 NOTHING: dict[str, Any] = {}
 GROUNDING = "grounding_metadata"
 TEXT = frozenset({str})
+MODELS: Remembered[str, str] = Remembered(256, once, longest=200)
+"""Models as answers name them → as they are written."""
+READ = ("response_metadata", "usage_metadata", "id", "content", "additional_kwargs")
+"""Fields of a message that are read."""
 
 
 def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
@@ -32,23 +39,27 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     listed = model = provider = None
     is_streamed, is_cached = "streamed" in state, False
     for one in generations:
-        message, beside = getattr(one, "message", None), getattr(one, "generation_info", None)
-        beside = NOTHING if beside is None else _mapping(beside)
-        about, place = _mapping(getattr(message, "response_metadata", None)) or beside, NOTHING
+        message, beside = getattr(one, "message", None), _mapping(getattr(one, "generation_info", None))
+        own = message.__dict__ if COPIES[type(message)] is plain_message else {k: getattr(message, k, None) for k in READ}
+        about, count = own.get("response_metadata"), own.get("usage_metadata")
+        about = about if about and type(about) is dict else _mapping(about) or beside
+        place = usage_in(about) if about else NOTHING
         if about:
-            model, provider = model or once(model_in(about)), provider or about.get("model_provider")
-            place = usage_in(about)
+            name = model_in(about)
+            model = model or (MODELS[name] if type(name) is str else once(name))
+            provider = provider or about.get("model_provider")
         places.append({key: once(value) for key, value in place.items()} if is_streamed and place else place)
-        count = _mapping(getattr(message, "usage_metadata", None))
+        count = count if type(count) is dict else _mapping(count)
         is_cached = is_cached or count.get("total_cost") == 0
         counts.append(figures(count) if count else {})
-        answers.append(getattr(message, "id", None))
-        content, more = getattr(message, "content", ""), getattr(message, "additional_kwargs", None)
+        answers.append(own.get("id"))
+        content, more = own.get("content"), own.get("additional_kwargs")
         if type(content) is not str or more or GROUNDING in about or GROUNDING in beside:
             listed = listed or Listed()
             _list(listed, content, _mapping(more), about, beside)
     usage: dict[str, Any] = {}
-    for key, whole in (("llm_output", _mapping(getattr(result, "llm_output", None)) or None), ("raw", body)):
+    output = getattr(result, "llm_output", None)
+    for key, whole in (("llm_output", _mapping(output) or None), ("raw", body)) if output or body is not None else ():
         if whole is not None:
             model = model or once(model_in(whole))
             if place := usage_in(whole):

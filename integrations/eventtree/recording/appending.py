@@ -31,14 +31,15 @@ def append(
 
     What the tree has in `texts` is repeated by number; `met` is how much of what may be repeated had been met before.
     """
-    shared, pipeline = None, tree.pipelines[0]
+    pipeline, shared = tree.pipelines[0], None
     try:
-        payload = encode(entry) if met is None or met == shareable[0] else None
-        if payload is None or (
-            met is not None and texts is not None and texts.repeats and len(payload) > SMALL[entry["r"]]
-        ):
-            shared = _share(tree, texts, entry)
-            payload = encode(entry)
+        if met is not None and (met != shareable[0] or (texts is not None and texts.repeats)):
+            payload, shared = _shared(tree, texts, entry, met != shareable[0])
+        else:
+            try:
+                payload = pipeline.dumps(entry)
+            except TypeError:  # what the quicker encoder refuses, the other writes
+                payload = encode(entry)
         if shared is not None or len(payload) > pipeline.most_bytes:
             payload = pipeline.fitted(payload, entry, shared)
     except BaseException as error:  # a value that should be plain may not be
@@ -83,12 +84,18 @@ def _writable(pipeline: Pipeline, value: JsonValue) -> JsonValue:
     return value
 
 
-def _share(tree: Tree, texts: Texts | None, entry: Record) -> Shared | None:
-    """Let a record that holds long texts repeat them by number, as long as its tree's root is open."""
-    if texts is None:
-        if tree.is_over and entry["id"] != tree.root:
-            return None
+def _shared(tree: Tree, texts: Texts | None, entry: Record, is_long: bool) -> tuple[bytes, Shared | None]:
+    """A record of which a part may be repeated: what is long by itself, or whatever is not small where lists repeat.
+
+    It repeats others by number as long as its tree's root is open.
+    """
+    if not is_long and len(payload := encode(entry)) <= SMALL[entry["r"]]:
+        return payload, None
+    shared = None
+    if texts is None and (not tree.is_over or entry["id"] == tree.root):
         texts = Texts(tree.journal)
         if not tree.is_over:
             tree.texts = texts
-    return texts.share(entry)
+    if texts is not None:
+        shared = texts.share(entry)
+    return encode(entry), shared

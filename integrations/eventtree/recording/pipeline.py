@@ -13,7 +13,7 @@ from eventtree.config import HandlerSettings
 from eventtree.content import Limits, Sanitizer, items_of
 from eventtree.content.fast_path import LONGEST_WRITTEN, NODE, as_it_is
 from eventtree.event import JsonValue
-from eventtree.record import encode
+from eventtree.record import encode, encoder
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree
 from eventtree.remembered import Remembered
@@ -157,6 +157,7 @@ class Pipeline:
         self.is_ample = self.is_open and self.sanitize.room >= NODE * LONGEST_WRITTEN
         """Whether it is small by any bound."""
         self.most_bytes = self.sanitize.limits.max_bytes
+        self.dumps = encoder()
         # Bound here: to call an object that is no function takes Python a detour.
         self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
         self.text: Callable[[str], str] = self.sanitize.text

@@ -101,6 +101,10 @@ class Recorder(Runs):
         try:
             if known:
                 pipeline.add(entry, known)
+            if self.numbers_attempts and (attempt := self.next_attempt(parent_id)) is not None:
+                metadata = {**(metadata or NOTHING), "attempt": attempt}
+            if not (is_root or tree.is_asked) and (found := roots.ask(pipeline, tree)):
+                self.learn(parent_id or "", configured=found)
             if is_root:
                 metadata, tags = roots.describe(pipeline, tree, entry, parent_id, metadata, tags), None
             if tags is not None and (type(tags) is not list or tags) and (plain_tags := pipeline.plain_tags(tags)):

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics
-from eventtree.record import Record
+from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
+from eventtree.recording.enclosing import configured
 from eventtree.recording.remote import active_traceparent, remote
 from eventtree.recording.session import current_example, current_session
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def begin(pipeline: Pipeline, run: Run, *, is_captured: bool) -> None:
     """Settle whether the tree is recorded, and tell the blocks around it."""
-    tree, run.is_unasked = run.tree, True
+    tree = run.tree
     rate = pipeline.settings.sample_rate
     remember_tree(pipeline, tree.id)
     for block in (current_example(), current_session()):
@@ -73,6 +74,14 @@ def describe(
     if parent_id is not None:
         own["parent_run_id"] = parent_id
     return {**pipeline.settings.metadata, **own}
+
+
+def ask(pipeline: Pipeline, tree: Tree) -> dict[str, str]:
+    """Session and user under `configurable` (`RunnableWithMessageHistory`): seen first by what opens below the root."""
+    tree.is_asked = True
+    given = configured()
+    names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)} if given else {}
+    return {key: pipeline.text(str(name)) for key, name in names.items() if name is not None}
 
 
 def _name(pipeline: Pipeline, entry: Record, session: Any, user: Any) -> None:

@@ -54,6 +54,8 @@ class Tree:
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
         self.events = 0
+        self.is_asked = False
+        """Whether it was looked for what only runs below its root can see."""
         self.is_own = True
         """Whether all its runs are of own code, which its context names: nothing else can enclose what opens."""
         self.skipped: str | None = None
@@ -102,8 +104,6 @@ class Run:
     counted: tuple[str, ...]
     """The names under which its event was counted as it opened."""
     start: int
-    is_unasked: bool
-    """A root whose handler has not yet looked for what only runs below it can see."""
     state: Mapping[str, Any]
     """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
     late: dict[str, JsonValue] | None
@@ -174,7 +174,7 @@ class Runs:
             run.id = run_id if run_id not in self.ended else str(uuid.uuid4())
             run.pipelines = (pipeline,)
             run.state, run.late, run.streamed = NOTHING, None, None
-            run.token_seen = run.is_unasked = False
+            run.token_seen = False
             above = None if parent_id is None else runs.get(parent_id) or self.ended.get(parent_id)
             if above is None:
                 above = self._begin(run, metadata)
@@ -288,6 +288,14 @@ class Runs:
         """The `state` an open run was given; empty for others."""
         run = self.find(run_id) if run_id is not None else None
         return NOTHING if run is None else run.state
+
+    def next_attempt(self, parent_id: str | None) -> int | None:
+        """The number of an attempt below a run that numbers them, counted on; None below others."""
+        attempts = self.recall(parent_id).get("attempts")
+        if attempts is None or parent_id is None:
+            return None
+        self.remember(parent_id, attempts=attempts + 1)
+        return int(attempts) + 1
 
     def find(self, run_id: str) -> Run | None:
         """The run if it is open; also one whose root has ended before it."""

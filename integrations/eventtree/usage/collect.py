@@ -256,6 +256,8 @@ def field(body: Any, name: str) -> Any:
 def figures(value: Any, depth: int = 0) -> JsonValue:
     """Counts and names as plain JSON: numbers, short strings, and dicts and lists of them."""
     kind, entries = type(value), value
+    if kind is str and len(value) <= LONGEST and value.isascii():
+        return value
     if kind is not dict:  # a dict is by far the most usual, and the checks below are slow
         if value is None or kind is bool:
             return value
@@ -278,6 +280,8 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
             entries = {**entries, **(more if isinstance(more, Mapping) else {}), "__pydantic_extra__": None}
     elif depth > DEEPEST:
         return None
+    elif is_whole(value):
+        return value.copy()
     found = {}
     for key, one in islice(entries.items(), LONGEST):
         plain = one if type(one) is int and SMALLEST < one < LARGEST else figures(one, depth + 1)
@@ -290,9 +294,24 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
     return found
 
 
+def is_whole(counts: dict[Any, Any]) -> bool:
+    """Whether all that stands there are whole numbers under plain names, as of most answers: nothing is left out."""
+    for name, number in counts.items():
+        if type(number) is not int or type(name) is not str:
+            return False
+    numbers = counts.values()
+    is_narrow = 0 < len(counts) <= LONGEST and min(numbers) > SMALLEST and max(numbers) < LARGEST
+    return is_narrow and "".join(counts).isascii()
+
+
 def model_in(body: Any) -> str | None:
     """The model that an answer names."""
-    read = body.get if type(body) is dict else partial(field, body)
+    if type(body) is not dict:
+        read = partial(field, body)
+    elif type(name := body.get("model_name")) is str and name:  # LangChain's own, by far the most usual
+        return name
+    else:
+        read = body.get
     for key in MODEL_NAMES:
         name = read(key)
         if isinstance(name, str) and name:
