@@ -40,7 +40,9 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     is_streamed, is_cached = "streamed" in state, False
     for one in generations:
         message, beside = getattr(one, "message", None), _mapping(getattr(one, "generation_info", None))
-        own = message.__dict__ if COPIES[type(message)] is plain_message else {k: getattr(message, k, None) for k in READ}
+        own = (
+            message.__dict__ if COPIES[type(message)] is plain_message else {k: getattr(message, k, None) for k in READ}
+        )
         about, count = own.get("response_metadata"), own.get("usage_metadata")
         about = about if about and type(about) is dict else _mapping(about) or beside
         place = usage_in(about) if about else NOTHING

@@ -306,12 +306,10 @@ def is_whole(counts: dict[Any, Any]) -> bool:
 
 def model_in(body: Any) -> str | None:
     """The model that an answer names."""
-    if type(body) is not dict:
-        read = partial(field, body)
-    elif type(name := body.get("model_name")) is str and name:  # LangChain's own, by far the most usual
+    is_dict = type(body) is dict
+    if is_dict and type(name := body.get("model_name")) is str and name:  # LangChain's own, by far the most usual
         return name
-    else:
-        read = body.get
+    read = body.get if is_dict else partial(field, body)
     for key in MODEL_NAMES:
         name = read(key)
         if isinstance(name, str) and name:
