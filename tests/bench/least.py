@@ -16,7 +16,6 @@ asked for what encloses a run.
 from __future__ import annotations
 
 import os
-import sys
 from contextvars import ContextVar
 from itertools import count
 from threading import RLock
@@ -42,7 +41,8 @@ from eventtree.langchain.awaitable import FINISHED
 from eventtree.langchain.models import GIVEN, IS_URL, PARAMS
 from eventtree.langchain.prompts import params_of
 from eventtree.loop import running_loop
-from eventtree.recording.remote import inner
+from eventtree.recording.around import follow_remote_graphs
+from eventtree.recording.remote import active_traceparent, inner
 from eventtree.recording.runs import ENDED_RUNS
 from eventtree.recording.session import _example, _session
 from eventtree.remembered import Remembered
@@ -334,7 +334,8 @@ class Least(BaseCallbackHandler):
         """What only a root is asked for."""
         if inner.get() is not None or _example.get() is not None or _session.get() is not None:
             raise Unmet
-        if "opentelemetry.trace" in sys.modules or "langgraph.pregel.remote" in sys.modules:
+        follow_remote_graphs()
+        if active_traceparent() is not None:
             raise Unmet
         if diagnostics.is_delivery_thread() or self._asks_more:
             raise Unmet
