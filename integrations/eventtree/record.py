@@ -133,14 +133,17 @@ def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:
     return {"r": VENDORS, "id": root, "tree": tree_id, "vendors": vendors}
 
 
-def dropped(tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int, joined: int = 0) -> Record:
+def dropped(
+    tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int, joined: int = 0, before: int = 0
+) -> Record:
     """A tree of `events` events was not recorded; or, without vendors, a later part of one.
 
-    `joined` of these events belong to the tree of another process.
+    `joined` of these events belong to the tree of another process. Other such records of the tree count the events
+    `before` them.
     """
     named = {} if vendors is None else {"vendors": list(vendors)}
-    counted = {"events": events, "joined": joined} if joined else {"events": events}
-    return {"r": DROP, "id": tree_id, "tree": tree_id, **named, "reason": reason, **counted}
+    more = {name: count for name, count in (("joined", joined), ("before", before)) if count}
+    return {"r": DROP, "id": tree_id, "tree": tree_id, **named, "reason": reason, "events": events, **more}
 
 
 def feedback(event_id: str, tree_id: str, key: str, at: int, given: Mapping[str, Any]) -> Record:

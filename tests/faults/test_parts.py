@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from eventtree.recording.remote import Remote, joined, written
 from tests.faults.world import World
 
@@ -21,4 +23,20 @@ def test_f01_a_part_that_ends_after_its_caller_is_known_to_be_dead_takes_the_tre
     world.ship(20.0, 100)
     assert world.sink.rows.keys() == {root, part}
     assert (world.sums().delivered, world.sums().waiting) == (2, 0)
+    world.close()
+
+
+def test_f01_parts_whose_root_is_elsewhere_go_out_when_the_last_of_their_processes_has_ended_them() -> None:
+    """One died with an open run before the other ended its own: they waited a day."""
+    world = World()
+    dies, lives = world.one, world.fork()
+    world.processes.reverse()
+    with joined(written(Remote(str(UUID(int=1)), str(UUID(int=1))))):
+        left, ended = dies.start(), lives.start()
+    world.crash(dies)
+    world.ship(20.0, 100)
+    lives.end(ended)
+    world.ship(20.0, 100)
+    assert world.sink.rows.keys() == {left, ended}
+    assert (world.sums().apart, world.sums().waiting) == (2, 0)
     world.close()

@@ -104,6 +104,26 @@ def test_f30_of_a_tree_that_went_out_only_what_came_late_waits(crowd: Crowd) -> 
     checked(crowd)
 
 
+def test_f30_what_comes_late_of_a_tree_that_was_replayed_is_for_whom_the_tree_names(crowd: Crowd) -> None:
+    process = crowd.processes[0]
+    process.pipeline.vendor_refs = process.pipeline.vendor_refs[:1]
+    root = crowd.begin()
+    kid = crowd.child(root)
+    process.end(root)
+    crowd.ship(20.0, all_trees=True)
+    crowd.stop_shipper()
+    crowd.child(kid)
+    for _ in range(2):
+        assert {name: (sums.accepted, sums.recorded) for name, sums in checked(crowd).items()} == {
+            "plain": (3, 3), "final": (2, 2), "onetree": (2, 2),
+        }  # fmt: skip
+        crowd.settle()
+    assert {name: len(sink.rows) for name, sink in crowd.sinks.items()} == {"plain": 3, "final": 2, "onetree": 1}
+    crowd.stop_shipper()
+    crowd.ship(20.0, all_trees=True)
+    assert {sums.accepted for sums in checked(crowd).values()} == {3}
+
+
 def test_f30_a_part_is_for_whom_its_root_names_in_a_log_that_is_believed(crowd: Crowd) -> None:
     caller, worker = crowd.processes[0], crowd.fork()
     for names in (1, 0):
@@ -243,6 +263,41 @@ def test_f30_a_replay_takes_nothing_for_anothers_that_came_after_its_tree_was_cl
     crowd.stop_shipper()
     crowd.processes[0].journal.end()
     assert {(sums.accepted, sums.recorded) for sums in checked(crowd).values()} == {(2, 2)}
+
+
+def test_f30_a_tree_cleared_again_beside_a_shipper_is_counted_once_by_those_ahead_and_those_behind(
+    crowd: Crowd,
+) -> None:
+    """What stays of the first clearing has been read, or was not: what stays of the second is for both."""
+    process = crowd.processes[0]
+    root = crowd.begin()
+    crowd.ship(5.0)
+    assert clear(Journal(crowd.files)) == 1
+    crowd.child(root)
+    crowd.sinks["plain"].mode = "401"  # this one settles nothing any more
+    crowd.tree()
+    crowd.ship(5.0)
+    assert clear(Journal(crowd.files)) == 2
+    assert {sums.accepted for sums in checked(crowd).values()} == {5}
+    add_feedback(process.journal, root, root, None, {"score": 1})
+    crowd.ship(5.0)
+    crowd.child(root)
+    assert clear(Journal(crowd.files)) == 1
+    assert clear(Journal(crowd.files)) == 0
+    crowd.sinks["plain"].mode = "healthy"
+    crowd.ship(400.0)
+    for name, sums in checked(crowd).items():
+        assert (name, sums.accepted, sums.waiting) == (name, 6, 0)
+
+
+def test_f30_what_was_only_counted_keeps_its_reason_when_it_is_cleared(crowd: Crowd) -> None:
+    process = crowd.processes[0]
+    process.pipeline.settings = process.pipeline.settings.model_copy(update={"sample_rate": 0.0})
+    process.tree(1)
+    crowd.sinks["plain"].mode = "503"
+    crowd.ship(1.0)
+    assert clear(Journal(crowd.files)) == 1
+    assert {tuple(sums.dropped) for sums in crowd.settle().vendors.values()} == {("sampled",)}
 
 
 def test_f30_of_a_tree_that_was_left_out_what_is_cleared_stays_so(crowd: Crowd) -> None:

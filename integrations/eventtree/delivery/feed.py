@@ -308,7 +308,7 @@ class Feed:
         """Watch a tree that may be due before a next record of it comes."""
         if tree.root_closed or tree.is_part or tree.is_apart:
             self._ripening[tree.id] = tree
-        elif tree.parts:  # the run that just closed may have been the last one of a process that lives
+        if tree.parts and not tree.root_closed:  # the run that just closed may have been the last of a living process
             self._hand_out_if_left(tree, self.clock())
 
     def _hear(self, run_id: str, tree_id: str, line: Line) -> None:

@@ -82,7 +82,8 @@ class Ledger:
         """Whether a tree of that id was sent to this vendor before, and not only parts of it that came apart."""
         if self.opened is None or self.is_wanted(tree_id):
             return False
-        return tree_id in self.opened.settled and tree_id not in self.opened.apart
+        is_replayed = self.opened.foreign.get(tree_id)
+        return tree_id in self.opened.settled and (is_replayed is None or (self.all_trees and is_replayed))
 
     def is_left_out(self, tree_id: str) -> bool:
         """Whether the tree was left out (`keep`), and is to stay so."""
@@ -104,8 +105,9 @@ class Ledger:
 
     def settle(self, tree: LoggedTree, events: int, dropped: Counter[str], left_out: int = 0) -> None:
         """Write down that nothing is left to do for a tree; so many of its events were left out for now."""
-        uncounted = events if self._is_replay(tree) else tree.joined_events
-        apart = events if tree.is_apart else 0
+        is_replay = self._is_replay(tree)
+        uncounted = events if is_replay else tree.joined_events
+        apart = events if tree.is_apart and not self.has_settled(tree.id) else 0
         # What the vendor has taken may have been cleared, or damaged, since: no event is delivered and lost.
         over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
         for reason in LOST:
@@ -115,7 +117,7 @@ class Ledger:
         is_back = self.is_wanted(tree.id)
         self.cursor.settle(
             tree.id, events + max(0, over), dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart,
-            left_out=left_out, is_back=is_back,
+            left_out=left_out, is_back=is_back, is_replay=is_replay,
         )  # fmt: skip
         self.wanted.discard(tree.id)
         for reason in dropped:
@@ -126,7 +128,8 @@ class Ledger:
     def _is_replay(self, tree: LoggedTree) -> bool:
         if not self.all_trees or tree.names(self.vendor.name, self.fingerprint):
             return False
-        return tree.vendors is not None or not self.has_settled(tree.id)  # whom a cleared root named it is still for
+        # Whom a cleared root named it is still for.
+        return tree.vendors is not None or not self.has_settled(tree.id) or self.cursor.foreign.get(tree.id, False)
 
     # -- answers, as the sender reports them --------------------------------------------------------------------------
 

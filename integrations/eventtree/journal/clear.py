@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
+from typing import NamedTuple
 
 from eventtree import record
 from eventtree.journal.counts import cursor_keys, key_of
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import frame, unframe
+from eventtree.journal.line import frame
 from eventtree.journal.relayed import addressing, cursor_of
 from eventtree.journal.totals import BY_USER, RecordedSums, remove_log, sums_of
-from eventtree.journal.trees import CLEARED, LoggedTree, load, part_beyond, trees_in
+from eventtree.journal.trees import CLEARED, LoggedTree, Place, entry_at, load, part_beyond, trees_in
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
@@ -32,11 +33,15 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     ended = {process: list(logs) for process, logs in groupby(journal.logs(), process_of)}
     sums = {process: sums_of(journal, logs) for process, logs in ended.items() if not journal.is_alive(process)}
     for tree_id, tree in gone.items():
-        left = owed.get(tree_id)
-        for name, offset, length in reversed(list(tree.lines)):  # last line first: cursors know a tree by its end
-            seq, kind = _head(journal.files.read(name, offset, length))
-            line = None if left is None or kind == record.FEEDBACK else _padded(seq, length, left)
-            left = left if line is None else None
+        left, places = owed.get(tree_id, (b"", ()))
+        for place in reversed(list(tree.lines)):  # last line first: cursors know a tree by its end
+            name, offset, length = place
+            entry = entry_at(journal, place)
+            seq, kind = (entry.line.seq, entry.kind) if entry is not None else (0, "")
+            if kind == record.DROP and tree_id in owed:
+                continue  # it says what was left before, and holds nothing else
+            line = _padded(seq, length, left) if left and place in places and kind != record.FEEDBACK else None
+            left = left if line is None else b""
             journal.files.overwrite(name, offset, line or _blank(seq, length))
     _remove_empty(journal, sums)
     journal.files.append(CLEARED, b".")
@@ -53,15 +58,6 @@ def _remove_empty(journal: Journal, sums: Mapping[str, RecordedSums]) -> None:
                 remove_log(journal, name, left, sums[process])
 
 
-def _head(line: bytes) -> tuple[int, str]:
-    """The sequence number of a line, and the kind of its record."""
-    try:
-        seq, payload = unframe(line.rstrip(b"\n"))
-        return seq, record.head(payload)[0]
-    except ValueError:
-        return 0, ""
-
-
 def _named(journal: Journal, tree: LoggedTree) -> set[str]:
     """Names of the cursors of all vendors that a tree's records name."""
     found = set[str]()
@@ -73,13 +69,14 @@ def _named(journal: Journal, tree: LoggedTree) -> set[str]:
     return found
 
 
-def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes]:
+def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, tuple[bytes, Set[Place]]]:
     """Settle the cleared trees in every cursor whose lock is free.
 
-    Returns, by tree, a record to leave in the log: by it, the process that holds another cursor counts the events.
+    Returns, by tree, a record to leave in the log, in the place of one of these lines: by it, the process that holds
+    another cursor counts the events.
     """
     named = {tree_id: _named(journal, tree) for tree_id, tree in gone.items()}
-    owed: dict[str, tuple[list[dict[str, str]], LoggedTree]] = {}
+    owed: dict[str, list[_Owed]] = {}
     for name in sorted({f"{'.'.join(key)}.cursor" for key in cursor_keys(journal)}.union(*named.values())):
         lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
         try:
@@ -88,31 +85,58 @@ def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, bytes
             if lock is not None:
                 cursor.advance({})
             for tree_id, tree in gone.items():
-                # Of a tree that was sent before, only its late part is left.
-                is_for_it = name in named[tree_id] or (not named[tree_id] and tree_id in cursor.settled)
+                # Of a tree that went out before, only what came late is left.
+                is_for_it = name in named[tree_id] or (not named[tree_id] and cursor.is_own(tree_id))
                 part = part_beyond(journal, tree, cursor.settled_of(tree_id)) if is_for_it else None
                 if part is tree and tree_id in cursor.settled and not tree.is_apart:
                     part = replace(tree, late=True)
                 if lock is not None:
                     _settle_tree(cursor, tree, part)
-                    _settle_feedback(
-                        cursor, _feedback_in(journal, tree), name
-                    )  # after it no item of the tree is half sent
-                elif part is not None and part.has_runs:
+                    _settle_feedback(cursor, _feedback_in(journal, tree), name)  # it ends what was begun of the tree
+                elif part is not None and (part.has_runs or part.dropped):
                     vendor, fingerprint = key_of(name.removesuffix(".cursor"))
-                    refs, most = owed.get(tree_id, ([], part))
-                    refs = [*refs, {"name": vendor, "fingerprint": fingerprint}]
-                    owed[tree_id] = refs, max(most, part, key=attrgetter("recorded"))
+                    ref = {"name": vendor, "fingerprint": fingerprint}
+                    rest = _Owed(ref, part, _without_counts(journal, part), cursor.is_own(tree_id))
+                    owed.setdefault(tree_id, []).append(rest)
         finally:
             if lock is not None:
                 lock.release()
-    return {
-        # If no line names a vendor, the tree's vendors know it by their cursors.
-        one: record.encode(
-            record.dropped(one, refs if named[one] else None, BY_USER, part.recorded, part.joined_events)
-        )
-        for one, (refs, part) in owed.items()
-    }
+    return {tree_id: _what_stays(tree_id, of_vendors) for tree_id, of_vendors in owed.items()}
+
+
+class _Owed(NamedTuple):
+    """A vendor that another process ships to, and what it has yet to settle of a tree."""
+
+    ref: record.Ref
+    part: LoggedTree
+    fresh: LoggedTree
+    """The part without records that only count events: those stay as they are."""
+    is_own: bool
+    """It has settled some of the tree, so it takes the rest for its own though that names nobody."""
+
+
+def _without_counts(journal: Journal, part: LoggedTree) -> LoggedTree:
+    """The lines of a part that came after an earlier clearing, as a late part; the part itself if there was none."""
+    if part.dropped is None:
+        return part
+    since = LoggedTree(part.id, late=True)
+    for line in part.lines:
+        entry = entry_at(journal, line)
+        if entry is not None and entry.kind != record.DROP:
+            since.add(entry)
+    return since
+
+
+def _what_stays(tree_id: str, owed: list[_Owed]) -> tuple[bytes, Set[Place]]:
+    """The record by which vendors count what is left of a tree, and the lines that all of them have yet to settle."""
+    most = max((one.fresh for one in owed), key=attrgetter("recorded"))
+    if not most.has_runs:
+        return b"", set()
+    before = max(one.part.recorded - one.fresh.recorded for one in owed)
+    is_known = all(one.is_own or one.part.dropped for one in owed)
+    refs = None if is_known else [one.ref for one in owed]
+    left = record.dropped(tree_id, refs, BY_USER, most.recorded, most.joined_events, before)
+    return record.encode(left), set.intersection(*(set(one.fresh.lines) for one in owed))
 
 
 def _settle_tree(cursor: Cursor, tree: LoggedTree, part: LoggedTree | None) -> None:
@@ -120,7 +144,7 @@ def _settle_tree(cursor: Cursor, tree: LoggedTree, part: LoggedTree | None) -> N
     if tree.id in cursor.left_out:
         left_out, sent = cursor.left_out[tree.id][0], sum(cursor.taken.get(tree.id, ()))
         cursor.settle(tree.id, left_out, {"sampled": left_out - sent}, {}, is_back=True)
-    if part is not None and part.has_runs:
+    if part is not None and (part.has_runs or part.dropped):
         sent = sum(cursor.taken.get(tree.id, ()))
         left = max(0, part.recorded - sent)
         dropped = {(part.dropped or (0, BY_USER))[1]: left}

@@ -294,7 +294,7 @@ class _Counting:
         """The vendors of a tree that was counted or settled before; None for a new tree."""
         if tree_id in self.recent:
             return self.recent[tree_id]
-        named = (key for key in self.found.vendors if tree_id in self.cursors(key).settled)
+        named = (key for key in self.found.vendors if self.cursors(key).is_own(tree_id))
         return [{"name": name, "fingerprint": fingerprint} for name, fingerprint in named] or self.relayed
 
     def add(self, tree: LoggedTree) -> None:

@@ -5,7 +5,7 @@ rewritten as one `state` line.
 
     {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items are never sent again
     {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end},
-     "uncounted": n, "apart": n, "left_out": n, "back"}              the tree is settled (`Cursor.settle`)
+     "uncounted": n, "apart": n, "left_out": n, "back", "replay"}    the tree is settled (`Cursor.settle`)
     {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
     {"c": "sent", "log", "end", "events", "dropped": {reason: n}, "learned": {…}}    a relay has replicated to `end`
     {"c": "feedback", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is settled
@@ -76,20 +76,21 @@ class Cursor(Progress):
 
     def settle(
         self, tree: str, events: int, dropped: Mapping[str, int], spans: Spans, *, uncounted: int = 0, apart: int = 0,
-        left_out: int = 0, is_back: bool = False,
+        left_out: int = 0, is_back: bool = False, is_replay: bool = False,
     ) -> None:  # fmt: skip
         """Record that a tree of `events` events is settled; `dropped` are those that were not sent, by reason.
 
         `uncounted` events were not recorded for this vendor: their tree names others, or another process recorded
         them. `apart` events were sent without their tree, which is in another journal. `left_out` events were kept back
-        by the setting `keep`; a replay may send them later, and then settles the tree again with `is_back`.
+        by the setting `keep`; a replay may send them later, and then settles the tree again with `is_back`. A tree that
+        names others `is_replay`.
         """
         taken = self.taken.get(tree, (0, 0))
         self._write(
             {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
              "spans": dict(spans), **({"uncounted": uncounted} if uncounted else {}),
              **({"apart": apart} if apart else {}), **({"left_out": left_out} if left_out else {}),
-             **({"back": True} if is_back else {})}
+             **({"back": True} if is_back else {}), **({"replay": True} if is_replay else {})}
         )  # fmt: skip
 
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
@@ -160,7 +161,7 @@ class Cursor(Progress):
             self.settled = {
                 tree: spans for tree, spans in self.settled.items() if tree in recent or not self.is_behind(spans)
             }
-            self.apart = {tree: None for tree in self.apart if tree in self.settled}
+            self.foreign = {tree: is_whole for tree, is_whole in self.foreign.items() if tree in self.settled}
             self.left_out = {tree: (n, log) for tree, (n, log) in self.left_out.items() if log in self.offsets}
             self.feedback_done = {
                 key: end for key, end in self.feedback_done.items() if not self.is_behind(dict((end,)))

@@ -39,8 +39,10 @@ class Progress:
         self.uncounted = 0
         """Events of settled trees that were recorded for other vendors, or by another process."""
         self.apart_events = 0
-        self.apart: dict[str, None] = {}
-        """Settled trees of which only parts are here and were sent; the rest is in another journal."""
+        self.foreign: dict[str, bool] = {}
+        """Settled trees that are not the vendor's own: those that name others, which a replay sent (True), and those of
+        which only parts are here and were sent, since the rest is in another journal (False).
+        """
         self.left_out: dict[str, tuple[int, str]] = {}
         """Settled trees that `keep` left out, for a later replay → their events, and one of their logs: the entry goes
         with that log.
@@ -60,6 +62,10 @@ class Progress:
         if known is not None:
             return all(end <= known.get(log, 0) for log, end in spans.items())
         return bool(spans) and all(end <= self.offsets.get(log, 0) for log, end in spans.items())
+
+    def is_own(self, tree: str) -> bool:
+        """Whether a settled tree was for this vendor: then its later records are too. A replayed one's are not."""
+        return tree in self.settled and not self.foreign.get(tree, False)
 
     def settled_of(self, tree: str) -> Spans:
         """Log → end of a tree's settled lines."""
@@ -88,7 +94,7 @@ class Progress:
             "dropped": dict(self.dropped), "partly": {tree: sorted(keys) for tree, keys in self.partly.items()},
             "taken": self.taken, "settled": self.settled, "offsets": self.offsets, "learned": self.learned,
             "replayed": {log: end for log, end in self.replayed.items() if end}, "uncounted": self.uncounted,
-            "apart_events": self.apart_events, "apart": list(self.apart), "left_out": self.left_out,
+            "apart_events": self.apart_events, "foreign": self.foreign, "left_out": self.left_out,
             "parked": self.parked,
             "feedback": dict(self.feedback), "feedback_done": self.feedback_done, "damage": self.damage,
         }  # fmt: skip
@@ -129,10 +135,10 @@ class Progress:
         self.accepted += entry["events"]
         self.uncounted += entry.get("uncounted", 0)
         self.apart_events += entry.get("apart", 0)
-        if entry.get("apart"):
-            self.apart[entry["tree"]] = None
+        if entry.get("apart") or entry.get("replay"):
+            self.foreign[entry["tree"]] = bool(entry.get("replay"))
         else:
-            self.apart.pop(entry["tree"], None)
+            self.foreign.pop(entry["tree"], None)
         if entry["dropped"]:
             self.dropped.update(entry["dropped"])
 
@@ -186,7 +192,7 @@ class Progress:
         self.learned, self.parked = entry["learned"], entry["parked"]
         self.replayed, self.uncounted = entry.get("replayed", {}), entry.get("uncounted", 0)
         self.left_out = {tree: (n, log) for tree, (n, log) in entry.get("left_out", {}).items()}
-        self.apart_events, self.apart = entry.get("apart_events", 0), dict.fromkeys(entry.get("apart", ()))
+        self.apart_events, self.foreign = entry.get("apart_events", 0), entry.get("foreign", {})
         self.damage = {log: (found[0], found[1]) for log, found in entry.get("damage", {}).items()}
         self.feedback.update(entry.get("feedback", {}))
         self.feedback_done = {key: (log, end) for key, (log, end) in entry.get("feedback_done", {}).items()}

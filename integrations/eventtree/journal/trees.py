@@ -19,6 +19,8 @@ PARTS = b'"parts":'
 PINNED_BYTES = 64 * 1024 * 1024
 PINNED_SECONDS = 86_400.0
 """A tree that holds back more than this goes out as it is."""
+Place = tuple[str, int, int]
+"""A line: its log, its offset, its length."""
 NEAR_BYTES = 32 * 1024
 """Records of a tree no further apart than this are read together."""
 
@@ -68,8 +70,9 @@ class LoggedTree:
 
     @property
     def has_runs(self) -> bool:
-        """Whether there is more of it than feedback on a tree that is not here."""
-        return bool(self.events or self.ended or self.root_opened or self.root_closed or self.dropped)
+        """Whether there is more of it than feedback, or the count of what somebody has cleared."""
+        is_counted = self.dropped is not None and self.dropped[1] != "by_user"
+        return bool(self.events or self.ended or self.root_opened or self.root_closed or is_counted)
 
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Take one more record of the tree; the clock says when it was seen."""
@@ -108,8 +111,12 @@ class LoggedTree:
             return
         if kind == record.DROP:
             events, reason = record.dropped_by(entry)
-            self.dropped = max(0, events - self.events), reason  # less what was read before somebody cleared it
-            self.joined_told += record.count_in(entry, "joined")
+            # Less what was read before somebody cleared it; what another process added may have come since.
+            joined = record.count_in(entry, "joined")
+            known = 0 if self.dropped is None else self.dropped[0]
+            before = known if self.is_part else record.count_in(entry, "before")
+            rest = max(0, before + events - joined - self.events + self.joined) + max(0, joined - self.joined)
+            self.dropped, self.joined_told = (rest, reason), self.joined_told + joined
         self.handed_on += record.count_in(entry, "parts") if has_parts else 0
 
     def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
@@ -131,8 +138,8 @@ class LoggedTree:
             self.handed_on += record.count_in(entry, "parts")
 
     @property
-    def lines(self) -> Iterator[tuple[str, int, int]]:
-        """Log, offset and length of each line."""
+    def lines(self) -> Iterator[Place]:
+        """Each line."""
         for log, places in self.places.items():
             each = iter(places)
             yield from ((log, offset, length) for offset, length in zip(each, each, strict=True))
@@ -157,7 +164,7 @@ class LoggedTree:
     @property
     def is_apart(self) -> bool:
         """Whether it holds parts only: the rest of the tree is in no log that was read."""
-        return bool(self.parts) and not (self.root_opened or self.root_closed or self.late)
+        return bool(self.parts) and not (self.root_opened or self.root_closed or self.dropped or self.late)
 
     @property
     def refs(self) -> Refs | None:
@@ -283,6 +290,7 @@ NOWHERE = array("q")
 
 def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
     """Two parts of a tree as one, where the first has not gone out yet."""
+    dropped = [one.dropped for one in (first, second) if one.dropped is not None]
     return LoggedTree(
         first.id, late=first.late, is_resumed=first.is_resumed,
         vendors=second.vendors or first.vendors, events=first.events + second.events,
@@ -294,7 +302,8 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
             log: first.places.get(log, NOWHERE) + second.places.get(log, NOWHERE)
             for log in first.places | second.places
         },
-        dropped=first.dropped or second.dropped, parts=first.parts | second.parts,
+        dropped=(sum(events for events, _ in dropped), dropped[0][1]) if dropped else None,
+        parts=first.parts | second.parts,
         parts_open=(first.parts_open - second.ended) | second.parts_open, handed_on=first.handed_on + second.handed_on,
         joined=first.joined + second.joined, joined_told=first.joined_told + second.joined_told,
     )  # fmt: skip
@@ -311,12 +320,8 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     if len(left) == tree.records:
         return tree
     part = LoggedTree(tree.id, late=True, since=tree.since)
-    for log, offset, length in left:
-        try:
-            seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
-        except ValueError:
-            continue  # cleared or damaged meanwhile
-        entry = entry_of(Line(log, offset, length, seq, payload))
+    for line in left:
+        entry = entry_at(journal, line)
         if entry is not None:
             part.add(entry)
     part.vendors = tree.vendors
@@ -325,7 +330,17 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     return part if part.records else None
 
 
-def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[record.Record]:
+def entry_at(journal: Journal, line: Place) -> Entry | None:
+    """The record of a line; None where that was damaged meanwhile."""
+    log, offset, length = line
+    try:
+        seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
+    except ValueError:
+        return None
+    return entry_of(Line(log, offset, length, seq, payload))
+
+
+def load(journal: Journal, lines: Iterable[Place]) -> Iterator[record.Record]:
     """The records at `lines`; what was deleted or damaged meanwhile is left out.
 
     Raises:
@@ -341,7 +356,7 @@ def load(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[re
             yield entry
 
 
-def bytes_at(journal: Journal, lines: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
+def bytes_at(journal: Journal, lines: Iterable[Place]) -> Iterator[bytes]:
     """The bytes of `lines` and of what little stands between them."""
     for name, start, end, _ in _neighbours(lines):
         yield journal.files.read(name, start, end - start)
