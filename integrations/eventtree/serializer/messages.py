@@ -32,7 +32,7 @@ Message = dict[str, JsonValue]
 ADDRESSED = frozenset({"name", "tool_call_id", "tool_calls"})
 PLACED = ADDRESSED | {"role", "content"}
 """Keys of a neutral message that the OpenAI form has too."""
-CONTAINERS = frozenset({dict, list})
+CONTAINERS = (dict, list)
 MANY = 4
 """Length of a list from which on some of its messages have probably been converted before."""
 
@@ -247,9 +247,12 @@ def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
     if type(value) is str:
         return value
     form = openai_messages(value, forms)
-    if form is not None or not isinstance(value, dict) or CONTAINERS.isdisjoint(map(type, value.values())):
+    if form is not None or not isinstance(value, dict):
         return value if form is None else form
-    holding = {key: form for key, part in value.items() if (form := openai_messages(part, forms)) is not None}
+    holding = {}
+    for key, part in value.items():
+        if isinstance(part, CONTAINERS) and (form := openai_messages(part, forms)) is not None:
+            holding[key] = form
     return {**value, **holding} if holding else value
 
 

@@ -30,7 +30,8 @@ class TreeView:
         self.root = tree.root
         self.has_feedback = bool(tree.feedback)
         self.forms = Forms()
-        self.has_links = any(key.startswith(OWN) for key in self.root.metadata)
+        own = self.root.metadata
+        self.has_links = bool(own) and any(key.startswith(OWN) for key in own)
         """Whether the root's metadata ties the tree to anything."""
 
     @classmethod
@@ -143,7 +144,7 @@ class TreeView:
 
 def spelled(tree: EventTree, forms: Forms) -> EventTree:
     """The tree, its messages in LangGraph's short forms written out."""
-    for event in paced(tree.events, each=True):
+    for event in paced(tree.events):
         given = event.inputs
         if type(given) is dict and "messages" in given and has_short_messages(given, forms.are_messages):
             break

@@ -64,15 +64,12 @@ class Settled(NamedTuple):
 
 KINDS = {str(kind): kind for kind in Kind}
 STATUSES = {str(status): status for status in Status}
-TEXT = frozenset({str})
-NO_TEXT = frozenset({bool, int, float, list, dict})
-"""What else but text and nothing stands in JSON."""
 
 
 def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     """The event of a run. Each field of `Event` is set here."""
     opened, closed, shared = run.open.get, run.close.get, settled.shared
-    duration, error, asked = closed("duration"), closed("error"), opened("model")
+    duration, error, asked, framework = closed("duration"), closed("error"), opened("model"), opened("framework")
     inputs, model, provider, internal = closed("inputs"), closed("model"), closed("provider"), closed("internal")
     kind: Any = closed("kind") or opened("kind") or Kind.CHAIN
     status = closed("status") or run.status
@@ -86,24 +83,26 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     event.status = STATUSES.get(status) or Status(str(status))
     event.error = None if error is None else _error(error)
     event.internal = bool(opened("internal") if internal is None else internal)
-    if opened("framework") == LANGCHAIN and type(event.name) is str:
+    if framework == LANGCHAIN and type(event.name) is str:
         event.internal = event.internal or PLUMBING[event.name] or HIDDEN in opened("tags", ())
     event.inputs = opened("inputs") if inputs is None else inputs
     event.outputs = closed("outputs") if run.close else run.outputs
     event.model = model = asked if model is None else model
     event.asked_model = None if asked == model else asked
     event.provider = opened("provider") if provider is None else provider
-    event.params = _merged(opened("params"), closed("params")) or None
+    params, metadata = opened("params"), opened("metadata")
+    event.params = _merged(params, closed("params")) or None if params or "params" in run.close else None
     event.prompt = run.prompt
     event.start = _time(opened("start", settled.start))
-    event.metadata = _merged(opened("metadata"), closed("metadata"), run.metadata)
+    is_alone = not run.metadata and "metadata" not in run.close
+    event.metadata = {} if not metadata and is_alone else _merged(metadata, closed("metadata"), run.metadata)
     event.usage, event.cost = figures_of(run, event, settled, pricing)
     event.duration = None if duration is None else max(0, duration) / 1e9
     event.time_to_first_token = _first_token(run) if run.notes else None
     event.tags = tuple(opened("tags", ()))
     event.release = opened("release")
     event.service = opened("service")
-    event.framework = opened("framework")
+    event.framework = framework
     event.traceparent = opened("traceparent")
     event.notes = _notes(run) if run.notes or not run.open or run.lost_texts else ()
     if _is_usual(event):
@@ -115,19 +114,19 @@ OPEN_EVENT = opened_class(Event)
 
 
 def _is_usual(event: Event) -> bool:
-    """Whether what came from the records is of its field's type: what is not, the constructor mends or refuses."""
-    return (
-        type(event.name) is str
-        and type(event.kind) is Kind
-        and NO_TEXT.isdisjoint(map(type, TEXTS_OF(event)))
-        and (not event.tags or TEXT.issuperset(map(type, event.tags)))
-    )
-
-
-TEXTS_OF = attrgetter(
-    "parent_id", "session_id", "model", "asked_model", "provider", "user", "environment", "release", "service",
-    "framework", "traceparent",
-)  # fmt: skip
+    """Whether each value from the records has its field's type: others are mended or refused by the constructor."""
+    if type(event.name) is not str or type(event.kind) is not Kind:
+        return False
+    for tag in event.tags:
+        if type(tag) is not str:
+            return False
+    for text in (
+        event.parent_id, event.session_id, event.model, event.asked_model, event.provider, event.user,
+        event.environment, event.release, event.service, event.framework, event.traceparent,
+    ):  # fmt: skip
+        if text is not None and type(text) is not str:
+            return False
+    return True
 
 
 def _merged(first: dict[str, Any] | None, second: Mapping[str, Any] | None, third: Any = NOTHING) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class Braintrust(Vendor):
 
     def destination(self, tree: EventTree | None) -> tuple[str, tuple[tuple[str, str], ...]]:
         """Route and path parameters of a tree's rows: its experiment, else the setting's, else the project's logs."""
-        named = TreeView(tree).dataset_field("experiment") if tree is not None else None
+        named = tree.root.metadata.get(f"{views.OWN}experiment") if tree is not None else None
         if isinstance(named, str) and named.strip() and named != self.experiment:
             return "experiment", (("experiment_id", f"{{experiment_id:{quote(named, safe='')}}}"),)
         if self.experiment:

@@ -53,7 +53,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from pydantic import Field
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Usage
+from eventtree.event import Event, EventTree, JsonValue, Kind, Status, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
@@ -204,8 +204,8 @@ class HoneyHive(Vendor):
         }  # fmt: skip
         if (outputs := outputs_of(event, view.forms)) is not None:
             fields["outputs"] = outputs
-        if (failed := views.failure(event)) is not None:
-            fields["error"] = failed
+        if event.status is Status.ERROR:
+            fields["error"] = views.failure(event)
         fields["metadata"] = event_metadata(event, view)
         if more:
             fields |= without_nulls({"metrics": metrics_of(event, view) or None, "feedback": feedback_of(event, view)})
@@ -314,11 +314,10 @@ def outputs_of(event: Event, forms: Forms) -> dict[str, JsonValue] | None:
 def as_object(value: JsonValue, text_key: str, other_key: str, forms: Forms) -> dict[str, JsonValue]:
     """Inputs or outputs as an object; a list of messages in them becomes `chat_history`."""
     form = openai_form(value, forms)
-    if is_messages(value):
-        return {"chat_history": form}
     if not isinstance(form, dict):
-        return {text_key if isinstance(form, str) else other_key: form}
-    if not is_messages(value.get("messages")) or "chat_history" in form:
+        key = text_key if isinstance(form, str) else "chat_history" if is_messages(value) else other_key
+        return {key: form}
+    if "messages" not in value or "chat_history" in form or not is_messages(value["messages"]):
         return form
     rest = {key: item for key, item in form.items() if key != "messages"}
     return {"chat_history": form["messages"], **rest}
@@ -347,9 +346,11 @@ def config_of(event: Event) -> dict[str, JsonValue]:
 def own_metadata(event: Event) -> dict[str, JsonValue]:
     """The run's own metadata, with reserved keys one level down."""
     own = views.own_metadata(event)
+    if RESERVED.isdisjoint(own):
+        return own
     moved = {key: value for key, value in own.items() if key in RESERVED}
     free = {key: value for key, value in own.items() if key not in RESERVED}
-    return {**free, "metadata": moved} if moved else free
+    return {**free, "metadata": moved}
 
 
 def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
@@ -364,12 +365,22 @@ def session_metadata(root: Event, view: TreeView) -> dict[str, JsonValue]:
 def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """Metadata of an event."""
     ours: dict[str, JsonValue] = {"kind": str(event.kind)}
-    described = {
-        "tags": list(event.tags) or None, "conversation_id": view.session_id(event), "framework": event.framework,
-        "traceback": event.error.traceback if event.error else None, "notes": views.notes_of(event) or None,
-        "time_to_first_token_ms": to_ms(first_token(event)), **views.ended(event), "asked_model": event.asked_model,
-    }  # fmt: skip
-    ours |= without_nulls(described)
+    if event.tags:
+        ours["tags"] = event.tags
+    if (session := view.session_id(event)) is not None:
+        ours["conversation_id"] = session
+    if event.framework is not None:
+        ours["framework"] = event.framework
+    if event.error and event.error.traceback is not None:
+        ours["traceback"] = event.error.traceback
+    if event.notes:
+        ours["notes"] = views.notes_of(event)
+    if event.time_to_first_token is not None and (first := to_ms(first_token(event))) is not None:
+        ours["time_to_first_token_ms"] = first
+    if event.status is not Status.OK:
+        ours |= without_nulls(views.ended(event))
+    if event.asked_model is not None:
+        ours["asked_model"] = event.asked_model
     if event.usage is not None:
         ours |= without_nulls(usage_metadata(event.usage))
     if event.cost is not None and event.cost.total_usd is not None:

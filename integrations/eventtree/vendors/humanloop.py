@@ -119,7 +119,7 @@ def asked(event: Event, forms: Forms) -> tuple[list[Fields] | None, Fields]:
     """A run's inputs as (messages, the rest as an object). Messages are None if the inputs have none."""
     inputs = event.inputs
     listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
-    if not (forms.are_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
+    if listed is None or not (forms.are_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
         return None, as_object(inputs)
     rest = {key: value for key, value in inputs.items() if key != "messages"} if isinstance(inputs, dict) else {}
     return forms.of(messages_in(event, forms.are_messages), message), rest
@@ -132,6 +132,8 @@ def answered(event: Event) -> tuple[Fields | None, str | None]:
     require: a message's text, else the output as text or JSON.
     """
     outputs, found = event.outputs, None
+    if isinstance(outputs, str) and event.kind is not Kind.MODEL:
+        return None, outputs
     text: str | None
     messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
     if is_message(outputs):
@@ -285,20 +287,27 @@ def metadata(
 ) -> Fields:
     """The run's own metadata, then `more` and all values that have no field (token counts in `placed` have one)."""
     known: Fields = {"kind": str(event.kind), "name": event.name, "status": str(event.status)}
-    if event.status is not Status.OK:
-        known["status_reason"] = views.ended(event).get("status_reason")
-    known["tree_id"], known["session_id"] = event.tree_id, view.session_id(event)
-    known["tags"], known["framework"] = list(event.tags) or None, event.framework
+    if event.status is not Status.OK and (reason := views.ended(event).get("status_reason")) is not None:
+        known["status_reason"] = reason
+    known["tree_id"] = event.tree_id
+    if (session := view.session_id(event)) is not None:
+        known["session_id"] = session
+    if event.tags:
+        known["tags"] = event.tags
+    if event.framework is not None:
+        known["framework"] = event.framework
     if event.asked_model or event.usage or event.cost or event.time_to_first_token is not None:
-        known |= figures(event, placed)
-    if event.error:
+        known |= without_nulls(figures(event, placed))
+    if event.error and event.error.traceback is not None:
         known["traceback"] = event.error.traceback
-    if event.notes:
-        known["notes"] = views.notes_of(event, without=LOG) or None
-    own, known = views.own_metadata(event), without_nulls({**known, **view.links(event, LINKS), **more})
-    if not own.keys().isdisjoint(known):
+    if event.notes and (notes := views.notes_of(event, without=LOG)):
+        known["notes"] = notes
+    if view.has_links or more:
+        known |= without_nulls({**view.links(event, LINKS), **more})
+    own = views.own_metadata(event)
+    if own and not own.keys().isdisjoint(known):
         known = {f"eventtree.{key}" if key in own else key: one for key, one in known.items()}
-    return {**own, **known}
+    return {**own, **known} if own else known
 
 
 def figures(event: Event, placed: Collection[str]) -> Fields:

@@ -34,7 +34,7 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 from urllib.parse import quote
 
-from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
@@ -111,23 +111,40 @@ class HumanloopV4(Humanloop):
         """The Log of an event."""
         messages, inputs = humanloop.asked(event, view.forms)
         answer, text = humanloop.answered(event)
-        is_model = event.kind is Kind.MODEL
-        given = view.feedback(event) if view.has_feedback else ()
-        judged = [one for feedback in given for one in opinions(feedback)]
-        known = {
+        is_model, parent = event.kind is Kind.MODEL, view.parent_id(event)
+        known: Fields = {
             "project": self.project, "session_reference_id": event.tree_id, "reference_id": event.id,
-            "parent_reference_id": view.parent_id(event),
-            "config": model_config(event) if is_model else tool_config(event),
-            "inputs": inputs, "messages": messages, "output_message": answer, **ending(event, text),
-            "created_at": iso(event.start), "duration": seconds(event.duration),
-            **(humanloop.tokens_and_cost(event) if is_model else {}), "stdout": humanloop.stdout(event),
-            **(humanloop.payloads(event, view.forms) if self.provider_payloads and is_model else {}),
-            "source": "eventtree",
-            "metadata": metadata(event, view), "feedback": judged or None,
-            "environment": humanloop.text_or_none(event.environment),
-            "source_datapoint_id": humanloop.datapoint(event, view), "save": None if self.save else False,
+            **({} if parent is None else {"parent_reference_id": parent}),
+            "config": model_config(event) if is_model else tool_config(event), "inputs": inputs,
         }  # fmt: skip
-        return without_nulls(known)
+        if messages is not None:
+            known["messages"] = messages
+        if answer is not None:
+            known["output_message"] = answer
+        if text is not None:
+            known["output"] = text
+        if event.status is Status.ERROR:
+            known["error"] = views.failure(event)
+        known["created_at"] = iso(event.start)
+        if (duration := seconds(event.duration)) is not None:
+            known["duration"] = duration
+        if is_model:
+            known |= without_nulls(humanloop.tokens_and_cost(event))
+        if event.notes and (lines := humanloop.stdout(event)) is not None:
+            known["stdout"] = lines
+        if self.provider_payloads and is_model:
+            known |= without_nulls(humanloop.payloads(event, view.forms))
+        known["source"], known["metadata"] = "eventtree", metadata(event, view)
+        given = view.feedback(event) if view.has_feedback else ()
+        if judged := [one for feedback in given for one in opinions(feedback)]:
+            known["feedback"] = judged
+        if environment := humanloop.text_or_none(event.environment):
+            known["environment"] = environment
+        if (row_id := humanloop.datapoint(event, view)) is not None:
+            known["source_datapoint_id"] = row_id
+        if not self.save:
+            known["save"] = False
+        return known
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """Match the reply to the request by position: the server's ids, and whether each Log was answered."""

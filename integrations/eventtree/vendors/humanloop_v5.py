@@ -38,12 +38,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
-from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree, JsonValue, Kind, Status
 from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
-from eventtree.serializer.times import end_of, iso, seconds
+from eventtree.serializer.times import iso, later, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
@@ -125,7 +125,7 @@ class HumanloopV5(Humanloop):
 
     def opening(self, log: Log, view: TreeView) -> Item:
         """The POST that makes a Log."""
-        fields = without_nulls({**self.shared(log, view), **BODIES[log.form](log.event, view, self.dialect)})
+        fields = self.shared(log, view) | BODIES[log.form](log.event, view, self.dialect)
         if log.is_opened:
             fields[self.dialect] = "incomplete"
         event_ids = () if log.made else (log.event.id,)
@@ -133,7 +133,7 @@ class HumanloopV5(Humanloop):
 
     def completion(self, log: Log) -> Item:
         """The PATCH that completes a flow; it repeats the flow's outputs and error, which the vendor requires."""
-        fields = without_nulls({self.dialect: "complete", **ending(log.event, humanloop.answered(log.event)[1])})
+        fields = {self.dialect: "complete", **ending(log.event, humanloop.answered(log.event)[1])}
         place = (("log_id", quote(log.id, safe="")),)
         return Item(f"{log.id}:complete", log.event.tree_id, (), "complete", to_json(fields), log.last + 1, place)
 
@@ -184,23 +184,38 @@ class HumanloopV5(Humanloop):
 
     def shared(self, log: Log, view: TreeView) -> Fields:
         """Fields that every type of Log has."""
-        event, end = log.event, end_of(log.event)
-        # Tools have no field for the Evaluation run that a tree belongs to; older installations have none at all.
-        has_run = log.parent is None and log.form != "tool" and self.dialect == "log_status"
-        prompt = humanloop.text_or_none((event.prompt or {}).get("name")) if log.form == "prompt" else None
-        return {
-            "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(prompt or humanloop.called(event))}",
-            "log_id": log.id if log.form == "flow" or self.dialect == "log_status" else None,
-            "trace_parent_id": log.parent.id if log.parent else None, "start_time": iso(event.start),
-            "end_time": iso(end) if end else None, "provider_latency": seconds(event.duration),
-            "error": views.failure(event), "stdout": humanloop.stdout(event),
-            **(humanloop.payloads(event, view.forms) if self.provider_payloads and event.kind is Kind.MODEL else {}),
-            "source": "eventtree", "user": humanloop.text_or_none(view.user(event)),
-            "environment": humanloop.text_or_none(event.environment),
-            "source_datapoint_id": humanloop.datapoint(event, view),
-            "run_id": humanloop.text_or_none(view.dataset_field("run_id")) if has_run else None,
-            "save": None if self.save else False,
-        }  # fmt: skip
+        event, kind = log.event, log.event.kind
+        prompt = humanloop.text_or_none(event.prompt.get("name")) if log.form == "prompt" and event.prompt else None
+        fields: Fields = {
+            "path": f"{self.project}/{FOLDERS[log.form]}/{humanloop.slug(prompt or humanloop.called(event))}"
+        }
+        if log.form == "flow" or self.dialect == "log_status":
+            fields["log_id"] = log.id
+        if log.parent is not None:
+            fields["trace_parent_id"] = log.parent.id
+        fields["start_time"] = iso(event.start)
+        if (latency := seconds(event.duration)) is not None:
+            if (end := later(event.start, latency)) is not None:
+                fields["end_time"] = iso(end)
+            fields["provider_latency"] = latency
+        if event.status is Status.ERROR:
+            fields["error"] = views.failure(event)
+        if event.notes and (lines := humanloop.stdout(event)) is not None:
+            fields["stdout"] = lines
+        if self.provider_payloads and kind is Kind.MODEL:
+            fields |= without_nulls(humanloop.payloads(event, view.forms))
+        fields["source"] = "eventtree"
+        for name, value in (("user", view.user(event)), ("environment", event.environment)):
+            if value and not value.isspace():
+                fields[name] = value
+        if view.has_links:
+            # Tools have no field for the Evaluation run that a tree belongs to; older installations have none at all.
+            has_run = log.parent is None and log.form != "tool" and self.dialect == "log_status"
+            run_id = humanloop.text_or_none(view.dataset_field("run_id")) if has_run else None
+            fields |= without_nulls({"source_datapoint_id": humanloop.datapoint(event, view), "run_id": run_id})
+        if not self.save:
+            fields["save"] = False
+        return fields
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """A taken Log is answered with its id."""
@@ -250,17 +265,22 @@ def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A flow. It has its outputs from the start, so that they are not lost if the completion is refused."""
     messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
-    fields = {"flow": FLOW, dialect: "complete", "inputs": inputs, **ending(event, text)}
-    fields["metadata"] = humanloop.metadata(event, view, {"params": event.params or None}, ())
+    fields: Fields = {"flow": FLOW, dialect: "complete", "inputs": inputs, **ending(event, text)}
+    fields["metadata"] = humanloop.metadata(event, view, {"params": event.params} if event.params else {}, ())
     if dialect == "trace_status":
         return {**fields, "inputs": humanloop.as_object(event.inputs)}
-    return {**fields, "messages": messages, "output_message": answer}
+    if messages is not None:
+        fields["messages"] = messages
+    if answer is not None:
+        fields["output_message"] = answer
+    return fields
 
 
 def ending(event: Event, text: str | None) -> Fields:
     """How a flow ended: the text of its outputs (empty if unknown), and its error."""
-    error = views.failure(event)
-    return {"output": "" if text is None and error is None else text, "error": error}
+    if event.status is not Status.ERROR:
+        return {"output": text or ""}
+    return without_nulls({"output": text, "error": views.failure(event)})
 
 
 def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
@@ -268,11 +288,12 @@ def agent_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
     params = humanloop.unplaced(event, humanloop.SETTINGS) or None
-    return {
+    fields = {
         "agent": kernel(event, dialect), "inputs": inputs, "messages": messages, "output": text,
         "output_message": answer, **humanloop.tokens_and_cost(event),
         "metadata": humanloop.metadata(event, view, {"params": params}),
     }  # fmt: skip
+    return without_nulls(fields)
 
 
 def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
@@ -285,13 +306,14 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     params = {key: value for key, value in params.items() if key != "tool_choice" or choice is None}
     offered = humanloop.tool_functions(event)
     more = {"params": params or None, **humanloop.rest_of_answer(event)}
-    return {
+    fields = {
         "prompt": {**kernel(event, dialect), **({"tools": offered} if offered else {})}, "inputs": inputs,
         "messages": messages, "output": text, "output_message": answer, "tool_choice": choice,
         "finish_reason": humanloop.finish_reason(event), **humanloop.tokens_and_cost(event),
         "reasoning_tokens": event.usage.reasoning_tokens if event.usage and "reasoning_tokens" in counted else None,
         "metadata": humanloop.metadata(event, view, more, counted),
     }  # fmt: skip
+    return without_nulls(fields)
 
 
 def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
@@ -299,12 +321,13 @@ def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     _, text = humanloop.answered(event)
     kind, name = str(event.kind), humanloop.called(event)
     attributes = without_nulls({"kind": kind, "model": humanloop.asked_model(event), "provider": event.provider})
-    return {
+    fields = {
         "tool": {"function": {"name": name, "description": f"{kind} {name}"}, "attributes": attributes},
         "inputs": humanloop.as_object(event.inputs),
         "output": text,
         "metadata": humanloop.metadata(event, view, {"params": event.params or None}, ()),
     }
+    return without_nulls(fields)
 
 
 BODIES = {"flow": flow_body, "agent": agent_body, "prompt": prompt_body, "tool": tool_body}
