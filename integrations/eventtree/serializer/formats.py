@@ -21,6 +21,8 @@ DEEPEST = 200
 """Levels to which a too deep body is cut; common parsers of JSON accept about as many."""
 LIGHT_BYTES = 512
 """Fields of at most this size are never shortened: ids, names, times, counts."""
+UTC_Z = 0 if orjson is None else orjson.OPT_UTC_Z
+"""A datetime in UTC ends with Z, as pydantic writes it."""
 LINKS = re.compile(r"(^|_)(id|ids|parents|name|type|path)$")
 """Fields that name or link a row (HoneyHive's `children_ids` can be long)."""
 
@@ -44,7 +46,7 @@ def to_json(value: JsonValue) -> bytes:
     """Compact UTF-8 JSON. Levels too deep for JSON parsers are replaced by a mark."""
     if orjson is not None:
         try:
-            return orjson.dumps(value)
+            return orjson.dumps(value, None, UTC_Z)
         except TypeError:
             pass  # an integer of more than 64 bits, a text that is no Unicode, too many levels
     try:

@@ -71,7 +71,10 @@ class TreeBuilder:
             run = self._runs.get(run_id)
             if run is None:
                 run = self._runs[run_id] = Run(run_id)
-            run.take(entry)
+            if kind == record.CLOSE and not run.close:
+                run.close = entry  # as nearly every close is its run's only one
+            else:
+                run.take(entry)
             if record.SAME in entry:
                 self._repeats = True
         elif kind == record.FEEDBACK:

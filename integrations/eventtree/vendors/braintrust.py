@@ -65,7 +65,7 @@ from eventtree.serializer.messages import (
 )
 from eventtree.serializer.packing import in_waves
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict, new_item
-from eventtree.serializer.times import first_token, from_ns, in_utc, iso, seconds
+from eventtree.serializer.times import first_token, from_ns, in_utc, iso, moment, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, is_null, own_version, without_nulls
 from eventtree.serializer.view import TreeView
 
@@ -259,7 +259,7 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": event.id, "span_id": event.id, "root_span_id": view.id,
         "span_parents": [] if parent is None else [parent],
-        "span_attributes": {"name": event.name or str(kind), "type": TYPES[kind]}, "created": iso(event.start),
+        "span_attributes": {"name": event.name or str(kind), "type": TYPES[kind]}, "created": moment(event.start),
     }  # fmt: skip
     if not is_null(given := input_of(event, view.forms)):
         fields["input"] = given
@@ -432,13 +432,13 @@ def params_of(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 def context_of(event: Event, view: TreeView) -> dict[str, JsonValue]:
     """The library, framework and environment that made the row; on the root also the user's line (`callers=True`)."""
-    framework, environment = event.framework or view.root.framework, event.environment or view.root.environment
-    origin = span_origin(framework, environment)
+    root = view.root
+    origin = span_origin(event.framework or root.framework, event.environment or root.environment)
     caller = view.dataset_field("caller") if view.has_links and view.is_root(event) else None
     if not isinstance(caller, dict):
-        return {"span_origin": origin}
+        return origin
     line = {f"caller_{theirs}": one for ours, theirs, kind in CALLER if type(one := caller.get(ours)) is kind}
-    return {"span_origin": origin, **line}
+    return origin | line
 
 
 CALLER = (("function", "functionname", str), ("file", "filename", str), ("line", "lineno", int))
@@ -450,7 +450,7 @@ def span_origin(framework: str | None, environment: str | None) -> dict[str, Jso
     """The origin of an app's rows, the same for all of them."""
     named = {"instrumentation": framework, "environment": environment}
     known = {name: {"name": one} for name, one in named.items() if one}
-    return {**without_nulls({"name": "eventtree", "version": own_version()}), **known}
+    return {"span_origin": {**without_nulls({"name": "eventtree", "version": own_version()}), **known}}
 
 
 def origin_of(view: TreeView) -> dict[str, JsonValue] | None:

@@ -39,7 +39,7 @@ from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
-from eventtree.serializer.times import from_ns, iso, seconds
+from eventtree.serializer.times import from_ns, iso, moment, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
@@ -125,7 +125,7 @@ class HumanloopV4(Humanloop):
             known["output"] = text
         if event.status is Status.ERROR:
             known["error"] = views.failure(event)
-        known["created_at"] = iso(event.start)
+        known["created_at"] = moment(event.start)
         if (duration := seconds(event.duration)) is not None:
             known["duration"] = duration
         if is_model:

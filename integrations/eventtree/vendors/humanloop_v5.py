@@ -43,7 +43,7 @@ from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
-from eventtree.serializer.times import iso, later, seconds
+from eventtree.serializer.times import later, moment, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
@@ -193,10 +193,10 @@ class HumanloopV5(Humanloop):
             fields["log_id"] = log.id
         if log.parent is not None:
             fields["trace_parent_id"] = log.parent.id
-        fields["start_time"] = iso(event.start)
+        fields["start_time"] = moment(event.start)
         if (latency := seconds(event.duration)) is not None:
             if (end := later(event.start, latency)) is not None:
-                fields["end_time"] = iso(end)
+                fields["end_time"] = moment(end)
             fields["provider_latency"] = latency
         if event.status is Status.ERROR:
             fields["error"] = views.failure(event)
