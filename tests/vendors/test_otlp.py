@@ -500,7 +500,6 @@ ELSEWHERE = {
     "id": "span_id, and eventtree.id", "parent_id": "parent_span_id", "tree_id": "trace_id", "start": "span",
     "duration": "span's end", "notes": "span events", "internal": "left out", "traceparent": "the root's parent",
     "environment": "resource", "release": "resource", "service": "resource",
-    "prompt": "gen_ai.prompt.name and .version; in OpenInference the metadata",
 }  # fmt: skip
 """Field of an event → where it goes, if not into attributes."""
 
@@ -589,6 +588,8 @@ def test_langfuse_is_told_the_prompt_the_first_token_and_the_experiment() -> Non
         "item.root_observation_id": ROOT.replace("-", "")[16:],
     }  # fmt: skip
     assert (model["langfuse.observation.prompt.name"], model["langfuse.observation.prompt.version"]) == ("greet", "3")
+    phoenix = told(of(tree_of(chain_root(), asked), flavor="openinference")[1])
+    assert (phoenix["prompt.id"], phoenix["llm.prompt_template.version"]) == ("greet", "3")
     assert json.loads(model["langfuse.observation.completion_start_time"]) == "2026-03-04T05:06:08.240123Z"
     assert not any(key.startswith("langfuse.experiment") for key in model)
 

@@ -143,6 +143,10 @@ class OTLP(Vendor):
             given = {"traces_endpoint": "", "protocol": "http/protobuf", **given}
             given["base_url"] = given.pop("endpoint", "") or given.get("base_url", "")
         values = super()._from_environment(given)  # type: ignore[operator]
+        values |= {name: pairs_of(values[name], name) for name in ("headers", "resource") if name in values}
+        for name in ("protocol", "compression", "flavor"):
+            if isinstance(values.get(name), str):
+                values[name] = values[name].strip().lower()
         values["endpoint"] = values["base_url"]
         traces = str(values.get("traces_endpoint") or "").strip()
         url = urlsplit(traces or values["endpoint"])
@@ -160,19 +164,9 @@ class OTLP(Vendor):
             problem = f"where logs go is not told by {url.geturl()}"
             raise ConfigError("OTLP.scores", problem, f"Give an address that ends in {TRACES}")
         if not values.get("flavor"):
-            signs = " ".join((values["traces_endpoint"], *pairs_of(values.get("headers") or {}, "headers"))).lower()
+            signs = " ".join((values["traces_endpoint"], *map(str, values.get("headers") or ()))).lower()
             values["flavor"] = next((flavor for sign, flavor in SIGNS if re.search(sign, signs)), "genai")
         return values
-
-    @field_validator("headers", "resource", mode="before")
-    @classmethod
-    def _pairs(cls, given: Any, info: Any) -> Any:
-        return pairs_of(given, info.field_name)
-
-    @field_validator("protocol", "compression", "flavor", mode="before")
-    @classmethod
-    def _any_case(cls, given: Any) -> Any:
-        return given.strip().lower() if isinstance(given, str) else given
 
     @field_validator("headers")
     @classmethod

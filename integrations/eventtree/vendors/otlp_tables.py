@@ -323,6 +323,8 @@ OPENINFERENCE: Table = (
     *(Row(f"llm.{name}", "model", "event.model", MODEL) for name in ("model_name", "response.model_name")),
     Row("llm.request.model_name", "asked_model", "asked_model", MODEL),
     *(Row(f"llm.{name}", "provider", "event.provider", MODEL) for name in ("provider", "system")),
+    Row("prompt.id", "prompt", lambda facts: facts.prompt.get("name"), MODEL),
+    Row("llm.prompt_template.version", "prompt", lambda facts: facts.prompt.get("version"), MODEL),
     Row("llm.invocation_parameters", "params", _params_text, MODEL),
     Row("eventtree.params", "params", _params_text, ALL - MODEL),
     Row("llm.tools.*", "params",
