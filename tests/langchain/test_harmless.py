@@ -140,6 +140,27 @@ def test_all_hooks_of_langchain_are_ours_or_deliberately_not() -> None:
     assert theirs - set(HOOKS) == set()
 
 
+def test_an_app_at_the_end_of_its_stack_loses_no_run_that_was_counted(trees: Trees) -> None:
+    """Wherever the stack ends: within a start's conversion, its write, or the end that follows."""
+    handler = CallbackHandler()
+
+    def deeper(_: Any) -> Any:
+        return RunnableLambda(deeper).invoke("x")
+
+    chain, config = RunnableLambda(deeper), RunnableConfig(callbacks=[handler])
+    usual, depth, counted = sys.getrecursionlimit(), len(inspect.stack()), dict[str, int]()
+    for more in range(40):
+        sys.setrecursionlimit(depth + 150 + more)
+        try:
+            with pytest.raises(RecursionError):
+                chain.invoke("x", config)
+        finally:
+            sys.setrecursionlimit(usual)
+        counted |= {run.tree.id: run.tree.events for run in recorder.ended.values()}
+    assert {tree.id: len(tree.events) for tree in trees()} == counted
+    assert len(counted) == 40
+
+
 def test_switched_off(monkeypatch: pytest.MonkeyPatch, own_place: Path) -> None:
     monkeypatch.setenv("EVENTTREE_ENABLED", "0")
     handler = CallbackHandler()

@@ -118,7 +118,8 @@ class Journal(Folder):
     def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int | None = None) -> None:
         """Add one record, and so many events to the totals of these names; without a number, the one that opens here.
 
-        Never raises OSError: while the disk refuses, lines wait in memory and are tried again.
+        Never raises OSError: while the disk refuses, or the app's stack has no room, lines wait in memory and are tried
+        again.
         """
         self._lock.acquire()  # twice as quick as `with`
         try:
@@ -164,7 +165,7 @@ class Journal(Folder):
                                 overflow.is_holding = True
                         else:
                             self._hold(line, counted, events)
-                    except OSError:
+                    except (OSError, RecursionError):
                         overflow.is_holding = True
                         self._hold(line, counted, events)
                     # The line and not the payload: an encoder's bytes may hold on to many times their size.

@@ -73,6 +73,7 @@ def append_marked(
     tree.journal.append(payload, counted, events)
     # Raised only once the record is written: strict mode reports faults, it does not lose events.
     if pipeline.settings.strict:
+        entry.clear()  # nothing of it is owed any more
         raise error
 
 

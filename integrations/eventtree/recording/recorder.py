@@ -97,6 +97,7 @@ class Recorder(Runs):
             return
         if tree.remote is not None:
             entry["joined"] = True
+        run.owed = entry
         # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
         try:
             if known:
@@ -121,6 +122,7 @@ class Recorder(Runs):
             append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
         else:
             append(tree, entry, tree.texts, met, run.counted)
+        run.owed = None
         # Delivery is started after the line is written: a thread that cannot start must not cost the record.
         if is_root:
             pipeline.wake()
@@ -161,6 +163,10 @@ class Recorder(Runs):
                 append(tree, record.dropped(tree.id, tree.vendors, tree.skipped, tree.events), counted=tree.counted,
                        events=tree.events)  # fmt: skip
             return
+        if run.owed:
+            tree.owed.append(run)
+        if tree.owed:
+            _write_owed(tree)
         entry: Record = {
             "r": record.CLOSE, "id": run.id, "tree": tree.id, "duration": (end_ns or run.ended) - run.start,
             "status": status._value_,
@@ -245,6 +251,19 @@ class Recorder(Runs):
             entry = record.noted(run.id, run.tree.id, record.PARTIAL, time_ns(), after)
             entry["value"] = _partial(pipeline, run, run.streamed)
             append(run.tree, entry)
+
+
+def _write_owed(tree: Tree) -> None:
+    """Write the starts that are not written yet. Where the stack has no room here either, a run above writes them."""
+    while tree.owed:
+        run = tree.owed.pop()
+        try:
+            if run.owed:
+                append(tree, run.owed, counted=run.counted)
+        except RecursionError:
+            tree.owed.append(run)
+            return
+        run.owed = None
 
 
 def _partial(pipeline: Pipeline, run: Run, streamed: list[str]) -> JsonValue:

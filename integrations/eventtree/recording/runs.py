@@ -75,6 +75,8 @@ class Tree:
         """The long texts in its records, while its root is open in this process."""
         self.is_over = False
         """Whether that has ended."""
+        self.owed: list[Run] = []
+        """Runs that have ended and whose start is not written yet."""
 
     def close(self, entry: Record) -> None:
         """Its root ends: add to the root's record what only that says.
@@ -121,6 +123,8 @@ class Run:
     """Monotonic clock of its end, or of its root's."""
     is_left = False
     """Its root has ended and it has not: its own end may still come."""
+    owed: Record | None = None
+    """The record of its start, until that is written: it may be interrupted, or find no room on the stack."""
 
     def began(self, now: int, start_ns: int) -> int:
         """It began before it was put into the table; returns when, in wall-clock ns."""
