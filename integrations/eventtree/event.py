@@ -160,7 +160,7 @@ def _open_class(cls: type[Light]) -> type[Any]:
         for name, one in cls.model_fields.items()
     }
     fields = [(name, Any, default) for name, default in defaults.items()]
-    return dataclasses.make_dataclass(cls.__name__, fields, bases=(Light,), slots=True, kw_only=True)
+    return dataclasses.make_dataclass(cls.__name__, fields, bases=(Light,), slots=True)
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 from eventtree.event import JsonValue, Usage
@@ -87,8 +86,8 @@ def _counted(listed: Mapping[str, int], chosen: Reading) -> dict[str, int]:
 PLAIN = ("input_tokens", "output_tokens", "total_tokens")
 SILENT = frozenset({"usage_metadata", "streamed", "provider", "batch_size", "answers"})
 """Keys of a record that cannot change the counts of a single answer."""
-PLAIN_KEYS = frozenset(PLAIN)
-PLAIN_OF = itemgetter(*PLAIN)
+UNSTATED: list[JsonValue] = [{}]
+"""A place of one answer that states nothing."""
 INCOMPLETE_STREAMS = frozenset(one.provider for one in providers.QUIRKS if not one.mark)
 """Providers whose clients leave a figure that decides the price out of every stream."""
 WRITES = ("cache_write_5m", "cache_write_1h")
@@ -105,15 +104,15 @@ def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     in the record. All rules of this module would give just these counts.
     """
     counts = raw.get("usage_metadata") if type(raw) is dict else None
-    if type(counts) is not list or len(counts) != 1 or type(counts[0]) is not dict or counts[0].keys() != PLAIN_KEYS:
+    if type(counts) is not list or len(counts) != 1 or type(first := counts[0]) is not dict or len(first) != len(PLAIN):
         return None
-    for key in raw.keys() - SILENT:
-        if (value := raw[key]) and value != [{}]:
+    sent, answered, total = first.get("input_tokens"), first.get("output_tokens"), first.get("total_tokens")
+    if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
+        return None
+    for key, value in raw.items():
+        if value and key not in SILENT and value != UNSTATED:
             return None
     if raw.get("streamed") and str(raw.get("provider")) in INCOMPLETE_STREAMS:
-        return None
-    sent, answered, total = PLAIN_OF(counts[0])
-    if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
         return None
     return (sent, answered, total) if sent > 0 <= answered and sent + answered == total <= MOST_TOKENS else None
 
@@ -346,8 +345,11 @@ def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
 def _parts(inputs: JsonValue) -> list[dict[str, JsonValue]]:
     """The content blocks in the inputs."""
     messages = inputs.get("messages") if isinstance(inputs, dict) else None
-    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
-    return [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    found: list[dict[str, JsonValue]] = []
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and isinstance(content := message.get("content"), list):
+            found += [part for part in content if isinstance(part, dict)]
+    return found
 
 
 def _uncounted(
