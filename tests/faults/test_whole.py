@@ -98,7 +98,7 @@ def test_f48_whatever_a_part_raises_the_record_is_written(error: type[BaseExcept
     run = new_id()
     recorder.open(pipeline, run, None, kind=Kind.CHAIN, name="x", inputs=1, convert=fails_over(error))
     recorder.close(pipeline, run, outputs=1, convert=fails_over(error))
-    assert (pipeline.journal.events, pipeline.journal.appended) == (1, 3)
+    assert (pipeline.journal.tally.events, pipeline.journal.appended) == (1, 3)
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
@@ -227,7 +227,7 @@ while time.monotonic() < until:
     record_tree(pipeline, children=1)
     count[0] += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
-print(count[0] * 2 - pipeline.journal.events, len(pipeline.journal.totals), dict(diagnostics.failures))
+print(count[0] * 2 - pipeline.journal.tally.events, len(pipeline.journal.tally.totals), dict(diagnostics.failures))
 """
 
 

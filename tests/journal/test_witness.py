@@ -69,7 +69,7 @@ def test_f30_totals_equal_what_the_records_hold() -> None:
     recorder.open(one, late, root, kind=Kind.TOOL, name="late")
     for run in (late, early, root):
         recorder.close(one, run)
-    totals = one.journal.totals
+    totals = one.journal.tally.totals
     assert totals == opened(one.journal)
     assert sorted(totals.values()) == [3, 6, 12]
 
@@ -86,7 +86,7 @@ def test_f30_each_log_begins_with_the_totals_before_it() -> None:
             assert entry["recorded"] == ({"v.f": seen, "w.g": seen} if seen else {})
             assert (entry["eventtree"], entry["tree"], entry["lost"]) == (1, "", {})
         seen += entry["r"] == "open"
-    assert journal.totals == {"v.f": 100, "w.g": 100}
+    assert journal.tally.totals == {"v.f": 100, "w.g": 100}
 
 
 SCRIPT = """
@@ -116,9 +116,9 @@ def test_f30_a_forked_child_counts_its_own() -> None:
     child = os.fork()
     if child == 0:
         record_tree(pipeline, children=1)
-        os._exit(0 if list(pipeline.journal.totals.values()) == [2] else 1)
+        os._exit(0 if list(pipeline.journal.tally.totals.values()) == [2] else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert list(pipeline.journal.totals.values()) == [3]
+    assert list(pipeline.journal.tally.totals.values()) == [3]
 
 
 def test_f30_what_neither_disk_nor_memory_takes_is_counted_as_lost() -> None:
@@ -128,15 +128,15 @@ def test_f30_what_neither_disk_nor_memory_takes_is_counted_as_lost() -> None:
     files.is_full = True
     for number in range(200):
         journal.append(b'{"r":"open","id":"%d","tree":"t"}' % number, ("v.f",))
-    assert journal.totals == {"v.f": 201}
-    assert journal.lost == {"v.f": journal.dropped}
+    assert journal.tally.totals == {"v.f": 201}
+    assert journal.tally.lost == {"v.f": journal.dropped}
     assert journal.dropped > 100
     files.is_full = False
     journal.flush_held()
     journal.end()
     kept = records(journal)
-    assert sum(entry["r"] == "open" for entry in kept) + journal.lost["v.f"] == journal.totals["v.f"]
-    assert (kept[-1]["end"], kept[-1]["recorded"], kept[-1]["lost"]) == (True, {"v.f": 201}, dict(journal.lost))
+    assert sum(entry["r"] == "open" for entry in kept) + journal.tally.lost["v.f"] == journal.tally.totals["v.f"]
+    assert (kept[-1]["end"], kept[-1]["recorded"], kept[-1]["lost"]) == (True, {"v.f": 201}, dict(journal.tally.lost))
 
 
 def test_f30_totals_begin_anew_with_what_is_written_again_after_the_folder_was_deleted(
@@ -152,8 +152,8 @@ def test_f30_totals_begin_anew_with_what_is_written_again_after_the_folder_was_d
     monkeypatch.setattr(journal_module, "LOOK_SECONDS", 0.0)
     pipeline.journal._next_look = 0.0
     record_tree(pipeline, children=1)
-    assert opened(pipeline.journal) == pipeline.journal.totals
-    assert list(pipeline.journal.totals.values()) == [4], "the second tree is written again, the first is gone"
+    assert opened(pipeline.journal) == pipeline.journal.tally.totals
+    assert list(pipeline.journal.tally.totals.values()) == [4], "the second tree is written again, the first is gone"
 
 
 WORKER = """

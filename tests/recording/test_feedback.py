@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 import eventtree
@@ -395,3 +396,29 @@ def test_a_redactor_of_every_text_loses_no_error_no_score_and_no_message(redact:
     given = answered.feedback[0]
     assert (given["score"], given["name"], given["comment"]) == (0.5, redact("good"), redact("so so"))
     assert eventtree.experiment(redact("nightly")).rows[0].datapoint_id == redact("row-1")
+
+
+def test_an_id_whose_text_ends_the_process_costs_that_feedback_alone(own_place: Path) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    assert eventtree.feedback(Odd(), score=1) is False
+    assert eventtree.feedback(record_tree(Pipeline()), score=1) is True
+
+
+def test_names_of_parameters_do_not_pass_a_redactor_and_their_values_do(own_place: Path) -> None:
+    class Model(FakeListChatModel):
+        @property
+        def _identifying_params(self) -> dict[str, Any]:
+            return {"temperature": 0.5, "reasoning_effort": "high", "tool_choice": {"name": "look_up"}}
+
+    handler = CallbackHandler(redact=lambda text: f"[{text}]")
+    prompt = ChatPromptTemplate.from_messages([("human", "{question}")])
+    (prompt | Model(responses=["hi"])).invoke({"question": "why"}, config={"callbacks": [handler]})
+    (tree,) = eventtree.trees()
+    asked, answered = tree.events[1:]
+    assert [one["content"] for one in asked.params["template"]] == ["[{question}]"]
+    assert answered.params == {
+        "temperature": 0.5, "reasoning_effort": "[high]", "tool_choice": {"name": "[look_up]"}
+    }  # fmt: skip

@@ -419,7 +419,7 @@ def test_f33_a_destructor_that_records_in_the_middle_of_a_write_is_written_next(
     assert not writer.is_alive()
     lines = journal.files.read(journal.log, 0, 1 << 20).split(b"\n")[1:-1]
     assert [line.split(b":")[-1] for line in lines] == [b"0}", b"1}", b'"inner"}', b'"inner"}', b"2}"]
-    assert journal.totals == {"v.f": 5}
+    assert journal.tally.totals == {"v.f": 5}
 
 
 def test_f33_any_number_of_records_inside_records_takes_no_recursion() -> None:

@@ -16,7 +16,7 @@ import os
 import secrets
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from pathlib import Path
 from threading import RLock
 from time import monotonic
@@ -28,6 +28,7 @@ from eventtree.journal.files import Data, DiskFiles, Files, Held, MemoryFiles, j
 from eventtree.journal.folder import Folder
 from eventtree.journal.line import unframe
 from eventtree.journal.overflow import SLOW_SECONDS, Overflow
+from eventtree.journal.tally import Tally
 from eventtree.record import Record, encode, log_line
 
 ROLL_BYTES = 8 * 1024 * 1024
@@ -68,12 +69,7 @@ class Journal(Folder):
 
     def _begin(self, held_bytes: int) -> None:
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._opened: dict[tuple[str, ...], int] = {}
-        """Names under which events are counted → how many have opened,"""
-        self._added: Counter[tuple[str, ...]] = Counter()
-        """and how many were added later, or are counted without records."""
-        self.lost: Counter[str] = Counter()
-        """Events of `totals` that were lost (reason `memory_full`): neither disk nor memory would take them."""
+        self.tally = Tally()
         self.dropped = 0
         """Records lost so, events or not."""
         self.restarts = 0
@@ -95,20 +91,6 @@ class Journal(Folder):
         self._look_size = 0
         self._unsure: list[tuple[Data, tuple[str, ...], int | None]] = []
         """Lines of records since the last look whether the log is still there."""
-
-    @property
-    def events(self) -> int:
-        """Events that this process has recorded."""
-        return sum(self._opened.values())
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """Vendor, as `NAME.FINGERPRINT` ("" for none) → events this process has recorded for it."""
-        found = Counter[str]()
-        for names, number in (*self._opened.items(), *self._added.items()):
-            for name in names:
-                found[name] += number
-        return dict(found)
 
     @property
     def held(self) -> int:
@@ -141,9 +123,10 @@ class Journal(Folder):
                     # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
                     if counted:
                         if events is None:
-                            self._opened[counted] = self._opened.get(counted, 0) + 1
+                            opened = self.tally.opened
+                            opened[counted] = opened.get(counted, 0) + 1
                         else:
-                            self._added[counted] += events
+                            self.tally.added[counted] += events
                     # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does.
                     number, overflow = self.appended, self._overflow
                     crc = crc32(payload, number)
@@ -186,7 +169,7 @@ class Journal(Folder):
         if not self._overflow.hold(joined(line)):
             self.dropped += 1
             for name in counted:
-                self.lost[name] += 1 if events is None else events
+                self.tally.lost[name] += 1 if events is None else events
         if self._overflow.is_half_full:
             self.full = "memory_full"
 
@@ -243,8 +226,9 @@ class Journal(Folder):
     def sums(self, *, end: bool = False) -> Record:
         """What this process has recorded so far, as a log's first line or (with `end`) its last one says it."""
         with self._lock:
-            totals, lost, whole = self.totals, dict(self.lost), (self._size, self._checksum)
-            return log_line(self.process, os.getpid(), time.time_ns(), totals, lost, self.events, whole, end=end)
+            tally, whole, now = self.tally, (self._size, self._checksum), time.time_ns()
+            recorded, lost = tally.totals, dict(tally.lost)
+            return log_line(self.process, os.getpid(), now, recorded, lost, tally.events, whole, end=end)
 
     def _roll(self) -> None:
         """Begin the next log: its first line is what is written next."""
@@ -283,8 +267,7 @@ class Journal(Folder):
             self._alive = None
             self.restarts += 1
             # What was deleted is nobody's any more: it is counted from here on.
-            for counts in (self._opened, self._added, self.lost):
-                counts.clear()
+            self.tally.clear()
             again = ((unframe(joined(line)[:-1])[1], names, events) for line, names, events in unsure if events != 0)
             self._inner.extendleft(reversed([*again]))
         if is_gone or not 0 < self._size < self.roll_bytes:

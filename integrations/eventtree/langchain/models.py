@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content import endpoint
+from eventtree.recording.pipeline import Params
 from eventtree.remembered import Remembered
 
 PARAMS = frozenset({
@@ -82,7 +83,7 @@ def base_url(serialized: Any) -> str | None:
     return None if found is None else ENDPOINTS[found]
 
 
-def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Params | None:
     """The parameters that decide the answer, without unset ones; None for none."""
     found = {}
     if not PARAMS.isdisjoint(invocation):
@@ -91,7 +92,7 @@ def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> dic
         for key, source in FROM_METADATA.items():
             if key not in found and metadata.get(source) is not None:
                 found[key] = metadata[source]
-    return found or None
+    return Params(found) if found else None
 
 
 GIVEN = frozenset(FROM_METADATA.values())

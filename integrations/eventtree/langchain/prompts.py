@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree.content.messages import ROLES, SPOKEN
 from eventtree.langchain.classify import class_of
-from eventtree.recording.pipeline import Prepared
+from eventtree.recording.pipeline import Params, Prepared
 from eventtree.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _texts(serialized: Any) -> tuple[str | None, ...]:
 TEXTS = frozenset({str, type(None)})
 
 
-def params_of(serialized: Any) -> dict[str, Any] | None:
+def params_of(serialized: Any) -> Params | None:
     """`template` (text, or `[{"role", "content"}]`), and what the prompt already knows in `partial_variables`.
 
     None for what is no prompt, or one that cannot be serialized.
@@ -69,7 +69,7 @@ def params_of(serialized: Any) -> dict[str, Any] | None:
     found = {"template": template, "partial_variables": given.get("partial_variables") or None}
     if written_in != DEFAULT_FORMAT:
         found["template_format"] = written_in
-    return {key: value for key, value in found.items() if value is not None}
+    return Params({key: value for key, value in found.items() if value is not None})
 
 
 def _message(serialized: Any) -> dict[str, Any]:

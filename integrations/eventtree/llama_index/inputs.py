@@ -10,6 +10,7 @@ from eventtree.content import endpoint, items_of
 from eventtree.content.walk import slot
 from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import Facts, by_class
+from eventtree.recording.pipeline import Params
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
@@ -80,7 +81,7 @@ def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
         for name, value in params.items()
         if isinstance(value, FIGURES) or (isinstance(value, LISTED) and value)
     }
-    known: dict[str, Any] = {"params": params} if params else {}
+    known: dict[str, Any] = {"params": Params(params)} if params else {}
     if (model := _first_text(own, MODEL_NAMES)) is not None:
         known["model"] = model
     if (url := _first_text(own, URLS)) and (address := endpoint(url)) is not None:

@@ -63,7 +63,9 @@ def feedback(
         return _record(str(event_or_tree_id), known)
     except ConfigError:
         raise
-    except Exception as error:  # noqa: BLE001  (called in the middle of an app: nothing of ours may reach it)
+    except BaseException as error:  # called in the middle of an app: nothing of ours, or of what it gave, may reach it
+        if diagnostics.must_pass(error):
+            raise
         diagnostics.failed("feedback", error)
         return False
 

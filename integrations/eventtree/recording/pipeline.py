@@ -67,6 +67,10 @@ class Figures(NamedTuple):
     value: JsonValue
 
 
+class Params(dict[str, Any]):
+    """Parameters under names of frameworks' and providers', from a table of ours: only their values pass a redactor."""
+
+
 def _settings(params: dict[str, JsonValue]) -> JsonValue:
     return {key: one for key, one in params.items() if is_figure(one) or (type(one) is str and one in WORDS)}
 
@@ -254,8 +258,11 @@ class Pipeline:
             return self.names[value] if kind is str else self.text(value)
         if kind is bool or name in OWN:
             return value
-        plain = self.plain_usage if name == "usage" else self.plain
-        made = plain(value.value if kind is Figures else value)
+        if kind is Params:
+            made: Any = {key: self.plain(one) for key, one in value.items()}
+        else:
+            plain = self.plain_usage if name == "usage" else self.plain
+            made = plain(value.value if kind is Figures else value)
         if type(made) is not dict and name in MAPPINGS:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)

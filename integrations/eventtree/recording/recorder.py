@@ -102,7 +102,7 @@ class Recorder(Runs):
         try:
             if known:
                 pipeline.add(entry, known)
-            if self.numbers_attempts and (attempt := self.next_attempt(parent_id)) is not None:
+            if self.numbers_attempts and (attempt := self._next_attempt(parent_id)) is not None:
                 metadata = {**(metadata or NOTHING), "attempt": attempt}
             if not (is_root or tree.is_asked) and (found := roots.ask(pipeline, tree)):
                 self.learn(parent_id or "", configured=found)
@@ -223,6 +223,14 @@ class Recorder(Runs):
             run.streamed = []
             run.token_seen = True
             self.note(run_id, record.FIRST_TOKEN)
+
+    def _next_attempt(self, parent_id: str | None) -> int | None:
+        """The number of an attempt below a run that numbers them, counted on; None below others."""
+        attempts = self.recall(parent_id).get("attempts")
+        if attempts is None or parent_id is None:
+            return None
+        self.remember(parent_id, attempts=attempts + 1)
+        return int(attempts) + 1
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
         """Another handler sees a run of the tree: from now on the tree is for its vendors too."""

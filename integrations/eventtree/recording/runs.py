@@ -293,14 +293,6 @@ class Runs:
         run = self.find(run_id) if run_id is not None else None
         return NOTHING if run is None else run.state
 
-    def next_attempt(self, parent_id: str | None) -> int | None:
-        """The number of an attempt below a run that numbers them, counted on; None below others."""
-        attempts = self.recall(parent_id).get("attempts")
-        if attempts is None or parent_id is None:
-            return None
-        self.remember(parent_id, attempts=attempts + 1)
-        return int(attempts) + 1
-
     def find(self, run_id: str) -> Run | None:
         """The run if it is open; also one whose root has ended before it."""
         run = self.runs.get(run_id)
