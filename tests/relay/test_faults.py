@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from eventtree.journal.relayed import CURSOR
 from eventtree.journal.retention import remove_settled
 from eventtree.relay import collect, http, port, relay, replicate
 from eventtree.relay.port import CHUNK_BYTES, Chunk, RefusedError, port_at
-from eventtree.testing import VendorServer
+from eventtree.testing import Answer, VendorServer
 from eventtree.view.vendors import delivery_in
 from tests.relay.world import (
     ENGINES,
@@ -99,6 +100,24 @@ def test_f60_an_engine_that_hangs_delays_no_callback(machine: Path, vendor: Vend
         server.process.send_signal(signal.SIGCONT)
         with collecting(server.url, machine / "collector", [braintrust(vendor)]):
             until(lambda: arrived(vendor) == app.events)
+
+
+def test_f61_what_a_vendor_has_answered_is_not_sent_again_after_a_kill(machine: Path, vendor: VendorServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    app, kept = App(machine / "app", relay=url), collector(url, machine / "collector", vendor)
+    with closing(kept):
+        app.tree()
+        until(lambda: delivered(machine / "collector") == 4)
+        answered = set(app.events)
+        vendor.script("braintrust", [Answer(delay=LONGEST)])
+        app.tree()
+        until(lambda: arrived(vendor) == app.events)  # the vendor has them, and the collector does not know
+        kept.kill()
+        kept.start()
+        until(lambda: delivered(machine / "collector") == 8)
+    ids = Counter(vendor.event_ids("braintrust"))
+    assert {run: count for run, count in ids.items() if count > 1} == dict.fromkeys(app.events - answered, 2)
+    assert not vendor.refused  # the same contents
 
 
 def test_f62_what_a_vanished_pod_had_not_replicated_is_lost_and_no_more(machine: Path, vendor: VendorServer) -> None:
