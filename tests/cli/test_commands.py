@@ -47,6 +47,20 @@ def journal(own_place: Path) -> Path:
     return own_place
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("show", "--last", "9" * 30), 0), (("ls", "--last", "9" * 18), 0), (("ls", "-id:00"), 0),
+        (("ls", "\udcff"), 0),
+        (("show", "--tree", "\udcff"), 2), (("ship", "--timeout", "nan"), 2),
+        (("view", "--no-browser", "--host", "\udcff"), 2), (("view", "--no-browser", "--host", "a" * 99), 2),
+    ],
+)  # fmt: skip
+def test_what_nobody_would_write_ends_in_a_line_too(journal: Path, arguments: tuple[str, ...], status: int) -> None:
+    done = run(*arguments, EVENTTREE_JOURNAL=str(journal))
+    assert (done.returncode, done.stderr.count("\n")) == (status, bool(status)), done.stderr
+
+
 def test_show_json_has_every_field_of_every_event(journal: Path) -> None:
     events = lines(run("show", "--json", "--journal", str(journal)).stdout)
     assert len(events) == 4

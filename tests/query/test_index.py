@@ -128,6 +128,7 @@ FILTERS = [
     "cost>0.00001", "-cost>0.00001", "tokens>15", "tokens=15", "events>3", "errors>0", "duration>0", "-duration>0",
     "since:1h", "until:1h", "rate:0.3", "-rate:0.3", "feedback", "-feedback", "quite", "-quite", "größe", '"number 7"',
     "status:ok OR user:ann", "kind:agent quite OR feedback errors>0", "zebra", "-zebra", quoted(HOSTILE), "OR" + "x",
+    "id:00", "-id:00", "-id:xyz", "half\udcff", "-half\udcff",
 ]  # fmt: skip
 
 

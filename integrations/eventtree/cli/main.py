@@ -23,10 +23,19 @@ journal_option = click.option(
 )  # fmt: skip
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds, 0 or more; `nan`, which no range refuses, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or an error."""
+        found: float = super().convert(value, param, ctx)
+        return found if found == found else self.fail(f"{value!r} is no number.", param, ctx)
+
+
 def timeout_option(seconds: float, what: str) -> Callable[[Any], Any]:
     """`--timeout SECONDS`, of a command that sends."""
     return click.option(
-        "--timeout", default=seconds, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0), help=what
+        "--timeout", default=seconds, show_default=True, metavar="SECONDS", type=Seconds(min=0), help=what
     )
 
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 import click
 
 from eventtree import config
-from eventtree.cli.main import journal_option, main, say
+from eventtree.cli.main import Seconds, journal_option, main, say
 from eventtree.config import MEMORY
 from eventtree.errors import ConfigError, EventTreeError, JournalError
 from eventtree.journal import open_journal
@@ -61,7 +61,7 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
 )
 @click.option("--take", metavar="0-31", help="Take only these partitions. By default all are taken, or stood by for.")
 @click.option(
-    "--silence", default=60.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=1),
+    "--silence", default=60.0, show_default=True, metavar="SECONDS", type=Seconds(min=1),
     help="Take a process for dead that was not heard of for so long.",
 )  # fmt: skip
 def collect(url: str, folder: str | None, partitions: int | None, take: str | None, silence: float) -> None:

@@ -69,8 +69,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         first = socket.create_server((host, port), family=family)
-    except OSError as error:
-        what = f"{host}:{port} cannot be had ({error.strerror})"
+    except (OSError, UnicodeError, TypeError) as error:  # the last two: the name can be no host's
+        what = f"{host}:{port} cannot be had ({getattr(error, 'strerror', error)})"
         raise ConfigError("--port", what, "Leave it out to get a free one") from None
     if host != "127.0.0.1":
         return [first]

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from eventtree import config
+from eventtree.content.walk import clean
 from eventtree.errors import JournalError
 from eventtree.event import EventTree
 from eventtree.journal import Journal
@@ -120,6 +121,7 @@ class Index:
 
     def _lines(self, tree_id: str) -> tuple[str, list[Place]] | None:
         """The id of a tree, and the place of each of its records."""
+        tree_id = clean(tree_id)
         with self._lock:
             found = self._safely(lambda: self._numbered(tree_id))
             if found is not None:

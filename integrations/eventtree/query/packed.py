@@ -41,7 +41,8 @@ def id_of(stored: StoredId) -> str:
 def with_affix(text: str) -> tuple[str, list[Any]]:
     """SQL, and its values, for ids that begin or end with a text, whatever its case."""
     text = text.lower()
-    sql, values = ["(typeof(id) = 'text' AND has_affix(id, ?))"], list[Any]([text])
+    # Not `AND`, of which SQLite may ask the second first: where all of it is negated.
+    sql, values = ["iif(typeof(id) = 'text', has_affix(id, ?), 0)"], list[Any]([text])
     if UUID.fullmatch(first := text + LOWEST[len(text) :]):
         sql.append("id BETWEEN ? AND ?")
         values += [stored(first), stored(text + HIGHEST[len(text) :])]

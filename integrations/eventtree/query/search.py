@@ -86,7 +86,7 @@ class Search:
         """Columns of the newest rows chosen, and the number of the last row examined; None if it is the last of all."""
         condition = self.condition(chosen)
         by_text = any(term.word == words.TEXT for terms in chosen.choices for term in terms)  # rows must be read
-        at_once = READ_AT_ONCE if by_text else limit
+        at_once = READ_AT_ONCE if by_text else min(limit, LAST)
         found: list[Columns] = []
         while True:
             sql = f"{SELECTED} WHERE ({condition.sql}) AND tree < ? ORDER BY tree DESC LIMIT ?"

@@ -45,6 +45,7 @@ from hashlib import blake2b
 from typing import Any, NoReturn
 
 from eventtree import diagnostics
+from eventtree.content.walk import clean
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree, JsonValue, Kind, Status
 
@@ -162,6 +163,7 @@ class Filter:
         """
         if len(words) > LONGEST:
             raise ConfigError("filter", f"it has more than {LONGEST:,} characters", "Shorten it")
+        words = clean(words)  # as texts are recorded
         choices: list[list[Term]] = [[]]
         at = len(words) - len(words.lstrip())
         while at < len(words):
