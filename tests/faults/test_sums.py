@@ -290,6 +290,23 @@ def test_f30_a_tree_cleared_again_beside_a_shipper_is_counted_once_by_those_ahea
         assert (name, sums.accepted, sums.waiting) == (name, 6, 0)
 
 
+@pytest.mark.parametrize("has_child", [False, True])
+def test_f30_of_a_run_that_was_cleared_while_it_was_open_nothing_is_sent_when_it_ends(
+    crowd: Crowd, *, has_child: bool
+) -> None:
+    """Beside a shipper that has read its start: it was an event that began in 1970, which vendors refuse."""
+    root = crowd.begin()
+    crowd.ship(5.0)
+    clear(Journal(crowd.files))
+    child = crowd.child(root) if has_child else None
+    for run, _ in reversed(list(crowd.processes[0].open)):
+        crowd.processes[0].end(run)
+    crowd.ship(30.0)
+    assert list(crowd.sinks["plain"].rows) == ([child] if has_child else [])
+    for sums in checked(crowd).values():
+        assert (sums.accepted, sums.waiting, sums.dropped) == (1 + has_child, 0, {"by_user": 1})
+
+
 def test_f30_what_was_only_counted_keeps_its_reason_when_it_is_cleared(crowd: Crowd) -> None:
     process = crowd.processes[0]
     process.pipeline.settings = process.pipeline.settings.model_copy(update={"sample_rate": 0.0})

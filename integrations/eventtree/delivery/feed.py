@@ -176,16 +176,14 @@ class Folder:
             return Folded(None, Counter(damaged=max(1, logged.events)))
 
     def _fold(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
-        if logged.late:
-            # Runs that only close here were sent as they were; without their start no event can be made of them.
-            opened = {entry["id"] for entry in records if entry["r"] == record.OPEN}
-            records = [entry for entry in records if entry["id"] in opened]
         builder = TreeBuilder.of(logged.id, records)
         if logged.is_part and any(record.SAME in entry for entry in records):
             # Recorded while the root ended: the texts they point to went out with the rest.
             for whole in find_trees(self.journal, [logged.id], self.rest).values():
                 builder.hold(load(self.journal, whole.lines))
         is_cleared = not CLEARED_BY.isdisjoint(builder.others)
+        # Runs that only close here were sent as they were, or somebody has cleared their start: they make no event.
+        builder.needs_open = logged.late or is_cleared
         own = max(logged.events - logged.joined, 0 if logged.late else builder.told)
         tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
         builder.let_go()

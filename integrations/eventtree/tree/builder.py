@@ -53,6 +53,8 @@ class TreeBuilder:
         self._repeats = False
         self._values: dict[int, Any] = {}
         """What records hold that others repeat, by number."""
+        self.needs_open = False
+        """Runs without an open make no event: else it was damaged, and they are marked."""
         self.others: set[str] = set()
         """Kinds of records that say nothing of a run."""
 
@@ -116,7 +118,7 @@ class TreeBuilder:
 
     def settle(self, *, part: bool = False) -> Settled | None:
         """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
-        seen = [run for run in paced(self._runs.values()) if run.open or run.close]
+        seen = [run for run in paced(self._runs.values()) if run.open or (run.close and not self.needs_open)]
         if not seen:
             return None
         if self._held or self._repeats:

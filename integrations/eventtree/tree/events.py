@@ -104,7 +104,7 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     event.service = opened("service")
     event.framework = framework
     event.traceparent = opened("traceparent")
-    event.notes = _notes(run) if run.notes or not run.open or run.lost_texts else ()
+    event.notes = _notes(run, event.start) if run.notes or not run.open or run.lost_texts else ()
     if _is_usual(event):
         return closed_as(event, Event)
     return Event(**{name: getattr(event, name) for name in Event.model_fields})
@@ -209,17 +209,17 @@ def _first_token(run: Run) -> float | None:
     return min(times) / 1e9 if times else None
 
 
-def _notes(run: Run) -> tuple[Note, ...]:
+def _notes(run: Run, start: datetime) -> tuple[Note, ...]:
     found = [
         Note(name=note["name"], at=_time(note["at"]), value=note.get("value"))
         for note in sorted(run.notes, key=lambda note: note["at"])
         if note["name"] not in record.OWN_NOTES
     ]
     if not run.open:
-        found.append(Note(name="damaged", at=_time(0), value="the record of its start was lost"))
+        found.append(Note(name="damaged", at=start, value="the record of its start was lost"))
     if run.lost_texts:
         lost = f"{run.lost_texts} of its texts stood in another record, which was lost"
-        found.append(Note(name="damaged", at=_time(0), value=lost))
+        found.append(Note(name="damaged", at=start, value=lost))
     return tuple(found)
 
 
