@@ -6,11 +6,11 @@ Their order is that of `EXIT_ORDER` and `FORK_ORDER`, whatever was imported firs
 from __future__ import annotations
 
 import atexit
-import concurrent.futures.thread  # noqa: F401  (its exit hook must be registered before ours: hooks run in reverse)
 import os
 import threading
 import weakref
 from collections.abc import Callable
+from importlib import import_module
 from types import MethodType
 from typing import Literal
 
@@ -99,6 +99,10 @@ def _start_child() -> None:
 
 # The interpreter closes its thread pools before `atexit` runs: delivery does most of its last work before that.
 atexit.register(_exit_all)
-getattr(threading, "_register_atexit", atexit.register)(_pools)
+try:
+    import_module("concurrent.futures.thread")  # its exit hook before ours: hooks run in reverse
+    getattr(threading, "_register_atexit", atexit.register)(_pools)
+except RuntimeError:
+    pass  # first imported by a thread of a pool that is being closed: `atexit` has yet to run
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_child)

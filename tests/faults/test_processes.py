@@ -206,6 +206,41 @@ def test_f15_a_script_that_just_ends_has_delivered_and_says_nothing(own_place: P
         assert len(server.event_ids("braintrust")) == 1
 
 
+DESTRUCTOR = """
+import eventtree
+class Late:
+    def __del__(self):
+        with eventtree.span("late"): pass
+late = Late()
+with eventtree.span("first"): pass
+"""
+POOL = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+import eventtree
+def late():
+    while not threading._SHUTTING_DOWN:
+        time.sleep(0.01)
+    for name in ("first", "late"):
+        with eventtree.span(name): pass
+ThreadPoolExecutor(1).submit(late)
+"""
+
+
+@pytest.mark.parametrize("script", [DESTRUCTOR, POOL])
+def test_f15_who_records_while_the_interpreter_ends_is_neither_held_nor_lost(own_place: Path, script: str) -> None:
+    """A destructor waited for ever for a thread to start; a pool's thread that first recorded then got an error."""
+    with VendorServer() as server:
+        env = {
+            **os.environ, "EVENTTREE_JOURNAL": str(own_place), "EVENTTREE_VENDORS": "braintrust",
+            "BRAINTRUST_API_KEY": "k", "BRAINTRUST_API_URL": server.url,
+        }  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ship(own_place, server).returncode == 0
+        assert len(set(server.event_ids("braintrust"))) == len(server.event_ids("braintrust")) == 2
+
+
 @pytest.mark.parametrize("ending", ["import os; os._exit(0)", "raise ValueError('mine')"])
 def test_f15_what_an_abrupt_end_left_is_delivered_by_ship(own_place: Path, ending: str) -> None:
     with VendorServer() as server:
@@ -271,7 +306,7 @@ def test_delivery_can_be_left_to_a_process_of_its_own(own_place: Path) -> None:
             wait_for(lambda: len(server.event_ids("braintrust")) == 2)
         finally:
             follower.send_signal(signal.SIGINT)
-            out, err = follower.communicate(timeout=20)
+            out, err = follower.communicate(timeout=120)
         assert "braintrust" in out, err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -59,6 +60,8 @@ class LoopThread(ABC):
         """Start the thread if it does not run; costs next to nothing when it does. Never raises or waits."""
         if self._thread is not None or self._stopping:  # no call to it: each root begins here, with cold caches
             return
+        if sys.is_finalizing():
+            return  # a destructor records: a thread that starts now never runs, and its start is waited for
         if not self._guard.acquire(blocking=False):
             return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
         try:

@@ -8,6 +8,7 @@ when the journal is no longer used.
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections import deque
@@ -101,6 +102,8 @@ class Overflow:
 
     def start_healer(self) -> Thread | None:
         """Start the thread that tries again. None if the system refuses one: then the next line, or the exit, tries."""
+        if sys.is_finalizing():
+            return None  # its start would be waited for, and it never runs
         healer = Thread(target=_heal, args=(weakref.ref(self),), name="eventtree-disk", daemon=True)
         try:
             healer.start()
