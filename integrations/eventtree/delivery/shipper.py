@@ -249,7 +249,7 @@ class Shipper(LoopThread):
         """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
         # A consumer that is not parked keeps its settings until it is: what it sends now, it can send.
         fresh, vendors = [], dict(self.vendors)  # the app's thread may add one at any moment
-        for name, vendor in vendors.items():
+        for name, vendor in paced(vendors.items(), each=True):
             known = self.consumers.get(name)
             is_outdated = known is not None and known.takes_over is None and known.vendor != vendor
             if known is None or (is_outdated and known.sender.gate.parked is not None):
