@@ -290,7 +290,7 @@ class Event(Light):
     prompt: dict[str, JsonValue] | None = None
     """Of a model: the `name` and `version` of the prompt it was asked with, where the metadata names one."""
     usage: Usage | None = None
-    """Tokens. They stand once, on the call that used them."""
+    """Tokens, counted once, on the call that used them."""
     cost: Cost | None = None
     """Dollars."""
     start: Moment

@@ -49,7 +49,7 @@ def run_demo(
     _check(model)
     folder = _folder(out)
     journal = journal or str(folder / "journal")
-    open_journal(journal)  # what cannot be used is said before the frameworks are imported, which takes a while
+    open_journal(journal)  # now, so that an error comes before the slow import of the frameworks
     for package in NEEDED:
         try:
             importlib.import_module(package)
@@ -64,10 +64,10 @@ def run_demo(
 def _check(model: str | None) -> None:
     provider, _, name = (model or "openai:").partition(":")
     if provider != "openai" or (model and not name):
-        hint = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it away for the built-in model"
+        hint = "Give openai:NAME, such as openai:gpt-4o-mini, or leave it out for the built-in model"
         raise ConfigError("--model", f"{model!r} is not known", hint)
     if name and not os.environ.get(KEY):
-        hint = f"Set {KEY}, or leave --model away: the built-in model needs no key"
+        hint = f"Set {KEY}, or leave --model out: the built-in model needs no key"
         raise ConfigError("--model", f"{KEY} is not set", hint)
 
 

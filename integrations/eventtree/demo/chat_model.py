@@ -1,7 +1,7 @@
-"""LangChain's built-in model: deterministic, in process, behaving as a provider's class does.
+"""The demo's chat model for LangChain: deterministic, in process, but otherwise like a provider's class.
 
 It streams, calls the tools it is bound to, and reports usage with its last chunk, under a real model's name so that
-prices resolve. What it answers is computed from the messages it gets.
+there are prices. Its answer is computed from the messages it gets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEARCH, COUNT = "search_documents", "count_words"
 
 
 class DocumentChatModel(BaseChatModel):
-    """Answers with sentences of the documents; searches them and counts words where it has the tools."""
+    """Answers with sentences of the documents; searches them and counts words if it has the tools."""
 
     model_name: str = MODEL
     temperature: float = 0.0
@@ -49,7 +49,7 @@ class DocumentChatModel(BaseChatModel):
         return LangSmithParams(ls_provider="openai", ls_model_name=self.model_name, ls_model_type="chat")
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the model call `tools`; like OpenAI's class it gets their schemas with every call."""
+        """Let the model call `tools`; like OpenAI's class, it gets their schemas with every call."""
         kwargs.pop("tool_choice", None)
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
@@ -97,7 +97,7 @@ def _call(tool: str, arguments: dict[str, str]) -> AIMessage:
 
 
 def _prompt(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> str:
-    """All that the model reads: the tools first, then every message."""
+    """The text that the model reads: the tools, then every message."""
     return "\n".join([json.dumps(tool) for tool in tools] + [_written(message) for message in messages])
 
 
@@ -117,7 +117,7 @@ def _parts(message: AIMessage) -> Iterator[AIMessageChunk]:
 
 
 def _last(message: AIMessage, meter: Meter, prompt: str) -> AIMessageChunk:
-    """The chunk that ends a stream: why it ended, which model answered, and what it used."""
+    """The last chunk of a stream: its finish reason, the model, and the usage."""
     used = meter.measure(prompt, _written(message))
     usage = UsageMetadata(
         input_tokens=used.input,

@@ -1,4 +1,4 @@
-"""A deterministic embedding for both frameworks: a direction for each word, by its hash."""
+"""A deterministic embedding for both frameworks: each word adds to one dimension, chosen by its hash."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ DIMENSIONS = 1024
 
 
 def embed(text: str) -> list[float]:
-    """A vector of length 1; texts that share words point the same way."""
+    """A vector of length 1; texts that share words are similar."""
     vector = [0.0] * DIMENSIONS
     for word, count in Counter(words(text)).items():
         at = int.from_bytes(blake2b(word.encode(), digest_size=4).digest()) % (DIMENSIONS - 1)
         vector[at + 1] += math.sqrt(count)
-    vector[0] = 0.0 if any(vector) else 1.0  # a direction of its own, for texts without a word
+    vector[0] = 0.0 if any(vector) else 1.0  # for texts without a word
     length = math.hypot(*vector)
     return [value / length for value in vector]
 
 
 class WordEmbedding(BaseEmbedding, Embeddings):
-    """For both: LlamaIndex calls the first three methods, LangChain the last two."""
+    """The embedding of both frameworks: LlamaIndex calls the first three methods, LangChain the last two."""
 
     model_name: str = "hashed-words"
 

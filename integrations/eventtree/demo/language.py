@@ -1,6 +1,6 @@
-"""All that the built-in models know of language: words, and which sentence shares most of them with a question.
+"""The language skills of the demo's models: they find the sentence that shares most words with a question.
 
-Answers are computed from the passages a model is given, so that another document has another answer.
+Answers are computed from the given passages, so that other documents give other answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 INSTRUCTION = "Answer the question with a sentence from the passages below, and name the file it comes from."
 PROMPT = "{context}\n\nQuestion: {question}"
-"""What both frameworks' chains ask with."""
+"""The prompt of both frameworks' chains."""
 NO_ANSWER = "The documents do not answer this."
 
 _COMMON = (
@@ -20,26 +20,26 @@ _COMMON = (
     "which who why will with you your"
 )
 COMMON = frozenset(_COMMON.split())
-"""Words that every text has; they do not show what a text is about."""
+"""Words that every text has, and which do not count."""
 STEM = 5
-"""Letters that two forms of one word have in common, as `removes` and `removal` do."""
+"""Letters that forms of one word have in common, such as `removes` and `removal`."""
 CACHE_STEP = 128
 """OpenAI reads prompts from its cache in steps of this many tokens."""
 
 
 def words(text: str) -> list[str]:
-    """The beginnings of a text's telling words, in order."""
+    """The beginnings of a text's words, in order, without the common ones."""
     return [word[:STEM] for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in COMMON]
 
 
 def read_prompt(prompt: str) -> tuple[str, str]:
-    """Question and passages of a text made with `PROMPT` or a like one; one without passages is the question itself."""
+    """Question and passages of a text made with `PROMPT` or a similar one; any other text is a question."""
     asked = re.fullmatch(r"(.*)\b(?:Question|Query):(.*?)(?:Answer:)?\s*", prompt, re.DOTALL)
     return (asked[2].strip(), asked[1].strip()) if asked else (prompt.strip(), "")
 
 
 def answer(question: str, context: str) -> str:
-    """The context's sentence that shares most words with the question, with the file it stands in.
+    """The context's sentence that shares most words with the question, with its file.
 
     Words shared with the heading above a sentence count half.
     """
@@ -60,12 +60,12 @@ def answer(question: str, context: str) -> str:
 
 
 def tokens(text: str) -> list[str]:
-    """The tokens of a text, near to what a real tokenizer makes: five letters of a word at most, or a sign."""
+    """The tokens of a text, similar to a real tokenizer's: at most five letters of a word, or a sign."""
     return re.findall(r"\w{1,5}|[^\w\s]", text)
 
 
 def pieces(text: str) -> list[str]:
-    """A text as a stream brings it: a word at a time, with the space before it."""
+    """A text as the chunks of a stream: a word each, with the space before it."""
     return re.findall(r"\s*\S+\s*$|\s*\S+", text)
 
 
@@ -78,14 +78,14 @@ class Used(NamedTuple):
 
 
 class Meter:
-    """Counts a model's calls as its provider would, prompt cache and all: it remembers the prompts it has seen."""
+    """Counts a model's tokens as its provider would, including the prompt cache: it remembers earlier prompts."""
 
     def __init__(self) -> None:
-        """No prompt has been seen yet."""
+        """Start without an earlier prompt."""
         self._seen: list[list[str]] = []
 
     def measure(self, prompt: str, output: str) -> Used:
-        """The tokens of one call; what its prompt shares with the beginning of an earlier one comes from the cache."""
+        """The tokens of one call; those that its prompt shares with the beginning of an earlier one are cached."""
         asked = tokens(prompt)
         shared = max((_shared(asked, earlier) for earlier in self._seen), default=0)
         self._seen.append(asked)

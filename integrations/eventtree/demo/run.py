@@ -1,4 +1,4 @@
-"""The demo from beginning to end: ask in three ways, deliver, write down the requests, print what arrived."""
+"""The demo from beginning to end: ask in three ways, deliver, store the requests, print the trees and sums."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RECORDED: dict[str, Any] = {
 
 
 class Answered(NamedTuple):
-    """One of the three programs, and what came of it."""
+    """One of the three programs, with its answer and its trees."""
 
     title: str
     answer: str
@@ -61,7 +61,7 @@ def run(question: str, *, model: str | None, folder: Path, journal: str, documen
             if not PROVIDERS.intersection(cls.__module__.partition(".")[0] for cls in type(error).__mro__):
                 raise
             # Without the provider's own words: they may quote the key.
-            hint = "Check the name, the key and the network, or leave --model away"
+            hint = "Check the name, the key and the network, or leave --model out"
             raise ConfigError("--model", f"{model} failed with {type(error).__name__}", hint) from error
         finally:
             report = _own(shipper.flush(DELIVERY_SECONDS), shipper)
@@ -75,7 +75,7 @@ def run(question: str, *, model: str | None, folder: Path, journal: str, documen
 def _ask(question: str, library: list[Passage], models: Models, settings: dict[str, Any]) -> list[Answered]:
     """Run the three programs, recorded with `settings`."""
     handler = CallbackHandler(**settings)
-    engine = runs.query_engine(library, models)  # before anybody listens: filling an index is no question
+    engine = runs.query_engine(library, models)  # before recording begins: filling the index is not part of the demo
     with session(SESSION, user=USER) as current:
         answered = [
             _note("LangChain chain", current, lambda: runs.ask_chain(question, library, models, handler)),
@@ -126,11 +126,11 @@ def _print(
 
 
 def _arrived(report: Report, server: VendorServer) -> bool:
-    """Whether every vendor got something, and everything it was to get."""
+    """Whether every vendor got all events it should get, and at least one."""
     complete = report.vendors.keys() == set(SHOWN) and all(server.event_ids(kind) for kind in SHOWN)
     return complete and report.settled and not server.refused
 
 
 def _line(out: Console, text: Text) -> None:
-    """Wrapped to the terminal; as long as it is where piped."""
+    """Print a line, wrapped in a terminal, unwrapped in a pipe."""
     out.print(text, soft_wrap=not out.is_terminal)

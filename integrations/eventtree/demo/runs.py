@@ -28,7 +28,7 @@ from eventtree.demo.models import Models
 from eventtree.langchain import CallbackHandler
 
 PASSAGES = 4
-"""How many a retriever finds."""
+"""Number of passages that a retriever finds."""
 AGENT_INSTRUCTION = (
     "Always search the documents before you answer. Answer with a sentence of the passages that the search returns, "
     "name its file in square brackets, and add nothing of your own. Before you answer, count the words of your draft "
@@ -56,7 +56,7 @@ def ask_agent(question: str, library: Sequence[Passage], models: Models, handler
 
 
 def ask_query_engine(question: str, engine: RetrieverQueryEngine) -> str:
-    """A LlamaIndex query; whoever listens to the dispatcher records it."""
+    """A LlamaIndex query; the global handler records it."""
     response = engine.query(question)
     if isinstance(response, StreamingResponse):
         return "".join(response.response_gen)
@@ -92,7 +92,7 @@ def retriever(library: Sequence[Passage]) -> BaseRetriever:
 
 
 def agent_tools(documents: BaseRetriever) -> list[BaseTool]:
-    """What the agent can do."""
+    """The agent's tools."""
 
     @tool
     def search_documents(query: str) -> str:

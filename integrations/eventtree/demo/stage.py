@@ -1,4 +1,4 @@
-"""What the demo plays on: vendors that all lead to one loopback server, and an environment without settings."""
+"""The demo's surroundings: vendors that all lead to one loopback server, and an environment without settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eventtree.vendors import Braintrust, HoneyHive, HumanloopV4, HumanloopV5, N
 
 PROJECT = "eventtree-demo"
 OURS = ("EVENTTREE_", "LANGSMITH_", "LANGCHAIN_")
-"""Beginnings of environment names that would change what is recorded, or send it elsewhere too."""
+"""Prefixes of environment variables that would change the recording, or send it elsewhere too."""
 SHOWN = ("honeyhive", "humanloop_v5", "humanloop_v4", "braintrust", "nebuly")
 """The vendors of the demo."""
 KEPT_HEADERS = ("content-type", "user-agent")
@@ -23,7 +23,7 @@ KEPT_HEADERS = ("content-type", "user-agent")
 
 @contextmanager
 def quiet_environment() -> Iterator[None]:
-    """Take settings of ours, and other tracers', out of the environment while the block runs."""
+    """Remove our settings and other tracers' from the environment while the block runs."""
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(OURS)}
     try:
         yield
@@ -32,7 +32,7 @@ def quiet_environment() -> Iterator[None]:
 
 
 def vendors_at(server: VendorServer) -> tuple[Vendor, ...]:
-    """All five, every setting given, so that none is taken from the environment."""
+    """All five vendors, with every setting, so that none is taken from the environment."""
     at: dict[str, dict[str, Any]] = {kind: dict(server.settings(kind)) for kind in SHOWN}
     return (
         HoneyHive(project=PROJECT, source="demo", **at["honeyhive"]),

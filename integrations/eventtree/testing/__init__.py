@@ -1,4 +1,4 @@
-"""For tests: `capture()`, and `VendorServer`, a real HTTP server that holds requests to what the vendors published."""
+"""For tests: `capture()`, and `VendorServer`, a real HTTP server that checks requests against vendors' contracts."""
 
 from __future__ import annotations
 

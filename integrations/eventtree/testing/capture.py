@@ -1,4 +1,4 @@
-"""`capture()`: what an app's runs look like as trees, for users' own tests. Nothing is sent or reaches a disk."""
+"""`capture()`: an app's runs as trees, for users' own tests. Nothing is sent or written to a disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eventtree.usage.tokenizer import Tokenizer
 
 _FRAMEWORKS = (("langchain_core", "eventtree.langchain"), ("llama_index_instrumentation", "eventtree.llama_index"))
 
-Ways = tuple[Any, Tokenizer | None]
+Pricing = tuple[Any, Tokenizer | None]
 """The settings `prices` and `tokenizer`."""
 
 
@@ -28,14 +28,14 @@ class Captured(Sequence[EventTree]):
     """The finished trees so far, in the order they opened; grows while the block runs."""
 
     def __init__(self, journal: Journal, prices: Any = None, tokenizer: Tokenizer | None = None) -> None:
-        """Read from `journal` on every look. `prices` and `tokenizer` go before those of the handlers."""
+        """Read `journal` anew each time. `prices` and `tokenizer` replace those of the handlers."""
         self._journal = journal
         self._pipelines = recorder.capture_pipelines
         self._given = (prices, tokenizer)
         settings = config.resolve()
         self._usual = (settings.prices, settings.tokenizer)
-        self._pricers: list[tuple[Ways, Pricer]] = []
-        self._priced_with(self._over(self._usual))
+        self._pricers: list[tuple[Pricing, Pricer]] = []
+        self._pricer(self._usual)
 
     @overload
     def __getitem__(self, index: int) -> EventTree: ...
@@ -73,13 +73,13 @@ class Captured(Sequence[EventTree]):
     def _folded(self, *, is_finished: bool) -> Iterator[EventTree]:
         for logged in trees_in(self._journal).values():
             if logged.is_ending is is_finished:
-                pricer = self._priced_with(self._over(self._ways_of(logged.id)))
+                pricer = self._pricer(self._pricing_of(logged.id))
                 tree = fold_stored(self._journal, logged, pricer)
                 if tree is not None:
                     yield tree
 
     def wait(self, count: int = 1, timeout: float = 5.0) -> list[EventTree]:
-        """The trees, once at least `count` are finished (an async stream's end may come after the user's await).
+        """The trees, once at least `count` are finished; an async stream may end after the user's await.
 
         Raises:
             TimeoutError: fewer have finished after `timeout` seconds.
@@ -91,33 +91,32 @@ class Captured(Sequence[EventTree]):
             time.sleep(0.005)
         return list(self)
 
-    def _ways_of(self, tree_id: str) -> Ways:
-        """Those of the handler with prices or a tokenizer of its own, where one saw the tree, else the configured."""
+    def _pricing_of(self, tree_id: str) -> Pricing:
+        """The prices and tokenizer of a handler that saw the tree and has its own, else the configured ones."""
         seen = (
             (pipeline.settings.prices, pipeline.settings.tokenizer) for pipeline in self._pipelines.get(tree_id, ())
         )
-        return next((ways for ways in seen if ways not in (self._usual, (None, None))), self._usual)
+        return next((pricing for pricing in seen if pricing not in (self._usual, (None, None))), self._usual)
 
-    def _over(self, ways: Ways) -> Ways:
+    def _pricer(self, pricing: Pricing) -> Pricer:
+        """The pricer of these settings, made once; `capture`'s own arguments replace them."""
         prices, tokenizer = self._given
-        return (ways[0] if prices is None else prices, tokenizer or ways[1])
-
-    def _priced_with(self, ways: Ways) -> Pricer:
-        known = next((pricer for known, pricer in self._pricers if known == ways), None)
-        if known is None:
-            known = Pricer.of(*ways)
-            self._pricers.append((ways, known))
-        return known
+        pricing = (pricing[0] if prices is None else prices, tokenizer or pricing[1])
+        found = next((pricer for known, pricer in self._pricers if known == pricing), None)
+        if found is None:
+            found = Pricer.of(*pricing)
+            self._pricers.append((pricing, found))
+        return found
 
 
 @contextmanager
 def capture(prices: Any = None, tokenizer: Tokenizer | None = None) -> Iterator[Captured]:
     """Yield the trees of everything that runs inside the block, whichever handler sees it.
 
-    Handlers of the app keep working, but all they see goes here, unsampled, instead of to their journal and vendors.
-    Where the app has no global handler, one stands in for the block's length, so that chains without callbacks and
-    LlamaIndex calls are seen as well. `prices` and `tokenizer`, where given, are asked instead of those of the handler
-    that sees a tree (else `eventtree.configure`). Not meant for two blocks at once in one process.
+    Handlers of the app record here, unsampled, instead of into their journal and for their vendors. If the app has no
+    global handler, one is set during the block, so that chains without callbacks and LlamaIndex calls are captured too.
+    `prices` and `tokenizer` replace those of the handlers and of `eventtree.configure`. Do not use two blocks at the
+    same time in one process.
 
     Raises:
         ConfigError: the table of prices is wrong.
@@ -125,9 +124,9 @@ def capture(prices: Any = None, tokenizer: Tokenizer | None = None) -> Iterator[
     journal = Journal(MemoryFiles())
     outer, capture_pipelines = recorder.capture_journal, recorder.capture_pipelines
     with ExitStack() as stack:
-        for framework, pipeline in _FRAMEWORKS:
+        for framework, module in _FRAMEWORKS:
             if importlib.util.find_spec(framework) is not None:
-                stack.enter_context(_global_handler(importlib.import_module(pipeline)))
+                stack.enter_context(_global_handler(importlib.import_module(module)))
         recorder.capture_journal, recorder.capture_pipelines = journal, {}
         try:
             yield Captured(journal, prices, tokenizer)
@@ -136,12 +135,12 @@ def capture(prices: Any = None, tokenizer: Tokenizer | None = None) -> Iterator[
 
 
 @contextmanager
-def _global_handler(pipeline: Any) -> Iterator[None]:
-    if pipeline.global_handler() is not None:
+def _global_handler(module: Any) -> Iterator[None]:
+    if module.global_handler() is not None:
         yield
         return
-    pipeline.set_global_handler(vendors=(), journal=":memory:", sample_rate=1.0)
+    module.set_global_handler(vendors=(), journal=":memory:", sample_rate=1.0)
     try:
         yield
     finally:
-        pipeline.set_global_handler(None)
+        module.set_global_handler(None)

@@ -1,4 +1,4 @@
-"""`check_vendor`: what delivery relies on, held against a vendor of your own. No network."""
+"""`check_vendor`: checks that a vendor of your own keeps the rules that delivery relies on. No network."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ REPLIES: tuple[tuple[int, bytes], ...] = (
 WIDE, DEEP = 2_000, 1_200
 """Events of the largest tree, and of the deepest."""
 SLACK_BYTES = 10_000
-"""What an envelope may add to a full request."""
+"""Size that an envelope may add to a full request."""
 
 
 def check_vendor(vendor: Vendor | type[Vendor] | str) -> None:
-    """Hold a vendor against what delivery relies on; a class or a name (`package.module:Class`) is made for export.
+    """Check the rules that delivery relies on; a class or a name (`package.module:Class`) is made as for export.
 
     Raises:
-        AssertionError: it breaks a rule; the message has all that were found, with the line where its code raised.
+        AssertionError: it breaks a rule; the message lists all broken rules, with the line where its code raised.
         ConfigError: there is no vendor of that name, or it cannot be made.
     """
     if isinstance(vendor, str):
@@ -52,7 +52,7 @@ def check_vendor(vendor: Vendor | type[Vendor] | str) -> None:
 
 
 class _Check:
-    """One vendor, and what was found."""
+    """One vendor, and the broken rules found."""
 
     def __init__(self, vendor: Vendor) -> None:
         self.vendor = vendor
@@ -72,7 +72,7 @@ class _Check:
             self.late(name, tree)
 
     def called(self, what: str, call: Callable[[], Any]) -> Any:
-        """What the vendor's code gives; None, and a finding, where it raises."""
+        """The result of the vendor's code; None, and a finding, if it raises."""
         try:
             return call()
         except Exception as error:  # noqa: BLE001  (code of others: whatever it raises is a finding)
@@ -80,13 +80,13 @@ class _Check:
             return None
 
     def holds(self, rule: bool, broken: str) -> bool:
-        """Whether a rule holds; a finding where not."""
+        """Whether a rule holds; a finding if not."""
         if not rule:
             self.found.append(broken)
         return rule
 
     def settings(self) -> None:
-        """Its name, its key, its destination."""
+        """Check its name, its key and its destination."""
         one = self.vendor
         self.holds(re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", one.kind) is not None, f"kind {one.kind!r} is no word")
         self.holds(bool(one.routes), "routes is empty: nothing can be sent")
@@ -103,7 +103,7 @@ class _Check:
         self.called("advice", one.advice)
 
     def encoded(self, name: str, tree: EventTree, encoded: Any) -> bool:
-        """Each event is in one item, or dropped for a reason."""
+        """Check that each event is in one item, or dropped for a reason."""
         if not self.holds(isinstance(encoded, Encoded), f"encode of {name} gives no Encoded"):
             return False
         wrong = [item for item in encoded.items if not isinstance(item, Item) or not isinstance(item.content, bytes)]
@@ -124,7 +124,7 @@ class _Check:
         return self.holds(not reasons, f"encode of {name} drops events without a reason")
 
     def requests(self, name: str, tree: EventTree) -> None:
-        """Requests that can be sent, and answers that can be read."""
+        """Check that requests can be sent, and answers read."""
         for made in self.called(f"making requests of {name}", lambda: list(serialize([tree], self.vendor))) or ():
             route = self.vendor.routes[made.items[0].route]
             self.holds(len(made.items) <= route.max_items, f"a request of {name} has more items than its route takes")
@@ -139,7 +139,7 @@ class _Check:
             self.answers(name, made)
 
     def answers(self, name: str, made: Request) -> None:
-        """Any answer of any server is read, and what is said of items is said of those that were sent."""
+        """Check that any answer of any server is read, and that a verdict names only items of the request."""
         keys = {item.key for item in made.items}
         for status, body in REPLIES:
             what = f"read_reply to {status} {body!r} on {name}"
@@ -149,17 +149,17 @@ class _Check:
                 self.holds(about <= keys, f"{what} speaks of items that were not sent")
 
     def body_of(self, item: Item) -> JsonValue:
-        """What goes over the wire for one item."""
+        """The body of a request with one item."""
         return request((item,), self.vendor).body
 
     def late(self, name: str, tree: EventTree) -> None:
-        """Feedback, and late ends."""
-        for said in feedback_on(tree):
+        """Check feedback, and updates of runs that end late."""
+        for given in feedback_on(tree):
             for known in (tree, None):
                 what = f"encode_feedback on {name}" + ("" if known else " that is gone")
-                encoded = self.called(what, partial(self.vendor.encode_feedback, said, known, {}))
+                encoded = self.called(what, partial(self.vendor.encode_feedback, given, known, {}))
                 for item in encoded.items if isinstance(encoded, Encoded) else ():
-                    self.holds(item.key.startswith(str(said["key"])), f"{what}: keys must begin with the feedback's")
+                    self.holds(item.key.startswith(str(given["key"])), f"{what}: keys must begin with the feedback's")
                     self.holds(not item.event_ids, f"{what}: feedback counts for no event")
                     self.called(what, partial(self.body_of, item))
         if self.vendor.accepts_updates:
@@ -170,12 +170,12 @@ class _Check:
 
 def feedback_on(tree: EventTree) -> Iterator[Feedback]:
     """Scores of several kinds, comments and corrections."""
-    said: tuple[Mapping[str, JsonValue], ...] = (
+    given: tuple[Mapping[str, JsonValue], ...] = (
         {"score": 0.5}, {"score": True, "name": "helpful", "comment": "good"}, {"score": {"a": 1, "b": -3.5}},
         {"score": "fair", "name": ""}, {"comment": "only words"}, {"correction": {"answer": 42}, "user": "ada"},
         {"score": None, "comment": {"odd": [1]}, "metadata": {"page": 3}},
     )  # fmt: skip
-    for number, one in enumerate(said):
+    for number, one in enumerate(given):
         yield {"key": str(UUID(int=900 + number)), "id": tree.id, "tree": tree.id, "at": 1_800_000_000 * 10**9, **one}
 
 
@@ -236,5 +236,5 @@ def _event(number: int, parent: int | None = 1, **fields: Any) -> Event:
 
 
 def _tree(*events: Event, feedback: bool = False) -> EventTree:
-    said = ({"id": events[0].id, "score": 0.8, "name": "helpful", "comment": "good"},) if feedback else ()
-    return EventTree(id=events[0].tree_id, events=events, feedback=said)
+    given = ({"id": events[0].id, "score": 0.8, "name": "helpful", "comment": "good"},) if feedback else ()
+    return EventTree(id=events[0].tree_id, events=events, feedback=given)

@@ -1,9 +1,8 @@
-"""The sockets behind `VendorServer`, the only file that knows werkzeug.
+"""The sockets behind `VendorServer`. No other file imports werkzeug.
 
-Werkzeug's own request handler closes every connection after one answer and waits 10 ms before it does; a sender that
-pools connections would never be tested. So `Connection` answers by itself: HTTP/1.1, kept alive, the body always read
-to its end before the next request line is looked for. `close` cuts what is still connected, so that a stopped server
-is dead to its clients too.
+Werkzeug's own request handler closes every connection after one answer, so that a sender's pool of connections would
+not be tested. So `Connection` answers itself: HTTP/1.1, kept alive, the body always read to its end before the next
+request. `close` cuts open connections, so that clients see a stopped server as dead.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request off the wire; `route` is None where `miss` (404 or 405) tells why."""
+    """A received request; if no `route` matches, `miss` is the status (404 or 405)."""
 
     method: str
     path: str
@@ -44,7 +43,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An answer for the wire; with `cut` the connection is closed instead."""
+    """An answer to send; with `cut` the connection is closed instead."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,7 +63,7 @@ class Connection(WSGIRequestHandler):
         super().__init__(*args)
 
     def setup(self) -> None:
-        """Make the connection known, so that `close` can cut it."""
+        """Register the connection, so that `close` can cut it."""
         super().setup()
         self.listener.opened(self.connection)
 
@@ -79,7 +78,7 @@ class Connection(WSGIRequestHandler):
         request = Request(self.make_environ())
         try:
             outgoing = self.listener.answer(request)
-        except ClientDisconnected:  # half a request is none
+        except ClientDisconnected:  # the client sent only a part of the request
             self.close_connection = True
             return
         if outgoing.cut:
@@ -97,7 +96,7 @@ class Connection(WSGIRequestHandler):
 
 
 class Listener:
-    """Listens on the loopback and hands every request to `respond`."""
+    """Listens on the loopback and answers each request by `respond`."""
 
     def __init__(self, routes: Iterable[Route], respond: Callable[[Incoming], Outgoing], port: int = 0) -> None:
         """Bind (port 0 takes a free one) and start listening."""
@@ -115,7 +114,7 @@ class Listener:
         self._thread.start()
 
     def answer(self, request: Request) -> Outgoing:
-        """Read the request to its end, find its route and have it answered."""
+        """Read the request to its end, find its route and answer it."""
         body = request.get_data(cache=False)
         route, args, miss = self._match(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -134,7 +133,7 @@ class Listener:
             self._changed.wait_for(lambda: not self._open, CLOSE_SECONDS)
 
     def opened(self, connection: socket.socket) -> None:
-        """Note a connection; one that was accepted at the last moment is cut like the others."""
+        """Register a connection; one that was accepted during `close` is cut like the others."""
         with self._changed:
             self._open.add(connection)
             if self._closing:

@@ -1,4 +1,4 @@
-"""`VendorServer`: all vendors on one loopback port, as their contracts describe them.
+"""`VendorServer`: all vendors on one loopback port, each by its published contract.
 
     with VendorServer() as server:
         vendor = Braintrust(project="rag", **server.settings("braintrust"))
@@ -6,10 +6,10 @@
         ...
         assert not server.refused
 
-Handlers made meanwhile keep their journal apart from the user's own (`VendorServer.journal`).
+Handlers that are made meanwhile use a journal of their own, not the user's (`VendorServer.journal`).
 
-A request is looked at in this order: the script, its size (413), its key (401), its path and method (404, 405), its
-content type and JSON, then the vendor's rules. What was received is on record before the answer goes out.
+A request is checked in this order: the script, its size (413), its key (401), its path and method (404, 405), its
+content type and JSON, then the vendor's rules. It is recorded before the answer is sent.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ ANY_KEY = "test-key"
 class Answer:
     """A scripted answer.
 
-    Without `status` the rules answer as ever, only `delay` seconds later and with these `headers` added. With it they
-    do not see the request, unless `apply`: then it takes effect, whatever the answer says. `cut` closes the connection
-    instead of answering. `body` is text, bytes, or whatever goes into JSON; None stands for the vendor's error body.
+    Without `status` the rules answer as usual, only `delay` seconds later and with these `headers` added. With `status`
+    they do not get the request, unless `apply`: then it takes effect, whatever the answer is. `cut` closes the
+    connection instead of answering. `body` is text, bytes, or any JSON; None is the vendor's error body.
     """
 
     status: int | None = None
@@ -70,17 +70,17 @@ class Answer:
 
     @property
     def asks_rules(self) -> bool:
-        """Whether the vendor's rules get to see the request."""
+        """Whether the vendor's rules get the request."""
         return self.apply or (self.status is None and not self.cut)
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request and what became of it.
+    """A request and its answer.
 
-    `vendor` is empty where the path is nobody's. Header names are lowercase. `body` is the parsed JSON, or the raw
-    bytes where it is none. `status` is 0 where the connection was cut. `problem` is why the request, or a part of its
-    batch, was refused. `at` is monotonic seconds.
+    `vendor` is empty if the path is no vendor's. Header names are lowercase. `body` is the parsed JSON, else the raw
+    bytes. `status` is 0 if the connection was cut. `problem` is why the request, or a part of its batch, was refused.
+    `at` is monotonic seconds.
     """
 
     vendor: str
@@ -103,7 +103,7 @@ class VendorSettings(TypedDict):
 
 
 class VendorServer:
-    """A loopback HTTP server that holds requests against what the vendors published; see the module's example."""
+    """A loopback HTTP server that checks requests against the vendors' contracts; see the module's example."""
 
     def __init__(
         self,
@@ -118,14 +118,14 @@ class VendorServer:
     ) -> None:
         """Prepare a server; nothing listens before `start` or `with`.
 
-        :param key: the only key that is accepted; None accepts any that stands in the right header.
+        :param key: the only key that is accepted; None accepts any key in the right header.
         :param script: answers per vendor, as for `script`.
-        :param humanloop_dialect: which vintage of Humanloop v5 bodies is accepted.
-        :param open_rows: let unknown keys pass where the published schema is open (HoneyHive legacy events and
-            sessions, Braintrust rows, Humanloop v4 logs).
-        :param refuse_repeats: refuse ids already seen even with the same content.
-        :param braintrust_projects: project ids that exist without having been asked for by name.
-        :param max_bytes: per vendor, from which size on a body is answered with 413.
+        :param humanloop_dialect: the accepted dialect of Humanloop v5 bodies.
+        :param open_rows: accept unknown keys where the published schema is open (HoneyHive legacy events and sessions,
+            Braintrust rows, Humanloop v4 logs).
+        :param refuse_repeats: refuse ids that were seen before, even with the same content.
+        :param braintrust_projects: project ids that exist without a look-up by name.
+        :param max_bytes: per vendor, the size from which on a body is answered with 413.
         """
         self._key = key
         self._options = Options(humanloop_dialect, open_rows, refuse_repeats, frozenset(braintrust_projects))
@@ -150,7 +150,7 @@ class VendorServer:
         self.stop()
 
     def start(self) -> VendorServer:
-        """Listen; after a `stop`, at the same address and with all that was received before."""
+        """Listen; after a `stop`, at the same address and with all earlier requests."""
         try:
             from eventtree.testing.listener import Listener
         except ImportError as error:
@@ -165,7 +165,7 @@ class VendorServer:
         return self
 
     def stop(self) -> None:
-        """Stop listening and cut every connection; what was received stays."""
+        """Stop listening and cut every connection; received requests stay."""
         if self._listener is not None:
             self._stopping.set()
             self._listener.close()
@@ -174,15 +174,15 @@ class VendorServer:
 
     @property
     def url(self) -> str:
-        """Where the server listens, without a slash at the end."""
+        """The server's address, without a slash at the end."""
         if not self._port:
             raise ConfigError("VendorServer", "not started", "Use it in a with block, or call start()")
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def journal(self) -> str:
-        """The folder of the journal that this process's handlers use while the server listens, where neither code nor
-        `EVENTTREE_JOURNAL` names another: tests write nothing into the user's own. It is removed when the process ends.
+        """Folder of the journal that handlers of this process use while the server listens, unless code or
+        `EVENTTREE_JOURNAL` names another, so that tests write nothing into the user's. It is removed at the exit.
         """
         if not self._journal:
             self._journal = tempfile.mkdtemp(prefix="eventtree-")
@@ -194,7 +194,7 @@ class VendorServer:
         return {"api_key": self._key or ANY_KEY, "base_url": self.url + known(vendor).base}
 
     def script(self, vendor: str, answers: Iterable[int | Answer]) -> None:
-        """Queue answers for the next requests to `vendor`; they may be endless, as `itertools.repeat(503)`.
+        """Queue answers for the next requests to `vendor`; the iterable may be endless, as `itertools.repeat(503)`.
 
         A bare number is a status; a bare 2xx lets the rules answer.
         """
@@ -208,7 +208,7 @@ class VendorServer:
             self._scripts.pop(known(vendor).name, None)
 
     def clear(self) -> None:
-        """Forget what was received, what the vendors knew, and the scripts."""
+        """Forget all requests, the vendors' states, and the scripts."""
         with self._lock:
             self._forget()
 
@@ -224,7 +224,7 @@ class VendorServer:
         return [one for one in self.requests if one.problem is not None]
 
     def events(self, vendor: str) -> list[Json]:
-        """Return the events (rows, logs, interactions) `vendor` accepted, in order of arrival; repeats stand twice."""
+        """Return the events (rows, logs, interactions) `vendor` accepted, in order of arrival, repeats included."""
         return self._kept(vendor, "event")
 
     def event_ids(self, vendor: str) -> list[str]:
@@ -334,7 +334,7 @@ def known(vendor: str) -> VendorRules:
 
 
 def vendor_of(path: str) -> VendorRules | None:
-    """Tell whose path this is."""
+    """Find the vendor of a path."""
     found = [
         (len(prefix), name)
         for name, rules in CONTRACTS.items()
@@ -370,7 +370,7 @@ def read_json(incoming: Incoming) -> Json:
 
 
 def to_wire(rules: VendorRules | None, reply: Reply, answer: Answer) -> Outgoing:
-    """Join what the rules reply and what the script says."""
+    """Join the reply of the rules and the scripted answer."""
     from eventtree.testing.listener import Outgoing
 
     status = reply.status if answer.status is None else answer.status

@@ -1,4 +1,4 @@
-"""What each vendor's server takes and refuses, written from the contracts alone and importing nothing of `vendors`."""
+"""The rules of each vendor's server, written from the published contracts alone, without importing `vendors`."""
 
 from __future__ import annotations
 

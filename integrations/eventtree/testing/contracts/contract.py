@@ -1,8 +1,7 @@
-"""The words every vendor's rules are written in: a call comes in, a reply or a refusal goes out, the state remembers.
+"""The types that all vendors' rules use: a call comes in, a reply or a refusal goes out, and the state remembers.
 
-A vendor is one `VendorRules` value: its routes, its way of authenticating and the shape of its error bodies. A route's
-handler is a function of the call and the vendor's state; it either changes the state and returns a `Reply`, or raises
-`Refusal` before it has changed anything.
+A vendor is one `VendorRules` value: routes, authentication, error bodies. A route's handler is a function of the call
+and the vendor's state; it either changes the state and returns a `Reply`, or raises `Refusal` and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +17,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 Json = Any
-"""What `json.loads` returns."""
+"""A value of `json.loads`."""
 
 Dialect = Literal["log_status", "trace_status"]
-"""The two vintages of Humanloop v5 bodies: from 0.8.27 on, and the published specification of October 2024."""
-
+"""The two dialects of Humanloop v5 bodies: from 0.8.27 on, and the published specification of October 2024."""
 
 Kind = Literal["event", "session", "update", "feedback", "tags"]
-"""What a vendor can be sent."""
+"""Kinds of things that a vendor accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How strict a server is where the contract leaves room."""
+    """How strict a server is where the contract leaves it open."""
 
     humanloop_dialect: Dialect = "log_status"
     open_rows: bool = False
@@ -51,7 +49,7 @@ class Flaw(NamedTuple):
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error
-    """The request has no effect; `status` None stands for the vendor's usual status of a wrong body."""
+    """The request has no effect; `status` None is the vendor's usual status for a wrong body."""
 
     def __init__(self, *flaws: Flaw, status: int | None = None) -> None:
         """Refuse for these `flaws`."""
@@ -77,13 +75,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; `problem` tells what was wrong with the part of a batch that was left out."""
+    """An answer; `problem` is what was wrong with the refused part of a batch."""
 
     body: Json = ""
     status: int = 200
     problem: str | None = None
     content_type: str | None = None
-    """Of a body of bytes."""
+    """Content type of a body of bytes."""
 
 
 class Accepted(NamedTuple):
@@ -103,7 +101,7 @@ class Repeats(NamedTuple):
 
 @dataclass
 class VendorState:
-    """What one vendor has accepted, in order of arrival, and which ids it has seen."""
+    """Everything that one vendor has accepted, in order of arrival, and the ids it has seen."""
 
     options: Options = field(default_factory=Options)
     kept: list[Accepted] = field(default_factory=list)
@@ -113,13 +111,13 @@ class VendorState:
     conflict_status: ClassVar[int] = 409
 
     def keep(self, kind: Kind, ident: str, body: Json) -> None:
-        """Accept something; of events and sessions, count an id seen before."""
+        """Accept something; count an id of an event or session that was seen before."""
         if kind in ("event", "session"):
             self.remember(kind, ident, body)
         self.kept.append(Accepted(kind, ident, body))
 
     def remember(self, kind: str, ident: str, body: Json) -> None:
-        """Note an id with its content, and count it when it was seen before."""
+        """Note an id with its content, and count it if it was seen before."""
         content = fingerprint(body)
         known = self.contents.get((kind, ident))
         if known is not None:
@@ -132,7 +130,7 @@ class VendorState:
         self.repeats = Repeats(same, other + 1) if changed else Repeats(same + 1, other)
 
     def is_repeat(self, kind: str, ident: str, body: Json, *at: str | int) -> bool:
-        """Whether this id came before with the same content; refuse it when the content changed."""
+        """Whether this id came before with the same content; refuse it if the content has changed."""
         known = self.contents.get((kind, ident))
         if known is None:
             return False
@@ -146,15 +144,15 @@ class VendorState:
 
 
 class Incoming(Protocol):
-    """What a route that reads bodies of its own kind needs of a request."""
+    """The parts of a request that a route with its own body format reads."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names in lower case."""
+        """Headers, with names in lower case."""
 
     @property
     def body(self) -> bytes:
-        """As it came."""
+        """The body as received."""
 
 
 Handler = Callable[[Call, Any], Reply]
@@ -163,22 +161,22 @@ Handler = Callable[[Call, Any], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method and path; variable parts are written `<name>`. Without `has_body` a body is not looked at."""
+    """One method and path; variable parts are written `<name>`. Without `has_body` the body is ignored."""
 
     method: str
     path: str
     handle: Handler
     has_body: bool = True
     read: Callable[[Incoming], Json] | None = None
-    """Reads a body that is not just JSON."""
+    """Reads a body that is not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorRules:
-    """All the server knows of one vendor.
+    """The rules of one vendor.
 
-    `base` is what a client's base URL ends with, `prefixes` are the paths that belong to this vendor, `error_body`
-    makes the body of a refusal, and `max_bytes` is the size from which a body is answered with 413.
+    `base` is the path of a client's base URL, `prefixes` are the paths that belong to this vendor, `error_body` makes
+    the body of a refusal, and `max_bytes` is the size from which on a body is answered with 413.
     """
 
     name: str
@@ -206,7 +204,7 @@ def decompressed(incoming: Incoming) -> bytes:
 
 
 def strict_json(body: bytes) -> Json:
-    """Parse JSON: UTF-8, only numbers and text that JSON knows."""
+    """Parse JSON strictly: UTF-8, only numbers and text that JSON allows."""
     if not body:
         raise refuse("body is empty")
     try:
@@ -222,12 +220,12 @@ def strict_json(body: bytes) -> Json:
 
 
 def no_constant(name: str) -> float:
-    """Refuse what Python reads and JSON does not know."""
+    """Refuse a constant that Python accepts and JSON does not."""
     raise refuse(f"{name} is not JSON")
 
 
 def finite(digits: str) -> float:
-    """Refuse a number that no double holds."""
+    """Refuse a number that a double cannot hold."""
     number = float(digits)
     if math.isinf(number):
         raise refuse(f"{digits} is too large a number")
@@ -235,17 +233,17 @@ def finite(digits: str) -> float:
 
 
 def fingerprint(body: Json) -> str:
-    """Tell two JSON values apart, whatever the order of their keys."""
+    """A hash of a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def new_id(prefix: str = "") -> str:
-    """Make an id as a vendor would: a UUID, or a prefix and hex digits."""
+    """Make an id as a vendor does: a UUID, or a prefix and hex digits."""
     return f"{prefix}{uuid.uuid4().hex}" if prefix else str(uuid.uuid4())
 
 
 def detail_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
-    """Make an error body as FastAPI does, which Humanloop and Nebuly run on."""
+    """Make an error body as FastAPI does, which Humanloop and Nebuly use."""
     if status == 422:
         return {"detail": [{"loc": ["body", *flaw.at], "msg": flaw.text, "type": flaw.kind} for flaw in flaws]}
     return {"detail": "; ".join(map(str, flaws))}

@@ -1,8 +1,8 @@
-"""Field types that several vendors share, and how a body is held against a table of fields.
+"""Field types that several vendors share, and the check of a body against a table of fields.
 
-A table is a `TypedDict`: `Required[...]` marks what must be there, every other key may be left out, and none may be
-null unless its type says so. `closed` tables refuse unknown keys, `opened` ones let them pass. Types are strict: no
-text for a number, no bool for an integer, no NaN.
+A table is a `TypedDict`: `Required[...]` marks required keys, every other key is optional, and none may be null unless
+its type allows it. `closed` tables refuse unknown keys, `opened` ones accept them. Types are strict: no text for a
+number, no bool for an integer, no NaN.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ opened = with_config(ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 TEXTS = {"extra_forbidden": "unknown key", "missing": "required key is missing"}
 UNITS = ((1e8, "seconds"), (1e11, "milliseconds"), (1e14, "microseconds"), (1e17, "nanoseconds"))
-"""From which value on a time since 1970 is read as which unit: each range spans the years 1973 to 5138."""
+"""Least value of a time since 1970 → its unit: each range spans the years 1973 to 5138."""
 
 
 def wrong(text: str) -> PydanticCustomError:
-    """Build the error a validator raises."""
+    """Build a validator's error."""
     return PydanticCustomError("value_error", "{text}", {"text": text})
 
 
@@ -50,7 +50,7 @@ def in_unit(expected: str) -> Callable[[float], float]:
 
 
 def canonical_uuid(value: str) -> str:
-    """Refuse whatever is not a UUID in its canonical lowercase form."""
+    """Refuse a text that is not a UUID in its canonical lowercase form."""
     try:
         parsed = uuid.UUID(value)
     except ValueError:
@@ -61,7 +61,7 @@ def canonical_uuid(value: str) -> str:
 
 
 def iso_time(value: str) -> str:
-    """Refuse whatever is not an ISO-8601 time with a zone."""
+    """Refuse a text that is not an ISO-8601 time with a zone."""
     try:
         parsed = datetime.fromisoformat(value)
     except ValueError:
@@ -74,7 +74,7 @@ def iso_time(value: str) -> str:
 
 
 def not_blank(value: str) -> str:
-    """Refuse text of nothing but white space."""
+    """Refuse a text of white space only."""
     if not value.strip():
         raise wrong("must not be empty")
     return value
@@ -92,7 +92,7 @@ def time_order(start: str, end: str) -> Callable[[T], T]:
 
 
 def seconds_between(fields: Any, start: str, end: str, *, default: float) -> float:
-    """Tell the time from `start` to `end` in their own unit (seconds for ISO texts), or `default`."""
+    """The time from `start` to `end` in their own unit (seconds for ISO texts), or `default`."""
     first, last = fields.get(start), fields.get(end)
     if first is None or last is None:
         return default
@@ -102,7 +102,7 @@ def seconds_between(fields: Any, start: str, end: str, *, default: float) -> flo
 
 
 def numbers_only(values: Json) -> Json:
-    """Refuse a map in which a value is no number (bool and null are none)."""
+    """Refuse a map with a value that is no number (bool and null are none)."""
     if not isinstance(values, dict):
         return values
     for name, value in values.items():
@@ -112,7 +112,7 @@ def numbers_only(values: Json) -> Json:
 
 
 def whole(value: Any) -> Any:
-    """JSON knows one kind of number: 1.0, as HoneyHive's own client writes it, is an integer."""
+    """An integer for a float without a fraction: JSON has one kind of number, and HoneyHive's client writes 1.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -129,7 +129,7 @@ NumbersOnly = BeforeValidator(numbers_only)
 
 
 def parse(table: TypeAdapter[T], body: Json, *at: str | int) -> T:
-    """Hold `body` against a table and return it, or refuse it with every flaw there is."""
+    """Check `body` against a table and return it, or refuse it with all its flaws."""
     try:
         return table.validate_python(body, strict=True)
     except ValidationError as error:
@@ -138,7 +138,7 @@ def parse(table: TypeAdapter[T], body: Json, *at: str | int) -> T:
 
 
 def flaw_from(detail: ErrorDetails, at: Place) -> Flaw:
-    """Word one of pydantic's findings."""
+    """A flaw from one of pydantic's errors."""
     text = TEXTS.get(detail["type"], detail["msg"])
     if detail["input"] is None and detail["type"] != "missing":
         text = f"must not be null, leave the key out ({text})"
@@ -146,7 +146,7 @@ def flaw_from(detail: ErrorDetails, at: Place) -> Flaw:
 
 
 def known_keys(table: type, body: Json, *, drop: bool) -> Json:
-    """Drop the keys a `table` does not name, for a vendor whose published schema is open."""
+    """Drop the keys that `table` does not name, for a vendor whose published schema is open."""
     if not drop or not isinstance(body, Mapping):
         return body
     return {key: value for key, value in body.items() if key in table.__annotations__}
