@@ -1,10 +1,10 @@
-"""LlamaIndex: everything its dispatcher reports, as event trees.
+"""LlamaIndex: records everything that its dispatcher reports as event trees.
 
     import eventtree.llama_index
 
     eventtree.llama_index.set_global_handler(vendors=[...])
 
-Importing this does not import `llama_index.core`, only its small instrumentation package.
+Importing this module does not import `llama_index.core`, only its small instrumentation package.
 """
 
 from __future__ import annotations

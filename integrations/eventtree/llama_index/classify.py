@@ -1,7 +1,7 @@
-"""What a span is, by the class path in its object's MRO and by its method: tables, and no import of the framework.
+"""Classifies spans by the classes of their object (by path, nothing is imported) and by their method: tables.
 
-A name alone proves nothing (a chain called `travel_agent_prompt` is a chain), so only classes of the framework and what
-is derived from them count.
+A name alone proves nothing (a chain called `travel_agent_prompt` is a chain), so only the framework's classes and their
+subclasses count.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ FILTERS = (
     ("pii", "PIINodePostprocessor"),
     ("pii", "NERPIINodePostprocessor"),
 )
-"""Postprocessors of the framework that do not score nodes anew."""
+"""Postprocessors of the framework that do not score nodes."""
 
 FAMILIES: Mapping[Path, str] = {
-    # It asks another model for an object: no model of its own.
+    # It wraps another model.
     ("llama_index.core.llms.structured_llm", "StructuredLLM"): FRAMEWORK,
     ("llama_index.core.base.llms.base", "BaseLLM"): LLM,
     ("llama_index.core.multi_modal_llms.base", "MultiModalLLM"): LLM,
@@ -56,7 +56,7 @@ FAMILIES: Mapping[Path, str] = {
     ("workflows.workflow", "Workflow"): WORKFLOW,
     ("llama_index.core.node_parser.interface", "NodeParser"): PARSER,
 }
-"""Class path → family. The first class in the MRO that stands here decides."""
+"""Class path → family. The first listed class in the MRO decides."""
 
 KINDS: Mapping[tuple[str, str], Kind] = {
     **{(LLM, method): Kind.MODEL for method in ("chat", "complete", "stream_chat", "stream_complete")},
@@ -70,17 +70,17 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     (TOOL, "call"): Kind.TOOL,
     (AGENT, "run"): Kind.AGENT,
 }
-"""(family, method without underscores and the `a` of async) → kind. All else is a chain."""
+"""(family, method without underscores and the `a` of async) → kind. All others are chains."""
 
 PLUMBING = frozenset({(LLM, "prepare_chat_with_tools"), (PARSER, "split_text"), (PARSER, "split_texts"),
                       (PARSER, "split_text_metadata_aware"), ("", "run_jobs"), ("", "worker")})  # fmt: skip
-"""(family, method) that add nothing under another span; "" is a plain function."""
+"""(family, method) of spans that show nothing new below another span; "" is a plain function."""
 
 WRAPPERS = frozenset({"predict", "apredict", "stream", "astream"})
 """Methods of a model that only format a prompt and call another method of it."""
 
 REPORTING = frozenset({"stream_structured_predict", "astream_structured_predict"})
-"""Methods that return a stream and report its end by an event of their own."""
+"""Methods that return a stream and report its end by an event."""
 
 PROVIDERS: Mapping[str, str | None] = {
     "azure_openai": "azure",
@@ -92,7 +92,7 @@ PROVIDERS: Mapping[str, str | None] = {
     "mistralai": "mistral",
     "openai_like": None,
 }
-"""Name of the integration (`llama_index.llms.NAME`) → provider, where the two differ."""
+"""Name of the integration (`llama_index.llms.NAME`) → provider, where they differ."""
 
 INTEGRATIONS = (
     "llama_index.llms.",
@@ -104,31 +104,31 @@ INTEGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of every span of one class and name. In slots: each span asks for most of it."""
+    """The facts of every span of one class and name. Slots, because each span reads most of them."""
 
     kind: Kind
     family: str
     name: str
-    """As it is recorded: `Class.method`, of a function or a workflow's step the method alone."""
+    """The recorded name: `Class.method`, or the method alone for a function or a workflow's step."""
     method: str
-    """As it stands in the code."""
+    """The method's name in the code."""
     verb: str
-    """Without underscores and the `a` of async."""
+    """The method's name without underscores and the `a` of async."""
     provider: str | None
     known: Mapping[str, Any]
-    """What its records say of it."""
+    """Fields of its open record."""
     is_model: bool
     is_tool: bool
     has_settings: bool
-    """Whether its object says what it asks a service with."""
+    """Whether its object holds the settings of a service."""
     names_agent: bool
-    """Whether its object or its event may say which agent runs."""
+    """Whether its object or its event may name the running agent."""
     is_plumbing: bool
     is_private: bool
 
 
 BUILT_IN = frozenset({str, int, float, bool, bytes, dict, list, tuple, set, type(None)})
-"""Types that no table names."""
+"""Types that are in no table."""
 
 
 def by_class(table: Mapping[Path, T]) -> Remembered[type, T | None]:
@@ -157,7 +157,7 @@ def _find(asked: tuple[type | None, str]) -> Facts:
 
 
 FACTS: Remembered[tuple[type | None, str], Facts] = Remembered(MAX_FACTS, _find)
-"""Class of the object (None of a plain function or a workflow's step) and name of a span → what it is."""
+"""Class of the object (None for a plain function or a workflow's step) and name of a span → its facts."""
 
 
 def _framework(kind: type) -> str:
@@ -174,5 +174,5 @@ def _provider(kind: type | None) -> str | None:
 
 
 def modules(cls: type) -> list[str]:
-    """The modules of a class and of all it inherits from, the nearest first."""
+    """The modules of a class and of its bases, nearest first."""
     return [str(class_path(each)[0]) for each in cls.__mro__]

@@ -1,4 +1,4 @@
-"""How runs close: a span's status, outputs and usage, by its result, its stream's end or its exception."""
+"""Closes runs: a span's status, outputs and usage come from its result, its stream's end or its exception."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNKNOWN_WHY = "its stream was the user's and no event reported it"
 
 
 class Closing:
-    """Closes spans, and the streams they wait for."""
+    """Closes spans and the streams that they wait for."""
 
     def __init__(self, pipeline: Pipeline, opened: dict[str, Span], streams: Streams) -> None:
         """Close what is in `opened` and `streams`."""
@@ -40,9 +40,9 @@ class Closing:
         text: str | None = None,
         at: int | None = None,
     ) -> None:
-        """End the span's run with a `result`, or the full `text` of its stream; `at` is when, if not now."""
+        """Close the span's run with a `result`, or the full `text` of its stream, `at` a time (now by default)."""
         if self.open.pop(span.id, None) is None:
-            return  # Another thread was first.
+            return  # another thread has closed it
         if self.streams.pending:
             self._extend(span, at)
         learned: dict[str, Any] = {} if span.model is None else {"model": span.model}
@@ -75,12 +75,12 @@ class Closing:
         recorder.close(self.pipeline, span.run, status, outputs, as_it_is, error, None, at, learned)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
-        """A model's stream ended: the streams it ran inside end as it did, unless they go on."""
+        """Close a model whose stream ended; the streams that it ran inside end like it, unless they go on."""
         self.close(span, status=ending.status, at=ending.at)
         self._pass_on(span, ending)
 
     def finish_structured(self, output: Any) -> None:
-        """The stream of structured predictions around this call ended with `output`."""
+        """Close the stream of structured predictions around this call with its last `output`."""
         for stream in list(self.streams.among(running(sys._getframe()))):
             spans = [span for span in self._spans_of(stream) if span.facts.method in REPORTING]
             for span in spans:
@@ -89,16 +89,16 @@ class Closing:
                 self.end_stream(stream, Ending(time.monotonic_ns(), OK))
 
     def look(self) -> None:
-        """Close what waited for streams that are over."""
+        """Close the spans that waited for streams that are over."""
         for stream in self.streams.pending[:]:
             if stream.is_over:
                 self.lose_stream(stream)
 
     def lose_stream(self, stream: Stream) -> None:
-        """The stream's generator is gone, has ended, or will never be read."""
+        """Close the spans of a stream whose generator is gone, has ended, or will never be read."""
         ending = stream.ending or self._unreported(stream)
         models = [span for span in self._spans_of(stream) if span.facts.is_model]
-        if ending.status is CANCELLED:  # streams that it reads were not read to their end either
+        if ending.status is CANCELLED:  # the streams that it reads were not read to their end either
             inside = {span.id for span in self._inside(self._spans_of(stream)) if span.waiting}
             for other in self.streams.all() if inside else ():
                 if other.ending is None and inside.intersection(other.spans):
@@ -115,10 +115,10 @@ class Closing:
             self.close(span, status=ending.status, text=ending.text, at=ending.at)
 
     def wait(self, span: Span, generator: Any) -> None:
-        """Let the span wait for the generator it returned, in which a thread may have read a model to its end."""
+        """Let the span wait for its generator. A thread may have read a model inside it to the end already."""
         span.waiting = True
-        # First make the stream known, then look at what ended: `_pass_on` in another thread does it the other way
-        # round, so one of the two sees the other.
+        # The order matters: first add the stream, then look for an ending. `_pass_on` in another thread first leaves
+        # the ending, then looks for streams, so one of the two finds the other's.
         stream = self.streams.add(generator, span.id)
         frame = frame_of(generator)
         if span.model_ending is not None and (frame is None or id(frame) in span.model_ending.inside):
@@ -127,21 +127,22 @@ class Closing:
             self.look()
 
     def _pass_on(self, span: Span, ending: Ending) -> None:
-        """Let a model's ending be that of the streams it ran inside."""
+        """Give a model's ending to the streams that it ran inside."""
         frames, above = list(running(sys._getframe())), {one.id: one for one in span.ancestors()}
-        # First the spans above: one of them may be about to return a stream that a thread has read already (`wait`).
+        # The order matters: first the spans above, since one of them may be about to return a stream that a thread has
+        # read already (`wait`).
         ending = ending._replace(inside=frozenset(map(id, frames)))
         for one in above.values():
             one.model_ending = ending
-        # Then the streams: those in this call stack, and of those that spans above wait for the ones that end with the
-        # model though their frames are not here. A closed generator lets go of what it read after it has left the
-        # stack; one that fails or is cancelled in another thread takes its reader with it.
+        # Then the streams in this call stack, and streams of the spans above that end with the model outside of it: a
+        # closed generator releases the model after it has left the stack, and a model that fails or is cancelled in
+        # another thread ends its reader.
         inside = list(self.streams.among(frames))
         others = [one for one in self.streams.all() if one not in inside and not above.keys().isdisjoint(one.spans)]
         inside += [one for one in others if one.is_over or ending.status is not OK]
         readers = list(self.streams.among(reading(frames)))
         for stream in inside:
-            # Where an event of its own reports a stream's end, that is still to come: without it the stream was cut.
+            # A stream whose end is reported by an event still waits for that event; without it the stream was cut off.
             is_self_reporting = ending.status is OK and any(one.reports_end for one in self._spans_of(stream))
             stream.ending = ending._replace(status=CANCELLED) if is_self_reporting else ending
             if stream in readers and not is_self_reporting:
@@ -200,5 +201,5 @@ class Closing:
 
 
 def as_it_is(value: JsonValue) -> JsonValue:
-    """What is plain already."""
+    """A value that is plain already."""
     return value

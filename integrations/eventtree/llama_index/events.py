@@ -1,7 +1,7 @@
-"""Events → what they add to the run of their span: a table of event classes.
+"""Reads the framework's events: a table gives, for each event class, the action on the run of its span.
 
-Most events repeat what a span's arguments and result say already; those that are not in the table add nothing. An
-event class of the user's own is noted on the run it happened in.
+Most events only repeat a span's arguments or result: they are not in the table and add nothing. An event of a user's
+own class becomes a note of the run in which it happened.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Events:
 
     @guarded
     def take(self, event: Any, **_: Any) -> None:
-        """One event."""
+        """Take one event."""
         spans = self.spans
         if spans.streams.pending:
             spans.closing.look()
@@ -66,7 +66,7 @@ def _action_of(cls: type) -> Action | None:
 
 
 ACTION_OF: Remembered[type, Action | None] = Remembered(MAX_KINDS, _action_of)
-"""Class of an event → what to do with it."""
+"""Class of an event → its action."""
 
 
 def _begun(spans: Spans, span: Span, event: Any) -> None:
@@ -77,7 +77,7 @@ def _begun(spans: Spans, span: Span, event: Any) -> None:
 
 
 def _model_named(spans: Spans, span: Span, event: Any) -> None:
-    """The model's name from the event, where the object itself does not say it."""
+    """Take the model's name from the event, where the object itself does not have it."""
     if span.names_model or span.facts.kind is Kind.CHAIN:
         return
     fields = vars(event)
@@ -105,7 +105,7 @@ def text_of(answer: Answer, response: Any) -> str:
 
 
 def _raised(spans: Spans, span: Span, event: Any) -> None:
-    """A stream that was handed out ended early. Of one that raises before its span exits the drop is reported."""
+    """Close a stream that failed after its span had returned it. A failure before that is reported by `drop`."""
     if span.waiting:
         span.error = describe(event.exception)
         text = span.answer.text if span.answer is not None else None
@@ -128,7 +128,7 @@ def _note(spans: Spans, span: Span, event: Any) -> None:
 
 
 def _structured(spans: Spans, span: Span, event: Any) -> None:
-    """Handled in `take`: its `span_id` is its reader's, for the stream is made lazily."""
+    """Handled in `take`: its `span_id` is that of the reader, because the stream runs lazily."""
 
 
 def _reranked(spans: Spans, span: Span, event: Any) -> None:
@@ -151,4 +151,4 @@ ACTIONS: Mapping[str, Action] = {
     "ExceptionEvent": _raised,
     "SpanCancelledEvent": _cancelled,
 }
-"""Name of the framework's event class → what it adds."""
+"""Name of the framework's event class → its action."""

@@ -1,4 +1,4 @@
-"""One handler for everything LlamaIndex runs in the process, on its root dispatcher."""
+"""The global handler: records everything that LlamaIndex runs in the process, on its root dispatcher."""
 
 from __future__ import annotations
 

@@ -23,20 +23,20 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import NAMES, handed_on, inner, remote, written
 
 KEY = "eventtree"
-"""Under which the dispatcher's propagation context has what is ours."""
+"""Our key in the dispatcher's propagation context."""
 
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
-    """Hands the dispatcher's spans on."""
+    """Passes the dispatcher's spans on."""
 
     if TYPE_CHECKING:
         spans: Spans
 
     def __init__(self, spans: Spans) -> None:
-        """Hand on to `spans`."""
+        """Pass them to `spans`."""
         super().__init__()
-        # Neither field nor private attribute of pydantic: it takes 2 µs to read one of those. The dispatcher calls the
-        # guarded methods themselves.
+        # Not fields or private attributes of pydantic, which take 2 µs to read. So the dispatcher calls the guarded
+        # methods directly.
         for name, value in (
             ("spans", spans), ("span_enter", spans.enter), ("span_exit", spans.exit), ("span_drop", spans.drop)
         ):  # fmt: skip
@@ -48,44 +48,44 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         return "EventtreeSpanHandler"
 
     def capture_propagation_context(self) -> dict[str, Any]:
-        """Name the run that is active now, or what was handed on to us where there is none, for whoever continues it:
-        in this process as its child, in another as a part of the tree (`remote.py`).
+        """Name the active run, or without one the run that another process handed on. It is continued in this process
+        by a child, in another by a part of the tree (`remote.py`).
         """
-        share_with_callbacks()  # A workflow hands its context on right before it runs in a task of its own.
+        share_with_callbacks()  # a workflow captures the context right before it runs in a new task
         found = hand_on()
         if found is None or found.run is None:
             return {}
         known = {name: getattr(found, name) for name in NAMES}
-        if found.is_skipped or found.traceparent is not None:  # else the ids say it all
+        if found.is_skipped or found.traceparent is not None:  # else the ids are enough
             known["traceparent"] = written(found)["traceparent"]
         return {KEY: known}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
-        """Continue the run that was active where it was captured. What is not as we wrote it is passed over."""
+        """Continue the run that was active where the context was captured. A value in another form is ignored."""
         found = context.get(KEY)
         handed = handed_on(found) if isinstance(found, Mapping) else None
         if handed is not None:
             inner.set(handed)
             recorder.come_back(handed)
         elif (before := remote()) is not None and before.run is not None:
-            inner.set(None)  # what a worker was handed with its last message is not this one's
+            inner.set(None)  # the run of the worker's previous message does not enclose this one
 
     def close(self) -> None:
-        """The dispatcher shuts down: whatever is still open was given up."""
+        """Drop the spans that are open when the dispatcher shuts down."""
         for span_id in list(self.spans.open):
             self.spans.drop(span_id, err=RuntimeError("dispatcher shutdown"))
 
     def _nothing(self, *args: Any, **kwargs: Any) -> None:
-        """The spans themselves do it."""
+        """Do nothing: `Spans` does it."""
 
     new_span = prepare_to_exit_span = prepare_to_drop_span = _nothing
 
 
 class EventHandler(BaseEventHandler):
-    """Hands the dispatcher's events on."""
+    """Passes the dispatcher's events on."""
 
     def __init__(self, events: Events) -> None:
-        """Hand on to `events`."""
+        """Pass them to `events`."""
         super().__init__()
         object.__setattr__(self, "handle", events.take)  # as above
 
@@ -95,11 +95,11 @@ class EventHandler(BaseEventHandler):
         return "EventtreeEventHandler"
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """Nothing: `Events.take` does it."""
+        """Do nothing: `Events.take` does it."""
 
 
 class DispatcherHandler(Handler):
-    """Records what LlamaIndex runs while it is attached to the root dispatcher.
+    """Records everything that LlamaIndex runs while it is attached to the root dispatcher.
 
     Takes the settings every handler takes: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`,
     `sample_rate`. Most programs call `set_global_handler` instead. A pickle holds no keys and is not attached.
@@ -119,14 +119,14 @@ class DispatcherHandler(Handler):
         process.at_exit("handlers", self._spans.give_up)
 
     def attach(self) -> None:
-        """Start to record. Attaching twice changes nothing."""
+        """Start recording. A second call changes nothing."""
         root = get_dispatcher()
         if not any(one is self._span_handler for one in root.span_handlers):
             root.add_span_handler(self._span_handler)
             root.add_event_handler(self._event_handler)
 
     def detach(self) -> None:
-        """Stop to record; the dispatcher is as it was."""
+        """Stop recording, and leave the dispatcher as it was."""
         root = get_dispatcher()
         root.span_handlers[:] = [one for one in root.span_handlers if one is not self._span_handler]
         root.event_handlers[:] = [one for one in root.event_handlers if one is not self._event_handler]

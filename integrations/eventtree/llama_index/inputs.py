@@ -1,4 +1,4 @@
-"""What a span was called with, in the vocabulary of `eventtree.event`. Reads; keeps and changes nothing."""
+"""Reads the inputs of spans from their arguments, in the vocabulary of `eventtree.event`. Changes and keeps nothing."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ NAMES: Mapping[str, str] = {
     "ev": "event",
     "start_event": "event",
 }
-"""Names of parameters that are one thing to a reader."""
+"""Parameter → name shown to a reader."""
 
 QUERIES = ("str_or_query_bundle", "query_bundle", "query", "query_str")
 UNNAMED = frozenset({"", "unknown"})
-"""Names of models that are none."""
+"""Values of a model's name that mean no name."""
 
 HIDDEN = frozenset({"ctx", "init_state", "tags", "memory", "show_progress", "jobs", "semaphore", "job"})
-"""Parameters that are the framework's own state, no input of the user."""
+"""Parameters that hold the framework's own state, not the user's input."""
 
 CONTEXTS = by_class({("workflows.context.context", "Context"): True})
-"""Classes whose values the framework injects into a call."""
+"""Classes of values that the framework injects into a call."""
 
 PARAMS = frozenset({
     "temperature", "max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k",
@@ -40,21 +40,21 @@ PARAMS = frozenset({
     "tool_choice", "tools", "functions", "parallel_tool_calls", "response_format", "modalities", "dimensions", "top_n",
     "similarity_top_k",
 })  # fmt: skip
-"""Settings of a model worth recording, by the name of the attribute or of the call's keyword."""
+"""Names of a model's recorded settings: attributes, or keywords of the call."""
 
 VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 PACKED = frozenset({tuple, dict})
-"""Classes of what `*args` and `**kwargs` are."""
+"""Classes of `*args` and `**kwargs`."""
 
 FIGURES, LISTED = (int, float), (str, list, dict, tuple)
-"""Classes of settings: of the latter, an empty one says nothing."""
+"""Classes of settings; an empty one of `LISTED` is not recorded."""
 
 MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 URLS = ("api_base", "base_url", "azure_endpoint")
 
 
 def named(bound: inspect.BoundArguments) -> tuple[list[Any], Mapping[str, Any]]:
-    """The arguments that came without a parameter of their own, and the others by name."""
+    """The arguments in `*args`, and the others by name."""
     if PACKED.isdisjoint(map(type, bound.arguments.values())):
         return [], bound.arguments
     loose: list[Any] = []
@@ -72,8 +72,8 @@ def named(bound: inspect.BoundArguments) -> tuple[list[Any], Mapping[str, Any]]:
 
 
 def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
-    """Model, endpoint and parameters of a model's, embedding's or reranker's span. Keys never are among them."""
-    # The fields alone: no property of the user's class runs.
+    """Model, endpoint and parameters of a model's, embedding's or reranker's span, never its keys."""
+    # Only fields are read: no property of the user's class runs.
     own, called = getattr(instance, "__dict__", None) or {}, named(bound)[1]
     params = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
     params = {
@@ -98,7 +98,7 @@ def _first_text(own: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def text_of_query(query: Any) -> Any:
-    """A query as it was given; of a bundle the text."""
+    """The query; for a bundle its text."""
     return slot(query, "query_str", query)
 
 
@@ -140,7 +140,7 @@ def _tool(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> Js
 
 
 def any_inputs(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    """The inputs of a span of a kind that has no form of its own: its arguments."""
+    """The inputs of a span of any other kind: its arguments."""
     loose, found = named(bound)
     kept: dict[str, Any] = {}
     for name, value in found.items():
@@ -160,4 +160,4 @@ BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, inspect.BoundArguments], JsonV
     Kind.RERANKER: _reranker,
     Kind.TOOL: _tool,
 }
-"""Kind → the inputs of its spans; all else has `any_inputs`."""
+"""Kind → reader of its spans' inputs; all others have `any_inputs`."""

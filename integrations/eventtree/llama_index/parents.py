@@ -1,4 +1,4 @@
-"""Under what a new span hangs, and whether it adds anything to what is above it."""
+"""Finds the parent of a new span, and whether the span shows anything that its parent does not."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from eventtree.remembered import newest_of, oldest_of
 
 CHAIN = Kind.CHAIN
 STILL_ACTIVE = 1000
-"""Spans that returned a future and are remembered."""
+"""Most spans that are remembered because they returned a future."""
 
 Enclosing = tuple[Span | None, str | None, str | None]
-"""What encloses a new span: the open span it hangs under; the run, of either framework; and where nothing does, the run
-that started this work and has ended (a task that goes on).
+"""What encloses a new span: its open parent span; its parent run, of either framework; and without both, the ended run
+that started this work (in a task that goes on).
 """
 
 
 class Parents:
-    """Finds what encloses new spans, among the open spans of one handler."""
+    """Finds the parents of new spans among the open spans of one handler."""
 
     def __init__(self, opened: dict[str, Span], streams: Streams) -> None:
         """Look among `opened` spans, and into `streams`."""
         self.open = opened
         self.streams = streams
         self.still_active: dict[str, str | None] = {}
-        """A span that returned a future stays LlamaIndex's *active* span after it has exited. Maps such a span to the
-        one that is really active.
+        """Exited span that returned a future → the span that is really active. LlamaIndex keeps the exited one as its
+        *active* span.
         """
 
     def enclosing(self, parent_id: str | None) -> Enclosing:
         """What encloses a span whose context names `parent_id`."""
         above = None if parent_id is None else self.open.get(parent_id)
         if above is not None and not self.streams.by_code and _is_newest(above.run):
-            return above, above.run, None  # as nearly always
+            return above, above.run, None  # the usual case
         while above is None and parent_id in self.still_active:
             parent_id = self.still_active[parent_id]
             above = None if parent_id is None else self.open.get(parent_id)
@@ -64,23 +64,23 @@ class Parents:
         return None, None, around if around is not None and recorder.knows(around) else own
 
     def keep_active(self, span: Span) -> None:
-        """Remember that the context `span` began in still names it, though it has exited."""
+        """Remember a span that has exited but is still named by the context in which it began."""
         if len(self.still_active) > STILL_ACTIVE:
             self.still_active.pop(oldest_of(self.still_active) or "", None)
         self.still_active[span.id] = None if span.above is None else span.above.id
 
 
 def _is_newest(run: str) -> bool:
-    """Whether nothing of its tree opened after an open run: what encloses a span did, so no other framework's run need
-    be looked for in the frames.
+    """Whether an open run is the newest of its tree. Then it encloses the new span, and the frames need not be searched
+    for a run of another framework.
     """
     found = recorder.runs.get(run)
     return found is not None and newest_of(found.tree.open) == run
 
 
 def _is_within(run: str, outer: str) -> bool:
-    """Whether open runs lead from `run` up to `outer`. That it opened later is not enough: a chat engine reads its
-    model's stream in a task that began after the model was called.
+    """Whether `outer` is an ancestor of `run` by open runs. To have opened later is not enough: a chat engine reads its
+    model's stream in a task that began after the model's call.
     """
     found = recorder.runs.get(run)
     while found is not None and found.id != outer:
@@ -89,7 +89,7 @@ def _is_within(run: str, outer: str) -> bool:
 
 
 def is_plumbing(span: Span) -> bool:
-    """Whether the span adds nothing to the one above it."""
+    """Whether the span shows nothing that the span above it does not."""
     mine, above = span.facts, span.above
     if mine.is_plumbing:
         return True

@@ -1,4 +1,4 @@
-"""What a model's responses contain: text, usage, the model that answered. Only strings and plain JSON are kept."""
+"""Reads a model's responses: text, usage, the model that answered. Keeps only strings and plain JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOOL_OUTPUTS = by_class(
         ("llama_index.core.agent.workflow.workflow_events", "ToolCallResult"): False,
     }
 )
-"""Results of tools, and of the steps of agents that call them → whether it is the tool's own result."""
+"""Class of a result of a tool, or of an agent's step that calls one → whether it is the tool's own result."""
 
 
 EMBEDDING, FINDING = Kind.EMBEDDING, frozenset({Kind.RETRIEVER, Kind.RERANKER})
@@ -38,7 +38,7 @@ class Answer(Body):
     __slots__ = ("additional", "is_provided", "outputs", "parts", "sent")
 
     def __init__(self, is_provided: bool) -> None:
-        """Begin with nothing; where `is_provided`, the responses contain what a provider sent."""
+        """Begin empty. With `is_provided` the responses contain a provider's answer."""
         super().__init__()
         self.is_provided = is_provided
         self.parts: list[str] = []
@@ -47,7 +47,7 @@ class Answer(Body):
         self.sent: list[str] = []
 
     def progress(self, response: Any) -> bool:
-        """Take a chunk of a stream; whether it had content."""
+        """Take a chunk of a stream; returns whether it has content."""
         self.streamed = True
         delta = getattr(response, "delta", None)
         if isinstance(delta, str) and delta:
@@ -56,7 +56,7 @@ class Answer(Body):
         return bool(delta) or says_more(response)
 
     def end(self, pipeline: Pipeline, response: Any) -> None:
-        """Take the last response; of a stream it has the full text."""
+        """Take the last response, which has a stream's full text."""
         if response is None:
             return
         self.read(response)
@@ -65,7 +65,7 @@ class Answer(Body):
             self._complete(pipeline)
 
     def read(self, response: Any) -> None:
-        """Keep usage, model and finish reason; a later chunk's count wins, an absent one changes nothing."""
+        """Read usage, model and finish reason. A later chunk's count replaces an earlier one."""
         if not self.is_provided:
             return
         self.read_body(getattr(response, "raw", None))
@@ -78,7 +78,7 @@ class Answer(Body):
                 self.listed.items(field(extra, "built_in_tool_calls"))  # OpenAIResponses
 
     def fail(self, pipeline: Pipeline, body: Any) -> None:
-        """Take the provider's answer that an exception carried."""
+        """Take the provider's answer in an exception."""
         self.read_body(body)
         messages = list(messages_in(body)) if pipeline.content else []
         if messages:
@@ -86,18 +86,18 @@ class Answer(Body):
 
     @property
     def text(self) -> str:
-        """What has come so far."""
+        """The text so far."""
         return "".join(self.parts)
 
     def partial(self, pipeline: Pipeline, chat: bool) -> JsonValue:
-        """Outputs of a stream that ended early."""
+        """The outputs of a stream that ended early."""
         if not self.parts or not pipeline.content:
             return None
         text = pipeline.text(self.text)
         return {"messages": [{"role": "assistant", "content": text}]} if chat else {"text": text}
 
     def usage(self, provider: str | None) -> JsonValue:
-        """What is recorded under `usage`, or None where nothing arrived."""
+        """The record's `usage`, or None without any."""
         found = super().usage(provider)
         if found is None and not self.additional:
             return None
@@ -105,14 +105,14 @@ class Answer(Body):
         return {**places, "additional_kwargs": self.additional, **({"sent": self.sent} if self.sent else {})}
 
     def _complete(self, pipeline: Pipeline) -> None:
-        """Add why it ended, and text that came in deltas only (some models' last chunk lacks it)."""
+        """Add the finish reason, and the text of the deltas where the last response lacks it."""
         if not isinstance(self.outputs, dict):
             return
         for message in self.outputs.get("messages", ()):
             if self.finish:
                 message.setdefault("finish_reason", pipeline.text(self.finish))
             if isinstance(message.get("content"), str) or not message.get("content"):
-                # OpenAI's Responses end with a message without blocks where the answer is incomplete.
+                # An incomplete answer of OpenAI's Responses ends with a message without blocks.
                 message["content"] = self.longer(pipeline, message.get("content") or "")
         if isinstance(self.outputs.get("text"), str):
             self.outputs["text"] = self.longer(pipeline, self.outputs["text"])
@@ -120,13 +120,13 @@ class Answer(Body):
                 self.outputs["finish_reason"] = pipeline.text(self.finish)
 
     def longer(self, pipeline: Pipeline, text: str) -> str:
-        """`text`, or all deltas where it is only their beginning."""
+        """`text`, or all deltas where `text` is only their beginning."""
         whole = self.text
         return pipeline.text(whole) if len(whole) > len(text) and whole.startswith(text) else text
 
 
 def says_more(response: Any) -> bool:
-    """Whether a chunk without text has content all the same: a tool call, a thought, an image."""
+    """Whether a chunk without text has other content: a tool call, a thought, an image."""
     message = fields(field(fields(response), "message"))
     extra = field(message, "additional_kwargs")
     if isinstance(extra, dict) and (extra.get("tool_calls") or extra.get("thinking_delta")):
@@ -137,25 +137,25 @@ def says_more(response: Any) -> bool:
 
 
 def failure_in(result: Any) -> JsonValue:
-    """The exception a tool's result carries, described."""
+    """The description of the exception in a tool's result."""
     error = getattr(getattr(result, "tool_output", result), "exception", None)
     return describe(error) if isinstance(error, BaseException) else None
 
 
 def outputs_of(pipeline: Pipeline, kind: Kind, result: Any) -> JsonValue:
-    """The outputs of a span by what it returned."""
+    """The outputs of a span, from its result."""
     if kind in FINDING:
         return {"documents": pipeline.sanitize.found(result)}
     if kind is EMBEDDING:
         return dimensions(result)
     if TOOL_OUTPUTS[type(result)]:
         result = _own_result(result)
-        if TOOL_OUTPUTS[type(result)]:  # A tool may return a tool's output itself, which is then wrapped in another.
+        if TOOL_OUTPUTS[type(result)]:  # a tool may itself return a tool's output, which is then wrapped in another
             result = _own_result(result)
     return pipeline.plain(result)
 
 
 def _own_result(output: Any) -> Any:
-    # An agent that finds no such tool says so in the content alone; that of a tool that returned nothing is "None".
+    # If an agent finds no such tool, only the content says so. The content of a tool that returned None is "None".
     is_content = output.raw_output is None and output.content not in ("", "None")
     return output.content if is_content else output.raw_output

@@ -14,7 +14,7 @@ UUID_LENGTH = 36
 
 
 class Span:
-    """A span that was entered and has not closed; its stream may outlive its exit."""
+    """A span that was entered and has not closed. Its stream may go on after its exit."""
 
     __slots__ = (
         "above", "answer", "cancelled", "error", "facts", "id", "internal", "model", "model_ending", "names_model",
@@ -22,7 +22,7 @@ class Span:
     )  # fmt: skip
 
     def __init__(self, span_id: str, run: str, found: Facts, owner: int, above: Span | None) -> None:
-        """Know the span `span_id`; `owner` is the id of its object (0: none), `above` the span it hangs under."""
+        """Take its id, its run, the id of its object (`owner`, 0 for none) and the span `above` it."""
         self.id = span_id
         self.run = run
         self.facts = found
@@ -30,13 +30,13 @@ class Span:
         self.above = above
         self.internal = False
         self.answer: Answer | None = None
-        """Its model's answer, once an event or its result brought some of it."""
+        """Its model's answer so far, from events and its result."""
         self.outputs: JsonValue = None
-        """Kept of a result that waits for its stream."""
+        """The outputs of a result that waits for its stream."""
         self.names_model = False
-        """Whether its object names the model it asks."""
+        """Whether its object names its model."""
         self.model: str | None = None
-        """The model as an event named it."""
+        """The model's name from an event."""
         self.cancelled: str | None = None
         """Why its workflow was cancelled."""
         self.status: Status | None = None
@@ -44,7 +44,7 @@ class Span:
         self.waiting = False
         """Whether it has returned a stream."""
         self.model_ending: Ending | None = None
-        """How the last model's stream below it ended."""
+        """The ending of the last model's stream below it."""
 
     def ancestors(self) -> Iterator[Span]:
         """The spans around this one, innermost first."""
@@ -59,7 +59,7 @@ class Span:
 
     @property
     def reports_end(self) -> bool:
-        """Whether an event of its own will report that its stream ended."""
+        """Whether an event will report the end of its stream."""
         return self.answer is not None or self.facts.method in REPORTING
 
     def begin_answer(self) -> Answer:
@@ -77,7 +77,7 @@ class Span:
 
 
 def run_and_name(span_id: str) -> tuple[str, str]:
-    """The run's id, which is the uuid at the end of the span's, else one made of all of it; and the span's name."""
+    """The run's id (the UUID at the end of the span's id, else one made of the whole id), and the span's name."""
     tail = span_id[-UUID_LENGTH:]
     if tail[8:24:5] == "----" and len(tail) == UUID_LENGTH:
         return tail, span_id[: -UUID_LENGTH - 1]

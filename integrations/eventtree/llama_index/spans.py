@@ -1,8 +1,7 @@
-"""Spans → runs: what happens when the dispatcher reports that one was entered, exited or dropped.
+"""Makes runs of spans: the dispatcher reports each span that is entered, exited or dropped.
 
-`parents` finds what encloses a span, `closing` closes it, `streams` knows which spans wait for which stream. The guard
-stands in front of every method that the dispatcher calls, because the dispatcher swallows whatever we raise, without a
-log.
+`parents` finds the parent of a span, `closing` closes it, `streams` holds the streams that spans wait for. Every method
+that the dispatcher calls is guarded, because the dispatcher swallows exceptions without a log.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ if TYPE_CHECKING:
 
 FRAMEWORK = "llama_index"
 STEP_TAGS = frozenset({"llamaindex.step.input_event", "llamaindex.step.input_summary", "llamaindex.start_event"})
-"""Tags in which the workflow repeats a step's input."""
+"""Tags in which a workflow repeats a step's input."""
 
 DISPATCHER = 2
-"""Frames between a method of `Spans` and the dispatcher's: the guard's."""
+"""Frames from a method of `Spans` up to the dispatcher's: the guard is between them."""
 
 
 def _end_bare(spans: Spans, id_: str, _bound: Any, _instance: Any = None, came: object = None) -> None:
-    """In place of an end that could not be read: that there was one."""
+    """Record the end alone, where its result could not be read."""
     spans.open.pop(id_, None)
     status = Status.ERROR if isinstance(came, BaseException) else Status.OK
     recorder.close(spans.pipeline, run_and_name(id_)[0], status=status)
@@ -72,11 +71,11 @@ class Spans:
         tags: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """A span began."""
+        """Open the run of a span that began."""
         if self.streams.pending:
             self.closing.look()
         if tags is None:
-            tags = active_instrument_tags.get()  # A workflow's run passes none; they stand in its context.
+            tags = active_instrument_tags.get()  # a workflow's run passes none, but its context has them
         own, name = run_and_name(id_)
         found = FACTS[None if instance is None else type(instance), name]
         above, run, outlived = self.parents.enclosing(parent_id)
@@ -107,13 +106,13 @@ class Spans:
 
     @partial(guarded, otherwise=_end_bare)
     def exit(self, id_: str, bound_args: Any = None, instance: Any = None, result: Any = None, **_: Any) -> None:
-        """A span returned `result`, which may be a stream that has not begun."""
+        """Close a span that returned `result`, or let it wait if that is a stream."""
         if self.streams.pending:
             self.closing.look()
         span = self.open.get(id_)
         if span is None:
             return
-        # Where no loop runs in this thread, no future has ended the span.
+        # A future can have ended the span only where a loop runs in this thread.
         if running_loop() is not None and (future := future_behind(sys._getframe(DISPATCHER))) is not None:
             self._end_future(span, future, result)
         if result is None:
@@ -132,7 +131,7 @@ class Spans:
     def drop(
         self, id_: str, bound_args: Any = None, instance: Any = None, err: BaseException | None = None, **_: Any
     ) -> None:
-        """A span raised `err`."""
+        """Close a span that raised `err`."""
         self.closing.look()
         span = self.open.get(id_)
         if span is None:
@@ -145,25 +144,25 @@ class Spans:
 
     @guarded
     def look(self) -> None:
-        """Close what waited for streams that are over."""
+        """Close the spans that waited for streams that are over."""
         self.closing.look()
 
     @guarded
     def settle(self) -> None:
-        """Close what waited for any stream that is over, also where no model ended in it."""
+        """Close the spans of every stream that is over, also where no model ended in it."""
         for stream in self.streams.all():
             if stream.is_over:
                 self.closing.lose_stream(stream)
 
     @guarded
     def give_up(self) -> None:
-        """At exit: nobody will read the streams that are not over."""
+        """Close the spans of all streams at exit: nobody reads the open ones any more."""
         self.settle()
         for stream in self.streams.all():
             self.closing.lose_stream(stream)
 
     def _end_future(self, span: Span, future: Any, result: Any) -> None:
-        """The context that the span began in still names it; that the future failed is hidden by the framework."""
+        """Take the status from the future, whose failure the framework hides. The span stays active in its context."""
         self.parents.keep_active(span)
         error = CancelledError() if future.cancelled() else future.exception()
         if result is None and error is not None:

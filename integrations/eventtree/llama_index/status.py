@@ -1,4 +1,4 @@
-"""The status of a span, by the exception that ended it."""
+"""The status of a span, from the exception that ended it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eventtree.event import Status
 from eventtree.llama_index.classify import by_class
 
 OK, ERROR, CANCELLED = Status.OK, Status.ERROR, Status.CANCELLED
-"""By names of our own: to ask the class for a member takes Python ten times as long."""
+"""Names of our own, because a member of an enum's class takes ten times as long to read."""
 
 STATUSES = by_class(
     {
@@ -21,13 +21,13 @@ STATUSES = by_class(
         ("langgraph.errors", "GraphBubbleUp"): Status.INTERRUPTED,
     }
 )
-"""Exceptions that are control flow, by class path. All others are errors."""
+"""Exceptions of control flow, by class path. All others are errors."""
 
 NEAR = 8
-"""How many frames the dispatcher's may be away from ours."""
+"""Most frames between ours and the dispatcher's."""
 
 WRAPPERS = frozenset({"wrapper", "async_wrapper"})
-"""The dispatcher's functions around a span that returned no future."""
+"""The dispatcher's functions around a span that did not return a future."""
 
 
 def status_of(error: BaseException | None) -> Status:
@@ -36,10 +36,10 @@ def status_of(error: BaseException | None) -> Status:
 
 
 def future_behind(frame: FrameType | None) -> Any:
-    """The future whose completion ends a span right now, or None.
+    """The future that ends a span right now, or None.
 
-    The dispatcher lets a span that returned a future exit with None even if that failed, and leaves the span active in
-    its caller's context. Only the dispatcher's own frame shows either.
+    The dispatcher lets a span that returned a future exit with None, even if the future failed, and leaves the span
+    active in its caller's context. Only the dispatcher's frame shows both.
     """
     for _ in range(NEAR):
         if frame is None or (name := frame.f_code.co_name) in WRAPPERS:
@@ -51,7 +51,7 @@ def future_behind(frame: FrameType | None) -> Any:
 
 
 def waits(frame: FrameType | None) -> bool:
-    """Whether the step that exits right now paused for an event (from a human, say), which the workflow hides."""
+    """Whether the step that exits now paused for an event (say, from a human), which the workflow hides."""
     for _ in range(NEAR):
         if frame is None:
             return False

@@ -1,16 +1,16 @@
-"""Lazy streams: which spans wait for a generator they returned, and who runs inside one.
+"""Lazy streams: the generators that spans returned and wait for, and the spans that run inside them.
 
-A span that returned a generator has not ended: its model is called while somebody, somewhere, iterates. The generator
-is the user's; it is neither wrapped nor advanced, only known by a weak reference. Three things are known from it:
+A span that returned a generator has not ended: its model is called while somebody iterates. The generator is the
+user's: it is not wrapped or advanced, only held by a weak reference, which is enough to find
 
-- *Who belongs to it*: a span or event whose call stack holds the generator's frame runs inside it.
-- *How and when it ends*: as the last model that ended inside it, which the model's own end event reports. Where only
-  the framework's generators read the model, the stream ends with it. Another generator may go on: it is looked at
-  whenever anything happens, and once it is over its spans close as of the model's end.
-- *That it was dropped*: the weak reference says so, before the generator itself is closed.
+- *its spans*: a span or event runs inside it if the generator's frame is in its call stack.
+- *its end*: the end of the last model inside it, reported by the model's end event. If only generators of the framework
+  read the model, the stream ends with it. Another generator may go on: it is checked whenever anything is reported, and
+  once it is over, its spans close with the time of the model's end.
+- *its loss*: the weak reference calls back before the generator itself is closed.
 
-A thread of the framework may read a stream before the span that returned it has exited. So a model that ends leaves
-its ending with the spans above, and a span that returns a stream looks there once it has made the stream known.
+A thread of the framework may read a stream before the span that returned it has exited. So a model that ends leaves its
+ending with the spans above it, and a span that returns a stream looks for one after it has added the stream.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from eventtree import process
 from eventtree.event import JsonValue, Status
 
 GENERATOR_FIELDS = ("response_gen", "chat_stream", "achat_stream")
-"""Attributes of the framework's responses that are the generator they return."""
+"""Attributes of the framework's responses that hold their generator."""
 
 GENERATORS = (GeneratorType, AsyncGeneratorType)
 GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 NO_MODEL = frozenset({"BaseSynthesizer._empty_response_generator", "BaseSynthesizer._empty_response_agenerator"})
-"""Generators of the framework that run no model: there is nothing to wait for."""
+"""Generators of the framework that run no model: no span waits for them."""
 
 
 class Ending(NamedTuple):
@@ -44,7 +44,7 @@ class Ending(NamedTuple):
     text: str | None = None
     error: JsonValue = None
     inside: frozenset[int] = frozenset()
-    """Identities of the frames of the generators that a model's stream ended in."""
+    """Ids of the frames of the generators in which a model's stream ended."""
 
 
 class Stream:
@@ -53,22 +53,22 @@ class Stream:
     __slots__ = ("code", "ending", "ref", "spans")
 
     def __init__(self, generator: Any, forget: Callable[[Any], None]) -> None:
-        """Know `generator` weakly; `forget` is called with the reference when it goes."""
+        """Hold `generator` by a weak reference, with which `forget` is called when it is gone."""
         self.ref = weakref.ref(generator, forget)
         self.code = code_of(generator)
         self.spans: list[str] = []
         self.ending: Ending | None = None
-        """How the last model inside it ended; the stream itself may go on."""
+        """The ending of the last model inside it. The stream itself may go on."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the generator has run to its end or was closed, or is gone."""
+        """Whether the generator has ended, was closed, or is gone."""
         generator = self.ref()
         return generator is None or frame_of(generator) is None
 
 
 def generator_of(result: Any) -> Any:
-    """The generator, plain or async, in what a span returned, or None."""
+    """The generator, plain or async, in a span's result, or None."""
     if not isinstance(result, GENERATORS):
         own = getattr(result, "__dict__", None)
         if type(own) is not dict or own.keys().isdisjoint(GENERATOR_FIELDS):
@@ -93,15 +93,15 @@ class Streams:
     """The streams of one handler that have not ended."""
 
     def __init__(self, look: Callable[[], None]) -> None:
-        """`look` is called when a generator is gone: streams that are pending may be over by then."""
+        """Call `look` when a generator is gone: pending streams may be over then."""
         self.by_code: dict[CodeType, list[Stream]] = {}
-        """All that are waited for, by the code of their generators."""
+        """All streams, by the code of their generators."""
         self._look = look
         self.pending: list[Stream] = []
-        """Streams in which a model has ended, to look at when something happens next."""
+        """Streams in which a model has ended, to be checked when anything is reported next."""
 
     def all(self) -> list[Stream]:
-        """All that are waited for."""
+        """All streams."""
         return [stream for waiting in list(self.by_code.values()) for stream in waiting]
 
     def add(self, generator: Any, span: str) -> Stream:
@@ -116,7 +116,7 @@ class Streams:
         return stream
 
     def remove(self, stream: Stream) -> None:
-        """Stop knowing it."""
+        """Forget the stream."""
         with _guard:
             for listed in (self.by_code.get(stream.code, []), self.pending):
                 if stream in listed:
@@ -125,31 +125,31 @@ class Streams:
                 del self.by_code[stream.code]
 
     def look_later(self, stream: Stream) -> None:
-        """Look at it when something happens next."""
+        """Check the stream when anything is reported next."""
         if stream not in self.pending:
             self.pending.append(stream)
 
     def among(self, frames: Iterable[FrameType]) -> Iterator[Stream]:
-        """The streams whose generators have these frames, in their order."""
+        """The streams whose generators have these frames, in the order of the frames."""
         if self.by_code:
             for frame in frames:
                 yield from (one for one in list(self.by_code.get(frame.f_code, ())) if is_frame(one, frame))
 
     def owner(self) -> str | None:
-        """The span that returned the innermost stream this call runs in."""
+        """The span that returned the innermost stream around this call."""
         return next((stream.spans[0] for stream in self.among(running(sys._getframe(1)))), None)
 
     def _gone(self, ref: Any) -> None:
         for stream in self.all():
             if stream.ref is ref:
                 self.look_later(stream)
-        # The collector may run this inside one of our own locks; then it has to wait.
+        # The garbage collector may call this while one of our locks is held: then the check has to wait.
         if self.pending and not is_ours_below():
             self._look()
 
 
 _guard = threading.RLock()
-"""Held while a list of streams is changed; nothing is called meanwhile that may wait."""
+"""Held while a list of streams is changed, never while anything is called that may wait."""
 
 
 def _after_fork_in_child() -> None:
@@ -169,7 +169,7 @@ def running(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def reading(frames: list[FrameType]) -> Iterator[FrameType]:
-    """Of these the first that are the framework's, each called by the next: they read the model and end with it."""
+    """The first of the frames, while each is the framework's and called by the next: they end with their model."""
     for number, frame in enumerate(frames):
         is_called = number == 0 or frames[number - 1].f_back is frame
         if not is_called or not frame.f_globals.get("__name__", "").startswith("llama_index."):
@@ -178,13 +178,13 @@ def reading(frames: list[FrameType]) -> Iterator[FrameType]:
 
 
 def is_frame(stream: Stream, frame: FrameType) -> bool:
-    """Whether `frame` is that of the stream's generator."""
+    """Whether `frame` is the frame of the stream's generator."""
     generator = stream.ref()
     return generator is not None and frame_of(generator) is frame
 
 
 def is_ours_below() -> bool:
-    """Whether a function of this package is running below the weak reference's callback."""
+    """Whether a function of this package runs below the weak reference's callback."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith("eventtree."):
