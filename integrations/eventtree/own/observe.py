@@ -6,8 +6,8 @@
     @eventtree.observe(name="ask", kind="model", outputs=False)
     async def ask(self, messages): ...
 
-What a generator yields is its output: each item is recorded as it passes, none is taken from the reader. Only while the
-generator's own code runs does the context name it, so what its reader does between two items stays outside.
+A generator's output is its items: each is recorded as it passes to the reader. The context names the run only while the
+generator's own code runs, so runs that its reader opens between two items stay outside.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from eventtree.recording.remote import Within
 from eventtree.recording.shapes import text_of
 
 F = TypeVar("F")
-"""A function, or a static or class method: observed it has the type that it had."""
+"""A function, or a static or class method, which keeps its type."""
 P = ParamSpec("P")
 R = TypeVar("R")
 Y = TypeVar("Y")
 S = TypeVar("S")
 Captured = bool | Collection[str]
 Named = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any] | None]
-"""What gives a call's arguments by name."""
+"""Gives a call's arguments by name."""
 
 
 @overload
@@ -62,13 +62,13 @@ def observe(
 ) -> Any:
     """Record each call of a function, coroutine function, generator, async generator or method.
 
-    `name` is its qualified name where none is given, `kind` as for `eventtree.span`. `inputs` are its arguments by name
-    (without `self` and `cls`): all, none (False), or those of these names; `outputs=False` leaves out what it returns.
-    An exception passes as it is, and the run ends as `error`, a cancelled one as `cancelled`. Where recording is
-    switched off (`EVENTTREE_ENABLED=0`), it returns the function itself.
+    `name` is the function's qualified name by default; `kind` is as for `eventtree.span`. `inputs` are its arguments by
+    name (without `self` and `cls`): all, none (False), or the named ones; `outputs=False` leaves out its result. An
+    exception passes unchanged and the run ends as `error`, a cancelled one as `cancelled`. Where recording is switched
+    off (`EVENTTREE_ENABLED=0`), the function itself is returned.
 
     Raises:
-        ConfigError: there is no such kind, no argument of a name in `inputs`, or the metadata are no dict.
+        ConfigError: the kind or a name in `inputs` is unknown, or the metadata are not a dict.
     """
     known, about = checked("observe", kind, metadata)
     common = {
@@ -96,21 +96,21 @@ def observe(
 
 
 LEFT = type("Left", (), {"__repr__": lambda _: "__left__"})()
-"""In place of an argument that is not given: defaults are not recorded."""
+"""Stands for an argument that was not given: defaults are not recorded."""
 ONE = "if {0} is not __left__: __found__['{0}'] = {0}"
 LINES: Mapping[Any, str] = {
     inspect.Parameter.VAR_POSITIONAL: "if {0}: __found__['{0}'] = {0}",
     inspect.Parameter.VAR_KEYWORD: "__found__.update({0})",
 }
-"""Kind of a parameter → how it is taken down; `ONE` for all others."""
+"""Kind of a parameter → line that reads its argument; `ONE` for all others."""
 
 
 def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
-    """What gives a call's arguments by name, as far as they are to be recorded. Made for each function, with its very
-    parameters: to look for each by its name takes a call three times as long.
+    """A function that gives the recorded arguments of a call by name. It is generated with the function's own
+    parameters: looking up each by its name takes a call three times as long.
 
     Raises:
-        ConfigError: there is no argument of a wanted name.
+        ConfigError: a wanted name is no argument.
     """
     if wanted is False:
         return lambda args, kwargs: None
@@ -118,7 +118,7 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
         raise ConfigError("observe inputs", f"{type(wanted).__name__} is no list of names", "Give True, False or names")
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # a builtin's are not known
+    except (TypeError, ValueError):  # a builtin's parameters are not known
         parameters = list(inspect.signature(lambda *args, **kwargs: None).parameters.values())
     names, kinds = [one.name for one in parameters], {one.kind for one in parameters}
     only = None if wanted is True else frozenset([wanted] if isinstance(wanted, str) else wanted)
@@ -139,7 +139,7 @@ def _arguments(function: Callable[..., Any], wanted: Captured) -> Named:
         try:
             found: dict[str, Any] = by_name(*args, **kwargs) if kwargs else by_name(*args)
         except TypeError:
-            found = {"args": args, **kwargs}  # the function itself will say what is wrong
+            found = {"args": args, **kwargs}  # the function itself will raise for them
         return found if only is None else {name: one for name, one in found.items() if name in only}
 
     return named
@@ -176,12 +176,12 @@ def _coroutine(function: Callable[P, Awaitable[R]], call: Callable[[], Span], na
 
 
 class Stream(Span):
-    """The run of a generator: what it yields is its output. Its context names it while its own code runs."""
+    """The run of a generator: its items are its output. The context names it only while its own code runs."""
 
     __slots__ = ("is_text", "yielded")
 
     def open(self, given: Any) -> None:
-        """As any run; texts alone are one text together."""
+        """Open the run. Items that are all texts are joined to one text."""
         self.is_text, self.yielded = True, list[Any]()
         super().open(given)
         if self.id is not None:
@@ -189,7 +189,7 @@ class Stream(Span):
 
     @guarded
     def add(self, item: Any) -> None:
-        """One more item. Where it is kept it is made plain at once, since its reader may change it."""
+        """Add an item. It is made plain at once, since its reader may change it."""
         if self.kind is Kind.MODEL:
             if type(item) is not str:
                 self.read(item, is_chunk=True)
@@ -201,7 +201,7 @@ class Stream(Span):
             self.yielded.append(item if self.is_text else self.pipeline.plain(item))
 
     def close(self, thrown: Any = None, error: BaseException | None = None) -> None:
-        """As any run; where its reader has given it up, it is cancelled, whatever it made of that."""
+        """Close the run. If its reader closed the generator, it is cancelled, whatever its code did then."""
         if isinstance(error, StopIteration | StopAsyncIteration):
             error = thrown if type(thrown) is GeneratorExit else None
         super().close(("".join(self.yielded) if self.is_text else self.yielded) or None, error)
@@ -220,7 +220,7 @@ def _generator(function: Callable[P, Generator[Y, S, R]], call: Callable[[], Str
                 run.add(item)
                 try:
                     step, given = generator.send, (yield item)
-                except BaseException as error:  # noqa: BLE001  (thrown in by the reader: it is for the generator)
+                except BaseException as error:  # noqa: BLE001  (thrown by the reader into the generator)
                     step, given = generator.throw, error
         except BaseException as error:
             run.close(given, error)
@@ -228,7 +228,7 @@ def _generator(function: Callable[P, Generator[Y, S, R]], call: Callable[[], Str
                 return error.value  # type: ignore[no-any-return]
             raise
         finally:
-            given = None  # else what was thrown in would hold the frame that holds it
+            given = None  # else an exception thrown in and this frame would hold each other
 
     return observed
 

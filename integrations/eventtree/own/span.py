@@ -3,9 +3,9 @@
     with eventtree.span("plan", kind="tool", inputs={"goal": goal}) as s:
         s.outputs = plan(goal)
 
-Its parent is the innermost run around it, of own code, LangChain or LlamaIndex; what these open inside hangs below it.
-The block's value is recorded as it ends, in the way of any other run: sanitized, redacted, without contents where they
-are off. Nothing of it reaches the app: what goes wrong here is counted (`report().failures`).
+Its parent is the innermost run around it, of own code, LangChain or LlamaIndex; their runs inside the block hang below
+it. Its values are recorded like those of any run: sanitized, redacted, without contents where they are off. Errors of
+ours never reach the app: they are counted (`report().failures`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _blocks: Iterator[str] = iter(())
 
 
 def _begin_ids() -> None:
-    """Begin new ids, in a forked process too: a random beginning, a count from a random number on, and one of `ENDS`.
-    Spans' ids, the last halves, are as far apart between processes as random ones, in a tenth of the time.
+    """Begin new ids, in a forked process too: a random beginning, a counter from a random number on, and one of `ENDS`.
+    Their last halves, the spans' ids, differ between processes as surely as random ones, in a tenth of the time.
     """
     global _ids, _blocks
     first = str(uuid.uuid4()).rpartition("-")[0]
@@ -54,7 +54,7 @@ process.after_fork("handlers", _begin_ids)
 
 
 def new_id() -> str:
-    """A UUID that no other process gives. Of two threads that begin a block, one throws the rest of its own away."""
+    """A UUID that no other process makes. If two threads begin a block of ids at once, one block is not used up."""
     global _ids
     if (found := next(_ids, None)) is None:
         ids = map(next(_blocks).__add__, ENDS)
@@ -68,19 +68,19 @@ COUNTS = {
     "input_audio_tokens": "input_token_details.audio", "reasoning_tokens": "output_token_details.reasoning",
     "output_audio_tokens": "output_token_details.audio",
 }  # fmt: skip
-"""Field of `Usage` that `Span.usage` takes → where LangChain's form of usage has it."""
+"""Field of `Usage` taken by `Span.usage` → its place in LangChain's form of usage."""
 OFF = cast("Pipeline", SimpleNamespace(enabled=False, settings=SimpleNamespace(strict=False)))
-"""In place of a pipeline, while nothing is recorded."""
+"""Stands for a pipeline while nothing is recorded."""
 KINDS = {str(kind): kind for kind in Kind}
 NAMES_A_MODEL = frozenset({Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER})
 OK, ERROR = Status.OK, Status.ERROR
 
 
 def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[Kind, dict[str, Any]]:
-    """The kind of that name, and a copy of the metadata; none of metadata whose own code fails.
+    """The kind with this name, and a copy of the metadata, empty where their own code fails.
 
     Raises:
-        ConfigError: there is no such kind, or the metadata are no dict.
+        ConfigError: the kind is unknown, or the metadata are not a dict.
     """
     known = KINDS.get(kind) if isinstance(kind, str) else None
     if known is None:
@@ -89,7 +89,7 @@ def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[
         raise ConfigError(f"{where} metadata", f"{type(metadata).__name__} is no dict", "Give names and values")
     try:
         return known, dict(metadata) if metadata else {}
-    except Exception as error:  # noqa: BLE001  (an object of the app's that breaks as it is read)
+    except Exception as error:  # noqa: BLE001  (an object of the app that fails when it is read)
         diagnostics.failed(f"{where} metadata", error)
         return known, {}
 
@@ -97,11 +97,11 @@ def checked(where: str, kind: str, metadata: Mapping[str, Any] | None) -> tuple[
 class Span(Within):
     """A run around a block of code: `with eventtree.span("plan", kind="tool", inputs=goal) as s: s.outputs = …`.
 
-    Set `outputs`, `model`, `provider` and `params` at any time before its end; `metadata` may be added to
-    (`eventtree_cost` there is what it cost). Each of them is read once, at the end.
+    Set `outputs`, `model`, `provider` and `params`, and add to `metadata` (`eventtree_cost` there is its cost), at any
+    time before its end, when each is read once.
 
-    The calls of an observed function are a class of their own, without a constructor: in it stands what they have in
-    common, since to set it for each of them would cost more than all else here.
+    The calls of an observed function have a class of their own without a constructor: it holds the values they share,
+    because setting them for each call would cost more than everything else here.
     """
 
     __slots__ = (
@@ -121,15 +121,15 @@ class Span(Within):
         params: Mapping[str, Any] | None = None,
         handler: Handler | None = None,
     ) -> None:
-        """Record nothing yet.
+        """Take the values; the run opens with the block.
 
-        `kind` is one of `chain`, `agent`, `model`, `tool`, `retriever`, `reranker`, `embedding`. With `model` a call of
-        a provider's own SDK counts as LangChain's do: give its messages as `inputs`, its response as `outputs`, and it
-        is counted and priced. Recorded by the handler of the run around it; a tree's first run by `handler`, the global
-        handler, or one made of `eventtree.configure(...)` and the environment.
+        `kind` is one of `chain`, `agent`, `model`, `tool`, `retriever`, `reranker`, `embedding`. A `model` may be a
+        call of a provider's own SDK: give its messages as `inputs` and its response as `outputs`, and it is counted and
+        priced like LangChain's. The run is recorded by the handler of the run around it; a tree's first run by
+        `handler`, the global handler, or one made of `eventtree.configure(...)` and the environment.
 
         Raises:
-            ConfigError: there is no such kind, the metadata are no dict, or the handler is none.
+            ConfigError: the kind is unknown, the metadata are not a dict, or `handler` is not a handler.
         """
         self.name = name
         self.kind, self.metadata = checked("span", kind, metadata)
@@ -147,20 +147,20 @@ class Span(Within):
 
     @property
     def tree_id(self) -> str | None:
-        """Id of the tree it is in."""
+        """Id of its tree."""
         return recorder.tree_of(self.id) if self.id is not None else None
 
     @guarded
     def note(self, name: str, value: Any = None) -> None:
-        """Note that something happened."""
+        """Add a note to the run: something that happened in it."""
         recorder.note(self.id or "", name, value)
 
     def usage(self, answer: Any = None, /, **counts: int) -> None:
-        """Say what a model used: by the provider's answer, or its part on usage, of any provider that is known; or by
-        counts: `input_tokens`, `output_tokens`, `total_tokens`, `cache_read_tokens`, `cache_write_tokens`,
-        `reasoning_tokens`, `input_audio_tokens`, `output_audio_tokens`, as `Usage` explains them.
+        """Set a model's usage, from a known provider's answer or the part of it on usage, or by counts: `input_tokens`,
+        `output_tokens`, `total_tokens`, `cache_read_tokens`, `cache_write_tokens`, `reasoning_tokens`,
+        `input_audio_tokens`, `output_audio_tokens`, explained at `Usage`.
 
-        An answer that is given as `outputs` of a span of kind `model` is read by itself.
+        The `outputs` of a span of kind `model` are read without this call.
 
         Raises:
             TypeError: a count of another name.
@@ -178,32 +178,32 @@ class Span(Within):
             self.read(answer)
 
     def score(self, name: str, value: float | bool, comment: str | None = None) -> None:
-        """Score the run: feedback on it by that name."""
+        """Score the run: records feedback with this name."""
         if self.id is not None:
             feedback(self.id, score=value, name=name, comment=comment)
 
     def __enter__(self) -> Self:
-        """Open the run, unless recording is off; its context names it from here on."""
+        """Open the run, unless recording is off. The context names it from here on."""
         if self.pipeline is not OFF:
-            self._again += 1  # it is one run: the block inside another of its own belongs to it
+            self._again += 1  # a block inside a block of the same span belongs to the same run
             diagnostics.failed("span", RuntimeError("it is open already: make one for each block"))
             return self
-        given, self._given, said = self._given, None, (self._body, self._counts)
+        given, self._given, usage = self._given, None, (self._body, self._counts)
         self.open(given)
-        self._body, self._counts = said
+        self._body, self._counts = usage
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        """Close the run; an exception passes on as it is."""
+        """Close the run; an exception passes on unchanged."""
         if self._again:
             self._again -= 1
             return
         self.close(self.outputs, error)
-        self.outputs = self._body = self._counts = None  # it may be a block once more
+        self.outputs = self._body = self._counts = None  # the span may be used for another block
         self.pipeline = OFF
 
     def open(self, given: Any) -> None:
-        """Open the run, unless recording is off; its context names it from here on."""
+        """Open the run, unless recording is off. The context names it from here on."""
         self.id = self._body = self._counts = None
         self.pipeline = OFF
         try:
@@ -223,7 +223,7 @@ class Span(Within):
                     known = {"model": self.model, "provider": self.provider, "params": self.params}
             metadata = self._known = dict(self.metadata) if self.metadata else None
             recorder.open(pipeline, run_id, parent, self.kind, self.name, given, convert, metadata, self._tags, known)
-        except BaseException as error:  # the frameworks' own objects are looked at, and what the app gave
+        except BaseException as error:  # objects of the frameworks and of the app were read
             self.id = self.id if recorder.knows(self.id or "") else None
             if failed(Span, error, None, (self,), {}):
                 raise
@@ -231,7 +231,7 @@ class Span(Within):
             self._token = inner.set(self.id)
 
     def close(self, outputs: Any = None, error: BaseException | None = None) -> None:
-        """Put the context back, where it is still the one that names this run, and close the run."""
+        """Close the run, and put the context back if it still names this run."""
         if (run_id := self.id) is None:
             return
         self.leave(run_id)
@@ -250,14 +250,14 @@ class Span(Within):
                 known = self._known or NOTHING
                 fresh = {key: one for key, one in self.metadata.items() if known.get(key) is not one}
                 learned = {**learned, "metadata": fresh or None}
-            outputs = outputs if self.keeps else None  # what it says of usage is read in any case
+            outputs = outputs if self.keeps else None  # their usage has been read in any case
             recorder.close(self.pipeline, run_id, status, outputs, convert, shown, None, None, learned)
         except BaseException as odd:  # as in `open`
             if failed(Span, odd, lambda _: recorder.close(self.pipeline, run_id, status), (self,), {}):
                 raise
 
     def _learned(self, answer: Any) -> dict[str, Any]:
-        """What a model's answer says, or the app has said of it."""
+        """Usage and model, from a model's answer or set by the app, with its provider and params."""
         if self.kind in NAMES_A_MODEL and answer is not None and not isinstance(answer, str):
             self.read(answer)
         usage = None if self._body is None else self._body.usage(self.provider)
@@ -268,7 +268,7 @@ class Span(Within):
 
     @guarded
     def read(self, answer: Any, is_chunk: bool = False) -> None:
-        """Read what a provider's answer, a chunk of it, or an object of counts alone says of usage and model."""
+        """Read usage and model from a provider's answer, a chunk of it, or an object of counts."""
         if self._body is None:
             self._body = Body()
             self._body.streamed = is_chunk

@@ -1,4 +1,4 @@
-"""The id of the tree recorded last, as the user's own task sees it, though callbacks run in tasks of their own."""
+"""The id of the tree recorded last, for the user's own task, although callbacks run in other tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _LastTree:
-    """The tree recorded last in one flow of control, shared with the callback tasks that flow spawns."""
+    """The tree recorded last in one task, shared with the callback tasks that it starts."""
 
     __slots__ = ("id", "owner", "pipelines")
 
@@ -28,26 +28,26 @@ class _LastTree:
 _last: ContextVar[_LastTree | None] = ContextVar("eventtree_last_tree", default=None)
 
 _CALLBACK_TASKS = frozenset({"_ahandle_event_for_handler", "ahandle_event", "run_with_concurrency_limit"})
-"""LangChain runs each handler's async callback in a task of its own, in a copy of the caller's context; so does
-LlamaIndex each workflow.
+"""Names of coroutines of callback tasks. LangChain runs each async callback in a task of its own with a copy of the
+caller's context, LlamaIndex each workflow.
 """
 
 
 def in_callback() -> bool:
-    """Whether this is the task of a callback, which LangChain has made for it."""
+    """Whether this task was made by LangChain for a callback."""
     return _is_callback(_task())
 
 
 def flow() -> weakref.ref[asyncio.Task[Any]] | None:
-    """The task whose callback this is, where it is known."""
+    """The task that started this callback's, where it is known."""
     found = _last.get()
     return None if found is None else found.owner
 
 
 def share_with_callbacks() -> None:
-    """Call in the user's own task, before LangChain starts callback tasks.
+    """Make the holder in which callback tasks put the last tree's id, so that the user's task can read it.
 
-    It makes the holder into which those tasks put the last tree's id, so that the user's task can read it.
+    The order matters: call this in the user's own task, before LangChain starts callback tasks.
     """
     caller.remember()
     task = _task()
@@ -59,7 +59,7 @@ def share_with_callbacks() -> None:
 
 
 def remember_tree(pipeline: Pipeline, tree_id: str) -> None:
-    """Keep `tree_id` as the last one of this context (and of the pipeline, for contexts that have none)."""
+    """Keep `tree_id` as the last of this context, and of the pipeline for contexts without one."""
     pipeline.last_tree = tree_id
     task = _task()
     found = _last.get()
@@ -72,7 +72,7 @@ def remember_tree(pipeline: Pipeline, tree_id: str) -> None:
 
 
 def last_tree(pipeline: Pipeline) -> str | None:
-    """The tree this pipeline saw open last in this context, else the last it saw in any."""
+    """The id of the pipeline's last tree in this context, else of its last tree in any."""
     found = _last.get()
     if found is not None and any(seen() is pipeline for seen in found.pipelines):
         return found.id

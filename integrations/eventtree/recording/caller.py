@@ -1,7 +1,7 @@
-"""The user's line that started a tree: the nearest calling frame that is neither a framework's, Python's own, nor ours.
+"""The user's line that started a tree: the nearest calling frame outside of the frameworks, Python and this package.
 
-An event loop runs tasks from its own frames, so a line is looked for again where LangChain's async path asks its
-handlers what they ignore, which happens in the caller's own task; it is kept there in a context variable.
+An event loop runs tasks from its own frames. So the line is also looked for where LangChain asks its handlers what they
+ignore, which it does in the caller's own task, and kept in a context variable.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ FRAMEWORKS = frozenset(
     {"eventtree", "langchain", "langchain_core", "langchain_classic", "langgraph", "llama_index", "workflows",
      "llama_index_instrumentation", "llama_index_workflows", "wrapt", "tenacity", "uvloop", "pydantic"}
 )  # fmt: skip
-"""Top-level packages whose frames are never the user's; names that begin with `langchain_` too."""
+"""Top-level packages whose frames are never the user's, besides those that begin with `langchain_`."""
 
 LOOP = frozenset({"_run", "run_forever", "run_until_complete"})
-"""Functions of asyncio below which nobody called the running task."""
+"""Functions of asyncio that run tasks: no frame above them called the running one."""
 
 _seen: ContextVar[dict[str, JsonValue] | None] = ContextVar("eventtree_caller", default=None)
 
 wanted = False
-"""Whether any handler of this process asks for callers."""
+"""Whether any handler of this process records callers."""
 
 
 def want() -> None:
-    """From now on remember callers."""
+    """Remember callers from now on."""
     global wanted
     wanted = True
 
 
 def remember() -> None:
-    """Keep the line of the running task for the callbacks that LangChain starts in tasks of their own."""
+    """Keep the running task's line for callbacks that LangChain runs in tasks of their own."""
     if wanted:
         _seen.set(find())
 
 
 def caller() -> dict[str, JsonValue] | None:
-    """`function`, `file` and `line` of the user's code that is being run; None where it cannot be seen."""
+    """`function`, `file` and `line` of the running code of the user; None where it cannot be found."""
     return find() or _seen.get()
 
 
 def find() -> dict[str, JsonValue] | None:
-    """The same, in this stack alone."""
+    """`function`, `file` and `line` of the user's code in this stack, or None."""
     frame: FrameType | None = sys._getframe(1)
     for _ in range(MAX_FRAMES):
         if frame is None:
@@ -65,5 +65,5 @@ def find() -> dict[str, JsonValue] | None:
 
 
 def is_foreign(package: str) -> bool:
-    """Whether a top-level package is no code of the user's."""
+    """Whether a top-level package is not the user's."""
     return package in FRAMEWORKS or package.startswith("langchain_") or package in sys.stdlib_module_names

@@ -1,7 +1,7 @@
-"""Which run of the other framework, or of the same one, encloses the code that is running now. Imports no framework.
+"""Finds the frameworks' runs that enclose the running code, without importing a framework.
 
-Both frameworks keep what is needed; it is found through `sys.modules`, so what is not loaded costs one dict lookup.
-The functions may name a run that nobody records, or one that has ended: the caller asks the recorder.
+Each framework keeps its innermost run; it is found through `sys.modules`, so a framework that is not loaded costs one
+lookup. The run may not be recorded, or may have ended: the caller asks the recorder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 MAX_FRAMES = 64
-"""Calling frames looked at; a framework's own calls between a run and what it encloses are far fewer."""
+"""Most calling frames that are searched. A framework has far fewer between a run and the code inside it."""
 
 UUID_LENGTH = 36
 HANDLER = "eventtree.langchain.handler"
@@ -24,8 +24,8 @@ SPANS = "llama_index_instrumentation.span"
 def langchain_run() -> str | None:
     """Id of the LangChain run that encloses this code.
 
-    That of the `run_manager` in the nearest calling frame, which is exact inside retrievers, tools and models; without
-    one (another task or thread) the parent that LangChain's context variable holds for nested calls.
+    It is the id of the `run_manager` in the nearest calling frame, exact inside retrievers, tools and models; without
+    one (in another task or thread), the parent of nested calls in LangChain's context variable.
     """
     if HANDLER not in sys.modules:
         return None
@@ -33,12 +33,12 @@ def langchain_run() -> str | None:
 
 
 def context_run() -> str | None:
-    """Id of the run that LangChain's context variable names as the parent of nested calls."""
+    """Id of the parent of nested calls in LangChain's context variable."""
     return _id_of(_context_config().get("callbacks"), "parent_run_id")
 
 
 def configured() -> Mapping[str, Any]:
-    """The `configurable` that the app gave to the LangChain call around this code: no callback reports it."""
+    """The `configurable` of the LangChain call around this code, which no callback reports."""
     found = _context_config().get("configurable")
     return found if isinstance(found, dict) else {}
 
@@ -51,7 +51,7 @@ def _context_config() -> Mapping[str, Any]:
 
 
 _active_span: Any = None
-"""The context variable that holds it, once LlamaIndex is loaded."""
+"""LlamaIndex's context variable for its open span, once LlamaIndex is loaded."""
 
 
 def llama_index_span() -> str | None:
@@ -70,7 +70,7 @@ def _in_frames(frame: FrameType | None) -> str | None:
         if frame is None:
             return None
         code = frame.f_code
-        # Asking for f_locals copies them, so the names are looked at first.
+        # Names first: reading f_locals copies them.
         if "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars:
             found = _id_of(frame.f_locals.get("run_manager"), "run_id")
             if found is not None:

@@ -1,8 +1,8 @@
-"""`feedback`: record what somebody, or a check, thinks of a run.
+"""`feedback`: records the judgement of a person or a check on a run.
 
 Feedback is a record of its own in the journal. Delivery sends it after its tree, to every vendor that the tree names
-and that can take it, hours later and from another process too. The report counts it apart from events
-(`VendorTotals.feedback`): each feedback ends as delivered, dead (refused, with the vendor's words among the dead
+and that can take it, hours later and from another process too. The report counts it separately from events
+(`VendorTotals.feedback`): each feedback ends as delivered, dead (refused, with the vendor's answer among the dead
 letters), or dropped for a reason.
 """
 
@@ -37,7 +37,7 @@ def feedback(
     user: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Record what somebody, or a check, thinks of a run; True once it is in the journal.
+    """Record the judgement of a person or a check on a run; True once it is in the journal.
 
     `score` is a number (0 to 1 fits all vendors; from 0.5 on it is a thumb up), true or false, or several by name;
     `name` is what is scored, without it the run as a whole. `correction` is what the answer should have been.
@@ -47,7 +47,7 @@ def feedback(
     no number; a `strict` handler, or `EVENTTREE_STRICT`, raises then.
 
     Raises:
-        ConfigError: with `strict`, what was given says nothing, or a score is no number.
+        ConfigError: with `strict`, no score, comment or correction is given, or a score is not a number.
     """
     given = {
         "score": score, "name": name, "comment": comment, "correction": correction, "user": user, "metadata": metadata,
@@ -63,7 +63,7 @@ def feedback(
         return _record(str(event_or_tree_id), known)
     except ConfigError:
         raise
-    except BaseException as error:  # called in the middle of an app: nothing of ours, or of what it gave, may reach it
+    except BaseException as error:  # no error of ours, or of the given objects, may reach the app
         if diagnostics.must_pass(error):
             raise
         diagnostics.failed("feedback", error)
@@ -71,12 +71,12 @@ def feedback(
 
 
 def _problem(given: Mapping[str, Any]) -> str | None:
-    """What is wrong with a feedback, or None. A vendor would refuse it, long after whoever gave it has gone on."""
+    """The problem of a feedback, or None. A vendor would refuse it only long after this call."""
     if not given.keys() & {"score", "comment", "correction"}:
         return "without score, comment or correction it says nothing"
     score = given.get("score", 1)
     scores = score if isinstance(score, Mapping) else {"": score}
-    scores = {name: one for name, one in scores.items() if one is not None}  # None: that one was not measured
+    scores = {name: one for name, one in scores.items() if one is not None}  # None: not measured
     if not scores:
         return "score has no entry"
     for name, one in scores.items():
@@ -89,7 +89,7 @@ def _problem(given: Mapping[str, Any]) -> str | None:
 
 
 def is_finite(number: Any) -> bool:
-    """Whether a number is one that JSON, and a double, can hold."""
+    """Whether a number fits into a double, and so into JSON."""
     try:
         return math.isfinite(number)
     except (OverflowError, ValueError):  # an integer that no double holds, a signalling NaN
@@ -124,10 +124,10 @@ def _record(wanted: str, given: dict[str, Any]) -> bool:
 def add_feedback(
     journal: Journal, event_id: str, tree_id: str, vendors: record.Refs | None, given: Mapping[str, Any]
 ) -> None:
-    """Record feedback in a journal on one of its trees, as the viewer does for whoever looks at it.
+    """Record feedback on one of a journal's trees, as the viewer does.
 
     Raises:
-        ConfigError: it says nothing, or its score is no number, its name or comment no text.
+        ConfigError: there is no score or comment, or the score is not a number, the name or comment not a text.
     """
     if not given.keys() & {"score", "comment", "correction"}:
         raise ConfigError("feedback", "it says nothing", "Give a score or a comment")
@@ -152,7 +152,7 @@ def _append(journal: Journal, event_id: str, tree_id: str, given: Mapping[str, A
 
 
 def _journal() -> Journal | None:
-    """The journal for a run this process does not know: the configured one, unless it delivers only others."""
+    """The journal for a run that this process does not know: the configured one, unless only others are delivered."""
     delivered = [shipper.journal for shipper in all_shippers()]
     folder = config.resolve().folder
     if folder == MEMORY or Path(folder).expanduser().is_dir():
