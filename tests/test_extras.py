@@ -101,7 +101,8 @@ import asyncio
 import eventtree
 from eventtree import diagnostics
 from eventtree.recording.defaults import default_pipeline
-from eventtree.tree.stored import stored_trees
+from eventtree.journal.trees import trees_in
+from eventtree.tree.stored import fold_stored
 
 @eventtree.observe
 def plan(goal):
@@ -116,7 +117,8 @@ async def handle(goal):
 
 asyncio.run(handle("x"))
 eventtree.flush(5)
-[tree] = stored_trees(default_pipeline().journal)
+journal = default_pipeline().journal
+[tree] = [fold_stored(journal, logged) for logged in trees_in(journal).values()]
 assert [event.name for event in tree.events] == ["handle", "plan", "step"], tree
 assert not diagnostics.failures
 """

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from eventtree.event import Kind, Status
+from eventtree.event import EventTree, Kind, Status
+from eventtree.journal import Journal
+from eventtree.journal.trees import trees_in
+from eventtree.record import Record
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
+from eventtree.tree.builder import TreeBuilder
+from eventtree.tree.events import Pricing
+from eventtree.tree.stored import fold_stored
 
 USAGE = {"usage_metadata": [{"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}]}
 
@@ -58,3 +65,19 @@ def record_model(pipeline: Pipeline, run: str, parent: str | None, question: str
     recorder.close(
         pipeline, run, outputs={"messages": [{"role": "assistant", "content": "here"}]}, learned={"usage": USAGE}
     )
+
+
+def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[EventTree]:
+    """All trees in `records`, in the order they first appear; records may come in any order."""
+    growing: dict[str, TreeBuilder] = {}
+    for entry in records:
+        if entry["tree"]:
+            growing.setdefault(entry["tree"], TreeBuilder(entry["tree"])).add(entry)
+    built = (builder.build(pricing) for builder in growing.values())
+    return [tree for tree in built if tree is not None]
+
+
+def stored_trees(journal: Journal, pricing: Pricing | None = None) -> Iterator[EventTree]:
+    """Trees of the journal in the order they opened, finished or not."""
+    folded = (fold_stored(journal, logged, pricing) for logged in trees_in(journal).values())
+    return (tree for tree in folded if tree is not None)

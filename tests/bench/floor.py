@@ -173,7 +173,7 @@ def check(journal: str, vendor: Any) -> None:
     """Hold the rows of `right` against those that `vendor` encodes."""
     from eventtree.journal.files import DiskFiles
     from eventtree.journal.journal import Journal
-    from eventtree.tree.stored import stored_trees
+    from tests.trees import stored_trees
 
     stored = stored_trees(Journal(DiskFiles(Path(journal))), Pricer())
     wanted = {item.key: item.content for tree in stored for item in vendor.encode(tree).items}

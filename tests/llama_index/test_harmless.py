@@ -360,7 +360,7 @@ def test_stream_left_at_exit_is_delivered_as_cancelled(own_place: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
     from eventtree.journal import open_journal
     from eventtree.journal.trees import load, trees_in
-    from eventtree.tree.builder import fold
+    from tests.trees import fold
 
     journal = open_journal(str(own_place))
     [tree] = [fold(load(journal, logged.lines))[0] for logged in trees_in(journal).values()]

@@ -21,9 +21,9 @@ from eventtree.journal.trees import load, trees_in
 from eventtree.llama_index import global_handler
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
-from eventtree.tree.builder import fold
 from tests.llama_index.conftest import outline
 from tests.llama_index.models import Echo
+from tests.trees import fold
 
 dispatcher = get_dispatcher(__name__)
 

@@ -28,9 +28,9 @@ from eventtree.langchain import CallbackHandler
 from eventtree.recording.remote import handed_on, inner, read
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer, capture
-from eventtree.tree.stored import stored_trees
 from eventtree.vendors import OTLP
 from tests.own import workers
+from tests.trees import stored_trees
 
 HOME = Path(__file__).parents[2]
 NAMES = ("braintrust", "honeyhive", "humanloop_v5", "nebuly")

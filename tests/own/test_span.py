@@ -169,7 +169,7 @@ def test_a_score_is_feedback_on_the_run() -> None:
     with eventtree.span("root"), eventtree.span("answer") as s:
         s.score("faithful", 0.9, "mostly")
     from eventtree.journal import open_journal
-    from eventtree.tree.stored import stored_trees
+    from tests.trees import stored_trees
 
     [tree] = stored_trees(open_journal(eventtree.config.resolve().folder))
     [feedback] = tree.feedback

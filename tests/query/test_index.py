@@ -28,9 +28,8 @@ from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
 from eventtree.tree.filter import Filter, quoted
-from eventtree.tree.stored import stored_trees
 from eventtree.vendors import Braintrust, HoneyHive
-from tests.trees import new_id, record_model, record_tree
+from tests.trees import new_id, record_model, record_tree, stored_trees
 
 VENDORS = (HoneyHive(api_key="k", project="p"), Braintrust(api_key="k"))
 HOSTILE = "\x1b[31mred\x1b[0m <script>alert(1)</script> [bold]Größe' OR 1=1 --\u202e"

@@ -35,10 +35,9 @@ from eventtree.recording.recorder import recorder
 from eventtree.recording.texts import Texts
 from eventtree.testing import VendorServer
 from eventtree.tree.builder import TreeBuilder
-from eventtree.tree.stored import stored_trees
 from eventtree.vendors import Braintrust
 from tests.bench.chain import make_chain
-from tests.trees import close_record, new_id, open_record
+from tests.trees import close_record, new_id, open_record, stored_trees
 
 TEXT = "Ä long prompt. " * 400
 

@@ -12,8 +12,8 @@ from eventtree import record
 from eventtree.errors import ConfigError
 from eventtree.event import Event
 from eventtree.pricing.pricer import Pricer
-from eventtree.tree.builder import fold
 from tests.tree.test_tree import closed, noted, opened
+from tests.trees import fold
 
 ASKED = {"messages": [{"role": "user", "content": "abc"}]}
 SAID = {"messages": [{"role": "assistant", "content": "de"}]}

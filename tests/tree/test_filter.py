@@ -15,9 +15,9 @@ from eventtree import ConfigError
 from eventtree.event import EventTree
 from eventtree.pricing.pricer import Pricer
 from eventtree.tree import filter as words
-from eventtree.tree.builder import fold
 from eventtree.tree.filter import Filter, quoted, share_of
 from tests.tree.test_tree import closed, opened
+from tests.trees import fold
 
 USAGE = {"usage_metadata": [{"input_tokens": 1000, "output_tokens": 500, "total_tokens": 1500}]}
 AGENT = {"ls_integration": "langchain_create_agent", "lc_agent_name": "boss", "eventtree_experiment": "nightly"}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from eventtree import record
 from eventtree.event import EventTree, Kind, Status
-from eventtree.tree.builder import TreeBuilder, fold
+from eventtree.tree.builder import TreeBuilder
+from tests.trees import fold
 
 T0 = 1_700_000_000_000_000_000
 

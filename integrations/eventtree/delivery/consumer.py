@@ -1,4 +1,4 @@
-"""One vendor's way from the journal to the wire. The process that holds the vendor's lock ships for all processes.
+"""Delivery to one vendor. The process that holds the vendor's lock ships for all processes.
 
     feed ──due trees──▶ queue ──▶ tree sender ──▶ answers ──▶ ledger (cursor, dead letters)
          ──feedback──────────▶ feedback sender ──┘
@@ -35,9 +35,9 @@ BATCH_EVENTS = 500
 """Events taken at once: enough to fill a vendor's largest request."""
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 1.0
-"""A lock that another process has is asked for this often."""
+"""Interval at which a lock of another process is tried."""
 COMPACT_TREES = 500
-"""Trees settled since the cursor was last rewritten, before it is again: so much each start and report reads anew."""
+"""The cursor is rewritten after so many settled trees, whose lines each start and report would read."""
 COMPACT_SECONDS = 5.0
 
 
@@ -74,7 +74,7 @@ class Consumer:
         self.hear, self.has_settled = self.feedback.hear, self.ledger.has_settled
         self.feed: Feed | None = None
         self.idle = False
-        """Nothing was due at the last look."""
+        """Whether nothing was due in the last round."""
         self.caught_up = False
         """True once everything recorded before this process started has been read, or while another process ships."""
         self._lock: Held | None = None
@@ -93,7 +93,7 @@ class Consumer:
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Ship until cancelled; whatever goes wrong is logged once and tried again."""
+        """Ship until cancelled. An error is logged once, and the round is tried again."""
         try:
             while True:
                 try:
@@ -105,7 +105,7 @@ class Consumer:
             self.release()
 
     async def step(self) -> None:
-        """Take the lock if it is free, then send what is due, or wait for a moment."""
+        """Take the lock if it is free, then send due trees and feedback, or wait for a moment."""
         # The lock comes first: two processes that send would deliver twice, and write over each other's cursor.
         if not self.hold():
             self.idle, self.caught_up = False, True
@@ -120,7 +120,7 @@ class Consumer:
         if due:
             self.idle = False
             await self.trees.send(due)
-        # Feedback follows its tree: what is on trees that are still due waits for a later round.
+        # Trees before feedback: feedback on a tree that is still due waits for a later round.
         feedback = self.feedback.due(self.feed, all_read=not more and not due) if self.feed is not None else []
         if feedback and self.feed is not None:
             self.idle = False
@@ -130,13 +130,13 @@ class Consumer:
         elif not feedback:
             if not due:
                 self.idle = self.caught_up = True
-            # The cursor moves only between rounds, when nothing is on its way: all before its offsets is settled.
+            # The cursor moves only between rounds, when nothing is being sent: all before its offsets is settled.
             self._tidy()
             if not due:
                 await self._pause(POLL_SECONDS)
 
     def wake(self) -> None:
-        """Look at once (called in the loop's thread)."""
+        """End the pause (called in the loop's thread)."""
         self._wake.set()
 
     async def _pause(self, seconds: float) -> None:
@@ -147,27 +147,27 @@ class Consumer:
             pass
         self._wake.clear()
 
-    # -- the vendor's lock, and what is read under it -----------------------------------------------------------------
+    # -- the vendor's lock, the cursor and the feed -------------------------------------------------------------------
 
     def hold(self) -> bool:
-        """Whether this consumer ships; takes the vendor's lock if it is free, and begins where the cursor stands."""
+        """Whether this consumer ships; takes the vendor's lock if it is free, and begins at the cursor's offsets."""
         if self._lock is not None and self.cursor is not None and self.cursor.is_gone():
-            self.release()  # somebody has deleted the journal's files while we were shipping
+            self.release()  # the journal's files were deleted meanwhile
         if self._is_astray:
             self._forget_offers()
         if self._lock is None:
             self._lock = self.journal.files.lock(f"{self.name}.lock")
-        # The cursor is read under the lock only: until then another process writes it.
+        # The cursor is read only under the lock: until then another process writes it.
         if self._lock is not None and self.feed is None:
             cursor = self.ledger.open()
-            # A replay sends also what was recorded for others, wherever it stands.
+            # A replay also sends other vendors' trees, so it begins at the first line.
             start = ({}, {}) if self.ledger.all_trees else (cursor.offsets, cursor.damage)
             self.feed = self.feeds.subscribe(self, *start)
         return self._lock is not None
 
     def release(self) -> None:
-        """Let another process ship; it begins behind all that is settled."""
-        # The cursor is written, and the feed left, while the lock is still ours.
+        """Let another process ship, which begins at the cursor's offsets."""
+        # The cursor is written, and the feed left, before the lock is given up.
         if self.cursor is not None and self.feed is not None:
             self._compact()
             if self in self.feed.subscribers:
@@ -185,11 +185,11 @@ class Consumer:
         self.ledger.opened = self.feed = None
 
     def _read(self) -> bool:
-        """Have the feed read on; True if there may be more to read at once."""
+        """Let the feed read on; True if there may be more to read at once."""
         assert self.feed is not None
         if self._left_behind is not None:
             if self.due:
-                return True  # first what is in the queue
+                return True  # the queue is sent first
             damage = self.feed.scan.damage(self._left_behind)
             self.feed, self._left_behind = self.feeds.make(self._left_behind, damage), None
             self.feed.subscribers.append(self)
@@ -198,10 +198,10 @@ class Consumer:
             self.feed = self.feeds.join(self, self.feed)
         return more
 
-    # -- what the feed hands out --------------------------------------------------------------------------------------
+    # -- called by the feed -------------------------------------------------------------------------------------------
 
     def offer(self, tree: LoggedTree) -> None:
-        """Take a tree that is due, if it is for this vendor, without the lines that were sent before.
+        """Queue a due tree, if it is for this vendor, without the lines that were sent before.
 
         Raises:
             OSError: the disk refuses to read.
@@ -213,14 +213,14 @@ class Consumer:
         if part is None:
             return
         if part.late and part.root_opened and not has_settled:
-            part.late = False  # only parts of it went out before, apart
+            part.late = False  # only parts of it were sent before, apart
         if has_settled and not (part.late or part.is_apart):
-            part = replace(part, late=True, takers=0, kept=None)  # the others, to whom it is new, share the whole
+            part = replace(part, late=True, takers=0, kept=None)  # consumers to whom it is new share the whole tree
         part.takers += part is tree
         self.due.append(part)
 
     def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
-        """Read on by itself: from these offsets once its queue is empty, or at once from its cursor."""
+        """Leave the shared feed: read alone from these offsets once the queue is empty, or at once from the cursor."""
         if offsets is None:
             self._is_astray = True
         else:
@@ -228,10 +228,10 @@ class Consumer:
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits to be sent as may in memory."""
+        """Whether no more trees may wait in memory."""
         return self.due.is_full
 
-    # -- how far it is ------------------------------------------------------------------------------------------------
+    # -- progress -----------------------------------------------------------------------------------------------------
 
     @property
     def growing(self) -> bool:
@@ -239,7 +239,7 @@ class Consumer:
         return self.feed is not None and any(tree.is_ending for tree in self.feed.growing.values())
 
     def is_through_with(self, process: str) -> bool:
-        """Whether nothing that this process has recorded, and finished, waits to be sent."""
+        """Whether no finished tree and no feedback of a process waits to be sent."""
         feed = self.feed
         if feed is None or self._left_behind is not None or not feed.scan.has_read(process):
             return False
@@ -253,7 +253,7 @@ class Consumer:
         )
 
     def offsets(self) -> dict[str, int]:
-        """Log → the oldest line that is not settled: of a tree that grows, is due or on its way, or of feedback."""
+        """Log → the oldest unsettled line: of a growing, due or just sent tree, or of feedback."""
         assert self.feed is not None
         low = dict(self._left_behind) if self._left_behind is not None else self.feed.offsets()
         lower(low, (*self.due, *self.trees.on_the_way))
@@ -262,7 +262,7 @@ class Consumer:
         return low
 
     def _tidy(self) -> None:
-        """Bring to the disk what it refused; now and then rewrite the cursor; settle that a takeover is complete."""
+        """Write refused lines again; now and then rewrite the cursor; unpark a completed takeover."""
         cursor = self.ledger.cursor
         cursor.persist()
         self.dead.persist()
@@ -275,7 +275,7 @@ class Consumer:
 
     def _compact(self) -> None:
         cursor = self.ledger.cursor
-        # Astray, the offsets may lie behind a tree that was never offered: they would settle it unsent.
+        # After a failed offer the offsets may be behind a tree that was not offered, and would settle it unsent.
         if self._is_astray or (len(cursor.settled) == self._compacted[1] and not cursor.held):
             return
         try:
@@ -283,5 +283,5 @@ class Consumer:
             damage = self.feed.scan.damage(offsets) if self.feed is not None else {}
             cursor.advance(offsets, damage, is_replay=self.ledger.all_trees)
         except OSError:
-            return  # the file as it is says the same
+            return  # the old file says the same
         self._compacted = (self.clock(), len(cursor.settled))

@@ -1,4 +1,4 @@
-"""Dead letters: what a vendor refused, with its words, in lines like the journal's own."""
+"""Dead letters: items that a vendor refused, with its words, in lines like the journal's own."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ Letter = dict[str, Any]
 WORDS = 500
 """Characters kept of a vendor's answer."""
 LOCK_SECONDS = 3.0
-"""A process that delivers to the vendor, and may be about to end, is waited for this long."""
+"""Time to wait for the lock of a process that delivers to the vendor, and may be about to end."""
 LOCK_POLL_SECONDS = 0.1
 FATES_BYTES = 4_096
-"""The first line of a file is no longer where it says what became of letters before: one number a reason."""
+"""Largest first line with the fates of earlier letters: one number for each fate."""
 HELD_BYTES = 16 * 1024 * 1024
-"""Letters that may wait in memory for a disk that refuses; beyond that the vendor is not asked any further."""
+"""Letters that may wait in memory while the disk refuses; beyond it no more requests are sent to the vendor."""
 
 
 class DeadLetters:
     """The refused items of one vendor (`VENDOR.FINGERPRINT.dead`)."""
 
     def __init__(self, files: Files, name: str, routes: Mapping[str, Route] = MappingProxyType({})) -> None:
-        """Append to and read from `name`; `routes` tell how items are written that are no JSON."""
+        """Append to and read from `name`; `routes` give the format of items that are not JSON."""
         self.files = files
         self.name = name
         self.routes = routes
         self._unwritten = bytearray()
 
     def add(self, items: Sequence[Item], status: int | None, words: str) -> None:
-        """Keep refused items with the answer's status and the first of its words.
+        """Keep refused items with the answer's status and the beginning of its text.
 
         Raises:
-            OSError: the disk refuses, and too much waits in memory already.
+            OSError: the disk refuses, and too many letters wait in memory.
         """
         at = time.time_ns()
         letters = b"".join(
@@ -63,7 +63,7 @@ class DeadLetters:
             for seq, item in enumerate(items)
         )  # fmt: skip
         if len(self._unwritten) + len(letters) > HELD_BYTES:
-            # Too much to hold: the disk has to take it now, or the vendor is not asked any further.
+            # Too many to hold: unless the disk takes them now, no more requests are sent to the vendor.
             self.files.append(self.name, bytes(self._unwritten))
             self._unwritten.clear()
         self._unwritten += letters
@@ -73,7 +73,7 @@ class DeadLetters:
         return self.routes[route].format if route in self.routes else JSON
 
     def persist(self) -> None:
-        """Bring to the disk what it has refused so far."""
+        """Write the letters that the disk has refused so far."""
         if self._unwritten:
             try:
                 self.files.append(self.name, bytes(self._unwritten))
@@ -82,12 +82,12 @@ class DeadLetters:
             self._unwritten.clear()
 
     def keep(self, letters: Sequence[Letter], fates: Mapping[str, int] = MappingProxyType({})) -> None:
-        """Leave these letters and no others; of so many events of the others the `fates` are known now.
+        """Keep only these letters, and add the `fates` of the events of the removed ones.
 
-        At once, in one file: whoever is killed here has neither removed nor counted a letter, or both.
+        Both happen in one step: a process that is killed here has done either both or nothing.
 
         Raises:
-            OSError: the disk refuses; the old ones stay.
+            OSError: the disk refuses; the old letters stay.
         """
         known = self.fates() + Counter(fates)
         entries = [*([{"fates": known}] if known else []), *letters]
@@ -98,8 +98,8 @@ class DeadLetters:
             self.files.remove(self.name)
 
     def fates(self) -> Counter[str]:
-        """What became of events whose letters are gone: `delivered`, or dropped for a reason. They count as dead in the
-        vendor's cursor.
+        """Fate → events of removed letters: `delivered`, or the reason they were dropped. The vendor's cursor still
+        counts these events as dead.
         """
         line = self.files.read(self.name, 0, FATES_BYTES).partition(b"\n")[0]
         try:
@@ -108,7 +108,7 @@ class DeadLetters:
             return Counter()
 
     def read(self) -> list[Letter]:
-        """All letters, oldest first; of several on one item (the process died on burying it) the newest."""
+        """All letters, oldest first; of several on one item (its process died while writing them) the newest."""
         if self.files.size(self.name) == 0:
             return []
         reader = LineReader(self.files, self.name)
@@ -124,7 +124,7 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A letter, its number in the list and whose it is."""
+    """A dead letter, its number in the list and its vendor."""
 
     number: int
     name: str
@@ -141,7 +141,7 @@ def letters_in(journal: Journal, vendor: str | None = None, number: int | None =
     """Dead letters, numbered vendor by vendor, oldest first.
 
     Raises:
-        JournalError: there is none of that number.
+        JournalError: there is none with this number.
     """
     found: list[Numbered] = []
     for name in [name.removesuffix(".dead") for name in journal.files.names() if name.endswith(".dead")]:
@@ -167,7 +167,7 @@ def dead_key(letter: Letter) -> tuple[str, str, int]:
 
 
 def drop_letters(journal: Journal, chosen: Sequence[Numbered]) -> int:
-    """Delete letters; their events count as dropped `by_user`. Returns how many letters there were.
+    """Delete dead letters; their events count as dropped `by_user`. Returns the number of letters.
 
     Raises:
         JournalError: another process is delivering to the vendor.
@@ -184,7 +184,7 @@ def drop_letters(journal: Journal, chosen: Sequence[Numbered]) -> int:
 
 @contextmanager
 def vendor_lock(journal: Journal, name: str) -> Iterator[None]:
-    """Take the vendor's lock, so that no other process ships meanwhile; one about to end is waited for.
+    """Take the vendor's lock, so that no other process ships meanwhile; waits for one that may be about to end.
 
     Raises:
         JournalError: another process has it.

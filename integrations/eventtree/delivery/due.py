@@ -1,4 +1,4 @@
-"""The trees that one vendor has yet to be sent, in order, as many as may wait in memory."""
+"""The queue of due trees for one vendor, bounded in memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from eventtree.journal.trees import LoggedTree, joined
 
 AHEAD_TREES = 2_000
 AHEAD_RECORDS = 100_000
-"""Due trees, and their records, that may wait to be taken: what bounds memory while a vendor is down."""
+"""Due trees, and their records, that may wait in memory while a vendor is away."""
 
 
 class DueTrees:
-    """A queue that holds each tree once: a later part joins the part that waits, and both are sent together."""
+    """A queue with each tree once: a later part is added to the part that waits, and both are sent together."""
 
     def __init__(self, folder: Folder) -> None:
-        """Start empty. `folder` forgets a folded tree once it leaves the queue unsent."""
+        """Start empty. `folder` forgets a tree's fold if it leaves the queue unsent."""
         self.folder = folder
         self.ids: dict[str, LoggedTree] = {}
         """The trees of the queue by id."""
@@ -25,7 +25,7 @@ class DueTrees:
         self._records = 0
 
     def __iter__(self) -> Iterator[LoggedTree]:
-        """From the oldest to the newest."""
+        """The trees, oldest first."""
         return iter(self._queue)
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class DueTrees:
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits as may in memory."""
+        """Whether no more trees may wait in memory."""
         return len(self._queue) >= AHEAD_TREES or self._records >= AHEAD_RECORDS
 
     def append(self, tree: LoggedTree) -> None:
@@ -43,7 +43,7 @@ class DueTrees:
         self._count(tree)
 
     def join(self, part: LoggedTree) -> bool:
-        """Add a part to the tree of its id, if that one waits, without losing its turn."""
+        """Add a part to its tree, if that waits, in the same place of the queue; False if it does not."""
         waiting = self.ids.get(part.id)
         if waiting is None:
             return False
@@ -65,7 +65,7 @@ class DueTrees:
         return taken
 
     def put_back(self, trees: Iterable[LoggedTree], *, behind: bool = False) -> None:
-        """Queue trees again that could not be settled, before all others or `behind` them."""
+        """Queue trees again that were not settled, before all others or `behind` them."""
         for tree in trees if behind else reversed(list(trees)):
             waiting = self.ids.get(tree.id)
             if waiting is not None:
@@ -77,7 +77,7 @@ class DueTrees:
             self._count(tree)
 
     def clear(self) -> None:
-        """Forget all: the consumer will read them again."""
+        """Forget all trees: the consumer reads them again."""
         self.folder.forget(self._queue)
         self._queue.clear()
         self.ids.clear()

@@ -1,10 +1,10 @@
-"""The logs, read once for all consumers: a tree that is due is folded and priced once, whatever the number of vendors.
+"""The logs, read once for all consumers: a due tree is folded and priced once, whatever the number of vendors.
 
     scan ──entries──▶ growing trees ──due──▶ offered to each consumer ──fold (the first asks, all share)──▶ encode
 
 A consumer that is level with the others subscribes to the shared feed. One that got its vendor's lock later, or whose
-vendor was away for long, has a feed of its own from where its cursor stands, until it is level again; so nobody waits
-for it and what it has yet to send is not kept in memory.
+vendor was away for long, has a feed of its own from its cursor on, until it is level again. So no other consumer waits
+for it, and its unsent trees are not kept in memory.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from eventtree.tree.events import Pricing
 GRACE_SECONDS = 2.0
 """A tree whose root has closed waits this long for children that are still open."""
 RECENT_TREES = 10_000
-"""Trees handed out last: a later line of theirs makes a late part."""
+"""Trees offered last that are remembered: a later line of such a tree makes a late part."""
 SHARED_BYTES = 16 * 1024 * 1024
-"""Bytes of log whose folded trees are kept for consumers that have yet to take them; beyond it the oldest go, and a
-consumer that comes for one folds it again.
+"""Size of the logged trees whose folded form is kept for consumers that have not taken it. Beyond it the oldest are
+forgotten, and folded again when needed.
 """
 READ_TRIES = 10
-"""A tree that the disk refuses to read is tried so often, a second apart, before it counts as damaged."""
+"""Tries to read a tree that the disk refuses, a second apart, before it counts as damaged."""
 AGED_SECONDS = 60.0
-"""All growing trees are looked at this often, for their age."""
+"""Interval at which all growing trees are checked for their age."""
 IDLE_SECONDS = 0.2
-"""After a look that found nothing, and without a record of this process since, the logs are read again this soon."""
+"""Pause after a reading that found nothing, unless this process has recorded something since."""
 
 
 @dataclass(slots=True)
 class PendingFeedback:
-    """A feedback that is not settled: where its record stands, and what it is on."""
+    """A feedback that is not settled: the place of its record, and the event or tree it is on."""
 
     key: str
     about: str
     """The id of the event or tree it is on."""
     tree: str
     vendors: Refs | None
-    """None where the process that recorded it did not know the run: delivery looks for it in the journal."""
+    """None if the recording process did not know the run: delivery searches the journal for it."""
     log: str
     offset: int
     length: int
@@ -60,58 +60,58 @@ class PendingFeedback:
 
     @property
     def end(self) -> int:
-        """Offset behind its record."""
+        """The end of its record."""
         return self.offset + self.length
 
 
 class Subscriber(Protocol):
-    """A consumer, as its feed knows it."""
+    """The methods of a consumer that its feed calls."""
 
     def offer(self, tree: LoggedTree) -> None:
-        """A tree is due."""
+        """Take a due tree."""
 
     def hear(self, feedback: PendingFeedback) -> None:
-        """A feedback was recorded."""
+        """Take a feedback."""
 
     def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id was sent to this vendor before."""
+        """Whether a tree with this id was sent to this vendor before."""
 
     def fall_behind(self, offsets: Mapping[str, int] | None) -> None:
-        """It is no subscriber any more, and reads on by itself: from these offsets, or (None) from its cursor."""
+        """Leave the feed and read alone: from these offsets, or (None) from the cursor."""
 
     @property
     def is_full(self) -> bool:
-        """Whether it has as much to send as may wait in memory."""
+        """Whether no more trees may wait in memory."""
 
 
 @dataclass(slots=True)
 class Folded:
-    """A tree of the records that can be read, and how many events cannot, by reason."""
+    """A tree of the readable records, and the number of lost events by reason."""
 
     tree: EventTree | None
     lost: Counter[str]
 
 
 class Folder:
-    """Folds logged trees, each once; keeps the result until everybody who was offered the tree has taken it."""
+    """Folds logged trees, each once, and keeps the result until all consumers that need it have taken it."""
 
     def __init__(self, journal: Journal, pricing: Callable[[], Pricing | None], rest: Callable[[], None]) -> None:
-        """Fold trees of `journal`, with whatever `pricing` gives at that time; `rest` is called between records."""
+        """Fold trees of `journal` with the current value of `pricing`; `rest` is called between records."""
         self.journal = journal
         self.pricing = pricing
         self.rest = rest
         self.lines = KeptLines(journal)
-        """What its feeds have read and nobody has folded yet."""
+        """Lines that the feeds have read and that are not folded yet."""
         self._kept: dict[int, tuple[LoggedTree, Folded]] = {}
         """By the identity of the logged tree, which the entry keeps alive."""
         self._kept_bytes = 0
         self._unreadable: Counter[str] = Counter()
 
     def fold(self, logged: LoggedTree) -> Folded:
-        """The tree of these records. It is kept until all consumers that were offered it have asked.
+        """Fold a tree, or return its kept fold.
 
         Raises:
-            OSError: the disk refuses to read what is there; the tenth time the tree counts as damaged.
+            OSError: the disk refuses to read; the tenth time the tree counts as damaged.
         """
         known = self._kept.get(id(logged))
         folded = known[1] if known is not None else self._built(logged, self._records(logged))
@@ -123,13 +123,13 @@ class Folder:
         return folded
 
     def look(self) -> None:
-        """Before trees are folded: keep nothing that was read before somebody cleared something."""
+        """Call before folding: forget all kept folds if trees were cleared since."""
         if self.lines.has_cleared():
             self._kept.clear()
             self._kept_bytes = 0
 
     def forget(self, trees: Iterable[LoggedTree]) -> None:
-        """Take back one taker of each: that consumer will not ask for the fold after all."""
+        """Remove a taker of each tree: that consumer does not need the fold after all."""
         for logged in trees:
             logged.takers -= 1
             if logged.takers <= 0:
@@ -137,14 +137,14 @@ class Folder:
                 self.lines.drop(logged)
 
     async def find(self, ids: set[str]) -> dict[str, LoggedTree]:
-        """Whole trees by the id of an event or their own. Searches all logs, off the loop: only what is rare asks."""
+        """Complete trees by their id or that of an event. It searches all logs, in another thread: for rare cases."""
         return await asyncio.to_thread(find_trees, self.journal, ids, self.rest) if ids else {}
 
     def _keep(self, logged: LoggedTree, folded: Folded) -> None:
         self._kept[id(logged)] = (logged, folded)
         self._kept_bytes += logged.size
         while self._kept_bytes > SHARED_BYTES:
-            # The oldest waits for a consumer whose vendor is away: it must not take the others' room.
+            # The oldest waits for a consumer whose vendor is away, and must not use the others' memory.
             self._drop(next(iter(self._kept.values()))[0])
 
     def _drop(self, logged: LoggedTree) -> None:
@@ -161,13 +161,13 @@ class Folder:
             self._unreadable[logged.id] += 1
             if self._unreadable[logged.id] < READ_TRIES:
                 raise
-            return []  # what the disk will not read again and again is damaged
+            return []  # after so many tries it counts as damaged
 
     def _built(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
-        """The one boundary around folding and pricing: whatever is wrong with a tree, it is `damaged`, others go out.
+        """The boundary around folding and pricing: a tree for which they raise is `damaged`, the others are sent.
 
-        Around the disk it is not: what cannot be read now may be read later. A user's function of prices may raise
-        OSError as well, and later too.
+        Reading is outside of it, since a disk may be readable again later. A user's price function is inside: its
+        OSError would come again.
         """
         try:
             return self._fold(logged, records)
@@ -178,13 +178,13 @@ class Folder:
     def _fold(self, logged: LoggedTree, records: list[record.Record]) -> Folded:
         builder = TreeBuilder.of(logged.id, records)
         if logged.is_part and any(record.SAME in entry for entry in records):
-            # Recorded while the root ended: the texts they point to went out with the rest.
+            # Recorded while the root ended: the texts they refer to are in the part that was sent.
             for whole in find_trees(self.journal, [logged.id], self.rest).values():
                 builder.hold(load(self.journal, whole.lines))
         is_cleared = not CLEARED_BY.isdisjoint(builder.others)
-        # Runs that only close here were sent as they were, or somebody has cleared their start: they make no event.
+        # In a late part, runs without an open were sent while they were open; in a cleared tree, the open was cleared.
         builder.needs_open = logged.late or is_cleared
-        own = max(logged.events - logged.joined, 0 if logged.late else builder.told)
+        own = max(logged.events - logged.joined, 0 if logged.late else builder.stated_events)
         tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
         builder.let_go()
         let_go(records)
@@ -197,7 +197,7 @@ NONE_LOST: Counter[str] = Counter()
 
 
 class Feed:
-    """Reads the logs from given offsets for its subscribers and offers them each tree that is due, oldest first."""
+    """Reads the logs from given offsets, and offers each due tree to its subscribers, oldest first."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class Feed:
     ) -> None:
         """Start at `offsets`, with the damage known before them.
 
-        `lines` is where what is read waits for whoever folds its tree.
+        `lines` keeps the lines until their tree is folded.
         """
         self.journal = journal
         self.grace = grace
@@ -222,16 +222,16 @@ class Feed:
         self.growing: dict[str, LoggedTree] = {}
         self.has_begun = False
         self._recent: dict[str, Refs | None] = {}
-        """Trees handed out last → the vendors they name."""
+        """Trees offered last → the vendors they name."""
         self._ripening: dict[str, LoggedTree] = {}
-        """The growing trees that only wait for their grace to end; nothing polls the others."""
+        """The growing trees that only wait for their grace to end. The others are not polled."""
         self._gone = 0
         self._aged = clock()
         self._idle: tuple[float, int] = (float("-inf"), -1)
-        """When nothing was found last, and how much this process had recorded by then."""
+        """The last time nothing was found, and the number of records of this process by then."""
 
     def read(self) -> bool:
-        """Take in what has been written since; True if there may be more to read at once.
+        """Read the new lines; True if there may be more to read at once.
 
         Raises:
             OSError: the disk refuses.
@@ -240,7 +240,7 @@ class Feed:
         if began - self._idle[0] < IDLE_SECONDS and recorded == self._idle[1]:
             return False
         self.has_begun = True
-        # Full subscribers leave before the stretch is read, never in the middle of one.
+        # Full subscribers leave before a stretch is read, never in the middle of one.
         self._part_from_full()
         if not self._has_room():
             return True
@@ -254,16 +254,16 @@ class Feed:
                     diagnostics.failed("reading a record", error)
             if self.lines is not None:
                 self.lines.bound()
-        # After the reading: a line just read may be the one that a tree was waiting for.
+        # Only after reading: a line just read may be the one that a tree waits for.
         self._ripen(self.clock())
         if not more:
             self._idle = (began, recorded)
         return more
 
     def _part_from_full(self) -> None:
-        """Nobody waits for a subscriber whose queue is full while others have room: it leaves, and reads on by itself.
+        """Let subscribers with a full queue leave and read alone, if others have room: these must not wait.
 
-        Only here, before a stretch of a log is read: what of a stretch has been handed out stands nowhere.
+        This happens only between stretches of a log: no offset describes a stretch that is half offered.
         """
         full = [one for one in self.subscribers if one.is_full]
         if len(full) < len(self.subscribers):
@@ -272,7 +272,7 @@ class Feed:
                 one.fall_behind(self.offsets())
 
     def offsets(self) -> dict[str, int]:
-        """Log → where the oldest record stands of a tree that is still growing, else how far the log has been read."""
+        """Log → offset of the oldest record of a growing tree, else the offset up to which the log has been read."""
         low = self.scan.offsets()
         lower(low, self.growing.values())
         return low
@@ -287,7 +287,7 @@ class Feed:
             return
         tree = self.growing.get(tree_id)
         if tree is None:
-            # A tree that one vendor has settled may be new to another, which was away: each decides when it is offered.
+            # A tree that one vendor has settled may be new to another, which was away: each decides in `offer`.
             resumed = any(one.has_settled(tree_id) for one in self.subscribers)
             late, vendors = tree_id in self._recent, self._recent.get(tree_id)
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
@@ -303,10 +303,10 @@ class Feed:
             self._grow(tree)
 
     def _grow(self, tree: LoggedTree) -> None:
-        """Watch a tree that may be due before a next record of it comes."""
+        """Watch a tree that may become due without another record."""
         if tree.root_closed or tree.is_part or tree.is_apart:
             self._ripening[tree.id] = tree
-        if tree.parts and not tree.root_closed:  # the run that just closed may have been the last of a living process
+        if tree.parts and not tree.root_closed:  # the run that just closed may be the last one of a living process
             self._hand_out_if_left(tree, self.clock())
 
     def _hear(self, run_id: str, tree_id: str, line: Line) -> None:
@@ -319,9 +319,9 @@ class Feed:
             one.hear(feedback)
 
     def _ripen(self, now: float) -> None:
-        """Hand out trees that have waited long enough, or whose writers have died.
+        """Offer the trees that have waited long enough, or whose processes have died.
 
-        What can only come due with a record is not looked at: thousands of open runs cost nothing while they wait.
+        Trees that need another record are not checked: thousands of open runs cost nothing while they wait.
         """
         for tree in list(self._ripening.values()):
             self._hand_out_if_due(tree, now)
@@ -335,24 +335,24 @@ class Feed:
                 self._hand_out_if_due(tree, now)
 
     def _hand_out_if_left(self, tree: LoggedTree, now: float) -> None:
-        # Of a part alone the rest may stand in a log that was not read yet: it waits like one that has ended.
+        # The rest of a part alone may be in a log that was not read yet: it waits like a tree that has ended.
         if tree.is_left(self.scan.gone):
             tree.parts_open.clear()
             self._hand_out_if_due(tree, now) if tree.is_apart else self._hand_out(tree)
 
     def _hand_out_if_due(self, tree: LoggedTree, now: float) -> None:
-        # What a tree lacks may come from any process, one of which nothing is known here as well.
+        # A missing part may come from any process, also from one that is unknown here.
         read_until = self.scan.read_until(None if tree.lacks_parts else tree.processes)
         if tree.is_due(now, read_until, self.grace):
             self._hand_out(tree)
 
     def _hand_out(self, tree: LoggedTree) -> None:
-        # Out of the growing first: a consumer that takes it counts on its own queue to hold back the offsets.
+        # First out of `growing`: from here on the queues of consumers that take it hold back the offsets.
         self.growing.pop(tree.id, None)
         self._ripening.pop(tree.id, None)
-        # Recent before offered: whatever comes for it from here on is a late part.
+        # Recent before it is offered: every later record of it is a late part.
         self._recent.pop(tree.id, None)
-        if not tree.is_apart:  # the next part of such a tree goes out by itself as well
+        if not tree.is_apart:  # the next part of such a tree is sent by itself too
             self._recent[tree.id] = tree.vendors
         while len(self._recent) > RECENT_TREES:
             del self._recent[next(iter(self._recent))]
@@ -364,7 +364,7 @@ class Feed:
                 self.subscribers.remove(one)
                 one.fall_behind(None)
         if self.lines is not None and tree.takers <= 0:
-            self.lines.drop(tree)  # nobody will fold just this one
+            self.lines.drop(tree)  # no consumer will fold it
 
 
 MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]
@@ -372,7 +372,7 @@ MakeFeed = Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], Feed]
 
 
 class Feeds:
-    """The feeds of one shipper: the shared one, and how a consumer that was behind comes to it."""
+    """The feeds of one shipper: the shared one, which a consumer that was behind joins once it is level."""
 
     def __init__(self, journal: Journal, folder: Folder, make_feed: MakeFeed) -> None:
         """`make_feed` makes a feed that starts at given offsets."""
@@ -389,7 +389,7 @@ class Feeds:
     def subscribe(
         self, consumer: Subscriber, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]
     ) -> Feed:
-        """A feed from `offsets`: the shared one where it has not begun to read, else one of the consumer's own."""
+        """A feed from `offsets`: the shared one if it has not begun to read, else one for this consumer alone."""
         shared = self.shared
         if shared is None or not shared.subscribers:
             shared = self.shared = self.make(offsets, damage)
@@ -401,10 +401,10 @@ class Feeds:
         return shared
 
     def join(self, consumer: Subscriber, own: Feed) -> Feed:
-        """The shared feed, once a consumer with a feed of its own has read as far; else that one still.
+        """The shared feed, if the consumer's own feed has read as far; else its own.
 
-        The same trees must be growing in both: a tree that the shared feed has handed out would never reach
-        the consumer, a tree that only its own feed has handed out would reach it twice.
+        The same trees must be growing in both: a tree that the shared feed has offered would never reach the consumer,
+        a tree that only its own feed has offered would reach it twice.
         """
         shared = self.shared
         if shared is None or not shared.subscribers:

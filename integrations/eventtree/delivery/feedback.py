@@ -1,4 +1,4 @@
-"""Feedback on its way to one vendor. It follows its tree: a vendor cannot take a score of what it has not seen."""
+"""Sending feedback to one vendor, after its tree: a vendor cannot take a score on an event that it does not have."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from eventtree.serializer.requests import Item
 
 BATCH_FEEDBACK = 100
 FEEDBACK_SECONDS = 2.0
-"""Feedback waits this long for a tree that was in no log so far, while there is more to read."""
+"""Time that feedback waits for a tree in the logs still to be read."""
 
 
 class FeedbackSender:
-    """The feedback that waits for one vendor: for its tree to be sent, then to be sent itself."""
+    """The feedback for one vendor that waits until its tree was sent."""
 
     def __init__(
         self, ledger: Ledger, sender: Sender, folder: Folder, queue: DueTrees, clock: Callable[[], float]
     ) -> None:
-        """Send by `sender`; what is on trees of `queue` waits."""
+        """Send by `sender`; feedback on trees of `queue` waits."""
         self.ledger = ledger
         self.vendor = ledger.vendor
         self.sender = sender
@@ -34,17 +34,17 @@ class FeedbackSender:
         self.queue = queue
         self.clock = clock
         self.waiting: dict[str, PendingFeedback] = {}
-        """By key."""
+        """Key → feedback."""
 
     def hear(self, feedback: PendingFeedback) -> None:
-        """Take a feedback that may be for this vendor and is not settled."""
+        """Add a feedback, if it may be for this vendor and is not settled."""
         if (
             feedback.vendors is None or self.ledger.takes(feedback.vendors)
         ) and not self.ledger.cursor.is_feedback_done(feedback.key, feedback.log, feedback.end):
             self.waiting[feedback.key] = feedback
 
     def due(self, feed: Feed, *, all_read: bool) -> list[PendingFeedback]:
-        """Feedback whose tree was sent, or is in no log that was read, oldest first."""
+        """Feedback whose tree was sent, or was not found in time, oldest first."""
         now = self.clock()
         busy = feed.growing.keys() | self.queue.ids.keys()
         return [
@@ -55,17 +55,17 @@ class FeedbackSender:
         ][:BATCH_FEEDBACK]
 
     async def send(self, due: Sequence[PendingFeedback], feed: Feed) -> None:
-        """Send feedback, that on one tree in order. It is counted apart from events."""
+        """Send feedback, in order for each tree. It is not counted among events."""
         trees = await self.folder.find({one.about for one in due} | {one.tree for one in due})
         turns: Counter[str] = Counter()
         planned: list[tuple[PendingFeedback, str, list[Item], str]] = []
-        # The search reads all logs, so it may know more of a tree than the feed that `due` has asked.
+        # The search reads all logs, so it may find more of a tree than the feed has read.
         for one in due:
             logged = trees.get(one.about) or trees.get(one.tree)
             if logged is not None and self._put_off(one, logged, feed):
                 continue
             if one.vendors is None and logged is not None and not self.ledger.is_for_us(logged):
-                self.waiting.pop(one.key, None)  # its tree goes elsewhere
+                self.waiting.pop(one.key, None)  # its tree is for other vendors
                 continue
             if logged is not None and self.ledger.is_left_out(logged.id):
                 if self._brings_back(one, logged):
@@ -101,7 +101,7 @@ class FeedbackSender:
         return found
 
     def _put_off(self, one: PendingFeedback, tree: LoggedTree, feed: Feed) -> bool:
-        """Whether the tree has lines that were not read yet, or has yet to be sent: the feedback is looked at later."""
+        """Whether the feedback must wait, since its tree was not read completely, or not sent."""
         read = feed.scan.offsets()
         is_ahead = any(end > read.get(log, end) for log, end in tree.spans.items())
         busy = self.queue.ids.keys() | feed.growing.keys()
@@ -111,7 +111,7 @@ class FeedbackSender:
         return False
 
     def _brings_back(self, one: PendingFeedback, logged: LoggedTree) -> bool:
-        """Queue a tree that was left out, where it is kept by what people think of it; its feedback follows it."""
+        """Queue a tree that `keep` left out, if it fits `keep` with this feedback, which is sent after it."""
         tree = self.folder.fold(logged).tree
         lines = [(other.log, other.offset, other.length) for other in self.waiting.values() if other.tree == one.tree]
         if tree is None or self.ledger.keeps is None:
@@ -125,7 +125,7 @@ class FeedbackSender:
         return True
 
     def _items(self, one: PendingFeedback, tree_id: str, logged: LoggedTree | None) -> tuple[list[Item], str]:
-        """The items of a feedback that have yet to be sent, and as what it counts once they are taken."""
+        """The items of a feedback that are still to be sent, and its fate once they are taken."""
         entry = next(load(self.journal, [(one.log, one.offset, one.length)]), None)
         if entry is None or entry["r"] != record.FEEDBACK:
             return [], "by_user"  # it has been cleared

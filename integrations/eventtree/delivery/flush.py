@@ -1,4 +1,4 @@
-"""`flush` and `aflush`: wait for delivery, whoever ships."""
+"""`flush` and `aflush`: wait for delivery, by this process or another."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eventtree.journal import open_journal
 
 
 def flush(timeout: float | None = 30.0) -> Report:
-    """Wait until what this process recorded has been settled at every vendor, or `timeout` seconds have passed.
+    """Wait until all finished trees of this process are settled at every vendor, or `timeout` seconds have passed.
 
-    What earlier processes left for its vendors is waited for too, once; runs that are still open are not. Returns the
-    report; what is left stands in its `waiting`. With `timeout=None` it waits as long as it takes. Never raises because
-    of a vendor.
+    The first call also waits for trees of earlier processes for its vendors. Runs that are still open are not waited
+    for. Returns the report, whose `waiting` counts the rest. With `timeout=None` it waits without limit. Never raises
+    because of a vendor.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     process.settle()
@@ -38,7 +38,7 @@ async def aflush(timeout: float | None = 30.0) -> Report:
 
 
 def _of_configured() -> Report:
-    """The report of a process that records nothing: on its journal, if there is one. None is made to be reported on."""
+    """The report of a process that records nothing, on its configured journal if that exists; it is not created."""
     folder, journal = config.resolve().folder, None
     try:
         if folder != MEMORY and not Path(folder).expanduser().is_dir():

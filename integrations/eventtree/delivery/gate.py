@@ -1,7 +1,7 @@
-"""Whether a vendor may be asked now: its circuit, its backoff, and whether it is parked.
+"""Whether a request may be sent to a vendor now: its circuit, its backoff, and whether it is parked.
 
-All its requests pass one gate. While the circuit is open they pass one at a time, later and later; while the vendor is
-parked, one every five minutes looks whether it takes anything again.
+All requests to the vendor pass one gate. While the circuit is open they pass one at a time, with growing pauses; while
+the vendor is parked, one every five minutes tries whether it takes anything again.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ SHORTEST_WAIT = 0.01
 
 
 class Gate:
-    """The state of a vendor's health, and the waiting for it."""
+    """The health of one vendor; requests wait here."""
 
     def __init__(
         self, warn_once: Warnings, on_park: Callable[[str | None], None], backoff: Backoff | None,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
-        """`on_park` hears why the vendor takes nothing as it is set up, and None once it does again."""
+        """`on_park` is called with the reason why the vendor is parked, and with None once it is not."""
         self.parked: Parked | None = None
         self.is_closed = False
-        """Delivery ends: no request begins any more."""
+        """Whether delivery ends, and no more requests may begin."""
         self.trouble: str | None = None
-        """The reason why the last request was not settled by an answer."""
+        """Why the last request has to be tried again."""
         self._warn_once = warn_once
         self._on_park = on_park
         self._backoff = backoff or Backoff()
@@ -37,7 +37,7 @@ class Gate:
         self._clock = clock
 
     async def passed(self) -> None:
-        """Wait until the vendor may be asked. Whoever passed reports how it went, or is `released`."""
+        """Wait until a request may be sent; the caller then calls `failed`, `park`, `succeeded` or `released`."""
         while True:
             now = self._clock()
             wait = self.parked.wait(now) if self.parked is not None else 0.0
@@ -46,20 +46,20 @@ class Gate:
             await asyncio.sleep(max(wait, self._circuit.wait(now), SHORTEST_WAIT))
 
     async def pause(self, attempt: int) -> None:
-        """Rest before what the vendor left out is sent once more, for the `attempt`-th time; others go on."""
+        """Wait before items that the vendor left out are sent again, for the `attempt`-th time; others go on."""
         await asyncio.sleep(self._backoff.delay(attempt))
 
     @property
     def is_parked(self) -> bool:
-        """Whether the vendor takes nothing, and is not worth another look yet."""
+        """Whether the vendor is parked, and not to be tried again yet."""
         return self.parked is not None and self.parked.wait(self._clock()) > 0
 
     def released(self) -> None:
-        """The request was given up: another may be the probe."""
+        """The request was given up: another may become the probe."""
         self._circuit.released()
 
     def failed(self, why: str, headers: Mapping[str, str] | None = None) -> None:
-        """No answer, or one (with these headers) that says later."""
+        """There was no answer, or one (with these headers) that says later."""
         wanted = retry_after(headers, datetime.now(UTC)) if headers is not None else None
         delay = self._backoff.delay(self._circuit.failures + 1, wanted)
         self._circuit.failed(self._clock(), delay, wanted)
@@ -67,14 +67,14 @@ class Gate:
         self._warn_once("failing", "is not taking events (%s); they wait in the journal and are tried again", why)
 
     def park(self, why: str) -> None:
-        """The vendor takes nothing as it is set up."""
+        """The vendor takes nothing with these settings."""
         self.parked = Parked(why, self._clock())
         self._circuit.released()
         self._on_park(why[:WORDS])
         self._warn_once("parked", "is parked (%s). Nothing is lost; correct its settings and start again", why)
 
     def succeeded(self) -> None:
-        """The vendor has answered about what it was sent."""
+        """The vendor has answered about the items of a request."""
         self._circuit.succeeded()
         self.parked = self.trouble = None
         self._on_park(None)

@@ -1,7 +1,7 @@
-"""What one vendor has taken, refused and taught: its cursor while this process ships to it, and its dead letters.
+"""One vendor's settled events: its cursor while this process ships to it, and its dead letters.
 
-The sender reports each answer here. An answer is written down one request at a time, so that after a crash at most the
-requests under way are sent again.
+The sender reports each answer here. Each request is written down by itself, so that after a crash at most the requests
+under way are sent again.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from eventtree.tree.filter import judge_of
 from eventtree.vendors import Vendor
 
 LOST = ("by_user", "damaged")
-"""Reasons for which events are dropped whose records are there no more."""
+"""Reasons for dropping events whose records are gone."""
 
 
 class Ledger:
     """The counts of one vendor, as its sender's `Outcome`.
 
-    With `takes_over`, those of `VENDOR.FINGERPRINT`: older settings of the vendor, under which trees were recorded.
+    With `takes_over`, the counts of `VENDOR.FINGERPRINT`: older settings of the vendor, which trees name.
     """
 
     def __init__(self, journal: Journal, vendor: Vendor, *, all_trees: bool, takes_over: str | None) -> None:
-        """Read nothing yet: the cursor belongs to whoever has the vendor's lock. `all_trees` is a replay's."""
+        """Read nothing yet: the cursor belongs to the process with the vendor's lock. `all_trees` means a replay."""
         self.vendor = vendor
         self.files = journal.files
         self.all_trees = all_trees
@@ -42,33 +42,33 @@ class Ledger:
         self.fingerprint = self.name.rsplit(".", 1)[1]
         self.keeps = judge_of(vendor.keep)
         self.wanted: set[str] = set()
-        """Trees that were left out and are to be sent after all: there is feedback on them by which they are kept."""
+        """Trees that `keep` left out and that are sent after all, since feedback on them fits `keep`."""
         self.dead = DeadLetters(journal.files, f"{self.name}.dead", vendor.routes)
         self.warn_once = Warnings(vendor.name)
         self.cursor: Cursor
-        """For callers that know that it is open."""
+        """The same cursor, for callers that know it is open."""
         self.opened: Cursor | None = None
         """The cursor, while this process ships to the vendor."""
         self.refused_feedback: set[str] = set()
-        """Keys of feedback that was refused while it is being sent."""
+        """Keys of feedback that was refused in the present round."""
 
     def open(self) -> Cursor:
-        """Read the cursor, and own it from here on; the caller holds the vendor's lock."""
+        """Read the cursor, to write it from here on; the caller holds the vendor's lock."""
         self.opened = self.cursor = cursor = Cursor(self.files, f"{self.name}.cursor")
         cursor.take_over()
         if self.takes_over is not None:
-            # Other settings may have other projects: they are asked for again.
+            # Other settings may mean another project, so ids are looked up again.
             cursor.learned = {k: v for k, v in cursor.learned.items() if self.vendor.lookup_of(k) is None}
         return cursor
 
     # -- trees --------------------------------------------------------------------------------------------------------
 
     def is_for_us(self, tree: LoggedTree) -> bool:
-        """Whether a tree was recorded for this vendor and these settings; a replay takes all that may leave."""
+        """Whether a tree was recorded for this vendor and these settings; a replay takes all trees that may be sent."""
         return self.takes(tree.refs)
 
     def takes(self, named: Refs | None) -> bool:
-        """Whether what names these vendors is for this one."""
+        """Whether a tree or feedback that names these vendors is for this one."""
         if {"name": self.vendor.name, "fingerprint": self.fingerprint} in (named or ()):
             return True
         if not self.all_trees or not named or is_local(self.fingerprint):
@@ -79,36 +79,36 @@ class Ledger:
         return may_leave
 
     def has_settled(self, tree_id: str) -> bool:
-        """Whether a tree of that id was sent to this vendor before, and not only parts of it that came apart."""
+        """Whether a tree with this id was sent to this vendor before, and not only parts of it, apart."""
         if self.opened is None or self.is_wanted(tree_id):
             return False
         is_replayed = self.opened.foreign.get(tree_id)
         return tree_id in self.opened.settled and (is_replayed is None or (self.all_trees and is_replayed))
 
     def is_left_out(self, tree_id: str) -> bool:
-        """Whether the tree was left out (`keep`), and is to stay so."""
+        """Whether `keep` left the tree out, and still does."""
         return tree_id in self.cursor.left_out and not self.is_wanted(tree_id)
 
     def is_wanted(self, tree_id: str) -> bool:
-        """Whether a tree that was left out is to be sent after all: by a replay, or since there is feedback on it."""
+        """Whether a tree that `keep` left out is sent after all: by a replay, or since there is feedback on it."""
         return tree_id in self.cursor.left_out and (self.all_trees or tree_id in self.wanted)
 
     def settled_of(self, tree: LoggedTree) -> Mapping[str, int]:
-        """Log → up to where the lines of a tree were settled with earlier parts of it."""
+        """Log → end of a tree's lines that were settled with earlier parts of it."""
         if self.is_wanted(tree.id):
             return {}
         spans = self.cursor.settled.get(tree.id)
         if spans is not None:
             return spans
-        # All before the offset is settled, except trees recorded for others, which only a replay sends.
+        # All trees before the offset are settled, except those of other vendors, which only a replay sends.
         return self.cursor.replayed if self._is_replay(tree) else self.cursor.offsets
 
     def settle(self, tree: LoggedTree, events: int, dropped: Counter[str], left_out: int = 0) -> None:
-        """Write down that nothing is left to do for a tree; so many of its events were left out for now."""
+        """Record that a tree is settled; `left_out` of its events were left out by `keep`."""
         is_replay = self._is_replay(tree)
         uncounted = events if is_replay else tree.joined_events
         apart = events if tree.is_apart and not self.has_settled(tree.id) else 0
-        # What the vendor has taken may have been cleared, or damaged, since: no event is delivered and lost.
+        # Events that the vendor has taken may have been cleared or damaged since: none is counted as both.
         over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
         for reason in LOST:
             if (less := max(0, min(over, dropped[reason]))) > 0:
@@ -128,18 +128,18 @@ class Ledger:
     def _is_replay(self, tree: LoggedTree) -> bool:
         if not self.all_trees or tree.names(self.vendor.name, self.fingerprint):
             return False
-        # Whom a cleared root named it is still for.
+        # A cleared tree is still for the vendors that its root named.
         return tree.vendors is not None or not self.has_settled(tree.id) or self.cursor.foreign.get(tree.id, False)
 
     # -- answers, as the sender reports them --------------------------------------------------------------------------
 
     def park(self, why: str | None) -> None:
-        """Keep why the vendor takes nothing. What takes over stays parked until all was sent, for a next start."""
+        """Record why the vendor is parked. A takeover stays parked until it is complete, in case of a restart."""
         if why is not None or self.takes_over is None:
             self.cursor.park(why)
 
     def taken(self, items: Sequence[Item]) -> None:
-        """Write down that the vendor has these: they are never sent again."""
+        """Record that the vendor has taken these items: they are never sent again."""
         self._acknowledge(items, dead=False)
 
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
@@ -151,14 +151,14 @@ class Ledger:
         self.warn_once("dead", "refused an event (%s); `eventtree report` counts them, the journal keeps them", status)
 
     def buried(self, item: Item, words: str) -> None:
-        """Keep a tree that the vendor's code cannot encode: its server was never asked."""
+        """Keep a tree that the vendor's code cannot encode as a dead letter; its server was not asked."""
         self.dead.add((item,), None, words)
         self._acknowledge((item,), dead=True)
         self.warn_once("buried", "got nothing of a tree: %s. It is a dead letter", words)
 
     def rejected(self, items: Sequence[Item], words: str) -> None:
-        """Count items that the vendor left out of a request, and that must not be sent again."""
-        # As dead letters given up: if the second line is lost, they count as dead, and the law holds.
+        """Count items as dropped that the vendor left out of a request, and that must not be sent again."""
+        # First as dead: if the second line is lost they count as dead, and the sums still add up.
         self._acknowledge(items, dead=True)
         self.cursor.forgo(sum(len(item.event_ids) for item in items), REJECTED)
         self.warn_once(REJECTED, "took a request but for some of its events (%s); the report counts them", words)

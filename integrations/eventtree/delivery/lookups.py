@@ -1,6 +1,6 @@
-"""What replies teach: the ids that fill the `{names}` in a vendor's addresses, and words that may be kept.
+"""Looking up the ids that fill the `{names}` in a vendor's paths, and masking texts of its replies.
 
-An id is asked for once, before the first request that needs it, and remembered in the vendor's cursor.
+An id is looked up once, before the first request that needs it, and remembered in the vendor's cursor.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from eventtree.serializer.vendor import Vendor, json_in
 Ask = Callable[[Request], Awaitable[Reply]]
 
 LOOKED_AT = 1 << 16
-"""Bytes of a vendor's words that are searched for its key."""
+"""Bytes of a reply's text that are searched for the vendor's key."""
 OWN_NAME = ":"
-"""Stands in names of lookups that hold a value of a tree's own (`{kind:VALUE}`)."""
+"""Part of a lookup's name that holds a value of the tree itself (`{kind:VALUE}`)."""
 ID = re.compile(r"[A-Za-z0-9._~:@=+-]{1,256}")
-"""An id that a vendor gave: what else stands there (a page of HTML, a line break) is not learned."""
+"""The form of a vendor's ids. Anything else (a page of HTML, a line break) is not used."""
 
 
 class RefusedNameError(Exception):
-    """A vendor refuses what a tree itself names (its experiment): no setting of ours can change that."""
+    """The vendor refuses a name in the tree itself (its experiment), which no setting can change."""
 
     def __init__(self, reply: Reply) -> None:
-        """Keep the answer."""
+        """The error of a reply."""
         super().__init__(f"HTTP {reply.status}")
         self.reply = reply
 
 
 class Replies:
-    """Texts out of a vendor's replies, fit for disk and logs: some vendors echo the key they refuse."""
+    """Texts of a vendor's replies, made safe for disk and logs: some vendors echo the key they refuse."""
 
     def __init__(self, vendor: Vendor) -> None:
-        """Mask the vendor's secrets, and what looks like one."""
+        """Mask the vendor's secrets, and texts that look like one."""
         self._vendor = vendor
         self._masks = [masking(secret) for secret in vendor.secrets()]
         self._mask_secrets = known_secrets()
 
     def words(self, reply: Reply) -> str:
-        """The first of a reply's text."""
+        """The beginning of a reply's text, masked."""
         # Masked before it is shortened: half a key would not be found.
         text = self._vendor.words_in(reply.body[:LOOKED_AT]).decode("utf-8", "replace").replace("\0", "�")
         return self.masked(text)[:WORDS]
@@ -59,7 +59,7 @@ class Replies:
         return self._mask_secrets(self._mask_keys(text))
 
     def is_id(self, text: str) -> bool:
-        """Whether an answer gave an id: it may hold anything, and even echo the key, where one is looked for."""
+        """Whether a text is a valid id: an answer may hold anything in its place, even the key."""
         return ID.fullmatch(text) is not None and self._mask_keys(text) == text
 
     def _mask_keys(self, text: str) -> str:
@@ -69,10 +69,10 @@ class Replies:
 
 
 class Lookups:
-    """The names in a vendor's addresses, and what the cursor remembers of them."""
+    """The `{names}` in a vendor's paths, and their values in the cursor."""
 
     def __init__(self, vendor: Vendor, cursor: Callable[[], Cursor], replies: Replies, ask: Ask, gate: Gate) -> None:
-        """`ask` sends a request and returns its answer; `cursor` is asked for where it is needed."""
+        """`ask` sends a request and returns its answer; `cursor` returns the vendor's cursor."""
         self._vendor = vendor
         self._cursor = cursor
         self._replies = replies
@@ -84,8 +84,8 @@ class Lookups:
         """A request's address with all names filled in.
 
         Raises:
-            RequestError: a name cannot be looked up now.
-            RefusedNameError: a name never can be.
+            RequestError: the value of a name cannot be looked up now.
+            RefusedNameError: the vendor refuses a name.
         """
         names, always = names_in(made.url), self._vendor.lookups()
         if not names and not always:
@@ -99,7 +99,7 @@ class Lookups:
         return fill(made.url, self._cursor().learned)
 
     def unlearn(self, made: Request) -> bool:
-        """Forget what lookups taught of this request's address; False if there is nothing of the kind."""
+        """Forget the looked-up values in this request's address; False if there are none."""
         learned = self._cursor().learned
         names = {lookup.name for lookup in self._vendor.lookups()} | set(names_in(made.url))
         stale = [name for name in names if name in learned and self._vendor.lookup_of(name) is not None]

@@ -1,4 +1,4 @@
-"""The law, per vendor and in events: accepted = delivered + waiting + dead + dropped(reason), across restarts."""
+"""The report: for each vendor, accepted = delivered + waiting + dead + dropped(reason), in events, across restarts."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from eventtree.journal.relayed import REPLICATED, all_vanished, lag
 from eventtree.journal.totals import RecordedSums, recorded_sums
 
 COUNT_TRIES = 3
-"""How often to count while others go on recording; then what was recorded is left out."""
+"""Times to count while other processes go on recording; after that, `recorded` is left out."""
 
 
 class VendorTotals(BaseModel):
-    """The sums of one vendor: each event it was to get is delivered, dead, dropped or waiting."""
+    """The sums of one vendor: each event for it is delivered, dead, dropped or waiting."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     """The vendor's `name`."""
     fingerprint: str
-    """Tells settings of one name apart (host, project, key) without showing them."""
+    """Identifies settings of one name (host, project, key) without showing them."""
     accepted: int = 0
     """Events recorded for the vendor."""
     delivered: int = 0
@@ -46,79 +46,79 @@ class VendorTotals(BaseModel):
     parked: str | None = None
     """The reason why delivery waits for other settings; None while it goes on."""
     feedback: dict[str, int] = Field(default_factory=dict)
-    """Feedback, which is no event and counts apart: how much is `waiting`, `delivered`, `dead`, or was dropped for a
-    reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree isn't there).
+    """Feedback, which is not counted among events: how much is `waiting`, `delivered`, `dead`, or was dropped for a
+    reason (`no_place`: the vendor can't take it; `no_end_user`, `no_user_text`: its tree was not sent).
     """
 
     apart: int = 0
-    """Of those delivered or dropped, events of other processes' trees whose rest is in another journal: sent by
-    themselves, under their parent's id where the vendor keys by id, else as trees of their own.
+    """Delivered or dropped events of trees that began in another process, with another journal. They were sent apart:
+    under their parent's id if the vendor's ids allow it, else as trees of their own.
     """
     recorded: int | None = None
-    """Events for this vendor as the processes that recorded them counted, and events that a replay sent: what
-    `accepted`, which delivery counts, must come to. None where a killed process took that count with it.
+    """Events for this vendor as counted by the recording processes, plus replayed ones. `accepted`, which delivery
+    counts, should be the same. None if a killed process had not written its count.
     """
     stalled: int | None = None
-    """The process that holds this vendor's lock, where it has done nothing for ten seconds (it is stopped, say)."""
+    """Id of the process with this vendor's lock, if it has done nothing for ten seconds (it is stopped)."""
 
     @property
     def is_local(self) -> bool:
-        """Whether its host is this machine: what waits for it goes to no other host, whatever settings come later."""
+        """Whether its host is this machine: events that wait for it are never sent to another host."""
         return record.is_local(self.fingerprint)
 
     @property
     def differs(self) -> bool:
-        """Whether more, or less, was accepted than had been recorded: events got lost between the two, or counted
-        twice. The law balances over them; this does not.
+        """Whether `accepted` differs from `recorded`: events were lost between the two, or counted twice. `unexplained`
+        does not show that.
         """
         return self.recorded is not None and self.recorded != self.accepted
 
     @property
     def unexplained(self) -> int:
-        """Events the law does not account for: always 0, or it is a bug."""
+        """Accepted events that no other sum accounts for: always 0, or it is a bug."""
         return self.accepted - self.delivered - self.waiting - self.dead - sum(self.dropped.values())
 
 
 class Report(BaseModel):
-    """The sums of one journal: every event recorded in it, by vendor."""
+    """The sums of one journal, by vendor."""
 
     model_config = ConfigDict(frozen=True)
 
     journal: str
     """The journal's folder, or `:memory:`."""
     events: int = 0
-    """Events recorded, as the processes that recorded them counted."""
+    """Recorded events, as counted by the recording processes."""
     vendors: dict[str, VendorTotals] = Field(default_factory=dict)
-    """By vendor name; a second destination of the same name bears its fingerprint too."""
+    """By vendor name; a second destination of the same name has its fingerprint added."""
     damaged_lines: int = 0
     """Lines of the log whose checksum is wrong."""
     lost_lines: int = 0
     """Lines of the log that are missing."""
     dropped: dict[str, int] = Field(default_factory=dict)
-    """Events of trees that name no vendor and were only counted: reason → events."""
+    """Events of trees without vendors that were only counted: reason → events."""
     newer_logs: tuple[str, ...] = ()
-    """Logs that a newer version of eventtree has written: left untouched, for that version to deliver."""
+    """Logs of a newer version of eventtree, which are left for that version to deliver."""
     unwritten_bytes: int = 0
-    """Records of this process that the disk has refused so far: they wait in memory, and are in no sum yet."""
+    """Size of this process's records that the disk refuses: they wait in memory, and are in no sum yet."""
     unreplicated_bytes: int | None = None
-    """What a collector's engine does not have yet of a relayed journal, whose vendor is `collector`; else None."""
+    """Size of a relayed journal's records that the collector's engine does not have yet; None without a relay."""
     lag_seconds: float | None = None
-    """Age of the oldest record of these."""
+    """Age of the oldest of these records."""
     unreplicated: int = 0
     """Trees of this process whose end the relay's engine did not acknowledge in time (`durable="engine"`)."""
     vanished: int = 0
-    """Processes elsewhere that a collector heard no more of, though they had not ended: a pod that was deleted with its
-    disk. What they recorded after their relay's last word is lost, and nobody can count it.
+    """Processes that a collector gets no more messages from, though they have not ended: pods that were deleted with
+    their disk. Records after their relay's last message are lost, and cannot be counted.
     """
     vanished_bytes: int = 0
-    """What those had recorded before that word and not sent yet."""
+    """Size of the records that these relays, by their last message, had not sent."""
     unknown_models: dict[str, int] = Field(default_factory=dict)
-    """Models no price is known for → how often they were met: by this process when it delivered, or, in what
-    `eventtree report` prints, in the newest trees of the journal.
+    """Models without a known price → how often they were used: in trees that this process delivered, or, in the output
+    of `eventtree report`, in the newest trees of the journal.
     """
     cut: dict[str, int] = Field(default_factory=dict)
-    """Field of `Bounds` → how often it cut something in this process that is no event: part of a value, a vendor's
-    reply, the track of an open run, a record that neither disk nor memory would take.
+    """Field of `Bounds` → how often it cut less than an event in this process: part of a value or of a vendor's reply,
+    an open run's entry, a record that neither disk nor memory accepted.
     """
     failures: dict[str, int] = Field(default_factory=dict)
     """Errors inside eventtree, by kind, in this process."""
@@ -130,7 +130,7 @@ class Report(BaseModel):
 
     @property
     def settled(self) -> bool:
-        """Nothing waits, nothing was refused, and every event is accounted for."""
+        """Whether nothing waits, nothing was refused, and every event is accounted for."""
         return not self.unwritten_bytes and not any(
             sums.waiting or sums.dead or sums.unexplained or sums.differs for sums in self.vendors.values()
         )
@@ -156,20 +156,20 @@ class Report(BaseModel):
 
 
 def totals_of(journal: Journal, key: Key, cursor: Cursor, found: Counts, known: RecordedSums) -> VendorTotals:
-    """One vendor's sums: what its cursor says, and the events of trees it has not settled."""
+    """One vendor's sums: those of its cursor, plus the events of unsettled trees."""
     unsettled = found.waiting[key]
     feedback = Counter(cursor.feedback)
     feedback["waiting"] = found.feedback[key]
     accepted, name = cursor.accepted + unsettled, f"{key[0]}.{key[1]}"
-    # Part of an unsettled tree may be with the vendor already.
+    # The vendor may have taken a part of an unsettled tree.
     partly = cursor.delivered + cursor.dead + cursor.dropped.total() - cursor.accepted
     dead, fates = cursor.dead, DeadLetters(journal.files, f"{name}.dead").fates()
-    for fate, events in fates.items():  # never more than there were: a letter may have been written, and not counted
+    for fate, events in fates.items():  # never more than counted: a crash may have come between a letter and its count
         fates[fate] = min(events, dead)
         dead -= fates[fate]
     delivered = cursor.delivered + fates.pop("delivered", 0)
     dropped = {reason: count for reason, count in sorted((cursor.dropped + fates).items()) if count}
-    # What a relay replicates it counts whoever it is for.
+    # A relay counts all events, whatever their vendors.
     uncounted = cursor.uncounted + (0 if name == REPLICATED else found.joined[key])
     return VendorTotals(
         name=key[0], fingerprint=key[1], accepted=accepted, delivered=delivered, dead=dead,
@@ -195,7 +195,7 @@ def make_report(
     more: Mapping[str, Any] = MappingProxyType({}),
     holders: Mapping[str, Cursor] = MappingProxyType({}),
 ) -> Report:
-    """Count the journal as it stands now. `holders` are this process's cursors: they know what a full disk does not.
+    """Count the journal now. `holders` are this process's cursors, which have lines that a full disk has refused.
 
     Raises:
         OSError: it cannot be read.
@@ -229,9 +229,9 @@ def make_report(
 
 
 def _totals(journal: Journal, holders: Mapping[str, Cursor]) -> tuple[Counts, RecordedSums, list[VendorTotals]]:
-    """The counts of one moment: anew where something was recorded meanwhile and the two witnesses differ by it.
+    """Consistent counts: they are repeated if something was recorded meanwhile and `accepted` and `recorded` differ.
 
-    The sums of logs are believed as long as all comes out even by them; else the logs themselves are read.
+    The stated sums of logs are trusted as long as everything adds up by them; else the logs are read.
     """
     trusts_sums = True
     for _ in range(COUNT_TRIES):

@@ -1,4 +1,4 @@
-"""Dead letters, sent again after their cause was corrected: the same requests, halved and shortened like any others."""
+"""Sending dead letters again after their cause was corrected; requests are halved and shortened as usual."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_FATES: Mapping[str, int] = MappingProxyType({})
 
 
 class Resent(NamedTuple):
-    """What became of one vendor's letters: how many were sent again, taken, and refused once more."""
+    """The result for one vendor: how many letters were sent again, taken, and refused again."""
 
     vendor: str
     letters: int
@@ -36,7 +36,7 @@ def resend_letters(journal: Journal, chosen: Sequence[Numbered], timeout: float)
     """Send letters again with this environment's settings, vendor by vendor, each for at most `timeout` seconds.
 
     Raises:
-        ConfigError: a vendor's settings are missing, or its letters are for a server on this machine alone.
+        ConfigError: a vendor's settings are missing, or its letters were for a server on this machine.
         JournalError: another process is delivering to the vendor.
     """
     for name, letters in by_name(chosen).items():
@@ -53,20 +53,20 @@ def resend_letters(journal: Journal, chosen: Sequence[Numbered], timeout: float)
 
 
 class _Letters:
-    """The letters of one vendor while they are being sent again: which are taken, and which refused once more."""
+    """The letters of one vendor while they are sent again: which were taken, and which were refused again."""
 
     def __init__(self, journal: Journal, vendor: Vendor, name: str) -> None:
         self.dead = DeadLetters(journal.files, f"{name}.dead")
         self.cursor = Cursor(journal.files, f"{name}.cursor")
         if name != f"{vendor.name}.{vendor.fingerprint(journal.salt)}":
-            self.cursor.learned = {}  # other settings may have other projects
+            self.cursor.learned = {}  # other settings may mean another project
         self.done: set[tuple[str, str]] = set()
         """Tree and key of the letters the vendor has taken."""
         self.refused_again: dict[tuple[str, str], tuple[int | None, str]] = {}
         """Tree and key of the letters the vendor has refused again → status and words."""
 
     def park(self, why: str | None) -> None:
-        """Nothing: whether the vendor's trees wait is not for its letters to say."""
+        """Do nothing: dead letters do not park the vendor's trees."""
 
     def taken(self, items: Sequence[Item]) -> None:
         self._settle(items, "delivered")
@@ -82,7 +82,7 @@ class _Letters:
         self.keep_left({fate: sum(len(item.event_ids) for item in items)})
 
     def keep_left(self, fates: Mapping[str, int] = NO_FATES) -> None:
-        """Leave the letters that were not taken, with the newest words: after each answer, whatever ends this process.
+        """Keep the letters that were not taken, with the newest words. Called after each answer, in case of a crash.
 
         Raises:
             OSError: the disk refuses; all letters stay.
@@ -100,7 +100,7 @@ def resend(journal: Journal, vendor: Vendor, name: str, letters: Sequence[Letter
     """Send letters of `name` (`VENDOR.FINGERPRINT`) with the settings of `vendor`, which may have been corrected.
 
     The caller has the vendor's lock. Takes at most `timeout` seconds; returns how many letters were taken, and how many
-    were refused again. What is left stays a dead letter.
+    were refused again. Letters that are not taken stay.
     """
     return asyncio.run(_resend(journal, vendor, name, letters, timeout))
 

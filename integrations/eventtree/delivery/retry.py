@@ -1,4 +1,4 @@
-"""When to try again: what a status means, how long to wait, and when to leave a vendor alone. Pure: no clock, no sleep.
+"""Retry policy: what a status means, how long to wait, and when to stop asking a vendor. Pure: no clock, no sleep.
 
 A vendor's requests all pass its one `Circuit`:
 
@@ -21,15 +21,15 @@ from enum import StrEnum
 FIRST_DELAY = 0.5
 LONGEST_BACKOFF = 30.0
 LONGEST_DELAY = 300.0
-"""No `Retry-After` keeps a vendor waiting longer."""
+"""A longer `Retry-After` is cut to this."""
 OPEN_AFTER = 5
 PROBE_POLL = 0.5
-"""While another request is the probe, the others ask again this soon."""
+"""Interval at which other requests check whether the probe has ended."""
 PROBE_LEASE = 60.0
-"""A probe that has reported nothing for so long is taken for lost."""
+"""A probe without a result for so long counts as lost."""
 PARKED_SECONDS = 300.0
 _CHANCE = random.SystemRandom()
-"""Its own: the sequence that an app has seeded stays the app's, and forked processes do not wait in step."""
+"""A generator of our own, so that the app's seeded sequence is not used up, and forked processes wait differently."""
 
 
 class Act(StrEnum):
@@ -41,26 +41,26 @@ class Act(StrEnum):
     SPLIT = "split"
     """Too large: halve; a single item is shortened, then a dead letter."""
     BISECT = "bisect"
-    """Something in it is refused: halve down to the item, which is a dead letter."""
+    """An item is refused: halve until it is found; it becomes a dead letter."""
     PARK = "park"
-    """Nothing will be taken as things are set up: keep all, say so once, look again every five minutes."""
+    """The vendor takes nothing with these settings: keep everything, log it once, try again every five minutes."""
 
 
 BY_STATUS: Mapping[int, Act] = {
     **dict.fromkeys((408, 425, 429, 499), Act.RETRY),
     413: Act.SPLIT,
-    # Who we are, where we send and how, not what: key, payment, route, method, proxy, format, protocol, law.
+    # Errors of key, payment, route, method, proxy, format, protocol or law: no other content would be taken either.
     **dict.fromkeys((401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426, 431, 451), Act.PARK),
     **dict.fromkeys((501, 505, 511), Act.PARK),
 }
 BY_CLASS: Mapping[int, Act] = {2: Act.DELIVERED, 3: Act.PARK, 4: Act.BISECT}
-"""First digit → act, where the status itself is not named. What is in neither (1xx, 5xx, nonsense) is tried again."""
+"""First digit → act, for a status that `BY_STATUS` does not name. Any other (1xx, 5xx, nonsense) is tried again."""
 
 
 def act_of(status: int, overrides: Mapping[int, str], *, idempotent: bool = False) -> Act:
     """The step for an answer's status. `overrides` are the vendor's own; with `idempotent` a conflict is a delivery.
 
-    For a request of several items a 409 tells nothing about each: pass `idempotent` for single items only.
+    A 409 does not say which item of several it is about: pass `idempotent` for single items only.
     """
     if status in overrides:
         return Act(overrides[status])
@@ -70,7 +70,7 @@ def act_of(status: int, overrides: Mapping[int, str], *, idempotent: bool = Fals
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds the vendor asks to wait, at most 300; None if it asks nothing that makes sense. `now` is aware."""
+    """Seconds the vendor asks to wait, at most 300; None if it asks for none in a valid form. `now` is aware."""
     text = headers.get("retry-after", "").strip()
     if not text or len(text) > 100:
         return None
@@ -85,14 +85,14 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 class Backoff:
-    """Delays that double from 0.5 s to 30 s, with full jitter while a vendor may just be hiccuping.
+    """Delays that double from 0.5 s to 30 s, with full jitter for the first failures.
 
-    Once the circuit is open (from the fifth failure on) the jitter covers the upper half only: enough to keep many
-    processes apart, and a floor under the interval.
+    Once the circuit is open (from the fifth failure on) the jitter covers the upper half only, so that there is a
+    shortest interval, and processes still wait differently.
     """
 
     def __init__(self, *, uniform: Callable[[float, float], float] = _CHANCE.uniform) -> None:
-        """Take the source of chance."""
+        """`uniform` gives random numbers."""
         self._uniform = uniform
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float:
@@ -104,9 +104,9 @@ class Backoff:
 
 @dataclass(slots=True)
 class Circuit:
-    """One vendor's state of health, shared by all its requests. Times are monotonic seconds given by the caller.
+    """The circuit breaker of one vendor, shared by all its requests. Times are monotonic seconds given by the caller.
 
-    Every attempt asks `begin(now)` and, once it may, ends in `failed`, `succeeded` or `released`.
+    Every attempt calls `begin(now)` until it returns True, and then one of `failed`, `succeeded` and `released`.
     """
 
     failures: int = 0
@@ -116,7 +116,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Only one request at a time is let through."""
+        """Whether only one request at a time may be sent."""
         return self.failures >= OPEN_AFTER
 
     def wait(self, now: float) -> float:
@@ -140,7 +140,7 @@ class Circuit:
         self.not_before = max(self.not_before, begun + delay, now + (retry_after or 0.0))
 
     def succeeded(self) -> None:
-        """The vendor answered, in whatever words but "later": requests flow again."""
+        """Any answer but "later": requests are sent as usual again."""
         self.failures = 0
         self.probe_since = None
         self.not_before = float("-inf")
@@ -152,11 +152,11 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A vendor that takes nothing as it is set up: why, and since when (monotonic). Park anew after a failed probe."""
+    """A vendor that takes nothing with its settings: why, and since when (monotonic). A failed probe parks anew."""
 
     reason: str
     since: float
 
     def wait(self, now: float) -> float:
-        """Seconds until the vendor is worth another look."""
+        """Seconds until the vendor is asked again."""
         return min(max(self.since + PARKED_SECONDS - now, 0.0), PARKED_SECONDS)

@@ -1,10 +1,10 @@
-"""Items to one vendor and answers back: how often to ask, what an answer means, when to make a request smaller.
+"""Sending items to one vendor: how often to try, what an answer means, when to make a request smaller.
 
     groups ──request──▶ turn (circuit, parked) ──▶ lookups ──▶ http ──▶ answer ─┬▶ taken, refused: to the outcome
                              ▲                                                  ├▶ halved, shortened: asked again
                              └────────────────── try again later ───────────────┘
 
-Nothing here knows trees or journals: a consumer sends what is due by it, `resend` sends dead letters by it.
+A sender knows no trees and no journal: consumers use it for due trees and feedback, `resend` for dead letters.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from eventtree.serializer.vendor import Vendor
 
 CUT_OFF_TRIES = 3
 LARGE_BYTES = 512 * 1024
-"""A request larger than this that is cut off so often is halved."""
+"""A request larger than this is halved after so many cut-off tries."""
 REJECTED = "rejected"
-"""Reason why events are dropped that a vendor left out of a request it took."""
+"""The reason for dropping events that a vendor left out of a request it has taken."""
 NO_PLACE = frozenset({*range(300, 400), 404, 405})
-"""Statuses that say that nothing is taken at an address."""
+"""Statuses that may mean a wrong address."""
 GZIP_LEVEL = 1
-"""A tenth of what is sent of text, for a few ms a megabyte."""
+"""Makes text ten times smaller, in a few ms a megabyte."""
 
 
 class Outcome(Protocol):
@@ -46,19 +46,19 @@ class Outcome(Protocol):
 
     @property
     def cursor(self) -> Cursor:
-        """The vendor's cursor: it remembers the ids and other values that replies taught, by name."""
+        """The vendor's cursor, which remembers ids and other values from replies, by name."""
 
     def taken(self, items: Sequence[Item]) -> None:
-        """The vendor has these."""
+        """The vendor has taken these items."""
 
     def refused(self, items: Sequence[Item], status: int | None, words: str) -> None:
-        """The vendor will never take these; `words` are its own."""
+        """The vendor will never take these items; `words` are its own."""
 
     def rejected(self, items: Sequence[Item], words: str) -> None:
-        """The vendor took a request without as many as these, and they must not be sent again."""
+        """The vendor took a request but for so many items, which must not be sent again."""
 
     def park(self, why: str | None) -> None:
-        """The vendor takes nothing as it is set up (why), or does again (None)."""
+        """The vendor takes nothing with its settings (why), or does again (None)."""
 
 
 class Sender:
@@ -67,7 +67,7 @@ class Sender:
     def __init__(
         self, vendor: Vendor, http: Http, outcome: Outcome, *, backoff: Backoff | None, clock: Callable[[], float]
     ) -> None:
-        """Send to `vendor`; `outcome` keeps count."""
+        """Send to `vendor`; each answer is reported to `outcome`."""
         self.vendor = vendor
         self.http = http
         self.outcome = outcome
@@ -80,15 +80,15 @@ class Sender:
         self._suspects = Suspects()
 
     async def send(self, waves: Iterable[Sequence[Group]]) -> set[str]:
-        """Send wave after wave; returns the trees of which something is stuck.
+        """Send wave after wave; returns the ids of trees with a stuck item.
 
-        An item is stuck when it alone is answered 5xx while nothing else is there to tell an outage from its own
+        An item is stuck if it alone is answered 5xx, and no other request shows whether that is an outage or its own
         fault. The rest of its tree waits with it; send the tree again after others.
         """
         stuck: set[str] = set()
 
         async def settle(groups: Iterator[Group]) -> None:
-            for group in paced(groups, each=True):  # several answers may be there at once
+            for group in paced(groups, each=True):  # several answers may come at once
                 try:
                     await self._settle(group, stuck)
                 except BaseException as error:
@@ -100,7 +100,7 @@ class Sender:
         for wave in waves:
             groups = iter(wave)  # one for all: each takes the next
             if len(wave) == 1:
-                await settle(groups)  # without a task of its own, as most are while delivery keeps up
+                await settle(groups)  # the usual case, without a task
                 continue
             # gather, not TaskGroup: a sender that is cancelled lets each request end or be cut by itself.
             await asyncio.gather(*(settle(groups) for _ in wave[: self.vendor.concurrency]))
@@ -108,14 +108,14 @@ class Sender:
 
     async def _settle(self, group: Group, stuck: set[str]) -> None:
         """Send a group's items until each is taken, refused or stuck: whole, then in smaller and smaller pieces."""
-        # What is left of a piece always goes before the pieces behind it: a child never comes before its parent.
+        # The rest of a piece is sent before the pieces behind it, so that no child comes before its parent.
         work = deque(self._suspects.pieces(group))
         while work:
             piece = work.popleft()
             piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
             if not piece.items:
                 continue
-            # Shortened before it is sent: a lone item that is too large for the vendor would only come back.
+            # Shortened before it is sent: a lone item that is too large for the vendor would be refused.
             piece.items = _fitting(piece.items, self.vendor)
             if piece.lone_tries:
                 await self.gate.pause(piece.lone_tries)
@@ -131,7 +131,7 @@ class Sender:
             except StuckError:
                 stuck.update(item.tree_id for item in piece.items)
                 continue
-            # From here on the vendor has answered. A body that speaks of each item counts more than the status.
+            # From here on the vendor has answered. A body with a verdict on each item counts more than the status.
             if verdict is not None:
                 left = self._take(made, reply, verdict)
                 work.extendleft(reversed(self._again(left, piece, reply)))
@@ -142,12 +142,12 @@ class Sender:
             elif act is Act.SPLIT and (smaller := _truncated(piece.items[0], self.vendor)):
                 work.appendleft(Piece((smaller,)))
             else:
-                # A lone item, as short as it can be: this one the vendor will never take.
+                # A lone item, as short as possible: the vendor will never take it.
                 self._refuse(piece.items, reply.status, self.replies.words(reply))
 
     def _again(self, items: Group, piece: Piece, reply: Reply) -> list[Piece]:
         """Pieces of the items that a partial success left out: halved at once, a lone item only a few times."""
-        # An answer that took others shows that the vendor is there.
+        # If it has taken others, the vendor is available.
         failed_at = self._suspects.passed - 1 if len(items) < len(piece.items) else piece.failed_at
         if len(items) > 1:
             return Piece(items, failed_at).halved()
@@ -157,14 +157,14 @@ class Sender:
         return [Piece(items, failed_at, lone_tries=piece.lone_tries + 1)] if items else []
 
     def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
-        """Note what an answer says of each item; the items that have to be sent again are returned."""
+        """Report the answer for each item; returns the items that must be sent again."""
         if not verdict.verified:
             self.warn_once(
                 "unverified", "answered %s with a body that cannot be read; counted as delivered", reply.status
             )
         if verdict.warning:
             self.warn_once("warning", "took a request and warns: %s", self.replies.masked(verdict.warning)[:WORDS])
-        # Learned before acknowledged: after a crash between the two the ids are known, and the items sent again.
+        # Ids before acknowledgements: after a crash in between, the ids are known and the items are sent again.
         learned = {name: value for name, value in verdict.learned.items() if self.replies.is_id(value)}
         if learned:
             self.outcome.cursor.learn(learned)
@@ -197,7 +197,7 @@ class Sender:
         idempotent = self.vendor.idempotent and len(made.items) == 1
         actions = {**self.vendor.status_actions, **self.vendor.routes[made.items[0].route].status_actions}
         gate, asked_anew = self.gate, False
-        # Each turn is one request. While the circuit is open, turns come one at a time, later and later.
+        # Each turn is one request. While the circuit is open, turns come one at a time, with growing pauses.
         while True:
             await gate.passed()
             try:
@@ -210,17 +210,17 @@ class Sender:
             except BaseException:
                 gate.released()
                 raise
-            # Verdict before status: some vendors report single items under an error's status.
+            # Verdict before status: some vendors report on single items with the status of an error.
             verdict = self._verdict(made, reply)
             took_nothing = verdict is not None and all(item.key in verdict.retry for item in made.items)
             if took_nothing and reply.status >= 500 and not self._suspects.has_passed_since(piece):
-                verdict = None  # and nothing shows that it takes others: it is away
+                verdict = None  # an outage: no other request shows that it takes anything
             if verdict is None and act is Act.RETRY:
                 gate.failed(f"HTTP {reply.status}", reply.headers)
                 if reply.status >= 500 and self._suspects.is_at_fault(piece):
                     return act, reply, None
             elif verdict is None and act is Act.PARK:
-                # What was learned long ago (a project's id) may be what is unknown: ask for it once more first.
+                # A remembered id (of a project) may be wrong by now: it is looked up again first.
                 asked_anew = not asked_anew and self.lookups.unlearn(made)
                 if asked_anew:
                     gate.released()
@@ -240,10 +240,10 @@ class Sender:
         self.gate.park(f"HTTP {reply.status}{at}: {self.replies.words(reply)}")
 
     def _unanswered(self, error: RequestError, piece: Piece, made: Request) -> None:
-        """Note that no answer came.
+        """Note that there was no answer.
 
         Raises:
-            UnansweredError: to so large a request none comes, as it seems.
+            UnansweredError: the request is large and was cut off too often.
         """
         self.gate.failed(str(error), error.headers)
         piece.cut_off += isinstance(error, UnansweredError)
@@ -253,14 +253,14 @@ class Sender:
     def _verdict(self, made: Request, reply: Reply) -> Verdict | None:
         try:
             return self.vendor.read_reply(made, reply.status, reply.body)
-        except BaseException as error:  # the boundary around each answer: what cannot be read says nothing
+        except BaseException as error:  # the boundary around each answer: an unreadable one gives no verdict
             if diagnostics.must_pass(error):
                 raise
             diagnostics.failed(f"reading an answer of {self.vendor.name}", error)
             return None
 
     def _packed(self, made: Request, url: str) -> Request:
-        """The request as it goes out."""
+        """The request with its address, compressed if the vendor accepts that."""
         if self.vendor.compresses(made.items[0].route):
             content = gzip.compress(made.content, GZIP_LEVEL, mtime=0)
             return made._replace(url=url, content=content, headers={**made.headers, "Content-Encoding": "gzip"})
@@ -276,7 +276,7 @@ class Sender:
 
 
 def _fitting(items: Group, vendor: Vendor) -> Group:
-    """A lone item that is larger than the vendor takes, shortened by structure before it is sent."""
+    """A lone item that is larger than the vendor accepts, shortened; any other group unchanged."""
     route = vendor.routes[items[0].route]
     before, after = route.envelope or (b"", b"")
     room = vendor.max_bytes - len(before) - len(after)
@@ -287,5 +287,5 @@ def _fitting(items: Group, vendor: Vendor) -> Group:
 
 
 def _truncated(item: Item, vendor: Vendor) -> Item | None:
-    """A lone item that was refused for its size, in half of it."""
+    """A lone item that was refused for its size, shortened to half of it."""
     return truncate_item(item, len(item.content) // 2, vendor.routes[item.route].format)

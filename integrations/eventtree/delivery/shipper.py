@@ -1,7 +1,7 @@
 """The thread that delivers: one per journal and process, one asyncio loop in it, a consumer per vendor.
 
-It starts with the first handler that names a vendor, again after a fork, and again should it ever have died. At exit
-it gets `exit_timeout` seconds; what is not sent then stays in the journal for the next start or `eventtree ship`.
+It starts with the first handler that names a vendor, again after a fork, and again if it has died. At exit it gets
+`exit_timeout` seconds; unsent trees stay in the journal for the next start or `eventtree ship`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ FLUSH_POLL_SECONDS = 0.01
 FLUSH_LONGEST_SECONDS = 0.1
 
 IMPORTED = ("httpx", "h11", "genai_prices.data_snapshot")
-"""Modules that delivery imports in its own thread, so that the app need not wait for them."""
+"""Modules that delivery imports in its own thread, so that the app does not wait for them."""
 FORK_SECONDS = 5.0
-"""A fork waits this long for these imports: a child would keep a half-imported module for ever."""
+"""Longest time that a fork waits for these imports: a half-imported module would stay so in the child."""
 _importing = threading.Lock()
 
 
@@ -52,7 +52,7 @@ def _import_all() -> None:
             try:
                 importlib.import_module(name)
             except ImportError:
-                continue  # whoever needs it says so
+                continue  # an error follows where the module is needed
 
 
 class Shipper(LoopThread):
@@ -62,7 +62,7 @@ class Shipper(LoopThread):
     part = "delivery"
 
     def __init__(self, journal: Journal, *, all_trees: bool = False) -> None:
-        """Nothing runs before `serve`. With `all_trees`, send also what does not name the vendor."""
+        """Nothing runs before `serve`. With `all_trees`, also trees that do not name the vendor are sent."""
         self.journal = journal
         self.all_trees = all_trees
         self.vendors: dict[str, Vendor] = {}
@@ -73,17 +73,17 @@ class Shipper(LoopThread):
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin without a thread: in a child the parent's does not exist, and `ensure` starts one of its own."""
+        """Start without a thread: the parent's does not exist in a child; `ensure` starts one."""
         self.consumers: dict[str, Consumer] = {}
         self._clients: list[Http] = []
-        """One for each consumer: a pool of connections looks at all it has for each request."""
+        """One client for each consumer: a pool scans all its connections at each request."""
         super().after_fork()
 
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
         """Deliver to these vendors too; starts the thread unless delivery is left to another process.
 
-        Prices, tokenizer and bounds are those of the last settings that have any; a vendor without a `keep` of its own
-        has that of its settings.
+        Prices, tokenizer and bounds are those of the last settings that set them; a vendor without a `keep` of its own
+        gets that of its settings.
 
         Raises:
             ConfigError: the settings' price table is wrong.
@@ -101,7 +101,7 @@ class Shipper(LoopThread):
             vendors = [v if v.keep is not None else v.model_copy(update={"keep": settings.keep}) for v in vendors]
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
         self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
-        # A running loop learns of new vendors by a call; one that starts finds them in the table.
+        # A running loop is called for new vendors; a starting one finds them in the table.
         if self._loop is not None and fresh:
             self._call(self._add_consumers)
         self.ensure()
@@ -112,21 +112,21 @@ class Shipper(LoopThread):
             super().ensure()
 
     def wake(self) -> None:
-        """Make every consumer look for work now."""
+        """Let every consumer look for work now."""
         self._call(self._wake_consumers)
 
     def flush(self, timeout: float | None = None) -> Report:
         """Wait until every finished tree of this process is settled at every vendor, or `timeout` seconds have passed.
 
-        The first time, also what processes before it left for its vendors. Returns the report; what is still waiting
-        stands in it. Does not raise.
+        The first call also waits for trees that earlier processes left for its vendors. Returns the report, which
+        counts the events that still wait. Does not raise.
         """
         self.wait(float("inf") if timeout is None else time.monotonic() + timeout)
         return self.report()
 
     def wait(self, deadline: float) -> None:
-        """Wait as `flush` does, until `deadline` (monotonic seconds) at most; counts nothing that it need not."""
-        # Lines that still wait for the disk cannot be delivered, so they go first; then there must be a thread.
+        """Wait as `flush` does, until `deadline` (monotonic seconds) at most, without making a report."""
+        # First the lines that still wait for the disk, which cannot be delivered before; then the thread.
         self.journal.flush_held()
         self.ensure()
         pause = FLUSH_POLL_SECONDS
@@ -135,12 +135,12 @@ class Shipper(LoopThread):
             if not self._is_something_left(deadline) or time.monotonic() >= deadline or self._stopping:
                 return
             if self.deliver and (self._thread is None or not self._thread.is_alive()):
-                return  # nobody ships, so nothing would change
+                return  # without a thread nothing would change
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(2 * pause, FLUSH_LONGEST_SECONDS)  # each look counts all trees that wait
 
     def report(self) -> Report:
-        """The sums as they stand."""
+        """The present sums."""
         failures = {
             **diagnostics.failures,
             **{f"prices: {name}": count for name, count in self.pricer.failures.items()},
@@ -157,7 +157,7 @@ class Shipper(LoopThread):
     def _is_something_left(self, deadline: float) -> bool:
         """True while a vendor of this process still has finished trees to receive, its own or an earlier process's."""
         try:
-            # The loop's own consumers answer cheaply; only vendors of other processes need a count of the logs.
+            # This process's consumers answer cheaply; only for vendors of other processes the logs are counted.
             served = self._ask(self._served, deadline)
             if served is None or any(served.values()):
                 return True
@@ -167,8 +167,8 @@ class Shipper(LoopThread):
             return deadline < float("inf")
 
     def _served(self) -> dict[Key, bool]:
-        """Vendors that this process ships to (or that are parked, which no flush could wait for) → whether anything is
-        left to send. Runs in the loop's thread.
+        """Vendors that this process ships to, or that are parked → whether trees are left to send (a flush does not
+        wait for a parked one). Runs in the loop's thread.
         """
         found: dict[Key, bool] = {}
         is_alone = all(process_of(name) == self.journal.process for name in self.journal.all_logs())
@@ -177,12 +177,12 @@ class Shipper(LoopThread):
             if consumer.sender.gate.parked is not None:
                 found[key] = False
             elif consumer.feed is not None:
-                # What killed processes left is waited for too, once.
+                # Trees of killed processes are waited for too, once.
                 found[key] = not consumer.is_through_with(self.journal.process) or not (consumer.caught_up or is_alone)
         return found
 
     def _ask(self, question: Callable[[], T], deadline: float) -> T | None:
-        """The answer of the loop's thread; None if there is none yet (it is busy, or starting)."""
+        """The answer of the loop's thread; None if it does not answer in time (it is busy, or starting)."""
         if self._loop is None or self._thread is None or not self._thread.is_alive():
             return None if self.deliver and self.vendors and not self._stopping else question()
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -190,7 +190,7 @@ class Shipper(LoopThread):
         def reply() -> None:
             try:
                 answer.set_result(question())
-            except Exception as error:  # noqa: BLE001  (whoever asks gets it)
+            except Exception as error:  # noqa: BLE001  (the caller gets it)
                 answer.set_exception(error)
 
         self._call(reply)
@@ -201,7 +201,7 @@ class Shipper(LoopThread):
 
     def _prepare(self) -> None:
         _import_all()
-        own_version()  # looked up on the disk once, and told in every row
+        own_version()  # read from the disk once; every row has it
 
     def _open(self) -> None:
         self.consumers = {}
@@ -222,7 +222,7 @@ class Shipper(LoopThread):
             await keep_tidy(self.journal, lambda: self.bounds, self._held)
 
     async def _close(self) -> None:
-        # An answer that nobody reads is asked for again by whoever comes next: no request begins, those there are end.
+        # No request begins any more, and those under way may end: an unread answer would mean sending it again.
         senders, end = [consumer.sender for consumer in self.consumers.values()], time.monotonic() + self._patience
         for sender in senders:
             sender.gate.is_closed = True
@@ -238,7 +238,7 @@ class Shipper(LoopThread):
             await client.close()
 
     def _held(self) -> list[str]:
-        """Names of the locks this process has: of what it ships to."""
+        """Names of the locks that this process holds."""
         return [consumer.name for consumer in self.consumers.values() if consumer.cursor is not None]
 
     def _wake_consumers(self) -> None:
@@ -246,8 +246,8 @@ class Shipper(LoopThread):
             consumer.wake()
 
     def _add_consumers(self) -> None:
-        """A consumer for each vendor, and for what is parked under older settings; new settings replace parked ones."""
-        # A consumer that is not parked keeps its settings until it is: what it sends now, it can send.
+        """Make a consumer for each vendor, and for older settings that are parked; new settings replace parked ones."""
+        # A consumer that is not parked keeps its settings, with which it can send.
         fresh, vendors = [], dict(self.vendors)  # the app's thread may add one at any moment
         for name, vendor in paced(vendors.items(), each=True):
             known = self.consumers.get(name)
@@ -257,7 +257,7 @@ class Shipper(LoopThread):
         if not self.all_trees:
             for name, vendor in list(reconfigured(self.journal, vendors, self.consumers)):
                 fresh.append(self._make_consumer(name, vendor, takes_over=name))
-        # All take their locks before the first one reads: so they begin level, and each tree is read once for all.
+        # All take their locks before the first one reads, so that they begin level and each tree is read once for all.
         for consumer in paced(fresh, each=True):
             try:
                 consumer.hold()
@@ -280,14 +280,13 @@ class Shipper(LoopThread):
 def reconfigured(
     journal: Journal, vendors: Mapping[str, Vendor], consumers: Mapping[str, Consumer]
 ) -> Iterator[tuple[str, Vendor]]:
-    """`VENDOR.FINGERPRINT` of what is parked though `vendors` (by such a name) has newer settings: those.
+    """`VENDOR.FINGERPRINT` of older settings whose trees newer settings in `vendors` take over, with these.
 
-    A fingerprint identifies settings, a name the vendor: a vendor that answered 401, 403, 404 or 3xx
-    goes on as soon as a process has other settings for its name (another key, host or project). What was recorded under
-    settings that no vendor was parked with waits for these very settings. The same settings have another fingerprint
-    where a process could not have the journal's salt: that is theirs too. What was recorded for a server on this
-    machine (a test's) stays here, and such a server gets nothing that was meant for the vendor. A journal that cannot
-    be read yields nothing.
+    A fingerprint identifies settings, a name the vendor. A vendor that answered 401, 403, 404 or 3xx goes on as soon as
+    a process has other settings for its name (another key, host or project). Trees recorded under settings that are not
+    parked wait for these settings. The same settings have another fingerprint if a process could not read the journal's
+    salt; they take over that one too. Trees for a server on this machine (a test's) are never sent elsewhere, nor other
+    trees to such a server. Yields nothing if the journal cannot be read.
     """
     newest = {vendor.name: (name, vendor) for name, vendor in vendors.items()}
     try:
@@ -351,7 +350,7 @@ _exit_seconds = 0.0
 
 
 def _flush_at_exit() -> None:
-    # Called twice: before the pools close, and at exit for what other threads recorded since. Both share the seconds.
+    # Called twice: before the pools close, and at exit for later records of other threads. Both share the seconds.
     global _exit_seconds
     for shipper in all_shippers():
         left = shipper.exit_timeout * WAIT_SHARE - _exit_seconds
@@ -362,18 +361,18 @@ def _flush_at_exit() -> None:
 
 
 def _at_exit() -> None:
-    # Deliver, then end the threads: none of ours runs while the interpreter is torn down.
+    # Deliver, then end the threads: none of them may run while the interpreter is torn down.
     _flush_at_exit()
     for shipper in all_shippers():
         shipper.stop(shipper.exit_timeout * STOP_SHARE)
 
 
 _forking: list[bool] = []
-"""For each fork under way, whether it holds `_importing`."""
+"""For each fork in progress, whether it holds `_importing`."""
 
 
 def _before_fork() -> None:
-    # A fork in the middle of an import would leave the child a module that never becomes whole.
+    # A fork in the middle of an import would leave the child a half-imported module for ever.
     _forking.append(_importing.acquire(timeout=FORK_SECONDS))
 
 
@@ -383,7 +382,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    # New locks before anything uses them: the thread that had the old ones does not exist in the child.
+    # New locks first: the thread that held the old ones does not exist in the child.
     global _importing
     _importing = threading.Lock()
     _forking.clear()
@@ -392,7 +391,7 @@ def _after_fork_in_child() -> None:
 
 
 process.at_exit("delivery", _at_exit)
-# Most is sent here, while names can still be resolved; what other threads record as they end is sent at exit.
+# Most is sent here, while host names can be resolved; later records of other threads are sent at exit.
 process.before_pools_close(_flush_at_exit)
 process.around_fork(_before_fork, _after_fork_in_parent)
 process.after_fork("delivery", _after_fork_in_child)

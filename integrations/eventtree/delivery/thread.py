@@ -1,4 +1,4 @@
-"""A thread of ours with an event loop: started where it is needed, again after a fork, again should it have died."""
+"""A thread with an event loop: started when needed, again after a fork, and again if it has died."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WAIT_SHARE, STOP_SHARE = 0.85, 0.1
-"""Parts of `exit_timeout`: for delivery, and for ending the thread. The rest is what the interpreter needs itself."""
+"""Shares of `exit_timeout`: for delivery, and for ending the thread. The interpreter needs the rest."""
 
 
 class Workers(concurrent.futures.ThreadPoolExecutor):
-    """A thread of its own for each piece of work (resolving a name, sweeping), for which no exit waits.
+    """A new daemon thread for each piece of work (resolving a name, removing logs), which no exit waits for.
 
-    The interpreter's end joins a pool's threads, however long a name server is silent.
+    The interpreter's exit joins an ordinary pool's threads, however long a name server is silent.
     """
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
@@ -42,14 +42,14 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
 
 
 class LoopThread(ABC):
-    """Runs `_run` in a thread's loop until it is stopped. Nothing of it raises into the app."""
+    """Runs `_run` in a thread's event loop until it is stopped. None of its methods raises into the app."""
 
     thread_name: ClassVar[str]
     part: ClassVar[str]
-    """What its failures are counted under."""
+    """The name under which its failures are counted."""
 
     def after_fork(self) -> None:
-        """Begin without a thread: in a child the parent's does not exist."""
+        """Start without a thread: in a forked child the parent's does not exist."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -63,23 +63,23 @@ class LoopThread(ABC):
         if sys.is_finalizing():
             return  # a destructor records: a thread that starts now never runs, and its start is waited for
         if not self._guard.acquire(blocking=False):
-            return  # somebody is starting it: another thread, or the very call that a signal handler has interrupted
+            return  # it is being started: by another thread, or by the call that a signal handler has interrupted
         try:
             if self._thread is None:
                 self._loop = None
                 self._thread = threading.Thread(target=self._main, name=self.thread_name, daemon=True)
                 self._thread.start()
         except RuntimeError as error:
-            # The system has no thread left: what is recorded stays in the journal, and the next root tries again.
+            # The system has no thread left: records stay in the journal, and the next root tries again.
             self._thread = None
             diagnostics.failed(self.part, error)
         finally:
             self._guard.release()
 
     def stop(self, timeout: float = 1.0) -> None:
-        """End the thread; what takes longer than most of `timeout` is cut, and done again by whoever comes next."""
+        """End the thread. Work that takes longer than most of `timeout` is cut off, and done at the next start."""
         self._patience = timeout * WAIT_SHARE
-        # The flag first: a loop that is only starting looks at it, one that runs is ended by the call.
+        # The flag first: a loop that is just starting checks it, a running one is ended by the call.
         self._stopping = True
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -88,22 +88,22 @@ class LoopThread(ABC):
         self._stopping = False
 
     def _prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
-        """What takes long, in the thread before there is a loop."""
+        """Do slow work in the thread before the loop starts."""
 
     @abstractmethod
     def _open(self) -> None:
-        """Make what other threads' calls use: in the loop, before any can come."""
+        """Create the objects that calls from other threads use; runs in the loop before any call."""
 
     @abstractmethod
     async def _run(self) -> None:
-        """The work, until it is cancelled; none where a stop came before there was a loop (`_stopping`)."""
+        """Work until cancelled; return at once if `_stopping` was set before the loop started."""
 
     @abstractmethod
     async def _close(self) -> None:
-        """Clear up."""
+        """Clean up."""
 
     def _call(self, what: Callable[[], object]) -> None:
-        """Have something called in the loop's thread, if there is a loop."""
+        """Call a function in the loop's thread, if there is a loop."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
             try:
@@ -115,7 +115,7 @@ class LoopThread(ABC):
         diagnostics.mark_delivery_thread()
         try:
             self._prepare()
-            # Without asyncio's debug mode (`-X dev`), which would talk to the app's logs about our slices.
+            # Without asyncio's debug mode (`-X dev`), which would log our slices into the app's logs.
             asyncio.run(self._serve(), debug=False)
         except Exception as error:  # noqa: BLE001  (the thread's own boundary; `ensure` starts it anew)
             diagnostics.failed(self.part, error)
@@ -137,7 +137,7 @@ class LoopThread(ABC):
             await self._close()
 
     def _end(self) -> None:
-        """Once only: a second cancellation would cut short what the first one has begun to clear up."""
+        """Cancel the work, once only: a second cancellation would interrupt the clean-up after the first."""
         task, self._serving = self._serving, None
         if task is not None:
             task.cancel()

@@ -1,4 +1,4 @@
-"""What the delivery thread does beside sending: it shows that its process moves, and removes logs nobody needs."""
+"""The delivery thread's other work: heartbeats of its process, and the removal of settled logs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from eventtree.pace import Throttle
 TIDY_SECONDS = 60.0
 FIRST_TIDY_SECONDS = 0.5
 MEMORY_TIDY_SECONDS = 2.0
-"""Settled logs that may go are looked for this often."""
+"""Intervals between removals of settled logs."""
 
 
 async def keep_tidy(journal: Journal, bounds: Callable[[], Bounds], held: Callable[[], Iterable[str]]) -> None:
-    """Beat for each lock that is `held`, and sweep now and then; soon after the start too: many processes live seconds.
-
-    Whatever the vendors do meanwhile: who waits for one that is away has not stalled.
+    """Write the heartbeat of each `held` lock, and remove settled logs now and then: first soon after the start, since
+    many processes live for seconds only. It does not depend on the vendors: waiting for one is not being stopped.
     """
     in_memory = isinstance(journal.files, MemoryFiles)
     swept = asyncio.get_running_loop().time() - TIDY_SECONDS
@@ -42,14 +41,14 @@ async def keep_tidy(journal: Journal, bounds: Callable[[], Bounds], held: Callab
 
 
 async def _sweep(journal: Journal, bounds: Bounds, *, in_memory: bool) -> None:
-    """Remove settled logs that are old or too much; then see whether there is room for new trees. Never raises."""
+    """Remove settled logs that are too old or too large; then check for room for new trees. Never raises."""
     throttle = Throttle(lambda: journal.appended)
     try:
-        # A full disk first gets back all that is settled, whatever `kept_bytes` allows.
+        # If the disk is full, all settled logs are removed, whatever `kept_bytes` allows.
         kept = bounds.memory_bytes // 8 if in_memory else bounds.kept_bytes
         room, seconds = 0 if journal.held else kept, bounds.kept_days * 86_400
         await asyncio.to_thread(remove_settled, journal, kept_bytes=room, kept_seconds=seconds, on_line=throttle)
-        # Only then is it measured whether new trees may be recorded again.
+        # Only then: the removal may have made room for new trees.
         journal.look_for_room()
     except Exception as error:  # noqa: BLE001  (the disk refuses, or the system has no thread: delivery goes on)
         diagnostics.failed("sweeping the journal", error)

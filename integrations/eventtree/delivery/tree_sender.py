@@ -1,4 +1,4 @@
-"""Trees that are due, to one vendor: folded, encoded, sent, settled.
+"""Sending due trees to one vendor: fold, encode, send, settle.
 
     due trees ──fold──▶ plan (encode, waves, groups) ──▶ sender ──▶ answers ──▶ ledger
 
@@ -25,24 +25,24 @@ from eventtree.serializer.serialize import plan
 
 
 def _by_itself(part: EventTree) -> EventTree:
-    """A part of a tree that is elsewhere, as a tree; its root's metadata say what it continues."""
+    """A part of another journal's tree as a tree of its own; its root's metadata names the run it belongs below."""
     root = part.root.model_copy(update={"parent_id": None})
     return part.model_copy(update={"events": (root, *part.events[1:])})
 
 
 @dataclass(slots=True)
 class PendingTree:
-    """A tree on its way, and as what its events count once its items are taken."""
+    """A tree that is being sent, and how its events count once its items are taken."""
 
     logged: LoggedTree
     events: int = 0
     dropped: Counter[str] = field(default_factory=lambda: NONE_LOST)
     left_out: int = 0
-    """Events that the vendor does not get for now (`keep`)."""
+    """Events that `keep` leaves out."""
 
 
 class TreeSender:
-    """Sends the trees of a queue to one vendor. What cannot be settled goes back into the queue."""
+    """Sends the trees of a queue to one vendor. Trees that cannot be settled go back into the queue."""
 
     def __init__(
         self, ledger: Ledger, sender: Sender, folder: Folder, queue: DueTrees, feedback: FeedbackSender
@@ -59,7 +59,7 @@ class TreeSender:
         self.on_the_way: list[LoggedTree] = []
         """Trees taken from the queue that are not settled yet."""
         self._folded: list[Event] = []
-        """The events of large ones among these, until all of them are planned."""
+        """The events of large trees, which are freed with rests once all trees are planned."""
 
     async def send(self, due: list[LoggedTree]) -> None:
         """Fold, plan and send trees; settle each that has nothing left to send."""
@@ -91,10 +91,10 @@ class TreeSender:
                         self._settle_feedback(tree_id)
                         self.ledger.settle(one.logged, one.events, one.dropped, one.left_out)
             self.on_the_way = []
-            # Behind the others: while they pass, it shows whether the vendor or the stuck item is at fault.
+            # Behind the others: when they pass, the stuck item is at fault and not the vendor.
             self.queue.put_back((one.logged for tree_id, one in pending.items() if tree_id in stuck), behind=True)
         except BaseException:
-            # A cancelled or failed round loses nothing: trees that are not settled are due again, in their order.
+            # After a cancelled or failed round the trees that are not settled are due again, in their order.
             if self.ledger.opened is not None:
                 left = [tree for tree in due if not self.ledger.opened.is_settled(tree.id, tree.spans)]
                 self.queue.put_back(left)
@@ -148,7 +148,7 @@ class TreeSender:
             self.feedback.settle(one, tree_id, "delivered")
 
     def _is_kept(self, logged: LoggedTree, tree: EventTree) -> bool:
-        """Whether the vendor gets the tree: what comes late goes the way of the rest."""
+        """Whether the vendor gets the tree. A late part is sent if the rest was."""
         if self.ledger.all_trees or self.ledger.is_wanted(tree.id):
             return True
         if self.ledger.is_left_out(tree.id):
@@ -157,7 +157,7 @@ class TreeSender:
         return has_begun or self.ledger.keeps is None or self.ledger.keeps(tree)
 
     def _is_left(self, item: Item, pending: Mapping[str, PendingTree]) -> bool:
-        """Whether an item has yet to be sent. A part's items without events go out with the tree."""
+        """Whether an item is still to be sent. Items without events are sent with the tree, not with a part of it."""
         if item.key in self.ledger.cursor.partly.get(item.tree_id, ()):
             return False
         logged = pending[item.tree_id].logged

@@ -67,17 +67,13 @@ def complete_answer(state: Mapping[str, Any]) -> Any:
     return LLMResult(generations=[[ChatGeneration(message=message)]])
 
 
-class LateEnds:
-    """Waited for before a flush: runs whose answer is complete and whose end is on its way."""
-
-    def settle(self) -> None:
-        """Give the ends a moment to come. Not in a loop's own thread, where they would come only after this."""
-        if running_loop() is not None:
-            return
-        deadline = time.monotonic() + WAIT_SECONDS
-        while any("answered" in run.state for run in list(recorder.runs.values())) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+def await_ends() -> None:
+    """Wait a moment for the ends of runs whose answer is complete. Not in a loop's thread, where they come later."""
+    if running_loop() is not None:
+        return
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any("answered" in run.state for run in list(recorder.runs.values())) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
-late_ends = LateEnds()
-process.before_flush(late_ends.settle)
+process.before_flush(await_ends)

@@ -1,11 +1,11 @@
-"""The seam both frameworks' handlers call: open, note, close. Each writes one line to the journal.
+"""The recorder that all handlers call: open, note, close. Each writes one line to the journal.
 
-A handler reads its framework's arguments and calls here; here a run gets its id, its tree and its parent (`runs.py`),
-and becomes a record. Several handlers may see one run: the first records it, the others only add their vendors to its
-tree.
+A handler reads its framework's arguments and calls the recorder, which gives a run its id, its tree and its parent
+(`runs.py`) and writes a record. Several handlers may see one run: the first records it, the others only add their
+vendors to its tree.
 
-Whatever a part of a record does, the record is written (`appending.py`). What else goes wrong is raised, for the
-boundary around each callback (`boundary.py`) to count.
+If a part of a record fails, the record is written without it (`appending.py`). Other errors are raised, and counted by
+the boundary around each callback (`boundary.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OK = Status.OK
 
 
 class Recorder(Runs):
-    """The open runs of one process, and how they are written down. Safe for threads, and inside signal handlers."""
+    """The open runs of one process, and their records. Safe for threads, and inside signal handlers."""
 
     def open(
         self,
@@ -71,7 +71,7 @@ class Recorder(Runs):
             return
         tree = run.tree
         if pipeline not in tree.pipelines:
-            self._join(tree, pipeline)  # of another handler's tree this one sees only what begins here
+            self._join(tree, pipeline)  # this handler sees only the part of the tree that begins here
         if run.pipelines[0] is not pipeline:
             return  # another handler has recorded the run: it is not written twice
         if state:
@@ -146,15 +146,15 @@ class Recorder(Runs):
         The end of a run that is not open is ignored, as is a second end. `end_ns` is the monotonic clock of an end that
         is reported later.
         """
-        # Off the table first, atomically: of two threads that report an end, one gets to record it.
+        # First off the table, atomically: of two threads that report an end, one gets to record it.
         run, left = self.leave(run_id)
         if run is None:
             return
         tree, met, streamed, late = run.tree, shareable[0], run.streamed, run.late
         if run.state is not NOTHING or run.token_seen or late is not None:
-            # Of a run that has ended is kept what it may be asked for as a parent.
+            # An ended run keeps only what its children need.
             run.state, run.streamed, run.late = NOTHING, None, None
-        # Below a root that ends: what still streams is noted before the root's close, which makes the tree due.
+        # Texts still streaming below a root are noted before its close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
         is_root = run.id == tree.root
@@ -211,7 +211,7 @@ class Recorder(Runs):
         append(run.tree, entry)
 
     def learn(self, run_id: str, **facts: Any) -> None:
-        """Keep what is learned of an open run (`kind`, `status` if it ends ok, …) for its close record."""
+        """Keep facts about an open run (`kind`, `status` if it ends ok, …) for its close record."""
         run = self.find(run_id)
         if run is not None:
             run.late = run.pipelines[0].add(dict(run.late or NOTHING), facts)
@@ -233,8 +233,8 @@ class Recorder(Runs):
         return int(attempts) + 1
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
-        """Another handler sees a run of the tree: from now on the tree is for its vendors too."""
-        # The table changes under the lock, the record is written outside it: nobody waits here for a disk.
+        """Add the vendors of another handler that sees a run of the tree."""
+        # The table changes under the lock; the record is written outside it, so that no thread waits for a disk.
         with self._lock:
             if pipeline in tree.pipelines:
                 return
@@ -244,7 +244,7 @@ class Recorder(Runs):
             if fresh:
                 tree.vendors = [*tree.vendors, *fresh]
                 tree.counted = names_of(tree.vendors) if tree.remote is None else tree.counted
-            # What opens from here on is counted for the fresh vendors as it opens.
+            # Later runs are counted for the fresh vendors as they open, the earlier ones here.
             entry, events = record.joined(tree.id, tree.root, tree.vendors), tree.events
         remember_tree(pipeline, tree.id)
         if fresh and not tree.skipped:
@@ -281,6 +281,6 @@ def _partial(pipeline: Pipeline, run: Run, streamed: list[str]) -> JsonValue:
 
 
 recorder = Recorder()
-"""The one of this process."""
+"""The recorder of this process."""
 
 process.after_fork("handlers", recorder.after_fork)

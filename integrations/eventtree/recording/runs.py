@@ -1,6 +1,6 @@
-"""The table of open runs of a process: ids, clocks and what streamed so far, no object of the user. No I/O.
+"""The table of a process's open runs: ids, clocks and streamed texts, no object of the user. No I/O.
 
-A run is found by the id its framework gave it. It stays known as a parent for a while after it has ended.
+A run is found by its framework's id, and stays known as a parent for a while after it has ended.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ENDED_RUNS = 10_000
 ENDED_SECONDS = 600.0
 """A run that ended stays known as a parent for this many runs and seconds."""
 FORGOTTEN = ENDED_RUNS // 10
-"""So many of them are forgotten at once."""
+"""Ended runs that are forgotten at once."""
 NONE: Sequence[Any] = ()
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 NO_VENDOR = ("",)
-"""Under which name events are counted that are for no vendor."""
+"""The name under which events of trees without vendors are counted."""
 
 
 class Tree:
@@ -45,58 +45,58 @@ class Tree:
         """Begin with the pipeline that saw the root."""
         self.id = tree_id
         self.root = tree_id
-        """The run with which it began here: its root, or the first of a part that belongs to another process' tree."""
+        """Its first run in this process: its root, or the first run of a part of another process's tree."""
         self.journal = journal
         self.pipelines = [pipeline]
         self.vendors = vendors
         self.counted = names_of(vendors) if vendors else NO_VENDOR
-        """Under which names the journal counts its events."""
+        """The names under which the journal counts its events."""
         self.open: dict[str, None] = {}
         """Keys of its open runs, as given by the framework."""
         self.events = 0
         self.is_asked = False
-        """Whether it was looked for what only runs below its root can see."""
+        """Whether its handler has looked for values that only runs below the root can see."""
         self.is_own = True
-        """Whether all its runs are of own code, which its context names: nothing else can enclose what opens."""
+        """Whether all its runs are of the app's own code: then the context alone gives the parent of a new run."""
         self.skipped: str | None = None
         """The reason why the tree is only counted, not recorded."""
         self.remote: Remote | None = None
-        """The run of another process that it is a part of; its events are counted for no vendor, since that process
-        knows for whom its tree is.
+        """The other process's run below which this part belongs. Its events are counted for no vendor, since only that
+        process knows the tree's vendors.
         """
         self.parts = 0
-        """How often its runs were handed on, less what came back to this process: so many parts may be to come."""
+        """How often its runs were handed on to other processes: so many parts may still come."""
         self.traceparent: str | None = None
-        """The app's own OpenTelemetry span around it, or that of the process it is a part for."""
+        """The app's own OpenTelemetry span around it, or that of the other process."""
         self.session: JsonValue = None
-        """As its first run's record has it, and `user`: what is handed on with its runs."""
+        """Session and `user` of its first run, which are handed on with its runs."""
         self.user: JsonValue = None
         self.texts: Texts | None = None
         """The long texts in its records, while its root is open in this process."""
         self.is_over = False
-        """Whether that has ended."""
+        """Whether its root has ended."""
         self.owed: list[Run] = []
-        """Runs that have ended and whose start is not written yet."""
+        """Ended runs whose start is not written yet."""
 
     def close(self, entry: Record) -> None:
-        """Its root ends: add to the root's record what only that says.
+        """End the tree: add its vendors and its number of events to the root's close.
 
-        Whom the tree is for, and how large it is: the record of the root's start may be damaged.
+        The vendors are in the root's open too, which may be damaged.
         """
         entry["vendors"], entry["events"] = self.vendors, self.events
         if self.parts:
             entry["parts"] = self.parts
-        # What is recorded from here on may come after the tree has gone out, and points to nothing.
+        # Later records may be read after the tree was sent: they may not refer to texts of earlier ones.
         self.texts, self.is_over = None, True
 
     def stand_alone(self) -> None:
-        """Be no part of another process' tree."""
+        """Become a tree of its own instead of a part of another process's."""
         self.id, self.remote, self.counted = self.root, None, names_of(self.vendors)
 
 
 class Run:
-    """A run: ids and clocks. Most fields are set as it opens, without a constructor, which would be one call more; what
-    few ever have, or ask for, stands in the class: an object's own fields are found in a tenth of the time.
+    """A run: ids and clocks. Fields are set as it opens, without a constructor, which would cost a call; rare ones have
+    their default in the class.
     """
 
     id: str
@@ -107,14 +107,14 @@ class Run:
     """The names under which its event was counted as it opened."""
     start: int
     state: Mapping[str, Any]
-    """Small plain values that its pipeline gets back by `recall`, no object of the user. Replaced, never changed."""
+    """Small plain values for its handler (`recall`), no object of the user. Replaced, never changed."""
     late: dict[str, JsonValue] | None
     """Facts learned since it opened, for its close record."""
     token_seen: bool
     streamed: list[str] | None
-    """The text its model has streamed so far, for an end that comes without it or never."""
+    """The text that its model has streamed so far, in case its end comes without a text, or never."""
     early = 0
-    """Nanoseconds by which it began before its first callback, which put it into the table."""
+    """Nanoseconds by which it began before its first callback."""
     duplicates = 0
     """How many extra times its handler reported the start. A handler registered twice reports every later event as
     many extra times.
@@ -122,12 +122,12 @@ class Run:
     ended = 0
     """Monotonic clock of its end, or of its root's."""
     is_left = False
-    """Its root has ended and it has not: its own end may still come."""
+    """Whether its root has ended before it: its own end may still come."""
     owed: Record | None = None
-    """The record of its start, until that is written: it may be interrupted, or find no room on the stack."""
+    """The record of its start until that is written. Writing may be interrupted, or find no room on the stack."""
 
     def began(self, now: int, start_ns: int) -> int:
-        """It began before it was put into the table; returns when, in wall-clock ns."""
+        """Set the start of a run that began before its first callback; returns it in wall-clock ns."""
         self.early = max(0, now - start_ns)
         self.start -= self.early
         return min(start_ns, now)
@@ -136,8 +136,8 @@ class Run:
 class Runs:
     """The open runs of one process and the runs that ended lately, both bounded. Safe for threads.
 
-    The lock is held for changes of the table alone: nothing is made plain or written under it, so no thread ever waits
-    here for a disk, or for code of the app.
+    The lock is held only while the table changes: nothing is converted or written under it, so no thread waits here for
+    a disk, or for code of the app.
     """
 
     def __init__(self) -> None:
@@ -145,36 +145,36 @@ class Runs:
         self.runs: dict[str, Run] = {}
         self.ended: dict[str, Run] = {}
         self.numbers_attempts = False
-        """Whether any run was opened whose attempts are numbered by its state: before that nobody looks for one."""
+        """Whether any run's attempts are numbered by its state: until then no handler looks for one."""
         self.lost_track = 0
-        """Open runs forgotten because there were too many, or for their age."""
+        """Number of open runs that were forgotten, because there were too many or for their age."""
         self.left_open = 0
-        """Runs that were still open when their root ended; an end that comes late is still recorded."""
+        """Number of runs that were still open when their root ended; a later end is still recorded."""
         self.capture_journal: Journal | None = None
-        """The journal that trees go to instead of their pipeline's, for no vendor (`testing.capture`)."""
+        """The journal that gets all trees instead of the pipelines' journals, without vendors (`testing.capture`)."""
         self.capture_pipelines: dict[str, list[Pipeline]] = {}
-        """Id of a tree that went there → the pipelines that saw it."""
+        """Id of a captured tree → the pipelines that saw it."""
         self._next_look = 0
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Make the lock anew: a thread of the parent may have held it. Re-entrant, for signal handlers that record."""
+        """Replace the lock: a thread of the parent may have held it. Re-entrant, for signal handlers that record."""
         self._lock = threading.RLock()
 
     def enter(self, pipeline: Pipeline, run_id: str, parent_id: str | None, metadata: Any = None) -> Run | None:
-        """Put a run into the table, and return it; None if it is there already and its handler reports it once more.
+        """Put a run into the table, and return it; None if the same handler has reported it before.
 
-        A run that another pipeline has put there is returned as it stands: `pipelines[0]` has opened it. One without a
-        known parent is a root, unless it belongs to a run of another process (`joined`, or its `metadata` says so).
+        If another pipeline has put it there, it is returned unchanged: `pipelines[0]` is the one that opened it. A run
+        without a known parent is a root, unless it joins a run of another process (by `joined`, or by its `metadata`).
         """
-        # Twice as quick as `with`, here and in the journal.
+        # Twice as fast as `with`, here and in the journal.
         self._lock.acquire()
         try:
             runs = self.runs
             if run_id in runs:
                 return self._reported_again(runs[run_id], pipeline)
             run = Run()
-            # The id of a run that has ended names its event already: one used again gets a fresh id.
+            # The id of an ended run is that of its event: if it is used again, the new run gets a fresh one.
             run.id = run_id if run_id not in self.ended else str(uuid.uuid4())
             run.pipelines = (pipeline,)
             run.state, run.late, run.streamed = NOTHING, None, None
@@ -190,7 +190,7 @@ class Runs:
             runs[run_id] = run
             tree.events += 1
             tree.open[run_id] = None
-            # After the insertion: the newest run stays, whatever has to go.
+            # Only after the insertion, so that the newest run is never the one forgotten.
             if len(runs) > pipeline.open_runs or (above is None and len(runs) > 1):
                 self._forget_oldest(pipeline.settings.bounds)
             return run
@@ -210,11 +210,11 @@ class Runs:
         if caller is None and type(metadata) is dict and "eventtree_run" in metadata:
             caller = handed_on(metadata, "eventtree_")
         if caller is not None and caller.run is not None:
-            above = self.come_back(caller)  # it may be of this process after all
+            above = self.come_back(caller)  # it may be a run of this process
             if above is not None:
                 return above
             if caller.run in self.ended:
-                caller = None  # whose tree is over here: a tree of its own, that names it
+                caller = None  # its tree has ended: the run begins a tree of its own
         else:
             caller = None
         run.tree = self._tree(run.id, run.pipelines[0], caller)
@@ -224,7 +224,7 @@ class Runs:
     def _tree(self, run_id: str, pipeline: Pipeline, caller: Remote | None) -> Tree:
         """The tree that a run begins, or a part of the caller's."""
         if caller is None or caller.tree is None or caller.is_skipped:
-            # A part of a tree that is not recorded is counted by itself: only its caller may speak for the tree.
+            # A part of a tree that is not recorded is counted by itself: the tree is counted by the caller.
             tree = self.new_tree(run_id, pipeline)
             tree.skipped = "sampled" if caller is not None and caller.is_skipped else None
             return tree
@@ -234,10 +234,7 @@ class Runs:
         return tree
 
     def come_back(self, handed: Remote) -> Run | None:
-        """The run that was handed on, where it is one of this process: no other will send a part for it.
-
-        None too where its tree has ended.
-        """
+        """The run that was handed on, if it is one of this process and its tree is open; no part will come for it."""
         found = None if handed.run is None else self.runs.get(handed.run) or self.ended.get(handed.run)
         if found is None:
             return None
@@ -245,7 +242,7 @@ class Runs:
         return found if found.tree.root in self.runs else None
 
     def new_tree(self, tree_id: str, pipeline: Pipeline) -> Tree:
-        """The tree that a root begins: in the pipeline's journal and for its vendors, unless a test captures it."""
+        """A new tree, in the pipeline's journal and for its vendors, unless a test captures it."""
         if self.capture_journal is None:
             return Tree(tree_id, pipeline, pipeline.journal, pipeline.vendor_refs)
         tree = Tree(tree_id, pipeline, self.capture_journal, ())
@@ -253,14 +250,14 @@ class Runs:
         return tree
 
     def leave(self, run_id: str) -> tuple[Run | None, Sequence[Run]]:
-        """Take a run that ends off the table; a root takes with it the runs still open below, returned beside it."""
+        """Take a run that ends off the table, and with a root all runs still open below it, which are returned too."""
         run = self.runs.get(run_id)
         if run is None:
             return self._leave_late(run_id)
         run.ended = monotonic_ns()
         tree, ended = run.tree, self.ended
-        # It stays known for a while: children may open after it, and its end may be reported again. First there, then
-        # off the table, in one step: of two that report the end one gets to record it, and no child misses its parent.
+        # It stays known for a while, for later children and a repeated end. First into `ended`, then off the table in
+        # one step: of two threads that report the end, one gets to record it, and no child misses its parent.
         ended[run_id] = run
         if self.runs.pop(run_id, None) is None:
             return None, ()
@@ -289,12 +286,12 @@ class Runs:
             run.state = {**run.state, **facts}
 
     def recall(self, run_id: str | None) -> Mapping[str, Any]:
-        """The `state` an open run was given; empty for others."""
+        """The `state` of an open run; empty for any other."""
         run = self.find(run_id) if run_id is not None else None
         return NOTHING if run is None else run.state
 
     def find(self, run_id: str) -> Run | None:
-        """The run if it is open; also one whose root has ended before it."""
+        """The run if it is open, also after the end of its root."""
         run = self.runs.get(run_id)
         if run is None:
             run = self.ended.get(run_id)
@@ -303,17 +300,17 @@ class Runs:
         return run
 
     def event_of(self, run_id: str) -> tuple[str, Tree] | None:
-        """Id of the event, and the tree, of a run that is open or ended a short while ago."""
+        """Event id and tree of a run that is open or ended recently."""
         found = self.runs.get(run_id) or self.ended.get(run_id)
         return None if found is None else (found.id, found.tree)
 
     def tree_of(self, run_id: str) -> str | None:
-        """Id of the tree of a run that is open, or ended a short while ago."""
+        """Id of the tree of a run that is open or ended recently."""
         found = self.event_of(run_id)
         return None if found is None else found[1].id
 
     def knows(self, run_id: str) -> bool:
-        """Whether the run is open, or ended a short while ago."""
+        """Whether the run is open or ended recently."""
         return run_id in self.runs or run_id in self.ended
 
     def is_open(self, run_id: str) -> bool:
@@ -326,12 +323,12 @@ class Runs:
         return self.find(run_id) is not None or (ended is not None and ended.tree.root in self.runs)
 
     def descends(self, run_id: str, ancestor_id: str) -> bool:
-        """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs the inner one."""
+        """Whether both runs are of one tree and `run_id` opened later: of two enclosing runs, it is the inner one."""
         run, ancestor = self.runs.get(run_id), self.runs.get(ancestor_id)
         return run is not None and ancestor is not None and run.tree is ancestor.tree and run.start >= ancestor.start
 
     def _leave_open(self, tree: Tree) -> Sequence[Run]:
-        """Runs that never end must not pile up: they leave the table with their root, but may still be closed."""
+        """Take a tree's open runs off the table, so that runs without an end do not pile up; they may still close."""
         found = []
         for run_id in list(tree.open):
             left = self.runs.pop(run_id, None)
@@ -350,15 +347,13 @@ class Runs:
             self._forget_many()
 
     def _forget_many(self) -> None:
-        """Bound the runs that ended by number: many at once, since the first of a dict are found the more slowly the
-        more have gone before.
-        """
+        """Bound the ended runs by number, many at once: a dict finds its first key slowly after many deletions."""
         with self._lock, suppress(RuntimeError):  # a signal handler that records, in the middle of this
             for run_id in list(islice(self.ended, FORGOTTEN)):
                 self.ended.pop(run_id, None)
 
     def _forget_ended(self, now: int) -> None:
-        """Bound the runs that ended by age; looked at now and then as a root ends."""
+        """Bound the ended runs by age; called now and then as a root ends."""
         self._next_look = now + int(ENDED_SECONDS * 1e7)
         limit = now - int(ENDED_SECONDS * 1e9)
         with suppress(RuntimeError):  # as above
@@ -366,7 +361,7 @@ class Runs:
                 self.ended.pop(run_id, None)
 
     def _forget_oldest(self, bounds: Bounds) -> None:
-        """Bound the table by number and age; looked at whenever a root opens. The newest run stays in any case."""
+        """Bound the table by number and age; called whenever a root opens. The newest run always stays."""
         limit = monotonic_ns() - int(bounds.open_hours * 3600e9)
         while (oldest := oldest_of(self.runs)) is not None:
             run = self.runs.get(oldest)

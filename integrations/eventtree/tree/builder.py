@@ -2,20 +2,20 @@
 
 The records become runs (`run.py`). Then `build` makes events of the runs:
 
-- a run without a close is `incomplete`, or `cancelled` where the nearest run above that closed was (a cancelled
-  retriever of LangChain never closes); one without an open keeps what its close says and is marked `damaged`;
+- a run without a close is `incomplete`, or `cancelled` if the nearest closed run above it was (a cancelled retriever of
+  LangChain never closes); a run without an open has the values of its close and is marked `damaged`;
 - of two closes the earlier one counts (by duration), so a repeated end changes nothing;
 - a parent that is not in the tree, or that would make a ring, is replaced by the root;
-- what a close learned (model, params, inputs of a streamed chain, …) wins over what the open knew;
-- usage stands on the innermost model run: one around another that has usage loses its own (scenario C7);
-- where nobody reported usage, `Pricing.infer` may count it: on the innermost of nested model runs, the outermost of
-  nested embeddings (the inner ones are the framework's plumbing);
+- a value of the close (model, params, inputs of a streamed chain, …) replaces that of the open;
+- usage is on the innermost model run: a run around another with usage loses its own (scenario C7);
+- if nobody reported usage, `Pricing.infer` may count it: on the innermost of nested model runs, the outermost of nested
+  embeddings (the inner ones are the framework's plumbing);
 - a cost may be given for any run: at its close, by notes named `eventtree_cost` (summed), or as `eventtree_cost` in its
-  metadata, where it was not inherited from the run above: LangChain hands metadata down;
-- a long text that stands in another record of the tree is put where it belongs (`texts.py`); one whose record is
-  damaged is marked, and the run too;
-- session, user and environment are the root's; where it names no session or no user, those that were `configured` for
-  it, else those of the runs below it if they agree (a chain around a graph: only the graph's runs bear its thread).
+  metadata, unless that is inherited from the run above: LangChain hands metadata down;
+- a long text that is in another record of the tree is put back (`texts.py`); if that record is damaged, the text is
+  replaced by a mark, and the run is marked too;
+- session, user and environment are the root's; if it names no session or no user, those `configured` for it, else those
+  of the runs below it if they agree (in a chain around a graph, only the graph's runs have its thread).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from eventtree.tree.texts import complete
 
 START = attrgetter("start", "id")
 OF_A_RUN = frozenset({record.OPEN, record.NOTE, record.CLOSE})
-"""Kinds of records that say something of a run."""
+"""Kinds of records that belong to a run."""
 
 
 class TreeBuilder:
@@ -52,11 +52,11 @@ class TreeBuilder:
         self._held: dict[str, Run] = {}
         self._repeats = False
         self._values: dict[int, Any] = {}
-        """What records hold that others repeat, by number."""
+        """Values that records repeat, by number."""
         self.needs_open = False
-        """Runs without an open make no event: else it was damaged, and they are marked."""
+        """Whether runs without an open make no event. Otherwise their open was damaged, and their event is marked."""
         self.others: set[str] = set()
-        """Kinds of records that say nothing of a run."""
+        """Kinds of other records."""
 
     @classmethod
     def of(cls, tree_id: str, records: Iterable[Record]) -> TreeBuilder:
@@ -67,7 +67,7 @@ class TreeBuilder:
         return builder
 
     def add(self, entry: Record) -> None:
-        """Take one record of this tree, in any order; kinds that say nothing of a run are passed over."""
+        """Add one record of this tree, in any order; only those of runs and feedback count."""
         kind, run_id = entry["r"], entry["id"]
         if kind in OF_A_RUN:
             run = self._runs.get(run_id)
@@ -85,12 +85,12 @@ class TreeBuilder:
             self.others.add(kind)
 
     def hold(self, earlier: Iterable[Record]) -> None:
-        """Know the records of a tree that went out before this part of it, for the texts in them."""
+        """Use the texts in earlier records of the tree, which were sent before this part of it."""
         self._held = TreeBuilder.of(self.id, earlier)._runs
 
     @property
-    def told(self) -> int:
-        """How many events the tree has by the close of its root."""
+    def stated_events(self) -> int:
+        """The number of events that the close of the root states."""
         root = self._runs.get(self.id)
         return 0 if root is None else record.events_of(root.close)
 
@@ -117,7 +117,7 @@ class TreeBuilder:
         let_go(self._runs)
 
     def settle(self, *, part: bool = False) -> Settled | None:
-        """What the runs decide together: each then becomes an event, or a sum, by itself. None without one."""
+        """Decide all that depends on several runs; each then becomes an event by itself. None if there is no run."""
         seen = [run for run in paced(self._runs.values()) if run.open or (run.close and not self.needs_open)]
         if not seen:
             return None
@@ -129,11 +129,11 @@ class TreeBuilder:
         # The root first: parents, session and user of all the others depend on it.
         root = self._root(runs)
         if root.id != self.id and root.open.get("joined"):
-            # The rest of the tree is elsewhere: what this part is of has to stand somewhere.
+            # The rest of the tree is in another journal: the root of this part names where it belongs.
             root.metadata = {"parent_run_id": root.open.get("parent"), "parent_tree_id": self.id}
-        # Safe parents next. All that follows walks up by them, and would never end in a ring.
+        # Then safe parents: all later steps walk up by them, and would never end in a ring.
         safe = rooted(parents, root.id)
-        if part:  # what is above it was sent before; a ring hangs under the tree's root
+        if part:  # its parents were sent before; a ring hangs under the tree's root
             top = {self.id: None}
             safe = {
                 one: safe[one] or top.get(one, self.id) if above in runs else above for one, above in parents.items()
@@ -144,7 +144,7 @@ class TreeBuilder:
             root.learned(name) or _named(root, keys, words) or configured.get(name) or _agreed(runs, keys, words)
             for name, keys in (("session", SESSION_KEYS), ("user", USER_KEYS))
         )
-        # Who wraps whom decides whose tokens count, so it is settled before any event is made.
+        # Wrappers before events: they decide whose tokens count.
         around = wrappers(found.with_usage, runs, parents)
         quiet = silent(found.asked, runs, parents, around)
         if found.is_unclosed:
@@ -162,18 +162,8 @@ class TreeBuilder:
         return min(orphans or runs.values(), key=attrgetter("start", "id"))
 
 
-def fold(records: Iterable[Record], pricing: Pricing | None = None) -> list[EventTree]:
-    """All trees in `records`, in the order they first appear; records may come in any order."""
-    growing: dict[str, TreeBuilder] = {}
-    for entry in records:
-        if entry["tree"]:
-            growing.setdefault(entry["tree"], TreeBuilder(entry["tree"])).add(entry)
-    built = (builder.build(pricing) for builder in growing.values())
-    return [tree for tree in built if tree is not None]
-
-
 def _named(run: Run, keys: tuple[str, ...], words: set[str]) -> str | None:
-    """The value that a run's own metadata gives."""
+    """The value in a run's own metadata."""
     found = None if words.isdisjoint(keys) else first_of(run.open.get("metadata") or {}, keys)
     return None if found is None else str(found)
 
@@ -188,7 +178,7 @@ def _agreed(runs: Mapping[str, Run], keys: tuple[str, ...], words: set[str]) -> 
 
 
 class _Found:
-    """What one look at the runs of a tree finds: most need nothing of what could be worked out of them."""
+    """Facts about the runs of a tree, found in one pass: most trees have none that need further work."""
 
     __slots__ = ("asked", "is_unclosed", "parents", "runs", "with_usage", "words")
 

@@ -1,4 +1,4 @@
-"""How the runs of a tree lie in each other: their parents, and which of nested model runs the tokens belong to.
+"""How the runs of a tree are nested: their parents, and which of nested model runs has the tokens.
 
 Pure functions of the runs. A parent that is missing or part of a ring must not lose a run, and a model run around
 another must not count its tokens a second time.
@@ -13,13 +13,13 @@ from eventtree.tree.run import Run
 
 
 def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None]:
-    """Parents such that everything hangs, directly or not, under `root`."""
+    """Parents by which every run is a descendant of `root`."""
     safe: dict[str, str | None] = {root: None}
     for start, parent in parents.items():
         if start in safe:
             continue
         if parent in safe:
-            safe[start] = parent  # as nearly always: parents open before their children
+            safe[start] = parent  # the usual case: parents open before their children
             continue
         path: list[str] = []
         node: str | None = start
@@ -35,7 +35,7 @@ def rooted(parents: Mapping[str, str | None], root: str) -> dict[str, str | None
 
 
 def wrappers(with_usage: Sequence[Run], runs: Mapping[str, Run], parents: Mapping[str, str | None]) -> set[str]:
-    """Model runs that merely wrap another model run, of those with usage.
+    """Model runs with usage that merely wrap another model run.
 
     The inner run has the usage; counting the wrapper's too would count tokens twice.
     """
@@ -52,9 +52,9 @@ def wrappers(with_usage: Sequence[Run], runs: Mapping[str, Run], parents: Mappin
 
 
 def _handing_on(runs: Sequence[Run]) -> set[str]:
-    """Model runs that hand on the answer of another model run, which ran within their time.
+    """Model runs that return the answer of another model run, which ran within their time.
 
-    LangChain gives a model that is asked inside another model the outer one's parent, so the two are siblings.
+    LangChain gives a model that is called inside another model the outer one's parent, so the two are siblings.
     """
     if len(runs) < 2:
         return set()
@@ -78,9 +78,7 @@ def _encloses(outer: Run, inner: Run) -> bool:
 def silent(
     asked: Sequence[Run], runs: Mapping[str, Run], parents: Mapping[str, str | None], wrappers: set[str]
 ) -> set[str]:
-    """Of models and embeddings those for which no tokens may be counted: a run above or below has the same text, and
-    counts it.
-    """
+    """Models and embeddings whose tokens may not be counted: a run above or below has the same text, and counts it."""
     found: set[str] = set()
     for run in asked if len(asked) > 1 else ():
         kind, above = run.learned("kind"), parents[run.id]

@@ -1,4 +1,4 @@
-"""A run of a tree by its records, which may come twice and in any order."""
+"""A run of a tree, built from its records, which may come twice and in any order."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from eventtree.event import JsonValue, Kind, Status
 from eventtree.record import Record
 
 NOTHING: Mapping[str, Any] = {}
-"""Never changed; a plain dict, since those are merged fastest."""
+"""Never changed. A plain dict, since it is merged fastest."""
 NONE_YET: list[Any] = []
 """Never changed."""
 
 
 class Run:
-    """What is known of a run. Its records are shared and never changed."""
+    """A run as far as its records have come. The records are shared and never changed."""
 
     open: Mapping[str, Any] = NOTHING
     start = 0
     close: Mapping[str, Any] = NOTHING
     passed: list[Run] = NONE_YET
-    """Records of it that others count before, each as a run: what they hold, later ones may repeat."""
+    """Records of it that do not count, each as a run: later records may refer to texts in them."""
     notes: list[Record] = NONE_YET
     is_cancelled = False
-    """The run never closed, and the nearest run above that did was cancelled."""
+    """Whether the run never closed, and the nearest closed run above it was cancelled."""
     kind: Kind | None = None
     """Kind that the structure of the tree proves (an agent); None elsewhere."""
     lost_texts = 0
-    """Texts that stood in another record, which is damaged."""
+    """Number of its texts that are in another record, which is damaged."""
     prompt: dict[str, JsonValue] | None = None
-    """The prompt that a model was asked with, where one is named."""
+    """The prompt of a model, if its metadata names one."""
     metadata: Mapping[str, JsonValue] = NOTHING
     """Turns and attempts that the structure of the tree adds."""
 
     def __init__(self, run_id: str) -> None:
-        """Nothing of it has been seen."""
+        """Start without records."""
         self.id = run_id
 
     def take(self, entry: Record) -> None:
-        """Take in a record: its first open counts, and of its closes the earliest by duration.
+        """Add a record. The first open counts, and of several closes the earliest by duration.
 
         A close may come before its open: a journal is read log by log, and a log may be damaged.
         """
@@ -79,6 +79,6 @@ class Run:
         return next((note.get("value") for note in self.notes if note["name"] == record.PARTIAL), None)
 
     def learned(self, key: str) -> Any:
-        """What its close says, else what its open knew."""
+        """A value of its close, else of its open."""
         value = self.close.get(key)
         return self.open.get(key) if value is None else value

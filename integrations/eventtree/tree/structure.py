@@ -1,8 +1,8 @@
-"""What a tree's structure proves of its runs: which are agents, whose turn it was, and which run repeats a failed one.
+"""Facts that a tree's structure proves: which runs are agents, whose turn it was, and which run repeats a failed one.
 
-All of it is a pure function of the records, so the fold works it out, with every sibling and child at hand, and the
-handlers keep nothing for it while runs are open. No name proves anything alone (scenario F6): an agent is known by the
-marks that its framework leaves, an attempt by being the same call again after one that failed.
+These are pure functions of the records, so the fold finds them, with every sibling and child at hand, and handlers keep
+no state for them. No name proves anything alone (scenario F6): an agent is recognized by the marks of its framework, an
+attempt by being the same call again after a failed one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from eventtree.tree.run import Run
 INTEGRATION = "ls_integration"
 CREATE_AGENT = "langchain_create_agent"
 PLAIN_GRAPH = "langgraph"
-"""What langchain's `create_agent` and langgraph's own graphs write into `metadata.ls_integration`, where nobody has
-written something else: `deepagents` and apps do, by `with_config`.
+"""The values of `metadata.ls_integration` in langchain's `create_agent` and langgraph's own graphs. `deepagents` and
+apps may replace them by `with_config`.
 """
 LLAMA_INDEX = "llama_index"
 LANGCHAIN = "langchain"
@@ -27,9 +27,9 @@ PLUMBING: Remembered[str, bool] = Remembered(
     1_024,
     lambda name: name in ("__start__", "__end__") or name.startswith(("ChannelWrite<", "ChannelRead<", "Branch<")),
 )
-"""Whether LangGraph's runs of a name are its plumbing."""
+"""Name of a LangGraph run → whether it is plumbing."""
 HIDDEN = "langsmith:hidden"
-"""Tag of what LangChain and LangGraph hide in their own viewer."""
+"""Tag of runs that LangChain and LangGraph hide in their own viewer."""
 AGENT_NAME = "lc_agent_name"
 STEP = "graph:step:"
 """Tag of a node's run, directly below the run of its graph."""
@@ -38,10 +38,9 @@ RETRY = "retry:attempt:"
 FAILED = frozenset({Status.ERROR, Status.CANCELLED})
 """Statuses of a run that is tried again; a time limit cancels."""
 TRIED_AGAIN = frozenset({*FAILED, RETRY.rstrip(":")})
-"""What the records of a tree mention where a run may be tried again."""
+"""Statuses and tags, one of which a tree has if a run may have been tried again."""
 
 Metadata = Mapping[str, Any]
-
 
 Runs = Mapping[str, Run]
 """The runs of a tree by id, in the order they opened."""
@@ -49,7 +48,7 @@ Parents = Mapping[str, str | None]
 
 
 def is_node(tags: Sequence[str] | None) -> bool:
-    """Whether a run is a node's: the child of a graph's."""
+    """Whether a run is that of a node, directly below its graph's."""
     return any(tag.startswith(STEP) for tag in tags or ())
 
 
@@ -75,7 +74,7 @@ def agents(runs: Runs, parents: Parents) -> set[str]:
     graphs = {parents[run_id] for run_id, run in runs.items() if is_node(run.open.get("tags"))}
     for run_id, run in marked:
         above = parents[run_id]
-        # A chain that alone has the handler, or whose parent went out in an earlier part, only inherits its marks.
+        # A chain that alone has the handler, or whose parent was sent in an earlier part, only inherits the marks.
         is_graph = run_id in graphs or run_id not in around
         if is_graph and (above is None or above in runs) and _is_marked(run, runs.get(above or "")):
             found.add(run_id)
@@ -95,16 +94,16 @@ def _mark(metadata: Metadata) -> str | None:
 
 
 def _is_marked(run: Run, above: Run | None) -> bool:
-    """Whether a run bears a mark that is not inherited. An agent without a name, below another, needs a proof."""
+    """Whether a run has a mark that is not inherited. A nameless agent below another needs a proof."""
     mark, inherited = _mark(metadata_of(run)), _mark(metadata_of(above))
     return mark is not None and not is_node(run.open.get("tags")) and (inherited is None or mark not in ("", inherited))
 
 
 def _levels_below_agent(run: Run) -> int:
-    """How many levels above a run is the agent of which it is the proof; 0 for none.
+    """If a run proves that a run above it is an agent, how many levels above; else 0.
 
-    `create_agent` asks its model in a node of its own; langgraph's prebuilt agent (no mark) in a traced function
-    inside one, where a user's function would leave no run.
+    `create_agent` calls its model in a node of its own; langgraph's prebuilt agent (no mark) calls it in a traced
+    function inside one, where a user's function would leave no run.
     """
     metadata, tags = metadata_of(run), run.open.get("tags") or ()
     node = metadata.get("langgraph_node")
@@ -117,10 +116,10 @@ def _levels_below_agent(run: Run) -> int:
 
 
 def turns(runs: Runs, parents: Parents) -> dict[str, JsonValue]:
-    """Which of LlamaIndex's agents had its turn, for the runs below a workflow's run that do not say it themselves.
+    """The LlamaIndex agent whose turn it was, for runs below a workflow's run that do not name it themselves.
 
-    The events between the steps carry the agent's name, but for a tool's call, its result, and the one that starts it
-    all: such a step belongs to the agent named last before it, the first ones to the agent that is named first.
+    Events between the steps name the agent, except for a tool's call, its result, and the start of the run. Such a step
+    belongs to the agent named last before it; the first steps belong to the agent named first.
     """
     found: dict[str, JsonValue] = {}
     nameless: dict[str, list[str]] = {}
@@ -156,7 +155,7 @@ def _is_agent(run: Run) -> bool:
 def attempts(runs: Runs, parents: Parents) -> dict[str, int]:
     """Numbers of the runs that repeat a failed sibling of the same name, and of the failed ones, from 1.
 
-    Numbered by the handler already are the attempts of `with_fallbacks`, which no record shows.
+    Attempts of `with_fallbacks` are numbered by the handler, since no record shows them.
     """
     numbers: dict[str, int] = {}
     failed: dict[Hashable, dict[Hashable, str]] = {}
@@ -185,7 +184,7 @@ def _tagged(run: Run) -> int | None:
 
 
 def _call(run: Run) -> Hashable:
-    """A key that two runs of one name share where the second repeats the first; None where it is not known."""
+    """A key that is the same for two runs of one name if the second repeats the first; None if unknown."""
     metadata = metadata_of(run)
     if is_node(run.open.get("tags")):
         return metadata.get("langgraph_checkpoint_ns")  # ends in the id of the node's task, which its retries share
@@ -194,5 +193,5 @@ def _call(run: Run) -> Hashable:
 
 
 def _follows(run: Run, failed: Run) -> bool:
-    """Whether a run began after another had failed: calls that run side by side repeat nothing."""
+    """Whether a run began after another had failed: of two simultaneous calls, neither repeats the other."""
     return bool(run.open.get("start", 0) >= failed.open.get("start", 0) + failed.close.get("duration", 0))
