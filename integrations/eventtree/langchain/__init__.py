@@ -1,4 +1,4 @@
-"""The way in for LangChain and LangGraph: a handler for `config={"callbacks": [...]}`, or one for the whole process."""
+"""LangChain and LangGraph: a handler for `config={"callbacks": [...]}`, or one for the whole process."""
 
 from eventtree.errors import without_extra
 

@@ -1,11 +1,10 @@
-"""Runs whose end is never reported: LangChain reports none of a retriever, model or tool whose task is cancelled, nor
-of a chain or graph whose task is cancelled while its start is being reported.
+"""Closing runs whose end is never reported: LangChain reports no end of a retriever, model or tool whose task is
+cancelled, nor of a chain or graph whose task is cancelled while its start is being reported.
 
-Whoever could still report it has the run's id (the run manager, in the frames of the run). Once that object is gone
-nobody can, and the run is closed as cancelled. An exception that somebody keeps also keeps the frames and so the id:
-then the cancelled task or the closed loop shows it, when the state of the process matters. Only runs of LangChain's
-async path are watched: sync code is not cancelled, and an app that calls a handler by hand may report the end with
-another object of the same id.
+Only the run manager, in the frames of the run, can report the end, and it holds the run's id. Once that object is freed
+the run is closed as cancelled. A kept exception also keeps the frames and so the id: then the cancelled task or the
+closed loop is the sign, which is checked by `settle`. Only runs of LangChain's async path are watched: sync code is not
+cancelled, and an app that calls a handler by hand may report the end with another object of the same id.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from eventtree.recording.recorder import recorder
 
 
 class IdHolder(weakref.ref[UUID]):
-    """A weak reference to the id of an open run: alive while somebody can still report the run's end."""
+    """A weak reference to the id of an open run, alive while the run's end can still be reported."""
 
     __slots__ = ("key", "loop", "pipeline", "task")
     pipeline: Pipeline
@@ -36,7 +35,7 @@ class IdHolder(weakref.ref[UUID]):
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody can end the run any more: its id, its task or its loop is gone."""
+        """Whether the run's end can no longer be reported: its id, its task or its loop is gone."""
         task, loop = self.task() if self.task is not None else None, self.loop()
         return self() is None or (task is not None and task.cancelled()) or loop is None or loop.is_closed()
 
@@ -45,11 +44,11 @@ class AbandonedRuns:
     """The open runs of this process whose end may never be reported."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start empty."""
         self._gone: deque[IdHolder] = deque()
 
     def watch(self, run_id: UUID, key: str, pipeline: Pipeline) -> None:
-        """Notice when nobody has the id of this open run any more."""
+        """Notice when the id of this open run is freed."""
         loop = running_loop()
         if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
             return
@@ -63,7 +62,7 @@ class AbandonedRuns:
         recorder.remember(key, holder=holder)
 
     def settle(self) -> None:
-        """Close every run whose end nobody can report any more."""
+        """Close every run whose end can no longer be reported."""
         self._close_gone()
         for run in list(recorder.runs.values()):
             holder = run.state.get("holder")
@@ -75,7 +74,7 @@ class AbandonedRuns:
             _close(self._gone.popleft())
 
     def _note(self, holder: Any) -> None:
-        """Called wherever garbage is collected, within our own code too: what is to be done waits its turn."""
+        """Called wherever garbage is collected, also inside our own code: the run is closed later."""
         self._gone.append(holder)
         loop = running_loop()
         if loop is not None:
@@ -90,7 +89,7 @@ def _close(holder: IdHolder) -> None:
 
 
 abandoned = AbandonedRuns()
-"""Those of this process, whichever handler saw them."""
+"""The abandoned runs of this process, of all handlers."""
 
 process.before_flush(abandoned.settle)
 process.at_exit("handlers", abandoned.settle)

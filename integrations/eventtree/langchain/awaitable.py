@@ -1,9 +1,9 @@
-"""Callbacks that do their work at once, in async code too.
+"""Callbacks that do their work at once, also in async code.
 
 LangChain's async path calls a plain callback in an executor thread (400 µs a run) unless the handler is `run_inline`,
-which hides events from the user's other handlers. A coroutine function it simply awaits. So our callbacks present
-themselves as coroutine functions, do their work when they are called, and return an awaitable that has finished.
-The sync path gets the same awaitable and lets it be, since it is no coroutine.
+which hides events from the user's other handlers. A coroutine function is simply awaited. So our callbacks look like
+coroutine functions, do their work when they are called, and return an awaitable that has finished. The sync path
+ignores it, since it is no coroutine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder
 
 KINDS = {"llm": Kind.MODEL, "model": Kind.MODEL, "tool": Kind.TOOL, "retriever": Kind.RETRIEVER}
-"""What stands in a callback's name → the kind of its run."""
+"""Part of a callback's name → the kind of its run."""
 
 
 class Finished:
@@ -27,7 +27,7 @@ class Finished:
     __slots__ = ()
 
     def __await__(self) -> Iterator[None]:
-        """Yield to nobody."""
+        """Finish at once."""
         return iter(())
 
 
@@ -35,20 +35,20 @@ FINISHED = Finished()
 
 
 def callback(method: Callable[..., None]) -> Callable[..., Any]:
-    """Make a method of the handler harmless (see `guarded`) and fit for LangChain's sync and async path: from `run_id`
-    on its arguments are named, and there may be others.
+    """Wrap a method of the handler as `guarded` does, for LangChain's sync and async path. Arguments from `run_id` on
+    are passed by keyword, and there may be unknown ones.
     """
     safe: Any = guarded(method, FINISHED, bare(method.__name__), "run_id")
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
         return mark(safe)  # type: ignore[no-any-return]
-    # Before Python 3.12: what `inspect` looks at. Only an instruction makes a coroutine of a call, and here is none.
+    # Before Python 3.12 `inspect` checks this flag. It makes no coroutine by itself: that takes an instruction.
     safe.__code__ = safe.__code__.replace(co_flags=safe.__code__.co_flags | inspect.CO_COROUTINE)
     return safe  # type: ignore[no-any-return]
 
 
 def bare(callback_name: str) -> Callable[..., None] | None:
-    """What is recorded in place of a start or an end that could not be read: that there was one."""
+    """The callback that records a bare start or end instead of one whose arguments could not be read."""
     kind = next((kind for what, kind in KINDS.items() if what in callback_name), Kind.CHAIN)
     status = Status.ERROR if callback_name.endswith("_error") else Status.OK
 

@@ -9,31 +9,29 @@ from eventtree.content import items_of
 from eventtree.record import encode
 
 FALLBACKS = "RunnableWithFallbacks"
-"""Name of the run around the attempts of `with_fallbacks`, where the user gives it no other. It only numbers attempts:
-a run that bears the name by chance loses nothing.
+"""Default name of the run around the attempts of `with_fallbacks`. It only leads to numbered attempts: another run with
+this name loses nothing.
 """
 
 KNOWN_IDS = 1_000
-"""Forgotten all at once, so few enough to take no time."""
-
+"""They are forgotten all at once, so they are few enough to take no time."""
 
 _ids: dict[int, str] = {}
-"""Run ids as text, by their number (`run_id.int`: to hash or write a UUID itself takes several calls).
-
-Each is asked for at a run's start and end and by its children.
+"""Run ids as text, by their number (`run_id.int`: hashing or formatting a UUID itself takes several calls). Each is
+needed at a run's start, at its end, and by its children.
 """
 
 
 def key_of(run_id: UUID) -> str:
-    """A run's id as text; a caller may have given an id that is no UUID, kept as it reads."""
+    """A run's id as text; an id that is no UUID is converted by `str`."""
     try:
         return _ids.get(run_id.int) or _written(run_id)
     except AttributeError:
-        return str(run_id).encode("utf-8", "replace").decode() or "-"  # one that can be written, and is some id
+        return str(run_id).encode("utf-8", "replace").decode() or "-"  # a text that can be written, and is not empty
 
 
 def _written(run_id: Any) -> str:
-    """A UUID as text. The encoder writes one in a third of the time."""
+    """A UUID as text, by the encoder, which takes a third of the time."""
     if len(_ids) >= KNOWN_IDS:
         _ids.clear()
     try:
@@ -45,7 +43,7 @@ def _written(run_id: Any) -> str:
 
 
 def class_of(serialized: Any) -> str:
-    """The name of the class that LangChain has serialized; empty where it says none."""
+    """The name of a serialized class; empty if there is none."""
     path = serialized.get("id") if isinstance(serialized, dict) else None
     if type(path) is not list:
         path = items_of(path)
@@ -53,7 +51,7 @@ def class_of(serialized: Any) -> str:
 
 
 def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
-    """The run's name: as given, else its class's."""
+    """The run's given name, else that of its class."""
     given = serialized.get("name") if isinstance(serialized, dict) else None
     if name is None and type(given) is str and given:
         return given
@@ -62,8 +60,8 @@ def name_of(name: str | None, serialized: Any, otherwise: str) -> str:
 
 
 def started_ns(run_id: UUID) -> int | None:
-    """When a run began whose start was not reported: LangChain's ids begin with the time, in ms.
+    """The start of a run whose start was not reported: LangChain's ids begin with the time, in ms.
 
-    The end of that millisecond: so the run does not seem to begin before a sibling that ended within it.
+    It is the end of that millisecond, so that the run does not seem to begin before a sibling that ended in it.
     """
     return ((run_id.int >> 80) + 1) * 1_000_000 - 1 if getattr(run_id, "version", None) == 7 else None

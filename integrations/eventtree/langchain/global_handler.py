@@ -1,4 +1,4 @@
-"""One handler for every run of the process, without passing it: LangChain asks registered context variables for one."""
+"""One handler for every run of the process: LangChain reads handlers from registered context variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eventtree.recording.handler import NEW, given_or_new
 
 
 class EveryContext:
-    """Answers like a context variable, but alike in every thread and task: new threads have empty contexts."""
+    """Has the interface of a context variable, but one value for all threads: a new thread's context is empty."""
 
     name = "eventtree_handler"
 
@@ -65,7 +65,7 @@ def _register() -> None:
 
 
 def _unregister() -> None:
-    """Take our entry off LangChain's list; where there is no such list, an entry without a handler does nothing."""
+    """Remove our entry from LangChain's list; without such a list, an entry without a handler does nothing."""
     hooks = getattr(sys.modules.get("langchain_core.tracers.context"), "_configure_hooks", None)
     if isinstance(hooks, list):
         hooks[:] = [hook for hook in hooks if hook[0] is not _everywhere]

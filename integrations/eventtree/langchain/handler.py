@@ -1,6 +1,6 @@
-"""The handler: each callback reads its arguments and calls the recorder. The files beside it read the arguments.
+"""The handler: each callback reads its arguments, by the files beside this one, and calls the recorder.
 
-What a callback may never do: raise, block, keep or change an object of the user, or hide an event from another handler.
+A callback must never raise, block, keep or change an object of the user, or hide an event from another handler.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         self.ignore_llm = self.ignore_retry = self.ignore_chain = self.ignore_agent = not self.pipeline.enabled
         self.ignore_retriever = self.ignore_chat_model = self.ignore_custom_event = not self.pipeline.enabled
         langgraph.become_graph_handler(self)
-        # In the context where the handler is made: calls that follow there then share one holder of the last tree's id.
+        # In the context where the handler is made, so that calls in it share one holder of the last tree's id.
         callback_context.share_with_callbacks()
 
     # Chains, agents, graphs
@@ -80,7 +80,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
     def on_chain_end(
         self, outputs: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None, inputs: Any = None,
     ) -> None:  # fmt: skip
-        """A chain is done; a chain that streamed reports its input only now."""
+        """A chain has ended; a chain that streamed reports its inputs only now."""
         key = key_of(run_id)
         run = recorder.runs.get(key) or recorder.find(key)
         if run is None:
@@ -132,10 +132,10 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         self, token: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
         chunk: Any = None,
     ) -> None:  # fmt: skip
-        """A chunk of the answer came: the first with content is noted, and what chunks report of usage is folded."""
+        """A chunk of the answer came: the first with content is noted, and the usage in chunks is added up."""
         key = key_of(run_id)
         run = recorder.runs.get(key)
-        # First the token's note: it opens a run whose start was hidden, and from then on the text is gathered.
+        # First the note: it opens a run whose start was not reported; from then on the text is gathered.
         if run is None or not run.token_seen:
             self._chunk(run_id, carries_content(token, chunk), parent_run_id, tags)
             run = recorder.runs.get(key)
@@ -171,8 +171,8 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         self, error: BaseException, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None,
         response: Any = None,
     ) -> None:  # fmt: skip
-        """A model raised or was cancelled; `response` is the answer as far as it had come."""
-        # Before the status: a cancelled task whose answer was complete has answered.
+        """A model raised or was cancelled; `response` is the answer so far."""
+        # Before the status is read: a cancelled task with a complete answer counts as answered.
         whole = stream_events.complete_answer(recorder.recall(key_of(run_id))) if isinstance(error, CANCELLED) else None
         if whole is not None:
             self.on_llm_end(whole, run_id=run_id, parent_run_id=parent_run_id, tags=tags)
@@ -181,8 +181,8 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         some = [one for one in generations if responses.has_content(one)]
         body = None if some else body_in(error, responses.body_of(generations))
         learned = usage.learned_from(response, generations, recorder.recall(key_of(run_id)), body)
-        outputs, shape = (list(messages_in(body)), self._messages) if body is not None else (responses.of(some), None)
-        self._fail(run_id, error, Kind.MODEL, parent_run_id, tags, None, outputs or None, shape, learned)
+        outputs, convert = (list(messages_in(body)), self._messages) if body is not None else (responses.of(some), None)
+        self._fail(run_id, error, Kind.MODEL, parent_run_id, tags, None, outputs or None, convert, learned)
 
     # Tools
 
@@ -247,14 +247,14 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         """A retriever raised."""
         self._fail(run_id, error, Kind.RETRIEVER, parent_run_id, tags)
 
-    # How LangChain sees the handler
+    # Attributes that LangChain reads
 
     @property
     def run_inline(self) -> bool:  # type: ignore[override]
-        """False: an inline handler hides `on_llm_start` from the others. Read in the caller's own task."""
+        """False: an inline handler would hide `on_llm_start` from others. LangChain reads it in the caller's task."""
         callback_context.share_with_callbacks()
         return False
 
-    # Asked before each callback, so no properties as in the base class.
+    # Read before each callback, so plain attributes, not properties as in the base class.
     ignore_llm = ignore_retry = ignore_chain = ignore_agent = False
     ignore_retriever = ignore_chat_model = ignore_custom_event = False

@@ -1,7 +1,7 @@
 """LangGraph's own events: `on_interrupt` and `on_resume` come only to a `GraphCallbackHandler`.
 
 A graph that pauses and the run that resumes it are two trees of one session, the thread's. The second names the first
-in `metadata.resumes` where this process saw both; across processes the checkpoint's id stands in the notes of both.
+in `metadata.resumes` if this process saw both; across processes, the notes of both have the checkpoint's id.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ PAUSED_TREES = 10_000
 
 
 class Paused:
-    """The trees that paused lately, by the point to go on from: a checkpoint or a thread. Ids only, bounded."""
+    """Trees that paused recently, by the checkpoint or thread to resume from. Ids only, bounded."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start empty."""
         self.trees: OrderedDict[str, str] = OrderedDict()
         self._guard = RLock()
 
     def remember(self, point: str, tree_id: str) -> None:
-        """A tree has paused at a checkpoint, or in a thread."""
+        """Note that a tree has paused at a checkpoint, or in a thread."""
         with self._guard:
             self.trees[point] = tree_id
             self.trees.move_to_end(point)
@@ -42,22 +42,22 @@ class Paused:
         return None if point is None else self.trees.get(point)
 
     def forget(self, point: str) -> None:
-        """The thread has gone on to its end."""
+        """Forget a thread that has ended."""
         self.trees.pop(point, None)
 
 
 paused = Paused()
-"""Those of this process, whichever handler saw them."""
+"""The paused trees of this process, of all handlers."""
 
 
 def thread_of(metadata: Mapping[str, Any]) -> str | None:
-    """Where the memory of a graph's thread is kept, if it has one."""
+    """The key of a graph's thread in `paused`; None without a thread."""
     thread = metadata.get("thread_id")
     return f"thread {thread}" if isinstance(thread, str | int) else None
 
 
 def leave_thread(run: Run) -> None:
-    """A graph's root has ended: its thread is paused, or has gone on to its end."""
+    """Note that a graph's root has ended: its thread is paused, or has ended too."""
     thread = run.state["thread"]
     if (run.late or {}).get("status") == Status.INTERRUPTED:
         paused.remember(thread, run.tree.id)
@@ -66,7 +66,7 @@ def leave_thread(run: Run) -> None:
 
 
 def link(run_id: str, point: str | None) -> None:
-    """Let a run that goes on from a checkpoint, or in a thread, name the tree that paused there."""
+    """Record in a resumed run's metadata the tree that paused at this checkpoint, or in this thread."""
     tree_id = paused.find(point)
     if tree_id is not None:
         recorder.learn(run_id, metadata={"resumes": tree_id})

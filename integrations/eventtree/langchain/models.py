@@ -17,30 +17,30 @@ PARAMS = frozenset({
     *("thinking", "thinking_budget", "verbosity", "effort", "service_tier", "stream", "streaming", "modalities"),
     *("audio", "best_of", "num_ctx", "truncation", "prediction", "include", "safety_settings", "candidate_count"),
 })  # fmt: skip
-"""Taken from the invocation's parameters. Others are not: among them are headers, clients and keys."""
+"""Parameters that are recorded. Others are not, since headers, clients and keys are among them."""
 FROM_METADATA = {"temperature": "ls_temperature", "max_tokens": "ls_max_tokens", "stop": "ls_stop"}
 
 URL_KEYS = (
     "base_url", "openai_api_base", "api_base", "azure_endpoint", "anthropic_api_url", "groq_api_base", "endpoint",
     "endpoint_url", "xai_api_base", "fireworks_api_base", "openrouter_api_base",
 )  # fmt: skip
-"""Where the classes keep the address of their service, among the arguments they are serialized with."""
+"""Serialized arguments in which classes keep the address of their service."""
 IS_URL = frozenset(URL_KEYS)
 ENDPOINTS: Remembered[str, str | None] = Remembered(64, endpoint, longest=1_000)
 MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 
 
 ASKED = ("inference_geo", "speed", "service_tier")
-"""What a request may ask for that its price depends on."""
+"""Parameters of a request that may change its price."""
 SILENT = ("anthropic", "google")
-"""How the names of providers begin whose LangChain clients drop from answers what was asked for of `ASKED`."""
+"""Prefixes of providers whose LangChain clients drop these from answers."""
 
 LONG = "1h"
-"""The time for which it costs more to be cached."""
+"""The cache lifetime that costs more."""
 
 
 def asked_of(invocation: Mapping[str, Any], serialized: Any) -> dict[str, Any]:
-    """What is asked for of `ASKED`, and how long the prompt or a tool is to be cached (`ttl`)."""
+    """The parameters of `ASKED` in a request, and the cache lifetime of its prompt or tools (`ttl`)."""
     given = serialized.get("kwargs") if isinstance(serialized, dict) else None
     holders = [one for one in (given, invocation.get("model_kwargs"), invocation) if isinstance(one, dict)]
     found = {name: one[name] for one in holders for name in ASKED if one.get(name) is not None}
@@ -55,25 +55,23 @@ def asked_of(invocation: Mapping[str, Any], serialized: Any) -> dict[str, Any]:
 OWN_CLASSES = frozenset(
     {"cerebras", "deepseek", "fireworks", "groq", "nebius", "sambanova", "together", "upstage", "xai"}
 )
-"""Providers whose LangChain class is named like them. Those built on OpenAI's class have it answer as "openai"."""
+"""Providers whose LangChain class has their name. Answers of those built on OpenAI's class name "openai"."""
 
 
 def is_guess(provider: Any, name: str) -> bool:
-    """Whether the provider that the start named is only LangChain's guess: its class's `name` in lower case, without
-    "chat".
-    """
+    """Whether the provider named at the start is LangChain's guess: the class's `name` in lower case without "chat"."""
     name = name.lower()
     guesses = (None, name, name.removeprefix("chat"), name.removesuffix("chat"))
     return provider in guesses and provider not in OWN_CLASSES
 
 
 def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Any:
-    """The model that was asked for, as the framework gives it."""
+    """The model that was asked for, as the framework names it."""
     return metadata.get("ls_model_name") or next((invocation[key] for key in MODEL_KEYS if invocation.get(key)), None)
 
 
 def base_url(serialized: Any) -> str | None:
-    """The address of the service, where the model was given one and can be serialized."""
+    """The address of the service, if the model was given one and can be serialized."""
     kwargs = serialized.get("kwargs") if isinstance(serialized, dict) else None
     if not isinstance(kwargs, dict):
         return None
@@ -84,7 +82,7 @@ def base_url(serialized: Any) -> str | None:
 
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Params | None:
-    """The parameters that decide the answer, without unset ones; None for none."""
+    """The recorded parameters that are set; None without any."""
     found = {}
     if not PARAMS.isdisjoint(invocation):
         found = {key: value for key, value in invocation.items() if value is not None and key in PARAMS}

@@ -1,4 +1,4 @@
-"""What is reported of a run that goes on: the app's own events, retries, pauses, what makes it an agent's."""
+"""Callbacks on open runs: custom events, retries, interrupts, and agent actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunNotes(RunReports):
     def on_custom_event(self, name: str, data: Any, run_id: UUID) -> None:
         """The app dispatched an event of its own inside a run."""
         name = f"custom {name}" if name in OWN_NOTES else name
-        # No look for duplicates: the manager of the run's children reports it, which has no handler twice.
+        # No check for duplicates: the child manager, which reports it, has no handler twice.
         recorder.note(key_of(run_id), name, data, pipeline=self.pipeline)
 
     @callback
@@ -38,12 +38,12 @@ class RunNotes(RunReports):
 
     @callback
     def on_agent_finish(self, finish: Any, run_id: UUID) -> None:
-        """A classic agent executor is done."""
+        """A classic agent executor has finished."""
         recorder.learn(key_of(run_id), kind=Kind.AGENT)
 
     @callback
     def on_text(self, text: str) -> None:
-        """Nothing: what is printed here is in the runs' inputs and outputs."""
+        """Ignored: the text is in the runs' inputs and outputs."""
 
     @callback
     def on_interrupt(self, event: Any) -> None:
@@ -71,7 +71,7 @@ class RunNotes(RunReports):
 
 
 def retry_note(state: Any) -> dict[str, Any]:
-    """The number of the attempt that failed, why, and how long until the next."""
+    """The number of the failed attempt, its error, and the wait before the next."""
     outcome = getattr(state, "outcome", None)
     failed = outcome is not None and getattr(outcome, "failed", False)
     error = outcome.exception() if failed and outcome is not None else None

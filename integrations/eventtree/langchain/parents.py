@@ -1,4 +1,4 @@
-"""Under which run a new one hangs: the framework's own parent, else what encloses it in either framework."""
+"""The parent of a new run: the framework's own, else the run that encloses it in either framework."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from eventtree.recording.remote import inner
 
 
 def parent_of(given: UUID | None) -> str | None:
-    """The parent's id, for the recorder to judge; None makes a root."""
+    """The parent's id, which the recorder may still replace; None makes a root."""
     if given is None:
         follow_remote_graphs()
         return around()[0]
     parent = key_of(given)
     if recorder.numbers_attempts:
-        # LangChain reports the attempts of `with_fallbacks` as siblings of the run around them; its context is right.
+        # LangChain reports attempts of `with_fallbacks` as siblings of the run around them; the context has the parent.
         attempt = context_run()
         if attempt is not None and attempt != parent:
             run = recorder.find(attempt)

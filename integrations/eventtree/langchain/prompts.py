@@ -1,4 +1,4 @@
-"""The template of a prompt's run, from what LangChain serializes of the prompt: its text, or its messages."""
+"""The template of a prompt's run, from LangChain's serialized prompt: its text, or its messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREPARED: Remembered[tuple[str | None, ...], Prepared] = Remembered(64)
 
 
 def prepared(serialized: Any, pipeline: Pipeline) -> Any:
-    """The params of a prompt, for a record; those of the usual form are read and made plain once."""
+    """The params of a prompt, for a record. Those of the usual form are converted once, and remembered."""
     texts = _texts(serialized) if pipeline.is_ample else ()
     if not texts:
         return params_of(serialized)
@@ -34,7 +34,7 @@ def prepared(serialized: Any, pipeline: Pipeline) -> Any:
 
 
 def _texts(serialized: Any) -> tuple[str | None, ...]:
-    """All that decides the params of a chat prompt whose messages are texts; nothing for others."""
+    """The texts that determine the params of a usual chat prompt; empty for any other."""
     found: list[str | None] = []
     try:
         given = serialized["kwargs"]
@@ -53,9 +53,9 @@ TEXTS = frozenset({str, type(None)})
 
 
 def params_of(serialized: Any) -> Params | None:
-    """`template` (text, or `[{"role", "content"}]`), and what the prompt already knows in `partial_variables`.
+    """`template` (text, or `[{"role", "content"}]`), and the prompt's own `partial_variables`.
 
-    None for what is no prompt, or one that cannot be serialized.
+    None if it is no prompt, or cannot be serialized.
     """
     given = _arguments(serialized)
     if "template" in given:
@@ -90,7 +90,7 @@ def _message(serialized: Any) -> dict[str, Any]:
 
 
 def _format_of(messages: list[Any]) -> str:
-    """What the messages' templates are written in; they are all alike."""
+    """The format of the messages' templates; all have the same."""
     prompts = (_arguments(_arguments(one).get("prompt")) for one in messages)
     return next((prompt["template_format"] for prompt in prompts if "template_format" in prompt), DEFAULT_FORMAT)
 

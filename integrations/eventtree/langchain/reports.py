@@ -1,4 +1,4 @@
-"""What the callbacks share: how a run opens, fails, streams, pauses and is asked for."""
+"""Code that the callbacks share: how a run opens, fails, streams and pauses."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RunReports:
             recorder.first_token(key)
 
     def _in_graph(self, key: str, parent: str | None, about: About, inputs: Any) -> None:
-        """What only runs of graphs have: threads, and resuming."""
+        """Record the thread of a graph's run, and whether it resumes another."""
         langgraph.become_graph_handler(self)
         run = recorder.find(key)
         if run is not None and run.duplicates:
@@ -116,7 +116,7 @@ class RunReports:
         recorder.close(self.pipeline, key, status, outputs, convert, shown, inputs, learned=learned)
 
     def _interrupt(self, key: str, error: BaseException, parent_run_id: UUID | None, tags: Tags) -> None:
-        """Note the questions; a node's interrupt pauses its graph, which ends as if nothing were."""
+        """Note the questions; a node's interrupt pauses its graph, which then ends normally."""
         questions = Prepared(self.pipeline.part("value", {"interrupts": langgraph.interrupts_of(error)}))
         recorder.note(key, "interrupt", questions, pipeline=self.pipeline)
         if parent_run_id is not None and is_node(tags):
@@ -145,7 +145,7 @@ class RunReports:
 
 
 def joined(messages: Any) -> Any:
-    """The messages of a batch, together."""
+    """All messages of a batch in one list."""
     batches = items_of(messages)
     if batches is None:
         return messages

@@ -1,4 +1,4 @@
-"""What comes back from a run: a model's generations, the chunks of its stream."""
+"""Reading a model's answer: its generations, the chunks of its stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def generations_of(response: Any) -> list[Any]:
-    """All generations of an `LLMResult`, to be read only: LangChain hands each prompt's to its own run."""
+    """All generations of an `LLMResult`, not to be changed. LangChain reports each prompt's to its own run."""
     rows = getattr(response, "generations", None)
     if type(rows) is list and len(rows) == 1 and type(rows[0]) is list:
         return rows[0]
@@ -21,21 +21,21 @@ def generations_of(response: Any) -> list[Any]:
 
 
 def has_content(generation: Any) -> bool:
-    """Whether a failed call's generation is part of an answer: LangChain adds one that only reports the error."""
+    """Whether a failed call's generation is part of an answer: LangChain adds one that only has the error."""
     message = getattr(generation, "message", None)
     names = ("content", "tool_calls", "tool_call_chunks", "invalid_tool_calls")
     return bool(generation.text) or any(getattr(message, name, None) for name in names)
 
 
 def of(generations: list[Any]) -> LLMResult | None:
-    """These generations as a model's answer; None for none."""
-    from langchain_core.outputs import LLMResult  # loaded where there are generations, and slow where there are none
+    """These generations as a model's answer; None without any."""
+    from langchain_core.outputs import LLMResult  # slow to import, but loaded already if there are generations
 
     return LLMResult.model_construct(generations=[generations]) if generations else None
 
 
 def body_of(generations: list[Any]) -> Any:
-    """The body of the response that an error came with, as LangChain has parsed it."""
+    """The body of the response behind an error, as LangChain has parsed it."""
     abouts = (getattr(getattr(one, "message", None), "response_metadata", None) for one in generations)
     return next((about["body"] for about in abouts if isinstance(about, dict) and "body" in about), None)
 
@@ -45,7 +45,7 @@ DELTA = "content-block-delta"
 
 
 def carries_content(token: Any, chunk: Any) -> bool:
-    """For `on_llm_new_token`."""
+    """Whether a token or chunk of `on_llm_new_token` is part of the answer."""
     if _has_text(token):
         return True
     message = getattr(chunk, "message", None)
@@ -66,7 +66,7 @@ def text_of(token: Any) -> str:
 
 
 def event_carries_content(event: Any) -> bool:
-    """For `on_stream_event`."""
+    """Whether an event of `on_stream_event` is part of the answer."""
     if not isinstance(event, Mapping):
         return False
     if event.get("event") == DELTA:

@@ -1,8 +1,8 @@
-"""Answers streamed as protocol events (`astream_events(version="v3")`), whose end LangChain reports after the fact.
+"""Answers streamed as protocol events (`astream_events(version="v3")`), whose end LangChain reports too late.
 
-In async code the model's task reports `on_llm_end` after the user has had the last event; a script whose loop ends
-with that event cancels the task, and the answer would be a cancelled run without output. So the blocks of the answer
-are kept from the event that completes each of them until the run's end, and an answer that was complete stays one.
+In async code the model's task reports `on_llm_end` after the user has got the last event; a script whose loop ends with
+that event cancels the task, and the run would be cancelled, without output. So the completed blocks of the answer are
+kept until the run's end, and a run with a complete answer counts as answered.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ POLL_SECONDS = 0.005
 
 
 def keep(run_id: str, event: Any) -> None:
-    """Keep what an event completes: a block of the answer, or the answer with its usage."""
+    """Keep a completed block of the answer, or the completed answer with its usage."""
     kind = event.get("event") if isinstance(event, Mapping) else None
     if kind == MESSAGE_BEGUN:
-        # A model may report tokens too, before and between the events: from here on they would come twice.
+        # A model may report tokens too; from here on their text would be recorded twice.
         recorder.remember(run_id, by_event=True)
         run = recorder.find(run_id)
         if run is not None and run.streamed:
@@ -47,7 +47,7 @@ def text_of(event: Any) -> str:
 
 
 def complete_answer(state: Mapping[str, Any]) -> Any:
-    """The `LLMResult` that a run was about to end with, or None if its answer was not complete."""
+    """The `LLMResult` of a complete answer; None if it is not complete."""
     finish = state.get("answered")
     if finish is None:
         return None
@@ -58,7 +58,7 @@ def complete_answer(state: Mapping[str, Any]) -> Any:
     if finish.get("reason"):
         about.setdefault("finish_reason", finish["reason"])
     blocks = list(state.get("blocks", {}).values())
-    # As LangChain itself puts it together: a call's block may have more keys than a call takes (an index).
+    # As LangChain itself does it: a call's block may have more keys than a call accepts (an index).
     calls = [{key: block.get(key) for key in CALL} for block in blocks if block.get("type") == "tool_call"]
     message = AIMessage(
         content=blocks, tool_calls=calls, usage_metadata=finish.get("usage"), response_metadata=about,

@@ -1,6 +1,6 @@
-"""The raw places where LangChain and its provider classes keep usage, as `eventtree.usage` reads them later.
+"""Copying the places where LangChain and its provider classes keep usage; `eventtree.usage` reads them later.
 
-Read when the model ends: a cached answer is rewritten in place afterwards. Nothing is computed here.
+They are copied when the model ends, since a cached answer is changed in place afterwards. Nothing is computed here.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ READ = ("response_metadata", "usage_metadata", "id", "content", "additional_kwar
 
 
 def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
-    """What a model run's end reports of usage (`usage`, None where it reports nothing), and which `model` it names.
+    """The `usage` in a model run's end (None if it reports none), and the `model` it names.
 
-    `body` is the provider's own answer, where an exception carried it.
+    `body` is the provider's own answer, if an exception had one.
     """
     counts: list[JsonValue] = []
     places: list[Mapping[str, Any]] = []
@@ -83,13 +83,13 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     if call := state.get("call"):
         usage.update(call)
     if answers and TEXT.issuperset(map(type, answers)):
-        usage["answers"] = [*map(figures, answers)]  # a model that hands on another's message hands on its id
+        usage["answers"] = [*map(figures, answers)]  # a wrapper model returns the inner one's message with its id
     learned["usage"] = Figures(usage)
     return learned
 
 
 def _list(listed: Listed, content: Any, more: About, *holders: About) -> None:
-    """Take what an answer lists besides its counts."""
+    """Add the billed things that an answer lists beside its counts."""
     if type(content) is not str:
         listed.items(content)
     if more:
@@ -102,5 +102,5 @@ def _list(listed: Listed, content: Any, more: About, *holders: About) -> None:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    # The first is by far the most usual, and the last asks in a roundabout way.
+    # The first check is by far the most usual, and the last is slow.
     return value if type(value) is dict or (value is not None and isinstance(value, Mapping)) else NOTHING

@@ -1,8 +1,7 @@
-"""From items to requests: waves, then groups that share one, then the bytes; smaller ones of what was refused. Pure;
-shared by all vendors.
+"""From items to requests: waves, groups, bytes; and smaller requests after a refusal. Pure; shared by all vendors.
 
-A wave holds what may travel together: nothing of a wave is made before the wave below it. Trees that are serialized
-together share waves, so that a hundred small trees fill a batch. Bodies are joined when a request is made, once.
+A wave has items that may be sent together, after all lower waves. Trees that are serialized together share waves, so
+that a hundred small trees fill a batch. Bodies are joined once, when a request is made.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Group = tuple[Item, ...]
 
 
 def waves(items: Iterable[Item], vendor: Vendor) -> list[list[Group]]:
-    """Items as groups, wave by wave, lowest first; the order within a wave is kept."""
+    """Items as groups, wave by wave, lowest first. The order within a wave stays."""
     together: dict[int, list[Item]] = {}
     for item in paced(items):
         together.setdefault(item.wave, []).append(item)
@@ -38,9 +37,9 @@ def groups(items: Sequence[Item], vendor: Vendor) -> Iterator[Group]:
 
 
 def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Group]:
-    """Cut a run of items of one route into groups that fit its count and the vendor's bytes.
+    """Cut items of one route into groups within the route's count and the vendor's size.
 
-    Items of one tree that fit a group together are not parted: no child travels in a request beside its parent's.
+    Items of one tree that fit into one group stay together, so that no child is sent at the same time as its parent.
     """
     if route.max_items == 1:
         yield from zip(paced(items))
@@ -66,12 +65,12 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
 
 
 def in_waves(items: list[Item], route: Route, max_bytes: int, first: int = 0) -> Iterator[Item]:
-    """One tree's items, parents first, with a wave for each batch they fill: no child overtakes its parent.
+    """One tree's items, parents first, with a wave for each batch, so that no child is sent before its parent.
 
-    They are made for the `first` one. Of many the list is empty afterwards.
+    The given items have the wave `first`. If there are several batches, the list is emptied.
     """
     if len(items) <= route.max_items and sum([len(item.content) + 1 for item in items]) <= max_bytes:
-        yield from items  # as nearly always: one
+        yield from items  # the usual case: one batch
         return
     for wave, batch in enumerate(chunks(items, route, max_bytes), first):
         yield from (item if item.wave == wave else item._replace(wave=wave) for item in batch)
@@ -79,7 +78,7 @@ def in_waves(items: list[Item], route: Route, max_bytes: int, first: int = 0) ->
 
 
 def request(items: Group, vendor: Vendor) -> Request:
-    """One request for a group; also how delivery makes smaller ones after a refusal."""
+    """The request of a group. Delivery also makes smaller requests with it after a refusal."""
     route = vendor.routes[items[0].route]
     form = route.format
     content = form.separator.join(item.content for item in items)
@@ -91,7 +90,7 @@ def request(items: Group, vendor: Vendor) -> Request:
 
 
 def halves(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Two runs of items in their order; the second is empty for a single item.
+    """Two parts of the items, in order; the second is empty for a single item.
 
     Cut at the power of two nearest to the middle: isolating 10 poisoned of 100 then takes 85 requests at worst, not 91.
     """
@@ -101,7 +100,7 @@ def halves(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
 
 
 def truncate_item(item: Item, max_bytes: int, form: Format = JSON) -> Item | None:
-    """The same item with content of at most `max_bytes`; None if it cannot be brought there, or is there already."""
+    """The item with content of at most `max_bytes`; None if it is no larger, or cannot be shortened so far."""
     if len(item.content) <= max_bytes:
         return None
     content = form.shorten(item.content, max_bytes)
@@ -117,13 +116,13 @@ def names_in(path: str) -> tuple[str, ...]:
 
 
 def export_url(url: str, vendor: Vendor) -> str:
-    """The url with names standing in for what only a reply can tell."""
+    """The url with readable names instead of ids that only the server knows."""
     found = {name: vendor.lookup_of(name) for name in names_in(url)}
     return fill(url, {name: lookup.export_as for name, lookup in found.items() if lookup is not None})
 
 
 def fill(path: str, values: Mapping[str, str]) -> str:
-    """Put known values into a path's `{names}`; unknown names stay."""
+    """Put values into a path's `{names}`; names without a value stay."""
     for name, value in values.items():
         path = path.replace("{" + name + "}", value)
     return path

@@ -1,4 +1,4 @@
-"""The vendors by name, as settings, commands and the environment give it; each loads when it is named.
+"""Vendors by name, for settings, commands and the environment. A vendor's module is imported when it is named.
 
 A name is one of ours (`braintrust`), an entry point's in the group `eventtree.vendors`, or `package.module:Class`.
 """
@@ -24,11 +24,11 @@ VENDORS = {
     "nebuly": "Nebuly",
     "otlp": "OTLP",
 }
-"""Name in settings and commands → class. The module in `eventtree.vendors` bears the name."""
+"""Name in settings and commands, which is that of the module in `eventtree.vendors`, → class."""
 GROUP = "eventtree.vendors"
-"""Entry points of packages that bring vendors: the name is the vendor's `kind`."""
+"""Group of entry points of packages with vendors; an entry point's name is the vendor's `kind`."""
 NEEDED = ("kind", "default_url", "routes")
-"""Class attributes without which a vendor is none."""
+"""Class attributes that every vendor must have."""
 
 
 def vendor_class(kind: str) -> type[Vendor]:
@@ -54,7 +54,7 @@ def vendor_class(kind: str) -> type[Vendor]:
 
 
 def foreign_vendors() -> dict[str, EntryPoint]:
-    """Vendors from outside by their `kind`: of installed packages, and those that `EVENTTREE_VENDORS` names."""
+    """Kind → vendor of another package: installed entry points, and classes that `EVENTTREE_VENDORS` names."""
     found = {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in VENDORS}
     for name in os.environ.get("EVENTTREE_VENDORS", "").split(","):
         if ":" in name:
@@ -64,12 +64,12 @@ def foreign_vendors() -> dict[str, EntryPoint]:
 
 
 def is_known(kind: str) -> bool:
-    """Whether a vendor has that name, so that its settings can come from the environment."""
+    """Whether a vendor has this name, so that its settings can come from the environment."""
     return kind in VENDORS or kind in foreign_vendors()
 
 
 def kind_of(name: str) -> str:
-    """The name under which a vendor stands in the journal; what is no `package.module:Class` is that already."""
+    """The vendor's name in the journal; `package.module:Class` is resolved, any other name unchanged."""
     return vendor_class(name).kind if ":" in name else name
 
 
@@ -89,10 +89,10 @@ def _loaded(name: str, entry: EntryPoint) -> type[Vendor]:
 
 
 def vendor_of(found: Any, name: str, kind: str = "") -> type[Vendor]:
-    """A class that was found by `name`, where it is a vendor's, of that kind if one is given.
+    """Check that an object found by `name` is a vendor's class, of the `kind` if one is given.
 
     Raises:
-        ConfigError: it is none, or has no name of its own.
+        ConfigError: it is none, or has no valid kind.
     """
     if not (isinstance(found, type) and issubclass(found, Vendor)):
         raise ConfigError("vendors", f"{name} is no vendor", "Name a class made from eventtree.vendors.Vendor")
@@ -106,10 +106,10 @@ def vendor_of(found: Any, name: str, kind: str = "") -> type[Vendor]:
 
 
 def resolve_vendors(given: Iterable[Any]) -> tuple[Vendor, ...]:
-    """Vendor values as they are, names with their settings from the environment.
+    """Vendor objects unchanged, names as vendors with settings from the environment.
 
     Raises:
-        ConfigError: a name is unknown, a setting is missing, or two vendors bear one name.
+        ConfigError: a name is unknown, a setting is missing, or two vendors have one name.
     """
     found: dict[str, Vendor] = {}
     for entry in given:

@@ -20,23 +20,23 @@ from eventtree.serializer.vendor import Vendor
 
 @dataclass(slots=True)
 class Plan:
-    """What a vendor is to be sent for some trees, in order, and what of them it never will be."""
+    """The requests of some trees for one vendor, in order, and the events that are not sent."""
 
     waves: list[list[Group]]
-    """Nothing of a wave is sent before the wave below it has been; groups of one wave may travel side by side."""
+    """A wave is sent after all lower ones; groups of one wave may be sent at the same time."""
     dropped: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    """Tree id, and event id → why the vendor has no field for it."""
+    """Tree id, and event id → why the event is not sent."""
     failed: dict[str, BaseException] = field(default_factory=dict)
-    """Tree id → what went wrong when the vendor encoded it."""
+    """Tree id → the error of the vendor's `encode`."""
 
     def let_go(self) -> None:
-        """Forget the items, now that they were sent: there may be many."""
+        """Free the items with rests, after they were sent: there may be many."""
         items = [item for wave in self.waves for group in wave for item in group]
         self.waves.clear()
         let_go(items)
 
     def words(self, tree_id: str, vendor: Vendor) -> str:
-        """What went wrong with a tree: it is the vendor's code that failed, not its server that refused."""
+        """The error of a tree in one line, which shows that the vendor's code failed, not its server."""
         return (
             f"{vendor.name}'s own code failed: {diagnostics.described(self.failed[tree_id], type(vendor).__module__)}"
         )
@@ -49,9 +49,9 @@ def plan(
     more: Iterable[Item] = (),
     is_wanted: Callable[[Item], bool] | None = None,
 ) -> Plan:
-    """Encode trees, leave out items that are not wanted, and group the rest, and `more` items, into requests.
+    """Encode trees, leave out items that are not wanted, and group the others, with `more` items, into requests.
 
-    The one boundary around encoding: a tree that a vendor chokes on is named in `failed` and stops no other.
+    This is the boundary around encoding: a tree for which the vendor's code raises goes into `failed`, the others on.
     """
     items: list[Item] = []
     found = Plan([])
@@ -75,10 +75,10 @@ def plan(
 def serialize(trees: Iterable[EventTree], vendor: Vendor | str) -> Iterator[Request]:
     """Every request `vendor` needs for `trees`, in the order they have to be sent.
 
-    `vendor` is a value, or a name with its settings from the environment, as for handlers. Yields `Request` values with
-    `method`, `url`, `body` (JSON) and `ids` (the events inside). Values that only a reply can tell (a project's id)
-    stand in the url by name; delivery looks them up, `export` shows the project's name. A tree that the vendor takes
-    nothing of makes no request: logger `eventtree` warns of it, with the reason.
+    `vendor` is an object, or a name with its settings from the environment, as for handlers. Yields `Request` values
+    with `method`, `url`, `body` (JSON) and `ids` (of their events). An id that only the server knows is a `{name}` in
+    the url; delivery looks it up, `export` shows the project's name. A tree of which the vendor takes nothing makes no
+    request: the logger `eventtree` warns of it, with the reason.
 
     Raises:
         ConfigError: it is no vendor, its name is unknown, or a setting is missing.

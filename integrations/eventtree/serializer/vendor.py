@@ -32,13 +32,13 @@ from eventtree.tree.filter import judge_of
 _OFFLINE = "_offline"
 
 Feedback = Mapping[str, JsonValue]
-"""A feedback record: its own `key`, `id` (of the event or tree it is on), `tree`, `at` (ns), and those of `score`,
-`name`, `comment`, `correction`, `user` and `metadata` that were given.
+"""A feedback record: its `key`, the `id` of the event or tree it is on, `tree`, `at` (ns), and optionally `score`,
+`name`, `comment`, `correction`, `user` and `metadata`.
 """
 
 ABOUT_ONE: Mapping[int, str] = dict.fromkeys((404, 405, 409, 410, 501), "bisect")
 """`Route.status_actions` of feedback. These statuses mean that its event is unknown, or that this edition takes no
-feedback; the settings are not to blame, so nothing is parked.
+feedback: the settings are right, so the vendor is not parked.
 """
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 else:
     Key = SecretStr
     Words = tuple[str, ...]
-"""What a setting holds; type checkers know what may be given for it."""
+"""Types of settings as they are stored; type checkers see the types of the arguments."""
 
 NOT_IN_BASE = re.compile(r"[\s\x00-\x20\x7f?#{}\\]")
-"""What no `base_url` may hold."""
+"""Characters that a `base_url` may not have."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -61,7 +61,7 @@ def in_clear(key: Key) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very name."""
+    """Whether a host's name or address is always this machine."""
     try:
         return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
     except ValueError:  # no address
@@ -76,22 +76,22 @@ class Vendor(BaseModel):
     kind: ClassVar[str]
     """The vendor's name in `EVENTTREE_VENDORS`, `--vendor` and files: lower case, one word."""
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Field name → names of environment variables, first wins."""
+    """Field name → names of environment variables; the first that is set counts."""
     default_url: ClassVar[str]
-    """The hosted service, where no `base_url` is given."""
+    """The hosted service, used without a `base_url`."""
     routes: ClassVar[Mapping[str, Route]]
-    """Name in `Item.route` → the call that carries such items."""
+    """Name in `Item.route` → the call that sends such items."""
     max_bytes: ClassVar[int] = 5_000_000
     """The vendor's limit for one request. Delivery halves larger ones, and shortens a lone event that is larger."""
     concurrency: ClassVar[int] = 4
     """Requests of one wave that delivery may send at the same time."""
     idempotent: ClassVar[bool] = True
-    """The vendor recognizes an event by its id, so that sending it twice is harmless."""
+    """Whether the vendor recognizes an event by its id, so that sending it twice is harmless."""
     accepts_updates: ClassVar[bool] = False
-    """The vendor lets an event be changed after it was sent, as a run that ends later than its tree needs it."""
+    """Whether an event can be changed after it was sent. Runs that end later than their tree need it."""
     accepts_parts: ClassVar[bool] = False
-    """The vendor takes events whose parent it may have got from elsewhere, or never, and hangs them under its id.
-    Others are sent such a part of another process' tree as a tree of its own.
+    """Whether the vendor accepts events under the id of a parent that it gets from another process, or never. Other
+    vendors get such a part of a tree as a tree of its own.
     """
     feedback_in_trees: ClassVar[bool] = False
     """The vendor is told what people think of a run with its tree, and has no call for it afterwards: `encode` is given
@@ -100,9 +100,9 @@ class Vendor(BaseModel):
     drop_hints: ClassVar[Mapping[str, str]] = {}
     """Reason in `Encoded.dropped` → what the user can do about it. It is logged once."""
     export_settings: ClassVar[Mapping[str, Any]] = {}
-    """Settings that `for_export` needs beside the fields' defaults."""
+    """Settings that `for_export` needs besides the fields' defaults."""
     needs_key: ClassVar[bool] = True
-    """Without a key nothing can be sent."""
+    """Whether sending needs a key."""
     secret_settings: ClassVar[frozenset[str]] = frozenset({"api_key"})
     """Settings that are never shown, pickled or put on the disk."""
     status_actions: ClassVar[Mapping[int, str]] = {}
@@ -115,11 +115,11 @@ class Vendor(BaseModel):
     base_url: str = ""
     """The host, with the path before the vendor's routes."""
     keep: Callable[[EventTree], bool] | str | None = None
-    """The trees it gets, where not all: a function, or words such as `status:error OR rate:0.05`. See `Settings.keep`,
-    which it goes before.
+    """Which trees the vendor gets: a function, or words such as `status:error OR rate:0.05`. It replaces
+    `Settings.keep`.
     """
     allow_plain_http: bool = False
-    """Permit http:// to a host other than loopback (the key would travel in clear text)."""
+    """Permit http:// to a host other than loopback, which sends the key in clear text."""
 
     def __init__(self, **settings: Any) -> None:
         """Check the settings.
@@ -183,7 +183,7 @@ class Vendor(BaseModel):
             ) from None
         if url.username or url.password:
             raise ConfigError(f"{type(self).__name__}.base_url", "it holds credentials", "Pass the key as api_key=…")
-        # Routes are put behind it, names in braces filled in: a query or a brace would end up in the middle.
+        # Routes are appended and names in braces filled in: a query or a brace would end up in the middle.
         if NOT_IN_BASE.search(self.base_url):
             raise ConfigError(
                 f"{type(self).__name__}.base_url", "it holds a query, a space or a brace", "Give https://host[/path]"
@@ -205,20 +205,20 @@ class Vendor(BaseModel):
         return in_clear(self.api_key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the key. The process that unpickles takes it from its own environment."""
+        """Pickle without the key. The unpickling process uses the key of its own environment."""
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in self.secret_settings}
         return _unpickled, (type(self), settings)
 
     @classmethod
     def normal_url(cls, url: str) -> str:
-        """Bring `url` into the form that requests start with: no slash at the end, the version path in place."""
+        """`url` as requests begin with it: without a slash at the end, with the version path."""
         return url.rstrip("/")
 
     @classmethod
     def for_export(cls, *, from_environment: bool = False, **settings: Any) -> Self:
-        """A value to look at requests with, never to send them: no key, and the default host and settings.
+        """A vendor for showing requests, not for sending them: without a key, with the default host and settings.
 
-        With `from_environment`, the host and settings that a delivery in this environment would have.
+        With `from_environment`, the host and settings are those of a delivery in this environment.
         """
         left_out = ("api_key",) if from_environment else cls.env.keys() & cls.model_fields.keys()
         defaults = {setting: cls.model_fields[setting].default for setting in left_out}
@@ -227,26 +227,26 @@ class Vendor(BaseModel):
         return cls(**{**defaults, "api_key": "none", **cls.export_settings, **settings})
 
     def auth(self) -> dict[str, str]:
-        """The headers that carry the key; none without one."""
+        """The headers with the key; none without a key."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def secrets(self) -> tuple[str, ...]:
-        """What must be shown nowhere: a vendor may echo it in its answers."""
+        """Texts that must never be shown. They are masked in answers too, since a vendor may echo them."""
         return (self.key,) if self.key else ()
 
     def compresses(self, route: str) -> bool:
-        """Whether the vendor takes gzip on a route, so that delivery compresses what it sends there."""
+        """Whether the vendor accepts gzip on a route: then delivery compresses its requests."""
         return False
 
     def identity(self) -> tuple[str, ...]:
-        """What two values have in common, apart from the key, if they send to the same destination."""
+        """The destination without the key: vendors with the same identity send to the same place."""
         return (self.kind, self.base_url)
 
     def fingerprint(self, salt: bytes) -> str:
-        """16 hex digits that tell whether two values are the same destination and key, without showing either.
+        """16 hex digits that identify destination and key without showing them.
 
-        `local-` before them says that the host is this machine. Without a salt, as in a collector's journal, a vendor
-        goes by its name: what waits for it there takes any settings.
+        The prefix `local-` means that the host is this machine. Without a salt, as in a collector's journal, a vendor
+        is identified by its name alone: trees that wait for it may be sent with any settings.
         """
         if not salt:
             return BY_NAME
@@ -259,7 +259,7 @@ class Vendor(BaseModel):
         return ()
 
     def lookup_of(self, name: str) -> Lookup | None:
-        """The call whose answer fills `{name}`. A vendor whose names hold a value (`{kind:VALUE}`) makes it here."""
+        """The call whose answer fills `{name}`. A vendor with values in its names (`{kind:VALUE}`) makes it here."""
         return next((lookup for lookup in self.lookups() if lookup.name == name), None)
 
     def encode(self, tree: EventTree) -> Encoded:
@@ -270,36 +270,36 @@ class Vendor(BaseModel):
         raise NotImplementedError
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
-        """Turn the late ends of events into items, for vendors that `accepts_updates`. Pure.
+        """Turn late ends of events into items, for a vendor that `accepts_updates`. Pure.
 
-        `tree` is the whole tree as it is now, `ended` are the ids of the events that were sent before they had ended.
-        The items count for no event, since those events are delivered already.
+        `tree` is the whole tree now, `ended` are the ids of events that were sent before they had ended. The items
+        count for no event, since those events are delivered already.
         """
         return ()
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
         """Turn one feedback into items that count for no event. Pure; its tree has been sent before.
 
-        `tree` is None if the journal no longer has it; `learned` holds what earlier verdicts have learned. The keys of
-        the items begin with the feedback's own `key`. Without items, `dropped` may hold the reason under that key, else
-        the report says `no_place`.
+        `tree` is None if the journal no longer has it; `learned` has the values learned from earlier verdicts. The keys
+        of the items begin with the feedback's own `key`. Without items, `dropped` may have the reason under that key;
+        the default is `no_place`.
         """
         return Encoded(())
 
     def advice(self) -> tuple[str, ...]:
-        """Warnings for `eventtree doctor`: settings that are allowed, but may not be meant."""
+        """Warnings for `eventtree doctor` about settings that are allowed, but may be a mistake."""
         return ()
 
     def words_in(self, body: bytes) -> bytes:
-        """Read what an answer's body says to people, as text; by default all of it."""
+        """The part of an answer's body that is meant for people, as text; by default all of it."""
         return body
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """Read what an answer says about each item. None means that the status alone decides, by delivery's table."""
+        """Read an answer's verdict on each item. None means that the status alone decides, by delivery's table."""
         return self.read_success(request, json_in(body)) if 200 <= status < 300 else None
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
-        """Read the outcome of each item after a 2xx; by default all are taken. `reply` is None where it is no JSON."""
+        """Read the verdict of a 2xx; by default all items are taken. `reply` is None if the body is not JSON."""
         return Verdict()
 
 
@@ -308,7 +308,7 @@ def _unpickled(vendor: type[Vendor], settings: dict[str, Any]) -> Vendor:
 
 
 def json_in(body: bytes) -> JsonValue:
-    """The JSON of an answer's body; None where it is none."""
+    """The JSON of an answer's body; None if it is not JSON."""
     try:
         return pydantic_core.from_json(body)
     except ValueError:
@@ -316,7 +316,7 @@ def json_in(body: bytes) -> JsonValue:
 
 
 def id_in(reply: JsonValue) -> str | None:
-    """The `id` in a reply. One that could not stand in a path is none: it would be learned, and spoil what follows."""
+    """The `id` in a reply, if it can be used in a path; else None, so that it is not remembered."""
     found = reply.get("id") if isinstance(reply, dict) else None
     return found if isinstance(found, str) and re.fullmatch(r"[A-Za-z0-9_.:~-]{1,200}", found) else None
 

@@ -1,6 +1,6 @@
-"""A tree as vendors look at it: parents and children, failures, feedback, ties to a dataset.
+"""A tree as vendors need it: parents and children, failures, feedback, links to a dataset.
 
-Metadata keys that begin with `eventtree_` are ours: they tie a tree to a row of a dataset (`eventtree_run_id`,
+Metadata keys that begin with `eventtree_` are ours: they link a tree to a row of a dataset (`eventtree_run_id`,
 `eventtree_dataset_id`, `eventtree_datapoint_id`, `eventtree_experiment`, `eventtree_expected`, `eventtree_scores`).
 They are read from the root alone, because frameworks hand a root's metadata down to all its children.
 """
@@ -24,7 +24,7 @@ class TreeView:
     """A tree without framework plumbing: its root, its parents and children, its feedback."""
 
     def __init__(self, tree: EventTree) -> None:
-        """Look at a tree as it is."""
+        """The view of a tree, without changing it."""
         self.tree = tree
         self.id = tree.id
         self.root = tree.root
@@ -32,35 +32,35 @@ class TreeView:
         self.forms = Forms()
         own = self.root.metadata
         self.has_links = bool(own) and any(key.startswith(OWN) for key in own)
-        """Whether the root's metadata ties the tree to anything."""
+        """Whether the root's metadata has such links."""
 
     @classmethod
     def of(cls, tree: EventTree) -> TreeView:
-        """The view of a finished tree. Messages in LangGraph's short forms are written out."""
+        """The view of a finished tree without plumbing, with LangGraph's short messages written out."""
         known = vars(tree)
-        if "shown" not in known:  # what the first vendor has found, the others share
+        if "shown" not in known:  # built for the first vendor, shared by the others
             shown = spelled(tree.without_internal(), Forms())
-            known["shown"] = None if shown is tree else shown  # no ring: it would wait for the collector
+            known["shown"] = None if shown is tree else shown  # None, so that the tree does not refer to itself
         return cls(known["shown"] or tree)
 
     @property
     def events(self) -> Iterable[Event]:
-        """The events, parents first, with rests between them while a delivery goes through them."""
+        """The events, parents first, with rests between them in the delivery thread."""
         return paced(self.tree.events, each=True)
 
     @cached_property
     def ids(self) -> frozenset[str]:
-        """The ids of all events in it."""
+        """The ids of all its events."""
         return frozenset(event.id for event in paced(self.tree.events))
 
     def is_root(self, event: Event) -> bool:
-        """Whether the event is the tree's root. A late part begins with an event that has a parent: it has no root."""
+        """Whether the event is the tree's root. A late part has none: its first event has a parent."""
         return event.parent_id is None and event.id == self.root.id
 
     def parent_id(self, event: Event) -> str | None:
-        """The id of the event above; the root's where that one is unknown, None for the root itself.
+        """The id of the event above; the root's id if that event is unknown, None for the root itself.
 
-        In a late part (its first event has a parent) the parents went out before, and are named as they are.
+        In a late part (its first event has a parent) the parents were sent before, and their ids are used unchanged.
         """
         root, parent = self.root, event.parent_id
         if parent == root.id or root.parent_id is not None:
@@ -71,7 +71,7 @@ class TreeView:
 
     @cached_property
     def children_ids(self) -> dict[str, list[str]]:
-        """The ids of the events directly below each."""
+        """Event id → the ids of its children."""
         found: dict[str, list[str]] = {}
         for event in self.events:
             parent = self.parent_id(event)
@@ -88,23 +88,23 @@ class TreeView:
         return event.session_id or self.root.session_id
 
     def dropped(self, tree: EventTree) -> dict[str, str]:
-        """The events of the whole `tree` that are left out of the view, each with the reason."""
+        """The events of `tree` that the view does not have, with the reason."""
         if len(tree.events) == len(self.tree.events):
             return {}
         return {event.id: "internal" for event in tree.events if event.id not in self.ids}
 
     def dataset_field(self, name: str) -> JsonValue:
-        """A tie to a dataset, from the root's metadata: `run_id`, `dataset_id`, `experiment`, `expected`, …"""
+        """A link to a dataset, from the root's metadata: `run_id`, `dataset_id`, `experiment`, `expected`, …"""
         return self.root.metadata.get(OWN + name)
 
     def links(self, event: Event, names: Iterable[str]) -> dict[str, JsonValue]:
-        """The root's ties to a dataset of these `names`; none for any other event."""
+        """The root's links to a dataset with these `names`; none for any other event."""
         if not self.has_links or not self.is_root(event):
             return {}
         return {name: self.dataset_field(name) for name in names}
 
     def feedback(self, event: Event) -> list[dict[str, JsonValue]]:
-        """Feedback on the event. Feedback that names the tree, or no event of it, is on the root."""
+        """Feedback on the event. Feedback on the tree, or on none of its events, counts for the root."""
         return self.feedback_by_event.get(event.id, [])
 
     @cached_property
@@ -116,11 +116,11 @@ class TreeView:
         return found
 
     def has_more(self, event: Event) -> bool:
-        """Whether scores or an expected output may be known of an event: by feedback, or the root's ties."""
+        """Whether an event may have scores or an expected output, from feedback or the root's links."""
         return self.has_feedback or (self.has_links and event is self.root)
 
     def expected(self, event: Event) -> JsonValue:
-        """The expected output: the newest correction of the event, else on the root what the dataset expects."""
+        """The expected output: the event's newest correction, else on the root that of the dataset."""
         if not self.has_more(event):
             return None
         corrections = [
@@ -143,7 +143,7 @@ class TreeView:
 
 
 def spelled(tree: EventTree, forms: Forms) -> EventTree:
-    """The tree, its messages in LangGraph's short forms written out."""
+    """The tree with LangGraph's short messages written out."""
     for event in paced(tree.events):
         given = event.inputs
         if type(given) is dict and "messages" in given and has_short_messages(given, forms.are_messages):
@@ -170,12 +170,12 @@ def scores_in(feedback: Mapping[str, JsonValue]) -> dict[str, float]:
 
 
 def rating(feedback: Mapping[str, JsonValue]) -> JsonValue:
-    """The score of the run as a whole: one without a name. None where the feedback has no such score."""
+    """The score without a name, which is on the run as a whole; None if the feedback has none."""
     return None if feedback.get("name") or isinstance(feedback.get("score"), dict) else feedback.get("score")
 
 
 def target(feedback: Mapping[str, JsonValue], tree: EventTree | None) -> str:
-    """The id of the event that late feedback is on. Where that event was not sent (plumbing), the root's."""
+    """The id of the event that late feedback is on; the root's if that event was not sent (plumbing)."""
     if tree is None:
         return str(feedback["id"])
     shown = TreeView.of(tree)
@@ -195,7 +195,7 @@ def number(value: JsonValue) -> float | None:
 
 
 def own_metadata(event: Event) -> dict[str, JsonValue]:
-    """The run's own metadata, without the keys that are ours; and what no vendor has a field for."""
+    """The run's own metadata without our keys, plus values that no vendor has a field for."""
     found = dict(event.metadata)
     if found and OWN in "".join(found):
         found = {key: value for key, value in found.items() if not key.startswith(OWN)}
@@ -230,28 +230,28 @@ def ended(event: Event) -> dict[str, JsonValue]:
 
 PLAIN = frozenset({int, str, bool})
 """Types whose values are their own JSON."""
-NOTHING_SAID: tuple[Any, ...] = ((), {})
+EMPTY: tuple[Any, ...] = ((), {})
 
 
 @cache
 def _without(placed: frozenset[str]) -> tuple[list[str], Callable[[Usage], Any], Any]:
-    """The fields of a usage that are not `placed`, what reads them, and what that gives where nothing is said."""
+    """The fields of a usage that are not `placed`, a function that reads them, and its result for an empty usage."""
     names = [name for name in Usage.model_fields if name != "raw" and name not in placed]
     values_in = attrgetter(*names)
     return names, values_in, values_in(Usage())
 
 
 def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
-    """The event's usage (details, fees, marks) without the counts that are `placed` in fields of their own."""
+    """The event's usage (details, fees, flags) without the counts that are `placed` in fields of their own."""
     if event.usage is None:
         return {}
-    names, values_in, unsaid = _without(frozenset(placed))
-    if (values := values_in(event.usage)) == unsaid:
+    names, values_in, empty = _without(frozenset(placed))
+    if (values := values_in(event.usage)) == empty:
         return {}
     rest = {
         name: value
         for name, value in zip(names, values, strict=True)
-        if value is not None and value is not False and value not in NOTHING_SAID
+        if value is not None and value is not False and value not in EMPTY
     }
     if PLAIN.issuperset(map(type, rest.values())):
         return rest
@@ -259,14 +259,14 @@ def usage_rest(event: Event, placed: Collection[str]) -> dict[str, JsonValue]:
 
 
 def cost_of(cost: Cost) -> dict[str, JsonValue]:
-    """A cost as its JSON: dollars as numbers, and where they come from."""
+    """A cost as JSON: dollars as numbers, and their source."""
     usd = {"input_usd": cost.input_usd, "output_usd": cost.output_usd, "total_usd": cost.total_usd}
     known: dict[str, JsonValue] = {name: float(amount) for name, amount in usd.items() if amount is not None}
     return known if cost.source is None else {**known, "source": cost.source}
 
 
 def notes_of(event: Event, without: str | None = None) -> list[dict[str, JsonValue]]:
-    """The event's notes in order, without those of the name `without`, which the vendor has a field for."""
+    """The event's notes in order, except those named `without`, for which the vendor has a field."""
     if not event.notes:
         return []
     shown = (note for note in event.notes if note.name != without)

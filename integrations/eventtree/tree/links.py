@@ -1,4 +1,4 @@
-"""What belongs together in a tree besides parent and child: a call and its answer, a document and who was given it."""
+"""Links in a tree besides parent and child: a tool call and its answer, a document and the models that got it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eventtree.event import Event, EventTree, JsonValue, Kind
 
 
 def answers_to(tree: EventTree, event: Event) -> Iterator[tuple[str, Event, JsonValue]]:
-    """The tool calls that a model's answer makes: the id of each, the event that answered it, and what came back."""
+    """The tool calls in a model's answer: the id of each, the event that answered it, and the answer."""
     calls = {call.get("id") for one in _listed(event.outputs, "messages") for call in _listed(one, "tool_calls")}
     for tool in tree.events if calls else ():
         for value in tool.outputs if isinstance(tool.outputs, list) else (tool.outputs,):
@@ -19,7 +19,7 @@ def answers_to(tree: EventTree, event: Event) -> Iterator[tuple[str, Event, Json
 
 
 def given_to(tree: EventTree, event: Event) -> dict[int, list[str]]:
-    """Place of each document that was retrieved → ids of the tree's models that were given its text."""
+    """Index of a retrieved document → ids of the tree's models whose inputs have its text."""
     is_search = event.kind in (Kind.RETRIEVER, Kind.RERANKER)
     documents = _listed(event.outputs, "documents") if is_search else []
     texts = {place: str(one.get("text") or "").strip() for place, one in enumerate(documents)}
@@ -34,13 +34,13 @@ def given_to(tree: EventTree, event: Event) -> dict[int, list[str]]:
 
 
 def resumed_in(tree: EventTree) -> str | None:
-    """Id of the paused tree that this one goes on with."""
+    """Id of the interrupted tree that this one resumed."""
     found = (event.metadata.get("resumes") for event in tree.events)
     return next((paused for paused in found if isinstance(paused, str)), None)
 
 
 def _listed(value: JsonValue, key: str) -> list[dict[str, Any]]:
-    """The objects in a list of an object; none where it is of another form."""
+    """The objects in the list under a key; none if the value has another form."""
     inner = value.get(key) if isinstance(value, dict) else None
     return [one for one in inner if isinstance(one, dict)] if isinstance(inner, list) else []
 

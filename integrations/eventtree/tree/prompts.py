@@ -1,4 +1,4 @@
-"""Which prompt, of a library of prompts, a model was asked with: by the keys that name it in the metadata of runs.
+"""The prompt (of a library of prompts) that a model was asked with, by the keys that name it in the metadata of runs.
 
 =======================================  ======================================================================
 `eventtree_prompt`                       given by the app: `"greet@3"`, or `{"name": "greet", "version": 3}`
@@ -6,8 +6,8 @@
 `langfuse_prompt`                        Langfuse's prompt client, as its docs have one put into the metadata
 =======================================  ======================================================================
 
-A template's run stands beside the model's, which it precedes. What names the prompt of a run is meant for all below it:
-LangChain hands a chain's metadata down by itself, own code does not.
+A template's run is a sibling of the model's, before it. A prompt in a run's metadata counts for all runs below it:
+LangChain hands a chain's metadata down itself, own code does not.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from eventtree.tree.run import Run
 
 Prompt = dict[str, JsonValue]
 PROMPT_KEYS = frozenset({"eventtree_prompt", "langfuse_prompt", "lc_hub_repo"})
-"""Keys of metadata without which no prompt is named."""
+"""Keys of metadata, one of which every run with a prompt has."""
 
 
 def prompt_of(metadata: Mapping[str, JsonValue]) -> Prompt | None:
-    """The prompt that metadata names: its `name`, and its `version` where there is one."""
+    """The prompt that metadata names: its `name`, and its `version` if known."""
     given = metadata.get("eventtree_prompt")
     if isinstance(given, str) and given:
         name, _, version = given.partition("@")
@@ -42,8 +42,8 @@ def _named(name: JsonValue, version: JsonValue) -> Prompt | None:
 
 
 def find_prompts(in_order: Iterable[Run], parents: Mapping[str, str | None]) -> None:
-    """Let each model's run name its prompt: its own, else that of the last run beside it which has one, else that of
-    the nearest run above it.
+    """Set the prompt of each model's run: its own, else that of the last earlier sibling with one, else that of the
+    nearest run above.
     """
     beside: dict[str | None, Prompt] = {}
     above: dict[str | None, Prompt] = {}

@@ -1,4 +1,4 @@
-"""What a tree used and cost, added up by kind of token and by model. What no event knows is None, never 0."""
+"""Tokens and cost of a tree, by kind of token and by model. A figure that no event has is None, never 0."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ TOKENS = tuple(name for name in Usage.model_fields if name.endswith("_tokens"))
 
 
 class ModelSum(NamedTuple):
-    """What one model used and cost in a tree."""
+    """Tokens and cost of one model in a tree."""
 
     model: str
     calls: int
     tokens: int | None
     usd: Decimal | None
     sources: tuple[str | None, ...]
-    """Where the prices come from; None for a call without one."""
+    """The sources of the prices; None for a call without a price."""
 
 
 def tokens_of(tree: EventTree) -> dict[str, int]:
-    """Kind of token, as `Usage` names it, → how many the tree used, for the kinds that some event knows."""
+    """Kind of token, as `Usage` names it, → the tree's number of them, for kinds that some event has."""
     used = [one for event in tree.events if event.usage for one in (event.usage, *event.usage.others.values())]
     known = {name: [count for one in used if (count := getattr(one, name)) is not None] for name in TOKENS}
     return {name: sum(counts) for name, counts in known.items() if counts}

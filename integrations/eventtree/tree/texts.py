@@ -1,4 +1,4 @@
-"""What records of a tree repeat, put where it belongs; recording/texts.py leaves it out."""
+"""Putting repeated texts back into the records of a tree; recording/texts.py leaves them out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from eventtree.tree.run import Run
 LOST = "…[a text that stood in another record, which is damaged]…"
 LOST_ITEM = {"content": LOST}
 MOST = 1 << 20
-"""Numbers of one place: more have not been written by us."""
+"""Numbers at one place; a record with more is damaged."""
 
 Place = tuple[list[Any], list[range], list[range]]
-"""A path; the numbers of what stands there, and of what belongs there."""
+"""A path; the numbers of the values there, and the numbers of the values that belong there."""
 
 
 def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
-    """Make records whole that repeat what others hold, which `values` learns; mark what stood in a damaged one."""
+    """Put back the values that records repeat from others (collected in `values`); mark those of a damaged record."""
     found = [
         (run, name, {key: value for key, value in entry.items() if key != record.SAME}, list(_places(entry)))
         for run in paced(each for one in runs for each in (one, *one.passed))
@@ -33,7 +33,7 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
         for path, here, _ in places:
             if here and type(text := _at(whole, path)) is str:
                 values[here[0][0]] = text
-    # Texts first: items that others repeat may hold some. Items next, of all records: a list is made of any.
+    # Texts first, since repeated items may contain them; then items, which any record's list may refer to.
     for run, name, whole, places in paced(found):
         for path, _, of in places:
             if of and type(_at(whole, path)) is not list:
@@ -54,7 +54,7 @@ def complete(runs: Iterable[Run], values: dict[int, Any]) -> None:
 
 
 def _places(entry: Mapping[str, Any]) -> Iterator[Place]:
-    """What a record says of its places; what nobody of ours has written is passed over."""
+    """The places of a record; malformed ones are skipped."""
     same = entry[record.SAME]
     first, places = (same.get("from"), same.get("places")) if type(same) is dict else (0, None)
     for one in places if type(places) is list else ():
@@ -72,7 +72,7 @@ def _numbers(first: Any, bounds: list[int]) -> list[range]:
 
 
 def _at(value: Any, path: list[Any]) -> Any:
-    """What stands at a path; None where nothing does."""
+    """The value at a path; None if there is none."""
     try:
         for step in path:
             value = value[step]
@@ -82,7 +82,7 @@ def _at(value: Any, path: list[Any]) -> Any:
 
 
 def _put(whole: record.Record, path: list[Any], value: Any) -> int:
-    """Put a value in its place, and give back how much of it is lost. Records are shared: what changes is copied."""
+    """Put a value in its place; returns how many values in it are lost. Shared records are copied before a change."""
     holder: Any = whole
     try:
         *above, last = path
