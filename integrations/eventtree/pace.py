@@ -1,8 +1,8 @@
-"""Between small pieces of work a thread of ours lets the app's threads go first: `paced` has it rest as it goes on.
+"""Lets the app's threads go first: a thread of ours rests between small pieces of work (`paced`).
 
-Whoever works for long, as delivery does, says how it rests, once for its thread (by a `Throttle`); elsewhere nothing
-rests. A callback gives up the interpreter's lock at each `write`; a thread that computes would keep it from coming back
-for the switch interval (5 ms). Resting after every slice of half a millisecond bounds that wait to the slice.
+A thread that works for long, like delivery's, sets its rest once (a `Throttle`); other threads never rest. A callback
+releases the interpreter's lock at each `write`, and a computing thread would then hold it for the switch interval
+(5 ms). A rest after every slice of half a millisecond bounds that wait to the slice.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ V = TypeVar("V")
 
 SLICE_SECONDS = 0.0005
 REST_SECONDS = 0.015
-"""Rest after a slice while the app is recording and delivery keeps up: a thirtieth of a core, hundreds of events a
-second.
+"""The rest after a slice while the app records and delivery keeps up: it takes a thirtieth of a core for hundreds of
+events a second.
 """
 SHORTEST_SECONDS = 0.005
-"""The rest of a delivery that falls behind: at most a tenth of a core."""
+"""The shortest rest, when delivery falls behind: it takes at most a tenth of a core."""
 BEHIND_RECORDS = 2_500
-"""With so many records to read, the rest is half as long."""
+"""With this many records to read, the rest is half as long."""
 FEW = 32
 """Items between two rests: some tens of microseconds."""
 SORTED_AT_ONCE = 512
 COUNTED = frozenset({list, tuple, dict, range, *map(type, ({}.keys(), {}.values(), {}.items()))})
-"""Types of items that say how many they are."""
+"""Types of items that have a length."""
 _here = threading.local()
 
 
 def rest_by(rest: Callable[[], None] | None) -> None:
-    """From now on, this thread rests so; not at all with None."""
+    """Set this thread's rest; None for no rest."""
     _here.rest = rest
 
 
 def paced(items: Iterable[T], *, each: bool = False) -> Iterable[T]:
-    """The items, with rests between them: after each one that takes long."""
+    """The items, with rests between them; with `each` after every item, for items that take long."""
     if not each and type(items) in COUNTED and len(items) < FEW:  # type: ignore[arg-type]
-        return items  # first, since most trees are small
+        return items  # tested first, since most trees are small
     call = getattr(_here, "rest", None)
     return items if call is None else _rested(items, call, 1 if each else FEW)
 
@@ -62,7 +62,7 @@ def _rested(items: Iterable[T], call: Callable[[], None], few: int) -> Iterator[
 
 
 def paced_sorted(items: Iterable[T], key: Callable[[T], Any]) -> list[T]:
-    """The items in order, equal ones as they came: many are sorted in parts, with rests between them, then merged."""
+    """The items in a stable order: many are sorted in parts, with rests between them, then merged."""
     given = list(items)
     if len(given) <= SORTED_AT_ONCE:
         return sorted(given, key=key)
@@ -72,7 +72,7 @@ def paced_sorted(items: Iterable[T], key: Callable[[T], Any]) -> list[T]:
 
 
 def let_go(held: list[Any] | set[Any] | dict[Any, Any]) -> None:
-    """Empty it with rests: whatever is freed in one piece holds the interpreter's lock for as long as it is large."""
+    """Empty a container with rests: to free a large one at once holds the interpreter's lock for long."""
     if len(held) < FEW:
         held.clear()
         return
@@ -82,7 +82,7 @@ def let_go(held: list[Any] | set[Any] | dict[Any, Any]) -> None:
 
 
 def paced_dict(found: dict[K, V]) -> dict[K, V]:
-    """The dict, as one whose passes rest where they take long."""
+    """The dict, or a copy that rests while it is iterated if it is large."""
     if len(found) <= FEW:
         return found
     rested = _Paced[K, V]()
@@ -103,17 +103,17 @@ class _Paced(dict[K, V]):
 
 
 class Throttle:
-    """Called after each small piece of work; sleeps when a slice is over and the app has recorded meanwhile."""
+    """Called after each small piece of work: sleeps if a slice is over and the app has recorded since."""
 
     def __init__(self, recorded: Callable[[], int], behind: Callable[[], int] = lambda: 0) -> None:
-        """`recorded` counts the app's records, `behind` those of them that delivery has yet to read."""
+        """Take counters: of the app's records, and of its records that delivery has not read yet (`behind`)."""
         self._recorded = recorded
         self._behind = behind
         self._seen = 0
         self._since = time.perf_counter()
 
     def __call__(self) -> None:
-        """Rest if it is time to."""
+        """Rest if a slice is over."""
         now = time.perf_counter()
         if now - self._since < SLICE_SECONDS:
             return

@@ -1,7 +1,7 @@
-"""Items that travel together, and whether the vendor or an item is at fault where it answers 5xx.
+"""Decides whether a vendor or an item is at fault when the vendor answers 5xx.
 
-Several items are sent in halves to find out. A lone item is at fault only if the vendor has taken others since it
-failed first; where nothing passes it is an outage, and everything waits.
+Several items are sent in halves to find the one at fault. A lone item is at fault only if the vendor has taken others
+since it first failed; while the vendor takes nothing, it is an outage and everything waits.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from eventtree.serializer.requests import Item
 
 HALVE_AFTER = 5
 HALVE_AGAIN_AFTER = 2
-"""A request answered 5xx so often in a row is sent in halves; a half is halved after this many."""
+"""Answers of 5xx in a row after which a request, or a half of one, is sent in halves."""
 LONE_TRIES = 3
-"""A lone item that a vendor fails on (5xx, or left out of a partial success) is sent so often, then is a dead letter.
+"""Tries of a lone item on which a vendor fails (5xx, or left out of a partial success); then it is a dead letter.
 A 5xx counts against the item only if the vendor has taken others since."""
 MOST = 10_000
-"""Suspects that are remembered."""
+"""Most suspects that are remembered."""
 
 
 class StuckError(Exception):
-    """One item is answered 5xx again and again, and nothing else was asked since: let others go first."""
+    """One item got 5xx again and again, and nothing else was sent since: others must be sent first."""
 
 
 @dataclass(slots=True)
 class Piece:
-    """Items that travel together, and how the vendor has answered just these so far."""
+    """Items that are sent in one request, and the vendor's failures on these items so far."""
 
     items: Group
     failed_at: int | None = None
-    """Requests that the vendor had taken when these items, or the piece they were part of, failed first."""
+    """Requests that the vendor had taken when these items, or the piece before its halving, first failed."""
     halve_after: int = HALVE_AFTER
     failures: int = 0
     lone_tries: int = 0
     cut_off: int = 0
 
     def halved(self) -> list[Piece]:
-        """Its items in two pieces."""
+        """The two halves of the piece."""
         return [Piece(half, self.failed_at, HALVE_AGAIN_AFTER) for half in halves(self.items) if half]
 
 
@@ -48,27 +48,27 @@ class _Suspect:
     """An item that failed alone."""
 
     passed: int
-    """How many requests the vendor had taken when it failed first."""
+    """Requests that the vendor had taken when the item first failed."""
     failures: int = 0
 
 
 class Suspects:
-    """The items of one vendor that failed alone, beside the number of requests that it has taken."""
+    """One vendor's items that failed alone, and the number of requests that it has taken."""
 
     def __init__(self) -> None:
-        """Nothing has failed yet."""
+        """Begin without suspects."""
         self.passed = 0
         """Requests that the vendor has taken."""
         self._known: dict[tuple[str, str], _Suspect] = {}
-        """Tree and key of lone items that failed; kept from one `send` to the next."""
+        """Tree and key of an item that failed alone → suspect; kept from one `send` to the next."""
 
     def forget(self, item: Item) -> None:
-        """Suspect an item no more: it is settled."""
+        """Forget an item that is settled."""
         self._known.pop((item.tree_id, item.key), None)
 
     def pieces(self, group: Group) -> list[Piece]:
-        """A group as it is, but for trees with an item that failed alone before: those items travel alone again, behind
-        all others, and each item behind its parent. The rest of such a tree failed with them for the first time.
+        """The group in pieces. Items that failed alone before are sent alone again, after all others, each item after
+        its parent. The rest of their trees goes last too.
         """
         known = self._known
         keys = [(item.tree_id, item.key) for item in group] if known else []
@@ -81,12 +81,12 @@ class Suspects:
         return [*([Piece(calm)] if calm else []), *(Piece(tuple(items), suspects[key[0]]) for key, items in alone)]
 
     def has_passed_since(self, piece: Piece) -> bool:
-        """Whether the vendor has taken something since these items failed first: it is there."""
+        """Whether the vendor has taken a request since these items first failed, so it is up."""
         return piece.failed_at is not None and self.passed > piece.failed_at
 
     def is_at_fault(self, piece: Piece) -> bool:
-        """Whether the vendor fails on these items alone: several are halved to find out; one must fail by itself again
-        and again while others pass.
+        """Whether these items are at fault, not the vendor: several are halved to find out, and one must fail alone
+        again and again while others pass.
 
         Raises:
             StuckError: there is nothing else to compare with now.

@@ -1,4 +1,4 @@
-"""LlamaIndex: records everything that its dispatcher reports as event trees.
+"""LlamaIndex: event trees of everything that its dispatcher reports.
 
     import eventtree.llama_index
 

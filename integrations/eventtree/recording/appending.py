@@ -1,4 +1,4 @@
-"""From a record's parts to its line. Whatever a part does, the record is written: an odd one is marked."""
+"""Writes records to the journal. A part that cannot be written is marked, and the record is written all the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 SMALL = {OPEN: 900, CLOSE: 550}
-"""Bytes of a record that is written out: it is about as long as one that says where its message stands."""
+"""A record up to this many bytes repeats nothing by number: that would not make it shorter."""
 
 
 def append(
@@ -27,9 +27,9 @@ def append(
     counted: tuple[str, ...] = (),
     events: int | None = None,
 ) -> None:
-    """Append a record whose parts are plain already, and count so many events under these names.
+    """Append a record of plain parts, and count `events` under the names in `counted`.
 
-    What the tree has in `texts` is repeated by number; `met` is how much of what may be repeated had been met before.
+    Texts that the tree has in `texts` are repeated by number; `met` is the count of long texts before this record.
     """
     pipeline, shared = tree.pipelines[0], None
     try:
@@ -38,7 +38,7 @@ def append(
         else:
             try:
                 payload = pipeline.dumps(entry)
-            except TypeError:  # what the quicker encoder refuses, the other writes
+            except TypeError:  # the quicker encoder refuses some values
                 payload = encode(entry)
         if shared is not None or len(payload) > pipeline.most_bytes:
             payload = pipeline.fitted(payload, entry, shared)
@@ -60,18 +60,18 @@ def append_marked(
     counted: tuple[str, ...] = (),
     events: int | None = None,
 ) -> None:
-    """Append a record that could not be made or written as it is: an odd part costs no more than itself.
+    """Append a record of which a part could not be made or written: only that part is lost.
 
-    A `part` that should be there and is not has raised `error`; whatever else JSON cannot hold is made plain.
+    `error` was raised by a missing `part`, or by writing; each value that JSON cannot hold is made plain.
     """
     diagnostics.failed("recording", error)
     pipeline = tree.pipelines[0]
     if part and pipeline.content:
         entry.setdefault(part, f"[this could not be recorded: {diagnostics.class_name(error)}]")
-    # Part by part: each that cannot be written becomes plain by itself, the others stay as they are.
+    # Part by part: only a part that cannot be written is made plain.
     payload = encode({key: _writable(pipeline, value) for key, value in entry.items()})
     tree.journal.append(payload, counted, events)
-    # Raised only once the record is written: strict mode reports faults, it does not lose events.
+    # The order matters: raised only after the record is written, since strict mode reports faults but loses no events.
     if pipeline.settings.strict:
         entry.clear()  # nothing of it is owed any more
         raise error
@@ -86,9 +86,9 @@ def _writable(pipeline: Pipeline, value: JsonValue) -> JsonValue:
 
 
 def _shared(tree: Tree, texts: Texts | None, entry: Record, is_long: bool) -> tuple[bytes, Shared | None]:
-    """A record of which a part may be repeated: what is long by itself, or whatever is not small where lists repeat.
+    """The bytes of a record with long texts, or of any but a small one where lists repeat, and the parts it shares.
 
-    It repeats others by number as long as its tree's root is open.
+    It repeats texts of earlier records by number, as long as its tree's root is open.
     """
     if not is_long and len(payload := encode(entry)) <= SMALL[entry["r"]]:
         return payload, None

@@ -1,4 +1,4 @@
-"""The boundary between the app and us: nothing of ours reaches the app, and one odd part costs no record."""
+"""The boundary between the app and this package: no error of ours reaches the app, and no record is lost by one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def {name}({takes}):
                 raise
     return result
 """
-"""A guarded method. Made for each, with its very parameters: to pack arguments and unpack them again costs a callback a
-fifth of its time.
+"""A guarded method. It is generated with the method's own parameters, because packing and unpacking arguments costs a
+callback a fifth of its time.
 """
 
 
@@ -30,13 +30,13 @@ def guarded(
     otherwise: Callable[..., Any] | None = None,
     named_from: str | None = None,
 ) -> Callable[..., Any]:
-    """Make a handler's method harmless: errors are counted and logged, raised only when the pipeline is strict.
+    """Guard a handler's method: its errors are counted and logged, and raised only if the pipeline is strict.
 
-    The method's object has a `pipeline`; a pipeline that is switched off is not called at all.
-    `result` is what the framework gets back in every case. Where the method has failed, `otherwise` is called with
-    the same arguments: it records as much as is known without reading them, so that no run is missing or stays open.
-    What the method takes as `**_`, for arguments to come, it is not given. Where it goes on with arguments `named_from`
-    one of them, callers name those and may give others: the method itself is called in order, which is half the price.
+    The method's object has a `pipeline`; while that is switched off, the method is not called.
+    `result` is always returned to the framework. If the method fails, `otherwise` is called with the same arguments: it
+    records the facts that it can without reading them, so that no run is missing or stays open.
+    A method's `**_` stands for future arguments, which are dropped. Arguments from `named_from` on are given by name,
+    and others may be among them; the method itself is called by position, which takes half the time.
     """
     takes, given, named, gives = [], [], [], []
     for name, one in inspect.signature(method).parameters.items():
@@ -54,7 +54,7 @@ def guarded(
         else:
             given.append(name)
         gives.append(f"{name}={name}" if is_named else name)
-        takes.append(name if one.default is one.empty else f"{name}=None")  # the value itself is set below
+        takes.append(name if one.default is one.empty else f"{name}=None")  # the default is set below
     if named_from is not None:
         takes.append("**_")
     source = SOURCE.format(
@@ -78,14 +78,14 @@ def guarded(
 def failed(
     method: Any, error: BaseException, otherwise: Callable[..., Any] | None, given: tuple[Any, ...], named: Any
 ) -> bool:
-    """The one boundary: a method of ours has raised `error`. Returns whether it is raised again."""
-    # Ctrl-C and a killed thread are meant for the app, before anything is counted.
+    """Count a guarded method's `error` and call `otherwise`. Returns whether the error is raised again."""
+    # The order matters: Ctrl-C and a killed thread are the app's, before anything is counted.
     if diagnostics.must_pass(error):
         return True
     diagnostics.failed(method.__name__, error)
     if otherwise is not None:
         try:
             otherwise(*given, **named)
-        except Exception:  # noqa: BLE001  (what has failed is counted and logged just above)
+        except Exception:  # noqa: BLE001  (the first failure is counted and logged above)
             pass
     return bool(given[0].pipeline.settings.strict)

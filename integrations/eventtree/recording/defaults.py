@@ -1,4 +1,4 @@
-"""The pipeline of trees that begin without a handler: the global handler's, else one of `configure` and environment."""
+"""The pipeline of trees that begin without a handler: the global handler's, else one from the settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _guard = threading.Lock()
 
 
 def default_pipeline() -> Pipeline | None:
-    """The pipeline of trees that begin without a handler; None if its settings are wrong, which is logged once."""
+    """The pipeline of trees that begin without a handler; None if the settings are wrong, which is logged once."""
     global _made
     for handler in list(installed.values()):
         return handler.pipeline

@@ -1,4 +1,4 @@
-"""`example`: tie trees to the row of a dataset that they answer."""
+"""`example`: ties trees to the row of a dataset that they answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Row(Example):
     __slots__ = ()
 
     def score(self, name: str, value: float | bool, comment: str | None = None) -> None:
-        """Score the answer: the block's last tree, or the one to come if none has opened yet."""
+        """Score the answer: the block's last tree, or the next one if none has opened yet."""
         if self.tree_ids:
             feedback(self.tree_ids[-1], score=value, name=name, comment=comment)
         else:
@@ -32,11 +32,12 @@ def example(
     run_id: str | None = None,
     dataset_id: str | None = None,
 ) -> Iterator[Row]:
-    """Tie every tree that opens inside the block to a row of a dataset, in tasks and threads that inherit it too.
+    """Tie every tree that opens inside the block to a row of a dataset, also in tasks and threads that inherit it.
 
-    `experiment` is the name of Braintrust's experiment (made if need be); `run_id` HoneyHive's or Humanloop's run. For
-    `batch`, give the same in each input's `config["metadata"]`: `eventtree_datapoint_id`, `eventtree_expected`,
-    `eventtree_experiment`, `eventtree_run_id`, `eventtree_dataset_id`, `eventtree_scores`; those win over the block.
+    `experiment` is the name of an experiment of Braintrust, created if it is missing; `run_id` is a run of HoneyHive or
+    Humanloop. For `batch`, put the same into each input's `config["metadata"]`, which wins over the block:
+    `eventtree_datapoint_id`, `eventtree_expected`, `eventtree_experiment`, `eventtree_run_id`, `eventtree_dataset_id`,
+    `eventtree_scores`.
     """
     given = {
         "datapoint_id": datapoint_id, "expected": expected, "experiment": experiment, "run_id": run_id,

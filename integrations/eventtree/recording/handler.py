@@ -1,4 +1,4 @@
-"""What the handlers of both frameworks have in common: copies, pickles, and how one is made the process's own."""
+"""The base of both frameworks' handlers: copies, pickles, and the process's global handlers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eventtree.errors import ConfigError
 from eventtree.recording.pipeline import Pipeline
 
 NEW: Final = object()
-"""`set_global_handler`'s default: make a handler of the settings."""
+"""The default of `set_global_handler`: make a handler from the settings."""
 
 
 class Handler:
@@ -23,15 +23,15 @@ class Handler:
         return self.pipeline.last_tree_id
 
     def __copy__(self) -> Self:
-        """Be one's own copy: frameworks copy configurations, and a copy must not record twice."""
+        """Return the handler itself: frameworks copy configurations, and a copy must not record twice."""
         return self
 
     def __deepcopy__(self, state: dict[int, Any]) -> Self:
-        """As `__copy__`."""
+        """Return the handler itself, like `__copy__`."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the settings without keys, for the framework's own class: one made at run time cannot be imported."""
+        """Pickle the settings without keys, as the framework's class: one made at run time cannot be imported."""
         from eventtree.recording import pickling
 
         own = next(cls for cls in type(self).__mro__ if Handler in cls.__bases__)
@@ -44,10 +44,10 @@ installed: dict[type[Handler], Handler] = {}
 
 
 def given_or_new(handler_class: type[H], handler: object, settings: Mapping[str, Any]) -> H | None:
-    """The handler that `set_global_handler` is to install: the given one, or one made of `settings`; None for none.
+    """The handler to install: the given one, or one made from `settings`; None removes it.
 
     Raises:
-        ConfigError: a setting is wrong, or settings come with a handler that has its own.
+        ConfigError: a setting is wrong, or settings were passed beside a handler.
     """
     if handler is NEW:
         handler = handler_class(**settings)

@@ -1,9 +1,9 @@
-"""Log lines of a run: a `logging.Handler` that notes each line on the run it was logged in.
+"""`LogHandler`: a `logging.Handler` that adds each log line to the notes of the run in which it was logged.
 
     logging.getLogger("my_app").addHandler(eventtree.LogHandler())
 
-Lines stand in the run's notes under `log`; Humanloop shows them as `stdout`. What is logged outside of any recorded
-run, by this package, or by the threads that deliver, is left alone. Nothing is noted of handlers with `content=False`.
+The notes are named `log`; Humanloop shows them as `stdout`. Lines that are logged outside of recorded runs, by this
+package, or by delivery's threads are ignored, and so are all lines in runs of handlers with `content=False`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ NOTE = "log"
 
 
 class LogHandler(logging.Handler):
-    """A logging handler that adds each line (level, logger and text) to the notes of the run it was logged in."""
+    """A logging handler that adds each line (level, logger and text) to the notes of the run around it."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Handle a line as any handler does, but without the handler's lock, since recording has its own.
+        """Handle a line like any handler, but without the handler's lock: recording has its own.
 
-        With both locks two threads could wait for each other: one that logs, and one in which a `__del__` logs while a
-        record is written.
+        With both locks, a thread that logs and a thread in which a `__del__` logs while a record is written could wait
+        for each other.
         """
         kept = self.filter(record)
         if kept:

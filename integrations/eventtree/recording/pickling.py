@@ -1,7 +1,7 @@
-"""A pickled handler: its settings without keys, which the process that unpickles takes from its own environment.
+"""Pickles handlers: the settings without keys, which the process that unpickles takes from its own environment.
 
-Each setting is pickled by itself, so that one that cannot be, here or there, costs no more than itself. Without its
-redactor a handler would record what was to be hidden: it fails closed, records no content and masks every text.
+Each setting is pickled by itself, so one that cannot be pickled or unpickled is lost alone. A handler that lost its
+redactor records no content and masks every text: it would otherwise record text that the redactor hides.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from eventtree.vendors import Vendor, resolve_vendors, vendor_class
 logger = logging.getLogger("eventtree")
 
 LOST = "unpickle: settings lost"
-"""Kind of failure under which handlers that were unpickled without one of their settings are counted."""
+"""Name under which handlers that lost a setting are counted among the failures."""
 
 
 def without_secrets(settings: Settings) -> dict[str, bytes | None]:
-    """The settings that were given, each pickled and without keys; None where a setting cannot be pickled."""
+    """The given settings, each pickled, without keys; None for a setting that cannot be pickled."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    if settings.relay:  # there they are names
+    if settings.relay:  # with a relay, vendors are names
         given["vendors"] = [getattr(vendor, "name", vendor) for vendor in settings.vendors]
     else:
         given["vendors"] = [_open_settings(vendor) for vendor in resolve_vendors(settings.vendors)]
@@ -37,8 +37,7 @@ def without_secrets(settings: Settings) -> dict[str, bytes | None]:
 def unpickle(handler_class: type[Any], pickled: Mapping[str, bytes | None]) -> Any:
     """A handler with these settings.
 
-    Left out, with a warning, are settings that cannot be unpickled in this process, and vendors whose key is not in
-    this environment.
+    Settings that cannot be unpickled here and vendors without a key in this environment are left out with a warning.
     """
     settings: dict[str, Any] = {}
     lost = [name for name, value in pickled.items() if not _unpickled(name, value, settings)]
@@ -52,7 +51,7 @@ def unpickle(handler_class: type[Any], pickled: Mapping[str, bytes | None]) -> A
 
 
 def lost_redactor(text: str) -> str:
-    """Stands for a redactor that could not be pickled: it raises, so every text is replaced.
+    """Stands for a redactor that could not be pickled: it always raises, so every text is masked.
 
     Raises:
         LookupError: always.
@@ -93,11 +92,11 @@ def _pickled(value: Any) -> bytes | None:
 
 
 def _unpickled(name: str, pickled: bytes | None, settings: dict[str, Any]) -> bool:
-    """Add the setting to `settings`; whether that was possible."""
+    """Add the setting to `settings`; returns whether it could be unpickled."""
     if pickled is None:
         return False
     try:
         settings[name] = pickle.loads(pickled)
-    except Exception:  # noqa: BLE001  (so does unpickling, and what it names may not exist here)
+    except Exception:  # noqa: BLE001  (unpickling calls it too, and imports modules that may not exist here)
         return False
     return True

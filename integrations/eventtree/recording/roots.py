@@ -1,4 +1,4 @@
-"""What only the first run of a tree has: whether the tree is recorded, whose it is, and what else its record says."""
+"""The first run of a tree: decides whether the tree is recorded, and adds session, user and other facts of the tree."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def begin(pipeline: Pipeline, run: Run, *, is_captured: bool) -> None:
-    """Settle whether the tree is recorded, and tell the blocks around it."""
+    """Decide whether the tree is recorded, and add its id to the blocks around it."""
     tree = run.tree
     rate = pipeline.settings.sample_rate
     remember_tree(pipeline, tree.id)
     for block in (current_example(), current_session()):
         if block is not None:
             block.tree_ids.append(tree.id)
-    # Of a part of another process' tree that process has decided.
+    # The process that recorded the root has decided for the parts of its tree.
     is_sampled = rate >= 1 or is_captured or tree.remote is not None or _share(tree.id) < rate
     tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
     if diagnostics.is_delivery_thread():
         tree.skipped = "internal"
     if tree.skipped and tree.remote is not None:
-        # Counted as a tree of its own: that it is missing says nothing of the rest.
+        # Counted as a tree of its own: the rest of the tree is recorded elsewhere.
         tree.stand_alone()
 
 
@@ -45,10 +45,10 @@ def describe(
     metadata: Mapping[str, Any] | None,
     tags: Iterable[str] | None,
 ) -> dict[str, Any]:
-    """Add to the record of a tree's first run what only that has; gives back its metadata.
+    """Add the facts of the tree to the record of its first run; returns the run's metadata.
 
-    Session and user are those of the block around, else of the settings, else of what was handed on; the fold looks for
-    others in the metadata.
+    Session and user come from the block around it, else from the settings, else from the process that called; when the
+    tree is read, also from the metadata.
     """
     row, session, handed = current_example(), current_session(), tree.remote or remote()
     own = dict(row.metadata) if row is not None else {}
@@ -77,7 +77,7 @@ def describe(
 
 
 def ask(pipeline: Pipeline, tree: Tree) -> dict[str, str]:
-    """Session and user under `configurable` (`RunnableWithMessageHistory`): seen first by what opens below the root."""
+    """Session and user in `configurable` (`RunnableWithMessageHistory`), which only runs below the root can see."""
     tree.is_asked = True
     given = configured()
     names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)} if given else {}
@@ -85,12 +85,12 @@ def ask(pipeline: Pipeline, tree: Tree) -> dict[str, str]:
 
 
 def _name(pipeline: Pipeline, entry: Record, session: Any, user: Any) -> None:
-    # Made plain before it is looked at: a name of the app's own class may do anything when it is compared.
+    # Made plain before it is tested: a name of the app's own class may do anything when it is compared.
     for key, value in (("session", session), ("user", user)):
         if value is not None and (plain := pipeline.part("name", value)):
             entry[key] = plain
 
 
 def _share(tree_id: str) -> float:
-    """A number in [0, 1) that is the same for every handler that sees the tree."""
+    """A number in [0, 1), the same for every handler of the tree."""
     return random.Random(tree_id.encode(errors="backslashreplace")).random()

@@ -1,4 +1,4 @@
-"""The session, and the row of a dataset, that the app's own code gives to the trees that open inside a block."""
+"""The session and the dataset's row that the app gives to all trees that open inside a block."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _session: ContextVar[Session | None] = ContextVar("eventtree_session", default=N
 
 @contextmanager
 def session(session_id: str | None = None, *, user: str | None = None) -> Iterator[Session]:
-    """Group all trees that open inside the block, in tasks and threads that inherit its context too.
+    """Group all trees that open inside the block, also in tasks and threads that inherit its context.
 
-    Yields the `Session`: its `id` (a fresh UUID where none is given), `user` and `tree_ids`.
+    Yields the `Session` with its `id` (a new UUID by default), `user` and `tree_ids`.
     """
     token = _session.set(Session(session_id or str(uuid.uuid4()), user))
     try:
@@ -56,7 +56,7 @@ def current_session() -> Session | None:
 
 
 class Example(Tabled):
-    """A row of a dataset: what ties trees to it, and the trees that did."""
+    """A row of a dataset: its links and its trees."""
 
     __slots__ = ("links", "tree_ids")
 
@@ -70,7 +70,7 @@ class Example(Tabled):
         return shown(f"<{type(self).__name__} {links}: {plural(len(self.tree_ids), 'tree')}>")
 
     def table(self) -> Table:
-        """What it is tied to, and its trees."""
+        """Its links and its trees."""
         links = [(name, shorten(str(value))) for name, value in self.links.items()]
         return Table(("row", ""), [*links, *(("tree", tree) for tree in self.tree_ids)])
 
@@ -85,7 +85,7 @@ _example: ContextVar[Example | None] = ContextVar("eventtree_example", default=N
 
 @contextmanager
 def answering(row: Example) -> Iterator[None]:
-    """Tie what opens inside to `row`."""
+    """Tie the trees that open inside the block to `row`."""
     token = _example.set(row)
     try:
         yield

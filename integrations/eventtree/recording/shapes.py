@@ -17,7 +17,7 @@ Convert = Callable[["Pipeline", Any], JsonValue]
 
 
 def _asked(pipeline: Pipeline, given: Any) -> JsonValue:
-    """What a model is asked: messages (also among arguments), or a prompt."""
+    """A model's inputs: messages (also among arguments), or a prompt."""
     if isinstance(given, str):
         return {"prompt": pipeline.text(given)}
     if isinstance(given, dict) and items_of(given.get("messages")) is not None:
@@ -28,7 +28,7 @@ def _asked(pipeline: Pipeline, given: Any) -> JsonValue:
 
 
 def _answered(pipeline: Pipeline, given: Any) -> JsonValue:
-    """A provider's answer by its messages, the first with the answer's id; a text as one."""
+    """The messages of a provider's answer, the first with the answer's id. A text is one message."""
     body = fields(given)
     found = [{"role": "assistant", "content": given}] if isinstance(given, str) else list(messages_in(body))
     if found and isinstance(own := field(body, "id"), str):
@@ -66,11 +66,11 @@ OUTPUTS: Mapping[Kind, Convert] = {
     Kind.RERANKER: _documents,
     Kind.EMBEDDING: _vectors,
 }
-"""Kind → how what the app gave is written down. Other kinds keep it as it is."""
+"""Kind → form of the values that the app gave. Other kinds keep them unchanged."""
 
 
 def dimensions(result: Any) -> dict[str, JsonValue]:
-    """Of embeddings only how many and how long: never the vectors."""
+    """The number and length of embeddings; the vectors are never recorded."""
     vectors = items_of(result)
     if vectors is None or (vectors and isinstance(vectors[0], int | float)):
         vectors = [result]
@@ -79,10 +79,10 @@ def dimensions(result: Any) -> dict[str, JsonValue]:
 
 
 def text_of(chunk: Any) -> str:
-    """The text that a chunk of a provider's stream adds; empty where it is none that is known.
+    """The text that a chunk of a provider's stream adds; empty in an unknown form.
 
-    A text itself; OpenAI's `choices[0].delta.content` and Responses' `delta`, Anthropic's `delta.text`, Gemini's parts,
-    `text` or `content` of others.
+    Known are a text, OpenAI's `choices[0].delta.content` and Responses' `delta`, Anthropic's `delta.text`, Gemini's
+    parts, and `text` or `content` of others.
     """
     if isinstance(chunk, str):
         return chunk

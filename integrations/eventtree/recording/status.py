@@ -1,8 +1,8 @@
-"""The status of a run that raised. Control flow is no error: it is known by module and name, not by import.
+"""The status of a run that raised. Control flow is not an error; it is recognized by module and name, without import.
 
-A stream that the app stops reading is `cancelled`, with the part that had come, wherever LangChain stops too: a model's
-`stream`, everything async. LangChain reads a chain's sync `stream` to its end instead and reports success: then the
-events do too, since the whole answer was made and is billed. Nothing that it reports would let us know better.
+A stream that the app stops reading is `cancelled`, with the part so far, wherever LangChain stops too: a model's
+`stream`, everything async. But LangChain reads a chain's sync `stream` to its end and reports success. Then the events
+report success too: the whole answer was made and is billed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ CONTROL_FLOW: Mapping[str, Status] = {
     "NodeTimeoutError": Status.CANCELLED,
     "GraphBubbleUp": Status.INTERRUPTED,
 }
-"""Classes of `langgraph.*` in the exception's MRO, the most specific first → status."""
+"""Name of a class of LangGraph → status. The first one in the exception's MRO decides."""
 
 CANCELLED = (asyncio.CancelledError, GeneratorExit, concurrent.futures.CancelledError)
 
 
 def status_of(error: BaseException) -> tuple[Status, str | None]:
-    """The status of a run that raised `error`, and the name of the control flow it is, if it is one."""
+    """The status of a run that raised `error`, and the error's name if it is control flow."""
     for cls in type(error).__mro__:
         name = name_of(cls)
         if name in CONTROL_FLOW and is_langgraph(cls.__module__):
@@ -44,7 +44,7 @@ def is_langgraph(module: object) -> bool:
 
 
 def is_own_timeout(error: BaseException) -> bool:
-    """Whether the app's own time limit ended the run: asyncio's, or a graph's for its steps; not a socket's."""
+    """Whether a time limit of the app ended the run: asyncio's or that of a graph's step, not a socket's."""
     if not isinstance(error, TimeoutError):
         return False
     if isinstance(error.__cause__ or error.__context__, asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""A run as the event that vendors get: its fields, the tokens and the cost of it, its notes and times."""
+"""Makes a run's event: its fields, tokens, cost, notes and times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eventtree.tree.run import NOTHING, Run
 from eventtree.tree.structure import HIDDEN, LANGCHAIN, PLUMBING
 from eventtree.usage.normalize import normalize
 
-rebuild_dataclass(cast("Any", Event))  # with delivery, which a handler imports: not amid the first tree
+rebuild_dataclass(cast("Any", Event))  # at import, rather than in the first tree
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -27,7 +27,7 @@ ASKS_A_MODEL = (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER)
 
 
 class Pricing(Protocol):
-    """The counting and pricing from outside: `eventtree.pricing.Pricer`. Without it nothing is inferred or priced."""
+    """Counts and prices runs: `eventtree.pricing.Pricer`. Without one, nothing is inferred or priced."""
 
     def infer(self, inputs: JsonValue, outputs: JsonValue, model: str | None) -> Usage | None:
         """A tokenizer's count."""
@@ -43,17 +43,17 @@ class Pricing(Protocol):
         at: datetime,
         given: JsonValue = None,
     ) -> Cost | None:
-        """The cost of a run; `asked` is the name by which the `model` that answered was asked."""
+        """The cost of a run; `asked` is the model that was asked, `model` the one that answered."""
 
 
 class Settled(NamedTuple):
-    """A tree of which all is known that its runs decide together."""
+    """The facts of a tree that depend on all of its runs."""
 
     tree_id: str
     runs: dict[str, Run]
     parents: dict[str, str | None]
     wrappers: set[str]
-    """Model runs that merely wrap another model run."""
+    """Model runs that only wrap another model run."""
     silent: set[str]
     """Runs for which no tokens may be counted."""
     shared: tuple[Any, Any, Any]
@@ -114,7 +114,7 @@ OPEN_EVENT = opened_class(Event)
 
 
 def _is_usual(event: Event) -> bool:
-    """Whether each value from the records has its field's type: others are mended or refused by the constructor."""
+    """Whether each value has its field's type. Other values are left to the constructor, which converts or refuses."""
     if type(event.name) is not str or type(event.kind) is not Kind:
         return False
     for tag in event.tags:
@@ -130,24 +130,24 @@ def _is_usual(event: Event) -> bool:
 
 
 def _merged(first: dict[str, Any] | None, second: Mapping[str, Any] | None, third: Any = NOTHING) -> dict[str, Any]:
-    """All of them, the later ones first; what stands in one alone is not copied, since no record is ever changed."""
+    """The mappings merged; later ones win. The first alone is not copied, since records are never changed."""
     if not second and not third and (first is None or type(first) is dict):
         return first or {}
     return {**(first or NOTHING), **(second or NOTHING), **third}
 
 
 def _error(kept: Any) -> EventError:
-    """The error of a run; its keys are gone too where a redactor has failed."""
+    """The error of a run. If the redactor failed, even its keys are missing."""
     known = {key: kept[key] for key in EventError.model_fields if key in kept} if isinstance(kept, dict) else {}
     texts = {key: str(value) for key, value in known.items() if value is not None}
     return EventError(**{"type": "unknown", "message": "[redaction failed]", **texts})
 
 
 def figures_of(run: Run, event: Event, settled: Settled, pricing: Pricing | None) -> tuple[Usage | None, Cost | None]:
-    """Tokens and money of one run: what was reported, else what can be counted."""
+    """Usage and cost of a run: reported, or else counted."""
     raw_usage, asks_a_model = run.close.get("usage"), event.kind in ASKS_A_MODEL
     if not (raw_usage or asks_a_model or run.notes or GIVEN_COST in event.metadata or "cost" in run.close):
-        return None, None  # as of most runs
+        return None, None  # most runs
     if run.id in settled.wrappers:
         raw_usage = None
     usage = normalize(raw_usage, event.inputs, event.model) if raw_usage else None
@@ -160,7 +160,7 @@ def figures_of(run: Run, event: Event, settled: Settled, pricing: Pricing | None
     has_answered = event.outputs is not None and event.status in (Status.OK, Status.CANCELLED)
     if usage is None and is_own and has_answered and event.kind in (Kind.MODEL, Kind.EMBEDDING):
         usage = pricing.infer(event.inputs, event.outputs, event.model)
-    # A model whose tokens nobody knows may still cost something: a fee by request, or by the user's function.
+    # A model without known tokens may still have a cost: a fee by request, or one from the user's function.
     if usage is None and given is None and not (is_own and asks_a_model and event.status is Status.OK):
         return None, None
     base_url = run.close.get("base_url")
@@ -177,7 +177,7 @@ def figures_of(run: Run, event: Event, settled: Settled, pricing: Pricing | None
 
 
 def _with_problems(usage: Usage | None, cost: Cost | None) -> tuple[Usage | None, Cost | None]:
-    """Move the cost's problems to the usage, where readers look for all of them; a cost without any figure is None."""
+    """Move the cost's problems to the usage, which has all of them; a cost without a figure is None."""
     if cost is None or not cost.problems:
         return usage, cost
     if usage is not None:
@@ -187,7 +187,7 @@ def _with_problems(usage: Usage | None, cost: Cost | None) -> tuple[Usage | None
 
 
 def _given(run: Run, settled: Settled) -> JsonValue:
-    """The cost the user gave for this run."""
+    """The cost of this run as given by the user."""
     if run.close.get("cost") is not None:
         return run.close["cost"]
     if run.notes:
@@ -228,14 +228,14 @@ def _time(at_ns: int) -> datetime:
 
 
 def ordered(events: list[Event]) -> tuple[Event, ...]:
-    """By start, but never a child before its parent."""
+    """The events by start, but never a child before its parent."""
     in_time = paced_sorted(events, attrgetter("start", "id"))
     first, *others = in_time
     for event in paced(others):
         if event.parent_id != first.id:
             break
     else:
-        return tuple(in_time)  # a root and its children: by far the most trees
+        return tuple(in_time)  # a root and its children, as in most trees
     children: dict[str | None, list[Event]] = {}
     ids = {event.id for event in paced(events)}
     for event in paced(in_time):

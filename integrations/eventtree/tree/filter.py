@@ -1,34 +1,34 @@
-"""The words by which trees are chosen: `status:error session:s1 cost>0.01 since:1h "some text"`.
+"""Filters trees by words: `status:error session:s1 cost>0.01 since:1h "some text"`.
 
-`Filter.parse` makes one small structure of them, which `show`, `ls`, `trees`, the viewer and `keep=` share: it judges
-an `EventTree` by itself (`matches`), and `eventtree.query` asks its index the same.
+`Filter.parse` reads the words for `show`, `ls`, `trees`, the viewer and `keep=`. A `Filter` judges an `EventTree` by
+itself (`matches`); `eventtree.query` asks its index the same.
 
 =====================  ====================================================================================
-word                   chooses trees
+word                   selects trees
 =====================  ====================================================================================
-status:error           whose root ended so: ok, error, interrupted, cancelled, incomplete
+status:error           by their root's status: ok, error, interrupted, cancelled, incomplete
 session: user:         of this session, of this user
 environment:           of this deployment
-name:                  whose root is called so
+name:                  with this name of the root
 kind:tool              with such an event: chain, agent, model, tool, retriever, reranker, embedding
-model: provider:       with an event of this model, as it was asked for or as it answered; of this provider
+model: provider:       with an event of this model, asked or answering; of this provider
 tag:                   with an event of this tag
-error:*Timeout*        with an event that failed with an exception of this class
+error:*Timeout*        with an event that failed with this class of exception
 experiment:            of this experiment (`eventtree.example`)
 vendor:                that name this vendor
-cost tokens events     compared with a number: `cost>0.01`, `tokens>=1000`; what is unknown fits nothing
-errors                 events that failed: `errors>0`
-duration>10            seconds, or `500ms`, `2m`, `1h`
-since:1h until:7d      that began since then, or before; a date too: `since:2026-11-28T14:30`
-id:1f3a                whose id begins or ends so
-feedback               on which there is feedback, a score or a comment
-rate:0.05              a share of all trees, always the same ones
-anything else          in which this text stands: names, inputs, outputs, errors, notes, metadata, feedback
+cost tokens events     by a number: `cost>0.01`, `tokens>=1000`; an unknown figure never matches
+errors                 by the number of failed events: `errors>0`
+duration>10            by seconds, or `500ms`, `2m`, `1h`
+since:1h until:7d      that began since then, or before; also a date: `since:2026-11-28T14:30`
+id:1f3a                whose id begins or ends with this
+feedback               with feedback: a score or a comment
+rate:0.05              of a fixed share of all trees
+anything else          that contain this text: names, inputs, outputs, errors, notes, metadata, feedback
 =====================  ====================================================================================
 
-All words must fit; `OR` between them begins another choice. `-` before a word turns it round. Several values stand with
-commas (`status:error,cancelled`), `*` in a value stands for anything, and case does not matter. What has blanks, commas
-or colons of its own stands in quotes: `name:"my chain"`, `"http://host"`; in them `\\"` is a quote.
+All words must match; `OR` begins an alternative. `-` before a word negates it. A word takes several values with commas
+(`status:error,cancelled`), `*` in a value matches anything, and case does not matter. A value with spaces, commas or
+colons needs quotes: `name:"my chain"`, `"http://host"`; inside them `\\"` is a quote.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from eventtree.errors import ConfigError
 from eventtree.event import EventTree, JsonValue, Kind, Status
 
 LONGEST = 2_000
-"""Characters of a filter."""
+"""Most characters of a filter."""
 MOST_STARS = 8
-"""`*` in one value: each makes a search of the rest."""
+"""Most `*` in one value: each takes one more search."""
 
 WORD = re.compile(r'(-?)(?:([A-Za-z_]+)(:?(?:>=|<=|!=|>|<|=)|:))?((?:"(?:[^"\\]|\\.)*"|[^\s"])*)\s*', re.S)
 """Negation, word and operator, value."""
 PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"|([,*])|([^",*]+)', re.S)
-"""Of a value: what is quoted, a comma or star, the rest."""
+"""Pieces of a value: quoted text, a comma or star, other text."""
 SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 COMPARES: Mapping[str, Callable[[float, float], bool]] = {
@@ -81,7 +81,7 @@ TEXT_WORDS: Mapping[str, Callable[[EventTree], Iterable[str | None]]] = {
     "error": lambda tree: (event.error.type for event in tree.events if event.error),
     "experiment": lambda tree: (experiment_of(tree),),
 }
-"""Words that compare texts → the texts of a tree; one that fits is enough."""
+"""Word that compares texts → the texts of a tree, one of which must match."""
 NUMBER_WORDS: Mapping[str, Callable[[EventTree], float | None]] = {
     "cost": lambda tree: None if tree.total_usd is None else float(tree.total_usd),
     "tokens": lambda tree: tree.total_tokens,
@@ -94,13 +94,13 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {"status": tuple(Status), "kind": tuple
 VENDOR, ID, RATE, SINCE, UNTIL, FEEDBACK, TEXT = "vendor", "id", "rate", "since", "until", "feedback", "text"
 WORDS = (*TEXT_WORDS, *NUMBER_WORDS, VENDOR, ID, RATE, SINCE, UNTIL, FEEDBACK)
 NO_RULES = (VENDOR, SINCE, UNTIL, TEXT)
-"""What `keep=` does not take: what would say another thing at another time, or in a replay; and a text without quotes,
-which in a rule that nobody looks at is a mistake: `cost > 1`, `a AND b`.
+"""Words that `keep=` refuses: their answer depends on the time, or on a replay. A text without quotes is refused too,
+because in a rule it is mostly a mistake: `cost > 1`, `a AND b`.
 """
 
 
 Pattern = tuple[str, ...]
-"""A value in lower case, cut where a star stands for anything; without a star it is one text, to be met as it is."""
+"""A value in lower case, split at its stars; without a star it is one text, which must be equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +108,17 @@ class Term:
     """One word of a filter."""
 
     word: str
-    """One of `WORDS`, or `text` for what has no word."""
+    """One of `WORDS`, or `text` for a text without a word."""
     op: str
-    """`:`, or how a number compares: `>`, `>=`, `<`, `<=`, `=`."""
+    """`:`, or the comparison of a number: `>`, `>=`, `<`, `<=`, `=`."""
     values: tuple[Pattern, ...] = ()
-    """What it compares texts with: one of them must fit."""
+    """The values to compare texts with: one of them must match."""
     number: float = 0.0
-    """What it compares a number with; of a time, seconds since the epoch."""
+    """The number to compare with; for a time, seconds since the epoch."""
     negated: bool = False
 
     def fits(self, tree: EventTree, vendors: Iterable[str] = ()) -> bool:
-        """Whether a tree, that names these vendors, is chosen by this word."""
+        """Whether the word selects a tree that names these vendors."""
         return self._fits(tree, vendors) is not self.negated
 
     def _fits(self, tree: EventTree, vendors: Iterable[str]) -> bool:
@@ -147,19 +147,19 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Choices of trees: one of them must fit, and of that one every word. Without any, all trees are chosen."""
+    """Alternatives, one of which must match with all of its words. A filter without any selects all trees."""
 
     choices: tuple[tuple[Term, ...], ...] = ()
     words: str = ""
-    """As it was written."""
+    """The filter as the user wrote it."""
 
     @classmethod
     def parse(cls, words: str, *, now: datetime | None = None, without: Iterable[str] = ()) -> Filter:
-        """The filter of these words; `since:1h` counts from `now`. `without` are words that cannot be used here; with
-        `text` among them, a text has to stand in quotes.
+        """The filter of these words; `since:1h` counts back from `now`. `without` are words that are refused here; with
+        `text` among them, a text needs quotes.
 
         Raises:
-            ConfigError: a word or a value is unknown, or a quote is not closed; with what is allowed.
+            ConfigError: a word or a value is unknown (it lists the known ones), or a quote is not closed.
         """
         if len(words) > LONGEST:
             raise ConfigError("filter", f"it has more than {LONGEST:,} characters", "Shorten it")
@@ -183,15 +183,15 @@ class Filter:
 
     @classmethod
     def named(cls, word: str, text: str) -> Filter:
-        """Trees in which a word that compares texts finds this one, as it is."""
+        """The filter of one word that compares texts, with exactly this text."""
         return cls(((Term(word, ":", ((text.lower(),),)),),), f"{word}:{quoted(text)}")
 
     def matches(self, tree: EventTree, vendors: Iterable[str] = ()) -> bool:
-        """Whether a tree, that names these vendors, is chosen."""
+        """Whether the filter selects a tree that names these vendors."""
         return not self.choices or any(all(term.fits(tree, vendors) for term in terms) for terms in self.choices)
 
     def __and__(self, other: Filter) -> Filter:
-        """Choose what both choose."""
+        """The filter that selects the trees that both select."""
         if not self.choices or not other.choices:
             return self if self.choices else other
         both = tuple((*mine, *theirs) for mine in self.choices for theirs in other.choices)
@@ -199,11 +199,11 @@ class Filter:
 
 
 def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | None:
-    """What judges which trees a vendor gets: a function of the app's, or words; None where it gets all. One that raises
-    has kept the tree: nothing is lost by a fault of it.
+    """The function that decides whether a vendor gets a tree, from the app's function or words; None for all trees. If
+    the app's function raises, the vendor gets the tree, so its fault loses nothing.
 
     Raises:
-        ConfigError: a word is wrong, or it is neither words nor a function that answers at once.
+        ConfigError: a word is wrong, or `keep` is neither words nor a function (a coroutine is refused).
     """
     if keep is None:
         return None
@@ -231,23 +231,23 @@ def judge_of(keep: Any, setting: str = "keep") -> Callable[[EventTree], bool] | 
 
 
 def share_of(tree_id: str) -> float:
-    """Where a tree stands between 0 and 1, by its id alone: the same in every process, at every time."""
+    """A number from 0 to 1 from a tree's id alone: the same in every process, at any time."""
     return int.from_bytes(blake2b(tree_id.encode("utf-8", "replace"), digest_size=6).digest()) / (1 << 48)
 
 
 def experiment_of(tree: EventTree) -> str | None:
-    """The experiment that a tree belongs to."""
+    """The experiment of a tree."""
     found = tree.root.metadata.get("eventtree_experiment")
     return None if found is None else str(found)
 
 
 def quoted(value: str) -> str:
-    """A text as a value of a filter that means this text and no other."""
+    """A text as a filter's value that matches only this text."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def texts_of(tree: EventTree) -> Iterator[str]:
-    """Every text that was recorded of a tree."""
+    """Every recorded text of a tree."""
     for event in tree.events:
         yield from filter(None, (event.name, event.model, event.session_id, event.user, *event.tags))
         if event.error is not None:
@@ -273,7 +273,7 @@ def _texts(value: JsonValue) -> Iterator[str]:
 
 
 def _is_like(pattern: Pattern, text: str) -> bool:
-    """Whether a text is as a pattern says. In time of the two lengths, whatever the pattern."""
+    """Whether a text matches a pattern, in time linear in both, whatever the pattern."""
     if len(pattern) == 1:
         return pattern[0] == text
     first, *middle, last = pattern
@@ -328,14 +328,14 @@ def _term(found: re.Match[str], now: datetime, without: frozenset[str]) -> Term:
 
 
 class Mark(Enum):
-    """What stands in a value outside of quotes."""
+    """A sign in a value, outside of quotes."""
 
     COMMA = ","
     STAR = "*"
 
 
 def _pieces(written: str) -> list[str | Mark]:
-    """The parts of a value, quotes taken off."""
+    """The pieces of a value, without quotes."""
     found = PIECE.finditer(written)
     return [Mark(one[2]) if one[2] else one[3] or re.sub(r"\\(.)", r"\1", one[1], flags=re.S) for one in found]
 
@@ -413,7 +413,7 @@ def _time(word: str, written: str, now: datetime) -> float:
         if span is not None:
             return (now - timedelta(seconds=float(span[1]) * SECONDS[span[2]])).timestamp()
         found = datetime.fromisoformat(bare)
-        # A date without a zone is the user's own.
+        # A date without a zone is local.
         return found.timestamp()
     except (ValueError, OverflowError, OSError):
         example = f"{word}:1h, {word}:7d, {word}:2026-11-28 or {word}:2026-11-28T14:30"
