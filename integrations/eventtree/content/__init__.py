@@ -32,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The redactors that we bring: most apps have none, and their patterns take a while to be made."""
+    """Load the built-in redactors when they are used: most apps have none, and their patterns take long to compile."""
     if name not in ("KnownSecrets", "known_secrets", "masking"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from eventtree.content import redact

@@ -1,7 +1,7 @@
-"""Why an answer stopped, under every name that a provider has for it. One table for both frameworks.
+"""Finds the finish reason of an answer, under every provider's name for it. One table for both frameworks.
 
-The reason is recorded in the provider's own words (`length`, `max_tokens`, `MAX_TOKENS`): they are what its
-documentation explains, and no two providers' lists of reasons are alike.
+The reason is recorded in the provider's own words (`length`, `max_tokens`, `MAX_TOKENS`): its documentation explains
+them, and no two providers have the same list.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Gemini where it refused the prompt (ai.google.dev/api/generate-content#promptfee
 """
 
 PLACES = frozenset({*NAMES, *(outer for outer, _ in INNER), "object"})
-"""All keys by which an answer says why it stopped."""
+"""All keys that may hold the finish reason."""
 
 LISTS = ("choices", "candidates", "results", "outputs", "generations")
 """Lists of answers in a provider's body: OpenAI, Gemini, Titan, Mistral on Bedrock, Cohere's text models."""
@@ -58,14 +58,14 @@ def entry(body: Any, name: str) -> Any:
 
 
 def finish_reason(body: Any, get: Get = entry) -> Any:
-    """The reason in a message's `response_metadata`, a generation's info or a provider's body, or None.
+    """The finish reason in a message's `response_metadata`, a generation's info or a provider's body, or None.
 
-    `get` reads an entry of something that may be no dict.
+    `get` reads an entry of an object that may not be a dict.
     """
     if body is None:
         return None
     if type(body) is dict:
-        if type(reason := body.get("finish_reason")) is str and reason:  # by far the most usual
+        if type(reason := body.get("finish_reason")) is str and reason:  # the usual case
             return once(reason)
         if PLACES.isdisjoint(body):
             return None
@@ -81,12 +81,12 @@ def finish_reason(body: Any, get: Get = entry) -> Any:
 
 
 def once(value: Any) -> Any:
-    """A text that LangChain has joined with itself: chunks of several choices, or the last one sent twice, each name
-    the reason, the model and the tier. Each chunk of Vertex AI names a reason, the last one the reason.
+    """The single text of one that LangChain has joined with itself: chunks of several choices, or a last one that was
+    sent twice, repeat the reason, model and tier. With Vertex AI each chunk has a reason, of which the last one counts.
     """
     if isinstance(value, str) and value.startswith(UNSPECIFIED):
         value = value.replace(UNSPECIFIED, "") or UNSPECIFIED
-    # No pattern is tried where the beginning, of four characters, does not come again.
+    # The pattern is tried only if the first four characters are repeated.
     if not isinstance(value, str) or len(value) < 8 or value[:4] not in value[4:]:
         return value
     twice = JOINED.match(value)
@@ -94,7 +94,7 @@ def once(value: Any) -> Any:
 
 
 def finish_of_body(body: Any, get: Get) -> Any:
-    """As `finish_reason`, also where the provider lists its answers: the first counts."""
+    """The finish reason of a body; if the provider lists its answers, that of the first one."""
     for name in LISTS:
         answers = items_of(get(body, name))
         if answers and (reason := finish_reason(answers[0], get)):

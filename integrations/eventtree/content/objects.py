@@ -1,8 +1,8 @@
-"""Objects of all other classes. What to do with one is decided once for its class, here, and remembered.
+"""Converts objects of all other classes. The converter is chosen once for each class, and remembered.
 
-The rules stand in one table, tried in order: what must not be touched first, then what has fields, then what inherits
-from a builtin. Fields are read from where Python keeps them, past properties and `__getattr__`. Everything else is only
-named: its own code (a repr, an iteration) may ask a database, wait, use up what the app still needs, or never end.
+The rules are one table, tried in order: objects that must not be touched, then those with fields, then those that
+inherit from a builtin. Fields are read from where Python keeps them, without properties and `__getattr__`. All other
+objects are only named: their own code (a repr, an iteration) may query a database, wait, consume data, or never end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
 
 SMALL_ARRAY = 64
-"""Arrays up to this many numbers are written out; of larger ones only the dimensions."""
+"""Arrays up to this many numbers are recorded; of larger ones only the dimensions."""
 
 Path = tuple[object, object]
 T = TypeVar("T")
@@ -49,14 +49,14 @@ def has(kind: type, name: str) -> bool:
 
 
 def with_names(names: tuple[str, ...]) -> Converter:
-    """Converter of objects with these fields; one that was never set is left out."""
+    """Converter of objects with these fields; a field that was never set is left out."""
     return Reader(
         lambda value: Fields((name, item) for name in names if (item := slot(value, name, MISSING)) is not MISSING)
     )
 
 
 def names_of(kind: type) -> frozenset[str]:
-    """The fields of a pydantic model's class that are not excluded from what it writes of itself."""
+    """The fields of a pydantic model's class that are not excluded from its own JSON."""
     # Later names are older; asking a current model for an old one warns.
     tables = (getattr(kind, name, None) for name in ("__pydantic_fields__", "model_fields", "__fields__"))
     known: dict[str, Any] = next((found for found in tables if isinstance(found, dict)), {})
@@ -67,7 +67,7 @@ NAMES: Remembered[type, frozenset[str]] = Remembered(MAX_KINDS, names_of)
 
 
 def model(value: object) -> Any:
-    """A pydantic model: fields and extras as stored, no serializer run; and the private data of a workflow's event."""
+    """A pydantic model's stored fields and extras, without its serializer, and a workflow event's private data."""
     kind, own = type(value), fields_of(value)
     names = NAMES[kind]
     if "root" in own and len(names) == 1 and getattr(kind, "__pydantic_root_model__", False):
@@ -83,7 +83,7 @@ def model(value: object) -> Any:
 
 
 def chain_map(value: object) -> Any:
-    """Several dicts as one; the first that has a key wins."""
+    """The dicts of a chain map as one; the first with a key wins."""
     maps = slot(value, "maps")
     if type(maps) is not list or not {dict}.issuperset(map(type, maps)):
         return maps
@@ -96,7 +96,7 @@ def chain_map(value: object) -> Any:
 def from_number(walk: Walk, value: Any, depth: int) -> JsonValue:
     """A numpy scalar."""
     item = value.item()
-    # A long double is its own item: Python has no number for it.
+    # The item of a long double is itself: Python has no number for it.
     return walk.text(repr(value)) if type(item) is type(value) else walk.value(item, depth)
 
 
@@ -116,12 +116,12 @@ def from_name(walk: Walk, value: object, _depth: int) -> JsonValue:
 
 
 def from_shape(walk: Walk, value: Any, _depth: int) -> dict[str, JsonValue]:
-    """A table or a tensor, whose numbers may lie on another device."""
+    """The shape of a table or a tensor, whose numbers may be on another device."""
     return {**name_of(walk, value), "shape": [int(length) for length in value.shape]}
 
 
 def from_stream(walk: Walk, value: object, _depth: int) -> JsonValue:
-    """An iterator, coroutine or file: named, never read. A generator goes by its function's name too."""
+    """The name of an iterator, coroutine or file, which is never read. A generator also has its function's name."""
     named = name_of(walk, value)
     if type(value) in (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType):
         named["name"] = walk.text(value.__qualname__)  # type: ignore[attr-defined]
@@ -129,7 +129,7 @@ def from_stream(walk: Walk, value: object, _depth: int) -> JsonValue:
 
 
 def from_object(walk: Walk, value: object, _depth: int) -> JsonValue:
-    """Any object, by its class and its identity: to ask it for more would run its code, which may do anything."""
+    """An object's class and identity: anything more would run its code, which may do anything."""
     return {**name_of(walk, value), "id": hex(id(value))}
 
 
@@ -169,11 +169,11 @@ PATHS: dict[Path, Converter] = {
     ),
     **dict.fromkeys([("os", "_Environ"), ("unittest.mock", "NonCallableMock")], from_name),
 }  # fmt: skip
-"""Other people's classes, by path → the converter of what inherits from them."""
+"""Path of another package's class → converter of it and its subclasses."""
 
 
 def as_fields(kind: type) -> Converter | None:
-    """Dataclasses and named tuples, by their fields."""
+    """The converter of a dataclass or a named tuple, by its fields."""
     if has(kind, "__dataclass_fields__"):
         return with_names(tuple(field.name for field in dataclasses.fields(kind)))
     names = getattr(kind, "_fields", None)
@@ -186,18 +186,18 @@ STREAMS = ("__next__", "__anext__", "__await__")
 
 RULES: tuple[Callable[[type], Converter | None], ...] = (
     lambda kind: nearest(kind, PATHS),
-    # Enums, before the str and int some of them are.
+    # Enums come before str and int, which some of them inherit from.
     lambda kind: Reader(lambda value: slot(value, "_value_")) if enum.Enum in MRO_OF(kind) else None,
-    # An object that gives each item once: only its class may be named, or the app would miss items.
+    # An object that gives each item once is only named: reading it would take the items from the app.
     lambda kind: from_stream if any(has(kind, name) for name in STREAMS) else None,
     as_fields,
     lambda kind: next((INHERITED[each] for each in MRO_OF(kind) if each in INHERITED), None),
     lambda _kind: from_object,
 )
-"""Each gives the converter of a class it knows."""
+"""Each gives the converter of a class, or None."""
 
 EXACT: dict[type, Converter] = {
     **BUILTIN,
-    # By the mapping behind it, which only the collector can name without running its code.
+    # The mapping behind it, which only the garbage collector can name without running its code.
     types.MappingProxyType: Reader(lambda value: gc.get_referents(value)[0]),
 }

@@ -1,6 +1,6 @@
-"""Parts of a message's content: what a file is, in every provider's spelling, with its bytes lifted out.
+"""Reads the files in a message's content, in every provider's form, and leaves their bytes out.
 
-Base64 says nothing to a reader and may be large, so in its place stand the size and the sha256 of what it encodes.
+Base64 is of no use to a reader and may be large, so it is replaced by the size and the sha256 of its bytes.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ NESTED = ("source", "file", "image_url", "video_url", "input_audio", "inline_dat
 """Keys under which providers put the fields of a file."""
 
 ENCODED = ("base64", "b64_json", "file_data")
-"""Keys that always hold base64; `data` does where a type of file or of encoding stands beside it."""
+"""Keys that always hold base64; `data` does beside a type of file or encoding."""
 
 URLS = ("url", "file_uri", "fileUri", "uri")
 MIMES = ("mime_type", "media_type", "mimeType", "format")
 MANY = 32
-"""A dict with more entries than this describes no file; see python_values.from_dict."""
+"""A dict with more entries than this is not a file; see python_values.from_dict."""
 BY_MIME = frozenset({"image", "audio", "video"})
 URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def from_dict(walk: Walk, block: Block, depth: int) -> dict[str, JsonValue] | None:
-    """A dict that describes a file, as a part; None where it does not."""
+    """The part of a dict that describes a file, or None."""
     kind = block.get("type")
     if type(kind) is not str:
         kind = "base64" if "inline_data" in block or "inlineData" in block else ""
@@ -70,12 +70,12 @@ def from_dict(walk: Walk, block: Block, depth: int) -> dict[str, JsonValue] | No
 
 
 def take_text(flat: Block, keys: tuple[str, ...]) -> str | None:
-    """Take the first text that stands under one of `keys`."""
+    """Take out the first text under one of `keys`."""
     return next((flat.pop(key) for key in keys if type(flat.get(key)) is str), None)
 
 
 def flattened(block: Block) -> Block:
-    """The block and what is nested in it as one dict, without its type."""
+    """The block and its nested dicts as one dict, without its type."""
     flat = dict(block)
     flat.pop("type", None)
     for key in NESTED:
@@ -92,7 +92,7 @@ def flattened(block: Block) -> Block:
 
 
 def take_payload(flat: Block, kind: str) -> str | bytes | None:
-    """Take the file's bytes (or base64) out of a block, if it has any."""
+    """Take out the file's bytes or base64, if the block has any."""
     keys = [key for key in ENCODED if isinstance(flat.get(key), str | bytes)]
     source = flat.get("source_type", "base64" if any(key in flat for key in MIMES) else None)
     if type(flat.get("data")) is bytes or (source not in (None, "text") and type(flat.get("data")) is str):
@@ -103,13 +103,13 @@ def take_payload(flat: Block, kind: str) -> str | bytes | None:
 
 
 def part_type(kind: str, mime: str | None) -> str:
-    """image, audio, video or file; files are what their mime type says."""
+    """image, audio, video or file; a file's mime type may say which."""
     family = mime.partition("/")[0] if mime and kind == "file" else kind
     return family if family in BY_MIME else kind
 
 
 def about(walk: Walk, kind: str, mime: str | None, payload: str | bytes | None) -> dict[str, JsonValue]:
-    """The description of a file: its mime type, and instead of its bytes their size and sha256."""
+    """The description of a file: its mime type, and the size and sha256 of its bytes."""
     if isinstance(payload, str) and payload[:5] == "data:":
         mime, payload = data_url(payload)
     out: dict[str, JsonValue] = {}

@@ -1,11 +1,11 @@
 """Redactors: text in, text out, run once on every string that is recorded, dict keys included.
 
 A redactor is any callable of one str. It may also have a method `hides_key(key) -> bool`; the values under such keys
-are replaced whole. One that raises, or returns anything but a str, fails closed (`fail_closed.py`).
+are replaced whole. A redactor that raises, or does not return a str, fails closed (`fail_closed.py`).
 
-`known_secrets` finds what begins in a known way. It looks for the fixed beginning of each kind (a plain substring
-search, next to free where there is none) and only there tries one anchored pattern. No pattern can run over the same
-text twice, so the time is linear in the text, whatever the text.
+`known_secrets` finds secrets with a known beginning. It searches for the fixed beginning of each kind (a substring
+search, almost free if there is none) and only there tries one anchored pattern. No pattern can run over the same text
+twice, so the time is linear in any text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SOLID = r"(?=[A-Za-z_-]{0,64}[0-9])"  # a digit soon: `sk-learn-pipelines-and-mo
 
 
 Rule = tuple[str, re.Pattern[str]]
-"""A beginning, and the pattern that is tried there. Its group 1, if any, is what is replaced."""
+"""A beginning, and the pattern that is tried there. Its group 1, if any, is replaced, else the whole match."""
 
 
 def token(start: str, rest: str) -> Rule:
@@ -87,7 +87,7 @@ GROUPS: tuple[tuple[str, tuple[Rule, ...]], ...] = (
     )),
     ("dapi", (token("dapi", r"[a-f0-9]{32}"),)),  # Databricks
 )  # fmt: skip
-"""What a text must hold to have any of these tokens, and the tokens: secrets with a fixed beginning."""
+"""A character that all tokens of a group contain, and the tokens: secrets with a fixed beginning."""
 
 # name = value, "name": "value", \"name\": \"value\", name: value, ?name=value — after the name's last word
 SET = r"(?:[_-][\w-]{0,24})?\\?[\"']?[ \t]{0,4}(?:=>|:=|=|:)[ \t]{0,4}"
@@ -97,7 +97,7 @@ PLAIN = r"[^\s\"'`,;&{}\[\]()<>\\]"
 
 
 def setting(rest: str) -> re.Pattern[str]:
-    """The pattern that follows a telling word: a sign and a value, quoted or as `rest` says."""
+    """The pattern after a word such as `password`: a sign and a value, quoted or in the form of `rest`."""
     return re.compile(f"(?i:{SET}{BEARER}){QUOTED}|({rest}))")
 
 
@@ -109,13 +109,13 @@ SETTINGS: tuple[Rule, ...] = (
     *((word, STRONG) for word in ("private_key", "privatekey", "accountkey", "signing_key", "encryption_key")),
     *((word, WEAK) for word in ("token", "signature", "cookie", "?key", "&key", "sig")),
 )
-"""Words (in lower case) after which a value is secret. After the weak ones it must also look like one."""
+"""Words (in lower case) before a secret value. After the weak ones, the value must also look like a secret."""
 
 SCHEMES: tuple[Rule, ...] = (
     ("bearer ", re.compile(r"(?=[A-Za-z._~+/=-]{0,64}[0-9])([A-Za-z0-9._~+/=-]{12,})")),
     ("basic ", re.compile(r"(?=[A-Za-z+/]{0,64}[0-9=])([A-Za-z0-9+/]{12,}={0,2})")),
 )
-"""Words (in lower case) that introduce a credential in a header."""
+"""Words (in lower case) before a credential in a header."""
 
 EMAIL_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
 EMAIL_HOST = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])")
@@ -140,7 +140,7 @@ HARMLESS = re.compile(
 
 @lru_cache(maxsize=1024)
 def is_secret_key(key: str) -> bool:
-    """Whether the value under this key is secret by the key's own words; counts of tokens are not."""
+    """Whether the words of a key mean that its value is secret; a count of tokens is not."""
     name = HUMPS.sub("_", key).strip("_").lower()
     if HARMLESS.search(name):
         return False
@@ -150,20 +150,20 @@ def is_secret_key(key: str) -> bool:
 LONGEST_KEY = 64
 
 SHORTEST = 8
-"""No text shorter than this holds a secret that its form gives away."""
+"""No shorter text contains a secret that can be recognized."""
 
 
 class KnownSecrets:
-    """The built-in redactor: API keys, tokens, passwords, private keys, credentials in URLs and headers, which their
-    form gives away; and all values under keys that name a secret.
+    """The built-in redactor: replaces API keys, tokens, passwords, private keys, and credentials in URLs and headers
+    that have a known form, and all values under keys that name a secret.
 
-    `email=True` replaces e-mail addresses too. `also` is a redactor of yours that sees the text afterwards.
+    `email=True` replaces e-mail addresses too. `also` is another redactor, which gets the text afterwards.
     """
 
     __slots__ = ("also", "email")
 
     def __init__(self, *, email: bool = False, also: Redactor | None = None) -> None:
-        """Find e-mail addresses too if `email`; hand what is left to `also`."""
+        """Replace e-mail addresses too if `email`; pass the result to `also`."""
         self.email = email
         self.also = also
 
@@ -193,9 +193,9 @@ known_secrets = KnownSecrets
 
 
 def masking(secret: str) -> Redactor:
-    """A redactor that replaces one secret, known by heart, however a text spells it.
+    """A redactor that replaces one given secret, however it is escaped.
 
-    Who echoes a key may have escaped it, once or several times over: as JSON, in a URL, in HTML or in a mail.
+    A server that echoes a key may have escaped it, even several times: as JSON, in a URL, in HTML or in a mail.
     """
     if not secret:
         return str
@@ -219,7 +219,7 @@ def spelled(character: str) -> str:
 
 
 def find(text: str, lookup: str, rules: tuple[Rule, ...], spans: list[Span], *, behind: bool = False) -> None:
-    """Note every match of a rule's pattern, at its beginning in `lookup` or `behind` it."""
+    """Add the spans of all matches of the rules' patterns, each at its beginning in `lookup` or `behind` it."""
     for start, pattern in rules:
         at = lookup.find(start)
         while at >= 0:
@@ -249,7 +249,7 @@ UPPER_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def lower(text: str) -> str:
-    """`text` in lower case with every character in its old place."""
+    """`text` in lower case, with every character at its old position."""
     lowered = text.lower()
     return lowered if len(lowered) == len(text) else text.translate(UPPER_TO_LOWER)
 

@@ -1,4 +1,4 @@
-"""Failures that a tool's result reports, where nothing was raised: they are failures all the same.
+"""Finds failures that a tool's result reports without raising.
 
 ====================================  =================================================================================
 LangChain                             `ToolMessage(status="error")`, alone, in a list, in the update of a `Command`
@@ -20,13 +20,13 @@ from eventtree.content.python_values import items_of
 from eventtree.event import JsonValue
 
 ERROR_TYPE = "ToolError"
-"""Type of such an error: of the exception behind it, if there was one, nothing is known."""
+"""Type of such an error, since the exception behind it is not known."""
 
 MARKS = ("is_error", "isError")
 INSIDE = ("raw_output", "tool_output", "update", "messages")
 """Fields of results, of LlamaIndex's events and of langgraph's `Command` that may hold the result that failed."""
 TEXTS = ("content", "blocks", "structured_content", "structuredContent")
-"""Keys under which a result says why it failed."""
+"""Keys of a failed result's message."""
 DEPTH, ITEMS = 6, 100
 """Levels of a result that are searched."""
 
@@ -43,13 +43,13 @@ def reported_failure(result: Any, sanitize: Callable[[Any], JsonValue]) -> dict[
 
 
 def _failed(result: Any, depth: int) -> Fields | None:
-    """The fields of the first thing in a result that says it failed."""
+    """The fields of the first object in a result that is marked as failed."""
     if type(result) is str or result is None or depth >= DEPTH:
         return None
     if (items := items_of(result)) is not None:
         return _first_failed(items[:ITEMS], depth + 1)
     fields = as_fields(result)
-    # What the app's own dicts say under these names is not known, but beside a content it is MCP's.
+    # In the app's own dicts these names may mean anything; beside a content, they are MCP's.
     if any(fields.get(mark) is True for mark in MARKS) and (type(result) is not dict or "content" in result):
         return fields
     if _is(fields, "status", "error") and _is(fields, "type", "tool"):

@@ -1,11 +1,11 @@
-"""Anything an app hands to its framework, as plain JSON that every reader takes.
+"""Turns any value of the app into plain JSON that every reader accepts.
 
-`Sanitizer` is bound once, to limits and a redactor, and then called for each value, on the app's own thread. It never
-raises (what a signal's handler raises passes), never mutates, never reads a stream, keeps nothing and copies no object.
-Of the value's own code only an exception's text is asked for. What comes out is new, of None, bool, int, float, str,
-list and dict alone, and valid as UTF-8.
+A `Sanitizer` is made once, with limits and a redactor, and called for each value on the app's own thread. It never
+raises (except for a signal's handler), never mutates, never reads a stream, and keeps no object. It runs no code of the
+value, except for an exception's text. Its result is new, consists of None, bool, int, float, str, list and dict, and is
+valid UTF-8.
 
-A value larger than the limits keeps its structure; see eventtree/content/truncate.py for what is cut first.
+A value larger than the limits keeps its structure; eventtree/content/truncate.py has the order of cuts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RULES = (lambda kind: objects.nearest(kind, framework_values.TABLE), *objects.RU
 
 
 def converter_of(kind: type) -> Converter:
-    """How objects of a class are made plain, by the first rule that knows it."""
+    """The converter of a class, by the first rule that has one."""
     return next(found for rule in RULES if (found := rule(kind)))
 
 
@@ -37,7 +37,7 @@ CONVERTERS.update(objects.EXACT)
 
 
 class Sanitizer:
-    """Turns anything into plain JSON, within `limits` and past `redact`."""
+    """Turns any value into plain JSON, within `limits` and redacted by `redact`."""
 
     __slots__ = ("guard", "lasting", "limits", "measures", "room", "small")
 
@@ -49,10 +49,10 @@ class Sanitizer:
         *,
         measures: bool = True,
     ) -> None:
-        """Bind the limits and the redactor; `own_keys` are dict keys of ours, kept as they are.
+        """Take the limits and the redactor; `own_keys` are dict keys of ours, which are not redacted.
 
-        Where it does not measure, what comes out may be larger than the limits say, by no more than a few times:
-        whoever writes it down calls `fitted` where it is too large.
+        Without `measures`, a result may be a few times larger than the limits: its writer calls `fitted` if it is too
+        large.
         """
         self.limits = limits
         self.guard = None if redact is None else FailClosed(redact, FAILED)

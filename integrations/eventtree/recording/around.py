@@ -1,9 +1,9 @@
-"""The innermost open run around the running code: of the app's own code, of LangChain or of LlamaIndex; and how it is
-handed on to another process.
+"""Finds the innermost open run around the running code (own code, LangChain or LlamaIndex), and hands it on to another
+process.
 
-LangGraph's `RemoteGraph` sends the metadata of its configuration, and the server hands that to its graph's first run,
-where our handler reads it (`remote.handed_on`): what the server runs joins the tree without code there. Nothing of
-the app's is changed: the ids are added to what is about to be sent, made for the request alone.
+LangGraph's `RemoteGraph` sends the metadata of its configuration, and the server gives them to its graph's first run,
+where our handler reads them (`remote.handed_on`): the server's runs join the tree without code there. No object of
+the app is changed: the ids are added to the metadata of the request alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eventtree.remembered import newest_of
 
 
 def innermost(*runs: str | None) -> str | None:
-    """Of the open runs among those that enclose this code, the one inside all others."""
+    """The open run that is inside all other given ones, or None."""
     handed = remote()
     found = None
     for one in runs:
@@ -35,14 +35,14 @@ def innermost(*runs: str | None) -> str | None:
 
 
 def around() -> tuple[str | None, Run | None]:
-    """The innermost open run, by the id under which it is known as a parent; without any, what opens here is a root, or
-    a part of what was handed on.
+    """The innermost open run, with its id as a parent. Without one, a run that opens here is a root, or a part of a
+    tree that was handed on.
     """
     own, run = inner.get(), None
     if type(own) is not str:
         own = None
     elif (run := recorder.runs.get(own)) is not None and (run.tree.is_own or newest_of(run.tree.open) == own):
-        return own, run  # no framework's run has opened since, which spares the look at the frames
+        return own, run  # no framework's run has opened since: the frames need not be searched
     if not recorder.runs:
         return None, None  # nothing can enclose this code while nothing is open
     found = innermost(langchain_run(), llama_index_span(), own)
@@ -52,16 +52,16 @@ def around() -> tuple[str | None, Run | None]:
 
 
 def headers() -> dict[str, str]:
-    """What to hand on to another process, so that its runs join the tree of this code: `traceparent` and `baggage`.
+    """The headers `traceparent` and `baggage`, with which runs of another process join the tree of this code.
 
     For requests, messages of a queue, a subprocess' environment (names in capitals), MCP's `_meta`; the other side
-    takes it with `eventtree.joined` or `eventtree.asgi.Join`. Empty where no run is open; where what was handed on to
-    this process has not begun a run yet, that goes on. Nothing is attached to the context.
+    takes them with `eventtree.joined` or `eventtree.asgi.Join`. Empty where no run is open; headers that this process
+    was handed, and below which no run is open yet, are passed on. Nothing is attached to the context.
     """
     try:
         found = hand_on()
         return {} if found is None else written(found)
-    except BaseException as error:  # the frameworks' own objects are looked at
+    except BaseException as error:  # objects of the frameworks were read
         if diagnostics.must_pass(error):
             raise
         diagnostics.failed("headers", error)
@@ -69,7 +69,7 @@ def headers() -> dict[str, str]:
 
 
 def hand_on() -> Remote | None:
-    """The run around this code as another process gets to know it; without one, what was handed on to this process."""
+    """The run around this code as a `Remote`; without one, the `Remote` that was handed on to this process."""
     _, run = around()
     if run is None:
         return remote()
@@ -80,7 +80,7 @@ def hand_on() -> Remote | None:
 
 
 def follow_remote_graphs() -> None:
-    """Hand runs on to servers, once `RemoteGraph` is loaded; it is never loaded for this. Cheap when it is done."""
+    """Hand runs on to servers once the app has loaded `RemoteGraph`. Cheap when it is done."""
     cls = getattr(sys.modules.get("langgraph.pregel.remote"), "RemoteGraph", None)
     original = getattr(cls, "_sanitize_config", None)
     if cls is None or not callable(original) or hasattr(original, "__eventtree__"):

@@ -1,12 +1,12 @@
-"""The run of another process that the running code works for: what it handed on, and the block in which that counts.
+"""The run of another process that called the running code, and the block in which runs join its tree.
 
-What travels, in headers, a message, the environment or MCP's `_meta`:
+Two fields are handed on, in headers, a message, the environment or MCP's `_meta`:
 
-    traceparent: 00-{trace id}-{span id}-{flags}       as the W3C has it, so that every gateway passes it on
+    traceparent: 00-{trace id}-{span id}-{flags}       the W3C's form, so that every gateway passes it on
     baggage:     eventtree.run={id},eventtree.tree={id}[,eventtree.session=…][,eventtree.user=…]
 
-No vendor and no key is in it. It decides in whose tree contents land, so what comes from outside is believed only where
-the app says so: by `joined`, or by the `trust` of `eventtree.asgi.Join`.
+They contain no vendor and no key. But they decide in whose tree contents land, so headers from outside are trusted only
+where the app says so: by `joined`, or by the `trust` of `eventtree.asgi.Join`.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ from uuid import UUID
 from eventtree import diagnostics, trace
 
 LONGEST = 8_192
-"""Characters of a value that is believed."""
+"""Most characters of a value; a longer one is ignored."""
 OURS = re.compile(r",\s*(eventtree\.\w+)\s*=([^,;]*)")
-"""Our members of a baggage, with a comma before each: of however much others have put there."""
+"""Our members of a baggage, each after a comma; other members are skipped."""
 LONGEST_ID = 128
 MOST_BYTES = 512
-"""Bytes of our part of the baggage: a session or user that does not fit is left out."""
+"""Most bytes of our part of the baggage: a session or user that does not fit is left out."""
 NAMES = ("run", "tree", "session", "user")
-"""What is handed on: `eventtree.run` in baggage, `eventtree_run` in metadata."""
+"""Names of the handed-on values: `eventtree.run` in baggage, `eventtree_run` in metadata."""
 
 
 class Remote(NamedTuple):
-    """What another process handed on, or this one is to hand on."""
+    """The values that another process handed on, or that this one hands on."""
 
     run: str | None
-    """The run that called; None where only somebody else's trace came."""
+    """The run that called; None with only the trace of another tracer."""
     tree: str | None
     session: str | None = None
     user: str | None = None
     traceparent: str | None = None
     is_skipped: bool = False
-    """The caller does not record its tree, so what belongs to it is not recorded either."""
+    """The caller does not record its tree, so its parts are not recorded either."""
     since: int = 0
-    """Monotonic clock of the moment from which it counts: runs that were open before enclose nothing any more."""
+    """Monotonic clock of its arrival: runs that were open before it enclose nothing any more."""
 
 
 _quoted = lru_cache(maxsize=256)(partial(quote, errors="replace"))
-"""Percent-encoding of what many runs have in common: without it, it is a third of what `headers()` costs."""
+"""Percent-encoding, remembered because many runs share values: it was a third of the cost of `headers()`."""
 
 inner: ContextVar[str | Remote | None] = ContextVar("eventtree_inner", default=None)
-"""The innermost run of own code around the running code, or what another process handed on."""
+"""The innermost run of own code around the running code, or the `Remote` that another process handed on."""
 
 
 def remote() -> Remote | None:
-    """What another process handed on to this code, where no run of own code has begun since."""
+    """The `Remote` that was handed on to this code, if no run of own code has begun since."""
     found = inner.get()
     return found if type(found) is Remote else None
 
 
 def written(found: Remote) -> dict[str, str]:
-    """The two headers; of the app's own trace around the tree the id goes on, where that trace is sampled: else the
-    tree is sent as a trace of its own.
+    """The two headers. If the tree is inside a sampled trace of the app, they have that trace's id; otherwise the tree
+    is a trace of its own.
     """
     if found.run is None or found.tree is None:
         return {} if found.traceparent is None else {"traceparent": found.traceparent}
@@ -79,12 +79,12 @@ def written(found: Remote) -> dict[str, str]:
 
 
 def read(headers: object) -> Remote | None:
-    """What headers, an environment, a message's or MCP's metadata hand on; None where it is nothing that can be read.
+    """The values in headers, an environment, a message's or MCP's metadata; None where they cannot be read.
 
     Takes a mapping of any case (`TRACEPARENT` of an environment, WSGI's `HTTP_TRACEPARENT`), pairs of text or bytes
-    (ASGI's), or an object of pydantic's that allows more fields (MCP's `_meta`). Never raises for what is in them.
+    (ASGI's), or an object of pydantic that allows extra fields (MCP's `_meta`). Never raises for their contents.
     """
-    # What comes twice adds up: of two parents, and of two ids, neither can be believed.
+    # Repeated fields are joined, and so are invalid: of two parents or two ids, neither can be trusted.
     fields = {"traceparent": "", "baggage": ""}
     for name, value in _pairs(headers):
         if name in fields:
@@ -96,8 +96,8 @@ def read(headers: object) -> Remote | None:
 
 
 def handed_on(values: Mapping[Any, Any], prefix: str = "") -> Remote | None:
-    """What values by these names hand on: a run's metadata (`eventtree_run`, `eventtree_tree`, …), which LangGraph's
-    `RemoteGraph` sends, or LlamaIndex's context. Those that are no ids, or not whole, count for nothing.
+    """The `Remote` in a mapping: a run's metadata (`eventtree_run`, `eventtree_tree`, …), sent by LangGraph's
+    `RemoteGraph`, or LlamaIndex's context. Invalid or incomplete ids are ignored.
     """
     given = {name: values.get(f"{prefix}{name}") for name in (*NAMES, "traceparent")}
     texts = {name: str(value) for name, value in given.items() if isinstance(value, str | UUID)}
@@ -106,7 +106,7 @@ def handed_on(values: Mapping[Any, Any], prefix: str = "") -> Remote | None:
     parent = trace.parse(traceparent or "")
     if run is None or tree is None or not (_is_id(run) and _is_id(tree)):
         return None if parent is None else Remote(None, None, session, user, traceparent, since=time.monotonic_ns())
-    # Another's tracing on the way may have put a parent of its own in: its flag says nothing of our tree.
+    # Another tracer on the way may have replaced the parent: then its flag is not about our tree.
     skipped = parent is not None and not parent.sampled and parent.span_id == trace.span_id(run)
     return Remote(run, tree, session, user, traceparent if parent else None, skipped, time.monotonic_ns())
 
@@ -123,13 +123,13 @@ def _pairs(headers: object) -> Iterator[tuple[str, str]]:
             name, value = (one.decode("latin-1") if isinstance(one, bytes) else one for one in pair)
             if isinstance(name, str) and isinstance(value, str):
                 yield name.lower().removeprefix("http_"), value.strip()
-    except Exception:  # noqa: BLE001  (no headers at all, or an object of the app's that breaks as it is looked at)
+    except Exception:  # noqa: BLE001  (not headers, or an object of the app that fails when it is read)
         return
 
 
 def active_traceparent() -> str | None:
-    """The app's own OpenTelemetry span as a W3C `traceparent`, where one is active: a tree that opens hangs below it
-    wherever OTLP goes. Nothing is imported or attached: an app without OpenTelemetry pays a look into a dict.
+    """The app's active OpenTelemetry span as a W3C `traceparent`, or None. A tree that opens hangs below it for OTLP
+    vendors. Nothing is imported or attached: without OpenTelemetry, it is one lookup in a dict.
     """
     otel = sys.modules.get("opentelemetry.trace")
     if otel is None:
@@ -144,16 +144,16 @@ def active_traceparent() -> str | None:
 
 
 class Within:
-    """A block, `with` or `async with`, that a run of own code encloses, or what was handed on; None changes nothing."""
+    """A block (`with` or `async with`) inside a run of own code or a `Remote`; None changes nothing."""
 
     __slots__ = ("_token", "_what")
 
     def __init__(self, what: str | Remote | None) -> None:
-        """Take what encloses the block."""
+        """Take the run, or the `Remote`, around the block."""
         self._what = what
 
     def __enter__(self) -> Self:
-        """Count from here on."""
+        """Set it in the context."""
         if self._what is not None and inner.get() is not self._what:
             self._token = inner.set(self._what)
         return self
@@ -172,7 +172,7 @@ class Within:
         self.__exit__(kind, error, at)
 
     def leave(self, what: str | Remote) -> None:
-        """Put the context back as it was, where it still names this: in a copy of the one in which it was set too."""
+        """Put the context back if it still has this, also in a copy of the context in which it was set."""
         if inner.get() is not what:
             return
         try:
@@ -185,11 +185,11 @@ class Within:
 class joined(Within):  # noqa: N801  (used as a function, like `session`)
     """Let every tree that would open inside the block open as a part of the caller's tree.
 
-    `headers` is what `eventtree.headers()` gave in the caller's process: a request's headers, a message's, `os.environ`
-    (`TRACEPARENT`, `BAGGAGE`), MCP's `_meta`. Whatever is in them is believed: where they come from outside, ask first
-    who sent them. Without anything to join the block changes nothing. Also `async with`.
+    `headers` holds the values of `eventtree.headers()` from the caller's process: a request's headers, a message's,
+    `os.environ` (`TRACEPARENT`, `BAGGAGE`), MCP's `_meta`. They are trusted: check the sender of headers from outside
+    first. Without a run to join the block changes nothing. Also `async with`.
     """
 
     def __init__(self, headers: object) -> None:
-        """Read what was handed on; runs that are open already enclose nothing inside."""
+        """Read the headers. Runs that are open already enclose nothing inside the block."""
         super().__init__(read(headers))
