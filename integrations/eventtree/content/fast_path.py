@@ -56,9 +56,9 @@ MOST_HELD = 256 * 1024
 """So many conversations, of so many bytes each, are remembered while their trees are open."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
-NAMED = ("name", "id")
-USUAL = FIELDS - frozenset(REST) | frozenset(NAMED)
-"""Fields of which nothing but those two is taken as it is: only a tool's message has others."""
+OF_TOOL = tuple(name for name in REST if name not in ("name", "id"))
+USUAL = FIELDS - frozenset(OF_TOOL)
+"""Fields of which only `name` and `id` are taken as they are: a tool's message alone has others."""
 OWN_CALL = frozenset({"name", "args", "id", "type"})
 """Keys of LangChain's own tool calls."""
 CALLING = frozenset({"tool_calls", "function_call"})
@@ -220,16 +220,15 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
     out: dict[str, JsonValue] = {"role": ROLE_OF[kind], "content": content}
-    keys: tuple[str, ...] = NAMED
     if len(own) > PLAIN_FIELDS:
         if more or own.get("tool_calls") or own.get("invalid_tool_calls") or not USUAL.issuperset(own):
-            keys = rest(own, out, more, room)
+            rest(own, out, more, room)
     elif more and not says_nothing_new(more, None):
         raise Unusual
-    for key in keys:
-        if (item := own.get(key)) is not None:
-            is_short = type(item) is str and len(item) <= SHORT and item.isascii()
-            out[key] = item if is_short else checked(item, room)
+    if (name := own["name"]) is not None:
+        out["name"] = checked(name, room)
+    if (identity := own["id"]) is not None:
+        out["id"] = checked(identity, room)
     if about:
         if type(about) is not dict:
             raise Unusual
@@ -253,18 +252,18 @@ REASONS: Remembered[str, str] = Remembered(MAX_KINDS, longest=KEY_LENGTH)
 """Reasons that are written as they are: a provider has few."""
 
 
-def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> tuple[str, ...]:
-    """Add the tool calls of a message of the model; returns which of its fields are texts to be taken as they are."""
+def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
+    """Add the tool calls of a message of the model, and whose answer a message of a tool is."""
     calls = own.get("tool_calls")
     if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
         raise Unusual
     if calls:
         out["tool_calls"] = tool_calls(calls, room)
-    if USUAL.issuperset(own):
-        return NAMED
     if not FIELDS.issuperset(own):
         raise Unusual
-    return REST
+    for key in OF_TOOL:
+        if (item := own.get(key)) is not None:
+            out[key] = checked(item, room)
 
 
 def says_nothing_new(more: Any, calls: Any) -> bool:
