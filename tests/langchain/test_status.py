@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForRetrieverRun, BaseCallbackHandler
 from langchain_core.callbacks.manager import atrace_as_chain_group, trace_as_chain_group
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
@@ -548,15 +548,17 @@ class Blocking(BaseCallbackHandler):
         self.released.wait(30)
 
 
-@pytest.mark.parametrize("is_graph", [False, True])
+@pytest.mark.parametrize("what", ["chain", "graph", "chain below a run of which no handler is told"])
 async def test_a_chain_cancelled_while_its_start_is_reported_is_cancelled(
-    handler: CallbackHandler, tree: One, is_graph: bool
+    handler: CallbackHandler, tree: One, what: str
 ) -> None:
     """B5: LangChain has not begun to look for errors then, and the tree would never go out."""
     other = Blocking()
-    step: Any = create_agent(Model(), []) if is_graph else RunnableLambda(wait)
-    asked = {"messages": [HumanMessage("x")]} if is_graph else "x"
-    task = asyncio.create_task(step.ainvoke(asked, {"callbacks": [handler, other]}))
+    step: Any = create_agent(Model(), []) if what == "graph" else RunnableLambda(wait)
+    asked = {"messages": [HumanMessage("x")]} if what == "graph" else "x"
+    above = uuid.uuid4() if "below" in what else None
+    manager = AsyncCallbackManager([handler, other], [handler, other], parent_run_id=above)
+    task = asyncio.create_task(step.ainvoke(asked, {"callbacks": manager}))
     await until(lambda: len(recorder.runs) == 1)
     task.cancel()
     other.released.set()
