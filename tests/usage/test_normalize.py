@@ -172,6 +172,34 @@ def test_a_mistral_stream_whose_client_drops_the_cache_says_so(record: dict[str,
     assert usage.problems == (("the client's streams do not tell which tokens were cached",) if named else ())
 
 
+LONG = {"type": "ephemeral", "ttl": "1h"}
+
+
+@pytest.mark.parametrize(
+    ("message", "is_named"),
+    [
+        ({"content": "Hello", "extra": {"cache_control": LONG}}, True),
+        ({"content": [{"type": "text", "text": "Hello"}, {"type": "cache", "cache_control": LONG}]}, True),
+        ({"content": [{"type": "text", "text": "Hello", "extras": {"cache_control": LONG}}]}, True),
+        ({"content": "Hello"}, False),
+    ],
+    ids=["message", "cache point", "block", "no cache"],
+)
+def test_an_anthropic_stream_that_does_not_tell_of_the_cache_has_no_input(message: Json, is_named: bool) -> None:
+    """C2: LlamaIndex keeps the input of a stream's first event, without the cache, if the last has the output alone."""
+    counts, inputs = {"input_tokens": 4, "output_tokens": 5}, {"messages": [{"role": "user", **message}]}
+    record: Json = {"raw": {"usage": counts}, "provider": "anthropic", "streamed": True}
+    lost = normalize(record, inputs)
+    assert lost is not None
+    problem = "a cache was asked for, and the stream does not tell how much of the input it was"
+    assert (sides(lost), lost.problems) == (((None, 5, None), (problem,)) if is_named else ((4, 5, 9), ()))
+    whole = {**record, "raw": {"usage": {**counts, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 100}}}
+    told = normalize(whole, inputs)
+    assert told is not None
+    problem = "cache writes of an hour were asked for, and the client does not tell which they are"
+    assert (sides(told), told.problems) == ((104, 5, 109), (problem,) if is_named else ())
+
+
 def test_an_xai_stream_whose_client_drops_the_charge_says_so() -> None:
     """xAI states what it charged, tools and all; only whole answers through LangChain have it."""
     whole = {"usage_metadata": [form(10, 5)], "provider": "xai"}

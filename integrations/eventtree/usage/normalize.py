@@ -91,6 +91,7 @@ UNSTATED: list[JsonValue] = [{}]
 INCOMPLETE_STREAMS = frozenset(one.provider for one in providers.QUIRKS if not one.mark)
 """Providers whose clients leave a figure that decides the price out of every stream."""
 WRITES = ("cache_write_5m", "cache_write_1h")
+CACHED = ("cache_read", "cache_write")
 NOTHING: dict[str, JsonValue] = {}
 
 
@@ -325,13 +326,16 @@ def _enrich(chosen: Reading, readings: list[Reading]) -> None:
 
 def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
     """Name in `problems` the figures that LangChain's client of this provider is known to leave out."""
-    if chosen.figures.get("cache_write") and chosen.figures.keys().isdisjoint(WRITES):
-        blocks = [block for part in _parts(inputs) for block in (part, _dict(part.get("extras")))]
-        caches = [_dict(record.raw.get("asked")), *(_dict(block.get("cache_control")) for block in blocks)]
-        if any(one.get("ttl") == "1h" for one in caches):
-            chosen.problems.append(
-                "cache writes of an hour were asked for, and the client does not tell which they are"
-            )
+    figures = chosen.figures
+    is_summed = figures.get("cache_write") and figures.keys().isdisjoint(WRITES)
+    if is_summed and any(one.get("ttl") == "1h" for one in _caches(record, inputs)):
+        chosen.problems.append("cache writes of an hour were asked for, and the client does not tell which they are")
+    is_silent = "anthropic" in record.words and "input" in figures and figures.keys().isdisjoint(CACHED)
+    if is_silent and any(_caches(record, inputs)):
+        # Anthropic's own input excludes the cache. The last event of a stream may have no more than the output, and
+        # LlamaIndex's client keeps the input alone of the first.
+        chosen.problems.append("a cache was asked for, and the stream does not tell how much of the input it was")
+        chosen.figures = {name: n for name, n in figures.items() if not name.startswith(("input", "total"))}
     about = record.places.get("response_metadata", [])
     for quirk in providers.QUIRKS if "usage_metadata" in record.raw else ():
         shows = any(find(one, quirk.mark) for one in about) if quirk.mark else record.is_streamed
@@ -342,12 +346,25 @@ def _name_quirks(record: _Record, chosen: Reading, inputs: JsonValue) -> None:
         chosen.figures |= {f"billed_{side}_tokens": chosen.figures[side] for side in sides}
 
 
+def _caches(record: _Record, inputs: JsonValue) -> Iterator[dict[str, JsonValue]]:
+    """What was asked of Anthropic's cache: by the call or a tool, a message, or a content block."""
+    asked = _dict(record.raw.get("asked"))
+    yield asked if "ttl" in asked else NOTHING
+    for holder in (*_messages(inputs), *_parts(inputs)):
+        for one in (holder, _dict(holder.get("extra")), _dict(holder.get("extras"))):
+            yield _dict(one.get("cache_control"))
+
+
+def _messages(inputs: JsonValue) -> list[dict[str, JsonValue]]:
+    messages = inputs.get("messages") if isinstance(inputs, dict) else None
+    return [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+
+
 def _parts(inputs: JsonValue) -> list[dict[str, JsonValue]]:
     """The content blocks in the inputs."""
-    messages = inputs.get("messages") if isinstance(inputs, dict) else None
     found: list[dict[str, JsonValue]] = []
-    for message in messages if isinstance(messages, list) else ():
-        if isinstance(message, dict) and isinstance(content := message.get("content"), list):
+    for message in _messages(inputs):
+        if isinstance(content := message.get("content"), list):
             found += [part for part in content if isinstance(part, dict)]
     return found
 
