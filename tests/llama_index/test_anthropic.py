@@ -138,6 +138,17 @@ def test_stream_of_an_older_api_invents_no_cache(trees: Captured, address: str) 
     assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (20, 12, None)
 
 
+def test_stream_of_an_older_api_has_no_input_where_a_cache_was_asked_for(trees: Captured, address: str) -> None:
+    """C2: 20 tokens would be a sixtieth of what was sent."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    asked = ChatMessage(role="user", content="Capital of France?", additional_kwargs=mark)
+    list(client(address, max_tokens=8).stream_chat([asked]))
+    usage = trees[0].root.usage
+    assert usage is not None
+    # The length of the input decides the price of the output, too.
+    assert (usage.input_tokens, usage.output_tokens, trees[0].root.cost) == (None, 12, None)
+
+
 def test_tool_calls_are_told_with_their_arguments(trees: Captured, address: str) -> None:
     def add(a: int, b: int) -> int:
         """Add."""
