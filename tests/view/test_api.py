@@ -15,7 +15,7 @@ import eventtree.view
 from eventtree import flush
 from eventtree.delivery.report import make_report
 from eventtree.delivery.shipper import all_shippers
-from eventtree.event import Kind
+from eventtree.event import Kind, Status
 from eventtree.journal import Journal, MemoryFiles, open_journal
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
@@ -68,6 +68,10 @@ async def test_the_filter_chooses_and_a_wrong_one_is_named(client: httpx.AsyncCl
     rows = (await get(client, "/api/trees", q='session:"s-1" status:interrupted'))["rows"]
     assert [row["id"] for row in rows] == [trees["interrupted"]]
     assert "Did you mean status" in (await get(client, "/api/trees", q="stats:error"))["error"]
+    for limit in ("0", "-1", "9" * 30):  # none were looked for without end
+        for words, most in (("", len(trees)), ("status:ok nothing", 0)):
+            rows = (await get(client, "/api/trees", q=words, limit=limit))["rows"]
+            assert min(1, most) <= len(rows) <= most, limit
     for before, status in (("nonsense", 400), ("-1", 400), ("9" * 19, 200), ("0", 200)):
         assert (await client.get("/api/trees", params={"before": before})).status_code == status, before
 
@@ -324,3 +328,13 @@ async def test_a_slow_page_is_dropped_and_delays_no_other() -> None:
 
 def test_a_pixel_is_an_image() -> None:
     assert len(PIXEL) == 96
+
+
+async def test_an_interrupted_tree_is_shown_whatever_the_length_of_its_sessions_name(
+    client: httpx.AsyncClient, own_place: Path
+) -> None:
+    pipeline, tree = pipeline_in(own_place), new_id()
+    recorder.open(pipeline, tree, None, kind=Kind.AGENT, name="waits", metadata={"thread_id": 'S"' * 2_000})
+    recorder.note(tree, "interrupt", {"interrupts": [{"value": "Go on?"}]})
+    recorder.close(pipeline, tree, status=Status.INTERRUPTED)
+    assert (await get(client, f"/api/trees/{tree}"))["resumed_by"] is None

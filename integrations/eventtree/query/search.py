@@ -62,6 +62,7 @@ class Search:
 
     def page(self, chosen: Filter, before: Cursor | None, limit: int, end: float) -> Page:
         """Up to `limit` rows beyond `before`, by the time `end`; see `Index.search`."""
+        limit = max(1, min(limit, LAST))
         judged: dict[int, bool] = {}
         self._filler.look()
         while True:
@@ -86,7 +87,7 @@ class Search:
         """Columns of the newest rows chosen, and the number of the last row examined; None if it is the last of all."""
         condition = self.condition(chosen)
         by_text = any(term.word == words.TEXT for terms in chosen.choices for term in terms)  # rows must be read
-        at_once = READ_AT_ONCE if by_text else min(limit, LAST)
+        at_once = READ_AT_ONCE if by_text else limit
         found: list[Columns] = []
         while True:
             sql = f"{SELECTED} WHERE ({condition.sql}) AND tree < ? ORDER BY tree DESC LIMIT ?"

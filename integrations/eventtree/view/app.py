@@ -153,8 +153,10 @@ class View:
         """The id of the tree that resumed this one, if this one was interrupted."""
         if tree.root.session_id is None or all(event.status is not Status.INTERRUPTED for event in tree.events):
             return None
-        later = Filter.parse(f"session:{quoted(tree.root.session_id)} since:{quoted(tree.root.start.isoformat())}")
-        rows = self.index.search(later, limit=NEAR, seconds=SEARCH_SECONDS).rows
+        later = Filter.parse(f"since:{quoted(tree.root.start.isoformat())}")
+        rows = self.index.search(
+            Filter.named("session", tree.root.session_id) & later, limit=NEAR, seconds=SEARCH_SECONDS
+        ).rows
         return next((row.id for row in rows if resumed_in(self.opened(row.id).tree) == tree.id), None)
 
     def event(self, request: Request) -> Response:
