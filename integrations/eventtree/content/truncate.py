@@ -1,10 +1,10 @@
-"""Make plain JSON fit into a number of bytes, losing as little as can be.
+"""Cuts plain JSON to a number of bytes, and loses as little as possible.
 
-The longest texts are cut first, all to the same length, head and tail kept around a marker. Only where texts cut to
-`FLOOR` still do not fit are long lists cut (head and tail kept), then wide dicts (short telling keys such as id and
-role kept first), then deep levels. The steps stand in one table, each tried on the original, so the outcome depends on
-nothing but the value and the size. A step gives up as soon as what it may not cut is too large by itself, so the
-time is bounded by the size asked for, not by the size of what came in. Nothing here recurses.
+The longest texts are cut first, all to the same length; head and tail are kept around a marker. Only if texts cut to
+`FLOOR` still do not fit, long lists are cut (head and tail are kept), then wide dicts (short keys such as id and role
+are kept first), then deep levels. The steps are one table, and each is tried on the original, so the result depends
+only on the value and the size. A step gives up as soon as the parts that it must keep are too large, so the time is
+bounded by the wanted size, not by the size of the value. Nothing here recurses.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from eventtree.event import JsonValue
 from eventtree.record import encode
 
 FLOOR = 120
-"""Texts up to this many bytes are not cut as long as anything else can be: ids, names, roles, scores."""
+"""Texts up to this many bytes (ids, names, roles, scores) are cut only after everything else."""
 TOO_DEEP = "…[deeper levels cut]…"
 CUT = "…"
-"""The key under which a dict says that entries of it were cut."""
+"""The key of the marker in a dict whose entries were cut."""
 TELLING = frozenset({"id", "role", "type", "name", "score", "tool_call_id", "status", "kind", "parent_id", "tree_id"})
 BARE = frozenset({int, float, bool, type(None)})
 
@@ -50,11 +50,11 @@ STEPS = (
 
 
 class TooLarge(Exception):  # noqa: N818 - says that a step does not do, no error
-    """The parts that a step may not cut are larger than the bound."""
+    """The parts that a step must keep are larger than the bound."""
 
 
 def cut_marker(count: int, what: str = "characters") -> str:
-    """The mark that stands where something was cut."""
+    """The marker in place of cut content."""
     return f"…[{count:,} {what} cut]…"
 
 
@@ -67,9 +67,9 @@ def json_bytes(text: str) -> int:
 
 
 def bare_bytes(value: JsonValue) -> int:
-    """Bytes of a number, true, false or null, or of a list of these: as many as Python's own spelling has.
+    """Bytes of a number, true, false or null, or of a list of these, as Python writes them.
 
-    Where Python writes 1e-05, some encoders take up to two bytes more.
+    Where Python writes 1e-05, some encoders need up to two bytes more.
     """
     written = repr(value)
     spaces = len(value) - 1 if type(value) is list and value else 0
@@ -77,9 +77,9 @@ def bare_bytes(value: JsonValue) -> int:
 
 
 def truncate(value: JsonValue, max_bytes: int) -> JsonValue:
-    """`value` such that its compact UTF-8 JSON has at most `max_bytes`; unchanged where it fits, a copy elsewhere.
+    """`value` cut so that its compact UTF-8 JSON has at most `max_bytes`: itself if it fits, else a copy.
 
-    Where nothing of it fits, a marker text, in the end the empty one (2 bytes).
+    If nothing of it fits, it is a marker, or at last an empty text (2 bytes).
     """
     for step in STEPS:
         fitted = Fitting(step, max_bytes)
@@ -96,7 +96,7 @@ def marker_within(max_bytes: int) -> str:
 
 
 class Fitting:
-    """One step tried on one value: copies the structure, notes the long texts, then cuts those to one length."""
+    """Tries one step on one value: copies the structure, collects the long texts, then cuts these to one length."""
 
     def __init__(self, step: Step, max_bytes: int) -> None:
         """Begin with all of `max_bytes` free."""
@@ -108,7 +108,7 @@ class Fitting:
         self.stack: list[tuple[Any, Any, JsonValue, int]] = []
 
     def fit(self, value: JsonValue) -> JsonValue:
-        """The value made to fit; raises TooLarge where this step does not do."""
+        """The value, cut to fit; raises TooLarge if this step is not enough."""
         holder: list[JsonValue] = [None]
         self.stack.append((holder, 0, value, 0))
         while self.stack:
@@ -140,8 +140,8 @@ class Fitting:
             holder[key] = value
 
     def place_text(self, holder: Any, key: Any, text: str) -> None:
-        """Keep a short text, note a long one for later."""
-        # A text longer than all that is allowed is cut anyway: its exact size does not matter.
+        """Keep a short text; collect a long one."""
+        # A text longer than the whole bound is cut anyway: its exact size does not matter.
         size = len(text) if len(text) > self.max_bytes else json_bytes(text)
         holder[key] = text
         if size <= self.step.floor:
@@ -178,7 +178,7 @@ class Fitting:
         return copy
 
     def open_dict(self, value: dict[str, JsonValue], depth: int) -> dict[str, JsonValue]:
-        """A copy of a dict, cut to its telling and its first entries; its values are placed later."""
+        """A copy of a dict, cut to its important (`TELLING`) and its first entries; its values are placed later."""
         copy: dict[str, JsonValue] = {}
         kept = value if len(value) <= self.step.entries else first_entries(value, self.step.entries)
         if 5 * len(kept) > self.free:  # two quotes, colon, value, comma
@@ -196,7 +196,7 @@ class Fitting:
         return copy
 
     def shorter_key(self, key: str, taken: dict[str, JsonValue]) -> str:
-        """A very long key cut like a text, if there is a need to cut at all."""
+        """A very long key, cut like a text if anything has to be cut."""
         if self.step is STEPS[0] and len(key) <= self.free:
             return key
         self.cut = True
@@ -212,7 +212,7 @@ class Fitting:
 
 
 def apart(name: str, taken: dict[str, JsonValue]) -> str:
-    """`name`, or a key like it where that is `taken`: keys may look alike as text, or once they are cut."""
+    """`name`, or a numbered one if it is `taken`: different keys may become equal as text, or when they are cut."""
     if name not in taken:
         return name
     number = len(taken) + 1
@@ -229,7 +229,7 @@ def first_entries(value: dict[str, JsonValue], count: int) -> dict[str, JsonValu
 
 
 def water_level(sizes: list[int], free: int, floor: int) -> int:
-    """The length to which all longer texts are cut. `floor` bytes of each are paid for, `free` is left to share."""
+    """The length to which all longer texts are cut. `floor` bytes of each are counted already; `free` is shared."""
     left = len(sizes)
     level = floor
     for size in sorted(sizes):

@@ -1,7 +1,7 @@
-"""One walk over one value: what is left of its limits, where it has been, and the text it lets through.
+"""Walks over one value: keeps the limits, finds cycles, and redacts texts.
 
-A walk lives for a single call. It asks the table of converters for the class of each thing it meets (one dict lookup),
-and is the one place where a broken object is caught: whatever user code raises becomes a marker in the record.
+A walk lasts for a single call. It finds the converter of each object by its class (one dict lookup), and is the only
+place where broken objects are caught: an exception of user code becomes a marker in the record.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from eventtree.remembered import Remembered
 Converter = Callable[["Walk", Any, int], JsonValue]
 
 MAX_KINDS = 1024
-"""Classes remembered; classes made at run time (a model per request) must not pile up."""
+"""Most classes remembered: classes made at run time (a model per request) must not pile up."""
 SHORT = 200
-"""Texts up to this many characters are kept even when a value has long used up its size."""
+"""Texts up to this many characters are kept even when a value has used up its size."""
 LONG = 2_048
-"""Longer texts may stand once in a tree,"""
+"""Longer texts are written once in a tree (`recording/texts.py`)."""
 MANY = 4
-"""and so may the items of lists of so many."""
+"""Items of lists with at least this many are written once too."""
 shareable = [0]
-"""How many of both have been met: whoever makes a record sees whether it may hold one. Any thread's count as well."""
+"""Count of such texts and lists, of all threads: if it has not changed, a new record has none."""
 KEY_LENGTH = 64
-"""Longer dict keys are worked out anew each time."""
+"""Longer dict keys are not remembered."""
 DATASET = ("caller", "cost", "datapoint_id", "dataset_id", "expected", "experiment", "prompt", "run_id", "scores")
 OWN_KEYS = frozenset({
     *("type", "message", "traceback", "score", "comment", "correction", "user"),
@@ -43,13 +43,13 @@ OWN_KEYS = frozenset({
     *("langgraph_node", "langgraph_checkpoint_ns", "lc_agent_name", "ls_integration", "langfuse_prompt"),
     *("lc_hub_owner", "lc_hub_repo", "lc_hub_commit_hash", *(f"eventtree_{name}" for name in DATASET)),
 })  # fmt: skip
-"""Dict keys by which errors, feedback, contents and metadata are read back: words of ours and of the frameworks', no
-text of anybody's. No redactor gets them, so that one that changes every text loses no error and no score.
+"""Dict keys by which errors, feedback, contents and metadata are read: our and the frameworks' words, no text of users.
+They are not redacted, so that a redactor that changes every text loses no error and no score.
 """
 MARGIN = 4096
-"""A long text is redacted with this much more than is kept, so that no secret is cut in two and missed."""
+"""A long text is redacted with this many more characters than are kept, so that no secret is cut in two and missed."""
 MISSING = object()
-"""In place of a field that was never set."""
+"""Stands for a field that was never set."""
 CYCLE = "…[the same object again]…"
 
 
@@ -64,7 +64,7 @@ class Limits:
 
     @classmethod
     def of(cls, bounds: Bounds) -> Limits:
-        """Those that a user has set."""
+        """The limits by the user's bounds."""
         return cls(bounds.depth, bounds.items, bounds.nodes, bounds.value_bytes)
 
 
@@ -72,7 +72,7 @@ DEFAULT = Limits()
 
 
 CONVERTERS: Remembered[type, Converter] = Remembered(MAX_KINDS)
-"""Class → converter. Which ones there are to begin with, and how others are found, stands in sanitizer.py."""
+"""Class → converter. sanitizer.py sets the first ones, and how others are found."""
 
 
 def clean(text: str) -> str:
@@ -85,12 +85,12 @@ def clean(text: str) -> str:
 
 
 class KeyCache:
-    """The state that outlasts a walk: dict keys as recorded (they repeat), and a count of objects that raised."""
+    """The state that outlasts a walk: the recorded forms of dict keys, and a count of objects that raised."""
 
     __slots__ = ("hides", "known", "redact", "unreadable")
 
     def __init__(self, redact: Redactor | None, hides: FailClosed | None, own_keys: Iterable[str] = ()) -> None:
-        """Keys are redacted by `redact`, but `own_keys`; `hides` says which have secret values. Neither may raise."""
+        """Redact keys by `redact`, except for `own_keys`; `hides` finds keys of secret values. Neither may raise."""
         self.redact = redact
         self.hides = hides
         own = {key: (key, False) for key in own_keys}
@@ -109,7 +109,7 @@ class KeyCache:
 
 
 class Walk:
-    """The state of one conversion. `depth` of the value handed in is 0."""
+    """The state of one conversion. The given value has `depth` 0."""
 
     __slots__ = ("lasting", "limits", "nodes", "path", "redact", "spent")
 
@@ -123,9 +123,9 @@ class Walk:
         self.spent = 0
 
     def value(self, value: Any, depth: int, convert: Converter | None = None) -> JsonValue:
-        """Anything as plain JSON, by `convert` or by what is known of its class.
+        """Any value as plain JSON, by `convert` or by the converter of its class.
 
-        The boundary: what the value's code raises becomes a marker, SystemExit and its like too.
+        The boundary to user code: whatever the value's code raises, SystemExit too, becomes a marker.
         """
         try:
             return (convert or CONVERTERS[type(value)])(self, value, depth)
@@ -144,7 +144,7 @@ class Walk:
         return {"unreadable": qualified(kind), "problem": words}
 
     def string(self, value: str) -> JsonValue:
-        """A str as a value: text, or a part where it is a data URL that carries a file."""
+        """A str as text, or as a part if it is a data URL with a file."""
         if len(value) > SHORT and value.startswith("data:"):
             return CONVERTERS[DataUrl](self, value, 0)
         return self.text(value)

@@ -1,20 +1,20 @@
-"""What is long or comes again and again stands once in a tree: later records say which of it belongs where.
+"""Writes long and repeated texts once in a tree: later records refer to them by number.
 
-A prompt is an input of the chain, of its template and of the model; each step of an agent is given all the messages of
-the steps before. So long texts and the items of long lists (messages, documents) are numbered as they are written, and
-a record that would repeat one says its number instead. What is kept for this is text alone (no object of the user),
-bounded, and only while the tree's root is open in this process: what is recorded after that is written out, since the
-tree may have gone out by then. (A record that is made while the root ends may repeat all the same: delivery then looks
-for it in what went out.)
+A prompt is an input of the chain, of its template and of the model, and each step of an agent gets all messages of the
+steps before. So long texts and the items of long lists (messages, documents) are numbered when they are written, and a
+record that would repeat one has its number instead. Only texts are kept for this (no object of the user), bounded, and
+only while the tree's root is open in this process: later records are written in full, since the tree may have been sent
+by then. (A record that is made while the root ends may still refer to a text: delivery then finds it in the part that
+was sent.)
 
     {"r": "open", …, "inputs": {"question": null, "messages": [{"role": "tool", …}]}, "same": {
         "from": 1987…, "places": [
             {"at": ["inputs", "question"], "of": [0, 1]},
             {"at": ["inputs", "messages"], "here": [9, 10]}, {"at": ["inputs", "messages"], "of": [3, 10]}]}}
 
-`at` is a place, `here` numbers the text that stands there, or each item, and `of` says what belongs there: numbers as
-ranges, begin and end, counted from `from`, which differs for each that writes to a tree. Only a record with `same`
-repeats anything, whatever its values look like. `tree/texts.py` puts all of it where it belongs.
+`at` is a place, `here` gives numbers to the text at that place, or to each item, and `of` has the numbers of the texts
+that belong there: as ranges, begin and end, counted from `from`, which differs for each writer of a tree. Only a record
+with `same` refers to others, whatever its values look like. `tree/texts.py` puts the texts back.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ if TYPE_CHECKING:
     from eventtree.journal import Journal
 
 PARTS = ("inputs", "outputs")
-"""Parts of a record that are looked at."""
+"""Parts of a record whose texts are shared."""
 HELD_CHARACTERS = 16 << 20
-"""Characters held in a process. Beyond it all are forgotten, and written out once more."""
+"""Most characters held in a process. Beyond it all are forgotten, and written once more."""
 SHARED_BYTES = 16 << 20
 SHARED_SECONDS = 3600.0
-"""A tree repeats nothing older than this: far less than what makes a reader send a tree before its root has ended."""
+"""A tree refers to nothing older than this. Delivery waits much longer before it sends a tree with an open root."""
 MIDDLING = 400
-"""Shorter texts are not looked for: to say that one stands elsewhere takes an eighth of this."""
+"""Shorter texts are not shared: a reference takes an eighth of this."""
 CONTAINERS = frozenset({dict, list})
 CROWD = 100
-"""In so many new items only those that are long by themselves are looked into."""
+"""Among this many new items, only long ones are searched for texts."""
 FIRST_BYTES = 6
-"""How large the number is that a tree's numbers are counted from."""
+"""Bytes of the random number from which a tree's numbers are counted."""
 ITEM_CHARACTERS = 100
-"""What an item takes beside its text."""
+"""Memory of an item besides its text."""
 
 Path = list[Any]
 
 
 class Texts:
-    """What the records of one tree hold that later ones may repeat, by number."""
+    """The numbered texts and items of one tree, to which later records may refer."""
 
     __slots__ = (
         "__weakref__", "first", "forks", "items", "journal", "numbers", "repeats", "since", "state", "texts", "written"
     )  # fmt: skip
 
     def __init__(self, journal: Journal) -> None:
-        """Know none."""
+        """Begin without any."""
         self.journal = journal
         self.texts: dict[str, int] = {}
         self.items: dict[bytes, int] = {}
         self.repeats = False
-        """Whether a long list was met: then single messages are looked at too, which the next one may be made of, and
-        texts that are not so long.
+        """Whether a long list was found. Then single messages are numbered too, since the next list may have them, and
+        so are shorter texts.
         """
-        # Each that writes to a tree begins elsewhere: a process that joined it, or one that died and is run again with
-        # the same ids. The app's own `random` is neither asked, which it may have seeded in each process, nor moved on.
+        # Each writer of a tree begins at another number: a process that joined it, or one that is run again with the
+        # same ids. Not from the app's `random`, which may be seeded alike in each process, and must not be advanced.
         self.first = int.from_bytes(urandom(FIRST_BYTES))
         self.numbers = count()
         self.forks = _forks
@@ -81,9 +81,9 @@ class Texts:
         self.state = (journal.dropped, journal.restarts)
 
     def share(self, entry: Record) -> Shared | None:
-        """Let a record repeat what other records hold; None where all of it is to be written out."""
+        """Let a record refer to texts of other records; None if it must be written in full."""
         if (self.journal.dropped, self.journal.restarts) != self.state:
-            # A record was lost, or its log: none that is known may be taken for written.
+            # A record or a log was lost: none of the known texts may be assumed written.
             self.clear()
             self.state = (self.journal.dropped, self.journal.restarts)
         if self.written > SHARED_BYTES or self.forks != _forks or monotonic() - self.since > SHARED_SECONDS:
@@ -92,7 +92,7 @@ class Texts:
         return Shared(self, entry)
 
     def keep(self, texts: dict[str, int], items: dict[bytes, int]) -> None:
-        """Remember under which numbers texts and items have been written."""
+        """Remember the numbers of texts and items that were written."""
         size = sum(map(len, texts)) + sum(map(len, items)) + ITEM_CHARACTERS * (len(texts) + len(items))
         if size + sum(held.values()) > HELD_CHARACTERS:
             for one in _all():
@@ -106,26 +106,26 @@ class Texts:
         self.texts.update(texts)
 
     def clear(self) -> None:
-        """Forget all of them; numbers go on."""
+        """Forget all of them. The numbers continue."""
         self.texts.clear()
         self.items.clear()
         held.pop(id(self), None)
 
 
 class Shared:
-    """What one record shares with others of its tree."""
+    """The texts that one record shares with others of its tree."""
 
     __slots__ = ("entry", "fresh", "left_out", "own", "replaced", "same", "texts")
 
     def __init__(self, texts: Texts, entry: Record) -> None:
-        """Leave out of `entry` what is known, and number what is not."""
+        """Take known texts out of `entry`, and number the others."""
         self.texts = texts
         self.entry = entry
         self.fresh: dict[str, int] = {}
         self.own: dict[bytes, int] = {}
-        """Texts and items that this record is the first to hold, and their numbers."""
+        """Texts and items that this record is the first to have, and their numbers."""
         self.left_out = 0
-        """Bytes, about, that the record would have beside those it has: what is read is no larger than what may be."""
+        """About the bytes that were left out of the record: with them, it must not be larger than a record may be."""
         self.replaced: list[tuple[Any, Any, Any]] = []
         self.same: list[Record] = []
         stack: list[tuple[Any, Any, Path, bool]] = [(entry, part, [part], False) for part in PARTS if part in entry]
@@ -140,7 +140,7 @@ class Shared:
             if kind is list and value and type(first := value[0]) is dict and not is_inside:
                 texts.repeats = texts.repeats or len(value) >= MANY
                 if len(value) >= MANY or (texts.repeats and "role" in first):
-                    # What stands inside an item is the item's: its texts may be known, its lists are not numbered.
+                    # Inside an item, texts may be shared, but lists are not numbered.
                     left, sizes = self._items(holder, key, path, value)
                     least = MIDDLING if len(left) < CROWD else LONG
                     stack += [(left, step, [*path, step], True) for step, size in enumerate(sizes) if size > least]
@@ -169,13 +169,13 @@ class Shared:
             holder[key] = None
 
     def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> tuple[list[Any], Iterable[int]]:
-        """Number a list's items. What is left of it, which no record has, and about how large each of these is."""
-        # Known by their JSON: what is left out comes back as what is read there.
+        """Number a list's items. Returns those that no record has yet, with about the size of each."""
+        # Items are compared by their JSON, which is also what a reader puts back.
         try:
             keys = items_of(items) or list(map(encoder(), items))
         except (TypeError, ValueError):  # nothing that JSON has
             return items, repeat(MIDDLING + 1, len(items))
-        # Asked once for each: other threads may add some, and forget all.
+        # Each is looked up once: other threads may add items, or forget all.
         own, size = self.own, sum(map(len, keys))
         of: list[Any] = list(
             map(self.texts.items.get, keys, map(own.get, keys)) if own else map(self.texts.items.get, keys)
@@ -202,7 +202,7 @@ class Shared:
         return left, map(len, fresh)
 
     def undo(self) -> None:
-        """Write all out after all: the record has to be cut, and nothing may be found in it afterwards."""
+        """Put all texts back: the record has to be cut, so no other record may refer to it."""
         for holder, key, value in reversed(self.replaced):
             holder[key] = value
         self.entry.pop(SAME, None)
@@ -210,14 +210,14 @@ class Shared:
         self.own.clear()
 
     def written(self, size: int) -> None:
-        """The record stands in the journal: others may repeat it."""
+        """Let other records refer to this one, which is in the journal now."""
         self.texts.written += size
         if self.fresh or self.own:
             self.texts.keep(self.fresh, self.own)
 
 
 def ranges(numbers: list[int]) -> list[int]:
-    """Numbers as begin and end of each stretch of them, in their order."""
+    """Numbers as begin and end of each consecutive stretch, in their order."""
     row = range(numbers[0], numbers[0] + len(numbers))
     if numbers[-1] == row[-1] and numbers == list(row):
         return [row.start, row.stop]
@@ -231,10 +231,10 @@ def ranges(numbers: list[int]) -> list[int]:
 
 
 held: dict[int, int] = {}
-"""Id of each that holds any → characters. Threads change it while others add it up: in one step of the interpreter."""
+"""Id of a `Texts` → its characters. Threads change it while others sum it up, each in one step of the interpreter."""
 _known: dict[int, weakref.ref[Texts]] = {}
 _forks = 0
-"""How often this process was forked off, it and its parents."""
+"""How often this process and its parents were forked."""
 
 
 def _all() -> list[Texts]:
@@ -247,7 +247,7 @@ def _forget(gone: int, _: weakref.ref[Texts]) -> None:
 
 
 def _after_fork() -> None:
-    """A child's records of its parent's trees stand in a log of its own, which may be read after they have gone out."""
+    """Count the fork. A child's log, with records of its parent's trees, may be read after these trees were sent."""
     global _forks
     _forks += 1
 
