@@ -37,8 +37,8 @@ EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 def trees(journal: str) -> Iterator[list[tuple[Record, Record]]]:
     """The trees in the order their roots closed: of each run its open and its close record, as they opened."""
+    growing: dict[str, dict[str, Any]] = {}
     for log in sorted(Path(journal).glob("*.log")):
-        growing: dict[str, dict[str, Any]] = {}
         for line in log.read_bytes().split(b"\n")[:-1]:
             number, _, payload = line[9:].partition(b" ")
             assert int(line[:8], 16) == crc32(payload, int(number))
