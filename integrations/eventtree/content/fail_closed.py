@@ -1,6 +1,6 @@
-"""Any redactor, made safe: one that raises, or returns anything but a str, has its text replaced.
+"""Makes any redactor fail closed: if it raises, or does not return a str, the text is replaced.
 
-Apart from the redactors that we bring (`redact.py`), whose many patterns take a while to be made.
+Not in `redact.py`, because the many patterns of the built-in redactors take long to compile.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ FAILED = "[redaction failed]"
 
 
 class FailClosed:
-    """A redactor, or its `hides_key`, that fails closed; `failures` counts how often that was needed."""
+    """A redactor, or its `hides_key`, that fails closed. `failures` counts how often it failed."""
 
     __slots__ = ("ask", "failures", "instead")
 
     def __init__(self, ask: Callable[[str], Any], instead: str | bool) -> None:
-        """Guard `ask`: what it fails on has `instead` for an answer."""
+        """Guard `ask`; if it fails, the answer is `instead`."""
         self.ask = ask
         self.instead = instead
         self.failures = 0
 
     def __call__(self, text: str) -> Any:
-        """The answer for a text or key: a str of the redactor's, and whether the key's value is hidden."""
+        """The answer for a text (the redacted str) or a key (whether its value is hidden)."""
         try:
             found = self.ask(text)
             if self.instead is True:

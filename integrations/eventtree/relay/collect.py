@@ -1,16 +1,16 @@
-"""The collector: writes what relays send into its own journal, which is shipped, shown and reported on as any other.
+"""The collector: writes the chunks of relays into its own journal, which is shipped, shown and reported like any other.
 
-By one rule its logs are, byte for byte, what processes elsewhere wrote, whatever comes twice, late or out of order:
+By one rule its logs equal the original ones byte for byte, even if chunks come twice, late or out of order:
 
     chunk.offset == size    append, sync, acknowledge
-    chunk.offset <  size    it is there: acknowledge
-    chunk.offset >  size    a hole: ask for the log again from `size`, and let the chunk come again
+    chunk.offset <  size    already there: acknowledge
+    chunk.offset >  size    a hole: ask for the log again from `size`, and do not acknowledge the chunk
 
-A log begins once the one before it is whole: whoever reads a process's logs goes on to the next for good.
-A hole that nobody fills, not even in part, for a minute becomes one damaged line, so that all behind it keeps its
-place: what it held is counted as lost by the gap in the lines' numbers. A process that was not heard of for a minute,
-with nothing waiting to be read, is taken for dead: its open runs arrive as `incomplete`, the report counts it as
-vanished; what comes after all is late.
+A log begins only when the one before it is whole, because a reader of a process's logs never goes back.
+A hole that gets no bytes for a minute becomes one damaged line, so that all lines behind it keep their places: the gap
+in the lines' numbers counts its records as lost. A process that is silent for a minute, with no chunk waiting to be
+read, is taken for dead: its open runs become `incomplete`, and the report counts it as vanished. Records that still
+arrive later are late.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from eventtree.relay.port import AwayError, Chunk, Port, pause_after, port_at
 from eventtree.vendors import Vendor
 
 STANDBY_SECONDS = 1.0
-"""A collector that stands by asks for the lease this often."""
+"""A standby collector asks for the lease this often."""
 LEARN_SECONDS = 5.0
-"""A collector learns this often of partitions that another has added."""
+"""A collector looks this often for partitions that another has added."""
 ASK_SECONDS, ASK_LONGEST = 2.0, 30.0
-"""A log is asked for again so soon, then later and later: what was asked for may wait behind much else."""
+"""A log is asked for again after this time, then after longer ones: the answer may wait behind many chunks."""
 STOP_SECONDS = 10.0
-"""At its end a collector waits so long for vendors' answers: Kubernetes waits for 30 seconds."""
+"""A collector that stops waits this long for vendors' answers; Kubernetes waits for 30 seconds."""
 
 
 class Collector:
@@ -50,7 +50,7 @@ class Collector:
     def __init__(
         self, journal: Journal, vendors: Iterable[Vendor], settings: Settings, *, silence: float = 60.0
     ) -> None:
-        """Mark the folder as a collector's: from here on vendors go by their names in it.
+        """Mark the folder as a collector's: from now on, vendors are known by their names in it.
 
         Raises:
             JournalError: the folder's own processes deliver from it, or it is in memory.
@@ -64,12 +64,12 @@ class Collector:
         files.replace(TAKERS, "".join(f"{one.name}\n" for one in self.vendors).encode() or b"\n")
         self.shipper, self.writer = Shipper(journal), Writer(journal, files, silence)
         self._asked: dict[str, tuple[float, float]] = {}
-        """Log → when it was asked for again last, and how long it is not for now."""
+        """Log → when it was last asked for again, and the pause before the next time."""
         self._failures = 0
-        """Connections in a row that did not come to be."""
+        """Failed connections in a row."""
 
     async def run(self, url: str, *, partitions: int | None = None, take: Collection[int] | None = None) -> None:
-        """Collect until cancelled, over one connection after the other.
+        """Collect until cancelled, over one connection after another.
 
         Raises:
             ConfigError, RefusedError: the engine does not take us as we are.
@@ -88,7 +88,7 @@ class Collector:
             self.shipper.stop(STOP_SECONDS)
 
     async def _connected(self, url: str, partitions: int | None, take: Collection[int] | None) -> None:
-        """Collect over one connection until it breaks: from each partition, those too that come to be."""
+        """Collect over one connection until it breaks, from each partition, also from new ones."""
         async with port_at(url, serves=True).opened(partitions) as port, asyncio.TaskGroup() as tasks:
             self._failures, known = 0, set[int]()
             while True:
@@ -100,10 +100,10 @@ class Collector:
                 await port.learn()
 
     async def _collect(self, port: Port, place: int) -> None:
-        """Take the partition's lease, or stand by for it; then write what comes, and renew it before each batch."""
+        """Take the partition's lease, or stand by for it; then write chunks, and renew the lease before each batch."""
         while True:
             if await port.lease(place):
-                # Nobody is taken for dead before there was time to hear of it; only then may trees be shipped.
+                # The order matters: first every process gets time to report; only then may trees be shipped.
                 self.writer.begin(port, place)
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
@@ -116,7 +116,7 @@ class Collector:
             await asyncio.sleep(STANDBY_SECONDS)
 
     async def _take(self, port: Port, batch: list[tuple[bytes, Any]]) -> None:
-        """Write a batch, sync it, and only then acknowledge it; ask for what is missing."""
+        """Write a batch, sync it, and only then acknowledge it; ask for missing bytes."""
         try:
             outcomes = await asyncio.to_thread(self.writer.write, [message for message, _ in batch])
         except OSError as error:
@@ -130,7 +130,7 @@ class Collector:
             await port.answer(mark, is_taken, log, size)
 
     def _is_due(self, log: str) -> bool:
-        """Whether a log is asked for again now: at once, then later and later."""
+        """Whether a log is asked for again now: first at once, then after longer and longer pauses."""
         now, (at, pause) = time.monotonic(), self._asked.get(log, (float("-inf"), 0.0))
         if is_due := now - at >= pause:
             self._asked[log] = now, min(max(ASK_SECONDS, 2 * pause), ASK_LONGEST)
@@ -151,21 +151,21 @@ long that is now (None: it can't be read).
 
 
 class Writer:
-    """Writes into a collector's folder, which nobody else writes logs into."""
+    """Writes into a collector's folder; nothing else writes logs there."""
 
     def __init__(self, journal: Journal, files: DiskFiles, silence: float) -> None:
-        """Nobody was heard of yet."""
+        """Begin without any process."""
         self.journal, self.files, self.silence = journal, files, silence
         self._holes: dict[tuple[str, int], float] = {}
-        """Log that lacks bytes, and how long it is → since when: as it grows, what is missing is on its way."""
+        """Log that lacks bytes, and its size → since when. While it grows, the missing bytes are on their way."""
         self._heard: dict[str, tuple[float, int]] = {}
-        """Process that lives → when it was heard of last, and what its relay had yet to send."""
+        """Living process → time of its last chunk, and the bytes that its relay had yet to send."""
 
     def write(self, messages: Iterable[bytes]) -> list[Outcome]:
-        """Write what messages hold, and sync it.
+        """Write the chunks of messages, and sync them.
 
         Raises:
-            OSError: the disk refuses some of it.
+            OSError: the disk refuses some bytes.
         """
         unsynced = {"": os.open(self.files.folder, os.O_RDONLY)}  # for the names of new logs
         try:
@@ -216,7 +216,7 @@ class Writer:
         return self.files.size(log) or removed_size(self.files, log)
 
     def _put(self, log: str, offset: int, data: bytes, unsynced: dict[str, int]) -> None:
-        """Write at an offset, to be synced. What a full disk takes of it is there next time."""
+        """Write at an offset, to be synced. Bytes that a full disk still took are there next time."""
         if os.pwrite(self._open(log, unsynced), data, offset) < len(data):
             raise OSError(28, "short write", log)
 
@@ -227,18 +227,18 @@ class Writer:
         return unsynced[log]
 
     def _end(self, process: str, what: str) -> None:
-        """It writes no more; `what` its relay had left to send, if it fell silent."""
+        """Mark a process as ended; `what` its relay had left to send, if it fell silent."""
         self.files.replace(process + ENDED, what.encode())
         self._heard.pop(process, None)
 
     def begin(self, port: Port, place: int) -> None:
-        """From now on the processes of a partition have to be heard of, as far as they have not ended."""
+        """Expect chunks from now on of all processes of a partition that have not ended."""
         for process in set(map(process_of, self.journal.all_logs())):
             if port.place_of(process) == place and not self.files.size(process + ENDED):
                 self._heard[process] = time.monotonic(), 0
 
     def end_silent(self, port: Port, place: int) -> None:
-        """End the processes of a partition that were not heard of for too long, while nothing waits to be read."""
+        """End the processes of a partition that were silent for too long, while no chunk waits to be read."""
         now = time.monotonic()
         for process, (at, left) in list(self._heard.items()):
             if now - at > self.silence and port.place_of(process) == place:

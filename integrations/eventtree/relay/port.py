@@ -1,7 +1,7 @@
-"""What an engine is to relays and collectors, and which one a URL names, with the credentials of the environment.
+"""The interface of an engine for relays and collectors, and the engine of a URL, with the environment's credentials.
 
-An engine takes chunks of logs, and gives each in order, again until it is acknowledged. At least once is enough: every
-chunk says where in its log it stands, so that one that comes twice, late or out of order does no harm.
+An engine takes chunks of logs, and delivers each in order, again until it is acknowledged. At least once is enough:
+every chunk has its offset in its log, so a chunk that comes twice, late or out of order does no harm.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from eventtree.serializer.registry import vendor_class
 from eventtree.serializer.vendor import LOOPBACK, Vendor
 
 CHUNK_BYTES = 256 * 1024
-"""No chunk holds more."""
+"""Most bytes of a chunk."""
 BATCH = 64
 """Chunks that a relay sends, and a collector takes and syncs, at once."""
 RECEIVE_SECONDS, LEASE_SECONDS = 1.0, 6.0
-"""A collector waits so long for chunks before it renews its lease, which is lost after so long."""
+"""A collector waits this long for chunks before it renews its lease, and the lease is lost after this time."""
 REPLY_SECONDS, CLOSE_SECONDS = 5.0, 1.0
-"""An engine that does not answer for so long is away; each of the last words to it may take so long."""
+"""An engine without an answer for this long is away; each step of closing a connection may take this long."""
 LONGEST_SECONDS = 5.0
-"""An engine that is away is tried again at least so often."""
+"""The longest pause before an engine that is away is tried again."""
 REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
 MOST_BYTES = 1 << 30
-"""No log is longer: it is rolled long before."""
+"""Most bytes of a log, which is rolled long before."""
 LogName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}(\.[0-9]{1,4}-[0-9]{1,4})?\.[0-9]{1,8}\.log$")
 ]
 HEAD = TypeAdapter[Any](tuple[LogName, bool, int, tuple[LogName, int] | None])
-"""What stands before a chunk's bytes, but for the offset."""
+"""The fields before a chunk's bytes, except for the offset."""
 
 SCHEMES = {
     "nats": ("nats", "nats", "tls"),
@@ -55,22 +55,22 @@ SCHEMES = {
     "http": ("http", "collector", "https"),
     "https": ("http", "collector", ""),
 }
-"""Scheme of a URL → the module of its engine, the extra; where it sends in clear text, what to use off this machine."""
+"""Scheme of a URL → its engine's module, its extra, and for clear text the scheme to use outside of this machine."""
 NATS_CREDENTIALS = "-----BEGIN NATS USER JWT-----"
 
 
 class AwayError(EventTreeError):
-    """The engine cannot be reached, does not answer or takes nothing now: tried again."""
+    """The engine cannot be reached, does not answer, or takes nothing now. It is tried again."""
 
 
 class RefusedError(EventTreeError):
-    """The engine refuses the credentials, or what it is asked for: the relay is parked."""
+    """The engine refuses the credentials or the request. The relay is parked."""
 
 
 class Chunk(NamedTuple):
-    """Bytes of a log, and where in it they stand. Without bytes it says that the log is so long, and its process lives.
+    """Bytes of a log at an offset. A chunk without bytes reports the log's length, and that its process lives.
 
-    The last one of a process that writes no more is `ended`.
+    The last chunk of an ended process is `ended`.
     """
 
     log: str
@@ -78,12 +78,12 @@ class Chunk(NamedTuple):
     data: bytes
     ended: bool = False
     left: int = 0
-    """Bytes of the log that wait behind these, as far as its relay knows."""
+    """Bytes of the log that still wait after these, by its relay's knowledge."""
     before: tuple[str, int] | None = None
-    """At a log's beginning: the log of its process that comes before it, and how long that is."""
+    """At a log's beginning: the log before it of the same process, and its length."""
 
     def pack(self) -> bytes:
-        """As a message: framed as a line of a log is, with the offset as its number."""
+        """The chunk as a message, framed like a line of a log, with the offset as its number."""
         head = pydantic_core.to_json([self.log, self.ended, self.left, self.before])
         return frame(self.offset, head + b"\n" + zlib.compress(self.data, 1))
 
@@ -105,25 +105,25 @@ class Chunk(NamedTuple):
 
 
 class Length(BaseModel):
-    """How long a log is at a collector, from where on it lacks it; of no log: that a collector is there."""
+    """The length of a log at a collector, which lacks the rest; without a log: that a collector is there."""
 
     log: LogName | Literal[""]
     size: NonNegativeInt
 
 
 def pause_after(failures: int) -> float:
-    """Seconds to wait before an engine is tried again that was away so often in a row."""
+    """The pause in seconds before an engine is tried again after so many `failures` in a row."""
     return min(LONGEST_SECONDS, Backoff().delay(failures))
 
 
 class Port:
-    """One connection to an engine: used within `opened`, which makes a client's errors ours."""
+    """One connection to an engine, used within `opened`, which turns a client's errors into ours."""
 
     errors: ClassVar[tuple[type[Exception], ...]] = ()
-    """What its client raises when the engine is away or refuses."""
+    """Exceptions of its client when the engine is away or refuses."""
     client: Any
     asked_at = ""
-    """Where its client publishes from where a collector lacks a log, if answers do not reach the relays."""
+    """Where its client publishes the offsets from which a collector lacks a log, if answers do not reach relays."""
 
     def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""

@@ -1,6 +1,6 @@
 """The relay: a thread of the app (`EVENTTREE_RELAY`), or a process beside it (`eventtree relay`).
 
-Of several that would replicate a folder, the one does that has the folder's lock; `replicate.py` is what it sends.
+Of several relays of a folder, only the one with the folder's lock replicates; `replicate.py` sends.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from eventtree.relay.port import AwayError, RefusedError, pause_after, port_at
 from eventtree.relay.replicate import ENDED, Replicator
 
 POLL_SECONDS = 0.4
-"""The logs are looked at this often: no record is older when it is sent, if the engine takes it."""
+"""The logs are checked this often: no record is older when it is sent, while the engine takes records."""
 AWAITED_SECONDS = 0.02
-"""So often where `durable` is "engine": what other processes wait for is known by their logs alone."""
+"""They are checked this often if `durable` is "engine": only their logs show that other processes wait."""
 LOCK_SECONDS = 1.0
 PARKED_SECONDS = 60.0
-"""Credentials that were refused are read, and tried, again after so long."""
+"""Refused credentials are read and tried again after this time."""
 CONFIRM_SECONDS = 1.0
-"""The close of a root waits so long at most for the acknowledgement of its tree, where `durable` is "engine"."""
+"""The longest wait of a root's close for the acknowledgement of its tree, if `durable` is "engine"."""
 OWN_SECONDS, OTHERS_SECONDS = 0.001, 0.02
-"""How far this relay, or that of another process, has got is looked up this often while somebody waits for it."""
+"""While a caller waits, the progress of this relay, or of another process's, is checked this often."""
 
 
 class Relay(LoopThread):
-    """Replicates one journal. Never raises into the app; what goes wrong is tried again, and in the report."""
+    """Replicates one journal. Never raises into the app; failures are tried again, and are in the report."""
 
     thread_name, part = "eventtree-relay", "relay"
     exit_timeout, bounds, poll_seconds = 2.0, BOUNDS, POLL_SECONDS
     deliver = True
-    """Whether this process replicates: else it only waits for another that does, or has been stopped."""
+    """Whether this process replicates. Otherwise it was stopped, or only waits for another that does."""
 
     def __init__(self, journal: Journal, url: str) -> None:
         """Nothing runs before `ensure`."""
@@ -57,12 +57,12 @@ class Relay(LoopThread):
         """Begin without a thread, and without the lock: both are the parent's."""
         super().after_fork()
         self.cursor: Cursor | None = None
-        """How far all is replicated, while this relay has the folder's lock."""
+        """The replicated offsets of all logs, while this relay has the folder's lock."""
         self.is_away = self._is_ending = False
         self._lock: Held | None = None
 
     def ensure(self) -> None:
-        """Start the thread if this process replicates, and it does not run."""
+        """Start the thread if this process replicates and the thread is not running."""
         if self.deliver:
             super().ensure()
 
@@ -88,7 +88,7 @@ class Relay(LoopThread):
             time.sleep(OTHERS_SECONDS if own is None else OWN_SECONDS)
 
     def stop(self, timeout: float = 1.0) -> None:
-        """End the thread for good; what is not replicated waits in the journal."""
+        """End the thread for good. Bytes that are not replicated wait in the journal."""
         self.deliver = False
         super().stop(timeout)
 
@@ -123,7 +123,7 @@ class Relay(LoopThread):
             await self._pause(wait)
 
     async def _replicate(self) -> None:
-        """Replicate over one connection until it breaks, or somebody deletes the folder; nothing where another does."""
+        """Replicate over one connection until it breaks or the folder is deleted; do nothing if another relay does."""
         if self.cursor is None or self.cursor.is_gone():
             await self._close()
             self._lock = self.files.lock(f"{REPLICATED}.lock")
@@ -153,7 +153,7 @@ class Relay(LoopThread):
         self._woken.clear()
 
     def _miss(self, error: Exception) -> None:
-        """Say what keeps the relay from its work, once."""
+        """Log once why the relay cannot work."""
         if isinstance(error, RefusedError):
             if self.cursor is not None and self.cursor.parked != str(error):
                 diagnostics.logger.warning(

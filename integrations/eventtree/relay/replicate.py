@@ -1,12 +1,11 @@
-"""What a relay sends: the bytes of a folder's logs from where it got to, and which processes live or have died.
+"""Sends the next bytes of a folder's logs, and which processes live or have died.
 
-How far each log is replicated stands in a cursor, like that of a vendor called `collector`: so reports, `flush` and the
-removal of old logs go by it, whoever asks.
+The replicated offset of each log is in a cursor, like that of a vendor called `collector`: so reports, `flush` and the
+removal of old logs use it in every process.
 
-With more partitions than one, lines go by their trees: `PROCESS.0003.log` becomes `PROCESS.COUNT-PART.0003.log` for
-each part that has trees of it, with lines numbered anew. That depends on nothing but the lines themselves and on how
-many partitions there were when the process began, so that a relay which starts again, or goes back, makes the same
-bytes.
+With several partitions, lines are split by their trees: `PROCESS.0003.log` becomes `PROCESS.COUNT-PART.0003.log` for
+each part that has trees of it, with lines numbered anew. The split depends only on the lines and on the number of
+partitions when the process began, so that a relay that starts again, or goes back, makes the same bytes.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ BEAT_SECONDS = 10.0
 often, too, it learns how many partitions there are.
 """
 LOOK_SECONDS = 2.0
-"""Whether a process lives is asked this often."""
+"""Processes are checked for life this often."""
 ENDED, SPLIT, PARTS = "ended.", "split.", "parts."
 """Prefixes of what the cursor has learned: of a process, that it was said to have died, and how many partitions it is
 split into; of a log, its parts so far.
 """
 COMPACT_BYTES = 32 * 1024
-"""A cursor that has grown by so much, and to twice its size, is rewritten."""
+"""A cursor that has grown by this much, and to twice its size, is rewritten."""
 OPENED = b' {"r":"open","id":"'
 DROPPED = re.compile(rb'^[0-9a-f]{8} \d+ \{"r":"drop".*$', re.M)
 """Within a record a quote is escaped, so that neither can stand in one."""
@@ -53,26 +52,26 @@ Parts = list[tuple[int, int]]
 
 
 class Place(NamedTuple):
-    """How far a log went out, and its parts."""
+    """The offset up to which a log was sent, and its parts."""
 
     offset: int
     parts: Parts
 
 
 class Replicator:
-    """Has a folder's logs kept elsewhere. Belongs to who has the folder's lock: two would count everything twice."""
+    """Replicates a folder's logs. Only for the holder of the folder's lock: two would count everything twice."""
 
     def __init__(self, journal: Journal, cursor: Cursor, port: Port) -> None:
-        """Begin where the cursor stands."""
+        """Begin at the cursor's offsets."""
         self.journal, self.files, self.cursor, self.port = journal, journal.files, cursor, port
         self._places: dict[str, Place] = {}
-        """Where each log stands: as the cursor says, or behind it, where a collector has asked for the log again."""
+        """The place in each log: the cursor's, or an earlier one if a collector has asked for the log again."""
         self._dead: set[str] = set()
         self._looked = self._beaten = float("-inf")
         self._compacted = 0
 
     async def round(self, *, is_ending: bool) -> bool:
-        """Publish the next bytes of each process, and who lives or has died; whether more waits already.
+        """Publish the next bytes of each process, and which processes live or have died; returns whether more waits.
 
         With `is_ending` this process writes no more.
 
@@ -93,7 +92,7 @@ class Replicator:
         return more
 
     async def _look(self, living: dict[str, list[str]], ending: str) -> None:
-        """Say who lives, now and then, and who has died, as soon as all is sent; learn what the engine has to say."""
+        """Publish now and then which processes live, and which have died once all of theirs is sent. Read answers."""
         self._looked = now = time.monotonic()
         if is_due := now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
@@ -130,7 +129,7 @@ class Replicator:
         return self._places[log]
 
     def _fresh(self, log: str) -> Parts:
-        """The parts of a log that nothing of was sent."""
+        """The parts of a log of which nothing was sent."""
         count = int(self.cursor.learned.get(SPLIT + process_of(log), 1))
         return [(0, 1)] * count if count > 1 else []
 
@@ -138,7 +137,7 @@ class Replicator:
         return self.files.size(log) - self._place(log).offset
 
     def _lengths(self, log: str) -> list[Chunk]:
-        """How much of a log is sent, or of the parts that it is split into, as chunks without bytes."""
+        """The sent length of a log, or of each of its parts, as chunks without bytes."""
         offset, parts = self._place(log)
         if parts:
             return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
@@ -147,7 +146,7 @@ class Replicator:
     # -- what is sent -------------------------------------------------------------------------------------------------
 
     async def _advance(self, logs: list[str]) -> bool:
-        """Publish the next bytes of a process: whole lines, or the torn end of a log that nobody writes any more."""
+        """Publish the next bytes of a process: whole lines, or the torn end of a log that is no longer written."""
         number = next((number for number, log in enumerate(logs) if self._left(log) > 0), None)
         if number is None:
             return False
@@ -161,11 +160,11 @@ class Replicator:
         return is_sent and (is_left or len(data) >= CHUNK_BYTES)
 
     async def _send(self, log: str, data: bytes, earlier: list[str]) -> bool:
-        """Have bytes kept, and write down that they are, as far as they were not before; whether they were taken."""
+        """Publish bytes, and move the cursor if they are new; returns whether the engine took them."""
         known, process = self.cursor.offsets.get(log, 0), process_of(log)
         if not known and SPLIT + process not in self.cursor.learned:
-            # A process's logs are split alike: a tree stays in one part. This is kept before anything of it is sent:
-            # whoever sends that again, after a death, has to split it as it was.
+            # All logs of a process are split alike, so a tree stays in one part. The order matters: the split is kept
+            # before any byte is sent, because a relay that sends them again, after a death, must split them alike.
             self.cursor.learn({SPLIT + process: str(self.port.split)})
             self.cursor.persist()
             for one in (*earlier, log):  # by now it is known what they are split into
@@ -186,7 +185,7 @@ class Replicator:
         return True
 
     async def _publish(self, chunk: Chunk, earlier: list[str]) -> bool:
-        """Have a chunk kept, of a log behind these; whether nothing before it is asked for."""
+        """Publish a chunk of a log after the `earlier` ones; returns False if a collector lacks earlier bytes."""
         process = process_of(chunk.log)
         if not chunk.offset:
             before = [one[:2] for log in earlier for one in self._lengths(log) if process_of(one.log) == process]
@@ -195,7 +194,7 @@ class Replicator:
         return process not in map(process_of, self.port.asked)
 
     async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
-        """Say how long the newest log of a process is, or of each of its parts; once it has died, that of all logs."""
+        """Publish the length of a process's newest log, or of each of its parts; after its death, of all logs."""
         chunks = [(chunk, logs[:number]) for number, log in enumerate(logs) for chunk in self._lengths(log)]
         newest = {process_of(chunk.log): chunk for chunk, _ in chunks}
         for chunk, earlier in chunks:
@@ -207,7 +206,7 @@ class Replicator:
             self.cursor.learn({ENDED + process: "1"})
 
     def _compact(self) -> None:
-        """Rewrite a cursor that has grown; what is known of logs that are gone is forgotten."""
+        """Rewrite a cursor that has grown, without logs that are gone."""
         if self.files.size(CURSOR) < 2 * self._compacted + COMPACT_BYTES:
             return
         logs = self.journal.all_logs()
@@ -220,13 +219,13 @@ class Replicator:
 
 
 def part_name(log: str, part: int, count: int) -> str:
-    """The log that is a part of `log`, which is split into so many."""
+    """The name of a part of `log`, which is split into `count` parts."""
     process, number, _ = log.rsplit(".", 2)
     return f"{process}.{count}-{part}.{number}.log"
 
 
 def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[str, int, bytes]], Parts]:
-    """Whole lines of a log as the next bytes of its parts, each with its name and offset; and the parts after."""
+    """Split whole lines of a log: the next bytes of each part, with its name and offset, and the parts afterwards."""
     made: dict[int, bytearray] = {}
     names = [part_name(log, part, len(parts)) for part in range(len(parts))]
     seqs = [seq for _, seq in parts]
@@ -250,7 +249,7 @@ def _split(log: str, data: bytes, parts: Parts) -> tuple[list[tuple[str, int, by
 
 
 def _counted(data: bytes) -> tuple[int, Counter[str]]:
-    """Events that open in these lines, and those that were only counted, never recorded, by the reason."""
+    """The events that open in these lines, and the events that were only counted, by reason."""
     dropped = Counter[str]()
     for line in DROPPED.findall(data) if b'{"r":"drop"' in data else ():
         try:
