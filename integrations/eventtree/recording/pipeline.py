@@ -1,4 +1,4 @@
-"""What a handler brings to the recorder: its settings, its journal, its vendors, and how it makes objects plain."""
+"""A handler's pipeline: its settings, its journal, its vendors, and its sanitizer, for the recorder."""
 
 from __future__ import annotations
 
@@ -31,38 +31,38 @@ SHORT_NAME = 200
 
 
 sanitizers: weakref.WeakKeyDictionary[Journal, Sanitizer] = weakref.WeakKeyDictionary()
-"""Journal → the sanitizer of its newest pipeline: what is recorded there without a pipeline passes the same one."""
+"""Journal → the sanitizer of its newest pipeline, also for records that are made without a pipeline."""
 
 
 OWN = frozenset({"kind", "status", "framework"})
-"""Parts of a record whose values are words of ours."""
+"""Parts of a record whose values are our own words."""
 TEXTS = frozenset({"model", "provider", "base_url", "name", "session", "user"})
-"""Parts of a record that are text whatever was given for them."""
+"""Parts of a record that are always text."""
 MAPPINGS = frozenset({"metadata", "params", "usage", "error"})
-"""Parts of a record that are objects whatever became of them."""
+"""Parts of a record that are always objects."""
 KEY = re.compile(r"[A-Za-z_][\w.:-]{0,63}")
 """Pattern of a provider's name for a count."""
 NO_CONTENT = "[content is off]"
-"""In place of an error's message where contents are not recorded."""
+"""Stands for an error's message where contents are not recorded."""
 WORDS = frozenset({
     *("auto", "none", "any", "required", "minimal", "low", "medium", "high", "xhigh", "max", "default", "standard"),
     *("flex", "priority", "batch", "concise", "detailed", "disabled", "enabled", "text", "audio", "json_object"),
 })  # fmt: skip
-"""Values of a model's parameters that may stay where contents are not recorded; others quote what was asked."""
+"""Values of a model's parameters that are recorded even without contents; others may quote the request."""
 
 
 QUOTES = frozenset({"ls_stop", "ls_structured_output_format"})
-"""What LangChain adds to a run's metadata and quotes what is asked."""
+"""Keys that LangChain adds to a run's metadata and that quote the request."""
 
 
 class Prepared(NamedTuple):
-    """A part of a record that `Pipeline.part` has made before: many runs have it in common, or it had to wait."""
+    """A part of a record that `Pipeline.part` has made before, because runs share it or it had to wait."""
 
     value: JsonValue
 
 
 class Figures(NamedTuple):
-    """Usage as `eventtree.usage.collect` reads it: plain and small already, so there is only a redactor to pass."""
+    """Usage as read by `eventtree.usage.collect`: plain and small already, so it only has to be redacted."""
 
     value: JsonValue
 
@@ -91,7 +91,7 @@ def _counts(value: JsonValue, name: str = "") -> JsonValue:
 
 
 def is_figure(value: JsonValue) -> bool:
-    """Whether a value is a number or a switch, and no text but that of an amount of money."""
+    """Whether a value is a number, a bool, or the text of an amount of money."""
     if type(value) in (int, float, bool):
         return True
     from eventtree.pricing.stated import money
@@ -106,7 +106,7 @@ WITHOUT_CONTENT: Mapping[str, Callable[[Any], JsonValue]] = {
     "error": lambda error: {**error, "message": NO_CONTENT},
     "metadata": lambda about: {key: one for key, one in about.items() if key not in QUOTES},
 }
-"""Part of a record → what of it stays where contents are not recorded."""
+"""Part of a record → function that keeps only its values that are recorded without contents."""
 
 
 def _check(settings: config.Settings) -> None:
@@ -135,11 +135,11 @@ def _check_keep(settings: config.Settings) -> None:
 
 config.checks.append(_check)
 configure = config.configure
-"""Lives in config.py; imported from here, vendors and prices are checked too."""
+"""`config.configure`; imported from here, it also checks vendors and prices."""
 
 
 class Pipeline:
-    """One handler's way in. Made at construction, where every wrong setting shows."""
+    """One handler's way to the recorder. It is made with the handler, so a wrong setting raises there."""
 
     def __init__(self, **settings: Unpack[HandlerSettings]) -> None:
         """Resolve settings; open the journal; hand the vendors to the journal's shipper, which starts to deliver.
@@ -157,23 +157,23 @@ class Pipeline:
         self.open_runs = self.settings.bounds.open_runs
         self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
         self.is_open = self.content and self.settings.redact is None
-        """Whether what is plain and small may stand as it is."""
+        """Whether plain and small values are recorded unchanged."""
         self.is_ample = self.is_open and self.sanitize.room >= NODE * LONGEST_WRITTEN
-        """Whether it is small by any bound."""
+        """Whether the bounds are wide enough for all of these values."""
         self.most_bytes = self.sanitize.limits.max_bytes
         self.dumps = encoder()
-        # Bound here: to call an object that is no function takes Python a detour.
+        # Bound here, because calling an object that is not a function is slower.
         self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
-        """Names and tags as they are recorded: they come again with every run."""
+        """Name or tag → its recorded form, since every run repeats them."""
         self.plain_usage = Sanitizer(
             Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
         )
         self.tags = self.plain_tags(self.settings.tags)
         given = {key: getattr(self.settings, key) for key in ("session", "user", "environment", "release", "service")}
         self.root = {key: plain for key, name in given.items() if name and (plain := self.part("name", name))}
-        """What every root's record says, unless a session around it says otherwise."""
+        """Fields of every root's record, unless a session around it sets others."""
         self.relay: Relay | None = None
         self.vendors: tuple[Vendor, ...] = ()
         self.vendor_refs: tuple[dict[str, str], ...] = ()
@@ -194,7 +194,7 @@ class Pipeline:
         self.shipper.serve(self.vendors, self.settings)
 
     def _relay(self) -> None:
-        """Leave all to a collector: vendors go by their names, and the shipper ships nothing."""
+        """Leave delivery to a collector: vendors are names, and the shipper ships nothing."""
         from eventtree.relay.port import named_vendors, port_at
         from eventtree.relay.relay import relay_of
 
@@ -205,7 +205,7 @@ class Pipeline:
         self.relay.ensure()
 
     def ended(self) -> None:
-        """A root has closed: where `durable` is "engine", wait for the acknowledgement of its tree."""
+        """Wait for the acknowledgement of a tree whose root has closed, if `durable` is "engine"."""
         if self.relay is not None and self.settings.durable == "engine" and not self.relay.drain():
             diagnostics.unreplicated += 1
 
@@ -218,13 +218,13 @@ class Pipeline:
 
     @cached_property
     def shipper(self) -> Shipper:
-        """The shipper of that journal."""
+        """The shipper of the journal."""
         from eventtree.delivery.shipper import shipper_of
 
         return shipper_of(self.journal)
 
     def plain_tags(self, tags: Any) -> list[JsonValue]:
-        """Tags; what is no list of them is one tag."""
+        """The plain tags. Any value but a list is a single tag."""
         if type(tags) is not list:
             found = items_of(tags)
             tags = [tags] if found is None else found
@@ -234,10 +234,10 @@ class Pipeline:
         return plain
 
     def add(self, entry: dict[str, JsonValue], given: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """Add parts by name to a record, fit for the disk, and return it; what is None is left out.
+        """Add parts by name to a record, ready for the disk, and return the record; None is left out.
 
-        Together with `sanitize` for inputs and outputs this is the one way into a record for all that is no constant,
-        id or clock of ours: nothing else redacts, bounds or leaves out contents.
+        Every value that is not a constant, id or clock of ours gets into a record here, or by `sanitize` for inputs and
+        outputs: nothing else redacts, bounds or leaves out contents.
         """
         for name, value in given.items():
             if value is None:
@@ -250,7 +250,7 @@ class Pipeline:
         return entry
 
     def part(self, name: str, value: Any) -> JsonValue:
-        """One part of a record."""
+        """A part of a record, made plain."""
         kind = type(value)
         if kind is Figures and self.is_open:
             return value.value
@@ -268,14 +268,14 @@ class Pipeline:
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)
 
     def about(self, metadata: Any) -> JsonValue:
-        """The metadata of a run's start, of which only bytes are made where it is usual."""
+        """The metadata of a run's open; usual ones are only encoded."""
         found = as_it_is(metadata) if self.is_ample and type(metadata) is dict else None
         return self.part("metadata", metadata) if found is None else found
 
     def fitted(self, payload: bytes, entry: dict[str, JsonValue], shared: Shared | None = None) -> bytes:
-        """A record as JSON, each of its parts within the bounds where the `payload` is of more than `most_bytes`.
+        """A record as JSON, each of its parts cut to the bounds if the `payload` is longer than `most_bytes`.
 
-        To write a record is the quickest way to measure its parts, so nobody measures them before that.
+        Encoding a record is the quickest way to measure its parts, so they are not measured before.
         """
         if shared is not None:
             if len(payload) + shared.left_out <= self.most_bytes:
@@ -284,7 +284,7 @@ class Pipeline:
         return encode({name: self.sanitize.fitted(part) for name, part in entry.items()})
 
     def wake(self) -> None:
-        """Make sure somebody delivers; cheap when somebody does."""
+        """Make sure that delivery, or the relay, is running. Cheap when it is."""
         if self.vendors:
             self.shipper.ensure()
         if self.relay is not None:
@@ -292,5 +292,5 @@ class Pipeline:
 
     @property
     def last_tree_id(self) -> str | None:
-        """Id of the tree opened last in this context."""
+        """Id of the tree that opened last in this context."""
         return last_tree(self)
