@@ -1,12 +1,12 @@
-"""The usual values, copied by a few short functions: JSON of a modest size, and LangChain's messages of plain text.
+"""Short functions that copy the usual values: JSON of a modest size, and LangChain's messages of plain text.
 
-What comes out is what the walk (walk.py) makes of the same value, at a fifth of the time; the tests compare the two.
-What is not usual raises here, and the walk does it from the start. Without a redactor only: with one the time goes into
-redacting. Runs no code of the user.
+The walk (walk.py) makes the same copy in five times the time; the tests compare the two. An unusual value raises here,
+and the walk copies it from the start. Not used with a redactor: redacting would take most of the time anyway. Runs no
+code of the user.
 
-`room` is a list of one number: the characters still welcome. Containers look at it before they are entered, which
-bounds the time, also where a list contains itself; whoever calls looks at it in the end. Texts up to `SHORT` count by
-the items that they are.
+`room` is a list of one number: the characters that may still be copied. It is checked before a container is entered,
+which bounds the time, also where a list contains itself; the caller checks it at the end. Texts up to `SHORT` count
+only as items.
 """
 
 from __future__ import annotations
@@ -43,36 +43,36 @@ DEPTH = 8
 ITEMS = 1_000
 """Most items of one container."""
 NODE = 27
-"""Characters that an item counts for beside its text: its quotes, comma and marks."""
+"""Characters an item counts for besides its text: quotes, comma and marks."""
 SMALL = 1 << 53
 KEY_LENGTH = 64
 DATA = "data:"
-"""Beginning of a URL that holds the file itself."""
+"""A URL that begins so contains the file itself."""
 PLAIN_FIELDS = 6
-"""A message of so many fields has those of any message: content, type, name, id and two dicts."""
+"""Number of fields every message has: content, type, name, id and two dicts."""
 MESSAGE = PLAIN_FIELDS * NODE
 MOST_CONVERSATIONS = 32
 MOST_HELD = 256 * 1024
-"""So many conversations, of so many bytes each, are remembered while their trees are open."""
+"""Most conversations remembered while their trees are open, and most bytes of each."""
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
 OF_TOOL = tuple(name for name in REST if name not in ("name", "id"))
 USUAL = FIELDS - frozenset(OF_TOOL)
-"""Fields of which only `name` and `id` are taken as they are: a tool's message alone has others."""
+"""Fields a message that is not a tool's may have. A tool's has more that are copied unchanged."""
 OWN_CALL = frozenset({"name", "args", "id", "type"})
 """Keys of LangChain's own tool calls."""
 CALLING = frozenset({"tool_calls", "function_call"})
-"""Keys of `additional_kwargs` whose dicts say nothing new in a message that has `tool_calls` itself."""
+"""Keys of `additional_kwargs` whose dicts only repeat a message's own `tool_calls`."""
 
 Copy = Callable[[Any, list[int], int], JsonValue]
 
 
 class Unusual(Exception):  # noqa: N818  (no error)
-    """The walk has to do this value. Raised as a class: an exception that is kept would hold the frames it came by."""
+    """The walk has to copy this value. Raised as a class: a kept exception would keep its frames alive."""
 
 
 def room_in(limits: Limits) -> int:
-    """Characters of a value that may be copied here: none where a limit is so narrow that it may cut such a value."""
+    """Most characters of a value copied here: 0 if a limit is narrow enough to truncate a usual value."""
     is_ample = limits.max_depth > DEPTH and limits.max_items >= ITEMS
     return min(limits.max_bytes, limits.max_nodes * NODE) if is_ample else 0
 
@@ -83,14 +83,14 @@ def itself(value: JsonValue, _room: list[int], _depth: int) -> JsonValue:
 
 
 def whole(value: int, _room: list[int], _depth: int) -> JsonValue:
-    """An int that every reader of JSON follows."""
+    """An int that every JSON parser reads exactly."""
     if -SMALL < value < SMALL:
         return value
     raise Unusual
 
 
 def number(value: float, _room: list[int], _depth: int) -> JsonValue:
-    """A float that JSON has a number for."""
+    """A finite float: JSON has no other."""
     if isfinite(value):
         return value
     raise Unusual
@@ -107,26 +107,26 @@ def text(value: str, room: list[int], _depth: int = 0) -> str:
 
 
 def text_like(value: str, room: list[int], _depth: int) -> JsonValue:
-    """A text of a class that inherits, such as LangChain's."""
+    """A text of a subclass of str, such as LangChain's."""
     return text(str.__str__(value), room)
 
 
 def checked(value: Any, room: list[int]) -> str:
-    """What has to be a text."""
+    """A value that must be a text."""
     if type(value) is not str:
         raise Unusual
     return value if len(value) <= SHORT and value.isascii() else text(value, room)
 
 
 def learn(key: str) -> None:
-    """Look at a key that is not known: it may stand as it is."""
+    """Check a new key, and remember it if it can be written unchanged."""
     if len(key) > KEY_LENGTH or not key.isascii():
         raise Unusual
     KEYS.keep(key, None)
 
 
 KEYS: Remembered[str, None] = Remembered(MAX_KINDS)
-"""Keys that were looked at: they come again and again."""
+"""Keys that passed `learn`. The same few keys recur in every run."""
 
 
 def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
@@ -156,9 +156,9 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
 
 
 def as_it_is(value: dict[Any, Any]) -> Any:
-    """A dict whose JSON is small and says nothing that `dict_of` looks for, written in one call; None for others.
+    """A small, flat dict written in one call, such as a run's metadata; None if `dict_of` has to copy it.
 
-    What a run's metadata holds: few texts and numbers, and lists or dicts of those.
+    Flat: texts and numbers, lists of them and dicts of them, none of which may describe a file.
     """
     try:
         json = written(value) if is_flat(value, 1) else None
@@ -172,7 +172,7 @@ DATA_IN = DATA.encode()
 
 
 def is_flat(value: dict[Any, Any], depth: int) -> bool:
-    """Whether a dict holds only what stands in JSON as it is, and containers of that."""
+    """Whether a dict has only values that JSON writes unchanged, in lists, and in dicts nested up to `depth`."""
     if "type" in value or "inline_data" in value:
         return False
     for item in value.values():
@@ -243,17 +243,17 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
 
 
 def known(reason: Any, room: list[int]) -> str:
-    """Why an answer stopped: what needs nothing done to it is known the next time."""
+    """Why an answer stopped. A reason that is written unchanged is remembered."""
     plain = checked(reason, room)
     return REASONS.keep(plain, plain) if finish_reason({"finish_reason": plain}) == plain != "" else plain
 
 
 REASONS: Remembered[str, str] = Remembered(MAX_KINDS, longest=KEY_LENGTH)
-"""Reasons that are written as they are: a provider has few."""
+"""Reasons that are written unchanged: a provider has few."""
 
 
 def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
-    """Add the tool calls of a message of the model, and whose answer a message of a tool is."""
+    """Add a model message's tool calls, and the id of the call that a tool's message answers."""
     calls = own.get("tool_calls")
     if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
         raise Unusual
@@ -267,17 +267,17 @@ def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[i
 
 
 def says_nothing_new(more: Any, calls: Any) -> bool:
-    """Whether nothing in a message's `additional_kwargs` changes how it is written."""
+    """Whether a message is written the same without its `additional_kwargs`."""
     return type(more) is dict and all(chat.is_empty(more[key]) or (calls and is_repeated(more, key)) for key in more)
 
 
 def is_repeated(more: Any, key: Any) -> bool:
-    """Whether this is the provider's own spelling of a message's tool calls."""
+    """Whether `more[key]` is the provider's own spelling of the message's tool calls."""
     return key in CALLING and all(map(chat.is_dict, chat.as_list(more[key])))
 
 
 def tool_calls(calls: Any, room: list[int]) -> JsonValue:
-    """LangChain's own, in a list; see messages.tool_call."""
+    """A list of LangChain's tool calls; see messages.tool_call."""
     if type(calls) is not list:
         raise Unusual
     out = []
@@ -313,30 +313,30 @@ ONLY_MESSAGES = frozenset({message})
 
 
 class Conversation(NamedTuple):
-    """Messages as they were read, to be known by what they hold. What was read is not to be changed."""
+    """Messages copied before, recognised by their JSON. The copies are shared: don't change them."""
 
     held: bytes
     plain: list[JsonValue]
     items: list[bytes]
-    """The JSON of each."""
+    """JSON of each copy."""
     cost: int
     long: int
 
 
 def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
-    """Messages of which the first are known: with every step of an agent all come again, and one or two more.
+    """Copy a conversation, of which only new messages are read: each step of an agent repeats all earlier ones.
 
-    Known by all that they hold, written in one call, and found by the first two texts.
+    The first two texts find the remembered conversation; its whole JSON, written in one call, must then be the same.
     """
     fields = [*map(FIELDS_OF, given)]
     first = (fields[0]["content"], fields[1]["content"])
-    is_told = TEXT.issuperset(map(type, first)) and not any(map(EXTRA_OF, given)) and is_harmless(fields)
-    known = CONVERSATIONS.get(first, NONE) if is_told else NONE
+    is_usual = TEXT.issuperset(map(type, first)) and not any(map(EXTRA_OF, given)) and is_harmless(fields)
+    known = CONVERSATIONS.get(first, NONE) if is_usual else NONE
     if len(known.plain) > len(given):
         known = NONE
-    held = written(fields) if is_told else None
+    held = written(fields) if is_usual else None
     if held is None or not is_begun(held, known.held, len(given) == len(known.plain)):
-        if is_told:
+        if is_usual:
             CONVERSATIONS.pop(first, None)
         known, held = NONE, None if known.held else held
     begun, was_long, fresh = room[0] - known.cost, shareable[0], given[len(known.plain) :]
@@ -363,19 +363,19 @@ def is_begun(held: bytes, before: bytes, is_all: bool) -> bool:
 
 
 def may_hold_nan(value: Any) -> bool:
-    """Whether a null in what a message is known by may be NaN: elsewhere it cannot be where it is read."""
+    """Whether a null in a message's JSON may stand for NaN: only one in tool calls may."""
     calls = value.__dict__.get("tool_calls")
     return bool(calls) and b"null" in (written(calls) or b"null")
 
 
 def items_of(plain: list[JsonValue]) -> list[bytes] | None:
-    """The JSON of each item of a list, where that is known."""
+    """JSON of each item of a remembered list; None for any other."""
     found = ITEMS_OF.get(id(plain))
     return found.items if found is not None and found.plain is plain else None
 
 
 def forget() -> None:
-    """A tree has ended: what was read for it is not kept."""
+    """Forget all conversations, as a tree has ended."""
     CONVERSATIONS.clear()
     ITEMS_OF.clear()
 
@@ -383,9 +383,9 @@ def forget() -> None:
 COMMA = ord(",")
 NONE = Conversation(b"", [], [], 0, 0)
 CONVERSATIONS: Remembered[tuple[str, ...], Conversation] = Remembered(MOST_CONVERSATIONS)
-"""Texts of the first two messages → how the conversation went on so far."""
+"""Texts of the first two messages → the conversation so far."""
 ITEMS_OF: Remembered[int, Conversation] = Remembered(MOST_CONVERSATIONS)
-"""Id of a list that was made of one → the same."""
+"""Id of a conversation's list of copies → the conversation."""
 
 
 def prompt(value: Any, room: list[int], depth: int) -> JsonValue:
@@ -422,18 +422,18 @@ def result(value: Any, room: list[int], depth: int) -> JsonValue:
 
 
 def generation(_value: Any, _room: list[int], _depth: int) -> JsonValue:
-    """One of the answers of a result, of which it is read."""
+    """An answer outside a result: `result` copies its own."""
     raise Unusual
 
 
 def read_by(read: Callable[[Any], Any]) -> Copy:
-    """How objects are copied that say their fields, or what they stand for; see walk.Reader."""
+    """Copy function of objects that `read` turns into fields or another value; see walk.Reader."""
 
     def copy(value: Any, room: list[int], depth: int) -> JsonValue:
         found = read(value)
         if type(found) is Fields:
             return dict_of(found, room, depth)
-        if depth >= DEPTH:  # it may stand for itself
+        if depth >= DEPTH:  # `read` may return the object itself
             raise Unusual
         return COPIES[type(found)](found, room, depth + 1)
 
@@ -452,9 +452,9 @@ KNOWN: dict[Any, Copy] = {
     framework_values.from_result: result,
     framework_values.from_generation: generation,
 }
-"""Converter of the walk → how it is done here."""
+"""The walk's converter → its copy function here."""
 MODELS = frozenset({message, prompt, result, generation})
-"""Those that read a pydantic model's own fields."""
+"""Copy functions that read a pydantic model's `__dict__`."""
 
 
 BUILTIN: dict[type, Copy] = {
@@ -473,15 +473,15 @@ def copy_of(kind: type) -> Copy:
 
 
 def is_open(kind: type) -> bool:
-    """Whether the fields of a pydantic model, and those beside them, are read without code of the app's classes."""
+    """Whether reading a pydantic model's fields and extra fields runs no code of the app's classes."""
     own = [DICT_OF(each) for each in MRO_OF(kind)[:-1] if MODULE_OF(each) != "pydantic.main"]
     dicts = [names["__dict__"] for names in own if "__dict__" in names]  # any class without slots has one of Python's
     return all(READING.isdisjoint(names) for names in own) and {types.GetSetDescriptorType}.issuperset(map(type, dicts))
 
 
 READING = frozenset({"__getattribute__", "__getattr__", "__pydantic_extra__"})
-"""What a class has that answers for its fields in a way of its own."""
+"""Names by which a class replaces how its fields are read."""
 
 
 COPIES: Remembered[type, Copy] = Remembered(MAX_KINDS, copy_of, begin=BUILTIN)
-"""Class → how its values are copied."""
+"""Class → copy function of its values."""

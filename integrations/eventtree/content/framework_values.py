@@ -1,6 +1,6 @@
-"""What LangChain, LangGraph and LlamaIndex hand around, by the path of the class. Neither is ever imported.
+"""Converters of objects of LangChain, LangGraph and LlamaIndex, by the path of the class. Neither is ever imported.
 
-A class that inherits from one of these is read in the same way, so a message or node class of the user is no surprise.
+A subclass is read like its base, which covers the message and node classes of users.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from eventtree.event import JsonValue
 KINDS = ("image", "audio", "video")
 
 
-def told(fields: Mapping[str, Any]) -> Fields:
-    """Those of the fields that say something."""
+def filled(fields: Mapping[str, Any]) -> Fields:
+    """The fields that are not None."""
     return Fields({name: item for name, item in fields.items() if item is not None})
 
 
 def renamed(**names: str) -> Converter:
-    """Converter of objects of which these fields are kept, under these names, where they have a value."""
+    """Converter that keeps these fields of an object, under these names, if they have a value."""
     return Reader(
         lambda value: Fields((name, item) for name, field in names.items() if not is_empty(item := slot(value, field)))
     )
 
 
 def langchain_document(value: object) -> Fields:
-    """A LangChain document. Rerankers put the score into the metadata."""
+    """A LangChain document, with the score that a reranker puts into its metadata."""
     fields = fields_of(value)
     metadata = fields.get("metadata")
     score = first(metadata, ("relevance_score", "score")) if isinstance(metadata, dict) else None
     score = score if isinstance(score, int | float) else None
-    return told({"id": fields.get("id"), "text": fields.get("page_content"), "score": score, "metadata": metadata})
+    return filled({"id": fields.get("id"), "text": fields.get("page_content"), "score": score, "metadata": metadata})
 
 
 TEXTS = ("text", "page_content", "content")
 
 
 def document(found: JsonValue) -> dict[str, JsonValue]:
-    """One Document of what is plain already."""
+    """One Document, from plain JSON."""
     if type(found) is not dict:
         return {"text": found}
     text = next((key for key in TEXTS if key in found), "text")
@@ -53,7 +53,7 @@ def document(found: JsonValue) -> dict[str, JsonValue]:
 
 
 def node(value: object, score: object = None) -> Fields:
-    """A LlamaIndex node or document, of text or of something else."""
+    """A LlamaIndex node or document, of text or media."""
     fields = fields_of(value)
     text, resource = fields.get("text"), fields.get("text_resource")
     if text is None and resource is not None:
@@ -63,16 +63,16 @@ def node(value: object, score: object = None) -> Fields:
     if any(fields[name] is not None for name in MEDIA.intersection(fields)):
         found.update({kind: media(fields, kind) for kind in KINDS})
     elif not (identity is None or text is None or score is None or metadata is None):
-        return found  # as of most
-    return told(found)
+        return found  # most nodes
+    return filled(found)
 
 
 MEDIA = frozenset(f"{kind}{end}" for kind in KINDS for end in ("", "_resource", "_url", "_path"))
-"""Fields of a node that is no mere text."""
+"""Fields of a node with media."""
 
 
 def media(fields: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    """The image, audio or video of a node as a part."""
+    """A node's image, audio or video as a part."""
     resource = fields.get(f"{kind}_resource")
     if resource is not None:
         inner = fields_of(resource)
@@ -95,7 +95,7 @@ def scored(value: object) -> Fields:
 
 
 def from_generation(walk: Walk, value: object, depth: int) -> JsonValue:
-    """One answer of a model: a message, or a text."""
+    """One answer of a model, a message or a text."""
     fields = fields_of(value)
     why = finish_reason(fields.get("generation_info"))
     if fields.get("message") is None:
@@ -118,9 +118,9 @@ def result(value: object) -> Any:
 
 
 def response(value: object) -> Fields:
-    """An engine's answer: its text, and its sources by id and score; the retriever's event has their text.
+    """An engine's answer: its text, and its sources by id and score. The retriever's event has their text.
 
-    Of a stream that is the text that has been read of it so far; the stream itself is only named.
+    A stream gives the text the app has read so far; before that only its class is named.
     """
     fields = fields_of(value)
     text, nodes = first(fields, ("response_txt", "response")), fields.get("source_nodes")
@@ -132,7 +132,7 @@ def response(value: object) -> Fields:
 
 
 def source(scored: object) -> dict[str, Any]:
-    """A node that an answer stands on, with or without a score."""
+    """An answer's source node, with or without a score."""
     fields = slot_fields(scored)
     return {"id": slot_fields(fields.get("node", scored)).get("id_"), "score": fields.get("score")}
 
@@ -141,7 +141,7 @@ WIDE = {"query": "query_str", "image_path": "image_path", "texts": "custom_embed
 
 
 def query(value: object) -> Any:
-    """A query: its text, unless it asks with an image too, or with other texts."""
+    """A query's text; its fields if it also has an image or texts to embed."""
     fields = fields_of(value)
     if is_empty(fields.get("image_path")) and is_empty(fields.get("custom_embedding_strs")):
         return fields.get("query_str")
@@ -152,24 +152,24 @@ TEMPLATES = ("template", "template_str", "message_templates", "default_template"
 
 
 def template(value: object) -> Any:
-    """A LlamaIndex prompt: its text or messages; one that selects among prompts goes by its default."""
+    """A LlamaIndex prompt's text or messages; a selector's default prompt."""
     found = first(fields_of(value), TEMPLATES)
     return Fields(object=qualified(type(value))) if found is None else found
 
 
 def stop(value: object) -> Any:
-    """The event that ends a workflow: the result in it. One of a class of its own is its own result."""
+    """Result of a workflow's last event. An event of a user's class has none and is itself the result."""
     private = slot(value, "__pydantic_private__")
     found = private.get("_result") if type(private) is dict else None
     return model(value) if found is None else found
 
 
 def from_tool_output(walk: Walk, value: object, depth: int) -> JsonValue:
-    """The result of a LlamaIndex tool: its own value, and the content made of it for the model where that differs."""
+    """A LlamaIndex tool's output, and the content it gives the model, if that differs."""
     fields = fields_of(value)
     content = messages.content_of(walk, fields.get("blocks") or [], [], [], depth + 1)
     output = walk.value(fields.get("raw_output"), depth + 1)
-    out = walk.fields(value, told({"tool_name": fields.get("tool_name"), "input": fields.get("raw_input")}), depth)
+    out = walk.fields(value, filled({"tool_name": fields.get("tool_name"), "input": fields.get("raw_input")}), depth)
     if type(out) is not dict:
         return out
     out["output"] = content if output is None else output
@@ -184,13 +184,13 @@ FACTS = ("name", "model", "model_name", "description")
 
 
 def from_component(walk: Walk, value: object, _depth: int) -> JsonValue:
-    """A model, tool or runnable as a value: its class and name, none of its settings."""
+    """A model, tool or runnable as a value: class and name without settings."""
     facts = {key: slot(value, key) for key in FACTS}
     return name_of(walk, value) | {key: walk.text(text) for key, text in facts.items() if type(text) is str}
 
 
 def from_tool(walk: Walk, value: object, _depth: int) -> JsonValue:
-    """A LlamaIndex tool, by the name that models call it by."""
+    """A LlamaIndex tool as the name by which models call it."""
     name = slot_fields(slot(value, "_metadata")).get("name")
     return walk.text(name) if type(name) is str else name_of(walk, value)
 
@@ -233,11 +233,11 @@ TABLE: dict[Path, Converter] = {
     (f"{LI}.tools.types", "ToolOutput"): from_tool_output,
     (f"{LI}.tools.types", "BaseTool"): from_tool,
     (f"{LI}.prompts.base", "BasePromptTemplate"): Reader(template),
-    ("workflows.events", "StartEvent"): Reader(lambda value: told(model(value))),
+    ("workflows.events", "StartEvent"): Reader(lambda value: filled(model(value))),
     ("workflows.events", "StopEvent"): Reader(stop),
     (f"{LI}.llms.llm", "ToolSelection"): messages.tool_call,
     ("langfuse.model", "BasePromptClient"): renamed(name="name", version="version"),
     (f"{LI}.base.llms.base", "BaseLLM"): from_component,
     (f"{LI}.base.embeddings.base", "BaseEmbedding"): from_component,
 }
-"""Path of a framework's class → converter of it and of what inherits from it."""
+"""Path of a framework's class → converter of it and of its subclasses."""

@@ -1,8 +1,8 @@
 """Chat messages of every spelling as one shape: Message in eventtree/event.py.
 
-Three kinds of things are moved out of the content, so that a reader finds them in one place: reasoning that is text
-goes to `reasoning`, requests for tools to `tool_calls` (once, where a provider says them twice), the bytes of files to
-their size and sha256. What is left as a single text is given as text.
+Three things leave the content, so that a reader finds each in one place: reasoning in text goes to `reasoning`, tool
+calls go to `tool_calls` (once, where a provider repeats them), and a file's bytes become size and sha256. Content of a
+single remaining text becomes that text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROLES = {
 }
 """A framework's name for a role → ours; other roles keep their name."""
 OWN_ROLES = frozenset({"user", "assistant", "system", "tool", "function", "developer"})
-"""Words of ours: no redactor gets them."""
+"""Role names of ours: no redactor gets them."""
 SPOKEN = OWN_ROLES.union(ROLES)
 CHAT = frozenset({"chat", "ChatMessageChunk"})
 
@@ -42,7 +42,7 @@ CALL_ID = ("call_id", "tool_call_id", "tool_id", "id")
 CALL_NAME = ("name", "tool_name")
 CALL_ARGUMENTS = ("args", "arguments", "input", "tool_kwargs", "partial_json")
 CALL_FIELDS = frozenset({*CALL_ID, *CALL_NAME, *CALL_ARGUMENTS, "type", "block_type", "function", "index", "error"})
-"""Fields of a tool call that are written under a name of ours, or say nothing; all others are its `extra`."""
+"""Fields of a tool call that are written under a name of ours, or dropped; all others are its `extra`."""
 CALL_TYPES = frozenset({"tool_use", "tool_call", "function_call", "invalid_tool_call"})
 REASONING = ("reasoning", "thinking", "content")
 NO_CALL = "this is no tool call"
@@ -59,8 +59,8 @@ KNOWN: Mapping[str, type] = {
     "reasoning_content": str,
     "audio": dict,
 }
-"""Fields of messages, and of what providers add to them, that are written under a name of ours if they are of this
-type, or stand elsewhere: finish reasons and usage of an answer stand in the model's event. All others are `extra`.
+"""Field of a message, or a provider's addition → its type. Fields of this type are written under a name of ours, or in
+the model's event (finish reasons, usage); all others are `extra`.
 """
 
 ELSEWHERE = frozenset({
@@ -68,7 +68,7 @@ ELSEWHERE = frozenset({
     *("model_name", "model", "model_id", "modelId", "model_provider"),
     *("token_usage", "tokenUsage", "usage", "usage_metadata", "service_tier"),
 })  # fmt: skip
-"""Entries of an answer's `response_metadata` that stand in the event: model, usage, and why the answer stopped."""
+"""Entries of an answer's `response_metadata` that the event has: model, usage, finish reason."""
 
 MEDIA_BLOCKS = {
     "image": ("image", "image", "image_mimetype"),
@@ -88,7 +88,7 @@ def first(fields: Fields, keys: tuple[str, ...]) -> Any:
 
 
 def as_fields(value: object) -> Fields:
-    """A dict as it is, an object by its fields; none of what has no fields, such as a text."""
+    """A dict itself, or an object's fields; empty for a value without fields, such as a text."""
     return value if isinstance(value, dict) else slot_fields(value)
 
 
@@ -98,12 +98,12 @@ def is_dict(value: object) -> bool:
 
 
 def as_dict(value: object) -> Fields:
-    """A dict as it is, in place of anything else none."""
+    """A dict itself; an empty one for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """A list or tuple as a list, nothing as none, anything else as the one item of a list."""
+    """A list or tuple as a list, an empty value as an empty list, any other value as a list's only item."""
     items = items_of(value)
     if items is not None:
         return list(items)
@@ -111,7 +111,7 @@ def as_list(value: object) -> list[Any]:
 
 
 def is_empty(value: object) -> bool:
-    """Whether a field says nothing. Only builtin values are compared: a user's `__eq__` may do anything."""
+    """Whether a field has no value. Only builtin values are compared: a user's `__eq__` may do anything."""
     return value is None or (type(value) in (tuple, list, dict, str) and not value)
 
 
@@ -144,7 +144,7 @@ def from_dict(walk: Walk, message: dict[Any, Any], depth: int) -> JsonValue:
 
 
 def written(walk: Walk, role: object, fields: Fields, more: Fields, about: object, depth: int) -> JsonValue:
-    """One Message. `more` holds what providers add to a message, `about` what they say of the answer."""
+    """One Message. `more` has the fields a provider adds to a message, `about` an answer's metadata."""
     if blocked := walk.enter(fields, depth):
         return {"role": "unknown", "content": blocked}
     try:
@@ -185,12 +185,12 @@ def written(walk: Walk, role: object, fields: Fields, more: Fields, about: objec
 
 
 REST = ("tool_call_id", "status", "artifact", "name", "id")
-"""Keys of a message that are taken as they are."""
+"""Keys of a message that are copied under the same name."""
 
 
 def left_out(about: object) -> list[str]:
-    """Names of what is in an answer's metadata and nowhere in the event (log probabilities, safety ratings, headers):
-    the mark that they leave, since their contents may be many times the answer's.
+    """Names of an answer's metadata that the event leaves out (log probabilities, safety ratings, headers). Their
+    values may be many times the answer's size.
     """
     if type(about) is not dict or ELSEWHERE.issuperset(about):
         return []
@@ -200,30 +200,28 @@ def left_out(about: object) -> list[str]:
 
 
 def is_signed(block: object) -> bool:
-    """Whether a block of reasoning has a signature, which is of use to its provider alone."""
+    """Whether a block of reasoning has a signature, which only its provider can use."""
     more = as_dict(slot(block, "additional_information"))
     return bool(type(block) is dict and block.get("signature")) or "signature" in more
 
 
 def is_known(key: object, item: object) -> bool:
-    """Whether a field of a message is written under a name of ours, or stands elsewhere: all others are a provider's
-    own, or those of a class of the user.
-    """
+    """Whether a message's field is in `KNOWN`. Any other is a provider's own, or of a user's class."""
     return type(key) is str and issubclass(type(item), KNOWN.get(key, ()))
 
 
 def requested(fields: Fields, more: Fields) -> list[Any]:
-    """The tool calls a message lists beside its content."""
+    """Tool calls a message lists outside its content."""
     listed = as_list(fields.get("tool_calls")) + as_list(fields.get("invalid_tool_calls"))
     given = as_list(more.get("tool_calls")) or as_list(more.get("function_call"))
     if not listed or more is fields:
         return listed or given
-    # LangChain reads what it can of the provider's list into its own, and passes over the rest.
+    # LangChain parses the provider's dicts into its own list, and skips other items.
     return listed + [call for call in given if not is_dict(call)]
 
 
 def tool_call(walk: Walk, call: object, depth: int) -> JsonValue:
-    """A tool call of any provider as {"id", "name", "arguments"}, with an "error" where the model wrote it wrongly."""
+    """A provider's tool call as {"id", "name", "arguments"}, with an "error" if the model wrote it wrongly."""
     fields = as_fields(call)
     inner = fields.get("function")
     named = fields if inner is None else as_fields(inner)
@@ -244,7 +242,7 @@ def tool_call(walk: Walk, call: object, depth: int) -> JsonValue:
 
 
 def parsed(arguments: object) -> object:
-    """Arguments as an object where their text is one; what is no JSON stays text."""
+    """Arguments parsed if their text is a JSON object; else unchanged."""
     if type(arguments) is str and arguments[:1] == "{":
         try:
             return json.loads(arguments)
@@ -254,7 +252,7 @@ def parsed(arguments: object) -> object:
 
 
 def content_of(walk: Walk, content: object, calls: list[Any], thoughts: list[str], depth: int) -> JsonValue:
-    """Content that is no plain text: parts, with tool calls and reasoning moved to `calls` and `thoughts`."""
+    """Content other than plain text, as parts. Its tool calls and reasoning move to `calls` and `thoughts`."""
     given = items_of(content)
     if given is None:
         return walk.value(content, depth)
@@ -277,20 +275,20 @@ def content_of(walk: Walk, content: object, calls: list[Any], thoughts: list[str
 
 
 def is_text(block: object) -> bool:
-    """Whether a block is nothing but a text."""
+    """Whether a block has a text and nothing else."""
     if not isinstance(block, dict) or block.get("type") not in ("text", "output_text", "input_text"):
         return False
     return isinstance(block.get("text"), str) and all(key in ("type", "text", "index", "id") for key in block)
 
 
 def call_id(call: object) -> str | None:
-    """The id of a tool call of any provider, if it is a text."""
+    """Id of a provider's tool call, if it is a text."""
     found = first(as_fields(call), CALL_ID)
     return found if isinstance(found, str) else None
 
 
 def moved(block: dict[Any, Any], calls: list[Any], known: set[str | None], thoughts: list[str]) -> bool:
-    """Whether a block was a tool call or reasoning, and is now noted as such."""
+    """Move a block to `calls` or `thoughts`. False if it is neither tool call nor readable reasoning."""
     kind = block.get("type")
     if not isinstance(kind, str):
         return False
@@ -305,7 +303,7 @@ def moved(block: dict[Any, Any], calls: list[Any], known: set[str | None], thoug
 
 
 def reasoning(block: Fields) -> str | None:
-    """The text of a block of reasoning; None where there is none to read (encrypted, redacted)."""
+    """Text of a block of reasoning; None if it is encrypted or redacted."""
     text = first(block, REASONING)
     if isinstance(text, str) and text:
         return text
@@ -317,7 +315,7 @@ def reasoning(block: Fields) -> str | None:
 
 
 def block_of(block: object) -> object:
-    """A LlamaIndex content block as the dict other providers write; anything else as it is."""
+    """A LlamaIndex content block as the dict other providers write; any other value itself."""
     if isinstance(block, dict):
         return block
     fields = slot_fields(block)
@@ -335,13 +333,13 @@ def block_of(block: object) -> object:
 
 
 def blocks_of(value: object) -> object:
-    """Blocks within a block."""
+    """A block's inner block, or list of blocks, each by `block_of`."""
     items = items_of(value)
     return block_of(value) if items is None else [block_of(item) for item in items]
 
 
 def block_or_mark(walk: Walk, block: object) -> object:
-    """As `block_of`; a block that raises is marked and does not take its message with it."""
+    """The block by `block_of`, or a mark if it raises. Its message is kept."""
     try:
         return block_of(block)
     except BaseException as problem:
@@ -351,12 +349,12 @@ def block_or_mark(walk: Walk, block: object) -> object:
 
 
 def slot_fields(value: object) -> Fields:
-    """An object's fields, else those that stand in slots; none where it has neither."""
+    """An object's fields, else its slots; empty without either."""
     try:
         if own := fields_of(value):
             return own
     except AttributeError:
-        pass  # It has none: its fields stand in slots, if anywhere.
+        pass  # It has no `__dict__`: its fields are slots, if it has any.
     slots = (DICT_OF(kind).get("__slots__", ()) for kind in MRO_OF(type(value)))
     names = [name for each in slots for name in ((each,) if type(each) is str else each)]
     return {name: item for name in names if name[:2] != "__" and (item := slot(value, name)) is not None}
@@ -381,13 +379,13 @@ def media_of(fields: Fields, kind: str) -> dict[str, Any]:
 
 
 def from_block(walk: Walk, block: object, depth: int) -> JsonValue:
-    """A LlamaIndex content block on its own."""
+    """A LlamaIndex content block outside a message."""
     found = block_of(block)
     return walk.value(fields_of(block) if found is block else found, depth)
 
 
 def with_audio(walk: Walk, content: JsonValue, audio: Fields, depth: int) -> JsonValue:
-    """The content with the answer OpenAI gave as speech."""
+    """The content with OpenAI's spoken answer added as a part."""
     rest = {key: item for key, item in audio.items() if key != "data"}
     part = walk.value({"type": "audio", "base64": audio.get("data"), **rest}, depth)
     if isinstance(content, str):
@@ -396,13 +394,13 @@ def with_audio(walk: Walk, content: JsonValue, audio: Fields, depth: int) -> Jso
 
 
 def from_pair(walk: Walk, pair: object, depth: int) -> JsonValue:
-    """A message as LangChain's (role, content)."""
+    """A message from LangChain's pair (role, content)."""
     role, content = items_of(pair) or ()
     return written(walk, role, {"content": content}, {}, None, depth)
 
 
 def is_pair(value: object) -> bool:
-    """Whether this is (role, content)."""
+    """Whether a value is a pair (role, content)."""
     pair = items_of(value)
     return pair is not None and len(pair) == 2 and type(pair[0]) is str and pair[0] in SPOKEN
 

@@ -1,8 +1,7 @@
 """Python's own values: numbers, text, bytes, dates, names of classes and functions, and its containers.
 
-Containers, and classes that inherit from them, are read through the builtin's own methods, so no code of the user runs,
-and never for more than the size they had. They are copied in one C call before the walk goes on, because another thread
-may change them meanwhile.
+Containers and their subclasses are read through the builtin's methods, so no code of the user runs, and never beyond
+the size they had. One C call copies a container before the walk enters it: another thread may change it meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def from_itself(_walk: Walk, value: JsonValue, _depth: int) -> JsonValue:
 
 
 def from_int(walk: Walk, value: int, _depth: int) -> JsonValue:
-    """An int; as text beyond 64 bits, where not every reader of JSON follows (hex where even text has no end)."""
+    """An int; beyond 64 bits, which not every JSON parser reads, as text (in hex from 4096 bits)."""
     value = int.__int__(value)
     if INT_MIN <= value <= INT_MAX:
         return value
@@ -47,7 +46,7 @@ def from_int(walk: Walk, value: int, _depth: int) -> JsonValue:
 
 
 def from_float(_walk: Walk, value: float, _depth: int) -> JsonValue:
-    """A float; as text where JSON has no number for it."""
+    """A float; NaN and infinities as text, since JSON has no number for them."""
     number = float.__float__(value)
     if math.isfinite(number):
         return number
@@ -55,22 +54,22 @@ def from_float(_walk: Walk, value: float, _depth: int) -> JsonValue:
 
 
 def from_str(walk: Walk, value: str, _depth: int) -> JsonValue:
-    """A text, also of a subclass of str."""
+    """A text of str or a subclass."""
     return walk.string(str.__str__(value))
 
 
 def from_bytes_by(copy: Callable[[Any], bytes | bytearray]) -> Converter:
-    """Converter of bytes, by the size and sha256 of a `copy`: those that may change or grow are never locked."""
+    """Converter of bytes to size and sha256. It reads a `copy`, so a bytearray of the app is never locked."""
     return lambda _walk, value, _depth: {"type": "file", **parts.digest(copy(value))}
 
 
 def from_text_by(write: Callable[[Any], object]) -> Converter:
-    """Converter of values that `write`, a method of a class of Python's own, makes text of."""
+    """Converter of values to text by `write`, a method of a class of Python's."""
     return lambda walk, value, _depth: walk.text(str.__str__(write(value)))
 
 
 def from_named(walk: Walk, value: Any, _depth: int) -> JsonValue:
-    """Functions and methods, by their qualified name."""
+    """A function or method, by its qualified name."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "function")
     return walk.text(f"{module}.{name}" if type(module) is str and module != "builtins" else str(name))
 
@@ -81,7 +80,7 @@ def from_module(walk: Walk, value: types.ModuleType, _depth: int) -> JsonValue:
 
 
 def from_exception(walk: Walk, value: BaseException, _depth: int) -> JsonValue:
-    """An exception: its class and what it says."""
+    """An exception: class and message."""
     return {"type": walk.text(qualified(type(value))), "message": walk.text(text_of(value))}
 
 
@@ -89,9 +88,9 @@ def from_exception(walk: Walk, value: BaseException, _depth: int) -> JsonValue:
 
 
 def items_of(value: object) -> Sequence[Any] | None:
-    """The items of a list or a tuple, read past its own methods; None for everything else, which is not read.
+    """The items of a list or a tuple, read without its own methods; None for any other value.
 
-    What is neither may give its items once, and then the app goes without.
+    Another iterable may yield its items only once, and they belong to the app.
     """
     kind: Any = type(value)
     if kind is list or kind is tuple:
@@ -103,7 +102,7 @@ def items_of(value: object) -> Sequence[Any] | None:
 
 
 def snapshot(items: Callable[[Any], Iterable[Any]], value: Any, kept: int) -> list[Any]:
-    """The first `kept` items. Another thread may change the size meanwhile: then once more from the start."""
+    """The first `kept` items, read again from the start if another thread changes the size meanwhile."""
     for _ in range(ATTEMPTS):
         try:
             return list(islice(items(value), kept))
@@ -113,7 +112,7 @@ def snapshot(items: Callable[[Any], Iterable[Any]], value: Any, kept: int) -> li
 
 
 def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
-    """A dict or a subclass of it; a dict that describes a file becomes a part."""
+    """A dict or a subclass; a dict that describes a file becomes a part."""
     if blocked := walk.enter(value, depth):
         return blocked
     try:
@@ -131,7 +130,7 @@ def from_dict(walk: Walk, value: dict[Any, Any], depth: int) -> JsonValue:
 
 
 def from_kind(kind: Any, *, is_set: bool = False) -> Converter:
-    """Converter of a container, read through the methods of the builtin `kind`; of a set as a sorted list."""
+    """Converter of a container, read through the builtin `kind`'s methods. A set becomes a sorted list."""
     size_of: Callable[[Any], int] = kind.__len__
     items: Callable[[Any], Iterable[Any]] = kind.__iter__ if hasattr(kind, "__iter__") else iter
 
@@ -152,7 +151,7 @@ def from_kind(kind: Any, *, is_set: bool = False) -> Converter:
 
 
 def in_order(items: list[JsonValue]) -> list[JsonValue]:
-    """Items sorted by themselves, or by their text where they don't compare."""
+    """Sorted items; by their JSON if they don't compare."""
     try:
         return sorted(items)
     except TypeError:
@@ -188,11 +187,11 @@ EXACT: dict[type, Converter] = {
     **{kind: from_kind(kind) for kind in LISTS},
     **{kind: from_kind(kind, is_set=True) for kind in SETS},
 }  # fmt: skip
-"""Converters of exactly these classes."""
+"""Class → its converter, not for subclasses."""
 
 INHERITED: dict[type, Converter] = {
     **{kind: EXACT[kind] for kind in EXACT if kind not in (bool, type(None), DataUrl, range)},
     pathlib.PurePath: from_text_by(pathlib.PurePath.__str__),
     BaseException: from_exception,
 }
-"""Converters of these classes and of those that inherit from them."""
+"""Class → its and its subclasses' converter."""
