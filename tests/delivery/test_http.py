@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import os
 import resource
 import socket
 import ssl
@@ -657,6 +658,17 @@ async def test_f10_ssl_cert_file_of_the_environment_is_honoured(
         assert (await ask(f"https://127.0.0.1:{server.port}")).status == 200
 
 
+@pytest.mark.parametrize("name", ["missing.pem", "empty.pem"])
+async def test_f10_an_ssl_cert_file_that_cannot_be_read_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / name))
+    async with serving() as server:
+        assert "SSL_CERT_FILE" in await ask_failing(f"https://127.0.0.1:{server.port}")
+        assert server.calls == 0
+
+
 async def test_f10_a_self_signed_certificate_is_refused(authority: Callable[..., tuple[Path, Path]]) -> None:
     async with serving(answering(ok()), server_side(authority("127.0.0.1", "IP"))) as server:
         words = await ask_failing(f"https://127.0.0.1:{server.port}")
@@ -742,29 +754,104 @@ async def test_a_url_that_makes_no_sense_is_a_request_error(url: str) -> None:
     assert await ask_failing(url)
 
 
-async def test_proxies_of_the_environment_are_not_used_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the environment's proxies, and no others."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+    def put(**named: str) -> None:
+        for name, value in named.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+async def test_proxies_of_the_environment_are_not_used_for_loopback(proxies: Callable[..., None]) -> None:
     async with serving() as proxy, serving(answering(ok())) as server:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
+            proxies(**{name: proxy.url})
         for host in ("127.0.0.1", "localhost"):
             assert (await ask(f"http://{host}:{server.port}")).status == 200
+        assert "127.0.0.2" in await ask_failing("http://127.0.0.2:1")
         assert proxy.calls == 0
 
 
-async def test_proxies_of_the_environment_are_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(answering(ok(b"by proxy"))) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url)
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+async def test_proxies_of_the_environment_are_used_for_other_hosts(
+    name: str, proxies: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await proxy.hear(reader)
+        writer.write(ok(b"by proxy"))
+        await writer.drain()
+
+    caplog.set_level(logging.INFO)
+    async with serving(speak) as proxy:
+        proxies(**{name: proxy.url.replace("//", "//user:canary-word@")})
         assert (await ask("http://vendor.example")).body == b"by proxy"
+        proxies(**{name: proxy.url.removeprefix("http://")})
+        assert (await ask("http://vendor.example")).body == b"by proxy"
+    assert proxy.heard.count(b"Proxy-Authorization: Basic ") == 1
+    assert not caplog.records, "a line in the app's log"
+
+
+async def test_a_host_outside_the_proxies_and_a_scheme_of_its_own_are_not_in_the_way_of_another(
+    proxies: Callable[..., None],
+) -> None:
+    async with serving(answering(ok(b"by proxy"))) as proxy:
+        proxies(http_proxy=proxy.url, all_proxy="socks://127.0.0.1:1", no_proxy="within.invalid")
+        assert (await ask("http://vendor.example")).body == b"by proxy"
+        await ask_failing("http://a.within.invalid")
+        assert proxy.calls == 1
+
+
+async def test_a_proxy_that_refuses_or_is_away_is_named_and_its_password_is_not(proxies: Callable[..., None]) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 canary-word\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with serving(refuse) as proxy:
+        proxies(https_proxy=proxy.url.replace("//", "//user:canary-word@"))
+        refused = await ask_failing("https://vendor.example")
+    away = await ask_failing("https://vendor.example")
+    assert "answered 407" in refused
+    for words in (refused, away):
+        assert "Check base_url https://vendor.example and the proxy settings" in words
+        assert "canary-word" not in words
+
+
+async def test_f10_tls_is_verified_behind_a_proxy_too(
+    authority: Callable[..., tuple[Path, Path]], proxies: Callable[..., None]
+) -> None:
+    pair = authority("vendor.example")
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"CONNECT vendor.example:443 ") and KEY.encode() not in asked
+        back, to_vendor = await asyncio.open_connection("127.0.0.1", vendor.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while piece := await source.read(65_536):
+                target.write(piece)
+
+        try:
+            await asyncio.gather(pump(reader, to_vendor), pump(back, writer))
+        finally:
+            to_vendor.transport.abort()
+
+    async with serving(answering(ok(b"by tunnel")), server_side(pair)) as vendor, serving(tunnel) as proxy:
+        proxies(HTTPS_PROXY=proxy.url)
+        assert (await ask("https://vendor.example", verify=trusting(pair[0]))).body == b"by tunnel"
+        assert "self-signed" in await ask_failing("https://vendor.example")
 
 
 @pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:1", "http://127.0.0.1:x"])
-async def test_a_proxy_setting_that_makes_no_sense_is_a_request_error(
-    proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("all_proxy", proxy)
-    assert "proxy" in await ask_failing("https://127.0.0.1:1")
+async def test_a_proxy_setting_that_makes_no_sense_is_a_request_error(proxy: str, proxies: Callable[..., None]) -> None:
+    proxies(all_proxy=proxy)
+    assert "proxy" in await ask_failing("https://vendor.example")
     assert "proxy" not in await ask_failing("http://127.0.0.1:1"), "nothing of the environment for this machine"
 
 

@@ -1,7 +1,7 @@
 """One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
 
-A request goes straight to our own connections (connection.py). Only httpx's client knows the proxies of the
-environment: where there are any, it is asked.
+A request goes straight to our own connections (connection.py), or through httpx's transport, which knows proxies,
+where the environment names one for its host.
 
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
                         └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
@@ -25,10 +25,10 @@ import re
 import ssl
 import zlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import h11
 
@@ -38,7 +38,7 @@ from eventtree.delivery.connection import KEEPALIVE, Connections, Origin
 from eventtree.errors import ConfigError, RequestError
 from eventtree.remembered import Remembered
 from eventtree.serializer.requests import Request
-from eventtree.serializer.vendor import LOOPBACK
+from eventtree.serializer.vendor import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -54,16 +54,17 @@ SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]*(?<! )", re.ASCI
 """A header. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
 
 WORDS: Mapping[str, str] = {
-    "ConnectTimeout": "no connection within {connect:g} s. Check base_url {origin}",
-    "ConnectError": "{error}. Check base_url {origin}",
+    "ConnectTimeout": "no connection within {connect:g} s. {check}",
+    "ConnectError": "{error}. {check}",
+    "ProxyError": "the proxy makes no connection{answered}. {check}",
     "TimeoutException": "no answer within {deadline:g} s",
     "TimeoutError": "no answer within {deadline:g} s",
     "RemoteProtocolError": "the answer is cut or not valid HTTP",
     "LocalProtocolError": "cannot be sent: base_url holds a character that HTTP forbids",
-    "UnsupportedProtocol": "cannot be sent. Check base_url {origin} and the proxy settings of the environment",
+    "UnsupportedProtocol": "cannot be sent. {check}",
     "InvalidURL": "cannot be sent. Check base_url and the proxy settings of the environment",
     "ValueError": "cannot be sent. Check base_url and the proxy settings of the environment",
-    "ExceptionGroup": "no connection. Check base_url {origin}",
+    "ExceptionGroup": "no connection. {check}",
     "ImportError": "the proxy of the environment needs a package that is not installed (socks: `httpx[socks]`)",
     "NetworkError": "{error}",
     "OSError": "{error}",
@@ -126,7 +127,7 @@ class Http:
         self._heads: Remembered[tuple[Any, ...], bytes] = Remembered(HEADS)
         """The lines that the heads of requests to a vendor share."""
         self._connections = Connections(self._context)
-        self._client: httpx.AsyncClient | None = None
+        self._proxies: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
@@ -154,13 +155,12 @@ class Http:
 
     async def close(self) -> None:
         """Close all connections; `send` opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        while self._proxies:
+            await self._proxies.popitem()[1].aclose()
         await self._connections.close()
 
     async def _answer(self, request: Request, auth: Mapping[str, str]) -> Answer:
-        """Ask straight, unless the environment names proxies, of which there is none to this machine."""
+        """Ask the vendor straight, or by the environment's proxy for its host."""
         url, path = target_of(request.url)
         given = (("Host", url.netloc.decode("ascii")), *OWN_HEADERS, *request.headers.items(), *auth.items())
         lines = self._heads.get(given)
@@ -168,8 +168,9 @@ class Http:
             if not all(SENDABLE.fullmatch(f"{name}: {value}") for name, value in given):
                 raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
             lines = self._heads.keep(given, "".join([f"{name}: {value}\r\n" for name, value in given]).encode("ascii"))
-        if not (url.scheme == "http" and url.host in LOOPBACK) and getproxies():
-            return await self._answer_by_proxy(request, given)
+        proxy = proxy_for(url)
+        if proxy is not None:
+            return await self._answer_by_proxy(proxy, request, given)
         if request.content or request.method != "GET":
             lines = b"%sContent-Length: %d\r\n" % (lines, len(request.content))
         head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), path, lines)
@@ -177,23 +178,23 @@ class Http:
         connection, status, headers = await asked
         return Answer(status, joined(headers), connection, connection.aclose)
 
-    async def _answer_by_proxy(self, request: Request, headers: tuple[tuple[str, str], ...]) -> Answer:
+    async def _answer_by_proxy(self, proxy: str, request: Request, headers: tuple[tuple[str, str], ...]) -> Answer:
         import httpx
 
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                verify=self._context(),
+        transport = self._proxies.get(proxy)
+        if transport is None:
+            context = self._context()
+            transport = self._proxies[proxy] = httpx.AsyncHTTPTransport(
+                verify=context,
+                proxy=httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
-                mounts={f"all://{f'[{host}]' if ':' in host else host}": None for host in LOOPBACK},
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                follow_redirects=False,
             )
         timeout = {"connect": self._connect_timeout, "read": self._deadline, "write": self._deadline, "pool": None}
         outgoing = httpx.Request(
             request.method, request.url, headers=headers, content=request.content, extensions={"timeout": timeout}
         )
-        # An explicit Auth() that does nothing: credentials come from the headers alone, not from .netrc or the URL.
-        response = await self._client.send(outgoing, stream=True, auth=httpx.Auth(), follow_redirects=False)
+        # Without httpx's client, which writes each request to the app's log, and adds cookies and what .netrc holds.
+        response = await transport.handle_async_request(outgoing)
         return Answer(response.status_code, response.headers, response.aiter_raw(), response.aclose)
 
     def _context(self) -> ssl.SSLContext:
@@ -204,18 +205,21 @@ class Http:
         return kind(self._words(error, url))
 
     def _words(self, error: Exception, url: str) -> str:
-        origin = origin_of(url)
+        words = str(error)[:200]
+        asked_proxy = type(error).__module__.startswith("httpx")
+        check = f"Check base_url {origin_of(url)}{' and the proxy settings of the environment' if asked_proxy else ''}"
         broken_tls = tls_error(error)
         if broken_tls is not None:
             reason = (
                 getattr(broken_tls, "verify_message", "") or getattr(broken_tls, "reason", "") or "handshake failed"
             )
-            return f"{type(error).__name__}: TLS: {reason}. Check base_url {origin}"
+            return f"{type(error).__name__}: TLS: {reason}. {check}"
         template = next((WORDS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in WORDS), None)
         if template is None:
             return type(error).__name__
         words = template.format(
-            error=str(error)[:200] or "the connection broke", origin=origin,
+            error=words or "the connection broke", check=check,
+            answered=f" (it answered {words[:3]})" if words[:3].isdecimal() else "",
             deadline=self._deadline, connect=self._connect_timeout,
         )  # fmt: skip
         return f"{type(error).__name__}: {words}"
@@ -325,6 +329,15 @@ def origin_in(url: httpx.URL) -> Origin:
     return Origin(url.scheme, url.raw_host.decode("ascii"), port)
 
 
+def proxy_for(url: httpx.URL) -> str | None:
+    """The environment's proxy for a URL; None for this machine, and for a host that NO_PROXY names."""
+    proxies = {} if is_loopback(url.host) else getproxies()
+    if not proxies or proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
 def strict_context() -> ssl.SSLContext:
     """Verification against the usual authorities (or SSL_CERT_FILE, SSL_CERT_DIR), TLS 1.2 at least."""
     return _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
@@ -335,7 +348,11 @@ def _context(*authorities: str | None) -> ssl.SSLContext:
     # Once for all clients: loading certificates takes longer than a thousand events.
     import httpx
 
-    context = httpx.create_ssl_context(verify=True, trust_env=True)
+    context = None
+    with suppress(OSError):
+        context = httpx.create_ssl_context(verify=True, trust_env=True)
+    if context is None:
+        raise RequestError("cannot be sent: no certificates can be read where SSL_CERT_FILE or SSL_CERT_DIR points")
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     return context
 
