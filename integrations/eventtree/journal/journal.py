@@ -1,12 +1,12 @@
 """Appending: one log per process, one `write` per record, rolled by size.
 
 What must hold:
-- When `append` has returned, the line is in a file (or waits in memory, counted, while the disk refuses). Inside a
-  signal handler or a `__del__` that came while this very thread was writing, it is there once that write has returned.
+- When `append` has returned, the line is in a file (or waits in memory, counted, while the disk refuses). A signal
+  handler or `__del__` that interrupts a write of the same thread has its line there when that write returns.
 - A process writes only to its own logs. A forked child starts a log of its own.
 - A disk that refuses or dawdles costs the app one write (`overflow.py`).
-- Every event is counted as it is recorded, apart from its line; each log begins with the sums so far (`record.py`).
-- `PROCESS.alive` stays locked while the process lives, so that others know whose open runs will never close.
+- Every event is counted when it is recorded, also if its line is lost; each log begins with the sums (`record.py`).
+- `PROCESS.alive` stays locked while the process lives. Others see by it which open runs will never close.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ ROLL_BYTES = 8 * 1024 * 1024
 """A log is closed and the next begun at this size."""
 LOOK_SECONDS = 1.0
 LOOK_BYTES = 64 * 1024
-"""The log is looked for this often, and after this many bytes."""
+"""Seconds and bytes after which the journal checks that its log still exists."""
 LARGE = 64 * 1024
-"""A payload of so many bytes is written without another copy of it."""
+"""A payload of so many bytes is not copied into a line."""
 UNSURE_RECORDS = 1000
-"""How many of these are kept while the disk does not even answer whether the log is there."""
+"""Most lines kept for a second write while the disk cannot even answer whether the log exists."""
 
 Entry = tuple[bytes, tuple[str, ...], int | None]
-"""A record to append: its JSON, the names under which its events are counted, and how many there are (None: as a run
-opens, its one).
+"""A record to append: its JSON, the names under which its events are counted, and their number (None: the one event of
+a run's open).
 """
 
 
 class Journal(Folder):
-    """A folder of logs, to one of which this process appends. Safe for threads and forks."""
+    """A folder of logs, and the one this process appends to. Safe for threads and forks."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Journal(Folder):
         super().__init__(files)
         self.max_bytes = max_bytes
         self.full: str | None = None
-        """The reason why no new tree is recorded, under which it is counted; None while trees are recorded."""
+        """Why no new tree is recorded, which names its count too; None while trees are recorded."""
         self.roll_bytes = roll_bytes
         self._begin(held_bytes)
         _journals.add(self)
@@ -71,26 +71,26 @@ class Journal(Folder):
         self.process = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
         self.tally = Tally()
         self.dropped = 0
-        """Records lost so, events or not."""
+        """Records lost because the disk refused and memory was full."""
         self.restarts = 0
-        """How often somebody has deleted the log that was being written."""
+        """How often the current log was deleted from outside."""
         self._lock = RLock()
         self._is_writing = False
         self._inner: deque[Entry] = deque()
-        """Records of signal handlers that interrupted the writing of another."""
+        """Records of signal handlers that interrupted a write."""
         self._number = 0
         self.appended = 0
-        """Lines this process has appended: the number of the next, and a cheap sign of a busy app."""
+        """Lines appended by this process: the next line's number, and a cheap sign of a busy app."""
         self._size = self._checksum = 0
-        """Of the log being written, as its lines were made."""
+        """Of the current log, from its lines in memory."""
         self._alive: Held | None = None
         self._overflow = Overflow(self.files, self._lock, self._disk_is_back, held_bytes)
         self.log = self._overflow.log = f"{self.process}.0000.log"
-        """Name of the log being written."""
+        """Name of the current log."""
         self._next_look = 0.0
         self._look_size = 0
         self._unsure: list[tuple[Data, tuple[str, ...], int | None]] = []
-        """Lines of records since the last look whether the log is still there."""
+        """Lines since the last check that the log exists."""
 
     @property
     def held(self) -> int:
@@ -98,10 +98,9 @@ class Journal(Folder):
         return self._overflow.size
 
     def append(self, payload: bytes, counted: tuple[str, ...] = (), events: int | None = None) -> None:
-        """Add one record, and so many events to the totals of these names; without a number, the one that opens here.
+        """Append one record, and count its `events` for the names in `counted` (None: one run opens).
 
-        Never raises OSError: while the disk refuses, or the app's stack has no room, lines wait in memory and are tried
-        again.
+        Never raises OSError: while the disk refuses, or the app's stack is full, lines wait in memory for another try.
         """
         self._lock.acquire()  # twice as quick as `with`
         try:
@@ -112,22 +111,22 @@ class Journal(Folder):
             self._is_writing = True
             try:
                 now = monotonic()
-                # First make sure there is a log to write to, then write the line, then remember it: a line that
-                # goes to a log somebody deletes meanwhile is among those written again at the next look.
+                # First make sure there is a log, then write the line, then remember it: if the log is deleted
+                # meanwhile, the next look writes the line again.
                 if now >= self._next_look or self._size >= self._look_size:
                     self._look(now)
-                    # What that has appended comes first.
+                    # The new log's first line, and lines to write again, come first.
                     self._inner.append((payload, counted, events))
                     payload, counted, events = self._inner.popleft()
                 while True:
-                    # Counted before it is written: a line that is lost then shows as lost, not as never recorded.
+                    # Count before writing: a lost line is then reported as lost, not as never recorded.
                     if counted:
                         if events is None:
                             opened = self.tally.opened
                             opened[counted] = opened.get(counted, 0) + 1
                         else:
                             self.tally.added[counted] += events
-                    # A line as `line.frame` makes it, and its part of the log's sum as `line.checksum` does.
+                    # The line of `line.frame` and its share of `line.checksum`, without two calls.
                     number, overflow = self.appended, self._overflow
                     crc = crc32(payload, number)
                     line: Data
@@ -143,7 +142,7 @@ class Journal(Folder):
                         # While one line waits, all later ones wait behind it: the log keeps its order.
                         if not overflow.is_holding:
                             self.files.append(self.log, line)
-                            # Written, but slowly: the next line does not wait for this disk on the app's thread.
+                            # The write was slow: the app's thread must not wait for the next one.
                             if monotonic() - now > SLOW_SECONDS:
                                 overflow.is_holding = True
                         else:
@@ -151,7 +150,7 @@ class Journal(Folder):
                     except (OSError, RecursionError):
                         overflow.is_holding = True
                         self._hold(line, counted, events)
-                    # The line and not the payload: an encoder's bytes may hold on to many times their size.
+                    # The line, not the payload: an encoder's bytes may keep many times their size alive.
                     self._unsure.append((line, counted, events))
                     if not self._inner:
                         break
@@ -159,7 +158,7 @@ class Journal(Folder):
                     now = monotonic()
             finally:
                 self._is_writing = False
-            # Looked at after the flag is down: what comes from here on writes for itself.
+            # Checked after the flag is down: from here on an interrupting record writes itself.
             if self._inner:
                 self.append(*self._inner.popleft())
         finally:
@@ -174,14 +173,14 @@ class Journal(Folder):
             self.full = "memory_full"
 
     def bound(self, bounds: Bounds) -> None:
-        """Keep to these from now on."""
+        """Apply new bounds."""
         self.max_bytes = bounds.memory_bytes if isinstance(self.files, MemoryFiles) else bounds.journal_bytes
         self._overflow.max_bytes = bounds.held_bytes
-        # Room is looked for whenever a log is full.
+        # The journal measures its size whenever a log is full.
         self.roll_bytes = min(ROLL_BYTES, max(1, self.max_bytes // 64))
 
     def flush_held(self) -> None:
-        """Try once more to write the lines that wait in memory, or went to a log that somebody has deleted."""
+        """Retry lines that wait in memory, or that went to a deleted log."""
         with self._lock:
             if self._size and not self._is_writing:
                 self._is_writing = True
@@ -195,17 +194,17 @@ class Journal(Folder):
             self._overflow.drain()
 
     def end(self) -> None:
-        """The process ends in good order: the last line of its log says how many events it has recorded."""
+        """Write the log's last line, with the number of events recorded: the process ends in good order."""
         self.flush_held()
         with self._lock:
             if self._size:
-                # No look in between: the line says how long this log is.
+                # No look in between: the line states this log's length.
                 self._next_look, self._look_size = math.inf, self._size + 1
                 self.append(encode(self.sums(end=True)), (), 0)
                 self._next_look = 0.0
 
     def close(self) -> None:
-        """End it, and give back its descriptors and its lock: a process of many tests has many journals."""
+        """End the journal and release its descriptors and lock: a process of many tests has many journals."""
         self.end()
         for key in [key for key, one in _opened.items() if one is self]:
             del _opened[key]
@@ -224,16 +223,16 @@ class Journal(Folder):
         self.full = over if total > self.max_bytes else "memory_full" if self._overflow.is_half_full else None
 
     def sums(self, *, end: bool = False) -> Record:
-        """What this process has recorded so far, as a log's first line or (with `end`) its last one says it."""
+        """The sums of this process so far, as a log's first line or (with `end`) its last one."""
         with self._lock:
             tally, whole, now = self.tally, (self._size, self._checksum), time.time_ns()
             recorded, lost = tally.totals, dict(tally.lost)
             return log_line(self.process, os.getpid(), now, recorded, lost, tally.events, whole, end=end)
 
     def _roll(self) -> None:
-        """Begin the next log: its first line is what is written next."""
+        """Begin the next log: the next line written is its first."""
         self.look_for_room()
-        # The lock before the first line: a reader that sees a log without one takes its writer for dead.
+        # The lock before the first line: a reader takes the writer of a log without a lock for dead.
         if self._alive is None:
             try:
                 self._alive = self.files.lock(f"{self.process}.alive")
@@ -247,14 +246,13 @@ class Journal(Folder):
         self._inner.appendleft((encode(sums), (), 0))
 
     def _look(self, now: float) -> None:
-        """Before a line: begin a log where there is none, or the last is full, or somebody has deleted it.
+        """Begin a log before a line, if there is none, or the last is full or was deleted.
 
-        What is written to a deleted log nobody would find. What was recorded since the last look may have gone there,
-        so it is written again.
+        Lines since the last look may have gone to the deleted log, so they are written again.
         """
         self._next_look, self._look_size = now + LOOK_SECONDS, 0
         try:
-            # Gone or not comes first: a deleted log is not full, and its lines have to be written again.
+            # The deletion first: a deleted log is not full, and its lines have to be written again.
             is_gone = self._size > 0 and not self._overflow.is_holding and self.files.size(self.log) == 0
             if is_gone:
                 self.files.remove(self.log)
@@ -266,7 +264,7 @@ class Journal(Folder):
         if is_gone:
             self._alive = None
             self.restarts += 1
-            # What was deleted is nobody's any more: it is counted from here on.
+            # Deleted events belong to no sum any more: counting starts again here.
             self.tally.clear()
             again = ((unframe(joined(line)[:-1])[1], names, events) for line, names, events in unsure if events != 0)
             self._inner.extendleft(reversed([*again]))
@@ -282,8 +280,8 @@ class Journal(Folder):
             self.look_for_room()
 
     def after_fork(self) -> None:
-        """In the child: a log of its own; the parent's descriptors and lock are left to the parent."""
-        # The child closes its copies of the descriptors; the parent keeps its own, and with them its locks.
+        """Begin the child's own log; the parent keeps its descriptors and lock."""
+        # The child closes its copies of the descriptors; the parent's keep its locks.
         self.files.forget()
         self._begin(self._overflow.max_bytes)
 
@@ -296,7 +294,7 @@ def open_journal(folder: str) -> Journal:
     """The journal of a folder, or the memory journal; one object per folder and process.
 
     Raises:
-        JournalError: the folder cannot be used as it stands.
+        JournalError: the folder cannot be used.
     """
     key = folder if folder == MEMORY else str(Path(folder).expanduser().absolute())
     if key not in _opened:

@@ -1,4 +1,4 @@
-"""Lines as they stand in a file: `crc32 seq json\\n`. Framing, and reading that survives damage at any byte."""
+"""Lines of a log, `crc32 seq json\\n`: framing, and reading that survives damage at any byte."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from eventtree.journal.files import Files
 from eventtree.pace import paced
 
 READ_BYTES = 256 * 1024
-"""One read; a longer line is read on its own."""
+"""Bytes of one read; a longer line gets a larger one."""
 
 
 def frame(seq: int, payload: bytes) -> bytes:
-    """A line: checksum, sequence number and payload. The checksum is of the payload, begun with the number: as good as
-    that of both, in one step.
-    """
+    """A line: checksum, sequence number and payload. The checksum starts from the number and so covers both."""
     return b"%08x %d %b\n" % (crc32(payload, seq), seq, payload)
 
 
@@ -25,10 +23,10 @@ HEX_DIGITS = 8
 
 
 def unframe(line: bytes) -> tuple[int, bytes]:
-    """Sequence number and payload of a line without its newline.
+    """Sequence number and payload of a line, given without its newline.
 
     Raises:
-        ValueError: the checksum does not fit or the form is wrong.
+        ValueError: the checksum or the form is wrong.
     """
     stated, number, payload = line.split(b" ", 2)
     seq = int(number)
@@ -38,8 +36,8 @@ def unframe(line: bytes) -> tuple[int, bytes]:
 
 
 def checksum(data: bytes) -> int:
-    """The checksum of whole lines: all of theirs, by XOR, so that whoever writes a line sums it up once. In each stands
-    its line's number, so that none can be another's.
+    """The checksum of whole lines: the XOR of each one's, so that a writer adds each line once. Each covers its line's
+    number, so no line passes for another.
 
     Raises:
         ValueError: a line is damaged.
@@ -52,7 +50,7 @@ def checksum(data: bytes) -> int:
 
 
 def stretches(files: Files, name: str, size: int) -> Iterator[bytes]:
-    """The first `size` bytes of a log in stretches of whole lines; what follows the last newline is one of its own.
+    """The first `size` bytes of a log in stretches of whole lines; a torn last line is a stretch of its own.
 
     Raises:
         OSError: the disk refuses to read.
@@ -71,32 +69,32 @@ NOTED_DAMAGE = 10_000
 
 
 class Damage:
-    """The damage found in a file, by offset. `lost` counts lines that are gone, by the gaps in the sequence."""
+    """Damage found in a file, by offset. `lost` counts missing lines, by the gaps in the sequence."""
 
     __slots__ = ("bad_lines", "lost", "places")
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Begin without damage."""
         self.bad_lines = 0
         self.lost = 0
         self.places: list[tuple[int, int, int]] = []
-        """Offset, bad lines, lost lines: the first thousands of them."""
+        """Offset, bad lines, lost lines: the first `NOTED_DAMAGE` of them."""
 
     def add(self, offset: int, bad_lines: int, lost: int) -> None:
-        """Something is broken at `offset`."""
+        """Note damage at `offset`."""
         self.bad_lines += bad_lines
         self.lost += lost
         if len(self.places) < NOTED_DAMAGE:
             self.places.append((offset, bad_lines, lost))
 
     def before(self, offset: int) -> tuple[int, int]:
-        """Bad and lost lines that stand before `offset`."""
+        """Bad and lost lines before `offset`."""
         found = [(bad, lost) for at, bad, lost in self.places if at < offset]
         return sum(bad for bad, _ in found), sum(lost for _, lost in found)
 
 
 class Line(NamedTuple):
-    """A whole line: where it stands, and its payload."""
+    """A whole line: its log, place, number and payload."""
 
     name: str
     offset: int
@@ -105,16 +103,14 @@ class Line(NamedTuple):
     payload: bytes
 
 
-_line: Callable[[tuple[str, int, int, int, bytes]], Line] = partial(
-    tuple.__new__, Line
-)  # as the class makes it, sooner
+_line: Callable[[tuple[str, int, int, int, bytes]], Line] = partial(tuple.__new__, Line)  # faster than the class
 
 
 class LineReader:
-    """Follows one file from an offset; each call of `read` yields the whole lines that came since the last."""
+    """Follows one file from an offset; each `read` returns the whole lines appended since the last."""
 
     def __init__(self, files: Files, name: str, offset: int = 0) -> None:
-        """Start at `offset`, which is the start of a line."""
+        """Start at `offset`, the start of a line."""
         self.files = files
         self.name = name
         self.offset = offset
@@ -138,7 +134,7 @@ class LineReader:
         return lines
 
     def last_words(self) -> list[Line]:
-        """The bytes after the last newline of a writer that is gone: a whole line, or a damaged one."""
+        """The last line, without a newline, of a writer that has died: a whole line or a damaged one."""
         data = self.files.read(self.name, self.offset, self.files.size(self.name) - self.offset)
         if not data or b"\n" in data:
             return []

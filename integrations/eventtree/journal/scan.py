@@ -1,10 +1,10 @@
-"""The one way to read the logs: the head and the place of every record, each written before what depends on it.
+"""The one way to read the logs: head and place of every record, in the order its process wrote them.
 
-Delivery, reports, retention, `show`, `export` and `clear` all read by it. What must hold:
-- The logs of one process are read strictly in order, each to its end before the next: a run's close may stand in a
-  later log than its open, and is never seen first.
-- A torn last line counts as damaged once nobody can complete it: its writer has died, or has gone on to the next log.
-- A log that nobody writes any more is read once. So an idle reader costs what is still written, not what ever was.
+Delivery, reports, retention, `show`, `export` and `clear` all use it. What must hold:
+- The logs of one process are read strictly in order, each to its end before the next: a run's close may be in a later
+  log than its open, and is never seen first.
+- A torn last line counts as damaged once its writer has died or has begun the next log: it stays torn.
+- A finished log is read once, so an idle reader costs as much as there are living writers, not old logs.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from eventtree.journal.relayed import addressing, is_collected
 from eventtree.pace import paced
 
 ALIVE_SECONDS = 2.0
-"""A writer is asked this often whether it still lives."""
+"""Seconds between two checks whether a writer is alive."""
 UNKNOWN_SECONDS = 10.0
-"""The logs of writers that were not asked yet are looked at this often."""
+"""Seconds between two looks at the logs of writers that were not checked yet."""
 NAMING = frozenset({record.FEEDBACK, record.VENDORS})
-"""Records that name vendors, whatever run they are about."""
+"""Records that name vendors for any run, not only a root."""
 ASKED_AT_ONCE = 5
 ASK_SECONDS = 0.2
-"""How many writers are asked in one look, and how soon in the next: asking takes their lock, and a journal may hold
+"""Most writers checked at once, and the seconds until the next check: it tries their lock, and a journal may have
 thousands of logs.
 """
 
 
 class Entry(NamedTuple):
-    """A record as a scan sees it: its kind, the run and the tree it is about, and its line."""
+    """A record's head and its line: kind, run and tree."""
 
     kind: str
     run_id: str
@@ -45,11 +45,11 @@ class Entry(NamedTuple):
     line: Line
 
 
-_entry: Callable[[tuple[str, str, str, Line]], Entry] = partial(tuple.__new__, Entry)  # as the class makes it, sooner
+_entry: Callable[[tuple[str, str, str, Line]], Entry] = partial(tuple.__new__, Entry)  # faster than the class
 
 
 class Scan:
-    """Follows all logs of a journal from given offsets; each `read` goes on where the last one stopped."""
+    """Follows all logs of a journal from given offsets; each `read` continues where the last one stopped."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Scan:
     ) -> None:
         """Start in each log at its offset, the start of a line (default: the log's beginning).
 
-        `damage` is what is known to be broken before these offsets: damaged and lost lines by log.
+        `damage` is log → damaged and lost lines before its offset.
         """
         self.journal = journal
         self.clock = clock
@@ -69,30 +69,30 @@ class Scan:
         self._offsets = dict(offsets)
         self._damage = dict(damage)
         self._logs: dict[str, list[str]] = {}
-        """Process → its logs. Left out are processes that have died and whose logs were read."""
+        """Process → its logs, without the processes in `gone`."""
         self._listed: list[str] = []
         self._done: set[str] = set()
-        """Logs that nobody writes any more and that were read to their end."""
+        """Logs that were read to their end after their writer had left them."""
         self.gone: set[str] = set()
-        """Processes that have died and whose logs have all been read."""
+        """Dead processes whose logs have all been read."""
         self._read_until: dict[str, float] = {}
         self._touched: dict[str, None] = {}
-        """Processes whose lines were just read, or are torn: these are asked first whether they live."""
+        """Processes with lines just read, or torn: these are checked first."""
         self._dead: set[str] = set()
         self._asked: dict[str, float] = {}
         self._last_asked = self._last_complete = float("-inf")
         self._addressed = addressing(journal.files)
 
     def read(self, wants_more: Callable[[], bool] = lambda: True, only: str | None = None) -> Iterator[list[Entry]]:
-        """The next stretch of each process's logs (or of `only` that one's); yields nothing when all has been read.
+        """The next stretch of each process's logs (or of the process `only`); yields nothing when all has been read.
 
-        `wants_more` is asked before each stretch.
+        `wants_more` is called before each stretch; False ends the read.
 
         Raises:
-            OSError: the disk refuses; the next call goes on at the same place.
+            OSError: the disk refuses; the next call continues at the same place.
         """
         self._list()
-        # A writer must be known to be dead before its log's end is looked for: it may write until then.
+        # Check the writer before the log's end: a living one may write more after the end was read.
         self._ask()
         for process in self._to_read(only):
             *earlier, newest = self._logs[process]
@@ -101,7 +101,7 @@ class Scan:
             for name in (*earlier, newest):
                 if name in self._done:
                     continue
-                # Nobody appends to it any more: a torn last line will stay torn, and the log is read once.
+                # Its writer has left this log: a torn last line stays torn, and the log is read once.
                 is_left = name != newest or is_dead
                 if not self._at_end(name):
                     if self.journal.is_newer(name):
@@ -116,13 +116,13 @@ class Scan:
                 if is_left:
                     self._done.add(name)
             else:
-                # The time before the look, not after: lines written during it may have been missed.
+                # The time before the read, not after: lines written during it may have been missed.
                 self._read_until[process] = began
                 if is_dead:
                     self._forget(process)
 
     def read_all(self, on_line: Callable[[], None] = lambda: None, only: str | None = None) -> Iterator[Entry]:
-        """Every record there is now, in all logs or in those of `only`; `on_line` is called for each."""
+        """Every record written so far, in all logs or in those of `only`; `on_line` is called for each."""
         more = True
         while more:
             more = False
@@ -133,10 +133,9 @@ class Scan:
                     yield entry
 
     def _to_read(self, only: str | None) -> list[str]:
-        """Processes to look at now: all of them from time to time, in between only processes that are known to write.
+        """Processes to read now: those known to write, and from time to time all.
 
-        So thousands of logs that were read to their end cost next to nothing until their writers are known to
-        have died.
+        Thousands of finished logs so cost next to nothing until their writers are known to be dead.
         """
         if only is not None:
             return [only] if only in self._logs else []
@@ -160,10 +159,10 @@ class Scan:
             process: list(names) for process, names in groupby(listed, process_of) if process not in self.gone
         }
         if self._logs.keys() - known.keys():
-            self._last_complete = float("-inf")  # a new process is looked at at once
+            self._last_complete = float("-inf")  # a new process is read at once
 
     def _revive(self) -> None:
-        """A process elsewhere that was not heard of for long, and taken for dead, may write again."""
+        """Follow again a relayed process that was taken for dead after a long silence and writes again."""
         if self.gone and is_collected(self.journal.files):
             back = {process for process in self.gone if self.journal.is_alive(process)}
             self.gone -= back
@@ -171,28 +170,28 @@ class Scan:
             self._done = {name for name in self._done if process_of(name) not in back}
 
     def _forget(self, process: str) -> None:
-        """Nothing more can come of this process."""
+        """Stop following a dead process whose logs have been read."""
         self.gone.add(process)
         del self._logs[process]
         for known in (self._touched, self._asked):
             known.pop(process, None)
 
     def begin_at(self, offsets: Mapping[str, int], damage: Mapping[str, tuple[int, int]]) -> None:
-        """Begin in each log at the lower of two offsets; only before the first read."""
+        """Begin each log at the lower of its two offsets; call before the first read."""
         for log in list(self._offsets):
             if offsets.get(log, 0) < self._offsets[log]:
                 self._offsets[log] = offsets.get(log, 0)
                 self._damage[log] = damage.get(log, (0, 0))
 
     def read_until(self, processes: Iterable[str] | None) -> float:
-        """The time up to which all that these processes (None: all) wrote has been read; -inf while some never was."""
+        """Time up to which all lines of these processes (None: all) have been read; -inf while one was never read."""
         if processes is None:
             processes = list(self._logs)
         living = (process for process in processes if process not in self.gone)
         return min((self._read_until.get(process, float("-inf")) for process in living), default=float("inf"))
 
     def _ask(self) -> None:
-        """Ask some of the writers whether they live, first the writers of lines that were just read."""
+        """Check whether some of the writers are alive, first the writers of lines just read."""
         now = self.clock()
         if now - self._last_asked < ASK_SECONDS:
             return
@@ -208,24 +207,24 @@ class Scan:
                 self._dead.add(process)
 
     def has_read(self, process: str) -> bool:
-        """Whether all that this process has written so far has been read."""
+        """Whether every line this process has written so far has been read."""
         self._list()
         names = self._logs.get(process, ())
         return all(name in self._done or self._at_end(name) or self.journal.is_newer(name) for name in names)
 
     def lines_read(self, process: str) -> int:
-        """How many lines of a process have been read, of all its logs."""
+        """Number of lines read of a process, in all its logs."""
         readers = (self.readers.get(name) for name in reversed(self._logs.get(process, ())))
         return next((reader.next_seq for reader in readers if reader is not None and reader.next_seq), 0)
 
     def offsets(self) -> dict[str, int]:
-        """Log → how far it has been read; of a log that was not looked at yet, where that will begin."""
+        """Log → offset up to which it has been read, or from which it will be."""
         listed = set(self._listed or self.journal.all_logs())
         begin = {name: offset for name, offset in self._offsets.items() if name in listed}
         return {**begin, **{name: reader.offset for name, reader in self.readers.items()}}
 
     def damage(self, before: Mapping[str, int] | None = None) -> dict[str, tuple[int, int]]:
-        """Log → damaged and lost lines: all that were found, or those before given offsets."""
+        """Log → number of damaged and of lost lines, all or before given offsets."""
         found = dict(self._damage)
         for log, reader in self.readers.items():
             bad, lost = self._damage.get(log, (0, 0))
@@ -240,11 +239,11 @@ class Scan:
             reader = self.readers[name] = LineReader(self.journal.files, name, self._offsets.get(name, 0))
         found: list[Entry] = []
         before = -1
-        # On to the first record: a stretch may hold none (a log's first line before a very long one, what was cleared).
+        # Read on to the first record: a stretch may have none (only a log's first line, or cleared lines).
         while not found and before != reader.offset:
             before = reader.offset
             lines = reader.read()
-            # A torn end is given up only after all whole lines were read.
+            # Read the torn last line only after all whole lines.
             if is_left and before == reader.offset:
                 lines = reader.last_words()
             found = [
@@ -261,9 +260,9 @@ class Scan:
 
 
 def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> Entry | None:
-    """A line as a scan sees it; None for a line that is whole and yet no record of ours.
+    """The entry of a line; None if its payload is no record of ours.
 
-    `addressed` makes the record of a root, or feedback, name whom it is for here (`relayed.py`).
+    `addressed` puts a collector's vendors into a relayed record that names vendors (`relayed.py`).
     """
     try:
         kind, run_id, tree_id = record.head(line.payload)
@@ -275,12 +274,12 @@ def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> E
 
 
 def entries_in(journal: Journal, log: str) -> Iterator[Entry]:
-    """Every record in the whole lines of one log, from its beginning."""
+    """Every record of one log's whole lines, from its beginning."""
     return entries_of(LineReader(journal.files, log))
 
 
 def entries_of(reader: LineReader) -> Iterator[Entry]:
-    """Every record in the whole lines from where a reader stands."""
+    """Every record of the whole lines from a reader's offset on."""
     addressed = addressing(reader.files)
     while lines := reader.read():
         yield from filter(None, (entry_of(line, addressed) for line in lines))

@@ -1,4 +1,4 @@
-"""Where the lines of each tree stand in the logs, and its state by their heads; its contents stay on disk."""
+"""Each tree's lines in the logs, and its state by their heads; its contents stay on disk."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from eventtree.pace import let_go, paced
 from eventtree.record import CLOSE, OPEN, Refs
 
 PARTS = b'"parts":'
-"""What stands in the close of a root whose runs were handed on; contents may hold it too, so it is only a hint."""
+"""Key in the close of a root whose runs were handed on. Contents may have it too, so it is only a hint."""
 PINNED_BYTES = 64 * 1024 * 1024
 PINNED_SECONDS = 86_400.0
-"""A tree that holds back more than this goes out as it is."""
+"""An open tree larger or older than this is sent unfinished."""
 Place = tuple[str, int, int]
-"""A line: its log, its offset, its length."""
+"""A line: log, offset and length."""
 NEAR_BYTES = 32 * 1024
-"""Records of a tree no further apart than this are read together."""
+"""Most bytes between two lines of a tree that are read together."""
 
 
 @dataclass(slots=True, eq=False)
 class LoggedTree:
-    """One tree by the heads of its records: who gets it, and whether it is finished."""
+    """One tree by the heads of its records: its vendors, and whether it is finished."""
 
     id: str
     late: bool = False
-    """It holds only lines that were recorded after the rest of the tree was sent."""
+    """It has only lines recorded after the rest of the tree was sent."""
     is_resumed: bool = False
-    """Some vendor has settled a tree of this id before: unless its root opens here, nothing but a part may come."""
+    """A vendor has settled a tree of this id before: unless its root opens here, only a part may come."""
     vendors: Refs | None = None
-    """None until its root's record has been seen."""
+    """None until its root's record has been read."""
     events: int = 0
     open: dict[str, str] = field(default_factory=dict)
     """Run → the log in which it opened."""
@@ -47,35 +47,35 @@ class LoggedTree:
     since: float = 0.0
     closed_at: float = 0.0
     places: dict[str, array[int]] = field(default_factory=dict)
-    """Log → offset and length of each line there, one after the other: a tree may have many."""
+    """Log → offset and length of each line there, in one flat array: a tree may have many."""
     parts: dict[str, Refs | None] = field(default_factory=dict)
-    """Parts that other processes added: the first run of each → the vendors of its process."""
+    """Parts added by other processes: first run of each → vendors of its process."""
     parts_open: set[str] = field(default_factory=set)
     handed_on: int = 0
-    """How often runs of the tree were handed on: so many parts may come."""
+    """How often runs of the tree were handed on to another process: as many parts may come."""
     joined: int = 0
-    joined_told: int = 0
-    """The same as the closes of parts say it."""
+    joined_stated: int = 0
+    """Events of parts, by the sums in their closes."""
     dropped: tuple[int, str] | None = None
     """Events that were accepted but never recorded, and why."""
     takers: int = 0
-    """Consumers that will ask for its fold."""
+    """Number of consumers that will take its fold."""
     kept: list[bytes] | None = None
-    """What all `lines` hold, where that is kept (`KeptLines`)."""
+    """Payloads of all `lines`, while `KeptLines` keeps them."""
 
     @property
     def records(self) -> int:
-        """How many lines it has."""
+        """Number of its lines."""
         return sum(map(len, self.places.values())) // 2
 
     @property
     def has_runs(self) -> bool:
-        """Whether there is more of it than feedback, or the count of what somebody has cleared."""
+        """Whether the tree has more than feedback and the count of cleared events."""
         is_counted = self.dropped is not None and self.dropped[1] != "by_user"
         return bool(self.events or self.ended or self.root_opened or self.root_closed or is_counted)
 
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
-        """Take one more record of the tree; the clock says when it was seen."""
+        """Add one record of the tree; `clock` gives the time it was read."""
         kind, run_id, _, (name, offset, length, _, payload) = entry
         places = self.places.get(name)
         if places is None:
@@ -111,12 +111,12 @@ class LoggedTree:
             return
         if kind == record.DROP:
             events, reason = record.dropped_by(entry)
-            # Less what was read before somebody cleared it; what another process added may have come since.
+            # Without events read before the tree was cleared; parts of other processes may have come since.
             joined = record.count_in(entry, "joined")
             known = 0 if self.dropped is None else self.dropped[0]
             before = known if self.is_part else record.count_in(entry, "before")
             rest = max(0, before + events - joined - self.events + self.joined) + max(0, joined - self.joined)
-            self.dropped, self.joined_told = (rest, reason), self.joined_told + joined
+            self.dropped, self.joined_stated = (rest, reason), self.joined_stated + joined
         self.handed_on += record.count_in(entry, "parts") if has_parts else 0
 
     def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
@@ -134,41 +134,41 @@ class LoggedTree:
         elif kind == CLOSE and run_id in self.parts_open:
             self.parts_open.discard(run_id)
             self.closed_at = max(self.closed_at, now)
-            self.joined_told += record.events_of(entry)
+            self.joined_stated += record.events_of(entry)
             self.handed_on += record.count_in(entry, "parts")
 
     @property
     def lines(self) -> Iterator[Place]:
-        """Each line."""
+        """Place of each line."""
         for log, places in self.places.items():
             each = iter(places)
             yield from ((log, offset, length) for offset, length in zip(each, each, strict=True))
 
     @property
     def spans(self) -> dict[str, int]:
-        """Log → where the tree's last line ends there."""
+        """Log → end of the tree's last line there."""
         return {log: places[-2] + places[-1] for log, places in self.places.items()}
 
     @property
     def joined_events(self) -> int:
-        """Events of parts, which their processes have counted for no vendor; also those whose records are damaged."""
-        return max(self.joined, self.joined_told)
+        """Events of parts, also with damaged records. Their own processes count them for no vendor."""
+        return max(self.joined, self.joined_stated)
 
     @property
     def recorded(self) -> int:
-        """How many events were recorded: opened, closed though the start is damaged, or only counted."""
-        if self.dropped is not None:  # those that ended after somebody cleared the tree are counted with it
+        """Number of events recorded: opened, closed with a damaged open, or only counted."""
+        if self.dropped is not None:  # which counts runs that ended after the tree was cleared, too
             return self.events + self.dropped[0]
         return self.events + (0 if self.late else len(self.ended))
 
     @property
     def is_apart(self) -> bool:
-        """Whether it holds parts only: the rest of the tree is in no log that was read."""
+        """Whether it has parts only: the rest of the tree is in no log read so far."""
         return bool(self.parts) and not (self.root_opened or self.root_closed or self.dropped or self.late)
 
     @property
     def refs(self) -> Refs | None:
-        """The vendors it goes to: its root's; of parts alone, those of their processes."""
+        """The vendors to send it to: its root's, or those of its parts' processes if it has parts only."""
         if not self.is_apart:
             return self.vendors
         found = [ref for refs in self.parts.values() for ref in refs or ()]
@@ -176,16 +176,16 @@ class LoggedTree:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it will be due before long."""
+        """Whether the tree will soon be due."""
         return self.root_closed or ((self.late or self.is_apart) and not self.parts_open)
 
     @property
     def lacks_parts(self) -> bool:
-        """Whether other processes may yet add to it, or have the rest of it."""
+        """Whether another process may still add a part, or has the rest of the tree."""
         return self.is_apart or len(self.parts) < self.handed_on
 
     def is_left(self, gone: Set[str]) -> bool:
-        """Whether nobody lives who could end it: of a tree of several processes, those whose runs are open."""
+        """Whether every process that could end the tree is dead: its writers, or with parts those with open runs."""
         left = {process_of(log) for log in self.open.values()} if self.parts else set[str]()
         return (left or self.processes) <= gone
 
@@ -196,21 +196,21 @@ class LoggedTree:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every run has opened and closed here: nothing more can be expected of the tree."""
+        """Whether every run has opened and closed here, so that nothing more can come."""
         is_closed = self.root_opened and self.root_closed and not self.open and not self.ended
         return is_closed and not self.lacks_parts
 
     @property
     def is_part(self) -> bool:
-        """Whether its root cannot be expected to open or close here any more."""
+        """Whether its root will not open or close here any more."""
         return self.late or (self.is_resumed and not self.root_opened)
 
     def is_due(self, now: float, read_until: float, grace: float) -> bool:
         """Whether the tree is finished, or has waited long enough.
 
-        `read_until` is the time up to which all its writers' logs have been read (of one that lacks parts, all logs).
-        What a tree still lacks may stand in what has not been read, however long that takes, so only time up to then
-        counts as waiting. A part that came late, or alone, is waited for to its end like any run.
+        `read_until` is the time up to which all its writers' logs have been read (all logs, if it lacks parts). Only
+        time up to then counts as waiting: missing records may be in lines not read yet, however long that takes. A
+        part that came late, or alone, must end like any run.
         """
         if self.dropped is not None:
             return True
@@ -225,45 +225,45 @@ class LoggedTree:
 
 
 KEPT_BYTES = 16 * 1024 * 1024
-"""Bytes of what was read that are kept."""
+"""Most bytes of lines kept in memory."""
 CLEARED = "cleared"
-"""File that grows with each clearing: what was read of the logs before is not to be shown any more."""
+"""File that grows with each clearing. Lines read before it must not be shown any more."""
 
 
 class KeptLines:
-    """What was read and waits for its tree to be due: so a line is read and checked once, and parsed with its tree.
+    """Lines kept until their tree is due: each is read and checked once, and parsed with its tree.
 
-    As bytes: objects would take a few times as much, and hold up the collector. They are bounded; the oldest trees give
-    way, and what was read before somebody cleared something. Those are read again from the logs.
+    They are kept as bytes: objects would take a few times as much, and slow garbage collection. Over the bound the
+    oldest trees are dropped, and after a clearing all; their lines are read again from the logs.
     """
 
     def __init__(self, journal: Journal, most: int = KEPT_BYTES) -> None:
-        """Keep at most so many bytes."""
+        """Keep at most `most` bytes."""
         self.journal = journal
         self.most = most
         self.size = 0
         self.cleared = 0
         self._trees: dict[int, LoggedTree] = {}
-        """By the identity of the logged tree, which the entry keeps alive."""
+        """By `id` of the tree, which the entry keeps alive."""
 
     def begin(self, tree: LoggedTree) -> None:
-        """Keep what a tree takes from here on, which is all of it."""
+        """Keep the lines a tree adds from here on: it must have none yet."""
         tree.kept = []
         self._trees[id(tree)] = tree
 
     def bound(self) -> None:
-        """Let the oldest trees give way where there is too much; after each stretch that was read."""
+        """Drop the oldest trees' lines over the bound; call after each stretch."""
         while self.size > self.most:
             self.drop(next(iter(self._trees.values())))
 
     def take(self, tree: LoggedTree) -> list[bytes]:
-        """What the lines of a tree hold, which is not kept any longer; nothing where they have to be read."""
+        """Hand out the payloads of a tree's lines and forget them; empty if they have to be read."""
         kept, tree.kept = tree.kept, None
         self.drop(tree)
         return kept or []
 
     def drop(self, tree: LoggedTree) -> None:
-        """Keep nothing of a tree."""
+        """Drop a tree's lines."""
         if self._trees.pop(id(tree), None) is not None:
             self.size -= tree.size
         if tree.kept is not None:
@@ -271,7 +271,7 @@ class KeptLines:
             tree.kept = None
 
     def has_cleared(self) -> bool:
-        """Whether something was cleared since the last look: then nothing that was read before is kept."""
+        """Whether anything was cleared since the last call. If so, all kept lines are dropped."""
         size = self.journal.files.size(CLEARED)
         if size == self.cleared:
             return False
@@ -282,14 +282,14 @@ class KeptLines:
 
 
 ROOT_KINDS = frozenset({OPEN, CLOSE, record.VENDORS, record.DROP})
-"""Records of a root that say where its tree goes, or that it has ended."""
+"""Records of a root that name its vendors or end its tree."""
 
 
 NOWHERE = array("q")
 
 
 def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
-    """Two parts of a tree as one, where the first has not gone out yet."""
+    """Two parts of a tree as one, if the first has not been sent yet."""
     dropped = [one.dropped for one in (first, second) if one.dropped is not None]
     return LoggedTree(
         first.id, late=first.late, is_resumed=first.is_resumed,
@@ -305,14 +305,14 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
         dropped=(sum(events for events, _ in dropped), dropped[0][1]) if dropped else None,
         parts=first.parts | second.parts,
         parts_open=(first.parts_open - second.ended) | second.parts_open, handed_on=first.handed_on + second.handed_on,
-        joined=first.joined + second.joined, joined_told=first.joined_told + second.joined_told,
+        joined=first.joined + second.joined, joined_stated=first.joined_stated + second.joined_stated,
     )  # fmt: skip
 
 
 def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) -> LoggedTree | None:
-    """The lines of a tree that are not settled, as a late part; None if there are none.
+    """The unsettled lines of a tree, as a late part; None without any.
 
-    `settled` says up to where its lines are, by log.
+    `settled` is log → offset up to which its lines are settled.
     """
     if not any(places[0] < settled.get(log, 0) for log, places in tree.places.items()):
         return tree
@@ -331,7 +331,7 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
 
 
 def entry_at(journal: Journal, line: Place) -> Entry | None:
-    """The record of a line; None where that was damaged meanwhile."""
+    """The record of a line; None if it has been damaged meanwhile."""
     log, offset, length = line
     try:
         seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
@@ -341,10 +341,10 @@ def entry_at(journal: Journal, line: Place) -> Entry | None:
 
 
 def load(journal: Journal, lines: Iterable[Place]) -> Iterator[record.Record]:
-    """The records at `lines`; what was deleted or damaged meanwhile is left out.
+    """The records at `lines`, without lines deleted or damaged meanwhile.
 
     Raises:
-        OSError: the disk refuses to read what is there; another time it may not.
+        OSError: the disk refuses to read; a retry may succeed.
     """
     for name, start, end, group in _neighbours(lines):
         data = journal.files.read(name, start, end - start)
@@ -357,13 +357,13 @@ def load(journal: Journal, lines: Iterable[Place]) -> Iterator[record.Record]:
 
 
 def bytes_at(journal: Journal, lines: Iterable[Place]) -> Iterator[bytes]:
-    """The bytes of `lines` and of what little stands between them."""
+    """The bytes of `lines` and of the short gaps between them."""
     for name, start, end, _ in _neighbours(lines):
         yield journal.files.read(name, start, end - start)
 
 
 def trees_in(journal: Journal) -> dict[str, LoggedTree]:
-    """Every tree of the journal, in the order they opened; feedback stands among a tree's lines."""
+    """Every tree of the journal, in the order they opened, with its feedback's lines."""
     found: dict[str, LoggedTree] = {}
     for entry in Scan(journal).read_all():
         tree = found.get(entry.tree_id)
@@ -380,9 +380,9 @@ def find_trees(
     *,
     with_feedback: bool = False,
 ) -> dict[str, LoggedTree]:
-    """Id of an event or of a tree → its whole tree, as far as the logs have it. Reads all logs: only for rare work.
+    """Id of an event or a tree → its whole tree, as far as the logs have it. Reads all logs: only for rare work.
 
-    Feedback stands among a tree's lines only where it is asked for.
+    `with_feedback` includes the lines of a tree's feedback.
     """
     ids = set(wanted)
     tree_of: dict[str, str] = {}
@@ -397,7 +397,7 @@ def find_trees(
 
 
 def _mentioning(journal: Journal, ids: set[str], on_line: Callable[[], None]) -> Iterator[Entry]:
-    """Records of the logs in which one of these ids stands: one search through a log's bytes spares reading it."""
+    """Records of the logs that contain one of these ids. A search through its bytes spares parsing any other log."""
     needles = [one.encode("utf-8", "replace") for one in ids]
     for name in journal.logs() if needles else ():
         for lines in stretches(journal.files, name, journal.files.size(name)):
@@ -414,7 +414,7 @@ def _mentioning(journal: Journal, ids: set[str], on_line: Callable[[], None]) ->
 def _neighbours(
     lines: Iterable[tuple[str, int, int]],
 ) -> Iterator[tuple[str, int, int, list[tuple[int, int]]]]:
-    """Lines that stand close together in one log, as one stretch to read: `(log, start, end, [(offset, length)])`."""
+    """Groups of close lines in one log, each for one read: `(log, start, end, [(offset, length)])`."""
     name, start, end, group = "", 0, 0, list[tuple[int, int]]()
     for log, offset, length in lines:
         if log != name or offset - end > NEAR_BYTES or offset < end or end - start > READ_BYTES:
