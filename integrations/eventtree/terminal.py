@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult, group
@@ -89,7 +90,8 @@ class TreeView:
         began, *whose = words.about(self.tree)
         head = Text.assemble(("tree ", "dim"), (shown(self.tree.id), "bold"), ("  ", ""))
         yield head.append(f"{began}  {shown(', '.join(whose))}".rstrip(), "dim")
-        yield self._table(options.max_width)
+        headings = (*HEADINGS[:-1], HEADINGS[-1] if options.max_width >= ROOMY else SHORT_HEADING)
+        yield Grid(headings, [_row(depth, event) for depth, event in self.drawn.walk()], right=range(2, 6))
         if self.contents == "whole":
             yield from (event_view(event) for _, event in self.drawn.walk())
         elif self.contents == "short":
@@ -105,20 +107,6 @@ class TreeView:
         more = f"; {hidden} events of the framework's plumbing not shown" if hidden else ""
         yield Text(f"sum: {words.number(self.tree.total_tokens)} tokens, {words.cost_of(self.tree)}{more}", "dim")
 
-    def _table(self, room: int) -> Table:
-        rows = [_row(depth, event) for depth, event in self.drawn.walk()]
-        headings = [*HEADINGS[:-1], HEADINGS[-1] if room >= ROOMY else SHORT_HEADING]
-        widths = [max(len(heading), *(len(row[column]) for row in rows)) for column, heading in enumerate(headings)]
-        table = _table()
-        left = max(NARROWEST_NAME, room - sum(widths[1:]) - len(widths[1:]))
-        table.add_column(headings[0], no_wrap=True, overflow="ellipsis", width=min(widths[0], left))
-        for heading, width in zip(headings[1:], widths[1:], strict=True):
-            justify: Any = "left" if heading == "status" else "right"
-            table.add_column(heading, justify=justify, no_wrap=True, min_width=width)
-        for row in rows:
-            table.add_row(*row)
-        return table
-
 
 class RowsView:
     """Trees, one a line, as the index lists them."""
@@ -131,7 +119,7 @@ class RowsView:
         """A table."""
         is_roomy = options.max_width >= ROOMY
         headings = ["tree", "began", "name", "status", "events", "tokens", "cost", "duration"]
-        yield table_of([*headings, *(("session", "user") if is_roomy else ())], [
+        yield Grid([*headings, *(("session", "user") if is_roomy else ())], [
             self._cells(row)[: None if is_roomy else len(headings)] for row in self.rows
         ], right=range(4, 8))  # fmt: skip
 
@@ -169,7 +157,7 @@ def event_view(event: Event) -> RenderResult:
 def drawn(table: words.Table) -> Group:
     """A table of texts and numbers, and the note below it."""
     cells = [tuple(Text(shown("" if cell is None else cell)) for cell in row) for row in table.rows]
-    return Group(table_of(table.headings, cells), *([Text(shown(table.note), "dim")] if table.note else ()))
+    return Group(Grid(table.headings, cells), *([Text(shown(table.note), "dim")] if table.note else ()))
 
 
 @group()
@@ -177,15 +165,12 @@ def report_view(report: Report, requests: Mapping[str, tuple[int, int]] | None =
     """A report: each vendor's sums in a line. `requests` adds how many requests each vendor took and refused."""
     yield Text(f"{report.events} events in {shown(report.journal)}", overflow="ignore", no_wrap=True)
     if report.vendors:
-        table = _table()
-        table.add_column("vendor", no_wrap=True, min_width=max(map(len, report.vendors)))
-        for heading in ("accepted", "delivered", "waiting", "dead", *(("requests", "refused") if requests else ())):
-            table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-        table.add_column("dropped")
+        counts = ("accepted", "delivered", "waiting", "dead", *(("requests", "refused") if requests else ()))
+        rows = []
         for label, sums in report.vendors.items():
             numbers = (sums.accepted, sums.delivered, sums.waiting, sums.dead, *(requests or {}).get(label, ()))
-            table.add_row(Text(label), *map(str, numbers), _state(sums))
-        yield table
+            rows.append((Text(label), *map(Text, map(str, numbers)), _state(sums)))
+        yield Grid(("vendor", *counts, "dropped"), rows, right=range(1, 1 + len(counts)))
     else:
         yield Text("No vendor: recorded locally.")
     yield from map(Text, words.report_notes(report))
@@ -193,7 +178,8 @@ def report_view(report: Report, requests: Mapping[str, tuple[int, int]] | None =
 
 def _state(sums: VendorTotals) -> Text:
     """A vendor's dropped events by reason, its feedback, and its problems."""
-    state = Text(shown(", ".join(f"{reason} {count}" for reason, count in sums.dropped.items())) or "0")
+    dropped = ", ".join(f"{reason} {count}" for reason, count in sums.dropped.items())
+    state = Text(shown(dropped) or "0", no_wrap=False, overflow="fold")
     if sums.feedback:
         fates = ", ".join(f"{fate} {count}" for fate, count in sums.feedback.items())
         state.append(f"  feedback: {fates}", "dim")
@@ -214,22 +200,43 @@ def _state(sums: VendorTotals) -> Text:
     return state
 
 
-def table_of(headings: Sequence[str], rows: Sequence[Sequence[Text]], right: Container[int] = ()) -> Table:
-    """A table with one line for each row. In a narrow terminal long texts are cut, numbers never."""
-    table = _table()
-    for at, heading in enumerate(headings):
-        longest = max((len(row[at]) for row in rows), default=0)
-        table.add_column(
-            Text(shown(heading)), no_wrap=True, overflow="ellipsis", justify="right" if at in right else "left",
-            min_width=max(longest, min(len(heading), NUMBERS)) if longest <= NUMBERS + 2 else NUMBERS,
-        )  # fmt: skip
-    for row in rows:
-        table.add_row(*row)
-    return table
+@dataclass(frozen=True)
+class Grid:
+    """A table with one line for each row. In a narrow terminal long texts are cut and last columns left out, but no
+    number is cut; rich alone would take as much from every column, so that the narrow ones vanish.
+    """
 
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    right: Container[int] = ()
 
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A table as wide as its cells, or as its console."""
+        table = Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
+        widths = self._widths(options.max_width)
+        for at, width in enumerate(widths):
+            justify: Any = "right" if at in self.right else "left"
+            heading = Text(shown(self.headings[at]))
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", width=width, justify=justify)
+        for row in self.rows:
+            table.add_row(*row[: len(widths)])
+        yield table
+
+    def _widths(self, room: int) -> list[int]:
+        """The widths of the columns that there is room for, with a space between two."""
+        whole, least = [], []
+        for at, heading in enumerate(self.headings):
+            longest = max((row[at].cell_len for row in self.rows), default=0)
+            is_long = longest > NUMBERS + 2
+            kept = min(longest, NARROWEST_NAME) if at == 0 else 0 if is_long else longest
+            whole.append(min(room, max(longest, len(heading))))
+            least.append(min(room, max(kept, min(len(heading), NUMBERS))))
+        while sum(least) + len(least) - 1 > room:
+            least.pop()
+        widths = whole[: len(least)]
+        while sum(widths) + len(widths) - 1 > room:
+            widths[max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))] -= 1
+        return widths
 
 
 def _row(depth: int, event: Event) -> tuple[Text, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.cells import cell_len
+from rich.console import Console
 
 from eventtree import example, feedback
 from eventtree.cli.main import main
@@ -17,7 +20,7 @@ from eventtree.journal import DiskFiles, Journal, open_journal
 from eventtree.journal import journal as journal_module
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
-from eventtree.vendors import HoneyHive
+from eventtree.vendors import HoneyHive, Nebuly
 from tests.cli.test_foreign import on_a_terminal
 from tests.trees import new_id, record_tree
 
@@ -97,6 +100,36 @@ def test_ls_gives_a_line_a_tree_and_takes_words(ids: dict[str, str]) -> None:
     rows = [json.loads(line) for line in run("ls", "--json").splitlines()]
     assert [row["id"] for row in rows] == [ids["failed"], ids["good"]]
     assert "There are more: --last 10" in run("ls", "--last", "1")
+
+
+def test_a_narrow_terminal_cuts_long_texts_and_no_number(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(deliver=False, vendors=[HoneyHive(api_key="key"), Nebuly(api_key="key")], session="s" * 80)
+    with example(experiment="night", datapoint_id="row-7", expected="ŝ" * 70):
+        feedback(record_tree(pipeline, question="日本語 " * 30), score=0.123456)
+    broken = new_id()
+    recorder.open(pipeline, broken, None, kind=Kind.CHAIN, name="long name " * 20, inputs={})
+    recorder.close(pipeline, broken, error=KeyError("7"), status=Status.ERROR)
+
+    def drawn(columns: int, *arguments: str) -> str:
+        out = Console(width=columns, file=StringIO(), color_system=None)
+        monkeypatch.setattr("eventtree.cli.show.console", lambda: out)
+        run(*arguments)
+        return out.file.getvalue()
+
+    for arguments, headings in (
+        (("ls",), ("tree", "status", "tokens", "cost", "duration")),
+        (("report",), ("vendor", "accepted", "delivered", "waiting", "dead", "dropped")),
+        (("experiment", "night"), ("row", "input", "score", "cost", "duration", "tree")),
+        (("show",), ("event", "status", "tokens", "cost", "duration")),
+    ):
+        whole = set(drawn(400, *arguments).split())
+        assert whole.issuperset(headings)
+        for columns in range(20, 100, 6):
+            lines = drawn(columns, *arguments).splitlines()
+            assert max(map(cell_len, lines)) <= columns
+            numbers = {word for line in lines for word in line.split() if re.fullmatch(r"\$?\d[\d,]*\.\d*", word)}
+            assert numbers <= whole, (columns, arguments)
+        assert set(drawn(80, *arguments).split()).issuperset(headings)
 
 
 def test_a_wrong_word_or_option_says_what_was_meant(ids: dict[str, str]) -> None:
