@@ -1,10 +1,10 @@
 """HTTP/1.1 on sockets that are kept open: h11, the protocol library below httpx, on a protocol of asyncio's.
 
-    Connections.ask ──▶ one that is idle, or new ──▶ request ──▶ the answer's head, its body in pieces ──▶ idle, or cut
+    Connections.ask ──▶ an idle or new one ──▶ request ──▶ the answer's head, its body in pieces ──▶ idle, or cut
 
-What httpx has between its transport and h11 (a pool, a second set of models, anyio's streams) is three quarters of the
-work of a small request. Delivery needs none of it: one request at a time on a connection, to one vendor, as it is.
-h11 reads what comes back. It is told of each request that there is one; the few lines of its head are written here.
+httpx's layers above h11 (a pool, a second set of models, anyio's streams) are three quarters of the work of a small
+request. Delivery needs none of them: it sends one finished request at a time on a connection. h11 reads the answers;
+the few lines of a request's head are written here, and h11 only follows its state.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import h11
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the 60 s after which load balancers drop it."""
 HEAD_BYTES = 100 * 1024
-"""A larger block of headers is refused."""
+"""Most bytes of an answer's headers; more are refused."""
 AHEAD_BYTES = 256 * 1024
-"""Received and not asked for yet: beyond this nothing more is taken off the socket."""
+"""Received bytes beyond which the socket is not read until some are used."""
 TOGETHER_BYTES = 64 * 1024
 """A body up to this size leaves in one piece with its headers."""
 SHORT = 0.05
-"""Seconds: whoever has been idle for longer may have been left, which the loop has not seen yet."""
+"""Idle seconds after which the server may have closed a connection without the loop's notice."""
 NEXT_ADDRESS = 0.25
-"""Seconds before the host's next address is tried beside one that does not answer (RFC 8305)."""
+"""Seconds before the host's next address is tried while one does not answer (RFC 8305)."""
 
 
 class ConnectError(OSError):
@@ -40,11 +40,11 @@ class ConnectTimeout(TimeoutError):  # noqa: N818  (as httpx calls it)
 
 
 class ReadError(OSError):
-    """The connection broke before its answer was there."""
+    """The connection broke before the answer was complete."""
 
 
 class Origin(NamedTuple):
-    """The server that a request is for."""
+    """A request's server."""
 
     scheme: str
     host: str
@@ -55,10 +55,10 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Connections:
-    """Connections to any hosts; belongs to the event loop it is first used in."""
+    """Connections to any hosts. Belongs to the event loop that first uses them."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
-        """`context` is asked for once there is a host that wants TLS."""
+        """Hold no connection yet; `context` is called for the first TLS host."""
         self._make_context = context
         self.idle: dict[Origin, list[Connection]] = {}
         self.open: set[Connection] = set()
@@ -66,13 +66,13 @@ class Connections:
     async def ask(
         self, origin: Origin, method: str, head: bytes, content: bytes, timeout: float | None
     ) -> tuple[Connection, int, Headers]:
-        """Send a request, its head as it stands; returns status and headers of the answer once they are there, and the
-        connection, which has its body and wants to be closed. `timeout` is for connecting.
+        """Send a request with its head as given; returns the connection, and the answer's status and headers. The
+        caller reads the body from the connection and closes it. `timeout` is for connecting.
 
         Raises:
             ConnectError, ConnectTimeout: nothing was sent.
             ReadError: the connection broke.
-            h11.RemoteProtocolError: what came back is no HTTP.
+            h11.RemoteProtocolError: the answer is no HTTP.
         """
         connection = await self._idle_one(origin) or await self._connected(origin, timeout)
         try:
@@ -94,7 +94,7 @@ class Connections:
             return None
         now = asyncio.get_running_loop().time()
         if now - idle[-1].idle_since > SHORT:
-            await asyncio.sleep(0)  # the loop looks at its sockets: what a server has closed meanwhile is known then
+            await asyncio.sleep(0)  # the loop polls its sockets and sees which ones a server has closed
         while idle:
             connection = idle.pop()
             if connection.is_fresh(now):
@@ -126,10 +126,10 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One socket, and how far HTTP has got on it."""
+    """One socket, and the state of HTTP on it."""
 
     def __init__(self, origin: Origin, all_of_them: Connections) -> None:
-        """Stand among all that are open until the socket is gone."""
+        """Prepare for a socket; `all_of_them` lists the connection while it is open."""
         self.lost = asyncio.Event()
         self._origin = origin
         self._all = all_of_them
@@ -141,27 +141,27 @@ class Connection(asyncio.Protocol):
         self._is_full = False
         self._news = asyncio.Event()
 
-    # -- what the loop calls: the socket's side ---------------------------------------------------------------------
+    # -- callbacks of the loop: the socket's side -------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        """Begin."""
+        """List the connection as open."""
         self._transport: asyncio.Transport = transport
         self._all.open.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what has come; no more is read while much is there."""
+        """Keep received bytes; stop reading the socket while there are many."""
         self._received += data
         if len(self._received) > AHEAD_BYTES:
             self._transport.pause_reading()
         self._news.set()
 
     def eof_received(self) -> None:
-        """Nothing more will come."""
+        """Note that no more bytes will come."""
         self._has_ended = True
         self._news.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Nothing more will come or go. What came before is still read: it may be the answer (a 413)."""
+        """Note the loss. Bytes received before are still read: they may be the answer (a 413)."""
         self._error = error
         self._is_full = False
         self._all.open.discard(self)
@@ -169,19 +169,19 @@ class Connection(asyncio.Protocol):
         self.eof_received()
 
     def pause_writing(self) -> None:
-        """Wait until the other side has taken more."""
+        """Wait until the server has taken more."""
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Stop waiting for the server."""
         self._is_full = False
         self._news.set()
 
     # -- one request and its answer ---------------------------------------------------------------------------------
 
     async def ask(self, method: str, head: bytes, content: bytes) -> tuple[int, Headers]:
-        """Send a request, and read status and headers of its answer."""
-        for event in told(method):
+        """Send a request, and read its answer's status and headers."""
+        for event in h11_events(method):
             self._http.send(event)
         if len(content) <= TOGETHER_BYTES:
             self._transport.write(head + content)
@@ -189,10 +189,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(head)
             self._transport.write(content)
         while self._is_full or not (self._received or self._has_ended):
-            await self._heard()  # h11 is asked once there is something to read
+            await self._wait()  # h11 reads only once there are bytes
         self._take()
         event = await self._event()
-        while not isinstance(event, h11.Response):  # 100, 103: the answer is still to come
+        while not isinstance(event, h11.Response):  # 100, 103: the answer comes later
             event = await self._event()
         return event.status_code, event.headers
 
@@ -200,16 +200,16 @@ class Connection(asyncio.Protocol):
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece of the answer's body; it stops behind the last, if that is whole."""
+        """The next piece of the answer's body; ends after the last piece of a complete body."""
         event = await self._event()
         if not isinstance(event, h11.Data):
             raise StopAsyncIteration
         return bytes(event.data)
 
     async def aclose(self) -> None:
-        """Wait for another request, where this one and its answer are over and both sides keep the connection."""
+        """Make the connection idle if request and answer are complete and both sides keep it; else cut it."""
         is_over = self._http.our_state is self._http.their_state is h11.DONE
-        # What has come behind the answer would be taken for that to the next request.
+        # Bytes after the answer would be taken for the next request's answer.
         if self._has_ended or not is_over or self._http.trailing_data[0]:
             self.cut()
             return
@@ -218,23 +218,23 @@ class Connection(asyncio.Protocol):
         self._all.idle.setdefault(self._origin, []).append(self)
 
     def is_fresh(self, now: float) -> bool:
-        """Whether a connection that was idle can be used: nobody has closed it, or spoken unasked."""
+        """Whether an idle connection can be used: not closed, no unasked bytes, not idle too long."""
         return not (self._has_ended or self._received) and now - self.idle_since < KEEPALIVE
 
     def cut(self) -> None:
-        """Give the connection up."""
+        """Abort the connection."""
         self._transport.abort()
 
     async def _event(self) -> Any:
-        """The next event of the protocol."""
+        """h11's next event."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             while not (self._received or self._has_ended):
-                await self._heard()
+                await self._wait()
             self._take()
         return event
 
     def _take(self) -> None:
-        """Hand what was received to the protocol; nothing is the end of the stream."""
+        """Give received bytes to h11; none mean the end of the stream."""
         if self._error is not None and not self._received:
             raise ReadError(str(self._error)) from self._error
         self._http.receive_data(bytes(self._received))
@@ -242,12 +242,12 @@ class Connection(asyncio.Protocol):
         if not self._has_ended:
             self._transport.resume_reading()
 
-    async def _heard(self) -> None:
+    async def _wait(self) -> None:
         self._news.clear()
         await self._news.wait()
 
 
 @cache
-def told(method: str) -> tuple[Any, Any]:
-    """A request as far as h11 has to know of it: what comes back, and what may follow, depends on the method alone."""
+def h11_events(method: str) -> tuple[Any, Any]:
+    """A request's events for h11's state. Only the method matters there: it decides how an answer is read."""
     return h11.Request(method=method, target="/", headers=[("Host", "-")]), h11.EndOfMessage()

@@ -1,19 +1,18 @@
 """One HTTP exchange, bounded in time and bytes. The only file that knows httpx.
 
-A request goes straight to our own connections (connection.py), or through httpx's transport, which knows proxies,
-where the environment names one for its host.
+A request uses our own connections (connection.py), or httpx's transport if the environment names a proxy for its host.
 
     send(request, auth) ──▶ headers arrived ──▶ Reply       the vendor has answered, however its body ends
-                        └─▶ anything before ──▶ RequestError   nobody can tell; delivery tries again
+                        └─▶ anything before ──▶ RequestError   the outcome is unknown; delivery retries
                                                 (UnansweredError, where a smaller request may help)
 
 - `deadline` covers the whole exchange: connecting, TLS, a slow upload, silence, a body that drips.
 - A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib gets the bound, so
   a bomb is never inflated beyond it). Header blocks over 100 kB are refused by the protocol library below.
-- Nothing is followed and nothing is added to what delivery asked for: no redirects, no cookies, no .netrc.
-  Proxies of the environment apply, except to loopback.
-- TLS is always verified, 1.2 at least. There is no switch to turn that off.
-- An error's text names the failure and `base_url`, never a header, a payload or what a server wrote.
+- Nothing is followed or added to delivery's request: no redirects, no cookies, no .netrc. Proxies of the environment
+  apply, except to loopback.
+- TLS is always verified, 1.2 at least. No setting turns that off.
+- An error's text names the failure and `base_url`, never a header, a payload or a server's text.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ PORTS = {"http": 80, "https": 443}
 MOST_PORTS = 65_535
 HEADS = 64
 PIECES_IN_A_ROW = 256
-"""Bytes of a body that are taken before others have a turn: chunks of a byte come by the thousand in one read."""
+"""Pieces of a body taken before other tasks have a turn: one read may have thousands of one-byte chunks."""
 
 SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?! )[ -~]*(?<! )", re.ASCII)
-"""A header. Checked here because the libraries below quote a bad one, key and all, in errors and debug logs."""
+"""A valid header. Checked here: the libraries below quote a bad one, with its key, in errors and debug logs."""
 
 WORDS: Mapping[str, str] = {
     "ConnectTimeout": "no connection within {connect:g} s. {check}",
@@ -69,8 +68,9 @@ WORDS: Mapping[str, str] = {
     "NetworkError": "{error}",
     "OSError": "{error}",
 }
-"""Class of a failure → the text that reports it; the nearest class wins. Only the operating
-system's texts are passed on: the others may quote a header (the key) or an answer (the payload, echoed)."""
+"""Class of a failure → the text that reports it; the nearest class wins. Only the operating system's texts are passed
+on: others may quote a header (the key) or an answer (the payload, echoed).
+"""
 
 
 UNANSWERED = frozenset(
@@ -87,7 +87,7 @@ class UnansweredError(RequestError):
 
 
 class Answer(NamedTuple):
-    """The head of an answer, and where its body comes from."""
+    """An answer's head, and the source of its body."""
 
     status: int
     headers: Mapping[str, str]
@@ -103,11 +103,11 @@ class Reply(NamedTuple):
     """Repeated ones are joined by commas."""
     body: bytes
     truncated: bool
-    """The body is not all the vendor sent: too long, cut off, too slow or not decodable."""
+    """The body is incomplete: too long, cut off, too slow or not decodable."""
 
 
 class Http:
-    """Sends requests over one pool of connections. Belongs to the event loop it is first used in."""
+    """Sends requests over one pool of connections. Belongs to the event loop that first uses it."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Http:
         connect_timeout: float = 5.0,
         verify: ssl.SSLContext | Literal[True] = True,
     ) -> None:
-        """Take the bounds; `verify` may be a context with a private authority's certificates, never a lax one."""
+        """Set the bounds; `verify` may be a strict context with a private authority's certificates."""
         if verify is not True:
             check_context(verify)
         self._deadline = deadline
@@ -125,12 +125,12 @@ class Http:
         self.max_reply_bytes = max_reply_bytes
         self._verify = verify
         self._heads: Remembered[tuple[Any, ...], bytes] = Remembered(HEADS)
-        """The lines that the heads of requests to a vendor share."""
+        """Headers → the lines that all requests with them share."""
         self._connections = Connections(self._context)
         self._proxies: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
-        """The vendor's answer to `request`; raises `RequestError` if none came within the deadline."""
+        """Send a request; returns the vendor's answer, or raises `RequestError` if none came within the deadline."""
         answer, failure = None, None
         body, ended = Body("", 0), False
         try:
@@ -139,14 +139,14 @@ class Http:
                 body = Body(answer.headers.get("content-encoding", ""), self.max_reply_bytes)
                 ended = await body.take_all(answer.pieces)
         except failures() as error:
-            # With a head the vendor has answered: what is known of the answer goes back, marked.
+            # Once the head is there the vendor has answered: the reply has the body so far, marked as truncated.
             failure = self._failure(error, request.url) if answer is None else None
         finally:
             if answer is not None:
                 await answer.close()
         if answer is None:
             assert failure is not None
-            raise failure  # outside the handler: it must not carry the original, which may hold the key
+            raise failure  # outside the except block: the original error may quote the key
         if diagnostics.logger.isEnabledFor(logging.DEBUG):
             diagnostics.logger.debug("%s %s: %s", request.method, origin_of(request.url), answer.status)
         if body.is_too_long:
@@ -160,7 +160,7 @@ class Http:
         await self._connections.close()
 
     async def _answer(self, request: Request, auth: Mapping[str, str]) -> Answer:
-        """Ask the vendor straight, or by the environment's proxy for its host."""
+        """Ask the vendor directly, or by the environment's proxy for its host."""
         url, path = target_of(request.url)
         given = (("Host", url.netloc.decode("ascii")), *OWN_HEADERS, *request.headers.items(), *auth.items())
         lines = self._heads.get(given)
@@ -193,7 +193,7 @@ class Http:
         outgoing = httpx.Request(
             request.method, request.url, headers=headers, content=request.content, extensions={"timeout": timeout}
         )
-        # Without httpx's client, which writes each request to the app's log, and adds cookies and what .netrc holds.
+        # Without httpx's client, which logs each request in the app's log, and adds cookies and .netrc's credentials.
         response = await transport.handle_async_request(outgoing)
         return Answer(response.status_code, response.headers, response.aiter_raw(), response.aclose)
 
@@ -229,7 +229,7 @@ class Body:
     """Collects a reply's body up to `limit` bytes, decompressing on the way."""
 
     def __init__(self, encoding: str, limit: int) -> None:
-        """Prepare for a `Content-Encoding`; an unknown one makes the body unreadable."""
+        """Decode a `Content-Encoding`; with an unknown one the body is unreadable."""
         coding = encoding.strip().lower()
         self.kept = bytearray()
         self.pieces = 0
@@ -241,12 +241,12 @@ class Body:
 
     @property
     def is_whole(self) -> bool:
-        """Everything taken so far was kept, and a compressed body has come to its end."""
+        """Whether every piece so far was kept, and a compressed body is complete."""
         inflate = self._inflate
         return self._readable and (not inflate or not self._received or (inflate.eof and not inflate.unused_data))
 
     async def take_all(self, pieces: AsyncIterable[bytes]) -> bool:
-        """Add all that comes, until it ends (True) or nothing more is wanted."""
+        """Add all pieces. True at their end, False once no more is wanted."""
         async for piece in pieces:
             if not self.take(piece):
                 return False
@@ -255,7 +255,7 @@ class Body:
         return True
 
     def take(self, piece: bytes) -> bool:
-        """Add what was received; False once nothing more is wanted."""
+        """Add a received piece; False once no more is wanted."""
         self.pieces += 1
         self._received += len(piece)
         if self._readable:
@@ -270,7 +270,7 @@ class Body:
     def _keep(self, piece: bytes) -> None:
         room = self._limit - len(self.kept)
         if self._inflate is not None:
-            piece = self._inflate.decompress(piece, max_length=room + 1)  # one more, to see that there is more
+            piece = self._inflate.decompress(piece, max_length=room + 1)  # one more byte shows that it is too long
         self.kept += piece[:room]
         self._readable = len(piece) <= room
         self.is_too_long = not self._readable
@@ -278,7 +278,7 @@ class Body:
 
 @cache
 def failures() -> tuple[type[Exception], ...]:
-    """What a request fails with."""
+    """Errors a request may raise."""
     import httpx
 
     broken = (OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
@@ -286,7 +286,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers of an answer by their names in lower case; repeated ones are joined by commas."""
+    """An answer's headers by name; repeated ones are joined by commas. h11 gives names in lower case."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -295,11 +295,11 @@ def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 PLAIN_URL = re.compile(r"(https?://[^/?#]+)(/[\w/?=&-]*)", re.ASCII)
-"""A URL whose path is sent as it stands."""
+"""A URL whose path needs no encoding."""
 
 
 def target_of(text: str) -> tuple[httpx.URL, bytes]:
-    """A URL as httpx has it, and the path to ask for; what is before a plain path is looked at once."""
+    """A URL as httpx's, and the request's path. The server of a plain path is parsed once."""
     plain = PLAIN_URL.fullmatch(text)
     if plain is not None:
         return url_of(plain[1]), plain[2].encode()
@@ -309,17 +309,17 @@ def target_of(text: str) -> tuple[httpx.URL, bytes]:
 
 @lru_cache(maxsize=256)
 def url_of(text: str) -> httpx.URL:
-    """A URL as httpx has it."""
+    """A URL as httpx's, parsed once."""
     import httpx
 
     return httpx.URL(text)
 
 
 def origin_in(url: httpx.URL) -> Origin:
-    """The server a request is for.
+    """A request's server.
 
     Raises:
-        httpx.UnsupportedProtocol: there is none that can be asked.
+        httpx.UnsupportedProtocol: the URL names no HTTP server.
     """
     import httpx
 
@@ -330,7 +330,7 @@ def origin_in(url: httpx.URL) -> Origin:
 
 
 def proxy_for(url: httpx.URL) -> str | None:
-    """The environment's proxy for a URL; None for this machine, and for a host that NO_PROXY names."""
+    """The environment's proxy for a URL; None for loopback, and for a host in NO_PROXY."""
     proxies = {} if is_loopback(url.host) else getproxies()
     if not proxies or proxy_bypass(url.netloc.decode("ascii")):
         return None
@@ -345,7 +345,7 @@ def strict_context() -> ssl.SSLContext:
 
 @cache
 def _context(*authorities: str | None) -> ssl.SSLContext:
-    # Once for all clients: loading certificates takes longer than a thousand events.
+    # One for all clients: loading certificates takes longer than a thousand events.
     import httpx
 
     context = None
@@ -358,7 +358,7 @@ def _context(*authorities: str | None) -> ssl.SSLContext:
 
 
 def check_context(context: ssl.SSLContext) -> None:
-    """Refuse anything that would weaken TLS."""
+    """Refuse a context that would weaken TLS."""
     if not isinstance(context, ssl.SSLContext):
         raise ConfigError("verify", "TLS cannot be switched off", "Pass an ssl.SSLContext that trusts your authority")
     if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
@@ -368,7 +368,7 @@ def check_context(context: ssl.SSLContext) -> None:
 
 
 def tls_error(error: BaseException) -> ssl.SSLError | None:
-    """The TLS failure at the bottom of `error`, if that is what it is."""
+    """The TLS failure that caused `error`, if any."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLError):

@@ -1,8 +1,8 @@
 """The recorder that all handlers call: open, note, close. Each writes one line to the journal.
 
-A handler reads its framework's arguments and calls the recorder, which gives a run its id, its tree and its parent
-(`runs.py`) and writes a record. Several handlers may see one run: the first records it, the others only add their
-vendors to its tree.
+A handler reads its framework's arguments and calls the recorder, which gives a run its id, tree and parent (`runs.py`)
+and writes a record. If several handlers report one run, the first records it and the others add their vendors to its
+tree.
 
 If a part of a record fails, the record is written without it (`appending.py`). Other errors are raised, and counted by
 the boundary around each callback (`boundary.py`).
@@ -54,18 +54,18 @@ class Recorder(Runs):
         """Record that a run opened.
 
         `inputs` is the user's object and `convert` turns it into plain JSON (default `pipeline.sanitize`); it is only
-        called when the run is recorded. `known` may hold `model`, `provider`, `params`, `internal`, `session`,
-        `user`, as the framework gives them; `state` is what `recall` gives back while the run is open; `start_ns` is
-        the wall clock of a run that began before its callback.
+        called when the run is recorded. `known` may have `model`, `provider`, `params`, `internal`, `session`, `user`
+        as the framework gives them; `recall` returns `state` while the run is open; `start_ns` is the wall clock of a
+        run that began before its callback.
 
-        An open run is not recorded again: where another pipeline opens it, its tree gains that pipeline's vendors;
-        where the same one does, it is a duplicate. The id of a run that has ended may be used again: the new run gets
-        a fresh id and keeps the given one in `metadata.run_id`.
+        An open run is not recorded again: if another pipeline opens it, its tree gains that pipeline's vendors; if the
+        same one does, it is a duplicate. An ended run's id may be used again: the new run gets a fresh id and keeps
+        the given one in `metadata.run_id`.
         """
         met = shareable[0]
-        # Before the run takes its monotonic clock: what follows its end must not seem to begin before that.
+        # The wall clock before the run's monotonic clock: its successor must not seem to begin before its end.
         now = time_ns()
-        # The table next, atomically: of all handlers and threads that report this run, one gets to record it.
+        # The table next, atomically: of all handlers and threads that report this run, one records it.
         run = self.enter(pipeline, run_id, parent_id, metadata)
         if run is None:
             return
@@ -78,7 +78,7 @@ class Recorder(Runs):
             run.state = state
         if start_ns is not None:
             now = run.began(now, start_ns)
-        # The run is in the table: nothing from here to its record may fail. Names come again and again, so look first.
+        # The run is in the table: nothing from here to its record may fail. Names recur, so look them up first.
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry: Record = {
             "r": record.OPEN, "id": run.id, "tree": tree.id, "parent": run.parent, "kind": kind._value_,
@@ -92,13 +92,13 @@ class Recorder(Runs):
         if is_root:
             roots.begin(pipeline, run, is_captured=self.capture_journal is not None)
             entry["tree"], entry["vendors"] = tree.id, tree.vendors
-        # A skipped tree converts nothing: its runs are only counted, and written as one sum when the root closes.
+        # A skipped tree converts nothing: its runs are only counted, and the root's close writes their sum.
         if tree.skipped:
             return
         if tree.remote is not None:
             entry["joined"] = True
         run.owed = entry
-        # Inputs come last: they are the part most likely to fail, and everything else is in the entry by then.
+        # Inputs come last: they are most likely to fail, and by then the entry has everything else.
         try:
             if known:
                 pipeline.add(entry, known)
@@ -123,7 +123,7 @@ class Recorder(Runs):
         else:
             append(tree, entry, tree.texts, met, run.counted)
         run.owed = None
-        # Delivery is started after the line is written: a thread that cannot start must not cost the record.
+        # Delivery starts after the line is written: a thread that cannot start must not cost the record.
         if is_root:
             pipeline.wake()
 
@@ -141,12 +141,12 @@ class Recorder(Runs):
     ) -> None:
         """Record that a run closed.
 
-        `outputs` and `inputs` (those a streamed chain learns at its end) are the user's objects. `learned` may hold
+        `outputs` and `inputs` (a streamed chain reports them at its end) are the user's objects. `learned` may have
         `model`, `provider`, `params`, `usage` (raw places where the framework keeps it), `metadata`, `cost`.
-        The end of a run that is not open is ignored, as is a second end. `end_ns` is the monotonic clock of an end that
-        is reported later.
+        The end of a run that is not open is ignored, as is a second end. `end_ns` is the monotonic clock of an end
+        reported later.
         """
-        # First off the table, atomically: of two threads that report an end, one gets to record it.
+        # First off the table, atomically: of two threads that report an end, one records it.
         run, left = self.leave(run_id)
         if run is None:
             return
@@ -154,7 +154,7 @@ class Recorder(Runs):
         if run.state is not NOTHING or run.token_seen or late is not None:
             # An ended run keeps only what its children need.
             run.state, run.streamed, run.late = NOTHING, None, None
-        # Texts still streaming below a root are noted before its close, which makes the tree due.
+        # Note texts still streaming below a root before its close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
         is_root = run.id == tree.root
@@ -199,9 +199,9 @@ class Recorder(Runs):
             pipeline.ended()
 
     def note(self, run_id: str, name: str, value: Any = None, *, pipeline: Pipeline | None = None) -> None:
-        """Record something that happened during an open run; nothing if the run is unknown. `value` is the user's.
+        """Record a note of an open run; an unknown run is ignored. `value` is the user's object.
 
-        With `pipeline`, nothing either if another pipeline records the run: its handler reports the same.
+        With `pipeline`, a run that another pipeline records is ignored too: its handler reports the same note.
         """
         run = self.find(run_id)
         if run is None or run.tree.skipped or (pipeline is not None and run.pipelines[0] is not pipeline):
@@ -217,7 +217,7 @@ class Recorder(Runs):
             run.late = run.pipelines[0].add(dict(run.late or NOTHING), facts)
 
     def first_token(self, run_id: str) -> None:
-        """Record, once, that the run's first token with content has come. Cheap when it has come before."""
+        """Record a run's first token with content, once. Later calls are cheap."""
         run = self.runs.get(run_id) or self.find(run_id)
         if run is not None and not run.token_seen:
             run.streamed = []
@@ -225,7 +225,7 @@ class Recorder(Runs):
             self.note(run_id, record.FIRST_TOKEN)
 
     def _next_attempt(self, parent_id: str | None) -> int | None:
-        """The number of an attempt below a run that numbers them, counted on; None below others."""
+        """Next attempt's number below a run that numbers attempts; None below any other."""
         attempts = self.recall(parent_id).get("attempts")
         if attempts is None or parent_id is None:
             return None
@@ -233,8 +233,8 @@ class Recorder(Runs):
         return int(attempts) + 1
 
     def _join(self, tree: Tree, pipeline: Pipeline) -> None:
-        """Add the vendors of another handler that sees a run of the tree."""
-        # The table changes under the lock; the record is written outside it, so that no thread waits for a disk.
+        """Add to a tree the vendors of another handler that reports a run of it."""
+        # Change the table under the lock; write the record outside it, so that no thread waits for a disk.
         with self._lock:
             if pipeline in tree.pipelines:
                 return
@@ -244,7 +244,7 @@ class Recorder(Runs):
             if fresh:
                 tree.vendors = [*tree.vendors, *fresh]
                 tree.counted = names_of(tree.vendors) if tree.remote is None else tree.counted
-            # Later runs are counted for the fresh vendors as they open, the earlier ones here.
+            # Later runs count for the fresh vendors when they open; count the earlier ones here.
             entry, events = record.joined(tree.id, tree.root, tree.vendors), tree.events
         remember_tree(pipeline, tree.id)
         if fresh and not tree.skipped:
@@ -252,7 +252,7 @@ class Recorder(Runs):
             pipeline.wake()
 
     def _keep_partial(self, run: Run) -> None:
-        """Record the text a model has streamed. LangChain reports no end of it when a graph is cancelled."""
+        """Record a model's streamed text. LangChain reports no end of a model when a graph is cancelled."""
         pipeline = run.pipelines[0]
         if run.streamed and pipeline.content and not run.tree.skipped:
             after = monotonic_ns() - run.start
@@ -262,7 +262,7 @@ class Recorder(Runs):
 
 
 def _write_owed(tree: Tree) -> None:
-    """Write the starts that are not written yet. Where the stack has no room here either, a run above writes them."""
+    """Write open records not written yet. If the stack is full here too, a run above writes them."""
     while tree.owed:
         run = tree.owed.pop()
         try:
@@ -275,7 +275,7 @@ def _write_owed(tree: Tree) -> None:
 
 
 def _partial(pipeline: Pipeline, run: Run, streamed: list[str]) -> JsonValue:
-    """The text that a model has streamed, as its answer."""
+    """A model's streamed text as its answer."""
     text = "".join(streamed[:: run.duplicates + 1])
     return pipeline.plain({"messages": [{"role": "assistant", "content": text}]})
 
